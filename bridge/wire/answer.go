@@ -1,0 +1,191 @@
+package wire
+
+import "strconv"
+
+// A Profile is what others see of an account.
+type Profile struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Picture  string `json:"picture"`
+	Sex      string `json:"sex"`
+	Birthday string `json:"birthday"`
+	Sign     string `json:"sign"`
+}
+
+// A Friend is a profile as one of its friends sees it: Name is the alias that this friend gave, or else
+// the profile's own name.
+type Friend struct {
+	Profile
+	Online bool `json:"online"`
+}
+
+// A Request is somebody's wish to be a friend.
+type Request struct {
+	ID   string `json:"id"`   // of the one who asks
+	Name string `json:"name"` // of the one who asks
+	To   string `json:"to"`   // the id of the one who is asked
+	Note string `json:"note"`
+}
+
+// A Login is the answer to a login that succeeded. Make it with [NewLogin].
+type Login struct {
+	Code     Code      `json:"code"`
+	Friends  []Friend  `json:"friends"`
+	Message  string    `json:"message"`
+	OK       bool      `json:"ok"`
+	Profile  Profile   `json:"profile"`
+	Requests []Request `json:"requests"`
+	Token    string    `json:"token"`
+}
+
+// NewLogin returns the answer with code 200. Lists may be empty.
+func NewLogin(me Profile, friends []Friend, requests []Request, token string) Login {
+	return Login{Success, friends, Success.Message(), Success.OK(), me, requests, token}
+}
+
+// Append appends the answer to dst. Empty lists are null.
+func (l Login) Append(dst []byte) []byte {
+	dst = append(dst, `{"code":`...)
+	dst = strconv.AppendInt(dst, int64(l.Code), 10)
+	dst = append(dst, `,"friends":`...)
+	dst = appendList(dst, l.Friends)
+	dst = appendKey(dst, `,"message":`, l.Message)
+	dst = append(dst, `,"ok":`...)
+	dst = strconv.AppendBool(dst, l.OK)
+	dst = append(dst, `,"profile":`...)
+	dst = l.Profile.Append(dst)
+	dst = append(dst, `,"requests":`...)
+	dst = appendList(dst, l.Requests)
+	dst = appendKey(dst, `,"token":`, l.Token)
+	return append(dst, '}')
+}
+
+// A Found is the answer to a search. Make it with [NewFound].
+type Found struct {
+	Code    Code      `json:"code"`
+	Found   []Profile `json:"found"`
+	Message string    `json:"message"`
+	OK      bool      `json:"ok"`
+}
+
+// NewFound returns the answer with code 200. The list may be empty.
+func NewFound(found []Profile) Found {
+	return Found{Success, found, Success.Message(), Success.OK()}
+}
+
+// Append appends the answer to dst. An empty list is null.
+func (f Found) Append(dst []byte) []byte {
+	dst = append(dst, `{"code":`...)
+	dst = strconv.AppendInt(dst, int64(f.Code), 10)
+	dst = append(dst, `,"found":`...)
+	dst = appendList(dst, f.Found)
+	dst = appendKey(dst, `,"message":`, f.Message)
+	dst = append(dst, `,"ok":`...)
+	dst = strconv.AppendBool(dst, f.OK)
+	return append(dst, '}')
+}
+
+// A Frame is any frame of the tunnel as a client reads it with encoding/json, but for the login's answer. The code
+// says which fields are meant: 301 has a profile, 300, 302, 525 and answers have its ID alone, 520 has a request and
+// 524 a friend. A dialogue has no code.
+type Frame struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	OK      bool   `json:"ok"`
+	Profile
+	Request  *Request `json:"request"`
+	Friend   *Friend  `json:"friend"`
+	From     string   `json:"from"`
+	ToFriend string   `json:"toFriend"`
+	Payload  string   `json:"payload"`
+}
+
+// AppendPresence appends 302 when the friend is online, else 300.
+func AppendPresence(dst []byte, id string, online bool) []byte {
+	if online {
+		return appendIDFrame(dst, FriendOnline, id)
+	}
+	return appendIDFrame(dst, FriendOffline, id)
+}
+
+// AppendRemoved appends 525: id is the friend who is none any more.
+func AppendRemoved(dst []byte, id string) []byte { return appendIDFrame(dst, FriendRemoved, id) }
+
+func appendIDFrame(dst []byte, c Code, id string) []byte {
+	dst = appendHead(dst, c)
+	dst = appendKey(dst, `,"id":`, id)
+	return append(dst, '}')
+}
+
+// AppendRefresh appends 301: a friend's profile, under its own name, as it is now.
+func AppendRefresh(dst []byte, p Profile) []byte {
+	dst = appendHead(dst, RefreshProfile)
+	dst = append(dst, ',')
+	dst = p.appendKeys(dst)
+	return append(dst, '}')
+}
+
+// AppendApply appends 520: somebody asks to be a friend.
+func AppendApply(dst []byte, r Request) []byte {
+	dst = appendHead(dst, FriendApply)
+	dst = append(dst, `,"request":`...)
+	dst = r.Append(dst)
+	return append(dst, '}')
+}
+
+// AppendAdded appends 524: a request was answered, and the two are friends.
+func AppendAdded(dst []byte, f Friend) []byte {
+	dst = appendHead(dst, FriendAdded)
+	dst = append(dst, `,"friend":`...)
+	dst = f.Append(dst)
+	return append(dst, '}')
+}
+
+// Append appends the profile to dst as a JSON object.
+func (p Profile) Append(dst []byte) []byte {
+	dst = append(dst, '{')
+	dst = p.appendKeys(dst)
+	return append(dst, '}')
+}
+
+func (p Profile) appendKeys(dst []byte) []byte {
+	dst = appendKey(dst, `"id":`, p.ID)
+	dst = appendKey(dst, `,"name":`, p.Name)
+	dst = appendKey(dst, `,"picture":`, p.Picture)
+	dst = appendKey(dst, `,"sex":`, p.Sex)
+	dst = appendKey(dst, `,"birthday":`, p.Birthday)
+	return appendKey(dst, `,"sign":`, p.Sign)
+}
+
+// Append appends the friend to dst as a JSON object.
+func (f Friend) Append(dst []byte) []byte {
+	dst = append(dst, '{')
+	dst = f.appendKeys(dst)
+	dst = append(dst, `,"online":`...)
+	dst = strconv.AppendBool(dst, f.Online)
+	return append(dst, '}')
+}
+
+// Append appends the request to dst as a JSON object.
+func (r Request) Append(dst []byte) []byte {
+	dst = appendKey(dst, `{"id":`, r.ID)
+	dst = appendKey(dst, `,"name":`, r.Name)
+	dst = appendKey(dst, `,"to":`, r.To)
+	dst = appendKey(dst, `,"note":`, r.Note)
+	return append(dst, '}')
+}
+
+func appendKey(dst []byte, key, value string) []byte {
+	return appendString(append(dst, key...), value)
+}
+
+func appendList[T interface{ Append([]byte) []byte }](dst []byte, list []T) []byte {
+	if len(list) == 0 {
+		return append(dst, "null"...)
+	}
+	for i, e := range list {
+		dst = append(dst, "[,"[min(i, 1)])
+		dst = e.Append(dst)
+	}
+	return append(dst, ']')
+}
