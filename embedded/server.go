@@ -1,0 +1,246 @@
+// Package embedded runs a NATS server with JetStream inside the program: its
+// data directory, its start and readiness, connections to it that never leave
+// the process, and its end.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// readyEvery is how often a start asks whether all streams are back.
+	readyEvery = 10 * time.Millisecond
+	// watchEvery is how often a running server is asked whether JetStream still
+	// works. An error in its log asks at once.
+	watchEvery = time.Second
+)
+
+// Options is what a server is started with.
+type Options struct {
+	// Dir is the locked data directory. The caller closes it, after Shutdown.
+	Dir *Dir
+	// Listen is the address of the door for NATS clients, host:port. Port 0 takes
+	// any free one, "" opens no door.
+	Listen string
+	// Sync is how often written messages are forced to the disk; 0 does it before
+	// every acknowledgement, so that what was acknowledged survives a power cut.
+	Sync time.Duration
+	// Name is the server's name; "imctl" when empty.
+	Name string
+	// Log takes the server's own lines: its notices at level debug.
+	Log *slog.Logger
+}
+
+// Server is a NATS server that is up. All methods may be called from any goroutine.
+type Server struct {
+	ns     *natsserver.Server
+	log    *serverLog
+	url    string
+	admin  AdminContext
+	secret string // the bridge user's password, for this run only
+
+	stop    context.CancelFunc
+	watched chan struct{} // closed when the watcher has ended
+	failed  chan error
+}
+
+// Start starts the server on the data directory and returns when every stream is
+// back and clients can connect. Whatever stops it is an error that says in one line
+// what: the address in use, the store damaged (the directory of the
+// other mode (ErrDirMode). After an error nothing runs and the directory stays locked.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	host, port, err := splitListen(o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if o.Name == "" {
+		o.Name = "imctl"
+	}
+	if err := o.Dir.claimMode(modeStandalone); err != nil {
+		return nil, err
+	}
+	admin, err := loadAdmin(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		log:     newServerLog(o.Log),
+		admin:   admin,
+		secret:  newSecret(),
+		watched: make(chan struct{}),
+		failed:  make(chan error, 1),
+	}
+	set := settings{name: o.Name, host: host, port: port, storeDir: o.Dir.path, sync: o.Sync}
+	if set.adminHash, err = hash(admin.Password); err != nil {
+		return nil, err
+	}
+	if set.bridgeHash, err = hash(s.secret); err != nil {
+		return nil, err
+	}
+	no, err := set.options(o.Listen != "")
+	if err != nil {
+		return nil, err
+	}
+	if s.ns, err = natsserver.NewServer(no); err != nil {
+		return nil, fmt.Errorf("NATS server: %w", err)
+	}
+	s.ns.SetLoggerV2(s.log, false, false, false)
+	if err := s.run(ctx, o.Listen != ""); err != nil {
+		s.ns.Shutdown()
+		s.ns.WaitForShutdown()
+		return nil, err
+	}
+	if err := saveAdmin(o.Dir, s.admin); err != nil {
+		s.ns.Shutdown()
+		s.ns.WaitForShutdown()
+		return nil, err
+	}
+	watch, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.watch(watch)
+	return s, nil
+}
+
+// run starts the server and waits until it is healthy. nats-server returns from
+// its start after a fatal error as if nothing had happened.
+func (s *Server) run(ctx context.Context, listen bool) error {
+	s.ns.Start()
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		if err := s.log.err(); err != nil {
+			return err
+		}
+		unhealthy := s.Healthy()
+		if unhealthy == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("NATS server did not become ready: %w: %w", context.Cause(ctx), unhealthy)
+		case <-tick.C:
+		}
+	}
+	if listen {
+		s.url = clientURL(s.ns.Addr())
+		s.admin.URL = s.url
+	} else {
+		s.admin.URL = ""
+	}
+	return nil
+}
+
+// Connect opens a connection for the program itself, as a user that nobody
+// outside the process can be.
+func (s *Server) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
+	return s.connect(name, bridgeUser, s.secret, opts)
+}
+
+// Admin opens a connection within the process as the administrator.
+func (s *Server) Admin(name string, opts ...nats.Option) (*nats.Conn, error) {
+	return s.connect(name, s.admin.User, s.admin.Password, opts)
+}
+
+func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats.Conn, error) {
+	all := append([]nats.Option{
+		nats.Name(name),
+		nats.UserInfo(user, password),
+		nats.InProcessServer(s.ns),
+		nats.MaxReconnects(-1),
+	}, opts...)
+	nc, err := nats.Connect("", all...)
+	if err != nil {
+		return nil, fmt.Errorf("connect %s to the NATS server: %w", name, err)
+	}
+	return nc, nil
+}
+
+// URL is where NATS clients connect to, with the real port; "" without a door.
+func (s *Server) URL() string { return s.url }
+
+// Failed delivers one error when a server that was up can't go on: JetStream
+// was disabled or a stream can't be written any more, mostly for want of disk space.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Healthy is nil while the server takes connections, JetStream is up and every
+// stream on the disk is there and can be written.
+func (s *Server) Healthy() error {
+	if !s.ns.JetStreamEnabled() {
+		return errors.New("NATS server: JetStream is not running")
+	}
+	h := s.ns.Healthz(&natsserver.HealthzOptions{})
+	if h.Error != "" {
+		return fmt.Errorf("NATS server: %s", h.Error)
+	}
+	return nil
+}
+
+// Shutdown stops the server and waits until its files are written and closed, or
+// until ctx is done. Connections to it should be drained before.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-s.watched
+		s.ns.Shutdown()
+		s.ns.WaitForShutdown()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("NATS server did not stop in time: %w", context.Cause(ctx))
+	}
+}
+
+func (s *Server) watch(ctx context.Context) {
+	defer close(s.watched)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.log.wake:
+		}
+		if err := s.broken(); err != nil {
+			s.failed <- err
+			return
+		}
+	}
+}
+
+// broken is narrower than Healthy: only what does not heal by itself.
+func (s *Server) broken() error {
+	if err := s.log.err(); err != nil {
+		return err
+	}
+	if !s.ns.JetStreamEnabled() {
+		return errors.New("NATS server: JetStream stopped")
+	}
+	return nil
+}
+
+// clientURL names an address that a client on this machine can use.
+func clientURL(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	host := tcp.IP.String()
+	if tcp.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "nats://" + net.JoinHostPort(host, strconv.Itoa(tcp.Port))
+}
