@@ -1,0 +1,168 @@
+package cmd
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is every setting of the program. Its fields have the names of the
+// keys in config.yaml; settings.go ties the two together.
+type Config struct {
+	// Listen is host:port of the page, the HTTP calls and the tunnel.
+	Listen string
+	// Data is the data directory.
+	Data string
+
+	Log       LogConfig
+	TLS       TLSConfig
+	HTTP      HTTPConfig
+	Ops       OpsConfig
+	Sessions  SessionsConfig
+	Dialogues DialoguesConfig
+	Tokens    TokensConfig
+	Passwords PasswordsConfig
+	Limits    LimitsConfig
+	NATS      NATSConfig
+
+	// File is the file that was read, "" when there was none.
+	File string
+
+	// origins says for each key that is not at its default where its value came
+	// from, in words that help to find it: "config.yaml:12", "IMCTL_DATA", "--data".
+	origins map[string]string
+}
+
+// LogConfig is the section log.
+type LogConfig struct {
+	Level  string // debug, info, warn or error
+	Format string // text or json
+}
+
+// SlogLevel is Level as log/slog counts it.
+func (c LogConfig) SlogLevel() slog.Level {
+	var level slog.Level
+	// The settings' check lets only the four names through, and slog knows those.
+	_ = level.UnmarshalText([]byte(c.Level))
+	return level
+}
+
+// TLSConfig is the section tls.
+type TLSConfig struct {
+	Mode      string // auto, off, files, acme or self-signed
+	Cert, Key string // PEM files
+	Domains   []string
+	Email     string
+	Directory string // URL of the ACME directory, "" for Let's Encrypt
+}
+
+// HTTPConfig is the section http.
+type HTTPConfig struct {
+	Origins        []string // scheme://host[:port], beside the page's own
+	TrustedProxies []string // addresses or CIDR prefixes
+}
+
+// OpsConfig is the section ops.
+type OpsConfig struct {
+	Listen string // host:port, "" for none
+	Pprof  bool
+}
+
+// SessionsConfig is the section sessions.
+type SessionsConfig struct {
+	PerUser      int
+	Buffer       int // frames that may wait for one session's socket
+	InFlight     int // dialogues of one session that may wait for their answer
+	MaxFrame     Size
+	Ping         time.Duration
+	WriteTimeout time.Duration
+}
+
+// DialoguesConfig is the section dialogues.
+type DialoguesConfig struct {
+	Timeout time.Duration
+	Offline string // reject
+}
+
+// TokensConfig is the section tokens.
+type TokensConfig struct {
+	TTL time.Duration
+}
+
+// PasswordsConfig is the section passwords.
+type PasswordsConfig struct {
+	Memory    Size // of one argon2id hash
+	Passes    int
+	MaxLength int // bytes
+}
+
+// LimitsConfig is the section limits.
+type LimitsConfig struct {
+	Registrations Rate // an address
+	Logins        Rate // an address
+	LoginFailures Rate // an account
+	Dialogues     Rate // a session
+	Friends       int  // a user
+	Requests      int  // pending, to a user
+	Picture       Size
+}
+
+// NATSConfig is the section nats.
+type NATSConfig struct {
+	URL      string // "" for the embedded server; may hold a password: print it with RedactURL
+	Context  string // name of a NATS context, or its file
+	Creds    string // file
+	Prefix   string
+	Replicas int
+	Listen   string // the embedded server's, "" for none
+	Sync     Sync
+	Log      NATSLogConfig
+	Cluster  ClusterConfig
+}
+
+// Embedded reports whether the program runs a NATS server of its own.
+func (c NATSConfig) Embedded() bool { return c.URL == "" && c.Context == "" }
+
+// NATSLogConfig is the section nats.log: the stream of what happened.
+type NATSLogConfig struct {
+	MaxAge   time.Duration
+	MaxBytes Size
+}
+
+// ClusterConfig is the section nats.cluster.
+type ClusterConfig struct {
+	Name   string // "" for a single server
+	Listen string
+	Routes []string
+	Secret Secret
+}
+
+// Defaults returns the settings as they are when nobody says otherwise.
+func Defaults() *Config {
+	return &Config{
+		Listen: "127.0.0.1:8080",
+		Data:   "data",
+		Log:    LogConfig{Level: "info", Format: "text"},
+		TLS:    TLSConfig{Mode: "auto", Domains: []string{}},
+		HTTP:   HTTPConfig{Origins: []string{}, TrustedProxies: []string{}},
+		Ops:    OpsConfig{Listen: "127.0.0.1:8081"},
+		Sessions: SessionsConfig{
+			PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 * KiB,
+			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,
+		},
+		Dialogues: DialoguesConfig{Timeout: 5 * time.Second, Offline: "reject"},
+		Tokens:    TokensConfig{TTL: 24 * time.Hour},
+		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MaxLength: 256},
+		Limits: LimitsConfig{
+			Registrations: Rate{20, time.Hour},
+			Logins:        Rate{60, time.Minute},
+			LoginFailures: Rate{10, time.Minute},
+			Dialogues:     Rate{50, time.Second},
+			Friends:       2000, Requests: 200, Picture: 64 * KiB,
+		},
+		NATS: NATSConfig{
+			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,
+			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB},
+			Cluster: ClusterConfig{Routes: []string{}},
+		},
+	}
+}

@@ -1,0 +1,198 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Size is a number of bytes.
+type Size int64
+
+// Sizes that others are counted in.
+const (
+	KiB Size = 1 << 10
+	MiB Size = 1 << 20
+	GiB Size = 1 << 30
+	TiB Size = 1 << 40
+)
+
+var sizeUnits = []struct {
+	name string
+	size Size
+}{{"TiB", TiB}, {"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB}, {"B", 1}}
+
+// ParseSize reads a whole number with a unit: 64KiB, 1GiB, 512B. A number without one is bytes.
+func ParseSize(s string) (Size, error) {
+	digits, unit := splitUnit(s)
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0, errors.New("wants a size such as 64KiB")
+	}
+	if unit == "" {
+		return Size(n), nil
+	}
+	for _, u := range sizeUnits {
+		if u.name != unit {
+			continue
+		}
+		if n > math.MaxInt64/int64(u.size) {
+			return 0, errors.New("is too large")
+		}
+		return Size(n) * u.size, nil
+	}
+	return 0, errors.New("wants a size in B, KiB, MiB, GiB or TiB")
+}
+
+// String returns the size in the largest unit that divides it.
+func (s Size) String() string {
+	for _, u := range sizeUnits {
+		if s != 0 && s%u.size == 0 {
+			return strconv.FormatInt(int64(s/u.size), 10) + u.name
+		}
+	}
+	return "0B"
+}
+
+// Rate is how often something may happen. Its zero value sets no limit.
+type Rate struct {
+	Count int
+	Per   time.Duration
+}
+
+var rateUnits = []struct {
+	name string
+	per  time.Duration
+}{{"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}}
+
+// ParseRate reads a rate such as 20/h; 0 is no limit.
+func ParseRate(s string) (Rate, error) {
+	if s == "0" {
+		return Rate{}, nil
+	}
+	count, unit, _ := strings.Cut(s, "/")
+	n, err := strconv.Atoi(count)
+	for _, u := range rateUnits {
+		if err == nil && u.name == unit {
+			if n < 1 {
+				return Rate{}, errors.New("wants 1 or more before the /, or 0 alone for no limit")
+			}
+			return Rate{n, u.per}, nil
+		}
+	}
+	return Rate{}, errors.New("wants a rate such as 50/s, 60/m or 20/h, or 0 for no limit")
+}
+
+// String returns the rate as ParseRate reads it.
+func (r Rate) String() string {
+	for _, u := range rateUnits {
+		if r.Count != 0 && u.per == r.Per {
+			return strconv.Itoa(r.Count) + "/" + u.name
+		}
+	}
+	return "0"
+}
+
+// Sync is how long an acknowledged write may wait for the disk. SyncAlways does not let it wait.
+type Sync time.Duration
+
+// SyncAlways has every write on the disk before it is acknowledged.
+const SyncAlways Sync = 0
+
+// ParseSync reads "always" or an interval.
+func ParseSync(s string) (Sync, error) {
+	if s == "always" {
+		return SyncAlways, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, errors.New("wants always or an interval such as 10s")
+	}
+	return Sync(d), nil
+}
+
+// String returns the value as ParseSync reads it.
+func (s Sync) String() string {
+	if s == SyncAlways {
+		return "always"
+	}
+	return formatDuration(time.Duration(s))
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, errors.New("wants a time with its unit, such as 10s, 5m or 168h")
+	}
+	return d, nil
+}
+
+// formatDuration leaves out the units that time.Duration prints though they are zero: 168h, not 168h0m0s.
+func formatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// Secret is text that must not be shown. Only a conversion to string gives it away.
+type Secret string
+
+const redacted = "(not shown)"
+
+// String does not return the secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// GoString does not return the secret.
+func (s Secret) GoString() string { return fmt.Sprintf("%q", s.String()) }
+
+// LogValue does not return the secret.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText does not return the secret.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// RedactURL returns the URLs of a list separated by commas without user names,
+// passwords and tokens. What is no URL is not returned at all.
+func RedactURL(list string) string {
+	if list == "" {
+		return ""
+	}
+	urls := strings.Split(list, ",")
+	for i, s := range urls {
+		u, err := url.Parse(strings.TrimSpace(s))
+		if err != nil {
+			urls[i] = redacted
+			continue
+		}
+		// A NATS token stands where others have the user name, so that goes too.
+		if u.User != nil {
+			u.User = url.User("xxxxx")
+		}
+		urls[i] = u.String()
+	}
+	return strings.Join(urls, ",")
+}
+
+// splitUnit parts "64KiB" into "64" and "KiB".
+func splitUnit(s string) (digits, unit string) {
+	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		return s, ""
+	}
+	return s[:end], s[end:]
+}

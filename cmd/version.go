@@ -1,0 +1,76 @@
+package cmd
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// buildInfo is what is known of how the binary was made.
+type buildInfo struct {
+	Version    string `json:"version"`
+	Revision   string `json:"revision"` // of the source, "" where it was not built in a repository
+	Time       string `json:"time"`     // of the revision
+	Modified   bool   `json:"modified"` // the source was not as in the revision
+	NATSServer string `json:"nats_server"`
+	Go         string `json:"go"`
+	Platform   string `json:"platform"`
+}
+
+func readBuildInfo() buildInfo {
+	b := buildInfo{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	if info.Main.Version != "" {
+		b.Version = info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/nats-io/nats-server/v2" {
+			b.NATSServer = dep.Version
+		}
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.time":
+			b.Time = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
+}
+
+func newVersion(env *Env) *cobra.Command {
+	var output outputFormat
+	c := &cobra.Command{
+		Use:   "version",
+		Short: "Say which build this is",
+		Args:  mayHave(0),
+		RunE: func(*cobra.Command, []string) error {
+			b := readBuildInfo()
+			if output.json() {
+				return writeJSON(env.Out, b)
+			}
+			rows := [][]string{
+				{"revision", orDash(b.Revision)},
+				{"time", orDash(b.Time)},
+				{"modified", yesNo(b.Modified)},
+				{"nats-server", orDash(b.NATSServer)},
+				{"go", b.Go},
+				{"platform", b.Platform},
+			}
+			if _, err := fmt.Fprintln(env.Out, "imctl", b.Version); err != nil {
+				return err
+			}
+			return writeFacts(env.Out, rows)
+		},
+	}
+	output.addTo(c.Flags())
+	return c
+}
