@@ -1,0 +1,259 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+const (
+	// maxBatches is how many atomic batches of one stream are under way at once. The server
+	// refuses more than 50; the rest is for the other nodes' crowd and for batches left open.
+	maxBatches = 32
+	// timeout bounds one exchange with the server where the caller's context has no bound.
+	timeout = 10 * time.Second
+	// markerTTL is how long a deleted key is still known as deleted.
+	markerTTL = time.Hour
+
+	headerOperation = "KV-Operation"
+	operationDelete = "DEL"
+)
+
+// errNoKey: the bucket has no such key.
+var errNoKey = errors.New("no such key")
+
+// bucket is one key-value bucket: a stream with one message a subject.
+type bucket struct {
+	js         jetstream.JetStream
+	nc         *nats.Conn
+	stream     string
+	prefix     string // of the subjects, with the dot
+	replicated bool
+	batches    chan struct{} // a place for each atomic batch under way
+}
+
+func newBucket(js jetstream.JetStream, name string, replicas int) *bucket {
+	return &bucket{
+		js:         js,
+		nc:         js.Conn(),
+		stream:     "KV_" + name,
+		prefix:     "$KV." + name + ".",
+		replicated: replicas > 1,
+		batches:    make(chan struct{}, maxBatches),
+	}
+}
+
+// entry is one key as it was read.
+type entry struct {
+	key      string
+	value    []byte
+	revision uint64 // the message's sequence in the stream
+	deleted  bool   // it is a delete marker
+	written  time.Time
+}
+
+// get reads a key. A delete marker is returned as such, since its revision is what a later write
+// has to expect. With fresh, or when the nearest replica does not have the key, the stream's leader
+// is asked: a replica may be late. Returns errNoKey.
+func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if !b.replicated || !fresh {
+		e, err := b.getNearest(ctx, key)
+		missing := errors.Is(err, errNoKey) || err == nil && e.deleted
+		if !b.replicated || !missing {
+			return e, err
+		}
+	}
+	return b.getLeader(ctx, key)
+}
+
+func (b *bucket) getNearest(ctx context.Context, key string) (entry, error) {
+	msg, err := b.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+b.stream+"."+b.prefix+key, nil)
+	if err != nil {
+		return entry{}, fmt.Errorf("read from %s: %w", b.stream, err)
+	}
+	if status := msg.Header.Get("Status"); status != "" && len(msg.Data) == 0 {
+		if status == statusNone {
+			return entry{}, errNoKey
+		}
+		return entry{}, fmt.Errorf("read from %s: %s %s", b.stream, status, msg.Header.Get("Description"))
+	}
+	return b.entry(msg)
+}
+
+func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
+	body, err := json.Marshal(map[string]string{"last_by_subj": b.prefix + key})
+	if err != nil {
+		return entry{}, err
+	}
+	msg, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+b.stream, body)
+	if err != nil {
+		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Sequence uint64    `json:"seq"`
+			Header   []byte    `json:"hdrs"`
+			Data     []byte    `json:"data"`
+			Time     time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, err)
+	}
+	switch {
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return entry{}, errNoKey
+	case answer.Error != nil:
+		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, answer.Error)
+	case answer.Message == nil:
+		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, jetstream.ErrInvalidJSAck)
+	}
+	m := answer.Message
+	e := entry{key: key, value: m.Data, revision: m.Sequence, written: m.Time}
+	if len(m.Header) > 0 {
+		h, err := nats.DecodeHeadersMsg(m.Header)
+		if err != nil {
+			return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, err)
+		}
+		e.deleted = isMarker(h)
+	}
+	return e, nil
+}
+
+// entry reads the answer to a direct get, which carries the message's place in headers.
+func (b *bucket) entry(msg *nats.Msg) (entry, error) {
+	subject := msg.Header.Get(jetstream.SubjectHeader)
+	revision, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil || len(subject) <= len(b.prefix) {
+		return entry{}, fmt.Errorf("read from %s: an answer without subject or sequence", b.stream)
+	}
+	written, err := time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer))
+	if err != nil {
+		return entry{}, fmt.Errorf("read from %s: %w", b.stream, err)
+	}
+	return entry{
+		key:      subject[len(b.prefix):],
+		value:    msg.Data,
+		revision: revision,
+		deleted:  isMarker(msg.Header),
+		written:  written,
+	}, nil
+}
+
+// isMarker tells a delete marker: one of ours, one that a key-value client wrote, or one that the
+// server leaves where a message expired.
+func isMarker(h nats.Header) bool {
+	return h.Get(headerOperation) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
+}
+
+// write is one key to be written.
+type write struct {
+	key     string
+	value   []byte
+	expect  uint64        // the revision that the key must have, 0 for none; only with guarded
+	guarded bool          // expect counts
+	marker  time.Duration // not 0: a delete marker that lives that long, instead of a value
+}
+
+func put(key string, value []byte) write { return write{key: key, value: value} }
+
+func putAt(key string, value []byte, revision uint64) write {
+	return write{key: key, value: value, expect: revision, guarded: true}
+}
+
+func (w write) asMarker(ttl time.Duration) write {
+	w.value, w.marker = nil, ttl
+	return w
+}
+
+func (b *bucket) msg(w write) *nats.Msg {
+	msg := &nats.Msg{Subject: b.prefix + w.key, Data: w.value, Header: nats.Header{}}
+	if w.guarded {
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
+	}
+	if w.marker != 0 {
+		msg.Header.Set(headerOperation, operationDelete)
+		msg.Header.Set(jetstream.MsgTTLHeader, w.marker.String())
+	}
+	return msg
+}
+
+// write writes all or nothing, and returns the revision of the last; the others' precede it one by
+// one. An error for which conflicting or crowded holds wrote nothing; after any other it is not
+// known whether it was written.
+func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if len(writes) == 1 { // a sixth of a batch's cost
+		ack, err := b.js.PublishMsg(ctx, b.msg(writes[0]))
+		if err != nil {
+			return 0, fmt.Errorf("write to %s: %w", b.stream, err)
+		}
+		return ack.Sequence, nil
+	}
+	select {
+	case b.batches <- struct{}{}:
+		defer func() { <-b.batches }()
+	case <-ctx.Done():
+		return 0, fmt.Errorf("write to %s: %w", b.stream, ctx.Err())
+	}
+	msgs := make([]*nats.Msg, len(writes))
+	for i, w := range writes {
+		msgs[i] = b.msg(w)
+	}
+	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs)
+	if err != nil {
+		return 0, fmt.Errorf("write to %s: %w", b.stream, err)
+	}
+	return ack.Sequence, nil
+}
+
+// purge removes every key under filter, and its messages. With before, only what was written
+// before that revision.
+func (b *bucket) purge(ctx context.Context, filter string, before uint64) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	body, err := json.Marshal(struct {
+		Filter string `json:"filter"`
+		Before uint64 `json:"seq,omitempty"`
+	}{b.prefix + filter, before})
+	if err != nil {
+		return err
+	}
+	msg, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+b.stream, body)
+	if err != nil {
+		return fmt.Errorf("purge %s: %w", b.stream, err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Success bool                `json:"success"`
+	}
+	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+		return fmt.Errorf("purge %s: %w", b.stream, err)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("purge %s: %w", b.stream, answer.Error)
+	}
+	if !answer.Success {
+		return fmt.Errorf("purge %s: the server did not", b.stream)
+	}
+	return nil
+}
+
+// bounded gives ctx a deadline if it has none: a request to NATS waits for ever without.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, timeout)
+}

@@ -1,0 +1,95 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	findPage  = 128 // keys read at once
+	findPages = 32  // read at most, should all that match be disabled
+)
+
+// Find returns up to limit users whose name is name, then such whose name begins with it, compared
+// folded; each in the order in which they took their names. Left out are disabled users and except.
+func (u *Users) Find(ctx context.Context, name string, limit int, except string) ([]User, error) {
+	folded := FoldAccount(name)
+	if folded == "" || limit <= 0 {
+		return nil, nil
+	}
+	f := finder{users: u, folded: folded, limit: limit, seen: map[string]bool{except: true}}
+	// A name's key ends with an id, which is longer than any character's token: * stands for
+	// the id alone, > for more characters and an id too.
+	for _, rest := range []string{".*", ".>"} {
+		if err := f.collect(ctx, "name."+nameTokens(folded)+rest); err != nil {
+			return nil, fmt.Errorf("kv: find a name: %w", err)
+		}
+	}
+	return f.found, nil
+}
+
+type finder struct {
+	users  *Users
+	folded string
+	limit  int
+	seen   map[string]bool
+	found  []User
+}
+
+func (f *finder) full() bool { return len(f.found) >= f.limit }
+
+func (f *finder) collect(ctx context.Context, filter string) error {
+	var after uint64
+	for n := 0; n < findPages && !f.full(); n++ {
+		// The index answers at once, but only where few enough match.
+		p, err := page{}, errTooMany
+		if n == 0 {
+			p, err = f.users.b.matching(ctx, filter, findPage)
+		}
+		if errors.Is(err, errTooMany) {
+			p, err = f.users.b.next(ctx, filter, after, findPage)
+		}
+		if err != nil {
+			return err
+		}
+		if err := f.take(ctx, p); err != nil {
+			return err
+		}
+		if p.pending == 0 || len(p.entries) == 0 {
+			return nil
+		}
+		after = p.last()
+	}
+	return nil
+}
+
+// take adds the users of a page, as far as they are wanted, reading no more records than needed.
+func (f *finder) take(ctx context.Context, p page) error {
+	var ids []string
+	for _, e := range p.entries {
+		id := e.key[strings.LastIndexByte(e.key, '.')+1:]
+		if !e.deleted && !f.seen[id] {
+			f.seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	for len(ids) > 0 && !f.full() {
+		some := ids[:min(len(ids), f.limit-len(f.found))]
+		ids = ids[len(some):]
+		users, err := f.users.GetMany(ctx, some)
+		if err != nil {
+			return err
+		}
+		for _, id := range some {
+			// The record decides: it may have changed since its key was read, and long names
+			// are indexed by their beginning only.
+			user, ok := users[id]
+			if ok && !user.Disabled && strings.HasPrefix(FoldAccount(user.Name), f.folded) {
+				f.found = append(f.found, user)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/synadia-io/orbit.go/natsext"
+)
+
+// Many keys are read by direct gets that answer with many messages, and never by a consumer, which
+// costs a hundred times as much. The requests are written here rather than with jetstreamext's
+// GetBatch and GetLastMsgsFor, because those end in silence, as if all had been read, when time
+// runs out, and don't tell too many matches from an old server.
+
+const (
+	statusEnd     = "204" // the last message of an answer
+	statusNone    = "404" // nothing matches
+	statusTooMany = "413" // more than 1,024 keys match a request for the last of each
+)
+
+// errTooMany: more keys match than one request for the last of each may return.
+var errTooMany = errors.New("too many keys match")
+
+// page is a part of a bucket, in the order of writing.
+type page struct {
+	entries []entry
+	pending int // how many of those asked for come after
+}
+
+// last returns the revision after which the next page begins.
+func (p page) last() uint64 {
+	if len(p.entries) == 0 {
+		return 0
+	}
+	return p.entries[len(p.entries)-1].revision
+}
+
+// next returns up to n keys that match filter, written after the given revision.
+func (b *bucket) next(ctx context.Context, filter string, after uint64, n int) (page, error) {
+	return b.many(ctx, map[string]any{"next_by_subj": b.prefix + filter, "seq": after + 1, "batch": n})
+}
+
+// matching returns up to n of the keys that match filter, from the first written. It looks the
+// keys up in the stream's index instead of walking its messages. Returns errTooMany.
+func (b *bucket) matching(ctx context.Context, filter string, n int) (page, error) {
+	return b.many(ctx, map[string]any{"multi_last": []string{b.prefix + filter}, "batch": n})
+}
+
+func (b *bucket) many(ctx context.Context, request map[string]any) (page, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	body, err := json.Marshal(request)
+	if err != nil {
+		return page{}, err
+	}
+	var end *nats.Msg
+	answers, err := natsext.RequestMany(ctx, b.nc, "$JS.API.DIRECT.GET."+b.stream, body,
+		natsext.RequestManySentinel(func(m *nats.Msg) bool {
+			if len(m.Data) != 0 || m.Header.Get("Status") == "" {
+				return false
+			}
+			end = m
+			return true
+		}))
+	if err != nil {
+		return page{}, fmt.Errorf("read from %s: %w", b.stream, err)
+	}
+	var p page
+	for msg, err := range answers {
+		if err != nil {
+			return page{}, fmt.Errorf("read from %s: %w", b.stream, err)
+		}
+		e, err := b.entry(msg)
+		if err != nil {
+			return page{}, err
+		}
+		p.entries = append(p.entries, e)
+	}
+	if end == nil {
+		if err := ctx.Err(); err != nil {
+			return page{}, fmt.Errorf("read from %s: %w", b.stream, err)
+		}
+		return page{}, fmt.Errorf("read from %s: %w", b.stream, nats.ErrTimeout)
+	}
+	switch status := end.Header.Get("Status"); status {
+	case statusNone:
+		return p, nil
+	case statusTooMany:
+		return page{}, errTooMany
+	case statusEnd:
+		p.pending, err = strconv.Atoi(end.Header.Get("Nats-Num-Pending"))
+		if err != nil {
+			return page{}, fmt.Errorf("read from %s: an answer's end without a count: %w", b.stream, err)
+		}
+		return p, nil
+	default:
+		return page{}, fmt.Errorf("read from %s: %s %s", b.stream, status, end.Header.Get("Description"))
+	}
+}

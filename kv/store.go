@@ -1,0 +1,129 @@
+// Package kv keeps users, tokens and friendships in three JetStream key-value buckets.
+//
+// What must change together (an account with its claim and its name, the two rosters of a
+// friendship) is written as one atomic batch with the expected revision of every key, so nothing
+// half-made can be seen, on any node, whatever breaks. The rules of friendship are pure functions
+// in rules.go; the stores only read, apply and write.
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Options say where the buckets are and what bounds them.
+type Options struct {
+	Prefix      string        // of the buckets' names; default "im"
+	Replicas    int           // of each bucket; default 1
+	TokenTTL    time.Duration // a token's time to live; default 24h
+	MaxFriends  int           // in one roster; default 2000
+	MaxRequests int           // pending to one user, and from one user; default 200
+	Log         *slog.Logger  // default: none
+}
+
+func (o Options) withDefaults() Options {
+	if o.Prefix == "" {
+		o.Prefix = "im"
+	}
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.TokenTTL == 0 {
+		o.TokenTTL = 24 * time.Hour
+	}
+	if o.MaxFriends == 0 {
+		o.MaxFriends = 2000
+	}
+	if o.MaxRequests == 0 {
+		o.MaxRequests = 200
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Store is the three buckets. It is safe for concurrent use, and holds nothing that would have
+// to be closed: the connection is the caller's.
+type Store struct {
+	Users   *Users
+	Tokens  *Tokens
+	Rosters *Rosters
+}
+
+var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
+
+// Open makes the buckets, or checks and updates those that exist, and returns the store on them.
+// In a cluster that has no leader yet it keeps trying until ctx ends.
+//
+// Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch.
+func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
+	o = o.withDefaults()
+	if !bucketPrefix.MatchString(o.Prefix) {
+		return nil, fmt.Errorf("kv: prefix %q: only letters, digits, - and _ may be in it", o.Prefix)
+	}
+	if o.TokenTTL < time.Second {
+		return nil, fmt.Errorf("kv: tokens would live %s: a second is the least", o.TokenTTL)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("kv: %w", err)
+	}
+	if err := checkServer(ctx, nc, js); err != nil {
+		return nil, fmt.Errorf("kv: %w", err)
+	}
+	open := func(name string, cfg jetstream.StreamConfig) *bucket {
+		if err != nil {
+			return nil
+		}
+		var have jetstream.StreamConfig
+		if have, err = ensureStream(ctx, js, cfg, o.Log); err != nil {
+			err = fmt.Errorf("kv: bucket %s: %w", name, err)
+			return nil
+		}
+		return newBucket(js, name, have.Replicas)
+	}
+	users := o.Prefix + "_users"
+	tokens := o.Prefix + "_tokens"
+	friendships := o.Prefix + "_friendships"
+	s := &Store{
+		Users:   &Users{b: open(users, recordsConfig(users, o)), markerTTL: markerTTL},
+		Tokens:  &Tokens{b: open(tokens, tokensConfig(tokens, o)), ttl: o.TokenTTL},
+		Rosters: newRosters(open(friendships, recordsConfig(friendships, o)), o),
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// apiLevel is JetStream's API level of nats-server 2.12, the first with atomic batches and
+// asynchronous persistence. The level and not the version decides: in a mixed cluster it is the
+// leader's that counts, not that of the server one happens to be connected to.
+const apiLevel = 2
+
+func checkServer(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
+	var info *jetstream.AccountInfo
+	err := persist(ctx, func(ctx context.Context) (err error) {
+		info, err = js.AccountInfo(ctx)
+		return err
+	})
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled),
+		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
+		errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w on the NATS server at %s, or not for this account", ErrNoJetStream, nc.ConnectedUrlRedacted())
+	case err != nil:
+		return fmt.Errorf("ask for JetStream: %w", err)
+	case info.API.Level < apiLevel:
+		return fmt.Errorf("%w: it is %s, and atomic batches need 2.12 or later", ErrServerTooOld, nc.ConnectedServerVersion())
+	}
+	return nil
+}
