@@ -1,7 +1,11 @@
 package cmd
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 )
@@ -10,14 +14,81 @@ func newServe(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Args:  mayHave(0),
+		Long: `Run the server until SIGTERM or SIGINT, which end it in good order; a second one ends it at once.
+SIGHUP reads the configuration again: limits, log level, certificates and origins change, and a
+file with a mistake changes nothing.`,
+		Args: mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := loadConfig(env, c.Flags()); err != nil {
+			load := func() (*Config, error) { return loadConfig(env, c.Flags()) }
+			config, err := load()
+			if err != nil {
 				return err
 			}
-			return errors.New("the server is not wired yet")
+			return runServe(c.Context(), env, config, load)
 		},
 	}
-	addSettingFlags(c.Flags())
+	addSettingFlags(c.Flags(), "listen", "data", "nats.url", "log.level")
 	return c
+}
+
+// runServe runs the server until ctx is done.
+func runServe(ctx context.Context, env *Env, config *Config, load func() (*Config, error)) error {
+	level := new(slog.LevelVar)
+	log := newLogger(env.Err, config.Log, level)
+	hangups, stop := env.hangups()
+	defer stop()
+	app, err := NewApp(ctx, config, log, level)
+	if err != nil {
+		return err
+	}
+	app.announce(env.Out)
+
+	reload := make(chan *Config)
+	reading, done := context.WithCancel(ctx)
+	defer done()
+	go func() {
+		for {
+			select {
+			case <-reading.Done():
+				return
+			case <-hangups:
+			}
+			next, err := load()
+			if err != nil {
+				log.Error("the configuration stays as it was", "err", err)
+				continue
+			}
+			select {
+			case reload <- next:
+			case <-reading.Done():
+				return
+			}
+		}
+	}()
+	err = app.Run(ctx, reload)
+	return errors.Join(err, app.Close())
+}
+
+// announce says where everything is.
+func (a *App) announce(w io.Writer) {
+	rows := [][]string{{"page", a.URL() + "/im/www/v1/chat.html"}, {"protocol", a.URL() + "/im/"}}
+	switch {
+	case a.backend.server == nil:
+		rows = append(rows, []string{"nats", "attached to " + RedactURL(a.backend.nc.ConnectedUrl())})
+	case a.backend.server.URL() == "":
+		rows = append(rows, []string{"nats", "embedded, no listener"})
+	default:
+		rows = append(rows, []string{"nats", a.backend.server.URL() + "  (credentials in " + a.backend.dir.Path("admin.json") + ")"})
+	}
+	if a.ops != nil {
+		rows = append(rows, []string{"operations", "http://" + reachable(a.ops.Addr()) + "/readyz, /healthz, /metrics"})
+	}
+	rows = append(rows, []string{"data", a.backend.dir.Path()})
+	if a.config.File != "" {
+		rows = append(rows, []string{"config", a.config.File})
+	}
+	fmt.Fprintln(w, "imctl is ready")
+	for _, r := range rows {
+		fmt.Fprintf(w, "  %-11s %s\n", r[0], r[1])
+	}
 }

@@ -1,0 +1,256 @@
+// Package bridge stands between people and NATS. In front it speaks the protocol over HTTP and WebSocket; behind it
+// every user who is online has a set of NATS subjects, on which dialogues and notices arrive and other programs may
+// take part. It keeps nothing that it cannot lose: what lasts is in the buckets of package kv, what is live is interest
+// in a subject.
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
+	"github.com/olahol/melody"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"imctl/bridge/limit"
+	"imctl/kv"
+)
+
+// Options are what a Bridge is made of.
+type Options struct {
+	// Connect opens a connection to NATS on which nothing is held back while NATS is away.
+	Connect func(name string, opts ...nats.Option) (*nats.Conn, error)
+	Prefix  string // of all subjects
+	Lanes   int    // 0: as many as there are processors
+
+	Store  *kv.Store
+	Hasher *kv.Hasher
+
+	Sessions  Sessions
+	Dialogues Dialogues
+	Limits    Limits
+
+	Origins        []string       // of web pages, besides the server's own, that may open a WebSocket
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+
+	Registry prometheus.Registerer
+	Log      *slog.Logger
+}
+
+// Sessions bound what one session, and one user, may hold.
+type Sessions struct {
+	PerUser      int           // sessions at once on a node; the oldest gives way
+	Buffer       int           // dialogues that wait for a session that does not read
+	InFlight     int           // frames of a session that are not answered yet; past them it is not read from
+	MaxFrame     int64         // bytes
+	Ping         time.Duration // how often a session is pinged; it ends when nothing comes back for somewhat longer
+	WriteTimeout time.Duration // for one write to a socket
+}
+
+// Dialogues say how dialogues are delivered.
+type Dialogues struct {
+	Timeout time.Duration // without word from the friend's side, 507
+}
+
+// Limits are rates for each address, account or session; the zero rate does not limit.
+type Limits struct {
+	Registrations limit.Rate // accounts made from one address
+	Logins        limit.Rate // attempts from one address
+	LoginFailures limit.Rate // for one address, and for one account
+	Dialogues     limit.Rate // of one session
+	Picture       int        // bytes of a picture
+}
+
+// Bridge serves the protocol. New starts it, Handler is what an HTTP server serves, Shutdown ends it.
+type Bridge struct {
+	o       Options
+	log     *slog.Logger
+	metrics *metrics
+	service *Service
+	nc      *nats.Conn
+	lanes   []*lane
+	seed    maphash.Seed
+	melody  *melody.Melody
+	refusal *websocket.Upgrader // for logins that fail, which melody never sees
+	limits  atomic.Pointer[limiters]
+	origins atomic.Pointer[[]string]
+
+	mu       sync.Mutex // guards draining, sessions and adding to wg
+	draining bool
+	sessions map[*session]struct{}
+	wg       sync.WaitGroup // connections that were hijacked
+}
+
+// New connects to NATS and starts the lanes.
+func New(ctx context.Context, o Options) (*Bridge, error) {
+	if o.Lanes <= 0 {
+		o.Lanes = runtime.GOMAXPROCS(0)
+	}
+	b := &Bridge{o: o, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{})}
+	b.SetLimits(o.Limits)
+	b.SetOrigins(o.Origins)
+	b.setUpMelody()
+	var err error
+	if b.nc, err = o.Connect("imctl service"); err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	b.service = NewService(b.nc, ServiceOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, Log: o.Log})
+	for i := range o.Lanes {
+		nc, err := o.Connect(fmt.Sprintf("imctl lane %d", i), nats.ReconnectBufSize(-1))
+		if err == nil {
+			var l *lane
+			if l, err = newLane(nc, b); err == nil {
+				b.lanes = append(b.lanes, l)
+				continue
+			}
+			nc.Close()
+		}
+		return nil, errors.Join(fmt.Errorf("connect to NATS: %w", err), b.Shutdown(ctx))
+	}
+	b.metrics.observe(b)
+	return b, nil
+}
+
+// Service is what the bridge's calls are made of, for the administration.
+func (b *Bridge) Service() *Service { return b.service }
+
+// SetLimits changes the rates; those who were counted start anew.
+func (b *Bridge) SetLimits(l Limits) { b.limits.Store(newLimiters(l)) }
+
+// SetOrigins changes which other pages may open a WebSocket.
+func (b *Bridge) SetOrigins(origins []string) { b.origins.Store(&origins) }
+
+// Handler serves everything below /im/.
+func (b *Bridge) Handler() http.Handler { return b.routes() }
+
+// lane is the one that owns the user.
+func (b *Bridge) lane(id string) *lane {
+	return b.lanes[maphash.String(b.seed, id)%uint64(len(b.lanes))]
+}
+
+// Len is how many sessions there are.
+func (b *Bridge) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.sessions)
+}
+
+// remember and forget keep the list of sessions that Drain works through.
+func (b *Bridge) remember(s *session) {
+	b.mu.Lock()
+	b.sessions[s] = struct{}{}
+	draining := b.draining
+	b.mu.Unlock()
+	if draining {
+		s.closeWith(nil, websocket.CloseGoingAway, goingDown)
+	}
+}
+
+func (b *Bridge) forget(s *session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.sessions, s)
+}
+
+// enter counts a connection in, unless the bridge is going down. Who entered calls b.wg.Done.
+func (b *Bridge) enter() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.draining {
+		return false
+	}
+	b.wg.Add(1)
+	return true
+}
+
+const goingDown = "server is going down"
+
+// Drain refuses new sessions and ends those that there are, each behind the frames that wait for it. It returns when
+// all have ended; those that have not when ctx is done are cut off.
+func (b *Bridge) Drain(ctx context.Context) error {
+	b.mu.Lock()
+	b.draining = true
+	open := make([]*session, 0, len(b.sessions))
+	for s := range b.sessions {
+		open = append(open, s)
+	}
+	b.mu.Unlock()
+	for _, s := range open {
+		s.closeWith(nil, websocket.CloseGoingAway, goingDown)
+	}
+	gone := make(chan struct{})
+	go func() { b.wg.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	left := len(b.sessions)
+	for s := range b.sessions {
+		s.conn.Kill()
+	}
+	b.mu.Unlock()
+	<-gone
+	return fmt.Errorf("%d sessions cut off: %w", left, ctx.Err())
+}
+
+// Shutdown drains the bridge and leaves NATS.
+func (b *Bridge) Shutdown(ctx context.Context) error {
+	err := b.Drain(ctx)
+	for _, l := range b.lanes {
+		l.close()
+	}
+	if b.service != nil {
+		b.service.Close()
+	}
+	if b.nc != nil {
+		b.nc.Close()
+	}
+	if b.melody != nil {
+		err = errors.Join(err, b.melody.Close())
+	}
+	return err
+}
+
+// recovered, deferred, keeps a panic from taking the process down and logs it once.
+func recovered(log *slog.Logger, what string) {
+	if p := recover(); p != nil {
+		log.Error("panic", "in", what, "panic", p, "stack", string(debug.Stack()))
+	}
+}
+
+// Ready is nil while the bridge can serve: it is not going down, and all its connections to NATS are up.
+func (b *Bridge) Ready() error {
+	b.mu.Lock()
+	draining := b.draining
+	b.mu.Unlock()
+	if draining {
+		return errors.New(goingDown)
+	}
+	for _, nc := range b.connections() {
+		if !nc.IsConnected() {
+			return errors.New("NATS is away")
+		}
+	}
+	return nil
+}
+
+func (b *Bridge) connections() []*nats.Conn {
+	all := []*nats.Conn{b.nc}
+	for _, l := range b.lanes {
+		all = append(all, l.nc)
+	}
+	return all
+}

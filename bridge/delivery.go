@@ -1,0 +1,31 @@
+package bridge
+
+import (
+	"sync/atomic"
+)
+
+// delivery is one dialogue on its way to the sessions that one user has on this node. Its answer is sent once: taken as
+// soon as one session's socket took the frame, refused when none did.
+type delivery struct {
+	lane  *lane
+	reply string
+	left  atomic.Int32 // sessions that have not said anything yet
+	taken atomic.Bool
+}
+
+var refused = []byte(`{"code":507}`)
+var notFriends = []byte(`{"code":512}`)
+
+// settle records what became of the frame at one of the sessions.
+func (d *delivery) settle(taken bool) {
+	if taken {
+		if d.taken.CompareAndSwap(false, true) {
+			d.lane.answer(d.reply, nil)
+		}
+		d.left.Add(-1)
+		return
+	}
+	if d.left.Add(-1) == 0 && !d.taken.Load() {
+		d.lane.answer(d.reply, refused)
+	}
+}

@@ -1,0 +1,178 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// laneQueue is how many messages from NATS may wait for a lane. What does not fit is dropped by the client library, and
+// its sender hears 507 when its time is up; the bound is there so that an overload costs memory that is known.
+const laneQueue = 64 << 10
+
+// Leaves of a user's live subjects, im.user.<id>.<leaf>.
+const (
+	leafDialogue = "dialogue"
+	leafNotice   = "notice"
+)
+
+// lane is a connection to NATS and the users whose ids hash to it. One goroutine takes what arrives for these users, so
+// the dialogues of one sender to one friend keep their order; a second one takes the answers to what its sessions sent.
+type lane struct {
+	nc      *nats.Conn
+	log     *slog.Logger
+	metrics *metrics
+	prefix  string // of the users' live subjects: "im.user."
+	in      chan *nats.Msg
+	flights *flights
+	wg      sync.WaitGroup
+
+	mu    sync.RWMutex
+	users map[string]*user // online here; guarded by mu
+}
+
+func newLane(nc *nats.Conn, b *Bridge) (*lane, error) {
+	l := &lane{nc: nc, log: b.log, metrics: b.metrics, prefix: b.o.Prefix + ".user.",
+		in: make(chan *nats.Msg, laneQueue), users: make(map[string]*user)}
+	l.flights = newFlights(nc, b.o.Dialogues.Timeout)
+	if err := l.flights.subscribe(); err != nil {
+		return nil, err
+	}
+	l.wg.Add(1)
+	go l.run()
+	return l, nil
+}
+
+// close ends the lane's goroutines once its connection delivers nothing any more.
+func (l *lane) close() {
+	l.nc.Close()
+	l.flights.close()
+	close(l.in)
+	l.wg.Wait()
+}
+
+// join makes the session one of its user's and returns once NATS knows that the user is online here. The roster is in
+// force before the first dialogue can arrive. The oldest sessions past the limit are returned for the caller to end.
+func (l *lane) join(ctx context.Context, id string, s *session, r kv.Roster, revision uint64, limit int) (surplus []*session, err error) {
+	l.mu.Lock()
+	u := l.users[id]
+	if u == nil {
+		u = newUser(id, l)
+		u.load(r, revision)
+		if u.sub, err = l.nc.ChanSubscribe(l.prefix+id+".*", l.in); err != nil {
+			l.mu.Unlock()
+			return nil, fmt.Errorf("subscribe for user %s: %w", id, err)
+		}
+		l.users[id] = u
+	}
+	s.user = u
+	surplus = u.add(s, limit)
+	l.mu.Unlock()
+	if err := l.nc.FlushWithContext(ctx); err != nil {
+		l.leave(s)
+		return nil, fmt.Errorf("make user %s known to NATS: %w", id, err)
+	}
+	return surplus, nil
+}
+
+// leave takes the session from its user; with the last one the user is offline here.
+func (l *lane) leave(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := s.user
+	if !u.remove(s) || l.users[u.id] != u {
+		return
+	}
+	delete(l.users, u.id)
+	if err := u.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		l.log.Error("unsubscribe", "user", u.id, "err", err)
+	}
+}
+
+func (l *lane) user(id string) *user {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.users[id]
+}
+
+func (l *lane) len() int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return len(l.users)
+}
+
+// run takes what NATS brings for the lane's users, in order.
+func (l *lane) run() {
+	defer l.wg.Done()
+	for m := range l.in {
+		l.handle(m)
+	}
+}
+
+func (l *lane) handle(m *nats.Msg) {
+	defer recovered(l.log, "message on "+m.Subject)
+	id, leaf, ok := strings.Cut(m.Subject[len(l.prefix):], ".")
+	if !ok {
+		return
+	}
+	u := l.user(id)
+	if u == nil {
+		// The last session left while this was on its way.
+		if leaf == leafDialogue {
+			l.answer(m.Reply, refused)
+		}
+		return
+	}
+	switch leaf {
+	case leafDialogue:
+		l.dialogue(u, m)
+	case leafNotice:
+		u.notice(m)
+	}
+}
+
+// dialogue hands a dialogue to every session of the user, or answers that it may not have it.
+func (l *lane) dialogue(u *user, m *nats.Msg) {
+	if isProbe(m.Data) { // somebody asks whether the user is there
+		l.answer(m.Reply, nil)
+		return
+	}
+	d, ok := wire.ParseDialogue(m.Data)
+	if !ok {
+		l.log.Warn("not a dialogue", "subject", m.Subject, "bytes", len(m.Data))
+		l.answer(m.Reply, refused)
+		return
+	}
+	if !u.isFriend(d.From) {
+		l.answer(m.Reply, notFriends)
+		return
+	}
+	sessions := u.list()
+	if len(sessions) == 0 {
+		l.answer(m.Reply, refused)
+		return
+	}
+	dl := &delivery{lane: l, reply: m.Reply}
+	dl.left.Store(int32(len(sessions)))
+	for _, s := range sessions {
+		s.deliver(m.Data, dl)
+	}
+}
+
+// answer replies to a message from NATS; whoever did not ask for one gets none.
+func (l *lane) answer(reply string, data []byte) {
+	if reply == "" {
+		return
+	}
+	if err := l.nc.Publish(reply, data); err != nil {
+		l.log.Error("answer", "err", err)
+	}
+}

@@ -1,0 +1,92 @@
+package bridge
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"imctl/bridge/wire"
+)
+
+// dropReason says why a frame was not delivered to a session.
+type dropReason string
+
+const (
+	dropBufferFull dropReason = "buffer_full" // the session does not read as fast as it is written to
+	dropClosed     dropReason = "closed"      // the session ended first
+	dropNotice     dropReason = "notice"      // no room even for a notice: the session was ended
+)
+
+// metrics count what the bridge does. Labels are of fixed sets: never a name, an id or an address.
+type metrics struct {
+	registry  prometheus.Registerer
+	dialogues map[wire.Code]prometheus.Counter
+	delivery  prometheus.Observer
+	logins    *prometheus.CounterVec
+	calls     *prometheus.HistogramVec
+	drops     map[dropReason]prometheus.Counter
+	roundTrip prometheus.Observer
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	dialogues := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_dialogues_total",
+		Help: "Frames of sessions by the code that they were answered with."}, []string{"code"})
+	delivery := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "imctl_dialogue_seconds",
+		Help:    "From a dialogue's frame to its answer.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}})
+	drops := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_drops_total",
+		Help: "Frames that a session was not given, by reason."}, []string{"reason"})
+	roundTrip := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "imctl_nats_round_trip_seconds",
+		Help:    "How long NATS takes to answer.",
+		Buckets: []float64{.00001, .00005, .0001, .0005, .001, .005, .01, .05, .1, .5, 1}})
+	m := &metrics{
+		registry:  r,
+		dialogues: make(map[wire.Code]prometheus.Counter),
+		delivery:  delivery,
+		drops:     make(map[dropReason]prometheus.Counter),
+		roundTrip: roundTrip,
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_logins_total",
+			Help: "Logins by the code that they were answered with."}, []string{"code"}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imctl_call_seconds",
+			Help: "HTTP calls by name and code.", Buckets: prometheus.DefBuckets}, []string{"call", "code"}),
+	}
+	for _, i := range wire.All() {
+		m.dialogues[i.Code] = dialogues.WithLabelValues(strconv.Itoa(int(i.Code)))
+	}
+	for _, reason := range []dropReason{dropBufferFull, dropClosed, dropNotice} {
+		m.drops[reason] = drops.WithLabelValues(string(reason))
+	}
+	r.MustRegister(dialogues, delivery, drops, roundTrip, m.logins, m.calls)
+	return m
+}
+
+// observe adds what is read from the bridge when somebody asks.
+func (m *metrics) observe(b *Bridge) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imctl_sessions", Help: "Sessions that are connected."},
+			func() float64 { return float64(b.Len()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imctl_users_online", Help: "Users with a session on this node."},
+			func() float64 {
+				n := 0
+				for _, l := range b.lanes {
+					n += l.len()
+				}
+				return float64(n)
+			}))
+}
+
+func (m *metrics) dialogue(c wire.Code) { m.dialogues[c].Inc() }
+
+func (m *metrics) dialogueDone(c wire.Code, took time.Duration) {
+	m.dialogues[c].Inc()
+	m.delivery.Observe(took.Seconds())
+}
+
+func (m *metrics) login(c wire.Code) { m.logins.WithLabelValues(strconv.Itoa(int(c))).Inc() }
+
+func (m *metrics) call(name string, c wire.Code, took time.Duration) {
+	m.calls.WithLabelValues(name, strconv.Itoa(int(c))).Observe(took.Seconds())
+}
+
+func (m *metrics) dropped(r dropReason) { m.drops[r].Inc() }

@@ -1,0 +1,301 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// ServiceOptions are what a Service works on.
+type ServiceOptions struct {
+	Prefix string // of all subjects
+	Store  *kv.Store
+	Hasher *kv.Hasher
+	Log    *slog.Logger
+}
+
+// Service does what users and administrators ask for: accounts and friendships are changed in their buckets, then the
+// nodes that hold the users concerned are told, and only then the caller hears of it. HTTP, NATS and the command line
+// all come here.
+type Service struct {
+	o    ServiceOptions
+	nc   *nats.Conn
+	kv   *kv.Store
+	log  *slog.Logger
+	work sync.WaitGroup // what goes on after an answer was given
+}
+
+// NewService returns a service that tells nodes over nc.
+func NewService(nc *nats.Conn, o ServiceOptions) *Service {
+	return &Service{o: o, nc: nc, kv: o.Store, log: o.Log}
+}
+
+// Close waits for what goes on behind answers that were given.
+func (s *Service) Close() { s.work.Wait() }
+
+// Register makes an account. It returns kv.ErrAccountExists, kv.ErrPasswordTooLong or kv.ErrBusy among others, or what
+// the gate, if there is one, returns: it is asked last, since of many registrations that wait for their turn to hash
+// all could have passed it before.
+func (s *Service) Register(ctx context.Context, u kv.User, password string, gate func() error) (kv.User, error) {
+	if _, err := s.kv.Users.ByAccount(ctx, u.Account); err == nil {
+		return kv.User{}, kv.ErrAccountExists
+	} else if !errors.Is(err, kv.ErrUserNotFound) {
+		return kv.User{}, err
+	}
+	hash, err := s.o.Hasher.Hash(ctx, password)
+	if err != nil {
+		return kv.User{}, err
+	}
+	if gate != nil {
+		if err := gate(); err != nil {
+			return kv.User{}, err
+		}
+	}
+	u.PasswordHash = hash
+	return s.kv.Users.Create(ctx, u)
+}
+
+// Authenticate returns the user with that account and password, or wire.WrongCredentials, which an unknown account, a
+// wrong password and a disabled account have in common.
+func (s *Service) Authenticate(ctx context.Context, account, password string) (kv.User, error) {
+	u, err := s.kv.Users.ByAccount(ctx, account)
+	if err != nil && !errors.Is(err, kv.ErrUserNotFound) {
+		return kv.User{}, err
+	}
+	v, err := s.o.Hasher.Verify(ctx, u.PasswordHash, password)
+	if errors.Is(err, kv.ErrPasswordTooLong) {
+		return kv.User{}, wire.WrongCredentials
+	}
+	if err != nil {
+		return kv.User{}, err
+	}
+	if !v.OK || u.ID == "" || u.Disabled {
+		return kv.User{}, wire.WrongCredentials
+	}
+	if v.Stale {
+		s.work.Go(func() { s.rehash(context.WithoutCancel(ctx), u, password) })
+	}
+	return u, nil
+}
+
+// rehash stores the password's hash with today's parameters.
+func (s *Service) rehash(ctx context.Context, u kv.User, password string) {
+	hash, err := s.o.Hasher.Hash(ctx, password)
+	if err == nil {
+		_, err = s.kv.Users.Update(ctx, u.ID, func(now *kv.User) error {
+			if now.PasswordHash == u.PasswordHash {
+				now.PasswordHash = hash
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		s.log.Warn("rehash a password", "user", u.ID, "err", err)
+	}
+}
+
+// Authorize returns the user that a token belongs to, or wire.AuthIllegal.
+func (s *Service) Authorize(ctx context.Context, id, token string) (kv.User, error) {
+	var u kv.User
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.kv.Tokens.Check(ctx, id, token) })
+	g.Go(func() (err error) {
+		u, err = s.kv.Users.Get(ctx, id)
+		return err
+	})
+	err := g.Wait()
+	if errors.Is(err, kv.ErrTokenInvalid) || errors.Is(err, kv.ErrUserNotFound) || err == nil && u.Disabled {
+		return kv.User{}, wire.AuthIllegal
+	}
+	return u, err
+}
+
+// Found returns the profiles of those whose name is this or begins with it, but for the one who asks.
+func (s *Service) Found(ctx context.Context, me kv.User, name string) ([]wire.Profile, error) {
+	users, err := s.kv.Users.Find(ctx, name, foundAtMost, me.ID)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]wire.Profile, len(users))
+	for i, u := range users {
+		found[i] = profileOf(u)
+	}
+	return found, nil
+}
+
+// foundAtMost is how many people a search returns.
+const foundAtMost = 50
+
+// Request asks a user for its friendship.
+func (s *Service) Request(ctx context.Context, me kv.User, to, note string) error {
+	if err := s.active(ctx, to); err != nil {
+		return err
+	}
+	c, err := s.kv.Rosters.Request(ctx, me.ID, to, note)
+	if err != nil {
+		return err
+	}
+	if c.Kind != kv.Requested {
+		return nil
+	}
+	frame := wire.AppendApply(nil, wire.Request{ID: me.ID, Name: me.Name, To: to, Note: note})
+	return s.notify(ctx, to, notice{op: opFrame, frame: frame})
+}
+
+// Add answers a request, or names one's own end of a friendship.
+func (s *Service) Add(ctx context.Context, me kv.User, from, alias string) error {
+	if err := s.active(ctx, from); err != nil {
+		return err
+	}
+	c, err := s.kv.Rosters.Add(ctx, me.ID, from, alias)
+	if err != nil {
+		return err
+	}
+	return s.tell(ctx, c)
+}
+
+// Remove ends a friendship at both ends, and whatever requests there are between the two.
+func (s *Service) Remove(ctx context.Context, me kv.User, to string) error {
+	c, err := s.kv.Rosters.Remove(ctx, me.ID, to)
+	if err != nil {
+		return err
+	}
+	return s.tell(ctx, c)
+}
+
+// active returns kv.ErrUserNotFound for somebody who cannot become a friend.
+func (s *Service) active(ctx context.Context, id string) error {
+	if !kv.ValidID(id) {
+		return kv.ErrUserNotFound
+	}
+	u, err := s.kv.Users.Get(ctx, id)
+	if err == nil && u.Disabled {
+		return kv.ErrUserNotFound
+	}
+	return err
+}
+
+// tell brings a change of two rosters into force at the nodes that hold either user.
+func (s *Service) tell(ctx context.Context, c kv.Change) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, end := range []struct {
+		id, other, alias string
+		revision         uint64
+	}{{c.A, c.B, c.FriendOfA.Alias, c.RevisionA}, {c.B, c.A, c.FriendOfB.Alias, c.RevisionB}} {
+		switch c.Kind {
+		case kv.Befriended:
+			g.Go(func() error {
+				frame, err := s.friendAdded(ctx, end.other, end.alias)
+				if err != nil {
+					return err
+				}
+				return s.notify(ctx, end.id, notice{op: opFriend, other: end.other, revision: end.revision, frame: frame})
+			})
+		case kv.Removed:
+			frame := wire.AppendRemoved(nil, end.other)
+			g.Go(func() error {
+				return s.notify(ctx, end.id, notice{op: opUnfriend, other: end.other, revision: end.revision, frame: frame})
+			})
+		}
+	}
+	return g.Wait()
+}
+
+// friendAdded is the frame that shows somebody a new friend. A friend that is gone by now shows no more than its id.
+func (s *Service) friendAdded(ctx context.Context, id, alias string) ([]byte, error) {
+	u, err := s.kv.Users.Get(ctx, id)
+	if errors.Is(err, kv.ErrUserNotFound) {
+		u = kv.User{ID: id}
+	} else if err != nil {
+		return nil, err
+	}
+	online, err := s.online(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return wire.AppendAdded(nil, friendOf(u, alias, online)), nil
+}
+
+// online asks whether some session of the user takes dialogues now.
+func (s *Service) online(ctx context.Context, id string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, presenceWait)
+	defer cancel()
+	_, err := s.nc.RequestWithContext(ctx, s.o.Prefix+".user."+id+"."+leafDialogue, probe)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, context.DeadlineExceeded):
+		return false, nil
+	}
+	return false, fmt.Errorf("presence of user %s: %w", id, err)
+}
+
+// SetPassword gives the account another password. Its tokens are revoked and its sessions end.
+func (s *Service) SetPassword(ctx context.Context, id, password string) error {
+	hash, err := s.o.Hasher.Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	if _, err := s.kv.Users.Update(ctx, id, func(u *kv.User) error { u.PasswordHash = hash; return nil }); err != nil {
+		return err
+	}
+	return s.expel(ctx, id, "password changed")
+}
+
+// SetDisabled bars an account from logging in, and ends its tokens and sessions, or lets it in again.
+func (s *Service) SetDisabled(ctx context.Context, id string, disabled bool) error {
+	if _, err := s.kv.Users.Update(ctx, id, func(u *kv.User) error { u.Disabled = disabled; return nil }); err != nil {
+		return err
+	}
+	if !disabled {
+		return nil
+	}
+	return s.expel(ctx, id, "account disabled")
+}
+
+// DeleteUser removes an account and all that is held about it. A deletion that was cut off halfway leaves the account
+// disabled; asking again completes it.
+func (s *Service) DeleteUser(ctx context.Context, id string) error {
+	if err := s.SetDisabled(ctx, id, true); err != nil {
+		return err
+	}
+	changes, err := s.kv.Rosters.Drop(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if err := s.tell(ctx, c); err != nil {
+			return err
+		}
+	}
+	return s.kv.Users.Delete(ctx, id)
+}
+
+// expel revokes the user's tokens and ends its sessions on every node.
+func (s *Service) expel(ctx context.Context, id, reason string) error {
+	if err := s.kv.Tokens.RevokeAll(ctx, id); err != nil {
+		return err
+	}
+	return s.notify(ctx, id, closed(0, reason))
+}
+
+func profileOf(u kv.User) wire.Profile {
+	return wire.Profile{ID: u.ID, Name: u.Name, Picture: u.Picture, Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign}
+}
+
+// friendOf is a user as a friend sees it: under the alias that the friend gave, if any.
+func friendOf(u kv.User, alias string, online bool) wire.Friend {
+	f := wire.Friend{Profile: profileOf(u), Online: online}
+	if alias != "" {
+		f.Name = alias
+	}
+	return f
+}

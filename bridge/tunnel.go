@@ -1,0 +1,347 @@
+package bridge
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+	"github.com/olahol/melody"
+
+	"imctl/bridge/limit"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// loginWait bounds everything between a login's request and its answer.
+const loginWait = 30 * time.Second
+
+// Buffers of a WebSocket, in bytes: most frames fit, and larger ones pass through.
+const (
+	readBuffer  = 1 << 10
+	writeBuffer = 2 << 10
+)
+
+// setUpMelody makes the instance that runs the sessions. It sees only logins that succeeded.
+func (b *Bridge) setUpMelody() {
+	m := melody.New()
+	m.Config.MaxMessageSize = b.o.Sessions.MaxFrame
+	m.Config.MessageBufferSize = feedAhead + 1
+	m.Config.PingPeriod = b.o.Sessions.Ping
+	m.Config.PongWait = b.o.Sessions.Ping + b.o.Sessions.Ping/9
+	m.Config.WriteWait = b.o.Sessions.WriteTimeout
+	m.Upgrader.ReadBufferSize, m.Upgrader.WriteBufferSize = readBuffer, writeBuffer
+	m.Upgrader.WriteBufferPool = new(sync.Pool)
+	m.HandleConnect(func(ms *melody.Session) {
+		s := sessionOf(ms)
+		defer s.guard("connect")
+		login := s.login
+		s.login = nil
+		s.start(ms, login)
+	})
+	m.HandleMessage(func(ms *melody.Session, frame []byte) {
+		s := sessionOf(ms)
+		defer s.guard("message")
+		s.received(frame)
+	})
+	m.HandleMessageBinary(func(ms *melody.Session, _ []byte) {
+		s := sessionOf(ms)
+		defer s.guard("binary message")
+		b.metrics.dialogue(wire.PayloadNotText)
+		s.closeWith(wire.AppendReply(nil, wire.PayloadNotText, nil), websocket.CloseUnsupportedData, "text only")
+	})
+	m.HandleSentMessage(func(ms *melody.Session, _ []byte) {
+		s := sessionOf(ms)
+		defer s.guard("sent")
+		s.sent()
+	})
+	m.HandleError(func(ms *melody.Session, err error) {
+		s := sessionOf(ms)
+		switch {
+		case errors.Is(err, websocket.ErrReadLimit):
+			// gorilla has sent the close frame by itself.
+			b.metrics.dialogue(wire.ProtocolError)
+		case errors.Is(err, melody.ErrMessageBufferFull):
+			// It is never handed more than it has room for. This runs under the session's lock, so no more than this.
+			b.log.Error("melody's buffer is full", "session", s.id)
+			s.conn.Kill()
+		}
+	})
+	b.melody = m
+	b.refusal = &websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer, CheckOrigin: func(*http.Request) bool { return true }}
+	m.Upgrader.CheckOrigin = b.refusal.CheckOrigin // checked before, by originAllowed
+}
+
+const sessionKey = "session"
+
+func sessionOf(ms *melody.Session) *session { return ms.Keys[sessionKey].(*session) }
+
+// guard, deferred, ends the session whose handler panicked: without its loop melody would keep it as a zombie.
+func (s *session) guard(where string) {
+	if p := recover(); p != nil {
+		defer s.conn.Kill()
+		defer recovered(s.bridge.log, where+" of a session")
+		panic(p)
+	}
+}
+
+// serveLogin answers a login. It takes the connection from net/http as soon as the request is known to be one for a
+// WebSocket, so that nothing of the request, whose URL holds the password, outlives the login.
+func (b *Bridge) serveLogin(w http.ResponseWriter, r *http.Request) {
+	q, code := wire.ParseLogin(r.URL.RawQuery)
+	if !websocket.IsWebSocketUpgrade(r) || r.Method != http.MethodGet || !b.originAllowed(r) {
+		b.metrics.login(wire.ProtocolError)
+		writeCode(w, wire.ProtocolError)
+		return
+	}
+	address := limit.ClientKey(r, b.o.TrustedProxies)
+	if !b.enter() {
+		w.Header().Set("Retry-After", "5")
+		writeStatus(w, http.StatusServiceUnavailable, wire.InternalError)
+		return
+	}
+	hijacked, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		b.wg.Done()
+		b.log.Error("take over a connection", "err", err)
+		writeCode(w, wire.InternalError)
+		return
+	}
+	if rw.Reader.Buffered() > 0 { // it spoke before the handshake was done
+		hijacked.Close()
+		b.wg.Done()
+		return
+	}
+	conn := &tunnelConn{Conn: hijacked}
+	handshake := slimRequest(r)
+	go func() {
+		defer b.wg.Done()
+		defer conn.Kill()
+		defer recovered(b.log, "login")
+		b.runLogin(conn, handshake, address, q, code)
+	}()
+}
+
+// runLogin lives as long as the session does.
+func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address string, q wire.LoginQuery, code wire.Code) {
+	s := newSession(b, conn)
+	s.push = q.Push
+	err := error(code)
+	if code == 0 {
+		err = b.login(s, address, q)
+	}
+	q = wire.LoginQuery{}
+	if err != nil {
+		code := b.codeOf("login", err)
+		b.metrics.login(code)
+		b.refuseLogin(conn, handshake, code)
+		return
+	}
+	b.metrics.login(wire.Success)
+	defer func() {
+		s.user.lane.leave(s)
+		s.end()
+		b.forget(s)
+	}()
+	keys := map[string]any{sessionKey: s}
+	if err := b.melody.HandleRequestWithKeys(newHijacked(conn), handshake, keys); err != nil {
+		b.log.Debug("handshake", "session", s.id, "err", err)
+	}
+}
+
+// login checks who it is, puts the session online, and prepares the answer. A session that it returns an error for is
+// not online.
+func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
+	ctx, cancel := context.WithTimeout(context.Background(), loginWait)
+	defer cancel()
+	me, err := b.admit(ctx, address, q)
+	if err != nil {
+		return err
+	}
+	store := b.o.Store
+	roster, revision, err := store.Rosters.Get(ctx, me.ID)
+	if err != nil {
+		return err
+	}
+	surplus, err := b.lane(me.ID).join(ctx, me.ID, s, roster, revision, b.o.Sessions.PerUser)
+	if err != nil {
+		return err
+	}
+	b.remember(s)
+	if err := b.welcome(ctx, s, &q); err != nil {
+		s.user.lane.leave(s)
+		s.end()
+		b.forget(s)
+		return err
+	}
+	for _, old := range surplus {
+		old.closeWith(wire.AppendReply(nil, wire.LoginElsewhere, nil), websocket.ClosePolicyViolation, "login in other place")
+	}
+	return nil
+}
+
+// admit checks the credentials within the limits.
+func (b *Bridge) admit(ctx context.Context, address string, q wire.LoginQuery) (kv.User, error) {
+	l := b.limits.Load()
+	account := kv.FoldAccount(q.Account)
+	if !l.logins.Allow(address) || !l.failuresByAddress.Peek(address) || !l.failuresByAccount.Peek(account) {
+		return kv.User{}, errLimited
+	}
+	me, err := b.service.Authenticate(ctx, q.Account, q.Password)
+	if errors.Is(err, wire.WrongCredentials) {
+		l.failuresByAddress.Take(address)
+		l.failuresByAccount.Take(account)
+	}
+	return me, err
+}
+
+// welcome makes the login's answer. The session is online by now: whatever changes from here on reaches it by notice,
+// and what changed before is read here, the account included, which may have been disabled since it was looked at.
+func (b *Bridge) welcome(ctx context.Context, s *session, q *wire.LoginQuery) error {
+	store := b.o.Store
+	id := s.user.id
+	me, err := store.Users.Get(ctx, id)
+	if errors.Is(err, kv.ErrUserNotFound) || err == nil && me.Disabled {
+		return wire.WrongCredentials
+	}
+	if err != nil {
+		return err
+	}
+	roster, revision, err := store.Rosters.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	s.user.load(roster, revision)
+	friends, requests, err := b.service.people(ctx, me, roster, s.user.lane)
+	if err != nil {
+		return err
+	}
+	token, err := store.Tokens.Issue(ctx, id, s.id)
+	if err != nil {
+		return err
+	}
+	if s.isClosing() { // disabled in the meantime: its tokens were revoked before this one was there
+		return errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
+	}
+	s.login = wire.NewLogin(profileOf(me), friends, requests, token).Append(nil)
+	return nil
+}
+
+// refuseLogin opens the WebSocket to say why it is not to be, and closes it. Whatever the client sends meanwhile is
+// read and thrown away, so that the frame is not lost to a reset.
+func (b *Bridge) refuseLogin(conn *tunnelConn, handshake *http.Request, code wire.Code) {
+	ws, err := b.refusal.Upgrade(newHijacked(conn), handshake, nil)
+	if err != nil {
+		return
+	}
+	deadline := time.Now().Add(linger)
+	ws.SetWriteDeadline(deadline)
+	if ws.WriteMessage(websocket.TextMessage, wire.AppendReply(nil, code, nil)) != nil {
+		return
+	}
+	closeCode := websocket.ClosePolicyViolation
+	if code == wire.InternalError {
+		closeCode = websocket.CloseTryAgainLater
+	}
+	if ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(closeCode, code.Message()), deadline) != nil {
+		return
+	}
+	ws.SetReadLimit(b.o.Sessions.MaxFrame)
+	ws.SetReadDeadline(deadline)
+	for {
+		if _, _, err := ws.NextReader(); err != nil {
+			return
+		}
+	}
+}
+
+// received handles one frame of a session. It is on the session's reader: while it waits, for a place in flight or for
+// the rate, nothing more is read.
+func (s *session) received(frame []byte) {
+	if wait := s.rate.Reserve(); wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-s.done:
+			return
+		}
+	}
+	if !s.acquire() {
+		return
+	}
+	send, code := wire.ParseSend(frame)
+	switch {
+	case code != 0:
+		s.refuse(code, send.ID)
+		return
+	case !s.user.isFriend(send.To):
+		s.refuse(wire.NotFriends, send.ID)
+		return
+	case send.IDEmpty():
+		s.refuse(wire.DialogueIDEmpty, nil)
+		return
+	}
+	l := s.user.lane
+	out := make([]byte, 0, len(send.ID)+len(s.user.id)+len(send.Payload)+32)
+	out = wire.AppendDialogue(out, send.ID, s.user.id, send.Payload)
+	if err := l.flights.send(l.prefix+string(send.To)+"."+leafDialogue, out, send.ID, s); err != nil {
+		s.bridge.log.Debug("send a dialogue", "err", err)
+		s.refuse(wire.SendFailed, send.ID)
+	}
+}
+
+// originAllowed tells whether a browser's page may open a WebSocket here. What is no browser sends no origin.
+func (b *Bridge) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil || !utf8.ValidString(origin) {
+		return false
+	}
+	if strings.EqualFold(u.Host, r.Host) {
+		return true
+	}
+	for _, o := range *b.origins.Load() {
+		if o == "*" || strings.EqualFold(strings.TrimSuffix(o, "/"), origin) {
+			return true
+		}
+	}
+	return false
+}
+
+// slimRequest is what a handshake needs of a request: no query, no body, no context.
+func slimRequest(r *http.Request) *http.Request {
+	h := make(http.Header, 4)
+	for _, k := range []string{"Connection", "Upgrade", "Sec-Websocket-Version", "Sec-Websocket-Key"} {
+		h[k] = r.Header[k]
+	}
+	return &http.Request{Method: r.Method, Host: r.Host, Header: h, RemoteAddr: r.RemoteAddr}
+}
+
+// hijacked is the http.ResponseWriter of a connection that was taken over already. What gorilla would say to a
+// handshake that it does not like goes nowhere: the connection is closed.
+type hijacked struct {
+	conn   net.Conn
+	header http.Header
+}
+
+func newHijacked(c net.Conn) *hijacked { return &hijacked{conn: c, header: http.Header{}} }
+
+func (h *hijacked) Header() http.Header         { return h.header }
+func (h *hijacked) Write(p []byte) (int, error) { return len(p), nil }
+func (h *hijacked) WriteHeader(int)             {}
+
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	// gorilla reads by a buffer of its own and borrows this writer's for the handshake.
+	return h.conn, bufio.NewReadWriter(bufio.NewReaderSize(h.conn, 16), bufio.NewWriterSize(h.conn, 16)), nil
+}

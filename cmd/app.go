@@ -1,0 +1,237 @@
+package cmd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"imctl/bridge"
+	"imctl/bridge/certs"
+	"imctl/bridge/limit"
+)
+
+// App is a running server: backend, bridge, and the listeners in front of it.
+type App struct {
+	config   *Config
+	log      *slog.Logger
+	level    *slog.LevelVar
+	backend  *backend
+	bridge   *bridge.Bridge
+	certs    *certs.Source
+	registry *prometheus.Registry
+	front    net.Listener
+	ops      net.Listener // nil: none
+	failed   chan error   // of a listener
+	draining atomic.Bool
+	stops    stops
+}
+
+// NewApp starts everything. When it returns, clients can connect; after an error nothing runs.
+func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelVar) (_ *App, err error) {
+	a := &App{config: c, log: log, level: level, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.stops.run(log))
+		}
+	}()
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if a.backend, err = openBackend(ctx, c, log, c.NATS.Listen); err != nil {
+		return nil, err
+	}
+	a.stops.add("backend", func(context.Context) error { return a.backend.stops.run(log) })
+	// Listeners are opened before anything else is started, so that an address in use costs nobody anything.
+	if err := a.listen(); err != nil {
+		return nil, err
+	}
+	if err := a.startCerts(); err != nil {
+		return nil, err
+	}
+	if err := a.startBridge(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.startAdmin(); err != nil {
+		return nil, err
+	}
+	a.serveOps()
+	a.serveFront()
+	return a, nil
+}
+
+func (a *App) startAdmin() error { return nil }
+
+func (a *App) listen() (err error) {
+	if a.front, err = net.Listen("tcp", a.config.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	a.stops.add("listener", func(context.Context) error { return closed(a.front.Close()) })
+	if a.config.Ops.Listen == "" {
+		return nil
+	}
+	if a.ops, err = net.Listen("tcp", a.config.Ops.Listen); err != nil {
+		return fmt.Errorf("ops.listen: %w", err)
+	}
+	a.stops.add("operations listener", func(context.Context) error { return closed(a.ops.Close()) })
+	return nil
+}
+
+// closed is nil for a listener that its server has closed already.
+func closed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (a *App) startCerts() (err error) {
+	t := a.config.TLS
+	a.certs, err = certs.New(certs.Options{Mode: t.Mode, Cert: t.Cert, Key: t.Key, Domains: t.Domains, Email: t.Email, Directory: t.Directory,
+		Dir: a.backend.dir.Path("tls"), Listen: a.front.Addr().String(), Log: a.log})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); a.certs.Run(ctx) }()
+	a.stops.add("certificates", func(context.Context) error { cancel(); <-done; return nil })
+	return nil
+}
+
+func (a *App) startBridge(ctx context.Context) (err error) {
+	c := a.config
+	a.bridge, err = bridge.New(ctx, bridge.Options{
+		Connect:        a.backend.connect,
+		Prefix:         c.NATS.Prefix,
+		Store:          a.backend.store,
+		Hasher:         a.backend.hasher,
+		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
+		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
+		Limits:         limitsOf(c),
+		Origins:        c.HTTP.Origins,
+		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
+		Registry:       a.registry,
+		Log:            a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.stops.add("bridge", a.bridge.Shutdown)
+	return nil
+}
+
+func limitsOf(c *Config) bridge.Limits {
+	rate := func(r Rate) limit.Rate { return limit.Rate{Events: r.Count, Per: r.Per} }
+	l := c.Limits
+	return bridge.Limits{Registrations: rate(l.Registrations), Logins: rate(l.Logins), LoginFailures: rate(l.LoginFailures),
+		Dialogues: rate(l.Dialogues), Picture: int(l.Picture)}
+}
+
+// prefixes reads addresses and networks that the configuration's check has let through.
+func prefixes(list []string) (all []netip.Prefix) {
+	for _, s := range list {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			all = append(all, p)
+		} else if a, err := netip.ParseAddr(s); err == nil {
+			all = append(all, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return all
+}
+
+// serveFront serves the protocol and the page. A client has to be done with its request in good time; the WebSockets
+// are taken out of the server's hands and have limits of their own.
+func (a *App) serveFront() {
+	s := &http.Server{
+		Handler:           a.bridge.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	l := a.front
+	if t := a.certs.TLSConfig(); t != nil {
+		s.TLSConfig = t
+		l = tls.NewListener(l, t)
+	}
+	go a.serve("listener", s, l)
+	a.stops.add("HTTP server", func(ctx context.Context) error {
+		a.draining.Store(true)
+		// New sessions are refused and those that there are end while the calls under way come to theirs.
+		drained := make(chan error, 1)
+		go func() { drained <- a.bridge.Drain(ctx) }()
+		return errors.Join(s.Shutdown(ctx), <-drained)
+	})
+}
+
+func (a *App) serve(name string, s *http.Server, l net.Listener) {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		a.failed <- fmt.Errorf("%s: %w", name, err)
+	}
+}
+
+// Run lets the server work until ctx is done or something fails for good, and reads the configuration again whenever
+// reload delivers.
+func (a *App) Run(ctx context.Context, reload <-chan *Config) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-a.failed:
+			return err
+		case err := <-a.backend.failed():
+			return err
+		case c := <-reload:
+			a.Reload(ctx, c)
+		}
+	}
+}
+
+// Reload puts into force what can change while the server runs, and says what needs a restart.
+func (a *App) Reload(ctx context.Context, c *Config) {
+	if keys := a.config.Restart(c); len(keys) > 0 {
+		a.log.Warn("these settings changed and take effect at the next start", "keys", strings.Join(keys, " "))
+	}
+	a.level.Set(c.Log.SlogLevel())
+	a.bridge.SetLimits(limitsOf(c))
+	a.bridge.SetOrigins(c.HTTP.Origins)
+	if err := a.certs.Reload(ctx); err != nil {
+		a.log.Error("the certificate stays as it was", "err", err)
+	}
+	a.log.Info("configuration read again", "file", c.File)
+}
+
+// Close ends everything in order.
+func (a *App) Close() error { return a.stops.run(a.log) }
+
+// URL is where the server is reached: scheme, host and port, without a path.
+func (a *App) URL() string {
+	scheme := "http"
+	if a.certs.TLSConfig() != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + reachable(a.front.Addr())
+}
+
+// reachable names a listener's address in a way that a client on this machine can use.
+func reachable(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}

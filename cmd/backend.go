@@ -1,0 +1,132 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/embedded"
+	"imctl/kv"
+)
+
+// startWait bounds how long NATS and the buckets may take to be there.
+const startWait = 2 * time.Minute
+
+// stopWait bounds one step of an orderly end.
+const stopWait = 10 * time.Second
+
+// stops are the steps of an orderly end, each added as soon as there is something to stop, taken last in, first out.
+type stops []struct {
+	name string
+	stop func(context.Context) error
+}
+
+func (s *stops) add(name string, stop func(context.Context) error) {
+	*s = append(*s, struct {
+		name string
+		stop func(context.Context) error
+	}{name, stop})
+}
+
+// run takes every step, whether the ones before it failed or not.
+func (s *stops) run(log *slog.Logger) error {
+	var failed []error
+	for i := len(*s) - 1; i >= 0; i-- {
+		step := (*s)[i]
+		ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+		log.Debug("stopping", "part", step.name)
+		if err := step.stop(ctx); err != nil {
+			failed = append(failed, fmt.Errorf("stop %s: %w", step.name, err))
+		}
+		cancel()
+	}
+	*s = nil
+	return errors.Join(failed...)
+}
+
+// backend is what stands behind the bridge: the data directory, NATS, and the buckets in it.
+type backend struct {
+	dir     *embedded.Dir
+	server  *embedded.Server // nil when attached to a NATS that was there
+	connect func(name string, opts ...nats.Option) (*nats.Conn, error)
+	nc      *nats.Conn
+	store   *kv.Store
+	hasher  *kv.Hasher
+	stops   stops
+}
+
+// openBackend locks the data directory, starts or finds NATS, and opens the buckets. The embedded server takes NATS
+// clients at listen, or none when it is empty.
+func openBackend(ctx context.Context, c *Config, log *slog.Logger, listen string) (_ *backend, err error) {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	b := &backend{hasher: newHasher(c)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.stops.run(log))
+		}
+	}()
+	if b.dir, err = embedded.OpenDir(c.Data); err != nil {
+		return nil, err
+	}
+	b.stops.add("data directory", func(context.Context) error { return b.dir.Close() })
+	if err := b.findNATS(ctx, c, log, listen); err != nil {
+		return nil, err
+	}
+	if b.nc, err = b.connect("imctl buckets"); err != nil {
+		return nil, err
+	}
+	b.stops.add("buckets", func(context.Context) error { b.nc.Close(); return nil })
+	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
+		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log})
+	return b, err
+}
+
+// findNATS starts the embedded server, or attaches to the one that the configuration names.
+func (b *backend) findNATS(ctx context.Context, c *Config, log *slog.Logger, listen string) (err error) {
+	if !c.NATS.Embedded() {
+		b.connect = func(name string, opts ...nats.Option) (*nats.Conn, error) {
+			all := append([]nats.Option{nats.Name(name), nats.MaxReconnects(-1)}, opts...)
+			if c.NATS.Creds != "" {
+				all = append(all, nats.UserCredentials(c.NATS.Creds))
+			}
+			return nats.Connect(c.NATS.URL, all...)
+		}
+		return nil
+	}
+	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync), Log: log})
+	if err != nil {
+		return err
+	}
+	b.stops.add("NATS server", b.server.Shutdown)
+	b.connect = b.server.Connect
+	return nil
+}
+
+// healthy is nil while NATS answers and its streams are there.
+func (b *backend) healthy() error {
+	if b.server != nil {
+		return b.server.Healthy()
+	}
+	if !b.nc.IsConnected() {
+		return errors.New("NATS is away")
+	}
+	return nil
+}
+
+// failed delivers an error that the embedded server can't go on after; it is nil, and delivers none, without one.
+func (b *backend) failed() <-chan error {
+	if b.server == nil {
+		return nil
+	}
+	return b.server.Failed()
+}
+
+func newHasher(c *Config) *kv.Hasher {
+	return kv.NewHasher(kv.HasherOptions{MemoryKiB: uint32(c.Passwords.Memory / KiB), Passes: uint32(c.Passwords.Passes),
+		MaxLength: c.Passwords.MaxLength})
+}
