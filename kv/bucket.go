@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// maxBatches is how many atomic batches of one stream are under way at once. The server
-	// refuses more than 50; the rest is for the other nodes' crowd and for batches left open.
-	maxBatches = 32
+	// maxBatches is how many atomic batches of one stream this node has under way at once. The
+	// server refuses more than 50 for one stream, from all nodes together: three nodes stay
+	// below. On one replica the server takes them one by one anyway, each with some fsyncs.
+	maxBatches = 16
 	// timeout bounds one exchange with the server where the caller's context has no bound.
 	timeout = 10 * time.Second
 	// markerTTL is how long a deleted key is still known as deleted.
@@ -211,7 +212,11 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	for i, w := range writes {
 		msgs[i] = b.msg(w)
 	}
-	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs)
+	// The first message is acknowledged too, which tells a refusal early. By default that would
+	// have to come in 5 seconds whatever ctx allows: a busy disk can take longer for a crowd.
+	deadline, _ := ctx.Deadline()
+	flow := jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: time.Until(deadline)}
+	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, flow)
 	if err != nil {
 		return 0, fmt.Errorf("write to %s: %w", b.stream, err)
 	}

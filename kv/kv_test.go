@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"strings"
 	"sync"
@@ -91,6 +92,25 @@ func mustCreate(t *testing.T, s *Store, account, name string) User {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// seedUser writes a user's record and name, without a claim and without a batch: where a test needs
+// many, batches take too long.
+func seedUser(t *testing.T, s *Store, u User) {
+	t.Helper()
+	record, err := json.Marshal(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Users.b.write(testContext(t), put(userKey(u.ID), record)); err != nil {
+		t.Fatal(err)
+	}
+	if u.Name == "" {
+		return
+	}
+	if _, err := s.Users.b.write(testContext(t), put(nameKey(FoldAccount(u.Name), u.ID), nil)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // atOnce runs n calls that all begin when the last of them is ready, and returns their errors.

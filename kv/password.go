@@ -73,7 +73,7 @@ type Verdict struct {
 func NewHasher(o HasherOptions) *Hasher {
 	o = o.withDefaults()
 	h := &Hasher{
-		o:      o,
+		o: o,
 		params: params{
 			memoryKiB: min(max(o.MemoryKiB, minMemoryKiB), maxMemoryKiB),
 			passes:    min(o.Passes, maxPasses),
