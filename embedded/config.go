@@ -1,8 +1,11 @@
 package embedded
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -89,9 +92,9 @@ func quote(s string) string {
 	return b.String()
 }
 
-// hash is cheap on purpose: the secrets are 128 random bits, which nobody
+// hashSecret is cheap on purpose: the secrets are 128 random bits, which nobody
 // guesses, and every connection pays for it.
-func hash(secret string) (string, error) {
+func hashSecret(secret string) (string, error) {
 	h, err := bcrypt.GenerateFromPassword([]byte(secret), bcrypt.MinCost)
 	if err != nil {
 		return "", fmt.Errorf("hash a secret: %w", err)
@@ -116,4 +119,24 @@ func splitListen(listen string) (host string, port int, err error) {
 		host = "0.0.0.0"
 	}
 	return host, port, nil
+}
+
+// tryListen finds out whether the address can be had. nats-server says so as well,
+// but only after it has recovered every stream.
+func tryListen(ctx context.Context, listen string) error {
+	if listen == "" {
+		return nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
+	if err != nil {
+		var call *os.SyscallError
+		if errors.As(err, &call) {
+			err = call.Err // Less of "tcp" and "bind".
+		}
+		return fmt.Errorf("listen %s for NATS clients: %w", listen, err)
+	}
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("listen %s for NATS clients: %w", listen, err)
+	}
+	return nil
 }

@@ -5,7 +5,6 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,13 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-const (
-	// readyEvery is how often a start asks whether all streams are back.
-	readyEvery = 10 * time.Millisecond
-	// watchEvery is how often a running server is asked whether JetStream still
-	// works. An error in its log asks at once.
-	watchEvery = time.Second
-)
+// readyEvery is how often a start asks whether all streams are back.
+const readyEvery = 10 * time.Millisecond
 
 // Options is what a server is started with.
 type Options struct {
@@ -43,6 +37,7 @@ type Options struct {
 // Server is a NATS server that is up. All methods may be called from any goroutine.
 type Server struct {
 	ns     *natsserver.Server
+	dir    *Dir
 	log    *serverLog
 	url    string
 	admin  AdminContext
@@ -65,7 +60,15 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Name == "" {
 		o.Name = "imctl"
 	}
+	// The cheapest refusals come first, and all of them before the server can
+	// touch a file.
+	if err := tryListen(ctx, o.Listen); err != nil {
+		return nil, err
+	}
 	if err := o.Dir.claimMode(modeStandalone); err != nil {
+		return nil, err
+	}
+	if err := checkStore(ctx, o.Dir.path, o.Sync, o.Log); err != nil {
 		return nil, err
 	}
 	admin, err := loadAdmin(o.Dir)
@@ -73,6 +76,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
+		dir:     o.Dir,
 		log:     newServerLog(o.Log),
 		admin:   admin,
 		secret:  newSecret(),
@@ -80,10 +84,10 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		failed:  make(chan error, 1),
 	}
 	set := settings{name: o.Name, host: host, port: port, storeDir: o.Dir.path, sync: o.Sync}
-	if set.adminHash, err = hash(admin.Password); err != nil {
+	if set.adminHash, err = hashSecret(admin.Password); err != nil {
 		return nil, err
 	}
-	if set.bridgeHash, err = hash(s.secret); err != nil {
+	if set.bridgeHash, err = hashSecret(s.secret); err != nil {
 		return nil, err
 	}
 	no, err := set.options(o.Listen != "")
@@ -167,23 +171,6 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 // URL is where NATS clients connect to, with the real port; "" without a door.
 func (s *Server) URL() string { return s.url }
 
-// Failed delivers one error when a server that was up can't go on: JetStream
-// was disabled or a stream can't be written any more, mostly for want of disk space.
-func (s *Server) Failed() <-chan error { return s.failed }
-
-// Healthy is nil while the server takes connections, JetStream is up and every
-// stream on the disk is there and can be written.
-func (s *Server) Healthy() error {
-	if !s.ns.JetStreamEnabled() {
-		return errors.New("NATS server: JetStream is not running")
-	}
-	h := s.ns.Healthz(&natsserver.HealthzOptions{})
-	if h.Error != "" {
-		return fmt.Errorf("NATS server: %s", h.Error)
-	}
-	return nil
-}
-
 // Shutdown stops the server and waits until its files are written and closed, or
 // until ctx is done. Connections to it should be drained before.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -201,35 +188,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("NATS server did not stop in time: %w", context.Cause(ctx))
 	}
-}
-
-func (s *Server) watch(ctx context.Context) {
-	defer close(s.watched)
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-s.log.wake:
-		}
-		if err := s.broken(); err != nil {
-			s.failed <- err
-			return
-		}
-	}
-}
-
-// broken is narrower than Healthy: only what does not heal by itself.
-func (s *Server) broken() error {
-	if err := s.log.err(); err != nil {
-		return err
-	}
-	if !s.ns.JetStreamEnabled() {
-		return errors.New("NATS server: JetStream stopped")
-	}
-	return nil
 }
 
 // clientURL names an address that a client on this machine can use.

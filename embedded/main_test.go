@@ -1,0 +1,158 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// childEnv makes the test binary play a server that another process owns.
+const childEnv = "IMCTL_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(child(os.Getenv(childEnv)))
+	}
+	os.Exit(m.Run())
+}
+
+// openDir opens a data directory that is closed when the test ends.
+func openDir(t *testing.T, path string) *Dir {
+	t.Helper()
+	d, err := OpenDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// start starts a server that is shut down when the test ends.
+func start(t *testing.T, o Options) *Server {
+	t.Helper()
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	s, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shutdown(t, s) })
+	return s
+}
+
+func shutdown(t *testing.T, s *Server) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// jetStream connects as the program itself does.
+func jetStream(t *testing.T, s *Server) jetstream.JetStream {
+	t.Helper()
+	nc, err := s.Connect("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func bucket(t *testing.T, s *Server, name string) jetstream.KeyValue {
+	t.Helper()
+	kv, err := jetStream(t, s).CreateOrUpdateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kv
+}
+
+func put(t *testing.T, kv jetstream.KeyValue, key string, value []byte) {
+	t.Helper()
+	if _, err := kv.Put(t.Context(), key, value); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, kv jetstream.KeyValue, key string, value []byte) {
+	t.Helper()
+	e, err := kv.Get(t.Context(), key)
+	if err != nil {
+		t.Fatalf("get %s: %v", key, err)
+	}
+	if !bytes.Equal(e.Value(), value) {
+		t.Fatalf("get %s: got %d bytes, want %d others", key, len(e.Value()), len(value))
+	}
+}
+
+// connectAs connects by TCP and closes at once.
+func connectAs(url, user, password string) error {
+	nc, err := nats.Connect(url, nats.UserInfo(user, password))
+	if err == nil {
+		nc.Close()
+	}
+	return err
+}
+
+// tree fingerprints everything below a directory.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		sum := sha256.Sum256(b)
+		files[path] = hex.EncodeToString(sum[:])
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// logBuffer is a log that a test reads while a server writes it.
+type logBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBuffer) logger(level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
+}
