@@ -1,0 +1,138 @@
+package certs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/mail"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// resolve checks the settings, and gives the host that is listened on and the
+// effective mode.
+func resolve(o Options) (host, mode string, err error) {
+	host, _, err = net.SplitHostPort(o.Listen)
+	if err != nil {
+		return "", "", &SettingError{"listen", fmt.Errorf("%q is no host:port", o.Listen)}
+	}
+	if (o.Cert == "") != (o.Key == "") {
+		setting, other := "tls.key", "tls.cert"
+		if o.Cert == "" {
+			setting, other = other, setting
+		}
+		return "", "", &SettingError{setting, fmt.Errorf("is needed together with %s", other)}
+	}
+	mode = o.Mode
+	switch mode {
+	case ModeAuto, "":
+		mode = choose(o, host)
+	case ModeOff, ModeFiles, ModeACME, ModeSelfSigned:
+	default:
+		return "", "", &SettingError{"tls.mode", fmt.Errorf("%q is none of auto, off, files, acme, self-signed", o.Mode)}
+	}
+	return host, mode, check(o, mode)
+}
+
+// choose is mode auto.
+func choose(o Options, host string) string {
+	switch {
+	case isLoopback(host):
+		if o.Cert != "" || len(o.Domains) > 0 {
+			o.Log.Warn("the certificate settings are not used: a loopback address is served without TLS unless tls.mode says otherwise",
+				"listen", o.Listen)
+		}
+		return ModeOff
+	case o.Cert != "":
+		return ModeFiles
+	case len(o.Domains) > 0:
+		return ModeACME
+	default:
+		return ModeSelfSigned
+	}
+}
+
+// isLoopback takes nothing for loopback that it isn't sure of: a name would
+// have to be looked up, and might lead elsewhere tomorrow.
+func isLoopback(host string) bool {
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// check finds what mode needs and hasn't got.
+func check(o Options, mode string) error {
+	switch mode {
+	case ModeFiles:
+		if o.Cert == "" {
+			return &SettingError{"tls.cert", errors.New("mode files needs tls.cert and tls.key")}
+		}
+	case ModeACME:
+		if len(o.Domains) == 0 {
+			return &SettingError{"tls.domains", errors.New("mode acme needs at least one domain")}
+		}
+		if err := checkEmail(o.Email); err != nil {
+			return &SettingError{"tls.email", err}
+		}
+		if err := checkDirectory(o.Directory); err != nil {
+			return &SettingError{"tls.directory", err}
+		}
+	}
+	if (mode == ModeACME || mode == ModeSelfSigned) && o.Dir == "" {
+		return &SettingError{"data", fmt.Errorf("mode %s needs a data directory", mode)}
+	}
+	return nil
+}
+
+func checkEmail(email string) error {
+	if email == "" {
+		return nil
+	}
+	if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
+		return fmt.Errorf("%q is no mail address", email)
+	}
+	return nil
+}
+
+func checkDirectory(directory string) error {
+	if directory == "" {
+		return nil
+	}
+	u, err := url.Parse(directory)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		// Not quoted: it might hold a password.
+		return errors.New("is no https URL of an ACME directory")
+	}
+	return nil
+}
+
+// publicDomain gives a domain as certificates and TLS handshakes write it, or
+// says why an authority would not certify it by the challenge that we answer.
+func publicDomain(name string) (string, error) {
+	trimmed := strings.TrimSuffix(strings.TrimSpace(name), ".")
+	if strings.HasPrefix(trimmed, "*.") {
+		return "", fmt.Errorf("%q is a wildcard, which ACME grants by DNS only: name each domain", name)
+	}
+	if _, err := netip.ParseAddr(trimmed); err == nil {
+		return "", fmt.Errorf("%q is an address: ACME needs a domain", name)
+	}
+	ascii, err := idna.Lookup.ToASCII(trimmed)
+	if err != nil || len(ascii) > 253 {
+		return "", fmt.Errorf("%q is no domain", name)
+	}
+	labels := strings.Split(ascii, ".")
+	if len(labels) < 2 {
+		return "", fmt.Errorf("%q is no full domain, as chat.example.org", name)
+	}
+	for _, label := range labels {
+		if label == "" || len(label) > 63 {
+			return "", fmt.Errorf("%q is no domain", name)
+		}
+	}
+	return ascii, nil
+}

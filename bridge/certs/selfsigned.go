@@ -1,0 +1,256 @@
+package certs
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/idna"
+)
+
+const (
+	// selfSignedLife keeps below the 398 days past which browsers refuse a certificate.
+	selfSignedLife = 397 * 24 * time.Hour
+
+	// selfSignedRenew is how long before its end a certificate is replaced, so that
+	// whoever trusts it by its fingerprint has time to learn the new one.
+	selfSignedRenew = 30 * 24 * time.Hour
+
+	// clockSkew is how far a client's clock may be behind.
+	clockSkew = time.Hour
+
+	renewalCheck = time.Hour
+)
+
+// selfSigned serves a certificate that it makes and keeps in files of its own.
+type selfSigned struct {
+	certFile, keyFile string
+	names             []string // hosts and addresses that have to be in it
+	log               *slog.Logger
+
+	current atomic.Pointer[tls.Certificate] // never nil
+	mu      sync.Mutex                      // held while the files are read or written
+}
+
+func newSelfSigned(o Options, host string) (*selfSigned, error) {
+	if err := privateDir(o.Dir); err != nil {
+		return nil, &SettingError{"data", err}
+	}
+	names, err := requiredNames(host, o.Domains)
+	if err != nil {
+		return nil, err
+	}
+	s := &selfSigned{
+		certFile: filepath.Join(o.Dir, "self-signed.crt"),
+		keyFile:  filepath.Join(o.Dir, "self-signed.key"),
+		names:    names,
+		log:      o.Log,
+	}
+	return s, s.reload(context.Background())
+}
+
+func (s *selfSigned) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return s.current.Load(), nil
+}
+
+func (s *selfSigned) leaf() *x509.Certificate { return s.current.Load().Leaf }
+
+func (s *selfSigned) protocols() []string { return nil }
+
+func (s *selfSigned) run(ctx context.Context) {
+	tick := time.NewTicker(renewalCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if now.Before(s.leaf().NotAfter.Add(-selfSignedRenew)) {
+				continue
+			}
+			if err := s.reload(ctx); err != nil {
+				s.log.Error("the self-signed certificate can't be renewed", "error", err, "until", s.leaf().NotAfter)
+			}
+		}
+	}
+}
+
+// reload takes the certificate from its files, or makes one when there is none
+// that will do.
+func (s *selfSigned) reload(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pair, err := readPair(s.certFile, s.keyFile)
+	why := ""
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		why = "there is none"
+	case errors.As(err, new(*fs.PathError)):
+		return fmt.Errorf("read the self-signed certificate: %w", errors.Unwrap(err))
+	case err != nil:
+		why = "the old one is damaged" // half written when the machine stopped: nobody has seen it yet
+	default:
+		why = s.unfit(pair.Leaf)
+	}
+	if why != "" {
+		if pair, err = s.create(); err != nil {
+			return fmt.Errorf("make a self-signed certificate: %w", err)
+		}
+		s.log.Info("self-signed certificate made", "because", why, describe(pair.Leaf))
+	} else {
+		if err := private(s.keyFile, 0o600); err != nil {
+			return fmt.Errorf("protect the self-signed certificate's key: %w", err)
+		}
+		if s.current.Load() == nil {
+			s.log.Info("self-signed certificate in use", describe(pair.Leaf))
+		}
+	}
+	s.current.Store(pair)
+	return nil
+}
+
+// unfit says why a certificate has to be replaced, or nothing. A new name of the
+// machine is no reason: in containers it changes with every start, and with it
+// would the fingerprint that people compare.
+func (s *selfSigned) unfit(cert *x509.Certificate) string {
+	now := time.Now()
+	if err := valid(cert, now); err != nil {
+		return err.Error()
+	}
+	if now.After(cert.NotAfter.Add(-selfSignedRenew)) {
+		return "the old one ends soon"
+	}
+	for _, name := range s.names {
+		if cert.VerifyHostname(name) != nil {
+			return "the old one is not for " + name
+		}
+	}
+	return ""
+}
+
+// create makes a key and a certificate and writes them. The two files don't
+// change as one: a stop in between leaves a pair that doesn't match, which reload replaces.
+func (s *selfSigned) create() (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	cert := s.template()
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := writePrivate(s.keyFile, keyPEM); err != nil {
+		return nil, err
+	}
+	if err := writePrivate(s.certFile, certPEM); err != nil {
+		return nil, err
+	}
+	return readPair(s.certFile, s.keyFile)
+}
+
+func (s *selfSigned) template() *x509.Certificate {
+	start := time.Now().Add(-clockSkew).UTC().Truncate(time.Second)
+	cert := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "imctl"},
+		NotBefore:   start,
+		NotAfter:    start.Add(selfSignedLife - time.Second), // both ends count
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		// No authority: whoever trusts it trusts this server, and no certificate
+		// that its key could sign. Firefox refuses an authority's as a server's.
+		BasicConstraintsValid: true,
+	}
+	for _, name := range append(slices.Clone(s.names), machineNames()...) {
+		if ip := net.ParseIP(name); ip != nil {
+			cert.IPAddresses = append(cert.IPAddresses, ip)
+		} else if !slices.Contains(cert.DNSNames, name) {
+			cert.DNSNames = append(cert.DNSNames, name)
+		}
+	}
+	return cert
+}
+
+// requiredNames is what clients on this machine use, the host that is listened
+// on unless that is every address, and what the settings add.
+func requiredNames(host string, extra []string) ([]string, error) {
+	names := []string{"localhost", "127.0.0.1", "::1"}
+	add := func(name string) error {
+		if addr, err := netip.ParseAddr(name); err == nil {
+			name = addr.Unmap().WithZone("").String()
+		} else if name, err = hostName(name); err != nil {
+			return err
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		return nil
+	}
+	if addr, err := netip.ParseAddr(host); host != "" && (err != nil || !addr.Unmap().IsUnspecified()) {
+		if err := add(host); err != nil {
+			return nil, &SettingError{"listen", err}
+		}
+	}
+	for _, name := range extra {
+		if err := add(name); err != nil {
+			return nil, &SettingError{"tls.domains", err}
+		}
+	}
+	return names, nil
+}
+
+// machineNames are the machine's own name, as it is and up to the first dot.
+func machineNames() []string {
+	full, err := os.Hostname()
+	if err != nil {
+		return nil
+	}
+	full, err = hostName(full)
+	if err != nil {
+		return nil // a name that no certificate can hold
+	}
+	short, _, _ := strings.Cut(full, ".")
+	return []string{full, short}
+}
+
+// hostName gives a name as certificates write it. Names inside a network are not
+// always what the rules of domains allow: my_host is let through.
+func hostName(name string) (string, error) {
+	trimmed := strings.TrimSuffix(strings.TrimSpace(name), ".")
+	ascii, err := idna.Lookup.ToASCII(trimmed)
+	if err != nil && strings.Contains(trimmed, "_") {
+		lower := strings.ToLower(trimmed)
+		dashed := strings.ReplaceAll(lower, "_", "-")
+		if ascii, err = idna.Lookup.ToASCII(dashed); err == nil && ascii == dashed {
+			ascii = lower
+		}
+	}
+	if err != nil || ascii == "" || len(ascii) > 253 {
+		return "", fmt.Errorf("%q is no host name", name)
+	}
+	return ascii, nil
+}
