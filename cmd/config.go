@@ -92,7 +92,7 @@ type TokensConfig struct {
 type PasswordsConfig struct {
 	Memory    Size // of one argon2id hash
 	Passes    int
-	MaxLength int // bytes
+	MaxLength int // characters
 }
 
 // LimitsConfig is the section limits.

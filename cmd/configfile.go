@@ -74,12 +74,17 @@ func parseConfigFile(data []byte, name string, keys []string) *configFile {
 }
 
 func (f *configFile) mistake(line int, key, text string) {
-	f.mistakes = append(f.mistakes, Mistake{Where: f.where(line), Key: key, Text: text})
+	f.mistakes = append(f.mistakes, Mistake{Where: f.where(line), Key: key, Text: text, line: line})
 }
 
 func (f *configFile) where(line int) string { return f.name + ":" + strconv.Itoa(line) }
 
-var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+var (
+	yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+	// yamlParserError is what the second stage of the YAML reader says. It counts lines from 0, the
+	// first stage from 1.
+	yamlParserError = regexp.MustCompile(`^did not find expected (node|key|'|<)`)
+)
 
 // syntax tells of an error of the YAML reader, whose words begin with the line where they know it.
 func (f *configFile) syntax(err error) {
@@ -87,6 +92,9 @@ func (f *configFile) syntax(err error) {
 	if m := yamlError.FindStringSubmatch(text); m != nil {
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			line = n
+			if yamlParserError.MatchString(m[2]) {
+				line++
+			}
 		}
 		text = m[2]
 	}

@@ -159,13 +159,21 @@ func (l *loader) loadDefaults(file *configFile) error {
 }
 
 func (l *loader) loadFile(file *configFile) error {
-	l.mistakes = append(l.mistakes, file.mistakes...)
+	l.mistakes = file.mistakes
 	values := map[string]any{}
-	for _, key := range l.keys { // in this order, so that mistakes are always told in the same
-		if v, ok := file.values[key]; ok {
-			l.take(values, key, file.where(v.line), l.fileDir(file), v.raw)
+	for _, key := range l.keys {
+		v, ok := file.values[key]
+		if !ok {
+			continue
+		}
+		before := len(l.mistakes)
+		if _, value := l.parse(key, file.where(v.line), l.fileDir(file), v.raw); len(l.mistakes) == before {
+			values[key] = value
+		} else {
+			l.mistakes[before].line = v.line
 		}
 	}
+	slices.SortStableFunc(l.mistakes, func(a, b Mistake) int { return a.line - b.line })
 	return l.layers.Load(confmap.Provider(values, "."), nil, l.merging())
 }
 
@@ -215,13 +223,6 @@ func (l *loader) loadFlags(*configFile) error {
 		return l.parse(key, "--"+f.Name, l.options.Dir, given(f.Value.String()))
 	})
 	return l.layers.Load(provider, nil, l.merging())
-}
-
-// take parses a value into values.
-func (l *loader) take(values map[string]any, key, where, dir string, raw any) {
-	if key, value := l.parse(key, where, dir, raw); key != "" {
-		values[key] = value
-	}
 }
 
 // parse returns the key with its checked value, and remembers where it came from. The key is "" where the value is a mistake.

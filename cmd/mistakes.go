@@ -2,11 +2,16 @@ package cmd
 
 import "strings"
 
+// maxKeyShown bounds what is repeated of an unknown key; no setting's comes near it.
+const maxKeyShown = 64
+
 // Mistake is one thing that is wrong with the configuration.
 type Mistake struct {
 	Where string // config.yaml:12, IMCTL_DATA or --data
 	Key   string // "" where it is not about one key
 	Text  string
+
+	line int // in a file, for their order
 }
 
 // String returns the mistake on one line.
@@ -14,7 +19,11 @@ func (m Mistake) String() string {
 	if m.Key == "" {
 		return m.Where + ": " + m.Text
 	}
-	return m.Where + ": " + m.Key + ": " + m.Text
+	key := printable(m.Key)
+	if len(key) > maxKeyShown {
+		key = strings.ToValidUTF8(key[:maxKeyShown], "") + "..."
+	}
+	return m.Where + ": " + key + ": " + m.Text
 }
 
 // Mistakes is the error of a configuration: all that is wrong with it, a line each.
@@ -32,6 +41,9 @@ func (m Mistakes) Error() string {
 // unknown says that there is no such name, and which one may have been meant.
 func unknown(kind, name string, known []string) string {
 	best, distance := "", len(name)/3+1
+	if len(name) > maxKeyShown {
+		known = nil // the distance costs the product of the lengths
+	}
 	for _, candidate := range known {
 		if d := editDistance(name, candidate); d < distance || d == distance && best == "" {
 			best, distance = candidate, d

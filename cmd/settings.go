@@ -57,8 +57,8 @@ func (c *Config) serverSettings() []setting {
 
 		at("tls.mode", &c.TLS.Mode, "auto, off, files, acme or self-signed",
 			oneOf("auto", "off", "files", "acme", "self-signed")),
-		at("tls.cert", &c.TLS.Cert, "certificate chain, a PEM file").asPath().asLive(),
-		at("tls.key", &c.TLS.Key, "key of the certificate, a PEM file").asPath().asLive(),
+		at("tls.cert", &c.TLS.Cert, "certificate chain, a PEM file").asPath(),
+		at("tls.key", &c.TLS.Key, "key of the certificate, a PEM file").asPath(),
 		at("tls.domains", &c.TLS.Domains, "names to get a certificate for by ACME", each(domain)),
 		at("tls.email", &c.TLS.Email, "where the ACME authority may write to", email),
 		at("tls.directory", &c.TLS.Directory, "URL of the ACME directory, empty for Let's Encrypt", httpURL),
@@ -83,15 +83,15 @@ func (c *Config) serverSettings() []setting {
 
 		at("passwords.memory", &c.Passwords.Memory, "memory of one argon2id hash", between(MiB, 4*GiB)),
 		at("passwords.passes", &c.Passwords.Passes, "passes of one argon2id hash", between(1, 100)),
-		at("passwords.max_length", &c.Passwords.MaxLength, "longest password, in bytes", between(8, 65536)),
+		at("passwords.max_length", &c.Passwords.MaxLength, "longest password, in characters", between(8, 65536)),
 
 		at("limits.registrations", &c.Limits.Registrations, "registrations of one address, 0 for no limit").asLive(),
 		at("limits.logins", &c.Limits.Logins, "logins of one address, 0 for no limit").asLive(),
 		at("limits.login_failures", &c.Limits.LoginFailures, "failed logins of one account, 0 for no limit").asLive(),
 		at("limits.dialogues", &c.Limits.Dialogues, "dialogues of one session, 0 for no limit").asLive(),
 		// A roster is one record that is written whole, so it cannot grow without bound.
-		at("limits.friends", &c.Limits.Friends, "friends of one user", between(1, 2000)).asLive(),
-		at("limits.requests", &c.Limits.Requests, "friend requests that may wait for one user", between(1, 1000)).asLive(),
+		at("limits.friends", &c.Limits.Friends, "friends of one user", between(1, 2000)),
+		at("limits.requests", &c.Limits.Requests, "friend requests that may wait for one user", between(1, 1000)),
 		at("limits.picture", &c.Limits.Picture, "largest picture of a profile", between(0, 512*KiB)).asLive(),
 	}
 }
