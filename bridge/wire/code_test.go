@@ -1,0 +1,186 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// protocolCodes are the answers as the protocol writes them, typed in again: the table in codes.go has to agree.
+const protocolCodes = `
+{"code":200,"message":"Success","ok":true}
+{"code":300,"message":"Friend Offline","ok":true}
+{"code":301,"message":"Refresh Friend's Profile","ok":true}
+{"code":302,"message":"Friend Online","ok":true}
+{"code":403,"message":"Protocol Error","ok":false}
+{"code":500,"message":"Internal Server Error","ok":false}
+{"code":501,"message":"Account Info Empty","ok":false}
+{"code":502,"message":"Password Info Empty","ok":false}
+{"code":503,"message":"Secure Mail Info Empty","ok":false}
+{"code":504,"message":"Account Already Exists","ok":false}
+{"code":505,"message":"Account & Password Wrong","ok":false}
+{"code":506,"message":"Dialogue ID Empty","ok":false}
+{"code":507,"message":"Dialogue Send To Friend Failed","ok":false}
+{"code":508,"message":"Friend Is Offline","ok":false}
+{"code":509,"message":"Payload Must Be Text","ok":false}
+{"code":510,"message":"Friend ID Empty","ok":false}
+{"code":511,"message":"Payload Empty","ok":false}
+{"code":512,"message":"Not Relation of Friend","ok":false}
+{"code":513,"message":"Login In Other Place","ok":false}
+{"code":514,"message":"Auth Info Empty","ok":false}
+{"code":515,"message":"Auth Illegal","ok":false}
+{"code":516,"message":"Name Empty","ok":false}
+{"code":517,"message":"Account ID Empty","ok":false}
+{"code":519,"message":"Friend Info Empty","ok":false}
+{"code":520,"message":"Apply For a Friend","ok":true}
+{"code":521,"message":"Alias Empty","ok":false}
+{"code":522,"message":"Already Be Friend","ok":false}
+{"code":523,"message":"Friend Not Exists","ok":false}
+{"code":524,"message":"Friend Added","ok":true}
+{"code":525,"message":"Friend Removed","ok":true}
+`
+
+func TestRepliesAreTheProtocols(t *testing.T) {
+	t.Parallel()
+	var got strings.Builder
+	got.WriteByte('\n')
+	for _, info := range All() {
+		got.Write(AppendReply(nil, info.Code, nil))
+		got.WriteByte('\n')
+	}
+	if got.String() != protocolCodes {
+		t.Errorf("replies of all codes:\n%s\nwant:\n%s", got.String(), protocolCodes)
+	}
+}
+
+func TestTableIsWhole(t *testing.T) {
+	t.Parallel()
+	last := Code(0)
+	for _, info := range All() {
+		if info.Code <= last {
+			t.Errorf("%d comes after %d", info.Code, last)
+		}
+		last = info.Code
+		if !info.Code.Known() || info.Code.Message() != info.Message || info.Code.OK() != info.OK {
+			t.Errorf("%d is not found as it stands in the table", info.Code)
+		}
+		for _, text := range []string{info.Meaning, info.Client} {
+			if !strings.HasSuffix(text, ".") || strings.ContainsAny(text, "|\n") {
+				t.Errorf("%d: %q is not sentences for a cell of a table", info.Code, text)
+			}
+		}
+	}
+	for _, c := range []Code{-1, 0, 1, 199, 201, 518, 526, 1000} {
+		if c.Known() || c.Message() != "" || c.OK() {
+			t.Errorf("%d is known", c)
+		}
+	}
+}
+
+func TestAllIsACopy(t *testing.T) {
+	t.Parallel()
+	All()[0].Message = "changed"
+	if got := Success.Message(); got != "Success" {
+		t.Errorf("message of 200 after a caller changed its slice: %q", got)
+	}
+}
+
+func TestReplyEchoesTheID(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string]string{
+		`"7"`:           `{"code":508,"message":"Friend Is Offline","ok":false,"id":"7"}`,
+		`"\u00e4\/ ä"`:  `{"code":508,"message":"Friend Is Offline","ok":false,"id":"\u00e4\/ ä"}`,
+		`"<&>\u2028\n"`: `{"code":508,"message":"Friend Is Offline","ok":false,"id":"<&>\u2028\n"}`,
+	} {
+		if got := string(AppendReply(nil, PeerOffline, RawString(id))); got != want {
+			t.Errorf("reply to %s: %s, want %s", id, got, want)
+		}
+	}
+	if got := string(AppendReply([]byte("x"), Success, nil)); got != `x{"code":200,"message":"Success","ok":true}` {
+		t.Errorf("appended reply: %s", got)
+	}
+}
+
+func TestCodeIsAnError(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("adding: %w", FriendNotExists)
+	var c Code
+	if !errors.As(err, &c) || c != FriendNotExists || !errors.Is(err, FriendNotExists) {
+		t.Errorf("%v does not carry its code", err)
+	}
+	if got := err.Error(); got != "adding: 523 Friend Not Exists" {
+		t.Errorf("error text: %q", got)
+	}
+	if got := Code(599).Error(); got != "599" {
+		t.Errorf("text of an unknown code: %q", got)
+	}
+}
+
+const protocolDocument = "../../docs/protocol.md"
+
+func TestDocumentHasTheTableOfCodes(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(protocolDocument)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n## Codes\n")
+	if !found {
+		t.Fatal("the document has no section of codes")
+	}
+	var got []string
+	for line := range strings.Lines(section) {
+		var code int
+		if n, _ := fmt.Sscanf(line, "| %d |", &code); n == 1 {
+			got = append(got, strings.TrimSpace(line))
+		}
+	}
+	all := All()
+	if len(got) != len(all) {
+		t.Errorf("%d codes in the document, %d in the package", len(got), len(all))
+	}
+	for i, info := range all {
+		want := fmt.Sprintf("| %d | `%s` | %t | %s | %s |", info.Code, info.Message, info.OK, info.Meaning, info.Client)
+		if i >= len(got) || got[i] != want {
+			t.Errorf("the document's row %d should be\n%s", i+1, want)
+		}
+	}
+}
+
+// The examples of the document are the bytes that the server sends, or bodies that it takes.
+func TestDocumentsExamplesAreValid(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(protocolDocument)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "```")
+	examples := 0
+	for i := 1; i < len(blocks); i += 2 {
+		body, isJSON := strings.CutPrefix(blocks[i], "json\n")
+		if !isJSON {
+			continue
+		}
+		dec := json.NewDecoder(strings.NewReader(body))
+		for dec.More() {
+			var raw json.RawMessage
+			if err := dec.Decode(&raw); err != nil {
+				t.Fatalf("an example is not JSON: %v in\n%s", err, body)
+			}
+			examples++
+			var f Frame
+			if err := json.Unmarshal(raw, &f); err != nil {
+				t.Errorf("%v in %s", err, raw)
+			}
+			if f.Code != 0 && (f.Message != f.Code.Message() || f.OK != f.Code.OK()) {
+				t.Errorf("not an answer of this server: %s", raw)
+			}
+		}
+	}
+	if examples < 10 {
+		t.Errorf("%d examples found in the document", examples)
+	}
+}
