@@ -33,6 +33,8 @@ type Options struct {
 	Connect func(name string, opts ...nats.Option) (*nats.Conn, error)
 	Prefix  string // of all subjects
 	Lanes   int    // 0: as many as there are processors
+	Host    string // of this node, for administrators to see
+	Version string // of this program, likewise
 
 	Store  *kv.Store
 	Hasher *kv.Hasher
@@ -75,6 +77,7 @@ type Limits struct {
 // Bridge serves the protocol. New starts it, Handler is what an HTTP server serves, Shutdown ends it.
 type Bridge struct {
 	o       Options
+	node    kv.Node
 	log     *slog.Logger
 	metrics *metrics
 	service *Service
@@ -97,7 +100,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if o.Lanes <= 0 {
 		o.Lanes = runtime.GOMAXPROCS(0)
 	}
-	b := &Bridge{o: o, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{})}
+	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{})}
 	b.SetLimits(o.Limits)
 	b.SetOrigins(o.Origins)
 	b.setUpMelody()
@@ -117,6 +120,9 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 			nc.Close()
 		}
 		return nil, errors.Join(fmt.Errorf("connect to NATS: %w", err), b.Shutdown(ctx))
+	}
+	if err := b.service.nodes.join(ctx, b.node, b.execute); err != nil {
+		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
 	b.metrics.observe(b)
 	return b, nil
@@ -209,6 +215,9 @@ func (b *Bridge) Drain(ctx context.Context) error {
 // Shutdown drains the bridge and leaves NATS.
 func (b *Bridge) Shutdown(ctx context.Context) error {
 	err := b.Drain(ctx)
+	if b.service != nil {
+		err = errors.Join(err, b.service.nodes.leave(ctx))
+	}
 	for _, l := range b.lanes {
 		l.close()
 	}

@@ -42,7 +42,7 @@ type lane struct {
 func newLane(nc *nats.Conn, b *Bridge) (*lane, error) {
 	l := &lane{nc: nc, log: b.log, metrics: b.metrics, prefix: b.o.Prefix + ".user.",
 		in: make(chan *nats.Msg, laneQueue), users: make(map[string]*user)}
-	l.flights = newFlights(nc, b.o.Dialogues.Timeout)
+	l.flights = newFlights(nc, b.o.Dialogues.Timeout, &b.service.nodes.alone)
 	if err := l.flights.subscribe(); err != nil {
 		return nil, err
 	}
@@ -60,8 +60,8 @@ func (l *lane) close() {
 }
 
 // join makes the session one of its user's and returns once NATS knows that the user is online here. The roster is in
-// force before the first dialogue can arrive. The oldest sessions past the limit are returned for the caller to end.
-func (l *lane) join(ctx context.Context, id string, s *session, r kv.Roster, revision uint64, limit int) (surplus []*session, err error) {
+// force before the first dialogue can arrive.
+func (l *lane) join(ctx context.Context, id string, s *session, r kv.Roster, revision uint64) (err error) {
 	l.mu.Lock()
 	u := l.users[id]
 	if u == nil {
@@ -69,18 +69,18 @@ func (l *lane) join(ctx context.Context, id string, s *session, r kv.Roster, rev
 		u.load(r, revision)
 		if u.sub, err = l.nc.ChanSubscribe(l.prefix+id+".*", l.in); err != nil {
 			l.mu.Unlock()
-			return nil, fmt.Errorf("subscribe for user %s: %w", id, err)
+			return fmt.Errorf("subscribe for user %s: %w", id, err)
 		}
 		l.users[id] = u
 	}
 	s.user = u
-	surplus = u.add(s, limit)
+	u.add(s)
 	l.mu.Unlock()
 	if err := l.nc.FlushWithContext(ctx); err != nil {
 		l.leave(s)
-		return nil, fmt.Errorf("make user %s known to NATS: %w", id, err)
+		return fmt.Errorf("make user %s known to NATS: %w", id, err)
 	}
-	return surplus, nil
+	return nil
 }
 
 // leave takes the session from its user; with the last one the user is offline here.
@@ -135,7 +135,7 @@ func (l *lane) handle(m *nats.Msg) {
 	case leafDialogue:
 		l.dialogue(u, m)
 	case leafNotice:
-		u.notice(m)
+		u.notice(m.Data)
 	}
 }
 

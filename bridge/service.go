@@ -26,16 +26,17 @@ type ServiceOptions struct {
 // nodes that hold the users concerned are told, and only then the caller hears of it. HTTP, NATS and the command line
 // all come here.
 type Service struct {
-	o    ServiceOptions
-	nc   *nats.Conn
-	kv   *kv.Store
-	log  *slog.Logger
-	work sync.WaitGroup // what goes on after an answer was given
+	o     ServiceOptions
+	nc    *nats.Conn
+	nodes *nodes
+	kv    *kv.Store
+	log   *slog.Logger
+	work  sync.WaitGroup // what goes on after an answer was given
 }
 
 // NewService returns a service that tells nodes over nc.
 func NewService(nc *nats.Conn, o ServiceOptions) *Service {
-	return &Service{o: o, nc: nc, kv: o.Store, log: o.Log}
+	return &Service{o: o, nc: nc, kv: o.Store, log: o.Log, nodes: newNodes(nc, o.Store.Nodes, o.Prefix, o.Log)}
 }
 
 // Close waits for what goes on behind answers that were given.
@@ -146,8 +147,7 @@ func (s *Service) Request(ctx context.Context, me kv.User, to, note string) erro
 	if c.Kind != kv.Requested {
 		return nil
 	}
-	frame := wire.AppendApply(nil, wire.Request{ID: me.ID, Name: me.Name, To: to, Note: note})
-	return s.notify(ctx, to, notice{op: opFrame, frame: frame})
+	return s.show(to, wire.AppendApply(nil, wire.Request{ID: me.ID, Name: me.Name, To: to, Note: note}))
 }
 
 // Add answers a request, or names one's own end of a friendship.
@@ -183,30 +183,45 @@ func (s *Service) active(ctx context.Context, id string) error {
 	return err
 }
 
-// tell brings a change of two rosters into force at the nodes that hold either user.
+// tell brings a change of two rosters into force on all nodes, then shows it to the two.
 func (s *Service) tell(ctx context.Context, c kv.Change) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, end := range []struct {
+	if c.Kind != kv.Befriended && c.Kind != kv.Removed {
+		return nil
+	}
+	befriended := c.Kind == kv.Befriended
+	ends := []struct {
 		id, other, alias string
 		revision         uint64
-	}{{c.A, c.B, c.FriendOfA.Alias, c.RevisionA}, {c.B, c.A, c.FriendOfB.Alias, c.RevisionB}} {
-		switch c.Kind {
-		case kv.Befriended:
-			g.Go(func() error {
-				frame, err := s.friendAdded(ctx, end.other, end.alias)
-				if err != nil {
+	}{{c.A, c.B, c.FriendOfA.Alias, c.RevisionA}, {c.B, c.A, c.FriendOfB.Alias, c.RevisionB}}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, end := range ends {
+		if end.revision == 0 { // that roster is as it was
+			continue
+		}
+		g.Go(func() error {
+			_, err := s.nodes.tell(ctx, command{Op: opRoster, User: end.id, Other: end.other, Friend: befriended, Revision: end.revision})
+			if err != nil {
+				return err
+			}
+			frame := wire.AppendRemoved(nil, end.other)
+			if befriended {
+				if frame, err = s.friendAdded(ctx, end.other, end.alias); err != nil {
 					return err
 				}
-				return s.notify(ctx, end.id, notice{op: opFriend, other: end.other, revision: end.revision, frame: frame})
-			})
-		case kv.Removed:
-			frame := wire.AppendRemoved(nil, end.other)
-			g.Go(func() error {
-				return s.notify(ctx, end.id, notice{op: opUnfriend, other: end.other, revision: end.revision, frame: frame})
-			})
-		}
+			}
+			return s.show(end.id, frame)
+		})
 	}
 	return g.Wait()
+}
+
+// show sends a frame to the user's clients, those by NATS included. It is news: who is not there misses it, and sees
+// what came of it at the next login.
+func (s *Service) show(id string, frame []byte) error {
+	if err := s.nc.Publish(s.o.Prefix+".user."+id+"."+leafNotice, frame); err != nil {
+		return fmt.Errorf("notice to user %s: %w", id, err)
+	}
+	return nil
 }
 
 // friendAdded is the frame that shows somebody a new friend. A friend that is gone by now shows no more than its id.
@@ -284,7 +299,7 @@ func (s *Service) expel(ctx context.Context, id, reason string) error {
 	if err := s.kv.Tokens.RevokeAll(ctx, id); err != nil {
 		return err
 	}
-	return s.notify(ctx, id, closed(0, reason))
+	return s.CloseSessions(ctx, id, reason)
 }
 
 func profileOf(u kv.User) wire.Profile {

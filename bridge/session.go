@@ -29,14 +29,15 @@ type outgoing struct {
 // session is one WebSocket of a user. The frames it is sent go through a queue of bounded length; what is owed for a
 // frame is settled when the frame was written to the socket, or when it never will be.
 type session struct {
-	id     string
-	user   *user
-	push   bool // it asked for the frames of the protocol's family
-	since  time.Time
-	bridge *Bridge
-	conn   *tunnelConn
-	rate   *limit.Session
-	login  []byte // the login's answer, until it is sent
+	id      string
+	user    *user
+	push    bool // it asked for the frames of the protocol's family
+	since   time.Time
+	address string // of the client, as limits count it
+	bridge  *Bridge
+	conn    *tunnelConn
+	rate    *limit.Session
+	login   []byte // the login's answer, until it is sent
 
 	mu        sync.Mutex
 	room      *sync.Cond      // a place in flight became free, or the session ended

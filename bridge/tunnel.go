@@ -132,7 +132,7 @@ func (b *Bridge) serveLogin(w http.ResponseWriter, r *http.Request) {
 // runLogin lives as long as the session does.
 func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address string, q wire.LoginQuery, code wire.Code) {
 	s := newSession(b, conn)
-	s.push = q.Push
+	s.push, s.address = q.Push, address
 	err := error(code)
 	if code == 0 {
 		err = b.login(s, address, q)
@@ -170,21 +170,20 @@ func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 	if err != nil {
 		return err
 	}
-	surplus, err := b.lane(me.ID).join(ctx, me.ID, s, roster, revision, b.o.Sessions.PerUser)
-	if err != nil {
+	if err := b.lane(me.ID).join(ctx, me.ID, s, roster, revision); err != nil {
 		return err
 	}
 	b.remember(s)
-	if err := b.welcome(ctx, s, &q); err != nil {
+	err = b.welcome(ctx, s)
+	if err == nil {
+		err = b.giveWay(ctx, s)
+	}
+	if err != nil {
 		s.user.lane.leave(s)
 		s.end()
 		b.forget(s)
-		return err
 	}
-	for _, old := range surplus {
-		old.closeWith(wire.AppendReply(nil, wire.LoginElsewhere, nil), websocket.ClosePolicyViolation, "login in other place")
-	}
-	return nil
+	return err
 }
 
 // admit checks the credentials within the limits.
@@ -202,9 +201,9 @@ func (b *Bridge) admit(ctx context.Context, address string, q wire.LoginQuery) (
 	return me, err
 }
 
-// welcome makes the login's answer. The session is online by now: whatever changes from here on reaches it by notice,
+// welcome makes the login's answer. The session is online by now: whatever changes from here on reaches it as a command,
 // and what changed before is read here, the account included, which may have been disabled since it was looked at.
-func (b *Bridge) welcome(ctx context.Context, s *session, q *wire.LoginQuery) error {
+func (b *Bridge) welcome(ctx context.Context, s *session) error {
 	store := b.o.Store
 	id := s.user.id
 	me, err := store.Users.Get(ctx, id)

@@ -21,8 +21,7 @@ type user struct {
 	revision uint64 // of the roster that friends was loaded from
 }
 
-// friendship is what is known of one other user. Changes arrive by notices in whatever order nodes sent them; the
-// revision of the roster that holds the change tells which is the later one.
+// friendship is what is known of one other user. Changes arrive in whatever order nodes sent them; the revision of the roster that holds the change tells which is the later one.
 type friendship struct {
 	friend   bool
 	revision uint64
@@ -32,15 +31,10 @@ func newUser(id string, l *lane) *user {
 	return &user{id: id, lane: l, friends: make(map[string]friendship)}
 }
 
-// add appends a session and returns the oldest ones past the limit. They stay until they have ended.
-func (u *user) add(s *session, limit int) (surplus []*session) {
+func (u *user) add(s *session) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.sessions = append(slices.Clip(u.sessions), s)
-	if limit > 0 && len(u.sessions) > limit {
-		surplus = slices.Clone(u.sessions[:len(u.sessions)-limit])
-	}
-	return surplus
 }
 
 // remove takes a session out and reports whether it was the last one.
@@ -67,7 +61,7 @@ func (u *user) isFriend(id []byte) bool {
 	return u.friends[string(id)].friend
 }
 
-// load takes over a roster that was read from its bucket. What notices said of later revisions stands.
+// load takes over a roster that was read from its bucket. What was heard of later revisions stands.
 func (u *user) load(r kv.Roster, revision uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -96,31 +90,11 @@ func (u *user) apply(id string, friend bool, revision uint64) {
 	}
 }
 
-// notice does what a notice says at this node and answers it. See notice.go for what there is.
-func (u *user) notice(m *nats.Msg) {
-	n, err := parseNotice(m)
-	if err != nil {
-		u.lane.log.Warn("notice not understood", "subject", m.Subject, "err", err)
-		return
-	}
-	switch n.op {
-	case opFriend:
-		u.apply(n.other, true, n.revision)
-	case opUnfriend:
-		u.apply(n.other, false, n.revision)
-	case opClose:
-		for _, s := range u.list() {
-			if n.concerns(s) {
-				s.closeWith(n.last, n.closeCode, n.reason)
-			}
+// notice shows a frame to those of the user's sessions that asked for such frames.
+func (u *user) notice(frame []byte) {
+	for _, s := range u.list() {
+		if s.push {
+			s.notify(frame)
 		}
 	}
-	if len(m.Data) > 0 && n.op != opClose {
-		for _, s := range u.list() {
-			if s.push {
-				s.notify(m.Data)
-			}
-		}
-	}
-	u.lane.answer(m.Reply, nil)
 }

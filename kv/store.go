@@ -56,6 +56,7 @@ type Store struct {
 	Users   *Users
 	Tokens  *Tokens
 	Rosters *Rosters
+	Nodes   *Nodes
 }
 
 var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
@@ -101,6 +102,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.Nodes = &Nodes{b: s.Users.b}
 	return s, nil
 }
 

@@ -1,0 +1,109 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/gorilla/websocket"
+
+	"imctl/bridge/wire"
+)
+
+// execute carries out what a node, maybe this one, commands.
+func (b *Bridge) execute(c command) report {
+	switch c.Op {
+	case opRoster:
+		if u := b.lane(c.User).user(c.User); u != nil {
+			u.apply(c.Other, c.Friend, c.Revision)
+		}
+	case opClose:
+		u := b.lane(c.User).user(c.User)
+		if u == nil {
+			break
+		}
+		for _, s := range u.list() {
+			if s.id != c.Keep && (len(c.Sessions) == 0 || slices.Contains(c.Sessions, s.id)) {
+				s.closeWith(c.Frame, c.Code, c.Reason)
+			}
+		}
+	case opSessions:
+		return report{Sessions: b.sessionsOf(c.User)}
+	}
+	return report{}
+}
+
+// sessionsOf lists the sessions of a user on this node, or of everybody for "".
+func (b *Bridge) sessionsOf(user string) (infos []SessionInfo) {
+	if user != "" {
+		if u := b.lane(user).user(user); u != nil {
+			for _, s := range u.list() {
+				infos = append(infos, s.info())
+			}
+		}
+		return infos
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.sessions {
+		infos = append(infos, s.info())
+	}
+	return infos
+}
+
+func (s *session) info() SessionInfo {
+	return SessionInfo{ID: s.id, User: s.user.id, Node: s.bridge.node.ID, Since: s.since, Address: s.address, Push: s.push}
+}
+
+// giveWay ends the oldest sessions of the user that the new one belongs to, wherever they are, when there are too many.
+func (b *Bridge) giveWay(ctx context.Context, s *session) error {
+	limit := b.o.Sessions.PerUser
+	reports := []report{{Sessions: b.sessionsOf(s.user.id)}}
+	if !b.service.nodes.alone.Load() {
+		var err error
+		if reports, err = b.service.nodes.tell(ctx, command{Op: opSessions, User: s.user.id}); err != nil {
+			return err
+		}
+	}
+	var all []SessionInfo
+	for _, r := range reports {
+		all = append(all, r.Sessions...)
+	}
+	if limit <= 0 || len(all) <= limit {
+		return nil
+	}
+	slices.SortFunc(all, func(x, y SessionInfo) int { return x.Since.Compare(y.Since) })
+	c := command{Op: opClose, User: s.user.id, Frame: wire.AppendReply(nil, wire.LoginElsewhere, nil),
+		Code: websocket.ClosePolicyViolation, Reason: "login in other place", Keep: s.id}
+	here := true
+	for _, old := range all[:len(all)-limit] {
+		c.Sessions = append(c.Sessions, old.ID)
+		here = here && old.Node == b.node.ID
+	}
+	if here {
+		b.execute(c)
+		return nil
+	}
+	_, err := b.service.nodes.tell(ctx, c)
+	return err
+}
+
+// Sessions lists the sessions on all nodes, oldest first: of one user, or of everybody for "".
+func (s *Service) Sessions(ctx context.Context, user string) ([]SessionInfo, error) {
+	reports, err := s.nodes.tell(ctx, command{Op: opSessions, User: user})
+	if err != nil {
+		return nil, err
+	}
+	var all []SessionInfo
+	for _, r := range reports {
+		all = append(all, r.Sessions...)
+	}
+	slices.SortFunc(all, func(x, y SessionInfo) int { return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.ID, y.ID)) })
+	return all, nil
+}
+
+// CloseSessions ends sessions of a user on whatever node they are: those named, or all.
+func (s *Service) CloseSessions(ctx context.Context, user, reason string, ids ...string) error {
+	_, err := s.nodes.tell(ctx, command{Op: opClose, User: user, Sessions: ids, Code: websocket.ClosePolicyViolation, Reason: reason})
+	return err
+}

@@ -1,0 +1,195 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/kv"
+)
+
+// commandWait bounds how long a change waits for the nodes that have to know of it.
+const commandWait = 5 * time.Second
+
+// op says what a command has a node do.
+type op string
+
+const (
+	opRoster   op = "roster"   // Other is Friend of User, or not, as of Revision
+	opClose    op = "close"    // sessions of User end
+	opSessions op = "sessions" // which sessions are there, of User or of everybody
+	opHello    op = "hello"    // a node has begun
+)
+
+// command is what one node tells the others. It is in force where it was answered.
+type command struct {
+	Op   op     `json:"op"`
+	User string `json:"user,omitempty"`
+
+	Other    string `json:"other,omitempty"`
+	Friend   bool   `json:"friend,omitempty"`
+	Revision uint64 `json:"revision,omitempty"`
+
+	Sessions []string `json:"sessions,omitempty"` // to close; none: all of the user's
+	Keep     string   `json:"keep,omitempty"`     // the one session not to close
+	Frame    []byte   `json:"frame,omitempty"`    // the last one of a session that ends
+	Code     int      `json:"code,omitempty"`     // of the WebSocket's close frame
+	Reason   string   `json:"reason,omitempty"`
+}
+
+// report is a node's answer to a command.
+type report struct {
+	Sessions []SessionInfo `json:"sessions,omitempty"`
+}
+
+// SessionInfo is what is known of a session.
+type SessionInfo struct {
+	ID      string    `json:"id"`
+	User    string    `json:"user"`
+	Node    string    `json:"node"`
+	Since   time.Time `json:"since"`
+	Address string    `json:"address"`
+	Push    bool      `json:"push"`
+}
+
+// nodes brings commands into force on all servers that share the buckets. Who they are is read from the list in the
+// buckets for each command: a node is on it before its first user logs in, and reads a user's roster after that, so a
+// change that was written before the list was read either finds the node on the list or was seen by it.
+type nodes struct {
+	nc     *nats.Conn
+	list   *kv.Nodes
+	prefix string
+	log    *slog.Logger
+	self   *kv.Node // nil: this process serves nobody, it only commands
+	run    func(command) report
+	alone  atomic.Bool // no other node was there at the last look
+	sub    *nats.Subscription
+}
+
+func newNodes(nc *nats.Conn, list *kv.Nodes, prefix string, log *slog.Logger) *nodes {
+	return &nodes{nc: nc, list: list, prefix: prefix, log: log}
+}
+
+func (n *nodes) subject(id string) string { return n.prefix + ".node." + id }
+
+// join puts this process on the list; from then on run is called for every command.
+func (n *nodes) join(ctx context.Context, self kv.Node, run func(command) report) (err error) {
+	n.self, n.run = &self, run
+	n.sub, err = n.nc.Subscribe(n.subject(self.ID), n.receive)
+	if err != nil {
+		return fmt.Errorf("take commands: %w", err)
+	}
+	if err := n.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("take commands: %w", err)
+	}
+	return n.register(ctx)
+}
+
+// register puts this process on the list, again after it was away, and tells the others.
+func (n *nodes) register(ctx context.Context) error {
+	if err := n.list.Register(ctx, *n.self); err != nil {
+		return err
+	}
+	_, err := n.tell(ctx, command{Op: opHello})
+	return err
+}
+
+// leave takes this process off the list.
+func (n *nodes) leave(ctx context.Context) error {
+	if n.sub == nil {
+		return nil
+	}
+	return errors.Join(n.list.Remove(ctx, n.self.ID), n.sub.Unsubscribe())
+}
+
+func (n *nodes) receive(m *nats.Msg) {
+	defer recovered(n.log, "command")
+	var c command
+	if err := json.Unmarshal(m.Data, &c); err != nil {
+		n.log.Warn("command not understood", "err", err)
+		return
+	}
+	if c.Op == opHello {
+		n.alone.Store(false)
+	}
+	body, err := json.Marshal(n.run(c))
+	if err == nil {
+		err = m.Respond(body)
+	}
+	if err != nil {
+		n.log.Error("answer a command", "op", c.Op, "err", err)
+	}
+}
+
+// tell has every node carry out the command, this one included, and returns their reports once all of them have. A
+// node that is on the list and does not listen has crashed; it is taken off.
+func (n *nodes) tell(ctx context.Context, c command) ([]report, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandWait)
+	defer cancel()
+	list, err := n.list.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		wg      sync.WaitGroup
+		mu      sync.Mutex // guards what follows
+		reports []report
+		failed  []error
+		others  int
+	)
+	for _, node := range list {
+		if n.self != nil && node.ID == n.self.ID {
+			continue
+		}
+		wg.Go(func() {
+			r, err := n.ask(ctx, node.ID, body)
+			if errors.Is(err, nats.ErrNoResponders) {
+				n.log.Info("a node is gone", "node", node.ID)
+				err = n.list.Remove(ctx, node.ID)
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			others++
+			failed = append(failed, err)
+			reports = append(reports, r)
+		})
+	}
+	if n.self != nil {
+		r := n.run(c)
+		mu.Lock()
+		reports = append(reports, r)
+		mu.Unlock()
+	}
+	wg.Wait()
+	n.alone.Store(others == 0)
+	if err := errors.Join(failed...); err != nil {
+		return reports, fmt.Errorf("command %s: %w", c.Op, err)
+	}
+	return reports, nil
+}
+
+func (n *nodes) ask(ctx context.Context, id string, body []byte) (r report, err error) {
+	m, err := n.nc.RequestWithContext(ctx, n.subject(id), body)
+	if err != nil {
+		return r, fmt.Errorf("node %s: %w", id, err)
+	}
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		return r, fmt.Errorf("node %s: %w", id, err)
+	}
+	return r, nil
+}
