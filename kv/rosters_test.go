@@ -1,0 +1,312 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// twoStores opens two stores on one server, as two nodes would: their changes meet in the stream only.
+func twoStores(t *testing.T, s *server.Server, o Options) [2]*Store {
+	t.Helper()
+	return [2]*Store{openStore(t, connect(t, s), o), openStore(t, connect(t, s), o)}
+}
+
+func mustGet(t *testing.T, s *Store, id string) Roster {
+	t.Helper()
+	r, _, err := s.Rosters.Get(testContext(t), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// relation reads what is between two users.
+func relation(t *testing.T, s *Store, a, b string) between {
+	t.Helper()
+	read := func(own, other string) (e end) {
+		r := mustGet(t, s, own)
+		if f, ok := r.Friend(other); ok {
+			e.friend = f.Alias
+			if e.friend == "" {
+				e.friend = unnamed
+			}
+		}
+		if q, ok := r.Request(other); ok {
+			e.request = q.Note
+			if e.request == "" {
+				e.request = "old"
+			}
+		}
+		for _, id := range r.Asked {
+			e.asked = e.asked || id == other
+		}
+		return e
+	}
+	return between{read(a, b), read(b, a)}
+}
+
+func TestFriendship(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	a, b := NewID(), NewID()
+	step := func(want Kind, state between) func(Change, error) {
+		return func(c Change, err error) {
+			t.Helper()
+			if err != nil || c.Kind != want {
+				t.Fatalf("%v, %v; want %v", c.Kind, err, want)
+			}
+			if got := relation(t, s, a, b); got != state {
+				t.Fatalf("leads to %+v, want %+v", got, state)
+			}
+			for id, revision := range map[string]uint64{a: c.RevisionA, b: c.RevisionB} {
+				if c.A == b {
+					revision = c.RevisionA + c.RevisionB - revision
+				}
+				if _, now, err := s.Rosters.Get(ctx, id); err != nil || revision != 0 && revision != now {
+					t.Errorf("the change says revision %d, the bucket %d (%v)", revision, now, err)
+				}
+			}
+		}
+	}
+	asked := between{a: end{asked: true}, b: end{request: "hello"}}
+	step(Requested, asked)(s.Rosters.Request(ctx, a, b, "hello"))
+	c, err := s.Rosters.Request(ctx, a, b, "hello")
+	if c.RevisionA != 0 || c.RevisionB != 0 {
+		t.Errorf("asking again wrote revisions %d and %d", c.RevisionA, c.RevisionB)
+	}
+	step(Unchanged, asked)(c, err)
+
+	c, err = s.Rosters.Add(ctx, b, a, "Al")
+	step(Befriended, between{a: end{friend: unnamed}, b: end{friend: "Al"}})(c, err)
+	if c.A != b || c.B != a || c.FriendOfA.ID != a || c.FriendOfA.Alias != "Al" || c.FriendOfB.ID != b || c.FriendOfB.Alias != "" {
+		t.Errorf("the change says %+v", c)
+	}
+	if c.RevisionA == 0 || c.RevisionB != c.RevisionA+1 {
+		t.Errorf("revisions %d and %d", c.RevisionA, c.RevisionB)
+	}
+	if _, err := s.Rosters.Add(ctx, b, a, "Bert"); !errors.Is(err, ErrAlreadyFriends) {
+		t.Errorf("naming twice: %v", err)
+	}
+	c, err = s.Rosters.Add(ctx, a, b, "Bo")
+	step(Named, between{a: end{friend: "Bo"}, b: end{friend: "Al"}})(c, err)
+	if c.RevisionA == 0 || c.RevisionB != 0 {
+		t.Errorf("naming wrote revisions %d and %d, want the caller's alone", c.RevisionA, c.RevisionB)
+	}
+	step(Removed, between{})(s.Rosters.Remove(ctx, a, b))
+	if _, err := s.Rosters.Remove(ctx, a, b); !errors.Is(err, ErrNotFriends) {
+		t.Errorf("removing twice: %v", err)
+	}
+
+	step(Requested, asked)(s.Rosters.Request(ctx, a, b, "hello"))
+	c, err = s.Rosters.Remove(ctx, b, a)
+	if !errors.Is(err, ErrNotFriends) || c.Kind != Withdrawn || c.RevisionA == 0 || c.RevisionB == 0 {
+		t.Errorf("removing a request: %+v, %v", c, err)
+	}
+	if got := relation(t, s, a, b); got != (between{}) {
+		t.Errorf("a removed request left %+v", got)
+	}
+	step(Befriended, between{a: end{friend: unnamed}, b: end{friend: unnamed}})(s.Rosters.Befriend(ctx, a, b))
+	step(Unchanged, between{a: end{friend: unnamed}, b: end{friend: unnamed}})(s.Rosters.Befriend(ctx, b, a))
+}
+
+func TestRostersRefuse(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{MaxFriends: 1, MaxRequests: 1})
+	ctx := testContext(t)
+	a, b, c, d := NewID(), NewID(), NewID(), NewID()
+	must := func(_ Change, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(s.Rosters.Befriend(ctx, a, b))
+	must(s.Rosters.Request(ctx, c, a, ""))
+	for what, tc := range map[string]struct {
+		err, want error
+	}{
+		"request oneself":             {second(s.Rosters.Request(ctx, a, a, "")), ErrSelf},
+		"request what is no id":       {second(s.Rosters.Request(ctx, a, "*", "")), ErrUserNotFound},
+		"request a friend":            {second(s.Rosters.Request(ctx, a, b, "")), ErrAlreadyFriends},
+		"request who has too many":    {second(s.Rosters.Request(ctx, d, a, "")), ErrTooManyRequests},
+		"request when one asked many": {second(s.Rosters.Request(ctx, c, d, "")), ErrTooManyRequests},
+		"add oneself":                 {second(s.Rosters.Add(ctx, a, a, "x")), ErrNoRequest},
+		"add who did not ask":         {second(s.Rosters.Add(ctx, a, d, "x")), ErrNoRequest},
+		"add when there are too many": {second(s.Rosters.Add(ctx, a, c, "x")), ErrTooManyFriends},
+		"befriend too many":           {second(s.Rosters.Befriend(ctx, c, b)), ErrTooManyFriends},
+		"remove a stranger":           {second(s.Rosters.Remove(ctx, a, d)), ErrNotFriends},
+		"remove what is no id":        {second(s.Rosters.Remove(ctx, a, "x")), ErrNotFriends},
+	} {
+		if !errors.Is(tc.err, tc.want) {
+			t.Errorf("%s: %v, want %v", what, tc.err, tc.want)
+		}
+	}
+}
+
+func TestCrossingRequestsAndAddsAtOnce(t *testing.T) {
+	t.Parallel()
+	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
+	ctx := testContext(t)
+	for range 8 {
+		ids := [2]string{NewID(), NewID()}
+		for i, err := range atOnce(2, func(i int) error {
+			_, err := stores[i].Rosters.Request(ctx, ids[i], ids[1-i], "old")
+			return err
+		}) {
+			if err != nil {
+				t.Errorf("request %d: %v", i, err)
+			}
+		}
+		if got := relation(t, stores[0], ids[0], ids[1]); got != states["both asked"] {
+			t.Fatalf("crossing requests lead to %+v", got)
+		}
+		kinds := make([]Kind, 2)
+		for i, err := range atOnce(2, func(i int) error {
+			c, err := stores[i].Rosters.Add(ctx, ids[i], ids[1-i], "X")
+			kinds[i] = c.Kind
+			return err
+		}) {
+			if err != nil {
+				t.Errorf("add %d: %v", i, err)
+			}
+		}
+		if kinds[0]+kinds[1] != Befriended+Named {
+			t.Errorf("the adds did %v; want one to befriend and one to name", kinds)
+		}
+		if got := relation(t, stores[0], ids[0], ids[1]); got != named("X", "X") {
+			t.Errorf("two adds at once lead to %+v", got)
+		}
+	}
+}
+
+func TestOneAddManyTimesAtOnce(t *testing.T) {
+	t.Parallel()
+	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
+	ctx := testContext(t)
+	a, b := NewID(), NewID()
+	if _, err := stores[0].Rosters.Request(ctx, b, a, ""); err != nil {
+		t.Fatal(err)
+	}
+	done := 0
+	for i, err := range atOnce(12, func(i int) error {
+		_, err := stores[i%2].Rosters.Add(ctx, a, b, "Bo")
+		return err
+	}) {
+		if err == nil {
+			done++
+		} else if !errors.Is(err, ErrAlreadyFriends) {
+			t.Errorf("add %d: %v", i, err)
+		}
+	}
+	if done != 1 {
+		t.Errorf("%d adds succeeded, want 1", done)
+	}
+	if got := relation(t, stores[0], a, b); got != named("Bo", unnamed) {
+		t.Errorf("leads to %+v", got)
+	}
+}
+
+// Whichever comes first, nothing remains: a removal before the add takes the request away.
+func TestAddAgainstRemoveAtOnce(t *testing.T) {
+	t.Parallel()
+	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
+	ctx := testContext(t)
+	for range 8 {
+		a, b := NewID(), NewID()
+		if _, err := stores[0].Rosters.Request(ctx, b, a, ""); err != nil {
+			t.Fatal(err)
+		}
+		errs := atOnce(2, func(i int) error {
+			if i == 0 {
+				_, err := stores[0].Rosters.Add(ctx, a, b, "Bo")
+				return err
+			}
+			_, err := stores[1].Rosters.Remove(ctx, b, a)
+			return err
+		})
+		addFirst := errs[0] == nil && errs[1] == nil
+		removeFirst := errors.Is(errs[0], ErrNoRequest) && errors.Is(errs[1], ErrNotFriends)
+		if !addFirst && !removeFirst {
+			t.Errorf("add: %v, remove: %v", errs[0], errs[1])
+		}
+		if got := relation(t, stores[0], a, b); got != (between{}) {
+			t.Errorf("leads to %+v", got)
+		}
+	}
+}
+
+func TestManyRequestsToOneAtOnce(t *testing.T) {
+	t.Parallel()
+	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
+	ctx := testContext(t)
+	const n = 30
+	popular := NewID()
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = NewID()
+	}
+	for i, err := range atOnce(n, func(i int) error {
+		_, err := stores[i%2].Rosters.Request(ctx, ids[i], popular, fmt.Sprint(i))
+		return err
+	}) {
+		if err != nil {
+			t.Errorf("request %d: %v", i, err)
+		}
+	}
+	r := mustGet(t, stores[0], popular)
+	for i, id := range ids {
+		if q, ok := r.Request(id); !ok || q.Note != fmt.Sprint(i) {
+			t.Errorf("request %d is %+v", i, q)
+		}
+	}
+}
+
+// Random calls of four users on two nodes at once: at the end, every two of them are in a state that
+// the rules know.
+func TestRandomCallsAtOnce(t *testing.T) {
+	t.Parallel()
+	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
+	ctx := testContext(t)
+	ids := []string{NewID(), NewID(), NewID(), NewID()}
+	for i, err := range atOnce(8, func(i int) error {
+		r := stores[i%2].Rosters
+		for range 10 {
+			pair := rand.Perm(len(ids))
+			a, b := ids[pair[0]], ids[pair[1]]
+			var err error
+			switch rand.IntN(4) {
+			case 0, 1:
+				_, err = r.Request(ctx, a, b, "old")
+			case 2:
+				_, err = r.Add(ctx, a, b, "X")
+			case 3:
+				_, err = r.Remove(ctx, a, b)
+			}
+			for _, allowed := range []error{ErrAlreadyFriends, ErrNoRequest, ErrNotFriends} {
+				if errors.Is(err, allowed) {
+					err = nil
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}) {
+		if err != nil {
+			t.Errorf("caller %d: %v", i, err)
+		}
+	}
+	for i, a := range ids {
+		for _, b := range ids[:i] {
+			if got := relation(t, stores[0], a, b); !known(got) {
+				t.Errorf("ended in %+v", got)
+			}
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package kv
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	a, b := NewID(), NewID()
+	issue := func(id, session string) string {
+		t.Helper()
+		token, err := s.Tokens.Issue(ctx, id, session)
+		if err != nil || !ValidID(token) {
+			t.Fatalf("token %q, %v", token, err)
+		}
+		return token
+	}
+	a1, a2, b1 := issue(a, "one"), issue(a, "two"), issue(b, "three")
+	check := func(id, token string, want error) {
+		t.Helper()
+		if err := s.Tokens.Check(ctx, id, token); !errors.Is(err, want) {
+			t.Errorf("Check: %v, want %v", err, want)
+		}
+	}
+	check(a, a1, nil)
+	check(a, a2, nil)
+	check(b, a1, ErrTokenInvalid)
+	check(a, NewID(), ErrTokenInvalid)
+	check(a, "", ErrTokenInvalid)
+	check(a, "*", ErrTokenInvalid)
+
+	list, err := s.Tokens.List(ctx, a)
+	if err != nil || len(list) != 2 || list[0].Session != "one" || list[1].Session != "two" {
+		t.Fatalf("List = %+v, %v", list, err)
+	}
+	for _, info := range list {
+		if life := info.Expires.Sub(info.Issued); life < 24*time.Hour || life > 24*time.Hour+2*time.Second {
+			t.Errorf("a token lives %v", life)
+		}
+		if info.Hash == a1 || info.Hash == a2 || len(info.Hash) != 64 {
+			t.Errorf("the list shows %q", info.Hash)
+		}
+	}
+
+	if err := s.Tokens.Revoke(ctx, a, a1); err != nil {
+		t.Fatal(err)
+	}
+	check(a, a1, ErrTokenInvalid)
+	check(a, a2, nil)
+	issue(a, "four")
+	if err := s.Tokens.RevokeAll(ctx, a); err != nil {
+		t.Fatal(err)
+	}
+	check(a, a2, ErrTokenInvalid)
+	check(b, b1, nil)
+	if list, err := s.Tokens.List(ctx, a); err != nil || len(list) != 0 {
+		t.Errorf("after RevokeAll: %+v, %v", list, err)
+	}
+	for _, id := range []string{"", ">", "*"} {
+		if err := s.Tokens.RevokeAll(ctx, id); err != nil {
+			t.Errorf("RevokeAll(%q): %v", id, err)
+		}
+		if err := s.Tokens.Revoke(ctx, id, "*"); err != nil {
+			t.Errorf("Revoke(%q): %v", id, err)
+		}
+	}
+	check(b, b1, nil)
+	if _, err := s.Tokens.Issue(ctx, ">", ""); !errors.Is(err, ErrUserNotFound) {
+		t.Errorf("Issue for no id: %v", err)
+	}
+}
+
+func TestTokensExpire(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{TokenTTL: time.Second})
+	ctx := testContext(t)
+	id := NewID()
+	token, err := s.Tokens.Issue(ctx, id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Tokens.Check(ctx, id, token); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the token expires", func() bool {
+		return errors.Is(s.Tokens.Check(ctx, id, token), ErrTokenInvalid)
+	})
+}
+
+// What is on the disk at the moment a revocation is acknowledged is what a killed server starts
+// from: a revoked token must not be there, although tokens are not written through.
+func TestRevokedTokensStayRevoked(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, connect(t, startServer(t, dir, true)), Options{})
+	ctx := testContext(t)
+	id, other := NewID(), NewID()
+	var tokens []string
+	for range 20 {
+		token, err := s.Tokens.Issue(ctx, id, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens = append(tokens, token)
+		if _, err := s.Tokens.Issue(ctx, other, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Wait until the tokens themselves are on the disk, or the test would prove nothing.
+	eventually(t, "the tokens reach the disk", func() bool {
+		before := openCopy(t, dir)
+		list, err := before.Tokens.List(ctx, id)
+		return err == nil && len(list) == len(tokens)
+	})
+	if err := s.Tokens.Revoke(ctx, id, tokens[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := openCopy(t, dir).Tokens.Check(ctx, id, tokens[0]); !errors.Is(err, ErrTokenInvalid) {
+		t.Errorf("a revoked token is good again after a crash: %v", err)
+	}
+	if err := s.Tokens.RevokeAll(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := openCopy(t, dir).Tokens.List(ctx, id); err != nil || len(list) != 0 {
+		t.Errorf("%d revoked tokens are good again after a crash, %v", len(list), err)
+	}
+}
+
+// openCopy opens a store on a copy of a running server's directory.
+func openCopy(t *testing.T, dir string) *Store {
+	t.Helper()
+	var copied string
+	eventually(t, "no file goes away while it is copied", func() bool {
+		copied = t.TempDir()
+		return os.CopyFS(copied, os.DirFS(dir)) == nil
+	})
+	return openStore(t, connect(t, startServer(t, copied, true)), Options{})
+}
