@@ -14,7 +14,7 @@ import (
 )
 
 // startServer runs a NATS server in this process, without a listener, on dir.
-func startServer(t *testing.T, dir string, syncAlways bool) *server.Server {
+func startServer(t testing.TB, dir string, syncAlways bool) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
 		ServerName:         "test",
@@ -41,7 +41,7 @@ func startServer(t *testing.T, dir string, syncAlways bool) *server.Server {
 	return s
 }
 
-func connect(t *testing.T, s *server.Server) *nats.Conn {
+func connect(t testing.TB, s *server.Server) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect("", nats.InProcessServer(s))
 	if err != nil {
@@ -52,12 +52,16 @@ func connect(t *testing.T, s *server.Server) *nats.Conn {
 }
 
 // newStore opens a store on a server of its own.
-func newStore(t *testing.T, o Options) *Store {
+func newBenchStore(b *testing.B) *Store {
+	return newStore(b, Options{Log: slog.New(slog.DiscardHandler)})
+}
+
+func newStore(t testing.TB, o Options) *Store {
 	t.Helper()
 	return openStore(t, connect(t, startServer(t, t.TempDir(), false)), o)
 }
 
-func openStore(t *testing.T, nc *nats.Conn, o Options) *Store {
+func openStore(t testing.TB, nc *nats.Conn, o Options) *Store {
 	t.Helper()
 	if o.Log == nil {
 		o.Log = testLog(t)
@@ -70,13 +74,13 @@ func openStore(t *testing.T, nc *nats.Conn, o Options) *Store {
 }
 
 // testContext ends before the test binary's own limit would, so that a test which hangs says where.
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
@@ -96,7 +100,7 @@ func mustCreate(t *testing.T, s *Store, account, name string) User {
 
 // seedUser writes a user's record and name, without a claim and without a batch: where a test needs
 // many, batches take too long.
-func seedUser(t *testing.T, s *Store, u User) {
+func seedUser(t testing.TB, s *Store, u User) {
 	t.Helper()
 	record, err := json.Marshal(u)
 	if err != nil {

@@ -95,7 +95,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	tokens := o.Prefix + "_tokens"
 	friendships := o.Prefix + "_friendships"
 	s := &Store{
-		Users:   &Users{b: open(users, recordsConfig(users, o)), markerTTL: markerTTL},
+		Users:   &Users{b: open(users, recordsConfig(users, o)), log: o.Log, markerTTL: markerTTL},
 		Tokens:  &Tokens{b: open(tokens, tokensConfig(tokens, o)), ttl: o.TokenTTL},
 		Rosters: newRosters(open(friendships, recordsConfig(friendships, o)), o),
 	}

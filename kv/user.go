@@ -42,6 +42,7 @@ func (u User) LogValue() slog.Value { return slog.StringValue(u.String()) }
 // account unique, and a key under which the name is found.
 type Users struct {
 	b         *bucket
+	log       *slog.Logger
 	markerTTL time.Duration
 }
 
@@ -208,8 +209,16 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 		if name := FoldAccount(user.Name); name != "" {
 			writes = append(writes, put(nameKey(name, id), nil).asMarker(u.markerTTL))
 		}
-		_, err = u.b.write(ctx, writes...)
-		return err
+		last, err := u.b.write(ctx, writes...)
+		if err != nil {
+			return err
+		}
+		// The marker of the record would be counted as a user until it vanishes: purge what is
+		// older than the batch's last message. Should that fail, the marker goes by itself.
+		if err := u.b.purge(ctx, userKey(id), last); err != nil {
+			u.log.Debug("a deleted user is counted for a while", "user", id, "error", err)
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("kv: delete a user: %w", err)
