@@ -1,6 +1,9 @@
 package wire
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // A Send is the frame by which a session sends a dialogue:
 //
@@ -36,7 +39,7 @@ func ParseSend(frame []byte) (Send, Code) {
 		if !ok {
 			return Send{ID: s.ID}, ProtocolError
 		}
-		s.To = bytes.TrimSpace(to)
+		s.To = slices.Clip(bytes.TrimSpace(to))
 	}
 	switch {
 	case len(s.To) == 0:

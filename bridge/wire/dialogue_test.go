@@ -66,13 +66,20 @@ func TestParseSend(t *testing.T) {
 // An append to a parsed part must not run into the frame behind it.
 func TestPartsOfAFrameDoNotGrowIntoIt(t *testing.T) {
 	t.Parallel()
-	frame := []byte(`{"id":"7","toFriend":"f6","payload":"x"}`)
+	const text = `{"id":"7","toFriend":"f6  ","payload":"x"}`
+	frame := []byte(text)
 	s, _ := ParseSend(frame)
-	_ = append(s.ID, "!!!"...)
-	_ = append(s.To, "!!!"...)
-	_ = append(s.Payload, "!!!"...)
-	if got := string(frame); got != `{"id":"7","toFriend":"f6","payload":"x"}` {
+	_ = append(s.ID, '!')
+	_ = append(s.To, '!')
+	_ = append(s.Payload, '!')
+	if got := string(frame); got != text {
 		t.Errorf("the frame became %s", got)
+	}
+	dialogue := []byte(`{"id":"7","from":"f6","payload":"x"}`)
+	d, _ := ParseDialogue(dialogue)
+	_ = append(d.From, '!')
+	if got := string(dialogue); got != `{"id":"7","from":"f6","payload":"x"}` {
+		t.Errorf("the dialogue became %s", got)
 	}
 }
 
