@@ -1,0 +1,107 @@
+// Package imctl_test checks what holds for the repository as a whole.
+package imctl_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// arrows say which packages of ours a package may import; a name that ends in /... means those below it too.
+// Whoever adds a package decides here where it stands.
+var arrows = map[string][]string{
+	"cmd/imctl":    {"cmd"},
+	"cmd":          {"bridge/...", "kv", "embedded"},
+	"bridge":       {"kv", "bridge/..."},
+	"bridge/admin": {"kv"},
+	"bridge/certs": nil,
+	"bridge/limit": nil,
+	"bridge/wire":  nil,
+	"bridge/www":   nil,
+	"embedded":     nil,
+	"kv":           nil,
+}
+
+const module = "imctl"
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	t.Parallel()
+	files := 0
+	err := filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			if name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		files++
+		checkFile(t, filepath.ToSlash(name))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files == 0 {
+		t.Error("no source file was found")
+	}
+}
+
+func checkFile(t *testing.T, name string) {
+	t.Helper()
+	folder := path.Dir(name)
+	allowed, known := arrows[folder]
+	if !known {
+		t.Errorf("%s: there is no arrow for the package %s", name, folder)
+		return
+	}
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.FromSlash(name), nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for _, i := range f.Imports {
+		imported, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		ours, ok := strings.CutPrefix(imported, module+"/")
+		if ok && !slices.ContainsFunc(allowed, func(arrow string) bool { return covers(arrow, ours) }) {
+			t.Errorf("%s imports %s, which %s may not", name, ours, folder)
+		}
+	}
+}
+
+func covers(arrow, imported string) bool {
+	if tree, ok := strings.CutSuffix(arrow, "/..."); ok {
+		return imported == tree || strings.HasPrefix(imported, tree+"/")
+	}
+	return imported == arrow
+}
+
+func TestArrowsCover(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		arrow, imported string
+		want            bool
+	}{
+		{"kv", "kv", true}, {"kv", "kv/x", false}, {"kv", "kvx", false},
+		{"bridge/...", "bridge", true}, {"bridge/...", "bridge/wire", true}, {"bridge/...", "bridgehead", false},
+	} {
+		if got := covers(c.arrow, c.imported); got != c.want {
+			t.Errorf("covers(%q, %q) = %t", c.arrow, c.imported, got)
+		}
+	}
+}
