@@ -35,6 +35,9 @@ func TestACME(t *testing.T) {
 	if s.Certificate() != nil {
 		t.Error("a certificate before there can be one")
 	}
+	if domains := s.provider.(*acmeCerts).domains; !slices.Equal(domains, []string{"chat.example.org"}) {
+		t.Errorf("domains %q", domains)
+	}
 
 	// Modern clients and those of TLS 1.3 only share one certificate.
 	for _, version := range []uint16{tls.VersionTLS13, tls.VersionTLS12} {

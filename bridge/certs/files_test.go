@@ -309,3 +309,31 @@ func TestFilesLinks(t *testing.T) {
 		t.Errorf("certificate of %s", got)
 	}
 }
+
+// TestFilesSameStamp: a second write within the clock's grain leaves a file as old
+// and as long as the first did, so a broken pair is read again regardless.
+func TestFilesSameStamp(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	cert, key := ca.pair(t, "old.example.org")
+	s, book, certFile, keyFile := newFileSource(t, cert, key)
+	cert, key = ca.pair(t, "new.example.org")
+	stamp := time.Now().Add(-time.Minute)
+	put := func(data []byte) {
+		t.Helper()
+		write(t, certFile, data)
+		if err := os.Chtimes(certFile, time.Time{}, stamp); err != nil {
+			t.Fatal(err)
+		}
+		s.provider.(*files).poll()
+	}
+	write(t, keyFile, key)
+	put(bytes.Repeat([]byte{'\n'}, len(cert)))
+	if book.count("can't be used") != 1 {
+		t.Fatalf("no warning of a file without a certificate: %s", book)
+	}
+	put(cert)
+	if got := s.Certificate().Subject.CommonName; got != "new.example.org" {
+		t.Errorf("certificate of %s", got)
+	}
+}

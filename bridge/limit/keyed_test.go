@@ -3,11 +3,13 @@ package limit
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // allowed counts how many of n calls are allowed.
@@ -170,6 +172,17 @@ func TestBounded(t *testing.T) {
 	}
 	if !k.Allow("0") {
 		t.Error("the least recently used key was not forgotten")
+	}
+}
+
+// TestKeyIsCopied: a key that is a piece of a request must not keep the request.
+func TestKeyIsCopied(t *testing.T) {
+	t.Parallel()
+	request := strings.Repeat("x", 1<<20)
+	k := New(Rate{1, time.Hour}, 0, 0)
+	k.Take(request[:10])
+	if kept := k.buckets.Keys()[0]; unsafe.StringData(kept) == unsafe.StringData(request) {
+		t.Error("the key shares the request's memory")
 	}
 }
 
