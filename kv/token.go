@@ -31,10 +31,13 @@ type tokenRecord struct {
 	Session string    `json:"session,omitempty"`
 }
 
-func tokenKey(userID, token string) string {
+// TokenHash returns the SHA-256 of a token in hex, which is what may be kept of it.
+func TokenHash(token string) string {
 	sum := sha256.Sum256([]byte(token))
-	return userID + "." + hex.EncodeToString(sum[:])
+	return hex.EncodeToString(sum[:])
 }
+
+func tokenKey(userID, token string) string { return userID + "." + TokenHash(token) }
 
 // Issue makes a token for a user's session. Errors: ErrUserNotFound if userID is no id at all.
 func (t *Tokens) Issue(ctx context.Context, userID, session string) (string, error) {
@@ -54,15 +57,51 @@ func (t *Tokens) Issue(ctx context.Context, userID, session string) (string, err
 
 // Check returns nil for a token of this user that is still good. Errors: ErrTokenInvalid.
 func (t *Tokens) Check(ctx context.Context, userID, token string) error {
+	_, err := t.Get(ctx, userID, token)
+	return err
+}
+
+// Get returns what is known of a token of this user that is still good. Errors: ErrTokenInvalid.
+func (t *Tokens) Get(ctx context.Context, userID, token string) (TokenInfo, error) {
 	if !ValidID(userID) || !ValidID(token) {
-		return ErrTokenInvalid
+		return TokenInfo{}, ErrTokenInvalid
 	}
 	e, err := t.b.get(ctx, tokenKey(userID, token), false)
 	if errors.Is(err, errNoKey) || err == nil && e.deleted {
-		return ErrTokenInvalid
+		return TokenInfo{}, ErrTokenInvalid
 	}
 	if err != nil {
-		return fmt.Errorf("kv: check a token: %w", err)
+		return TokenInfo{}, fmt.Errorf("kv: check a token: %w", err)
+	}
+	info, err := t.info(userID, e)
+	if err != nil { // written by somebody else
+		return TokenInfo{}, ErrTokenInvalid
+	}
+	return info, nil
+}
+
+func (t *Tokens) info(userID string, e entry) (TokenInfo, error) {
+	var record tokenRecord
+	if err := json.Unmarshal(e.value, &record); err != nil {
+		return TokenInfo{}, err
+	}
+	return TokenInfo{Hash: e.key[len(userID)+1:], Session: record.Session, Issued: record.Issued, Expires: e.written.Add(t.ttl)}, nil
+}
+
+// RevokeOthers ends all tokens of the user that there are at this moment but one, which may be "" for none.
+func (t *Tokens) RevokeOthers(ctx context.Context, userID, keep string) error {
+	tokens, err := t.List(ctx, userID)
+	if err != nil {
+		return err
+	}
+	kept := TokenHash(keep)
+	for _, token := range tokens {
+		if token.Hash == kept {
+			continue
+		}
+		if err := t.b.purge(ctx, userID+"."+token.Hash, 0); err != nil {
+			return fmt.Errorf("kv: revoke tokens: %w", err)
+		}
 	}
 	return nil
 }
@@ -102,16 +141,14 @@ func (t *Tokens) List(ctx context.Context, userID string) ([]TokenInfo, error) {
 			return nil, fmt.Errorf("kv: list tokens: %w", err)
 		}
 		for _, e := range p.entries {
-			var record tokenRecord
-			if err := json.Unmarshal(e.value, &record); e.deleted || err != nil {
+			if e.deleted {
+				continue
+			}
+			info, err := t.info(userID, e)
+			if err != nil {
 				continue // written by somebody else; good for nothing, and gone by itself
 			}
-			tokens = append(tokens, TokenInfo{
-				Hash:    e.key[len(userID)+1:],
-				Session: record.Session,
-				Issued:  record.Issued,
-				Expires: e.written.Add(t.ttl),
-			})
+			tokens = append(tokens, info)
 		}
 		if p.pending == 0 || len(p.entries) == 0 {
 			return tokens, nil
