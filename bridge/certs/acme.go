@@ -214,6 +214,7 @@ type transport struct {
 	life context.Context
 	base *http.Transport
 	log  *slog.Logger
+	told atomic.Value // URL of the authorization whose refusal was logged last
 }
 
 func newTransport(life context.Context, o Options) *transport {
@@ -250,13 +251,14 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if len(body) > maxAnswer {
 		return nil, fmt.Errorf("the ACME authority's answer is longer than %d bytes", maxAnswer)
 	}
-	t.logRefusal(body)
+	t.logRefusal(r.URL.String(), body)
 	answer.Body = io.NopCloser(bytes.NewReader(body))
 	return answer, nil
 }
 
-// logRefusal looks for an authorization (RFC 8555, 7.1.4) that was refused.
-func (t *transport) logRefusal(body []byte) {
+// logRefusal looks for an authorization (RFC 8555, 7.1.4) that was refused. The
+// manager asks for each twice, the second time to clean up.
+func (t *transport) logRefusal(authzURL string, body []byte) {
 	var authorization struct {
 		Status     string
 		Identifier struct{ Value string }
@@ -266,6 +268,9 @@ func (t *transport) logRefusal(body []byte) {
 		}
 	}
 	if json.Unmarshal(body, &authorization) != nil || authorization.Status != acme.StatusInvalid {
+		return
+	}
+	if len(authorization.Challenges) == 0 || t.told.Swap(authzURL) == authzURL {
 		return
 	}
 	for _, c := range authorization.Challenges {
