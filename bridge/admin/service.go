@@ -1,0 +1,222 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"imctl/kv"
+)
+
+// Options are what the service works on.
+type Options struct {
+	Prefix   string // first word of the subjects
+	Accounts Accounts
+	Store    *kv.Store
+	// Sessions counts a user's sessions on all nodes. May be nil.
+	Sessions func(ctx context.Context, id string) (int, error)
+	// Timeout bounds one request's work; default 30 seconds.
+	Timeout time.Duration
+	Log     *slog.Logger
+}
+
+// Service answers administrators on one connection. The endpoints work side by side, each
+// on one request after the other; what comes meanwhile waits in the connection's queue.
+type Service struct {
+	o      Options
+	nc     *nats.Conn
+	micro  micro.Service
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex // guards stopped and adding to work
+	stopped bool
+	work    sync.WaitGroup
+}
+
+// endpoint is one subject of the service, and what is told of it to whoever asks ($SRV.INFO.imctl).
+type endpoint struct {
+	noun, verb  string
+	description string
+	request     string
+	response    string
+	errors      string
+	handle      func(ctx context.Context, request []byte) (any, error)
+}
+
+// Serve starts the service. It answers once this returns.
+func Serve(nc *nats.Conn, o Options) (*Service, error) {
+	if o.Timeout == 0 {
+		o.Timeout = 30 * time.Second
+	}
+	s := &Service{o: o, nc: nc}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	var err error
+	s.micro, err = micro.AddService(nc, micro.Config{
+		Name:        ServiceName,
+		Version:     version,
+		Description: "Administration of imctl",
+		Metadata:    map[string]string{"prefix": o.Prefix},
+		ErrorHandler: func(_ micro.Service, err *micro.NATSError) {
+			o.Log.Warn("administration", "subject", err.Subject, "err", err.Description)
+		},
+	})
+	if err != nil {
+		s.cancel()
+		return nil, fmt.Errorf("admin: start the service: %w", err)
+	}
+	for _, e := range s.userEndpoints() {
+		if err := s.add(e); err != nil {
+			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
+		}
+	}
+	// The subscriptions must have reached the server before anybody is told that the service is there.
+	if err := nc.Flush(); err != nil {
+		return nil, errors.Join(fmt.Errorf("admin: start the service: %w", err), s.Stop(context.Background()))
+	}
+	return s, nil
+}
+
+// Stop takes no more requests and waits for those under way; what is not done when ctx ends is called off.
+func (s *Service) Stop(ctx context.Context) error {
+	err := s.micro.Stop()
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.work.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.cancel()
+		<-done
+	}
+	s.cancel()
+	return err
+}
+
+func subject(prefix, noun, verb string) string { return prefix + ".admin." + noun + "." + verb }
+
+func (s *Service) add(e endpoint) error {
+	return s.micro.AddEndpoint(e.noun+"-"+e.verb, micro.HandlerFunc(func(r micro.Request) { s.answer(e, r) }),
+		micro.WithEndpointSubject(subject(s.o.Prefix, e.noun, e.verb)),
+		micro.WithEndpointMetadata(map[string]string{
+			"description": e.description,
+			"request":     e.request,
+			"response":    e.response,
+			"errors":      e.errors,
+		}))
+}
+
+// begin counts a request in, unless the service has been stopped.
+func (s *Service) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.work.Add(1)
+	return true
+}
+
+func (s *Service) answer(e endpoint, r micro.Request) {
+	if !s.begin() {
+		s.refuse(e, r, failure(Failed, "the server is going down"))
+		return
+	}
+	defer s.work.Done()
+	ctx, cancel := context.WithTimeout(s.ctx, s.o.Timeout)
+	defer cancel()
+	answer, err := s.run(ctx, e, r.Data())
+	if err == nil {
+		err = r.RespondJSON(answer)
+	}
+	if err != nil {
+		s.refuse(e, r, s.explain(e, err))
+	}
+}
+
+// run keeps a panic from taking the process with it: the handler runs on a goroutine of the connection's.
+func (s *Service) run(ctx context.Context, e endpoint, request []byte) (answer any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return e.handle(ctx, request)
+}
+
+func (s *Service) refuse(e endpoint, r micro.Request, failed *Error) {
+	// A header can't hold a line's end.
+	message := strings.Join(strings.Fields(failed.Message), " ")
+	if err := r.Error(string(failed.Code), message, nil); err != nil {
+		s.o.Log.Warn("administration: answer", "noun", e.noun, "verb", e.verb, "err", err)
+	}
+}
+
+// explain is the one place where an error becomes what the client is told. What is the server's
+// own fault goes into the log, and the client hears only that it happened.
+func (s *Service) explain(e endpoint, err error) *Error {
+	var known *Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, kv.ErrUserNotFound):
+		return failure(NotFound, "there is no such user")
+	case errors.Is(err, kv.ErrAccountExists):
+		return failure(AlreadyExists, "the account exists already")
+	case errors.Is(err, kv.ErrAccountEmpty):
+		return failure(Invalid, "account must not be empty")
+	case errors.Is(err, kv.ErrPasswordTooLong):
+		return failure(Invalid, "password is too long")
+	case errors.Is(err, kv.ErrBusy), errors.Is(err, kv.ErrConflict):
+		return failure(Failed, "the server is busy: try again")
+	}
+	s.o.Log.Error("administration", "noun", e.noun, "verb", e.verb, "err", err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return failure(Failed, "the server did not manage in time: try again")
+	}
+	return failure(Failed, "the server failed: its log says why")
+}
+
+// handler makes an endpoint's handler of a function on its messages.
+func handler[Request, Answer any](do func(context.Context, Request) (Answer, error)) func(context.Context, []byte) (any, error) {
+	return func(ctx context.Context, data []byte) (any, error) {
+		var request Request
+		if len(data) > 0 {
+			if err := decode(data, &request); err != nil {
+				return nil, err
+			}
+		}
+		return do(ctx, request)
+	}
+}
+
+// decode reads one JSON object. Unknown keys are refused: a filter that is not understood must not be left out.
+func decode(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		var wrongType *json.UnmarshalTypeError
+		if errors.As(err, &wrongType) && wrongType.Field != "" {
+			return failure(Invalid, "the request's %s wants %s", wrongType.Field, wrongType.Type)
+		}
+		// The decoder's other errors quote keys and single characters, never values.
+		return failure(Invalid, "the request is not what was expected: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return failure(Invalid, "the request goes on behind its object")
+	}
+	return nil
+}
