@@ -82,6 +82,7 @@ type Bridge struct {
 	metrics *metrics
 	service *Service
 	nc      *nats.Conn
+	api     *natsAPI
 	lanes   []*lane
 	seed    maphash.Seed
 	melody  *melody.Melody
@@ -122,6 +123,9 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		return nil, errors.Join(fmt.Errorf("connect to NATS: %w", err), b.Shutdown(ctx))
 	}
 	if err := b.service.nodes.join(ctx, b.node, b.execute); err != nil {
+		return nil, errors.Join(err, b.Shutdown(ctx))
+	}
+	if b.api, err = newNATSAPI(b, b.nc); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
 	b.metrics.observe(b)
@@ -215,6 +219,9 @@ func (b *Bridge) Drain(ctx context.Context) error {
 // Shutdown drains the bridge and leaves NATS.
 func (b *Bridge) Shutdown(ctx context.Context) error {
 	err := b.Drain(ctx)
+	if b.api != nil {
+		err = errors.Join(err, b.api.close())
+	}
 	if b.service != nil {
 		err = errors.Join(err, b.service.nodes.leave(ctx))
 	}

@@ -23,7 +23,7 @@ func (b *Bridge) execute(c command) report {
 			break
 		}
 		for _, s := range u.list() {
-			if s.id != c.Keep && (len(c.Sessions) == 0 || slices.Contains(c.Sessions, s.id)) {
+			if c.closes(s) {
 				s.closeWith(c.Frame, c.Code, c.Reason)
 			}
 		}
@@ -74,7 +74,7 @@ func (b *Bridge) giveWay(ctx context.Context, s *session) error {
 	}
 	slices.SortFunc(all, func(x, y SessionInfo) int { return x.Since.Compare(y.Since) })
 	c := command{Op: opClose, User: s.user.id, Frame: wire.AppendReply(nil, wire.LoginElsewhere, nil),
-		Code: websocket.ClosePolicyViolation, Reason: "login in other place", Keep: s.id}
+		Code: websocket.ClosePolicyViolation, Reason: "login in other place"}
 	here := true
 	for _, old := range all[:len(all)-limit] {
 		c.Sessions = append(c.Sessions, old.ID)

@@ -14,7 +14,8 @@ import (
 
 // asker is who has a request under way: a session with a dialogue, or a question about presence.
 type asker interface {
-	answered(id []byte, code wire.Code, took time.Duration)
+	// answered is called once, with a flight that is over: nothing else uses it any more.
+	answered(f *flight, code wire.Code, took time.Duration)
 }
 
 // flights are the requests that a lane has under way, each with a reply subject of its own and none with a goroutine.
@@ -178,11 +179,11 @@ func (f *flights) finish(n, round uint32, code wire.Code) {
 		f.mu.Unlock()
 		return // its time was up, or somebody else answered before
 	}
-	s := f.slots[n]
-	a, id, took := s.asker, append(make([]byte, 0, 24), s.id...), time.Since(s.started)
+	over := f.slots[n]
+	over.id = append(make([]byte, 0, 24), over.id...)
 	f.release(n)
 	f.mu.Unlock()
-	a.answered(id, code, took)
+	over.asker.answered(&over, code, time.Since(over.started))
 }
 
 // release frees a slot. Called with mu held.

@@ -24,6 +24,8 @@ func (b *Bridge) routes() http.Handler {
 	mux.Handle("/im/friends/request", b.call("request", http.MethodGet, b.request))
 	mux.Handle("/im/friends/add", b.call("add", http.MethodGet, b.add))
 	mux.Handle("/im/friends/remove", b.call("remove", http.MethodGet, b.remove))
+	mux.Handle("/im/profile/update", b.call("profile", http.MethodPost, b.profile))
+	mux.Handle("/im/logout", b.call("logout", http.MethodPost, b.logout))
 	mux.HandleFunc("/im/login", b.serveLogin)
 	mux.HandleFunc("/im/login/im/login", b.serveLogin)
 	mux.Handle("/im/www/v1/", http.StripPrefix("/im/www/v1/", pages(www.FS())))
@@ -89,7 +91,8 @@ func (b *Bridge) call(name, method string, do func(ctx context.Context, w http.R
 	})
 }
 
-func (b *Bridge) register(ctx context.Context, w http.ResponseWriter, r *http.Request) (answer, error) {
+// body reads what was posted, within the size that a registration may have.
+func (b *Bridge) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, b.bodyLimit()))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
@@ -98,7 +101,15 @@ func (b *Bridge) register(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err != nil {
 		return nil, wire.ProtocolError
 	}
-	in, code := wire.ParseRegister(body, wire.Limits{Picture: b.o.Limits.Picture})
+	return body, nil
+}
+
+func (b *Bridge) register(ctx context.Context, w http.ResponseWriter, r *http.Request) (answer, error) {
+	body, err := b.body(w, r)
+	if err != nil {
+		return nil, err
+	}
+	in, code := wire.ParseRegister(body, wire.Limits{Picture: b.limits.Load().picture})
 	if code != 0 {
 		return nil, code
 	}
@@ -121,7 +132,7 @@ func (b *Bridge) register(ctx context.Context, w http.ResponseWriter, r *http.Re
 }
 
 // bodyLimit is for the largest registration there can be, with every character of the picture escaped.
-func (b *Bridge) bodyLimit() int64 { return int64(b.o.Limits.Picture)*2 + 32<<10 }
+func (b *Bridge) bodyLimit() int64 { return int64(b.limits.Load().picture)*2 + 32<<10 }
 
 func (b *Bridge) found(ctx context.Context, _ http.ResponseWriter, r *http.Request) (answer, error) {
 	c, code := wire.ParseFound(r.URL.RawQuery)
@@ -162,6 +173,35 @@ func (b *Bridge) remove(ctx context.Context, _ http.ResponseWriter, r *http.Requ
 	}
 	return nil, b.service.Remove(ctx, me, c.To)
 }
+
+func (b *Bridge) profile(ctx context.Context, w http.ResponseWriter, r *http.Request) (answer, error) {
+	body, err := b.body(w, r)
+	if err != nil {
+		return nil, err
+	}
+	u, code := wire.ParseProfileUpdate(body, wire.Limits{Picture: b.limits.Load().picture})
+	me, err := b.authorize(ctx, code, u.Auth, nothingElse)
+	if err != nil {
+		return nil, err
+	}
+	return nil, b.service.UpdateProfile(ctx, me, u, u.Token)
+}
+
+func (b *Bridge) logout(ctx context.Context, w http.ResponseWriter, r *http.Request) (answer, error) {
+	body, err := b.body(w, r)
+	if err != nil {
+		return nil, err
+	}
+	a, code := wire.ParseLogout(body)
+	me, err := b.authorize(ctx, code, a, nothingElse)
+	if err != nil {
+		return nil, err
+	}
+	return nil, b.service.Logout(ctx, me.ID, a.Token)
+}
+
+// nothingElse is the check of a call without fields of its own.
+func nothingElse() wire.Code { return 0 }
 
 // authorize checks a call in the protocol's order: malformed or without credentials, a token that is not good, then
 // the call's own fields.

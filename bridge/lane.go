@@ -33,6 +33,7 @@ type lane struct {
 	prefix  string // of the users' live subjects: "im.user."
 	in      chan *nats.Msg
 	flights *flights
+	news    *announcer
 	wg      sync.WaitGroup
 
 	mu    sync.RWMutex
@@ -46,13 +47,14 @@ func newLane(nc *nats.Conn, b *Bridge) (*lane, error) {
 	if err := l.flights.subscribe(); err != nil {
 		return nil, err
 	}
-	l.wg.Add(1)
-	go l.run()
+	l.news = newAnnouncer(b.service, l)
+	l.wg.Go(l.run)
 	return l, nil
 }
 
 // close ends the lane's goroutines once its connection delivers nothing any more.
 func (l *lane) close() {
+	l.news.close()
 	l.nc.Close()
 	l.flights.close()
 	close(l.in)
@@ -92,6 +94,7 @@ func (l *lane) leave(s *session) {
 		return
 	}
 	delete(l.users, u.id)
+	l.news.add(announcement{user: u.id, friends: u.friendIDs()})
 	if err := u.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		l.log.Error("unsubscribe", "user", u.id, "err", err)
 	}
@@ -111,7 +114,6 @@ func (l *lane) len() int {
 
 // run takes what NATS brings for the lane's users, in order.
 func (l *lane) run() {
-	defer l.wg.Done()
 	for m := range l.in {
 		l.handle(m)
 	}

@@ -9,6 +9,7 @@ type limiters struct {
 	failuresByAddress *limit.Keyed
 	failuresByAccount *limit.Keyed
 	dialogues         limit.Rate
+	picture           int
 }
 
 func newLimiters(l Limits) *limiters {
@@ -18,5 +19,6 @@ func newLimiters(l Limits) *limiters {
 		failuresByAddress: limit.New(l.LoginFailures, 0, 0),
 		failuresByAccount: limit.New(l.LoginFailures, 0, 0),
 		dialogues:         l.Dialogues,
+		picture:           l.Picture,
 	}
 }

@@ -16,6 +16,7 @@ const (
 	dropBufferFull dropReason = "buffer_full" // the session does not read as fast as it is written to
 	dropClosed     dropReason = "closed"      // the session ended first
 	dropNotice     dropReason = "notice"      // no room even for a notice: the session was ended
+	dropSendQueue  dropReason = "send_queue"  // NATS clients send faster than their dialogues go out
 )
 
 // metrics count what the bridge does. Labels are of fixed sets: never a name, an id or an address.
@@ -54,7 +55,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, i := range wire.All() {
 		m.dialogues[i.Code] = dialogues.WithLabelValues(strconv.Itoa(int(i.Code)))
 	}
-	for _, reason := range []dropReason{dropBufferFull, dropClosed, dropNotice} {
+	for _, reason := range []dropReason{dropBufferFull, dropClosed, dropNotice, dropSendQueue} {
 		m.drops[reason] = drops.WithLabelValues(string(reason))
 	}
 	r.MustRegister(dialogues, delivery, drops, roundTrip, m.logins, m.calls)
@@ -78,10 +79,7 @@ func (m *metrics) observe(b *Bridge) {
 
 func (m *metrics) dialogue(c wire.Code) { m.dialogues[c].Inc() }
 
-func (m *metrics) dialogueDone(c wire.Code, took time.Duration) {
-	m.dialogues[c].Inc()
-	m.delivery.Observe(took.Seconds())
-}
+func (m *metrics) dialogueTook(d time.Duration) { m.delivery.Observe(d.Seconds()) }
 
 func (m *metrics) login(c wire.Code) { m.logins.WithLabelValues(strconv.Itoa(int(c))).Inc() }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,11 +38,21 @@ type command struct {
 	Friend   bool   `json:"friend,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
 
-	Sessions []string `json:"sessions,omitempty"` // to close; none: all of the user's
-	Keep     string   `json:"keep,omitempty"`     // the one session not to close
-	Frame    []byte   `json:"frame,omitempty"`    // the last one of a session that ends
-	Code     int      `json:"code,omitempty"`     // of the WebSocket's close frame
-	Reason   string   `json:"reason,omitempty"`
+	// Which sessions to close: of these ids, living by this token, not living by that one. Empty fields ask for nothing.
+	Sessions  []string `json:"sessions,omitempty"`
+	Token     string   `json:"token_hash,omitempty"`
+	KeepToken string   `json:"keep_token_hash,omitempty"`
+
+	Frame  []byte `json:"frame,omitempty"` // the last one of a session that ends
+	Code   int    `json:"code,omitempty"`  // of the WebSocket's close frame
+	Reason string `json:"reason,omitempty"`
+}
+
+// closes tells whether a command to close means this session.
+func (c *command) closes(s *session) bool {
+	token := s.tokenHash()
+	return (len(c.Sessions) == 0 || slices.Contains(c.Sessions, s.id)) &&
+		(c.Token == "" || c.Token == token) && (c.KeepToken == "" || c.KeepToken != token)
 }
 
 // report is a node's answer to a command.

@@ -3,6 +3,8 @@ package bridge
 import (
 	"bytes"
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -93,6 +95,90 @@ type presenceAsker struct {
 	answers chan<- presenceAnswer
 }
 
-func (a *presenceAsker) answered(_ []byte, code wire.Code, _ time.Duration) {
+func (a *presenceAsker) answered(_ *flight, code wire.Code, _ time.Duration) {
 	a.answers <- presenceAnswer{a.index, code != wire.PeerOffline && code != wire.SendFailed}
+}
+
+// announcer tells the friends of users who come and go, one after the other, so that who goes and comes back at once is
+// not seen in the wrong order. What waits is bounded by the sessions there are: coming and going undo each other.
+type announcer struct {
+	service *Service
+	lane    *lane
+	done    chan struct{}
+
+	mu      sync.Mutex
+	wake    *sync.Cond
+	waiting []announcement
+	closed  bool
+}
+
+type announcement struct {
+	user    string
+	friends []string
+	online  bool
+}
+
+func newAnnouncer(s *Service, l *lane) *announcer {
+	a := &announcer{service: s, lane: l, done: make(chan struct{})}
+	a.wake = sync.NewCond(&a.mu)
+	go a.run()
+	return a
+}
+
+func (a *announcer) add(n announcement) {
+	if len(n.friends) == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, w := range a.waiting {
+		if w.user == n.user && w.online != n.online {
+			a.waiting = slices.Delete(a.waiting, i, i+1)
+			return
+		}
+	}
+	a.waiting = append(a.waiting, n)
+	a.wake.Signal()
+}
+
+// close waits until everything that was added before is told.
+func (a *announcer) close() {
+	a.mu.Lock()
+	a.closed = true
+	a.wake.Signal()
+	a.mu.Unlock()
+	<-a.done
+}
+
+func (a *announcer) run() {
+	defer close(a.done)
+	for {
+		a.mu.Lock()
+		for len(a.waiting) == 0 && !a.closed {
+			a.wake.Wait()
+		}
+		if len(a.waiting) == 0 {
+			a.mu.Unlock()
+			return
+		}
+		n := a.waiting[0]
+		a.waiting = a.waiting[1:]
+		a.mu.Unlock()
+		a.tell(n)
+	}
+}
+
+func (a *announcer) tell(n announcement) {
+	defer recovered(a.service.log, "presence")
+	if !n.online {
+		// The last session here has ended; there may be others elsewhere, or a new one here.
+		if online, err := a.service.online(context.Background(), n.user); err != nil || online {
+			return
+		}
+	}
+	for _, id := range n.friends {
+		if a.service.show(id, wire.AppendPresence(nil, n.user, n.online)) != nil {
+			return // NATS is away, and with it everybody's presence
+		}
+	}
 }

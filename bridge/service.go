@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
@@ -101,6 +102,27 @@ func (s *Service) rehash(ctx context.Context, u kv.User, password string) {
 	if err != nil {
 		s.log.Warn("rehash a password", "user", u.ID, "err", err)
 	}
+}
+
+// Resume returns the user that a token belongs to, and the token if it has more than half of its life before it: a
+// session may go on with it. Otherwise the session is due a new one; the old one stays good for its time, should the
+// answer with the new one be lost. It returns wire.AuthIllegal for a token that is not good.
+func (s *Service) Resume(ctx context.Context, id, token string) (kv.User, string, error) {
+	me, err := s.Authorize(ctx, id, token)
+	if err != nil {
+		return me, "", err
+	}
+	info, err := s.kv.Tokens.Get(ctx, id, token)
+	if errors.Is(err, kv.ErrTokenInvalid) {
+		return me, "", wire.AuthIllegal
+	}
+	if err != nil {
+		return me, "", err
+	}
+	if time.Until(info.Expires) < info.Expires.Sub(info.Issued)/2 {
+		return me, "", nil
+	}
+	return me, token, nil
 }
 
 // Authorize returns the user that a token belongs to, or wire.AuthIllegal.

@@ -34,6 +34,7 @@ type session struct {
 	push    bool // it asked for the frames of the protocol's family
 	since   time.Time
 	address string // of the client, as limits count it
+	token   string // hash of the token that it lives by
 	bridge  *Bridge
 	conn    *tunnelConn
 	rate    *limit.Session
@@ -126,10 +127,18 @@ func (s *session) closeWith(last []byte, code int, reason string) {
 	s.closeWhenEmpty()
 }
 
-func (s *session) isClosing() bool {
+func (s *session) tokenHash() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closing || s.ended
+	return s.token
+}
+
+// livesBy binds the session to a token, by its hash. It reports false when the session is to end already.
+func (s *session) livesBy(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token = token
+	return !s.closing && !s.ended
 }
 
 // start hands the session its WebSocket. The login's answer goes first, before whatever was delivered meanwhile.
@@ -271,7 +280,8 @@ func (s *session) refuse(code wire.Code, id []byte) {
 }
 
 // answered is what the flight of one of this session's dialogues came to.
-func (s *session) answered(id []byte, code wire.Code, took time.Duration) {
-	s.bridge.metrics.dialogueDone(code, took)
-	s.answer(wire.AppendReply(make([]byte, 0, 64+len(id)), code, id))
+func (s *session) answered(f *flight, code wire.Code, took time.Duration) {
+	s.bridge.metrics.dialogue(code)
+	s.bridge.metrics.dialogueTook(took)
+	s.answer(wire.AppendReply(make([]byte, 0, 64+len(f.id)), code, f.id))
 }

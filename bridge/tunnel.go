@@ -161,7 +161,7 @@ func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address str
 func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 	ctx, cancel := context.WithTimeout(context.Background(), loginWait)
 	defer cancel()
-	me, err := b.admit(ctx, address, q)
+	me, token, err := b.admit(ctx, address, q)
 	if err != nil {
 		return err
 	}
@@ -170,11 +170,15 @@ func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 	if err != nil {
 		return err
 	}
+	before, err := b.service.online(ctx, me.ID)
+	if err != nil {
+		return err
+	}
 	if err := b.lane(me.ID).join(ctx, me.ID, s, roster, revision); err != nil {
 		return err
 	}
 	b.remember(s)
-	err = b.welcome(ctx, s)
+	err = b.welcome(ctx, s, token)
 	if err == nil {
 		err = b.giveWay(ctx, s)
 	}
@@ -182,28 +186,40 @@ func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 		s.user.lane.leave(s)
 		s.end()
 		b.forget(s)
+		return err
 	}
-	return err
+	if !before {
+		s.user.lane.news.add(announcement{user: me.ID, friends: s.user.friendIDs(), online: true})
+	}
+	return nil
 }
 
-// admit checks the credentials within the limits.
-func (b *Bridge) admit(ctx context.Context, address string, q wire.LoginQuery) (kv.User, error) {
+// admit checks the credentials within the limits. For a login by token it returns the token that the session may go on
+// living by, or "" where a new one is due.
+func (b *Bridge) admit(ctx context.Context, address string, q wire.LoginQuery) (me kv.User, token string, err error) {
 	l := b.limits.Load()
 	account := kv.FoldAccount(q.Account)
-	if !l.logins.Allow(address) || !l.failuresByAddress.Peek(address) || !l.failuresByAccount.Peek(account) {
-		return kv.User{}, errLimited
+	if q.ByToken() {
+		account = q.ID
 	}
-	me, err := b.service.Authenticate(ctx, q.Account, q.Password)
-	if errors.Is(err, wire.WrongCredentials) {
+	if !l.logins.Allow(address) || !l.failuresByAddress.Peek(address) || !l.failuresByAccount.Peek(account) {
+		return kv.User{}, "", errLimited
+	}
+	if q.ByToken() {
+		me, token, err = b.service.Resume(ctx, q.ID, q.Token)
+	} else {
+		me, err = b.service.Authenticate(ctx, q.Account, q.Password)
+	}
+	if errors.Is(err, wire.WrongCredentials) || errors.Is(err, wire.AuthIllegal) {
 		l.failuresByAddress.Take(address)
 		l.failuresByAccount.Take(account)
 	}
-	return me, err
+	return me, token, err
 }
 
 // welcome makes the login's answer. The session is online by now: whatever changes from here on reaches it as a command,
 // and what changed before is read here, the account included, which may have been disabled since it was looked at.
-func (b *Bridge) welcome(ctx context.Context, s *session) error {
+func (b *Bridge) welcome(ctx context.Context, s *session, token string) error {
 	store := b.o.Store
 	id := s.user.id
 	me, err := store.Users.Get(ctx, id)
@@ -222,11 +238,12 @@ func (b *Bridge) welcome(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	token, err := store.Tokens.Issue(ctx, id, s.id)
-	if err != nil {
-		return err
+	if token == "" {
+		if token, err = store.Tokens.Issue(ctx, id, s.id); err != nil {
+			return err
+		}
 	}
-	if s.isClosing() { // disabled in the meantime: its tokens were revoked before this one was there
+	if !s.livesBy(kv.TokenHash(token)) { // disabled in the meantime: its tokens were revoked before this one was there
 		return errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
 	}
 	s.login = wire.NewLogin(profileOf(me), friends, requests, token).Append(nil)

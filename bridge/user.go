@@ -61,6 +61,19 @@ func (u *user) isFriend(id []byte) bool {
 	return u.friends[string(id)].friend
 }
 
+// friendIDs lists the friends.
+func (u *user) friendIDs() []string {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	ids := make([]string, 0, len(u.friends))
+	for id, f := range u.friends {
+		if f.friend {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // load takes over a roster that was read from its bucket. What was heard of later revisions stands.
 func (u *user) load(r kv.Roster, revision uint64) {
 	u.mu.Lock()

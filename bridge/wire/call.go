@@ -141,6 +141,12 @@ func (c RemoveCall) Check() Code {
 	return 0
 }
 
+// ParseLogout parses the body of a logout: who calls, and nothing else.
+func ParseLogout(body []byte) (Auth, Code) {
+	f := jsonFields(body, "id", "token")
+	return withAuth(sane(f, f.auth()))
+}
+
 // sane drops a call whose fields are malformed.
 func sane[T any](f *fields, call T) (T, Code) {
 	if f.broken {

@@ -1,0 +1,249 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// Users that are NATS clients have no tunnel. They send dialogues by requests on im.send.<id> and call by requests on
+// im.call.<id>.<call>; the subject says who speaks, and NATS lets nobody publish on another's. All nodes share the work
+// by a queue group.
+const queueGroup = "imctl"
+
+const (
+	senders     = 8       // goroutines that send for NATS clients; one sender's dialogues stay with one, in order
+	sendQueue   = 1 << 10 // dialogues that wait for one of them; what does not fit is answered 507
+	callsAtOnce = 64      // calls under way; more wait, and NATS holds them
+)
+
+// natsAPI answers users that are NATS clients.
+type natsAPI struct {
+	b     *Bridge
+	nc    *nats.Conn
+	sends []chan *nats.Msg
+	calls chan struct{}
+	wg    sync.WaitGroup
+	subs  []*nats.Subscription
+}
+
+func newNATSAPI(b *Bridge, nc *nats.Conn) (*natsAPI, error) {
+	a := &natsAPI{b: b, nc: nc, calls: make(chan struct{}, callsAtOnce)}
+	for range senders {
+		q := make(chan *nats.Msg, sendQueue)
+		a.sends = append(a.sends, q)
+		a.wg.Go(func() {
+			for m := range q {
+				a.send(m)
+			}
+		})
+	}
+	for subject, handle := range map[string]nats.MsgHandler{
+		b.o.Prefix + ".send.*":   a.queueSend,
+		b.o.Prefix + ".call.*.*": a.queueCall,
+	} {
+		sub, err := nc.QueueSubscribe(subject, queueGroup, handle)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("serve %s: %w", subject, err), a.close())
+		}
+		a.subs = append(a.subs, sub)
+	}
+	return a, nil
+}
+
+// close takes no more requests and waits for those under way.
+func (a *natsAPI) close() error {
+	var failed []error
+	for _, s := range a.subs {
+		failed = append(failed, drained(s))
+	}
+	for _, q := range a.sends {
+		close(q)
+	}
+	a.wg.Wait()
+	return errors.Join(failed...)
+}
+
+// drained stops a subscription and waits until its handler has run for the last time.
+func drained(s *nats.Subscription) error {
+	gone := make(chan struct{})
+	s.SetClosedHandler(func(string) { close(gone) })
+	if err := s.Drain(); err != nil {
+		return err
+	}
+	select {
+	case <-gone:
+	case <-time.After(commandWait):
+	}
+	return nil
+}
+
+func (a *natsAPI) queueSend(m *nats.Msg) {
+	if m.Reply == "" {
+		return // nobody would hear what came of it
+	}
+	id := m.Subject[len(a.b.o.Prefix)+len(".send."):]
+	select {
+	case a.sends[maphash.String(a.b.seed, id)%senders] <- m:
+	default:
+		a.b.metrics.dropped(dropSendQueue)
+		a.reply(m, wire.SendFailed, nil)
+	}
+}
+
+// send does for a NATS client what received does for a session. Its roster is read from the bucket: there is no
+// session that could hold it.
+func (a *natsAPI) send(m *nats.Msg) {
+	defer recovered(a.b.log, "send by NATS")
+	id := m.Subject[len(a.b.o.Prefix)+len(".send."):]
+	send, code := wire.ParseSend(m.Data)
+	if code != 0 {
+		a.reply(m, code, send.ID)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), a.b.o.Dialogues.Timeout)
+	defer cancel()
+	to := string(send.To)
+	roster, _, err := a.b.o.Store.Rosters.Get(ctx, id)
+	if err != nil {
+		a.reply(m, a.b.codeOf("send", err), send.ID)
+		return
+	}
+	if _, ok := roster.Friend(to); !ok {
+		a.reply(m, wire.NotFriends, send.ID)
+		return
+	}
+	if send.IDEmpty() {
+		a.reply(m, wire.DialogueIDEmpty, nil)
+		return
+	}
+	l := a.b.lane(id)
+	out := wire.AppendDialogue(nil, send.ID, id, send.Payload)
+	if err := l.flights.send(l.prefix+to+"."+leafDialogue, out, send.ID, &natsSender{a, m}); err != nil {
+		a.reply(m, wire.SendFailed, send.ID)
+	}
+}
+
+// natsSender waits for what comes of a NATS client's dialogue.
+type natsSender struct {
+	a *natsAPI
+	m *nats.Msg
+}
+
+func (s *natsSender) answered(f *flight, code wire.Code, took time.Duration) {
+	s.a.b.metrics.dialogueTook(took)
+	s.a.reply(s.m, code, f.id)
+}
+
+func (a *natsAPI) reply(m *nats.Msg, code wire.Code, id []byte) {
+	a.b.metrics.dialogue(code)
+	a.respond(m, wire.AppendReply(nil, code, id))
+}
+
+func (a *natsAPI) respond(m *nats.Msg, body []byte) {
+	if err := m.Respond(body); err != nil && !errors.Is(err, nats.ErrMsgNoReply) {
+		a.b.log.Error("answer a NATS client", "err", err)
+	}
+}
+
+func (a *natsAPI) queueCall(m *nats.Msg) {
+	a.calls <- struct{}{}
+	a.wg.Go(func() {
+		defer func() { <-a.calls }()
+		defer recovered(a.b.log, "call by NATS")
+		id, name, _ := strings.Cut(m.Subject[len(a.b.o.Prefix)+len(".call."):], ".")
+		started := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), callWait)
+		defer cancel()
+		ans, err := a.call(ctx, id, name, m.Data)
+		code := wire.Success
+		if err != nil {
+			code = a.b.codeOf(name, err)
+		}
+		if err == nil && ans != nil {
+			a.respond(m, ans.Append(nil))
+		} else {
+			a.respond(m, wire.AppendReply(nil, code, nil))
+		}
+		a.b.metrics.call(name, code, time.Since(started))
+	})
+}
+
+// call is the HTTP call of that name for a user that NATS has let in.
+func (a *natsAPI) call(ctx context.Context, id, name string, body []byte) (answer, error) {
+	do, ok := natsCalls[name]
+	if !ok {
+		return nil, wire.ProtocolError
+	}
+	me, err := a.b.o.Store.Users.Get(ctx, id)
+	if errors.Is(err, kv.ErrUserNotFound) || err == nil && me.Disabled {
+		return nil, wire.AuthIllegal
+	}
+	if err != nil {
+		return nil, err
+	}
+	return do(ctx, a.b, me, body)
+}
+
+// natsCalls are the calls by the last word of their subject.
+var natsCalls = map[string]func(ctx context.Context, b *Bridge, me kv.User, body []byte) (answer, error){
+	"found": func(ctx context.Context, b *Bridge, me kv.User, body []byte) (answer, error) {
+		c, code := wire.ParseFoundJSON(body)
+		if err := first(code, c.Check); err != nil {
+			return nil, err
+		}
+		found, err := b.service.Found(ctx, me, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		return wire.NewFound(found), nil
+	},
+	"request": func(ctx context.Context, b *Bridge, me kv.User, body []byte) (answer, error) {
+		c, code := wire.ParseRequestJSON(body)
+		if err := first(code, c.Check); err != nil {
+			return nil, err
+		}
+		return nil, b.service.Request(ctx, me, c.To, c.Note)
+	},
+	"add": func(ctx context.Context, b *Bridge, me kv.User, body []byte) (answer, error) {
+		c, code := wire.ParseAddJSON(body)
+		if err := first(code, c.Check); err != nil {
+			return nil, err
+		}
+		return nil, b.service.Add(ctx, me, c.From, c.Name)
+	},
+	"remove": func(ctx context.Context, b *Bridge, me kv.User, body []byte) (answer, error) {
+		c, code := wire.ParseRemoveJSON(body)
+		if err := first(code, c.Check); err != nil {
+			return nil, err
+		}
+		return nil, b.service.Remove(ctx, me, c.To)
+	},
+	"profile": func(ctx context.Context, b *Bridge, me kv.User, body []byte) (answer, error) {
+		u, code := wire.ParseProfileJSON(body, wire.Limits{Picture: b.limits.Load().picture})
+		if code != 0 {
+			return nil, code
+		}
+		return nil, b.service.UpdateProfile(ctx, me, u, "")
+	},
+}
+
+// first is the code of what was parsed, or of the call's own check.
+func first(code wire.Code, check func() wire.Code) error {
+	if code == 0 {
+		code = check()
+	}
+	if code != 0 {
+		return code
+	}
+	return nil
+}
