@@ -48,7 +48,7 @@ func runCheck(env *Env, config *Config, show bool) error {
 		for _, s := range config.settings() {
 			rows = append(rows, []string{s.key, s.String(), config.Origin(s.key)})
 		}
-		return writeTable(env.Out, []string{"setting", "value", "from"}, rows)
+		return newTable(env.Out, "setting", "value", "from").write(rows...)
 	}
 	name := config.File
 	if name == "" {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"imctl/bridge/admin"
 )
 
 // Exit codes. Scripts rely on them.
@@ -54,11 +56,20 @@ func markFailures(root *cobra.Command) {
 	}
 }
 
+// answerCodes are the exit codes of what a server answers.
+var answerCodes = map[admin.Code]int{
+	admin.NotFound:      exitNotFound,
+	admin.AlreadyExists: exitExists,
+	admin.Invalid:       exitUse,
+	admin.Failed:        exitFailed,
+}
+
 // exitCode is the one place where an error becomes an exit code.
 func exitCode(err error) int {
 	var (
 		known    *failure
 		mistakes Mistakes
+		answer   *admin.Error
 	)
 	switch {
 	case err == nil:
@@ -67,6 +78,10 @@ func exitCode(err error) int {
 		return known.code
 	case errors.As(err, &mistakes):
 		return exitUse
+	case errors.As(err, &answer):
+		return answerCodes[answer.Code]
+	case errors.Is(err, admin.ErrNoService):
+		return exitNoServer
 	case errors.As(err, &ranError{}) || errors.Is(err, errInterrupted):
 		return exitFailed
 	}

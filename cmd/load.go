@@ -245,11 +245,16 @@ func (l *loader) parse(key, where, dir string, raw any) (string, any) {
 func (l *loader) resolve(s setting, dir string) {
 	field, ok := s.value.(*string)
 	// A context is a path where it looks like one; else it is a name that the nats tool knows.
-	isPath := s.path || s.key == "nats.context" && (strings.ContainsAny(*field, `/\`) || filepath.Ext(*field) == ".json")
+	isPath := s.path || s.key == "nats.context" && isContextFile(*field)
 	if !ok || !isPath || *field == "" || filepath.IsAbs(*field) {
 		return
 	}
 	*field = filepath.Join(dir, *field)
+}
+
+// isContextFile reports whether a NATS context is named by its file.
+func isContextFile(name string) bool {
+	return strings.ContainsAny(name, `/\`) || filepath.Ext(name) == ".json"
 }
 
 // merging puts a layer over the others. A layer that names a NATS server takes the place of

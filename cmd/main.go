@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -94,6 +95,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration, 3 not found,
 	}
 	root.AddCommand(
 		newServe(env),
+		newUser(env),
 		newCheck(env),
 		newVersion(env),
 		newCompletion(env),
@@ -110,7 +112,7 @@ func newGroup(name, short string, commands ...*cobra.Command) *cobra.Command {
 		// Without these two cobra would print help and call a misspelt command a success.
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("which command?")
+				return errors.New("a command is missing")
 			}
 			return fmt.Errorf("unknown command %q", args[0])
 		},
@@ -125,6 +127,15 @@ func wants(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < len(names) {
 			return errors.New(names[len(args)] + " is missing")
+		}
+		for i, name := range names {
+			if args[i] == "" {
+				return errors.New(name + " must not be empty")
+			}
+			// The messages to the server are JSON, where it would become something else.
+			if !utf8.ValidString(args[i]) {
+				return errors.New(name + " is not UTF-8")
+			}
 		}
 		return atMost(len(names), args)
 	}

@@ -43,26 +43,32 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// writeTable writes rows under a header, the columns aligned.
-func writeTable(w io.Writer, header []string, rows [][]string) error {
-	title := make([]string, len(header))
-	for i, h := range header {
-		title[i] = strings.ToUpper(h)
-	}
-	return writeAligned(w, append([][]string{title}, rows...))
+// table writes rows as they come, the columns aligned. It can't know how wide later rows are, so columns grow where they have to.
+type table struct {
+	w      io.Writer
+	header []string // nil: none, or written
+	widths []int
 }
 
-// writeFacts writes names and values of one thing.
-func writeFacts(w io.Writer, rows [][]string) error { return writeAligned(w, rows) }
+func newTable(w io.Writer, header ...string) *table {
+	for i, h := range header {
+		header[i] = strings.ToUpper(h)
+	}
+	return &table{w: w, header: header}
+}
 
-func writeAligned(w io.Writer, rows [][]string) error {
-	var widths []int
+// write writes rows, and before the first the header.
+func (t *table) write(rows ...[]string) error {
+	if t.header != nil {
+		rows = append([][]string{t.header}, rows...)
+		t.header = nil
+	}
 	for _, row := range rows {
 		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
+			if i == len(t.widths) {
+				t.widths = append(t.widths, 0)
 			}
-			widths[i] = max(widths[i], columns(printable(cell)))
+			t.widths[i] = max(t.widths[i], columns(printable(cell)))
 		}
 	}
 	var out strings.Builder
@@ -71,13 +77,16 @@ func writeAligned(w io.Writer, rows [][]string) error {
 		for i, cell := range row {
 			cell = printable(cell)
 			line.WriteString(cell)
-			line.WriteString(strings.Repeat(" ", widths[i]-columns(cell)+2))
+			line.WriteString(strings.Repeat(" ", t.widths[i]-columns(cell)+2))
 		}
 		out.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
-	_, err := io.WriteString(w, out.String())
+	_, err := io.WriteString(t.w, out.String())
 	return err
 }
+
+// writeFacts writes names and values of one thing.
+func writeFacts(w io.Writer, rows [][]string) error { return newTable(w).write(rows...) }
 
 // printable replaces what would move a terminal's cursor, or turn its writing around:
 // names and accounts are other people's text.

@@ -32,7 +32,7 @@ func stdinTerminal() Terminal {
 
 func (t processTerminal) Line(ctx context.Context, prompt string) (string, error) {
 	fmt.Fprint(t.out, prompt)
-	return t.wait(ctx, func() (string, error) {
+	return await(ctx, func() (string, error) {
 		line, err := bufio.NewReader(t.in).ReadString('\n')
 		return strings.TrimRight(line, "\r\n"), err
 	})
@@ -45,7 +45,7 @@ func (t processTerminal) Password(ctx context.Context, prompt string) (string, e
 		return "", err
 	}
 	fmt.Fprint(t.out, prompt)
-	password, err := t.wait(ctx, func() (string, error) {
+	password, err := await(ctx, func() (string, error) {
 		password, err := term.ReadPassword(fd)
 		return string(password), err
 	})
@@ -57,9 +57,9 @@ func (t processTerminal) Password(ctx context.Context, prompt string) (string, e
 	return password, err
 }
 
-// wait returns when the read does or the context ends. A read of a terminal cannot be
+// await returns when the read does or the context ends. A read of a terminal or a pipe cannot be
 // called off; the process that was interrupted ends, and the read with it.
-func (t processTerminal) wait(ctx context.Context, read func() (string, error)) (string, error) {
+func await(ctx context.Context, read func() (string, error)) (string, error) {
 	type answer struct {
 		text string
 		err  error

@@ -1,0 +1,207 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/synadia-io/orbit.go/natscontext"
+
+	"imctl/bridge/admin"
+	"imctl/embedded"
+)
+
+const (
+	// connectWait bounds the way to a server, and how long a data directory that somebody else
+	// holds is waited for: a server that starts, or another command that is about to end.
+	connectWait = 5 * time.Second
+	// connectEvery is how often is tried in that time.
+	connectEvery = 100 * time.Millisecond
+)
+
+// addServerFlags adds what a command needs to find the server that it administers.
+func addServerFlags(c *cobra.Command) {
+	addSettingFlags(c.Flags(), "data", "nats.url", "nats.creds", "nats.context")
+}
+
+// withAdmin finds the server, lets do its work with it, and lets go of it.
+func withAdmin(c *cobra.Command, env *Env, do func(context.Context, *admin.Client) error) (err error) {
+	config, err := loadConfig(env, c.Flags())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(c.Context())
+	defer cancel(nil)
+	client, disconnect, err := findServer(ctx, cancel, env, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, disconnect()) }()
+	if err = do(ctx, client); err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// findServer connects to the server that the configuration names: a NATS that it attaches to, or the
+// one that runs on the data directory, or, where none runs there, the directory itself. cancel ends
+// the command when the server refuses a request, which would not be answered.
+func findServer(ctx context.Context, cancel context.CancelCauseFunc, env *Env, c *Config) (*admin.Client, func() error, error) {
+	if c.NATS.Embedded() {
+		return openDataDir(ctx, cancel, env, c)
+	}
+	nc, err := dial(c.NATS, cancel)
+	if err != nil {
+		return nil, nil, err
+	}
+	client := admin.NewClient(nc, c.NATS.Prefix)
+	disconnect := func() error { nc.Close(); return nil }
+	if err := client.Ping(ctx); err != nil {
+		disconnect()
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		return nil, nil, fmt.Errorf("%s: %w", serverName(c.NATS), err)
+	}
+	return client, disconnect, nil
+}
+
+// dial connects to the NATS that the configuration names.
+func dial(c NATSConfig, cancel context.CancelCauseFunc) (*nats.Conn, error) {
+	options := connectOptions(cancel)
+	var (
+		nc  *nats.Conn
+		err error
+	)
+	if c.Context != "" {
+		nc, err = dialContext(c.Context, options)
+	} else {
+		if c.Creds != "" {
+			options = append(options, nats.UserCredentials(c.Creds))
+		}
+		nc, err = nats.Connect(c.URL, options...)
+	}
+	var known *failure
+	switch {
+	case err == nil:
+		return nc, nil
+	case errors.As(err, &known):
+		return nil, err
+	case errors.Is(err, nats.ErrAuthorization):
+		return nil, fmt.Errorf("%s refuses these credentials", serverName(c))
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return nil, wrongUse("%s: %w", serverName(c), err)
+	}
+	return nil, &failure{code: exitNoServer, err: fmt.Errorf("%s: %w", serverName(c), err)}
+}
+
+// dialContext connects by a NATS context: the name of one that the nats tool knows, or a file.
+func dialContext(name string, options []nats.Option) (*nats.Conn, error) {
+	if isContextFile(name) {
+		var err error
+		if name, err = filepath.Abs(name); err != nil {
+			return nil, err
+		}
+		// The connection's own errors may be about other files, so this one is looked for first.
+		if _, err := os.Stat(name); err != nil {
+			return nil, wrongUse("%w", err)
+		}
+	}
+	nc, settings, err := natscontext.Connect(name, options...)
+	if err != nil && settings.URL == "" && !isConnectError(err) {
+		return nil, wrongUse("%w", err)
+	}
+	return nc, err
+}
+
+// isConnectError tells a server that was not reached, or did not want us, from a context that could not be read.
+func isConnectError(err error) bool {
+	var network interface{ Timeout() bool }
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrTimeout) || errors.As(err, &network)
+}
+
+func serverName(c NATSConfig) string {
+	if c.Context != "" {
+		return "NATS context " + c.Context
+	}
+	return RedactURL(c.URL)
+}
+
+func connectOptions(cancel context.CancelCauseFunc) []nats.Option {
+	return []nats.Option{
+		nats.Name("imctl command line"),
+		nats.Timeout(connectWait),
+		nats.NoReconnect(),
+		// The library would print to the process's stderr otherwise.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				cancel(errors.New("these credentials are not an administrator's"))
+			}
+		}),
+	}
+}
+
+// openDataDir connects to the server that runs on the data directory, or opens the directory where none does.
+// Who holds the directory's lock may be a server that is not up yet, or a command that ends soon, so both
+// are tried for a while.
+func openDataDir(ctx context.Context, cancel context.CancelCauseFunc, env *Env, c *Config) (*admin.Client, func() error, error) {
+	if _, err := os.Stat(c.Data); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, &failure{code: exitNoServer,
+			err:  fmt.Errorf("no server: there is no data directory %s", c.Data),
+			todo: "start one with imctl serve, or say where it is by --data, --nats or --context"}
+	}
+	ctx, done := context.WithTimeout(ctx, connectWait)
+	defer done()
+	tick := time.NewTicker(connectEvery)
+	defer tick.Stop()
+	for {
+		local, err := openLocal(ctx, env, c)
+		if err == nil {
+			return admin.NewClient(local.nc, c.NATS.Prefix), local.close, nil
+		}
+		if !errors.Is(err, embedded.ErrDirInUse) {
+			return nil, nil, err
+		}
+		nc, reason := dialDataDir(ctx, cancel, c)
+		if reason == nil {
+			return admin.NewClient(nc, c.NATS.Prefix), func() error { nc.Close(); return nil }, nil
+		}
+		select {
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				return nil, nil, cause
+			}
+			return nil, nil, &failure{code: exitNoServer, err: fmt.Errorf("%w; the server there does not answer: %w", err, reason)}
+		case <-tick.C:
+		}
+	}
+}
+
+// errNoDoor: a server runs on the data directory, and takes no connections.
+var errNoDoor = errors.New("it takes no NATS clients, since nats.listen is empty")
+
+// dialDataDir connects to the server that holds the data directory, by the credentials that it keeps there.
+func dialDataDir(ctx context.Context, cancel context.CancelCauseFunc, c *Config) (*nats.Conn, error) {
+	credentials, err := embedded.ReadContext(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	if credentials.URL == "" {
+		return nil, errNoDoor
+	}
+	nc, err := nats.Connect(credentials.URL, append(connectOptions(cancel), nats.UserInfo(credentials.User, credentials.Password))...)
+	if err != nil {
+		return nil, err
+	}
+	if err := admin.NewClient(nc, c.NATS.Prefix).Ping(ctx); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return nc, nil
+}
