@@ -92,6 +92,8 @@ func (n *nodes) subject(id string) string { return n.prefix + ".node." + id }
 
 // join puts this process on the list; from then on run is called for every command.
 func (n *nodes) join(ctx context.Context, self kv.Node, run func(command) report) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, commandWait)
+	defer cancel()
 	n.self, n.run = &self, run
 	n.sub, err = n.nc.Subscribe(n.subject(self.ID), n.receive)
 	if err != nil {
