@@ -1,0 +1,110 @@
+package cmd
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// ways are the deployments that the protocol's tables are run on.
+var ways = []struct {
+	name  string
+	start func(testing.TB) deployment
+}{
+	{"plain", func(t testing.TB) deployment { return start(t, tableSettings) }},
+	{"TLS", func(t testing.TB) deployment { return start(t, tableSettings, overTLS) }},
+}
+
+// tableSettings are what the tables count on beyond the harness's own.
+func tableSettings(c *Config) {
+	c.Sessions.PerUser = 3
+	c.Sessions.MaxFrame = 4 * KiB
+	c.HTTP.Origins = []string{"https://app.example.org"}
+	c.Limits.Picture = KiB
+	c.Passwords.MaxLength = 32
+}
+
+// TestProtocol runs every table of the protocol on every deployment. The tables share their servers, so that each runs
+// amid the others' traffic.
+func TestProtocol(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			w := inhabit(t, way.start(t))
+			for name, table := range map[string]func(*testing.T, *world){
+				"paths":                     testPaths,
+				"register":                  testRegister,
+				"register: refusals":        testRegisterRefusals,
+				"register: folding":         testRegisterFolding,
+				"login":                     testLogin,
+				"login: refusals":           testLoginRefusals,
+				"login: not a WebSocket":    testLoginPlain,
+				"login: origins":            testOrigins,
+				"login: friends, requests":  testLoginLists,
+				"calls: order of checks":    testCallChecks,
+				"calls: own fields":         testCallFields,
+				"found":                     testFound,
+				"found: fifty":              testFoundFifty,
+				"request":                   testRequest,
+				"add":                       testAdd,
+				"remove":                    testRemove,
+				"dialogue":                  testDialogue,
+				"dialogue: refusals":        testDialogueRefusals,
+				"dialogue: byte for byte":   testDialogueBytes,
+				"dialogue: offline":         testDialogueOffline,
+				"dialogue: friends only":    testDialogueFriendship,
+				"dialogue: several devices": testDevices,
+				"tunnel: 513":               testGivesWay,
+				"tunnel: 509":               testBinary,
+				"tunnel: frames":            testFrames,
+				"disabled":                  testDisabled,
+				"deleted":                   testDeleted,
+				"password":                  testPassword,
+			} {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					table(t, w)
+				})
+			}
+		})
+	}
+}
+
+// testPaths: what the document does not have is 404, and what it has answers with a code even to the wrong method.
+func testPaths(t *testing.T, w *world) {
+	for _, path := range []string{
+		"/im", "/im/", "/im/register/", "/im/registered", "/im/friends", "/im/friends/", "/im/friends/found/", "/im/friends/find",
+		"/im/login/", "/im/login/im", "/im/login/im/login/x", "/im/www", "/im/www/v1/none.html", "/im/www/v2/chat.html", "/register", "/robots.txt",
+	} {
+		if r := w.do(t, 0, http.MethodGet, path, ""); r.status != http.StatusNotFound {
+			t.Errorf("GET %s: %d %s", path, r.status, r.body)
+		}
+	}
+	calls := map[string]string{"/im/register": "POST", "/im/friends/found": "GET", "/im/friends/request": "GET",
+		"/im/friends/add": "GET", "/im/friends/remove": "GET", "/im/login": "", "/im/login/im/login": ""}
+	for path, right := range calls {
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "ODD"} {
+			if method != right {
+				w.do(t, 0, method, path, "").want(t, method+" "+path, says(403))
+			}
+		}
+		if r := w.do(t, 0, http.MethodHead, path, ""); r.status != http.StatusOK || r.body != "" {
+			t.Errorf("HEAD %s: %d %q", path, r.status, r.body)
+		}
+	}
+	if r := w.do(t, 0, http.MethodPost, "/im/www/v1/chat.html", ""); r.status != http.StatusMethodNotAllowed {
+		t.Errorf("POST of the page: %d", r.status)
+	}
+	page := w.do(t, 0, http.MethodGet, "/im/www/v1/chat.html", "")
+	if page.status != http.StatusOK || !strings.HasPrefix(page.header.Get("Content-Type"), "text/html") {
+		t.Errorf("the page: %d, %v", page.status, page.header)
+	}
+	policy := page.header.Get("Content-Security-Policy")
+	if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || page.header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("the page's headers: %v", page.header)
+	}
+	if secure := page.header.Get("Strict-Transport-Security") != ""; secure != (w.trust() != nil) {
+		t.Errorf("Strict-Transport-Security with TLS %t: %v", w.trust() != nil, page.header)
+	}
+}
