@@ -89,6 +89,8 @@ type Bridge struct {
 	refusal *websocket.Upgrader // for logins that fail, which melody never sees
 	limits  atomic.Pointer[limiters]
 	origins atomic.Pointer[[]string]
+	link    *link
+	certain atomic.Bool // what is known of friendships is up to date
 
 	mu       sync.Mutex // guards draining, sessions and adding to wg
 	draining bool
@@ -102,20 +104,22 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		o.Lanes = runtime.GOMAXPROCS(0)
 	}
 	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{})}
+	b.link = newLink(b)
 	b.SetLimits(o.Limits)
 	b.SetOrigins(o.Origins)
 	b.setUpMelody()
 	var err error
-	if b.nc, err = o.Connect("imctl service"); err != nil {
+	if b.nc, err = o.Connect("imctl service", b.link.options()...); err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	b.service = NewService(b.nc, ServiceOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, Log: o.Log})
 	for i := range o.Lanes {
-		nc, err := o.Connect(fmt.Sprintf("imctl lane %d", i), nats.ReconnectBufSize(-1))
+		nc, err := o.Connect(fmt.Sprintf("imctl lane %d", i), append(b.link.options(), nats.ReconnectBufSize(-1))...)
 		if err == nil {
 			var l *lane
 			if l, err = newLane(nc, b); err == nil {
 				b.lanes = append(b.lanes, l)
+				b.link.watch(l)
 				continue
 			}
 			nc.Close()
@@ -125,6 +129,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if err := b.service.nodes.join(ctx, b.node, b.execute); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
+	b.certain.Store(true)
 	if b.api, err = newNATSAPI(b, b.nc); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
@@ -219,6 +224,7 @@ func (b *Bridge) Drain(ctx context.Context) error {
 // Shutdown drains the bridge and leaves NATS.
 func (b *Bridge) Shutdown(ctx context.Context) error {
 	err := b.Drain(ctx)
+	b.link.close()
 	if b.api != nil {
 		err = errors.Join(err, b.api.close())
 	}
@@ -259,6 +265,9 @@ func (b *Bridge) Ready() error {
 		if !nc.IsConnected() {
 			return errors.New("NATS is away")
 		}
+	}
+	if !b.certain.Load() {
+		return errors.New("NATS was away: catching up")
 	}
 	return nil
 }

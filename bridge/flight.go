@@ -211,14 +211,21 @@ func (f *flights) expire() {
 	f.fail(over)
 }
 
-// close answers whatever is still under way with 507.
+// abort answers whatever is under way with 507.
+func (f *flights) abort() {
+	f.mu.Lock()
+	all := f.expired(time.Now().Add(f.timeout))
+	f.mu.Unlock()
+	f.fail(all)
+}
+
+// close ends what is under way, and takes no more.
 func (f *flights) close() {
 	f.mu.Lock()
 	f.closed = true
 	f.timer.Stop()
-	all := f.expired(time.Now().Add(f.timeout))
 	f.mu.Unlock()
-	f.fail(all)
+	f.abort()
 }
 
 // use is one use of a slot.

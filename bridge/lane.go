@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
@@ -30,7 +33,8 @@ type lane struct {
 	nc      *nats.Conn
 	log     *slog.Logger
 	metrics *metrics
-	prefix  string // of the users' live subjects: "im.user."
+	certain *atomic.Bool // the bridge's
+	prefix  string       // of the users' live subjects: "im.user."
 	in      chan *nats.Msg
 	flights *flights
 	news    *announcer
@@ -41,7 +45,7 @@ type lane struct {
 }
 
 func newLane(nc *nats.Conn, b *Bridge) (*lane, error) {
-	l := &lane{nc: nc, log: b.log, metrics: b.metrics, prefix: b.o.Prefix + ".user.",
+	l := &lane{nc: nc, log: b.log, metrics: b.metrics, certain: &b.certain, prefix: b.o.Prefix + ".user.",
 		in: make(chan *nats.Msg, laneQueue), users: make(map[string]*user)}
 	l.flights = newFlights(nc, b.o.Dialogues.Timeout, &b.service.nodes.alone)
 	if err := l.flights.subscribe(); err != nil {
@@ -106,6 +110,13 @@ func (l *lane) user(id string) *user {
 	return l.users[id]
 }
 
+// all lists the users who are online here.
+func (l *lane) all() []*user {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return slices.Collect(maps.Values(l.users))
+}
+
 func (l *lane) len() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -150,6 +161,10 @@ func (l *lane) dialogue(u *user, m *nats.Msg) {
 	d, ok := wire.ParseDialogue(m.Data)
 	if !ok {
 		l.log.Warn("not a dialogue", "subject", m.Subject, "bytes", len(m.Data))
+		l.answer(m.Reply, refused)
+		return
+	}
+	if !l.certain.Load() {
 		l.answer(m.Reply, refused)
 		return
 	}

@@ -68,13 +68,7 @@ func (m *metrics) observe(b *Bridge) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imctl_sessions", Help: "Sessions that are connected."},
 			func() float64 { return float64(b.Len()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imctl_users_online", Help: "Users with a session on this node."},
-			func() float64 {
-				n := 0
-				for _, l := range b.lanes {
-					n += l.len()
-				}
-				return float64(n)
-			}))
+			func() float64 { return float64(b.usersOnline()) }))
 }
 
 func (m *metrics) dialogue(c wire.Code) { m.dialogues[c].Inc() }

@@ -298,6 +298,9 @@ func (s *session) received(frame []byte) {
 	case code != 0:
 		s.refuse(code, send.ID)
 		return
+	case !s.bridge.certain.Load():
+		s.refuse(wire.SendFailed, send.ID)
+		return
 	case !s.user.isFriend(send.To):
 		s.refuse(wire.NotFriends, send.ID)
 		return

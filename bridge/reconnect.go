@@ -1,0 +1,160 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"imctl/kv"
+)
+
+// While NATS is away nobody can be told of anything: dialogues are answered 507 at once, and who is whose friend is
+// not certain any more, since a change may be made that this node does not hear of. When NATS is back the node puts
+// itself on the list again, reads the rosters of everybody who is online here, and only then goes on. Sessions stay.
+
+const (
+	reloadsAtOnce = 32
+	reloadRetry   = 2 * time.Second
+)
+
+// link keeps watch over the bridge's connections to NATS.
+type link struct {
+	bridge *Bridge
+	ctx    context.Context // ends with the bridge
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	lanes []*lane
+	away  map[*nats.Conn]bool
+	epoch int // counts disconnects: a recovery that began before the last one does not count
+}
+
+func newLink(b *Bridge) *link {
+	l := &link{bridge: b, away: make(map[*nats.Conn]bool)}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	return l
+}
+
+// options make a connection report to the link.
+func (l *link) options() []nats.Option {
+	return []nats.Option{nats.DisconnectErrHandler(l.lost), nats.ReconnectHandler(l.found)}
+}
+
+// watch has the lane's dialogues end when NATS goes away.
+func (l *link) watch(lane *lane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lanes = append(l.lanes, lane)
+}
+
+func (l *link) lost(nc *nats.Conn, err error) {
+	if l.ctx.Err() != nil || nc.IsClosed() {
+		return
+	}
+	l.mu.Lock()
+	first := len(l.away) == 0
+	l.away[nc] = true
+	l.epoch++
+	l.bridge.certain.Store(false)
+	lanes := l.lanes
+	l.mu.Unlock()
+	if first {
+		l.bridge.log.Error("NATS is away", "err", err)
+	}
+	for _, lane := range lanes {
+		lane.flights.abort()
+	}
+}
+
+func (l *link) found(nc *nats.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.away, nc)
+	if len(l.away) > 0 || l.ctx.Err() != nil {
+		return
+	}
+	epoch := l.epoch
+	l.wg.Go(func() { l.recover(epoch) })
+}
+
+// recover brings the node up to date, trying until it succeeds or NATS goes away again.
+func (l *link) recover(epoch int) {
+	for {
+		err := l.catchUp()
+		l.mu.Lock()
+		overtaken := l.epoch != epoch
+		if err == nil && !overtaken {
+			l.bridge.certain.Store(true)
+		}
+		l.mu.Unlock()
+		if overtaken {
+			return
+		}
+		if err == nil {
+			l.bridge.log.Info("NATS is back", "users", l.bridge.usersOnline())
+			return
+		}
+		l.bridge.log.Error("catch up with NATS", "err", err)
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-time.After(reloadRetry):
+		}
+	}
+}
+
+func (l *link) catchUp() error {
+	b := l.bridge
+	ctx, cancel := context.WithTimeout(l.ctx, time.Minute)
+	defer cancel()
+	if err := b.service.nodes.register(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(reloadsAtOnce)
+	for _, lane := range b.lanes {
+		for _, u := range lane.all() {
+			g.Go(func() error { return b.reload(ctx, u) })
+		}
+	}
+	return g.Wait()
+}
+
+// reload reads again what a user's sessions depend on.
+func (b *Bridge) reload(ctx context.Context, u *user) error {
+	account, err := b.o.Store.Users.Get(ctx, u.id)
+	if errors.Is(err, kv.ErrUserNotFound) || err == nil && account.Disabled {
+		for _, s := range u.list() {
+			s.closeWith(nil, websocket.ClosePolicyViolation, "account disabled")
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	roster, revision, err := b.o.Store.Rosters.Get(ctx, u.id)
+	if err != nil {
+		return err
+	}
+	u.load(roster, revision)
+	return nil
+}
+
+func (b *Bridge) usersOnline() (n int) {
+	for _, l := range b.lanes {
+		n += l.len()
+	}
+	return n
+}
+
+// close ends a recovery under way. The connections close after it.
+func (l *link) close() {
+	l.stop()
+	l.wg.Wait()
+}
