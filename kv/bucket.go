@@ -77,7 +77,12 @@ func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error)
 }
 
 func (b *bucket) getNearest(ctx context.Context, key string) (entry, error) {
-	msg, err := b.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+b.stream+"."+b.prefix+key, nil)
+	return b.direct(ctx, "$JS.API.DIRECT.GET."+b.stream+"."+b.prefix+key, nil)
+}
+
+// direct asks any replica for one message. Returns errNoKey.
+func (b *bucket) direct(ctx context.Context, subject string, request []byte) (entry, error) {
+	msg, err := b.nc.RequestWithContext(ctx, subject, request)
 	if err != nil {
 		return entry{}, fmt.Errorf("read from %s: %w", b.stream, err)
 	}

@@ -147,6 +147,16 @@ func TestPages(t *testing.T) {
 	if p, err = b.next(ctx, "p.*", p.last(), 100); err != nil || len(p.entries) != 0 || p.pending != 0 {
 		t.Errorf("the third page is %+v, %v", p, err)
 	}
+	if p, err = b.walk(ctx, 0, 5); err != nil || len(p.entries) != 5 || p.pending != 15 || p.entries[4].key != "p.2" {
+		t.Errorf("walking: %+v, %v", p, err)
+	}
+	e, err := b.one(ctx, "q.*", p.last())
+	if err != nil || e.key != "q.2" || string(e.value) != "\x02" {
+		t.Errorf("the next q is %+v, %v", e, err)
+	}
+	if _, err := b.one(ctx, "q.*", 20); !errors.Is(err, errNoKey) {
+		t.Errorf("after the last: %v", err)
+	}
 	if p, err = b.matching(ctx, "q.*", 4); err != nil || len(p.entries) != 4 || p.pending != 6 || p.entries[3].key != "q.3" {
 		t.Errorf("matching q: %+v, %v", p, err)
 	}

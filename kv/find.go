@@ -9,7 +9,7 @@ import (
 
 const (
 	findPage  = 128 // keys read at once
-	findPages = 32  // read at most, should all that match be disabled
+	findPages = 32  // read at most, should all that match be left out
 )
 
 // Find returns up to limit users whose name is name, then such whose name begins with it, compared
@@ -49,7 +49,7 @@ func (f *finder) collect(ctx context.Context, filter string) error {
 			p, err = f.users.b.matching(ctx, filter, findPage)
 		}
 		if errors.Is(err, errTooMany) {
-			p, err = f.users.b.next(ctx, filter, after, findPage)
+			p, err = f.step(ctx, filter, after)
 		}
 		if err != nil {
 			return err
@@ -63,6 +63,25 @@ func (f *finder) collect(ctx context.Context, filter string) error {
 		after = p.last()
 	}
 	return nil
+}
+
+// step reads the next keys one by one, as many as are still wanted and a few more for those that will be
+// left out. Its page says that one more is pending as long as it did not come to the end.
+func (f *finder) step(ctx context.Context, filter string, after uint64) (page, error) {
+	var p page
+	for range f.limit - len(f.found) + 4 {
+		e, err := f.users.b.one(ctx, filter, after)
+		if errors.Is(err, errNoKey) {
+			return p, nil
+		}
+		if err != nil {
+			return page{}, err
+		}
+		p.entries = append(p.entries, e)
+		after = e.revision
+	}
+	p.pending = 1
+	return p, nil
 }
 
 // take adds the users of a page, as far as they are wanted, reading no more records than needed.

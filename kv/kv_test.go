@@ -106,13 +106,12 @@ func seedUser(t testing.TB, s *Store, u User) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if u.Name != "" {
+		if _, err := s.Users.b.write(testContext(t), put(nameKey(FoldAccount(u.Name), u.ID), nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := s.Users.b.write(testContext(t), put(userKey(u.ID), record)); err != nil {
-		t.Fatal(err)
-	}
-	if u.Name == "" {
-		return
-	}
-	if _, err := s.Users.b.write(testContext(t), put(nameKey(FoldAccount(u.Name), u.ID), nil)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -52,11 +52,20 @@ func TestTokens(t *testing.T) {
 	}
 	check(a, a1, ErrTokenInvalid)
 	check(a, a2, nil)
-	issue(a, "four")
-	if err := s.Tokens.RevokeAll(ctx, a); err != nil {
+	four := issue(a, "four")
+	if err := s.Tokens.RevokeOthers(ctx, a, four); err != nil {
 		t.Fatal(err)
 	}
 	check(a, a2, ErrTokenInvalid)
+	check(a, four, nil)
+	check(b, b1, nil)
+	if info, err := s.Tokens.Get(ctx, a, four); err != nil || info.Session != "four" || info.Hash != TokenHash(four) {
+		t.Errorf("Get = %+v, %v", info, err)
+	}
+	if err := s.Tokens.RevokeAll(ctx, a); err != nil {
+		t.Fatal(err)
+	}
+	check(a, four, ErrTokenInvalid)
 	check(b, b1, nil)
 	if list, err := s.Tokens.List(ctx, a); err != nil || len(list) != 0 {
 		t.Errorf("after RevokeAll: %+v, %v", list, err)

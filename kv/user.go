@@ -76,13 +76,12 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		case !claim.deleted:
 			return ErrAccountExists
 		}
-		writes := []write{
-			putAt(accountKey(folded), []byte(user.ID), claim.revision),
-			putAt(userKey(user.ID), record, 0),
-		}
+		writes := []write{putAt(accountKey(folded), []byte(user.ID), claim.revision)}
 		if name := FoldAccount(user.Name); name != "" {
 			writes = append(writes, putAt(nameKey(name, user.ID), nil, 0))
 		}
+		// Last, here and in Update: so a list that has come to the last record has come to the end.
+		writes = append(writes, putAt(userKey(user.ID), record, 0))
 		_, err = u.b.write(ctx, writes...)
 		return err
 	})
@@ -173,7 +172,7 @@ func (u *Users) Update(ctx context.Context, id string, change func(*User) error)
 			return fmt.Errorf("encode a user: %w", err)
 		}
 		// The record's revision guards the name too: only this user's writes touch its key.
-		writes := []write{putAt(userKey(id), record, revision)}
+		var writes []write
 		was, is := FoldAccount(before.Name), FoldAccount(after.Name)
 		if nameTokens(was) != nameTokens(is) {
 			if was != "" {
@@ -183,7 +182,7 @@ func (u *Users) Update(ctx context.Context, id string, change func(*User) error)
 				writes = append(writes, put(nameKey(is, id), nil))
 			}
 		}
-		_, err = u.b.write(ctx, writes...)
+		_, err = u.b.write(ctx, append(writes, putAt(userKey(id), record, revision))...)
 		return err
 	})
 	if err != nil {
@@ -213,9 +212,9 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		// The marker of the record would be counted as a user until it vanishes: purge what is
-		// older than the batch's last message. Should that fail, the marker goes by itself.
-		if err := u.b.purge(ctx, userKey(id), last); err != nil {
+		// The marker of the record would be counted as a user until it vanishes. Should this
+		// fail, it goes by itself.
+		if err := u.b.purge(ctx, userKey(id), last+1); err != nil {
 			u.log.Debug("a deleted user is counted for a while", "user", id, "error", err)
 		}
 		return nil
