@@ -99,7 +99,9 @@ func (l *lane) leave(s *session) {
 	}
 	delete(l.users, u.id)
 	l.news.add(announcement{user: u.id, friends: u.friendIDs()})
-	if err := u.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	// Drained, not dropped: what NATS has sent already still reaches handle, which refuses it. Its sender would
+	// otherwise wait for an answer until its time is up.
+	if err := u.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		l.log.Error("unsubscribe", "user", u.id, "err", err)
 	}
 }
