@@ -1,0 +1,159 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// startCluster runs three servers in this process, which find each other by ports that the system
+// chooses.
+func startCluster(t *testing.T) []*server.Server {
+	t.Helper()
+	var servers []*server.Server
+	// A server takes the number of its routes for the size of the cluster, so each has two. Where there is
+	// no address yet, nobody answers at port 1, and the route is made from the other side.
+	nobody := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
+	routes := []*url.URL{nobody, nobody}
+	for i := range 3 {
+		s, err := server.NewServer(&server.Options{
+			ServerName:         fmt.Sprint("n", i),
+			Host:               "127.0.0.1",
+			Port:               server.RANDOM_PORT,
+			Cluster:            server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT},
+			Routes:             routes[len(routes)-2:],
+			JetStream:          true,
+			StoreDir:           t.TempDir(),
+			JetStreamMaxStore:  1 << 40,
+			JetStreamMaxMemory: 1 << 30,
+			NoSigs:             true,
+			NoLog:              true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() {
+			s.Shutdown()
+			s.WaitForShutdown()
+		})
+		if !s.ReadyForConnections(10 * time.Second) {
+			t.Fatal("a NATS server did not start")
+		}
+		routes = append(routes, &url.URL{Scheme: "nats-route", Host: s.ClusterAddr().String()})
+		servers = append(servers, s)
+	}
+	return servers
+}
+
+// With replicas a conflict has another code, batches go another way, and the nearest replica may be
+// late: the promises are the same.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	var stores []*Store
+	ctx := testContext(t)
+	servers := startCluster(t)
+	for _, s := range servers {
+		// Without waiting for a leader: Open has to.
+		stores = append(stores, openStore(t, connect(t, s), Options{Replicas: 3}))
+	}
+
+	users := make([]User, 24)
+	won := -1
+	for i, err := range atOnce(len(users), func(i int) (err error) {
+		users[i], err = stores[i%3].Users.Create(ctx, User{Account: "wanted", Profile: Profile{Name: "x"}})
+		return err
+	}) {
+		switch {
+		case err == nil && won < 0:
+			won = i
+		case err == nil:
+			t.Error("two registrations won")
+		case !errors.Is(err, ErrAccountExists):
+			t.Errorf("registration %d: %v", i, err)
+		}
+	}
+	if won < 0 {
+		t.Fatal("no registration won")
+	}
+	for i, s := range stores {
+		if got, err := s.Users.ByAccount(ctx, "WANTED"); err != nil || got != users[won] {
+			t.Errorf("node %d: ByAccount = %v, %v", i, got, err)
+		}
+		if n, err := s.Users.Count(ctx); n != 1 || err != nil {
+			t.Errorf("node %d: Count = %d, %v", i, n, err)
+		}
+	}
+
+	// What one node was told is done, the next must know.
+	for i := range 12 {
+		here, there := stores[i%3], stores[(i+1)%3]
+		u := mustCreate(t, here, fmt.Sprint("account", i), "y")
+		if got, err := there.Users.ByAccount(ctx, u.Account); err != nil || got != u {
+			t.Errorf("the other node knows %v, %v", got, err)
+		}
+		token, err := here.Tokens.Issue(ctx, u.ID, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := there.Tokens.Check(ctx, u.ID, token); err != nil {
+			t.Errorf("the other node checks the token: %v", err)
+		}
+	}
+	testRequestsAcrossNodes(t, stores)
+
+	js, err := jetstream.New(connect(t, servers[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"KV_im_users", "KV_im_tokens", "KV_im_friendships"} {
+		if c := streamConfig(t, js, name); c.Replicas != 3 {
+			t.Errorf("%s has %d replicas", name, c.Replicas)
+		}
+	}
+}
+
+func testRequestsAcrossNodes(t *testing.T, stores []*Store) {
+	t.Helper()
+	ctx := testContext(t)
+	popular, ids := NewID(), make([]string, 12)
+	for i := range ids {
+		ids[i] = NewID()
+	}
+	for i, err := range atOnce(len(ids), func(i int) error {
+		_, err := stores[i%3].Rosters.Request(ctx, ids[i], popular, "")
+		return err
+	}) {
+		if err != nil {
+			t.Errorf("request %d: %v", i, err)
+		}
+	}
+	for i, err := range atOnce(len(ids), func(i int) error {
+		var err error
+		if i%2 == 0 {
+			_, err = stores[i%3].Rosters.Add(ctx, popular, ids[i], "X")
+		} else if _, err = stores[i%3].Rosters.Remove(ctx, ids[i], popular); errors.Is(err, ErrNotFriends) {
+			err = nil
+		}
+		return err
+	}) {
+		if err != nil {
+			t.Errorf("answer %d: %v", i, err)
+		}
+	}
+	// A replica may be late to tell of a change, so wait until it does; it must not tell otherwise.
+	for i, id := range ids {
+		want := named("X", unnamed)
+		if i%2 == 1 {
+			want = between{}
+		}
+		eventually(t, fmt.Sprintf("request %d leads to %+v", i, want), func() bool {
+			return relation(t, stores[i%3], popular, id) == want
+		})
+	}
+}
