@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -79,11 +80,16 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
+// callTimeout is for a service that never answers; it leaves the service the time that a request may take there.
+const callTimeout = time.Minute
+
 func call[Answer any](ctx context.Context, c *Client, noun, verb string, request any) (answer Answer, err error) {
 	data, err := json.Marshal(request)
 	if err != nil {
 		return answer, fmt.Errorf("admin: %s %s: %w", noun, verb, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	msg, err := c.nc.RequestWithContext(ctx, subject(c.prefix, noun, verb), data)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):

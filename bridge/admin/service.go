@@ -31,6 +31,9 @@ type Options struct {
 	Log     *slog.Logger
 }
 
+// flushWait bounds the wait for the server to have heard of the service's end.
+const flushWait = 2 * time.Second
+
 // Service answers administrators on one connection. The endpoints work side by side, each
 // on one request after the other; what comes meanwhile waits in the connection's queue.
 type Service struct {
@@ -91,6 +94,10 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 // Stop takes no more requests and waits for those under way; what is not done when ctx ends is called off.
 func (s *Service) Stop(ctx context.Context) error {
 	err := s.micro.Stop()
+	// The server has to hear that nobody listens here any more, so that other nodes are asked, or none.
+	if flushed := s.nc.FlushTimeout(flushWait); flushed != nil && !errors.Is(flushed, nats.ErrConnectionClosed) {
+		err = errors.Join(err, fmt.Errorf("admin: stop the service: %w", flushed))
+	}
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()

@@ -1,0 +1,479 @@
+package admin_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"imctl/bridge"
+	"imctl/bridge/admin"
+	"imctl/embedded"
+	"imctl/kv"
+)
+
+const prefix = "im"
+
+// fixture is a NATS server with the buckets in it.
+type fixture struct {
+	server *embedded.Server
+	nc     *nats.Conn
+	store  *kv.Store
+	log    *logBuffer
+}
+
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func setUp(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{log: new(logBuffer)}
+	dir, err := embedded.OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, dir.Close()) })
+	if f.server, err = embedded.Start(t.Context(), embedded.Options{Dir: dir, Sync: time.Minute, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, f.server.Shutdown(context.Background())) })
+	f.nc = f.connect(t)
+	if f.store, err = kv.Open(t.Context(), f.nc, kv.Options{Prefix: prefix}); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *fixture) connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	nc, err := f.server.Connect(t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// serve starts the service with the accounts that a bridge has, and returns a client of it.
+func (f *fixture) serve(t *testing.T, change ...func(*admin.Options)) *admin.Client {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(f.log, nil))
+	hasher := kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1, MaxLength: 20})
+	accounts := bridge.NewService(f.nc, bridge.ServiceOptions{Prefix: prefix, Store: f.store, Hasher: hasher, Log: log})
+	t.Cleanup(accounts.Close)
+	o := admin.Options{Prefix: prefix, Accounts: accounts, Store: f.store, Log: log}
+	for _, c := range change {
+		c(&o)
+	}
+	service, err := admin.Serve(f.connect(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, service.Stop(context.Background())) })
+	return admin.NewClient(f.connect(t), prefix)
+}
+
+// wantCode fails the test when err is not what the service answers with this code.
+func wantCode(t *testing.T, err error, code admin.Code) {
+	t.Helper()
+	var answer *admin.Error
+	if !errors.As(err, &answer) || answer.Code != code || answer.Message == "" {
+		t.Errorf("got %v, want code %s", err, code)
+	}
+}
+
+func TestLifeOfAnAccount(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	ctx := t.Context()
+	client := f.serve(t, func(o *admin.Options) {
+		o.Sessions = func(context.Context, string) (int, error) { return 3, nil }
+	})
+	alice, err := client.CreateUser(ctx, admin.CreateUser{
+		Account: " Alice ", Password: "secret", Mail: "alice@example.org", Sex: "female", Birthday: "1990-01-01", Sign: "two\nlines",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if alice.Account != "Alice" || alice.Name != "Alice" || !kv.ValidID(alice.ID) || alice.Disabled || time.Since(alice.Created).Abs() > time.Hour {
+		t.Errorf("created %+v", alice)
+	}
+	bob, err := client.CreateUser(ctx, admin.CreateUser{Account: "bob", Password: "secret", Name: "Robert"})
+	if err != nil || bob.Name != "Robert" || bob.Mail != "" {
+		t.Fatalf("created %+v, %v", bob, err)
+	}
+	_, err = client.CreateUser(ctx, admin.CreateUser{Account: "ALICE", Password: "other"})
+	wantCode(t, err, admin.AlreadyExists)
+
+	if _, err := f.store.Rosters.Befriend(ctx, alice.ID, bob.ID); err != nil {
+		t.Fatal(err)
+	}
+	token, err := f.store.Tokens.Issue(ctx, alice.ID, "session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.User(ctx, "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Sessions == nil || *got.Sessions != 3 {
+		t.Errorf("sessions are %v, want 3", got.Sessions)
+	}
+	got.Sessions = nil
+	want := admin.UserDetails{User: alice, Sex: "female", Birthday: "1990-01-01", Sign: "two\nlines", Friends: 1, Tokens: 1}
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+
+	if u, err := client.DisableUser(ctx, "id:"+alice.ID); err != nil || !u.Disabled {
+		t.Errorf("disabled %+v, %v", u, err)
+	}
+	if err := f.store.Tokens.Check(ctx, alice.ID, token); !errors.Is(err, kv.ErrTokenInvalid) {
+		t.Errorf("the token of a disabled account: %v", err)
+	}
+	if u, err := client.EnableUser(ctx, alice.ID); err != nil || u.Disabled {
+		t.Errorf("enabled %+v, %v", u, err)
+	}
+	before, err := f.store.Users.Get(ctx, bob.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := client.SetPassword(ctx, "bob", "another"); err != nil || u != bob {
+		t.Errorf("another password: %+v, %v", u, err)
+	}
+	after, err := f.store.Users.Get(ctx, bob.ID)
+	if err != nil || after.PasswordHash == before.PasswordHash {
+		t.Errorf("the password did not change: %v", err)
+	}
+	if u, err := client.DeleteUser(ctx, "alice"); err != nil || u.ID != alice.ID {
+		t.Errorf("deleted %+v, %v", u, err)
+	}
+	_, err = client.User(ctx, alice.ID)
+	wantCode(t, err, admin.NotFound)
+	if got, err := client.User(ctx, "bob"); err != nil || got.Friends != 0 {
+		t.Errorf("the friend of a deleted account: %+v, %v", got, err)
+	}
+	if out := f.log.String(); strings.Contains(out, "secret") || strings.Contains(out, "another") {
+		t.Errorf("a password is in the log:\n%s", out)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	client := f.serve(t)
+	ctx := t.Context()
+	for name, r := range map[string]admin.CreateUser{
+		"no account":              {Password: "p"},
+		"account of white space":  {Account: " \t", Password: "p"},
+		"no password":             {Account: "a"},
+		"long password":           {Account: "a", Password: strings.Repeat("p", 21)},
+		"long account":            {Account: strings.Repeat("ä", 65), Password: "p"},
+		"control character":       {Account: "a\nb", Password: "p"},
+		"control character, sign": {Account: "a", Password: "p", Sign: "\x1b[2J"},
+		"long name":               {Account: "a", Password: "p", Name: strings.Repeat("n", 65)},
+		"long mail":               {Account: "a", Password: "p", Mail: strings.Repeat("m", 255)},
+		"long sign":               {Account: "a", Password: "p", Sign: strings.Repeat("s", 513)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := client.CreateUser(ctx, r)
+			wantCode(t, err, admin.Invalid)
+		})
+	}
+	id := kv.NewID()
+	for _, user := range []string{"nobody", id, "id:" + id, "id:nobody"} {
+		_, err := client.User(ctx, user)
+		wantCode(t, err, admin.NotFound)
+		_, err = client.SetPassword(ctx, user, "p")
+		wantCode(t, err, admin.NotFound)
+		_, err = client.DisableUser(ctx, user)
+		wantCode(t, err, admin.NotFound)
+		_, err = client.EnableUser(ctx, user)
+		wantCode(t, err, admin.NotFound)
+		_, err = client.DeleteUser(ctx, user)
+		wantCode(t, err, admin.NotFound)
+	}
+	_, err := client.User(ctx, " ")
+	wantCode(t, err, admin.Invalid)
+	for _, r := range []admin.ListUsers{{After: "x"}, {After: "-1"}, {Limit: -1}, {Limit: admin.MaxPage + 1}} {
+		_, err := client.ListUsers(ctx, r)
+		wantCode(t, err, admin.Invalid)
+	}
+}
+
+func TestMalformedRequests(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.serve(t)
+	for _, request := range []string{
+		`{`, `[]`, `"alice"`, `{"user":"alice"}{}`, `{"user":"alice"} x`, `{"user":1}`, `{"usr":"alice"}`, "\xff", `{"user":null}`, ``, `null`,
+	} {
+		msg, err := f.nc.Request(prefix+".admin.user.show", []byte(request), 10*time.Second)
+		if err != nil {
+			t.Fatalf("%q: %v", request, err)
+		}
+		if code := msg.Header.Get(micro.ErrorCodeHeader); code != string(admin.Invalid) || msg.Header.Get(micro.ErrorHeader) == "" {
+			t.Errorf("%q is answered %v %s", request, msg.Header, msg.Data)
+		}
+	}
+}
+
+// TestIdBeforeAccount sees to it that nobody can have done to another what an administrator wants done to it.
+func TestIdBeforeAccount(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	client := f.serve(t)
+	ctx := t.Context()
+	alice, err := client.CreateUser(ctx, admin.CreateUser{Account: "alice", Password: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mallory, err := client.CreateUser(ctx, admin.CreateUser{Account: alice.ID, Password: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hex, err := client.CreateUser(ctx, admin.CreateUser{Account: kv.NewID(), Password: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd, err := client.CreateUser(ctx, admin.CreateUser{Account: "id:odd", Password: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		alice.ID: alice.ID, "id:" + alice.ID: alice.ID, mallory.ID: mallory.ID, hex.Account: hex.ID, "id:odd": odd.ID, "ALICE": alice.ID,
+	} {
+		if got, err := client.User(ctx, ref); err != nil || got.ID != want {
+			t.Errorf("%s is %s, %v, want %s", ref, got.ID, err, want)
+		}
+	}
+	_, err = client.User(ctx, "id:"+hex.Account)
+	wantCode(t, err, admin.NotFound)
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	client := f.serve(t)
+	ctx := t.Context()
+	const users = admin.MaxPage + 7
+	want := map[string]bool{}
+	for i := range users {
+		u := kv.User{Account: fmt.Sprintf("user-%04d", i), Profile: kv.Profile{Name: "n", Picture: "a picture"}, Disabled: i%100 == 0}
+		made, err := f.store.Users.Create(ctx, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[made.ID] = true
+	}
+	seen, pages := map[string]bool{}, 0
+	for page, err := range client.AllUsers(ctx, admin.ListUsers{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages++
+		if len(page) > admin.MaxPage {
+			t.Errorf("a page has %d users", len(page))
+		}
+		for _, u := range page {
+			if seen[u.ID] {
+				t.Errorf("%s is listed twice", u.Account)
+			}
+			seen[u.ID] = true
+			if !want[u.ID] {
+				t.Errorf("%+v was not made", u)
+			}
+		}
+	}
+	if len(seen) != users || pages < 2 {
+		t.Errorf("%d users on %d pages, want %d on 2", len(seen), pages, users)
+	}
+	first, err := client.ListUsers(ctx, admin.ListUsers{Limit: 3})
+	if err != nil || len(first.Users) != 3 || first.Next == "" {
+		t.Fatalf("the first three: %+v, %v", first, err)
+	}
+	second, err := client.ListUsers(ctx, admin.ListUsers{Limit: 3, After: first.Next})
+	if err != nil || len(second.Users) != 3 || second.Users[0].Account != "user-0003" {
+		t.Errorf("the next three: %+v, %v", second, err)
+	}
+	yes, no := true, false
+	for _, test := range []struct {
+		r    admin.ListUsers
+		want int
+	}{
+		{admin.ListUsers{Begins: "USER-000"}, 10}, {admin.ListUsers{Begins: "nobody"}, 0},
+		{admin.ListUsers{Disabled: &yes}, 6}, {admin.ListUsers{Disabled: &no}, users - 6}, {admin.ListUsers{Begins: "user-01", Disabled: &yes}, 1},
+	} {
+		got := 0
+		for page, err := range client.AllUsers(ctx, test.r) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += len(page)
+		}
+		if got != test.want {
+			t.Errorf("%+v lists %d, want %d", test.r, got, test.want)
+		}
+	}
+	msg, err := f.nc.Request(prefix+".admin.user.list", nil, 10*time.Second)
+	if err != nil || bytes.Contains(msg.Data, []byte("picture")) || bytes.Contains(msg.Data, []byte("password")) {
+		t.Errorf("the list has more than it should, %v: %.300s", err, msg.Data)
+	}
+}
+
+// TestDescribed reads what programs are told that look for the service.
+func TestDescribed(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.serve(t)
+	msg, err := f.nc.Request("$SRV.INFO.imctl", nil, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info micro.Info
+	if err := json.Unmarshal(msg.Data, &info); err != nil {
+		t.Fatal(err)
+	}
+	var subjects []string
+	for _, e := range info.Endpoints {
+		subjects = append(subjects, e.Subject)
+		for _, key := range []string{"description", "request", "response", "errors"} {
+			if e.Metadata[key] == "" {
+				t.Errorf("%s has no %s", e.Name, key)
+			}
+		}
+	}
+	want := "im.admin.user.list im.admin.user.show im.admin.user.create im.admin.user.passwd im.admin.user.disable im.admin.user.enable im.admin.user.delete"
+	if got := strings.Join(subjects, " "); got != want {
+		t.Errorf("subjects are %s", got)
+	}
+}
+
+func TestNoService(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	if err := admin.NewClient(f.nc, prefix).Ping(t.Context()); !errors.Is(err, admin.ErrNoService) {
+		t.Errorf("got %v, want ErrNoService", err)
+	}
+}
+
+// fakeAccounts does what a test wants when a user is deleted.
+type fakeAccounts struct {
+	admin.Accounts
+	remove func(context.Context) error
+}
+
+func (a fakeAccounts) DeleteUser(ctx context.Context, _ string) error { return a.remove(ctx) }
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		remove func(context.Context) error
+		logged string
+	}{
+		"error":   {func(context.Context) error { return errors.New("disk on fire") }, "disk on fire"},
+		"panic":   {func(context.Context) error { panic("on fire") }, "on fire"},
+		"timeout": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "deadline"},
+		"busy":    {func(context.Context) error { return kv.ErrBusy }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setUp(t)
+			client := f.serve(t, func(o *admin.Options) {
+				o.Accounts = fakeAccounts{o.Accounts, test.remove}
+				o.Timeout = 500 * time.Millisecond
+			})
+			if _, err := f.store.Users.Create(t.Context(), kv.User{Account: "alice"}); err != nil {
+				t.Fatal(err)
+			}
+			_, err := client.DeleteUser(t.Context(), "alice")
+			wantCode(t, err, admin.Failed)
+			if strings.Contains(err.Error(), "fire") {
+				t.Errorf("the client is told the cause: %v", err)
+			}
+			if out := f.log.String(); !strings.Contains(out, test.logged) || (out == "") != (test.logged == "") {
+				t.Errorf("logged: %s", out)
+			}
+			if err := client.Ping(t.Context()); err != nil {
+				t.Errorf("afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// TestStop waits for a request that is under way, and calls it off when the time is up.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	if _, err := f.store.Users.Create(t.Context(), kv.User{Account: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	entered, calledOff := make(chan struct{}), make(chan struct{})
+	accounts := fakeAccounts{remove: func(ctx context.Context) error {
+		close(entered)
+		<-ctx.Done()
+		close(calledOff)
+		return ctx.Err()
+	}}
+	service, err := admin.Serve(f.connect(t), admin.Options{Prefix: prefix, Accounts: accounts, Store: f.store, Timeout: time.Hour, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	client := admin.NewClient(f.connect(t), prefix)
+	go func() {
+		_, err := client.DeleteUser(context.Background(), "alice")
+		answered <- err
+	}()
+	<-entered
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- service.Stop(ctx) }()
+	select {
+	case <-stopped:
+		t.Fatal("stopped while a request was under way")
+	case <-calledOff:
+		t.Fatal("called off before its time")
+	default:
+	}
+	cancel()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	<-calledOff
+	wantCode(t, <-answered, admin.Failed)
+	if err := admin.NewClient(f.connect(t), prefix).Ping(t.Context()); !errors.Is(err, admin.ErrNoService) {
+		t.Errorf("after the stop: %v", err)
+	}
+}
