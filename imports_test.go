@@ -19,7 +19,7 @@ var arrows = map[string][]string{
 	"cmd/imctl":    {"cmd"},
 	"cmd":          {"bridge/...", "kv", "embedded"},
 	"bridge":       {"kv", "bridge/..."},
-	"bridge/admin": {"kv"},
+	"bridge/admin": {"kv", "bridge/wire"},
 	"bridge/certs": nil,
 	"bridge/limit": nil,
 	"bridge/wire":  nil,
