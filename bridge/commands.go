@@ -107,3 +107,9 @@ func (s *Service) CloseSessions(ctx context.Context, user, reason string, ids ..
 	_, err := s.nodes.tell(ctx, command{Op: opClose, User: user, Sessions: ids, Code: websocket.ClosePolicyViolation, Reason: reason})
 	return err
 }
+
+// CountSessions is how many sessions a user has on all nodes.
+func (s *Service) CountSessions(ctx context.Context, user string) (int, error) {
+	all, err := s.Sessions(ctx, user)
+	return len(all), err
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"imctl/bridge"
+	"imctl/bridge/admin"
 	"imctl/bridge/certs"
 	"imctl/bridge/limit"
 )
@@ -67,8 +68,6 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	a.serveFront()
 	return a, nil
 }
-
-func (a *App) startAdmin() error { return nil }
 
 func (a *App) listen() (err error) {
 	if a.front, err = net.Listen("tcp", a.config.Listen); err != nil {
@@ -126,6 +125,21 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		return err
 	}
 	a.stops.add("bridge", a.bridge.Shutdown)
+	return nil
+}
+
+func (a *App) startAdmin() error {
+	nc, err := a.backend.connect("imctl administration")
+	if err != nil {
+		return err
+	}
+	a.stops.add("administration's connection", func(context.Context) error { nc.Close(); return nil })
+	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: a.bridge.Service(), Store: a.backend.store,
+		Sessions: a.bridge.Service().CountSessions, Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.stops.add("administration", service.Stop)
 	return nil
 }
 
