@@ -22,6 +22,7 @@ func tableSettings(c *Config) {
 	c.HTTP.Origins = []string{"https://app.example.org"}
 	c.Limits.Picture = KiB
 	c.Passwords.MaxLength = 32
+	c.Dialogues.Timeout = 2 * patience // longer than any test waits: nothing may depend on it
 }
 
 // TestProtocol runs every table of the protocol on every deployment. The tables share their servers, so that each runs

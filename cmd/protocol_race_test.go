@@ -1,0 +1,223 @@
+package cmd
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// atOnce runs all functions at the same moment and waits for them.
+func atOnce(all ...func()) {
+	var wg sync.WaitGroup
+	ready := make(chan struct{})
+	for _, f := range all {
+		wg.Go(func() { <-ready; f() })
+	}
+	close(ready)
+	wg.Wait()
+}
+
+// codes calls all functions at the same moment and returns what they answered, in their order.
+func codes(all ...func() reply) []int {
+	got := make([]int, len(all))
+	run := make([]func(), len(all))
+	for i, f := range all {
+		run[i] = func() { got[i] = f().code() }
+	}
+	atOnce(run...)
+	return got
+}
+
+// TestRegisterAtOnce: of many who want one account, one gets it, with limits and hashing as they are by default.
+func TestRegisterAtOnce(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t, start(t, func(c *Config) { c.Limits, c.Passwords = Defaults().Limits, Defaults().Passwords }))
+	spellings := []string{"Sunny Tom", "sunny tom", "SUNNY TOM", " Sunny Tom\u00a0"}
+	var calls []func() reply
+	for i := range 24 {
+		body := fmt.Sprintf(`{"account":"%s","password":"at-once-%d","mail":"m"}`, spellings[i%len(spellings)], i)
+		w.secret(fmt.Sprintf("at-once-%d", i))
+		calls = append(calls, func() reply { return w.register(t, i, body) })
+	}
+	got := codes(calls...)
+	winner := slices.Index(got, 200)
+	slices.Sort(got)
+	want := append([]int{200}, slices.Repeat([]int{504}, 23)...)
+	if !slices.Equal(got, want) {
+		t.Fatalf("24 registrations of one account: %v", got)
+	}
+	for i := range 3 { // the password is the winner's
+		p := &member{w: w, account: "sunny tom", password: fmt.Sprintf("at-once-%d", (winner+i)%24)}
+		if i == 0 {
+			p.login(t)
+		} else {
+			p.refused(t, "another's password", p.password)
+		}
+	}
+}
+
+// TestLimits: what is too much is refused with 429 and 403, and what failed costs nothing.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t, start(t, func(c *Config) {
+		c.Limits.Registrations, c.Limits.LoginFailures = Rate{2, time.Hour}, Rate{3, time.Hour}
+	}))
+	body := func(account string) string { return `{"account":"` + account + `","password":"limited-pw","mail":"m"}` }
+	w.secret("limited-pw")
+	w.register(t, 0, body("one")).want(t, "the first", says(200))
+	for range 5 {
+		w.register(t, 0, body("one")).want(t, "taken", says(504))
+		w.register(t, 0, body("")).want(t, "empty", says(501))
+	}
+	w.register(t, 0, body("two")).want(t, "the second", says(200))
+	w.register(t, 0, body("three")).wantStatus(t, "the third", http.StatusTooManyRequests, says(403))
+	p := &member{w: w, account: "one", password: "limited-pw"}
+	for range 5 {
+		p.login(t) // good logins are not counted as failures
+	}
+	for range 3 {
+		p.refused(t, "wrong password", "wrong")
+	}
+	c := w.dial(t, 0, "/im/login?"+query("account", "one", "password", "limited-pw"))
+	c.want(t, says(403)) // too many failures, whatever the password
+	if _, err := c.tryNext(); err == nil {
+		t.Error("a login over the limit stays open")
+	}
+	p.call(t, "found", "name", "x").want(t, "who is in stays in", `{"code":200,"found":null,"message":"Success","ok":true}`)
+}
+
+// TestDialogueRate: who sends too fast is slowed down, not refused.
+func TestDialogueRate(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t, start(t, func(c *Config) { c.Limits.Dialogues = Rate{20, time.Second} }))
+	a, b := w.pair(t)
+	started := time.Now()
+	const all = 35
+	for i := range all {
+		a.tunnel.send(t, dialogue(fmt.Sprintf(`"%d"`, i), b.id, `"p"`))
+	}
+	for i := range all {
+		a.tunnel.want(t, saysTo(fmt.Sprintf(`"%d"`, i), 200))
+		b.tunnel.want(t, received(fmt.Sprintf(`"%d"`, i), a.id, `"p"`))
+	}
+	if took := time.Since(started); took < 700*time.Millisecond { // 20 at once, 15 more at 20 a second
+		t.Errorf("%d dialogues at 20 a second took %v", all, took)
+	}
+}
+
+// state is what two people are to each other, as logins show it at both ends.
+func state(t testing.TB, a, b *member) string {
+	t.Helper()
+	var s []string
+	for _, ends := range [][2]*member{{a, b}, {b, a}} {
+		l := ends[0].list(t)
+		for _, f := range l.Friends {
+			if f.ID == ends[1].id {
+				s = append(s, fmt.Sprintf("friend %q", strings.Replace(f.Name, ends[1].account, "own name", 1)))
+			}
+		}
+		for _, r := range l.Requests {
+			if r.ID == ends[1].id {
+				s = append(s, "asked")
+			}
+		}
+		s = append(s, "|")
+	}
+	return strings.Join(s, " ")
+}
+
+// races are calls of two people at the same moment. Each may end in a few ways only; a stands before the other.
+var races = []struct {
+	what   string
+	before func(t *testing.T, a, b *member)
+	calls  func(t *testing.T, a, b *member) []func() reply
+	allows []string // codes in the order of the calls, and the state that they leave at both ends
+}{
+	{"crossing requests", func(*testing.T, *member, *member) {},
+		func(t *testing.T, a, b *member) []func() reply {
+			return []func() reply{func() reply { return a.call(t, "request", "to", b.id) }, func() reply { return b.call(t, "request", "to", a.id) }}
+		}, []string{"[200 200] asked | asked |"}},
+	{"the same request twice", func(*testing.T, *member, *member) {},
+		func(t *testing.T, a, b *member) []func() reply {
+			ask := func() reply { return a.call(t, "request", "to", b.id, "note", "n") }
+			return []func() reply{ask, ask, ask}
+		}, []string{"[200 200 200] | asked |"}},
+	{"both answer crossing requests", cross,
+		func(t *testing.T, a, b *member) []func() reply {
+			return []func() reply{func() reply { return a.call(t, "add", "from", b.id, "name", "B") }, func() reply { return b.call(t, "add", "from", a.id, "name", "A") }}
+		}, []string{`[200 200] friend "B" | friend "A" |`}},
+	{"two adds", asked,
+		func(t *testing.T, a, b *member) []func() reply {
+			return []func() reply{func() reply { return b.call(t, "add", "from", a.id, "name", "1") }, func() reply { return b.call(t, "add", "from", a.id, "name", "2") }}
+		}, []string{`[200 522] friend "own name" | friend "1" |`, `[522 200] friend "own name" | friend "2" |`}},
+	{"add against the asker's remove", asked,
+		func(t *testing.T, a, b *member) []func() reply {
+			return []func() reply{func() reply { return b.call(t, "add", "from", a.id, "name", "A") }, func() reply { return a.call(t, "remove", "to", b.id) }}
+		}, []string{"[200 200] | |", "[523 512] | |"}},
+	{"add against request", asked,
+		func(t *testing.T, a, b *member) []func() reply {
+			return []func() reply{func() reply { return b.call(t, "add", "from", a.id, "name", "A") }, func() reply { return b.call(t, "request", "to", a.id) }}
+		}, []string{`[200 522] friend "own name" | friend "A" |`, `[200 200] friend "own name" | friend "A" |`}},
+	{"naming against remove", func(t *testing.T, a, b *member) {
+		asked(t, a, b)
+		b.call(t, "add", "from", a.id, "name", "A").want(t, "add", says(200))
+	}, func(t *testing.T, a, b *member) []func() reply {
+		return []func() reply{func() reply { return a.call(t, "add", "from", b.id, "name", "B") }, func() reply { return b.call(t, "remove", "to", a.id) }}
+	}, []string{"[200 200] | |", "[523 200] | |"}},
+	{"remove at both ends", func(t *testing.T, a, b *member) { a.befriend(t, b) },
+		func(t *testing.T, a, b *member) []func() reply {
+			return []func() reply{func() reply { return a.call(t, "remove", "to", b.id) }, func() reply { return b.call(t, "remove", "to", a.id) }}
+		}, []string{"[200 512] | |", "[512 200] | |"}},
+	{"remove against the request that follows it", func(t *testing.T, a, b *member) { a.befriend(t, b) },
+		func(t *testing.T, a, b *member) []func() reply {
+			return []func() reply{func() reply { return a.call(t, "remove", "to", b.id) }, func() reply { return b.call(t, "request", "to", a.id) }}
+		}, []string{"[200 522] | |", "[200 200] asked | |"}},
+}
+
+func asked(t *testing.T, a, b *member) {
+	a.call(t, "request", "to", b.id).want(t, "request", says(200))
+}
+
+func cross(t *testing.T, a, b *member) {
+	asked(t, a, b)
+	asked(t, b, a)
+}
+
+// TestFriendsAtOnce runs each race a few times, between people whose tunnels are open: the end that logins show is the
+// one that dialogues meet, at both ends.
+func TestFriendsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t, start(t, func(c *Config) { c.Dialogues.Timeout = 2 * patience }))
+	for _, race := range races {
+		t.Run(race.what, func(t *testing.T) {
+			t.Parallel()
+			for range 4 {
+				two := w.people(t, 2)
+				a, b := two[0], two[1]
+				race.before(t, a, b)
+				got := fmt.Sprint(codes(race.calls(t, a, b)...))
+				got += " " + state(t, a, b)
+				if !slices.Contains(race.allows, got) {
+					t.Fatalf("ended as\n%s\nwant one of\n%s", got, strings.Join(race.allows, "\n"))
+				}
+				want := 512
+				if strings.Contains(got, "friend") {
+					want = 200
+				}
+				if to := a.talk(t, b, "1"); to != want {
+					t.Errorf("%s, but a dialogue is answered %d", got, to)
+				}
+				if want == 200 {
+					b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+				}
+				if from := b.talk(t, a, "2"); from != want {
+					t.Errorf("%s, but a dialogue the other way is answered %d", got, from)
+				}
+			}
+		})
+	}
+}
