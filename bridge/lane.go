@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -82,10 +83,12 @@ func (l *lane) join(ctx context.Context, id string, s *session, r kv.Roster, rev
 	s.user = u
 	u.add(s)
 	l.mu.Unlock()
+	started := time.Now()
 	if err := l.nc.FlushWithContext(ctx); err != nil {
 		l.leave(s)
 		return fmt.Errorf("make user %s known to NATS: %w", id, err)
 	}
+	l.metrics.roundTrip.Observe(time.Since(started).Seconds())
 	return nil
 }
 

@@ -39,7 +39,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	drops := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_drops_total",
 		Help: "Frames that a session was not given, by reason."}, []string{"reason"})
 	roundTrip := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "imctl_nats_round_trip_seconds",
-		Help:    "How long NATS takes to answer.",
+		Help:    "How long NATS takes to confirm that a user is online.",
 		Buckets: []float64{.00001, .00005, .0001, .0005, .001, .005, .01, .05, .1, .5, 1}})
 	m := &metrics{
 		registry:  r,
