@@ -71,17 +71,26 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 
 func (a *App) listen() (err error) {
 	if a.front, err = net.Listen("tcp", a.config.Listen); err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return cannotListen("listen", a.config.Listen, err)
 	}
 	a.stops.add("listener", func(context.Context) error { return closed(a.front.Close()) })
 	if a.config.Ops.Listen == "" {
 		return nil
 	}
 	if a.ops, err = net.Listen("tcp", a.config.Ops.Listen); err != nil {
-		return fmt.Errorf("ops.listen: %w", err)
+		return cannotListen("ops.listen", a.config.Ops.Listen, err)
 	}
 	a.stops.add("operations listener", func(context.Context) error { return closed(a.ops.Close()) })
 	return nil
+}
+
+// cannotListen names the setting and the address, once.
+func cannotListen(setting, address string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Errorf("%s: %s: %w", setting, address, err)
 }
 
 // closed is nil for a listener that its server has closed already.
