@@ -61,8 +61,9 @@ type entry struct {
 }
 
 // get reads a key. A delete marker is returned as such, since its revision is what a later write
-// has to expect. With fresh, or when the nearest replica does not have the key, the stream's leader
-// is asked: a replica may be late. Returns errNoKey.
+// has to expect. A replica may be late: so with fresh, or when the nearest one does not have the key,
+// the stream's leader is asked. Whoever changes something reads fresh, since a refusal, unlike a
+// write, is not checked by anybody again. Returns errNoKey.
 func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()

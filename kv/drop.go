@@ -21,8 +21,8 @@ func (r *Rosters) Drop(ctx context.Context, id string) ([]Change, error) {
 	var all []Change
 	for done := false; !done; {
 		var changes []Change
-		err := swap(ctx, func(ctx context.Context, again bool) (err error) {
-			changes, done, err = r.dropSome(ctx, id, again)
+		err := swap(ctx, func(ctx context.Context) (err error) {
+			changes, done, err = r.dropSome(ctx, id)
 			return err
 		})
 		if err != nil {
@@ -34,8 +34,8 @@ func (r *Rosters) Drop(ctx context.Context, id string) ([]Change, error) {
 }
 
 // dropSome takes one step; done tells that the marker stands.
-func (r *Rosters) dropSome(ctx context.Context, id string, again bool) (changes []Change, done bool, err error) {
-	own, err := r.read(ctx, id, again)
+func (r *Rosters) dropSome(ctx context.Context, id string) (changes []Change, done bool, err error) {
+	own, err := r.read(ctx, id)
 	if err != nil || own.gone {
 		return nil, own.gone, err
 	}
@@ -47,7 +47,7 @@ func (r *Rosters) dropSome(ctx context.Context, id string, again bool) (changes 
 		return nil, false, err
 	}
 	defer unlock()
-	ends, err := r.readAll(ctx, others, again)
+	ends, err := r.readAll(ctx, others)
 	if err != nil {
 		return nil, false, err
 	}
@@ -101,12 +101,12 @@ func (r Roster) named() []string {
 }
 
 // readAll reads rosters side by side.
-func (r *Rosters) readAll(ctx context.Context, ids []string, fresh bool) ([]rosterEntry, error) {
+func (r *Rosters) readAll(ctx context.Context, ids []string) ([]rosterEntry, error) {
 	entries := make([]rosterEntry, len(ids))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, id := range ids {
 		group.Go(func() (err error) {
-			entries[i], err = r.read(ctx, id, fresh)
+			entries[i], err = r.read(ctx, id)
 			return err
 		})
 	}

@@ -48,7 +48,7 @@ func TestDrop(t *testing.T) {
 	seedRosters(t, s, rosters)
 
 	// Stopped halfway, both ends agree about everybody.
-	some, done, err := s.Rosters.dropSome(ctx, id, false)
+	some, done, err := s.Rosters.dropSome(ctx, id)
 	if err != nil || done || len(some) != dropAtOnce {
 		t.Fatalf("the first step changed %d, done %v, %v", len(some), done, err)
 	}

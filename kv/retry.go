@@ -47,9 +47,8 @@ func transient(err error) bool {
 }
 
 // swap calls try until it neither conflicts nor finds the stream crowded, at most attempts times.
-// try reads, decides and writes; again tells it that an earlier read may have been out of date.
-// Returns try's error, or ErrConflict.
-func swap(ctx context.Context, try func(ctx context.Context, again bool) error) error {
+// try reads, decides and writes. Returns try's error, or ErrConflict.
+func swap(ctx context.Context, try func(context.Context) error) error {
 	var err error
 	for n := range attempts {
 		if n > 0 {
@@ -59,7 +58,7 @@ func swap(ctx context.Context, try func(ctx context.Context, again bool) error) 
 				return err
 			}
 		}
-		if err = try(ctx, n > 0); !conflicting(err) && !crowded(err) {
+		if err = try(ctx); !conflicting(err) && !crowded(err) {
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ type Change struct {
 
 // Get returns the user's roster and its revision: an empty one and 0 for who has none.
 func (r *Rosters) Get(ctx context.Context, id string) (Roster, uint64, error) {
-	e, err := r.read(ctx, id, false)
+	e, err := r.read(ctx, id)
 	if err != nil {
 		return Roster{}, 0, fmt.Errorf("kv: get a roster: %w", err)
 	}
@@ -118,12 +118,14 @@ type rosterEntry struct {
 	gone     bool // its user was deleted lately
 }
 
-// read returns an empty roster at revision 0 where there is no key. Errors: ErrUserNotFound for what is no id.
-func (r *Rosters) read(ctx context.Context, id string, fresh bool) (rosterEntry, error) {
+// read returns an empty roster at revision 0 where there is no key. It never takes a late replica's
+// word: who gets a roster keeps it for a session's life and learns of later changes only.
+// Errors: ErrUserNotFound for what is no id.
+func (r *Rosters) read(ctx context.Context, id string) (rosterEntry, error) {
 	if !ValidID(id) {
 		return rosterEntry{}, ErrUserNotFound
 	}
-	e, err := r.b.get(ctx, id, fresh)
+	e, err := r.b.get(ctx, id, true)
 	if errors.Is(err, errNoKey) {
 		return rosterEntry{party: party{id: id}}, nil
 	}
@@ -163,15 +165,15 @@ func (r *Rosters) apply(ctx context.Context, a, b string, rule func(a, b *party)
 	}
 	defer unlock()
 	var change Change
-	err = swap(ctx, func(ctx context.Context, again bool) (err error) {
-		change, err = r.try(ctx, a, b, again, rule)
+	err = swap(ctx, func(ctx context.Context) (err error) {
+		change, err = r.try(ctx, a, b, rule)
 		return err
 	})
 	return change, err
 }
 
-func (r *Rosters) try(ctx context.Context, a, b string, again bool, rule func(a, b *party) (Kind, error)) (Change, error) {
-	ends, err := r.readAll(ctx, []string{a, b}, again)
+func (r *Rosters) try(ctx context.Context, a, b string, rule func(a, b *party) (Kind, error)) (Change, error) {
+	ends, err := r.readAll(ctx, []string{a, b})
 	if err != nil {
 		return Change{}, err
 	}

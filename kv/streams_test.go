@@ -141,9 +141,6 @@ func TestOpenRefusesAStreamThatDoesNotFit(t *testing.T) {
 		if after := streamConfig(t, js, cfg.Name); after.Retention != before.Retention || after.AllowRollup != before.AllowRollup {
 			t.Errorf("%s: the stream was changed", why)
 		}
-		if err := js.DeleteStream(testContext(t), cfg.Name); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

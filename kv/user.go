@@ -67,8 +67,8 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("kv: encode a user: %w", err)
 	}
-	err = swap(ctx, func(ctx context.Context, again bool) error {
-		claim, err := u.b.get(ctx, accountKey(folded), again)
+	err = swap(ctx, func(ctx context.Context) error {
+		claim, err := u.b.get(ctx, accountKey(folded), true)
 		switch {
 		case errors.Is(err, errNoKey):
 		case err != nil:
@@ -154,8 +154,8 @@ func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, err
 // Errors: ErrUserNotFound, ErrConflict, and change's own.
 func (u *Users) Update(ctx context.Context, id string, change func(*User) error) (User, error) {
 	var after User
-	err := swap(ctx, func(ctx context.Context, again bool) error {
-		before, revision, err := u.read(ctx, id, again)
+	err := swap(ctx, func(ctx context.Context) error {
+		before, revision, err := u.read(ctx, id, true)
 		if err != nil {
 			return err
 		}
@@ -196,8 +196,8 @@ func (u *Users) Update(ctx context.Context, id string, change func(*User) error)
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) Delete(ctx context.Context, id string) error {
-	err := swap(ctx, func(ctx context.Context, again bool) error {
-		user, revision, err := u.read(ctx, id, again)
+	err := swap(ctx, func(ctx context.Context) error {
+		user, revision, err := u.read(ctx, id, true)
 		if err != nil {
 			return err
 		}
