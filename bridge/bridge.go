@@ -103,6 +103,9 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if o.Lanes <= 0 {
 		o.Lanes = runtime.GOMAXPROCS(0)
 	}
+	// More in flight than a friend's session has room for would only be refused there: whoever sends fast would be told
+	// 507 by somebody who reads all the time.
+	o.Sessions.InFlight = min(o.Sessions.InFlight, o.Sessions.Buffer)
 	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{})}
 	b.link = newLink(b)
 	b.SetLimits(o.Limits)
