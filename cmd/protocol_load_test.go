@@ -1,0 +1,266 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// pour sends dialogues without waiting for anything, and reads their answers meanwhile: it returns the codes by number.
+// Every dialogue has to be answered once, with its id.
+func (p *member) pour(t testing.TB, to *member, n int, payload string) map[int]int {
+	t.Helper()
+	sent := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; i < n && err == nil; i++ {
+			err = p.tunnel.trySend(dialogue(fmt.Sprintf(`"%d"`, i), to.id, payload))
+		}
+		sent <- err
+	}()
+	codes := make(map[int]int, n)
+	for len(codes) < n {
+		frame, err := p.tunnel.tryNext()
+		if err != nil {
+			t.Fatalf("after %d answers of %d: %v", len(codes), n, err)
+		}
+		var a struct {
+			Code int
+			ID   int `json:",string"`
+		}
+		if err := json.Unmarshal([]byte(frame), &a); err != nil || frame != saysTo(fmt.Sprintf(`"%d"`, a.ID), a.Code) || codes[a.ID] != 0 {
+			t.Fatalf("answer %s, %v, after %d", frame, err, codes[a.ID])
+		}
+		codes[a.ID] = a.Code
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	return codes
+}
+
+// count counts the codes.
+func count(codes map[int]int) map[int]int {
+	n := make(map[int]int)
+	for _, c := range codes {
+		n[c]++
+	}
+	return n
+}
+
+// TestFiveHundred: dialogues that are sent without waiting arrive in order, each once, and each is answered 200, with the
+// buffers as they are by default.
+func TestFiveHundred(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			w := inhabit(t, way.start(t))
+			a, b := w.pair(t)
+			const n = 500
+			for _, ends := range [][2]*member{{a, b}, {b, a}} {
+				from, to := ends[0], ends[1]
+				read := make(chan error, 1)
+				go func() {
+					for i := range n {
+						if got, err := to.tunnel.tryNext(); err != nil || got != received(fmt.Sprintf(`"%d"`, i), from.id, `"hello"`) {
+							read <- fmt.Errorf("dialogue %d: %s, %w", i, got, err)
+							return
+						}
+					}
+					read <- nil
+				}()
+				if got := count(from.pour(t, to, n, `"hello"`)); got[200] != n {
+					t.Errorf("of %d dialogues: %v", n, got)
+				}
+				if err := <-read; err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestBothWays: two who pour into each other at once do not hold each other up.
+func TestBothWays(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t, start(t))
+	a, b := w.pair(t)
+	const n = 300
+	var wg sync.WaitGroup
+	for _, ends := range [][2]*member{{a, b}, {b, a}} {
+		from, to := ends[0], ends[1]
+		wg.Go(func() {
+			for i := range n {
+				if err := from.tunnel.trySend(dialogue(fmt.Sprintf(`"%d"`, i), to.id, `"p"`)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		wg.Go(func() {
+			var dialogues, answers int
+			for dialogues+answers < 2*n {
+				got, err := from.tunnel.tryNext()
+				switch {
+				case got == received(fmt.Sprintf(`"%d"`, dialogues), to.id, `"p"`):
+					dialogues++
+				case got == saysTo(fmt.Sprintf(`"%d"`, answers), 200):
+					answers++
+				default:
+					t.Errorf("after %d dialogues and %d answers: %s, %v", dialogues, answers, got, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestUnreadAnswers: who sends and never reads is held up, and nothing of it is lost once it reads.
+func TestUnreadAnswers(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t, start(t, func(c *Config) { c.Sessions.InFlight = 4; c.Dialogues.Timeout = 2 * patience }))
+	a, b := w.pair(t)
+	const n = 200
+	go func() {
+		for {
+			if _, err := b.tunnel.tryNext(); err != nil {
+				return
+			}
+		}
+	}()
+	for i := range n {
+		a.tunnel.send(t, dialogue(fmt.Sprintf(`"%d"`, i), b.id, `"p"`))
+	}
+	for i := range n {
+		a.tunnel.want(t, saysTo(fmt.Sprintf(`"%d"`, i), 200))
+	}
+	b.tunnel.ws.Close()
+}
+
+// reluctant opens a tunnel whose socket takes little that is not read.
+func (p *member) reluctant(t testing.TB) *tunnel {
+	t.Helper()
+	d := p.w.dialer()
+	d.NetDial = func(network, addr string) (net.Conn, error) {
+		c, err := net.DialTimeout(network, addr, patience)
+		if tcp, ok := c.(*net.TCPConn); ok {
+			err = tcp.SetReadBuffer(128 << 10)
+		}
+		return c, err
+	}
+	c, err := p.w.tryDial(t.Context(), d, p.n, "/im/login?"+query("account", p.account, "password", p.password), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.ws.Close() })
+	if got := (reply{body: c.next(t)}).code(); got != 200 {
+		t.Fatalf("login: %d", got)
+	}
+	return c
+}
+
+// stalled makes friends of somebody who sends and somebody who never reads, and keeps two others talking meanwhile.
+// The others' dialogues all have to arrive.
+func stalled(t *testing.T, w *world, work func(a, b *member)) {
+	t.Helper()
+	a, b := w.pair(t)
+	b.tunnel.close(t)
+	eventually(t, "508", func() bool { return a.talk(t, b, "x") == 508 })
+	b.tunnel = b.reluctant(t)
+	c, d := w.pair(t)
+	stop, others := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		defer func() { others <- n }()
+		for ; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			started := time.Now()
+			id := fmt.Sprintf(`"%d"`, n)
+			err := c.tunnel.trySend(dialogue(id, d.id, `"hello"`))
+			got, errC := d.tunnel.tryNext()
+			answer, errD := c.tunnel.tryNext()
+			if err != nil || errC != nil || errD != nil || got != received(id, c.id, `"hello"`) || answer != saysTo(id, 200) {
+				t.Errorf("the others: %s, %s, %v, %v, %v", got, answer, err, errC, errD)
+				return
+			}
+			if took := time.Since(started); took > 2*time.Second {
+				t.Errorf("the others noticed: a dialogue took %v", took)
+			}
+		}
+	}()
+	defer func() {
+		close(stop)
+		if n := <-others; n < 5 {
+			t.Errorf("the others had %d dialogues only", n)
+		}
+	}()
+	work(a, b)
+}
+
+const bulk = 32 << 10
+
+// TestStoppedReader: what is not written to a socket is not answered 200. When the reader goes on, it finds everything
+// that was, in order.
+func TestStoppedReader(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t, start(t, func(c *Config) {
+		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 300*time.Millisecond, 2*patience
+	}))
+	stalled(t, w, func(a, b *member) {
+		codes := a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`)
+		n := count(codes)
+		if n[200]+n[507] != 500 || n[507] < 64 || n[200] == 0 {
+			t.Errorf("answers: %v", n)
+		}
+		missing := n[200]
+		for last := -1; missing > 0; {
+			var d struct {
+				ID   int `json:",string"`
+				From string
+			}
+			if err := json.Unmarshal([]byte(b.tunnel.next(t)), &d); err != nil || d.From != a.id || d.ID <= last {
+				t.Fatalf("dialogue %d after %d, %v", d.ID, last, err)
+			}
+			last = d.ID
+			if codes[d.ID] == 200 {
+				missing--
+			}
+		}
+	})
+}
+
+// TestStuckReader: a socket that takes nothing for too long is closed. What waited for it is answered 507, and then its
+// user is offline.
+func TestStuckReader(t *testing.T) {
+	t.Parallel()
+	w := inhabit(t, start(t, func(c *Config) {
+		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 2*patience, 300*time.Millisecond
+	}))
+	stalled(t, w, func(a, b *member) {
+		n := count(a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`))
+		if n[200]+n[507]+n[508] != 500 || n[507] < 64 {
+			t.Errorf("answers: %v", n)
+		}
+		eventually(t, "508", func() bool { return a.talk(t, b, "x") == 508 })
+		eventually(t, "the session to end", func() bool {
+			_, err := b.tunnel.tryNext()
+			return err != nil && !websocket.IsCloseError(err, websocket.CloseNormalClosure)
+		})
+		b.login(t)
+		if code := a.talk(t, b, "x"); code != 200 {
+			t.Errorf("a dialogue to who came back: %d", code)
+		}
+	})
+}
