@@ -1,52 +1,34 @@
 // A person's picture, or initials on a colour of its own.
 
-import { h } from './dom.js';
+import {h} from './dom.js';
 
-const KINDS = [['/9j/', 'jpeg'], ['iVBORw0KGgo', 'png'], ['R0lGOD', 'gif'], ['UklGR', 'webp']];
+const KINDS = {'/9j/': 'jpeg', iVBO: 'png', R0lG: 'gif', UklG: 'webp'};
 
 /**
- * A picture as the protocol carries it (base64, alone or behind a prefix such as "img/base64:" or "data:image/png;base64,") as an address
- * that an image may have; '' for anything that is not surely a bitmap. Nothing is ever loaded from elsewhere.
+ * A picture as the protocol carries it, base64 alone or behind something like "img/base64:", as an address that an image may have; '' for what is
+ * not surely a bitmap. Nothing is ever loaded from elsewhere.
  */
-export function pictureURL(picture) {
-  if (typeof picture !== 'string') return '';
-  const base64 = picture.slice(picture.search(/[:,][^:,]*$/) + 1).trim();
-  const kind = KINDS.find(([start]) => base64.startsWith(start));
-  if (!kind || !/^[A-Za-z0-9+/]+=*$/.test(base64)) return '';
-  return `data:image/${kind[1]};base64,${base64}`;
-}
-
-const COLOURS = 8;
-
-function hash(text) {
-  let sum = 0;
-  for (let i = 0; i < text.length; i++) sum = (sum * 31 + text.charCodeAt(i)) | 0;
-  return Math.abs(sum);
+function pictureURL(picture) {
+	const base64 = String(picture ?? '').replace(/^[\w\-/;]*:?[\w\-/+;]*[,:]/, '');
+	const kind = KINDS[base64.slice(0, 4)];
+	return kind && /^[\w+/]+=*$/.test(base64) ? `data:image/${kind};base64,${base64}` : '';
 }
 
 const segments = new Intl.Segmenter();
-const firstOf = (word) => segments.segment(word)[Symbol.iterator]().next().value?.segment ?? '';
 
 function initials(name) {
-  // Letters with a heap of marks on them would climb out of the circle: one character of each is enough.
-  const words = name.normalize('NFC').replace(/[^\p{L}\p{N}\p{Extended_Pictographic}]+/gu, ' ').trim().split(' ').filter(Boolean);
-  if (!words.length) return '•';
-  const picked = words.length > 1 ? [words[0], words.at(-1)] : [words[0]];
-  return picked.map(firstOf).join('').toUpperCase();
+	// Letters with a heap of marks would climb out of the circle: marks go.
+	const words = name.normalize('NFC').replace(/\p{M}+/gu, '').split(/[^\p{L}\p{N}\p{Extended_Pictographic}\u200d]+/u).filter(Boolean);
+	const [first = '•'] = words;
+	const picked = words.length > 1 ? [first, words.at(-1)] : [first];
+	return picked.map((word) => [...segments.segment(word)][0].segment).join('').toUpperCase();
 }
 
-/** Size: '', 'small' or 'large'. online: true, false, or undefined where it says nothing. It is decoration: the name stands beside it. */
-export function avatar({ id, name, picture }, { size = '', online } = {}) {
-  const url = pictureURL(picture);
-  const circle = h(`span.avatar.c${hash(id || name) % COLOURS}${size && `.${size}`}`, { 'aria-hidden': 'true' });
-  const letters = () => circle.append(h('span', null, initials(name)));
-  if (url) {
-    const image = h('img', { src: url, alt: '', draggable: 'false', decoding: 'async' });
-    image.addEventListener('error', () => { image.remove(); letters(); });
-    circle.append(image);
-  } else {
-    letters();
-  }
-  if (online) circle.append(h('i.dot'));
-  return circle;
+/** more: further classes; `online` puts a dot on it. It is decoration: the name stands beside it. */
+export function avatar({id, name, picture, online}, more = '') {
+	const colour = [...(id || name)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 0) % 8;
+	const letters = () => h('span', null, initials(name));
+	const src = pictureURL(picture);
+	const shown = src ? h('img', {src, alt: '', draggable: 'false', onerror: () => shown.replaceWith(letters())}) : letters();
+	return h(`span.avatar.c${colour}${more}`, {'aria-hidden': 'true'}, shown, online && h('i.dot'));
 }

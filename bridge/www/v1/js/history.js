@@ -1,84 +1,73 @@
-// The dialogues that this browser has seen, in IndexedDB, by account. Where the browser refuses to keep anything
-// (private windows, a full disk), the page goes on without.
-
-const DIALOGUES = 'dialogues';
-const TALKS = 'talks';
+// The dialogues that this browser has seen, by account. Where it refuses to keep anything, the page goes on without.
 
 const within = (...prefix) => IDBKeyRange.bound(prefix, [...prefix, []]);
 
-const done = (request) => new Promise((resolve, reject) => {
-  request.onsuccess = () => resolve(request.result);
-  request.onerror = () => reject(request.error);
+const settled = (request) => new Promise((resolve, reject) => {
+	request.onsuccess = request.oncomplete = () => resolve(request.result);
+	request.onerror = request.onabort = () => reject(request.error);
 });
 
 export class History {
-  #db = null;
-  #last = 0;
+	#db = null;
+	#last = 0;
 
-  /** Always settles; `kept` tells whether anything will be kept. */
-  async open() {
-    try {
-      const request = indexedDB.open('imctl', 1);
-      request.onupgradeneeded = () => {
-        request.result.createObjectStore(DIALOGUES, { keyPath: ['me', 'friend', 'n'] });
-        request.result.createObjectStore(TALKS, { keyPath: ['me', 'friend'] });
-      };
-      this.#db = await done(request);
-      this.#db.onversionchange = () => this.#db.close();
-    } catch (error) {
-      console.warn('history is not kept:', error);
-    }
-    return this;
-  }
+	/** Always settles. */
+	async open() {
+		try {
+			const request = indexedDB.open('imctl', 1);
+			request.onupgradeneeded = () => {
+				request.result.createObjectStore('dialogues', {keyPath: ['me', 'friend', 'n']});
+				request.result.createObjectStore('talks', {keyPath: ['me', 'friend']});
+			};
+			this.#db = await settled(request);
+			this.#db.onversionchange = () => this.#db.close();
+		} catch (error) {
+			console.warn('no history:', error);
+		}
+		return this;
+	}
 
-  get kept() { return this.#db !== null; }
+	/** Whether anything will be kept. */
+	get kept() { return this.#db !== null; }
 
-  /** A number for a new dialogue: the time in microseconds or so, and always growing, so that it orders and never repeats. */
-  next() {
-    this.#last = Math.max(this.#last + 1, Date.now() * 1000);
-    return this.#last;
-  }
+	/** A number for a new dialogue: the time in microseconds, made to grow always, so that it orders and never repeats. */
+	next() {
+		this.#last = Math.max(this.#last + 1, Date.now() * 1000);
+		return this.#last;
+	}
 
-  talks(me) { return this.#read(TALKS, (store) => store.getAll(within(me))); }
+	talks(me) { return this.#read('talks', within(me)); }
 
-  dialogues(me, friend) { return this.#read(DIALOGUES, (store) => store.getAll(within(me, friend))); }
+	/** One friend's dialogues, or all of the account's. */
+	dialogues(me, ...friend) { return this.#read('dialogues', within(me, ...friend)); }
 
-  all(me) { return this.#read(DIALOGUES, (store) => store.getAll(within(me))); }
+	put(name, me, record) { return this.#write((stores) => stores(name).put({...record, me})); }
 
-  putTalk(me, talk) { return this.#write([TALKS], (talks) => talks.put({ ...talk, me })); }
+	/** Forgets one friend's dialogues, or all of the account's. */
+	forget(me, ...friend) {
+		return this.#write((stores) => {
+			stores('dialogues').delete(within(me, ...friend));
+			stores('talks').delete(friend.length ? [me, ...friend] : within(me));
+		});
+	}
 
-  putDialogue(me, dialogue) { return this.#write([DIALOGUES], (dialogues) => dialogues.put({ ...dialogue, me })); }
+	async #read(name, range) {
+		try {
+			return this.#db ? await settled(this.#db.transaction(name).objectStore(name).getAll(range)) : [];
+		} catch (error) {
+			console.warn('history unread:', error);
+			return [];
+		}
+	}
 
-  /** Forgets one friend's dialogues, or all of the account's. */
-  forget(me, ...friend) {
-    return this.#write([DIALOGUES, TALKS], (dialogues, talks) => {
-      dialogues.delete(within(me, ...friend));
-      if (friend.length) talks.delete([me, ...friend]);
-      else talks.delete(within(me));
-    });
-  }
-
-  async #read(name, query) {
-    if (!this.#db) return [];
-    try {
-      return await done(query(this.#db.transaction(name).objectStore(name)));
-    } catch (error) {
-      console.warn('history could not be read:', error);
-      return [];
-    }
-  }
-
-  async #write(names, change) {
-    if (!this.#db) return;
-    try {
-      const transaction = this.#db.transaction(names, 'readwrite');
-      change(...names.map((name) => transaction.objectStore(name)));
-      await new Promise((resolve, reject) => {
-        transaction.oncomplete = resolve;
-        transaction.onabort = () => reject(transaction.error);
-      });
-    } catch (error) {
-      console.warn('history could not be written:', error);
-    }
-  }
+	async #write(change) {
+		try {
+			const transaction = this.#db?.transaction(['dialogues', 'talks'], 'readwrite');
+			if (!transaction) return;
+			change((name) => transaction.objectStore(name));
+			await settled(transaction);
+		} catch (error) {
+			console.warn('history unwritten:', error);
+		}
+	}
 }

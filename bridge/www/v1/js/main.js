@@ -1,63 +1,56 @@
 // Puts the page together.
 
-import { History } from './history.js';
-import { Notifier } from './notify.js';
-import { Session } from './session.js';
-import { Store } from './store.js';
-import { announce } from './dom.js';
-import { forgetLogin, rememberedLogin } from './login.js';
-import { t, tCode } from './i18n.js';
-import { Code } from './protocol.js';
-import { home } from './shell.js';
-import { elsewhere, signIn, starting } from './sign.js';
+import {announce} from './dom.js';
+import {History} from './history.js';
+import {t, tCode} from './i18n.js';
+import {forgetLogin, rememberedLogin} from './login.js';
+import {Notifier} from './notify.js';
+import {Code} from './protocol.js';
+import {Session} from './session.js';
+import {home} from './shell.js';
+import {elsewhere, signIn, starting} from './sign.js';
+import {Store} from './store.js';
 
-const root = document.getElementById('app');
 const store = new Store();
-const history = await new History().open();
 const notifier = new Notifier(store);
+const app = {store, notifier};
 
-let leave = () => {};
+let shown = {};
+/** A view is {element, focus(), leave()}. */
 function show(view) {
-  leave();
-  document.querySelectorAll('dialog').forEach((dialog) => dialog.remove());
-  root.replaceChildren(view.element);
-  leave = view.leave ?? (() => {});
-  view.focus?.();
+	shown.leave?.();
+	document.querySelectorAll('dialog').forEach((dialog) => dialog.remove());
+	document.getElementById('app').replaceChildren(view.element);
+	shown = view;
+	view.focus?.();
+	notifier.update();
 }
 
-const app = { store, notifier, session: null };
+function news(key, {name, text, note}, id, hash, away = true) {
+	announce(t(key, {name, text}));
+	if (away) notifier.tell(text ? name : t(key, {name}), text ?? note, hash ?? `talk/${id}`);
+}
 
 app.session = new Session({
-  store,
-  history,
-  onPhase(phase, code) {
-    if (phase === 'in') show(home(app));
-    else if (phase === 'elsewhere') show(elsewhere(app, code === Code.elsewhere));
-    else show(signIn(app, code ? tCode(code === Code.wrongLogin ? Code.authIllegal : code) : ''));
-    notifier.update();
-  },
-  onDialogue(dialogue, away) {
-    const name = store.nameOf(dialogue.friend);
-    if (away) notifier.dialogue(dialogue, name, () => { location.hash = `talk/${dialogue.friend}`; });
-    announce(t('saysAloud', { name, text: dialogue.text }));
-  },
-  onRequest(request) {
-    announce(t('asksAloud', { name: request.name }));
-    notifier.tell(t('asksAloud', { name: request.name }), request.note, () => { location.hash = 'requests'; });
-  },
-  onFriend(friend) {
-    announce(t('agreedAloud', { name: friend.name }));
-    notifier.tell(t('agreedAloud', { name: friend.name }), '', () => { location.hash = `talk/${friend.id}`; });
-  },
+	store,
+	history: await new History().open(),
+	onPhase(phase, code) {
+		if (phase === 'in') show(home(app));
+		else if (phase === 'elsewhere') show(elsewhere(app, code));
+		else show(signIn(app, code && tCode(code === Code.wrongLogin ? Code.authIllegal : code)));
+	},
+	onDialogue: ({friend, text}, away) => news('says', {name: store.nameOf(friend), text}, friend, undefined, away),
+	onRequest: (request) => news('asks', request, request.id, 'requests'),
+	onFriend: ({id, name}) => news('agreed', {name}, id),
 });
 
 const login = rememberedLogin();
-if (login) {
-  show(starting(app, login));
-  app.session.resume(login, false).catch(() => {
-    forgetLogin(login.id);
-    show(signIn(app, tCode(Code.authIllegal)));
-  });
+if (login?.token) {
+	show(starting(app, login));
+	app.session.resume(login).catch(() => {
+		forgetLogin(login.id, true);
+		show(signIn(app, tCode(Code.authIllegal)));
+	});
 } else {
-  show(signIn(app, ''));
+	show(signIn(app));
 }

@@ -1,86 +1,71 @@
 // Dialogues on their way: what was sent and waits for its answer, and what waits for a connection.
 
-import { Code, dialogueFrame } from './protocol.js';
+import {Code, frameOf} from './protocol.js';
 
 // The server answers within its own limit of some seconds; past this, nobody will.
 const ANSWER_LIMIT = 30_000;
-// So many may wait for an answer at once, the rest wait here: the server reads no more than this ahead.
+// So many may be unanswered at once; the server reads no more than a few ahead.
 const IN_FLIGHT = 64;
 
-/** States of an own dialogue. Anything but delivered can be tried again once it is not on its way. */
-export const State = { queued: 'queued', sending: 'sending', delivered: 'delivered', offline: 'offline', failed: 'failed' };
-
-export const isSettled = (state) => state !== State.queued && state !== State.sending;
-
-const random = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, '0')).join('');
+/** Whether a state is one that lasts: delivered, offline or failed, not queued or sending. */
+export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
 export class Outbox {
-  #queue = [];
-  #pending = new Map(); // dialogue's id → {dialogue, timer}, oldest first
-  #send;
-  #changed;
+	#queue = [];
+	#pending = new Map(); // dialogue's id → {dialogue, timer}, oldest first
+	#send;
+	#changed;
 
-  /** send(text) puts a frame on the wire and tells whether it could; changed(dialogue) hears each new state. */
-  constructor(send, changed) {
-    this.#send = send;
-    this.#changed = changed;
-  }
+	/** send(text) puts a frame on the wire and tells whether it could; changed(dialogue) hears each new state. */
+	constructor(send, changed) {
+		this.#send = send;
+		this.#changed = changed;
+	}
 
-  static newID() { return random(); }
+	/** Sends a dialogue; tried again, it keeps its id, so that the friend's page knows it when it had arrived after all. */
+	add(dialogue) {
+		this.#queue.push(dialogue);
+		this.#set(dialogue, 'queued');
+		this.flush();
+	}
 
-  /** Takes a dialogue to send; tried again, it keeps its id, so that the friend's page knows it when it did arrive. */
-  add(dialogue) {
-    this.#queue.push(dialogue);
-    this.#set(dialogue, State.queued, 0);
-    this.flush();
-  }
+	flush() {
+		while (this.#queue.length && this.#pending.size < IN_FLIGHT && this.#send(frameOf(this.#queue[0]))) {
+			const dialogue = this.#queue.shift();
+			const timer = setTimeout(() => this.#settle(dialogue.id, 'failed', Code.sendFailed), ANSWER_LIMIT);
+			this.#pending.set(dialogue.id, {dialogue, timer});
+			this.#set(dialogue, 'sending');
+		}
+	}
 
-  flush() {
-    while (this.#queue.length && this.#pending.size < IN_FLIGHT) {
-      const [dialogue] = this.#queue;
-      if (!this.#send(dialogueFrame(dialogue.id, dialogue.friend, dialogue.text))) return;
-      this.#queue.shift();
-      const timer = setTimeout(() => this.#settle(dialogue.id, State.failed, Code.sendFailed), ANSWER_LIMIT);
-      this.#pending.set(dialogue.id, { dialogue, timer });
-      this.#set(dialogue, State.sending, 0);
-    }
-  }
+	/** An answer, which the document lets come without an id: then it is about the oldest. Returns the dialogue, if it is known. */
+	answered({code, id = this.#pending.keys().next().value}) {
+		return this.#settle(id, {[Code.success]: 'delivered', [Code.peerOffline]: 'offline'}[code] ?? 'failed', code);
+	}
 
-  /**
-   * An answer to a send. The document lets some refusals come without the id: those are taken to be about the
-   * oldest that waits. Returns the dialogue, or null.
-   */
-  answered({ code, id }) {
-    const key = id ?? this.#pending.keys().next().value;
-    if (code === Code.success) return this.#settle(key, State.delivered, 0);
-    return this.#settle(key, code === Code.peerOffline ? State.offline : State.failed, code);
-  }
+	/** The connection is gone: nobody knows whether what was on its way arrived. */
+	down() {
+		for (const id of [...this.#pending.keys()]) this.#settle(id, 'failed', Code.unreachable);
+	}
 
-  /** The connection is gone: whether what was on its way arrived is not known. */
-  down() {
-    for (const id of [...this.#pending.keys()]) this.#settle(id, State.failed, Code.unreachable, false);
-  }
+	clear() {
+		this.#queue = [];
+		for (const {timer} of this.#pending.values()) clearTimeout(timer);
+		this.#pending.clear();
+	}
 
-  /** Nothing of it will be sent any more. */
-  clear() {
-    for (const { timer } of this.#pending.values()) clearTimeout(timer);
-    this.#pending.clear();
-    this.#queue = [];
-  }
+	#settle(id, state, code) {
+		const entry = this.#pending.get(id);
+		if (!entry) return undefined;
+		clearTimeout(entry.timer);
+		this.#pending.delete(id);
+		this.#set(entry.dialogue, state, code);
+		this.flush();
+		return entry.dialogue;
+	}
 
-  #settle(id, state, code, more = true) {
-    const entry = this.#pending.get(id);
-    if (!entry) return null;
-    clearTimeout(entry.timer);
-    this.#pending.delete(id);
-    this.#set(entry.dialogue, state, code);
-    if (more) this.flush();
-    return entry.dialogue;
-  }
-
-  #set(dialogue, state, code) {
-    dialogue.state = state;
-    dialogue.code = code;
-    this.#changed(dialogue);
-  }
+	#set(dialogue, state, code = 0) {
+		Object.assign(dialogue, {state, code});
+		this.#changed(dialogue);
+	}
 }

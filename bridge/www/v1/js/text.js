@@ -1,71 +1,49 @@
-// A payload as nodes: text stays text, links are made only of what is surely one.
+// A payload as nodes: text stays text, and a link is made only of what is surely one.
 
-import { h } from './dom.js';
+import {h} from './dom.js';
 
-// No quotes, brackets, white space, or characters that reorder text.
+// No quotes, brackets, white space, or characters that turn text around.
 const LINK = /\bhttps?:\/\/[^\s<>"'`\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gi;
 const TRAILING = /[.,;:!?)\]}…，。；：！？）】」]+$/u;
 const EMOJI = /^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}|[\u200d\ufe0f\s])+$/u;
-const PICTURE = /\p{Extended_Pictographic}|\p{Regional_Indicator}/u;
 
-/** Few emoji and nothing else: they are shown large. */
-export const isEmoji = (text) => text.length <= 24 && EMOJI.test(text) && PICTURE.test(text);
+/** A few emoji and nothing else: they are shown large. */
+export const isEmoji = (text) => text.length <= 24 && EMOJI.test(text) && text.trim() !== '';
 
-function safeLink(text) {
-  let url;
-  try {
-    url = new URL(text);
-  } catch {
-    return null;
-  }
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return null;
-  // A user name before the host makes "https://bank.com@evil.org" look like what it isn't.
-  if (url.username || url.password) return null;
-  return url;
-}
-
-function trimmed(link) {
-  const end = link.match(TRAILING)?.[0] ?? '';
-  let text = link.slice(0, link.length - end.length);
-  // A bracket that the link itself opened belongs to it.
-  if (end.startsWith(')') && text.includes('(') && !text.includes(')')) text += ')';
-  return text;
-}
-
-/** Nodes for a text; every occurrence of `sought` (lower case) is marked. */
-export function rich(text, sought = '') {
-  const nodes = [];
-  let from = 0;
-  for (const match of text.matchAll(LINK)) {
-    const shown = trimmed(match[0]);
-    const url = safeLink(shown);
-    if (!url) continue;
-    nodes.push(...marked(text.slice(from, match.index), sought));
-    nodes.push(h('a', { href: url.href, title: url.href, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'ltr' }, marked(shown, sought)));
-    from = match.index + shown.length;
-  }
-  nodes.push(...marked(text.slice(from), sought));
-  return nodes;
-}
-
-/** Lower case, as long as the text itself: positions in one hold in the other. */
+/** Lower case, where that is as long: positions in one hold in the other. */
 export function folded(text) {
-  const lower = text.toLowerCase();
-  return lower.length === text.length ? lower : text;
-}
-
-function marked(text, sought) {
-  if (!sought) return text ? [text] : [];
-  const nodes = [];
-  const haystack = folded(text);
-  let from = 0;
-  for (let at = haystack.indexOf(sought); at >= 0; at = haystack.indexOf(sought, from)) {
-    nodes.push(text.slice(from, at), h('mark', null, text.slice(at, at + sought.length)));
-    from = at + sought.length;
-  }
-  nodes.push(text.slice(from));
-  return nodes.filter((node) => node !== '');
+	const lower = text.toLowerCase();
+	return lower.length === text.length ? lower : text;
 }
 
 /** One line for a list. */
 export const oneLine = (text) => text.slice(0, 200).replace(/\s+/g, ' ').trim();
+
+/** Nodes for a text; every occurrence of `sought`, folded, is marked. */
+export function rich(text, sought) {
+	const nodes = [];
+	let from = 0;
+	for (const {0: match, index} of text.matchAll(LINK)) {
+		const end = match.match(TRAILING)?.[0] ?? '';
+		// A bracket that the link itself opened belongs to it.
+		const shown = match.slice(0, match.length - end.length + (end[0] === ')' && match.includes('(')));
+		const url = URL.parse?.(shown) ?? (URL.canParse(shown) && new URL(shown));
+		// A user name makes "https://bank.com@evil.org" look like what it isn't.
+		if (!url || url.username || url.password) continue;
+		nodes.push(marked(text.slice(from, index), sought),
+			h('a', {href: url.href, title: url.href, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'ltr'}, marked(shown, sought)));
+		from = index + shown.length;
+	}
+	return [nodes, marked(text.slice(from), sought)];
+}
+
+function marked(text, sought) {
+	if (!sought) return text;
+	const nodes = [];
+	const lower = folded(text);
+	let from = 0;
+	for (let at; (at = lower.indexOf(sought, from)) >= 0; from = at + sought.length) {
+		nodes.push(text.slice(from, at), h('mark', null, text.slice(at, at + sought.length)));
+	}
+	return [nodes, text.slice(from)];
+}

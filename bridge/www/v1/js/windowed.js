@@ -1,202 +1,176 @@
 // A list that keeps only the rows on the screen in the document, whatever their heights.
 
-/** Pixels above and below the screen that are kept ready. */
-const MARGIN = 600;
-/** So near the end counts as being at the end. */
-const NEAR = 48;
+const MARGIN = 600; // pixels above and below the screen that are kept ready
+const NEAR = 48; // so near the end counts as being at the end
 
 /**
- * Options: scroller, body (the rows' parent, inside the scroller), key(item), stamp(item) (a row with another stamp is drawn
- * anew), draw(item, index), guess(item, width) a height until the row was measured, stick: keep to the end when there.
+ * Options: scroller, body (the rows' parent in it), key(item), stamp(item) (a row whose stamp changed is drawn anew), draw(item),
+ * guess(item, width) → a height until the row was measured, stick: keep to the end while there, and otherwise keep what is in view where it is.
  */
 export class Windowed {
-  #options;
-  #items = [];
-  #indexes = new Map();
-  #heights = new Map(); // key → measured pixels
-  #tops = new Float64Array(1);
-  #rows = new Map(); // key → {element, stamp}
-  #width = 0;
-  #pinned; // at the end, and to be kept there
-  #observer;
+	items = [];
+	pinned; // at the end, to be kept there
+	#options;
+	#indexes = new Map();
+	#heights = new Map(); // key → measured pixels
+	#tops = [0];
+	#rows = new Map(); // key → {element, stamp}
+	#width = 0;
+	#observer = new ResizeObserver(() => this.#resized());
 
-  constructor(options) {
-    this.#options = options;
-    this.#pinned = Boolean(options.stick);
-    const { scroller } = options;
-    scroller.addEventListener('scroll', () => {
-      if (options.stick) this.#pinned = this.#atEnd();
-      this.#draw();
-    }, { passive: true });
-    this.#observer = new ResizeObserver(() => this.#resized());
-    this.#observer.observe(scroller);
-  }
+	constructor(options) {
+		this.#options = options;
+		this.pinned = Boolean(options.stick);
+		options.scroller.addEventListener('scroll', () => {
+			this.#atEnd();
+			this.#draw();
+		}, {passive: true});
+		this.#observer.observe(options.scroller);
+	}
 
-  stop() { this.#observer.disconnect(); }
+	stop() { this.#observer.disconnect(); }
 
-  get pinned() { return this.#pinned; }
+	set(items) {
+		const anchor = this.#anchor();
+		this.items = items;
+		this.#indexes = new Map(items.map((item, index) => [this.#options.key(item), index]));
+		this.#place();
+		this.#draw(anchor);
+	}
 
-  get items() { return this.#items; }
+	toEnd() {
+		this.pinned = true;
+		this.#draw();
+	}
 
-  set(items) {
-    const { key } = this.#options;
-    const anchor = this.#anchor();
-    this.#items = items;
-    this.#indexes = new Map(items.map((item, index) => [key(item), index]));
-    this.#place();
-    this.#draw(anchor, true);
-  }
+	/** Brings an item into view, or into its middle, and returns its element. */
+	reveal(name, middle) {
+		const {scroller} = this.#options;
+		const index = this.#indexes.get(name);
+		if (index === undefined) return undefined;
+		this.pinned = false;
+		// Twice: the first drawing measures what a guess had put elsewhere.
+		for (let turn = 0; turn < 2; turn++) {
+			const [top, bottom] = [this.#tops[index], this.#tops[index + 1]];
+			const room = scroller.clientHeight;
+			if (middle) scroller.scrollTop = (top + bottom - room) / 2;
+			else scroller.scrollTop = Math.max(bottom - room, Math.min(top, scroller.scrollTop));
+			this.#draw();
+		}
+		this.#atEnd();
+		return this.#rows.get(name)?.element;
+	}
 
-  toEnd() {
-    this.#pinned = true;
-    this.#draw(null, true);
-  }
+	#atEnd() {
+		const {scroller, stick} = this.#options;
+		this.pinned = stick && scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - NEAR;
+	}
 
-  /** Brings an item into view and returns its element. */
-  reveal(name, align = 'nearest') {
-    const index = this.#indexes.get(name);
-    if (index === undefined) return null;
-    const { scroller } = this.#options;
-    // Twice: the first drawing measures what the guess had put elsewhere.
-    for (let turn = 0; turn < 2; turn++) {
-      const top = this.#tops[index];
-      const bottom = this.#tops[index + 1];
-      const room = scroller.clientHeight;
-      this.#pinned = false;
-      if (align === 'center') scroller.scrollTop = top - (room - (bottom - top)) / 2;
-      else if (top < scroller.scrollTop) scroller.scrollTop = top;
-      else if (bottom > scroller.scrollTop + room) scroller.scrollTop = bottom - room;
-      this.#draw();
-    }
-    if (this.#options.stick) this.#pinned = this.#atEnd();
-    return this.#rows.get(name)?.element ?? null;
-  }
+	#resized() {
+		const {clientWidth} = this.#options.scroller;
+		const anchor = this.#anchor();
+		if (clientWidth !== this.#width) {
+			this.#width = clientWidth;
+			this.#heights.clear(); // lines break elsewhere now
+			this.#place();
+		}
+		this.#draw(anchor);
+	}
 
-  element(name) { return this.#rows.get(name)?.element ?? null; }
+	/** The first row in view, and how far it lies from the top: what must not move when others do. */
+	#anchor() {
+		const {scroller, stick, key} = this.#options;
+		if (!stick || this.pinned || !this.items.length) return null;
+		const index = this.#at(scroller.scrollTop);
+		return {name: key(this.items[index]), offset: this.#tops[index] - scroller.scrollTop};
+	}
 
-  #atEnd() {
-    const { scroller } = this.#options;
-    return scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - NEAR;
-  }
+	#place() {
+		const {key, guess} = this.#options;
+		const tops = new Float64Array(this.items.length + 1);
+		this.items.forEach((item, i) => {
+			tops[i + 1] = tops[i] + (this.#heights.get(key(item)) ?? guess(item, this.#width));
+		});
+		this.#tops = tops;
+	}
 
-  #resized() {
-    const { scroller } = this.#options;
-    const anchor = this.#anchor();
-    if (scroller.clientWidth !== this.#width) {
-      this.#width = scroller.clientWidth;
-      this.#heights.clear(); // lines break elsewhere now
-      this.#place();
-    }
-    this.#draw(anchor, true);
-  }
+	/** The index of the item at a height. */
+	#at(y) {
+		let low = 0;
+		let high = this.items.length - 1;
+		while (low < high) {
+			const middle = (low + high + 1) >> 1;
+			if (this.#tops[middle] <= y) low = middle;
+			else high = middle - 1;
+		}
+		return low;
+	}
 
-  /** The first row in view and how far below the scroller's top it lies: what must not move when other rows do. */
-  #anchor() {
-    if (!this.#options.stick || this.#pinned || !this.#items.length) return null;
-    const { scroller, key } = this.#options;
-    const index = this.#at(scroller.scrollTop);
-    return { name: key(this.#items[index]), offset: this.#tops[index] - scroller.scrollTop };
-  }
+	#draw(anchor) {
+		const {scroller, body} = this.#options;
+		if (!scroller.clientHeight) return; // not on the screen: resizing will draw
+		let at = anchor ?? this.#anchor();
+		// Measuring rows moves others; a few turns settle it.
+		for (let turn = 0; turn < 4; turn++) {
+			const count = this.items.length;
+			body.style.height = `${this.#tops[count]}px`;
+			const index = at && this.#indexes.get(at.name);
+			if (this.pinned) scroller.scrollTop = this.#tops[count];
+			else if (index != null && (anchor || turn)) scroller.scrollTop = this.#tops[index] - at.offset;
+			const y = scroller.scrollTop;
+			const start = this.#at(y - MARGIN);
+			const end = Math.min(count, this.#at(y + scroller.clientHeight + MARGIN) + 1);
+			this.#fill(start, end);
+			if (!this.#measure(start, end)) break;
+			at ??= this.#anchor();
+		}
+	}
 
-  #place() {
-    const { key, guess } = this.#options;
-    const tops = new Float64Array(this.#items.length + 1);
-    for (let i = 0; i < this.#items.length; i++) {
-      const item = this.#items[i];
-      tops[i + 1] = tops[i] + (this.#heights.get(key(item)) ?? guess(item, this.#width));
-    }
-    this.#tops = tops;
-  }
+	#fill(start, end) {
+		const {scroller, body, key, stamp, draw} = this.#options;
+		body.style.paddingTop = `${this.#tops[start]}px`;
+		const wanted = this.items.slice(start, end);
+		const keep = new Set(wanted.map(key));
+		const focused = document.activeElement;
+		for (const [name, {element}] of this.#rows) {
+			if (keep.has(name)) continue;
+			if (element.contains(focused)) scroller.focus({preventScroll: true});
+			element.remove();
+			this.#rows.delete(name);
+		}
+		let next = body.firstChild;
+		wanted.forEach((item, i) => {
+			const name = key(item);
+			const old = this.#rows.get(name);
+			let row = old;
+			if (old?.stamp !== stamp(item)) {
+				row = {element: draw(item), stamp: stamp(item)};
+				this.#rows.set(name, row);
+				this.#heights.delete(name);
+				if (old) {
+					const had = old.element.contains(focused);
+					if (next === old.element) next = row.element;
+					old.element.replaceWith(row.element);
+					if (had) (row.element.querySelector('button') ?? scroller).focus({preventScroll: true});
+				}
+			}
+			row.element.setAttribute('aria-setsize', this.items.length);
+			row.element.setAttribute('aria-posinset', start + i + 1);
+			if (row.element === next) next = next.nextSibling;
+			else body.insertBefore(row.element, next);
+		});
+	}
 
-  /** The index of the item at a height. */
-  #at(y) {
-    let low = 0;
-    let high = this.#items.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#tops[middle] <= y) low = middle;
-      else high = middle - 1;
-    }
-    return Math.max(0, low);
-  }
-
-  #draw(anchor = this.#anchor(), whole = false) {
-    const { scroller, body } = this.#options;
-    if (!scroller.clientHeight) return; // not on the screen: resizing will draw
-    // Measuring rows moves others; a few turns settle it.
-    for (let turn = 0; turn < 4; turn++) {
-      const count = this.#items.length;
-      const total = this.#tops[count];
-      body.style.height = `${total}px`;
-      if (this.#pinned) {
-        scroller.scrollTop = total;
-      } else if (anchor && (whole || turn > 0)) {
-        const index = this.#indexes.get(anchor.name);
-        if (index !== undefined) {
-          const to = this.#tops[index] - anchor.offset;
-          if (Math.abs(scroller.scrollTop - to) >= 1) scroller.scrollTop = to;
-        }
-      }
-      const y = scroller.scrollTop;
-      const start = count ? this.#at(Math.max(0, y - MARGIN)) : 0;
-      const end = count ? Math.min(count, this.#at(y + scroller.clientHeight + MARGIN) + 1) : 0;
-      this.#fill(start, end);
-      if (!this.#measure(start, end)) break;
-    }
-  }
-
-  #fill(start, end) {
-    const { body, key, stamp, draw } = this.#options;
-    body.style.paddingTop = `${this.#tops[start]}px`;
-    const keep = new Set();
-    for (let i = start; i < end; i++) keep.add(key(this.#items[i]));
-    for (const [name, row] of this.#rows) {
-      if (keep.has(name)) continue;
-      if (row.element.contains(document.activeElement)) this.#options.scroller.focus({ preventScroll: true });
-      row.element.remove();
-      this.#rows.delete(name);
-    }
-    let next = body.firstChild;
-    for (let i = start; i < end; i++) {
-      const item = this.#items[i];
-      const name = key(item);
-      const mark = stamp(item);
-      let row = this.#rows.get(name);
-      if (!row || row.stamp !== mark) {
-        const element = draw(item, i);
-        if (row) {
-          const focused = row.element.contains(document.activeElement) && document.activeElement;
-          if (next === row.element) next = row.element.nextSibling;
-          row.element.remove();
-          this.#heights.delete(name);
-          row = { element, stamp: mark, refocus: focused };
-        } else {
-          row = { element, stamp: mark };
-        }
-        this.#rows.set(name, row);
-      }
-      row.element.setAttribute('aria-setsize', this.#items.length);
-      row.element.setAttribute('aria-posinset', i + 1);
-      if (row.element === next) next = next.nextSibling;
-      else body.insertBefore(row.element, next);
-      if (row.refocus) {
-        (row.element.querySelector('button, a') ?? this.#options.scroller).focus({ preventScroll: true });
-        row.refocus = null;
-      }
-    }
-  }
-
-  /** True when a height was not what it was taken for. */
-  #measure(start, end) {
-    const { key } = this.#options;
-    let changed = false;
-    for (let i = start; i < end; i++) {
-      const name = key(this.#items[i]);
-      const height = this.#rows.get(name).element.getBoundingClientRect().height;
-      if (Math.abs(height - (this.#tops[i + 1] - this.#tops[i])) >= 0.5) changed = true;
-      this.#heights.set(name, height);
-    }
-    if (changed) this.#place();
-    return changed;
-  }
+	/** True when a height was not what it was taken for. */
+	#measure(start, end) {
+		let changed = false;
+		for (let i = start; i < end; i++) {
+			const name = this.#options.key(this.items[i]);
+			const {height} = this.#rows.get(name).element.getBoundingClientRect();
+			changed ||= Math.abs(height - this.#tops[i + 1] + this.#tops[i]) >= 0.5;
+			this.#heights.set(name, height);
+		}
+		if (changed) this.#place();
+		return changed;
+	}
 }

@@ -1,0 +1,192 @@
+package cmd
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+const pagePath = "/im/www/v1/chat.html"
+
+// signUp registers somebody by the page's form, which signs them in too.
+func (b *tab) signUp(name string) {
+	b.t.Helper()
+	b.press("Create account")
+	b.fill("Account", name)
+	b.fill("Password", passwordOf(name))
+	b.fill("Mail address", strings.ToLower(name)+"@example.org")
+	b.press("Create account")
+	b.until("count('nav') === 1 || count('main') === 1 && !document.querySelector('.sign')")
+}
+
+func passwordOf(name string) string { return "a long secret of " + name }
+
+func (b *tab) signIn(name, password string) {
+	b.t.Helper()
+	b.fill("Account", name)
+	b.fill("Password", password)
+	b.press("Sign in")
+}
+
+// row is the name of the row of somebody in the list.
+func row(name string) string { return fmt.Sprintf("has('nav .row', %s)", quote(name)) }
+
+func (b *tab) open(name string) {
+	b.t.Helper()
+	b.pressOn(fmt.Sprintf("[...document.querySelectorAll('nav .row')].find((e) => e.innerText.includes(%s))", quote(name)))
+}
+
+func (b *tab) say(text string) {
+	b.t.Helper()
+	b.fill("Write a message", text)
+	b.key("\r")
+}
+
+// hears waits for a friend's dialogue to be on the screen.
+func (b *tab) hears(text string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf("has('.theirs .text', %s)", quote(text)))
+}
+
+// sees waits for words anywhere on the screen.
+func (b *tab) sees(text string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf("has('body', %s)", quote(text)))
+}
+
+// state waits for an own dialogue to be in a state.
+func (b *tab) state(text, state string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf("[...document.querySelectorAll('.mine')].some((e) => e.querySelector('.text').innerText.includes(%s) && e.querySelector('.state.%s'))", quote(text), state))
+}
+
+// befriend lets one find and ask another, who accepts under an alias.
+func befriend(asker *tab, name string, other *tab, alias string) {
+	asker.t.Helper()
+	asker.press("Find people")
+	asker.fill("Search friends and people", name)
+	asker.open(name)
+	asker.fill("A word with it", "It is me, "+asker.who)
+	asker.press("Ask")
+	asker.until("has('nav .row', 'Asked')")
+	other.press("Menu")
+	other.press("Refresh")
+	other.press("Friend requests")
+	other.sees("It is me, " + asker.who)
+	other.press("Accept")
+	other.fill("Name for this friend", alias)
+	other.press("Accept")
+	other.until("named('textarea', 'Write a message')")
+	asker.fill("Search friends and people", "")
+	asker.press("Menu")
+	asker.press("Refresh")
+	asker.until(row(name))
+}
+
+func TestPageTalk(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	s := start(t)
+	url := s.app.URL() + pagePath
+	ann := openTab(t, browser, "ann", url, desk)
+	bob := openTab(t, browser, "bob", url, phone)
+	ann.signUp("Ann")
+	bob.signUp("Bob")
+	befriend(ann, "Bob", bob, "Annie")
+
+	ann.open("Bob")
+	ann.say("Good morning!\nHow are you?")
+	bob.hears("How are you?")
+	bob.say("Fine, and you? 😀")
+	ann.hears("Fine, and you? 😀")
+	ann.state("Good morning!", "delivered")
+	bob.until("has('header', 'Annie')")
+
+	// Gone and back: said in words, and sent again at the press of a button.
+	bob.press("Back")
+	bob.press("Menu")
+	bob.press("Sign out")
+	bob.press("Sign out")
+	bob.sees("Welcome back")
+	ann.say("Are you there?")
+	ann.state("Are you there?", "offline")
+	ann.sees("Friend is offline, not delivered.")
+	bob.signIn("Bob", passwordOf("Bob"))
+	bob.until(row("Annie"))
+	ann.press("Try again")
+	ann.state("Are you there?", "delivered")
+	bob.until("has('nav .row .count', '1')")
+	bob.until("document.title.startsWith('(1)')")
+	bob.open("Annie")
+	bob.hears("Are you there?")
+	bob.until("!document.title.startsWith('(')")
+
+	// An end at both ends.
+	bob.press("Menu")
+	bob.press("Remove friend")
+	bob.press("Remove friend")
+	bob.sees("You are no longer friends.")
+	ann.say("Hello?")
+	ann.state("Hello?", "failed")
+	ann.sees("You are no longer friends.")
+}
+
+func TestPageForms(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	s := start(t)
+	url := s.app.URL() + pagePath
+	ann := openTab(t, browser, "ann", url, desk)
+	ann.press("Sign in")
+	ann.sees("Please enter your account.")
+	ann.signIn("nobody", "nothing")
+	ann.sees("Account or password is wrong.")
+	ann.press("Create account")
+	ann.press("Create account")
+	ann.sees("Please enter a password.")
+	ann.fill("Password", "x")
+	ann.press("Create account")
+	ann.sees("Please enter a mail address.")
+	ann.fill("Account", "Ann")
+	ann.fill("Password", passwordOf("Ann"))
+	ann.fill("Mail address", "ann@example.org")
+	ann.press("Create account")
+	ann.sees("No friends here yet")
+
+	other := openTab(t, browser, "other", url, phone)
+	other.press("Create account")
+	other.fill("Account", "ANN ")
+	other.fill("Password", "y")
+	other.fill("Mail address", "a@example.org")
+	other.press("Create account")
+	other.sees("Somebody has this account already.")
+}
+
+func TestPageReconnects(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	s := start(t)
+	url := s.app.URL() + pagePath
+	ann := openTab(t, browser, "ann", url, desk)
+	bob := openTab(t, browser, "bob", url, desk)
+	ann.signUp("Ann")
+	bob.signUp("Bob")
+	befriend(ann, "Bob", bob, "Ann")
+	ann.open("Bob")
+
+	data, listen := s.app.config.Data, strings.TrimPrefix(s.app.URL(), "http://")
+	s.close(t)
+	ann.sees("No connection.")
+	ann.say("Written without a server")
+	ann.state("Written without a server", "queued")
+	start(t, func(c *Config) { c.Data, c.Listen = data, listen })
+	bob.until("count('.linkbar') === 0")
+	ann.until("count('.linkbar') === 0")
+	// Who came back first found the other offline, and may have to ask again.
+	ann.until("has('.mine', 'Written without') && !document.querySelector('.mine .queued, .mine .sending')")
+	if ask[bool](ann, "document.querySelector('.mine .offline') !== null") {
+		ann.press("Try again")
+	}
+	bob.hears("Written without a server")
+	ann.state("Written without a server", "delivered")
+}
