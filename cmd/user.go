@@ -2,7 +2,9 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -134,14 +136,14 @@ func confirm(ctx context.Context, env *Env, yes bool, question string) error {
 		return nil
 	}
 	if env.Terminal == nil {
-		return &failure{code: exitUse, err: fmt.Errorf("there is no terminal to ask for consent"), todo: "give it by --yes"}
+		return &failure{code: exitUse, err: errors.New("there is no terminal to ask for consent"), todo: "give it by --yes"}
 	}
 	answer, err := env.Terminal.Line(ctx, question+" Type yes: ")
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if answer != "yes" {
-		return fmt.Errorf("nothing was done")
+		return errors.New("nothing was done")
 	}
 	return nil
 }
