@@ -27,24 +27,8 @@ func mustGet(t *testing.T, s *Store, id string) Roster {
 // relation reads what is between two users.
 func relation(t *testing.T, s *Store, a, b string) between {
 	t.Helper()
-	read := func(own, other string) (e end) {
-		r := mustGet(t, s, own)
-		if f, ok := r.Friend(other); ok {
-			e.friend = f.Alias
-			if e.friend == "" {
-				e.friend = unnamed
-			}
-		}
-		if q, ok := r.Request(other); ok {
-			e.request = q.Note
-			if e.request == "" {
-				e.request = "old"
-			}
-		}
-		for _, id := range r.Asked {
-			e.asked = e.asked || id == other
-		}
-		return e
+	read := func(own, other string) end {
+		return readEnd(&party{id: own, Roster: mustGet(t, s, own)}, other)
 	}
 	return between{read(a, b), read(b, a)}
 }
