@@ -121,14 +121,14 @@ func runChild(t *testing.T, dir string) (lines *bufio.Scanner, pid int, kill fun
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	rounds := 4
+	rounds := 3
 	if v, err := strconv.Atoi(os.Getenv("IMCTL_TEST_KILLS")); err == nil {
 		rounds = v
 	}
 	stored := make(map[string]uint64)
 	for round := range rounds {
 		lines, _, kill := runChild(t, dir)
-		for range 20 + 13*(round%50) {
+		for range 10 + 13*(round%50) {
 			if !lines.Scan() {
 				t.Fatal("the child ended by itself")
 			}

@@ -30,6 +30,7 @@ const (
 // bcrypt hashes only.
 type settings struct {
 	name       string
+	listen     bool
 	host       string
 	port       int // 0: any free port
 	storeDir   string
@@ -62,13 +63,13 @@ func (s settings) text() string {
 }
 
 // options parses the text and adds what no text can say.
-func (s settings) options(listen bool) (*natsserver.Options, error) {
+func (s settings) options() (*natsserver.Options, error) {
 	o := new(natsserver.Options)
 	if err := o.ProcessConfigString(s.text()); err != nil {
 		return nil, fmt.Errorf("NATS configuration: %w", err)
 	}
 	o.NoSigs = true // Signals belong to the program, not to a part of it.
-	o.DontListen = !listen
+	o.DontListen = !s.listen
 	return o, nil
 }
 

@@ -22,6 +22,8 @@ var (
 	// ErrDirMode: the directory was written by the other kind of server,
 	// standalone or cluster; nats-server would delete what the other kind wrote.
 	ErrDirMode = errors.New("data directory has another mode")
+	// ErrDirNotWritable: permissions or a read-only file system forbid it.
+	ErrDirNotWritable = errors.New("data directory can't be written")
 	// ErrDiskFull: there is no room for even a small file.
 	ErrDiskFull = errors.New("disk is full")
 )
@@ -48,7 +50,7 @@ type Dir struct {
 // OpenDir locks the data directory, which it makes when there is none, and
 // proves that it can be written. Its errors fit on one line: the directory is in
 // use (ErrDirInUse, with the owner's process id), it is no directory, it can't be
-// written (fs.ErrPermission), the disk is full (ErrDiskFull).
+// written (ErrDirNotWritable), the disk is full (ErrDiskFull).
 func OpenDir(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -227,9 +229,19 @@ func (d *Dir) explain(doing string, err error) error {
 func explain(path, doing string, err error) error {
 	switch {
 	case isDiskFull(err):
-		return fmt.Errorf("data directory %s: %w: %w", path, ErrDiskFull, err)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("data directory %s can't be written: %w", path, err)
+		return fmt.Errorf("%w: %w", ErrDiskFull, named(path, err))
+	case errors.Is(err, fs.ErrPermission) || isReadOnly(err):
+		return fmt.Errorf("%w: %w", ErrDirNotWritable, named(path, err))
 	}
-	return fmt.Errorf("data directory %s: %s: %w", path, doing, err)
+	return fmt.Errorf("data directory: %s: %w", doing, named(path, err))
+}
+
+// named adds the path to an error that does not name one.
+func named(path string, err error) error {
+	var p *fs.PathError
+	var l *os.LinkError
+	if errors.As(err, &p) || errors.As(err, &l) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", path, err)
 }

@@ -10,3 +10,7 @@ import (
 func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
+
+func isReadOnly(err error) bool {
+	return errors.Is(err, syscall.EROFS)
+}

@@ -24,7 +24,8 @@ type index struct {
 
 type indexBlock struct {
 	index uint32
-	live  bool // has messages, so that its file must be there
+	live  bool   // has messages, so that its file must be there
+	bytes uint64 // of those messages
 }
 
 // parseIndex reads an index.db; false when it is damaged or of another version.
@@ -110,8 +111,7 @@ func (r *varints) subject(version byte) {
 }
 
 func (r *varints) block(version byte) indexBlock {
-	b := indexBlock{index: uint32(r.uint())}
-	r.skip(1) // bytes
+	b := indexBlock{index: uint32(r.uint()), bytes: r.uint()}
 	first := r.uint()
 	r.skip(1) // first time
 	last := r.uint()

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -30,29 +29,27 @@ type messages struct {
 }
 
 type blockFile struct {
-	index   uint32
-	path    string
-	changed time.Time
+	index uint32
+	path  string
+	size  int64
 }
 
 // check decides whether the server may be let loose on the blocks. It reads all
-// of them, unless the server stopped in good order and none was touched since:
-// then the index vouches for them, and the server will not rebuild anything.
+// of them, after an orderly stop too, when the server itself would rely on its
+// index: a bad record that it only meets later makes it cut the block as well.
+// 300,000 records take 0.05 s.
 func (m *messages) check(ctx context.Context) error {
 	blocks, err := m.list()
 	if err != nil {
 		return err
 	}
-	ix, written, err := m.readIndex()
+	ix, err := m.readIndex()
 	if err != nil {
 		return err
 	}
 	if ix != nil {
 		if err := m.checkAgainstIndex(ix, blocks); err != nil {
 			return err
-		}
-		if unchanged(ix, blocks, written) {
-			return nil
 		}
 	}
 	scans, err := m.scan(ctx, blocks)
@@ -78,34 +75,29 @@ func (m *messages) list() ([]blockFile, error) {
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", m.stream, err)
 		}
-		blocks = append(blocks, blockFile{uint32(n), filepath.Join(m.dir, e.Name()), info.ModTime()})
+		blocks = append(blocks, blockFile{uint32(n), filepath.Join(m.dir, e.Name()), info.Size()})
 	}
 	slices.SortFunc(blocks, func(a, b blockFile) int { return int(int64(a.index) - int64(b.index)) })
 	return blocks, nil
 }
 
-// readIndex returns the index and when it was written; nil when there is none to rely on.
-func (m *messages) readIndex() (*index, time.Time, error) {
-	path := filepath.Join(m.dir, indexFile)
-	b, err := os.ReadFile(path)
+// readIndex returns the index; nil when there is none to rely on.
+func (m *messages) readIndex() (*index, error) {
+	b, err := os.ReadFile(filepath.Join(m.dir, indexFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, time.Time{}, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("stream %s: %w", m.stream, err)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("stream %s: %w", m.stream, err)
+		return nil, fmt.Errorf("stream %s: %w", m.stream, err)
 	}
 	ix, ok := parseIndex(b, m.stream)
 	if !ok {
-		return nil, time.Time{}, nil
+		return nil, nil
 	}
-	return ix, info.ModTime(), nil
+	return ix, nil
 }
 
-// checkAgainstIndex looks for blocks that are gone. A block goes when its last
+// checkAgainstIndex looks for blocks that are gone or cut. A block goes when its last
 // message does, and the deletion is noted in a later one: so only an index with
 // nothing after it can accuse.
 func (m *messages) checkAgainstIndex(ix *index, blocks []blockFile) error {
@@ -123,24 +115,20 @@ func (m *messages) checkAgainstIndex(ix *index, blocks []blockFile) error {
 	if last.index != ix.last || tail != ix.lastHash {
 		return nil
 	}
+	sizes := make(map[uint32]int64, len(blocks))
+	for _, b := range blocks {
+		sizes[b.index] = b.size
+	}
 	for _, b := range ix.blocks {
-		there := slices.ContainsFunc(blocks, func(f blockFile) bool { return f.index == b.index })
-		if b.live && !there {
-			return m.damage(strconv.FormatUint(uint64(b.index), 10)+".blk", "it is missing")
+		size, there := sizes[b.index]
+		switch name := strconv.FormatUint(uint64(b.index), 10) + ".blk"; {
+		case b.live && !there:
+			return m.damage(name, "it is missing")
+		case b.live && uint64(size) < b.bytes:
+			return m.damage(name, fmt.Sprintf("it has %d bytes, and its messages have %d", size, b.bytes))
 		}
 	}
 	return nil
-}
-
-// unchanged tells whether the index was the last thing written.
-func unchanged(ix *index, blocks []blockFile, written time.Time) bool {
-	for _, b := range blocks {
-		if b.index > ix.last || b.changed.After(written) {
-			return false
-		}
-	}
-	tail, err := tailOf(blocks[len(blocks)-1].path)
-	return err == nil && tail == ix.lastHash
 }
 
 // tailOf reads the hash of the last record, which the index remembers; zeros for
@@ -185,6 +173,10 @@ func (m *messages) judge(ix *index, blocks []blockFile, scans []blockScan) error
 	var lastSeq uint64
 	for i, s := range scans {
 		lastSeq = max(lastSeq, s.lastSeq)
+		if s.size == 0 && i < len(scans)-1 && !m.lossy {
+			// Only the block that is written to may be empty: others are removed.
+			return m.damage(filepath.Base(blocks[i].path), "it is empty")
+		}
 		if s.broken < 0 {
 			continue
 		}

@@ -71,41 +71,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err := checkStore(ctx, o.Dir.path, o.Sync, o.Log); err != nil {
 		return nil, err
 	}
-	admin, err := loadAdmin(o.Dir)
-	if err != nil {
+	s := newServer(o)
+	if s.admin, err = loadAdmin(o.Dir); err != nil {
 		return nil, err
 	}
-	s := &Server{
-		dir:     o.Dir,
-		log:     newServerLog(o.Log),
-		admin:   admin,
-		secret:  newSecret(),
-		watched: make(chan struct{}),
-		failed:  make(chan error, 1),
-	}
-	set := settings{name: o.Name, host: host, port: port, storeDir: o.Dir.path, sync: o.Sync}
-	if set.adminHash, err = hashSecret(admin.Password); err != nil {
-		return nil, err
-	}
-	if set.bridgeHash, err = hashSecret(s.secret); err != nil {
-		return nil, err
-	}
-	no, err := set.options(o.Listen != "")
-	if err != nil {
-		return nil, err
-	}
-	if s.ns, err = natsserver.NewServer(no); err != nil {
-		return nil, fmt.Errorf("NATS server: %w", err)
-	}
-	s.ns.SetLoggerV2(s.log, false, false, false)
-	if err := s.run(ctx, o.Listen != ""); err != nil {
-		s.ns.Shutdown()
-		s.ns.WaitForShutdown()
-		return nil, err
-	}
-	if err := saveAdmin(o.Dir, s.admin); err != nil {
-		s.ns.Shutdown()
-		s.ns.WaitForShutdown()
+	set := settings{name: o.Name, listen: o.Listen != "", host: host, port: port, storeDir: o.Dir.path, sync: o.Sync}
+	if err := s.run(ctx, set); err != nil {
 		return nil, err
 	}
 	watch, stop := context.WithCancel(context.Background())
@@ -114,10 +85,50 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// run starts the server and waits until it is healthy. nats-server returns from
-// its start after a fatal error as if nothing had happened.
-func (s *Server) run(ctx context.Context, listen bool) error {
+func newServer(o Options) *Server {
+	return &Server{
+		dir:     o.Dir,
+		log:     newServerLog(o.Log),
+		secret:  newSecret(),
+		watched: make(chan struct{}),
+		failed:  make(chan error, 1),
+	}
+}
+
+// run starts the server and waits until it is ready; after an error it is stopped.
+func (s *Server) run(ctx context.Context, set settings) error {
+	var err error
+	if set.adminHash, err = hashSecret(s.admin.Password); err != nil {
+		return err
+	}
+	if set.bridgeHash, err = hashSecret(s.secret); err != nil {
+		return err
+	}
+	o, err := set.options()
+	if err != nil {
+		return err
+	}
+	if s.ns, err = natsserver.NewServer(o); err != nil {
+		return fmt.Errorf("NATS server: %w", err)
+	}
+	s.ns.SetLoggerV2(s.log, false, false, false)
 	s.ns.Start()
+	err = s.ready(ctx)
+	if err == nil {
+		s.url = clientURL(s.ns.Addr())
+		s.admin.URL = s.url
+		err = saveAdmin(s.dir, s.admin)
+	}
+	if err != nil {
+		s.ns.Shutdown()
+		s.ns.WaitForShutdown()
+	}
+	return err
+}
+
+// ready waits until the server is healthy. nats-server returns from its start
+// after a fatal error as if nothing had happened.
+func (s *Server) ready(ctx context.Context) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {
@@ -125,22 +136,19 @@ func (s *Server) run(ctx context.Context, listen bool) error {
 			return err
 		}
 		unhealthy := s.Healthy()
-		if unhealthy == nil {
-			break
+		switch {
+		case ctx.Err() != nil && unhealthy != nil:
+			return fmt.Errorf("NATS server did not become ready: %w: %w", context.Cause(ctx), unhealthy)
+		case ctx.Err() != nil:
+			return fmt.Errorf("NATS server: start: %w", context.Cause(ctx))
+		case unhealthy == nil:
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("NATS server did not become ready: %w: %w", context.Cause(ctx), unhealthy)
 		case <-tick.C:
 		}
 	}
-	if listen {
-		s.url = clientURL(s.ns.Addr())
-		s.admin.URL = s.url
-	} else {
-		s.admin.URL = ""
-	}
-	return nil
 }
 
 // Connect opens a connection for the program itself, as a user that nobody
@@ -190,7 +198,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// clientURL names an address that a client on this machine can use.
+// clientURL names an address that a client on this machine can use; "" for none.
 func clientURL(a net.Addr) string {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
