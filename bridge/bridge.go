@@ -42,6 +42,7 @@ type Options struct {
 	Sessions  Sessions
 	Dialogues Dialogues
 	Limits    Limits
+	EventLog  EventLogOptions // MaxAge, MaxBytes, Replicas and OnError; the rest is the bridge's
 
 	Origins        []string       // of web pages, besides the server's own, that may open a WebSocket
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
@@ -81,6 +82,7 @@ type Bridge struct {
 	log     *slog.Logger
 	metrics *metrics
 	service *Service
+	events  *EventLog
 	nc      *nats.Conn
 	api     *natsAPI
 	lanes   []*lane
@@ -115,7 +117,12 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if b.nc, err = o.Connect("imctl service", b.link.options()...); err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	b.service = NewService(b.nc, ServiceOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, Log: o.Log})
+	log := o.EventLog
+	log.Prefix, log.Timeout, log.Registry, log.Log = o.Prefix, o.Dialogues.Timeout, o.Registry, o.Log
+	if b.events, err = OpenEventLog(ctx, b.nc, o.Connect, log); err != nil {
+		return nil, errors.Join(err, b.Shutdown(ctx))
+	}
+	b.service = NewService(b.nc, ServiceOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, Events: b.events, Log: o.Log})
 	for i := range o.Lanes {
 		nc, err := o.Connect(fmt.Sprintf("imctl lane %d", i), append(b.link.options(), nats.ReconnectBufSize(-1))...)
 		if err == nil {
@@ -130,6 +137,10 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		return nil, errors.Join(fmt.Errorf("connect to NATS: %w", err), b.Shutdown(ctx))
 	}
 	if err := b.service.nodes.join(ctx, b.node, b.execute); err != nil {
+		return nil, errors.Join(err, b.Shutdown(ctx))
+	}
+	// A consumer that was attached before this node was on the list is counted now.
+	if _, err := b.events.look(ctx); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
 	b.certain.Store(true)
@@ -240,6 +251,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	if b.service != nil {
 		b.service.Close()
 	}
+	err = errors.Join(err, b.events.Close(ctx)) // the last answers to NATS clients go out behind it
 	if b.nc != nil {
 		b.nc.Close()
 	}

@@ -27,10 +27,29 @@ func (b *Bridge) execute(c command) report {
 				s.closeWith(c.Frame, c.Code, c.Reason)
 			}
 		}
+	case opLog:
+		b.attach()
 	case opSessions:
 		return report{Sessions: b.sessionsOf(c.User)}
 	}
 	return report{}
+}
+
+// attach makes the event log take notice of a consumer. Where its stream can't be asked it is written nevertheless, so
+// there is nothing to report.
+func (b *Bridge) attach() {
+	ctx, cancel := context.WithTimeout(context.Background(), commandWait)
+	defer cancel()
+	if err := b.events.Attach(ctx); err != nil {
+		b.log.Warn("count the consumers of the event log", "err", err)
+	}
+}
+
+// LogAttached makes the event log of every node take notice of a consumer that was made. Every dialogue that is sent
+// after it returned, and answered 200, is in the log.
+func (s *Service) LogAttached(ctx context.Context) error {
+	_, err := s.nodes.tell(ctx, command{Op: opLog})
+	return err
 }
 
 // sessionsOf lists the sessions of a user on this node, or of everybody for "".

@@ -26,6 +26,7 @@ type flights struct {
 	inbox   string // reply subjects are this and the token of a flight
 	timeout time.Duration
 	alone   *atomic.Bool // no other node serves users
+	log     *EventLog
 	sub     *nats.Subscription
 
 	mu     sync.Mutex
@@ -183,6 +184,9 @@ func (f *flights) finish(n, round uint32, code wire.Code) {
 	over.id = append(make([]byte, 0, 24), over.id...)
 	f.release(n)
 	f.mu.Unlock()
+	if code == wire.Success && f.log.takes(&over) {
+		return // it is answered once it is in the log
+	}
 	over.asker.answered(&over, code, time.Since(over.started))
 }
 

@@ -49,6 +49,7 @@ func newLane(nc *nats.Conn, b *Bridge) (*lane, error) {
 	l := &lane{nc: nc, log: b.log, metrics: b.metrics, certain: &b.certain, prefix: b.o.Prefix + ".user.",
 		in: make(chan *nats.Msg, laneQueue), users: make(map[string]*user)}
 	l.flights = newFlights(nc, b.o.Dialogues.Timeout, &b.service.nodes.alone)
+	l.flights.log = b.events
 	if err := l.flights.subscribe(); err != nil {
 		return nil, err
 	}

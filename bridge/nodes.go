@@ -27,6 +27,7 @@ const (
 	opClose    op = "close"    // sessions of User end
 	opSessions op = "sessions" // which sessions are there, of User or of everybody
 	opHello    op = "hello"    // a node has begun
+	opLog      op = "log"      // a consumer was attached to the event log
 )
 
 // command is what one node tells the others. It is in force where it was answered.

@@ -37,6 +37,7 @@ func (s *Service) UpdateProfile(ctx context.Context, me kv.User, c wire.ProfileU
 	if err != nil {
 		return err
 	}
+	s.o.Events.profile(me, now)
 	if hash != "" {
 		if err := s.expelOthers(ctx, me.ID, token); err != nil {
 			return err

@@ -116,6 +116,9 @@ func (l *link) catchUp() error {
 	if err := b.service.nodes.register(ctx); err != nil {
 		return err
 	}
+	if err := b.events.Attach(ctx); err != nil { // a consumer may have come, and nobody could tell this node
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(reloadsAtOnce)
 	for _, lane := range b.lanes {

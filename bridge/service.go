@@ -20,6 +20,7 @@ type ServiceOptions struct {
 	Prefix string // of all subjects
 	Store  *kv.Store
 	Hasher *kv.Hasher
+	Events *EventLog // nil: nobody is told
 	Log    *slog.Logger
 }
 
@@ -62,7 +63,11 @@ func (s *Service) Register(ctx context.Context, u kv.User, password string, gate
 		}
 	}
 	u.PasswordHash = hash
-	return s.kv.Users.Create(ctx, u)
+	u, err = s.kv.Users.Create(ctx, u)
+	if err == nil {
+		s.o.Events.user(userCreated, u)
+	}
+	return u, err
 }
 
 // Authenticate returns the user with that account and password, or wire.WrongCredentials, which an unknown account, a
@@ -166,6 +171,7 @@ func (s *Service) Request(ctx context.Context, me kv.User, to, note string) erro
 	if err != nil {
 		return err
 	}
+	s.o.Events.friend(c)
 	if c.Kind != kv.Requested {
 		return nil
 	}
@@ -188,6 +194,7 @@ func (s *Service) Add(ctx context.Context, me kv.User, from, alias string) error
 func (s *Service) Remove(ctx context.Context, me kv.User, to string) error {
 	c, err := s.kv.Rosters.Remove(ctx, me.ID, to)
 	if err != nil {
+		s.o.Events.friend(c) // withdrawn requests, maybe
 		return err
 	}
 	return s.tell(ctx, c)
@@ -207,6 +214,7 @@ func (s *Service) active(ctx context.Context, id string) error {
 
 // tell brings a change of two rosters into force on all nodes, then shows it to the two.
 func (s *Service) tell(ctx context.Context, c kv.Change) error {
+	s.o.Events.friend(c)
 	if c.Kind != kv.Befriended && c.Kind != kv.Removed {
 		return nil
 	}
@@ -281,16 +289,27 @@ func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.kv.Users.Update(ctx, id, func(u *kv.User) error { u.PasswordHash = hash; return nil }); err != nil {
+	u, err := s.kv.Users.Update(ctx, id, func(u *kv.User) error { u.PasswordHash = hash; return nil })
+	if err != nil {
 		return err
 	}
+	s.o.Events.user(userPassword, u)
 	return s.expel(ctx, id, "password changed")
 }
 
 // SetDisabled bars an account from logging in, and ends its tokens and sessions, or lets it in again.
 func (s *Service) SetDisabled(ctx context.Context, id string, disabled bool) error {
-	if _, err := s.kv.Users.Update(ctx, id, func(u *kv.User) error { u.Disabled = disabled; return nil }); err != nil {
+	changed := false
+	u, err := s.kv.Users.Update(ctx, id, func(u *kv.User) error {
+		changed = u.Disabled != disabled
+		u.Disabled = disabled
+		return nil
+	})
+	if err != nil {
 		return err
+	}
+	if changed {
+		s.o.Events.user(disabledEvent(disabled), u)
 	}
 	if !disabled {
 		return nil
@@ -313,7 +332,11 @@ func (s *Service) DeleteUser(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return s.kv.Users.Delete(ctx, id)
+	err = s.kv.Users.Delete(ctx, id)
+	if err == nil {
+		s.o.Events.user(userDeleted, kv.User{ID: id})
+	}
+	return err
 }
 
 // expel revokes the user's tokens and ends its sessions on every node.

@@ -145,10 +145,12 @@ func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address str
 		return
 	}
 	b.metrics.login(wire.Success)
+	b.events.session(sessionBegan, s)
 	defer func() {
 		s.user.lane.leave(s)
 		s.end()
 		b.forget(s)
+		b.events.session(sessionEnded, s)
 	}()
 	keys := map[string]any{sessionKey: s}
 	if err := b.melody.HandleRequestWithKeys(newHijacked(conn), handshake, keys); err != nil {
