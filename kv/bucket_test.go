@@ -62,6 +62,31 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// A batch waits for its place, and three nodes' batches stay below the server's limit of 50.
+func TestBatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newStore(t, Options{}).Users.b
+	n := cap(b.batches)
+	if 3*n > 50 {
+		t.Errorf("%d batches at once", n)
+	}
+	for range n {
+		b.batches <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.write(ctx, put("x", nil), put("y", nil)); !errors.Is(err, context.Canceled) {
+		t.Errorf("a batch without a place: %v", err)
+	}
+	<-b.batches
+	if _, err := b.write(t.Context(), put("x", nil), put("y", nil)); err != nil {
+		t.Errorf("a batch with the last place: %v", err)
+	}
+	if len(b.batches) != n-1 {
+		t.Errorf("%d places are taken, want %d", len(b.batches), n-1)
+	}
+}
+
 // A purge up to a revision spares what was written since.
 func TestPurge(t *testing.T) {
 	t.Parallel()

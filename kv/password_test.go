@@ -258,6 +258,10 @@ func TestUnknownAccountsCostTheSame(t *testing.T) {
 	if real.params != h.dummy.params || len(real.salt) != len(h.dummy.salt) || len(real.key) != len(h.dummy.key) {
 		t.Errorf("the dummy is %v, a real hash %v", h.dummy, real)
 	}
+	h.dummy = h.params.derive("x")
+	if v, err := h.Verify(testContext(t), "", "x"); v.OK || err != nil {
+		t.Errorf("whoever guesses the dummy's password is let in: %+v, %v", v, err)
+	}
 }
 
 func BenchmarkVerify(b *testing.B) {

@@ -224,6 +224,9 @@ func TestRulesMendWhatIsInconsistent(t *testing.T) {
 				raw := between{ea, eb}
 				a, b := raw.parties()
 				kind, err := rule(a, b)
+				if call == "remove" && kind != removes(raw) {
+					t.Errorf("remove in %+v does %v, want %v", raw, kind, removes(raw))
+				}
 				if err != nil && kind == Unchanged {
 					continue
 				}
@@ -240,6 +243,17 @@ func TestRulesMendWhatIsInconsistent(t *testing.T) {
 			}
 		}
 	}
+}
+
+// removes is what remove has to do in any state: a friend at either end counts, then anything else.
+func removes(s between) Kind {
+	switch {
+	case s.a.friend != "" || s.b.friend != "":
+		return Removed
+	case s != nothing:
+		return Withdrawn
+	}
+	return Unchanged
 }
 
 // known tells that a state is one of those in states, whatever the names and notes in it.
