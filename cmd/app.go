@@ -125,6 +125,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
 		Limits:         limitsOf(c),
+		EventLog:       eventLogOf(c),
 		Origins:        c.HTTP.Origins,
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
 		Registry:       a.registry,
@@ -150,6 +151,11 @@ func (a *App) startAdmin() error {
 	}
 	a.stops.add("administration", service.Stop)
 	return nil
+}
+
+func eventLogOf(c *Config) bridge.EventLogOptions {
+	l := c.NATS.Log
+	return bridge.EventLogOptions{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: bridge.OnLogError(l.OnError)}
 }
 
 func limitsOf(c *Config) bridge.Limits {

@@ -126,6 +126,7 @@ func (c NATSConfig) Embedded() bool { return c.URL == "" && c.Context == "" }
 type NATSLogConfig struct {
 	MaxAge   time.Duration
 	MaxBytes Size
+	OnError  string // refuse or continue
 }
 
 // ClusterConfig is the section nats.cluster.
@@ -161,7 +162,7 @@ func Defaults() *Config {
 		},
 		NATS: NATSConfig{
 			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,
-			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB},
+			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse"},
 			Cluster: ClusterConfig{Routes: []string{}},
 		},
 	}

@@ -40,7 +40,14 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 		return l, fmt.Errorf("connect to NATS: %w", err)
 	}
 	l.stops.add("connection", func(context.Context) error { l.nc.Close(); return nil })
-	accounts := bridge.NewService(l.nc, bridge.ServiceOptions{Prefix: c.NATS.Prefix, Store: backend.store, Hasher: backend.hasher, Log: l.log})
+	options := eventLogOf(c)
+	options.Prefix, options.Log = c.NATS.Prefix, l.log
+	events, err := bridge.OpenEventLog(ctx, l.nc, backend.connect, options)
+	if err != nil {
+		return l, err
+	}
+	l.stops.add("event log", events.Close)
+	accounts := bridge.NewService(l.nc, bridge.ServiceOptions{Prefix: c.NATS.Prefix, Store: backend.store, Hasher: backend.hasher, Events: events, Log: l.log})
 	l.stops.add("accounts", func(context.Context) error { accounts.Close(); return nil })
 	service, err := admin.Serve(l.nc, admin.Options{Prefix: c.NATS.Prefix, Accounts: accounts, Store: backend.store, Log: l.log})
 	if err != nil {
