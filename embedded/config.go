@@ -15,11 +15,6 @@ import (
 )
 
 const (
-	account       = "IM"
-	systemAccount = "SYS"
-	bridgeUser    = "bridge"
-	adminUser     = "admin"
-
 	// maxStore is no limit: the disk is one already. nats-server's own default is
 	// a share of what is free at the start, and a stream whose size limit is above
 	// that share can't even be made.
@@ -37,6 +32,7 @@ type settings struct {
 	sync       time.Duration
 	bridgeHash string
 	adminHash  string
+	issuer     string // public key
 }
 
 // text returns the server's configuration. It is a text and not a filled-in
@@ -55,10 +51,7 @@ func (s settings) text() string {
 	fmt.Fprintf(&b, "server_name: %s\nhost: %s\nport: %d\n", quote(s.name), quote(s.host), port)
 	fmt.Fprintf(&b, "jetstream {\n  store_dir: %s\n  max_file_store: %d\n  sync_interval: %s\n}\n",
 		quote(s.storeDir), int64(maxStore), quote(syncInterval))
-	fmt.Fprintf(&b, "system_account: %s\naccounts {\n  %s {}\n  %s {\n    jetstream: enabled\n    users: [\n", systemAccount, systemAccount, account)
-	fmt.Fprintf(&b, "      {user: %s, password: %s, allowed_connection_types: [IN_PROCESS]}\n", bridgeUser, quote(s.bridgeHash))
-	fmt.Fprintf(&b, "      {user: %s, password: %s, allowed_connection_types: [IN_PROCESS, STANDARD]}\n", adminUser, quote(s.adminHash))
-	b.WriteString("    ]\n  }\n}\n")
+	b.WriteString(s.accounts())
 	return b.String()
 }
 

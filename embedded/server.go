@@ -13,6 +13,7 @@ import (
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 // readyEvery is how often a start asks whether all streams are back.
@@ -41,7 +42,8 @@ type Server struct {
 	log    *serverLog
 	url    string
 	admin  AdminContext
-	secret string // the bridge user's password, for this run only
+	secret string // of the users that are in process only, for this run only
+	issuer nkeys.KeyPair
 
 	stop    context.CancelFunc
 	watched chan struct{} // closed when the watcher has ended
@@ -50,7 +52,7 @@ type Server struct {
 
 // Start starts the server on the data directory and returns when every stream is
 // back and clients can connect. Whatever stops it is an error that says in one line
-// what: the address in use, the store damaged (the directory of the
+// what: the address in use, the store damaged (ErrStoreDamaged), the directory of the
 // other mode (ErrDirMode). After an error nothing runs and the directory stays locked.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	host, port, err := splitListen(o.Listen)
@@ -102,6 +104,9 @@ func (s *Server) run(ctx context.Context, set settings) error {
 		return err
 	}
 	if set.bridgeHash, err = hashSecret(s.secret); err != nil {
+		return err
+	}
+	if s.issuer, set.issuer, err = newIssuer(); err != nil {
 		return err
 	}
 	o, err := set.options()

@@ -55,9 +55,12 @@ func TestRestart(t *testing.T) {
 func TestWhoMayConnect(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	refuseAll(t, s)
 	for name, c := range map[string]struct{ user, password string }{
 		"nobody":               {"", ""},
 		"the program's user":   {bridgeUser, s.secret},
+		"the callout's user":   {calloutUser, s.secret},
+		"the system's user":    {systemUser, s.secret},
 		"a wrong password":     {adminUser, "wrong"},
 		"no password":          {adminUser, ""},
 		"the password's hash":  {adminUser, hashOf(t, s.admin.Password)},
