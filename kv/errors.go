@@ -13,6 +13,8 @@ var (
 	ErrUserNotFound = errors.New("user not found")
 	// ErrTokenInvalid: the token is not one of this user's, was revoked, or has expired.
 	ErrTokenInvalid = errors.New("token is not valid")
+	// ErrNoReset: there is no code for a new password, it was used, tried too often or has expired.
+	ErrNoReset = errors.New("no code for a new password")
 	// ErrSelf: a user can't be its own friend.
 	ErrSelf = errors.New("a user can't befriend itself")
 	// ErrAlreadyFriends: the two are friends, and there is nothing left to name.

@@ -57,6 +57,7 @@ type Store struct {
 	Tokens  *Tokens
 	Rosters *Rosters
 	Nodes   *Nodes
+	Resets  *Resets
 }
 
 var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
@@ -102,7 +103,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Nodes = &Nodes{b: s.Users.b}
+	s.Nodes, s.Resets = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}
 	return s, nil
 }
 

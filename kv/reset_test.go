@@ -1,0 +1,132 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func TestResets(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	r := s.Resets
+	a, b := NewID(), NewID()
+	try := func(id, want string, wantErr error) {
+		t.Helper()
+		if hash, err := r.Try(ctx, id); hash != want || !errors.Is(err, wantErr) {
+			t.Errorf("Try = %q, %v; want %q, %v", hash, err, want, wantErr)
+		}
+	}
+	put := func(id, hash string, life time.Duration, tries int) {
+		t.Helper()
+		if err := r.Put(ctx, id, hash, life, tries); err != nil {
+			t.Fatal(err)
+		}
+	}
+	try(a, "", ErrNoReset)
+	put(a, "one", time.Minute, 2)
+	put(b, "other", time.Minute, 2)
+	try(a, "one", nil)
+	try(a, "one", nil)
+	try(a, "", ErrNoReset) // two tries were all
+	try(b, "other", nil)
+
+	put(a, "two", time.Minute, 2) // in place of the first, with tries of its own
+	try(a, "two", nil)
+	if err := r.Take(ctx, a, "one"); !errors.Is(err, ErrNoReset) {
+		t.Errorf("the code that was replaced: %v", err)
+	}
+	if err := r.Take(ctx, a, "two"); err != nil {
+		t.Errorf("Take: %v", err)
+	}
+	if err := r.Take(ctx, a, "two"); !errors.Is(err, ErrNoReset) {
+		t.Errorf("a second time: %v", err)
+	}
+	try(a, "", ErrNoReset)
+	put(a, "three", time.Minute, 1) // after a marker, too
+	try(a, "three", nil)
+
+	if err := r.Drop(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	try(b, "", ErrNoReset)
+	for _, id := range []string{"", "*", ">", "a.b"} {
+		if err := r.Put(ctx, id, "x", time.Minute, 1); !errors.Is(err, ErrUserNotFound) {
+			t.Errorf("Put for %q: %v", id, err)
+		}
+		try(id, "", ErrNoReset)
+		if err := r.Drop(ctx, id); err != nil {
+			t.Errorf("Drop of %q: %v", id, err)
+		}
+	}
+	try(a, "", ErrNoReset) // one try, and it was not dropped by a wildcard
+	if n, err := s.Users.Count(ctx); err != nil || n != 0 {
+		t.Errorf("codes count as %d users, %v", n, err)
+	}
+}
+
+// What was not used goes from the bucket by itself.
+func TestResetExpires(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, startServer(t, t.TempDir(), false))
+	s := openStore(t, nc, Options{})
+	ctx := testContext(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := NewID()
+	if err := s.Resets.Put(ctx, id, "hash", time.Second, 9); err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := js.KeyValue(ctx, "im_users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.Get(ctx, "reset."+id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the code is good for nothing", func() bool {
+		_, err := s.Resets.Try(ctx, id)
+		return errors.Is(err, ErrNoReset)
+	})
+	eventually(t, "the server removes it", func() bool {
+		_, err := bucket.Get(ctx, "reset."+id)
+		return errors.Is(err, jetstream.ErrKeyNotFound)
+	})
+}
+
+// However many try at once, there are no more tries than were allowed, and one of them uses the code up.
+func TestResetAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	count := func(call func(context.Context, string) error, id string) (good int) {
+		t.Helper()
+		for _, err := range atOnce(12, func(int) error { return call(ctx, id) }) {
+			switch {
+			case err == nil:
+				good++
+			case !errors.Is(err, ErrNoReset) && !errors.Is(err, ErrConflict):
+				t.Errorf("at once: %v", err)
+			}
+		}
+		return good
+	}
+	id := NewID()
+	if err := s.Resets.Put(ctx, id, "hash", time.Minute, 4); err != nil {
+		t.Fatal(err)
+	}
+	try := func(ctx context.Context, id string) error { _, err := s.Resets.Try(ctx, id); return err }
+	if n := count(try, id); n != 4 {
+		t.Errorf("%d of 4 tries", n)
+	}
+	take := func(ctx context.Context, id string) error { return s.Resets.Take(ctx, id, "hash") }
+	if n := count(take, id); n != 1 {
+		t.Errorf("used %d times", n)
+	}
+}
