@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -222,5 +223,27 @@ func TestRestart(t *testing.T) {
 	}
 	if err := s.Tokens.Check(ctx, a.ID, token); err != nil {
 		t.Errorf("the token: %v", err)
+	}
+}
+
+// A server of before atomic batches tells its API level, and is refused by name.
+func TestOpenOnAnOldServer(t *testing.T) {
+	t.Parallel()
+	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(s.Shutdown)
+	nc := connect(t, s)
+	if _, err := nc.Subscribe("$JS.API.INFO", func(m *nats.Msg) {
+		if err := m.Respond([]byte(`{"type":"io.nats.jetstream.api.v1.account_info_response","api":{"level":1}}`)); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(testContext(t), nc, Options{}); !errors.Is(err, ErrServerTooOld) || !strings.Contains(err.Error(), "2.12") {
+		t.Errorf("Open: %v, want %v", err, ErrServerTooOld)
 	}
 }
