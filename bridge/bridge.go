@@ -100,8 +100,13 @@ type Bridge struct {
 	wg       sync.WaitGroup // connections that were hijacked
 }
 
+// startWait bounds the start, for a caller who sets no limit: the client library does not wait without one.
+const startWait = time.Minute
+
 // New connects to NATS and starts the lanes.
 func New(ctx context.Context, o Options) (*Bridge, error) {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
 	if o.Lanes <= 0 {
 		o.Lanes = runtime.GOMAXPROCS(0)
 	}
