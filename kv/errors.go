@@ -34,6 +34,12 @@ var (
 	ErrPasswordTooLong = errors.New("password is too long")
 	// ErrBusy: no place for hashing a password came free in time.
 	ErrBusy = errors.New("too many passwords are being checked")
+	// ErrAttachmentExists: there is an attachment with this name already.
+	ErrAttachmentExists = errors.New("attachment exists already")
+	// ErrAttachmentNotFound: there is no attachment with this name, or not with this secret.
+	ErrAttachmentNotFound = errors.New("attachment not found")
+	// ErrAttachmentInvalid: an attachment can't be as it was asked for; the text says what is wrong.
+	ErrAttachmentInvalid = errors.New("attachment is not valid")
 	// ErrServerTooOld: the NATS server lacks atomic batches, which came with 2.12.
 	ErrServerTooOld = errors.New("nats-server is too old")
 	// ErrNoJetStream: the NATS server, or this account on it, has no JetStream.

@@ -58,6 +58,8 @@ type Store struct {
 	Rosters *Rosters
 	Nodes   *Nodes
 	Resets  *Resets
+
+	Attachments *Attachments
 }
 
 var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
@@ -104,6 +106,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.Nodes, s.Resets = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}
+	s.Attachments = &Attachments{b: s.Users.b}
 	return s, nil
 }
 

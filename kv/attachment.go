@@ -1,0 +1,218 @@
+package kv
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// Role says what an attachment may do.
+type Role string
+
+// The roles of attachments.
+const (
+	RoleConsumer Role = "consumer" // reads a part of the log, and nothing else
+	RoleBridge   Role = "bridge"   // all that a bridge needs; no administration
+	RoleAdmin    Role = "admin"    // everything
+)
+
+// Attachment is a program that may log in to NATS by a secret of its own.
+type Attachment struct {
+	Name    string    `json:"name"`
+	Role    Role      `json:"role"`
+	Filter  string    `json:"filter,omitempty"` // of a consumer: the part of the log, without its prefix
+	Created time.Time `json:"created"`
+}
+
+// attachmentRecord is an attachment as it is stored. The secret is random, so a plain hash of it
+// is enough: there is nothing to guess.
+type attachmentRecord struct {
+	Attachment
+	SecretHash string `json:"secret_hash"` // SHA-256 in hex; empty when no secret is good any more
+}
+
+var attachmentName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// ValidAttachmentName tells whether an attachment may have that name. It becomes a part of subjects.
+func ValidAttachmentName(name string) bool { return attachmentName.MatchString(name) }
+
+// Attachments are kept in the bucket of accounts.
+type Attachments struct {
+	b *bucket
+}
+
+func attachmentKey(name string) string { return "attach." + name }
+
+// newSecret returns 256 random bits and what is kept of them.
+func newSecret() (secret, hash string) {
+	secret = NewID() + NewID()
+	return secret, hashSecret(secret)
+}
+
+func hashSecret(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// Add stores an attachment and returns it with its secret, which nobody can read again. Created is set here.
+//
+// Errors: ErrAttachmentExists, ErrAttachmentInvalid, ErrConflict.
+func (a *Attachments) Add(ctx context.Context, at Attachment) (Attachment, string, error) {
+	if !ValidAttachmentName(at.Name) {
+		return Attachment{}, "", fmt.Errorf("kv: add an attachment: %w: a name has 1 to 64 letters, digits, - and _", ErrAttachmentInvalid)
+	}
+	at.Created = now()
+	secret, hash := newSecret()
+	err := swap(ctx, func(ctx context.Context) error {
+		e, err := a.b.get(ctx, attachmentKey(at.Name), true)
+		switch {
+		case errors.Is(err, errNoKey):
+		case err != nil:
+			return err
+		case !e.deleted:
+			return ErrAttachmentExists
+		}
+		return a.write(ctx, attachmentRecord{at, hash}, e.revision)
+	})
+	if err != nil {
+		return Attachment{}, "", fmt.Errorf("kv: add an attachment: %w", err)
+	}
+	return at, secret, nil
+}
+
+// Get returns the attachment with this name. Errors: ErrAttachmentNotFound.
+func (a *Attachments) Get(ctx context.Context, name string) (Attachment, error) {
+	r, _, err := a.read(ctx, name)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("kv: get an attachment: %w", err)
+	}
+	return r.Attachment, nil
+}
+
+// List returns all attachments by name.
+func (a *Attachments) List(ctx context.Context) ([]Attachment, error) {
+	const most = 256
+	var all []Attachment
+	for after := uint64(0); ; {
+		p, err := a.b.next(ctx, attachmentKey("*"), after, most)
+		if err != nil {
+			return nil, fmt.Errorf("kv: list the attachments: %w", err)
+		}
+		for _, e := range p.entries {
+			if e.deleted {
+				continue
+			}
+			r, err := decodeAttachment(e)
+			if err != nil {
+				return nil, fmt.Errorf("kv: list the attachments: %w", err)
+			}
+			all = append(all, r.Attachment)
+		}
+		if p.pending == 0 || len(p.entries) == 0 {
+			break
+		}
+		after = p.last()
+	}
+	// One that changed meanwhile comes twice.
+	slices.SortFunc(all, func(x, y Attachment) int { return cmp.Compare(x.Name, y.Name) })
+	return slices.CompactFunc(all, func(x, y Attachment) bool { return x.Name == y.Name }), nil
+}
+
+// Rotate gives the attachment another secret, and returns it. Errors: ErrAttachmentNotFound, ErrConflict.
+func (a *Attachments) Rotate(ctx context.Context, name string) (Attachment, string, error) {
+	secret, hash := newSecret()
+	at, err := a.setHash(ctx, name, hash)
+	if err != nil {
+		return Attachment{}, "", fmt.Errorf("kv: rotate an attachment's secret: %w", err)
+	}
+	return at, secret, nil
+}
+
+// Revoke leaves the attachment without a secret that is good. Errors: ErrAttachmentNotFound, ErrConflict.
+func (a *Attachments) Revoke(ctx context.Context, name string) (Attachment, error) {
+	at, err := a.setHash(ctx, name, "")
+	if err != nil {
+		return Attachment{}, fmt.Errorf("kv: revoke an attachment's secret: %w", err)
+	}
+	return at, nil
+}
+
+// Remove forgets the attachment. One that is not there is removed already.
+func (a *Attachments) Remove(ctx context.Context, name string) error {
+	if !ValidAttachmentName(name) {
+		return nil
+	}
+	if err := a.b.purge(ctx, attachmentKey(name), 0); err != nil {
+		return fmt.Errorf("kv: remove an attachment: %w", err)
+	}
+	return nil
+}
+
+// Check returns the attachment with this name and this secret. How long it takes tells nothing about the secret.
+//
+// Errors: ErrAttachmentNotFound, for a wrong secret too.
+func (a *Attachments) Check(ctx context.Context, name, secret string) (Attachment, error) {
+	r, _, err := a.read(ctx, name)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("kv: check an attachment: %w", err)
+	}
+	if subtle.ConstantTimeCompare([]byte(hashSecret(secret)), []byte(r.SecretHash)) != 1 {
+		return Attachment{}, fmt.Errorf("kv: check an attachment: %w", ErrAttachmentNotFound)
+	}
+	return r.Attachment, nil
+}
+
+func (a *Attachments) setHash(ctx context.Context, name, hash string) (Attachment, error) {
+	var at Attachment
+	err := swap(ctx, func(ctx context.Context) error {
+		r, revision, err := a.read(ctx, name)
+		if err != nil {
+			return err
+		}
+		r.SecretHash, at = hash, r.Attachment
+		return a.write(ctx, r, revision)
+	})
+	return at, err
+}
+
+// read asks the stream's leader: a replica that is late would still know a secret that was revoked.
+func (a *Attachments) read(ctx context.Context, name string) (attachmentRecord, uint64, error) {
+	if !ValidAttachmentName(name) {
+		return attachmentRecord{}, 0, ErrAttachmentNotFound
+	}
+	e, err := a.b.get(ctx, attachmentKey(name), true)
+	if errors.Is(err, errNoKey) || err == nil && e.deleted {
+		return attachmentRecord{}, 0, ErrAttachmentNotFound
+	}
+	if err != nil {
+		return attachmentRecord{}, 0, err
+	}
+	r, err := decodeAttachment(e)
+	return r, e.revision, err
+}
+
+func (a *Attachments) write(ctx context.Context, r attachmentRecord, revision uint64) error {
+	record, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode an attachment: %w", err)
+	}
+	_, err = a.b.write(ctx, putAt(attachmentKey(r.Name), record, revision))
+	return err
+}
+
+func decodeAttachment(e entry) (attachmentRecord, error) {
+	var r attachmentRecord
+	if err := json.Unmarshal(e.value, &r); err != nil {
+		// Not the decoder's error: it may quote the record.
+		return attachmentRecord{}, fmt.Errorf("the record at %s, revision %d, is damaged", e.key, e.revision)
+	}
+	return r, nil
+}
