@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -128,6 +129,8 @@ type world struct {
 	deployment
 	http *http.Client
 
+	left bool // nobody uses it any more
+
 	mu      sync.Mutex      // guards secrets
 	secrets map[string]bool // passwords and tokens: nothing that is shown may hold one
 }
@@ -140,11 +143,19 @@ func inhabit(t testing.TB, d deployment) *world {
 		Transport: transport, Timeout: patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		w.discreet(t)
-	})
+	t.Cleanup(func() { w.leave(t) })
 	return w
+}
+
+// leave looks whether anything secret was shown, once: at the end of the test, or before its server is stopped.
+func (w *world) leave(t testing.TB) {
+	t.Helper()
+	if w.left {
+		return
+	}
+	w.left = true
+	w.http.CloseIdleConnections()
+	w.discreet(t)
 }
 
 func (w *world) secret(s string) {
@@ -192,17 +203,25 @@ func eventually(t testing.TB, what string, cond func() bool) {
 // httpBody gets a page that has to be there.
 func httpBody(t testing.TB, url string) string {
 	t.Helper()
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := client.Get(url)
+	body, err := tryBody(url)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return body
+}
+
+func tryBody(url string) (string, error) {
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
 	defer r.Body.Close()
 	b, err := io.ReadAll(r.Body)
-	if err != nil || r.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: %s, %v", url, r.Status, err)
+	if err == nil && r.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", url, r.Status)
 	}
-	return string(b)
+	return string(b), err
 }
 
 // logBuffer is a log that a test reads while a server writes it.

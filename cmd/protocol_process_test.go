@@ -1,0 +1,193 @@
+package cmd
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"imctl/bridge"
+)
+
+// process is the deployment of one server in a process of its own, as `imctl serve` runs it.
+type process struct {
+	cmd  *exec.Cmd
+	url  string // of the protocol
+	ops  string // of the metrics
+	log  *logBuffer
+	over chan error // what the process ended with
+	gone bool       // and over was read
+}
+
+// startProcess runs the server on a data directory and waits until it says where it is. What it logs is added to log.
+func startProcess(t testing.TB, data string, log *logBuffer, env ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command("imctl", "serve", "--log.level", "debug"), log: log, over: make(chan error, 1)}
+	p.cmd.Dir = filepath.Dir(data)
+	p.cmd.Env = append(os.Environ(), "IMCTL_DATA="+data, "IMCTL_LISTEN=127.0.0.1:0", "IMCTL_OPS_LISTEN=127.0.0.1:0", "IMCTL_NATS_LISTEN=127.0.0.1:0",
+		"IMCTL_PASSWORDS_MEMORY=1MiB", "IMCTL_PASSWORDS_PASSES=1", "IMCTL_LIMITS_REGISTRATIONS=0", "IMCTL_LIMITS_LOGINS=0",
+		"IMCTL_LIMITS_LOGIN_FAILURES=0", "IMCTL_LIMITS_DIALOGUES=0", "GORACE=atexit_sleep_ms=0")
+	p.cmd.Env = append(p.cmd.Env, env...)
+	p.cmd.Stderr = log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.kill(t) })
+	// Should it never become ready, its output ends with it.
+	impatient := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+	said, ready := bufio.NewScanner(out), false
+	for !ready && said.Scan() {
+		switch fields := strings.Fields(said.Text()); {
+		case len(fields) < 2:
+		case fields[0] == "protocol":
+			p.url = strings.TrimSuffix(fields[1], "/im/")
+		case fields[0] == "operations":
+			p.ops = strings.TrimSuffix(fields[1], "/readyz,")
+		case fields[0] == "data":
+			ready = true
+		}
+	}
+	impatient.Stop()
+	go func() {
+		for said.Scan() {
+			fmt.Fprintln(log, said.Text())
+		}
+		p.over <- p.cmd.Wait()
+	}()
+	if !ready || p.url == "" || p.ops == "" {
+		t.Fatalf("the server did not say where it is:\n%s", log)
+	}
+	return p
+}
+
+// kill ends the process without a word, and waits until it is gone. One that is gone it leaves alone.
+func (p *process) kill(t testing.TB) {
+	t.Helper()
+	if p.gone {
+		return
+	}
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+	p.wait(t)
+}
+
+// stop asks the process to end, which it does in good order.
+func (p *process) stop(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.wait(t); err != nil {
+		t.Errorf("the server ended with %v", err)
+	}
+}
+
+func (p *process) wait(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-p.over:
+		p.gone = true
+		return err
+	case <-time.After(patience):
+		t.Fatal("the server does not end")
+		return nil
+	}
+}
+
+func (p *process) base(int) string          { return p.url }
+func (p *process) trust() *tls.Config       { return nil }
+func (p *process) service() *bridge.Service { return nil } // it is out of reach
+
+func (p *process) shown(t testing.TB) string {
+	t.Helper()
+	return p.log.String() + httpBody(t, p.ops+"/metrics")
+}
+
+// metric reads one number of the metrics.
+func (p *process) metric(name string) (float64, error) {
+	body, err := tryBody(p.ops + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(body)
+	if m == nil {
+		return 0, fmt.Errorf("no metric %s", name)
+	}
+	return strconv.ParseFloat(m[1], 64)
+}
+
+// sound checks what a process logged in its life.
+func (p *process) sound(t testing.TB) {
+	t.Helper()
+	for line := range strings.Lines(p.log.String()) {
+		for _, bad := range []string{"level=ERROR", "panic", "DATA RACE", "fatal error"} {
+			if strings.Contains(line, bad) {
+				t.Errorf("logged: %s", line)
+			}
+		}
+	}
+}
+
+// watch reads a metric again and again, until the function that it returns is called, which says by how much it grew.
+func (p *process) watch(t testing.TB, name string) (grown func() float64) {
+	t.Helper()
+	before, err := p.metric(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most, stop, stopped := before, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			now, err := p.metric(name)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			most = max(most, now)
+		}
+	}()
+	return func() float64 { close(stop); <-stopped; return most - before }
+}
+
+// TestMemoryStaysBounded: a reader that stops costs its buffer, and nothing beyond it.
+func TestMemoryStaysBounded(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "GOGC=10", "IMCTL_SESSIONS_WRITE_TIMEOUT=4m", "IMCTL_DIALOGUES_TIMEOUT=300ms")
+	w := inhabit(t, p)
+	grown := p.watch(t, "go_memstats_heap_inuse_bytes")
+	stalled(t, w, func(a, b *member) {
+		const size, n = 60 << 10, 1000 // 60 MB, of which 64 frames, or 4 MB, may wait
+		codes := count(a.pour(t, b, n, `"`+strings.Repeat("x", size)+`"`))
+		if codes[507] < n/2 {
+			t.Errorf("answers: %v", codes)
+		}
+	})
+	if g := grown(); g > 32<<20 {
+		t.Errorf("the heap grew by %.0f MB", g/1e6)
+	}
+	w.leave(t)
+	p.stop(t)
+	p.sound(t)
+}
