@@ -18,8 +18,7 @@ import (
 )
 
 const (
-	// connectWait bounds the way to a server, and how long a data directory that somebody else
-	// holds is waited for: a server that starts, or another command that is about to end.
+	// connectWait bounds the way to a server.
 	connectWait = 5 * time.Second
 	// connectEvery is how often is tried in that time.
 	connectEvery = 100 * time.Millisecond
@@ -38,7 +37,8 @@ func withAdmin(c *cobra.Command, env *Env, do func(context.Context, *admin.Clien
 	}
 	ctx, cancel := context.WithCancelCause(c.Context())
 	defer cancel(nil)
-	client, disconnect, err := findServer(ctx, cancel, env, config)
+	f := finder{env: env, config: config, cancel: cancel, wait: connectWait}
+	client, disconnect, err := f.find(ctx)
 	if err != nil {
 		return err
 	}
@@ -49,32 +49,42 @@ func withAdmin(c *cobra.Command, env *Env, do func(context.Context, *admin.Clien
 	return err
 }
 
-// findServer connects to the server that the configuration names: a NATS that it attaches to, or the
-// one that runs on the data directory, or, where none runs there, the directory itself. cancel ends
-// the command when the server refuses a request, which would not be answered.
-func findServer(ctx context.Context, cancel context.CancelCauseFunc, env *Env, c *Config) (*admin.Client, func() error, error) {
-	if c.NATS.Embedded() {
-		return openDataDir(ctx, cancel, env, c)
+// finder finds the server that a command administers.
+type finder struct {
+	env    *Env
+	config *Config
+	// cancel ends the command when a server does not let it ask: then no answer would come.
+	cancel context.CancelCauseFunc
+	// wait is how long a data directory that somebody else holds is waited for: by a
+	// server that starts, or by another command that is about to end.
+	wait time.Duration
+}
+
+// find connects to the server that the configuration names: a NATS that it attaches to, or the
+// one that runs on the data directory, or, where none runs there, the directory itself.
+func (f *finder) find(ctx context.Context) (client *admin.Client, disconnect func() error, err error) {
+	c := f.config.NATS
+	if c.Embedded() {
+		return f.openDataDir(ctx)
 	}
-	nc, err := dial(c.NATS, cancel)
+	nc, err := f.dial()
 	if err != nil {
 		return nil, nil, err
 	}
-	client := admin.NewClient(nc, c.NATS.Prefix)
-	disconnect := func() error { nc.Close(); return nil }
+	client = admin.NewClient(nc, c.Prefix)
 	if err := client.Ping(ctx); err != nil {
-		disconnect()
+		nc.Close()
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
-		return nil, nil, fmt.Errorf("%s: %w", serverName(c.NATS), err)
+		return nil, nil, fmt.Errorf("%s: %w", serverName(c), err)
 	}
-	return client, disconnect, nil
+	return client, func() error { nc.Close(); return nil }, nil
 }
 
 // dial connects to the NATS that the configuration names.
-func dial(c NATSConfig, cancel context.CancelCauseFunc) (*nats.Conn, error) {
-	options := connectOptions(cancel)
+func (f *finder) dial() (*nats.Conn, error) {
+	c, options := f.config.NATS, f.connectOptions()
 	var (
 		nc  *nats.Conn
 		err error
@@ -133,7 +143,7 @@ func serverName(c NATSConfig) string {
 	return RedactURL(c.URL)
 }
 
-func connectOptions(cancel context.CancelCauseFunc) []nats.Option {
+func (f *finder) connectOptions() []nats.Option {
 	return []nats.Option{
 		nats.Name("imctl command line"),
 		nats.Timeout(connectWait),
@@ -141,42 +151,41 @@ func connectOptions(cancel context.CancelCauseFunc) []nats.Option {
 		// The library would print to the process's stderr otherwise.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
-				cancel(errors.New("these credentials are not an administrator's"))
+				f.cancel(errors.New("these credentials are not an administrator's"))
 			}
 		}),
 	}
 }
 
 // openDataDir connects to the server that runs on the data directory, or opens the directory where none does.
-// Who holds the directory's lock may be a server that is not up yet, or a command that ends soon, so both
-// are tried for a while.
-func openDataDir(ctx context.Context, cancel context.CancelCauseFunc, env *Env, c *Config) (*admin.Client, func() error, error) {
-	if _, err := os.Stat(c.Data); errors.Is(err, fs.ErrNotExist) {
+// Which of the two it is can change at any moment, so both are tried until the time is up.
+func (f *finder) openDataDir(ctx context.Context) (*admin.Client, func() error, error) {
+	data, prefix := f.config.Data, f.config.NATS.Prefix
+	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, &failure{code: exitNoServer,
-			err:  fmt.Errorf("no server: there is no data directory %s", c.Data),
+			err:  fmt.Errorf("no server: there is no data directory %s", data),
 			todo: "start one with imctl serve, or say where it is by --data, --nats or --context"}
 	}
-	ctx, done := context.WithTimeout(ctx, connectWait)
-	defer done()
+	deadline := time.NewTimer(f.wait)
+	defer deadline.Stop()
 	tick := time.NewTicker(connectEvery)
 	defer tick.Stop()
 	for {
-		local, err := openLocal(ctx, env, c)
+		local, err := openLocal(ctx, f.env, f.config)
 		if err == nil {
-			return admin.NewClient(local.nc, c.NATS.Prefix), local.close, nil
+			return admin.NewClient(local.nc, prefix), local.close, nil
 		}
 		if !errors.Is(err, embedded.ErrDirInUse) {
 			return nil, nil, err
 		}
-		nc, reason := dialDataDir(ctx, cancel, c)
+		nc, reason := f.dialDataDir(ctx)
 		if reason == nil {
-			return admin.NewClient(nc, c.NATS.Prefix), func() error { nc.Close(); return nil }, nil
+			return admin.NewClient(nc, prefix), func() error { nc.Close(); return nil }, nil
 		}
 		select {
 		case <-ctx.Done():
-			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-				return nil, nil, cause
-			}
+			return nil, nil, context.Cause(ctx)
+		case <-deadline.C:
 			return nil, nil, &failure{code: exitNoServer, err: fmt.Errorf("%w; the server there does not answer: %w", err, reason)}
 		case <-tick.C:
 		}
@@ -187,19 +196,19 @@ func openDataDir(ctx context.Context, cancel context.CancelCauseFunc, env *Env, 
 var errNoDoor = errors.New("it takes no NATS clients, since nats.listen is empty")
 
 // dialDataDir connects to the server that holds the data directory, by the credentials that it keeps there.
-func dialDataDir(ctx context.Context, cancel context.CancelCauseFunc, c *Config) (*nats.Conn, error) {
-	credentials, err := embedded.ReadContext(c.Data)
+func (f *finder) dialDataDir(ctx context.Context) (*nats.Conn, error) {
+	credentials, err := embedded.ReadContext(f.config.Data)
 	if err != nil {
 		return nil, err
 	}
 	if credentials.URL == "" {
 		return nil, errNoDoor
 	}
-	nc, err := nats.Connect(credentials.URL, append(connectOptions(cancel), nats.UserInfo(credentials.User, credentials.Password))...)
+	nc, err := nats.Connect(credentials.URL, append(f.connectOptions(), nats.UserInfo(credentials.User, credentials.Password))...)
 	if err != nil {
 		return nil, err
 	}
-	if err := admin.NewClient(nc, c.NATS.Prefix).Ping(ctx); err != nil {
+	if err := admin.NewClient(nc, f.config.NATS.Prefix).Ping(ctx); err != nil {
 		nc.Close()
 		return nil, err
 	}

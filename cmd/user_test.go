@@ -1,0 +1,343 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"imctl/embedded"
+	"imctl/kv"
+)
+
+// answer is what a command said and how it ended.
+type answer struct {
+	code     int
+	out, err string
+}
+
+// command runs one command line in this process, in its own working directory.
+func command(t testing.TB, dir, stdin string, args ...string) answer {
+	t.Helper()
+	var out, errs bytes.Buffer
+	env := &Env{In: strings.NewReader(stdin), Out: &out, Err: &errs, Dir: dir}
+	code := Run(t.Context(), env, args)
+	return answer{code, out.String(), errs.String()}
+}
+
+// want fails the test when the command did not end so, with words in what it said.
+func (a answer) want(t testing.TB, code int, words ...string) answer {
+	t.Helper()
+	said := a.out
+	if code != exitDone {
+		said = a.err
+		if a.out != "" {
+			t.Errorf("a command that fails says on stdout: %s", a.out)
+		}
+		if n := strings.Count(a.err, "\n"); n != 1 {
+			t.Errorf("%d lines say why: %s", n, a.err)
+		}
+	} else if a.err != "" {
+		t.Errorf("a command that is done says on stderr: %s", a.err)
+	}
+	if a.code != code {
+		t.Errorf("exit code %d, want %d: %s%s", a.code, code, a.out, a.err)
+	}
+	for _, w := range words {
+		if !strings.Contains(said, w) {
+			t.Errorf("%q is not in: %s", w, said)
+		}
+	}
+	return a
+}
+
+// startWithDoor starts a server that takes NATS clients, and returns the directory that data is in.
+func startWithDoor(t testing.TB) (*server, string) {
+	t.Helper()
+	dir := t.TempDir()
+	return start(t, func(c *Config) {
+		c.Data, c.NATS.Listen, c.NATS.Sync = filepath.Join(dir, "data"), "127.0.0.1:0", Sync(time.Minute)
+	}), dir
+}
+
+// TestUserOnServer administers a server that runs, by the credentials in its data directory.
+func TestUserOnServer(t *testing.T) {
+	t.Parallel()
+	s, dir := startWithDoor(t)
+	w := inhabit(t, s)
+	alice := w.stranger(t, 0)
+	alice.login(t)
+	second, _ := alice.another(t)
+
+	command(t, dir, "", "user", "show", alice.account).want(t, exitDone, "tokens    2\n", "sessions  2\n")
+	command(t, dir, "", "user", "disable", "id:"+alice.id).want(t, exitDone, alice.account+" ("+alice.id+") disabled\n")
+	for _, c := range []*tunnel{alice.tunnel, second} {
+		if frame, err := c.tryNext(); err == nil {
+			t.Errorf("a session of a disabled account still gets %s", frame)
+		}
+	}
+	alice.call(t, "found", "name", "x").want(t, "a disabled account's token", says(515))
+	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, says(505))
+	command(t, dir, "", "user", "show", alice.account).want(t, exitDone, "state     disabled\n", "tokens    0\n", "sessions  0\n")
+
+	command(t, dir, "", "user", "enable", alice.id).want(t, exitDone)
+	alice.login(t)
+	command(t, dir, "another one\r\n", "user", "passwd", alice.account).want(t, exitDone)
+	if frame, err := alice.tunnel.tryNext(); err == nil {
+		t.Errorf("a session from before the new password still gets %s", frame)
+	}
+	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, says(505))
+	alice.password = "another one"
+	alice.login(t)
+
+	var bob struct{ ID string }
+	made := command(t, dir, "pass", "user", "create", "bob", "-o", "json").want(t, exitDone)
+	if err := json.Unmarshal([]byte(made.out), &bob); err != nil || !kv.ValidID(bob.ID) {
+		t.Fatalf("%s: %v", made.out, err)
+	}
+	command(t, dir, "pass", "user", "create", "BOB").want(t, exitExists, `"BOB"`)
+	w.dial(t, 0, "/im/login?"+query("account", "bob", "password", "pass")).next(t)
+	command(t, dir, "", "user", "delete", "bob", "--yes").want(t, exitDone)
+	w.dial(t, 0, "/im/login?"+query("account", "bob", "password", "pass")).want(t, says(505))
+	command(t, dir, "", "user", "show", bob.ID).want(t, exitNotFound, bob.ID)
+}
+
+// TestUserListStreams lists more than a few pages.
+func TestUserListStreams(t *testing.T) {
+	t.Parallel()
+	s, dir := startWithDoor(t)
+	const users = 1203
+	var wg sync.WaitGroup
+	accounts := make(chan int)
+	for range 8 {
+		wg.Go(func() {
+			for i := range accounts {
+				if _, err := s.app.backend.store.Users.Create(t.Context(), kv.User{Account: fmt.Sprintf("user-%04d", i)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range users {
+		accounts <- i
+	}
+	close(accounts)
+	wg.Wait()
+	for _, test := range []struct {
+		args []string
+		want int
+	}{
+		{nil, users}, {[]string{"--limit", "700"}, 700}, {[]string{"--begins", "USER-00"}, 100},
+		{[]string{"--disabled"}, 0}, {[]string{"--enabled", "--limit", "501"}, 501},
+	} {
+		args := append([]string{"user", "list"}, test.args...)
+		lines := strings.Count(command(t, dir, "", append(args, "-o", "json")...).want(t, exitDone).out, "\n")
+		rows := strings.Count(command(t, dir, "", args...).want(t, exitDone, "ACCOUNT").out, "\n") - 1
+		if lines != test.want || rows != test.want {
+			t.Errorf("%v: %d lines, %d rows, want %d", test.args, lines, rows, test.want)
+		}
+	}
+}
+
+// TestUserByAddress finds servers by their address, and tells what is wrong with the way there.
+func TestUserByAddress(t *testing.T) {
+	t.Parallel()
+	s, dir := startWithDoor(t)
+	url := s.app.backend.server.URL()
+	command(t, t.TempDir(), "", "user", "list", "--context", filepath.Join(dir, "data", "admin.json")).want(t, exitDone, "ACCOUNT")
+
+	context := func(name string, c embedded.AdminContext) string {
+		data, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	wrong := context("wrong.json", embedded.AdminContext{URL: url, User: "admin", Password: "hunter2"})
+	if a := command(t, dir, "", "user", "list", "--context", wrong).want(t, exitFailed, "refuses these credentials"); strings.Contains(a.err, "hunter2") {
+		t.Errorf("the password is shown: %s", a.err)
+	}
+	command(t, dir, "", "user", "list", "--nats", url).want(t, exitFailed, url+" refuses these credentials")
+
+	other := startNATS(t)
+	command(t, dir, "", "user", "list", "--context", context("anybody.json", embedded.AdminContext{URL: other, User: "anybody", Password: "p"})).
+		want(t, exitFailed, "not an administrator's")
+	command(t, dir, "", "user", "list", "--context", context("root.json", embedded.AdminContext{URL: other, User: "root", Password: "p"})).
+		want(t, exitNoServer, "no imctl server answers there")
+}
+
+// startNATS starts a NATS server that has nothing to do with imctl. Its user root may do everything, anybody very little.
+func startNATS(t testing.TB) string {
+	t.Helper()
+	o := new(natsserver.Options)
+	err := o.ProcessConfigString(`host: 127.0.0.1, port: -1
+		authorization { users: [
+			{user: root, password: p}
+			{user: anybody, password: p, permissions: {publish: "own.>", subscribe: "_INBOX.>"}}
+		] }`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.NoSigs, o.NoLog = true, true
+	ns, err := natsserver.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(patience) {
+		t.Fatal("the NATS server did not start")
+	}
+	return ns.ClientURL()
+}
+
+// TestUserWithoutDoor is told that a server holds the data directory and can't be spoken to.
+func TestUserWithoutDoor(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	finder := finder{env: &Env{Err: new(bytes.Buffer)}, config: s.app.config, cancel: cancel, wait: 10 * time.Millisecond}
+	_, _, err := finder.openDataDir(ctx)
+	if exitCode(err) != exitNoServer || !errors.Is(err, errNoDoor) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestUserOneAfterTheOther has commands without a server wait for each other.
+func TestUserOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	config := "data: data\npasswords: {memory: 1MiB, passes: 1}\n"
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "data"), 0o700), os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() { command(t, dir, "pass", "user", "create", "user "+strconv.Itoa(i)).want(t, exitDone) })
+	}
+	wg.Wait()
+	if got := strings.Count(command(t, dir, "", "user", "list", "-o", "json").want(t, exitDone).out, "\n"); got != 4 {
+		t.Errorf("%d users, want 4", got)
+	}
+}
+
+// TestInterrupted ends a command that waits for its input.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	reading := make(chan struct{})
+	var errs bytes.Buffer
+	env := &Env{In: blockedReader{reading, t.Context()}, Out: new(bytes.Buffer), Err: &errs, Dir: t.TempDir()}
+	code := make(chan int, 1)
+	go func() { code <- Run(ctx, env, []string{"user", "create", "alice"}) }()
+	<-reading
+	cancel(errInterrupted)
+	if got := <-code; got != exitFailed || errs.String() != "imctl: interrupted\n" {
+		t.Errorf("exit code %d, %s", got, &errs)
+	}
+}
+
+// blockedReader says when it is read from, and has nothing to read until the test ends.
+type blockedReader struct {
+	reading chan struct{}
+	end     context.Context
+}
+
+func (r blockedReader) Read([]byte) (int, error) {
+	close(r.reading)
+	<-r.end.Done()
+	return 0, r.end.Err()
+}
+
+// typist answers what is asked at a terminal.
+type typist struct {
+	answers []string
+	asked   []string
+}
+
+func (p *typist) Line(_ context.Context, prompt string) (string, error) {
+	p.asked = append(p.asked, prompt)
+	answer := p.answers[0]
+	p.answers = p.answers[1:]
+	return answer, nil
+}
+
+func (p *typist) Password(ctx context.Context, prompt string) (string, error) {
+	return p.Line(ctx, prompt)
+}
+
+func TestConfirm(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]bool{"yes": true, "y": false, "": false, "no": false, "YES": false} {
+		p := &typist{answers: []string{typed}}
+		if err := confirm(t.Context(), &Env{Terminal: p}, false, "Really?"); (err == nil) != want {
+			t.Errorf("%q: %v", typed, err)
+		}
+		if p.asked[0] != "Really? Type yes: " {
+			t.Errorf("asked %q", p.asked)
+		}
+	}
+	if err := confirm(t.Context(), &Env{}, false, "Really?"); exitCode(err) != exitUse {
+		t.Errorf("nobody to ask: %v", err)
+	}
+	if err := confirm(t.Context(), &Env{}, true, "Really?"); err != nil {
+		t.Errorf("--yes: %v", err)
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	table := newTable(&out, "name", "state")
+	for _, rows := range [][][]string{{{"é\u0301x", "on"}, {"日本", "on"}}, {{"a\x1b[2Jlonger\n\u202e", "off"}}, {{"b", ""}}} {
+		if err := table.write(rows...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "NAME  STATE\né\u0301x    on\n日本  on\na\uFFFD[2Jlonger\uFFFD\uFFFD  off\nb\n"
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &out, want)
+	}
+}
+
+// TestLocalServerIsQuiet checks that what works inside a command says nothing of itself.
+func TestLocalServerIsQuiet(t *testing.T) {
+	t.Parallel()
+	c := Defaults()
+	c.Data, c.Log.Level = t.TempDir(), "info"
+	c.Passwords.Memory = MiB
+	var errs bytes.Buffer
+	local, err := openLocal(t.Context(), &Env{Err: &errs}, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if local.log.Enabled(t.Context(), slog.LevelInfo) {
+		t.Error("it logs at level info")
+	}
+	if err := local.close(); err != nil {
+		t.Error(err)
+	}
+	if errs.Len() > 0 {
+		t.Errorf("logged: %s", &errs)
+	}
+	if !local.nc.IsClosed() || local.nc.Status() != nats.CLOSED {
+		t.Error("the connection is still open")
+	}
+}
