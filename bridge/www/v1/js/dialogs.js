@@ -103,7 +103,8 @@ export function profileFields(profile = {}) {
 		name: one('name', {maxlength: 64, autocomplete: 'nickname'}),
 		sign: one('sign', {maxlength: 512}),
 		sex: one('sex', {maxlength: 32}),
-		birthday: one('birthday', {type: 'date'}),
+		// Others may have written it in a way of their own.
+		birthday: one('birthday', /^(\d{4}-\d\d-\d\d)?$/.test(profile.birthday ?? '') ? {type: 'date'} : {maxlength: 32}),
 	};
 	const {name, sign, sex, birthday} = fields;
 	const picture = pictureField(profile.picture, (shown) => avatar({id: profile.id, name: name.input.value || '?', picture: shown}, '.large'));

@@ -7,67 +7,46 @@ const settled = (request) => new Promise((resolve, reject) => {
 	request.onerror = request.onabort = () => reject(request.error);
 });
 
-export class History {
-	#db = null;
-	#last = 0;
+export async function openHistory() {
+	let db;
+	let last = 0;
+	try {
+		const request = indexedDB.open('imctl', 1);
+		request.onupgradeneeded = () => {
+			request.result.createObjectStore('dialogues', {keyPath: ['me', 'friend', 'n']});
+			request.result.createObjectStore('talks', {keyPath: ['me', 'friend']});
+		};
+		db = await settled(request);
+		db.onversionchange = () => db.close();
+	} catch (error) {
+		console.warn('no history:', error);
+	}
 
-	/** Always settles. */
-	async open() {
+	/** Runs query(of) in a transaction, where of(name) is a store; resolves to what was asked for, or undefined. */
+	async function run(mode, query) {
 		try {
-			const request = indexedDB.open('imctl', 1);
-			request.onupgradeneeded = () => {
-				request.result.createObjectStore('dialogues', {keyPath: ['me', 'friend', 'n']});
-				request.result.createObjectStore('talks', {keyPath: ['me', 'friend']});
-			};
-			this.#db = await settled(request);
-			this.#db.onversionchange = () => this.#db.close();
+			const transaction = db?.transaction(['dialogues', 'talks'], mode);
+			return transaction && await settled(query((name) => transaction.objectStore(name)) ?? transaction);
 		} catch (error) {
-			console.warn('no history:', error);
-		}
-		return this;
-	}
-
-	/** Whether anything will be kept. */
-	get kept() { return this.#db !== null; }
-
-	/** A number for a new dialogue: the time in microseconds, made to grow always, so that it orders and never repeats. */
-	next() {
-		this.#last = Math.max(this.#last + 1, Date.now() * 1000);
-		return this.#last;
-	}
-
-	talks(me) { return this.#read('talks', within(me)); }
-
-	/** One friend's dialogues, or all of the account's. */
-	dialogues(me, ...friend) { return this.#read('dialogues', within(me, ...friend)); }
-
-	put(name, me, record) { return this.#write((stores) => stores(name).put({...record, me})); }
-
-	/** Forgets one friend's dialogues, or all of the account's. */
-	forget(me, ...friend) {
-		return this.#write((stores) => {
-			stores('dialogues').delete(within(me, ...friend));
-			stores('talks').delete(friend.length ? [me, ...friend] : within(me));
-		});
-	}
-
-	async #read(name, range) {
-		try {
-			return this.#db ? await settled(this.#db.transaction(name).objectStore(name).getAll(range)) : [];
-		} catch (error) {
-			console.warn('history unread:', error);
-			return [];
+			console.warn('history:', error);
+			return undefined;
 		}
 	}
 
-	async #write(change) {
-		try {
-			const transaction = this.#db?.transaction(['dialogues', 'talks'], 'readwrite');
-			if (!transaction) return;
-			change((name) => transaction.objectStore(name));
-			await settled(transaction);
-		} catch (error) {
-			console.warn('history unwritten:', error);
-		}
-	}
+	return {
+		/** Whether anything will be kept. */
+		kept: Boolean(db),
+		/** A number for a new dialogue: the time in microseconds, made to grow always, so that it orders and never repeats. */
+		next() {
+			last = Math.max(last + 1, Date.now() * 1000);
+			return last;
+		},
+		/** What is in a store ('dialogues' or 'talks') of one friend, or of all of the account's. */
+		all: async (name, me, ...friend) => await run('readonly', (of) => of(name).getAll(within(me, ...friend))) ?? [],
+		put: (name, me, record) => run('readwrite', (of) => { of(name).put({...record, me}); }),
+		forget: (me, ...friend) => run('readwrite', (of) => {
+			of('dialogues').delete(within(me, ...friend));
+			of('talks').delete(friend.length ? [me, ...friend] : within(me));
+		}),
+	};
 }

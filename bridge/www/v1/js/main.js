@@ -1,18 +1,18 @@
 // Puts the page together.
 
 import {announce} from './dom.js';
-import {History} from './history.js';
+import {openHistory} from './history.js';
 import {t, tCode} from './i18n.js';
 import {forgetLogin, rememberedLogin} from './login.js';
-import {Notifier} from './notify.js';
+import {newNotifier} from './notify.js';
 import {Code} from './protocol.js';
-import {Session} from './session.js';
+import {newSession} from './session.js';
 import {home} from './shell.js';
 import {elsewhere, signIn, starting} from './sign.js';
-import {Store} from './store.js';
+import {newStore} from './store.js';
 
-const store = new Store();
-const notifier = new Notifier(store);
+const store = newStore();
+const notifier = newNotifier(store);
 const app = {store, notifier};
 
 let shown = {};
@@ -31,9 +31,9 @@ function news(key, {name, text, note}, id, hash, away = true) {
 	if (away) notifier.tell(text ? name : t(key, {name}), text ?? note, hash ?? `talk/${id}`);
 }
 
-app.session = new Session({
+app.session = newSession({
 	store,
-	history: await new History().open(),
+	history: await openHistory(),
 	onPhase(phase, code) {
 		if (phase === 'in') show(home(app));
 		else if (phase === 'elsewhere') show(elsewhere(app, code));

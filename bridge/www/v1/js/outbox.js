@@ -2,70 +2,58 @@
 
 import {Code, frameOf} from './protocol.js';
 
-// The server answers within its own limit of some seconds; past this, nobody will.
-const ANSWER_LIMIT = 30_000;
-// So many may be unanswered at once; the server reads no more than a few ahead.
-const IN_FLIGHT = 64;
+const ANSWER_LIMIT = 30_000; // the server answers within a limit of its own; past this, nobody will
+const IN_FLIGHT = 64; // so many may be unanswered at once
 
-/** Whether a state is one that lasts: delivered, offline or failed, not queued or sending. */
+/** Whether a state lasts: delivered, offline or failed, not queued or sending. */
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
-export class Outbox {
-	#queue = [];
-	#pending = new Map(); // dialogue's id → {dialogue, timer}, oldest first
-	#send;
-	#changed;
+/** send(text) puts a frame on the wire and tells whether it could; changed(dialogue) hears each new state. */
+export function outbox(send, changed) {
+	let queue = [];
+	const pending = new Map(); // dialogue's id → {dialogue, timer}, oldest first
 
-	/** send(text) puts a frame on the wire and tells whether it could; changed(dialogue) hears each new state. */
-	constructor(send, changed) {
-		this.#send = send;
-		this.#changed = changed;
+	function set(dialogue, state, code = 0) {
+		Object.assign(dialogue, {state, code});
+		changed(dialogue);
 	}
 
-	/** Sends a dialogue; tried again, it keeps its id, so that the friend's page knows it when it had arrived after all. */
-	add(dialogue) {
-		this.#queue.push(dialogue);
-		this.#set(dialogue, 'queued');
-		this.flush();
-	}
-
-	flush() {
-		while (this.#queue.length && this.#pending.size < IN_FLIGHT && this.#send(frameOf(this.#queue[0]))) {
-			const dialogue = this.#queue.shift();
-			const timer = setTimeout(() => this.#settle(dialogue.id, 'failed', Code.sendFailed), ANSWER_LIMIT);
-			this.#pending.set(dialogue.id, {dialogue, timer});
-			this.#set(dialogue, 'sending');
+	function flush() {
+		while (queue.length && pending.size < IN_FLIGHT && send(frameOf(queue[0]))) {
+			const dialogue = queue.shift();
+			const timer = setTimeout(() => settle(dialogue.id, 'failed', Code.sendFailed), ANSWER_LIMIT);
+			pending.set(dialogue.id, {dialogue, timer});
+			set(dialogue, 'sending');
 		}
 	}
 
-	/** An answer, which the document lets come without an id: then it is about the oldest. Returns the dialogue, if it is known. */
-	answered({code, id = this.#pending.keys().next().value}) {
-		return this.#settle(id, {[Code.success]: 'delivered', [Code.peerOffline]: 'offline'}[code] ?? 'failed', code);
+	function settle(id, state, code) {
+		const {dialogue, timer} = pending.get(id) ?? {};
+		clearTimeout(timer);
+		if (!pending.delete(id)) return undefined;
+		set(dialogue, state, code);
+		flush();
+		return dialogue;
 	}
 
-	/** The connection is gone: nobody knows whether what was on its way arrived. */
-	down() {
-		for (const id of [...this.#pending.keys()]) this.#settle(id, 'failed', Code.unreachable);
-	}
-
-	clear() {
-		this.#queue = [];
-		for (const {timer} of this.#pending.values()) clearTimeout(timer);
-		this.#pending.clear();
-	}
-
-	#settle(id, state, code) {
-		const entry = this.#pending.get(id);
-		if (!entry) return undefined;
-		clearTimeout(entry.timer);
-		this.#pending.delete(id);
-		this.#set(entry.dialogue, state, code);
-		this.flush();
-		return entry.dialogue;
-	}
-
-	#set(dialogue, state, code = 0) {
-		Object.assign(dialogue, {state, code});
-		this.#changed(dialogue);
-	}
+	return {
+		flush,
+		/** Sends a dialogue; tried again, it keeps its id, so that the friend's page knows it when it had arrived after all. */
+		add(dialogue) {
+			queue.push(dialogue);
+			set(dialogue, 'queued');
+			flush();
+		},
+		/** An answer, which the document lets come without an id: then it is about the oldest. Returns the dialogue, if it is known. */
+		answered: ({code, id = pending.keys().next().value}) => settle(id, {[Code.success]: 'delivered', [Code.peerOffline]: 'offline'}[code] ?? 'failed', code),
+		/** The connection is gone: nobody knows whether what was on its way arrived. */
+		down() {
+			for (const id of [...pending.keys()]) settle(id, 'failed', Code.unreachable);
+		},
+		clear() {
+			queue = [];
+			for (const {timer} of pending.values()) clearTimeout(timer);
+			pending.clear();
+		},
+	};
 }

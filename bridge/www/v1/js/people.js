@@ -28,7 +28,6 @@ export function people(app) {
 		h('header', null, self, iconButton('join', t('findPeople'), () => search.focus()), menu(t('menu'), () => [
 			[t('yourProfile'), () => profileDialog(app)],
 			[t('settings'), () => settingsDialog(app)],
-			[t('refresh'), () => session.refresh()],
 			[t('signOut'), () => confirmDialog(t('signOutQuestion'), t('signOut'), () => session.signOut())],
 		])),
 		h('label.search', null, icon('search'), search), saying, scroller);
@@ -64,8 +63,8 @@ export function people(app) {
 	const row = (item, onclick, ...children) => h('li', null, h('button.row', {
 		'data-key': item.key, tabindex: item.key === tab ? 0 : -1, 'aria-current': current(item) && 'page', onclick,
 	}, children));
-	const words = (name, aside, sub, count) => h('span.words', null, h('span.line', null, h('b', {dir: 'auto'}, name), aside),
-		(sub || count) && h('span.line.sub', null, h('span', {dir: 'auto'}, sub), count && h('span.count', null, String(count), h('span.hidden', null, t('unread')))));
+	const words = (name, aside, sub, count, hidden) => h('span.words', null, h('span.line', null, h('b', {dir: 'auto'}, name), aside),
+		(sub || count > 0) && h('span.line.sub', null, h('span', {dir: 'auto'}, sub), count > 0 && h('span.count', null, String(count), hidden && h('span.hidden', null, t('unread')))));
 
 	const drawing = {
 		title: ({text}) => h('li.section', null, h('h2', null, text)),
@@ -81,7 +80,7 @@ export function people(app) {
 			const last = talk?.draft && store.current !== id ? [h('em', null, t('draft')), oneLine(talk.draft)]
 				: at ? [talk.mine && t('you'), oneLine(talk.text)] : friend?.sign;
 			return row(item, () => { location.hash = `talk/${id}`; }, avatar({...friend, id, name}),
-				words(name, [friend?.online && h('span.hidden', null, t('online')), at > 0 && h('time', null, brief(at / 1000))], last, talk?.unread));
+				words(name, [friend?.online && h('span.hidden', null, t('online')), at > 0 && h('time', null, brief(at / 1000))], last, talk?.unread, true));
 		},
 	};
 

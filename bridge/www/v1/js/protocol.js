@@ -2,7 +2,7 @@
 
 export const Code = {
 	success: 200, friendOffline: 300, profileChanged: 301, friendOnline: 302,
-	internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
+	malformed: 403, internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
 	sendFailed: 507, peerOffline: 508, notFriends: 512, elsewhere: 513, authIllegal: 515,
 	friendApplies: 520, alreadyFriends: 522, friendAdded: 524, friendRemoved: 525,
 	// Ours, for what came back without a code: no answer at all, and three of HTTP's.

@@ -33,7 +33,7 @@ export function home(app) {
 		const {state, until} = store.link;
 		bar.hidden = state === 'on' || state === 'off';
 		fill(bar, h('.spin'), state === 'waiting'
-			? [t('linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), h('button.plain', {onclick: () => session.refresh()}, t('tryNow'))]
+			? [t('linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), h('button.plain', {onclick: () => session.reconnect()}, t('tryNow'))]
 			: t('linkConnecting'));
 	}
 	// A loss that is mended at once is not worth a word.

@@ -133,7 +133,6 @@ historyHint|Messages are kept in this browser only. The server stores none of th
 export|Export|Exportieren|导出
 forgetAll|Delete history|Verlauf löschen|删除全部记录
 forgetAllQuestion|Delete every conversation of this account from this browser?|Alle Unterhaltungen dieses Kontos in diesem Browser löschen?|从此浏览器删除此账号的全部聊天记录？
-refresh|Refresh|Aktualisieren|刷新
 signOut|Sign out|Abmelden|退出登录
 signOutQuestion|Sign out? Your conversations stay in this browser.|Abmelden? Deine Unterhaltungen bleiben in diesem Browser.|退出登录？聊天记录会保留在此浏览器中。
 
