@@ -13,6 +13,9 @@ import (
 const (
 	// lookEvery is how often the stream's consumers are counted although nothing was heard of a change.
 	lookEvery = 10 * time.Second
+	// lookAgain is when they are counted once more after something was heard: JetStream says that a consumer is gone
+	// while it still counts it.
+	lookAgain = time.Second
 	// lookWait bounds one count.
 	lookWait = 2 * time.Second
 	// holdAttached is how long the log is written after a consumer was announced, whatever the count says. It is longer
@@ -33,7 +36,9 @@ func (l *EventLog) listen(ctx context.Context, nc *nats.Conn) error {
 		}
 		l.subs = append(l.subs, sub)
 	}
-	if err := nc.FlushWithContext(ctx); err != nil {
+	flush, cancel := context.WithTimeout(ctx, commandWait)
+	defer cancel()
+	if err := nc.FlushWithContext(flush); err != nil {
 		return fmt.Errorf("hear of consumers: %w", err)
 	}
 	if _, err := l.look(ctx); err != nil {
@@ -85,20 +90,22 @@ func (l *EventLog) watch(ctx context.Context) {
 	defer close(l.done)
 	next := time.NewTimer(lookEvery)
 	defer next.Stop()
-	failing := false
+	failing, most := false, lookEvery
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.wake:
+			most = lookAgain
 		case <-next.C:
+			most = lookEvery
 		}
 		again, err := l.look(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
 			l.o.Log.Warn("count the consumers of the event log", "err", err)
 		}
 		failing = err != nil
-		next.Reset(again)
+		next.Reset(min(again, most))
 	}
 }
 

@@ -286,6 +286,9 @@ func (w *logWriter) try(entries []logEntry, now time.Time) error {
 	if len(entries) > 1 {
 		m.Header = nats.Header{}
 	}
+	if err := ctx.Err(); err != nil { // a batch that is staged and never committed is a burden on the server
+		return err
+	}
 	if err := w.stage(m, entries); err != nil {
 		return err
 	}
