@@ -44,6 +44,8 @@ type Options struct {
 	Limits    Limits
 	EventLog  EventLogOptions // MaxAge, MaxBytes, Replicas and OnError; the rest is the bridge's
 
+	Mailer *Mailer // of codes for forgotten passwords; nil: none are sent
+
 	Origins        []string       // of web pages, besides the server's own, that may open a WebSocket
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 
@@ -72,6 +74,7 @@ type Limits struct {
 	Logins        limit.Rate // attempts from one address
 	LoginFailures limit.Rate // for one address, and for one account
 	Dialogues     limit.Rate // of one session
+	Forgotten     limit.Rate // calls for a code by mail from one address, and codes for one account
 	Picture       int        // bytes of a picture
 }
 
@@ -85,6 +88,7 @@ type Bridge struct {
 	events  *EventLog
 	nc      *nats.Conn
 	api     *natsAPI
+	post    *post // nil: without a mailer
 	lanes   []*lane
 	seed    maphash.Seed
 	melody  *melody.Melody
@@ -151,6 +155,9 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	b.certain.Store(true)
 	if b.api, err = newNATSAPI(b, b.nc); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
+	}
+	if o.Mailer != nil {
+		b.post = newPost(b, o.Mailer)
 	}
 	b.metrics.observe(b)
 	return b, nil
@@ -244,6 +251,9 @@ func (b *Bridge) Drain(ctx context.Context) error {
 func (b *Bridge) Shutdown(ctx context.Context) error {
 	err := b.Drain(ctx)
 	b.link.close()
+	if b.post != nil {
+		b.post.close()
+	}
 	if b.api != nil {
 		err = errors.Join(err, b.api.close())
 	}

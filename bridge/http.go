@@ -26,6 +26,10 @@ func (b *Bridge) routes() http.Handler {
 	mux.Handle("/im/friends/remove", b.call("remove", http.MethodGet, b.remove))
 	mux.Handle("/im/profile/update", b.call("profile", http.MethodPost, b.profile))
 	mux.Handle("/im/logout", b.call("logout", http.MethodPost, b.logout))
+	if b.post != nil {
+		mux.Handle("/im/password/forgot", b.call("forgot", http.MethodPost, b.forgot))
+		mux.Handle("/im/password/reset", b.call("reset", http.MethodPost, b.reset))
+	}
 	mux.HandleFunc("/im/login", b.serveLogin)
 	mux.HandleFunc("/im/login/im/login", b.serveLogin)
 	mux.Handle("/im/www/v1/", http.StripPrefix("/im/www/v1/", pages(www.FS())))

@@ -38,6 +38,12 @@ func (s *Service) UpdateProfile(ctx context.Context, me kv.User, c wire.ProfileU
 		return err
 	}
 	s.o.Events.profile(me, now)
+	if hash != "" || c.Mail != nil {
+		// A code on its way belongs to the password or the address that was.
+		if err := s.kv.Resets.Drop(ctx, me.ID); err != nil {
+			return err
+		}
+	}
 	if hash != "" {
 		if err := s.expelOthers(ctx, me.ID, token); err != nil {
 			return err

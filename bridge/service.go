@@ -289,11 +289,19 @@ func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 	if err != nil {
 		return err
 	}
+	return s.setHash(ctx, id, hash)
+}
+
+// setHash is SetPassword for one that is hashed already. A code that was mailed before is good for nothing after it.
+func (s *Service) setHash(ctx context.Context, id, hash string) error {
 	u, err := s.kv.Users.Update(ctx, id, func(u *kv.User) error { u.PasswordHash = hash; return nil })
 	if err != nil {
 		return err
 	}
 	s.o.Events.user(userPassword, u)
+	if err := s.kv.Resets.Drop(ctx, id); err != nil {
+		return err
+	}
 	return s.expel(ctx, id, "password changed")
 }
 
