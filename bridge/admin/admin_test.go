@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -282,76 +281,6 @@ func TestIdBeforeAccount(t *testing.T) {
 	wantCode(t, err, admin.NotFound)
 }
 
-func TestList(t *testing.T) {
-	t.Parallel()
-	f := setUp(t)
-	client := f.serve(t)
-	ctx := t.Context()
-	const users = admin.MaxPage + 7
-	want := map[string]bool{}
-	for i := range users {
-		u := kv.User{Account: fmt.Sprintf("user-%04d", i), Profile: kv.Profile{Name: "n", Picture: "a picture"}, Disabled: i%100 == 0}
-		made, err := f.store.Users.Create(ctx, u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want[made.ID] = true
-	}
-	seen, pages := map[string]bool{}, 0
-	for page, err := range client.AllUsers(ctx, admin.ListUsers{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages++
-		if len(page) > admin.MaxPage {
-			t.Errorf("a page has %d users", len(page))
-		}
-		for _, u := range page {
-			if seen[u.ID] {
-				t.Errorf("%s is listed twice", u.Account)
-			}
-			seen[u.ID] = true
-			if !want[u.ID] {
-				t.Errorf("%+v was not made", u)
-			}
-		}
-	}
-	if len(seen) != users || pages < 2 {
-		t.Errorf("%d users on %d pages, want %d on 2", len(seen), pages, users)
-	}
-	first, err := client.ListUsers(ctx, admin.ListUsers{Limit: 3})
-	if err != nil || len(first.Users) != 3 || first.Next == "" {
-		t.Fatalf("the first three: %+v, %v", first, err)
-	}
-	second, err := client.ListUsers(ctx, admin.ListUsers{Limit: 3, After: first.Next})
-	if err != nil || len(second.Users) != 3 || second.Users[0].Account != "user-0003" {
-		t.Errorf("the next three: %+v, %v", second, err)
-	}
-	yes, no := true, false
-	for _, test := range []struct {
-		r    admin.ListUsers
-		want int
-	}{
-		{admin.ListUsers{Begins: "USER-000"}, 10}, {admin.ListUsers{Begins: "nobody"}, 0},
-		{admin.ListUsers{Disabled: &yes}, 6}, {admin.ListUsers{Disabled: &no}, users - 6}, {admin.ListUsers{Begins: "user-01", Disabled: &yes}, 1},
-	} {
-		got := 0
-		for page, err := range client.AllUsers(ctx, test.r) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			got += len(page)
-		}
-		if got != test.want {
-			t.Errorf("%+v lists %d, want %d", test.r, got, test.want)
-		}
-	}
-	msg, err := f.nc.Request(prefix+".admin.user.list", nil, 10*time.Second)
-	if err != nil || bytes.Contains(msg.Data, []byte("picture")) || bytes.Contains(msg.Data, []byte("password")) {
-		t.Errorf("the list has more than it should, %v: %.300s", err, msg.Data)
-	}
-}
-
 // TestDescribed reads what programs are told that look for the service.
 func TestDescribed(t *testing.T) {
 	t.Parallel()
@@ -385,95 +314,5 @@ func TestNoService(t *testing.T) {
 	f := setUp(t)
 	if err := admin.NewClient(f.nc, prefix).Ping(t.Context()); !errors.Is(err, admin.ErrNoService) {
 		t.Errorf("got %v, want ErrNoService", err)
-	}
-}
-
-// fakeAccounts does what a test wants when a user is deleted.
-type fakeAccounts struct {
-	admin.Accounts
-	remove func(context.Context) error
-}
-
-func (a fakeAccounts) DeleteUser(ctx context.Context, _ string) error { return a.remove(ctx) }
-
-func TestFaults(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		remove func(context.Context) error
-		logged string
-	}{
-		"error":   {func(context.Context) error { return errors.New("disk on fire") }, "disk on fire"},
-		"panic":   {func(context.Context) error { panic("on fire") }, "on fire"},
-		"timeout": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "deadline"},
-		"busy":    {func(context.Context) error { return kv.ErrBusy }, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := setUp(t)
-			client := f.serve(t, func(o *admin.Options) {
-				o.Accounts = fakeAccounts{o.Accounts, test.remove}
-				o.Timeout = 500 * time.Millisecond
-			})
-			if _, err := f.store.Users.Create(t.Context(), kv.User{Account: "alice"}); err != nil {
-				t.Fatal(err)
-			}
-			_, err := client.DeleteUser(t.Context(), "alice")
-			wantCode(t, err, admin.Failed)
-			if strings.Contains(err.Error(), "fire") {
-				t.Errorf("the client is told the cause: %v", err)
-			}
-			if out := f.log.String(); !strings.Contains(out, test.logged) || (out == "") != (test.logged == "") {
-				t.Errorf("logged: %s", out)
-			}
-			if err := client.Ping(t.Context()); err != nil {
-				t.Errorf("afterwards: %v", err)
-			}
-		})
-	}
-}
-
-// TestStop waits for a request that is under way, and calls it off when the time is up.
-func TestStop(t *testing.T) {
-	t.Parallel()
-	f := setUp(t)
-	if _, err := f.store.Users.Create(t.Context(), kv.User{Account: "alice"}); err != nil {
-		t.Fatal(err)
-	}
-	entered, calledOff := make(chan struct{}), make(chan struct{})
-	accounts := fakeAccounts{remove: func(ctx context.Context) error {
-		close(entered)
-		<-ctx.Done()
-		close(calledOff)
-		return ctx.Err()
-	}}
-	service, err := admin.Serve(f.connect(t), admin.Options{Prefix: prefix, Accounts: accounts, Store: f.store, Timeout: time.Hour, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answered := make(chan error, 1)
-	client := admin.NewClient(f.connect(t), prefix)
-	go func() {
-		_, err := client.DeleteUser(context.Background(), "alice")
-		answered <- err
-	}()
-	<-entered
-	ctx, cancel := context.WithCancel(t.Context())
-	stopped := make(chan error, 1)
-	go func() { stopped <- service.Stop(ctx) }()
-	select {
-	case <-stopped:
-		t.Fatal("stopped while a request was under way")
-	case <-calledOff:
-		t.Fatal("called off before its time")
-	default:
-	}
-	cancel()
-	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
-	<-calledOff
-	wantCode(t, <-answered, admin.Failed)
-	if err := admin.NewClient(f.connect(t), prefix).Ping(t.Context()); !errors.Is(err, admin.ErrNoService) {
-		t.Errorf("after the stop: %v", err)
 	}
 }
