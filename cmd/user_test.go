@@ -114,11 +114,11 @@ func TestUserOnServer(t *testing.T) {
 	command(t, dir, "", "user", "show", bob.ID).want(t, exitNotFound, bob.ID)
 }
 
-// TestUserListStreams lists more than a few pages.
+// TestUserListStreams lists more than a page.
 func TestUserListStreams(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithDoor(t)
-	const users = 1203
+	const users = 530
 	var wg sync.WaitGroup
 	accounts := make(chan int)
 	for range 8 {
@@ -139,7 +139,7 @@ func TestUserListStreams(t *testing.T) {
 		args []string
 		want int
 	}{
-		{nil, users}, {[]string{"--limit", "700"}, 700}, {[]string{"--begins", "USER-00"}, 100},
+		{nil, users}, {[]string{"--limit", "510"}, 510}, {[]string{"--begins", "USER-00"}, 100},
 		{[]string{"--disabled"}, 0}, {[]string{"--enabled", "--limit", "501"}, 501},
 	} {
 		args := append([]string{"user", "list"}, test.args...)
