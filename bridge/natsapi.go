@@ -91,7 +91,7 @@ func (a *natsAPI) queueSend(m *nats.Msg) {
 	if m.Reply == "" {
 		return // nobody would hear what came of it
 	}
-	id := m.Subject[len(a.b.o.Prefix)+len(".send."):]
+	id := a.sender(m)
 	select {
 	case a.sends[maphash.String(a.b.seed, id)%senders] <- m:
 	default:
@@ -104,7 +104,8 @@ func (a *natsAPI) queueSend(m *nats.Msg) {
 // session that could hold it.
 func (a *natsAPI) send(m *nats.Msg) {
 	defer recovered(a.b.log, "send by NATS")
-	id := m.Subject[len(a.b.o.Prefix)+len(".send."):]
+	id := a.sender(m)
+	a.b.seenByNATS(id)
 	send, code := wire.ParseSend(m.Data)
 	if code != 0 {
 		a.reply(m, code, send.ID)
@@ -142,7 +143,13 @@ type natsSender struct {
 func (s *natsSender) answered(f *flight, code wire.Code, took time.Duration) {
 	s.a.b.metrics.dialogueTook(took)
 	s.a.reply(s.m, code, f.id)
+	if code == wire.Success {
+		s.echo(f)
+	}
 }
+
+// sender is the user whose subject a dialogue came on.
+func (a *natsAPI) sender(m *nats.Msg) string { return m.Subject[len(a.b.o.Prefix)+len(".send."):] }
 
 func (a *natsAPI) reply(m *nats.Msg, code wire.Code, id []byte) {
 	a.b.metrics.dialogue(code)
@@ -161,6 +168,7 @@ func (a *natsAPI) queueCall(m *nats.Msg) {
 		defer func() { <-a.calls }()
 		defer recovered(a.b.log, "call by NATS")
 		id, name, _ := strings.Cut(m.Subject[len(a.b.o.Prefix)+len(".call."):], ".")
+		a.b.seenByNATS(id)
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), callWait)
 		defer cancel()

@@ -3,6 +3,7 @@ package bridge
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
@@ -14,6 +15,8 @@ type user struct {
 	id   string
 	lane *lane
 	sub  *nats.Subscription // of all live subjects of the user
+
+	byNATS atomic.Bool // it is a client of NATS too, as far as this node has seen
 
 	mu       sync.RWMutex
 	sessions []*session // oldest first; replaced, never changed, so that a reader needs no lock while it walks
