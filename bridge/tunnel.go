@@ -33,7 +33,7 @@ const (
 func (b *Bridge) setUpMelody() {
 	m := melody.New()
 	m.Config.MaxMessageSize = b.o.Sessions.MaxFrame
-	m.Config.MessageBufferSize = 2 // for a close frame: all others go by tunnelConn
+	m.Config.MessageBufferSize = feedAhead + 1
 	m.Config.PingPeriod = b.o.Sessions.Ping
 	m.Config.PongWait = b.o.Sessions.Ping + b.o.Sessions.Ping/9
 	m.Config.WriteWait = b.o.Sessions.WriteTimeout
@@ -57,6 +57,11 @@ func (b *Bridge) setUpMelody() {
 		b.metrics.dialogue(wire.PayloadNotText)
 		s.closeWith(wire.AppendReply(nil, wire.PayloadNotText, nil), websocket.CloseUnsupportedData, "text only")
 	})
+	m.HandleSentMessage(func(ms *melody.Session, _ []byte) {
+		s := sessionOf(ms)
+		defer s.guard("sent")
+		s.sent()
+	})
 	m.HandleError(func(ms *melody.Session, err error) {
 		s := sessionOf(ms)
 		switch {
@@ -64,7 +69,7 @@ func (b *Bridge) setUpMelody() {
 			// gorilla has sent the close frame by itself.
 			b.metrics.dialogue(wire.ProtocolError)
 		case errors.Is(err, melody.ErrMessageBufferFull):
-			// It is handed nothing but one close frame. This runs under the session's lock, so no more than this.
+			// It is never handed more than it has room for. This runs under the session's lock, so no more than this.
 			b.log.Error("melody's buffer is full", "session", s.id)
 			s.conn.Kill()
 		}
@@ -114,7 +119,7 @@ func (b *Bridge) serveLogin(w http.ResponseWriter, r *http.Request) {
 		b.wg.Done()
 		return
 	}
-	conn := newTunnelConn(hijacked, b.o.Sessions.WriteTimeout)
+	conn := &tunnelConn{Conn: hijacked}
 	handshake := slimRequest(r)
 	go func() {
 		defer b.wg.Done()
@@ -258,7 +263,7 @@ func (b *Bridge) refuseLogin(conn *tunnelConn, handshake *http.Request, code wir
 		return
 	}
 	deadline := time.Now().Add(linger)
-	conn.Conn.SetWriteDeadline(deadline)
+	ws.SetWriteDeadline(deadline)
 	if ws.WriteMessage(websocket.TextMessage, wire.AppendReply(nil, code, nil)) != nil {
 		return
 	}
