@@ -43,6 +43,7 @@ type Options struct {
 	Dialogues Dialogues
 	Limits    Limits
 	EventLog  EventLogOptions // MaxAge, MaxBytes, Replicas and OnError; the rest is the bridge's
+	Callout   *CalloutOptions // nil: somebody else decides who may log in to NATS
 
 	Mailer *Mailer // of codes for forgotten passwords; nil: none are sent
 
@@ -87,6 +88,8 @@ type Bridge struct {
 	service *Service
 	events  *EventLog
 	nc      *nats.Conn
+	system  *nats.Conn // nil: none
+	callout *callout   // nil: somebody else's
 	api     *natsAPI
 	post    *post // nil: without a mailer
 	lanes   []*lane
@@ -131,7 +134,11 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if b.events, err = OpenEventLog(ctx, b.nc, o.Connect, log); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
-	b.service = NewService(b.nc, ServiceOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, Events: b.events, Log: o.Log})
+	service := ServiceOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, Events: b.events, Log: o.Log}
+	if service.Access, service.System, err = b.access(); err != nil {
+		return nil, errors.Join(err, b.Shutdown(ctx))
+	}
+	b.service = NewService(b.nc, service)
 	for i := range o.Lanes {
 		nc, err := o.Connect(fmt.Sprintf("imctl lane %d", i), append(b.link.options(), nats.ReconnectBufSize(-1))...)
 		if err == nil {
@@ -158,6 +165,11 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	}
 	if o.Mailer != nil {
 		b.post = newPost(b, o.Mailer)
+	}
+	if o.Callout != nil {
+		if b.callout, err = newCallout(ctx, b); err != nil {
+			return nil, errors.Join(err, b.Shutdown(ctx))
+		}
 	}
 	b.metrics.observe(b)
 	return b, nil
@@ -254,6 +266,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	if b.post != nil {
 		b.post.close()
 	}
+	if b.callout != nil {
+		err = errors.Join(err, b.callout.close())
+	}
 	if b.api != nil {
 		err = errors.Join(err, b.api.close())
 	}
@@ -265,6 +280,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	}
 	if b.service != nil {
 		b.service.Close()
+	}
+	if b.system != nil {
+		b.system.Close()
 	}
 	err = errors.Join(err, b.events.Close(ctx)) // the last answers to NATS clients go out behind it
 	if b.nc != nil {

@@ -88,10 +88,10 @@ func drained(s *nats.Subscription) error {
 }
 
 func (a *natsAPI) queueSend(m *nats.Msg) {
-	if m.Reply == "" {
-		return // nobody would hear what came of it
-	}
 	id := a.sender(m)
+	if !a.reachable(m, id) {
+		return
+	}
 	select {
 	case a.sends[maphash.String(a.b.seed, id)%senders] <- m:
 	default:
@@ -148,6 +148,32 @@ func (s *natsSender) answered(f *flight, code wire.Code, took time.Duration) {
 	}
 }
 
+// reachable tells whether the answer may go where it is asked to. NATS lets a client name any subject for that, also one
+// on which it may not publish: an answer of ours could be taken for somebody's dialogue, for a command to JetStream, or
+// for the answer to another's dialogue. Without a reply subject nobody would hear what came of the request.
+func (a *natsAPI) reachable(m *nats.Msg, id string) bool {
+	if strings.HasPrefix(m.Reply, InboxPrefix(id)+".") {
+		return true
+	}
+	a.b.log.Debug("a NATS client wants its answer elsewhere than in its own inbox", "user", id)
+	return false
+}
+
+// farewell is the answer to a client whose credentials are good no more: its connection is closed behind it.
+type farewell struct{ user string }
+
+func (farewell) Append(b []byte) []byte { return wire.AppendReply(b, wire.Success, nil) }
+
+func (a *natsAPI) farewell(ctx context.Context, f farewell) {
+	err := a.nc.FlushWithContext(ctx)
+	if err == nil {
+		err = a.b.service.kickUser(ctx, f.user)
+	}
+	if err != nil {
+		a.b.log.Error("close a user's connections to NATS", "user", f.user, "err", err)
+	}
+}
+
 // sender is the user whose subject a dialogue came on.
 func (a *natsAPI) sender(m *nats.Msg) string { return m.Subject[len(a.b.o.Prefix)+len(".send."):] }
 
@@ -168,6 +194,9 @@ func (a *natsAPI) queueCall(m *nats.Msg) {
 		defer func() { <-a.calls }()
 		defer recovered(a.b.log, "call by NATS")
 		id, name, _ := strings.Cut(m.Subject[len(a.b.o.Prefix)+len(".call."):], ".")
+		if !a.reachable(m, id) {
+			return
+		}
 		a.b.seenByNATS(id)
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), callWait)
@@ -181,6 +210,9 @@ func (a *natsAPI) queueCall(m *nats.Msg) {
 			a.respond(m, ans.Append(nil))
 		} else {
 			a.respond(m, wire.AppendReply(nil, code, nil))
+		}
+		if f, ok := ans.(farewell); ok && err == nil {
+			a.farewell(ctx, f)
 		}
 		a.b.metrics.call(name, code, time.Since(started))
 	})
@@ -241,7 +273,10 @@ var natsCalls = map[string]func(ctx context.Context, b *Bridge, me kv.User, body
 		if code != 0 {
 			return nil, code
 		}
-		return nil, b.service.UpdateProfile(ctx, me, u, "")
+		if err := b.service.updateProfile(ctx, me, u, ""); err != nil || u.Password == nil {
+			return nil, err
+		}
+		return farewell{me.ID}, nil
 	},
 }
 

@@ -12,6 +12,14 @@ import (
 // UpdateProfile changes what is there in the update. With a new password all other tokens are revoked and all other
 // sessions end: those of the token, "" for none, stay. Friends are shown the new profile.
 func (s *Service) UpdateProfile(ctx context.Context, me kv.User, c wire.ProfileUpdate, token string) error {
+	if err := s.updateProfile(ctx, me, c, token); err != nil || c.Password == nil {
+		return err
+	}
+	return s.kickUser(ctx, me.ID)
+}
+
+// updateProfile is UpdateProfile but for the user's connections to NATS.
+func (s *Service) updateProfile(ctx context.Context, me kv.User, c wire.ProfileUpdate, token string) error {
 	hash := ""
 	if c.Password != nil {
 		var err error
@@ -90,5 +98,9 @@ func (s *Service) Logout(ctx context.Context, id, token string) error {
 		return err
 	}
 	_, err := s.nodes.tell(ctx, command{Op: opClose, User: id, Token: kv.TokenHash(token), Code: websocket.CloseNormalClosure, Reason: "logged out"})
-	return err
+	if err != nil {
+		return err
+	}
+	// NATS does not say which connection came by which token: those by another one, or by the password, come back.
+	return s.kickUser(ctx, id)
 }

@@ -21,6 +21,8 @@ type ServiceOptions struct {
 	Store  *kv.Store
 	Hasher *kv.Hasher
 	Events *EventLog // nil: nobody is told
+	Access Access
+	System *nats.Conn // by which connections of NATS clients are closed; nil: they are not
 	Log    *slog.Logger
 }
 
@@ -352,7 +354,10 @@ func (s *Service) expel(ctx context.Context, id, reason string) error {
 	if err := s.kv.Tokens.RevokeAll(ctx, id); err != nil {
 		return err
 	}
-	return s.CloseSessions(ctx, id, reason)
+	if err := s.CloseSessions(ctx, id, reason); err != nil {
+		return err
+	}
+	return s.kickUser(ctx, id)
 }
 
 func profileOf(u kv.User) wire.Profile {

@@ -1,0 +1,166 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/kv"
+)
+
+// NATSContext is what a NATS client needs to log in, as the file that the nats tool reads has it
+// (https://github.com/nats-io/jsm.go, package natscontext).
+type NATSContext struct {
+	Description string `json:"description"`
+	URL         string `json:"url"`
+	User        string `json:"user"`
+	Password    string `json:"password"`
+	InboxPrefix string `json:"inbox_prefix,omitempty"`
+}
+
+// AttachAdd makes an attachment, and for a consumer the durable pull consumer of that name on the log, with the part of
+// the log that the filter names: "dialogue.>", or all of it for "". The context holds the secret, which nobody can read
+// again.
+//
+// Errors: kv.ErrAttachmentExists, kv.ErrAttachmentInvalid.
+func (s *Service) AttachAdd(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, NATSContext, error) {
+	if err := s.checkAttachment(name, role, &filter); err != nil {
+		return kv.Attachment{}, NATSContext{}, err
+	}
+	a, secret, err := s.kv.Attachments.Add(ctx, kv.Attachment{Name: name, Role: role, Filter: filter})
+	if err != nil {
+		return kv.Attachment{}, NATSContext{}, err
+	}
+	if role == kv.RoleConsumer {
+		if err := s.makeConsumer(ctx, a); err != nil {
+			return kv.Attachment{}, NATSContext{}, errors.Join(err, s.kv.Attachments.Remove(ctx, name))
+		}
+	}
+	return a, s.contextOf(a, secret), nil
+}
+
+// AttachList returns all attachments by name.
+func (s *Service) AttachList(ctx context.Context) ([]kv.Attachment, error) {
+	return s.kv.Attachments.List(ctx)
+}
+
+// AttachRotate gives the attachment another secret; connections by the old one are closed.
+//
+// Errors: kv.ErrAttachmentNotFound.
+func (s *Service) AttachRotate(ctx context.Context, name string) (kv.Attachment, NATSContext, error) {
+	a, secret, err := s.kv.Attachments.Rotate(ctx, name)
+	if err != nil {
+		return kv.Attachment{}, NATSContext{}, err
+	}
+	return a, s.contextOf(a, secret), s.detach(ctx, a)
+}
+
+// AttachRemove removes an attachment with its consumer, and closes its connections. One that was cut off halfway lets
+// nobody in any more; asking again completes it.
+//
+// Errors: kv.ErrAttachmentNotFound.
+func (s *Service) AttachRemove(ctx context.Context, name string) error {
+	a, err := s.kv.Attachments.Revoke(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := s.detach(ctx, a); err != nil {
+		return err
+	}
+	if a.Role == kv.RoleConsumer {
+		js, err := jetstream.New(s.nc)
+		if err == nil {
+			err = js.DeleteConsumer(ctx, logStreamName(s.o.Prefix), name)
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("remove consumer %s: %w", name, err)
+		}
+	}
+	return s.kv.Attachments.Remove(ctx, name)
+}
+
+// checkAttachment says what is wrong with an attachment that somebody asks for, and sets what was left out.
+func (s *Service) checkAttachment(name string, role kv.Role, filter *string) error {
+	invalid := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", kv.ErrAttachmentInvalid, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case slices.Contains(s.o.Access.Reserved, name):
+		return invalid("the name %s is taken by the server itself", name)
+	case !slices.Contains([]kv.Role{kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin}, role):
+		return invalid("a role is %s, %s or %s", kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin)
+	case role != kv.RoleConsumer && *filter != "":
+		return invalid("only a %s has a filter", kv.RoleConsumer)
+	case role != kv.RoleConsumer:
+		return nil
+	case *filter == "":
+		*filter = ">"
+	case !validFilter(*filter):
+		return invalid("a filter is words joined by dots, where * stands for any word and > at the end for all that follow")
+	}
+	return nil
+}
+
+// validFilter tells whether a filter can stand behind the log's prefix.
+func validFilter(filter string) bool {
+	words := strings.Split(filter, ".")
+	for i, word := range words {
+		switch {
+		case word == "*", word == ">" && i == len(words)-1:
+		case word == "", strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' || r == '*' || r == '>' }):
+			return false
+		}
+	}
+	return len(filter) <= 256
+}
+
+// makeConsumer makes the consumer, which holds the log from now on until it is removed.
+func (s *Service) makeConsumer(ctx context.Context, a kv.Attachment) error {
+	js, err := jetstream.New(s.nc)
+	if err != nil {
+		return err
+	}
+	_, err = js.CreateConsumer(ctx, logStreamName(s.o.Prefix), jetstream.ConsumerConfig{
+		Durable:       a.Name,
+		Description:   "attachment of imctl",
+		DeliverPolicy: jetstream.DeliverNewPolicy, // what is older is there for the sake of others, and not all of it
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		FilterSubject: s.o.Prefix + ".log." + a.Filter,
+	})
+	if errors.Is(err, jetstream.ErrConsumerExists) {
+		return fmt.Errorf("%w: the log has a consumer %s already, which is not an attachment's", kv.ErrAttachmentInvalid, a.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("make consumer %s: %w", a.Name, err)
+	}
+	return nil
+}
+
+func (s *Service) contextOf(a kv.Attachment, secret string) NATSContext {
+	c := NATSContext{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: s.o.Access.URL, User: a.Name, Password: secret}
+	if a.Role == kv.RoleConsumer {
+		c.InboxPrefix = InboxPrefix(a.Name)
+	}
+	return c
+}
+
+// detach closes the connections of an attachment.
+func (s *Service) detach(ctx context.Context, a kv.Attachment) error {
+	return s.kick(ctx, s.o.Access.accountOf(a.Role), attachConnName(a.Name))
+}
+
+// kickUser closes the connections of a user to NATS.
+func (s *Service) kickUser(ctx context.Context, id string) error {
+	return s.kick(ctx, s.o.Access.Account, userConnName(id))
+}
+
+func (s *Service) kick(ctx context.Context, account, name string) error {
+	if s.o.System == nil {
+		return nil
+	}
+	return (&kicker{s.o.System, s.log}).user(ctx, account, name)
+}
