@@ -216,7 +216,7 @@ const bulk = 32 << 10
 func TestStoppedReader(t *testing.T) {
 	t.Parallel()
 	w := inhabit(t, start(t, func(c *Config) {
-		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 300*time.Millisecond, 2*patience
+		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 1500*time.Millisecond, 2*patience
 	}))
 	stalled(t, w, func(a, b *member) {
 		codes := a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`)
