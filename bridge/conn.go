@@ -1,113 +1,303 @@
 package bridge
 
 import (
+	"encoding/binary"
+	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 )
-
-// flushAt is how many bytes of frames are gathered before they are written although more are waiting: one TLS record.
-const flushAt = 16 << 10
 
 // linger is how long a closed connection waits for the peer to read its last frames before it is torn down.
 const linger = time.Second
 
-// tunnelConn is the net.Conn under a session's WebSocket. While the session has frames on their way through
-// melody's write pump it gathers what is written, so that frames that wait for each other leave in one write; the
-// session flushes when none is left. Whatever is written at any other time (the handshake, a ping, a close frame)
-// goes out at once, behind what was gathered.
-type tunnelConn struct {
-	net.Conn
-
-	pumping atomic.Int32 // frames handed to the pump whose sent callback has not run yet
-
-	mu     sync.Mutex // guards buf, err and the order of writes
-	buf    []byte
-	err    error
-	closed atomic.Bool
+// outgoing is what is owed once a frame is on the socket.
+type outgoing struct {
+	delivery *delivery // the dialogue that the frame delivers here
+	answer   bool      // the frame answers one of this session: its place in flight becomes free
 }
 
-var framePool = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+// tunnelConn is the net.Conn under a session's WebSocket, and all that is written to the socket goes through it: the
+// frames of the session, and what the WebSocket library writes by itself (the handshake, pings, close frames). Frames are
+// gathered in a buffer and leave together when it is flushed, in one write. Whoever flushes tries the socket without
+// waiting for it; what the socket does not take at once is left to a goroutine that lives until the buffer is empty,
+// so a peer that does not read keeps nobody waiting. What is owed for frames is settled when the write that
+// carried them has succeeded, or will never.
+type tunnelConn struct {
+	net.Conn
+	timeout time.Duration // for a write that has to wait
+	settle  func(owed []outgoing, err error)
+	try     func(p []byte) (int, error) // a write that does not wait; nil where there is none (TLS)
+	writers sync.WaitGroup
 
-func (c *tunnelConn) Write(p []byte) (int, error) {
+	mu        sync.Mutex // guards what follows
+	held      bool       // frames wait for the handshake
+	out       *buffer    // gathered frames; nil: none
+	owed      []outgoing // for the frames in out
+	frames    int        // in out or being written
+	dialogues int        // of them
+	writing   bool       // somebody writes; he writes what is added meanwhile, too
+	closed    bool
+	err       error // why nothing is written any more
+
+	dirty bool // it is in its lane's list; guarded by the lane
+}
+
+func newTunnelConn(c net.Conn, timeout time.Duration) *tunnelConn {
+	return &tunnelConn{Conn: c, timeout: timeout, held: true, try: writeNow(c), settle: func([]outgoing, error) {}}
+}
+
+// errFull is why a frame was not added.
+var errFull = errors.New("too many frames are waiting")
+
+// add gathers a text frame, unless as many as most are waiting, which count dialogues only if this is one.
+func (c *tunnelConn) add(frame []byte, o outgoing, most int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	waiting := c.frames
+	if o.delivery != nil {
+		waiting = c.dialogues
+	}
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.closed:
+		return net.ErrClosed
+	case waiting >= most:
+		return errFull
+	}
+	c.frames++
+	if o.delivery != nil {
+		c.dialogues++
+	}
+	if c.out == nil {
+		c.out = getBuffer()
+	}
+	c.out.b = appendFrame(c.out.b, frame)
+	c.owed = append(c.owed, o)
+	return nil
+}
+
+// first puts a frame before all that wait for the handshake, and lets them go.
+func (c *tunnelConn) first(frame []byte) {
+	c.mu.Lock()
+	c.held = false
+	c.frames++
+	out := getBuffer()
+	out.b = appendFrame(out.b, frame)
+	if c.out != nil {
+		out.b = append(out.b, c.out.b...)
+	}
+	c.out = out
+	c.owed = append([]outgoing{{}}, c.owed...)
+	c.mu.Unlock()
+	c.flush()
+}
+
+const opText = 0x81 // a text frame that is whole
+
+func appendFrame(dst, payload []byte) []byte {
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, opText, byte(n))
+	case n < 1<<16:
+		dst = binary.BigEndian.AppendUint16(append(dst, opText, 126), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, opText, 127), uint64(n))
+	}
+	return append(dst, payload...)
+}
+
+// Write is for the WebSocket library: what it writes takes its place behind the frames that wait. The handshake itself
+// goes out at once.
+func (c *tunnelConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
 	if c.err != nil {
+		defer c.mu.Unlock()
 		return 0, c.err
 	}
-	if c.pumping.Load() == 0 && len(c.buf) == 0 {
-		n, err := c.Conn.Write(p)
-		c.err = err
-		return n, err
+	if c.held {
+		c.mu.Unlock()
+		return c.Conn.Write(p)
 	}
-	if c.buf == nil {
-		c.buf = (*framePool.Get().(*[]byte))[:0]
+	if c.out == nil {
+		c.out = getBuffer()
 	}
-	c.buf = append(c.buf, p...)
-	if c.pumping.Load() == 0 {
-		if err := c.flushLocked(); err != nil {
-			return 0, err
-		}
-	}
+	c.out.b = append(c.out.b, p...)
+	c.mu.Unlock()
+	c.flush()
 	return len(p), nil
 }
 
-// Flush writes what was gathered. After an error the connection writes nothing any more.
-func (c *tunnelConn) Flush() error {
+// flush writes what is gathered, unless somebody is at it.
+func (c *tunnelConn) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.flushLocked()
-}
-
-func (c *tunnelConn) flushLocked() error {
-	if c.err == nil && len(c.buf) > 0 {
-		_, c.err = c.Conn.Write(c.buf)
+	if c.writing || c.held {
+		return
 	}
-	if c.buf != nil {
-		if buf := c.buf; cap(buf) <= 2*flushAt {
-			framePool.Put(&buf)
+	c.writing = true
+	for c.out != nil && c.err == nil {
+		out, owed := c.take()
+		if c.try == nil {
+			c.writers.Go(func() { c.drain(out, out.b, owed) })
+			return
 		}
-		c.buf = nil
+		c.mu.Unlock()
+		n, err := c.try(out.b)
+		if err == nil && n < len(out.b) {
+			c.writers.Go(func() { c.drain(out, out.b[n:], owed) })
+			c.mu.Lock()
+			return // it is still writing
+		}
+		c.wrote(out, owed, err)
+		c.mu.Lock()
 	}
-	return c.err
+	c.writing = false
 }
 
-// Full reports whether enough was gathered that it should be flushed although more is coming.
-func (c *tunnelConn) Full() bool {
-	c.mu.Lock()
+// drain writes the rest of what was taken, and all that is gathered meanwhile, waiting for the socket.
+func (c *tunnelConn) drain(out *buffer, rest []byte, owed []outgoing) {
+	for {
+		c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
+		_, err := c.Conn.Write(rest)
+		c.wrote(out, owed, err)
+		c.mu.Lock()
+		if c.out == nil || c.err != nil {
+			break
+		}
+		out, owed = c.take()
+		rest = out.b
+		c.mu.Unlock()
+	}
 	defer c.mu.Unlock()
-	return len(c.buf) >= flushAt
+	c.writing = false
+	c.Conn.SetWriteDeadline(time.Time{})
+	if c.closed {
+		c.halfClose()
+	}
 }
 
-// Close writes what was gathered and closes the sending half; the receiving half stays open for as long as linger,
-// since closing it with unread bytes in it would reset the connection and lose the last frames. The reader ends then,
-// and whoever owns it calls Kill.
+// take takes what is gathered. Called with mu held.
+func (c *tunnelConn) take() (*buffer, []outgoing) {
+	out, owed := c.out, c.owed
+	c.out, c.owed = nil, nil
+	return out, owed
+}
+
+// wrote settles what was owed for a write. A connection that could not be written to is of no use any more.
+func (c *tunnelConn) wrote(out *buffer, owed []outgoing, err error) {
+	if out != nil {
+		out.free()
+	}
+	c.mu.Lock()
+	c.frames -= len(owed)
+	for _, o := range owed {
+		if o.delivery != nil {
+			c.dialogues--
+		}
+	}
+	if err != nil && c.err == nil {
+		c.err = err
+	}
+	c.mu.Unlock()
+	if len(owed) > 0 {
+		c.settle(owed, err)
+	}
+	if err != nil {
+		c.Conn.Close()
+	}
+}
+
+// Close writes what is gathered and closes the sending half. The receiving half stays open for as long as linger, since
+// closing it with unread bytes in it would reset the connection and lose the last frames. The reader ends
+// then, and whoever owns it calls Kill.
 func (c *tunnelConn) Close() error {
-	if !c.closed.CompareAndSwap(false, true) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
 		return net.ErrClosed
 	}
-	now := time.Now()
-	// A flush that is stuck holds mu: the deadline is what ends it.
-	c.Conn.SetWriteDeadline(now.Add(linger))
-	err := c.Flush()
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if err != nil || !ok || half.CloseWrite() != nil {
-		return c.Conn.Close()
+	c.closed = true
+	c.mu.Unlock()
+	c.Conn.SetReadDeadline(time.Now().Add(linger))
+	c.flush()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.writing {
+		c.halfClose()
 	}
-	return c.Conn.SetReadDeadline(now.Add(linger))
+	return nil
+}
+
+// halfClose tells the peer that nothing follows. Called with mu held.
+func (c *tunnelConn) halfClose() {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); !ok || c.err != nil || half.CloseWrite() != nil {
+		c.Conn.Close()
+	}
 }
 
 // SetReadDeadline keeps the linger's deadline once the connection is closed: a late pong must not prolong it.
 func (c *tunnelConn) SetReadDeadline(t time.Time) error {
-	if c.closed.Load() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		return nil
 	}
 	return c.Conn.SetReadDeadline(t)
 }
 
-// Kill closes the connection at once, whatever is under way on it.
+// SetWriteDeadline is for the WebSocket library, whose writes never wait: the writes to the socket have deadlines of
+// their own.
+func (c *tunnelConn) SetWriteDeadline(t time.Time) error { return nil }
+
+// Kill closes the connection at once, whatever is under way on it. What is owed is settled when it returns.
 func (c *tunnelConn) Kill() {
-	c.closed.Store(true)
 	c.Conn.Close()
+	c.mu.Lock()
+	c.closed = true
+	if c.err == nil {
+		c.err = net.ErrClosed
+	}
+	err := c.err
+	out, owed := c.take()
+	c.mu.Unlock()
+	c.wrote(out, owed, err)
+}
+
+// wait returns when nobody writes any more. It is for a connection that was killed.
+func (c *tunnelConn) wait() { c.writers.Wait() }
+
+// buffer holds what a connection gathers. Buffers are shared: a connection has one only while it has something to write.
+type buffer struct{ b []byte }
+
+const (
+	bufferSize = 1 << 10
+	bufferMost = 64 << 10 // larger ones are not kept
+)
+
+var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, 0, bufferSize)} }}
+
+func getBuffer() *buffer { return buffers.Get().(*buffer) }
+
+func (b *buffer) free() {
+	if cap(b.b) <= bufferMost {
+		b.b = b.b[:0]
+		buffers.Put(b)
+	}
+}
+
+// writeNow returns a function that writes to the socket what it takes without waiting, or nil where there is no
+// socket of ours at the other end of a Write, as under TLS.
+func writeNow(c net.Conn) func([]byte) (int, error) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return tryWrite(raw)
 }

@@ -58,12 +58,10 @@ func newFlights(nc *nats.Conn, timeout time.Duration, alone *atomic.Bool) *fligh
 	return f
 }
 
-func (f *flights) subscribe() (err error) {
-	if f.sub, err = f.nc.Subscribe(f.inbox+"*", f.reply); err != nil {
-		return err
-	}
-	// One reply for each flight, and flights are bounded by the sessions': none may be dropped here.
-	return f.sub.SetPendingLimits(-1, -1)
+// subscribe has the replies delivered to the lane's channel.
+func (f *flights) subscribe(in chan *nats.Msg) (err error) {
+	f.sub, err = f.nc.ChanSubscribe(f.inbox+"*", in)
+	return err
 }
 
 // send publishes a request; the asker is told what came of it, once.

@@ -29,7 +29,9 @@ const (
 )
 
 // lane is a connection to NATS and the users whose ids hash to it. One goroutine takes what arrives for these users, so
-// the dialogues of one sender to one friend keep their order; a second one takes the answers to what its sessions sent.
+// the dialogues of one sender to one friend keep their order, and the answers to what their sessions sent. It works
+// through what is there, and flushes the connections that it added frames to when nothing is left: frames that
+// arrive together leave together.
 type lane struct {
 	nc      *nats.Conn
 	log     *slog.Logger
@@ -44,14 +46,22 @@ type lane struct {
 
 	mu    sync.RWMutex
 	users map[string]*user // online here; guarded by mu
+
+	batch   sync.Mutex    // guards what follows, and dirty of the connections
+	working bool          // the lane will flush before it rests
+	dirty   []*tunnelConn // to be flushed
+	spare   []*tunnelConn // the lane's own: the list before, for its memory
 }
+
+// batchMost is after how many messages the lane flushes although more are waiting.
+const batchMost = 64
 
 func newLane(nc *nats.Conn, b *Bridge) (*lane, error) {
 	l := &lane{nc: nc, log: b.log, metrics: b.metrics, certain: &b.certain, prefix: b.o.Prefix + ".user.", node: b.node.ID,
 		in: make(chan *nats.Msg, laneQueue), users: make(map[string]*user)}
 	l.flights = newFlights(nc, b.o.Dialogues.Timeout, &b.service.nodes.alone)
 	l.flights.log = b.events
-	if err := l.flights.subscribe(); err != nil {
+	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err
 	}
 	l.news = newAnnouncer(b.service, l)
@@ -133,12 +143,58 @@ func (l *lane) len() int {
 // run takes what NATS brings for the lane's users, in order.
 func (l *lane) run() {
 	for m := range l.in {
+		l.batch.Lock()
+		l.working = true
+		l.batch.Unlock()
 		l.handle(m)
+		for n := 1; n < batchMost && len(l.in) > 0; n++ {
+			if m, ok := <-l.in; ok {
+				l.handle(m)
+			}
+		}
+		l.flush()
 	}
 }
 
+// flushSoon has a connection flushed: by the lane, when it has worked through what is there, or at once while the lane
+// rests.
+func (l *lane) flushSoon(c *tunnelConn) {
+	l.batch.Lock()
+	if !l.working {
+		l.batch.Unlock()
+		c.flush()
+		return
+	}
+	if !c.dirty {
+		c.dirty = true
+		l.dirty = append(l.dirty, c)
+	}
+	l.batch.Unlock()
+}
+
+// flush flushes what frames were added to; from here on the lane rests.
+func (l *lane) flush() {
+	l.batch.Lock()
+	dirty := l.dirty
+	l.dirty = l.spare[:0]
+	l.working = false
+	for _, c := range dirty {
+		c.dirty = false
+	}
+	l.batch.Unlock()
+	for i, c := range dirty {
+		dirty[i] = nil
+		c.flush()
+	}
+	l.spare = dirty
+}
+
 func (l *lane) handle(m *nats.Msg) {
-	defer recovered(l.log, "message on "+m.Subject)
+	defer l.recovered(m)
+	if strings.HasPrefix(m.Subject, l.flights.inbox) {
+		l.flights.reply(m)
+		return
+	}
 	id, leaf, ok := strings.Cut(m.Subject[len(l.prefix):], ".")
 	if !ok {
 		return
@@ -158,6 +214,14 @@ func (l *lane) handle(m *nats.Msg) {
 		if m.Header.Get(headerNode) != l.node {
 			u.notice(m.Data)
 		}
+	}
+}
+
+// recovered, deferred, keeps one message from ending the lane.
+func (l *lane) recovered(m *nats.Msg) {
+	if p := recover(); p != nil {
+		defer recovered(l.log, "message on "+m.Subject)
+		panic(p)
 	}
 }
 

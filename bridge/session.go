@@ -11,22 +11,10 @@ import (
 	"imctl/kv"
 )
 
-// feedAhead is how many frames of a session melody may hold at once; the rest wait in the session's own queue, which
-// is empty most of the time and costs nothing then. melody drops silently what does not fit into its buffer, so it is
-// never handed more than it has room for: its buffer is this and one for a close frame.
-const feedAhead = 31
-
 // noticeRoom is how many frames beyond dialogues and answers a session may have waiting.
 const noticeRoom = 64
 
-// outgoing is one frame on its way to the socket, and what is owed once it is there.
-type outgoing struct {
-	frame    []byte
-	delivery *delivery // the dialogue that this frame delivers here
-	answer   bool      // the answer to a frame of this session: its place in flight becomes free
-}
-
-// session is one WebSocket of a user. The frames it is sent go through a queue of bounded length; what is owed for a
+// session is one WebSocket of a user. What it is sent waits in its connection, within bounds; what is owed for a
 // frame is settled when the frame was written to the socket, or when it never will be.
 type session struct {
 	id      string
@@ -34,77 +22,69 @@ type session struct {
 	push    bool // it asked for the frames of the protocol's family
 	since   time.Time
 	address string // of the client, as limits count it
-	token   string // hash of the token that it lives by
 	bridge  *Bridge
 	conn    *tunnelConn
 	rate    *limit.Session
 	login   []byte // the login's answer, until it is sent
+	done    chan struct{}
 
-	mu        sync.Mutex
-	room      *sync.Cond      // a place in flight became free, or the session ended
-	ms        *melody.Session // nil until the handshake is done
-	queue     []outgoing      // not yet written by melody's pump, oldest first
-	fed       int             // how many of the queue melody has
-	written   []outgoing      // written by the pump, not yet flushed
-	dialogues int             // dialogues in queue
-	inFlight  int             // frames of this session that are not answered on the socket yet
-	closing   bool            // nothing is taken any more; what is queued still goes out
-	closeMsg  []byte          // the close frame that ends a closing session
-	ended     bool
-	killer    *time.Timer // ends a closing session whose peer does not read
-	done      chan struct{}
+	mu       sync.Mutex
+	room     *sync.Cond      // a place in flight became free, or the session ends
+	ms       *melody.Session // nil until the handshake is done
+	token    string          // hash of the token that it lives by
+	inFlight int             // frames of this session that are not answered on the socket yet
+	closing  bool            // nothing is taken any more; what waits still goes out
+	closeMsg []byte          // the close frame that a session ends with which is closed before its handshake is done
+	ended    bool
+	killer   *time.Timer // ends a closing session whose peer does not read
 }
 
 func newSession(b *Bridge, conn *tunnelConn) *session {
 	s := &session{id: kv.NewID()[:16], since: time.Now(), bridge: b, conn: conn, done: make(chan struct{})}
 	s.room = sync.NewCond(&s.mu)
+	conn.settle = s.settle
 	s.rate = limit.NewSession(b.limits.Load().dialogues, 0)
 	return s
 }
 
-// deliver queues the frame of a dialogue, or refuses it.
+// deliver sends the frame of a dialogue, or refuses it.
 func (s *session) deliver(frame []byte, d *delivery) {
-	s.mu.Lock()
-	if s.closing || s.ended || s.dialogues >= s.bridge.o.Sessions.Buffer {
-		reason := dropBufferFull
-		if s.closing || s.ended {
-			reason = dropClosed
+	if err := s.conn.add(frame, outgoing{delivery: d}, s.bridge.o.Sessions.Buffer); err != nil {
+		reason := dropClosed
+		if err == errFull {
+			reason = dropBufferFull
 		}
-		s.mu.Unlock()
 		s.bridge.metrics.dropped(reason)
 		d.settle(false)
 		return
 	}
-	s.dialogues++
-	s.push1(outgoing{frame: frame, delivery: d})
-	s.mu.Unlock()
+	s.user.lane.flushSoon(s.conn)
 }
 
-// answer queues the answer to a frame of this session. The place in flight that it holds bounds how many there can be.
+// most is how many frames of all kinds may wait for a session.
+func (s *session) most() int {
+	return s.bridge.o.Sessions.Buffer + s.bridge.o.Sessions.InFlight + noticeRoom
+}
+
+// answer sends the answer to a frame of this session. The place in flight that it holds bounds how many there can be.
 func (s *session) answer(frame []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		s.inFlight--
+	if err := s.conn.add(frame, outgoing{answer: true}, s.most()); err != nil {
+		s.settle([]outgoing{{answer: true}}, err)
 		return
 	}
-	s.push1(outgoing{frame: frame, answer: true})
+	s.user.lane.flushSoon(s.conn)
 }
 
-// notify queues a frame that nobody waits for. A session with no room for one is too slow to be of use: it ends, and
+// notify sends a frame that nobody waits for. A session with no room for one is too slow to be of use: it ends, and
 // learns at its next login what it missed.
 func (s *session) notify(frame []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing || s.ended {
-		return
-	}
-	if len(s.queue) >= s.bridge.o.Sessions.Buffer+s.bridge.o.Sessions.InFlight+noticeRoom {
+	switch err := s.conn.add(frame, outgoing{}, s.most()); err {
+	case nil:
+		s.user.lane.flushSoon(s.conn)
+	case errFull:
 		s.bridge.metrics.dropped(dropNotice)
 		s.conn.Kill()
-		return
 	}
-	s.push1(outgoing{frame: frame})
 }
 
 // closeWith sends a last frame, if there is one, then the close frame, behind whatever waits already; a peer that does
@@ -122,9 +102,19 @@ func (s *session) closeWith(last []byte, code int, reason string) {
 	s.room.Broadcast()
 	s.killer = time.AfterFunc(2*linger, s.conn.Kill)
 	if len(last) > 0 {
-		s.push1(outgoing{frame: last})
+		// Without room for it the peer does not read, and would not see it.
+		_ = s.conn.add(last, outgoing{}, s.most())
 	}
-	s.closeWhenEmpty()
+	s.finish()
+}
+
+// finish sends the close frame, once there is a WebSocket to send it on. Called with mu held.
+func (s *session) finish() {
+	if s.closeMsg != nil && s.ms != nil {
+		// An error means that it is closed already.
+		_ = s.ms.CloseWithMsg(s.closeMsg)
+		s.closeMsg = nil
+	}
 }
 
 func (s *session) tokenHash() string {
@@ -141,13 +131,13 @@ func (s *session) livesBy(token string) bool {
 	return !s.closing && !s.ended
 }
 
-// start hands the session its WebSocket. The login's answer goes first, before whatever was delivered meanwhile.
+// start lets the session speak: the login's answer first, then what was delivered meanwhile.
 func (s *session) start(ms *melody.Session, login []byte) {
+	s.conn.first(login)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ms = ms
-	s.queue = append([]outgoing{{frame: login}}, s.queue...)
-	s.feed()
+	s.finish()
 }
 
 // acquire takes a place in flight for a frame that was read, waiting for one if it must; that wait is the
@@ -165,112 +155,43 @@ func (s *session) acquire() bool {
 	return true
 }
 
-// push1 appends to the queue. Called with mu held.
-func (s *session) push1(o outgoing) {
-	s.queue = append(s.queue, o)
-	s.feed()
-}
-
-// feed hands melody as many frames as it has room for. Called with mu held.
-func (s *session) feed() {
-	if s.ms == nil {
-		return
-	}
-	for s.fed < feedAhead && s.fed < len(s.queue) {
-		s.conn.pumping.Add(1)
-		if s.ms.Write(s.queue[s.fed].frame) != nil {
-			s.conn.pumping.Add(-1)
-			return // closed: end settles what is owed
-		}
-		s.fed++
-	}
-}
-
-// sent runs on melody's pump after it wrote the frame at the head of the queue.
-func (s *session) sent() {
-	s.mu.Lock()
-	if len(s.queue) == 0 {
-		s.mu.Unlock()
-		return
-	}
-	o := s.queue[0]
-	s.queue[0] = outgoing{}
-	if s.queue = s.queue[1:]; len(s.queue) == 0 {
-		s.queue = nil
-	}
-	s.fed--
-	if o.delivery != nil {
-		s.dialogues--
-	}
-	s.written = append(s.written, o)
-	s.feed()
-	more := len(s.queue) > 0
-	s.mu.Unlock()
-	s.conn.pumping.Add(-1)
-	if more && !s.conn.Full() {
-		return
-	}
-	if err := s.conn.Flush(); err != nil {
-		s.conn.Kill()
-		return
-	}
-	s.flushed()
-}
-
-// flushed settles what was owed for the frames that are on the socket now. Only the pump calls it, so written does
-// not grow meanwhile.
-func (s *session) flushed() {
-	s.mu.Lock()
-	written := s.written
-	s.written = nil
-	for _, o := range written {
+// settle is told what became of frames that something is owed for.
+func (s *session) settle(owed []outgoing, err error) {
+	answers := 0
+	for _, o := range owed {
 		if o.answer {
-			s.inFlight--
+			answers++
 		}
-	}
-	if len(written) > 0 {
-		s.room.Signal()
-	}
-	s.closeWhenEmpty()
-	s.mu.Unlock()
-	for _, o := range written {
 		if o.delivery != nil {
-			o.delivery.settle(true)
+			if err != nil {
+				s.bridge.metrics.dropped(dropClosed)
+			}
+			o.delivery.settle(err == nil)
 		}
 	}
-}
-
-// closeWhenEmpty ends a closing session once everything before the close frame is out. Called with mu held.
-func (s *session) closeWhenEmpty() {
-	if s.closing && s.ms != nil && len(s.queue) == 0 && len(s.written) == 0 && s.closeMsg != nil {
-		// An error means that it is closed already.
-		_ = s.ms.CloseWithMsg(s.closeMsg)
-		s.closeMsg = nil
+	if answers > 0 {
+		s.mu.Lock()
+		s.inFlight -= answers
+		s.room.Signal()
+		s.mu.Unlock()
 	}
 }
 
-// end settles everything that is still owed: whatever did not reach the socket by now never will.
+// end is the end: its connection is killed.
 func (s *session) end() {
 	s.mu.Lock()
-	if s.ended {
-		s.mu.Unlock()
-		return
-	}
+	ended := s.ended
 	s.ended = true
-	owed := append(s.written, s.queue...)
-	s.written, s.queue, s.fed = nil, nil, 0
 	if s.killer != nil {
 		s.killer.Stop()
 	}
 	s.room.Broadcast()
-	close(s.done)
 	s.mu.Unlock()
-	for _, o := range owed {
-		if o.delivery != nil {
-			s.bridge.metrics.dropped(dropClosed)
-			o.delivery.settle(false)
-		}
+	if !ended {
+		close(s.done)
 	}
+	s.conn.Kill()
+	s.conn.wait()
 }
 
 // refuse answers a frame with a code, echoing the dialogue's id where it is known.

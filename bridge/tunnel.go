@@ -33,7 +33,7 @@ const (
 func (b *Bridge) setUpMelody() {
 	m := melody.New()
 	m.Config.MaxMessageSize = b.o.Sessions.MaxFrame
-	m.Config.MessageBufferSize = feedAhead + 1
+	m.Config.MessageBufferSize = 2 // for a close frame: all others go by tunnelConn
 	m.Config.PingPeriod = b.o.Sessions.Ping
 	m.Config.PongWait = b.o.Sessions.Ping + b.o.Sessions.Ping/9
 	m.Config.WriteWait = b.o.Sessions.WriteTimeout
@@ -57,11 +57,6 @@ func (b *Bridge) setUpMelody() {
 		b.metrics.dialogue(wire.PayloadNotText)
 		s.closeWith(wire.AppendReply(nil, wire.PayloadNotText, nil), websocket.CloseUnsupportedData, "text only")
 	})
-	m.HandleSentMessage(func(ms *melody.Session, _ []byte) {
-		s := sessionOf(ms)
-		defer s.guard("sent")
-		s.sent()
-	})
 	m.HandleError(func(ms *melody.Session, err error) {
 		s := sessionOf(ms)
 		switch {
@@ -69,9 +64,9 @@ func (b *Bridge) setUpMelody() {
 			// gorilla has sent the close frame by itself.
 			b.metrics.dialogue(wire.ProtocolError)
 		case errors.Is(err, melody.ErrMessageBufferFull):
-			// It is never handed more than it has room for. This runs under the session's lock, so no more than this.
+			// It is handed nothing but one close frame. This runs under the session's lock, so no more than this.
 			b.log.Error("melody's buffer is full", "session", s.id)
-			s.conn.Kill()
+			s.conn.Conn.Close()
 		}
 	})
 	b.melody = m
@@ -119,7 +114,7 @@ func (b *Bridge) serveLogin(w http.ResponseWriter, r *http.Request) {
 		b.wg.Done()
 		return
 	}
-	conn := &tunnelConn{Conn: hijacked}
+	conn := newTunnelConn(hijacked, b.o.Sessions.WriteTimeout)
 	handshake := slimRequest(r)
 	go func() {
 		defer b.wg.Done()
@@ -263,7 +258,7 @@ func (b *Bridge) refuseLogin(conn *tunnelConn, handshake *http.Request, code wir
 		return
 	}
 	deadline := time.Now().Add(linger)
-	ws.SetWriteDeadline(deadline)
+	conn.Conn.SetWriteDeadline(deadline)
 	if ws.WriteMessage(websocket.TextMessage, wire.AppendReply(nil, code, nil)) != nil {
 		return
 	}
