@@ -117,6 +117,10 @@ func (a *App) startCerts() (err error) {
 
 func (a *App) startBridge(ctx context.Context) (err error) {
 	c := a.config
+	mailer, err := mailerOf(c)
+	if err != nil {
+		return err
+	}
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Connect:        a.backend.connect,
 		Prefix:         c.NATS.Prefix,
@@ -126,6 +130,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
 		Limits:         limitsOf(c),
 		EventLog:       eventLogOf(c),
+		Mailer:         mailer,
 		Origins:        c.HTTP.Origins,
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
 		Registry:       a.registry,
@@ -158,11 +163,23 @@ func eventLogOf(c *Config) bridge.EventLogOptions {
 	return bridge.EventLogOptions{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: bridge.OnLogError(l.OnError)}
 }
 
+// mailerOf is nil where no mail is sent.
+func mailerOf(c *Config) (*bridge.Mailer, error) {
+	if c.Mail.SMTP == "" {
+		return nil, nil
+	}
+	m, err := bridge.NewMailer(c.Mail.SMTP, c.Mail.From)
+	if err != nil {
+		return nil, fmt.Errorf("mail: %w", err)
+	}
+	return m, nil
+}
+
 func limitsOf(c *Config) bridge.Limits {
 	rate := func(r Rate) limit.Rate { return limit.Rate{Events: r.Count, Per: r.Per} }
 	l := c.Limits
 	return bridge.Limits{Registrations: rate(l.Registrations), Logins: rate(l.Logins), LoginFailures: rate(l.LoginFailures),
-		Dialogues: rate(l.Dialogues), Picture: int(l.Picture)}
+		Dialogues: rate(l.Dialogues), Forgotten: rate(l.Forgotten), Picture: int(l.Picture)}
 }
 
 // prefixes reads addresses and networks that the configuration's check has let through.

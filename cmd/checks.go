@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"imctl/bridge"
 )
 
 func notEmpty(s string) error {
@@ -165,6 +167,17 @@ func natsURLs(s string) error {
 	return nil
 }
 
+// smtpURL never repeats the value, which may hold a password.
+func smtpURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	if _, err := bridge.NewMailer(s, "imctl@example.org"); err != nil {
+		return errors.New("wants a URL, such as smtp://user:password@mail.example.org:587, or smtps for port 465")
+	}
+	return nil
+}
+
 func route(s string) error {
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(s, "nats://"))
 	if err != nil || host == "" || port == "0" || address(net.JoinHostPort(host, port)) != nil {
@@ -193,7 +206,7 @@ type conflict struct{ key, text string }
 
 // conflicts finds settings that cannot go together.
 func (c *Config) conflicts() []conflict {
-	return slices.Concat(c.tlsConflicts(), c.natsConflicts(), c.listenConflicts())
+	return slices.Concat(c.tlsConflicts(), c.mailConflicts(), c.natsConflicts(), c.listenConflicts())
 }
 
 func (c *Config) tlsConflicts() (found []conflict) {
@@ -210,6 +223,16 @@ func (c *Config) tlsConflicts() (found []conflict) {
 		found = append(found, conflict{"tls.mode", "acme needs tls.domains"})
 	}
 	return found
+}
+
+func (c *Config) mailConflicts() []conflict {
+	switch {
+	case c.Mail.SMTP != "" && c.Mail.From == "":
+		return []conflict{{"mail.smtp", "needs mail.from too"}}
+	case c.Mail.SMTP == "" && c.Mail.From != "":
+		return []conflict{{"mail.from", "needs mail.smtp too"}}
+	}
+	return nil
 }
 
 func (c *Config) natsConflicts() (found []conflict) {

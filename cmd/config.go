@@ -22,6 +22,7 @@ type Config struct {
 	Tokens    TokensConfig
 	Passwords PasswordsConfig
 	Limits    LimitsConfig
+	Mail      MailConfig
 	NATS      NATSConfig
 
 	// File is the file that was read, "" when there was none.
@@ -101,9 +102,16 @@ type LimitsConfig struct {
 	Logins        Rate // an address
 	LoginFailures Rate // an account
 	Dialogues     Rate // a session
+	Forgotten     Rate // an account, and an address
 	Friends       int  // a user
 	Requests      int  // pending, to a user
 	Picture       Size
+}
+
+// MailConfig is the section mail.
+type MailConfig struct {
+	SMTP string // URL, "" for no mail; may hold a password: print it with RedactURL
+	From string
 }
 
 // NATSConfig is the section nats.
@@ -158,6 +166,7 @@ func Defaults() *Config {
 			Logins:        Rate{60, time.Minute},
 			LoginFailures: Rate{10, time.Minute},
 			Dialogues:     Rate{50, time.Second},
+			Forgotten:     Rate{5, time.Hour},
 			Friends:       2000, Requests: 200, Picture: 64 * KiB,
 		},
 		NATS: NATSConfig{

@@ -89,10 +89,14 @@ func (c *Config) serverSettings() []setting {
 		at("limits.logins", &c.Limits.Logins, "logins of one address, 0 for no limit").asLive(),
 		at("limits.login_failures", &c.Limits.LoginFailures, "failed logins of one account, 0 for no limit").asLive(),
 		at("limits.dialogues", &c.Limits.Dialogues, "dialogues of one session, 0 for no limit").asLive(),
+		at("limits.forgotten", &c.Limits.Forgotten, "codes for forgotten passwords, of one account and of one address, 0 for no limit").asLive(),
 		// A roster is one record that is written whole, so it cannot grow without bound.
 		at("limits.friends", &c.Limits.Friends, "friends of one user", between(1, 2000)),
 		at("limits.requests", &c.Limits.Requests, "friend requests that may wait for one user", between(1, 1000)),
 		at("limits.picture", &c.Limits.Picture, "largest picture of a profile", between(0, 512*KiB)).asLive(),
+
+		at("mail.smtp", &c.Mail.SMTP, "URL of the mail server for forgotten passwords, empty for none", smtpURL),
+		at("mail.from", &c.Mail.From, "address that mail comes from", email),
 	}
 }
 
@@ -250,7 +254,7 @@ func (s setting) String() string {
 	case []string:
 		return strings.Join(v, ",")
 	case string:
-		if s.key == "nats.url" {
+		if s.secret() {
 			return RedactURL(v)
 		}
 		return v
@@ -262,5 +266,5 @@ func (s setting) String() string {
 // secret reports whether the value must not be shown as it is.
 func (s setting) secret() bool {
 	_, ok := s.value.(*Secret)
-	return ok || s.key == "nats.url"
+	return ok || s.key == "nats.url" || s.key == "mail.smtp"
 }
