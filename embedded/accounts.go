@@ -17,11 +17,14 @@ import (
 // consumer could have JetStream answer it on $JS.API.STREAM.DELETE.<stream>, and the
 // stream would be gone. An import sends answers back into the account that asked.
 const (
-	account         = "IM"
-	consumerAccount = "LOG"
+	Account         = "IM"
+	ConsumerAccount = "LOG"
 	calloutAccount  = "AUTH"
 	systemAccount   = "SYS"
+)
 
+// The users that the server inside the program knows by itself.
+const (
 	bridgeUser  = "bridge"
 	adminUser   = "admin"
 	calloutUser = "auth"
@@ -41,35 +44,77 @@ var consumerServices = []struct{ subject, response string }{
 	{"$JS.ACK.>", "singleton"},
 }
 
-// accounts returns the part of the configuration that says who may connect. Users
-// are either listed, and stay out of the callout's hands, or known to the callout.
-func (s settings) accounts() string {
+// AccountUser is a user that NATS knows by itself.
+type AccountUser struct {
+	Name  string
+	Hash  string // of the password, by bcrypt
+	Types string // of connections that it may make, as NATS names them, with commas between; "" for all
+}
+
+// Accounts are who may connect to a NATS server, and how far that reaches.
+type Accounts struct {
+	Bridge, Callout, System AccountUser
+	Admin                   AccountUser // none without a name
+	Issuer                  string      // public key by which the callout's answers are known
+}
+
+// Text writes the part of a NATS server's configuration. Users are either listed
+// there, and stay out of the callout's hands, or known to the callout.
+func (a Accounts) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "system_account: %s\naccounts {\n", systemAccount)
-	for _, inside := range []struct{ account, user string }{{systemAccount, systemUser}, {calloutAccount, calloutUser}} {
-		fmt.Fprintf(&b, "  %s {\n    users: [\n", inside.account)
-		s.user(&b, inside.user, s.bridgeHash, "IN_PROCESS")
-		b.WriteString("    ]\n  }\n")
-	}
-	fmt.Fprintf(&b, "  %s {\n    jetstream: enabled\n    users: [\n", account)
-	s.user(&b, bridgeUser, s.bridgeHash, "IN_PROCESS")
-	s.user(&b, adminUser, s.adminHash, "IN_PROCESS, STANDARD")
-	b.WriteString("    ]\n    exports: [\n")
+	writeUsers(&b, systemAccount, "", a.System)
+	b.WriteString("  }\n")
+	writeUsers(&b, calloutAccount, "", a.Callout)
+	b.WriteString("  }\n")
+	writeUsers(&b, Account, "    jetstream: enabled\n", a.Bridge, a.Admin)
+	b.WriteString("    exports: [\n")
 	for _, e := range consumerServices {
-		fmt.Fprintf(&b, "      {service: %s, response: %s, accounts: [%s]}\n", quote(e.subject), e.response, consumerAccount)
+		fmt.Fprintf(&b, "      {service: %s, response: %s, accounts: [%s]}\n", quote(e.subject), e.response, ConsumerAccount)
 	}
-	fmt.Fprintf(&b, "    ]\n  }\n  %s {\n    imports: [\n", consumerAccount)
+	fmt.Fprintf(&b, "    ]\n  }\n  %s {\n    imports: [\n", ConsumerAccount)
 	for _, e := range consumerServices {
-		fmt.Fprintf(&b, "      {service: {account: %s, subject: %s}}\n", account, quote(e.subject))
+		fmt.Fprintf(&b, "      {service: {account: %s, subject: %s}}\n", Account, quote(e.subject))
 	}
 	b.WriteString("    ]\n  }\n}\n")
+	var static []string
+	for _, u := range []AccountUser{a.Bridge, a.Callout, a.System, a.Admin} {
+		if u.Name != "" {
+			static = append(static, quote(u.Name))
+		}
+	}
 	fmt.Fprintf(&b, "authorization {\n  timeout: %d\n  auth_callout {\n    issuer: %s\n    account: %s\n    auth_users: [%s]\n  }\n}\n",
-		authTimeout, s.issuer, calloutAccount, strings.Join(StaticUsers(), ", "))
+		authTimeout, a.Issuer, calloutAccount, strings.Join(static, ", "))
 	return b.String()
 }
 
-func (s settings) user(b *strings.Builder, name, hash, types string) {
-	fmt.Fprintf(b, "      {user: %s, password: %s, allowed_connection_types: [%s]}\n", name, quote(hash), types)
+// writeUsers opens the block of an account.
+func writeUsers(b *strings.Builder, account, settings string, users ...AccountUser) {
+	fmt.Fprintf(b, "  %s {\n%s    users: [\n", account, settings)
+	for _, u := range users {
+		if u.Name == "" {
+			continue
+		}
+		fmt.Fprintf(b, "      {user: %s, password: %s", quote(u.Name), quote(u.Hash))
+		if u.Types != "" {
+			fmt.Fprintf(b, ", allowed_connection_types: [%s]", u.Types)
+		}
+		b.WriteString("}\n")
+	}
+	b.WriteString("    ]\n")
+}
+
+// accounts are those of the server inside the program: what the program itself
+// connects as, nobody outside can be.
+func (s settings) accounts() Accounts {
+	const inside = "IN_PROCESS"
+	return Accounts{
+		Bridge:  AccountUser{bridgeUser, s.bridgeHash, inside},
+		Callout: AccountUser{calloutUser, s.bridgeHash, inside},
+		System:  AccountUser{systemUser, s.bridgeHash, inside},
+		Admin:   AccountUser{adminUser, s.adminHash, inside + ", STANDARD"},
+		Issuer:  s.issuer,
+	}
 }
 
 // StaticUsers are the names that the server knows by itself: nobody else logs in under one of them.
@@ -99,9 +144,3 @@ func (s *Server) System(name string, opts ...nats.Option) (*nats.Conn, error) {
 
 // Issuer is the key that the callout's answers have to be signed with.
 func (s *Server) Issuer() nkeys.KeyPair { return s.issuer }
-
-// Account is the account that everything lives in.
-func (s *Server) Account() string { return account }
-
-// ConsumerAccount is the account of those who read the log and do nothing else.
-func (s *Server) ConsumerAccount() string { return consumerAccount }

@@ -84,7 +84,7 @@ func TestCallout(t *testing.T) {
 		if r.ConnectOptions.Username != "someone" || r.ConnectOptions.Password != "something" {
 			return nil
 		}
-		token, err := admitTo(s, r, s.Account())
+		token, err := admitTo(s, r, Account)
 		if err != nil {
 			t.Error(err)
 		}
@@ -123,7 +123,7 @@ func kick(t *testing.T, s *Server, user string) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	m, err := nc.Request("$SYS.REQ.SERVER.PING.CONNZ", fmt.Appendf(nil, `{"acc": %q, "user": %q, "auth": true}`, account, user), answerWait)
+	m, err := nc.Request("$SYS.REQ.SERVER.PING.CONNZ", fmt.Appendf(nil, `{"acc": %q, "user": %q, "auth": true}`, Account, user), answerWait)
 	if err != nil {
 		t.Fatal(err)
 	}

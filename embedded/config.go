@@ -51,7 +51,7 @@ func (s settings) text() string {
 	fmt.Fprintf(&b, "server_name: %s\nhost: %s\nport: %d\n", quote(s.name), quote(s.host), port)
 	fmt.Fprintf(&b, "jetstream {\n  store_dir: %s\n  max_file_store: %d\n  sync_interval: %s\n}\n",
 		quote(s.storeDir), int64(maxStore), quote(syncInterval))
-	b.WriteString(s.accounts())
+	b.WriteString(s.accounts().Text())
 	return b.String()
 }
 

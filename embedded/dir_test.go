@@ -93,7 +93,7 @@ func TestOpenDirOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()
 	_, pid, kill := runChild(t, path)
-	before := tree(t, filepath.Join(path, "jetstream", account))
+	before := tree(t, filepath.Join(path, "jetstream", Account))
 	_, err := OpenDir(path)
 	wantLine(t, err, ErrDirInUse, path, strconv.Itoa(pid))
 	if len(before) == 0 {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -26,7 +27,15 @@ func newServerLog(log *slog.Logger) *serverLog {
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(line(format, v)) }
 func (l *serverLog) Debugf(format string, v ...any)  { l.log.Debug(line(format, v)) }
 func (l *serverLog) Tracef(format string, v ...any)  { l.log.Debug(line(format, v)) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn(line(format, v)) }
+
+func (l *serverLog) Warnf(format string, v ...any) {
+	s := line(format, v)
+	level := slog.LevelWarn
+	if strings.HasPrefix(s, "Auth callout ") {
+		level = slog.LevelDebug // why a login was refused, which a line of its own has said
+	}
+	l.log.Log(context.Background(), level, s)
+}
 
 func (l *serverLog) Errorf(format string, v ...any) {
 	s := line(format, v)

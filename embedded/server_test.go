@@ -66,7 +66,7 @@ func TestWhoMayConnect(t *testing.T) {
 		"the password's hash":  {adminUser, hashOf(t, s.admin.Password)},
 		"an unknown user":      {"root", s.admin.Password},
 		"the system account":   {"sys", "sys"},
-		"the account for user": {account, s.admin.Password},
+		"the account for user": {Account, s.admin.Password},
 	} {
 		if err := connectAs(s.URL(), c.user, c.password); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("%s: got %v, want %v", name, err, nats.ErrAuthorization)
@@ -251,7 +251,7 @@ func TestOddDirectoryNames(t *testing.T) {
 		d := openDir(t, filepath.Join(t.TempDir(), name))
 		s := start(t, Options{Dir: d})
 		put(t, bucket(t, s, "b"), "key", []byte("value"))
-		if _, err := os.Stat(d.Path("jetstream", account, "streams", "KV_b")); err != nil {
+		if _, err := os.Stat(d.Path("jetstream", Account, "streams", "KV_b")); err != nil {
 			t.Errorf("%q: the store is elsewhere: %v", name, err)
 		}
 	}
