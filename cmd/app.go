@@ -121,6 +121,10 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	callout, err := a.backend.callout(c, a.log)
+	if err != nil {
+		return err
+	}
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Connect:        a.backend.connect,
 		Prefix:         c.NATS.Prefix,
@@ -130,6 +134,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
 		Limits:         limitsOf(c),
 		EventLog:       eventLogOf(c),
+		Callout:        callout,
 		Mailer:         mailer,
 		Origins:        c.HTTP.Origins,
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
