@@ -4,10 +4,7 @@ import {h} from './dom.js';
 
 const KINDS = {'/9j/': 'jpeg', iVBO: 'png', R0lG: 'gif', UklG: 'webp'};
 
-/**
- * A picture as the protocol carries it, base64 alone or behind something like "img/base64:", as an address that an image may have; '' for what is
- * not surely a bitmap. Nothing is ever loaded from elsewhere.
- */
+/** A picture as the protocol carries it (base64, behind "img/base64:" or the like) for an image; '' for what is not surely a bitmap. */
 function pictureURL(picture) {
 	const base64 = String(picture ?? '').replace(/^[\w\-/;]*:?[\w\-/+;]*[,:]/, '');
 	const kind = KINDS[base64.slice(0, 4)];
@@ -17,17 +14,17 @@ function pictureURL(picture) {
 const segments = new Intl.Segmenter();
 
 function initials(name) {
-	// Letters with a heap of marks would climb out of the circle: marks go.
+	// A heap of marks would climb out of the circle.
 	const words = name.normalize('NFC').replace(/\p{M}+/gu, '').split(/[^\p{L}\p{N}\p{Extended_Pictographic}\u200d]+/u).filter(Boolean);
 	const [first = '•'] = words;
 	const picked = words.length > 1 ? [first, words.at(-1)] : [first];
 	return picked.map((word) => [...segments.segment(word)][0].segment).join('').toUpperCase();
 }
 
-/** more: further classes; `online` puts a dot on it. It is decoration: the name stands beside it. */
+/** `online` puts a dot on it; more: classes. It is decoration, the name stands beside it. */
 export function avatar({id, name, picture, online}, more = '') {
 	const colour = [...(id || name)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 0) % 8;
-	const letters = () => h('span', null, initials(name));
+	const letters = () => h('span', initials(name));
 	const src = pictureURL(picture);
 	const shown = src ? h('img', {src, alt: '', draggable: 'false', onerror: () => shown.replaceWith(letters())}) : letters();
 	return h(`span.avatar.c${colour}${more}`, {'aria-hidden': 'true'}, shown, online && h('i.dot'));

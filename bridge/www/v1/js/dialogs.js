@@ -1,21 +1,18 @@
 // What asks for a moment of attention: small windows over the page.
 
 import {avatar} from './avatar.js';
-import {field, h, iconButton, uniqueID} from './dom.js';
-import {t, tCode} from './i18n.js';
+import {button, field, fill, h, iconButton, uniqueID} from './dom.js';
+import {t, tCode} from './words.js';
 import {pictureField} from './picture.js';
 import * as protocol from './protocol.js';
 import {Code} from './protocol.js';
 
-/**
- * Escape, the cross and a click beside it close a dialog. With `action` it carries that out when submitted, closes when it succeeded,
- * and says in words what it threw. Returns how to close it.
- */
-function open(title, content, label, action, danger = '') {
+/** A dialog; `action` is carried out by the button with the label, and what it throws is said in words. Returns how to close it. */
+function open(title, content, {label, action, danger = '', onclose} = {}) {
 	const id = uniqueID();
 	const fault = h('p.fault', {role: 'alert'});
 	const close = () => dialog.close();
-	const ok = action && h(`button.main${danger}`, {type: 'submit'}, label);
+	const ok = action && h(`button.main${danger}`, {type: 'submit'}, t(label));
 	async function submit(event) {
 		event.preventDefault();
 		if (!action) return;
@@ -29,10 +26,10 @@ function open(title, content, label, action, danger = '') {
 		}
 		ok.disabled = false;
 	}
-	const dialog = h('dialog', {'aria-labelledby': id, onclose: () => dialog.remove()}, h('form', {onsubmit: submit, novalidate: true},
-		h('header', null, h('h2', {id}, title), iconButton('close', t('close'), close)),
-		h('.content', null, content, fault),
-		action && h('footer', null, h('button', {onclick: close}, t('cancel')), ok)));
+	const dialog = h('dialog', {'aria-labelledby': id, onclose() { dialog.remove(); onclose?.(); }}, h('form', {onsubmit: submit, novalidate: true},
+		h('header', h('h2', {id}, t(title)), iconButton('close', 'close', close)),
+		h('.content', content, fault),
+		action && h('footer', button('cancel', close), ok)));
 	dialog.addEventListener('pointerdown', (event) => { if (event.target === dialog) close(); });
 	document.body.append(dialog);
 	dialog.showModal();
@@ -48,57 +45,68 @@ function refuse(box, text) {
 }
 
 function needed(box) {
-	const value = box.input.value.trim();
-	return value || refuse(box, t('fillIn'));
+	return box.input.value.trim() ? box.input.value : refuse(box, t('fillIn'));
 }
 
-export const confirmDialog = (question, label, action) => open(label, h('p', null, question), label, action, '.danger');
+export const confirmDialog = (label, action, values) => open(label, h('p', t(`${label}Question`, values)), {label, action, danger: '.danger'});
 
-export const tell = (text) => open(t('note'), h('p', null, text));
+export const tell = (text) => open('note', h('p', t(text)));
 
-const head = (person, line, more = '.large') => h('.person', null, avatar({...person, online: false}, more),
-	h('.words', null, h('b', {dir: 'auto'}, person.name), line && h('p', {dir: 'auto'}, line)));
+const head = (person, line, more = '.large') => h('.person', avatar({...person, online: false}, more),
+	h('.words', h('b', {dir: 'auto'}, person.name), line && h('p', {dir: 'auto'}, line)));
 
 export function askDialog({session}, person) {
-	const note = field(t('askNote'), {tag: 'textarea', rows: 3, maxlength: 512, hint: t('askHint')});
-	open(t('askTitle'), [head(person, person.sign), note], t('ask'), () => session.ask(person, note.input.value.trim()));
+	const note = field('askNote', {tag: 'textarea', rows: 3, maxlength: 512, hint: 'askHint'});
+	open('askTitle', [head(person, person.sign), note], {label: 'ask', action: () => session.ask(person, note.input.value.trim())});
 }
 
-const aliasField = (name, hint) => field(t('alias'), {value: name, maxlength: 64, hint});
+/** Who asks to be a friend, and the answers one can give; gone when nobody is left. */
+export function requestsDialog(app) {
+	const {store, session} = app;
+	const body = h('ul', {role: 'list'});
+	const life = new AbortController();
+	const close = open('requests', body, {onclose: () => life.abort()});
+	const card = (request) => h('li', head(request, request.note || t('noNote')), h('.buttons',
+		button('accept', () => { close(); answerDialog(app, request); }, '.main'),
+		button('decline', () => confirmDialog('decline', () => session.part(request.id), request))));
+	const update = () => (store.requests.size ? fill(body, [...store.requests.values()].map(card)) : close());
+	store.on('requests', update, life.signal);
+	update();
+}
+
+const aliasField = (name, hint) => field('alias', {value: name, maxlength: 64, hint});
 
 export function answerDialog({session}, request) {
-	const alias = aliasField(request.name, t('aliasHint'));
-	open(t('answerTitle'), [head(request, request.note), alias], t('accept'), async () => {
-		await session.answer(request, needed(alias));
-		location.hash = `talk/${request.id}`;
+	const alias = aliasField(request.name, 'aliasHint');
+	open('answerTitle', [head(request, request.note), alias], {
+		label: 'accept',
+		async action() {
+			await session.answer(request, needed(alias));
+			location.hash = request.id;
+		},
 	});
 }
 
 export function renameDialog({session}, person) {
-	const alias = aliasField(person.name, t('renameHint'));
-	open(t('rename'), alias, t('save'), () => session.rename(person.id, needed(alias)));
+	const alias = aliasField(person.name, 'renameHint');
+	open('rename', alias, {label: 'save', action: () => session.rename(person.id, needed(alias))});
 }
 
 export function aboutDialog(app, person) {
 	const {name, sign, own, sex, birthday, id} = person;
 	const facts = {ownName: own !== name && own, sex, birthday, userID: id};
-	const close = open(t('about'), [
+	const close = open('about', [
 		head(person, sign, '.huge'),
-		h('dl', null, Object.entries(facts).filter(([, fact]) => fact).map(([key, fact]) => [h('dt', null, t(key)), h('dd', {dir: 'auto'}, fact)])),
+		h('dl', Object.entries(facts).filter(([, fact]) => fact).map(([key, fact]) => [h('dt', t(key)), h('dd', {dir: 'auto'}, fact)])),
 		app.store.friends.has(id) && h('.buttons', null,
-			h('button', {onclick() { close(); renameDialog(app, person); }}, t('rename')),
-			h('button.danger', {
-				onclick() {
-					close();
-					confirmDialog(t('removeQuestion', {name}), t('removeFriend'), () => app.session.part(id));
-				},
-			}, t('removeFriend'))),
+			button('rename', () => { close(); renameDialog(app, person); }),
+			button('removeFriend', () => { close(); confirmDialog('removeFriend', () => app.session.part(id), {name}); }, '.danger')),
 	]);
 }
 
 /** The fields of a profile, for registration and for its own dialog; changes() tells what differs. */
 export function profileFields(profile = {}) {
-	const one = (key, attributes) => field(t(key), {value: profile[key] ?? '', ...attributes});
+	const one = (key, attributes) => field(key, {value: profile[key] ?? '', ...attributes});
 	const fields = {
 		name: one('name', {maxlength: 64, autocomplete: 'nickname'}),
 		sign: one('sign', {maxlength: 512}),
@@ -109,7 +117,7 @@ export function profileFields(profile = {}) {
 	const {name, sign, sex, birthday} = fields;
 	const picture = pictureField(profile.picture, (shown) => avatar({id: profile.id, name: name.input.value || '?', picture: shown}, '.large'));
 	return {
-		elements: [picture, name, sign, h('.pair', null, sex, birthday)],
+		elements: [picture, name, sign, h('.pair', sex, birthday)],
 		changes() {
 			const now = Object.entries(fields).map(([key, {input}]) => [key, input.value.trim()]);
 			return Object.fromEntries([...now, ['picture', picture.value ?? profile.picture ?? '']].filter(([key, value]) => value !== (profile[key] ?? '')));
@@ -119,13 +127,16 @@ export function profileFields(profile = {}) {
 
 export function profileDialog({store, session}) {
 	const profile = profileFields(store.me);
-	const mail = field(t('mail'), {type: 'email', maxlength: 254, autocomplete: 'email', hint: t('unchanged')});
-	const password = field(t('newPassword'), {type: 'password', autocomplete: 'new-password', hint: t('unchanged')});
-	open(t('yourProfile'), [profile.elements, h('details', null, h('summary', null, t('mailAndPassword')), mail, password)], t('save'), async () => {
-		const changes = profile.changes();
-		if (mail.input.value.trim()) changes.mail = mail.input.value.trim();
-		if (password.input.value) changes.password = password.input.value;
-		if (Object.keys(changes).length) await session.updateProfile(changes);
+	const mail = field('mail', {type: 'email', maxlength: 254, autocomplete: 'email', hint: 'unchanged'});
+	const password = field('newPassword', {type: 'password', autocomplete: 'new-password', hint: 'unchanged'});
+	open('yourProfile', [profile.elements, h('details', h('summary', t('mailAndPassword')), mail, password)], {
+		label: 'save',
+		action() {
+			const changes = profile.changes();
+			if (mail.input.value.trim()) changes.mail = mail.input.value.trim();
+			if (password.input.value) changes.password = password.input.value;
+			return session.updateProfile(changes);
+		},
 	});
 }
 
@@ -141,19 +152,14 @@ export function settingsDialog({session, notifier}) {
 				if (wanted && !box.checked) note.textContent = t('notifyRefused');
 			},
 		});
-		return h('.toggle', null, h('label', {for: id}, t(name)), box, note);
+		return h('.toggle', h('label', {for: id}, t(name)), box, note);
 	};
-	const close = open(t('settings'), [
+	const close = open('settings', [
 		toggle('notify'), toggle('sound'),
-		h('h3', null, t('history')), h('p.hint', null, t('historyHint')),
+		h('h3', t('history')), h('p.hint', t('historyHint')),
 		h('.buttons', null,
-			h('button', {onclick: async () => download(await session.exported())}, t('export')),
-			h('button.danger', {
-				onclick() {
-					close();
-					confirmDialog(t('forgetAllQuestion'), t('forgetAll'), () => session.forget());
-				},
-			}, t('forgetAll'))),
+			button('export', async () => download(await session.exported())),
+			button('forgetAll', () => { close(); confirmDialog('forgetAll', () => session.forget()); }, '.danger')),
 	]);
 }
 
@@ -165,29 +171,32 @@ function download(data) {
 
 /** Asks for a code by mail, then takes it with a new password. */
 export function forgotDialog(known) {
-	const account = field(t('account'), {value: known, autocomplete: 'username', autocapitalize: 'none', maxlength: 64});
-	const mail = field(t('mail'), {type: 'email', autocomplete: 'email', hint: t('forgotHint'), maxlength: 254});
-	open(t('forgotTitle'), [account, mail], t('sendCode'), async () => {
-		const who = needed(account);
-		const address = needed(mail);
-		await protocol.forgot(who, address).catch((error) => {
-			if (error.code === Code.missing) refuse(mail, t('askAdministrator'));
-			throw error;
-		});
-		resetDialog(who);
+	const account = field('account', {value: known, autocomplete: 'username', autocapitalize: 'none', maxlength: 64});
+	const mail = field('mail', {type: 'email', autocomplete: 'email', hint: 'forgotHint', maxlength: 254});
+	open('forgotTitle', [account, mail], {
+		label: 'sendCode',
+		async action() {
+			const who = needed(account);
+			await protocol.forgot(who, needed(mail)).catch((error) => {
+				if (error.code === Code.missing) refuse(mail, t('askAdministrator'));
+				throw error;
+			});
+			resetDialog(who);
+		},
 	});
 }
 
 function resetDialog(account) {
-	const code = field(t('code'), {autocomplete: 'one-time-code', hint: t('codeHint')});
-	const password = field(t('newPassword'), {type: 'password', autocomplete: 'new-password'});
-	open(t('forgotTitle'), [code, password], t('setPassword'), async () => {
-		const given = needed(code);
-		if (!password.input.value) refuse(password, t('fillIn'));
-		await protocol.reset(account, given, password.input.value).catch((error) => {
-			if (error.code === Code.unreachable || error.code === Code.tooMany) throw error;
-			refuse(code, t('codeWrong'));
-		});
-		tell(t('passwordSet'));
+	const code = field('code', {autocomplete: 'one-time-code', hint: 'codeHint'});
+	const password = field('newPassword', {type: 'password', autocomplete: 'new-password'});
+	open('forgotTitle', [code, password], {
+		label: 'setPassword',
+		async action() {
+			await protocol.reset(account, needed(code), needed(password)).catch((error) => {
+				if (error.code === Code.unreachable || error.code === Code.tooMany) throw error;
+				refuse(code, t('codeWrong'));
+			});
+			tell('passwordSet');
+		},
 	});
 }

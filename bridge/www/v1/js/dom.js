@@ -1,14 +1,22 @@
-// Building elements without markup in strings: text stays text, whoever wrote it.
+// Building elements without markup in strings: text stays text, whoever wrote it. Labels are keys of words.js.
 
-/** h('button.main', {onclick: f}, 'Send'): `on…` listens; false, null and undefined are left out; children may be nested in arrays. */
-export function h(name, attributes, ...children) {
+import {t} from './words.js';
+
+/** h('button.main', {onclick: f}, 'Send'): attributes may be missing, `on…` listens, false and null are left out, arrays unfolded. */
+export function h(name, ...children) {
 	const [tag, ...classes] = name.split('.');
 	const element = document.createElement(tag || 'div');
 	if (classes.length) element.className = classes.join(' ');
 	if (tag === 'button') element.type = 'button';
-	for (const [key, value] of Object.entries(attributes ?? {})) {
+	const attributes = children[0]?.constructor === Object && children.shift();
+	for (const [key, value] of Object.entries(attributes || {})) {
 		if (key.startsWith('on')) element.addEventListener(key.slice(2), value);
 		else if (key === 'value') element.value = value;
+		else if (key === 'label') {
+			element.setAttribute('aria-label', t(value));
+			if (tag === 'button') element.title = t(value);
+			else if ('placeholder' in element) element.placeholder = t(value);
+		}
 		else if (value !== false && value != null) element.setAttribute(key, value === true ? '' : value);
 	}
 	return fill(element, children);
@@ -47,18 +55,11 @@ export function icon(name) {
 	return svg;
 }
 
-export const iconButton = (name, label, onclick, more = '') => h(`button.iconic${more}`, {'aria-label': label, title: label, onclick}, icon(name));
+export const button = (label, onclick, more = '') => h(`button${more}`, {onclick}, t(label));
 
-/** Runs f once after the present work, however often it is asked: many changes, one drawing. */
-export function once(f) {
-	let due = false;
-	return () => {
-		if (!due) queueMicrotask(() => { due = false; f(); });
-		due = true;
-	};
-}
+export const iconButton = (name, label, onclick, more = '') => h(`button.iconic${more}`, {label, onclick}, icon(name));
 
-/** Runs f when it was not asked again for so many milliseconds. */
+/** Runs f when it was not asked again for so many milliseconds: many changes, one drawing. */
 export function later(f, pause) {
 	let timer;
 	const run = () => {
@@ -69,33 +70,33 @@ export function later(f, pause) {
 	return run;
 }
 
-/** Tells a screen reader when it has finished what it says. */
+/** Tells a screen reader. */
 export function announce(text) {
 	const region = document.getElementById('polite');
 	region.textContent = '';
-	setTimeout(() => { region.textContent = text; }, 50);
+	setTimeout(() => region.append(text), 50);
 }
 
 let ids = 0;
 export const uniqueID = () => `u${++ids}`;
 
-/** A labelled control; `input` is the control itself and fault(text) says what is wrong with it. */
+/** A labelled control: `input` is the control, fault(text) says what is wrong with it. */
 export function field(label, {hint = '', tag = 'input', ...attributes} = {}) {
 	const id = uniqueID();
-	const note = h('p.hint', {id: `${id}n`}, hint);
+	const note = h('p.hint', {id: `${id}n`}, hint && t(hint));
 	const input = h(tag, {id, dir: 'auto', 'aria-describedby': `${id}n`, ...attributes});
-	const box = h('.field', null, h('label', {for: id}, label), input, note);
+	const box = h('.field', h('label', {for: id}, t(label)), input, note);
 	box.input = input;
 	box.fault = (text) => {
 		box.classList.toggle('wrong', Boolean(text));
 		input.setAttribute('aria-invalid', Boolean(text));
-		note.textContent = text || hint;
+		note.textContent = text || hint && t(hint);
 	};
 	input.addEventListener('input', () => box.fault(''));
 	return box;
 }
 
-/** Makes box pop up at a button, above it if `up`; arrow keys move among what is in it, in so many columns. */
+/** Makes box pop up at a button, above it if `up`; arrow keys move in it, by columns. */
 export function popup(button, box, columns = 1, up = false) {
 	box.popover = 'auto';
 	button.popoverTargetElement = box;
@@ -119,10 +120,10 @@ export function popup(button, box, columns = 1, up = false) {
 	return [button, box];
 }
 
-/** A button with a menu; items, [label, action, danger], are made anew at each opening. */
-export function menu(label, items) {
+/** A button with a menu; items() → [label, action, danger] each, asked at each opening. */
+export function menu(items) {
 	const box = h('.menu', {role: 'menu'});
-	const button = iconButton('more', label);
+	const button = iconButton('more', 'menu');
 	button.setAttribute('aria-haspopup', 'menu');
 	box.addEventListener('beforetoggle', (event) => {
 		if (event.newState !== 'open') return;

@@ -22,7 +22,7 @@ export async function openHistory() {
 		console.warn('no history:', error);
 	}
 
-	/** Runs query(of) in a transaction, where of(name) is a store; resolves to what was asked for, or undefined. */
+	/** Runs query(of) in a transaction, where of(name) is a store; resolves to what was asked for. */
 	async function run(mode, query) {
 		try {
 			const transaction = db?.transaction(['dialogues', 'talks'], mode);
@@ -34,14 +34,13 @@ export async function openHistory() {
 	}
 
 	return {
-		/** Whether anything will be kept. */
 		kept: Boolean(db),
-		/** A number for a new dialogue: the time in microseconds, made to grow always, so that it orders and never repeats. */
+		/** A number for a new dialogue: the time in microseconds, made to grow, so that it orders and never repeats. */
 		next() {
 			last = Math.max(last + 1, Date.now() * 1000);
 			return last;
 		},
-		/** What is in a store ('dialogues' or 'talks') of one friend, or of all of the account's. */
+		/** What 'dialogues' or 'talks' has of one friend, or of all. */
 		all: async (name, me, ...friend) => await run('readonly', (of) => of(name).getAll(within(me, ...friend))) ?? [],
 		put: (name, me, record) => run('readwrite', (of) => { of(name).put({...record, me}); }),
 		forget: (me, ...friend) => run('readwrite', (of) => {

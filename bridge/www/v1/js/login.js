@@ -1,4 +1,4 @@
-// What lets a person come back without a password: id and token, for this tab, and for this browser if wanted.
+// What lets a person come back without a password, for this tab, and for this browser if wanted.
 
 const KEY = 'imctl.login';
 const OTHER = 'imctl.other'; // this tab wants another account than the browser's
@@ -20,7 +20,7 @@ export function rememberLogin(login) {
 	} catch { /* a browser that keeps nothing asks for the password next time */ }
 }
 
-/** Forgets it for this tab, and for the browser if it is that account's and `everywhere` is set. */
+/** Forgets it for this tab, and with `everywhere` for the browser, if it is that account's. */
 export function forgetLogin(id, everywhere) {
 	try {
 		sessionStorage.removeItem(KEY);
@@ -30,8 +30,8 @@ export function forgetLogin(id, everywhere) {
 }
 
 /**
- * Claims an account for this tab: two would both write the same dialogues to the history. Resolves to what gives it up, or to null where
- * another tab has it and force is not set; onLost is called when another tab takes it by force.
+ * Claims an account for this tab, for two would write the same history twice. Resolves to what gives it up, or null where another
+ * tab has it, unless by force; onLost: another tab took it by force.
  */
 export function claim(id, force, onLost) {
 	if (!navigator.locks) return Promise.resolve(() => {});

@@ -2,7 +2,7 @@
 
 import {announce} from './dom.js';
 import {openHistory} from './history.js';
-import {t, tCode} from './i18n.js';
+import {t, tCode} from './words.js';
 import {forgetLogin, rememberedLogin} from './login.js';
 import {newNotifier} from './notify.js';
 import {Code} from './protocol.js';
@@ -26,9 +26,10 @@ function show(view) {
 	notifier.update();
 }
 
-function news(key, {name, text, note}, id, hash, away = true) {
-	announce(t(key, {name, text}));
-	if (away) notifier.tell(text ? name : t(key, {name}), text ?? note, hash ?? `talk/${id}`);
+function news(key, {id, name, text}, away = true) {
+	const words = t(key, {name, text});
+	announce(words);
+	if (away) notifier.tell(words, id);
 }
 
 app.session = newSession({
@@ -39,9 +40,9 @@ app.session = newSession({
 		else if (phase === 'elsewhere') show(elsewhere(app, code));
 		else show(signIn(app, code && tCode(code === Code.wrongLogin ? Code.authIllegal : code)));
 	},
-	onDialogue: ({friend, text}, away) => news('says', {name: store.nameOf(friend), text}, friend, undefined, away),
-	onRequest: (request) => news('asks', request, request.id, 'requests'),
-	onFriend: ({id, name}) => news('agreed', {name}, id),
+	onDialogue: ({friend, text}, away) => news('says', {id: friend, name: store.nameOf(friend), text}, away),
+	onRequest: (request) => news('asks', request),
+	onFriend: (friend) => news('agreed', friend),
 });
 
 const login = rememberedLogin();

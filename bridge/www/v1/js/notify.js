@@ -1,4 +1,4 @@
-// News for somebody who looks elsewhere: title, notifications, sound. What is wanted is kept in this browser.
+// News for somebody who looks elsewhere: title, notifications, sound.
 
 import {oneLine} from './text.js';
 
@@ -28,7 +28,7 @@ export function newNotifier(store) {
 
 	return {
 		settings,
-		/** Switches one on or off; notifications need the browser's permission. Resolves to what it is now. */
+		/** Switches one on or off, if the browser permits; resolves to what it is now. */
 		async set(name, wanted) {
 			settings[name] = wanted && (name !== 'notify' || await globalThis.Notification?.requestPermission() === 'granted');
 			try {
@@ -37,21 +37,19 @@ export function newNotifier(store) {
 			if (name === 'sound' && wanted) beep();
 			return settings[name];
 		},
-		/** Puts the number of what waits into the title. */
 		update() {
 			const n = store.unread() + store.requests.size;
 			document.title = n ? `(${n}) ${NAME}` : NAME;
 			navigator.setAppBadge?.(n).catch(() => {});
 		},
-		/** Tells in a window of the system, when nobody looks here; a later one with the same address takes its place. */
-		tell(title, body, hash) {
+		tell(text, id) {
 			if (settings.sound) beep();
 			if (!settings.notify || (!document.hidden && document.hasFocus())) return;
 			try {
-				const note = new Notification(title, {body: oneLine(body ?? ''), tag: hash, icon: 'icon.png'});
+				const note = new Notification(NAME, {body: oneLine(text), tag: id, icon: 'icon.png'});
 				note.onclick = () => {
 					focus();
-					location.hash = hash;
+					location.hash = id;
 					note.close();
 				};
 			} catch { /* some phones let only a service worker do this: the title has to do */ }

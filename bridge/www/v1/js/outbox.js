@@ -2,13 +2,13 @@
 
 import {Code, frameOf} from './protocol.js';
 
-const ANSWER_LIMIT = 30_000; // the server answers within a limit of its own; past this, nobody will
+const ANSWER_LIMIT = 30_000; // past the server's own limit: nobody will answer
 const IN_FLIGHT = 64; // so many may be unanswered at once
 
 /** Whether a state lasts: delivered, offline or failed, not queued or sending. */
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
-/** send(text) puts a frame on the wire and tells whether it could; changed(dialogue) hears each new state. */
+/** send(text) tells whether it could; changed(dialogue) hears each new state. */
 export function outbox(send, changed) {
 	let queue = [];
 	const pending = new Map(); // dialogue's id → {dialogue, timer}, oldest first
@@ -38,15 +38,15 @@ export function outbox(send, changed) {
 
 	return {
 		flush,
-		/** Sends a dialogue; tried again, it keeps its id, so that the friend's page knows it when it had arrived after all. */
+		/** Sends; tried again, a dialogue keeps its id, by which the friend's page knows it when it had arrived after all. */
 		add(dialogue) {
 			queue.push(dialogue);
 			set(dialogue, 'queued');
 			flush();
 		},
-		/** An answer, which the document lets come without an id: then it is about the oldest. Returns the dialogue, if it is known. */
+		/** An answer may come without an id: then it is about the oldest. Returns its dialogue. */
 		answered: ({code, id = pending.keys().next().value}) => settle(id, {[Code.success]: 'delivered', [Code.peerOffline]: 'offline'}[code] ?? 'failed', code),
-		/** The connection is gone: nobody knows whether what was on its way arrived. */
+		/** Nobody knows whether what was on its way arrived. */
 		down() {
 			for (const id of [...pending.keys()]) settle(id, 'failed', Code.unreachable);
 		},

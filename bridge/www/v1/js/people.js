@@ -1,36 +1,37 @@
 // The side: oneself, the search, requests that wait, and everybody one talks with.
 
 import {avatar} from './avatar.js';
-import {aboutDialog, askDialog, confirmDialog, profileDialog, settingsDialog} from './dialogs.js';
-import {fill, h, icon, iconButton, later, menu, once} from './dom.js';
-import {brief, t, tCode} from './i18n.js';
+import {aboutDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
+import {button, fill, h, icon, iconButton, later, menu} from './dom.js';
+import {brief, t, tCode} from './words.js';
 import {folded, oneLine} from './text.js';
-import {Windowed} from './windowed.js';
+import {windowed} from './windowed.js';
 
 const ROW = 68; // as in chat.css
 const TITLE = 40;
 
 export function people(app) {
 	const {store, session} = app;
+	const life = new AbortController();
+	const {signal} = life;
 	let found = []; // what the server found
 	let status = ''; // what there is to say of the search
-	let abort = new AbortController();
 	let tab = ''; // the row that Tab reaches
 
 	const search = h('input', {
-		type: 'search', dir: 'auto', placeholder: t('searchPeople'), 'aria-label': t('searchPeople'), autocomplete: 'off', spellcheck: 'false', maxlength: 64,
+		type: 'search', dir: 'auto', label: 'searchPeople', autocomplete: 'off', spellcheck: 'false', maxlength: 64,
 	});
 	const body = h('ul', {role: 'list'});
 	const scroller = h('.scroll', {tabindex: -1}, body);
 	const self = h('button.self', {title: t('yourProfile'), onclick: () => profileDialog(app)});
 	const saying = h('p.hidden', {role: 'status'});
-	const element = h('nav.side', {'aria-label': t('people')},
-		h('header', null, self, iconButton('join', t('findPeople'), () => search.focus()), menu(t('menu'), () => [
+	const element = h('nav.side', {label: 'people'},
+		h('header', self, iconButton('join', 'findPeople', () => search.focus()), menu(() => [
 			[t('yourProfile'), () => profileDialog(app)],
 			[t('settings'), () => settingsDialog(app)],
-			[t('signOut'), () => confirmDialog(t('signOutQuestion'), t('signOut'), () => session.signOut())],
+			[t('signOut'), () => confirmDialog('signOut', session.signOut)],
 		])),
-		h('label.search', null, icon('search'), search), saying, scroller);
+		h('label.search', icon('search'), search), saying, scroller);
 
 	// ---- what is listed: items are {kind, key, …}
 
@@ -52,7 +53,7 @@ export function people(app) {
 	}
 
 	const isRow = ({kind}) => kind === 'person' || kind === 'found' || kind === 'requests';
-	const current = ({kind, key}) => (kind === 'requests' ? location.hash === '#requests' : key === store.current);
+	const current = ({key}) => key === store.current;
 	const standing = ({id}) => (store.requests.has(id) ? 'asksYou' : store.asked.has(id) ? 'asked' : 'ask');
 
 	function stamp(item) {
@@ -60,38 +61,32 @@ export function people(app) {
 		return JSON.stringify([item.text, item.names, item.size, person, person.at && brief(person.at / 1000), standing(person), current(item), item.key === tab]);
 	}
 
-	const row = (item, onclick, ...children) => h('li', null, h('button.row', {
+	const row = (item, onclick, ...children) => h('li', h('button.row', {
 		'data-key': item.key, tabindex: item.key === tab ? 0 : -1, 'aria-current': current(item) && 'page', onclick,
 	}, children));
-	const words = (name, aside, sub, count, hidden) => h('span.words', null, h('span.line', null, h('b', {dir: 'auto'}, name), aside),
-		(sub || count > 0) && h('span.line.sub', null, h('span', {dir: 'auto'}, sub), count > 0 && h('span.count', null, String(count), hidden && h('span.hidden', null, t('unread')))));
+	const words = (name, aside, sub, count, hidden) => h('span.words', h('span.line', h('b', {dir: 'auto'}, name), aside),
+		(sub || count > 0) && h('span.line.sub', h('span', {dir: 'auto'}, sub), count > 0 && h('span.count', String(count), hidden && h('span.hidden', t('unread')))));
 
 	const drawing = {
-		title: ({text}) => h('li.section', null, h('h2', null, text)),
-		note: ({text}) => h('li.note', null, text),
-		welcome: () => h('li.welcome', null, h('h2', null, t('noFriendsYet')), h('p', null, t('noFriendsHelp')),
-			h('button.main', {onclick: () => search.focus()}, t('findPeople'))),
-		requests: (item) => row(item, () => { location.hash = 'requests'; },
+		title: ({text}) => h('li.section', h('h2', text)),
+		note: ({text}) => h('li.note', text),
+		welcome: () => h('li.welcome', h('h2', t('noFriendsYet')), h('p', t('noFriendsHelp')),
+			button('findPeople', () => search.focus(), '.main')),
+		requests: (item) => row(item, () => requestsDialog(app),
 			h('span.avatar.badge', {'aria-hidden': 'true'}, icon('person')), words(t('requests'), '', item.names, item.size)),
-		found: (item) => row(item, () => meet(item.person), avatar(item.person), words(item.person.name, '', item.person.sign),
-			h(`span.tag.${standing(item.person)}`, null, t(standing(item.person)))),
+		found: (item) => row(item, () => ({asksYou: requestsDialog, asked: aboutDialog, ask: askDialog})[standing(item.person)](app, item.person), avatar(item.person), words(item.person.name, '', item.person.sign),
+			h(`span.tag.${standing(item.person)}`, t(standing(item.person)))),
 		person(item) {
 			const {id, name, friend, talk, at} = item.person;
-			const last = talk?.draft && store.current !== id ? [h('em', null, t('draft')), oneLine(talk.draft)]
+			const last = talk?.draft && store.current !== id ? [h('em', t('draft')), oneLine(talk.draft)]
 				: at ? [talk.mine && t('you'), oneLine(talk.text)] : friend?.sign;
-			return row(item, () => { location.hash = `talk/${id}`; }, avatar({...friend, id, name}),
-				words(name, [friend?.online && h('span.hidden', null, t('online')), at > 0 && h('time', null, brief(at / 1000))], last, talk?.unread, true));
+			return row(item, () => { location.hash = id; }, avatar({...friend, id, name}),
+				words(name, [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
 		},
 	};
 
-	function meet(person) {
-		const where = standing(person);
-		if (where === 'asksYou') location.hash = 'requests';
-		else (where === 'asked' ? aboutDialog : askDialog)(app, person);
-	}
-
-	const list = new Windowed({
-		scroller, body, stamp, key: ({key}) => key, draw: (item) => drawing[item.kind](item), guess: (item) => (isRow(item) ? ROW : TITLE),
+	const list = windowed({
+		scroller, body, stamp, signal, key: ({key}) => key, draw: (item) => drawing[item.kind](item), guess: (item) => (isRow(item) ? ROW : TITLE),
 	});
 
 	function update() {
@@ -106,17 +101,14 @@ export function people(app) {
 	// ---- the search
 
 	const ask = later(async () => {
-		abort.abort();
-		abort = new AbortController();
-		const {signal} = abort;
 		const name = search.value.trim();
 		if (!name) return;
 		let say = '';
-		const all = await session.find(name, signal).catch((error) => {
-			say = tCode(error.code);
+		const all = await session.find(name).catch(({code}) => {
+			say = tCode(code);
 			return [];
 		});
-		if (signal.aborted) return;
+		if (name !== search.value.trim()) return;
 		found = all;
 		status = say;
 		saying.textContent = say || t('foundCount', {n: all.length});
@@ -156,9 +148,9 @@ export function people(app) {
 		else move(to);
 	});
 
-	const soon = once(update);
-	const minute = setInterval(soon, 60_000); // what was today becomes yesterday on an idle page too
-	const stops = ['me', 'friends', 'requests', 'talks'].map((topic) => store.on(topic, soon));
+	const soon = later(update, 0);
+	const minute = setInterval(update, 60_000); // what was today becomes yesterday on an idle page too
+	for (const topic of ['me', 'friends', 'requests', 'talks']) store.on(topic, soon, signal);
 	update();
 
 	return {
@@ -167,10 +159,7 @@ export function people(app) {
 		focus: () => (matchMedia('(pointer: fine)').matches ? search : scroller).focus(),
 		leave() {
 			clearInterval(minute);
-			ask.cancel();
-			abort.abort();
-			list.stop();
-			stops.forEach((stop) => stop());
+			life.abort();
 		},
 	};
 }

@@ -1,24 +1,21 @@
 // A picture for a profile: chosen, moved and enlarged by the person, shrunk here.
 
-import {h} from './dom.js';
-import {t} from './i18n.js';
+import {button, h} from './dom.js';
+import {t} from './words.js';
 
 const SHOWN = 480; // the canvas, at two pixels for each of the screen
-// Friends get each other's pictures with every login, so they are small; still more than any avatar is drawn with.
+// Small, for every login carries those of all friends; more than an avatar needs.
 const SIZE = 160;
 
-/**
- * The part of a profile form that holds the picture. `value` is undefined while it is untouched, '' when it was taken away, otherwise the picture as
- * the protocol carries it; preview(picture) makes an element of one.
- */
+/** The picture in a form: `value` is undefined while untouched, '' for none, else as the protocol has it; preview(picture) draws one. */
 export function pictureField(current, preview) {
-	const shown = h('div', null, preview(current));
+	const shown = h('div', preview(current));
 	const fault = h('p.hint', {role: 'alert'});
 	const file = h('input', {type: 'file', accept: 'image/*', hidden: true, onchange: choose});
 	const cutter = h('.cutter');
-	const box = h('.picture', null, shown, h('.buttons', null,
-		h('button', {onclick: () => file.click()}, t('choosePicture')),
-		h('button.plain', {onclick: () => set('')}, t('noPicture'))), fault, file, cutter);
+	const box = h('.picture', shown, h('.buttons', null,
+		button('choosePicture', () => file.click()),
+		button('noPicture', () => set(''), '.plain')), fault, file, cutter);
 
 	function set(picture) {
 		box.value = picture;
@@ -39,12 +36,12 @@ export function pictureField(current, preview) {
 }
 
 function cropper(image, onDone) {
-	const canvas = h('canvas', {width: SHOWN, height: SHOWN, tabindex: 0, role: 'img', 'aria-label': t('cropHelp')});
-	const zoom = h('input', {type: 'range', min: 1, max: 4, step: 0.01, value: 1, 'aria-label': t('zoom'), oninput: () => move(0, 0)});
+	const canvas = h('canvas', {width: SHOWN, height: SHOWN, tabindex: 0, role: 'img', label: 'cropHelp'});
+	const zoom = h('input', {type: 'range', min: 1, max: 4, step: 0.01, value: 1, label: 'zoom', oninput: () => move(0, 0)});
 	let x = 0.5; // the middle of what is seen, as a part of the picture's width
 	let y = 0.5;
 
-	/** The picture's size where the frame's side is 1: it covers the frame. */
+	/** The picture's size where the frame's is 1: it covers the frame. */
 	function size() {
 		const scale = zoom.value / Math.min(image.width, image.height);
 		return [image.width * scale, image.height * scale];
@@ -76,11 +73,9 @@ function cropper(image, onDone) {
 		move(...step);
 	});
 	draw(canvas);
-	return [canvas, zoom, h('button.main', {
-		onclick() {
-			const small = h('canvas', {width: SIZE, height: SIZE});
-			draw(small);
-			onDone(small.toDataURL('image/jpeg', 0.82));
-		},
-	}, t('usePicture'))];
+	return [canvas, zoom, button('usePicture', () => {
+		const small = h('canvas', {width: SIZE, height: SIZE});
+		draw(small);
+		onDone(small.toDataURL('image/jpeg', 0.82));
+	}, '.main')];
 }

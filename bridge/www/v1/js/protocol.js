@@ -5,7 +5,7 @@ export const Code = {
 	malformed: 403, internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
 	sendFailed: 507, peerOffline: 508, notFriends: 512, elsewhere: 513, authIllegal: 515,
 	friendApplies: 520, alreadyFriends: 522, friendAdded: 524, friendRemoved: 525,
-	// Ours, for what came back without a code: no answer at all, and three of HTTP's.
+	// Ours: no answer at all, and three of HTTP's.
 	unreachable: 0, missing: 404, tooLarge: 413, tooMany: 429,
 	field: -1, // nothing was sent: a field is to be filled in
 };
@@ -17,7 +17,6 @@ export class Refused extends Error {
 	}
 }
 
-/** Where to log in with these fields. A server that doesn't know `push` ignores it. */
 export function loginURL(fields) {
 	const url = new URL('/im/login', location.href.replace(/^http/, 'ws'));
 	url.search = new URLSearchParams({...fields, push: 1});
@@ -39,7 +38,7 @@ async function call(path, init) {
 	return answer;
 }
 
-const get = (path, fields, init) => call(`/im/friends/${path}?${new URLSearchParams(fields)}`, init);
+const get = (path, fields) => call(`/im/friends/${path}?${new URLSearchParams(fields)}`);
 
 const post = (path, fields) => call(`/im/${path}`, {
 	method: 'POST',
@@ -50,7 +49,7 @@ const post = (path, fields) => call(`/im/${path}`, {
 
 // Each takes what the protocol names and throws Refused; `auth` is {id, token}.
 export const register = (fields) => post('register', fields);
-export const found = async (auth, name, signal) => (await get('found', {...auth, name}, {signal})).found ?? [];
+export const found = async (auth, name) => (await get('found', {...auth, name})).found ?? [];
 export const request = (auth, to, note) => get('request', {...auth, to, note});
 export const add = (auth, from, name) => get('add', {...auth, from, name});
 export const remove = (auth, to) => get('remove', {...auth, to});

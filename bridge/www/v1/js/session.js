@@ -1,4 +1,4 @@
-// One account's session: signs in and out, keeps the store true to what the server says, and does what the person wants.
+// An account's session: keeps the store true to what the server says, and does what the person wants.
 
 import {claim, forgetLogin, rememberLogin} from './login.js';
 import {isSettled, outbox} from './outbox.js';
@@ -6,16 +6,13 @@ import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
 import {openTunnel} from './tunnel.js';
 
-/** Ids this long never repeat; a shorter one may be a client's count from 1 in each session, and says nothing. */
+/** Ids this long never repeat; a shorter one may be a client's count in each session. */
 const TELLING = 12;
 
 const PROFILE = ['name', 'picture', 'sex', 'birthday', 'sign'];
 const pick = (from, keys) => Object.fromEntries(keys.filter((key) => from[key] != null).map((key) => [key, from[key]]));
 
-/**
- * onPhase(phase, code) hears 'in', 'out' (code: why) and 'elsewhere' (code, when it is another place and not another tab); onDialogue(dialogue, away),
- * onRequest(request) and onFriend(friend) hear of news that somebody may want to be told of.
- */
+/** onPhase(phase, code) hears 'in', 'out' (code: why) and 'elsewhere' (code if it is another place, not another tab). */
 export function newSession({store, history, onPhase, onDialogue, onRequest, onFriend}) {
 	let tunnel = null;
 	let login = null; // {id, token, name, stay}
@@ -172,7 +169,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('talks');
 	}
 
-	/** A call's answer, undefined where it was refused as expected. A token that ran out ends the session at the next login. */
+	/** A call's answer, undefined where it was refused as expected. Who has no good token has to log in. */
 	const called = (answer, expected) => answer.catch((error) => {
 		if (error.code === expected) return undefined;
 		if (error.code === Code.authIllegal) tunnel?.again();
@@ -187,7 +184,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			return open();
 		},
 
-		/** Comes back with what login.js remembered; takes the account over from another tab only if `force`. */
 		resume,
 		takeOver: () => resume(login, true),
 		reconnect: () => tunnel?.again(),
@@ -199,7 +195,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			await protocol.logout(last).catch(() => {}); // or the token runs out by itself
 		},
 
-		/** Puts a talk's dialogues into the store, from the history. */
 		async load(friend) {
 			const {me, dialogues} = store;
 			if (dialogues.has(friend) || arriving.has(friend)) return;
@@ -209,7 +204,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			if (arriving.get(friend) !== arrived) return; // signed out meanwhile
 			arriving.delete(friend);
 			for (const dialogue of kept) {
-				// What an earlier page left on its way has no answer to wait for.
+				// What an earlier page sent gets no answer any more.
 				if (!isSettled(dialogue.state)) Object.assign(dialogue, {state: 'failed', code: Code.unreachable});
 				seen.add(friend + dialogue.id);
 			}
@@ -232,7 +227,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			if (store.talks.get(friend)?.unread) talk(friend, {unread: 0});
 		},
 
-		find: (name, signal) => called(protocol.found(auth(), name, signal)),
+		find: (name) => called(protocol.found(auth(), name)),
 
 		async ask(person, note) {
 			await called(protocol.request(auth(), person.id, note));
@@ -242,7 +237,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 		async answer(request, alias) {
 			await called(protocol.add(auth(), request.id, alias));
-			// The server tells more about the friend, before or after this.
+			// The server tells more, before this or after.
 			if (!store.friends.has(request.id)) befriended({...request, name: alias});
 		},
 

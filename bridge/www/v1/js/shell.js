@@ -1,9 +1,8 @@
-// The signed-in page: people on one side, a talk or the requests on the other; on a phone one of them at a time.
+// The signed-in page: people on one side, a talk on the other; on a phone one of them at a time.
 
-import {fill, h, icon, later} from './dom.js';
-import {t} from './i18n.js';
+import {button, fill, h, icon, later} from './dom.js';
+import {t} from './words.js';
 import {people} from './people.js';
-import {requests} from './requests.js';
 import {talk} from './talk.js';
 
 export function home(app) {
@@ -11,20 +10,20 @@ export function home(app) {
 	const side = people(app);
 	const main = h('main.pane');
 	const bar = h('.linkbar', {role: 'status', hidden: true});
-	const element = h('.home', null, bar, h('.panes', null, side.element, main));
+	const element = h('.home', bar, h('.panes', side.element, main));
+	const life = new AbortController();
 	let pane = null;
 
-	/** Shows what the address names: talk/<friend>, requests, or nothing. */
+	/** Shows the talk with the friend that the address names. */
 	function follow() {
-		const [name, id] = location.hash.slice(1).split('/');
-		const known = name === 'talk' && (store.friends.has(id) || store.talks.has(id));
-		const wanted = known ? id : name === 'requests' ? name : '';
-		if (pane?.wanted === wanted) return;
+		const named = location.hash.slice(1);
+		const id = store.friends.has(named) || store.talks.has(named) ? named : '';
+		if (pane && store.current === id) return;
 		pane?.leave?.();
-		store.current = known ? id : '';
-		pane = {wanted, ...(known ? talk(app, id) : wanted ? requests(app) : {element: h('.nothing', null, icon('smile'), h('p', null, t('chooseTalk')))})};
+		store.current = id;
+		pane = id ? talk(app, id) : {element: h('.nothing', icon('smile'), t('chooseTalk'))};
 		fill(main, pane.element);
-		element.classList.toggle('deep', wanted !== '');
+		element.classList.toggle('deep', id);
 		side.update();
 		pane.shown?.();
 	}
@@ -33,26 +32,25 @@ export function home(app) {
 		const {state, until} = store.link;
 		bar.hidden = state === 'on' || state === 'off';
 		fill(bar, h('.spin'), state === 'waiting'
-			? [t('linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), h('button.plain', {onclick: () => session.reconnect()}, t('tryNow'))]
+			? [t('linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), button('tryNow', () => session.reconnect(), '.plain')]
 			: t('linkConnecting'));
 	}
 	// A loss that is mended at once is not worth a word.
 	const drawSoon = later(drawLink, 700);
 
-	const title = () => notifier.update();
-	const stops = [
-		store.on('link', () => (store.link.state === 'on' ? (drawSoon.cancel(), drawLink()) : drawSoon())),
-		store.on('talks', title), store.on('requests', title), store.on('friends', follow),
-	];
-	addEventListener('hashchange', follow);
+	const {signal} = life;
+	store.on('link', () => (store.link.state === 'on' ? (drawSoon.cancel(), drawLink()) : drawSoon()), signal);
+	store.on('talks', notifier.update, signal);
+	store.on('requests', notifier.update, signal);
+	store.on('friends', follow, signal);
+	addEventListener('hashchange', follow, {signal});
 	follow();
 
 	return {
 		element,
 		focus: side.focus,
 		leave() {
-			removeEventListener('hashchange', follow);
-			stops.forEach((stop) => stop());
+			life.abort();
 			drawSoon.cancel();
 			pane.leave?.();
 			side.leave();

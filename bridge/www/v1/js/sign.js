@@ -1,18 +1,18 @@
 // Before anybody is signed in: the form, and what is shown while or instead.
 
 import {forgotDialog, profileFields} from './dialogs.js';
-import {field, fill, h, icon} from './dom.js';
-import {t, tCode} from './i18n.js';
+import {button, field, fill, h, icon} from './dom.js';
+import {t, tCode} from './words.js';
 import {forgetLogin} from './login.js';
 import * as protocol from './protocol.js';
 import {Code} from './protocol.js';
 
-const sheet = (...content) => h('main.sign', null, h('.sheet', null, h('img', {src: 'icon.svg', alt: '', width: 64, height: 64}), content));
-const link = (text, onclick, before) => h('p.other', null, before, ' ', h('button.plain', {onclick}, text));
+const sheet = (...content) => h('main.sign', h('.sheet', h('img', {src: 'icon.svg', alt: '', width: 64, height: 64}), content));
+const link = (label, onclick, before) => h('p.other', before && `${t(before)} `, button(label, onclick, '.plain'));
 
 function passwordField(autocomplete) {
-	const box = field(t('password'), {type: 'password', autocomplete, name: 'password'});
-	const eye = h('button.iconic', {'aria-label': t('showPassword'), title: t('showPassword'), 'aria-pressed': 'false', onclick}, icon('eye'));
+	const box = field('password', {type: 'password', autocomplete, name: 'password'});
+	const eye = h('button.iconic', {label: 'showPassword', 'aria-pressed': 'false', onclick}, icon('eye'));
 	function onclick() {
 		const shown = box.input.type === 'text';
 		box.input.type = shown ? 'password' : 'text';
@@ -23,19 +23,19 @@ function passwordField(autocomplete) {
 	return box;
 }
 
-/** The form, for people who have an account and people who want one. said: why it is shown, if there is something to say. */
+/** The form, for who has an account and who wants one. said: why it is shown. */
 export function signIn(app, said) {
 	const element = sheet();
 	const view = {element};
 
 	function show(registering, account = '') {
 		const fault = h('p.fault', {role: 'alert'}, said);
-		const name = field(t('account'), {name: 'account', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', maxlength: 64, value: account});
+		const name = field('account', {name: 'account', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', maxlength: 64, value: account});
 		const password = passwordField(registering ? 'new-password' : 'current-password');
-		const mail = field(t('mail'), {type: 'email', name: 'mail', autocomplete: 'email', hint: t('mailHint'), maxlength: 254});
+		const mail = field('mail', {type: 'email', name: 'mail', autocomplete: 'email', hint: 'mailHint', maxlength: 254});
 		const profile = profileFields();
 		const stay = h('input', {type: 'checkbox', checked: true});
-		const button = h('button.main', {type: 'submit'}, t(registering ? 'register' : 'signIn'));
+		const ok = h('button.main', {type: 'submit'}, t(registering ? 'register' : 'signIn'));
 		const places = {[Code.accountEmpty]: name, [Code.accountExists]: name, [Code.passwordEmpty]: password, [Code.mailEmpty]: mail};
 
 		function complain(code) {
@@ -53,7 +53,7 @@ export function signIn(app, said) {
 				complain(lacking);
 				return;
 			}
-			button.disabled = true;
+			ok.disabled = true;
 			fault.textContent = '';
 			try {
 				if (registering) await protocol.register({account: who, password: secret, mail: address, ...profile.changes()});
@@ -61,16 +61,16 @@ export function signIn(app, said) {
 			} catch (error) {
 				complain(error.code ?? Code.internal);
 			}
-			button.disabled = false;
+			ok.disabled = false;
 		}
 
 		fill(element.firstChild, element.firstChild.firstChild,
-			h('h1', null, t(registering ? 'registerTitle' : 'signInTitle')),
+			h('h1', t(registering ? 'registerTitle' : 'signInTitle')),
 			h('form', {onsubmit: submit, novalidate: true}, name, password,
-				registering && [mail, h('details', null, h('summary', null, t('more')), profile.elements)],
-				h('label.check', null, stay, t('stay')), fault, button),
-			link(t(registering ? 'signIn' : 'register'), () => { said = ''; show(!registering, name.input.value); }, t(registering ? 'haveAccount' : 'noAccount')),
-			!registering && link(t('forgot'), () => forgotDialog(name.input.value.trim())));
+				registering && [mail, h('details', h('summary', t('more')), profile.elements)],
+				h('label.check', stay, t('stay')), fault, ok),
+			link(registering ? 'signIn' : 'register', () => { said = ''; show(!registering, name.input.value); }, registering ? 'haveAccount' : 'noAccount'),
+			!registering && link('forgot', () => forgotDialog(name.input.value.trim())));
 		view.focus = () => name.input.focus();
 		if (element.isConnected) view.focus();
 	}
@@ -82,22 +82,24 @@ export function signIn(app, said) {
 /** While somebody who was here before is let in. */
 export function starting({store}, login) {
 	const words = h('p', {role: 'status'}, t('linkConnecting'));
+	const life = new AbortController();
+	store.on('link', () => { words.textContent = t(store.link.state === 'waiting' ? 'noServer' : 'linkConnecting'); }, life.signal);
 	return {
 		element: sheet(h('h1', {dir: 'auto'}, login.name), h('.spin'), words, otherAccount(login)),
-		leave: store.on('link', () => { words.textContent = t(store.link.state === 'waiting' ? 'noServer' : 'linkConnecting'); }),
+		leave: () => life.abort(),
 	};
 }
 
 /** The account is open in another tab, or (with a code) was opened in another place. */
 export function elsewhere({session}, code) {
-	const here = h('button.main', {onclick: () => session.takeOver().catch(() => location.reload())}, t('useHere'));
+	const here = button('useHere', () => session.takeOver().catch(() => location.reload()), '.main');
 	return {
-		element: sheet(h('h1', null, t('elsewhereTitle')), h('p', null, t(code ? 'elsewherePlace' : 'elsewhereTab')), here, otherAccount()),
+		element: sheet(h('h1', t('elsewhereTitle')), h('p', t(code ? 'elsewherePlace' : 'elsewhereTab')), here, otherAccount()),
 		focus: () => here.focus(),
 	};
 }
 
-const otherAccount = () => link(t('otherAccount'), () => {
+const otherAccount = () => link('otherAccount', () => {
 	forgetLogin();
 	location.reload();
 });

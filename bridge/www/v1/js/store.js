@@ -1,4 +1,4 @@
-// What the page knows, and who wants to hear of it. Views read and listen; session.js changes.
+// What the page knows. Views read and listen; session.js changes.
 
 export function newStore() {
 	const listeners = {};
@@ -15,11 +15,11 @@ export function newStore() {
 				current: '', // the friend whose talk is on the screen
 			});
 		},
-		/** Topics: me, friends, requests, talks, link, and a friend's id for its dialogues. Returns how to stop. */
-		on(topic, listener) {
+		/** Topics: me, friends, requests, talks, link, and a friend's id for its dialogues. */
+		on(topic, listener, signal) {
 			listeners[topic] ??= new Set();
 			listeners[topic].add(listener);
-			return () => listeners[topic].delete(listener);
+			signal.addEventListener('abort', () => listeners[topic].delete(listener));
 		},
 		emit(...topics) {
 			for (const topic of topics) listeners[topic]?.forEach((listener) => listener());

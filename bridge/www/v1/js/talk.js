@@ -2,12 +2,12 @@
 
 import {avatar} from './avatar.js';
 import {aboutDialog, confirmDialog, renameDialog, tell} from './dialogs.js';
-import {fill, h, icon, iconButton, later, menu, once, popup} from './dom.js';
-import {clock, day, full, t, tCode} from './i18n.js';
+import {button, fill, h, icon, iconButton, later, menu, popup} from './dom.js';
+import {clock, day, full, t, tCode} from './words.js';
 import {isSettled} from './outbox.js';
 import {Code, fits} from './protocol.js';
 import {folded, isEmoji, rich} from './text.js';
-import {Windowed} from './windowed.js';
+import {windowed} from './windowed.js';
 
 const TOGETHER = 5 * 60 * 1e6; // microseconds: dialogues of one side within it stand together
 const MARKS = {queued: 'wait', sending: 'wait', delivered: 'done', offline: 'fail', failed: 'fail'};
@@ -15,6 +15,8 @@ const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 
 
 export function talk(app, id) {
 	const {store, session} = app;
+	const life = new AbortController();
+	const {signal} = life;
 	const unread = store.talks.get(id)?.unread;
 	let newFrom; // the number of the first dialogue that was new when the talk was opened
 	let sought = '';
@@ -29,18 +31,19 @@ export function talk(app, id) {
 	// ---- the head
 
 	const who = h('button.who', {onclick: () => aboutDialog(app, about())});
-	const head = h('header', null, iconButton('back', t('back'), () => { location.hash = ''; }, '.back'), who,
-		iconButton('search', t('searchTalk'), () => look(finder.hidden)),
-		menu(t('menu'), () => [
+	const head = h('header', iconButton('back', 'back', () => { location.hash = ''; }, '.back'), who,
+		iconButton('search', 'searchTalk', () => look(finder.hidden)),
+		menu(() => [
 			[t('about'), () => aboutDialog(app, about())],
 			friend() && [t('rename'), () => renameDialog(app, about())],
-			[t('forgetTalk'), () => confirmDialog(t('forgetTalkQuestion', name()), t('delete'), () => session.forget(id))],
-			friend() && [t('removeFriend'), () => confirmDialog(t('removeQuestion', name()), t('removeFriend'), () => session.part(id)), true],
+			[t('forgetTalk'), () => confirmDialog('forgetTalk', () => session.forget(id), name())],
+			friend() && [t('removeFriend'), () => confirmDialog('removeFriend', () => session.part(id), name()), true],
 		].filter(Boolean)));
 
 	function drawFrame() {
+		if (signal.aborted) return;
 		const {online, sign} = about();
-		fill(who, avatar(about()), h('span.words', null, h('b', {dir: 'auto'}, store.nameOf(id)),
+		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
 			h('small', {dir: 'auto'}, friend() ? online ? t('online') : sign || t('offline') : t('noFriend'))));
 		composer.hidden = !friend();
 		parted.hidden = !composer.hidden;
@@ -49,10 +52,10 @@ export function talk(app, id) {
 	// ---- the dialogues
 
 	const rows = h('ol.dialogues', {role: 'list'});
-	const scroller = h('.scroll', {tabindex: 0, role: 'region', 'aria-label': t('dialogues')}, rows);
+	const scroller = h('.scroll', {tabindex: 0, role: 'region', label: 'dialogues'}, rows);
 	const empty = h('p.empty', {hidden: true}, t('sayHello'));
-	const toEnd = iconButton('down', t('toNewest'), () => list.toEnd(), '.toend');
-	const list = new Windowed({scroller, body: rows, stick: true, key: ({key}) => key, stamp: ({stamp}) => stamp, draw, guess});
+	const toEnd = iconButton('down', 'toNewest', () => list.toEnd(), '.toend');
+	const list = windowed({scroller, body: rows, stick: true, signal, key: ({key}) => key, stamp: ({stamp}) => stamp, draw, guess});
 
 	function guess({dialogue, first}, width) {
 		if (!dialogue) return 44;
@@ -80,16 +83,16 @@ export function talk(app, id) {
 	}
 
 	function draw({key, stamp, dialogue, first, found}) {
-		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', null, h('span', null, stamp));
+		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', null, h('span', stamp));
 		const {mine, text, n, state} = dialogue;
 		const failed = mine && (state === 'offline' || state === 'failed');
 		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`, null,
 			h(isEmoji(text) ? '.bubble.emoji' : '.bubble', {dir: 'auto'},
-				h('bdi.hidden', null, mine ? t('you') : `${store.nameOf(id)}: `),
-				h('span.text', null, rich(text, sought)),
-				h('bdi.meta', null, h('time', {title: full(n / 1000)}, clock(n / 1000)),
-					mine && h(`span.state.${state}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', null, t(state))))),
-			failed && h('.failed', null, icon('fail'), failure(dialogue), h('button.plain', {onclick: () => session.sayAgain(dialogue)}, t('tryAgain'))));
+				h('bdi.hidden', mine ? t('you') : `${store.nameOf(id)}: `),
+				h('span.text', rich(text, sought)),
+				h('bdi.meta', h('time', {title: full(n / 1000)}, clock(n / 1000)),
+					mine && h(`span.state.${state}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', t(state))))),
+			failed && h('.failed', icon('fail'), failure(dialogue), button('tryAgain', () => session.sayAgain(dialogue), '.plain')));
 	}
 
 	function failure({state, code}) {
@@ -98,8 +101,9 @@ export function talk(app, id) {
 	}
 
 	function update() {
+		if (signal.aborted) return;
 		const dialogues = store.dialogues.get(id);
-		if (!store.me || !dialogues) return;
+		if (!dialogues) return;
 		if (unread) newFrom ??= dialogues.at(-unread)?.n;
 		const last = dialogues.at(-1);
 		// What one writes is shown, wherever one had scrolled to.
@@ -120,10 +124,10 @@ export function talk(app, id) {
 
 	// ---- the search
 
-	const findInput = h('input', {type: 'search', dir: 'auto', placeholder: t('searchTalk'), 'aria-label': t('searchTalk')});
+	const findInput = h('input', {type: 'search', dir: 'auto', label: 'searchTalk'});
 	const findCount = h('span', {role: 'status'});
-	const finder = h('.finder', {hidden: true, role: 'search'}, h('label.search', null, icon('search'), findInput), findCount,
-		iconButton('up', t('previous'), () => step(-1)), iconButton('down', t('next'), () => step(1)), iconButton('close', t('close'), () => look(false)));
+	const finder = h('.finder', {hidden: true, role: 'search'}, h('label.search', icon('search'), findInput), findCount,
+		iconButton('up', 'previous', () => step(-1)), iconButton('down', 'next', () => step(1)), iconButton('close', 'close', () => look(false)));
 
 	/** Opens or closes the search. */
 	function look(open) {
@@ -153,11 +157,11 @@ export function talk(app, id) {
 
 	// ---- the line to write in
 
-	const text = h('textarea', {rows: 1, dir: 'auto', placeholder: t('write'), 'aria-label': t('write'), value: store.talks.get(id)?.draft ?? ''});
-	const send = h('button.send', {type: 'submit', 'aria-label': t('send'), title: t('send')}, icon('send'));
-	const emoji = h('.emojis', {role: 'group', 'aria-label': t('emoji')}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
-	const composer = h('form.composer', {onsubmit: say}, popup(iconButton('smile', t('emoji')), emoji, 6, true), text, send);
-	const parted = h('p.parted', null, t('noFriendHelp'));
+	const text = h('textarea', {rows: 1, dir: 'auto', label: 'write', value: store.talks.get(id)?.draft ?? ''});
+	const send = h('button.send', {type: 'submit', label: 'send'}, icon('send'));
+	const emoji = h('.emojis', {role: 'group', label: 'emoji'}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
+	const composer = h('form.composer', {onsubmit: say}, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
+	const parted = h('p.parted', t('noFriendHelp'));
 	const keepDraft = later(() => session.keepDraft(id, text.value), 400);
 
 	function put(one) {
@@ -172,7 +176,7 @@ export function talk(app, id) {
 	}
 	text.addEventListener('input', changed);
 	text.addEventListener('keydown', (event) => {
-		// Enter ends a word in many input methods, and makes lines where there is no other key for it.
+		// Input methods use Enter too, and phones have no other key for a new line.
 		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !matchMedia('(pointer: coarse)').matches) say(event);
 	});
 
@@ -181,7 +185,7 @@ export function talk(app, id) {
 		const words = text.value.replace(/^\n+|\s+$/g, '');
 		if (!words.trim()) return;
 		if (!fits(words)) {
-			tell(t('tooLong'));
+			tell('tooLong');
 			return;
 		}
 		session.say(id, words);
@@ -191,7 +195,7 @@ export function talk(app, id) {
 		text.focus();
 	}
 
-	const element = h('section.talk', {'aria-label': t('talk')}, head, finder, h('.stage', null, scroller, empty, toEnd), composer, parted);
+	const element = h('section.talk', {label: 'talk'}, head, finder, h('.stage', scroller, empty, toEnd), composer, parted);
 	element.addEventListener('keydown', (event) => {
 		if (event.key === 'f' && (event.ctrlKey || event.metaKey)) look(true);
 		else if (event.key === 'Escape' && !finder.hidden) look(false);
@@ -199,10 +203,12 @@ export function talk(app, id) {
 		event.preventDefault();
 	});
 
-	const frameSoon = once(() => store.me && drawFrame());
-	const stops = [store.on('friends', frameSoon), store.on(id, frameSoon), store.on(id, once(update))];
-	addEventListener('focus', seen);
-	document.addEventListener('visibilitychange', seen);
+	const frameSoon = later(drawFrame, 0);
+	store.on('friends', frameSoon, signal);
+	store.on(id, frameSoon, signal);
+	store.on(id, later(update, 0), signal);
+	addEventListener('focus', seen, {signal});
+	document.addEventListener('visibilitychange', seen, {signal});
 	drawFrame();
 
 	return {
@@ -216,11 +222,7 @@ export function talk(app, id) {
 		leave() {
 			keepDraft.cancel();
 			session.keepDraft(id, text.value);
-			seekSoon.cancel();
-			list.stop();
-			removeEventListener('focus', seen);
-			document.removeEventListener('visibilitychange', seen);
-			stops.forEach((stop) => stop());
+			life.abort();
 		},
 	};
 }

@@ -1,4 +1,4 @@
-// A payload as nodes: text stays text, and a link is made only of what is surely one.
+// A payload as nodes; a link is made only of what is surely one.
 
 import {h} from './dom.js';
 
@@ -43,7 +43,7 @@ function marked(text, sought) {
 	const lower = folded(text);
 	let from = 0;
 	for (let at; (at = lower.indexOf(sought, from)) >= 0; from = at + sought.length) {
-		nodes.push(text.slice(from, at), h('mark', null, text.slice(at, at + sought.length)));
+		nodes.push(text.slice(from, at), h('mark', text.slice(at, at + sought.length)));
 	}
 	return [nodes, text.slice(from)];
 }

@@ -7,13 +7,10 @@ const LOGIN_LIMIT = 20_000;
 const TICK = 5000;
 const SLEPT = 30_000;
 
-/** The pause before attempt n: doubled up to half a minute, and spread so that a server's return is no stampede. */
+/** Doubled up to half a minute, and spread: a server's return is no stampede. */
 const pauseBefore = (n) => Math.min(30_000, 1000 * 2 ** n) * (0.7 + 0.6 * Math.random());
 
-/**
- * credentials() → the login's fields, asked at each attempt; onOpen(answer); onFrame(frame); onRefused(code) for a login that was refused for good;
- * onDown() when a tunnel that was up is gone; onState('connecting' | 'on' | 'waiting' | 'off', until when, why).
- */
+/** onRefused(code): for good; onDown(): it was up and is gone; onState('connecting' | 'on' | 'waiting' | 'off', until, why). */
 export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onState}) {
 	let socket = null;
 	let timer = 0;
@@ -52,7 +49,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 			onState('on');
 			onOpen(frame);
 		} else if (frame.code === Code.internal || frame.code === Code.malformed) {
-			lost(frame.code); // the server's own trouble, or one attempt too many: both pass
+			lost(frame.code); // trouble of its own, or one attempt too many: both pass
 		} else {
 			close();
 			onRefused(frame.code);
@@ -66,7 +63,6 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 		onState('waiting', Date.now() + pause, why);
 	}
 
-	/** Connects anew at once. */
 	function again() {
 		attempt = 0;
 		connect();
@@ -78,7 +74,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 		onState('off');
 	}
 
-	/** False when there is no tunnel to send by. */
+	/** Tells whether it could. */
 	function send(text) {
 		const can = up && socket.readyState === WebSocket.OPEN;
 		if (can) socket.send(text);

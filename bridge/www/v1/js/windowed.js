@@ -4,173 +4,152 @@ const MARGIN = 600; // pixels above and below the screen that are kept ready
 const NEAR = 48; // so near the end counts as being at the end
 
 /**
- * Options: scroller, body (the rows' parent in it), key(item), stamp(item) (a row whose stamp changed is drawn anew), draw(item),
- * guess(item, width) → a height until the row was measured, stick: keep to the end while there, and otherwise keep what is in view where it is.
+ * scroller; body, the rows' parent in it; key(item); stamp(item): another one, another drawing; draw(item); guess(item, width): the height until it
+ * was measured; stick: keep to the end while there, and else what is in view in its place; signal: when to stop.
  */
-export class Windowed {
-	items = [];
-	pinned; // at the end, to be kept there
-	#options;
-	#indexes = new Map();
-	#heights = new Map(); // key → measured pixels
-	#tops = [0];
-	#rows = new Map(); // key → {element, stamp}
-	#width = 0;
-	#observer = new ResizeObserver(() => this.#resized());
+export function windowed({scroller, body, key, stamp, draw, guess, stick = false, signal}) {
+	let items = [];
+	let indexes = new Map();
+	let tops = [0];
+	let width = 0;
+	const heights = new Map(); // key → measured pixels
+	const rows = new Map(); // key → {element, mark}
+	const list = {set, reveal, toEnd, items, pinned: stick};
 
-	constructor(options) {
-		this.#options = options;
-		this.pinned = Boolean(options.stick);
-		options.scroller.addEventListener('scroll', () => {
-			this.#atEnd();
-			this.#draw();
-		}, {passive: true});
-		this.#observer.observe(options.scroller);
+	scroller.addEventListener('scroll', () => {
+		atEnd();
+		show();
+	}, {passive: true});
+	const observer = new ResizeObserver(() => {
+		const anchor = anchored();
+		if (scroller.clientWidth !== width) {
+			width = scroller.clientWidth;
+			heights.clear(); // lines break elsewhere now
+			place();
+		}
+		show(anchor);
+	});
+	observer.observe(scroller);
+	signal.addEventListener('abort', () => observer.disconnect());
+
+	function set(all) {
+		const anchor = anchored();
+		list.items = items = all;
+		indexes = new Map(all.map((item, index) => [key(item), index]));
+		place();
+		show(anchor);
 	}
 
-	stop() { this.#observer.disconnect(); }
-
-	set(items) {
-		const anchor = this.#anchor();
-		this.items = items;
-		this.#indexes = new Map(items.map((item, index) => [this.#options.key(item), index]));
-		this.#place();
-		this.#draw(anchor);
-	}
-
-	toEnd() {
-		this.pinned = true;
-		this.#draw();
+	function toEnd() {
+		list.pinned = true;
+		show();
 	}
 
 	/** Brings an item into view, or into its middle, and returns its element. */
-	reveal(name, middle) {
-		const {scroller} = this.#options;
-		const index = this.#indexes.get(name);
-		if (index === undefined) return undefined;
-		this.pinned = false;
+	function reveal(name, middle) {
+		const index = indexes.get(name);
+		list.pinned = false;
 		// Twice: the first drawing measures what a guess had put elsewhere.
 		for (let turn = 0; turn < 2; turn++) {
-			const [top, bottom] = [this.#tops[index], this.#tops[index + 1]];
+			const [top, bottom] = [tops[index], tops[index + 1]];
 			const room = scroller.clientHeight;
-			if (middle) scroller.scrollTop = (top + bottom - room) / 2;
-			else scroller.scrollTop = Math.max(bottom - room, Math.min(top, scroller.scrollTop));
-			this.#draw();
+			scroller.scrollTop = middle ? (top + bottom - room) / 2 : Math.max(bottom - room, Math.min(top, scroller.scrollTop));
+			show();
 		}
-		this.#atEnd();
-		return this.#rows.get(name)?.element;
+		atEnd();
+		return rows.get(name).element;
 	}
 
-	#atEnd() {
-		const {scroller, stick} = this.#options;
-		this.pinned = stick && scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - NEAR;
-	}
-
-	#resized() {
-		const {clientWidth} = this.#options.scroller;
-		const anchor = this.#anchor();
-		if (clientWidth !== this.#width) {
-			this.#width = clientWidth;
-			this.#heights.clear(); // lines break elsewhere now
-			this.#place();
-		}
-		this.#draw(anchor);
+	function atEnd() {
+		list.pinned = stick && scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - NEAR;
 	}
 
 	/** The first row in view, and how far it lies from the top: what must not move when others do. */
-	#anchor() {
-		const {scroller, stick, key} = this.#options;
-		if (!stick || this.pinned || !this.items.length) return null;
-		const index = this.#at(scroller.scrollTop);
-		return {name: key(this.items[index]), offset: this.#tops[index] - scroller.scrollTop};
+	function anchored() {
+		if (!stick || list.pinned || !items.length) return null;
+		const index = indexAt(scroller.scrollTop);
+		return {name: key(items[index]), offset: tops[index] - scroller.scrollTop};
 	}
 
-	#place() {
-		const {key, guess} = this.#options;
-		const tops = new Float64Array(this.items.length + 1);
-		this.items.forEach((item, i) => {
-			tops[i + 1] = tops[i] + (this.#heights.get(key(item)) ?? guess(item, this.#width));
-		});
-		this.#tops = tops;
+	function place() {
+		tops = new Float64Array(items.length + 1);
+		items.forEach((item, i) => { tops[i + 1] = tops[i] + (heights.get(key(item)) ?? guess(item, width)); });
 	}
 
-	/** The index of the item at a height. */
-	#at(y) {
+	function indexAt(y) {
 		let low = 0;
-		let high = this.items.length - 1;
+		let high = items.length - 1;
 		while (low < high) {
 			const middle = (low + high + 1) >> 1;
-			if (this.#tops[middle] <= y) low = middle;
+			if (tops[middle] <= y) low = middle;
 			else high = middle - 1;
 		}
 		return low;
 	}
 
-	#draw(anchor) {
-		const {scroller, body} = this.#options;
+	/** Draws what is in view, and lets the anchor stay where it was. */
+	function show(anchor) {
 		if (!scroller.clientHeight) return; // not on the screen: resizing will draw
-		let at = anchor ?? this.#anchor();
+		const at = anchor ?? anchored();
 		// Measuring rows moves others; a few turns settle it.
 		for (let turn = 0; turn < 4; turn++) {
-			const count = this.items.length;
-			body.style.height = `${this.#tops[count]}px`;
-			const index = at && this.#indexes.get(at.name);
-			if (this.pinned) scroller.scrollTop = this.#tops[count];
-			else if (index != null && (anchor || turn)) scroller.scrollTop = this.#tops[index] - at.offset;
+			const total = tops[items.length];
+			body.style.height = `${total}px`;
+			const index = indexes.get(at?.name);
+			if (list.pinned) scroller.scrollTop = total;
+			else if (index !== undefined && (anchor || turn)) scroller.scrollTop = tops[index] - at.offset;
 			const y = scroller.scrollTop;
-			const start = this.#at(y - MARGIN);
-			const end = Math.min(count, this.#at(y + scroller.clientHeight + MARGIN) + 1);
-			this.#fill(start, end);
-			if (!this.#measure(start, end)) break;
-			at ??= this.#anchor();
+			const start = indexAt(y - MARGIN);
+			const shown = items.slice(start, indexAt(y + scroller.clientHeight + MARGIN) + 1);
+			body.style.paddingTop = `${tops[start]}px`;
+			fillIn(shown, start);
+			if (!measure(shown, start)) break;
 		}
 	}
 
-	#fill(start, end) {
-		const {scroller, body, key, stamp, draw} = this.#options;
-		body.style.paddingTop = `${this.#tops[start]}px`;
-		const wanted = this.items.slice(start, end);
-		const keep = new Set(wanted.map(key));
+	function fillIn(shown, start) {
+		const keep = new Set(shown.map(key));
 		const focused = document.activeElement;
-		for (const [name, {element}] of this.#rows) {
+		for (const [name, {element}] of rows) {
 			if (keep.has(name)) continue;
 			if (element.contains(focused)) scroller.focus({preventScroll: true});
 			element.remove();
-			this.#rows.delete(name);
+			rows.delete(name);
 		}
 		let next = body.firstChild;
-		wanted.forEach((item, i) => {
+		shown.forEach((item, i) => {
 			const name = key(item);
-			const old = this.#rows.get(name);
-			let row = old;
-			if (old?.stamp !== stamp(item)) {
-				row = {element: draw(item), stamp: stamp(item)};
-				this.#rows.set(name, row);
-				this.#heights.delete(name);
+			const mark = stamp(item);
+			const old = rows.get(name);
+			let element = old?.element;
+			if (old?.mark !== mark) {
+				element = draw(item);
+				rows.set(name, {element, mark});
 				if (old) {
+					if (next === old.element) next = element;
 					const had = old.element.contains(focused);
-					if (next === old.element) next = row.element;
-					old.element.replaceWith(row.element);
-					if (had) (row.element.querySelector('button') ?? scroller).focus({preventScroll: true});
+					old.element.replaceWith(element);
+					if (had) (element.querySelector('button') ?? scroller).focus({preventScroll: true});
 				}
 			}
-			row.element.setAttribute('aria-setsize', this.items.length);
-			row.element.setAttribute('aria-posinset', start + i + 1);
-			if (row.element === next) next = next.nextSibling;
-			else body.insertBefore(row.element, next);
+			element.setAttribute('aria-setsize', items.length);
+			element.setAttribute('aria-posinset', start + i + 1);
+			if (element === next) next = next.nextSibling;
+			else body.insertBefore(element, next);
 		});
 	}
 
 	/** True when a height was not what it was taken for. */
-	#measure(start, end) {
+	function measure(shown, start) {
 		let changed = false;
-		for (let i = start; i < end; i++) {
-			const name = this.#options.key(this.items[i]);
-			const {height} = this.#rows.get(name).element.getBoundingClientRect();
-			changed ||= Math.abs(height - this.#tops[i + 1] + this.#tops[i]) >= 0.5;
-			this.#heights.set(name, height);
-		}
-		if (changed) this.#place();
+		shown.forEach((item, i) => {
+			const {height} = rows.get(key(item)).element.getBoundingClientRect();
+			changed ||= Math.abs(height - tops[start + i + 1] + tops[start + i]) >= 0.5;
+			heights.set(key(item), height);
+		});
+		if (changed) place();
 		return changed;
 	}
+
+	return list;
 }
