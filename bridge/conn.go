@@ -160,7 +160,11 @@ func (c *tunnelConn) flush() {
 // drain writes the rest of what was taken, and all that is gathered meanwhile, waiting for the socket.
 func (c *tunnelConn) drain(out *buffer, rest []byte, owed []outgoing) {
 	for {
-		c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
+		c.mu.Lock()
+		if !c.closed { // Close has set the last one
+			c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
+		}
+		c.mu.Unlock()
 		_, err := c.Conn.Write(rest)
 		c.wrote(out, owed, err)
 		c.mu.Lock()
@@ -173,9 +177,10 @@ func (c *tunnelConn) drain(out *buffer, rest []byte, owed []outgoing) {
 	}
 	defer c.mu.Unlock()
 	c.writing = false
-	c.Conn.SetWriteDeadline(time.Time{})
 	if c.closed {
 		c.halfClose()
+	} else {
+		c.Conn.SetWriteDeadline(time.Time{})
 	}
 }
 
@@ -211,8 +216,8 @@ func (c *tunnelConn) wrote(out *buffer, owed []outgoing, err error) {
 }
 
 // Close writes what is gathered and closes the sending half. The receiving half stays open for as long as linger, since
-// closing it with unread bytes in it would reset the connection and lose the last frames. The reader ends
-// then, and whoever owns it calls Kill.
+// closing it with unread bytes in it would reset the connection and lose the last frames. Whoever owns the connection
+// calls finish then.
 func (c *tunnelConn) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -220,8 +225,8 @@ func (c *tunnelConn) Close() error {
 		return net.ErrClosed
 	}
 	c.closed = true
+	c.Conn.SetDeadline(time.Now().Add(linger))
 	c.mu.Unlock()
-	c.Conn.SetReadDeadline(time.Now().Add(linger))
 	c.flush()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -252,7 +257,21 @@ func (c *tunnelConn) SetReadDeadline(t time.Time) error {
 // their own.
 func (c *tunnelConn) SetWriteDeadline(t time.Time) error { return nil }
 
-// Kill closes the connection at once, whatever is under way on it. What is owed is settled when it returns.
+// finish closes the connection for good, once the peer has had its time to read the last frames. What is owed is settled
+// when it returns.
+func (c *tunnelConn) finish() {
+	c.Close()
+	c.writers.Wait()
+	var unread [256]byte
+	for {
+		if _, err := c.Conn.Read(unread[:]); err != nil {
+			break
+		}
+	}
+	c.Kill()
+}
+
+// Kill closes the connection at once, whatever is under way on it.
 func (c *tunnelConn) Kill() {
 	c.Conn.Close()
 	c.mu.Lock()
@@ -265,9 +284,6 @@ func (c *tunnelConn) Kill() {
 	c.mu.Unlock()
 	c.wrote(out, owed, err)
 }
-
-// wait returns when nobody writes any more. It is for a connection that was killed.
-func (c *tunnelConn) wait() { c.writers.Wait() }
 
 // buffer holds what a connection gathers. Buffers are shared: a connection has one only while it has something to write.
 type buffer struct{ b []byte }

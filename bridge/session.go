@@ -177,7 +177,7 @@ func (s *session) settle(owed []outgoing, err error) {
 	}
 }
 
-// end is the end: its connection is killed.
+// end wakes whoever waits for the session. What its connection still owes is settled when that is closed.
 func (s *session) end() {
 	s.mu.Lock()
 	ended := s.ended
@@ -190,8 +190,6 @@ func (s *session) end() {
 	if !ended {
 		close(s.done)
 	}
-	s.conn.Kill()
-	s.conn.wait()
 }
 
 // refuse answers a frame with a code, echoing the dialogue's id where it is known.

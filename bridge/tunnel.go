@@ -144,6 +144,7 @@ func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address str
 	defer func() {
 		s.user.lane.leave(s)
 		s.end()
+		conn.finish()
 		b.forget(s)
 		b.events.session(sessionEnded, s)
 	}()
