@@ -39,6 +39,9 @@ func (s *Service) AttachAdd(ctx context.Context, name string, role kv.Role, filt
 		if err := s.makeConsumer(ctx, a); err != nil {
 			return kv.Attachment{}, NATSContext{}, errors.Join(err, s.kv.Attachments.Remove(ctx, name))
 		}
+		if err := s.LogAttached(ctx); err != nil {
+			return kv.Attachment{}, NATSContext{}, errors.Join(err, s.AttachRemove(ctx, name))
+		}
 	}
 	return a, s.contextOf(a, secret), nil
 }
