@@ -2,10 +2,8 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +14,8 @@ import (
 	"imctl/kv"
 )
 
-// A commit costs the disk about the same for one entry as for some hundred, so entries are committed in groups: what is
-// accepted while one group is under way makes the next. An entry that is alone needs no batch.
+// Where every write is synced, an atomic batch costs about the same for two entries as for some hundred. So entries are
+// committed in groups: what is accepted while one group is under way makes the next.
 const (
 	groupEntries = 512     // NATS takes batches of up to 1,000
 	groupBytes   = 1 << 20 // or one entry, if it is larger
@@ -37,18 +35,13 @@ const (
 	commitTries = 5
 	// commitRetry is how long it waits between.
 	commitRetry = 20 * time.Millisecond
-	// commitFloor is the least that one try may take, however late its oldest entry is: cutting a commit short that is
-	// about to succeed would make all its other entries be written twice.
-	commitFloor = time.Second
 )
-
-// headerRoom is what NATS adds to an entry in a batch, and to spare.
-const headerRoom = 512
 
 // logWriter commits entries, one group after the other, on a connection of its own.
 type logWriter struct {
 	log      *EventLog
 	nc       *nats.Conn
+	js       jetstream.JetStream // on nc
 	replicas int
 	batches  string // what the ids of this writer's batches begin with
 	batch    uint64
@@ -90,6 +83,10 @@ func newLogWriter(connect func(name string, opts ...nats.Option) (*nats.Conn, er
 	w.nc, err = connect("imctl log", nats.ReconnectBufSize(-1), nats.DisconnectErrHandler(w.disconnected))
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	if w.js, err = jetstream.New(w.nc, jetstream.WithPublishAsyncTimeout(l.o.Timeout)); err != nil {
+		w.nc.Close()
+		return nil, err
 	}
 	w.wg.Go(w.run)
 	w.wg.Go(w.answer)
@@ -195,22 +192,24 @@ func (w *logWriter) answer() {
 func (w *logWriter) commit(entries []logEntry) {
 	for n := 1; len(entries) > 0; n++ {
 		started := time.Now()
-		err := w.try(entries, started)
+		written, left, err := w.try(entries, started)
+		if len(written) > 0 {
+			w.log.metrics.group.Observe(float64(len(written)))
+			w.settled <- settled{written, true}
+		}
 		if err == nil {
 			w.log.metrics.commit.Observe(time.Since(started).Seconds())
-			w.log.metrics.group.Observe(float64(len(entries)))
 			if w.failing.CompareAndSwap(true, false) {
 				w.log.o.Log.Info("the event log is written again")
 			}
-			w.settled <- settled{entries, true}
 			return
 		}
 		w.trouble(err)
 		if !w.again(err, n) {
-			w.settled <- settled{entries, false}
+			w.settled <- settled{left, false}
 			return
 		}
-		entries = w.dropExpired(entries)
+		entries = w.dropExpired(left)
 	}
 }
 
@@ -233,7 +232,7 @@ func (w *logWriter) again(err error, n int) bool {
 		}
 	default:
 		// With several replicas there is nobody to answer while they elect a leader.
-		electing := w.replicas > 1 && errors.Is(err, nats.ErrNoResponders)
+		electing := w.replicas > 1 && (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse))
 		if !passing(err) && !electing {
 			return false
 		}
@@ -259,98 +258,4 @@ func (w *logWriter) dropExpired(entries []logEntry) []logEntry {
 	}
 	w.settled <- settled{late, false}
 	return left
-}
-
-// try writes the entries, all or none. After an error other than NATS's own it is not known which.
-func (w *logWriter) try(entries []logEntry, now time.Time) error {
-	limit := entries[0].expires
-	for _, e := range entries[1:] {
-		if e.expires.Before(limit) {
-			limit = e.expires
-		}
-	}
-	if floor := now.Add(commitFloor); limit.Before(floor) {
-		limit = floor
-	}
-	ctx, cancel := context.WithDeadline(w.ctx, limit)
-	defer cancel()
-	w.mu.Lock()
-	w.abort = cancel
-	w.mu.Unlock()
-	defer func() {
-		w.mu.Lock()
-		w.abort = nil
-		w.mu.Unlock()
-	}()
-	m := &nats.Msg{}
-	if len(entries) > 1 {
-		m.Header = nats.Header{}
-	}
-	if err := ctx.Err(); err != nil { // a batch that is staged and never committed is a burden on the server
-		return err
-	}
-	if err := w.stage(m, entries); err != nil {
-		return err
-	}
-	reply, err := w.nc.RequestMsgWithContext(ctx, m)
-	if err != nil {
-		return fmt.Errorf("commit %d entries: %w", len(entries), err)
-	}
-	return w.acknowledged(reply.Data, len(entries))
-}
-
-// stage publishes all entries but the last, and makes the message of the last, which commits them.
-func (w *logWriter) stage(m *nats.Msg, entries []logEntry) error {
-	last := len(entries) - 1
-	if last > 0 {
-		w.batch++
-		m.Header["Nats-Batch-Id"] = []string{w.batches + strconv.FormatUint(w.batch, 36)}
-	}
-	seq := []string{""}
-	for i, e := range entries {
-		m.Subject, m.Data = e.subject, e.data
-		if last == 0 {
-			return nil
-		}
-		seq[0] = strconv.Itoa(i + 1)
-		m.Header["Nats-Batch-Sequence"] = seq
-		if i == last {
-			m.Header["Nats-Batch-Commit"] = []string{"1"}
-			return nil
-		}
-		if err := w.nc.PublishMsg(m); err != nil {
-			return fmt.Errorf("stage %d entries: %w", len(entries), err)
-		}
-	}
-	return nil
-}
-
-// acknowledged is nil if the answer says that our stream has all n entries.
-func (w *logWriter) acknowledged(data []byte, n int) error {
-	var ack struct {
-		Stream string              `json:"stream"`
-		Count  int                 `json:"count"`
-		Error  *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(data, &ack); err != nil {
-		return fmt.Errorf("acknowledgement of %d entries: %w", n, err)
-	}
-	switch {
-	case ack.Error != nil:
-		return fmt.Errorf("commit %d entries: %w", n, ack.Error)
-	case ack.Stream != w.log.stream:
-		return fmt.Errorf("%w: %q has taken the entries", ErrLogStream, ack.Stream)
-	case n > 1 && ack.Count != n:
-		return fmt.Errorf("commit %d entries: NATS counts %d", n, ack.Count)
-	}
-	return nil
-}
-
-// disconnected ends the try under way: its answer will not come.
-func (w *logWriter) disconnected(*nats.Conn, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.abort != nil {
-		w.abort()
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -298,6 +299,53 @@ func TestLogQueueIsBounded(t *testing.T) {
 	}
 }
 
+// A stream takes so many batches at once, and others may have them all under way.
+func TestLogOnACrowdedStream(t *testing.T) {
+	t.Parallel()
+	url := logServer(t, t.TempDir(), -1).ClientURL()
+	l := startLog(t, url, EventLogOptions{})
+	consumer(t, l, url, "d")
+	nc := logConn(t, url)
+	batches := func(seq string) {
+		t.Helper()
+		for i := range 50 {
+			m := nats.NewMsg("im.log.other")
+			m.Header["Nats-Batch-Id"], m.Header["Nats-Batch-Sequence"] = []string{fmt.Sprint(i)}, []string{seq}
+			if _, err := nc.RequestMsg(m, 10*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const n = 2 * plainEntries
+	v := &verdicts{make(chan wire.Code, n)}
+	commit := func() (code wire.Code) {
+		t.Helper()
+		var entries []logEntry
+		for i := range n {
+			f := taken(v, fmt.Sprint(i), `"p"`)
+			e, ok := l.dialogueEntry(f)
+			if !ok {
+				t.Fatal("no dialogue")
+			}
+			e.flight, e.expires = f, time.Now().Add(time.Minute)
+			entries = append(entries, e)
+		}
+		l.writer.commit(entries) // in the place of the writer's own goroutine, which has nothing to do
+		for range n {
+			code = <-v.codes
+		}
+		return code
+	}
+	batches("1")
+	if code := commit(); code != wire.SendFailed {
+		t.Errorf("no batch is free, and the code is %d", code)
+	}
+	batches("3") // with a gap, which ends them
+	if code := commit(); code != wire.Success || state(t, l).Msgs != n {
+		t.Errorf("batches are free, the code is %d, and %d entries are stored", code, state(t, l).Msgs)
+	}
+}
+
 func TestLogAcknowledgements(t *testing.T) {
 	t.Parallel()
 	w := &logWriter{log: &EventLog{stream: "IM_LOG"}}
@@ -306,13 +354,12 @@ func TestLogAcknowledgements(t *testing.T) {
 		n   int
 		ok  bool
 	}{
-		{`{"stream":"IM_LOG","seq":1}`, 1, true},
 		{`{"stream":"IM_LOG","seq":9,"batch":"b","count":9}`, 9, true},
 		{`{"stream":"IM_LOG","seq":9,"batch":"b","count":8}`, 9, false},
 		{`{"stream":"IM_LOG","seq":9}`, 9, false},
-		{`{"stream":"OTHER","seq":1}`, 1, false},
-		{`{"stream":"IM_LOG","seq":0,"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`, 1, false},
-		{``, 1, false},
+		{`{"stream":"OTHER","seq":9,"batch":"b","count":9}`, 9, false},
+		{`{"stream":"IM_LOG","seq":0,"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`, 9, false},
+		{``, 9, false},
 	} {
 		if err := w.acknowledged([]byte(c.ack), c.n); (err == nil) != c.ok {
 			t.Errorf("%s for %d: %v", c.ack, c.n, err)

@@ -1,0 +1,168 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// plainEntries is up to how many entries are published side by side and not as a batch, which costs the disk as much
+	// as ten or twenty of them.
+	plainEntries = 8
+	// headerRoom is what NATS adds to an entry in a batch, and to spare.
+	headerRoom = 512
+	// commitFloor is the least that one try may take, however late its oldest entry is: cutting a commit short that is
+	// about to succeed would make all its other entries be written twice.
+	commitFloor = time.Second
+)
+
+var errNotSent = errors.New("not sent")
+
+// try writes the entries and returns those that are written and those that are not, with the reason. After an error
+// other than NATS's own, the latter may be written too.
+func (w *logWriter) try(entries []logEntry, now time.Time) (written, left []logEntry, err error) {
+	limit := entries[0].expires
+	for _, e := range entries[1:] {
+		if e.expires.Before(limit) {
+			limit = e.expires
+		}
+	}
+	if floor := now.Add(commitFloor); limit.Before(floor) {
+		limit = floor
+	}
+	ctx, cancel := context.WithDeadline(w.ctx, limit)
+	defer cancel()
+	w.mu.Lock()
+	w.abort = cancel
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.abort = nil
+		w.mu.Unlock()
+	}()
+	if err := ctx.Err(); err != nil { // a batch that is staged and never committed is a burden on the server
+		return nil, entries, err
+	}
+	if len(entries) <= plainEntries {
+		return w.publish(ctx, entries)
+	}
+	if err := w.publishBatch(ctx, entries); err != nil {
+		return nil, entries, err
+	}
+	return entries, nil, nil
+}
+
+// publish writes a few entries side by side.
+func (w *logWriter) publish(ctx context.Context, entries []logEntry) (written, left []logEntry, err error) {
+	var acks [plainEntries]jetstream.PubAckFuture
+	for i, e := range entries {
+		if acks[i], err = w.js.PublishAsync(e.subject, e.data, jetstream.WithRetryAttempts(0)); err != nil {
+			break
+		}
+	}
+	first := err
+	for i, e := range entries {
+		if err := w.await(ctx, acks[i]); err == nil {
+			written = append(written, e)
+		} else {
+			left = append(left, e)
+			first = cmp.Or(first, err)
+		}
+	}
+	if first == nil {
+		return entries, nil, nil // and not the copy
+	}
+	return written, left, fmt.Errorf("publish %d entries: %w", len(entries), first)
+}
+
+// await waits for an acknowledgement; nil is that of an entry which was not sent.
+func (w *logWriter) await(ctx context.Context, f jetstream.PubAckFuture) error {
+	if f == nil {
+		return errNotSent
+	}
+	select {
+	case ack := <-f.Ok():
+		return w.ours(ack.Stream)
+	case err := <-f.Err():
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// publishBatch writes the entries as one atomic batch, all or none.
+func (w *logWriter) publishBatch(ctx context.Context, entries []logEntry) error {
+	m := &nats.Msg{Header: nats.Header{}}
+	if err := w.stage(m, entries); err != nil {
+		return err
+	}
+	reply, err := w.nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return fmt.Errorf("commit %d entries: %w", len(entries), err)
+	}
+	return w.acknowledged(reply.Data, len(entries))
+}
+
+// stage publishes all entries but the last, and makes the message of the last, which commits them.
+func (w *logWriter) stage(m *nats.Msg, entries []logEntry) error {
+	w.batch++
+	seq := []string{""}
+	m.Header["Nats-Batch-Id"] = []string{w.batches + strconv.FormatUint(w.batch, 36)}
+	m.Header["Nats-Batch-Sequence"] = seq
+	for i, e := range entries {
+		m.Subject, m.Data = e.subject, e.data
+		seq[0] = strconv.Itoa(i + 1)
+		if i == len(entries)-1 {
+			break
+		}
+		if err := w.nc.PublishMsg(m); err != nil {
+			return fmt.Errorf("stage %d entries: %w", len(entries), err)
+		}
+	}
+	m.Header["Nats-Batch-Commit"] = []string{"1"}
+	return nil
+}
+
+// ours is nil for the name of the log's own stream.
+func (w *logWriter) ours(stream string) error {
+	if stream != w.log.stream {
+		return fmt.Errorf("%w: %q has taken the entries", ErrLogStream, stream)
+	}
+	return nil
+}
+
+// acknowledged is nil if the answer to a batch says that our stream has all its n entries.
+func (w *logWriter) acknowledged(data []byte, n int) error {
+	var ack struct {
+		Stream string              `json:"stream"`
+		Count  int                 `json:"count"`
+		Error  *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return fmt.Errorf("acknowledgement of %d entries: %w", n, err)
+	}
+	switch {
+	case ack.Error != nil:
+		return fmt.Errorf("commit %d entries: %w", n, ack.Error)
+	case ack.Count != n:
+		return fmt.Errorf("commit %d entries: NATS counts %d", n, ack.Count)
+	}
+	return w.ours(ack.Stream)
+}
+
+// disconnected ends the try under way: its answer will not come.
+func (w *logWriter) disconnected(*nats.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.abort != nil {
+		w.abort()
+	}
+}
