@@ -83,20 +83,16 @@ func openBackend(ctx context.Context, c *Config, log *slog.Logger, listen string
 	b.stops.add("buckets", func(context.Context) error { b.nc.Close(); return nil })
 	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
 		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log})
+	if err != nil && b.server == nil {
+		err = attachFailure(c.NATS, err)
+	}
 	return b, err
 }
 
 // findNATS starts the embedded server, or attaches to the one that the configuration names.
 func (b *backend) findNATS(ctx context.Context, c *Config, log *slog.Logger, listen string) (err error) {
 	if !c.NATS.Embedded() {
-		b.connect = func(name string, opts ...nats.Option) (*nats.Conn, error) {
-			all := append([]nats.Option{nats.Name(name), nats.MaxReconnects(-1)}, opts...)
-			if c.NATS.Creds != "" {
-				all = append(all, nats.UserCredentials(c.NATS.Creds))
-			}
-			return nats.Connect(c.NATS.URL, all...)
-		}
-		return nil
+		return b.attach(ctx, c, log)
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync), Log: log})
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
-	"github.com/synadia-io/orbit.go/natscontext"
 
 	"imctl/bridge"
 	"imctl/embedded"
@@ -44,9 +43,9 @@ func (b *backend) access(c *Config) bridge.Access {
 		}
 		return a
 	}
-	a.URL = c.NATS.URL
-	if user, ok := attachedUser(c.NATS); ok {
-		a.URL = withoutUser(c.NATS.URL)
+	user, servers, ok := attachedUser(c.NATS)
+	a.URL = withoutUser(servers)
+	if ok {
 		a.Reserved = []string{user.Username(), user.Username() + calloutSuffix, user.Username() + systemSuffix}
 	}
 	return a
@@ -58,7 +57,7 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*bridge.CalloutOptions, 
 		return &bridge.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c)}, nil
 	}
 	const without = "NATS clients cannot log in by account or attachment"
-	user, ok := attachedUser(c.NATS)
+	user, _, ok := attachedUser(c.NATS)
 	if !ok {
 		log.Warn(without + ": nats.url names no user with a password")
 		return nil, nil
@@ -68,13 +67,13 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*bridge.CalloutOptions, 
 	if err != nil {
 		return nil, err
 	}
-	o := &bridge.CalloutOptions{Connect: attachAs(c.NATS, user.Username()+calloutSuffix, password),
-		System: attachAs(c.NATS, user.Username()+systemSuffix, password), Issuer: issuer, Access: b.access(c)}
+	o := &bridge.CalloutOptions{Connect: attachAs(c.NATS, user.Username()+calloutSuffix, password, log),
+		System: attachAs(c.NATS, user.Username()+systemSuffix, password, log), Issuer: issuer, Access: b.access(c)}
 	for _, who := range []struct {
 		suffix  string
 		connect func(string, ...nats.Option) (*nats.Conn, error)
 	}{{calloutSuffix, o.Connect}, {systemSuffix, o.System}} {
-		nc, err := who.connect("imctl attaching", nats.MaxReconnects(0))
+		nc, err := who.connect("imctl attaching", nats.NoReconnect())
 		if err != nil {
 			log.Warn(without+": add what imctl nats config prints to the server's configuration", "user", user.Username()+who.suffix, "err", err)
 			return nil, nil
@@ -84,15 +83,16 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*bridge.CalloutOptions, 
 	return o, nil
 }
 
-// attachedUser is the user that the configuration names for an attached NATS, if it names one with a password.
-func attachedUser(c NATSConfig) (*url.Userinfo, bool) {
+// attachedUser is the user that the configuration names for an attached NATS, if it names one with a password, and the
+// URLs of its servers.
+func attachedUser(c NATSConfig) (user *url.Userinfo, servers string, ok bool) {
 	if c.Context != "" {
 		// The library reads a context only on the way to a connection.
-		nc, settings, err := natscontext.Connect(c.Context, nats.MaxReconnects(0))
+		nc, settings, err := dialContext(c.Context, nats.NoReconnect())
 		if err == nil {
 			nc.Close()
 		}
-		return url.UserPassword(settings.User, settings.Password), settings.User != "" && settings.Password != ""
+		return url.UserPassword(settings.User, settings.Password), settings.URL, settings.User != "" && settings.Password != ""
 	}
 	for _, server := range strings.Split(c.URL, ",") {
 		u, err := url.Parse(strings.TrimSpace(server))
@@ -100,18 +100,18 @@ func attachedUser(c NATSConfig) (*url.Userinfo, bool) {
 			continue
 		}
 		if _, ok := u.User.Password(); ok && u.User.Username() != "" {
-			return u.User, true
+			return u.User, c.URL, true
 		}
 	}
-	return nil, false
+	return nil, c.URL, false
 }
 
 // attachAs connects to an attached NATS as another user than the configuration names.
-func attachAs(c NATSConfig, user, password string) func(string, ...nats.Option) (*nats.Conn, error) {
+func attachAs(c NATSConfig, user, password string, log *slog.Logger) func(string, ...nats.Option) (*nats.Conn, error) {
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		all := slices.Concat([]nats.Option{nats.MaxReconnects(-1)}, opts, []nats.Option{nats.Name(name), nats.UserInfo(user, password)})
+		all := slices.Concat(lasting(name, log), opts, []nats.Option{nats.UserInfo(user, password)})
 		if c.Context != "" {
-			nc, _, err := natscontext.Connect(c.Context, all...)
+			nc, _, err := dialContext(c.Context, all...)
 			return nc, err
 		}
 		return nats.Connect(withoutUser(c.URL), all...)

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
-	"github.com/synadia-io/orbit.go/natscontext"
 
 	"imctl/bridge/admin"
 	"imctl/embedded"
@@ -67,9 +65,9 @@ func (f *finder) find(ctx context.Context) (client *admin.Client, disconnect fun
 	if c.Embedded() {
 		return f.openDataDir(ctx)
 	}
-	nc, err := f.dial()
+	nc, err := dialNATS(c, f.connectOptions()...)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, dialFailure(c, err, exitNoServer)
 	}
 	client = admin.NewClient(nc, c.Prefix)
 	if err := client.Ping(ctx); err != nil {
@@ -80,67 +78,6 @@ func (f *finder) find(ctx context.Context) (client *admin.Client, disconnect fun
 		return nil, nil, fmt.Errorf("%s: %w", serverName(c), err)
 	}
 	return client, func() error { nc.Close(); return nil }, nil
-}
-
-// dial connects to the NATS that the configuration names.
-func (f *finder) dial() (*nats.Conn, error) {
-	c, options := f.config.NATS, f.connectOptions()
-	var (
-		nc  *nats.Conn
-		err error
-	)
-	if c.Context != "" {
-		nc, err = dialContext(c.Context, options)
-	} else {
-		if c.Creds != "" {
-			options = append(options, nats.UserCredentials(c.Creds))
-		}
-		nc, err = nats.Connect(c.URL, options...)
-	}
-	var known *failure
-	switch {
-	case err == nil:
-		return nc, nil
-	case errors.As(err, &known):
-		return nil, err
-	case errors.Is(err, nats.ErrAuthorization):
-		return nil, fmt.Errorf("%s refuses these credentials", serverName(c))
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		return nil, wrongUse("%s: %w", serverName(c), err)
-	}
-	return nil, &failure{code: exitNoServer, err: fmt.Errorf("%s: %w", serverName(c), err)}
-}
-
-// dialContext connects by a NATS context: the name of one that the nats tool knows, or a file.
-func dialContext(name string, options []nats.Option) (*nats.Conn, error) {
-	if isContextFile(name) {
-		var err error
-		if name, err = filepath.Abs(name); err != nil {
-			return nil, err
-		}
-		// The connection's own errors may be about other files, so this one is looked for first.
-		if _, err := os.Stat(name); err != nil {
-			return nil, wrongUse("%w", err)
-		}
-	}
-	nc, settings, err := natscontext.Connect(name, options...)
-	if err != nil && settings.URL == "" && !isConnectError(err) {
-		return nil, wrongUse("%w", err)
-	}
-	return nc, err
-}
-
-// isConnectError tells a server that was not reached, or did not want us, from a context that could not be read.
-func isConnectError(err error) bool {
-	var network interface{ Timeout() bool }
-	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrTimeout) || errors.As(err, &network)
-}
-
-func serverName(c NATSConfig) string {
-	if c.Context != "" {
-		return "NATS context " + c.Context
-	}
-	return RedactURL(c.URL)
 }
 
 func (f *finder) connectOptions() []nats.Option {
