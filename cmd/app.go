@@ -257,6 +257,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	a.level.Set(c.Log.SlogLevel())
 	a.bridge.SetLimits(limitsOf(c))
 	a.bridge.SetOrigins(c.HTTP.Origins)
+	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests)
 	if err := a.certs.Reload(ctx); err != nil {
 		a.log.Error("the certificate stays as it was", "err", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,18 +15,20 @@ import (
 // before the deletion is told.
 type Rosters struct {
 	b         *bucket
-	most      limits
+	most      atomic.Pointer[limits]
 	locks     *locks
 	markerTTL time.Duration
 }
 
 func newRosters(b *bucket, o Options) *Rosters {
-	return &Rosters{
-		b:         b,
-		most:      limits{friends: o.MaxFriends, requests: o.MaxRequests},
-		locks:     newLocks(),
-		markerTTL: markerTTL,
-	}
+	r := &Rosters{b: b, locks: newLocks(), markerTTL: markerTTL}
+	r.SetLimits(o.MaxFriends, o.MaxRequests)
+	return r
+}
+
+// SetLimits changes how many friends and how many pending requests a user may have. Who has more keeps them.
+func (r *Rosters) SetLimits(friends, requests int) {
+	r.most.Store(&limits{friends: friends, requests: requests})
 }
 
 // Change is what a call did to the two who are concerned, as notices need it.
@@ -57,7 +60,7 @@ func (r *Rosters) Get(ctx context.Context, id string) (Roster, uint64, error) {
 // Errors: ErrSelf, ErrAlreadyFriends, ErrUserNotFound, ErrTooManyRequests, ErrConflict.
 func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, error) {
 	change, err := r.apply(ctx, from, to, func(a, b *party) (Kind, error) {
-		return request(a, b, note, now(), r.most)
+		return request(a, b, note, now(), *r.most.Load())
 	})
 	if err != nil {
 		return Change{}, fmt.Errorf("kv: request a friend: %w", err)
@@ -71,7 +74,7 @@ func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, e
 // ErrUserNotFound, ErrConflict.
 func (r *Rosters) Add(ctx context.Context, me, from, alias string) (Change, error) {
 	change, err := r.apply(ctx, me, from, func(a, b *party) (Kind, error) {
-		return add(a, b, alias, now(), r.most)
+		return add(a, b, alias, now(), *r.most.Load())
 	})
 	if err != nil {
 		return Change{}, fmt.Errorf("kv: add a friend: %w", err)
@@ -102,7 +105,7 @@ func (r *Rosters) Remove(ctx context.Context, me, other string) (Change, error) 
 // Errors: ErrSelf, ErrUserNotFound, ErrTooManyFriends, ErrConflict.
 func (r *Rosters) Befriend(ctx context.Context, a, b string) (Change, error) {
 	change, err := r.apply(ctx, a, b, func(a, b *party) (Kind, error) {
-		return befriend(a, b, now(), r.most)
+		return befriend(a, b, now(), *r.most.Load())
 	})
 	if err != nil {
 		return Change{}, fmt.Errorf("kv: befriend: %w", err)
