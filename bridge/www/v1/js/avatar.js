@@ -23,9 +23,10 @@ function initials(name) {
 
 /** `online` puts a dot on it; more: classes. It is decoration, the name stands beside it. */
 export function avatar({id, name, picture, online}, more = '') {
-	const colour = [...(id || name)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 0) % 8;
 	const letters = () => h('span', initials(name));
 	const src = pictureURL(picture);
 	const shown = src ? h('img', {src, alt: '', draggable: 'false', onerror: () => shown.replaceWith(letters())}) : letters();
-	return h(`span.avatar.c${colour}${more}`, {'aria-hidden': 'true'}, shown, online && h('i.dot'));
+	const circle = h(`span.avatar${more}`, {'aria-hidden': 'true'}, shown, online && h('i.dot'));
+	circle.style.setProperty('--hue', [...(id || name)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 0) % 360);
+	return circle;
 }

@@ -21,8 +21,8 @@ function open(title, content, {label, action, danger = '', onclose} = {}) {
 		try {
 			await action();
 			close();
-		} catch (error) {
-			if (error.code !== Code.field) fault.textContent = tCode(error.code ?? Code.internal);
+		} catch ({code = Code.internal}) {
+			if (code !== Code.field) fault.textContent = tCode(code);
 		}
 		ok.disabled = false;
 	}
@@ -64,13 +64,12 @@ export function askDialog({session}, person) {
 export function requestsDialog(app) {
 	const {store, session} = app;
 	const body = h('ul', {role: 'list'});
-	const life = new AbortController();
-	const close = open('requests', body, {onclose: () => life.abort()});
+	const close = open('requests', body, {onclose: () => stop()});
 	const card = (request) => h('li', head(request, request.note || t('noNote')), h('.buttons',
 		button('accept', () => { close(); answerDialog(app, request); }, '.main'),
 		button('decline', () => confirmDialog('decline', () => session.part(request.id), request))));
 	const update = () => (store.requests.size ? fill(body, [...store.requests.values()].map(card)) : close());
-	store.on('requests', update, life.signal);
+	const stop = store.on('requests', update);
 	update();
 }
 

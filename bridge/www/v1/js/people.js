@@ -73,7 +73,7 @@ export function people(app) {
 		welcome: () => h('li.welcome', h('h2', t('noFriendsYet')), h('p', t('noFriendsHelp')),
 			button('findPeople', () => search.focus(), '.main')),
 		requests: (item) => row(item, () => requestsDialog(app),
-			h('span.avatar.badge', {'aria-hidden': 'true'}, icon('person')), words(t('requests'), '', item.names, item.size)),
+			h('span.avatar', icon('person')), words(t('requests'), '', item.names, item.size)),
 		found: (item) => row(item, () => ({asksYou: requestsDialog, asked: aboutDialog, ask: askDialog})[standing(item.person)](app, item.person), avatar(item.person), words(item.person.name, '', item.person.sign),
 			h(`span.tag.${standing(item.person)}`, t(standing(item.person)))),
 		person(item) {

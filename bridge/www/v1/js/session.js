@@ -262,13 +262,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		},
 
 		async exported() {
-			const {id, name} = store.me;
-			return {
-				account: {id, name},
-				dialogues: (await history.all('dialogues', id)).map(({friend, mine, text, n, state}) => ({
-					friend, name: store.nameOf(friend), at: new Date(n / 1000).toISOString(), mine, text, state,
-				})),
-			};
+			const all = await history.all('dialogues', store.me.id);
+			return {me: store.me, dialogues: all.map(({n, friend, mine, text, state}) => ({at: new Date(n / 1000), friend, name: store.nameOf(friend), mine, text, state}))};
 		},
 
 		/** Forgets one friend's dialogues, or everybody's. */

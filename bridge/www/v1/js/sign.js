@@ -38,28 +38,16 @@ export function signIn(app, said) {
 		const ok = h('button.main', {type: 'submit'}, t(registering ? 'register' : 'signIn'));
 		const places = {[Code.accountEmpty]: name, [Code.accountExists]: name, [Code.passwordEmpty]: password, [Code.mailEmpty]: mail};
 
-		function complain(code) {
-			fault.textContent = places[code] ? '' : tCode(code);
-			places[code]?.fault(tCode(code));
-			(places[code] ?? name).input.focus();
-		}
 		async function submit(event) {
 			event.preventDefault();
-			const who = name.input.value.trim();
-			const secret = password.input.value;
-			const address = mail.input.value.trim();
-			const lacking = !who ? Code.accountEmpty : !secret ? Code.passwordEmpty : registering && !address ? Code.mailEmpty : 0;
-			if (lacking) {
-				complain(lacking);
-				return;
-			}
 			ok.disabled = true;
-			fault.textContent = '';
 			try {
-				if (registering) await protocol.register({account: who, password: secret, mail: address, ...profile.changes()});
-				await app.session.signIn(who, secret, stay.checked);
-			} catch (error) {
-				complain(error.code ?? Code.internal);
+				if (registering) await protocol.register({account: name.input.value, password: password.input.value, mail: mail.input.value, ...profile.changes()});
+				await app.session.signIn(name.input.value, password.input.value, stay.checked);
+			} catch ({code = Code.internal}) {
+				fault.textContent = places[code] ? '' : tCode(code);
+				places[code]?.fault(tCode(code));
+				(places[code] ?? name).input.focus();
 			}
 			ok.disabled = false;
 		}
@@ -82,12 +70,8 @@ export function signIn(app, said) {
 /** While somebody who was here before is let in. */
 export function starting({store}, login) {
 	const words = h('p', {role: 'status'}, t('linkConnecting'));
-	const life = new AbortController();
-	store.on('link', () => { words.textContent = t(store.link.state === 'waiting' ? 'noServer' : 'linkConnecting'); }, life.signal);
-	return {
-		element: sheet(h('h1', {dir: 'auto'}, login.name), h('.spin'), words, otherAccount(login)),
-		leave: () => life.abort(),
-	};
+	const stop = store.on('link', () => { words.textContent = t(store.link.state === 'waiting' ? 'code0' : 'linkConnecting'); });
+	return {element: sheet(h('h1', {dir: 'auto'}, login.name), h('.spin'), words, otherAccount()), leave: stop};
 }
 
 /** The account is open in another tab, or (with a code) was opened in another place. */

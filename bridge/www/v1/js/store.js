@@ -17,9 +17,11 @@ export function newStore() {
 		},
 		/** Topics: me, friends, requests, talks, link, and a friend's id for its dialogues. */
 		on(topic, listener, signal) {
-			listeners[topic] ??= new Set();
-			listeners[topic].add(listener);
-			signal.addEventListener('abort', () => listeners[topic].delete(listener));
+			const all = listeners[topic] ??= new Set();
+			const stop = () => all.delete(listener);
+			all.add(listener);
+			signal?.addEventListener('abort', stop);
+			return stop;
 		},
 		emit(...topics) {
 			for (const topic of topics) listeners[topic]?.forEach((listener) => listener());

@@ -34,7 +34,6 @@ otherAccount|Use another account|Anderes Konto verwenden|使用其他账号
 
 linkConnecting|Connecting…|Verbinden …|正在连接…
 linkWaiting|No connection. Next attempt in {n} s.|Keine Verbindung. Nächster Versuch in {n} s.|连接已断开，{n} 秒后重试。
-noServer|The server can’t be reached. Trying again…|Der Server ist nicht erreichbar. Neuer Versuch …|无法连接服务器，正在重试…
 tryNow|Try now|Jetzt versuchen|立即重试
 
 people|People|Leute|联系人
