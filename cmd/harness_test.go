@@ -59,6 +59,7 @@ func start(t testing.TB, change ...func(*Config)) *server {
 	c.Listen, c.Ops.Listen, c.NATS.Listen = "127.0.0.1:0", "127.0.0.1:0", ""
 	c.Data = filepath.Join(t.TempDir(), "data")
 	c.Log.Level = "debug"
+	c.NATS.Sync = Sync(time.Minute) // what these tests write need not outlive the machine
 	c.Passwords.Memory, c.Passwords.Passes = MiB, 1
 	c.Limits.Registrations, c.Limits.Logins, c.Limits.LoginFailures, c.Limits.Dialogues = Rate{}, Rate{}, Rate{}, Rate{}
 	for _, f := range change {

@@ -174,11 +174,11 @@ func (p *process) watch(t testing.TB, name string) (grown func() float64) {
 // TestMemoryStaysBounded: a reader that stops costs its buffer, and nothing beyond it.
 func TestMemoryStaysBounded(t *testing.T) {
 	t.Parallel()
-	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "GOGC=25", "IMCTL_SESSIONS_WRITE_TIMEOUT=4m", "IMCTL_DIALOGUES_TIMEOUT=2s")
+	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "GOGC=25", "IMCTL_NATS_SYNC=1m", "IMCTL_SESSIONS_WRITE_TIMEOUT=4m", "IMCTL_DIALOGUES_TIMEOUT=2s")
 	w := inhabit(t, p)
 	grown := p.watch(t, "go_memstats_heap_inuse_bytes")
 	stalled(t, w, func(a, b *member) {
-		const size, n = 60 << 10, 600 // 37 MB, of which 64 frames, or 4 MB, may wait
+		const size, n = 60 << 10, 400 // 25 MB, of which 64 frames, or 4 MB, may wait
 		codes := count(a.pour(t, b, n, `"`+strings.Repeat("x", size)+`"`))
 		if codes[507] < n/2 {
 			t.Errorf("answers: %v", codes)

@@ -35,7 +35,9 @@ func codes(all ...func() reply) []int {
 // TestRegisterAtOnce: of many who want one account, one gets it, with limits and hashing as they are by default.
 func TestRegisterAtOnce(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) { c.Limits, c.Passwords = Defaults().Limits, Defaults().Passwords }))
+	w := inhabit(t, start(t, func(c *Config) {
+		c.Limits, c.Passwords, c.NATS.Sync = Defaults().Limits, Defaults().Passwords, Defaults().NATS.Sync
+	}))
 	spellings := []string{"Sunny Tom", "sunny tom", "SUNNY TOM", " Sunny Tom\u00a0"}
 	var calls []func() reply
 	for i := range 24 {

@@ -130,7 +130,7 @@ func (w *world) answers(t *testing.T, path string, sent []byte) {
 // else goes on talking, and when it is over no goroutine, connection or session is left.
 func TestRandom(t *testing.T) {
 	t.Parallel()
-	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer))
+	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "IMCTL_NATS_SYNC=1m")
 	w := inhabit(t, p)
 	a, b := w.pair(t)
 	two := w.people(t, 2) // whose ids and tokens are abused
