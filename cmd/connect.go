@@ -28,7 +28,20 @@ func addServerFlags(c *cobra.Command) {
 }
 
 // withAdmin finds the server, lets do its work with it, and lets go of it.
-func withAdmin(c *cobra.Command, env *Env, do func(context.Context, *admin.Client) error) (err error) {
+func withAdmin(c *cobra.Command, env *Env, do func(context.Context, *admin.Client) error) error {
+	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
+		client := admin.NewClient(nc, config.NATS.Prefix)
+		if !config.NATS.Embedded() { // whoever answers there is not known to be a server of ours
+			if err := client.Ping(ctx); err != nil {
+				return fmt.Errorf("%s: %w", serverName(config.NATS), err)
+			}
+		}
+		return do(ctx, client)
+	})
+}
+
+// withNATS finds the server, lets do its work on the NATS behind it, and lets go of it.
+func withNATS(c *cobra.Command, env *Env, do func(context.Context, *nats.Conn, *Config) error) (err error) {
 	config, err := loadConfig(env, c.Flags())
 	if err != nil {
 		return err
@@ -36,12 +49,12 @@ func withAdmin(c *cobra.Command, env *Env, do func(context.Context, *admin.Clien
 	ctx, cancel := context.WithCancelCause(c.Context())
 	defer cancel(nil)
 	f := finder{env: env, config: config, cancel: cancel, wait: connectWait}
-	client, disconnect, err := f.find(ctx)
+	nc, disconnect, err := f.find(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, disconnect()) }()
-	if err = do(ctx, client); err != nil && ctx.Err() != nil {
+	if err = do(ctx, nc, config); err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	return err
@@ -60,24 +73,15 @@ type finder struct {
 
 // find connects to the server that the configuration names: a NATS that it attaches to, or the
 // one that runs on the data directory, or, where none runs there, the directory itself.
-func (f *finder) find(ctx context.Context) (client *admin.Client, disconnect func() error, err error) {
+func (f *finder) find(ctx context.Context) (nc *nats.Conn, disconnect func() error, err error) {
 	c := f.config.NATS
 	if c.Embedded() {
 		return f.openDataDir(ctx)
 	}
-	nc, err := dialNATS(c, f.connectOptions()...)
-	if err != nil {
+	if nc, err = dialNATS(c, f.connectOptions()...); err != nil {
 		return nil, nil, dialFailure(c, err, exitNoServer)
 	}
-	client = admin.NewClient(nc, c.Prefix)
-	if err := client.Ping(ctx); err != nil {
-		nc.Close()
-		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
-		}
-		return nil, nil, fmt.Errorf("%s: %w", serverName(c), err)
-	}
-	return client, func() error { nc.Close(); return nil }, nil
+	return nc, func() error { nc.Close(); return nil }, nil
 }
 
 func (f *finder) connectOptions() []nats.Option {
@@ -96,8 +100,8 @@ func (f *finder) connectOptions() []nats.Option {
 
 // openDataDir connects to the server that runs on the data directory, or opens the directory where none does.
 // Which of the two it is can change at any moment, so both are tried until the time is up.
-func (f *finder) openDataDir(ctx context.Context) (*admin.Client, func() error, error) {
-	data, prefix := f.config.Data, f.config.NATS.Prefix
+func (f *finder) openDataDir(ctx context.Context) (*nats.Conn, func() error, error) {
+	data := f.config.Data
 	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, &failure{code: exitNoServer,
 			err:  fmt.Errorf("no server: there is no data directory %s", data),
@@ -110,14 +114,14 @@ func (f *finder) openDataDir(ctx context.Context) (*admin.Client, func() error, 
 	for {
 		local, err := openLocal(ctx, f.env, f.config)
 		if err == nil {
-			return admin.NewClient(local.nc, prefix), local.close, nil
+			return local.nc, local.close, nil
 		}
 		if !errors.Is(err, embedded.ErrDirInUse) {
 			return nil, nil, err
 		}
 		nc, reason := f.dialDataDir(ctx)
 		if reason == nil {
-			return admin.NewClient(nc, prefix), func() error { nc.Close(); return nil }, nil
+			return nc, func() error { nc.Close(); return nil }, nil
 		}
 		select {
 		case <-ctx.Done():

@@ -96,6 +96,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration, 3 not found,
 	root.AddCommand(
 		newServe(env),
 		newUser(env),
+		newNATS(env),
 		newCheck(env),
 		newVersion(env),
 		newCompletion(env),

@@ -59,7 +59,8 @@ type Accounts struct {
 }
 
 // Text writes the part of a NATS server's configuration. Users are either listed
-// there, and stay out of the callout's hands, or known to the callout.
+// there, and stay out of the callout's hands, or known to the callout. Those of
+// other accounts that the server may have are no concern of the callout either.
 func (a Accounts) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "system_account: %s\naccounts {\n", systemAccount)
@@ -83,8 +84,8 @@ func (a Accounts) Text() string {
 			static = append(static, quote(u.Name))
 		}
 	}
-	fmt.Fprintf(&b, "authorization {\n  timeout: %d\n  auth_callout {\n    issuer: %s\n    account: %s\n    auth_users: [%s]\n  }\n}\n",
-		authTimeout, a.Issuer, calloutAccount, strings.Join(static, ", "))
+	fmt.Fprintf(&b, "authorization {\n  timeout: %d\n  auth_callout {\n    issuer: %s\n    account: %s\n    auth_users: [%s]\n    allowed_accounts: [%s, %s]\n  }\n}\n",
+		authTimeout, a.Issuer, calloutAccount, strings.Join(static, ", "), Account, ConsumerAccount)
 	return b.String()
 }
 
