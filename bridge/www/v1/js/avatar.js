@@ -4,7 +4,7 @@ import {h} from './dom.js';
 
 const KINDS = {'/9j/': 'jpeg', iVBO: 'png', R0lG: 'gif', UklG: 'webp'};
 
-/** A picture as the protocol carries it (base64, behind "img/base64:" or the like) for an image; '' for what is not surely a bitmap. */
+/** The protocol's picture, base64 behind "img/base64:" or the like; '' for what is not surely a bitmap. */
 function pictureURL(picture) {
 	const base64 = String(picture ?? '').replace(/^[\w\-/;]*:?[\w\-/+;]*[,:]/, '');
 	const kind = KINDS[base64.slice(0, 4)];
@@ -21,7 +21,7 @@ function initials(name) {
 	return picked.map((word) => [...segments.segment(word)][0].segment).join('').toUpperCase();
 }
 
-/** `online` puts a dot on it; more: classes. It is decoration, the name stands beside it. */
+/** Decoration: the name stands beside it. `online` puts a dot on it; more: classes. */
 export function avatar({id, name, picture, online}, more = '') {
 	const letters = () => h('span', initials(name));
 	const src = pictureURL(picture);

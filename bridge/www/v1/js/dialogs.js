@@ -7,7 +7,7 @@ import {pictureField} from './picture.js';
 import * as protocol from './protocol.js';
 import {Code} from './protocol.js';
 
-/** A dialog; `action` is carried out by the button with the label, and what it throws is said in words. Returns how to close it. */
+/** `action` belongs to the button with the label; what it throws is said in words. Returns how to close the dialog. */
 function open(title, content, {label, action, danger = '', onclose} = {}) {
 	const id = uniqueID();
 	const fault = h('p.fault', {role: 'alert'});
@@ -37,7 +37,6 @@ function open(title, content, {label, action, danger = '', onclose} = {}) {
 	return close;
 }
 
-/** Says what is wrong with a field and stops the action. */
 function refuse(box, text) {
 	box.fault(text);
 	box.input.focus();
@@ -50,22 +49,21 @@ function needed(box) {
 
 export const confirmDialog = (label, action, values) => open(label, h('p', t(`${label}Question`, values)), {label, action, danger: '.danger'});
 
-export const tell = (text) => open('note', h('p', t(text)));
+export const tell = (text) => open(text);
 
 const head = (person, line, more = '.large') => h('.person', avatar({...person, online: false}, more),
 	h('.words', h('b', {dir: 'auto'}, person.name), line && h('p', {dir: 'auto'}, line)));
 
 export function askDialog({session}, person) {
-	const note = field('askNote', {tag: 'textarea', rows: 3, maxlength: 512, hint: 'askHint'});
+	const note = field('askNote', {tag: 'textarea', rows: 3, maxlength: 512});
 	open('askTitle', [head(person, person.sign), note], {label: 'ask', action: () => session.ask(person, note.input.value.trim())});
 }
 
-/** Who asks to be a friend, and the answers one can give; gone when nobody is left. */
 export function requestsDialog(app) {
 	const {store, session} = app;
 	const body = h('ul', {role: 'list'});
 	const close = open('requests', body, {onclose: () => stop()});
-	const card = (request) => h('li', head(request, request.note || t('noNote')), h('.buttons',
+	const card = (request) => h('li', head(request, request.note), h('.buttons',
 		button('accept', () => { close(); answerDialog(app, request); }, '.main'),
 		button('decline', () => confirmDialog('decline', () => session.part(request.id), request))));
 	const update = () => (store.requests.size ? fill(body, [...store.requests.values()].map(card)) : close());
@@ -103,7 +101,7 @@ export function aboutDialog(app, person) {
 	]);
 }
 
-/** The fields of a profile, for registration and for its own dialog; changes() tells what differs. */
+/** The fields of a profile; changes() tells what differs from it. */
 export function profileFields(profile = {}) {
 	const one = (key, attributes) => field(key, {value: profile[key] ?? '', ...attributes});
 	const fields = {
@@ -128,7 +126,7 @@ export function profileDialog({store, session}) {
 	const profile = profileFields(store.me);
 	const mail = field('mail', {type: 'email', maxlength: 254, autocomplete: 'email', hint: 'unchanged'});
 	const password = field('newPassword', {type: 'password', autocomplete: 'new-password', hint: 'unchanged'});
-	open('yourProfile', [profile.elements, h('details', h('summary', t('mailAndPassword')), mail, password)], {
+	open('yourProfile', [profile.elements, h('details', h('summary', `${t('mail')}, ${t('password')}`), mail, password)], {
 		label: 'save',
 		action() {
 			const changes = profile.changes();
@@ -141,21 +139,19 @@ export function profileDialog({store, session}) {
 
 export function settingsDialog({session, notifier}) {
 	const toggle = (name) => {
-		const id = uniqueID();
-		const note = h('p.hint', {id: `${id}n`}, t(`${name}Hint`));
-		const box = h('input', {
-			type: 'checkbox', role: 'switch', id, 'aria-describedby': `${id}n`, checked: notifier.settings[name],
-			async onchange() {
-				const wanted = box.checked;
-				box.checked = await notifier.set(name, wanted);
-				if (wanted && !box.checked) note.textContent = t('notifyRefused');
+		const box = field(name, {
+			type: 'checkbox', role: 'switch', checked: notifier.settings[name],
+			async onchange({target}) {
+				const wanted = target.checked;
+				target.checked = await notifier.set(name, wanted);
+				box.fault(wanted && !target.checked && t('notifyRefused'));
 			},
 		});
-		return h('.toggle', h('label', {for: id}, t(name)), box, note);
+		return box;
 	};
 	const close = open('settings', [
 		toggle('notify'), toggle('sound'),
-		h('h3', t('history')), h('p.hint', t('historyHint')),
+		h('h2', t('history')), h('p.hint', t('historyHint')),
 		h('.buttons', null,
 			button('export', async () => download(await session.exported())),
 			button('forgetAll', () => { close(); confirmDialog('forgetAll', () => session.forget()); }, '.danger')),
@@ -168,11 +164,10 @@ function download(data) {
 	setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
-/** Asks for a code by mail, then takes it with a new password. */
 export function forgotDialog(known) {
 	const account = field('account', {value: known, autocomplete: 'username', autocapitalize: 'none', maxlength: 64});
 	const mail = field('mail', {type: 'email', autocomplete: 'email', hint: 'forgotHint', maxlength: 254});
-	open('forgotTitle', [account, mail], {
+	open('forgot', [account, mail], {
 		label: 'sendCode',
 		async action() {
 			const who = needed(account);
@@ -188,7 +183,7 @@ export function forgotDialog(known) {
 function resetDialog(account) {
 	const code = field('code', {autocomplete: 'one-time-code', hint: 'codeHint'});
 	const password = field('newPassword', {type: 'password', autocomplete: 'new-password'});
-	open('forgotTitle', [code, password], {
+	open('forgot', [code, password], {
 		label: 'setPassword',
 		async action() {
 			await protocol.reset(account, needed(code), needed(password)).catch((error) => {

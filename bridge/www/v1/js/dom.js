@@ -1,8 +1,8 @@
-// Building elements without markup in strings: text stays text, whoever wrote it. Labels are keys of words.js.
+// Elements without markup in strings: text stays text, whoever wrote it. Labels are keys of words.js.
 
 import {t} from './words.js';
 
-/** h('button.main', {onclick: f}, 'Send'): attributes may be missing, `on…` listens, false and null are left out, arrays unfolded. */
+/** h('button.main', {onclick: f}, 'Send'): attributes may be missing, false and null are left out, arrays unfolded. */
 export function h(name, ...children) {
 	const [tag, ...classes] = name.split('.');
 	const element = document.createElement(tag || 'div');
@@ -59,7 +59,7 @@ export const button = (label, onclick, more = '') => h(`button${more}`, {onclick
 
 export const iconButton = (name, label, onclick, more = '') => h(`button.iconic${more}`, {label, onclick}, icon(name));
 
-/** Runs f when it was not asked again for so many milliseconds: many changes, one drawing. */
+/** Runs f when it was not asked again for so long: many changes, one drawing. */
 export function later(f, pause) {
 	let timer;
 	const run = () => {
@@ -70,7 +70,6 @@ export function later(f, pause) {
 	return run;
 }
 
-/** Tells a screen reader. */
 export function announce(text) {
 	const region = document.getElementById('polite');
 	region.textContent = '';
@@ -80,7 +79,7 @@ export function announce(text) {
 let ids = 0;
 export const uniqueID = () => `u${++ids}`;
 
-/** A labelled control: `input` is the control, fault(text) says what is wrong with it. */
+/** A labelled `input`; fault(text) says what is wrong with it. */
 export function field(label, {hint = '', tag = 'input', ...attributes} = {}) {
 	const id = uniqueID();
 	const note = h('p.hint', {id: `${id}n`}, hint && t(hint));
@@ -96,7 +95,7 @@ export function field(label, {hint = '', tag = 'input', ...attributes} = {}) {
 	return box;
 }
 
-/** Makes box pop up at a button, above it if `up`; arrow keys move in it, by columns. */
+/** Makes box pop up at a button; arrow keys move in it. */
 export function popup(button, box, columns = 1, up = false) {
 	box.popover = 'auto';
 	button.popoverTargetElement = box;
@@ -120,7 +119,7 @@ export function popup(button, box, columns = 1, up = false) {
 	return [button, box];
 }
 
-/** A button with a menu; items() → [label, action, danger] each, asked at each opening. */
+/** items() → [text, action, danger] of each, asked at each opening. */
 export function menu(items) {
 	const box = h('.menu', {role: 'menu'});
 	const button = iconButton('more', 'menu');

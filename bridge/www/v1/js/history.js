@@ -1,4 +1,4 @@
-// The dialogues that this browser has seen, by account. Where it refuses to keep anything, the page goes on without.
+// What this browser has seen, by account. Where it keeps nothing, the page goes on without.
 
 const within = (...prefix) => IDBKeyRange.bound(prefix, [...prefix, []]);
 
@@ -22,7 +22,7 @@ export async function openHistory() {
 		console.warn('no history:', error);
 	}
 
-	/** Runs query(of) in a transaction, where of(name) is a store; resolves to what was asked for. */
+	/** of(name) is a store, within a transaction. */
 	async function run(mode, query) {
 		try {
 			const transaction = db?.transaction(['dialogues', 'talks'], mode);
@@ -35,12 +35,11 @@ export async function openHistory() {
 
 	return {
 		kept: Boolean(db),
-		/** A number for a new dialogue: the time in microseconds, made to grow, so that it orders and never repeats. */
+		/** A number for a dialogue: microseconds, made to grow, so that it orders and never repeats. */
 		next() {
 			last = Math.max(last + 1, Date.now() * 1000);
 			return last;
 		},
-		/** What 'dialogues' or 'talks' has of one friend, or of all. */
 		all: async (name, me, ...friend) => await run('readonly', (of) => of(name).getAll(within(me, ...friend))) ?? [],
 		put: (name, me, record) => run('readwrite', (of) => { of(name).put({...record, me}); }),
 		forget: (me, ...friend) => run('readwrite', (of) => {

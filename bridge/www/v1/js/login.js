@@ -1,9 +1,9 @@
-// What lets a person come back without a password, for this tab, and for this browser if wanted.
+// What lets a person come back without a password.
 
 const KEY = 'imctl.login';
 const OTHER = 'imctl.other'; // this tab wants another account than the browser's
 
-/** {id, token, name, stay} or null. This tab's own comes first: another tab may be another account. */
+/** {id, token, name, stay}: this tab's, which may have another account, or the browser's. */
 export function rememberedLogin() {
 	try {
 		return JSON.parse(sessionStorage.getItem(KEY) ?? (sessionStorage.getItem(OTHER) ? null : localStorage.getItem(KEY)));
@@ -20,7 +20,6 @@ export function rememberLogin(login) {
 	} catch { /* a browser that keeps nothing asks for the password next time */ }
 }
 
-/** Forgets it for this tab, and with `everywhere` for the browser, if it is that account's. */
 export function forgetLogin(id, everywhere) {
 	try {
 		sessionStorage.removeItem(KEY);
@@ -29,10 +28,7 @@ export function forgetLogin(id, everywhere) {
 	} catch { /* nothing there to forget */ }
 }
 
-/**
- * Claims an account for this tab, for two would write the same history twice. Resolves to what gives it up, or null where another
- * tab has it, unless by force; onLost: another tab took it by force.
- */
+/** Claims an account for this tab: two would write the history twice. Resolves to what gives it up; null: another tab has it. */
 export function claim(id, force, onLost) {
 	if (!navigator.locks) return Promise.resolve(() => {});
 	return new Promise((resolve) => {

@@ -12,7 +12,6 @@ export function newNotifier(store) {
 		Object.assign(settings, JSON.parse(localStorage.getItem(KEY)));
 	} catch { /* the defaults will do */ }
 
-	/** Two soft notes. */
 	function beep() {
 		audio ??= new AudioContext();
 		[660, 880].forEach((frequency, i) => {
@@ -28,7 +27,6 @@ export function newNotifier(store) {
 
 	return {
 		settings,
-		/** Switches one on or off, if the browser permits; resolves to what it is now. */
 		async set(name, wanted) {
 			settings[name] = wanted && (name !== 'notify' || await globalThis.Notification?.requestPermission() === 'granted');
 			try {

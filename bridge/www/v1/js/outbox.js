@@ -1,11 +1,11 @@
-// Dialogues on their way: what was sent and waits for its answer, and what waits for a connection.
+// Dialogues that wait for an answer, or for a connection.
 
 import {Code, frameOf} from './protocol.js';
 
-const ANSWER_LIMIT = 30_000; // past the server's own limit: nobody will answer
-const IN_FLIGHT = 64; // so many may be unanswered at once
+const ANSWER_LIMIT = 30_000; // well past the server's own
+const IN_FLIGHT = 64;
 
-/** Whether a state lasts: delivered, offline or failed, not queued or sending. */
+/** Delivered, offline or failed. */
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
 /** send(text) tells whether it could; changed(dialogue) hears each new state. */
@@ -38,13 +38,13 @@ export function outbox(send, changed) {
 
 	return {
 		flush,
-		/** Sends; tried again, a dialogue keeps its id, by which the friend's page knows it when it had arrived after all. */
+		/** Tried again, it keeps its id, by which the friend's page knows it when it had arrived after all. */
 		add(dialogue) {
 			queue.push(dialogue);
 			set(dialogue, 'queued');
 			flush();
 		},
-		/** An answer may come without an id: then it is about the oldest. Returns its dialogue. */
+		/** Without an id it is about the oldest. Returns the dialogue. */
 		answered: ({code, id = pending.keys().next().value}) => settle(id, {[Code.success]: 'delivered', [Code.peerOffline]: 'offline'}[code] ?? 'failed', code),
 		/** Nobody knows whether what was on its way arrived. */
 		down() {

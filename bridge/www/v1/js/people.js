@@ -14,8 +14,8 @@ export function people(app) {
 	const {store, session} = app;
 	const life = new AbortController();
 	const {signal} = life;
-	let found = []; // what the server found
-	let status = ''; // what there is to say of the search
+	let found = []; // by the server
+	let status = ''; // of the search
 	let tab = ''; // the row that Tab reaches
 
 	const search = h('input', {
@@ -25,15 +25,13 @@ export function people(app) {
 	const scroller = h('.scroll', {tabindex: -1}, body);
 	const self = h('button.self', {title: t('yourProfile'), onclick: () => profileDialog(app)});
 	const saying = h('p.hidden', {role: 'status'});
-	const element = h('nav.side', {label: 'people'},
+	const element = h('nav.side', {label: 'friends'},
 		h('header', self, iconButton('join', 'findPeople', () => search.focus()), menu(() => [
 			[t('yourProfile'), () => profileDialog(app)],
 			[t('settings'), () => settingsDialog(app)],
 			[t('signOut'), () => confirmDialog('signOut', session.signOut)],
 		])),
 		h('label.search', icon('search'), search), saying, scroller);
-
-	// ---- what is listed: items are {kind, key, …}
 
 	const sought = () => folded(search.value.trim());
 
@@ -98,8 +96,6 @@ export function people(app) {
 		list.set(all);
 	}
 
-	// ---- the search
-
 	const ask = later(async () => {
 		const name = search.value.trim();
 		if (!name) return;
@@ -129,8 +125,6 @@ export function people(app) {
 		}
 	});
 
-	// ---- the keyboard among the rows
-
 	function move(to) {
 		const rows = list.items.filter(isRow);
 		if (!rows.length) return;
@@ -149,7 +143,7 @@ export function people(app) {
 	});
 
 	const soon = later(update, 0);
-	const minute = setInterval(update, 60_000); // what was today becomes yesterday on an idle page too
+	const minute = setInterval(update, 60_000); // today becomes yesterday
 	for (const topic of ['me', 'friends', 'requests', 'talks']) store.on(topic, soon, signal);
 	update();
 

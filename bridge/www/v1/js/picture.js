@@ -3,11 +3,11 @@
 import {button, h} from './dom.js';
 import {t} from './words.js';
 
-const SHOWN = 480; // the canvas, at two pixels for each of the screen
-// Small, for every login carries those of all friends; more than an avatar needs.
+const SHOWN = 480;
+// Every login carries those of all friends.
 const SIZE = 160;
 
-/** The picture in a form: `value` is undefined while untouched, '' for none, else as the protocol has it; preview(picture) draws one. */
+/** `value` is undefined while untouched; preview(picture) draws one. */
 export function pictureField(current, preview) {
 	const shown = h('div', preview(current));
 	const fault = h('p.hint', {role: 'alert'});
@@ -38,7 +38,7 @@ export function pictureField(current, preview) {
 function cropper(image, onDone) {
 	const canvas = h('canvas', {width: SHOWN, height: SHOWN, tabindex: 0, role: 'img', label: 'cropHelp'});
 	const zoom = h('input', {type: 'range', min: 1, max: 4, step: 0.01, value: 1, label: 'zoom', oninput: () => move(0, 0)});
-	let x = 0.5; // the middle of what is seen, as a part of the picture's width
+	let x = 0.5; // what is in the middle, as a part of the picture
 	let y = 0.5;
 
 	/** The picture's size where the frame's is 1: it covers the frame. */

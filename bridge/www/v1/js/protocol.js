@@ -7,7 +7,7 @@ export const Code = {
 	friendApplies: 520, alreadyFriends: 522, friendAdded: 524, friendRemoved: 525,
 	// Ours: no answer at all, and three of HTTP's.
 	unreachable: 0, missing: 404, tooLarge: 413, tooMany: 429,
-	field: -1, // nothing was sent: a field is to be filled in
+	field: -1, // nothing was sent
 };
 
 export class Refused extends Error {
@@ -47,7 +47,7 @@ const post = (path, fields) => call(`/im/${path}`, {
 	keepalive: path === 'logout', // even when the page is on its way out
 });
 
-// Each takes what the protocol names and throws Refused; `auth` is {id, token}.
+// They throw Refused; `auth` is {id, token}.
 export const register = (fields) => post('register', fields);
 export const found = async (auth, name) => (await get('found', {...auth, name})).found ?? [];
 export const request = (auth, to, note) => get('request', {...auth, to, note});

@@ -1,4 +1,4 @@
-// An account's session: keeps the store true to what the server says, and does what the person wants.
+// Keeps the store true to what the server says, and does what the person wants.
 
 import {claim, forgetLogin, rememberLogin} from './login.js';
 import {isSettled, outbox} from './outbox.js';
@@ -12,18 +12,16 @@ const TELLING = 12;
 const PROFILE = ['name', 'picture', 'sex', 'birthday', 'sign'];
 const pick = (from, keys) => Object.fromEntries(keys.filter((key) => from[key] != null).map((key) => [key, from[key]]));
 
-/** onPhase(phase, code) hears 'in', 'out' (code: why) and 'elsewhere' (code if it is another place, not another tab). */
+/** onPhase('in'), ('out', why) or ('elsewhere', code: in another place, not another tab). */
 export function newSession({store, history, onPhase, onDialogue, onRequest, onFriend}) {
 	let tunnel = null;
 	let login = null; // {id, token, name, stay}
-	let password = null; // {account, password}, until the first answer
-	let release = null; // gives the account up to other tabs
-	const seen = new Set(); // friend and id of dialogues with telling ids
-	const arriving = new Map(); // friend's id → what came while its dialogues are being loaded
+	let password = null; // until the first answer
+	let release = null; // of the claim
+	const seen = new Set();
+	const arriving = new Map(); // friend's id → what came while the history is read
 	const out = outbox((text) => tunnel?.send(text), keep);
 	const auth = () => ({id: login.id, token: login.token});
-
-	// ---- signing in and out
 
 	const open = () => new Promise((resolve, reject) => {
 		function refused(code) {
@@ -86,15 +84,13 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		else onPhase('elsewhere');
 	}
 
-	// ---- what the server says
-
 	function receive(frame) {
 		const {code, id} = frame;
 		const friend = store.friends.get(id);
 		if (code === undefined) heard(frame);
 		else if (code === Code.friendOnline || code === Code.friendOffline) presence(id, code === Code.friendOnline);
 		else if (code === Code.profileChanged) {
-			// The name in it is the friend's own; the one shown is an alias of mine, and stays.
+			// The name in it is the friend's own; my alias stays.
 			if (friend) Object.assign(friend, pick(frame, PROFILE), {name: friend.name, own: frame.name});
 			store.emit('friends');
 		} else if (code === Code.friendApplies) {
@@ -134,8 +130,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('friends', 'requests');
 	}
 
-	// ---- dialogues
-
 	function heard({id = '', from, toFriend, payload: text}) {
 		const mine = from === store.me.id; // said on another device of one's own
 		const friend = mine ? toFriend : from;
@@ -169,7 +163,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('talks');
 	}
 
-	/** A call's answer, undefined where it was refused as expected. Who has no good token has to log in. */
+	/** Undefined where it was refused as expected. */
 	const called = (answer, expected) => answer.catch((error) => {
 		if (error.code === expected) return undefined;
 		if (error.code === Code.authIllegal) tunnel?.again();
@@ -177,7 +171,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	});
 
 	return {
-		/** Resolves once signed in; throws Refused. */
 		signIn(account, secret, stay) {
 			password = {account, password: secret};
 			login = {stay};
@@ -192,7 +185,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			const last = auth();
 			forgetLogin(last.id, true);
 			end('out');
-			await protocol.logout(last).catch(() => {}); // or the token runs out by itself
+			await protocol.logout(last).catch(() => {}); // it runs out by itself
 		},
 
 		async load(friend) {
@@ -237,7 +230,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 		async answer(request, alias) {
 			await called(protocol.add(auth(), request.id, alias));
-			// The server tells more, before this or after.
 			if (!store.friends.has(request.id)) befriended({...request, name: alias});
 		},
 
@@ -266,7 +258,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			return {me: store.me, dialogues: all.map(({n, friend, mine, text, state}) => ({at: new Date(n / 1000), friend, name: store.nameOf(friend), mine, text, state}))};
 		},
 
-		/** Forgets one friend's dialogues, or everybody's. */
 		async forget(...friend) {
 			await history.forget(store.me.id, ...friend);
 			for (const id of friend.length ? friend : [...store.talks.keys()]) {

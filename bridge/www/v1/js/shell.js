@@ -1,4 +1,4 @@
-// The signed-in page: people on one side, a talk on the other; on a phone one of them at a time.
+// The signed-in page: people and a talk, on a phone one of them at a time.
 
 import {button, fill, h, icon, later} from './dom.js';
 import {t} from './words.js';
@@ -14,7 +14,7 @@ export function home(app) {
 	const life = new AbortController();
 	let pane = null;
 
-	/** Shows the talk with the friend that the address names. */
+	/** The address names the friend. */
 	function follow() {
 		const named = location.hash.slice(1);
 		const id = store.friends.has(named) || store.talks.has(named) ? named : '';
@@ -54,7 +54,7 @@ export function home(app) {
 			drawSoon.cancel();
 			pane.leave?.();
 			side.leave();
-			// Who signs in here next does not start in this one's talk.
+			// Not the next one's talk.
 			history.replaceState(null, '', location.pathname);
 		},
 	};

@@ -1,4 +1,4 @@
-// Before anybody is signed in: the form, and what is shown while or instead.
+// Before anybody is signed in.
 
 import {forgotDialog, profileFields} from './dialogs.js';
 import {button, field, fill, h, icon} from './dom.js';
@@ -23,7 +23,7 @@ function passwordField(autocomplete) {
 	return box;
 }
 
-/** The form, for who has an account and who wants one. said: why it is shown. */
+/** said: why it is shown. */
 export function signIn(app, said) {
 	const element = sheet();
 	const view = {element};
@@ -53,7 +53,7 @@ export function signIn(app, said) {
 		}
 
 		fill(element.firstChild, element.firstChild.firstChild,
-			h('h1', t(registering ? 'registerTitle' : 'signInTitle')),
+			h('h1', t(registering ? 'register' : 'signInTitle')),
 			h('form', {onsubmit: submit, novalidate: true}, name, password,
 				registering && [mail, h('details', h('summary', t('more')), profile.elements)],
 				h('label.check', stay, t('stay')), fault, ok),
@@ -67,14 +67,13 @@ export function signIn(app, said) {
 	return view;
 }
 
-/** While somebody who was here before is let in. */
 export function starting({store}, login) {
 	const words = h('p', {role: 'status'}, t('linkConnecting'));
 	const stop = store.on('link', () => { words.textContent = t(store.link.state === 'waiting' ? 'code0' : 'linkConnecting'); });
 	return {element: sheet(h('h1', {dir: 'auto'}, login.name), h('.spin'), words, otherAccount()), leave: stop};
 }
 
-/** The account is open in another tab, or (with a code) was opened in another place. */
+/** In another tab, or with a code in another place. */
 export function elsewhere({session}, code) {
 	const here = button('useHere', () => session.takeOver().catch(() => location.reload()), '.main');
 	return {

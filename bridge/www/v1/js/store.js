@@ -8,11 +8,11 @@ export function newStore() {
 				me: null, // the own profile
 				friends: new Map(), // id → {id, name, picture, sex, birthday, sign, online}
 				requests: new Map(), // id of who asks → {id, name, note}
-				asked: new Set(), // ids that were asked from here and have not answered
+				asked: new Set(), // from here, without an answer yet
 				talks: new Map(), // friend's id → {friend, name, text, at, mine, unread, draft, alias}
-				dialogues: new Map(), // friend's id → its dialogues in order, for talks that were opened
+				dialogues: new Map(), // friend's id → in order, for talks that were opened
 				link: {state: 'off'},
-				current: '', // the friend whose talk is on the screen
+				current: '', // the friend on the screen
 			});
 		},
 		/** Topics: me, friends, requests, talks, link, and a friend's id for its dialogues. */
@@ -30,12 +30,11 @@ export function newStore() {
 			if (!store.talks.has(friend)) store.talks.set(friend, {friend, name: '', text: '', at: 0, unread: 0, draft: ''});
 			return store.talks.get(friend);
 		},
-		/** The alias kept here, the name the server knows, or the last one known. */
 		nameOf(id) {
 			const talk = store.talks.get(id);
 			return talk?.alias || (store.friends.get(id) ?? store.requests.get(id) ?? talk)?.name || '?';
 		},
-		/** Friends, and who was one and left dialogues behind: the latest talk first, then by name. */
+		/** Friends, and who was one and left dialogues: the latest talk first, then by name. */
 		people() {
 			const ids = new Set(store.friends.keys());
 			for (const talk of store.talks.values()) if (talk.at) ids.add(talk.friend);

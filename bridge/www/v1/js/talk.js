@@ -1,4 +1,4 @@
-// One conversation: its dialogues, a search in them, and the line to write in.
+// One conversation.
 
 import {avatar} from './avatar.js';
 import {aboutDialog, confirmDialog, renameDialog, tell} from './dialogs.js';
@@ -9,16 +9,16 @@ import {Code, fits} from './protocol.js';
 import {folded, isEmoji, rich} from './text.js';
 import {windowed} from './windowed.js';
 
-const TOGETHER = 5 * 60 * 1e6; // microseconds: dialogues of one side within it stand together
+const TOGETHER = 5 * 60 * 1e6; // microseconds
 const MARKS = {queued: 'wait', sending: 'wait', delivered: 'done', offline: 'fail', failed: 'fail'};
-const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 😴 🙈 👍 👎 👋 🙏 👏 💪 🤝 ✌️ 👌 ❤️ 💔 🔥 ✨ 🎉 🎂 ☕ 🍻 🌞 🌧️ 🚀 ✅'.split(' ');
+const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 👍 👎 👋 🙏 👏 💪 👌 ❤️ 💔 🔥 ✨ 🎉 🎂 ☕ 🌞 🚀 ✅'.split(' ');
 
 export function talk(app, id) {
 	const {store, session} = app;
 	const life = new AbortController();
 	const {signal} = life;
 	const unread = store.talks.get(id)?.unread;
-	let newFrom; // the number of the first dialogue that was new when the talk was opened
+	let newFrom; // the first that was new when the talk was opened
 	let sought = '';
 	let hits = []; // numbers of the dialogues found
 	let hit = 0;
@@ -44,7 +44,7 @@ export function talk(app, id) {
 		if (signal.aborted) return;
 		const {online, sign} = about();
 		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
-			h('small', {dir: 'auto'}, friend() ? online ? t('online') : sign || t('offline') : t('noFriend'))));
+			h('small', {dir: 'auto'}, !friend() ? '' : online ? t('online') : sign || t('offline'))));
 		composer.hidden = !friend();
 		parted.hidden = !composer.hidden;
 	}
@@ -63,7 +63,6 @@ export function talk(app, id) {
 		return 40 + 23 * Math.floor(dialogue.text.length / line) + (first ? 9 : 0);
 	}
 
-	/** Dialogues, and the lines between days and before what is new. */
 	function items() {
 		const all = [];
 		let before;
@@ -83,10 +82,10 @@ export function talk(app, id) {
 	}
 
 	function draw({key, stamp, dialogue, first, found}) {
-		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', null, h('span', stamp));
+		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', h('span', stamp));
 		const {mine, text, n, state} = dialogue;
 		const failed = mine && (state === 'offline' || state === 'failed');
-		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`, null,
+		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`,
 			h(isEmoji(text) ? '.bubble.emoji' : '.bubble', {dir: 'auto'},
 				h('bdi.hidden', mine ? t('you') : `${store.nameOf(id)}: `),
 				h('span.text', rich(text, sought)),
@@ -129,7 +128,6 @@ export function talk(app, id) {
 	const finder = h('.finder', {hidden: true, role: 'search'}, h('label.search', icon('search'), findInput), findCount,
 		iconButton('up', 'previous', () => step(-1)), iconButton('down', 'next', () => step(1)), iconButton('close', 'close', () => look(false)));
 
-	/** Opens or closes the search. */
 	function look(open) {
 		finder.hidden = !open;
 		findInput.value = '';
@@ -144,7 +142,7 @@ export function talk(app, id) {
 	}
 	function step(by) {
 		hit = hits.length && (hit + by + hits.length) % hits.length;
-		findCount.textContent = hits.length ? t('hitOf', {n: hit + 1, of: hits.length}) : sought && t('nothingFound');
+		findCount.textContent = sought && t('hitOf', {n: hits.length && hit + 1, of: hits.length});
 		list.set(items());
 		if (hits.length) list.reveal(hits[hit], true);
 		scrolled();
@@ -195,7 +193,7 @@ export function talk(app, id) {
 		text.focus();
 	}
 
-	const element = h('section.talk', {label: 'talk'}, head, finder, h('.stage', scroller, empty, toEnd), composer, parted);
+	const element = h('section.talk', head, finder, h('.stage', scroller, empty, toEnd), composer, parted);
 	element.addEventListener('keydown', (event) => {
 		if (event.key === 'f' && (event.ctrlKey || event.metaKey)) look(true);
 		else if (event.key === 'Escape' && !finder.hidden) look(false);

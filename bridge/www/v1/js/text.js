@@ -7,7 +7,6 @@ const LINK = /\bhttps?:\/\/[^\s<>"'`\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gi;
 const TRAILING = /[.,;:!?)\]}…，。；：！？）】」]+$/u;
 const EMOJI = /^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}|[\u200d\ufe0f\s])+$/u;
 
-/** A few emoji and nothing else: they are shown large. */
 export const isEmoji = (text) => text.length <= 24 && EMOJI.test(text) && text.trim() !== '';
 
 /** Lower case, where that is as long: positions in one hold in the other. */
@@ -16,19 +15,17 @@ export function folded(text) {
 	return lower.length === text.length ? lower : text;
 }
 
-/** One line for a list. */
 export const oneLine = (text) => text.slice(0, 200).replace(/\s+/g, ' ').trim();
 
-/** Nodes for a text; every occurrence of `sought`, folded, is marked. */
+/** Nodes for a text; what is sought, folded, is marked. */
 export function rich(text, sought) {
 	const nodes = [];
 	let from = 0;
 	for (const {0: match, index} of text.matchAll(LINK)) {
 		const end = match.match(TRAILING)?.[0] ?? '';
-		// A bracket that the link itself opened belongs to it.
 		const shown = match.slice(0, match.length - end.length + (end[0] === ')' && match.includes('(')));
-		const url = URL.parse?.(shown) ?? (URL.canParse(shown) && new URL(shown));
-		// A user name makes "https://bank.com@evil.org" look like what it isn't.
+		const url = URL.canParse(shown) && new URL(shown);
+		// "https://bank.com@evil.org" looks like what it isn't.
 		if (!url || url.username || url.password) continue;
 		nodes.push(marked(text.slice(from, index), sought),
 			h('a', {href: url.href, title: url.href, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'ltr'}, marked(shown, sought)));

@@ -1,9 +1,9 @@
-// The WebSocket to the server: logs in, hands frames on, comes back after a loss.
+// The WebSocket: logs in, hands frames on, comes back after a loss.
 
 import {Code, loginURL} from './protocol.js';
 
 const LOGIN_LIMIT = 20_000;
-// A clock that ticks this late means that the machine slept, and the socket with it.
+// A clock this late: the machine slept, and the socket with it.
 const TICK = 5000;
 const SLEPT = 30_000;
 
@@ -49,7 +49,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 			onState('on');
 			onOpen(frame);
 		} else if (frame.code === Code.internal || frame.code === Code.malformed) {
-			lost(frame.code); // trouble of its own, or one attempt too many: both pass
+			lost(frame.code); // trouble, or one attempt too many: both pass
 		} else {
 			close();
 			onRefused(frame.code);
@@ -74,7 +74,6 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 		onState('off');
 	}
 
-	/** Tells whether it could. */
 	function send(text) {
 		const can = up && socket.readyState === WebSocket.OPEN;
 		if (can) socket.send(text);

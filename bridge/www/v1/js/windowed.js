@@ -1,12 +1,9 @@
-// A list that keeps only the rows on the screen in the document, whatever their heights.
+// A list of which only the rows on the screen are in the document.
 
-const MARGIN = 600; // pixels above and below the screen that are kept ready
-const NEAR = 48; // so near the end counts as being at the end
+const MARGIN = 600; // pixels around the screen that are kept ready
+const NEAR = 48;
 
-/**
- * scroller; body, the rows' parent in it; key(item); stamp(item): another one, another drawing; draw(item); guess(item, width): the height until it
- * was measured; stick: keep to the end while there, and else what is in view in its place; signal: when to stop.
- */
+/** A row is drawn anew when its stamp changed; guess(item, width): its height until measured; stick: to the end, or to what is in view. */
 export function windowed({scroller, body, key, stamp, draw, guess, stick = false, signal}) {
 	let items = [];
 	let indexes = new Map();
@@ -45,7 +42,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		show();
 	}
 
-	/** Brings an item into view, or into its middle, and returns its element. */
+	/** Brings an item into view, or into its middle. */
 	function reveal(name, middle) {
 		const index = indexes.get(name);
 		list.pinned = false;
@@ -64,7 +61,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		list.pinned = stick && scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - NEAR;
 	}
 
-	/** The first row in view, and how far it lies from the top: what must not move when others do. */
+	/** The first row in view, which must not move when others do. */
 	function anchored() {
 		if (!stick || list.pinned || !items.length) return null;
 		const index = indexAt(scroller.scrollTop);
@@ -87,7 +84,6 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		return low;
 	}
 
-	/** Draws what is in view, and lets the anchor stay where it was. */
 	function show(anchor) {
 		if (!scroller.clientHeight) return; // not on the screen: resizing will draw
 		const at = anchor ?? anchored();
@@ -139,7 +135,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		});
 	}
 
-	/** True when a height was not what it was taken for. */
+	/** True when a height was another than thought. */
 	function measure(shown, start) {
 		let changed = false;
 		shown.forEach((item, i) => {

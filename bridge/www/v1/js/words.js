@@ -1,10 +1,9 @@
-// Every word of the page in every language that it speaks, of which the browser's is taken: key|English|German|Chinese.
+// Every word of the page: key|English|German|Chinese. The browser's language is taken.
 
 const LANGUAGES = ['en', 'de', 'zh'];
 
 const WORDS = `
 signInTitle|Welcome back|Willkommen zurück|欢迎回来
-registerTitle|Create an account|Konto anlegen|创建账号
 account|Account|Konto|账号
 password|Password|Passwort|密码
 showPassword|Show password|Passwort zeigen|显示密码
@@ -17,8 +16,7 @@ register|Create account|Konto anlegen|创建账号
 haveAccount|Have an account?|Schon ein Konto?|已有账号？
 noAccount|New here?|Neu hier?|还没有账号？
 forgot|Forgot your password?|Passwort vergessen?|忘记密码？
-forgotTitle|Forgotten password|Vergessenes Passwort|找回密码
-forgotHint|The one your account has. A code will be sent there.|Die deines Kontos. Dorthin kommt ein Code.|账号所填的邮箱，验证码将发送到那里。
+forgotHint|A code will be sent there.|Dorthin kommt ein Code.|验证码将发送到那里。
 sendCode|Send a code|Code senden|发送验证码
 code|Code|Code|验证码
 codeHint|On its way, if account and address belong together. Good once, for 15 minutes.|Unterwegs, wenn Konto und Adresse zusammengehören. Gilt einmal, 15 Minuten lang.|若账号与邮箱匹配，验证码已发出，15 分钟内有效一次。
@@ -36,7 +34,6 @@ linkConnecting|Connecting…|Verbinden …|正在连接…
 linkWaiting|No connection. Next attempt in {n} s.|Keine Verbindung. Nächster Versuch in {n} s.|连接已断开，{n} 秒后重试。
 tryNow|Try now|Jetzt versuchen|立即重试
 
-people|People|Leute|联系人
 friends|Friends|Freunde|好友
 otherPeople|Other people|Andere Leute|其他人
 searchPeople|Search friends and people|Freunde und Leute suchen|搜索好友和其他人
@@ -51,10 +48,7 @@ asked|Asked|Angefragt|已请求
 asksYou|Asks you|Fragt dich|请求添加您
 askTitle|Ask to be friends|Freundschaft anfragen|请求添加好友
 askNote|A word with it|Ein Wort dazu|附言
-askHint|So that they know who you are.|Damit klar ist, wer du bist.|让对方知道您是谁。
 requests|Friend requests|Freundschaftsanfragen|好友请求
-noRequests|Nobody waits for an answer.|Niemand wartet auf Antwort.|没有待处理的请求。
-noNote|Would like to be your friend.|Möchte mit dir befreundet sein.|想添加您为好友。
 accept|Accept|Annehmen|接受
 decline|Decline|Ablehnen|拒绝
 declineQuestion|Decline the request of {name}?|Die Anfrage von {name} ablehnen?|拒绝 {name} 的请求？
@@ -72,11 +66,9 @@ ownName|Own name|Eigener Name|昵称
 userID|ID|ID|ID
 
 chooseTalk|Choose somebody to talk with.|Wähle jemanden zum Reden.|选择一个联系人开始聊天。
-talk|Conversation|Unterhaltung|聊天
 dialogues|Messages|Nachrichten|消息
 online|online|online|在线
 offline|offline|offline|离线
-noFriend|not a friend|nicht befreundet|非好友
 noFriendHelp|You are no longer friends.|Ihr seid nicht mehr befreundet.|你们已不是好友。
 sayHello|Nothing said yet. Say hello!|Noch nichts gesagt. Sag hallo!|还没有消息，打个招呼吧！
 write|Write a message|Nachricht schreiben|输入消息
@@ -98,7 +90,6 @@ notKnown|The connection broke: it may not have arrived.|Die Verbindung brach ab:
 notDelivered|Not delivered: {why}|Nicht zugestellt: {why}|未送达：{why}
 tryAgain|Try again|Erneut senden|重试
 searchTalk|Search in this conversation|In dieser Unterhaltung suchen|搜索聊天记录
-nothingFound|Nothing|Nichts|无结果
 hitOf|{n} of {of}|{n} von {of}|{n} / {of}
 previous|Previous|Vorige|上一个
 next|Next|Nächste|下一个
@@ -118,15 +109,12 @@ noSuchPicture|The browser can’t read this as a picture.|Das kann der Browser n
 cropHelp|Picture: drag it, or use the arrow keys|Bild: ziehen oder Pfeiltasten|头像：拖动或用方向键移动
 zoom|Zoom|Zoom|缩放
 usePicture|Use picture|Bild verwenden|使用头像
-mailAndPassword|Mail address and password|E-Mail-Adresse und Passwort|邮箱与密码
 newPassword|New password|Neues Passwort|新密码
 unchanged|Leave empty to keep yours.|Leer lassen, um nichts zu ändern.|留空则不修改。
 settings|Settings|Einstellungen|设置
 notify|Notifications|Benachrichtigungen|通知
-notifyHint|For what arrives while you look elsewhere.|Für Neues, während du woanders bist.|当您不在此页面时提醒。
 notifyRefused|The browser does not allow it.|Der Browser erlaubt es nicht.|浏览器未允许通知。
 sound|Sound|Ton|声音
-soundHint|Two soft notes for what arrives.|Zwei leise Töne für Neues.|新消息提示音。
 history|History|Verlauf|聊天记录
 historyHint|Messages are kept in this browser only.|Nachrichten bleiben nur in diesem Browser.|消息仅保存在此浏览器中。
 export|Export|Exportieren|导出
@@ -140,12 +128,10 @@ back|Back|Zurück|返回
 close|Close|Schließen|关闭
 cancel|Cancel|Abbrechen|取消
 save|Save|Speichern|保存
-note|Note|Hinweis|提示
 fillIn|Please fill this in.|Bitte ausfüllen.|请填写此项。
 
 code0|The server can’t be reached.|Der Server ist nicht erreichbar.|无法连接服务器。
 code403|The server can’t take this. Too long?|Das nimmt der Server nicht an. Zu lang?|服务器无法接受，内容是否过长？
-code404|This server can’t do that.|Das kann dieser Server nicht.|此服务器不支持该操作。
 code413|This is too large.|Das ist zu groß.|内容过大。
 code429|Too many attempts. Please wait.|Zu viele Versuche. Bitte warte.|尝试次数过多，请稍候。
 code500|The server has a problem. Please try again.|Der Server hat ein Problem. Versuche es erneut.|服务器出现问题，请重试。
@@ -163,13 +149,12 @@ codeOther|That did not work (code {code}).|Das ging nicht (Code {code}).|操作�
 `.split('\n').filter(Boolean).map((row) => row.split('|'));
 
 const wanted = navigator.languages ?? [navigator.language];
-// Dates follow the browser's own variant of the language.
 const locale = wanted.find((tag) => LANGUAGES.includes(tag.split('-')[0])) ?? 'en';
 const words = new Map(WORDS.map(([key, ...row]) => [key, row[LANGUAGES.indexOf(locale.split('-')[0])]]));
 
 document.documentElement.lang = locale;
 
-/** The text for a key. What is filled in for {name} is isolated: a right-to-left name doesn't turn the sentence around. */
+/** What is filled in is isolated: a right-to-left name doesn't turn the sentence around. */
 export const t = (key, values) => words.get(key).replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === 'number' ? values[name] : `\u2068${values[name]}\u2069`));
 
 export const tCode = (code) => (words.has(`code${code}`) ? t(`code${code}`) : t('codeOther', {code}));
@@ -188,14 +173,12 @@ const thatYear = formatter({dateStyle: 'long'});
 
 const daysAgo = (when) => Math.round((new Date().setHours(0, 0, 0, 0) - new Date(when).setHours(0, 0, 0, 0)) / 86_400_000);
 
-/** As short as a list wants it. */
 export function brief(when) {
 	const days = daysAgo(when);
 	if (days === 1) return t('yesterday');
 	return [[1, clock], [7, weekday], [180, short], [Infinity, date]].find(([limit]) => days < limit)[1](when);
 }
 
-/** For the line between two days. */
 export function day(when) {
 	const days = daysAgo(when);
 	return days === 0 ? t('today') : days === 1 ? t('yesterday') : (days < 180 ? thatDay : thatYear)(when);
