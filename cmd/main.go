@@ -87,6 +87,9 @@ func newRoot(env *Env) *cobra.Command {
 		Short: "An instant-messaging server on NATS JetStream",
 		Long: `imctl is an instant-messaging server on NATS JetStream, and the tool that administers it.
 
+Every setting of config.yaml is a flag of serve and the other commands too (--log.level debug),
+and a variable of the environment (IMCTL_LOG_LEVEL=debug).
+
 Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration, 3 not found,
 4 already there, 5 no server reached.`,
 		SilenceErrors:     true,
