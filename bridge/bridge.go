@@ -42,7 +42,7 @@ type Options struct {
 	Sessions  Sessions
 	Dialogues Dialogues
 	Limits    Limits
-	EventLog  EventLogOptions // MaxAge, MaxBytes, Replicas and OnError; the rest is the bridge's
+	EventLog  EventLogOptions // MaxAge, MaxBytes, Replicas, OnError and Plain; the rest is the bridge's
 	Callout   *CalloutOptions // nil: somebody else decides who may log in to NATS
 
 	Mailer *Mailer // of codes for forgotten passwords; nil: none are sent

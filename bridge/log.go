@@ -33,6 +33,7 @@ type EventLogOptions struct {
 	MaxBytes int64         // of entries that wait for their consumers; default 1 GiB
 	Replicas int           // of the stream; default 1
 	OnError  OnLogError    // default RefuseOnLogError
+	Plain    bool          // no batches: they only cost more where NATS does not sync every write
 	Timeout  time.Duration // from a dialogue's frame to the end of its entry's commit; default 5s
 	Registry prometheus.Registerer
 	Log      *slog.Logger

@@ -51,7 +51,7 @@ func (w *logWriter) try(entries []logEntry, now time.Time) (written, left []logE
 	if err := ctx.Err(); err != nil { // a batch that is staged and never committed is a burden on the server
 		return nil, entries, err
 	}
-	if len(entries) <= plainEntries {
+	if w.log.o.Plain || len(entries) <= plainEntries {
 		return w.publish(ctx, entries)
 	}
 	if err := w.publishBatch(ctx, entries); err != nil {
@@ -60,9 +60,9 @@ func (w *logWriter) try(entries []logEntry, now time.Time) (written, left []logE
 	return entries, nil, nil
 }
 
-// publish writes a few entries side by side.
+// publish writes entries side by side.
 func (w *logWriter) publish(ctx context.Context, entries []logEntry) (written, left []logEntry, err error) {
-	var acks [plainEntries]jetstream.PubAckFuture
+	acks := make([]jetstream.PubAckFuture, len(entries))
 	for i, e := range entries {
 		if acks[i], err = w.js.PublishAsync(e.subject, e.data, jetstream.WithRetryAttempts(0)); err != nil {
 			break
@@ -70,15 +70,17 @@ func (w *logWriter) publish(ctx context.Context, entries []logEntry) (written, l
 	}
 	first := err
 	for i, e := range entries {
-		if err := w.await(ctx, acks[i]); err == nil {
-			written = append(written, e)
-		} else {
+		if err := w.await(ctx, acks[i]); err != nil {
 			left = append(left, e)
 			first = cmp.Or(first, err)
+		} else if left != nil {
+			written = append(written, e)
+		} else {
+			written = entries[: i+1 : i+1]
 		}
 	}
 	if first == nil {
-		return entries, nil, nil // and not the copy
+		return entries, nil, nil
 	}
 	return written, left, fmt.Errorf("publish %d entries: %w", len(entries), first)
 }

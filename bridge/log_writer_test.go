@@ -85,8 +85,13 @@ func TestLogFindsConsumersAtItsStart(t *testing.T) {
 // Under load many entries share a commit, each is answered once, and each is stored.
 func TestLogGroups(t *testing.T) {
 	t.Parallel()
+	t.Run("batches", func(t *testing.T) { t.Parallel(); testLogGroups(t, EventLogOptions{}) })
+	t.Run("plain", func(t *testing.T) { t.Parallel(); testLogGroups(t, EventLogOptions{Plain: true}) })
+}
+
+func testLogGroups(t *testing.T, o EventLogOptions) {
 	url := logServer(t, t.TempDir(), -1).ClientURL()
-	l := startLog(t, url, EventLogOptions{})
+	l := startLog(t, url, o)
 	consumer(t, l, url, "d")
 	const senders, each = 20, 200
 	v := &verdicts{make(chan wire.Code, senders*each)}

@@ -165,7 +165,8 @@ func (a *App) startAdmin() error {
 
 func eventLogOf(c *Config) bridge.EventLogOptions {
 	l := c.NATS.Log
-	return bridge.EventLogOptions{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: bridge.OnLogError(l.OnError)}
+	return bridge.EventLogOptions{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: bridge.OnLogError(l.OnError),
+		Plain: c.NATS.Embedded() && c.NATS.Sync != SyncAlways}
 }
 
 // mailerOf is nil where no mail is sent.
