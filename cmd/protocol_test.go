@@ -13,6 +13,8 @@ var ways = []struct {
 }{
 	{"plain", func(t testing.TB) deployment { return start(t, tableSettings) }},
 	{"TLS", func(t testing.TB) deployment { return start(t, tableSettings, overTLS) }},
+	{"attached", func(t testing.TB) deployment { return startBridges(t, 1, tableSettings) }},
+	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings) }},
 }
 
 // tableSettings are what the tables count on beyond the harness's own.
@@ -59,6 +61,8 @@ func TestProtocol(t *testing.T) {
 				"tunnel: 513":               testGivesWay,
 				"tunnel: 509":               testBinary,
 				"tunnel: frames":            testFrames,
+				"push":                      testPush,
+				"profile":                   testProfile,
 				"disabled":                  testDisabled,
 				"deleted":                   testDeleted,
 				"password":                  testPassword,
