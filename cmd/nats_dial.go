@@ -23,6 +23,9 @@ const (
 	// Both may have been started at the same moment.
 	dialTries = 5
 	dialEvery = time.Second
+	// attachWait is how long one try may take. Where our callout is configured and no server of ours is there to answer
+	// it, NATS needs its authorization's whole timeout to refuse a name that it does not know.
+	attachWait = 2 * connectWait
 	// redialEvery is how soon, and by how much later at random, a connection that was lost is tried again.
 	redialEvery  = 250 * time.Millisecond
 	redialJitter = 250 * time.Millisecond
@@ -99,6 +102,7 @@ func (b *backend) attach(ctx context.Context, c *Config, log *slog.Logger) error
 	if err != nil {
 		return dialFailure(c.NATS, err, exitFailed)
 	}
+	log.Debug("attached to NATS", "server", nc.ConnectedUrlRedacted(), "version", nc.ConnectedServerVersion())
 	err = mayDo(ctx, nc, c.NATS)
 	nc.Close()
 	if err != nil {
@@ -129,7 +133,7 @@ func reach(ctx context.Context, c NATSConfig, log *slog.Logger) (*nats.Conn, err
 	for n := 1; ; n++ {
 		// The library would print errors to the process's stderr otherwise; who asks looks at LastError.
 		silent := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
-		nc, err := dialNATS(c, nats.Name("imctl attaching"), nats.NoReconnect(), silent)
+		nc, err := dialNATS(c, nats.Name("imctl attaching"), nats.NoReconnect(), nats.Timeout(attachWait), silent)
 		var known *failure
 		if err == nil || errors.As(dialFailure(c, err, exitNoServer), &known) && known.code != exitNoServer {
 			return nc, err

@@ -1,0 +1,183 @@
+package cmd
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"imctl/bridge"
+)
+
+// natsThere is a NATS server that servers of ours attach to. Its configuration includes what `imctl nats config` prints.
+type natsThere struct {
+	url  string // as the command said that it belongs into the settings, but for the port
+	file string
+	port int // 0 before the first start
+	ns   *natsserver.Server
+}
+
+// startNATSThere starts one that is stopped when the test ends.
+func startNATSThere(t testing.TB, more ...string) *natsThere {
+	t.Helper()
+	dir := t.TempDir()
+	said := command(t, dir, "", "nats", "config")
+	if said.code != exitDone {
+		t.Fatalf("nats config: %s", said.err)
+	}
+	n := &natsThere{url: firstGroup(said.err, `url: (\S+)`), file: filepath.Join(dir, "nats-server.conf")}
+	text := fmt.Sprintf("include \"imctl.conf\"\nhost: 127.0.0.1\njetstream {store_dir: %q}\n%s", dir, strings.Join(more, "\n"))
+	for file, content := range map[string]string{"imctl.conf": said.out, "nats-server.conf": text} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.start(t)
+	t.Cleanup(func() { n.stop() })
+	return n
+}
+
+// start starts it, again on what it stored and at the same port.
+func (n *natsThere) start(t testing.TB) {
+	t.Helper()
+	o, err := natsserver.ProcessConfigFile(n.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.NoSigs, o.NoLog, o.Port = true, true, n.port
+	if n.port == 0 {
+		o.Port = natsserver.RANDOM_PORT
+	}
+	if n.ns, err = natsserver.NewServer(o); err != nil {
+		t.Fatal(err)
+	}
+	n.ns.Start()
+	if !n.ns.ReadyForConnections(patience) {
+		t.Fatal("NATS is not ready")
+	}
+	if n.port == 0 {
+		n.port = o.Port
+		n.url = strings.Replace(n.url, ":4222", fmt.Sprint(":", n.port), 1)
+	}
+}
+
+func (n *natsThere) stop() {
+	n.ns.Shutdown()
+	n.ns.WaitForShutdown()
+}
+
+// attached has a server attach to it.
+func (n *natsThere) attached(c *Config) { c.NATS.URL = n.url }
+
+// bridges is the deployment of several servers on one NATS. The people of a group are spread over them.
+type bridges []*server
+
+// startBridges starts so many on one NATS.
+func startBridges(t testing.TB, n int, change ...func(*Config)) bridges {
+	t.Helper()
+	there := startNATSThere(t)
+	var all bridges
+	for range n {
+		all = append(all, start(t, append(change, there.attached)...))
+	}
+	return all
+}
+
+func (b bridges) base(n int) string        { return b[n%len(b)].base(n) }
+func (b bridges) trust() *tls.Config       { return nil }
+func (b bridges) service() *bridge.Service { return b[0].service() }
+func (b bridges) shown(t testing.TB) (all string) {
+	for _, s := range b {
+		all += s.shown(t)
+	}
+	return all
+}
+
+// TestAttachRefused: what is wrong with a NATS is said in a line that names what is missing and how to mend it.
+func TestAttachRefused(t *testing.T) {
+	t.Parallel()
+	there := startNATSThere(t)
+	secret := firstGroup(there.url, `:([0-9a-f]{32})@`)
+	noJetStream := func(t *testing.T, text string) string { return startNATSWith(t, text) }
+	const users = `accounts { A { %s users: [{user: u, password: pw-of-u %s}] } }`
+	store := func(t *testing.T) string { return fmt.Sprintf("jetstream {store_dir: %q}\n", t.TempDir()) }
+	for name, row := range map[string]struct {
+		url  func(t *testing.T) string
+		env  []string
+		says []string
+	}{
+		"nobody there": {url: func(*testing.T) string { return "nats://127.0.0.1:1" },
+			says: []string{"nats://127.0.0.1:1: not reached in 5 tries", "; start it, or correct nats.url"}},
+		"wrong password": {url: func(*testing.T) string { return strings.Replace(there.url, secret, "hunter2", 1) },
+			says: []string{"refuses these credentials; put a user and password", "imctl nats config"}},
+		"no credentials": {url: func(*testing.T) string { return strings.Replace(there.url, "imctl:"+secret+"@", "", 1) },
+			says: []string{"refuses these credentials"}},
+		"no JetStream": {url: func(t *testing.T) string { return noJetStream(t, fmt.Sprintf(users, "", "")) },
+			says: []string{"JetStream", `; its configuration needs "jetstream { store_dir: DIRECTORY }"`, "imctl nats config"}},
+		"JetStream for others": {url: func(t *testing.T) string { return startNATSWith(t, store(t)+fmt.Sprintf(users, "", "")) },
+			says: []string{"JetStream", `"jetstream: enabled" in the account`}},
+		"replicas": {url: func(*testing.T) string { return there.url }, env: []string{"IMCTL_NATS_REPLICAS=3", "IMCTL_NATS_PREFIX=other"},
+			says: []string{"replicas", "; set nats.replicas to 1"}},
+		"may not publish": {url: func(t *testing.T) string {
+			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ["im.>", "_INBOX.>", "$JS.API.>", "$KV.im_users.>", "$KV.im_tokens.>"]}`))
+		}, says: []string{`does not let us publish on $KV.im_friendships.none; in its configuration our user needs permissions: {publish: ["im.>", `, `"$KV.im_friendships.>"`}},
+		"may not subscribe": {url: func(t *testing.T) string {
+			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ">", subscribe: ["_INBOX.>", "im.>"]}`))
+		}, says: []string{"does not let us subscribe to $JS.EVENT.ADVISORY.CONSUMER.CREATED.IM_LOG.>, $SRV.PING; "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := serveAttached(t, row.url(t), row.env...)
+			said := a.err[strings.LastIndex(strings.TrimSpace(a.err), "\n")+1:] // behind what is logged
+			if a.code != exitFailed || !strings.HasPrefix(said, "imctl: ") {
+				t.Errorf("exit code %d: %s", a.code, a.err)
+			}
+			for _, words := range row.says {
+				if !strings.Contains(said, words) {
+					t.Errorf("%q is not in: %s", words, said)
+				}
+			}
+			for _, hidden := range []string{"hunter2", "pw-of-u", secret} {
+				if strings.Contains(a.err, hidden) {
+					t.Errorf("the password is shown: %s", a.err)
+				}
+			}
+		})
+	}
+}
+
+// serveAttached runs imctl serve on a NATS that it can't have.
+func serveAttached(t *testing.T, url string, env ...string) answer {
+	t.Helper()
+	dir := t.TempDir()
+	var out, errs strings.Builder
+	e := &Env{In: strings.NewReader(""), Out: &out, Err: &errs, Dir: dir,
+		Environ: append(env, "IMCTL_NATS_URL="+url, "IMCTL_LISTEN=127.0.0.1:0", "IMCTL_OPS_LISTEN=")}
+	code := Run(t.Context(), e, []string{"serve"})
+	return answer{code, out.String(), errs.String()}
+}
+
+// startNATSWith starts a NATS server with a configuration and returns the URL of its user u.
+func startNATSWith(t testing.TB, text string) string {
+	t.Helper()
+	o := new(natsserver.Options)
+	if err := o.ProcessConfigString("host: 127.0.0.1, port: -1\n" + text); err != nil {
+		t.Fatal(err)
+	}
+	o.NoSigs, o.NoLog = true, true
+	ns, err := natsserver.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+	if !ns.ReadyForConnections(10 * time.Second) {
+		t.Fatal("NATS is not ready")
+	}
+	return fmt.Sprintf("nats://u:pw-of-u@127.0.0.1:%d", o.Port)
+}
