@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -86,13 +87,21 @@ func dialFailure(c NATSConfig, err error, unreached int) error {
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
+	case refused(err):
 		return &failure{exitFailed, fmt.Errorf("%s refuses these credentials", serverName(c)),
 			"put a user and password that it knows into " + setting + "; imctl nats config makes them for a server's configuration"}
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return wrongUse("%s: %w", serverName(c), err)
 	}
 	return &failure{unreached, fmt.Errorf("%s: %w", serverName(c), err), "start it, or correct " + setting}
+}
+
+// refused tells that NATS does not know the credentials. It asks our callout about names that are not in its
+// configuration; while no server of ours is there to answer, it pings the client before it decides, for which the
+// library has no error of its own.
+func refused(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) ||
+		strings.Contains(err.Error(), "expected 'PONG', got 'PING'")
 }
 
 // attach makes sure that the NATS which the configuration names is there and lets us do what we have to, and has
