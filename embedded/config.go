@@ -62,6 +62,9 @@ func (s settings) options() (*natsserver.Options, error) {
 		return nil, fmt.Errorf("NATS configuration: %w", err)
 	}
 	o.NoSigs = true // Signals belong to the program, not to a part of it.
+	// A login may have to wait for its turn to be hashed, and client libraries take
+	// a ping before its outcome for a mistake.
+	o.DisableShortFirstPing = true
 	o.DontListen = !s.listen
 	return o, nil
 }
