@@ -1,0 +1,204 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// bulkBatch is how many messages one batch of a bulk has: the server takes no more than 1,000.
+	bulkBatch = 999
+	// bulkBytes bounds a batch whose records are large; the server keeps all of it until it is whole.
+	bulkBytes = 4 << 20
+	// bulkWait bounds one batch.
+	bulkWait = time.Minute
+	// bulkMarker is how long what a bulk removed is known as deleted. Nobody was told of these
+	// accounts, so there are no calls under way that would have to hear of it.
+	bulkMarker = 10 * time.Second
+	// bulkPurges is how many people's tokens are removed side by side.
+	bulkPurges = 16
+)
+
+// Bulk makes and removes many accounts at a time, in batches of hundreds, for tests and measurements: past all
+// rules of friendship, and without a word to anybody. So the accounts must be new ones, or ones
+// that are not in use, and what the rosters say is the caller's to get right.
+type Bulk struct {
+	users, rosters, tokens *bucket
+}
+
+// Member is an account with its roster.
+type Member struct {
+	User // ID has to be set, since others' rosters name it
+	Roster
+}
+
+// NewBulk returns a bulk on buckets that exist. It leaves their configuration alone.
+func NewBulk(nc *nats.Conn, prefix string) (*Bulk, error) {
+	if !bucketPrefix.MatchString(prefix) {
+		return nil, fmt.Errorf("kv: prefix %q: only letters, digits, - and _ may be in it", prefix)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("kv: %w", err)
+	}
+	return &Bulk{
+		users:   newBucket(js, prefix+"_users", 1),
+		rosters: newBucket(js, prefix+"_friendships", 1),
+		tokens:  newBucket(js, prefix+"_tokens", 1),
+	}, nil
+}
+
+// Create makes the accounts. When it fails, some may have been made; all those of a batch or none.
+//
+// Errors: ErrAccountExists, ErrAccountEmpty, ErrUserNotFound for what is no id.
+func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
+	err := b.both(ctx, members, func(m Member, users, rosters *bulkWriter) error {
+		folded := FoldAccount(m.Account)
+		switch {
+		case !ValidID(m.ID):
+			return ErrUserNotFound
+		case folded == "":
+			return ErrAccountEmpty
+		}
+		if m.Created.IsZero() {
+			m.Created = now()
+		}
+		record, err := json.Marshal(m.User)
+		if err != nil {
+			return err
+		}
+		roster, err := json.Marshal(m.Roster)
+		if err != nil {
+			return err
+		}
+		// In the order of Users.Create, and for its reasons.
+		writes := []write{putAt(accountKey(folded), []byte(m.ID), 0)}
+		if name := FoldAccount(m.Name); name != "" {
+			writes = append(writes, putAt(nameKey(name, m.ID), nil, 0))
+		}
+		if err := users.add(append(writes, putAt(userKey(m.ID), record, 0))...); err != nil {
+			return err
+		}
+		if len(m.Friends)+len(m.Requests)+len(m.Asked) == 0 {
+			return nil
+		}
+		return rosters.add(putAt(m.ID, roster, 0))
+	})
+	if conflicting(err) {
+		err = ErrAccountExists
+	}
+	if err != nil {
+		return fmt.Errorf("kv: make accounts: %w", err)
+	}
+	return nil
+}
+
+// Remove removes accounts with their rosters and tokens. They are what Create was given; the rosters of
+// others are left as they are. What is gone already is no error.
+func (b *Bulk) Remove(ctx context.Context, members iter.Seq[Member]) error {
+	purges, purging := errgroup.WithContext(ctx)
+	purges.SetLimit(bulkPurges)
+	err := b.both(ctx, members, func(m Member, users, rosters *bulkWriter) error {
+		if !ValidID(m.ID) {
+			return ErrUserNotFound
+		}
+		writes := []write{put(userKey(m.ID), nil).asMarker(bulkMarker), put(accountKey(FoldAccount(m.Account)), nil).asMarker(bulkMarker)}
+		if name := FoldAccount(m.Name); name != "" {
+			writes = append(writes, put(nameKey(name, m.ID), nil).asMarker(bulkMarker))
+		}
+		purges.Go(func() error { return b.tokens.purge(purging, m.ID+".>", 0) })
+		if err := users.add(writes...); err != nil {
+			return err
+		}
+		return rosters.add(put(m.ID, nil).asMarker(bulkMarker))
+	})
+	if purged := purges.Wait(); err == nil {
+		err = purged
+	}
+	if err != nil {
+		return fmt.Errorf("kv: remove accounts: %w", err)
+	}
+	return nil
+}
+
+// both has write put every member into batches for the two buckets, which are sent side by side.
+func (b *Bulk) both(ctx context.Context, members iter.Seq[Member], write func(m Member, users, rosters *bulkWriter) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	users, rosters := newBulkWriter(ctx, b.users, group), newBulkWriter(ctx, b.rosters, group)
+	err := func() error {
+		for m := range members {
+			if err := write(m, users, rosters); err != nil {
+				return err
+			}
+		}
+		if err := users.flush(); err != nil {
+			return err
+		}
+		return rosters.flush()
+	}()
+	close(users.batches)
+	close(rosters.batches)
+	if sent := group.Wait(); sent != nil {
+		return sent // err only says that it was given up then
+	}
+	return err
+}
+
+// bulkWriter gathers writes to one bucket, and sends a batch while the next is gathered.
+type bulkWriter struct {
+	ctx     context.Context
+	batches chan []write
+	next    []write
+	bytes   int
+}
+
+func newBulkWriter(ctx context.Context, b *bucket, group *errgroup.Group) *bulkWriter {
+	w := &bulkWriter{ctx: ctx, batches: make(chan []write, 1)}
+	group.Go(func() error {
+		for batch := range w.batches {
+			ctx, cancel := context.WithTimeout(ctx, bulkWait)
+			_, err := b.write(ctx, batch...)
+			cancel()
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return w
+}
+
+// add keeps the writes of one call in one batch.
+func (w *bulkWriter) add(writes ...write) error {
+	size := 0
+	for _, one := range writes {
+		size += len(one.key) + len(one.value)
+	}
+	if len(w.next)+len(writes) > bulkBatch || len(w.next) > 0 && w.bytes+size > bulkBytes {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	w.next, w.bytes = append(w.next, writes...), w.bytes+size
+	return nil
+}
+
+func (w *bulkWriter) flush() error {
+	if len(w.next) == 0 {
+		return nil
+	}
+	select {
+	case w.batches <- w.next:
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	}
+	w.next, w.bytes = nil, 0
+	return nil
+}
