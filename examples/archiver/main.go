@@ -1,0 +1,58 @@
+// Command archiver writes the log, one JSON object a line, to a file, and acknowledges what is on the disk:
+//
+//	imctl attach add archiver --role consumer --filter 'dialogue.>' --context archiver.json
+//	go run ./examples/archiver archiver.json archive.jsonl
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func main() {
+	var c struct {
+		URL, User, Password string
+		InboxPrefix         string `json:"inbox_prefix"`
+	}
+	text, err := os.ReadFile(os.Args[1])
+	must(err)
+	must(json.Unmarshal(text, &c))
+	archive, err := os.OpenFile(os.Args[2], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	must(err)
+
+	nc, err := nats.Connect(c.URL, nats.UserInfo(c.User, c.Password), nats.CustomInboxPrefix(c.InboxPrefix), nats.MaxReconnects(-1))
+	must(err)
+	js, err := jetstream.New(nc)
+	must(err)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	consumer, err := js.Consumer(ctx, "IM_LOG", c.User)
+	must(err)
+	for ctx.Err() == nil {
+		batch, err := consumer.Fetch(1000, jetstream.FetchMaxWait(time.Second))
+		must(err)
+		var taken []jetstream.Msg
+		for m := range batch.Messages() {
+			_, err := archive.Write(append(m.Data(), '\n'))
+			must(err)
+			taken = append(taken, m)
+		}
+		must(archive.Sync())
+		for _, m := range taken { // what is not acknowledged comes again: once or more, never less
+			must(m.Ack())
+		}
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,58 @@
+// Command echo is a user who accepts every friend and sends back whatever it is told. It is an ordinary account, and an
+// ordinary NATS client:
+//
+//	IM_ID=… IM_ACCOUNT=echo IM_PASSWORD=… go run ./examples/echo
+package main
+
+import (
+	"encoding/json"
+	"log"
+	"os"
+	"os/signal"
+
+	"github.com/nats-io/nats.go"
+)
+
+func main() {
+	url, id := os.Getenv("IM_NATS"), os.Getenv("IM_ID")
+	if url == "" {
+		url = nats.DefaultURL
+	}
+	nc, err := nats.Connect(url, nats.UserInfo(os.Getenv("IM_ACCOUNT"), os.Getenv("IM_PASSWORD")),
+		nats.CustomInboxPrefix("_INBOX."+id), nats.MaxReconnects(-1))
+	must(err)
+	defer nc.Drain()
+
+	// Whoever subscribes here is online. An empty answer says that the dialogue was taken.
+	_, err = nc.Subscribe("im.user."+id+".dialogue", func(m *nats.Msg) {
+		var d struct{ ID, From, Payload string }
+		if json.Unmarshal(m.Data, &d) != nil || m.Respond(nil) != nil || d.From == "" {
+			return // an empty dialogue only asks whether somebody is here
+		}
+		echo, _ := json.Marshal(map[string]string{"id": "echo-" + d.ID, "toFriend": d.From, "payload": d.Payload})
+		must(nc.PublishRequest("im.send."+id, nc.NewRespInbox(), echo))
+	})
+	must(err)
+
+	_, err = nc.Subscribe("im.user."+id+".notice", func(m *nats.Msg) {
+		var n struct {
+			Code    int
+			Request struct{ ID, Name string }
+		}
+		if json.Unmarshal(m.Data, &n) == nil && n.Code == 520 { // somebody asks to be a friend
+			add, _ := json.Marshal(map[string]string{"from": n.Request.ID, "name": n.Request.Name})
+			must(nc.PublishRequest("im.call."+id+".add", nc.NewRespInbox(), add))
+		}
+	})
+	must(err)
+
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt)
+	<-stop
+}
+
+func must(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
