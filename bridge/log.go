@@ -143,7 +143,6 @@ func (l *EventLog) dialogue(f *flight) bool {
 		return false
 	}
 	e.flight, e.expires = f, f.started.Add(l.o.Timeout)
-	f.data = nil
 	l.write(e)
 	return true
 }

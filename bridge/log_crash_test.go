@@ -144,8 +144,8 @@ func startTraffic(t *testing.T, b *Bridge, url string, senders int) *traffic {
 	ctx, tr.stop = context.WithCancel(context.Background())
 	t.Cleanup(tr.stop)
 	for n := range senders {
-		nc := logConn(t, url)
-		from, to := pair(t, b, nc, n)
+		from, to := pair(t, b, logConn(t, url), n)
+		nc := logConn(t, url, nats.CustomInboxPrefix(InboxPrefix(from)))
 		tr.wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				id := fmt.Sprintf("%d-%d", n, i)
@@ -272,10 +272,11 @@ func TestLogOfABridge(t *testing.T) {
 	if err := b.service.LogAttached(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	nc := logConn(t, url)
-	from, to := pair(t, b, nc, 0)
+	from, to := pair(t, b, logConn(t, url), 0)
 	ask := func(subject, body string) string {
 		t.Helper()
+		id := strings.Split(subject, ".")[2]
+		nc := logConn(t, url, nats.CustomInboxPrefix(InboxPrefix(id)))
 		m, err := nc.Request(subject, []byte(body), 5*time.Second)
 		if err != nil {
 			t.Fatal(err)

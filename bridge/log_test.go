@@ -45,9 +45,9 @@ func dialer(url string) func(string, ...nats.Option) (*nats.Conn, error) {
 	}
 }
 
-func logConn(t testing.TB, url string) *nats.Conn {
+func logConn(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := dialer(url)("test")
+	nc, err := dialer(url)("test", opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,12 @@ func consumer(t testing.TB, l *EventLog, url, name string, filters ...string) je
 // verdicts is an asker that collects what became of its flights.
 type verdicts struct{ codes chan wire.Code }
 
-func (v *verdicts) answered(_ *flight, code wire.Code, _ time.Duration) { v.codes <- code }
+func (v *verdicts) answered(f *flight, code wire.Code, _ time.Duration) {
+	if _, ok := wire.ParseDialogue(f.data); !ok { // whoever is answered may still need it
+		code = wire.InternalError
+	}
+	v.codes <- code
+}
 
 const (
 	idA = "0123456789abcdef0123456789abcdef"
