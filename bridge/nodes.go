@@ -81,8 +81,11 @@ type nodes struct {
 	log    *slog.Logger
 	self   *kv.Node // nil: this process serves nobody, it only commands
 	run    func(command) report
-	alone  atomic.Bool // no other node was there at the last look
 	sub    *nats.Subscription
+
+	alone  atomic.Bool // no other node was there at the last look, and none has begun since
+	mu     sync.Mutex  // guards hellos, and writing alone
+	hellos int         // nodes that have begun, as they said
 }
 
 func newNodes(nc *nats.Conn, list *kv.Nodes, prefix string, log *slog.Logger) *nodes {
@@ -131,7 +134,10 @@ func (n *nodes) receive(m *nats.Msg) {
 		return
 	}
 	if c.Op == opHello {
+		n.mu.Lock()
+		n.hellos++
 		n.alone.Store(false)
+		n.mu.Unlock()
 	}
 	body, err := json.Marshal(n.run(c))
 	if err == nil {
@@ -143,11 +149,15 @@ func (n *nodes) receive(m *nats.Msg) {
 }
 
 // tell has every node carry out the command, this one included, and returns their reports once all of them have. A
-// node that is on the list and does not listen has crashed; it is taken off.
+// node that is on the list and does not listen has crashed; it is taken off. With an error come the reports that there
+// were.
 func (n *nodes) tell(ctx context.Context, c command) ([]report, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
-	list, err := n.list.List(ctx)
+	n.mu.Lock()
+	hellos := n.hellos
+	n.mu.Unlock()
+	list, err := n.list.IDs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -162,25 +172,19 @@ func (n *nodes) tell(ctx context.Context, c command) ([]report, error) {
 		failed  []error
 		others  int
 	)
-	for _, node := range list {
-		if n.self != nil && node.ID == n.self.ID {
+	for _, id := range list {
+		if n.self != nil && id == n.self.ID {
 			continue
 		}
 		wg.Go(func() {
-			r, err := n.ask(ctx, node.ID, body)
-			if errors.Is(err, nats.ErrNoResponders) {
-				n.log.Info("a node is gone", "node", node.ID)
-				err = n.list.Remove(ctx, node.ID)
-				mu.Lock()
-				defer mu.Unlock()
-				failed = append(failed, err)
-				return
-			}
+			r, there, err := n.askOrStrike(ctx, id, body)
 			mu.Lock()
 			defer mu.Unlock()
-			others++
 			failed = append(failed, err)
-			reports = append(reports, r)
+			if there {
+				others++
+				reports = append(reports, r)
+			}
 		})
 	}
 	if n.self != nil {
@@ -190,11 +194,41 @@ func (n *nodes) tell(ctx context.Context, c command) ([]report, error) {
 		mu.Unlock()
 	}
 	wg.Wait()
-	n.alone.Store(others == 0)
+	n.mu.Lock()
+	if n.hellos == hellos { // else somebody has begun who may not have been on the list yet
+		n.alone.Store(others == 0)
+	}
+	n.mu.Unlock()
 	if err := errors.Join(failed...); err != nil {
 		return reports, fmt.Errorf("command %s: %w", c.Op, err)
 	}
 	return reports, nil
+}
+
+// askOrStrike asks a node. One that does not listen is asked once more, since it may have begun a moment ago on another
+// server of the cluster, and is then struck off the list.
+func (n *nodes) askOrStrike(ctx context.Context, id string, body []byte) (r report, there bool, err error) {
+	if r, err = n.ask(ctx, id, body); !errors.Is(err, nats.ErrNoResponders) {
+		return r, true, err
+	}
+	var last error
+	err = n.list.Strike(ctx, id, func() bool {
+		select {
+		case <-ctx.Done():
+		case <-time.After(crossing):
+		}
+		r, last = n.ask(ctx, id, body)
+		gone := errors.Is(last, nats.ErrNoResponders)
+		if gone {
+			n.log.Info("a node is gone", "node", id)
+		}
+		there = !gone
+		return gone
+	})
+	if there {
+		err = errors.Join(err, last)
+	}
+	return r, there, err
 }
 
 func (n *nodes) ask(ctx context.Context, id string, body []byte) (r report, err error) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Nodes are the servers that share the buckets. A node is listed from before it serves its first user until it has
@@ -44,7 +46,56 @@ func (n *Nodes) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// List returns all nodes.
+// Strike takes a node off the list that does not listen, unless it says with ends otherwise or the node has registered
+// again since it was looked at: then it is back.
+func (n *Nodes) Strike(ctx context.Context, id string, ends func() bool) error {
+	e, err := n.b.getLeader(ctx, nodeKey(id))
+	if errors.Is(err, errNoKey) {
+		return nil
+	}
+	if err == nil && ends() {
+		err = n.b.purge(ctx, nodeKey(id), e.revision+1)
+	}
+	if err != nil {
+		return fmt.Errorf("kv: strike a node: %w", err)
+	}
+	return nil
+}
+
+// IDs returns the ids of all nodes that are listed at this moment, on whatever replica one asks: it is the stream's
+// leader that says so.
+func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	subject := n.b.prefix + nodeKey("")
+	body, err := json.Marshal(map[string]string{"subjects_filter": subject + "*"})
+	if err != nil {
+		return nil, fmt.Errorf("kv: list the nodes: %w", err)
+	}
+	msg, err := n.b.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+n.b.stream, body)
+	if err != nil {
+		return nil, fmt.Errorf("kv: list the nodes: %w", err)
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+		State struct {
+			Subjects map[string]uint64 `json:"subjects"`
+		} `json:"state"`
+	}
+	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+		return nil, fmt.Errorf("kv: list the nodes: %w", err)
+	}
+	if answer.Error != nil {
+		return nil, fmt.Errorf("kv: list the nodes: %w", answer.Error)
+	}
+	ids := make([]string, 0, len(answer.State.Subjects))
+	for s := range answer.State.Subjects {
+		ids = append(ids, s[len(subject):])
+	}
+	return ids, nil
+}
+
+// List returns all nodes. It may be late, where there are several replicas: for people to look at.
 func (n *Nodes) List(ctx context.Context) ([]Node, error) {
 	var nodes []Node
 	// So few that one answer holds them all; errTooMany would need a thousand crashes.

@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"maps"
+	"slices"
 	"testing"
 )
 
@@ -17,6 +19,14 @@ func TestNodes(t *testing.T) {
 		ids = map[string]Node{}
 		for _, n := range nodes {
 			ids[n.ID] = n
+		}
+		now, err := s.Nodes.IDs(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(now)
+		if want := slices.Sorted(maps.Keys(ids)); !slices.Equal(now, want) {
+			t.Errorf("IDs are %v, listed are %v", now, want)
 		}
 		return ids
 	}
@@ -44,5 +54,36 @@ func TestNodes(t *testing.T) {
 	}
 	if users, _, err := s.Users.List(ctx, ListOptions{}); len(users) != 1 || err != nil {
 		t.Errorf("List = %v, %v", users, err)
+	}
+}
+
+// TestNodesStrike: a node is struck off once it does not listen, but not when it comes back in the same moment.
+func TestNodesStrike(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	register := func() {
+		t.Helper()
+		if err := s.Nodes.Register(ctx, Node{ID: "a", Started: then}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	register()
+	for _, row := range []struct {
+		what string
+		ends func() bool
+		left int
+	}{
+		{"it listens", func() bool { return false }, 1},
+		{"it comes back", func() bool { register(); return true }, 1},
+		{"it is gone", func() bool { return true }, 0},
+		{"it was struck off already", func() bool { t.Error("asked again"); return true }, 0},
+	} {
+		if err := s.Nodes.Strike(ctx, "a", row.ends); err != nil {
+			t.Errorf("%s: %v", row.what, err)
+		}
+		if ids, err := s.Nodes.IDs(ctx); err != nil || len(ids) != row.left {
+			t.Errorf("%s: listed are %v, %v", row.what, ids, err)
+		}
 	}
 }
