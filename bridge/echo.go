@@ -13,8 +13,9 @@ import (
 // are given the frame. Those elsewhere get it as a notice, which costs a message for each dialogue: it is sent only
 // where somebody may be there to take it.
 //
-// NATS can't be asked who listens, so it goes by what is known. Other nodes are. A NATS client of a user's is since its
-// first send or call, or since it was there before the user's session began.
+// NATS can't be asked who listens, so it goes by what is known. Other nodes are. A NATS client of a user's is since it
+// logged in, where this node is asked for that, or since its first send or call, or since it took the user's dialogues
+// before a session began.
 
 // headerNode names the node whose sessions have what a notice says already.
 const headerNode = "Imctl-Node"
