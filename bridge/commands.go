@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -74,24 +75,54 @@ func (s *session) info() SessionInfo {
 	return SessionInfo{ID: s.id, User: s.user.id, Node: s.bridge.node.ID, Since: s.since, Address: s.address, Push: s.push}
 }
 
-// giveWay ends the oldest sessions of the user that the new one belongs to, wherever they are, when there are too many.
-func (b *Bridge) giveWay(ctx context.Context, s *session) error {
-	limit := b.o.Sessions.PerUser
-	reports := []report{{Sessions: b.sessionsOf(s.user.id)}}
-	if !b.service.nodes.alone.Load() {
-		var err error
-		if reports, err = b.service.nodes.tell(ctx, command{Op: opSessions, User: s.user.id}); err != nil {
-			return err
-		}
+// turnWait bounds how long a login waits for other nodes to say which sessions its user has there. One that does not
+// answer keeps nobody from logging in.
+const turnWait = time.Second
+
+// everywhere lists the sessions of a user on all nodes that answer.
+func (b *Bridge) everywhere(ctx context.Context, user string) (all []SessionInfo) {
+	nodes := b.service.nodes
+	if nodes.alone.Load() {
+		return b.sessionsOf(user)
 	}
-	var all []SessionInfo
+	ctx, cancel := context.WithTimeout(ctx, turnWait)
+	defer cancel()
+	reports, err := nodes.tell(ctx, command{Op: opSessions, User: user})
+	if err != nil {
+		b.log.Warn("ask other nodes for a user's sessions", "user", user, "err", err)
+	}
+	if len(reports) == 0 { // not even this one was asked
+		return b.sessionsOf(user)
+	}
 	for _, r := range reports {
 		all = append(all, r.Sessions...)
 	}
-	if limit <= 0 || len(all) <= limit {
-		return nil
+	return all
+}
+
+// takeTurn makes a session that is about to be younger than all those that its user has: clocks of nodes differ, and
+// it is the oldest that gives way.
+func (b *Bridge) takeTurn(ctx context.Context, s *session, user string) {
+	if b.service.nodes.alone.Load() {
+		return
 	}
-	slices.SortFunc(all, func(x, y SessionInfo) int { return x.Since.Compare(y.Since) })
+	for _, other := range b.everywhere(ctx, user) {
+		if !s.since.After(other.Since) {
+			s.since = other.Since.Add(time.Microsecond)
+		}
+	}
+}
+
+// giveWay ends the oldest sessions of the user that the new one belongs to, wherever they are, when there are too many.
+// It reports whether the user has sessions on other nodes.
+func (b *Bridge) giveWay(ctx context.Context, s *session) (elsewhere bool) {
+	all := b.everywhere(ctx, s.user.id)
+	elsewhere = slices.ContainsFunc(all, func(i SessionInfo) bool { return i.Node != b.node.ID })
+	limit := b.o.Sessions.PerUser
+	if limit <= 0 || len(all) <= limit {
+		return elsewhere
+	}
+	slices.SortFunc(all, oldestFirst)
 	c := command{Op: opClose, User: s.user.id, Frame: wire.AppendReply(nil, wire.LoginElsewhere, nil),
 		Code: websocket.ClosePolicyViolation, Reason: "login in other place"}
 	here := true
@@ -101,10 +132,19 @@ func (b *Bridge) giveWay(ctx context.Context, s *session) error {
 	}
 	if here {
 		b.execute(c)
-		return nil
+		return elsewhere
 	}
-	_, err := b.service.nodes.tell(ctx, c)
-	return err
+	ctx, cancel := context.WithTimeout(ctx, turnWait)
+	defer cancel()
+	if _, err := b.service.nodes.tell(ctx, c); err != nil {
+		b.log.Warn("end a user's oldest sessions", "user", s.user.id, "err", err)
+	}
+	return elsewhere
+}
+
+// oldestFirst orders sessions in the same way on every node.
+func oldestFirst(x, y SessionInfo) int {
+	return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.ID, y.ID))
 }
 
 // Sessions lists the sessions on all nodes, oldest first: of one user, or of everybody for "".
@@ -117,7 +157,7 @@ func (s *Service) Sessions(ctx context.Context, user string) ([]SessionInfo, err
 	for _, r := range reports {
 		all = append(all, r.Sessions...)
 	}
-	slices.SortFunc(all, func(x, y SessionInfo) int { return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.ID, y.ID)) })
+	slices.SortFunc(all, oldestFirst)
 	return all, nil
 }
 

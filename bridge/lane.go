@@ -79,16 +79,16 @@ func (l *lane) close() {
 }
 
 // join makes the session one of its user's and returns once NATS knows that the user is online here. The roster is in
-// force before the first dialogue can arrive.
-func (l *lane) join(ctx context.Context, id string, s *session, r kv.Roster, revision uint64) (err error) {
+// force before the first dialogue can arrive. It reports whether the session is the only one of its user here.
+func (l *lane) join(ctx context.Context, id string, s *session, r kv.Roster, revision uint64) (first bool, err error) {
 	l.mu.Lock()
 	u := l.users[id]
-	if u == nil {
+	if first = u == nil; first {
 		u = newUser(id, l)
 		u.load(r, revision)
 		if u.sub, err = l.nc.ChanSubscribe(l.prefix+id+".*", l.in); err != nil {
 			l.mu.Unlock()
-			return fmt.Errorf("subscribe for user %s: %w", id, err)
+			return false, fmt.Errorf("subscribe for user %s: %w", id, err)
 		}
 		l.users[id] = u
 	}
@@ -98,10 +98,10 @@ func (l *lane) join(ctx context.Context, id string, s *session, r kv.Roster, rev
 	started := time.Now()
 	if err := l.nc.FlushWithContext(ctx); err != nil {
 		l.leave(s)
-		return fmt.Errorf("make user %s known to NATS: %w", id, err)
+		return false, fmt.Errorf("make user %s known to NATS: %w", id, err)
 	}
 	l.metrics.roundTrip.Observe(time.Since(started).Seconds())
-	return nil
+	return first, nil
 }
 
 // leave takes the session from its user; with the last one the user is offline here.
@@ -115,8 +115,13 @@ func (l *lane) leave(s *session) {
 	delete(l.users, u.id)
 	l.news.add(announcement{user: u.id, friends: u.friendIDs()})
 	// Drained, not dropped: what NATS has sent already still reaches handle, which refuses it. Its sender would
-	// otherwise wait for an answer until its time is up.
-	if err := u.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	// otherwise wait for an answer until its time is up. While NATS is away nothing comes any more, and the client
+	// library would subscribe again, for good, to what is being drained when NATS is back.
+	end := u.sub.Drain
+	if !l.nc.IsConnected() {
+		end = u.sub.Unsubscribe
+	}
+	if err := end(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		l.log.Error("unsubscribe", "user", u.id, "err", err)
 	}
 }
@@ -250,6 +255,10 @@ func (l *lane) dialogue(u *user, m *nats.Msg) {
 		l.answer(m.Reply, refused)
 		return
 	}
+	if len(sessions) == 1 {
+		sessions[0].deliverAlone(m.Data, m.Reply)
+		return
+	}
 	dl := &delivery{lane: l, reply: m.Reply}
 	dl.left.Store(int32(len(sessions)))
 	for _, s := range sessions {
@@ -262,7 +271,7 @@ func (l *lane) answer(reply string, data []byte) {
 	if reply == "" {
 		return
 	}
-	if err := l.nc.Publish(reply, data); err != nil {
+	if err := l.nc.Publish(reply, data); err != nil && l.nc.IsConnected() { // who asked while NATS was there has given up
 		l.log.Error("answer", "err", err)
 	}
 }

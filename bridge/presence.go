@@ -3,10 +3,13 @@ package bridge
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"imctl/bridge/wire"
@@ -60,6 +63,38 @@ func (s *Service) people(ctx context.Context, me kv.User, r kv.Roster, l *lane) 
 		}
 	}
 	return friends, requests, nil
+}
+
+// online asks whether some session of the user takes dialogues now. One that refuses, since it has just left, may be
+// faster to say so than another that takes them.
+func (s *Service) online(ctx context.Context, id string) (bool, error) {
+	failed := func(err error) (bool, error) { return false, fmt.Errorf("presence of user %s: %w", id, err) }
+	ctx, cancel := context.WithTimeout(ctx, presenceWait)
+	defer cancel()
+	sub, err := s.nc.SubscribeSync(s.nc.NewInbox())
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails where the connection is gone, and the subscription with it
+	if err := s.nc.PublishRequest(s.o.Prefix+".user."+id+"."+leafDialogue, sub.Subject, probe); err != nil {
+		return failed(err)
+	}
+	for refused := false; ; {
+		m, err := sub.NextMsgWithContext(ctx)
+		switch {
+		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, context.DeadlineExceeded):
+			return false, nil
+		case err != nil:
+			return failed(err)
+		case wire.ParseTaken(m.Data) != wire.SendFailed:
+			return true, nil
+		}
+		if !refused {
+			refused = true
+			ctx, cancel = context.WithTimeout(ctx, crossing)
+			defer cancel()
+		}
+	}
 }
 
 // presence asks for all the users at once whether somebody takes dialogues for them.
@@ -172,12 +207,25 @@ func (a *announcer) tell(n announcement) {
 	defer recovered(a.service.log, "presence")
 	if !n.online {
 		// The last session here has ended; there may be others elsewhere, or a new one here.
-		if online, err := a.service.online(context.Background(), n.user); err != nil || online {
+		if there, err := a.service.online(context.Background(), n.user); err != nil || there {
 			return
 		}
 	}
+	a.show(n)
+	if n.online {
+		return
+	}
+	// One that came meanwhile may have said so before this was said: the last word has to be that it is there.
+	if there, err := a.service.online(context.Background(), n.user); err == nil && there {
+		n.online = true
+		a.show(n)
+	}
+}
+
+func (a *announcer) show(n announcement) {
+	frame := wire.AppendPresence(nil, n.user, n.online)
 	for _, id := range n.friends {
-		if a.service.show(id, wire.AppendPresence(nil, n.user, n.online)) != nil {
+		if a.service.show(id, frame) != nil {
 			return // NATS is away, and with it everybody's presence
 		}
 	}

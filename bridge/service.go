@@ -271,26 +271,6 @@ func (s *Service) friendAdded(ctx context.Context, id, alias string) ([]byte, er
 	return wire.AppendAdded(nil, friendOf(u, alias, online)), nil
 }
 
-// online asks whether some session of the user takes dialogues now.
-func (s *Service) online(ctx context.Context, id string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, presenceWait)
-	defer cancel()
-	for range 3 {
-		m, err := s.nc.RequestWithContext(ctx, s.o.Prefix+".user."+id+"."+leafDialogue, probe)
-		switch {
-		case err == nil && wire.ParseTaken(m.Data) == wire.SendFailed:
-			// The last session left that node while this was on its way. NATS knows by now: who else is there?
-		case err == nil:
-			return true, nil
-		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, context.DeadlineExceeded):
-			return false, nil
-		default:
-			return false, fmt.Errorf("presence of user %s: %w", id, err)
-		}
-	}
-	return false, nil
-}
-
 // SetPassword gives the account another password. Its tokens are revoked and its sessions end.
 func (s *Service) SetPassword(ctx context.Context, id, password string) error {
 	hash, err := s.o.Hasher.Hash(ctx, password)

@@ -172,24 +172,23 @@ func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 	if err != nil {
 		return err
 	}
-	if err := b.lane(me.ID).join(ctx, me.ID, s, roster, revision); err != nil {
+	b.takeTurn(ctx, s, me.ID)
+	first, err := b.lane(me.ID).join(ctx, me.ID, s, roster, revision)
+	if err != nil {
 		return err
 	}
-	if before && len(s.user.list()) == 1 {
+	if before && first {
 		s.user.byNATS.Store(true) // whoever it was is no session here
 	}
 	b.remember(s)
-	err = b.welcome(ctx, s, token)
-	if err == nil {
-		err = b.giveWay(ctx, s)
-	}
-	if err != nil {
+	if err := b.welcome(ctx, s, token); err != nil {
 		s.user.lane.leave(s)
 		s.end()
 		b.forget(s)
 		return err
 	}
-	if !before {
+	// Whoever was online before may have left since, and said so: what counts is who is there beside this session.
+	if elsewhere := b.giveWay(ctx, s); first && !elsewhere {
 		s.user.lane.news.add(announcement{user: me.ID, friends: s.user.friendIDs(), online: true})
 	}
 	return nil
@@ -310,12 +309,24 @@ func (s *session) received(frame []byte) {
 		return
 	}
 	l := s.user.lane
-	out := make([]byte, 0, len(send.ID)+len(s.user.id)+len(send.Payload)+32)
-	out = wire.AppendDialogue(out, send.ID, s.user.id, send.Payload)
-	if err := l.flights.send(l.prefix+string(send.To)+"."+leafDialogue, out, send.ID, s); err != nil {
+	fl := l.flights.take(s)
+	fl.id = append(fl.id, send.ID...)
+	fl.data = wire.AppendDialogue(fl.data, send.ID, s.user.id, send.Payload)
+	fl.subject = s.subjectOf(send.To)
+	if err := l.flights.launch(fl); err != nil {
 		s.bridge.log.Debug("send a dialogue", "err", err)
 		s.refuse(wire.SendFailed, send.ID)
 	}
+}
+
+// subjectOf is where a friend takes dialogues. The last one is kept: most dialogues go where the one before went. Only
+// the session's reader calls it.
+func (s *session) subjectOf(friend []byte) string {
+	if s.lastFriend != string(friend) {
+		s.lastFriend = string(friend)
+		s.lastSubject = s.user.lane.prefix + s.lastFriend + "." + leafDialogue
+	}
+	return s.lastSubject
 }
 
 // originAllowed tells whether a browser's page may open a WebSocket here. What is no browser sends no origin.
