@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -81,7 +82,18 @@ var (
 // openTab opens the page for somebody. It may complain of lost connections in the console, and of nothing else.
 func openTab(t testing.TB, browser context.Context, who, url string, as look) *tab {
 	t.Helper()
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	return newTab(t, browser, who, url, as, chromedp.WithNewBrowserContext())
+}
+
+// beside opens the page once more in the same browser, as another of its tabs.
+func (b *tab) beside(url string) *tab {
+	b.t.Helper()
+	return newTab(b.t, b.ctx, b.who+" beside", url, desk)
+}
+
+func newTab(t testing.TB, parent context.Context, who, url string, as look, options ...chromedp.ContextOption) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent, options...)
 	b := &tab{t: t, who: who, ctx: ctx}
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)
@@ -175,7 +187,7 @@ func ask[T any](b *tab, expression string) T {
 const finders = `
 const shown = (e) => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length > 0;
 const root = () => [...document.querySelectorAll('dialog[open]')].at(-1) ?? document;
-const label = (e) => (e.getAttribute('aria-label') ?? e.labels?.[0]?.textContent ?? e.textContent).replace(/[\u2066-\u2069]/g, '').replace(/\s+/g, ' ').trim();
+const label = (e) => (e.getAttribute('aria-label') ?? e.labels?.[0]?.innerText ?? e.innerText).replace(/[\u2066-\u2069]/g, '').replace(/\s+/g, ' ').trim();
 const named = (css, name) => [...root().querySelectorAll(css)].filter(shown).find((e) => label(e) === name || label(e).startsWith(name + ' '));
 const has = (css, text) => [...document.querySelectorAll(css)].filter(shown).some((e) => e.innerText.replace(/[\u2066-\u2069]/g, '').includes(text));
 const count = (css) => [...document.querySelectorAll(css)].filter(shown).length;
@@ -236,4 +248,17 @@ func (b *tab) key(keys string) {
 func quote(s string) string {
 	b, _ := json.Marshal(s) // a string always has JSON
 	return string(b)
+}
+
+// download lets the tab put files into a directory.
+func download(b *tab, dir string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	_, err := chromedp.CallBrowser(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
+		Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir, BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,
+	})
+	if err != nil {
+		b.fail("download", err)
+	}
 }

@@ -76,6 +76,9 @@ export function announce(text) {
 	setTimeout(() => region.append(text), 50);
 }
 
+/** No keys to focus for, and no other Enter. */
+export const onPhone = () => matchMedia('(pointer: coarse)').matches;
+
 let ids = 0;
 export const uniqueID = () => `u${++ids}`;
 

@@ -25,8 +25,11 @@ export async function openHistory() {
 	/** of(name) is a store, within a transaction. */
 	async function run(mode, query) {
 		try {
-			const transaction = db?.transaction(['dialogues', 'talks'], mode);
-			return transaction && await settled(query((name) => transaction.objectStore(name)) ?? transaction);
+			if (!db) return undefined;
+			const transaction = db.transaction(['dialogues', 'talks'], mode);
+			const asked = query((name) => transaction.objectStore(name));
+			transaction.commit(); // even if the page goes now
+			return await settled(asked ?? transaction);
 		} catch (error) {
 			console.warn('history:', error);
 			return undefined;

@@ -3,12 +3,13 @@
 const KEY = 'imctl.login';
 const OTHER = 'imctl.other'; // this tab wants another account than the browser's
 
-/** {id, token, name, stay}: this tab's, which may have another account, or the browser's. */
+/** {id, token, name, stay} or {}: this tab's `own`, which may be of another account, or the browser's. */
 export function rememberedLogin() {
 	try {
-		return JSON.parse(sessionStorage.getItem(KEY) ?? (sessionStorage.getItem(OTHER) ? null : localStorage.getItem(KEY)));
+		const own = sessionStorage.getItem(KEY);
+		return {...JSON.parse(own ?? (sessionStorage.getItem(OTHER) ? null : localStorage.getItem(KEY))), own: own !== null};
 	} catch {
-		return null;
+		return {};
 	}
 }
 

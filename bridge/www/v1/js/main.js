@@ -3,7 +3,7 @@
 import {announce} from './dom.js';
 import {openHistory} from './history.js';
 import {t, tCode} from './words.js';
-import {forgetLogin, rememberedLogin} from './login.js';
+import {rememberedLogin} from './login.js';
 import {newNotifier} from './notify.js';
 import {Code} from './protocol.js';
 import {newSession} from './session.js';
@@ -46,12 +46,9 @@ app.session = newSession({
 });
 
 const login = rememberedLogin();
-if (login?.token) {
+if (login.token) {
 	show(starting(app, login));
-	app.session.resume(login).catch(() => {
-		forgetLogin(login.id, true);
-		show(signIn(app, tCode(Code.authIllegal)));
-	});
+	app.session.resume(login, login.own).catch(() => show(signIn(app, tCode(Code.authIllegal))));
 } else {
 	show(signIn(app));
 }

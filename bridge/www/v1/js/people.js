@@ -2,7 +2,7 @@
 
 import {avatar} from './avatar.js';
 import {aboutDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
-import {button, fill, h, icon, iconButton, later, menu} from './dom.js';
+import {button, fill, h, icon, iconButton, later, menu, onPhone} from './dom.js';
 import {brief, t, tCode} from './words.js';
 import {folded, oneLine} from './text.js';
 import {windowed} from './windowed.js';
@@ -150,7 +150,7 @@ export function people(app) {
 	return {
 		element,
 		update,
-		focus: () => (matchMedia('(pointer: fine)').matches ? search : scroller).focus(),
+		focus: () => (onPhone() ? scroller : search).focus(),
 		leave() {
 			clearInterval(minute);
 			life.abort();

@@ -26,6 +26,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	const open = () => new Promise((resolve, reject) => {
 		function refused(code) {
 			reject(new Refused(code));
+			forgetLogin(login.id, true);
 			if (store.me) end('out', code);
 			else drop();
 		}
@@ -140,8 +141,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		append(dialogue, {unread: mine ? 0 : store.talk(friend).unread + away});
 		if (mine) return;
 		onDialogue(dialogue, away);
-		if (store.friends.has(friend)) presence(friend, true);
-		else tunnel.again(); // a friend that this session has not heard of
+		presence(friend, true);
+		if (!store.friends.has(friend) && !seen.has(friend)) tunnel.again(); // a friend that it has not heard of
+		seen.add(friend);
 	}
 
 	function append(dialogue, changes) {

@@ -8,9 +8,9 @@ import {talk} from './talk.js';
 export function home(app) {
 	const {store, session, notifier} = app;
 	const side = people(app);
-	const main = h('main.pane');
+	const main = h('.pane');
 	const bar = h('.linkbar', {role: 'status', hidden: true});
-	const element = h('.home', bar, h('.panes', side.element, main));
+	const element = h('.home', bar, h('main.panes', h('h1.hidden', 'imctl'), side.element, main));
 	const life = new AbortController();
 	let pane = null;
 
@@ -43,6 +43,7 @@ export function home(app) {
 	store.on('talks', notifier.update, signal);
 	store.on('requests', notifier.update, signal);
 	store.on('friends', follow, signal);
+	store.on('talks', follow, signal);
 	addEventListener('hashchange', follow, {signal});
 	follow();
 

@@ -2,7 +2,7 @@
 
 import {avatar} from './avatar.js';
 import {aboutDialog, confirmDialog, renameDialog, tell} from './dialogs.js';
-import {button, fill, h, icon, iconButton, later, menu, popup} from './dom.js';
+import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
 import {clock, day, full, t, tCode} from './words.js';
 import {isSettled} from './outbox.js';
 import {Code, fits} from './protocol.js';
@@ -175,7 +175,7 @@ export function talk(app, id) {
 	text.addEventListener('input', changed);
 	text.addEventListener('keydown', (event) => {
 		// Input methods use Enter too, and phones have no other key for a new line.
-		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !matchMedia('(pointer: coarse)').matches) say(event);
+		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !onPhone()) say(event);
 	});
 
 	function say(event) {
@@ -215,7 +215,7 @@ export function talk(app, id) {
 			changed();
 			session.load(id);
 			update();
-			(friend() && matchMedia('(pointer: fine)').matches ? text : scroller).focus();
+			(friend() && !onPhone() ? text : scroller).focus();
 		},
 		leave() {
 			keepDraft.cancel();

@@ -76,7 +76,7 @@ send|Send|Senden|发送
 emoji|Emoji|Emoji|表情
 tooLong|Too long for one message. Please split it.|Zu lang für eine Nachricht. Bitte aufteilen.|消息过长，请分开发送。
 you|You: |Du: |我：
-draft|Draft:|Entwurf:|草稿：
+draft|Draft: |Entwurf: |草稿：
 unread|unread|ungelesen|未读
 newDialogues|New|Neu|新消息
 toNewest|To the newest|Zum Neuesten|到最新消息

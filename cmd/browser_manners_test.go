@@ -1,0 +1,400 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// axe is the source of axe-core, which looks for what keeps people out. npm brings it, in the version that testdata/axe/package-lock.json
+// names; where it cannot, the test is skipped, but not in CI.
+func axe(t testing.TB) string {
+	t.Helper()
+	for _, dir := range []string{filepath.Join("testdata", "axe"), t.TempDir()} {
+		path := filepath.Join(dir, "node_modules", "axe-core", "axe.min.js")
+		if _, err := os.Stat(path); err != nil && !strings.HasPrefix(dir, "testdata") {
+			if out, err := npmInstall(dir); err != nil {
+				if os.Getenv("CI") == "true" {
+					t.Fatalf("npm: %v\n%s", err, out)
+				}
+				t.Skipf("axe-core is not there, and npm did not bring it (%v): npm ci --prefix cmd/testdata/axe", err)
+			}
+		}
+		if b, err := os.ReadFile(path); err == nil {
+			return string(b)
+		}
+	}
+	t.Fatal("npm brought no axe.min.js")
+	return ""
+}
+
+func npmInstall(dir string) ([]byte, error) {
+	for _, name := range []string{"package.json", "package-lock.json"} {
+		b, err := os.ReadFile(filepath.Join("testdata", "axe", name))
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	npm := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	npm.Dir = dir
+	return npm.CombinedOutput()
+}
+
+// accessible lets axe look at what is on the screen, in the light on a desk and in the dark on a phone.
+func (b *tab) accessible(source, view string) {
+	b.t.Helper()
+	for _, as := range []look{desk, {320, 640, true}} {
+		b.look(as)
+		found := ask[string](b, `(async () => {
+			if (!window.axe) { `+source+` }
+			const {violations} = await axe.run(document, {resultTypes: ['violations']});
+			return violations.map((v) => v.id + ' (' + v.impact + '): ' + v.nodes.map((n) => n.target + ' ' + n.html.slice(0, 160) + ' ' + (n.any[0]?.message ?? '')).join('\n    ')).join('\n');
+		})()`)
+		if found != "" {
+			b.t.Errorf("%s, %d pixels wide, dark %t:\n%s", view, as.width, as.dark, found)
+		}
+		if wide := ask[bool](b, "document.documentElement.scrollWidth > innerWidth"); wide {
+			b.t.Errorf("%s is wider than a screen of %d pixels", view, as.width)
+		}
+	}
+	b.look(desk)
+}
+
+func TestPageAccessible(t *testing.T) {
+	t.Parallel()
+	source := axe(t)
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t))
+	url := w.base(0) + pagePath
+	bob, cleo := w.stranger(t, 0), w.stranger(t, 0)
+	bob.login(t)
+	cleo.login(t)
+
+	ann := openTab(t, browser, "ann", url, desk)
+	ann.sees("Welcome back")
+	ann.accessible(source, "sign in")
+	ann.press("Forgot your password?")
+	ann.accessible(source, "forgotten password")
+	ann.press("Close")
+	ann.press("Create account")
+	ann.press("More about you")
+	ann.accessible(source, "registration")
+	ann.press("Sign in")
+	ann.signUp("Ann")
+	ann.accessible(source, "nobody yet")
+
+	ann.fill("Search friends and people", bob.account)
+	ann.until(row(bob.account))
+	ann.accessible(source, "search")
+	ann.open(bob.account)
+	ann.accessible(source, "ask")
+	ann.press("Ask")
+	ann.fill("Search friends and people", "")
+	me := findByName(t, bob, "Ann")
+	bob.call(t, "add", "from", me, "name", "Ann").want(t, "add", says(200))
+	cleo.call(t, "request", "to", me, "note", "May I?").want(t, "request", says(200))
+	ann.until(row("Friend requests"))
+	ann.open("Friend requests")
+	ann.accessible(source, "requests")
+	ann.press("Accept")
+	ann.accessible(source, "answer")
+	ann.press("Cancel")
+
+	ann.open(bob.account)
+	bob.tunnel.send(t, dialogue(`"1"`, me, quote("Look at https://example.org/, please")))
+	ann.hears("please")
+	ann.say("Yes")
+	ann.state("Yes", "delivered")
+	bob.tunnel.close(t)
+	ann.until("has('header small', 'offline')")
+	ann.say("Gone?")
+	ann.state("Gone?", "offline")
+	ann.accessible(source, "talk")
+	ann.press("Search in this conversation")
+	ann.fill("Search in this conversation", "please")
+	ann.until("count('mark') === 1")
+	ann.accessible(source, "search in a talk")
+	ann.key("\x1b")
+	ann.press("Emoji")
+	ann.accessible(source, "emoji")
+	ann.key("\x1b")
+	for _, item := range []string{"About", "Rename", "Remove friend"} {
+		ann.pressOn("[...document.querySelectorAll('.pane header .iconic')].at(-1)")
+		ann.until("count('.menu') === 1")
+		if item == "About" {
+			ann.accessible(source, "menu")
+		}
+		ann.press(item)
+		ann.until("count('dialog') === 1")
+		ann.accessible(source, item)
+		ann.press("Close")
+	}
+	for _, item := range []string{"Your profile", "Settings", "Sign out"} {
+		ann.press("Menu")
+		ann.press(item)
+		ann.until("count('dialog') === 1")
+		ann.accessible(source, item)
+		ann.press("Close")
+	}
+}
+
+// findByName is the id of the one who is called this.
+func findByName(t testing.TB, p *member, name string) string {
+	t.Helper()
+	var a struct{ Found []profileEntry }
+	r := p.call(t, "found", "name", name)
+	if err := json.Unmarshal([]byte(r.body), &a); err != nil || len(a.Found) != 1 {
+		t.Fatalf("found %s: %s", name, r.body)
+	}
+	return a.Found[0].ID
+}
+
+func TestPageByKeyboard(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t))
+	bob, cleo := w.stranger(t, 0), w.stranger(t, 0)
+	bob.login(t)
+	cleo.login(t)
+	bob.befriend(t, cleo)
+	b := openTab(t, browser, "keyboard", w.base(0)+pagePath, desk)
+	b.until("document.activeElement.name === 'account'")
+	b.do(chromedp.KeyEvent(bob.account + "\t" + bob.password + "\r"))
+	b.until("document.activeElement.type === 'search'")
+	b.key("\u0301") // ArrowDown
+	b.until("document.activeElement.classList.contains('row')")
+	b.key("\r")
+	b.until("document.activeElement.tagName === 'TEXTAREA'")
+	b.do(chromedp.KeyEvent("All by keys\r"))
+	b.state("All by keys", "delivered")
+	if got := cleo.tunnel.next(t); !strings.Contains(got, "All by keys") {
+		t.Errorf("the friend got %s", got)
+	}
+}
+
+func TestPageSpeaks(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for language, words := range map[string][]string{
+		"de-AT": {"Willkommen zurück", "Konto anlegen", "Passwort vergessen?"},
+		"zh-CN": {"欢迎回来", "创建账号", "忘记密码？"},
+		"fr":    {"Welcome back", "Create account", "Forgot your password?"},
+	} {
+		t.Run(language, func(t *testing.T) {
+			t.Parallel()
+			b := openTab(t, chromium(t, language), language, s.app.URL()+pagePath, phone)
+			for _, word := range words {
+				b.sees(word)
+			}
+			if language != "fr" {
+				b.until(fmt.Sprintf("document.documentElement.lang === %q", language))
+			}
+		})
+	}
+}
+
+// TestPageRightToLeft turns the page around: everything goes to the other side and nothing leaves the screen.
+func TestPageRightToLeft(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t))
+	bob, cleo := w.pair(t)
+	for _, as := range []look{desk, {320, 640, false}} {
+		b := openTab(t, browser, "right to left", w.base(0)+pagePath, as)
+		b.signIn(bob.account, bob.password)
+		b.until(row("alias of " + cleo.account))
+		ask[bool](b, "document.documentElement.dir = 'rtl', true")
+		b.open("alias of " + cleo.account)
+		cleo.tunnel.send(t, dialogue(`"1"`, bob.id, quote("مرحبا بالعالم! Hello שלום")))
+		b.hears("مرحبا")
+		b.say("שלום")
+		b.until("count('.mine') > 0")
+		b.until("document.querySelector('.mine .bubble').getBoundingClientRect().left < innerWidth / 4")
+		b.until("document.querySelector('.theirs .bubble').getBoundingClientRect().right > innerWidth / 2")
+		b.until("document.documentElement.scrollWidth <= innerWidth")
+	}
+}
+
+// TestPageForgetsNothing is about what is kept in the browser: talks, drafts, unread counts, and the way out of it.
+func TestPageForgetsNothing(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t))
+	bob, cleo := w.pair(t)
+	dora := w.stranger(t, 0)
+	dora.login(t)
+	dora.befriend(t, bob)
+	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
+	b.signIn(bob.account, bob.password)
+	b.open("alias of " + cleo.account)
+	b.say("Before the reload")
+	b.state("Before the reload", "delivered")
+	b.fill("Write a message", "A draft")
+	b.open("alias of " + dora.account)
+	b.until("has('nav .row', 'Draft: A draft')")
+	b.until("named('textarea', 'Write a message')?.value === ''")
+	cleo.tunnel.send(t, dialogue(`"1"`, bob.id, quote("While you look elsewhere")))
+	b.until("has('nav .row .count', '1')")
+	b.do(chromedp.Reload())
+	b.until("has('nav .row .count', '1') && has('nav .row', 'A draft')")
+	b.open("alias of " + cleo.account)
+	b.hears("While you look elsewhere")
+	b.until("has('.day.new', 'New') && has('.day', 'Today')")
+	b.until("named('textarea', 'Write a message')?.value === 'A draft'")
+	b.state("Before the reload", "delivered")
+	b.until("!has('nav .row .count', '1')")
+
+	// All of it, as a file.
+	dir := t.TempDir()
+	download(b, dir)
+	b.press("Menu")
+	b.press("Settings")
+	b.sees("Messages are kept in this browser only.")
+	b.press("Export")
+	var kept struct{ Dialogues []struct{ Text, State string } }
+	eventually(t, "the export is on the disk", func() bool {
+		files, _ := filepath.Glob(filepath.Join(dir, "*.json"))
+		if len(files) != 1 {
+			return false
+		}
+		text, err := os.ReadFile(files[0])
+		return err == nil && json.Unmarshal(text, &kept) == nil
+	})
+	if len(kept.Dialogues) != 2 || kept.Dialogues[0].Text != "Before the reload" || kept.Dialogues[0].State != "delivered" {
+		t.Errorf("exported %+v", kept)
+	}
+	b.press("Delete history")
+	b.press("Delete history")
+	b.until("count('.dialogue') === 0")
+	b.sees("Say hello!")
+	b.do(chromedp.Reload())
+	b.open("alias of " + cleo.account)
+	b.sees("Say hello!")
+
+	// Another person in this browser sees nothing of it.
+	b.press("Menu")
+	b.press("Sign out")
+	b.press("Sign out")
+	b.signIn(dora.account, dora.password)
+	b.until(row("alias of " + bob.account))
+	b.until("count('nav .row') === 1")
+}
+
+// TestPageOneTab lets one tab at a time have an account.
+func TestPageOneTab(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t))
+	bob, cleo := w.pair(t)
+	url := w.base(0) + pagePath
+	b := openTab(t, browser, "bob", url, desk)
+	b.signIn(bob.account, bob.password)
+	b.until(row("alias of " + cleo.account))
+	second := b.beside(url)
+	second.sees("Your account is open in another tab.")
+	second.press("Use it here")
+	second.until(row("alias of " + cleo.account))
+	b.sees("Your account is open in another tab.")
+	b.press("Use another account")
+	b.signIn(cleo.account, cleo.password)
+	b.until(row("alias of " + bob.account))
+	second.until("has('nav .row', 'online') || document.querySelector('nav .dot')")
+}
+
+// TestPageTells checks title, notifications and the counts of what came while nobody looked.
+func TestPageTells(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t))
+	bob, cleo := w.pair(t)
+	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
+	ask[bool](b, `window.told = [], window.Notification = class {
+		constructor(title, {body}) { told.push(body); }
+		static requestPermission() { return Promise.resolve('granted'); }
+	}, true`)
+	b.signIn(bob.account, bob.password)
+	b.open("alias of " + cleo.account)
+	b.press("Menu")
+	b.press("Settings")
+	b.press("Notifications")
+	b.until("document.querySelector('[type=checkbox]').checked")
+	b.press("Close")
+	cleo.tunnel.send(t, dialogue(`"1"`, bob.id, quote("Seen at once")))
+	b.hears("Seen at once")
+	b.until("document.title === 'imctl'")
+	ask[bool](b, "document.hasFocus = () => false, true")
+	cleo.tunnel.send(t, dialogue(`"2"`, bob.id, quote("Are you away?")))
+	b.until("told.length === 1 && told[0].includes('Are you away?')")
+	b.until("document.title === '(1) imctl'")
+	ask[bool](b, "delete document.hasFocus, dispatchEvent(new Event('focus'))")
+	b.until("document.title === 'imctl'")
+}
+
+// TestPageProfile changes a picture and a name, and looks at them with a friend's eyes.
+func TestPageProfile(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t))
+	bob, cleo := w.pair(t)
+	url := w.base(0) + pagePath
+	b, c := openTab(t, browser, "bob", url, desk), openTab(t, browser, "cleo", url, phone)
+	b.signIn(bob.account, bob.password)
+	c.signIn(cleo.account, cleo.password)
+	c.until(row("alias of " + bob.account))
+	b.press("Menu")
+	b.press("Your profile")
+	b.do(chromedp.SetUploadFiles(chromedp.CSS("dialog input[type=file]"), []string{photo(t)}))
+	b.press("Use picture")
+	b.until("document.querySelector('dialog .avatar img')?.naturalWidth === 160")
+	b.fill("About you, in a line", "Now with a face")
+	b.press("Save")
+	b.until("document.querySelector('.self img') !== null && count('dialog') === 0")
+	c.until("document.querySelector('nav .row img')?.naturalWidth === 160")
+	c.sees("Now with a face")
+	if size := ask[int](c, "document.querySelector('nav .row img').src.length"); size > 20_000 {
+		t.Errorf("the picture has %d bytes", size)
+	}
+	c.open("alias of " + bob.account)
+	c.press("Menu")
+	c.press("Rename")
+	c.fill("Name for this friend", "Bobby")
+	c.press("Save")
+	c.until("has('header', 'Bobby')")
+	c.do(chromedp.Reload())
+	c.until("has('header', 'Bobby')")
+}
+
+// photo is a picture as cameras make them: large, and not square.
+func photo(t testing.TB) string {
+	t.Helper()
+	im := image.NewRGBA(image.Rect(0, 0, 1200, 800))
+	for y := range 800 {
+		for x := range 1200 {
+			im.Set(x, y, color.RGBA{uint8(x / 5), uint8(y / 4), uint8(x * y / 4000), 255})
+		}
+	}
+	path := filepath.Join(t.TempDir(), "photo.png")
+	f, err := os.Create(path)
+	if err == nil {
+		err = png.Encode(f, im)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
