@@ -151,17 +151,19 @@ func (c *callout) answer(m *nats.Msg) error {
 	if who == nil {
 		return nil
 	}
-	// From here on the connection is there, however long NATS would have waited for it.
-	ctx, cancel = context.WithTimeout(context.Background(), commandWait)
+	return c.settle(r, who)
+}
+
+// settle looks once more at somebody who was let in.
+func (c *callout) settle(r *jwt.AuthorizationRequestClaims, who *identity) error {
+	// However long NATS would have waited for the answer, the connection is there from here on.
+	ctx, cancel := context.WithTimeout(context.Background(), commandWait)
 	defer cancel()
 	if err := c.nc.FlushWithContext(ctx); err != nil {
 		return err
 	}
 	ok, err := who.still(ctx)
-	if ok {
-		return nil
-	}
-	if c.kicker != nil {
+	if !ok && c.kicker != nil {
 		err = errors.Join(err, c.kicker.one(ctx, r.Server.ID, r.ClientInformation.ID))
 	}
 	return err

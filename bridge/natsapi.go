@@ -164,12 +164,16 @@ type farewell struct{ user string }
 
 func (farewell) Append(b []byte) []byte { return wire.AppendReply(b, wire.Success, nil) }
 
+// farewellWait is how long a client has to read such an answer: when a connection ends, client libraries throw away what
+// they have not handed over.
+const farewellWait = 200 * time.Millisecond
+
 func (a *natsAPI) farewell(ctx context.Context, f farewell) {
-	err := a.nc.FlushWithContext(ctx)
-	if err == nil {
-		err = a.b.service.kickUser(ctx, f.user)
+	select {
+	case <-time.After(farewellWait):
+	case <-ctx.Done():
 	}
-	if err != nil {
+	if err := a.b.service.kickUser(ctx, f.user); err != nil {
 		a.b.log.Error("close a user's connections to NATS", "user", f.user, "err", err)
 	}
 }

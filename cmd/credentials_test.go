@@ -86,7 +86,7 @@ func (c *natsClient) wantClosed(t testing.TB, why string) {
 	select {
 	case <-c.closed:
 	case <-time.After(patience):
-		t.Errorf("%s: the connection is still there", why)
+		t.Fatalf("%s: the connection is still there", why)
 	}
 }
 

@@ -1,0 +1,161 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge"
+	"imctl/kv"
+)
+
+// ask sends a request and returns its answer's text.
+func (c *natsClient) ask(t testing.TB, subject, request string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	m, err := c.RequestWithContext(ctx, subject, []byte(request))
+	if err != nil {
+		t.Fatalf("%s: %v", subject, err)
+	}
+	return string(m.Data)
+}
+
+func (c *natsClient) wantAnswer(t testing.TB, subject, request, want string) {
+	t.Helper()
+	if got := c.ask(t, subject, request); got != want {
+		t.Errorf("%s %s:\n got %s\nwant %s", subject, request, got, want)
+	}
+}
+
+// A user is one whether it comes by WebSocket or by NATS: online, found, and talked to.
+func TestNATSUser(t *testing.T) {
+	t.Parallel()
+	w, s := natsWorld(t)
+	bot, person := w.stranger(t, 0), w.stranger(t, 0)
+	bot.login(t)
+	bot.tunnel.close(t)
+	person.login(t)
+	bot.befriend(t, person)
+
+	c := s.asUser(t, bot)
+	got := make(chan *nats.Msg, 16)
+	if _, err := c.Subscribe("im.user."+bot.id+".dialogue", func(m *nats.Msg) {
+		if err := m.Respond(nil); err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(string(m.Data), person.id) { // not a question whether it is there
+			got <- m
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	// Online, as a friend's login shows it.
+	_, a := person.another(t)
+	if len(a.Friends) != 1 || a.Friends[0].ID != bot.id || !a.Friends[0].Online {
+		t.Errorf("the friends are %+v", a.Friends)
+	}
+	person.tunnel.send(t, dialogue(`"q1"`, bot.id, `"how are you?"`))
+	if m := <-got; string(m.Data) != received(`"q1"`, person.id, `"how are you?"`) {
+		t.Errorf("the bot got %s", m.Data)
+	}
+	person.tunnel.want(t, saysTo(`"q1"`, 200))
+
+	send, call := "im.send."+bot.id, "im.call."+bot.id+"."
+	c.wantAnswer(t, send, dialogue(`"a1"`, person.id, `"well"`), saysTo(`"a1"`, 200))
+	person.tunnel.want(t, received(`"a1"`, bot.id, `"well"`))
+	for name, x := range map[string]struct{ request, want string }{
+		"no friend":  {dialogue(`"a2"`, kv.NewID(), `"x"`), saysTo(`"a2"`, 512)},
+		"no id":      {dialogue(`""`, person.id, `"x"`), says(506)},
+		"no payload": {dialogue(`"a3"`, person.id, `""`), saysTo(`"a3"`, 511)},
+		"no JSON":    {`hello`, says(403)},
+	} {
+		t.Logf("send: %s", name)
+		c.wantAnswer(t, send, x.request, x.want)
+	}
+
+	third := w.stranger(t, 0)
+	third.login(t)
+	c.wantAnswer(t, call+"request", `{"to":"`+third.id+`","note":"hello"}`, says(200))
+	third.call(t, "add", "from", bot.id, "name", "the bot").want(t, "add", says(200))
+	c.wantAnswer(t, call+"add", `{"from":"`+third.id+`","name":"the third"}`, says(200))
+	c.wantAnswer(t, send, dialogue(`"b1"`, third.id, `"hello"`), saysTo(`"b1"`, 200))
+	third.tunnel.want(t, received(`"b1"`, bot.id, `"hello"`))
+	c.wantAnswer(t, call+"remove", `{"to":"`+third.id+`"}`, says(200))
+	c.wantAnswer(t, send, dialogue(`"b2"`, third.id, `"hello"`), saysTo(`"b2"`, 512))
+	c.wantAnswer(t, call+"profile", `{"name":"Robot `+bot.account+`"}`, says(200))
+	if r := person.call(t, "found", "name", "Robot "+bot.account); r.code() != 200 || !strings.Contains(r.body, bot.id) {
+		t.Errorf("found by its new name: %s", r.body)
+	}
+	if body := c.ask(t, call+"found", `{"name":"`+person.account+`"}`); !strings.Contains(body, person.id) {
+		t.Errorf("found: %s", body)
+	}
+	c.wantAnswer(t, call+"none", `{}`, says(403))
+
+	// It changes its own password, hears that it worked, and has to come back with the new one.
+	w.secret("a new password")
+	c.wantAnswer(t, call+"profile", `{"password":"a new password"}`, says(200))
+	c.wantClosed(t, "a new password")
+	if _, err := s.dialNATS(bot.account, bot.password, "_INBOX.x"); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("the old password: %v", err)
+	}
+	s.natsClient(t, bot.account, "a new password", bridge.InboxPrefix(bot.id))
+	// Nobody takes dialogues for it now.
+	if code := person.talk(t, bot, "q2"); code != 508 {
+		t.Errorf("a dialogue to somebody who is gone: %d", code)
+	}
+}
+
+// The buckets are out of reach by the client library's own ways too.
+func TestNATSUserHasNoJetStream(t *testing.T) {
+	t.Parallel()
+	w, s := natsWorld(t)
+	p := w.stranger(t, 0)
+	p.login(t)
+	archive := s.asAttachment(t, s.attachment(t, "archive", kv.RoleConsumer, ""))
+	for name, c := range map[string]*natsClient{"user": s.asUser(t, p), "consumer": archive} {
+		js, err := jetstream.New(c.Conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Refused requests are not answered; NATS's refusal ends the wait.
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for range 3 {
+				select {
+				case <-c.errs:
+				case <-t.Context().Done():
+				}
+			}
+			cancel()
+		}()
+		var wg sync.WaitGroup
+		for what, do := range map[string]func() error{
+			"read a bucket": func() error { _, err := js.KeyValue(ctx, "im_users"); return err },
+			"make a stream": func() error {
+				_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "own", Subjects: []string{"own"}})
+				return err
+			},
+			"make a consumer": func() error {
+				_, err := js.CreateConsumer(ctx, "IM_LOG", jetstream.ConsumerConfig{Durable: "own"})
+				return err
+			},
+		} {
+			wg.Go(func() {
+				if err := do(); err == nil {
+					t.Errorf("%s: %s", name, what)
+				}
+			})
+		}
+		wg.Wait()
+		cancel()
+	}
+}
