@@ -221,3 +221,38 @@ func join(a, b *party, alias string, now time.Time, most limits) (Kind, error) {
 	b.Friends = append(b.Friends, Friend{ID: a.id, Since: now})
 	return Befriended, nil
 }
+
+// restoreFriend: a and b are friends again, since when they were and by the alias that a had given, where a has
+// given none meanwhile.
+func restoreFriend(a, b *party, was Friend) Kind {
+	if a.id == b.id {
+		return Unchanged
+	}
+	mend(a, b)
+	if i := a.friend(b.id); i >= 0 {
+		if a.Friends[i].Alias != "" || was.Alias == "" {
+			return Unchanged
+		}
+		a.Friends[i].Alias = was.Alias
+		return Named
+	}
+	a.forgetRequests(b.id)
+	b.forgetRequests(a.id)
+	a.Friends = append(a.Friends, Friend{ID: b.id, Alias: was.Alias, Since: was.Since})
+	b.Friends = append(b.Friends, Friend{ID: a.id, Since: was.Since})
+	return Befriended
+}
+
+// restoreRequest: a asks b again, unless they are friends or a has asked meanwhile.
+func restoreRequest(a, b *party, was Request) Kind {
+	if a.id == b.id {
+		return Unchanged
+	}
+	mend(a, b)
+	if a.friend(b.id) >= 0 || b.Roster.request(a.id) >= 0 {
+		return Unchanged
+	}
+	b.Requests = append(b.Requests, Request{From: a.id, Note: was.Note, Since: was.Since})
+	a.Asked = append(a.Asked, b.id)
+	return Requested
+}
