@@ -14,7 +14,9 @@ const linger = time.Second
 
 // outgoing is what is owed once a frame is on the socket.
 type outgoing struct {
-	delivery *delivery // the dialogue that the frame delivers here
+	dialogue bool      // the frame delivers a dialogue: somebody waits to hear of it,
+	delivery *delivery // which other sessions have a part in,
+	reply    string    // or none: then this is who
 	answer   bool      // the frame answers one of this session: its place in flight becomes free
 }
 
@@ -34,7 +36,6 @@ type tunnelConn struct {
 	mu        sync.Mutex // guards what follows
 	held      bool       // frames wait for the handshake
 	out       *buffer    // gathered frames; nil: none
-	owed      []outgoing // for the frames in out
 	frames    int        // in out or being written
 	dialogues int        // of them
 	writing   bool       // somebody writes; he writes what is added meanwhile, too
@@ -56,7 +57,7 @@ func (c *tunnelConn) add(frame []byte, o outgoing, most int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	waiting := c.frames
-	if o.delivery != nil {
+	if o.dialogue {
 		waiting = c.dialogues
 	}
 	switch {
@@ -68,14 +69,14 @@ func (c *tunnelConn) add(frame []byte, o outgoing, most int) error {
 		return errFull
 	}
 	c.frames++
-	if o.delivery != nil {
+	if o.dialogue {
 		c.dialogues++
 	}
 	if c.out == nil {
 		c.out = getBuffer()
 	}
 	c.out.b = appendFrame(c.out.b, frame)
-	c.owed = append(c.owed, o)
+	c.out.owed = append(c.out.owed, o)
 	return nil
 }
 
@@ -86,11 +87,11 @@ func (c *tunnelConn) first(frame []byte) {
 	c.frames++
 	out := getBuffer()
 	out.b = appendFrame(out.b, frame)
+	out.owed = append(out.owed, outgoing{})
 	if c.out != nil {
-		out.b = append(out.b, c.out.b...)
+		out.b, out.owed = append(out.b, c.out.b...), append(out.owed, c.out.owed...)
 	}
 	c.out = out
-	c.owed = append([]outgoing{{}}, c.owed...)
 	c.mu.Unlock()
 	c.flush()
 }
@@ -139,26 +140,26 @@ func (c *tunnelConn) flush() {
 	}
 	c.writing = true
 	for c.out != nil && c.err == nil {
-		out, owed := c.take()
+		out := c.take()
 		if c.try == nil {
-			c.writers.Go(func() { c.drain(out, out.b, owed) })
+			c.writers.Go(func() { c.drain(out, out.b) })
 			return
 		}
 		c.mu.Unlock()
 		n, err := c.try(out.b)
 		if err == nil && n < len(out.b) {
-			c.writers.Go(func() { c.drain(out, out.b[n:], owed) })
+			c.writers.Go(func() { c.drain(out, out.b[n:]) })
 			c.mu.Lock()
 			return // it is still writing
 		}
-		c.wrote(out, owed, err)
+		c.wrote(out, err)
 		c.mu.Lock()
 	}
 	c.writing = false
 }
 
 // drain writes the rest of what was taken, and all that is gathered meanwhile, waiting for the socket.
-func (c *tunnelConn) drain(out *buffer, rest []byte, owed []outgoing) {
+func (c *tunnelConn) drain(out *buffer, rest []byte) {
 	for {
 		c.mu.Lock()
 		if !c.closed { // Close has set the last one
@@ -166,12 +167,12 @@ func (c *tunnelConn) drain(out *buffer, rest []byte, owed []outgoing) {
 		}
 		c.mu.Unlock()
 		_, err := c.Conn.Write(rest)
-		c.wrote(out, owed, err)
+		c.wrote(out, err)
 		c.mu.Lock()
 		if c.out == nil || c.err != nil {
 			break
 		}
-		out, owed = c.take()
+		out = c.take()
 		rest = out.b
 		c.mu.Unlock()
 	}
@@ -185,21 +186,22 @@ func (c *tunnelConn) drain(out *buffer, rest []byte, owed []outgoing) {
 }
 
 // take takes what is gathered. Called with mu held.
-func (c *tunnelConn) take() (*buffer, []outgoing) {
-	out, owed := c.out, c.owed
-	c.out, c.owed = nil, nil
-	return out, owed
+func (c *tunnelConn) take() *buffer {
+	out := c.out
+	c.out = nil
+	return out
 }
 
 // wrote settles what was owed for a write. A connection that could not be written to is of no use any more.
-func (c *tunnelConn) wrote(out *buffer, owed []outgoing, err error) {
-	if out != nil {
-		out.free()
+func (c *tunnelConn) wrote(out *buffer, err error) {
+	if out == nil {
+		return
 	}
+	owed := out.owed
 	c.mu.Lock()
 	c.frames -= len(owed)
 	for _, o := range owed {
-		if o.delivery != nil {
+		if o.dialogue {
 			c.dialogues--
 		}
 	}
@@ -210,6 +212,7 @@ func (c *tunnelConn) wrote(out *buffer, owed []outgoing, err error) {
 	if len(owed) > 0 {
 		c.settle(owed, err)
 	}
+	out.free()
 	if err != nil {
 		c.Conn.Close()
 	}
@@ -280,26 +283,30 @@ func (c *tunnelConn) Kill() {
 		c.err = net.ErrClosed
 	}
 	err := c.err
-	out, owed := c.take()
+	out := c.take()
 	c.mu.Unlock()
-	c.wrote(out, owed, err)
+	c.wrote(out, err)
 }
 
-// buffer holds what a connection gathers. Buffers are shared: a connection has one only while it has something to write.
-type buffer struct{ b []byte }
+// buffer holds the frames that a connection gathers, and what is owed for them. Buffers are shared: a connection has one only while it has something to write.
+type buffer struct {
+	b    []byte
+	owed []outgoing
+}
 
 const (
 	bufferSize = 1 << 10
 	bufferMost = 64 << 10 // larger ones are not kept
 )
 
-var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, 0, bufferSize)} }}
+var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, bufferSize)} }}
 
 func getBuffer() *buffer { return buffers.Get().(*buffer) }
 
 func (b *buffer) free() {
 	if cap(b.b) <= bufferMost {
-		b.b = b.b[:0]
+		clear(b.owed)
+		b.b, b.owed = b.b[:0], b.owed[:0]
 		buffers.Put(b)
 	}
 }

@@ -1,11 +1,14 @@
 package bridge
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/nats-io/nats.go"
 
@@ -14,7 +17,7 @@ import (
 
 // asker is who has a request under way: a session with a dialogue, or a question about presence.
 type asker interface {
-	// answered is called once, with a flight that is over: nothing else uses it any more.
+	// answered is called once, with a flight that is over. It must not keep the flight.
 	answered(f *flight, code wire.Code, took time.Duration)
 }
 
@@ -29,30 +32,46 @@ type flights struct {
 	log     *EventLog
 	sub     *nats.Subscription
 
-	mu     sync.Mutex
-	slots  []flight
+	mu     sync.Mutex // guards what follows
+	slots  []flightSlot
 	free   []uint32
+	spare  []*flight // not under way, kept for their memory
+	last   uint64           // order of the flight that began last
+	held   map[string][]use // what waits to be sent, by subject; see again.go
 	active int
 	timer  *time.Timer // runs while there are flights
 	closed bool
 }
 
-type flight struct {
-	asker   asker // nil: the slot is free
-	subject string
-	data    []byte
-	id      []byte
-	started time.Time
-	expires time.Time
-	round   uint32 // how often the slot was used; a late reply to an earlier use does not match
-	again   bool   // nobody listened, so it was sent a second time
+// flightSlot is a place for a flight. A late reply to an earlier use of it has an earlier round.
+type flightSlot struct {
+	flight *flight // nil: the slot is free
+	round  uint32
 }
 
-// crossing is how long interest may take to cross from one server of a cluster to another, with a margin.
-const crossing = 50 * time.Millisecond
+// flight is one request under way. Who begins it fills in subject, data and id, between take and launch.
+type flight struct {
+	asker   asker
+	subject string
+	data    []byte
+	id      []byte // of the dialogue, as JSON; empty for a question about presence
+	started time.Time
+	expires time.Time
+	order   uint64 // flights with a smaller one began before
+	again   bool   // it is not sent once more when nobody listens
+
+	reply   []byte // the reply subject
+	sending bool   // its buffers are being read; guarded by the flights' mu
+}
+
+// spareMost bounds how many flights are kept for their memory, and spareData how large one may be.
+const (
+	spareMost = 4 << 10
+	spareData = 4 << 10
+)
 
 func newFlights(nc *nats.Conn, timeout time.Duration, alone *atomic.Bool) *flights {
-	f := &flights{nc: nc, inbox: nc.NewInbox() + ".", timeout: timeout, alone: alone}
+	f := &flights{nc: nc, inbox: nc.NewInbox() + ".", timeout: timeout, alone: alone, held: make(map[string][]use)}
 	f.timer = time.AfterFunc(time.Hour, f.expire)
 	f.timer.Stop()
 	return f
@@ -66,54 +85,89 @@ func (f *flights) subscribe(in chan *nats.Msg) (err error) {
 
 // send publishes a request; the asker is told what came of it, once.
 func (f *flights) send(subject string, data, id []byte, a asker) error {
+	fl := f.take(a)
+	fl.subject, fl.data, fl.id = subject, append(fl.data, data...), append(fl.id, id...)
+	return f.launch(fl)
+}
+
+// take returns a flight to be filled in and launched.
+func (f *flights) take(a asker) *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var fl *flight
+	if k := len(f.spare); k > 0 {
+		fl, f.spare = f.spare[k-1], f.spare[:k-1]
+	} else {
+		fl = new(flight)
+	}
+	fl.asker, fl.again, fl.data, fl.id = a, false, fl.data[:0], fl.id[:0]
+	return fl
+}
+
+// launch publishes the request of a flight. Without an error the asker is told what came of it, and the flight is not
+// the caller's any more.
+func (f *flights) launch(fl *flight) error {
 	f.mu.Lock()
 	var n uint32
 	if k := len(f.free); k > 0 {
 		n, f.free = f.free[k-1], f.free[:k-1]
 	} else {
 		n = uint32(len(f.slots))
-		f.slots = append(f.slots, flight{})
+		f.slots = append(f.slots, flightSlot{})
 	}
 	s := &f.slots[n]
-	s.asker, s.subject, s.data, s.id, s.again = a, subject, data, append(s.id[:0], id...), false
-	s.started = time.Now()
-	s.expires = s.started.Add(f.timeout)
 	s.round++
+	s.flight = fl
 	round := s.round
+	fl.sending, fl.started = true, time.Now()
+	fl.expires = fl.started.Add(f.timeout)
+	fl.reply = f.appendReply(fl.reply[:0], n, round)
+	f.last++
+	fl.order = f.last
 	if f.active++; f.active == 1 {
 		f.timer.Reset(f.tick())
 	}
+	if len(f.held) > 0 && f.queue(n) {
+		fl.sending = false
+		f.mu.Unlock()
+		return nil
+	}
 	f.mu.Unlock()
-	if err := f.publish(subject, data, n, round); err != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if s := &f.slots[n]; s.asker != nil && s.round == round {
-			f.release(n)
-			return err
-		}
+	err := f.publish(fl)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl.sending = false
+	if err != nil && f.is(n, round) {
+		f.release(n)
+		return err
 	}
 	return nil
 }
 
-func (f *flights) publish(subject string, data []byte, n, round uint32) error {
+// publish publishes the request of a flight, which is marked as sending.
+func (f *flights) publish(fl *flight) error {
+	// The client library copies both into its buffer before it returns.
+	return f.nc.PublishRequest(fl.subject, unsafe.String(unsafe.SliceData(fl.reply), len(fl.reply)), fl.data)
+}
+
+// appendReply appends the reply subject of a use of a slot.
+func (f *flights) appendReply(dst []byte, n, round uint32) []byte {
 	var b [8]byte
-	var token [16]byte
 	binary.BigEndian.PutUint32(b[:], n)
 	binary.BigEndian.PutUint32(b[4:], round)
-	hex.Encode(token[:], b[:])
-	return f.nc.PublishRequest(subject, f.inbox+string(token[:]), data)
+	return hex.AppendEncode(append(dst, f.inbox...), b[:])
 }
 
 // reply runs for every message on the inbox.
 func (f *flights) reply(m *nats.Msg) {
-	var b [8]byte
 	if len(m.Subject) != len(f.inbox)+16 {
 		return
 	}
-	if _, err := hex.Decode(b[:], []byte(m.Subject[len(f.inbox):])); err != nil {
+	token, err := strconv.ParseUint(m.Subject[len(f.inbox):], 16, 64)
+	if err != nil {
 		return
 	}
-	n, round := binary.BigEndian.Uint32(b[:]), binary.BigEndian.Uint32(b[4:])
+	n, round := uint32(token>>32), uint32(token)
 	switch code := replyCode(m); {
 	case code == wire.PeerOffline && f.retry(n, round):
 	case code == wire.SendFailed && f.refused(n, round):
@@ -122,46 +176,9 @@ func (f *flights) reply(m *nats.Msg) {
 	}
 }
 
-// retry sends a dialogue once more that found nobody, since the friend may have come online on another node a moment
-// ago. It reports false where there is no other node, or it was done before. Questions about presence have no id, and
-// are content with the first answer.
-func (f *flights) retry(n, round uint32) bool {
-	if f.alone.Load() {
-		return false
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.is(n, round) || f.slots[n].again || len(f.slots[n].id) == 0 {
-		return false
-	}
-	s := &f.slots[n]
-	s.again = true
-	subject, data := s.subject, s.data
-	time.AfterFunc(crossing, func() {
-		if f.publish(subject, data, n, round) != nil {
-			f.finish(n, round, wire.SendFailed)
-		}
-	})
-	return true
-}
-
-// refused keeps a dialogue waiting that a node or a client refused, because another one may still take it: for as
-// long as the time limit where there are other nodes, else for as long as a client on this node's NATS may need.
-func (f *flights) refused(n, round uint32) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.is(n, round) {
-		return false
-	}
-	if soon := time.Now().Add(crossing); f.alone.Load() && soon.Before(f.slots[n].expires) {
-		f.slots[n].expires = soon
-	}
-	return true
-}
-
 // is tells whether the slot is still in this use. Called with mu held.
 func (f *flights) is(n, round uint32) bool {
-	return int(n) < len(f.slots) && f.slots[n].asker != nil && f.slots[n].round == round
+	return int(n) < len(f.slots) && f.slots[n].flight != nil && f.slots[n].round == round
 }
 
 // replyCode reads the answer to a dialogue, which is NATS's own when nobody listens.
@@ -178,22 +195,39 @@ func (f *flights) finish(n, round uint32, code wire.Code) {
 		f.mu.Unlock()
 		return // its time was up, or somebody else answered before
 	}
-	over := f.slots[n]
-	over.id = append(make([]byte, 0, 24), over.id...)
+	fl := f.slots[n].flight
 	f.release(n)
+	var late []use
+	if code != wire.PeerOffline && len(f.held) > 0 {
+		late = f.overtaken(fl.subject, fl.order)
+	}
 	f.mu.Unlock()
-	if code == wire.Success && f.log.takes(&over) {
+	for _, u := range late {
+		f.finish(u.n, u.round, wire.PeerOffline)
+	}
+	if code == wire.Success && f.log.takes(fl) {
 		return // it is answered once it is in the log
 	}
-	over.asker.answered(&over, code, time.Since(over.started))
+	fl.asker.answered(fl, code, time.Since(fl.started))
+	f.keep(fl)
 }
 
 // release frees a slot. Called with mu held.
 func (f *flights) release(n uint32) {
-	f.slots[n].asker, f.slots[n].data, f.slots[n].subject = nil, nil, ""
+	f.slots[n].flight = nil
 	f.free = append(f.free, n)
 	if f.active--; f.active == 0 {
 		f.timer.Stop()
+	}
+}
+
+// keep keeps the memory of a flight that is over.
+func (f *flights) keep(fl *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !fl.sending && len(f.spare) < spareMost && cap(fl.data) <= spareData && cap(fl.id) <= spareData {
+		fl.asker = nil
+		f.spare = append(f.spare, fl)
 	}
 }
 
@@ -236,7 +270,7 @@ type use struct{ n, round uint32 }
 // expired lists the flights whose time is up at the given moment. Called with mu held.
 func (f *flights) expired(at time.Time) (uses []use) {
 	for n := range f.slots {
-		if s := &f.slots[n]; s.asker != nil && !at.Before(s.expires) {
+		if s := &f.slots[n]; s.flight != nil && !at.Before(s.flight.expires) {
 			uses = append(uses, use{uint32(n), s.round})
 		}
 	}

@@ -28,6 +28,8 @@ type session struct {
 	login   []byte // the login's answer, until it is sent
 	done    chan struct{}
 
+	lastFriend, lastSubject string // see subjectOf
+
 	mu       sync.Mutex
 	room     *sync.Cond      // a place in flight became free, or the session ends
 	ms       *melody.Session // nil until the handshake is done
@@ -49,16 +51,30 @@ func newSession(b *Bridge, conn *tunnelConn) *session {
 
 // deliver sends the frame of a dialogue, or refuses it.
 func (s *session) deliver(frame []byte, d *delivery) {
-	if err := s.conn.add(frame, outgoing{delivery: d}, s.bridge.o.Sessions.Buffer); err != nil {
-		reason := dropClosed
-		if err == errFull {
-			reason = dropBufferFull
-		}
-		s.bridge.metrics.dropped(reason)
+	if err := s.conn.add(frame, outgoing{delivery: d, dialogue: true}, s.bridge.o.Sessions.Buffer); err != nil {
+		s.dropped(err)
 		d.settle(false)
 		return
 	}
 	s.user.lane.flushSoon(s.conn)
+}
+
+// deliverAlone is deliver for the only session that its user has here: it answers NATS itself.
+func (s *session) deliverAlone(frame []byte, reply string) {
+	if err := s.conn.add(frame, outgoing{reply: reply, dialogue: true}, s.bridge.o.Sessions.Buffer); err != nil {
+		s.dropped(err)
+		s.user.lane.answer(reply, refused)
+		return
+	}
+	s.user.lane.flushSoon(s.conn)
+}
+
+func (s *session) dropped(err error) {
+	reason := dropClosed
+	if err == errFull {
+		reason = dropBufferFull
+	}
+	s.bridge.metrics.dropped(reason)
 }
 
 // most is how many frames of all kinds may wait for a session.
@@ -162,11 +178,16 @@ func (s *session) settle(owed []outgoing, err error) {
 		if o.answer {
 			answers++
 		}
-		if o.delivery != nil {
-			if err != nil {
-				s.bridge.metrics.dropped(dropClosed)
-			}
+		if o.dialogue && err != nil {
+			s.bridge.metrics.dropped(dropClosed)
+		}
+		switch {
+		case o.delivery != nil:
 			o.delivery.settle(err == nil)
+		case o.dialogue && err == nil:
+			s.user.lane.answer(o.reply, nil)
+		case o.dialogue:
+			s.user.lane.answer(o.reply, refused)
 		}
 	}
 	if answers > 0 {
@@ -202,7 +223,8 @@ func (s *session) refuse(code wire.Code, id []byte) {
 func (s *session) answered(f *flight, code wire.Code, took time.Duration) {
 	s.bridge.metrics.dialogue(code)
 	s.bridge.metrics.dialogueTook(took)
-	s.answer(wire.AppendReply(make([]byte, 0, 64+len(f.id)), code, f.id))
+	var room [128]byte // most fit, and need no memory of their own
+	s.answer(wire.AppendReply(room[:0], code, f.id))
 	if code == wire.Success {
 		s.echo(f)
 	}
