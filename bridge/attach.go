@@ -103,10 +103,13 @@ func (s *Service) checkAttachment(name string, role kv.Role, filter *string) err
 	case *filter == "":
 		*filter = ">"
 	case !validFilter(*filter):
-		return invalid("a filter is words joined by dots, where * stands for any word and > at the end for all that follow")
+		return invalid(filterMeans)
 	}
 	return nil
 }
+
+// filterMeans says what a filter looks like.
+const filterMeans = "a filter is words joined by dots, where * stands for any word and > at the end for all that follow"
 
 // validFilter tells whether a filter can stand behind the log's prefix.
 func validFilter(filter string) bool {

@@ -31,7 +31,12 @@ func (b *Bridge) execute(c command) report {
 	case opLog:
 		b.attach()
 	case opSessions:
-		return report{Sessions: b.sessionsOf(c.User)}
+		if c.Node != "" && c.Node != b.node.ID {
+			break
+		}
+		return report{Sessions: pageOf(b.sessionsOf(c.User), c.After, c.Limit)}
+	case opStatus:
+		return report{Status: b.status()}
 	}
 	return report{}
 }
@@ -147,28 +152,8 @@ func oldestFirst(x, y SessionInfo) int {
 	return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.ID, y.ID))
 }
 
-// Sessions lists the sessions on all nodes, oldest first: of one user, or of everybody for "".
-func (s *Service) Sessions(ctx context.Context, user string) ([]SessionInfo, error) {
-	reports, err := s.nodes.tell(ctx, command{Op: opSessions, User: user})
-	if err != nil {
-		return nil, err
-	}
-	var all []SessionInfo
-	for _, r := range reports {
-		all = append(all, r.Sessions...)
-	}
-	slices.SortFunc(all, oldestFirst)
-	return all, nil
-}
-
 // CloseSessions ends sessions of a user on whatever node they are: those named, or all.
 func (s *Service) CloseSessions(ctx context.Context, user, reason string, ids ...string) error {
 	_, err := s.nodes.tell(ctx, command{Op: opClose, User: user, Sessions: ids, Code: websocket.ClosePolicyViolation, Reason: reason})
 	return err
-}
-
-// CountSessions is how many sessions a user has on all nodes.
-func (s *Service) CountSessions(ctx context.Context, user string) (int, error) {
-	all, err := s.Sessions(ctx, user)
-	return len(all), err
 }

@@ -28,6 +28,7 @@ const (
 	opSessions op = "sessions" // which sessions are there, of User or of everybody
 	opHello    op = "hello"    // a node has begun
 	opLog      op = "log"      // a consumer was attached to the event log
+	opStatus   op = "status"   // how the node is
 )
 
 // command is what one node tells the others. It is in force where it was answered.
@@ -47,6 +48,11 @@ type command struct {
 	Frame  []byte `json:"frame,omitempty"` // the last one of a session that ends
 	Code   int    `json:"code,omitempty"`  // of the WebSocket's close frame
 	Reason string `json:"reason,omitempty"`
+
+	// Which sessions are asked for: so many at most, those behind one, on one node. Empty fields ask for all.
+	Limit int           `json:"limit,omitempty"`
+	After SessionCursor `json:"after,omitzero"`
+	Node  string        `json:"node,omitempty"`
 }
 
 // closes tells whether a command to close means this session.
@@ -59,6 +65,7 @@ func (c *command) closes(s *session) bool {
 // report is a node's answer to a command.
 type report struct {
 	Sessions []SessionInfo `json:"sessions,omitempty"`
+	Status   *NodeStatus   `json:"status,omitempty"`
 }
 
 // SessionInfo is what is known of a session.

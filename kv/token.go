@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -112,6 +113,17 @@ func (t *Tokens) Revoke(ctx context.Context, userID, token string) error {
 		return nil
 	}
 	if err := t.b.purge(ctx, tokenKey(userID, token), 0); err != nil {
+		return fmt.Errorf("kv: revoke a token: %w", err)
+	}
+	return nil
+}
+
+// RevokeHash is Revoke for who knows the token's hash only, as List tells it.
+func (t *Tokens) RevokeHash(ctx context.Context, userID, hash string) error {
+	if !ValidID(userID) || strings.ContainsFunc(hash, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') }) {
+		return nil
+	}
+	if err := t.b.purge(ctx, userID+"."+hash, 0); err != nil {
 		return fmt.Errorf("kv: revoke a token: %w", err)
 	}
 	return nil
