@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
@@ -35,7 +34,7 @@ type flights struct {
 	mu     sync.Mutex // guards what follows
 	slots  []flightSlot
 	free   []uint32
-	spare  []*flight // not under way, kept for their memory
+	spare  []*flight        // not under way, kept for their memory
 	last   uint64           // order of the flight that began last
 	held   map[string][]use // what waits to be sent, by subject; see again.go
 	active int
