@@ -122,8 +122,14 @@ func codeMail(u kv.User, code string) string {
 }
 
 // forgotten makes a code for the user whom account and mail belong to; without one, or past the rate, it is "". What is
-// kept of it is a hash like a password's: it would take longer to find it from there than it is good for.
+// kept of it is a hash like a password's: it would take longer to find it from there than it is good for. It is made
+// in any case, since whoever asks may feel the machine at work.
 func (s *Service) forgotten(ctx context.Context, f wire.Forgot, rate *limit.Keyed) (kv.User, string, error) {
+	code := newCode()
+	hash, err := s.o.Hasher.Hash(ctx, code)
+	if err != nil {
+		return kv.User{}, "", err
+	}
 	u, err := s.kv.Users.ByAccount(ctx, f.Account)
 	if errors.Is(err, kv.ErrUserNotFound) {
 		return kv.User{}, "", nil
@@ -133,11 +139,6 @@ func (s *Service) forgotten(ctx context.Context, f wire.Forgot, rate *limit.Keye
 	}
 	if u.Disabled || kv.FoldAccount(u.Mail) != kv.FoldAccount(f.Mail) || !rate.Allow(u.ID) {
 		return u, "", nil
-	}
-	code := newCode()
-	hash, err := s.o.Hasher.Hash(ctx, code)
-	if err != nil {
-		return u, "", err
 	}
 	return u, code, s.kv.Resets.Put(ctx, u.ID, hash, codeLife, codeTries)
 }
