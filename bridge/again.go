@@ -36,7 +36,7 @@ func (f *flights) retry(n, round uint32) bool {
 	subject := f.slots[n].flight.subject
 	if _, ok := f.held[subject]; !ok {
 		f.held[subject] = nil
-		time.AfterFunc(crossing, func() { f.sendHeld(subject) })
+		time.AfterFunc(f.hold, func() { f.sendHeld(subject) })
 	}
 	return f.queue(n)
 }

@@ -27,6 +27,7 @@ type flights struct {
 	nc      *nats.Conn
 	inbox   string // reply subjects are this and the token of a flight
 	timeout time.Duration
+	hold    time.Duration // how long what found nobody waits to be sent again
 	alone   *atomic.Bool // no other node serves users
 	log     *EventLog
 	sub     *nats.Subscription
@@ -70,7 +71,7 @@ const (
 )
 
 func newFlights(nc *nats.Conn, timeout time.Duration, alone *atomic.Bool) *flights {
-	f := &flights{nc: nc, inbox: nc.NewInbox() + ".", timeout: timeout, alone: alone, held: make(map[string][]use)}
+	f := &flights{nc: nc, inbox: nc.NewInbox() + ".", timeout: timeout, hold: crossing, alone: alone, held: make(map[string][]use)}
 	f.timer = time.AfterFunc(time.Hour, f.expire)
 	f.timer.Stop()
 	return f
