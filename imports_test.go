@@ -17,7 +17,8 @@ import (
 // Whoever adds a package decides here where it stands.
 var arrows = map[string][]string{
 	"cmd/imctl":    {"cmd"},
-	"cmd":          {"bridge/...", "kv", "embedded"},
+	"cmd":          {"bridge/...", "kv", "embedded", "cmd/bench"},
+	"cmd/bench":    {"bridge/admin", "bridge/wire", "kv"},
 	"bridge":       {"kv", "bridge/..."},
 	"bridge/admin": {"kv", "bridge/wire"},
 	"bridge/certs": nil,

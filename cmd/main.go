@@ -101,6 +101,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration, 3 not found,
 		newUser(env),
 		newNATS(env),
 		newCheck(env),
+		newBench(env),
 		newVersion(env),
 		newCompletion(env),
 	)

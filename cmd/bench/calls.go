@@ -1,0 +1,166 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"imctl/bridge/admin"
+)
+
+// CallOptions are calls that one person makes, one after the other.
+type CallOptions struct {
+	Friends int    // of the person who logs in
+	Times   int    // each call is made so often
+	Begins  string // of the names that are searched; "": that of the people made for this
+	// As is somebody who exists, to log in and search as instead of a person made for this.
+	As *Person
+	// Users, if not nil, is asked for pages of the accounts, beginning all over the list.
+	Users *admin.Client
+}
+
+// CallReport is how long each took.
+type CallReport struct {
+	Friends int                `json:"friends"`
+	Times   int                `json:"times"`
+	Calls   map[string]Latency `json:"calls_ms"`
+	Server  *Usage             `json:"server"`
+
+	plot []Series
+}
+
+// Calls measures a login and the calls of the protocol on a server at rest. The password's hash is known to the server.
+func Calls(ctx context.Context, t *Target, crowd Crowd, server Process, progress *Progress, o CallOptions) (*CallReport, error) {
+	progress.say("calls: making people")
+	people, err := crowd.Make(ctx, o.Friends+3, func(yield func(int, int) bool) {
+		for i := range o.Friends {
+			if !yield(0, i+3) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	me, begins := people[0], o.Begins
+	if o.As != nil {
+		me = *o.As
+	}
+	if begins == "" {
+		begins = people[0].Account[len(AccountPrefix):]
+		begins = begins[:len(begins)-len("-0")]
+	}
+	a, err := t.login(ctx, people[1])
+	if err != nil {
+		return nil, err
+	}
+	defer a.close()
+	b, err := t.login(ctx, people[2])
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	go a.drain()
+	go b.drain()
+	if c, err := t.login(ctx, me); err != nil { // so that it is remembered
+		return nil, err
+	} else {
+		c.close()
+	}
+	r := &CallReport{Friends: o.Friends, Times: o.Times, Calls: make(map[string]Latency)}
+	before := server.look()
+	m := calls{r: r, ctx: ctx, progress: progress}
+	m.each("login", func(int) error {
+		c, err := t.login(ctx, me)
+		if err != nil {
+			return err
+		}
+		c.close()
+		return nil
+	})
+	m.each("found", func(int) error { return t.get(ctx, "/friends/found", a, url.Values{"name": {begins}}) })
+	m.eachOf([]string{"request", "add", "remove"}, func(call string, i int) error {
+		switch call {
+		case "request":
+			return t.get(ctx, "/friends/request", a, url.Values{"to": {b.me}, "note": {"bench " + strconv.Itoa(i)}})
+		case "add":
+			return t.get(ctx, "/friends/add", b, url.Values{"from": {a.me}, "name": {"a"}})
+		}
+		return t.get(ctx, "/friends/remove", a, url.Values{"to": {b.me}})
+	})
+	m.list(o.Users)
+	if m.err != nil {
+		return nil, m.err
+	}
+	r.Server = server.look().since(before, 0)
+	return r, nil
+}
+
+// calls measures one kind of call after the other, up to the first that fails.
+type calls struct {
+	r        *CallReport
+	ctx      context.Context
+	progress *Progress
+	err      error
+}
+
+func (m *calls) each(name string, do func(i int) error) {
+	m.eachOf([]string{name}, func(_ string, i int) error { return do(i) })
+}
+
+// eachOf does one of each kind in turn.
+func (m *calls) eachOf(names []string, do func(name string, i int) error) {
+	meters := make([]*meter, len(names))
+	for n := range names {
+		meters[n] = newMeter(10 * time.Second)
+	}
+	for i := range m.r.Times {
+		for n, name := range names {
+			if m.err == nil {
+				m.err = context.Cause(m.ctx)
+			}
+			if m.err != nil {
+				return
+			}
+			began := time.Now()
+			if err := do(name, i); err != nil {
+				m.err = fmt.Errorf("%s: %w", name, err)
+				return
+			}
+			now := time.Now()
+			meters[n].record(0, now, now.Sub(began))
+		}
+		m.progress.say(fmt.Sprintf("calls: %s %d of %d", names[0], i+1, m.r.Times))
+	}
+	for n, name := range names {
+		s := meters[n].series(name)
+		m.r.plot, m.r.Calls[name] = append(m.r.plot, s), s.Whole
+	}
+}
+
+// list asks for one page after the other, and begins anew behind the last.
+func (m *calls) list(users *admin.Client) {
+	if users == nil {
+		return
+	}
+	after := ""
+	m.each("list", func(int) error {
+		page, err := users.ListUsers(m.ctx, admin.ListUsers{After: after, Limit: 100})
+		after = page.Next
+		return err
+	})
+}
+
+// Plot returns the latencies to plot.
+func (r *CallReport) Plot() []Series { return r.plot }
+
+// Rows are the report as a table.
+func (r *CallReport) Rows() [][]string {
+	rows := [][]string{{"load", fmt.Sprintf("%d times each, %d friends", r.Times, r.Friends)}}
+	for _, s := range r.plot {
+		rows = append(rows, []string{s.Name, s.Whole.String()})
+	}
+	return append(rows, r.Server.rows("")...)
+}

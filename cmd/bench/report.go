@@ -1,0 +1,66 @@
+package bench
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Report is what every load comes to: JSON by its tags, a table by Rows, a picture by Plot.
+type Report interface {
+	Rows() [][]string
+	Plot() []Series
+}
+
+// perSecond writes a rate.
+func perSecond(rate float64) string { return number(rate) + "/s" }
+
+// number writes three digits that count.
+func number(v float64) string {
+	switch {
+	case v >= 100 || v == math.Trunc(v):
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+}
+
+// String writes the quantiles.
+func (l Latency) String() string {
+	if l.Count == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("p50 %s, p90 %s, p99 %s, p99.9 %s, max %s ms", number(l.P50), number(l.P90), number(l.P99), number(l.P999), number(l.Max))
+}
+
+// String writes the codes in their order.
+func (c Codes) String() string {
+	var all []string
+	for _, code := range slices.Sorted(maps.Keys(c)) {
+		all = append(all, fmt.Sprintf("%s: %d", code, c[code]))
+	}
+	if all == nil {
+		return "-"
+	}
+	return strings.Join(all, ", ")
+}
+
+// rows tell what each item cost. An empty item is none to divide by.
+func (u *Usage) rows(item string) [][]string {
+	if u == nil {
+		return [][]string{{"server", "not a process of this machine that can be looked at"}}
+	}
+	each := ""
+	if item != "" && u.CPUMicros > 0 {
+		each = fmt.Sprintf("%s µs a %s, ", number(u.CPUMicros), item)
+	}
+	return [][]string{
+		{"server CPU", fmt.Sprintf("%s%s %% of one core", each, number(u.CPUPercent))},
+		{"server memory", fmt.Sprintf("%s MB resident, %+.1f MB", number(float64(u.Resident)/(1<<20)), float64(u.Grown)/(1<<20))},
+	}
+}
