@@ -156,17 +156,32 @@ func (s *Service) contextOf(a kv.Attachment, secret string) NATSContext {
 
 // detach closes the connections of an attachment.
 func (s *Service) detach(ctx context.Context, a kv.Attachment) error {
-	return s.kick(ctx, s.o.Access.accountOf(a.Role), attachConnName(a.Name))
+	return s.kick(ctx, attachConnName(a.Name))
 }
 
 // kickUser closes the connections of a user to NATS.
 func (s *Service) kickUser(ctx context.Context, id string) error {
-	return s.kick(ctx, s.o.Access.Account, userConnName(id))
+	return s.kick(ctx, userConnName(id))
 }
 
-func (s *Service) kick(ctx context.Context, account, name string) error {
+// kick closes the connections of that name. A node without a system account leaves it to those that have one.
+func (s *Service) kick(ctx context.Context, name string) error {
+	if s.o.System != nil {
+		return s.kickHere(ctx, name)
+	}
+	_, err := s.nodes.tell(ctx, command{Op: opKick, Name: name})
+	return err
+}
+
+func (s *Service) kickHere(ctx context.Context, name string) error {
 	if s.o.System == nil {
 		return nil
 	}
-	return (&kicker{s.o.System, s.log}).user(ctx, account, name)
+	k := &kicker{s.o.System, s.log}
+	for _, account := range []string{s.o.Access.Account, s.o.Access.ConsumerAccount} {
+		if err := k.user(ctx, account, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

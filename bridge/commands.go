@@ -28,6 +28,12 @@ func (b *Bridge) execute(c command) report {
 				s.closeWith(c.Frame, c.Code, c.Reason)
 			}
 		}
+	case opKick:
+		ctx, cancel := context.WithTimeout(context.Background(), commandWait)
+		defer cancel()
+		if err := b.service.kickHere(ctx, c.Name); err != nil {
+			b.log.Error("close connections of NATS clients", "err", err)
+		}
 	case opLog:
 		b.attach()
 	case opSessions:

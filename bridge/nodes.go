@@ -29,12 +29,15 @@ const (
 	opHello    op = "hello"    // a node has begun
 	opLog      op = "log"      // a consumer was attached to the event log
 	opStatus   op = "status"   // how the node is
+	opKick     op = "kick"     // connections of NATS clients of that Name are closed, where there is a system account to do it by
 )
 
 // command is what one node tells the others. It is in force where it was answered.
 type command struct {
 	Op   op     `json:"op"`
 	User string `json:"user,omitempty"`
+
+	Name string `json:"name,omitempty"`
 
 	Other    string `json:"other,omitempty"`
 	Friend   bool   `json:"friend,omitempty"`
