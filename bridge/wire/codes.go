@@ -33,7 +33,7 @@ var codes = [...]Info{
 		"The account belongs to somebody, perhaps in another case or spelling of the same letters.",
 		"Ask for another account, or offer to log in."},
 	{WrongCredentials, "Account & Password Wrong", false,
-		"No such account, or not its password, or the account is disabled. The server then closes.",
+		"No such account, or not its password or code, or the account is disabled. A tunnel is then closed.",
 		"Ask for both again. Don't repeat the login unasked."},
 	{DialogueIDEmpty, "Dialogue ID Empty", false,
 		"A dialogue without an id, or with white space for one.",
