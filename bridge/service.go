@@ -30,12 +30,13 @@ type ServiceOptions struct {
 // nodes that hold the users concerned are told, and only then the caller hears of it. HTTP, NATS and the command line
 // all come here.
 type Service struct {
-	o     ServiceOptions
-	nc    *nats.Conn
-	nodes *nodes
-	kv    *kv.Store
-	log   *slog.Logger
-	work  sync.WaitGroup // what goes on after an answer was given
+	o           ServiceOptions
+	nc          *nats.Conn
+	nodes       *nodes
+	kv          *kv.Store
+	log         *slog.Logger
+	work        sync.WaitGroup // what goes on after an answer was given
+	registering turns          // by account
 }
 
 // NewService returns a service that tells nodes over nc.
@@ -50,6 +51,11 @@ func (s *Service) Close() { s.work.Wait() }
 // the gate, if there is one, returns: it is asked last, since of many registrations that wait for their turn to hash
 // all could have passed it before.
 func (s *Service) Register(ctx context.Context, u kv.User, password string, gate func() error) (kv.User, error) {
+	leave, err := s.registering.take(ctx, kv.FoldAccount(u.Account))
+	if err != nil {
+		return kv.User{}, err
+	}
+	defer leave()
 	if _, err := s.kv.Users.ByAccount(ctx, u.Account); err == nil {
 		return kv.User{}, kv.ErrAccountExists
 	} else if !errors.Is(err, kv.ErrUserNotFound) {
