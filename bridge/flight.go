@@ -28,7 +28,7 @@ type flights struct {
 	inbox   string // reply subjects are this and the token of a flight
 	timeout time.Duration
 	hold    time.Duration // how long what found nobody waits to be sent again
-	alone   *atomic.Bool // no other node serves users
+	alone   *atomic.Bool  // no other node serves users
 	log     *EventLog
 	sub     *nats.Subscription
 
