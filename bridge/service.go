@@ -201,8 +201,10 @@ func (s *Service) Add(ctx context.Context, me kv.User, from, alias string) error
 // Remove ends a friendship at both ends, and whatever requests there are between the two.
 func (s *Service) Remove(ctx context.Context, me kv.User, to string) error {
 	c, err := s.kv.Rosters.Remove(ctx, me.ID, to)
+	if errors.Is(err, kv.ErrNotFriends) {
+		return errors.Join(err, s.tell(ctx, c)) // requests between the two may have been withdrawn
+	}
 	if err != nil {
-		s.o.Events.friend(c) // withdrawn requests, maybe
 		return err
 	}
 	return s.tell(ctx, c)
@@ -223,7 +225,11 @@ func (s *Service) active(ctx context.Context, id string) error {
 // tell brings a change of two rosters into force on all nodes, then shows it to the two.
 func (s *Service) tell(ctx context.Context, c kv.Change) error {
 	s.o.Events.friend(c)
-	if c.Kind != kv.Befriended && c.Kind != kv.Removed {
+	switch c.Kind {
+	case kv.Befriended, kv.Removed:
+	case kv.Withdrawn: // no roster that a node holds has changed
+		return errors.Join(s.show(c.A, wire.AppendRemoved(nil, c.B)), s.show(c.B, wire.AppendRemoved(nil, c.A)))
+	default:
 		return nil
 	}
 	befriended := c.Kind == kv.Befriended
