@@ -263,7 +263,9 @@ func TestPageForgetsNothing(t *testing.T) {
 	b.press("Settings")
 	b.sees("Messages are kept in this browser only.")
 	b.press("Export")
-	var kept struct{ Dialogues []struct{ Text, State string } }
+	var kept struct {
+		Dialogues []struct{ Text, State string }
+	}
 	eventually(t, "the export is on the disk", func() bool {
 		files, _ := filepath.Glob(filepath.Join(dir, "*.json"))
 		if len(files) != 1 {
