@@ -1,0 +1,238 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestNATSGoesAway stops NATS in the middle of dialogues between people on two servers, and starts it again. Nothing
+// that was answered 200 is missing at the friend, nobody waits for an answer, no tunnel ends, and all goes on by itself.
+func TestNATSGoesAway(t *testing.T) {
+	t.Parallel()
+	there := startNATSThere(t)
+	all := bridges{start(t, there.attached), start(t, there.attached)}
+	for _, s := range all {
+		s.mayLog = []string{"NATS", "the event log is not written"}
+	}
+	w := inhabit(t, all)
+	const pairs = 6
+	var talks []*talk
+	for range pairs {
+		a, b := w.pair(t)
+		talks = append(talks, newTalk(a, b), newTalk(b, a))
+	}
+	leaver, stayer := w.pair(t)
+	var work sync.WaitGroup
+	for _, k := range talks {
+		work.Go(func() { k.send(t) })
+		work.Go(func() { k.from.read(t, k, k.back(talks)) })
+	}
+	answered := func(code, n int) func() bool {
+		return func() bool {
+			for _, k := range talks {
+				if k.count(code) < n {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	eventually(t, "dialogues", answered(200, 50))
+	for round := 1; round <= 2; round++ {
+		there.stop()
+		for _, s := range all {
+			eventually(t, "readiness is false", func() bool { return !s.ready(t) })
+		}
+		before := talks[0].count(507)
+		eventually(t, "507", answered(507, before+50))
+		if round == 1 {
+			leaver.tunnel.close(t)
+		}
+		there.start(t)
+		for _, s := range all {
+			eventually(t, "readiness is back", func() bool { return s.ready(t) })
+		}
+		eventually(t, "dialogues go on", answered(200, talks[0].count(200)+50))
+	}
+	// Who left meanwhile is offline, and not a ghost that takes dialogues and does not answer.
+	eventually(t, "508", func() bool { return stayer.talk(t, leaver, "x") == 508 })
+	for _, k := range talks {
+		close(k.enough)
+	}
+	for _, k := range talks {
+		eventually(t, "all is answered, and what was answered 200 has arrived", k.settled)
+		k.check(t)
+	}
+	for _, k := range talks {
+		k.over.Store(true)
+		k.from.tunnel.ws.Close()
+	}
+	work.Wait()
+	leaver.login(t)
+	if code := stayer.talk(t, leaver, "y"); code != 200 {
+		t.Errorf("a dialogue to who came back: %d", code)
+	}
+}
+
+// ready asks the server whether it is.
+func (s *server) ready(t testing.TB) bool {
+	t.Helper()
+	r, err := http.Get("http://" + reachable(s.app.ops.Addr()) + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	return r.StatusCode == http.StatusOK
+}
+
+// promptly is how long an answer may take while NATS is away; dialogues that wait for their time have 5 seconds.
+const promptly = 3 * time.Second
+
+// talk is what one person says to another, again and again, with numbers for ids.
+type talk struct {
+	from, to *member
+	enough   chan struct{}
+	room     chan struct{} // a place for each dialogue that is not answered
+
+	mu       sync.Mutex // guards what follows
+	begun    map[int]time.Time
+	codes    map[int]int
+	got      map[int]int // how often each arrived
+	last     int         // the one that arrived last
+	slowest  time.Duration
+	finished atomic.Bool // nothing more is sent
+	over     atomic.Bool // the tunnel may end
+}
+
+func newTalk(from, to *member) *talk {
+	return &talk{from: from, to: to, enough: make(chan struct{}), room: make(chan struct{}, 4),
+		begun: make(map[int]time.Time), codes: make(map[int]int), got: make(map[int]int)}
+}
+
+// back is the talk in the other direction, whose dialogues arrive on the same tunnel as the answers to this one's.
+func (k *talk) back(all []*talk) *talk {
+	for _, other := range all {
+		if other.from == k.to && other.to == k.from {
+			return other
+		}
+	}
+	return nil
+}
+
+func (k *talk) count(code int) (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range k.codes {
+		if c == code {
+			n++
+		}
+	}
+	return n
+}
+
+// send sends until it is enough, a few at once; the last one tells the reader.
+func (k *talk) send(t *testing.T) {
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
+	for i := 1; ; i++ {
+		select {
+		case <-k.enough:
+			k.finished.Store(true)
+			return
+		case k.room <- struct{}{}:
+		}
+		<-pace.C
+		k.mu.Lock()
+		k.begun[i] = time.Now()
+		k.mu.Unlock()
+		if err := k.from.tunnel.trySend(dialogue(strconv.Quote(strconv.Itoa(i)), k.to.id, `"p"`)); err != nil {
+			t.Errorf("the tunnel ended: %v", err)
+			return
+		}
+	}
+}
+
+// read takes answers to mine and dialogues of theirs.
+func (p *member) read(t *testing.T, mine, theirs *talk) {
+	for {
+		frame, err := p.tunnel.tryNext()
+		if err == nil {
+			err = take(frame, mine, theirs)
+		}
+		if mine.over.Load() {
+			return
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// settled tells whether all that was sent is answered, and all that was answered 200 has arrived.
+func (k *talk) settled() bool {
+	if !k.finished.Load() {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id := range k.begun {
+		if code := k.codes[id]; code == 0 || code == 200 && k.got[id] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func take(frame string, mine, theirs *talk) error {
+	var f struct {
+		Code int
+		From string
+		ID   int `json:",string"`
+	}
+	if err := json.Unmarshal([]byte(frame), &f); err != nil {
+		return fmt.Errorf("frame %s: %w", frame, err)
+	}
+	if f.From != "" {
+		return theirs.arrived(f.ID)
+	}
+	<-mine.room
+	mine.mu.Lock()
+	defer mine.mu.Unlock()
+	if mine.codes[f.ID] != 0 {
+		return fmt.Errorf("dialogue %d was answered %d and %d", f.ID, mine.codes[f.ID], f.Code)
+	}
+	mine.codes[f.ID] = f.Code
+	mine.slowest = max(mine.slowest, time.Since(mine.begun[f.ID]))
+	return nil
+}
+
+func (k *talk) arrived(id int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.got[id]++; k.got[id] > 1 || id < k.last {
+		return fmt.Errorf("dialogue %d arrived behind %d, %d times", id, k.last, k.got[id])
+	}
+	k.last = id
+	return nil
+}
+
+func (k *talk) check(t *testing.T) {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, code := range k.codes {
+		if code != 200 && code != 507 {
+			t.Errorf("dialogue %d was answered %d", id, code)
+		}
+	}
+	if k.slowest > promptly {
+		t.Errorf("an answer took %s", k.slowest)
+	}
+}
