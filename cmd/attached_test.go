@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,15 @@ func (b bridges) shown(t testing.TB) (all string) {
 	}
 	return all
 }
+
+// scattered is the deployment of several servers on one NATS that are taken in turn: a person's devices are not on the
+// same one, nor are its calls made to the one that its tunnel is on.
+type scattered struct {
+	bridges
+	turn atomic.Int64
+}
+
+func (s *scattered) base(int) string { return s.bridges.base(int(s.turn.Add(1))) }
 
 // TestAttachRefused: what is wrong with a NATS is said in a line that names what is missing and how to mend it.
 func TestAttachRefused(t *testing.T) {

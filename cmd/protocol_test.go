@@ -14,12 +14,9 @@ var ways = []struct {
 	{"plain", func(t testing.TB) deployment { return start(t, tableSettings) }},
 	{"TLS", func(t testing.TB) deployment { return start(t, tableSettings, overTLS) }},
 	{"attached", func(t testing.TB) deployment { return startBridges(t, 1, tableSettings) }},
-	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings, patientRefusals) }},
+	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings) }},
+	{"two servers in turn", func(t testing.TB) deployment { return &scattered{bridges: startBridges(t, 2, tableSettings)} }},
 }
-
-// patientRefusals is for more than one server: what one of them refuses another may still take, so the sender hears of
-// a refusal when the time is up.
-func patientRefusals(c *Config) { c.Dialogues.Timeout = Defaults().Dialogues.Timeout }
 
 // tableSettings are what the tables count on beyond the harness's own.
 func tableSettings(c *Config) {
