@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -125,9 +126,15 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		a.log.Warn("administrators will not see the name of this machine", "err", err)
+	}
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Connect:        a.backend.connect,
 		Prefix:         c.NATS.Prefix,
+		Host:           host,
+		Version:        readBuildInfo().Version,
 		Store:          a.backend.store,
 		Hasher:         a.backend.hasher,
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
@@ -155,7 +162,7 @@ func (a *App) startAdmin() error {
 	}
 	a.stops.add("administration's connection", func(context.Context) error { nc.Close(); return nil })
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: a.bridge.Service(), Store: a.backend.store,
-		Sessions: a.bridge.Service().CountSessions, Log: a.log})
+		Live: a.bridge.Service(), Log: a.log})
 	if err != nil {
 		return err
 	}

@@ -188,6 +188,25 @@ type Restoration struct {
 	Asked    []Request // of the user; From is who was asked
 }
 
+// Remember returns what Restore takes: the user's roster, and with it what the user asked others, which is in theirs.
+func (r *Rosters) Remember(ctx context.Context, id string) (Restoration, error) {
+	own, err := r.read(ctx, id)
+	if err != nil {
+		return Restoration{}, fmt.Errorf("kv: remember a roster: %w", err)
+	}
+	was := Restoration{Friends: own.Friends, Requests: own.Requests}
+	others, err := r.readAll(ctx, slices.DeleteFunc(slices.Clone(own.Asked), func(id string) bool { return !ValidID(id) }))
+	if err != nil {
+		return Restoration{}, fmt.Errorf("kv: remember a roster: %w", err)
+	}
+	for _, other := range others {
+		if q, ok := other.Roster.Request(id); ok { // else it was answered meanwhile
+			was.Asked = append(was.Asked, Request{From: other.id, Note: q.Note, Since: q.Since})
+		}
+	}
+	return was, nil
+}
+
 // Restore adds to the rosters what they lack of a restoration, always at both ends, and returns what changed, also
 // beside an error. What is there is left alone: friends keep aliases that they have given meanwhile. The bounds on
 // rosters do not count, since they may have been others at that time.

@@ -120,6 +120,10 @@ func TestRestoreRosters(t *testing.T) {
 	if changes, err = s.Rosters.Restore(ctx, a, ofA); err != nil || len(changes) != 0 {
 		t.Errorf("once more: %v, %v", changes, err)
 	}
+	if was, err := s.Rosters.Remember(ctx, a); err != nil || !reflect.DeepEqual(was.Requests, ofA.Requests) || !reflect.DeepEqual(was.Asked, ofA.Asked) ||
+		len(was.Friends) != restoreAtOnce+1 {
+		t.Errorf("remembered %+v, %v", was, err)
+	}
 	for who, want := range map[string]struct {
 		id  string
 		has Roster

@@ -1,4 +1,4 @@
-// Package admin is the administration of accounts over NATS: the micro service
+// Package admin is the administration over NATS: the micro service
 // imctl that every bridge runs, with subjects <prefix>.admin.<noun>.<verb>, and the
 // client of it that the command line uses. Requests and answers are JSON objects;
 // a failure is a micro service error with one of the codes below.
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"time"
 
+	"imctl/bridge"
 	"imctl/kv"
 )
 
@@ -21,7 +22,7 @@ const ServiceName = "imctl"
 // version is that of the subjects and messages. Its first number changes when a client of the last would break.
 const version = "1.0.0"
 
-// MaxPage is how many users one answer of the list holds at most.
+// MaxPage is how many entries one answer of a list holds at most.
 const MaxPage = 500
 
 // Code says what kind of failure an answer is.
@@ -29,10 +30,11 @@ type Code string
 
 // The codes, as the header Nats-Service-Error-Code has them.
 const (
-	NotFound      Code = "not_found"      // there is no such user
-	AlreadyExists Code = "already_exists" // the account is taken
+	NotFound      Code = "not_found"      // there is no such user, session, attachment
+	AlreadyExists Code = "already_exists" // the name is taken; the two are friends
 	Invalid       Code = "invalid"        // the request can't be carried out as it is
 	Failed        Code = "failed"         // the server could not do it; trying again may help
+	Unavailable   Code = "unavailable"    // only a server that runs can do it, and none does
 )
 
 // Error is a failure that the service answered. It holds nothing secret.
@@ -61,6 +63,31 @@ type Accounts interface {
 	SetDisabled(ctx context.Context, id string, disabled bool) error
 	// DeleteUser removes the account and all that is held about it.
 	DeleteUser(ctx context.Context, id string) error
+	// RestoreUsers makes the accounts that are not there yet, as they were.
+	RestoreUsers(ctx context.Context, users []kv.User) []kv.Restored
+	// RestoreRoster adds what the rosters lack of what was.
+	RestoreRoster(ctx context.Context, id string, was kv.Restoration) ([]kv.Change, error)
+	// Befriend makes friends of two users at once.
+	Befriend(ctx context.Context, a, b string) (kv.Change, error)
+	// Unfriend ends a friendship.
+	Unfriend(ctx context.Context, a, b string) error
+	// RevokeTokens ends tokens, by their hashes, and the sessions that live by them.
+	RevokeTokens(ctx context.Context, id string, hashes ...string) error
+	// AttachAdd, AttachList, AttachRotate and AttachRemove are for the programs that may log in to NATS.
+	AttachAdd(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, bridge.NATSContext, error)
+	AttachList(ctx context.Context) ([]kv.Attachment, error)
+	AttachRotate(ctx context.Context, name string) (kv.Attachment, bridge.NATSContext, error)
+	AttachRemove(ctx context.Context, name string) error
+}
+
+// Live is what servers know that run; bridge.Service is one.
+type Live interface {
+	Sessions(ctx context.Context, f bridge.SessionFilter) ([]bridge.SessionInfo, error)
+	// EndSessions ends those named, or all with all connections to NATS.
+	EndSessions(ctx context.Context, id, reason string, sessions ...string) error
+	Nodes(ctx context.Context) ([]bridge.NodeStatus, error)
+	// FollowLog makes a consumer on the log for somebody who watches.
+	FollowLog(ctx context.Context, filter string) (stream, consumer string, err error)
 }
 
 // User is an account as lists show it.
@@ -73,7 +100,7 @@ type User struct {
 	Disabled bool      `json:"disabled"`
 }
 
-// UserDetails is all that is shown of one account. There is no way to get a password or its hash.
+// UserDetails is all that is shown of one account. Only an export has the password's hash, and nothing the password.
 type UserDetails struct {
 	User
 	Sex      string `json:"sex"`
@@ -123,4 +150,9 @@ type UserRef struct {
 type SetPassword struct {
 	User     string `json:"user"`
 	Password string `json:"password"`
+}
+
+// LookUp asks for the accounts that have these ids.
+type LookUp struct {
+	IDs []string `json:"ids"`
 }

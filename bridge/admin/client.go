@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+
+	"imctl/kv"
 )
 
 // Client calls the service. Every method's errors are *Error for what the service
@@ -27,21 +29,30 @@ func (c *Client) ListUsers(ctx context.Context, r ListUsers) (Users, error) {
 	return call[Users](ctx, c, "user", "list", r)
 }
 
-// AllUsers asks for page after page, beginning with r's. It ends behind the first error.
-func (c *Client) AllUsers(ctx context.Context, r ListUsers) iter.Seq2[[]User, error] {
-	return func(yield func([]User, error) bool) {
+// pages asks for page after page. It ends behind the first error.
+func pages[T any](next func(after string) ([]T, string, error), after string) iter.Seq2[[]T, error] {
+	return func(yield func([]T, error) bool) {
 		for {
-			page, err := c.ListUsers(ctx, r)
+			page, cursor, err := next(after)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(page.Users, nil) || page.Next == "" {
+			if !yield(page, nil) || cursor == "" {
 				return
 			}
-			r.After = page.Next
+			after = cursor
 		}
 	}
+}
+
+// AllUsers asks for page after page, beginning with r's. It ends behind the first error.
+func (c *Client) AllUsers(ctx context.Context, r ListUsers) iter.Seq2[[]User, error] {
+	return pages(func(after string) ([]User, string, error) {
+		r.After = after
+		p, err := c.ListUsers(ctx, r)
+		return p.Users, p.Next, err
+	}, r.After)
 }
 
 // User returns all about one user. Codes: NotFound.
@@ -73,6 +84,119 @@ func (c *Client) EnableUser(ctx context.Context, user string) (User, error) {
 func (c *Client) DeleteUser(ctx context.Context, user string) (User, error) {
 	return call[User](ctx, c, "user", "delete", UserRef{user})
 }
+
+// LookUp returns the users that have these ids, MaxPage at most.
+func (c *Client) LookUp(ctx context.Context, ids []string) (Users, error) {
+	return call[Users](ctx, c, "user", "lookup", LookUp{ids})
+}
+
+// Friends returns the pages of a user's friends, or of its requests. It ends behind the first error. Codes: NotFound.
+func (c *Client) Friends(ctx context.Context, r ListFriends) iter.Seq2[[]Friend, error] {
+	return pages(func(after string) ([]Friend, string, error) {
+		r.After = after
+		p, err := call[Friends](ctx, c, "friend", "list", r)
+		return p.Friends, p.Next, err
+	}, r.After)
+}
+
+// AddFriend makes friends of two users. Codes: NotFound, AlreadyExists, Invalid.
+func (c *Client) AddFriend(ctx context.Context, user, friend string) (Friendship, error) {
+	return call[Friendship](ctx, c, "friend", "add", Pair{user, friend})
+}
+
+// RemoveFriend ends a friendship. Codes: NotFound.
+func (c *Client) RemoveFriend(ctx context.Context, user, friend string) (Friendship, error) {
+	return call[Friendship](ctx, c, "friend", "remove", Pair{user, friend})
+}
+
+// Sessions returns the pages of the sessions. It ends behind the first error. Codes: NotFound, Unavailable.
+func (c *Client) Sessions(ctx context.Context, r ListSessions) iter.Seq2[[]Session, error] {
+	return pages(func(after string) ([]Session, string, error) {
+		r.After = after
+		p, err := call[Sessions](ctx, c, "session", "list", r)
+		return p.Sessions, p.Next, err
+	}, r.After)
+}
+
+// CloseSessions ends sessions of a user, all without ids, and returns those that were there. Codes: NotFound, Unavailable.
+func (c *Client) CloseSessions(ctx context.Context, user string, ids ...string) (Sessions, error) {
+	return call[Sessions](ctx, c, "session", "close", CloseSessions{user, ids})
+}
+
+// Tokens returns the pages of a user's tokens. It ends behind the first error. Codes: NotFound.
+func (c *Client) Tokens(ctx context.Context, r ListTokens) iter.Seq2[[]Token, error] {
+	return pages(func(after string) ([]Token, string, error) {
+		r.After = after
+		p, err := call[Tokens](ctx, c, "token", "list", r)
+		return p.Tokens, p.Next, err
+	}, r.After)
+}
+
+// RevokeTokens ends tokens of a user, all without hashes, and returns them. Codes: NotFound, Invalid.
+func (c *Client) RevokeTokens(ctx context.Context, user string, hashes ...string) (Tokens, error) {
+	return call[Tokens](ctx, c, "token", "revoke", RevokeTokens{user, hashes})
+}
+
+// AddAttachment lets a program in to NATS. Codes: AlreadyExists, Invalid.
+func (c *Client) AddAttachment(ctx context.Context, r AddAttachment) (AttachmentSecret, error) {
+	return call[AttachmentSecret](ctx, c, "attach", "add", r)
+}
+
+// Attachments returns all of them.
+func (c *Client) Attachments(ctx context.Context) (Attachments, error) {
+	return call[Attachments](ctx, c, "attach", "list", struct{}{})
+}
+
+// RotateAttachment gives an attachment another secret. Codes: NotFound.
+func (c *Client) RotateAttachment(ctx context.Context, name string) (AttachmentSecret, error) {
+	return call[AttachmentSecret](ctx, c, "attach", "rotate", AttachmentRef{name})
+}
+
+// RemoveAttachment removes an attachment, and returns what it was. Codes: NotFound.
+func (c *Client) RemoveAttachment(ctx context.Context, name string) (kv.Attachment, error) {
+	return call[kv.Attachment](ctx, c, "attach", "remove", AttachmentRef{name})
+}
+
+// Status returns how the servers are.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return call[Status](ctx, c, "server", "status", struct{}{})
+}
+
+// FollowLog makes a consumer on the log for somebody who watches. Codes: Invalid, Unavailable.
+func (c *Client) FollowLog(ctx context.Context, filter string) (Follower, error) {
+	return call[Follower](ctx, c, "log", "follow", FollowLog{filter})
+}
+
+// Export returns all that is held about one user, "" for the pages of all. It ends behind the first error. Codes: NotFound.
+func (c *Client) Export(ctx context.Context, user string) iter.Seq2[[]Record, error] {
+	return pages(func(after string) ([]Record, string, error) {
+		p, err := call[Records](ctx, c, "user", "export", ExportUsers{User: user, After: after})
+		return p.Users, p.Next, err
+	}, "")
+}
+
+// ImportUsers makes accounts as they were, MaxRecords at most.
+func (c *Client) ImportUsers(ctx context.Context, records []Record) (ImportResult, error) {
+	return imported(records)(call[ImportResult](ctx, c, "user", "import", ImportUsers{records}))
+}
+
+// ImportFriends restores the friendships and requests of users that are there, MaxRecords at most.
+func (c *Client) ImportFriends(ctx context.Context, records []Record) (ImportResult, error) {
+	return imported(records)(call[ImportResult](ctx, c, "friend", "import", ImportUsers{records}))
+}
+
+// imported refuses an answer that does not fit the question.
+func imported(records []Record) func(ImportResult, error) (ImportResult, error) {
+	return func(r ImportResult, err error) (ImportResult, error) {
+		if err == nil && len(r.Results) != len(records) {
+			err = fmt.Errorf("admin: import: %d results for %d records", len(r.Results), len(records))
+		}
+		return r, err
+	}
+}
+
+// MaxRequest is how many bytes a request may have.
+func (c *Client) MaxRequest() int { return int(c.nc.MaxPayload()) }
 
 // Ping returns nil when the service is there.
 func (c *Client) Ping(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,8 +25,7 @@ type Options struct {
 	Prefix   string // first word of the subjects
 	Accounts Accounts
 	Store    *kv.Store
-	// Sessions counts a user's sessions on all nodes. May be nil.
-	Sessions func(ctx context.Context, id string) (int, error)
+	Live     Live // nil: no server runs, there is nothing but what is stored
 	// Timeout bounds one request's work; default 30 seconds.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -79,7 +79,8 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 		s.cancel()
 		return nil, fmt.Errorf("admin: start the service: %w", err)
 	}
-	for _, e := range s.userEndpoints() {
+	for _, e := range slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
+		s.attachEndpoints(), s.serverEndpoints()) {
 		if err := s.add(e); err != nil {
 			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
 		}
@@ -187,6 +188,19 @@ func (s *Service) explain(e endpoint, err error) *Error {
 		return failure(Invalid, "account must not be empty")
 	case errors.Is(err, kv.ErrPasswordTooLong):
 		return failure(Invalid, "password is too long")
+	case errors.Is(err, kv.ErrSelf):
+		return failure(Invalid, "nobody is its own friend")
+	case errors.Is(err, kv.ErrNotFriends):
+		return failure(NotFound, "the two are not friends")
+	case errors.Is(err, kv.ErrTooManyFriends):
+		return failure(Failed, "one of the two has as many friends as limits.friends allows")
+	case errors.Is(err, kv.ErrAttachmentNotFound):
+		return failure(NotFound, "there is no such attachment")
+	case errors.Is(err, kv.ErrAttachmentExists):
+		return failure(AlreadyExists, "there is an attachment of that name already")
+	case errors.Is(err, kv.ErrAttachmentInvalid):
+		_, why, _ := strings.Cut(err.Error(), kv.ErrAttachmentInvalid.Error()+": ")
+		return failure(Invalid, "%s", why)
 	case errors.Is(err, kv.ErrBusy), errors.Is(err, kv.ErrConflict):
 		return failure(Failed, "the server is busy: try again")
 	}

@@ -2,13 +2,13 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"imctl/bridge"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -26,6 +26,8 @@ func (s *Service) userEndpoints() []endpoint {
 		{"user", "show", "All about one account",
 			ref, `the same, and "sex", "birthday", "sign", "picture", and the numbers "friends", "requests", "tokens", "sessions"`,
 			"not_found, failed", handler(s.showUser)},
+		{"user", "lookup", "The accounts that have these ids; ids that nobody has are left out",
+			`{"ids": up to 500}`, `{"users": [` + user + `]}`, "invalid, failed", handler(s.lookUp)},
 		{"user", "create", "Make an account",
 			`{"account", "password", "name", "mail", "sex", "birthday", "sign"}; all but account and password may be left out`,
 			user, "already_exists, invalid, failed", handler(s.createUser)},
@@ -48,23 +50,9 @@ func (s *Service) listUsers(ctx context.Context, r ListUsers) (Users, error) {
 			return Users{}, failure(Invalid, "after is not a cursor")
 		}
 	}
-	if r.Limit < 0 || r.Limit > MaxPage {
-		return Users{}, failure(Invalid, "limit must be from 1 to %d", MaxPage)
-	}
-	if r.Limit == 0 {
-		r.Limit = MaxPage
-	}
-	for limit := r.Limit; ; limit /= 2 {
-		page, err := s.page(ctx, kv.ListOptions{After: after, Limit: limit, Prefix: r.Begins, Disabled: r.Disabled})
-		if err != nil {
-			return Users{}, err
-		}
-		// A server may take messages only that are much smaller than a full page.
-		data, err := json.Marshal(page)
-		if err != nil || int64(len(data)) <= s.nc.MaxPayload() || limit == 1 {
-			return page, err
-		}
-	}
+	return fitting(s, r.Limit, MaxPage, func(limit int) (Users, error) {
+		return s.page(ctx, kv.ListOptions{After: after, Limit: limit, Prefix: r.Begins, Disabled: r.Disabled})
+	})
 }
 
 func (s *Service) page(ctx context.Context, o kv.ListOptions) (Users, error) {
@@ -80,6 +68,23 @@ func (s *Service) page(ctx context.Context, o kv.ListOptions) (Users, error) {
 		page.Next = strconv.FormatUint(next, 10)
 	}
 	return page, nil
+}
+
+func (s *Service) lookUp(ctx context.Context, r LookUp) (Users, error) {
+	if len(r.IDs) > MaxPage {
+		return Users{}, failure(Invalid, "at most %d ids can be looked up at once", MaxPage)
+	}
+	found, err := s.o.Store.Users.GetMany(ctx, r.IDs)
+	if err != nil {
+		return Users{}, err
+	}
+	users := Users{Users: []User{}}
+	for _, id := range r.IDs {
+		if u, ok := found[id]; ok {
+			users.Users = append(users.Users, userOf(u))
+		}
+	}
+	return users, nil
 }
 
 func (s *Service) showUser(ctx context.Context, r UserRef) (UserDetails, error) {
@@ -99,11 +104,12 @@ func (s *Service) showUser(ctx context.Context, r UserRef) (UserDetails, error) 
 		User: userOf(u), Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign, Picture: u.Picture,
 		Friends: len(roster.Friends), Requests: len(roster.Requests), Tokens: len(tokens),
 	}
-	if s.o.Sessions != nil {
-		n, err := s.o.Sessions(ctx, u.ID)
+	if s.o.Live != nil {
+		sessions, err := s.o.Live.Sessions(ctx, bridge.SessionFilter{User: u.ID})
 		if err != nil {
 			return UserDetails{}, err
 		}
+		n := len(sessions)
 		d.Sessions = &n
 	}
 	return d, nil
@@ -111,23 +117,8 @@ func (s *Service) showUser(ctx context.Context, r UserRef) (UserDetails, error) 
 
 func (s *Service) createUser(ctx context.Context, r CreateUser) (User, error) {
 	u := kv.User{Mail: r.Mail, Account: r.Account, Profile: kv.Profile{Name: r.Name, Sex: r.Sex, Birthday: r.Birthday, Sign: r.Sign}}
-	for _, field := range []struct {
-		name  string
-		value *string
-		limit int
-	}{
-		{"account", &u.Account, wire.MaxAccount}, {"name", &u.Name, wire.MaxName}, {"mail", &u.Mail, wire.MaxMail},
-		{"sex", &u.Sex, wire.MaxSex}, {"birthday", &u.Birthday, wire.MaxBirthday}, {"sign", &u.Sign, wire.MaxSign},
-	} {
-		if err := tidy(field.name, field.value, field.limit); err != nil {
-			return User{}, err
-		}
-	}
-	if u.Account == "" {
-		return User{}, failure(Invalid, "account must not be empty")
-	}
-	if u.Name == "" {
-		u.Name = u.Account
+	if err := tidyUser(&u); err != nil {
+		return User{}, err
 	}
 	if err := checkPassword(r.Password); err != nil {
 		return User{}, err
@@ -139,6 +130,29 @@ func (s *Service) createUser(ctx context.Context, r CreateUser) (User, error) {
 	return userOf(u), err
 }
 
+// tidyUser holds an account to the rules that registration has too.
+func tidyUser(u *kv.User) error {
+	for _, field := range []struct {
+		name  string
+		value *string
+		limit int
+	}{
+		{"account", &u.Account, wire.MaxAccount}, {"name", &u.Name, wire.MaxName}, {"mail", &u.Mail, wire.MaxMail},
+		{"sex", &u.Sex, wire.MaxSex}, {"birthday", &u.Birthday, wire.MaxBirthday}, {"sign", &u.Sign, wire.MaxSign},
+	} {
+		if err := tidy(field.name, field.value, field.limit); err != nil {
+			return err
+		}
+	}
+	if u.Account == "" {
+		return failure(Invalid, "account must not be empty")
+	}
+	if u.Name == "" {
+		u.Name = u.Account
+	}
+	return nil
+}
+
 // tidy trims a field and holds it to the rules that registration has too.
 func tidy(name string, value *string, limit int) error {
 	*value = strings.TrimSpace(*value)
@@ -146,7 +160,7 @@ func tidy(name string, value *string, limit int) error {
 		return failure(Invalid, "%s has %d characters, and may have %d", name, n, limit)
 	}
 	if strings.ContainsFunc(*value, func(r rune) bool {
-		return unicode.IsControl(r) && (name != "sign" || r != '\n' && r != '\r' && r != '\t')
+		return unicode.IsControl(r) && (name != "sign" && name != "note" || r != '\n' && r != '\r' && r != '\t')
 	}) {
 		return failure(Invalid, "%s has control characters", name)
 	}

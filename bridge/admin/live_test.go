@@ -1,0 +1,124 @@
+package admin_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"imctl/bridge"
+	"imctl/bridge/admin"
+	"imctl/kv"
+)
+
+// fakeLive is servers with these sessions.
+type fakeLive struct {
+	sessions []bridge.SessionInfo
+	ended    *[]string
+}
+
+func (l fakeLive) Sessions(_ context.Context, f bridge.SessionFilter) (found []bridge.SessionInfo, _ error) {
+	for _, i := range l.sessions {
+		c := i.Since.Compare(f.After.Since)
+		if (f.Node == "" || f.Node == i.Node) && (f.After.ID == "" || c > 0 || c == 0 && i.ID > f.After.ID) && (f.Limit == 0 || len(found) < f.Limit) {
+			found = append(found, i)
+		}
+	}
+	return found, nil
+}
+
+func (l fakeLive) EndSessions(_ context.Context, id, _ string, sessions ...string) error {
+	*l.ended = append([]string{id}, sessions...)
+	return nil
+}
+
+func (l fakeLive) Nodes(context.Context) ([]bridge.NodeStatus, error) {
+	return []bridge.NodeStatus{{Sessions: len(l.sessions), State: "ok"}}, nil
+}
+
+func (l fakeLive) FollowLog(_ context.Context, filter string) (string, string, error) {
+	if filter == "bad" {
+		return "", "", fmt.Errorf("%w: so it is", kv.ErrAttachmentInvalid)
+	}
+	return "IM_LOG", "c", nil
+}
+
+// TestSessionPages reads sessions that began at the same moments page by page, and closes some.
+func TestSessionPages(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	alice, err := f.store.Users.Create(t.Context(), kv.User{Account: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	live := fakeLive{ended: new([]string)}
+	var want []string
+	for i := range 23 {
+		id := fmt.Sprintf("%02d", i)
+		want = append(want, id)
+		live.sessions = append(live.sessions, bridge.SessionInfo{ID: id, User: alice.ID, Node: fmt.Sprint("n", i%2), Since: began.Add(time.Duration(i / 5))})
+	}
+	client := f.serve(t, func(o *admin.Options) { o.Live = live })
+	var got []string
+	pages := 0
+	for page, err := range client.Sessions(t.Context(), admin.ListSessions{Limit: 4}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages++
+		for _, s := range page {
+			got = append(got, s.ID)
+			if s.Account != "alice" {
+				t.Errorf("session of %q", s.Account)
+			}
+		}
+	}
+	if !slices.Equal(got, want) || pages != 6 {
+		t.Errorf("%d pages: %v", pages, got)
+	}
+	for page, err := range client.Sessions(t.Context(), admin.ListSessions{User: "alice", Node: "n1"}) {
+		if err != nil || len(page) != 11 {
+			t.Errorf("on a node: %d, %v", len(page), err)
+		}
+	}
+	for _, r := range []admin.ListSessions{{User: "nobody"}, {After: "x"}, {After: "1.x.y"}, {Limit: -1}} {
+		for _, err := range client.Sessions(t.Context(), r) {
+			if err == nil {
+				t.Errorf("%+v is answered", r)
+			}
+		}
+	}
+	closed, err := client.CloseSessions(t.Context(), "ALICE", "03", "07")
+	if err != nil || len(closed.Sessions) != 2 || !slices.Equal(*live.ended, []string{alice.ID, "03", "07"}) {
+		t.Errorf("closed %+v, %v, told %v", closed, err, *live.ended)
+	}
+	_, err = client.CloseSessions(t.Context(), "alice", "03", "99")
+	wantCode(t, err, admin.NotFound)
+	if closed, err = client.CloseSessions(t.Context(), "alice"); err != nil || len(closed.Sessions) != 23 || !slices.Equal(*live.ended, []string{alice.ID}) {
+		t.Errorf("closed %d, %v, told %v", len(closed.Sessions), err, *live.ended)
+	}
+	_, err = client.FollowLog(t.Context(), "bad")
+	wantCode(t, err, admin.Invalid)
+	if err.Error() != "so it is" {
+		t.Errorf("says %q", err)
+	}
+}
+
+// TestNoServer is told of what only a server can do.
+func TestNoServer(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	client := f.serve(t)
+	for _, err := range client.Sessions(t.Context(), admin.ListSessions{}) {
+		wantCode(t, err, admin.Unavailable)
+	}
+	_, err := client.CloseSessions(t.Context(), "alice")
+	wantCode(t, err, admin.Unavailable)
+	_, err = client.FollowLog(t.Context(), "")
+	wantCode(t, err, admin.Unavailable)
+	if s, err := client.Status(t.Context()); err != nil || s.Nodes == nil || len(s.Nodes) != 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}

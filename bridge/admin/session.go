@@ -1,0 +1,139 @@
+package admin
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"imctl/bridge"
+)
+
+// ListSessions asks for a page of the sessions. The zero value asks for the first of all.
+type ListSessions struct {
+	User  string `json:"user,omitempty"`  // of this user only
+	Node  string `json:"node,omitempty"`  // on this node only
+	After string `json:"after,omitempty"` // the cursor that the page before had as its next
+	Limit int    `json:"limit,omitempty"` // 1 to MaxPage; 0 is MaxPage
+}
+
+// Session is somebody connected by HTTP. Connections to NATS are not counted as sessions.
+type Session struct {
+	ID      string    `json:"id"`
+	User    string    `json:"user"` // id
+	Account string    `json:"account"`
+	Node    string    `json:"node"`
+	Address string    `json:"address"`
+	Push    bool      `json:"push"` // it asked for news of friends
+	Since   time.Time `json:"since"`
+}
+
+// Sessions is a page, the oldest first.
+type Sessions struct {
+	Sessions []Session `json:"sessions"`
+	Next     string    `json:"next"` // cursor of the next page, "" on the last
+}
+
+// CloseSessions asks for an end of these sessions of a user, or of all, with all its connections to NATS.
+type CloseSessions struct {
+	User     string   `json:"user"`
+	Sessions []string `json:"sessions,omitempty"` // ids
+}
+
+func (s *Service) sessionEndpoints() []endpoint {
+	const sessions = `{"sessions": [{"id", "user", "account", "node", "address", "push", "since"}], "next": cursor, "" on the last page}`
+	return []endpoint{
+		{"session", "list", "A page of the sessions, the oldest first",
+			`{"user", "node", "after": cursor, "limit": 1 to 500}; all may be left out`, sessions,
+			"not_found, invalid, unavailable, failed", handler(s.listSessions)},
+		{"session", "close", "End sessions of a user; it may log in again",
+			`{"user", "sessions": ids}; without ids all end, and all the user's connections to NATS`, sessions,
+			"not_found, invalid, unavailable, failed", handler(s.closeSessions)},
+	}
+}
+
+// live returns what servers know that run.
+func (s *Service) live() (Live, error) {
+	if s.o.Live == nil {
+		return nil, failure(Unavailable, "no server runs there")
+	}
+	return s.o.Live, nil
+}
+
+func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, error) {
+	live, err := s.live()
+	if err != nil {
+		return Sessions{}, err
+	}
+	after, err := parseCursor(r.After)
+	if err != nil {
+		return Sessions{}, err
+	}
+	filter := bridge.SessionFilter{Node: r.Node, After: bridge.SessionCursor{Since: after.at, ID: after.key}}
+	if r.User != "" {
+		u, err := s.resolve(ctx, r.User)
+		if err != nil {
+			return Sessions{}, err
+		}
+		filter.User = u.ID
+	}
+	return fitting(s, r.Limit, MaxPage, func(limit int) (Sessions, error) {
+		filter.Limit = limit + 1 // one more tells that there is another page
+		found, err := live.Sessions(ctx, filter)
+		if err != nil {
+			return Sessions{}, err
+		}
+		next := ""
+		if len(found) > limit {
+			found = found[:limit]
+			next = place{found[limit-1].Since, found[limit-1].ID}.cursor()
+		}
+		sessions, err := s.sessions(ctx, found)
+		return Sessions{sessions, next}, err
+	})
+}
+
+// sessions looks up whose they are.
+func (s *Service) sessions(ctx context.Context, found []bridge.SessionInfo) ([]Session, error) {
+	ids := make([]string, len(found))
+	for i, f := range found {
+		ids[i] = f.User
+	}
+	slices.Sort(ids)
+	users, err := s.o.Store.Users.GetMany(ctx, slices.Compact(ids))
+	if err != nil {
+		return nil, err
+	}
+	sessions := make([]Session, len(found))
+	for i, f := range found {
+		sessions[i] = Session{ID: f.ID, User: f.User, Account: users[f.User].Account, Node: f.Node, Address: f.Address, Push: f.Push, Since: f.Since.UTC()}
+	}
+	return sessions, nil
+}
+
+func (s *Service) closeSessions(ctx context.Context, r CloseSessions) (Sessions, error) {
+	live, err := s.live()
+	if err != nil {
+		return Sessions{}, err
+	}
+	u, err := s.resolve(ctx, r.User)
+	if err != nil {
+		return Sessions{}, err
+	}
+	open, err := live.Sessions(ctx, bridge.SessionFilter{User: u.ID})
+	if err != nil {
+		return Sessions{}, err
+	}
+	for _, id := range r.Sessions {
+		if !slices.ContainsFunc(open, func(i bridge.SessionInfo) bool { return i.ID == id }) {
+			return Sessions{}, failure(NotFound, "%s has no session %q", u.Account, id)
+		}
+	}
+	if len(r.Sessions) > 0 {
+		open = slices.DeleteFunc(open, func(i bridge.SessionInfo) bool { return !slices.Contains(r.Sessions, i.ID) })
+	}
+	if err := live.EndSessions(ctx, u.ID, "closed by the administrator", r.Sessions...); err != nil {
+		return Sessions{}, err
+	}
+	sessions, err := s.sessions(ctx, open)
+	return Sessions{Sessions: sessions}, err
+}
