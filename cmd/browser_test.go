@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -157,31 +158,74 @@ func TestPageForms(t *testing.T) {
 	other.sees("Somebody has this account already.")
 }
 
+// TestPageReconnects kills the server in the middle of a talk. What is written meanwhile waits, and nobody has to sign in again.
 func TestPageReconnects(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	s := start(t)
-	url := s.app.URL() + pagePath
+	data, log := filepath.Join(t.TempDir(), "data"), new(logBuffer)
+	server := startProcess(t, data, log)
+	url := server.url + pagePath
 	ann := openTab(t, browser, "ann", url, desk)
-	bob := openTab(t, browser, "bob", url, desk)
+	bob := openTab(t, browser, "bob", url, phone)
 	ann.signUp("Ann")
 	bob.signUp("Bob")
 	befriend(ann, "Bob", bob, "Ann")
 	ann.open("Bob")
+	ann.say("Before")
+	bob.hears("Before")
 
-	data, listen := s.app.config.Data, strings.TrimPrefix(s.app.URL(), "http://")
-	s.close(t)
+	server.kill(t)
 	ann.sees("No connection.")
 	ann.say("Written without a server")
 	ann.state("Written without a server", "queued")
-	start(t, func(c *Config) { c.Data, c.Listen = data, listen })
+	startProcess(t, data, log, "IMCTL_LISTEN="+strings.TrimPrefix(server.url, "http://"))
 	bob.until("count('.linkbar') === 0")
 	ann.until("count('.linkbar') === 0")
-	// Who came back first found the other offline, and may have to ask again.
+	// Who came back first found the other offline, and has to send again.
 	ann.until("has('.mine', 'Written without') && !document.querySelector('.mine .queued, .mine .sending')")
 	if ask[bool](ann, "document.querySelector('.mine .offline') !== null") {
 		ann.press("Try again")
 	}
 	bob.hears("Written without a server")
 	ann.state("Written without a server", "delivered")
+}
+
+// TestPageForgotten sets a forgotten password anew where the server sends mail, and sends people to the administrator where it doesn't.
+func TestPageForgotten(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	office := openPostOffice(t)
+	url := start(t, office.mails).app.URL() + pagePath
+	ann := openTab(t, browser, "ann", url, phone)
+	ann.signUp("Ann")
+	ann.press("Menu")
+	ann.press("Sign out")
+	ann.press("Sign out")
+	ann.press("Forgot your password?")
+	ann.fill("Account", "ann")
+	ann.fill("Mail address", "ann@example.org")
+	ann.press("Send a code")
+	ann.fill("New password", "another secret")
+	ann.fill("Code", "AAAA-AAAA")
+	ann.press("Set password")
+	ann.sees("Wrong, or no longer good.")
+	code := codeInMail.FindStringSubmatch(office.nth(t, "ann@example.org", 1))
+	if code == nil {
+		t.Fatal("no code in the mail")
+	}
+	ann.fill("Code", code[1])
+	ann.press("Set password")
+	ann.sees("Your new password is set.")
+	ann.press("Close")
+	ann.signIn("Ann", passwordOf("Ann"))
+	ann.sees("Account or password is wrong.")
+	ann.signIn("Ann", "another secret")
+	ann.sees("No friends here yet")
+
+	other := openTab(t, browser, "other", start(t).app.URL()+pagePath, phone)
+	other.press("Forgot your password?")
+	other.fill("Account", "ann")
+	other.fill("Mail address", "ann@example.org")
+	other.press("Send a code")
+	other.sees("Please ask its administrator")
 }

@@ -187,8 +187,8 @@ function resetDialog(account) {
 		label: 'setPassword',
 		async action() {
 			await protocol.reset(account, needed(code), needed(password)).catch((error) => {
-				if (error.code === Code.unreachable || error.code === Code.tooMany) throw error;
-				refuse(code, t('codeWrong'));
+				if (error.code === Code.wrongLogin) refuse(code, t('codeWrong'));
+				throw error;
 			});
 			tell('passwordSet');
 		},
