@@ -306,7 +306,7 @@ func (c *callout) byPassword(ctx context.Context, name, password string) (*ident
 }
 
 func (c *callout) asUser(id string) *identity {
-	c.b.seenByNATS(id)
+	c.b.clientBegins(id)
 	return &identity{name: userConnName(id), account: c.o.Access.Account,
 		permissions: userPermissions(c.b.o.Prefix, id, c.b.o.Dialogues.Timeout)}
 }

@@ -34,11 +34,16 @@ func (b *Bridge) execute(c command) report {
 		if err := b.service.kickHere(ctx, c.Name); err != nil {
 			b.log.Error("close connections of NATS clients", "err", err)
 		}
+	case opClient:
+		b.seenElsewhere(c.User)
 	case opLog:
 		b.attach()
 	case opSessions:
 		if c.Node != "" && c.Node != b.node.ID {
 			break
+		}
+		if c.Joins != "" && c.Joins != b.node.ID {
+			b.seenElsewhere(c.User)
 		}
 		return report{Sessions: pageOf(b.sessionsOf(c.User), c.After, c.Limit)}
 	case opStatus:
@@ -98,7 +103,7 @@ func (b *Bridge) everywhere(ctx context.Context, user string) (all []SessionInfo
 	}
 	ctx, cancel := context.WithTimeout(ctx, turnWait)
 	defer cancel()
-	reports, err := nodes.tell(ctx, command{Op: opSessions, User: user})
+	reports, err := nodes.tell(ctx, command{Op: opSessions, User: user, Joins: b.node.ID})
 	if err != nil {
 		b.log.Warn("ask other nodes for a user's sessions", "user", user, "err", err)
 	}

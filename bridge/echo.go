@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -13,9 +14,9 @@ import (
 // are given the frame. Those elsewhere get it as a notice, which costs a message for each dialogue: it is sent only
 // where somebody may be there to take it.
 //
-// NATS can't be asked who listens, so it goes by what is known. Other nodes are. A NATS client of a user's is since it
-// logged in, where this node is asked for that, or since its first send or call, or since it took the user's dialogues
-// before a session began.
+// NATS can't be asked who listens, so each node goes by what it has heard. A login asks all nodes for the user's
+// sessions, so they and the node that asks know of each other's. A NATS client is heard of when it logs in, where NATS
+// asks for that, when it sends or calls, and where it took the user's dialogues before a session began.
 
 // headerNode names the node whose sessions have what a notice says already.
 const headerNode = "Imctl-Node"
@@ -23,7 +24,7 @@ const headerNode = "Imctl-Node"
 // echo shows what this session sent to the user's other devices.
 func (s *session) echo(f *flight) {
 	u, b := s.user, s.bridge
-	elsewhere := u.byNATS.Load() || !b.service.nodes.alone.Load()
+	elsewhere := u.elsewhere.Load()
 	wanted := func(other *session) bool { return other != s && other.push }
 	here := u.list()
 	if !elsewhere && !slices.ContainsFunc(here, wanted) {
@@ -58,9 +59,22 @@ func (b *Bridge) echoFrame(from string, f *flight) []byte {
 	return wire.AppendEcho(make([]byte, 0, len(f.data)+len(to)+16), d.ID, from, to, d.Payload)
 }
 
-// seenByNATS notes that the user is a client of NATS too. It is forgotten with the last session here.
-func (b *Bridge) seenByNATS(id string) {
-	if u := b.lane(id).user(id); u != nil && !u.byNATS.Load() {
-		u.byNATS.Store(true)
+// seenElsewhere notes that the user has clients other than the sessions here. It is forgotten with the last of these.
+func (b *Bridge) seenElsewhere(id string) {
+	if u := b.lane(id).user(id); u != nil && !u.elsewhere.Load() {
+		u.elsewhere.Store(true)
 	}
+}
+
+// clientBegins has all nodes note that the user logs in to NATS. The login does not wait for it.
+func (b *Bridge) clientBegins(id string) {
+	b.seenElsewhere(id)
+	if b.service.nodes.alone.Load() {
+		return
+	}
+	b.service.work.Go(func() {
+		if _, err := b.service.nodes.tell(context.Background(), command{Op: opClient, User: id}); err != nil {
+			b.log.Warn("tell the nodes of a NATS client", "user", id, "err", err)
+		}
+	})
 }

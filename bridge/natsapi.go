@@ -105,7 +105,7 @@ func (a *natsAPI) queueSend(m *nats.Msg) {
 func (a *natsAPI) send(m *nats.Msg) {
 	defer recovered(a.b.log, "send by NATS")
 	id := a.sender(m)
-	a.b.seenByNATS(id)
+	a.b.seenElsewhere(id)
 	send, code := wire.ParseSend(m.Data)
 	if code != 0 {
 		a.reply(m, code, send.ID)
@@ -201,7 +201,7 @@ func (a *natsAPI) queueCall(m *nats.Msg) {
 		if !a.reachable(m, id) {
 			return
 		}
-		a.b.seenByNATS(id)
+		a.b.seenElsewhere(id)
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), callWait)
 		defer cancel()

@@ -26,6 +26,7 @@ const (
 	opRoster   op = "roster"   // Other is Friend of User, or not, as of Revision
 	opClose    op = "close"    // sessions of User end
 	opSessions op = "sessions" // which sessions are there, of User or of everybody
+	opClient   op = "client"   // User logs in to NATS
 	opHello    op = "hello"    // a node has begun
 	opLog      op = "log"      // a consumer was attached to the event log
 	opStatus   op = "status"   // how the node is
@@ -56,6 +57,8 @@ type command struct {
 	Limit int           `json:"limit,omitempty"`
 	After SessionCursor `json:"after,omitzero"`
 	Node  string        `json:"node,omitempty"`
+
+	Joins string `json:"joins,omitempty"` // the node on which the user whose sessions are asked for logs in
 }
 
 // closes tells whether a command to close means this session.

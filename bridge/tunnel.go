@@ -178,7 +178,7 @@ func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 		return err
 	}
 	if before && first {
-		s.user.byNATS.Store(true) // whoever it was is no session here
+		s.user.elsewhere.Store(true) // whoever it was is no session here
 	}
 	b.remember(s)
 	if err := b.welcome(ctx, s, token); err != nil {
@@ -188,7 +188,11 @@ func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 		return err
 	}
 	// Whoever was online before may have left since, and said so: what counts is who is there beside this session.
-	if elsewhere := b.giveWay(ctx, s); first && !elsewhere {
+	elsewhere := b.giveWay(ctx, s)
+	if elsewhere {
+		s.user.elsewhere.Store(true)
+	}
+	if first && !elsewhere {
 		s.user.lane.news.add(announcement{user: me.ID, friends: s.user.friendIDs(), online: true})
 	}
 	return nil

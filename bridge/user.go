@@ -16,7 +16,7 @@ type user struct {
 	lane *lane
 	sub  *nats.Subscription // of all live subjects of the user
 
-	byNATS atomic.Bool // it is a client of NATS too, as far as this node has seen
+	elsewhere atomic.Bool // it has other clients than the sessions here, as far as this node has heard
 
 	mu       sync.RWMutex
 	sessions []*session // oldest first; replaced, never changed, so that a reader needs no lock while it walks
