@@ -230,7 +230,11 @@ func (w *world) dial(t testing.TB, n int, pathAndQuery string) *tunnel {
 }
 
 func (w *world) tryDial(ctx context.Context, d *websocket.Dialer, n int, pathAndQuery string, h http.Header) (*tunnel, error) {
-	ws, r, err := d.DialContext(ctx, "ws"+strings.TrimPrefix(w.base(n), "http")+pathAndQuery, h)
+	return dialAt(ctx, d, w.base(n)+pathAndQuery, h)
+}
+
+func dialAt(ctx context.Context, d *websocket.Dialer, url string, h http.Header) (*tunnel, error) {
+	ws, r, err := d.DialContext(ctx, "ws"+strings.TrimPrefix(url, "http"), h)
 	return &tunnel{ws, r}, err
 }
 

@@ -111,17 +111,18 @@ func testLoginPlain(t *testing.T, w *world) {
 // testOrigins: a browser's page opens a tunnel from here or from where the configuration says.
 func testOrigins(t *testing.T, w *world) {
 	p := w.stranger(t, 0)
+	base := w.base(0) // the page's own server
 	path := "/im/login?" + query("account", p.account, "password", p.password)
 	for origin, allowed := range map[string]bool{
-		"": true, w.base(0): true, "https://app.example.org": true, "HTTPS://APP.example.org": true,
+		"": true, base: true, "https://app.example.org": true, "HTTPS://APP.example.org": true,
 		"https://evil.example.org": false, "http://app.example.org": false, "https://app.example.org.evil.example": false, "https://app.example.org:444": false,
-		"null": false, "file://": false, "https://evil.example.org/?" + w.base(0): false, "http://127.0.0.1": false, "%": false,
+		"null": false, "file://": false, "https://evil.example.org/?" + base: false, "http://127.0.0.1": false, "%": false,
 	} {
 		h := http.Header{}
 		if origin != "" {
 			h.Set("Origin", origin)
 		}
-		c, err := w.tryDial(t.Context(), w.dialer(), 0, path, h)
+		c, err := dialAt(t.Context(), w.dialer(), base+path, h)
 		if allowed {
 			if err != nil {
 				t.Errorf("origin %q: %v", origin, err)
