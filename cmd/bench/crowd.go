@@ -168,11 +168,14 @@ func pairsOf(pairs int) iter.Seq2[int, int] {
 	}
 }
 
-// circle gives each of n people about so many friends, those next to it when all sit in a circle.
+// neighbours is how many of so many friends n people who sit in a circle can have: the same number to the left and to the right.
+func neighbours(n, friends int) int { return 2 * min(friends/2, (n-1)/2) }
+
+// circle makes friends of those next to each other when n people sit in a circle.
 func circle(n, friends int) iter.Seq2[int, int] {
 	return func(yield func(int, int) bool) {
 		for i := range n {
-			for d := 1; d <= min(friends/2, (n-1)/2); d++ {
+			for d := 1; d <= neighbours(n, friends)/2; d++ {
 				if !yield(i, (i+d)%n) {
 					return
 				}

@@ -33,6 +33,7 @@ type IdleReport struct {
 
 // Idle opens connections, and tells what the server's memory has grown by when they have been quiet for a while.
 func Idle(ctx context.Context, t *Target, crowd Crowd, server Process, progress *Progress, o IdleOptions) (*IdleReport, error) {
+	o.Friends = neighbours(o.Connections, o.Friends)
 	progress.say(fmt.Sprintf("idle: making %d people", o.Connections))
 	people, err := crowd.Make(ctx, o.Connections, circle(o.Connections, o.Friends))
 	if err != nil {

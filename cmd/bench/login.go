@@ -39,6 +39,7 @@ type LoginReport struct {
 // Login has people log in, all in a hurry. The server knows their password already, as one does that restarts its connections:
 // not the hash is measured but all the rest.
 func Login(ctx context.Context, t *Target, crowd Crowd, server Process, progress *Progress, o LoginOptions) (*LoginReport, error) {
+	o.Friends = neighbours(o.People, o.Friends)
 	progress.say(fmt.Sprintf("login: making %d people", o.People))
 	people, err := crowd.Make(ctx, o.People, circle(o.People, o.Friends))
 	if err != nil {

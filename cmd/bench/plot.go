@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"strings"
 )
 
@@ -14,11 +15,13 @@ import (
 // Sizes in the picture, in its units.
 const (
 	plotWidth  = 1120
-	plotHeight = 440
+	plotHeight = 480
 	panelWidth = 460
 	panelTop   = 50
 	panelSize  = 320 // height
 	panelLeft  = 70  // of the first; the second begins half the picture further
+	// legendColumns is the quantiles of one series in a row.
+	legendColumns = 3
 	// bestShare bounds the distribution, whose axis has no end: 99.9999 %.
 	bestShare = 1 - 1e-6
 )
@@ -141,19 +144,18 @@ func (p panel) write(out *strings.Builder) {
 		text(out, px(t.at), panelTop+panelSize+16, "middle", t.text)
 	}
 	fmt.Fprintf(out, `<rect x="%.1f" y="%d" width="%d" height="%d" fill="none" stroke="#888"/>`+"\n", p.left, panelTop, panelWidth, panelSize)
-	legend := p.left
-	for _, l := range p.lines {
+	for i, l := range p.lines {
 		if len(l.x) == 0 {
 			continue
 		}
+		legend, row := p.left+float64(i%legendColumns)*panelWidth/legendColumns, float64(panelTop+panelSize+36+18*(i/legendColumns))
 		fmt.Fprintf(out, `<polyline fill="none" stroke="%s" stroke-width="1.5" stroke-dasharray="%s" points="`, l.colour, l.dash)
 		for i := range l.x {
 			fmt.Fprintf(out, "%.1f,%.1f ", px(l.x[i]), py(l.y[i]))
 		}
 		out.WriteString("\"/>\n")
-		fmt.Fprintf(out, `<path d="M%.1f %dh18" stroke="%s" stroke-width="1.5" stroke-dasharray="%s"/>`+"\n", legend, panelTop+panelSize+36, l.colour, l.dash)
-		text(out, legend+22, panelTop+panelSize+40, "start", l.name)
-		legend += 34 + 6.2*float64(len(l.name))
+		fmt.Fprintf(out, `<path d="M%.1f %.1fh18" stroke="%s" stroke-width="1.5" stroke-dasharray="%s"/>`+"\n", legend, row, l.colour, l.dash)
+		text(out, legend+22, row+4, "start", l.name)
 	}
 }
 
@@ -193,7 +195,7 @@ func logScale(least, most float64) func(float64) float64 {
 func decades(least, most float64) []tick {
 	var all []tick
 	for v := least; v <= most*1.001; v *= 10 {
-		all = append(all, tick{v, fmt.Sprintf("%.3g", v)})
+		all = append(all, tick{v, strconv.FormatFloat(v, 'f', -1, 64)})
 	}
 	return all
 }

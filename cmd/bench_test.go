@@ -1,0 +1,251 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"imctl/kv"
+)
+
+// cheap are flags by which passwords are hashed as the servers of tests do.
+var cheap = []string{"--passwords.memory", "1MiB", "--passwords.passes", "1"}
+
+// startForBench starts a server that takes NATS clients, and returns a function that runs imctl bench on it.
+func startForBench(t testing.TB, change ...func(*Config)) (*server, func(args ...string) answer) {
+	t.Helper()
+	dir := t.TempDir()
+	s := start(t, append(change, func(c *Config) { c.Data, c.NATS.Listen = filepath.Join(dir, "data"), "127.0.0.1:0" })...)
+	return s, func(args ...string) answer {
+		t.Helper()
+		args = append(append([]string{"bench"}, args...), "--url", s.app.URL())
+		return command(t, dir, "", append(args, cheap...)...)
+	}
+}
+
+// wantNobody fails the test when accounts are left.
+func (s *server) wantNobody(t testing.TB) {
+	t.Helper()
+	users, _, err := s.app.backend.store.Users.List(t.Context(), kv.ListOptions{Limit: 1000})
+	if err != nil || len(users) != 0 {
+		t.Errorf("%d accounts are left behind: %v", len(users), err)
+	}
+}
+
+type latencyJSON struct {
+	Count    int
+	P50, P99 float64
+	Max      float64
+}
+
+func (l latencyJSON) plausible(t testing.TB, what string, least int) {
+	t.Helper()
+	if l.Count < least || l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max {
+		t.Errorf("%s: %+v, want at least %d", what, l, least)
+	}
+}
+
+type usageJSON struct {
+	CPUSeconds float64 `json:"cpu_seconds"`
+	Resident   uint64  `json:"resident_bytes"`
+}
+
+func (u *usageJSON) plausible(t testing.TB) {
+	t.Helper()
+	if runtime.GOOS == "linux" && (u == nil || u.CPUSeconds < 0 || u.Resident == 0) {
+		t.Errorf("the server takes %+v", u)
+	}
+}
+
+func TestBenchDialogue(t *testing.T) {
+	t.Parallel()
+	s, run := startForBench(t)
+	for name, args := range map[string][]string{
+		"as many as go": {"--pairs", "3", "--window", "4", "--size", "10"},
+		"at a rate":     {"--pairs", "2", "--window", "8", "--rate", "200"},
+		"registered":    {"--pairs", "2", "--window", "1", "--register"},
+	} {
+		var r struct {
+			Pairs          int
+			Seconds        float64
+			Answered       float64 `json:"answered_per_second"`
+			Delivered      float64 `json:"delivered_per_second"`
+			Codes          map[string]int
+			AnswerMillis   latencyJSON `json:"answer_ms"`
+			DeliveryMillis latencyJSON `json:"delivery_ms"`
+			Server         *usageJSON
+		}
+		a := run(append([]string{"dialogue", "--for", "300ms", "-o", "json"}, args...)...).want(t, exitDone)
+		if err := json.Unmarshal([]byte(a.out), &r); err != nil {
+			t.Fatalf("%s: %s: %v", name, a.out, err)
+		}
+		if r.Seconds < 0.3 || r.Answered <= 0 || r.Delivered < r.Answered*0.5 || len(r.Codes) != 1 || r.Codes["200"] == 0 {
+			t.Errorf("%s: %s", name, a.out)
+		}
+		r.AnswerMillis.plausible(t, name, 10)
+		r.DeliveryMillis.plausible(t, name, 10)
+		if name == "registered" {
+			if r.Server != nil {
+				t.Errorf("%s: nobody said which process the server is: %s", name, a.out)
+			}
+			continue
+		}
+		r.Server.plausible(t)
+	}
+	if users, _, err := s.app.backend.store.Users.List(t.Context(), kv.ListOptions{Limit: 1000}); err != nil || len(users) != 4 {
+		t.Errorf("%d accounts are there, want the 4 who registered by themselves: %v", len(users), err)
+	}
+}
+
+func TestBenchOthers(t *testing.T) {
+	t.Parallel()
+	s, run := startForBench(t, overTLS)
+	for name, c := range map[string]struct{ args, rows []string }{
+		"idle":            {[]string{"idle", "--connections", "20", "--friends", "4", "--settle", "100ms"}, []string{"20 connections, 4 friends each", "login "}},
+		"login":           {[]string{"login", "--people", "20", "--friends", "2", "--at-once", "4"}, []string{"20 people by password", "logins "}},
+		"login by token":  {[]string{"login", "--people", "20", "--friends", "0", "--token"}, []string{"20 people by token", "logins "}},
+		"login and chat":  {[]string{"login", "--people", "10", "--pairs", "2", "--rate", "100", "--for", "200ms"}, []string{"10 people by password, 8 friends each", "chat before ", "chat beside "}},
+		"calls":           {[]string{"calls", "--friends", "5", "--times", "3"}, []string{"login", "found", "request", "add", "remove", "list"}},
+		"register":        {[]string{"register", "--people", "5", "--at-once", "2"}, []string{"registrations ", "hashing "}},
+		"dialogue, table": {[]string{"dialogue", "--pairs", "1", "--for", "100ms"}, []string{"codes ", "200: ", "answer ", "delivery "}},
+	} {
+		run(append(c.args, "--insecure")...).want(t, exitDone, c.rows...)
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+	s.wantNobody(t)
+	if a := run("idle", "--connections", "1"); a.code != exitFailed || !strings.Contains(a.err, "certificate") {
+		t.Errorf("a certificate that nobody vouches for: %+v", a)
+	}
+	s.wantNobody(t)
+}
+
+func TestBenchPlot(t *testing.T) {
+	t.Parallel()
+	_, run := startForBench(t)
+	path := filepath.Join(t.TempDir(), "latency.svg")
+	run("dialogue", "--pairs", "1", "--for", "200ms", "--plot", path).want(t, exitDone)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	curves := 0
+	for d := xml.NewDecoder(f); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "polyline" {
+			curves++
+			for _, a := range e.Attr {
+				if a.Name.Local == "points" && (strings.Contains(a.Value, "NaN") || strings.Contains(a.Value, "Inf") || a.Value == "") {
+					t.Errorf("a curve has no such points: %s", a.Value)
+				}
+			}
+		}
+	}
+	if curves != 8 {
+		t.Errorf("%d curves, want p50, p99 and max over time and the distribution, of answers and of deliveries", curves)
+	}
+	run("dialogue", "--plot", "x.gif").want(t, exitUse, "SVG")
+}
+
+// TestBenchInterrupted interrupts a load, which removes the people that it made all the same.
+func TestBenchInterrupted(t *testing.T) {
+	t.Parallel()
+	s, _ := startForBench(t)
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	done := make(chan answer)
+	go func() {
+		var out, errs bytes.Buffer
+		args := []string{"bench", "dialogue", "--for", "1h", "--url", s.app.URL(), "--data", s.app.config.Data}
+		code := Run(ctx, &Env{In: strings.NewReader(""), Out: &out, Err: &errs, Dir: t.TempDir()}, append(args, cheap...))
+		done <- answer{code, out.String(), errs.String()}
+	}()
+	eventually(t, "people talk", func() bool {
+		return strings.Contains(s.shown(t), `imctl_dialogues_total{code="200"}`)
+	})
+	interrupt(errInterrupted)
+	(<-done).want(t, exitFailed, "interrupted")
+	s.wantNobody(t)
+}
+
+func TestBenchRefused(t *testing.T) {
+	t.Parallel()
+	s, run := startForBench(t, func(c *Config) { c.Limits.Logins = Rate{Count: 1, Per: time.Hour} })
+	run("dialogue", "--pairs", "4").want(t, exitFailed, "(403)", "limits")
+	s.wantNobody(t)
+	for _, args := range [][]string{
+		{"dialogue", "--pairs", "0"}, {"dialogue", "--window", "9999"}, {"dialogue", "--size", "0"}, {"dialogue", "--for", "1ms"}, {"dialogue", "--rate", "-1"},
+		{"idle", "--connections", "0"}, {"login", "--people", "0"}, {"calls", "--times", "0"}, {"register", "--at-once", "0"}, {"populate", "--accounts", "0"},
+	} {
+		command(t, t.TempDir(), "", append([]string{"bench"}, args...)...).want(t, exitUse)
+	}
+	command(t, t.TempDir(), "", "bench", "dialogue", "--url", "ftp://example.org").want(t, exitUse, "no URL of a server")
+	command(t, t.TempDir(), "", "bench", "dialogue").want(t, exitNoServer, "no server")
+}
+
+// TestBenchPopulate makes a crowd that stays, and logs in as one of it.
+func TestBenchPopulate(t *testing.T) {
+	t.Parallel()
+	s, _ := startForBench(t)
+	dir := filepath.Dir(s.app.config.Data)
+	command(t, dir, "pass", append([]string{"bench", "populate", "--accounts", "100", "--friends", "6", "--popular", "2", "--popular-friends", "10"}, cheap...)...).want(t, exitDone)
+	users := s.app.backend.store.Users
+	if n, err := users.Count(t.Context()); err != nil || n != 100 {
+		t.Fatalf("%d accounts, %v", n, err)
+	}
+	friends := 0
+	all, _, err := users.List(t.Context(), kv.ListOptions{Limit: 1000})
+	if err != nil || len(all) != 100 {
+		t.Fatalf("%d accounts, %v", len(all), err)
+	}
+	for _, u := range all {
+		mine, _, err := s.app.backend.store.Rosters.Get(t.Context(), u.ID)
+		if err != nil || len(mine.Friends) < 6 {
+			t.Errorf("%s has %d friends, %v", u.Account, len(mine.Friends), err)
+		}
+		friends += len(mine.Friends)
+		for _, f := range mine.Friends {
+			theirs, _, err := s.app.backend.store.Rosters.Get(t.Context(), f.ID)
+			if _, ok := theirs.Friend(u.ID); err != nil || !ok || f.ID == u.ID {
+				t.Errorf("%s names %s, which does not name it: %v", u.Account, f.ID, err)
+			}
+		}
+	}
+	if friends <= 600 {
+		t.Errorf("nobody is more popular: %d friends of all", friends)
+	}
+	command(t, dir, "pass", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--begins", "Ada", "--url", s.app.URL()}, cheap...)...).want(t, exitDone)
+	command(t, dir, "wrong", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--url", s.app.URL()}, cheap...)...).want(t, exitFailed, "(505)")
+	command(t, dir, "pass", append([]string{"bench", "populate", "--accounts", "100"}, cheap...)...).want(t, exitFailed, "exists")
+}
+
+func TestFrontURL(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ listen, mode, want string }{
+		{"127.0.0.1:8080", "auto", "http://127.0.0.1:8080"}, {"localhost:1", "auto", "http://localhost:1"}, {"[::1]:8080", "auto", "http://[::1]:8080"},
+		{":8443", "auto", "https://localhost:8443"}, {"0.0.0.0:80", "off", "http://localhost:80"}, {"127.0.0.1:1", "self-signed", "https://127.0.0.1:1"},
+		{"chat.example.org:443", "acme", "https://chat.example.org:443"},
+	} {
+		config := Defaults()
+		config.Listen, config.TLS.Mode = c.listen, c.mode
+		if got := frontURL(config); got != c.want {
+			t.Errorf("%s, TLS %s: %s, want %s", c.listen, c.mode, got, c.want)
+		}
+	}
+}
