@@ -99,7 +99,8 @@ type Bridge struct {
 	limits  atomic.Pointer[limiters]
 	origins atomic.Pointer[[]string]
 	link    *link
-	certain atomic.Bool // what is known of friendships is up to date
+	certain atomic.Bool   // what is known of friendships is up to date
+	gone    chan struct{} // holds one while there is something to put right after a node that crashed
 
 	mu       sync.Mutex // guards draining, sessions and adding to wg
 	draining bool
@@ -120,7 +121,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	// More in flight than a friend's session has room for would only be refused there: whoever sends fast would be told
 	// 507 by somebody who reads all the time.
 	o.Sessions.InFlight = min(o.Sessions.InFlight, o.Sessions.Buffer)
-	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{})}
+	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1)}
 	b.link = newLink(b)
 	b.SetLimits(o.Limits)
 	b.SetOrigins(o.Origins)
@@ -171,6 +172,8 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 			return nil, errors.Join(err, b.Shutdown(ctx))
 		}
 	}
+	b.link.wg.Go(func() { b.lookAfter(b.link.ctx) })
+	b.link.wg.Go(func() { b.surveys(b.link.ctx) })
 	b.metrics.observe(b)
 	return b, nil
 }

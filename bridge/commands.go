@@ -38,6 +38,8 @@ func (b *Bridge) execute(c command) report {
 		b.seenElsewhere(c.User)
 	case opLog:
 		b.attach()
+	case opGone:
+		signal(b.gone)
 	case opSessions:
 		if c.Node != "" && c.Node != b.node.ID {
 			break

@@ -28,6 +28,8 @@ const (
 	opSessions op = "sessions" // which sessions are there, of User or of everybody
 	opClient   op = "client"   // User logs in to NATS
 	opHello    op = "hello"    // a node has begun
+	opGone     op = "gone"     // a node has crashed
+	opPing     op = "ping"     // nothing: who answers is there
 	opLog      op = "log"      // a consumer was attached to the event log
 	opStatus   op = "status"   // how the node is
 	opKick     op = "kick"     // connections of NATS clients of that Name are closed, where there is a system account to do it by
@@ -95,6 +97,7 @@ type nodes struct {
 	self   *kv.Node // nil: this process serves nobody, it only commands
 	run    func(command) report
 	sub    *nats.Subscription
+	lost   chan struct{} // holds one while a node was struck off that the others have not heard of
 
 	alone  atomic.Bool // no other node was there at the last look, and none has begun since
 	mu     sync.Mutex  // guards hellos, and writing alone
@@ -102,7 +105,7 @@ type nodes struct {
 }
 
 func newNodes(nc *nats.Conn, list *kv.Nodes, prefix string, log *slog.Logger) *nodes {
-	return &nodes{nc: nc, list: list, prefix: prefix, log: log}
+	return &nodes{nc: nc, list: list, prefix: prefix, log: log, lost: make(chan struct{}, 1)}
 }
 
 func (n *nodes) subject(id string) string { return n.prefix + ".node." + id }
@@ -232,16 +235,25 @@ func (n *nodes) askOrStrike(ctx context.Context, id string, body []byte) (r repo
 		}
 		r, last = n.ask(ctx, id, body)
 		gone := errors.Is(last, nats.ErrNoResponders)
-		if gone {
-			n.log.Info("a node is gone", "node", id)
-		}
 		there = !gone
 		return gone
 	})
+	if err == nil && !there {
+		n.log.Info("a node is gone", "node", id)
+		signal(n.lost)
+	}
 	if there {
 		err = errors.Join(err, last)
 	}
 	return r, there, err
+}
+
+// signal makes whoever waits on a channel with room for one go on, now or when it comes to that.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func (n *nodes) ask(ctx context.Context, id string, body []byte) (r report, err error) {

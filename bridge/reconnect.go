@@ -8,7 +8,6 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sync/errgroup"
 
 	"imctl/kv"
 )
@@ -19,7 +18,7 @@ import (
 
 const (
 	reloadsAtOnce = 32
-	reloadRetry   = 2 * time.Second
+	reloadRetry   = 500 * time.Millisecond
 )
 
 // link keeps watch over the bridge's connections to NATS.
@@ -119,14 +118,7 @@ func (l *link) catchUp() error {
 	if err := b.events.Attach(ctx); err != nil { // a consumer may have come, and nobody could tell this node
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(reloadsAtOnce)
-	for _, lane := range b.lanes {
-		for _, u := range lane.all() {
-			g.Go(func() error { return b.reload(ctx, u) })
-		}
-	}
-	return g.Wait()
+	return b.reloadAll(ctx)
 }
 
 // reload reads again what a user's sessions depend on.
@@ -141,12 +133,31 @@ func (b *Bridge) reload(ctx context.Context, u *user) error {
 	if err != nil {
 		return err
 	}
+	for _, s := range u.list() {
+		if err := b.stillGood(ctx, s); err != nil {
+			return err
+		}
+	}
 	roster, revision, err := b.o.Store.Rosters.Get(ctx, u.id)
 	if err != nil {
 		return err
 	}
 	u.load(roster, revision)
 	return nil
+}
+
+// stillGood ends a session whose token was revoked while this node could not be told. One that has outlived its token
+// stays: it expires by itself.
+func (b *Bridge) stillGood(ctx context.Context, s *session) error {
+	token, until := s.livingBy()
+	if token == "" || !time.Now().Before(until) {
+		return nil
+	}
+	good, err := b.o.Store.Tokens.GoodHash(ctx, s.user.id, token)
+	if err == nil && !good && time.Now().Before(until) {
+		s.closeWith(nil, websocket.ClosePolicyViolation, "token revoked")
+	}
+	return err
 }
 
 func (b *Bridge) usersOnline() (n int) {

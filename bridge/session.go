@@ -34,6 +34,7 @@ type session struct {
 	room     *sync.Cond      // a place in flight became free, or the session ends
 	ms       *melody.Session // nil until the handshake is done
 	token    string          // hash of the token that it lives by
+	until    time.Time       // so long the token is good
 	inFlight int             // frames of this session that are not answered on the socket yet
 	closing  bool            // nothing is taken any more; what waits still goes out
 	closeMsg []byte          // the close frame that a session ends with which is closed before its handshake is done
@@ -139,11 +140,19 @@ func (s *session) tokenHash() string {
 	return s.token
 }
 
-// livesBy binds the session to a token, by its hash. It reports false when the session is to end already.
-func (s *session) livesBy(token string) bool {
+// livingBy returns the hash of the token that the session lives by, and until when that is good if nobody revokes it.
+func (s *session) livingBy() (token string, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.token = token
+	return s.token, s.until
+}
+
+// livesBy binds the session to a token, by its hash, which is good until then. It reports false when the session is to
+// end already.
+func (s *session) livesBy(token string, until time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token, s.until = token, until
 	return !s.closing && !s.ended
 }
 

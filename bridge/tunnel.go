@@ -242,12 +242,15 @@ func (b *Bridge) welcome(ctx context.Context, s *session, token string) error {
 	if err != nil {
 		return err
 	}
+	// One to go on with has more than half of its life before it.
+	until := time.Now().Add(store.Tokens.TTL() / 2)
 	if token == "" {
+		until = time.Now().Add(store.Tokens.TTL())
 		if token, err = store.Tokens.Issue(ctx, id, s.id); err != nil {
 			return err
 		}
 	}
-	if !s.livesBy(kv.TokenHash(token)) { // disabled in the meantime: its tokens were revoked before this one was there
+	if !s.livesBy(kv.TokenHash(token), until) { // disabled in the meantime: its tokens were revoked before this one was there
 		return errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
 	}
 	s.login = wire.NewLogin(profileOf(me), friends, requests, token).Append(nil)

@@ -81,6 +81,21 @@ func (t *Tokens) Get(ctx context.Context, userID, token string) (TokenInfo, erro
 	return info, nil
 }
 
+// TTL is how long a token is good for.
+func (t *Tokens) TTL() time.Duration { return t.ttl }
+
+// GoodHash tells whether a token of this user is still good, for who knows its hash only. The stream's leader says so.
+func (t *Tokens) GoodHash(ctx context.Context, userID, hash string) (bool, error) {
+	e, err := t.b.get(ctx, userID+"."+hash, true)
+	if errors.Is(err, errNoKey) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("kv: check a token: %w", err)
+	}
+	return !e.deleted, nil
+}
+
 func (t *Tokens) info(userID string, e entry) (TokenInfo, error) {
 	var record tokenRecord
 	if err := json.Unmarshal(e.value, &record); err != nil {

@@ -1,0 +1,139 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"imctl/bridge/wire"
+)
+
+// A node that crashed leaves nothing behind in NATS: its users are offline, and a dialogue to one of them is answered so.
+// But it could not say goodbye, and may have written a change that it told nobody of any more. So the nodes look after
+// each other, and when one is gone the others read again what their sessions depend on, and tell them who is offline.
+
+const (
+	// pulse is how often a node asks the others whether they are there.
+	pulse = time.Second
+	// surveyWait bounds how long is put right what a node left behind.
+	surveyWait = 5 * time.Minute
+	// askAtOnce is how many friends one lane asks for at once.
+	askAtOnce = 1 << 10
+)
+
+// lookAfter asks the other nodes every pulse whether they are there; one that is not is struck off the list thereby, and
+// all nodes hear of it. It ends with ctx.
+func (b *Bridge) lookAfter(ctx context.Context) {
+	tick := time.NewTicker(pulse)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.service.nodes.lost:
+			b.tellNodes(ctx, command{Op: opGone})
+		case <-tick.C:
+			if b.certain.Load() && !b.service.nodes.alone.Load() {
+				b.tellNodes(ctx, command{Op: opPing})
+			}
+		}
+	}
+}
+
+func (b *Bridge) tellNodes(ctx context.Context, c command) {
+	if _, err := b.service.nodes.tell(ctx, c); err != nil && ctx.Err() == nil {
+		b.log.Warn("ask the other nodes", "err", err)
+	}
+}
+
+// surveys puts right what nodes leave behind that are gone, one survey after the other. It ends with ctx.
+func (b *Bridge) surveys(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.gone:
+		}
+		if err := b.survey(ctx); err != nil && ctx.Err() == nil {
+			b.log.Warn("look what a node left behind", "err", err)
+		}
+	}
+}
+
+func (b *Bridge) survey(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, surveyWait)
+	defer cancel()
+	if err := b.reloadAll(ctx); err != nil {
+		return err
+	}
+	for _, l := range b.lanes {
+		if err := l.survey(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reloadAll reads again what all sessions depend on.
+func (b *Bridge) reloadAll(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(reloadsAtOnce)
+	for _, lane := range b.lanes {
+		for _, u := range lane.all() {
+			g.Go(func() error { return b.reload(ctx, u) })
+		}
+	}
+	return g.Wait()
+}
+
+// survey tells the sessions that want news which of their friends are offline. They know of most already; nobody knows
+// whose friends were on the node that is gone.
+func (l *lane) survey(ctx context.Context) error {
+	watchers := make(map[string][]*user) // by friend
+	for _, u := range l.all() {
+		if !slices.ContainsFunc(u.list(), func(s *session) bool { return s.push }) {
+			continue
+		}
+		for _, id := range u.friendIDs() {
+			watchers[id] = append(watchers[id], u)
+		}
+	}
+	friends := make([]string, 0, len(watchers))
+	for id := range watchers {
+		friends = append(friends, id)
+	}
+	for some := range slices.Chunk(friends, askAtOnce) {
+		offline, err := l.tellPresence(ctx, watchers, some, false)
+		if err != nil {
+			return err
+		}
+		// One that came meanwhile may have said so before this was said: the last word has to be that it is there.
+		if _, err := l.tellPresence(ctx, watchers, offline, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellPresence asks who of some friends is online, tells those who are as is asked for to their watchers, and returns
+// them.
+func (l *lane) tellPresence(ctx context.Context, watchers map[string][]*user, friends []string, online bool) (told []string, err error) {
+	there, err := l.presence(ctx, friends)
+	if err = errors.Join(err, ctx.Err()); err != nil { // cut off, those who did not answer would pass for offline
+		return nil, err
+	}
+	for i, id := range friends {
+		if there[i] != online {
+			continue
+		}
+		told = append(told, id)
+		frame := wire.AppendPresence(nil, id, online)
+		for _, u := range watchers[id] {
+			u.notice(frame)
+		}
+	}
+	return told, nil
+}
