@@ -10,6 +10,10 @@ import (
 const (
 	findPage  = 128 // keys read at once
 	findPages = 32  // read at most, should all that match be left out
+	// findMany is from how many matches on they are read one by one. The index lists up to 1,024, but to tell where each is, the server
+	// loads the index of every block of the stream that has one: a thousand matches that a million accounts were spread
+	// around took 9 s the first time, and a gigabyte of memory.
+	findMany = 200
 )
 
 // Find returns up to limit users whose name is name, then such whose name begins with it, compared
@@ -41,28 +45,27 @@ type finder struct {
 func (f *finder) full() bool { return len(f.found) >= f.limit }
 
 func (f *finder) collect(ctx context.Context, filter string) error {
-	var after uint64
-	for n := 0; n < findPages && !f.full(); n++ {
-		// The index answers at once, but only where few enough match.
-		p, err := page{}, errTooMany
-		if n == 0 {
-			p, err = f.users.b.matching(ctx, filter, findPage)
+	// The first that matches, and how many more do, which costs a tenth of what listing them takes, only to be refused.
+	p, err := f.users.b.next(ctx, filter, 0, 1)
+	if err == nil && p.pending > 0 && p.pending < findMany {
+		few, tooMany := f.users.b.matching(ctx, filter, findPage)
+		if !errors.Is(tooMany, errTooMany) {
+			p, err = few, tooMany
 		}
-		if errors.Is(err, errTooMany) {
-			p, err = f.step(ctx, filter, after)
-		}
+	}
+	for range findPages {
 		if err != nil {
 			return err
 		}
 		if err := f.take(ctx, p); err != nil {
 			return err
 		}
-		if p.pending == 0 || len(p.entries) == 0 {
+		if f.full() || p.pending == 0 || len(p.entries) == 0 {
 			return nil
 		}
-		after = p.last()
+		p, err = f.step(ctx, filter, p.last())
 	}
-	return nil
+	return err
 }
 
 // step reads the next keys one by one, as many as are still wanted and a few more for those that will be

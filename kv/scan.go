@@ -28,7 +28,7 @@ var errTooMany = errors.New("too many keys match")
 // page is a part of a bucket, in the order of writing.
 type page struct {
 	entries []entry
-	pending int // how many of those asked for come after
+	pending int // how many of those asked for come after; from walk and step 0 or not
 }
 
 // last returns the revision after which the next page begins.
@@ -53,11 +53,30 @@ func (b *bucket) one(ctx context.Context, filter string, after uint64) (entry, e
 	return b.direct(ctx, "$JS.API.DIRECT.GET."+b.stream, body)
 }
 
-// walk returns the next n keys of whatever name that were written after the given revision. Without a
-// filter the server knows how many are left: it takes 1 to 4 ms wherever it begins, where a page
-// of the records alone takes 40 ms among 100,000 of them, and ten times that among a million.
+// walk returns the next n keys of whatever name that were written after the given revision, one by one, each where the one before
+// it ends. A page of them at once would cost more the more keys there are, everywhere but at the stream's begin, as soon as one was
+// ever written anew: 140 ms among a million accounts, for which the server counts all keys that are left.
 func (b *bucket) walk(ctx context.Context, after uint64, n int) (page, error) {
-	return b.many(ctx, map[string]any{"seq": after + 1, "batch": n})
+	var p page
+	if after == 0 { // where a filter would have the server count too
+		first, err := b.many(ctx, map[string]any{"seq": 1, "batch": 1})
+		if err != nil || len(first.entries) == 0 {
+			return first, err
+		}
+		p.entries, after = first.entries, first.last()
+	}
+	for len(p.entries) < n {
+		e, err := b.one(ctx, ">", after)
+		if errors.Is(err, errNoKey) {
+			return p, nil
+		}
+		if err != nil {
+			return page{}, err
+		}
+		p.entries, after = append(p.entries, e), e.revision
+	}
+	p.pending = 1 // or more, or none: the next page tells
+	return p, nil
 }
 
 // next returns up to n keys that match filter, written after the given revision.
