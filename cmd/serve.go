@@ -37,6 +37,7 @@ func runServe(ctx context.Context, env *Env, config *Config, load func() (*Confi
 	log := newLogger(env.Err, config.Log, level)
 	hangups, stop := env.hangups()
 	defer stop()
+	defer tuneGC(env.Environ)()
 	app, err := NewApp(ctx, config, log, level)
 	if err != nil {
 		return err
