@@ -190,36 +190,48 @@ func cross(t *testing.T, a, b *member) {
 }
 
 // TestFriendsAtOnce runs each race a few times, between people whose tunnels are open: the end that logins show is the
-// one that dialogues meet, at both ends.
+// one that dialogues meet, at both ends. The calls go to one server, or to two that know of each other by NATS.
 func TestFriendsAtOnce(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) { c.Dialogues.Timeout = 2 * patience }))
-	for _, race := range races {
-		t.Run(race.what, func(t *testing.T) {
-			t.Parallel()
-			for range 4 {
-				two := w.people(t, 2)
-				a, b := two[0], two[1]
-				race.before(t, a, b)
-				got := fmt.Sprint(codes(race.calls(t, a, b)...))
-				got += " " + state(t, a, b)
-				if !slices.Contains(race.allows, got) {
-					t.Fatalf("ended as\n%s\nwant one of\n%s", got, strings.Join(race.allows, "\n"))
+	patient := func(c *Config) { c.Dialogues.Timeout = 2 * patience }
+	for name, deploy := range map[string]func() deployment{
+		"one server":  func() deployment { return start(t, patient) },
+		"two servers": func() deployment { return &scattered{bridges: startBridges(t, 2, patient)} },
+	} {
+		w := inhabit(t, deploy())
+		for _, race := range races {
+			t.Run(name+"/"+race.what, func(t *testing.T) {
+				t.Parallel()
+				for range 4 {
+					two := w.people(t, 2)
+					a, b := two[0], two[1]
+					race.before(t, a, b)
+					got := fmt.Sprint(codes(race.calls(t, a, b)...))
+					got += " " + state(t, a, b)
+					if !slices.Contains(race.allows, got) {
+						t.Fatalf("ended as\n%s\nwant one of\n%s", got, strings.Join(race.allows, "\n"))
+					}
+					holds(t, a, b, got, strings.Contains(got, "friend"))
 				}
-				want := 512
-				if strings.Contains(got, "friend") {
-					want = 200
-				}
-				if to := a.talk(t, b, "1"); to != want {
-					t.Errorf("%s, but a dialogue is answered %d", got, to)
-				}
-				if want == 200 {
-					b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
-				}
-				if from := b.talk(t, a, "2"); from != want {
-					t.Errorf("%s, but a dialogue the other way is answered %d", got, from)
-				}
-			}
-		})
+			})
+		}
+	}
+}
+
+// holds checks that dialogues meet what a race ended as.
+func holds(t *testing.T, a, b *member, ended string, friends bool) {
+	t.Helper()
+	want := 512
+	if friends {
+		want = 200
+	}
+	if to := a.talk(t, b, "1"); to != want {
+		t.Errorf("%s, but a dialogue is answered %d", ended, to)
+	}
+	if friends {
+		b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+	}
+	if from := b.talk(t, a, "2"); from != want {
+		t.Errorf("%s, but a dialogue the other way is answered %d", ended, from)
 	}
 }
