@@ -29,14 +29,26 @@ func addServerFlags(c *cobra.Command) {
 
 // withAdmin finds the server, lets do its work with it, and lets go of it.
 func withAdmin(c *cobra.Command, env *Env, do func(context.Context, *admin.Client) error) error {
+	return withServer(c, env, func(ctx context.Context, s *operated) error { return do(ctx, s.Client) })
+}
+
+// operated is the server that a command works on, with the NATS behind it.
+type operated struct {
+	*admin.Client
+	nc     *nats.Conn
+	config *Config
+}
+
+// withServer is withAdmin for commands that need more than what the administration does.
+func withServer(c *cobra.Command, env *Env, do func(context.Context, *operated) error) error {
 	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-		client := admin.NewClient(nc, config.NATS.Prefix)
+		s := &operated{admin.NewClient(nc, config.NATS.Prefix), nc, config}
 		if !config.NATS.Embedded() { // whoever answers there is not known to be a server of ours
-			if err := client.Ping(ctx); err != nil {
+			if err := s.Ping(ctx); err != nil {
 				return fmt.Errorf("%s: %w", serverName(config.NATS), err)
 			}
 		}
-		return do(ctx, client)
+		return do(ctx, s)
 	})
 }
 

@@ -62,6 +62,7 @@ var answerCodes = map[admin.Code]int{
 	admin.AlreadyExists: exitExists,
 	admin.Invalid:       exitUse,
 	admin.Failed:        exitFailed,
+	admin.Unavailable:   exitNoServer,
 }
 
 // exitCode is the one place where an error becomes an exit code.

@@ -24,7 +24,8 @@ func (f *settingFlag) String() string     { return f.text }
 func (f *settingFlag) Set(s string) error { f.text = s; return nil }
 func (f *settingFlag) Type() string       { return f.kind }
 
-// addSettingFlags adds a flag for every setting, --log.level for log.level, and their short names.
+// addSettingFlags adds a flag for every setting, --log.level for log.level, and their short names but for such as the
+// command uses for something else.
 // Help shows those of the keys in shown, or all where there is none.
 func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
 	flags.String("config", "", "configuration `file` (default config.yaml, where there is one)")
@@ -35,7 +36,7 @@ func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
 			hide = hide && key != s.key
 		}
 		names := []string{s.key}
-		if short := shortFlags[s.key]; short != "" {
+		if short := shortFlags[s.key]; short != "" && flags.Lookup(short) == nil {
 			names = []string{short, s.key}
 		}
 		for i, name := range names {

@@ -99,13 +99,20 @@ Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration, 3 not found,
 	root.AddCommand(
 		newServe(env),
 		newUser(env),
+		newFriend(env),
+		newSession(env),
+		newToken(env),
+		newAttach(env),
 		newNATS(env),
+		newEvents(env),
+		newStatus(env),
 		newCheck(env),
 		newBench(env),
 		newVersion(env),
 		newCompletion(env),
 	)
 	markFailures(root)
+	completeBelow(root)
 	return root
 }
 
@@ -143,6 +150,27 @@ func wants(names ...string) cobra.PositionalArgs {
 			}
 		}
 		return atMost(len(names), args)
+	}
+}
+
+// wantsMore takes the named argument, and any number of others.
+func wantsMore(name, others string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		names := []string{name}
+		for range max(0, len(args)-1) {
+			names = append(names, others)
+		}
+		return wants(names...)(c, args)
+	}
+}
+
+// optional takes the named argument, or none.
+func optional(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return wants(name)(c, args)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -70,14 +71,25 @@ func askNATS(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, error
 	if err != nil {
 		return info, err
 	}
-	for _, name := range append(streamsOf(prefix), strings.ToUpper(prefix)+"_LOG") {
+	info.Streams, err = askStreams(ctx, js, prefix)
+	return info, err
+}
+
+// askStreams asks for all streams of ours.
+func askStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all []streamInfo, err error) {
+	for _, name := range allStreams(prefix) {
 		s, err := askStream(ctx, js, name)
 		if err != nil {
-			return info, fmt.Errorf("stream %s: %w", name, err)
+			return all, fmt.Errorf("stream %s: %w", name, err)
 		}
-		info.Streams = append(info.Streams, s)
+		all = append(all, s)
 	}
-	return info, nil
+	return all, nil
+}
+
+// allStreams names the streams of the buckets, and the log's.
+func allStreams(prefix string) []string {
+	return append(streamsOf(prefix), strings.ToUpper(prefix)+"_LOG")
 }
 
 func askStream(ctx context.Context, js jetstream.JetStream, name string) (streamInfo, error) {
@@ -139,9 +151,13 @@ func writeNATSInfo(env *Env, info natsInfo) error {
 		return err
 	}
 	fmt.Fprintln(env.Out)
-	rows = nil
-	for _, s := range info.Streams {
+	return writeStreams(env.Out, info.Streams)
+}
+
+func writeStreams(w io.Writer, streams []streamInfo) error {
+	var rows [][]string
+	for _, s := range streams {
 		rows = append(rows, []string{s.Name, s.State, strconv.FormatUint(s.Messages, 10), strconv.FormatUint(s.Bytes, 10), strconv.Itoa(s.Consumers), strconv.Itoa(s.Replicas)})
 	}
-	return newTable(env.Out, "stream", "state", "messages", "bytes", "consumers", "replicas").write(rows...)
+	return newTable(w, "stream", "state", "messages", "bytes", "consumers", "replicas").write(rows...)
 }

@@ -4,11 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/text/width"
+
+	"imctl/bridge/admin"
 )
 
 // outputFormat is the flag -o: a table for people or json for programs.
@@ -41,6 +45,65 @@ func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
+}
+
+// listing is how a command lists what may be long: page after page, as they come.
+type listing[T any] struct {
+	output outputFormat
+	limit  int // 0: all
+	header []string
+	row    func(T) []string
+}
+
+func (l *listing[T]) addTo(flags *pflag.FlagSet) {
+	flags.IntVar(&l.limit, "limit", 0, "at most so `many`; 0: all")
+	l.output.addTo(flags)
+}
+
+func (l *listing[T]) check() error {
+	if l.limit < 0 {
+		return wrongUse("--limit must not be negative")
+	}
+	return nil
+}
+
+// page is how many entries are asked for at once, 0 for as many as the server gives.
+func (l *listing[T]) page() int { return min(l.limit, admin.MaxPage) }
+
+// write writes a row for each entry, or an object on a line of its own.
+func (l *listing[T]) write(w io.Writer, pages iter.Seq2[[]T, error]) error {
+	t := newTable(w, slices.Clone(l.header)...)
+	listed := 0
+	for page, err := range pages {
+		if err != nil {
+			return err
+		}
+		if l.limit > 0 {
+			page = page[:min(len(page), l.limit-listed)]
+		}
+		if err := l.writePage(w, t, page); err != nil {
+			return err
+		}
+		if listed += len(page); listed == l.limit && l.limit > 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (l *listing[T]) writePage(w io.Writer, t *table, page []T) error {
+	rows := make([][]string, 0, len(page))
+	for _, entry := range page {
+		if !l.output.json() {
+			rows = append(rows, l.row(entry))
+		} else if err := writeJSON(w, entry); err != nil {
+			return err
+		}
+	}
+	if l.output.json() {
+		return nil
+	}
+	return t.write(rows...)
 }
 
 // table writes rows as they come, the columns aligned. It can't know how wide later rows are, so columns grow where they have to.

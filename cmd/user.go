@@ -22,6 +22,8 @@ func newUser(env *Env) *cobra.Command {
 		newUserChange(env, "disable", "disabled", "Bar an account: its sessions and tokens end", (*admin.Client).DisableUser),
 		newUserChange(env, "enable", "enabled", "Let an account in again", (*admin.Client).EnableUser),
 		newUserDelete(env),
+		newUserExport(env),
+		newUserImport(env),
 	)
 	group.Long = `Administer accounts.
 

@@ -195,6 +195,17 @@ func imported(records []Record) func(ImportResult, error) (ImportResult, error) 
 	}
 }
 
+// URL is the NATS server that the client is connected to, "" where that is in this process.
+func (c *Client) URL() string {
+	if c.nc.ConnectedAddr() == inProcess {
+		return ""
+	}
+	return c.nc.ConnectedUrl()
+}
+
+// inProcess is the address of a connection that never leaves the process, as net.Pipe names its ends.
+const inProcess = "pipe"
+
 // MaxRequest is how many bytes a request may have.
 func (c *Client) MaxRequest() int { return int(c.nc.MaxPayload()) }
 

@@ -1,0 +1,116 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"imctl/bridge"
+)
+
+// status is one look at everything.
+type status struct {
+	Health   string              `json:"health"` // ok, or what is the matter
+	Accounts int                 `json:"accounts"`
+	Online   int                 `json:"online"`   // users, on each node where they are
+	Sessions int                 `json:"sessions"` // on all nodes
+	Nodes    []bridge.NodeStatus `json:"nodes"`
+	Streams  []streamInfo        `json:"streams"`
+}
+
+func newStatus(env *Env) *cobra.Command {
+	var output outputFormat
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Have one look: nodes, sessions, users, streams, health",
+		Long: `Shows how the server is: its nodes with version and the time since when they run, sessions and users
+online, accounts, streams and what they hold. Users online are counted on each node where they are.
+
+Exit code 1 tells that something is the matter, 5 that no server runs; what there is to be seen is
+shown all the same.`,
+		Example: `  imctl status
+  imctl status -o json | jq .health`,
+		Args: mayHave(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return withServer(c, env, func(ctx context.Context, s *operated) error {
+				st, problem := look(ctx, s)
+				write := writeStatus
+				if output.json() {
+					write = func(env *Env, st status) error { return writeJSON(env.Out, st) }
+				}
+				return errors.Join(write(env, st), problem)
+			})
+		},
+	}
+	output.addTo(c.Flags())
+	addServerFlags(c)
+	return c
+}
+
+// look gathers what there is to be seen. The error tells what is the matter.
+func look(ctx context.Context, s *operated) (status, error) {
+	var st status
+	answer, err := s.Status(ctx)
+	if err != nil {
+		return st, err
+	}
+	st.Accounts, st.Nodes = answer.Accounts, answer.Nodes
+	js, err := jetstream.New(s.nc)
+	if err != nil {
+		return st, err
+	}
+	if st.Streams, err = askStreams(ctx, js, s.config.NATS.Prefix); err != nil {
+		return st, err
+	}
+	var problems []string
+	for _, n := range st.Nodes {
+		st.Online += n.Users
+		st.Sessions += n.Sessions
+		if n.State != "ok" {
+			problems = append(problems, fmt.Sprintf("node %s: %s", n.ID, n.State))
+		}
+	}
+	for _, s := range st.Streams {
+		if s.State != "ok" {
+			problems = append(problems, fmt.Sprintf("stream %s: %s", s.Name, s.State))
+		}
+	}
+	code := exitFailed
+	if len(st.Nodes) == 0 {
+		code, problems = exitNoServer, append([]string{"no server runs there"}, problems...)
+	}
+	st.Health = "ok"
+	if len(problems) > 0 {
+		st.Health = strings.Join(problems, "; ")
+		return st, &failure{code: code, err: errors.New(st.Health)}
+	}
+	return st, nil
+}
+
+func writeStatus(env *Env, st status) error {
+	if st.Health == "" {
+		return nil // nothing was seen
+	}
+	err := writeFacts(env.Out, [][]string{{"health", st.Health}, {"accounts", strconv.Itoa(st.Accounts)}, {"online", strconv.Itoa(st.Online)},
+		{"sessions", strconv.Itoa(st.Sessions)}})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(env.Out)
+	if len(st.Nodes) > 0 {
+		var rows [][]string
+		for _, n := range st.Nodes {
+			rows = append(rows, []string{n.ID, orDash(n.Host), orDash(n.Version), localTime(n.Started), strconv.Itoa(n.Sessions), strconv.Itoa(n.Users), n.State})
+		}
+		if err := newTable(env.Out, "node", "host", "version", "since", "sessions", "online", "state").write(rows...); err != nil {
+			return err
+		}
+		fmt.Fprintln(env.Out)
+	}
+	return writeStreams(env.Out, st.Streams)
+}
