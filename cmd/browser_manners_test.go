@@ -55,7 +55,7 @@ func npmInstall(dir string) ([]byte, error) {
 // accessible lets axe look at what is on the screen, in the light on a desk and in the dark on a phone.
 func (b *tab) accessible(source, view string) {
 	b.t.Helper()
-	for _, as := range []look{desk, {320, 640, true}} {
+	for _, as := range []screen{desk, {320, 640, true}} {
 		b.look(as)
 		found := ask[string](b, `(async () => {
 			if (!window.axe) { `+source+` }
@@ -211,7 +211,7 @@ func TestPageRightToLeft(t *testing.T) {
 	browser := chromium(t, "en-US")
 	w := inhabit(t, start(t))
 	bob, cleo := w.pair(t)
-	for _, as := range []look{desk, {320, 640, false}} {
+	for _, as := range []screen{desk, {320, 640, false}} {
 		b := openTab(t, browser, "right to left", w.base(0)+pagePath, as)
 		b.signIn(bob.account, bob.password)
 		b.until(row("alias of " + cleo.account))

@@ -190,6 +190,60 @@ func TestPageReconnects(t *testing.T) {
 	ann.state("Written without a server", "delivered")
 }
 
+// TestPageWakes lets the machine sleep: the clock jumps, and the page connects anew, for its socket may be dead without a word.
+func TestPageWakes(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t))
+	bob, cleo := w.pair(t)
+	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
+	ask[bool](b, `window.sockets = 0, window.WebSocket = class extends WebSocket {
+		constructor(...where) { super(...where); sockets++; }
+	}, true`)
+	b.signIn(bob.account, bob.password)
+	b.open("alias of " + cleo.account)
+	b.until("sockets === 1")
+	ask[bool](b, "(() => { const now = Date.now; Date.now = () => now() + 3_600_000; return true; })()")
+	b.until("sockets === 2")
+	b.until("document.querySelector('header .dot')")
+	b.say("Awake")
+	b.state("Awake", "delivered")
+	b.until("sockets === 2")
+}
+
+// TestPageDevices has one person in two places: each knows what the other says, and one too many gives way.
+func TestPageDevices(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	w := inhabit(t, start(t, func(c *Config) { c.Sessions.PerUser = 2 }))
+	bob, cleo := w.pair(t)
+	bob.tunnel.close(t)
+	url := w.base(0) + pagePath
+	var places []*tab
+	for i, as := range []screen{desk, phone} {
+		b := openTab(t, browser, fmt.Sprintf("bob's place %d", i), url, as)
+		b.signIn(bob.account, bob.password)
+		b.open("alias of " + cleo.account)
+		places = append(places, b)
+	}
+	places[0].say("From the desk")
+	places[1].state("From the desk", "delivered")
+	places[1].say("From the phone")
+	places[0].state("From the phone", "delivered")
+	cleo.tunnel.send(t, dialogue(`"1"`, bob.id, `"To both"`))
+	for _, b := range places {
+		b.hears("To both")
+		b.until("count('.dialogue') === 3")
+	}
+	third := openTab(t, browser, "bob's third place", url, desk)
+	third.signIn(bob.account, bob.password)
+	third.until(row("alias of " + cleo.account))
+	places[0].sees("Your account is open in too many places")
+	places[0].press("Use it here")
+	places[0].until(row("alias of " + cleo.account))
+	places[1].sees("Your account is open in too many places")
+}
+
 // TestPageForgotten sets a forgotten password anew where the server sends mail, and sends people to the administrator where it doesn't.
 func TestPageForgotten(t *testing.T) {
 	t.Parallel()

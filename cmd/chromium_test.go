@@ -69,18 +69,18 @@ type tab struct {
 	said []string   // what the page had to complain of in the console
 }
 
-type look struct {
+type screen struct {
 	width, height int64
 	dark          bool
 }
 
 var (
-	desk  = look{1180, 760, false}
-	phone = look{390, 780, false}
+	desk  = screen{1180, 760, false}
+	phone = screen{390, 780, false}
 )
 
 // openTab opens the page for somebody. It may complain of lost connections in the console, and of nothing else.
-func openTab(t testing.TB, browser context.Context, who, url string, as look) *tab {
+func openTab(t testing.TB, browser context.Context, who, url string, as screen) *tab {
 	t.Helper()
 	return newTab(t, browser, who, url, as, chromedp.WithNewBrowserContext())
 }
@@ -91,7 +91,7 @@ func (b *tab) beside(url string) *tab {
 	return newTab(b.t, b.ctx, b.who+" beside", url, desk)
 }
 
-func newTab(t testing.TB, parent context.Context, who, url string, as look, options ...chromedp.ContextOption) *tab {
+func newTab(t testing.TB, parent context.Context, who, url string, as screen, options ...chromedp.ContextOption) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent, options...)
 	b := &tab{t: t, who: who, ctx: ctx}
@@ -128,7 +128,7 @@ func newTab(t testing.TB, parent context.Context, who, url string, as look, opti
 }
 
 // look gives the tab a size and a theme, the focus that a real window would have, and stops its animations.
-func (b *tab) look(as look) {
+func (b *tab) look(as screen) {
 	b.t.Helper()
 	theme := "light"
 	if as.dark {

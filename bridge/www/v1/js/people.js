@@ -130,7 +130,7 @@ export function people(app) {
 		if (!rows.length) return;
 		tab = rows[Math.min(rows.length - 1, Math.max(0, to))].key;
 		list.set(list.items);
-		list.reveal(tab).querySelector('button').focus();
+		list.reveal(tab)?.querySelector('button').focus();
 	}
 	body.addEventListener('keydown', (event) => {
 		const rows = list.items.filter(isRow);
@@ -150,7 +150,8 @@ export function people(app) {
 	return {
 		element,
 		update,
-		focus: () => (onPhone() ? scroller : search).focus(),
+		/** Focuses a row, or where to begin. */
+		focus: (key) => (key ? move(list.items.filter(isRow).findIndex((item) => item.key === key)) : (onPhone() ? scroller : search).focus()),
 		leave() {
 			clearInterval(minute);
 			life.abort();

@@ -18,14 +18,16 @@ export function home(app) {
 	function follow() {
 		const named = location.hash.slice(1);
 		const id = store.friends.has(named) || store.talks.has(named) ? named : '';
-		if (pane && store.current === id) return;
+		const before = store.current;
+		if (pane && before === id) return;
 		pane?.leave?.();
 		store.current = id;
 		pane = id ? talk(app, id) : {element: h('.nothing', icon('smile'), t('chooseTalk'))};
 		fill(main, pane.element);
 		element.classList.toggle('deep', id);
 		side.update();
-		pane.shown?.();
+		if (pane.shown) pane.shown();
+		else side.focus(before);
 	}
 
 	function drawLink() {
@@ -45,15 +47,14 @@ export function home(app) {
 	store.on('friends', follow, signal);
 	store.on('talks', follow, signal);
 	addEventListener('hashchange', follow, {signal});
-	follow();
 
 	return {
 		element,
-		focus: side.focus,
+		focus: follow,
 		leave() {
 			life.abort();
 			drawSoon.cancel();
-			pane.leave?.();
+			pane?.leave?.();
 			side.leave();
 			// Not the next one's talk.
 			history.replaceState(null, '', location.pathname);

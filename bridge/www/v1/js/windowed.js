@@ -54,7 +54,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 			show();
 		}
 		atEnd();
-		return rows.get(name).element;
+		return rows.get(name)?.element;
 	}
 
 	function atEnd() {

@@ -133,7 +133,7 @@ fillIn|Please fill this in.|Bitte ausfüllen.|请填写此项。
 code0|The server can’t be reached.|Der Server ist nicht erreichbar.|无法连接服务器。
 code403|The server can’t take this. Too long?|Das nimmt der Server nicht an. Zu lang?|服务器无法接受，内容是否过长？
 code413|This is too large.|Das ist zu groß.|内容过大。
-code429|Too many attempts. Please wait.|Zu viele Versuche. Bitte warte.|尝试次数过多，请稍候。
+code429|Too many, or too often. Please wait.|Zu viele oder zu oft. Bitte warte.|次数过多或已达上限，请稍候。
 code500|The server has a problem. Please try again.|Der Server hat ein Problem. Versuche es erneut.|服务器出现问题，请重试。
 code501|Please enter your account.|Bitte gib dein Konto an.|请输入账号。
 code502|Please enter a password.|Bitte gib ein Passwort an.|请输入密码。
