@@ -72,7 +72,7 @@ The user may log in again, and its programs do. To keep it out, disable the acco
 				if output.json() {
 					return writeJSON(env.Out, closed.Sessions)
 				}
-				_, err = fmt.Fprintf(env.Out, "%s closed\n", count(len(closed.Sessions), "session"))
+				_, err = fmt.Fprintf(env.Out, "%s closed\n", howMany(len(closed.Sessions), "session"))
 				return err
 			})
 		},
@@ -82,8 +82,8 @@ The user may log in again, and its programs do. To keep it out, disable the acco
 	return c
 }
 
-// count says how many there are of something.
-func count(n int, what string) string {
+// howMany says how many there are of something.
+func howMany(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -65,7 +65,7 @@ from the others. Sessions that live by them end, and the user's connections to N
 				if output.json() {
 					return writeJSON(env.Out, revoked.Tokens)
 				}
-				_, err = fmt.Fprintf(env.Out, "%s revoked\n", count(len(revoked.Tokens), "token"))
+				_, err = fmt.Fprintf(env.Out, "%s revoked\n", howMany(len(revoked.Tokens), "token"))
 				return err
 			})
 		},

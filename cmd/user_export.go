@@ -48,7 +48,7 @@ The output holds hashes of passwords. A file that --file names is made so that n
 				if err := private.commit(); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(env.Out, "%s in %s\n", count(n, "account"), file)
+				_, err = fmt.Fprintf(env.Out, "%s in %s\n", howMany(n, "account"), file)
 				return err
 			})
 		},

@@ -29,7 +29,7 @@ type importer struct {
 	client    *admin.Client
 	in        io.ReadSeeker
 	keepGoing bool
-	progress  *progress
+	progress  *progressLine
 	errs      io.Writer
 
 	mu sync.Mutex // guards what follows
