@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"crypto/tls"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"imctl/bridge"
 )
@@ -23,8 +26,8 @@ type natsThere struct {
 	ns   *natsserver.Server
 }
 
-// startNATSThere starts one that is stopped when the test ends.
-func startNATSThere(t testing.TB, more ...string) *natsThere {
+// startNATSThere starts one that is stopped when the test ends. It may have accounts of its own.
+func startNATSThere(t testing.TB, accounts ...string) *natsThere {
 	t.Helper()
 	dir := t.TempDir()
 	said := command(t, dir, "", "nats", "config")
@@ -32,7 +35,8 @@ func startNATSThere(t testing.TB, more ...string) *natsThere {
 		t.Fatalf("nats config: %s", said.err)
 	}
 	n := &natsThere{url: firstGroup(said.err, `url: (\S+)`), file: filepath.Join(dir, "nats-server.conf")}
-	text := fmt.Sprintf("include \"imctl.conf\"\nhost: 127.0.0.1\njetstream {store_dir: %q}\n%s", dir, strings.Join(more, "\n"))
+	said.out = strings.Replace(said.out, "accounts {\n", "accounts {\n"+strings.Join(append(accounts, ""), "\n"), 1)
+	text := fmt.Sprintf("include \"imctl.conf\"\nhost: 127.0.0.1\njetstream {store_dir: %q}\n", dir)
 	for file, content := range map[string]string{"imctl.conf": said.out, "nats-server.conf": text} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -113,7 +117,6 @@ func TestAttachRefused(t *testing.T) {
 	t.Parallel()
 	there := startNATSThere(t)
 	secret := firstGroup(there.url, `:([0-9a-f]{32})@`)
-	noJetStream := func(t *testing.T, text string) string { return startNATSWith(t, text) }
 	const users = `accounts { A { %s users: [{user: u, password: pw-of-u %s}] } }`
 	store := func(t *testing.T) string { return fmt.Sprintf("jetstream {store_dir: %q}\n", t.TempDir()) }
 	for name, row := range map[string]struct {
@@ -127,10 +130,26 @@ func TestAttachRefused(t *testing.T) {
 			says: []string{"refuses these credentials; put a user and password", "imctl nats config"}},
 		"no credentials": {url: func(*testing.T) string { return strings.Replace(there.url, "imctl:"+secret+"@", "", 1) },
 			says: []string{"refuses these credentials"}},
-		"no JetStream": {url: func(t *testing.T) string { return noJetStream(t, fmt.Sprintf(users, "", "")) },
+		"no JetStream": {url: func(t *testing.T) string { return startNATSWith(t, fmt.Sprintf(users, "", "")) },
 			says: []string{"JetStream", `; its configuration needs "jetstream { store_dir: DIRECTORY }"`, "imctl nats config"}},
 		"JetStream for others": {url: func(t *testing.T) string { return startNATSWith(t, store(t)+fmt.Sprintf(users, "", "")) },
 			says: []string{"JetStream", `"jetstream: enabled" in the account`}},
+		"too old": {url: func(t *testing.T) string {
+			url := startNATSWith(t, fmt.Sprintf(users, "", ""))
+			nc, err := nats.Connect(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(nc.Close)
+			// What one of before atomic batches says of itself.
+			_, err = nc.Subscribe("$JS.API.INFO", func(m *nats.Msg) {
+				_ = m.Respond([]byte(`{"type":"io.nats.jetstream.api.v1.account_info_response","api":{"level":1}}`))
+			})
+			if err = errors.Join(err, nc.Flush()); err != nil {
+				t.Fatal(err)
+			}
+			return url
+		}, says: []string{"atomic batches need 2.12", "; put nats-server 2.12 or later there"}},
 		"replicas": {url: func(*testing.T) string { return there.url }, env: []string{"IMCTL_NATS_REPLICAS=3", "IMCTL_NATS_PREFIX=other"},
 			says: []string{"replicas", "; set nats.replicas to 1"}},
 		"may not publish": {url: func(t *testing.T) string {
@@ -190,4 +209,60 @@ func startNATSWith(t testing.TB, text string) string {
 		t.Fatal("NATS is not ready")
 	}
 	return fmt.Sprintf("nats://u:pw-of-u@127.0.0.1:%d", o.Port)
+}
+
+// TestNATSInfo shows what is there, on an attached NATS by its context too, and on the embedded one.
+func TestNATSInfo(t *testing.T) {
+	t.Parallel()
+	there := startNATSThere(t)
+	dir := t.TempDir()
+	command(t, dir, "", "nats", "info", "--nats", there.url).want(t, exitDone, "KV_im_users  ", "missing", "im.user.<id>.dialogue")
+	s := start(t, there.attached)
+	secret := firstGroup(there.url, `:([0-9a-f]{32})@`)
+	file := filepath.Join(dir, "there.json")
+	context := fmt.Sprintf(`{"url":"nats://127.0.0.1:%d","user":"imctl","password":%q}`, there.port, secret)
+	if err := os.WriteFile(file, []byte(context), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range [][]string{{"--nats", there.url}, {"--context", "there.json"}, {"--context", file}} {
+		a := command(t, dir, "", append([]string{"nats", "info"}, how...)...).want(t, exitDone, natsserver.VERSION, "IM_LOG")
+		if strings.Contains(a.out, "missing") || strings.Contains(a.out, secret) {
+			t.Errorf("%s: %s", how, a.out)
+		}
+	}
+	a := command(t, dir, "", "nats", "info", "-o", "json", "--nats", there.url).want(t, exitDone)
+	var info natsInfo
+	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 4 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
+		t.Errorf("%s, %v", a.out, err)
+	}
+	// A server that attaches by a context finds its users for logins there too.
+	byContext := start(t, func(c *Config) { c.NATS.Context = file })
+	for _, s := range []*server{s, byContext} {
+		if strings.Contains(s.log.String(), "cannot log in") {
+			t.Errorf("logged: %s", s.log)
+		}
+	}
+	command(t, dir, "", "nats", "info", "--nats", "nats://127.0.0.1:1").want(t, exitNoServer, "start it, or correct nats.url")
+}
+
+// TestNATSConfig: a secret is shown once, and what is configured already is used.
+func TestNATSConfig(t *testing.T) {
+	t.Parallel()
+	a, b := command(t, t.TempDir(), "", "nats", "config"), command(t, t.TempDir(), "", "nats", "config")
+	secret := firstGroup(a.err, `url: nats://imctl:([0-9a-f]{32})@`)
+	if secret == "" || strings.Contains(a.out, secret) || a.err == b.err || a.out == b.out {
+		t.Errorf("the secret is new each time, and not in what a file is made of:\n%s%s", a.out, a.err)
+	}
+	again := command(t, t.TempDir(), "", "nats", "config", "--nats", "nats://other:"+secret+"@127.0.0.1:4222").want(t, exitDone, `"other-auth"`, `"other-sys"`)
+	issuer := `issuer: (\S+)`
+	if got, want := firstGroup(again.out, issuer), firstGroup(a.out, issuer); got != want {
+		t.Errorf("the same secret makes the issuer %s, and %s", got, want)
+	}
+	// Whoever the NATS server had before logs in as before.
+	there := startNATSThere(t, `OLD { users: [{user: old, password: friend}] }`)
+	nc, err := nats.Connect(fmt.Sprintf("nats://old:friend@127.0.0.1:%d", there.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
 }

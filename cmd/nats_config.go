@@ -30,8 +30,9 @@ The output holds a new secret as a hash. The secret itself is shown once, on sta
 line that belongs into imctl's own configuration. Where nats.url names a user and password
 already, the output is for those.
 
-With these blocks NATS asks imctl who may log in to the accounts IM and LOG. Users of other
-accounts log in as before.`,
+NATS takes the last of two blocks of one name: where the configuration has accounts already, copy
+these into its block. NATS then asks imctl who may log in to the accounts IM and LOG. Users
+of other accounts log in as before.`,
 		Args: mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := loadConfig(env, c.Flags())
@@ -94,8 +95,9 @@ func natsConfigText(name, secret string, cost int) (string, error) {
 #
 #   jetstream { store_dir: "/var/lib/nats" }
 #
-# A server that has a system account already keeps it: put the user of SYS there and leave out
-# SYS and system_account. These make a peer that vanished without a word be missed sooner:
+# NATS takes the last of two blocks of one name: where there are accounts already, copy these into
+# their block. A server that has a system account keeps it: put the user of SYS there and leave
+# out SYS and system_account. These make a peer that vanished without a word be missed sooner:
 #
 #   ping_interval: 10s, ping_max: 2
 
