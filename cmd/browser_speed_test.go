@@ -1,6 +1,10 @@
 package cmd
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
 
 // TestPageScrolls gives the page 2,000 people and a talk of 10,000 dialogues, and scrolls through both. What it wants is far from what an idle
 // machine does: it has to hold on a busy one.
@@ -29,7 +33,7 @@ func TestPageScrolls(t *testing.T) {
 			of.onabort = () => reject(of.error);
 		};
 	})`)
-	ask[bool](b, "location.reload(), true")
+	b.do(chromedp.Reload())
 	b.until(row("alias of "+cleo.account) + " && " + row("Somebody of old"))
 	opened := ask[float64](b, `(async () => {
 		const from = performance.now();
