@@ -52,9 +52,10 @@ func newBenchDialogue(env *Env) *cobra.Command {
 		o      bench.DialogueOptions
 	)
 	c := &cobra.Command{
-		Use:   "dialogue",
-		Short: "Let pairs of friends talk",
-		Args:  mayHave(0),
+		Use:     "dialogue",
+		Short:   "Let pairs of friends talk",
+		Example: "  imctl bench dialogue --pairs 50 --for 30s",
+		Args:    mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkDialogues(o, 1); err != nil {
 				return err
@@ -76,9 +77,10 @@ func newBenchIdle(env *Env) *cobra.Command {
 		o      bench.IdleOptions
 	)
 	c := &cobra.Command{
-		Use:   "idle",
-		Short: "Open connections that say nothing, and tell what each costs in memory",
-		Args:  mayHave(0),
+		Use:     "idle",
+		Short:   "Open connections that say nothing, and tell what each costs in memory",
+		Example: "  imctl bench idle --connections 10000",
+		Args:    mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := errors.Join(within("connections", o.Connections, 1, 1_000_000), within("friends", o.Friends, 0, 2000),
 				within("at-once", o.AtOnce, 1, 1024), lastsWithin("settle", o.Settle))
@@ -108,7 +110,8 @@ func newBenchLogin(env *Env) *cobra.Command {
 		Short: "Have many people log in, all in a hurry",
 		Long: `Has many people log in, all in a hurry, as they do when a server has been restarted. The server knows
 their passwords: not hashing is measured but all the rest. With --pairs, others talk before the storm and in it.`,
-		Args: mayHave(0),
+		Example: "  imctl bench login --people 5000",
+		Args:    mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := errors.Join(within("people", o.People, 1, 1_000_000), within("friends", o.Friends, 0, 2000), within("at-once", o.AtOnce, 1, 4096),
 				checkDialogues(o.Chat, 0))
@@ -143,7 +146,8 @@ func newBenchCalls(env *Env) *cobra.Command {
 accounts, one after the other. The server knows the password of the login.
 
 With --as it is somebody's who exists: the password is asked for, or read from standard input.`,
-		Args: mayHave(0),
+		Example: "  imctl bench calls --as alice",
+		Args:    mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := errors.Join(within("friends", o.Friends, 0, 2000), within("times", o.Times, 1, 100_000)); err != nil {
 				return err
@@ -175,9 +179,10 @@ func newBenchRegister(env *Env) *cobra.Command {
 		o      bench.RegisterOptions
 	)
 	c := &cobra.Command{
-		Use:   "register",
-		Short: "Have many people register",
-		Args:  mayHave(0),
+		Use:     "register",
+		Short:   "Have many people register",
+		Example: "  imctl bench register --people 500 -o json",
+		Args:    mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := errors.Join(within("people", o.People, 1, 100_000), within("at-once", o.AtOnce, 1, 1024)); err != nil {
 				return err

@@ -14,7 +14,8 @@ func newCheck(env *Env) *cobra.Command {
 		Long: `Reads the configuration as serve would: FILE, or --config, or config.yaml in the
 working directory, then IMCTL_ variables, then flags. Says everything that is wrong
 with it, one line each, and exits with 2 where anything is.`,
-		Args: mayHave(1),
+		Example: "  imctl check config.yaml",
+		Args:    mayHave(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if c.Flags().Changed("config") {

@@ -33,7 +33,8 @@ already, the output is for those.
 NATS takes the last of two blocks of one name: where the configuration has accounts already, copy
 these into its block. NATS then asks imctl who may log in to the accounts IM and LOG. Users
 of other accounts log in as before.`,
-		Args: mayHave(0),
+		Example: "  imctl nats config > imctl.conf",
+		Args:    mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := loadConfig(env, c.Flags())
 			if err != nil {

@@ -43,9 +43,10 @@ type streamInfo struct {
 func newNATSInfo(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
-		Use:   "info",
-		Short: "Show the NATS behind the server: its version, the subjects, the streams",
-		Args:  mayHave(0),
+		Use:     "info",
+		Short:   "Show the NATS behind the server: its version, the subjects, the streams",
+		Example: "  imctl nats info -o json",
+		Args:    mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
 				info, err := askNATS(ctx, nc, config.NATS.Prefix)

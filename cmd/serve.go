@@ -17,6 +17,8 @@ func newServe(env *Env) *cobra.Command {
 		Long: `Run the server until SIGTERM or SIGINT, which end it in good order; a second one ends it at once.
 SIGHUP reads the configuration again: limits, log level, certificates and origins change, and a
 file with a mistake changes nothing.`,
+		Example: `  imctl serve
+  imctl serve --listen 127.0.0.1:9000 --data /var/lib/imctl`,
 		Args: mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			load := func() (*Config, error) { return loadConfig(env, c.Flags()) }

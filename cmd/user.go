@@ -37,9 +37,10 @@ Where none runs there, the command opens the directory itself, does its work and
 func newUserShow(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
-		Use:   "show USER",
-		Short: "Show all about an account",
-		Args:  wants("USER"),
+		Use:     "show USER",
+		Short:   "Show all about an account",
+		Example: "  imctl user show alice -o json",
+		Args:    wants("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				u, err := client.User(ctx, args[0])
@@ -98,9 +99,10 @@ func localTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:0
 func newUserChange(env *Env, name, done, short string, do func(*admin.Client, context.Context, string) (admin.User, error)) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
-		Use:   name + " USER",
-		Short: short,
-		Args:  wants("USER"),
+		Use:     name + " USER",
+		Short:   short,
+		Example: "  imctl user " + name + " alice",
+		Args:    wants("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				u, err := do(client, ctx, args[0])

@@ -20,7 +20,9 @@ func newUserCreate(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create ACCOUNT",
 		Short: "Make an account; the password is asked for, or read from standard input",
-		Args:  wants("ACCOUNT"),
+		Example: `  imctl user create alice --mail alice@example.org
+  imctl user create bob < password.txt`,
+		Args: wants("ACCOUNT"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			user.Account = args[0]
 			for _, text := range []string{user.Name, user.Mail, user.Sex, user.Birthday, user.Sign} {
@@ -57,7 +59,8 @@ func newUserPasswd(env *Env) *cobra.Command {
 		Short: "Give an account another password; its sessions and tokens end",
 		Long: `Gives an account another password, which is asked for, or read from standard input.
 The account's sessions and tokens end.`,
-		Args: wants("USER"),
+		Example: "  imctl user passwd alice",
+		Args:    wants("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			password, err := readPassword(c.Context(), env)
 			if err != nil {

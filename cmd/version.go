@@ -49,9 +49,10 @@ func readBuildInfo() buildInfo {
 func newVersion(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
-		Use:   "version",
-		Short: "Say which build this is",
-		Args:  mayHave(0),
+		Use:     "version",
+		Short:   "Say which build this is",
+		Example: "  imctl version -o json",
+		Args:    mayHave(0),
 		RunE: func(*cobra.Command, []string) error {
 			b := readBuildInfo()
 			if output.json() {

@@ -1,0 +1,101 @@
+package cmd
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// leaves are the commands that do something, and are shown.
+func leaves(c *cobra.Command) (all []*cobra.Command) {
+	if c.Hidden {
+		return nil
+	}
+	if !c.HasSubCommands() {
+		return []*cobra.Command{c}
+	}
+	for _, sub := range c.Commands() {
+		all = append(all, leaves(sub)...)
+	}
+	return all
+}
+
+// TestCommandsAreExplained asks every command for help.
+func TestCommandsAreExplained(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, c := range leaves(newRoot(&Env{})) {
+		words := strings.Fields(c.CommandPath())[1:]
+		help := command(t, dir, "", append(words, "--help")...).want(t, exitDone, "Usage:", "Examples:", "imctl "+strings.Join(words, " "))
+		if !strings.HasPrefix(c.Use, words[len(words)-1]) || c.Short == "" || strings.HasSuffix(c.Short, ".") {
+			t.Errorf("%s: %q", c.CommandPath(), c.Short)
+		}
+		for line := range strings.Lines(help.out) {
+			if n := columns(strings.TrimRight(line, "\n")); n > 110 && !strings.Contains(line, "--") {
+				t.Errorf("%s: a line of help has %d columns: %s", c.CommandPath(), n, line)
+			}
+		}
+		for line := range strings.Lines(c.Example) {
+			if !strings.HasPrefix(line, "  ") || !strings.Contains(c.Example, "imctl "+strings.Join(words, " ")) {
+				t.Errorf("%s: example %q", c.CommandPath(), line)
+			}
+		}
+		if f := c.Flags().Lookup("output"); f != nil {
+			command(t, dir, "", append(words, "-o", "xml")...).want(t, exitUse, "wants table or json")
+		}
+	}
+}
+
+// TestCommandsRefuse gives every command what it does not know.
+func TestCommandsRefuse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, c := range leaves(newRoot(&Env{})) {
+		words := strings.Fields(c.CommandPath())[1:]
+		command(t, dir, "", append(words, "--no-such-flag")...).want(t, exitUse, "unknown flag: --no-such-flag; see imctl")
+		named := strings.Fields(c.Use)[1:]
+		if strings.Contains(c.Use, "...") {
+			command(t, dir, "", append(words, "a", "")...).want(t, exitUse, "must not be empty")
+			continue
+		}
+		args := words
+		for range named {
+			args = append(args, "something")
+		}
+		command(t, dir, "", append(args, "unexpected")...).want(t, exitUse, `unexpected argument "unexpected"; see imctl`)
+		if required := strings.Count(c.Use, " ") - strings.Count(c.Use, "["); required > 0 {
+			command(t, dir, "", words...).want(t, exitUse, named[0]+" is missing")
+		}
+	}
+}
+
+// TestCommandsComplete asks for what shells offer.
+func TestCommandsComplete(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, test := range []struct {
+		args  string
+		words []string
+		files bool
+	}{
+		{"friend ", []string{"add", "list", "remove"}, false},
+		{"friend list ", nil, false},
+		{"session list -o ", []string{"table", "json"}, false},
+		{"attach add x --role ", []string{"consumer", "bridge", "admin"}, false},
+		{"events --filter ", []string{"dialogue.>"}, false},
+		{"user import ", nil, true},
+		{"user list --data ", nil, true},
+	} {
+		args := strings.Split(test.args, " ")
+		a := command(t, dir, "", append([]string{"__complete"}, args...)...)
+		for _, w := range test.words {
+			if !strings.Contains("\n"+a.out, "\n"+w) {
+				t.Errorf("%q: %q is not in %s", test.args, w, a.out)
+			}
+		}
+		if files := strings.HasSuffix(a.out, ":0\n"); files != test.files {
+			t.Errorf("%q: offers files: %t: %s", test.args, files, a.out)
+		}
+	}
+}
