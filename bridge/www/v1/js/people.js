@@ -150,7 +150,6 @@ export function people(app) {
 	return {
 		element,
 		update,
-		/** Focuses a row, or where to begin. */
 		focus: (key) => (key ? move(list.items.filter(isRow).findIndex((item) => item.key === key)) : (onPhone() ? scroller : search).focus()),
 		leave() {
 			clearInterval(minute);
