@@ -255,4 +255,3 @@ func archived(t testing.TB, file string) map[string]bool {
 	}
 	return ids
 }
-

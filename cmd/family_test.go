@@ -144,7 +144,7 @@ func testPresenceOfSeveral(t *testing.T, w *world) {
 	back.close(t)
 	a.login(t)
 	a.call(t, "request", "to", b.id).want(t, "request", says(200))
-	told(`{"code":520,"message":"Apply For a Friend","ok":true,"request":{"id":"`+a.id+`","name":"`+a.account+`","to":"`+b.id+`","note":""}}`)
+	told(`{"code":520,"message":"Apply For a Friend","ok":true,"request":{"id":"` + a.id + `","name":"` + a.account + `","to":"` + b.id + `","note":""}}`)
 }
 
 // testRequestNews: an answered request, a declined one, and one that is asked again.
