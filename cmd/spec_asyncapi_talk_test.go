@@ -1,0 +1,373 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge"
+	"imctl/kv"
+)
+
+// newsNames are the messages of the document by their codes.
+var newsNames = map[int]string{300: "friendOffline", 301: "friendProfile", 302: "friendOnline", 520: "friendAsks", 524: "friendAdded", 525: "friendRemoved", 0: "echo"}
+
+// hears reads a frame, which has to be this message.
+func (a *asyncAPI) hears(t testing.TB, c *tunnel, operation, message string) string {
+	t.Helper()
+	frame := c.next(t)
+	a.saw(t, operation, message, []byte(frame))
+	return frame
+}
+
+// says sends a dialogue and reads its answer. The document allows the one unless it is refused as malformed, and has the other.
+func (a *asyncAPI) says(t testing.TB, c *tunnel, frame string, code int, beyond bool) {
+	t.Helper()
+	a.allows(t, "takeDialogue", "send", frame, code, beyond)
+	c.send(t, frame)
+	if got := a.hears(t, c, "takeDialogue/reply", "answer"); (reply{body: got}).code() != code {
+		t.Errorf("%s: %s, want %d", frame, got, code)
+	}
+}
+
+func (a *asyncAPI) allows(t testing.TB, operation, message, body string, code int, beyond bool) {
+	t.Helper()
+	fits := beyond || !slices.Contains([]int{403, 506, 510, 511, 516, 519, 521}, code)
+	if err := a.is(t, operation, message, []byte(body)); (err == nil) != fits {
+		t.Errorf("%s, answered %d: %v", body, code, err)
+	}
+}
+
+// sends are frames that somebody sends to a friend who is there, and what is documented to come of it.
+func sends(friend, gone string) []struct {
+	frame  string
+	code   int
+	beyond bool // a schema cannot tell what is wrong with it
+} {
+	return []struct {
+		frame  string
+		code   int
+		beyond bool
+	}{
+		{dialogue(`"1"`, friend, `" \ud83d\ude42\u003c "`), 200, false}, {`{"more":[1],"id":"1","toFriend":" ` + friend + ` ","payload":"p"}`, 200, false},
+		{dialogue(`"1"`, gone, `"p"`), 508, false}, {dialogue(`"1"`, "nobody", `"p"`), 512, false},
+		{dialogue(`""`, friend, `"p"`), 506, false}, {`{"toFriend":"` + friend + `","payload":"p"}`, 506, false}, {dialogue(`" \u00a0\n"`, friend, `"p"`), 506, false},
+		{dialogue(`"1"`, "", `"p"`), 510, false}, {`{"payload":"p"}`, 510, false}, {dialogue(`"1"`, `\u00a0`, `"p"`), 510, false},
+		{dialogue(`"1"`, friend, `""`), 511, false}, {dialogue(`""`, friend, `null`), 511, false},
+		{`x`, 403, false}, {`[]`, 403, false}, {dialogue(`7`, friend, `"p"`), 403, false}, {dialogue(`"1"`, friend, `7`), 403, false}, {`{"payload":"p","payload":"p","id":"1","toFriend":"` + friend + `"}`, 403, true},
+	}
+}
+
+func (a *asyncAPI) onTheTunnel(t *testing.T) {
+	w := inhabit(t, start(t, func(c *Config) { c.Sessions.PerUser = 3 }))
+	three := w.people(t, 3)
+	me, friend, gone := three[0], three[1], three[2]
+	me.befriend(t, gone)
+	gone.tunnel.close(t)
+	eventually(t, "508", func() bool { return me.talk(t, gone, "x") == 508 })
+	me.tunnel.close(t)
+	for q, code := range map[string]int{
+		query("account", me.account, "password", me.password, "id", me.id, "token", me.token): 403, query("account", me.account, "password", "wrong"): 505,
+		query("id", me.id): 514, query("id", me.id, "token", friend.token): 515, query("token", me.token): 517,
+	} {
+		c := w.dial(t, 0, "/im/login?"+q)
+		if frame := a.hears(t, c, "answerLogin", "refusal"); frame != says(code) {
+			t.Errorf("login %s: %s", q, frame)
+		}
+	}
+	login := func(p *member) *tunnel {
+		t.Helper()
+		c := w.dial(t, 0, "/im/login?"+query("account", p.account, "password", p.password, "push", "1"))
+		w.secretOf(a.hears(t, c, "answerLogin", "welcome"))
+		return c
+	}
+	// News of all kinds: whoever is asked, and gets to know the other; whoever leaves, changes and parts.
+	mine, theirs := login(me), login(friend)
+	me.call(t, "request", "to", friend.id, "note", "hi").want(t, "request", says(200))
+	a.hears(t, theirs, "tell", "friendAsks")
+	login(friend).close(t) // with a request in its list
+	friend.call(t, "add", "from", me.id, "name", "alias").want(t, "add", says(200))
+	a.hears(t, theirs, "tell", "friendAdded")
+	a.hears(t, mine, "tell", "friendAdded")
+	me.update(t, `"sign":"new"`).want(t, "update", says(200))
+	a.hears(t, theirs, "tell", "friendProfile")
+	friend.tunnel.close(t)
+	for _, row := range sends(friend.id, gone.id) {
+		a.says(t, mine, row.frame, row.code, row.beyond)
+		if row.code == 200 {
+			a.hears(t, theirs, "deliver", "dialogue")
+		}
+	}
+	theirs.close(t)
+	a.hears(t, mine, "tell", "friendOffline")
+	theirs = login(friend)
+	a.hears(t, mine, "tell", "friendOnline")
+	second := login(friend)
+	theirs.send(t, dialogue(`"e"`, me.id, `"p"`))
+	a.hears(t, theirs, "takeDialogue/reply", "answer")
+	a.hears(t, second, "deliver", "echo")
+	a.hears(t, mine, "deliver", "dialogue")
+	third := login(friend)
+	login(friend)
+	a.hears(t, theirs, "endSession", "goodbye")
+	friend.call(t, "remove", "to", me.id).want(t, "remove", says(200))
+	a.hears(t, mine, "tell", "friendRemoved")
+	a.hears(t, third, "tell", "friendRemoved")
+	if err := mine.ws.WriteMessage(websocket.BinaryMessage, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	a.hears(t, mine, "endSession", "goodbye")
+}
+
+// client is a user on NATS. It answers dialogues with what it is told to.
+type client struct {
+	*natsClient
+	answer atomic.Pointer[string]
+
+	mu    sync.Mutex // guards heard
+	heard map[string]bool
+}
+
+func (c *client) has(message string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heard[message]
+}
+
+// listen takes the user's dialogues and notices, and holds them against the document.
+func (a *asyncAPI) listen(t *testing.T, nc *natsClient, id string) *client {
+	t.Helper()
+	c := &client{natsClient: nc, heard: make(map[string]bool)}
+	c.answer.Store(new(string))
+	note := func(operation, message string, body []byte) {
+		a.saw(t, operation, message, body)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.heard[message] = true
+	}
+	dialogues := func(m *nats.Msg) {
+		message, answer := "dialogue", *c.answer.Load()
+		if string(m.Data) == `{"id":"","from":"","payload":""}` {
+			message = "question"
+		}
+		note("deliverByNATS", message, m.Data)
+		if answer != "" {
+			a.saw(t, "deliverByNATS/reply", "taken", []byte(answer))
+		}
+		if err := m.Respond([]byte(answer)); err != nil {
+			t.Error(err)
+		}
+	}
+	notices := func(m *nats.Msg) { note("tellByNATS", newsNames[reply{body: string(m.Data)}.code()], m.Data) }
+	for leaf, f := range map[string]nats.MsgHandler{"dialogue": dialogues, "notice": notices} {
+		if _, err := nc.Subscribe("im.user."+id+"."+leaf, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// callNames are the document's names for the calls: of the operation, and of the messages.
+var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile"}
+
+// calls makes a call by NATS and holds it and its answer against the document.
+func (a *asyncAPI) calls(t testing.TB, c *natsClient, id, name, body string, code int, beyond bool) {
+	t.Helper()
+	a.allows(t, callNames[name], name+"Call", body, code, beyond)
+	got := c.ask(t, "im.call."+id+"."+name, body)
+	a.saw(t, callNames[name]+"/reply", name+"Answer", []byte(got))
+	if (reply{body: got}).code() != code {
+		t.Errorf("%s %s: %s, want %d", name, body, got, code)
+	}
+}
+
+func (a *asyncAPI) onNATS(t *testing.T) {
+	w, s := natsWorld(t)
+	archive := s.attachment(t, "archive", kv.RoleConsumer, "")
+	admin := s.attachment(t, "root", kv.RoleAdmin, "")
+	w.secret(archive.Password)
+	w.secret(admin.Password)
+	three := w.people(t, 3)
+	bot, person, gone := three[0], three[1], three[2]
+	bot.befriend(t, person)
+	bot.befriend(t, gone)
+	gone.tunnel.close(t)
+	eventually(t, "508", func() bool { return bot.talk(t, gone, "x") == 508 })
+	bot.tunnel.close(t)
+	eventually(t, "508", func() bool { return person.talk(t, bot, "x") == 508 })
+	c := a.listen(t, s.asUser(t, bot), bot.id)
+
+	for _, row := range sends(person.id, gone.id) {
+		a.allows(t, "takeDialogueByNATS", "send", row.frame, row.code, row.beyond)
+		a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(c.ask(t, "im.send."+bot.id, row.frame)))
+		if row.code == 200 {
+			a.hears(t, person.tunnel, "deliver", "dialogue")
+		}
+	}
+	for answer, code := range map[string]int{``: 200, `{"code":200}`: 200, `{"code":512}`: 512} {
+		c.answer.Store(&answer)
+		a.says(t, person.tunnel, dialogue(`"1"`, bot.id, `"p"`), code, false)
+	}
+	// A refusal may be answered late, when nobody else has taken it either: so there are two at once.
+	refusal := `{"code":507}`
+	c.answer.Store(&refusal)
+	other := w.people(t, 1)[0]
+	other.tunnel.close(t)
+	person.befriend(t, other)
+	a.listen(t, s.asUser(t, other), other.id).answer.Store(&refusal)
+	nc := s.asUser(t, person)
+	var both sync.WaitGroup
+	both.Go(func() { a.says(t, person.tunnel, dialogue(`"1"`, bot.id, `"p"`), 507, false) })
+	both.Go(func() {
+		a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(nc.ask(t, "im.send."+person.id, dialogue(`"1"`, other.id, `"p"`))))
+	})
+	both.Wait()
+	c.answer.Store(new(string))
+
+	a.everyCall(t, w, c.natsClient, bot, person)
+	person.update(t, `"sign":"new"`).want(t, "update", says(200))
+	person.tunnel.close(t)
+	eventually(t, "300", func() bool { return c.has("friendOffline") })
+	person.login(t)
+	stranger := w.people(t, 1)[0]
+	stranger.call(t, "request", "to", bot.id).want(t, "request", says(200))
+	stranger.call(t, "remove", "to", bot.id).want(t, "withdraw", says(512))
+	for _, message := range newsNames {
+		eventually(t, message, func() bool { return c.has(message) })
+	}
+	a.administered(t, w, s, admin, stranger)
+	a.reads(t, s.asAttachment(t, archive))
+}
+
+// everyCall makes each call with each of its answers, but for those of a server that fails.
+func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person *member) {
+	nobody, long := strings.Repeat("0", 32), strings.Repeat("x", 65)
+	asks := w.people(t, 1)[0]
+	asks.call(t, "request", "to", bot.id, "note", "hi").want(t, "request", says(200))
+	w.secret("a new password")
+	for _, row := range []struct {
+		name, body string
+		code       int
+	}{
+		{"found", `{"name":"Somebody"}`, 200}, {"found", `{"name":"` + fresh("nobody") + `","id":"skipped"}`, 200}, {"found", `{}`, 516}, {"found", `{"name":" "}`, 516},
+		{"found", `{"name":"` + long + `"}`, 403}, {"found", `[]`, 403},
+		{"request", `{"to":"` + person.id + `"}`, 522}, {"request", `{"to":"` + nobody + `","note":null}`, 523}, {"request", `{"note":"x"}`, 519}, {"request", `{"to":"a\nb"}`, 403},
+		{"request", `{"to":"` + nobody + `","note":"a\u0000"}`, 403},
+		{"add", `{"from":"` + asks.id + `"}`, 521}, {"add", `{"name":"x"}`, 519}, {"add", `{"from":"` + nobody + `","name":"x"}`, 523}, {"add", `{"from":"` + nobody + `","name":"` + long + `"}`, 403},
+		{"add", `{"from":"` + asks.id + `","name":"x"}`, 200}, {"add", `{"from":"` + asks.id + `","name":"x"}`, 522},
+		{"remove", `{"to":"` + asks.id + `"}`, 200}, {"remove", `{"to":"` + asks.id + `"}`, 512}, {"remove", `{"to":""}`, 519}, {"remove", `{"to":1}`, 403},
+		{"request", `{"to":"` + asks.id + `","note":"two\nlines"}`, 200},
+		{"profile", `{"sign":"new","name":"","mail":null}`, 200}, {"profile", `{"mail":""}`, 403}, {"profile", `{"password":""}`, 403}, {"profile", `{"sex":"` + long + `"}`, 403},
+	} {
+		a.calls(t, c, bot.id, row.name, row.body, row.code, false)
+	}
+}
+
+// administered: what an administrator does to an account, and what calls for one that is gone are answered.
+func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as bridge.NATSContext, p *member) {
+	p.update(t, `"password":"a new password"`).want(t, "password", says(200))
+	for _, do := range []func() error{
+		func() error { return s.service().SetDisabled(t.Context(), p.id, true) },
+		func() error { return s.service().SetDisabled(t.Context(), p.id, false) },
+		func() error { return s.service().DeleteUser(t.Context(), p.id) },
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Only who may speak for others can still ask.
+	as.InboxPrefix = bridge.InboxPrefix(p.id)
+	nc := s.asAttachment(t, as)
+	nobody := strings.Repeat("0", 32)
+	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`} {
+		a.calls(t, nc, p.id, name, body, 515, false)
+	}
+}
+
+// reads takes all entries of the log, among which each kind of them has to be.
+func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
+	missing := map[string]bool{"dialogue": true}
+	for name := range a.object(t, "/channels") {
+		_, address := a.at("/channels/" + name + "/address")
+		_, words := a.at("/channels/" + name + "/parameters/what/enum")
+		what, _ := words.([]any)
+		for _, word := range what {
+			missing[strings.Split(address.(string), ".")[2]+"."+fmt.Sprint(word)] = true
+		}
+	}
+	if len(missing) < 14 {
+		t.Errorf("kinds of entries: %v", missing)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	js, err := jetstream.New(nc.Conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.Consumer(ctx, "IM_LOG", "archive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pending := uint64(1); len(missing) > 0 || pending > 0; {
+		m, err := consumer.Next(jetstream.FetchContext(ctx))
+		if err != nil {
+			t.Fatalf("missing are %v: %v", missing, err)
+		}
+		if operation, message := a.channel(t, m.Subject()); operation != "" {
+			a.saw(t, operation, message, m.Data())
+		}
+		at, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending = at.NumPending
+		words := strings.Split(m.Subject(), ".")
+		delete(missing, words[2])
+		delete(missing, words[2]+"."+words[3])
+		if err := m.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// failing: what is answered when what is stored about a user cannot be read.
+func (a *asyncAPI) failing(t *testing.T) {
+	w, s := natsWorld(t)
+	s.mayLog = []string{"call failed"}
+	root := s.attachment(t, "root", kv.RoleAdmin, "")
+	w.secret(root.Password)
+	me, friend := w.pair(t)
+	c := s.asUser(t, me)
+	js, err := jetstream.New(s.asAttachment(t, root).Conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"$KV.im_users.user.", "$KV.im_friendships."} {
+		if _, err := js.Publish(t.Context(), key+me.id, []byte("no JSON")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tunnel := w.dial(t, 0, "/im/login?"+query("id", me.id, "token", me.token))
+	if frame := a.hears(t, tunnel, "answerLogin", "refusal"); frame != says(500) {
+		t.Errorf("login: %s", frame)
+	}
+	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`} {
+		a.calls(t, c, me.id, name, body, 500, false)
+	}
+	got := c.ask(t, "im.send."+me.id, dialogue(`"1"`, friend.id, `"p"`))
+	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(got))
+	if got != saysTo(`"1"`, 500) {
+		t.Errorf("a dialogue: %s", got)
+	}
+}

@@ -1,0 +1,272 @@
+package cmd
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// fields writes a JSON object; what is written twice replaces what was written before.
+func fields(pairs ...string) string {
+	m := make(map[string]string)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return jsonOf(m)
+}
+
+func (a *openAPI) atWork(t *testing.T) {
+	w := inhabit(t, start(t, func(c *Config) { c.Passwords.MaxLength = 32 }))
+	s := w.deployment.(*server)
+	me, friend := w.pair(t)
+	two := w.people(t, 2)
+	other, asks := two[0], two[1]
+	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.gets(me, friend, other, asks), pages(t, w)) {
+		a.try(t, w, x)
+	}
+	for _, path := range []string{"/im/login", "/im/login/im/login"} {
+		a.logins(t, w, me, path)
+	}
+
+	// Where there are too many.
+	full := *s.app.config
+	full.Limits.Registrations, full.Limits.Friends, full.Limits.Requests = Rate{1, time.Hour}, 1, 1
+	s.app.Reload(t.Context(), &full)
+	body := func() string { return fields("account", fresh("a"), "password", "p", "mail", "m") }
+	get := func(p *member, name string, code, status int, pairs ...string) exchange {
+		return exchange{path: p.get(name, pairs...), code: code, status: status}
+	}
+	for _, x := range []exchange{
+		{path: "/im/register", body: body(), code: 200}, {path: "/im/register", body: body(), code: 403, status: 429},
+		get(other, "request", 200, 0, "to", friend.id), get(asks, "request", 403, 429, "to", friend.id), get(friend, "add", 403, 429, "from", other.id, "name", "n"),
+	} {
+		a.try(t, w, x)
+	}
+	if err := s.app.bridge.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/im/login", "/im/login/im/login"} {
+		a.handshake(t, w, path+"?"+query("account", me.account, "password", me.password), http.StatusServiceUnavailable, 500)
+	}
+}
+
+// get is the path of a call with the person's id and token. A pair may take their place.
+func (p *member) get(name string, pairs ...string) string {
+	all := []string{}
+	for _, own := range [][2]string{{"id", p.id}, {"token", p.token}} {
+		if !slices.Contains(pairs, own[0]) {
+			all = append(all, own[0], own[1])
+		}
+	}
+	return "/im/friends/" + name + "?" + query(append(all, pairs...)...)
+}
+
+func (a *openAPI) registrations(t *testing.T, w *world, taken *member) []exchange {
+	w.secret("p4ssw0rd")
+	with := func(pairs ...string) string {
+		return fields(append([]string{"account", fresh("account "), "password", "p4ssw0rd", "mail", "m@example.org"}, pairs...)...)
+	}
+	const path = "/im/register"
+	row := func(body string, code int) exchange { return exchange{path: path, body: body, code: code} }
+	long := strings.Repeat("ä", 65)
+	return []exchange{
+		row(with(), 200), row(with("name", "n", "picture", "iVBO\r\nRw0=", "sex", "s", "birthday", "b", "sign", "a\n\tb"), 200),
+		row(`{"account":"`+fresh("x")+`","password":"p4ssw0rd","mail":"m","name":null,"sign":null,"more":[1]}`, 200),
+		row(with("account", long[2:]), 200), row(with("name", ""), 200), row(with("mail", strings.Repeat("m", 254)), 200),
+		row(with("account", long), 403), row(with("name", long), 403), row(with("sex", long), 403), row(with("birthday", long[:66]), 403),
+		row(with("sign", strings.Repeat("s", 513)), 403), row(with("mail", strings.Repeat("m", 255)), 403), row(with("name", "a\x00b"), 403), row(with("sign", "a\x00b"), 403),
+		row(with("sex", "a\nb"), 403), row(`[]`, 403), row(`{"account":1,"password":"p","mail":"m"}`, 403),
+		{path: path, body: `{"account":"a","account":"a","password":"p","mail":"m"}`, code: 403, beyond: true},
+		{path: path, body: with("password", strings.Repeat("x", 33)), code: 403, beyond: true},
+		{path: path, body: with("picture", strings.Repeat("A", 64<<10+1)), code: 403, beyond: true},
+		{path: path, body: with("more", strings.Repeat("A", 256<<10)), code: 403, status: 413},
+		row(with("account", ""), 501), row(with("account", "  "), 501), row(with("account", "\u00a0"), 501), row(`{}`, 501), row(`{"account":null}`, 501),
+		row(with("password", ""), 502), row(`{"account":"a","password":null,"mail":"m"}`, 502), row(with("mail", " "), 503), row(`{"account":"a","password":"p"}`, 503),
+		row(with("account", taken.account), 504),
+	}
+}
+
+// posts are the calls with a body of who has an account already.
+func (a *openAPI) posts(me *member) (all []exchange) {
+	never := strings.Repeat("0", 32)
+	for path, code := range map[string]int{"/im/profile/update": 200, "/im/logout": 515} {
+		token := never // a logout that succeeds comes at the end
+		if code == 200 {
+			token = me.token
+		}
+		row := func(body string, code int) exchange { return exchange{path: path, body: body, code: code} }
+		all = append(all, row(fields("id", me.id, "token", token), code), row(fields("id", me.id, "token", never), 515), row(`[]`, 403), row(`{"id":1,"token":"t"}`, 403),
+			row(fields("id", me.id), 514), row(fields("id", me.id, "token", " "), 514), row(fields("token", never), 517), row(fields("id", "", "token", never), 517),
+			exchange{path: path, body: fields("id", me.id, "token", never, "more", strings.Repeat("A", 256<<10)), code: 403, status: 413})
+	}
+	update := func(code int, name, value string) exchange {
+		return exchange{path: "/im/profile/update", code: code, body: `{"id":"` + me.id + `","token":"` + me.token + `","` + name + `":` + value + `}`}
+	}
+	for _, field := range []string{"password", "name", "picture", "sex", "birthday", "sign", "mail"} {
+		empty := 200
+		if field == "password" || field == "mail" {
+			empty = 403
+		}
+		all = append(all, update(200, field, `null`), update(empty, field, `""`), update(403, field, `7`))
+		if field != "password" {
+			all = append(all, update(403, field, `"a\u0000b"`))
+		}
+	}
+	return append(all, update(200, "password", jsonOf(me.password)), update(200, "sign", `"two\nlines"`))
+}
+
+func (a *openAPI) gets(me, friend, other, asks *member) (all []exchange) {
+	row := func(p *member, name string, code int, pairs ...string) {
+		all = append(all, exchange{path: p.get(name, pairs...), code: code})
+	}
+	nobody := strings.Repeat("0", 32)
+	for name, own := range map[string][]string{"found": {"name", "x"}, "request": {"to", other.id}, "add": {"from", other.id, "name", "x"}, "remove": {"to", other.id}} {
+		with := func(pairs ...string) []string { return append(pairs, own...) }
+		row(me, name, 514, with("token", "")...)
+		row(me, name, 517, with("id", " ")...)
+		row(me, name, 515, with("token", nobody)...)
+		row(me, name, 515, with("id", "nobody")...)
+		row(me, name, 403, with("id", "a\x00b")...)
+		all = append(all, exchange{path: me.get(name, own...) + "&id=x", code: 403, beyond: true}, exchange{path: "/im/friends/" + name + "?" + query(own...), code: 514})
+	}
+	long := strings.Repeat("x", 65)
+	row(me, "found", 200, "name", fresh("nobody"))
+	row(me, "found", 200, "name", " somebody")
+	row(me, "found", 516, "name", "")
+	row(me, "found", 516)
+	row(me, "found", 403, "name", long)
+
+	row(me, "request", 200, "to", other.id, "note", "two\nlines, "+strings.Repeat("é", 490))
+	row(me, "request", 200, "to", other.id, "note", "")
+	row(me, "request", 200, "to", other.id)
+	row(me, "request", 403, "to", other.id, "note", strings.Repeat("x", 513))
+	row(me, "request", 403, "to", other.id, "note", "a\x00b")
+	row(me, "request", 519, "note", "x")
+	row(me, "request", 522, "to", friend.id)
+	row(me, "request", 523, "to", me.id)
+	row(me, "request", 523, "to", nobody)
+
+	row(asks, "request", 200, "to", me.id)
+	row(me, "add", 519, "name", "x")
+	row(me, "add", 521, "from", asks.id)
+	row(me, "add", 403, "from", asks.id, "name", long)
+	row(me, "add", 523, "from", nobody, "name", "x")
+	row(me, "add", 200, "from", asks.id, "name", "é&+ x")
+	row(me, "add", 522, "from", asks.id, "name", "x")
+
+	row(me, "remove", 519)
+	row(me, "remove", 512, "to", nobody)
+	row(me, "remove", 512, "to", other.id)
+	row(me, "remove", 200, "to", asks.id)
+	return all
+}
+
+func pages(t *testing.T, w *world) []exchange {
+	tag := w.do(t, 0, http.MethodGet, "/im/www/v1/chat.html", "").header.Get("ETag")
+	all := []exchange{{path: "/", status: http.StatusFound}, {path: "/im/www/v1/none.html", status: http.StatusNotFound},
+		{path: "/im/www/v1/chat.html", status: http.StatusNotModified, header: http.Header{"If-None-Match": {tag}}}}
+	for _, file := range []string{"chat.html", "chat.css", "icon.svg", "icon.png", "manifest.webmanifest"} {
+		all = append(all, exchange{path: "/im/www/v1/" + file})
+	}
+	return all
+}
+
+// logins are the ways in that HTTP sees.
+func (a *openAPI) logins(t *testing.T, w *world, me *member, path string) {
+	byPassword := path + "?" + query("account", me.account, "password", me.password)
+	for _, x := range []exchange{
+		{path: byPassword, code: 403, beyond: true},
+		{path: byPassword + "&push=2", code: 403},
+		{path: path + "?" + query("account", "", "password", "x"), code: 403},
+		{path: path + "?" + query("id", me.id, "token", me.token, "push", "1"), code: 403, beyond: true, header: http.Header{"Origin": {"https://evil.example.org"}}},
+	} {
+		a.try(t, w, x)
+	}
+	for _, q := range []string{byPassword, byPassword + "&push=0", path + "?" + query("id", me.id, "token", me.token, "push", "1"), path + "?" + query("account", me.account, "password", "wrong")} {
+		a.handshake(t, w, q, http.StatusSwitchingProtocols, 0)
+	}
+}
+
+func (a *openAPI) handshake(t *testing.T, w *world, pathAndQuery string, status, code int) {
+	t.Helper()
+	q := exchange{path: pathAndQuery}.request(t, w)
+	if ok, errs := a.requests.ValidateHttpRequestSync(q); !ok {
+		t.Errorf("a login:%s", faults(errs))
+	}
+	c, err := w.tryDial(t.Context(), w.dialer(), 0, pathAndQuery, nil)
+	if c.response == nil || c.response.StatusCode != status {
+		t.Fatalf("handshake: %+v, %v", c.response, err)
+	}
+	if err == nil {
+		w.secretOf(c.next(t))
+		c.ws.Close()
+	}
+	a.answered(t, q, c.response, code)
+}
+
+// secretOf notes the token of a login's answer.
+func (w *world) secretOf(frame string) {
+	if token := firstGroup(frame, `"token":"([^"]*)"`); token != "" {
+		w.secret(token)
+	}
+}
+
+// mailAndFailure: forgotten passwords, with a mail server and without one, and every call while nothing can be stored.
+func (a *openAPI) mailAndFailure(t *testing.T) {
+	there, office := startNATSThere(t), openPostOffice(t)
+	plain := &world{deployment: start(t, there.attached), http: http.DefaultClient}
+	s := start(t, there.attached, office.mails, unlimited)
+	plain.deployment.(*server).mayLog, s.mayLog = []string{"NATS", "event log"}, []string{"NATS", "event log", "call failed"}
+	w := inhabit(t, s)
+	me, friend := w.pair(t)
+	forgot, reset := fields("account", me.account, "mail", me.address(t)), func(code string) string {
+		return fields("account", me.account, "code", code, "password", me.password)
+	}
+	large := strings.TrimSuffix(reset("x"), "}") + `,"mail":"m","more":"` + strings.Repeat("A", 256<<10) + `"}`
+	for path, body := range map[string]string{"/im/password/forgot": forgot, "/im/password/reset": reset("x")} {
+		a.try(t, plain, exchange{path: path, body: body, status: http.StatusNotFound})
+		for _, bad := range []string{`{}`, `[]`, `{"account":"","mail":"","code":"","password":""}`, `{"account":"a\u0000","mail":"m","code":"c","password":"p"}`} {
+			a.try(t, w, exchange{path: path, body: bad, code: 403})
+		}
+		a.try(t, w, exchange{path: path, body: large, code: 403, status: 413})
+	}
+	a.try(t, w, exchange{path: "/im/password/forgot", body: forgot, code: 200})
+	code := codeInMail.FindStringSubmatch(office.nth(t, me.address(t), 1))[1]
+	a.try(t, w, exchange{path: "/im/password/reset", body: reset("AAAA-BBBB"), code: 505})
+	a.try(t, w, exchange{path: "/im/password/reset", body: reset(" " + strings.ToLower(code)), code: 200})
+	me.login(t)
+	out := exchange{path: "/im/logout", body: fields("id", me.id, "token", me.token), code: 200}
+	a.try(t, w, out)
+	me.login(t)
+
+	limits := *s.app.config
+	limits.Limits.Forgotten, limits.Limits.LoginFailures = Rate{1, time.Hour}, Rate{1, time.Hour}
+	s.app.Reload(t.Context(), &limits)
+	for path, codes := range map[string][2]int{"/im/password/forgot": {200, 403}, "/im/password/reset": {505, 403}} {
+		body := fields("account", fresh("nobody"), "mail", "m", "code", "AAAABBBB", "password", "p")
+		a.try(t, w, exchange{path: path, body: body, code: codes[0]})
+		a.try(t, w, exchange{path: path, body: body, code: codes[1], status: http.StatusTooManyRequests})
+	}
+	limits.Limits.LoginFailures = Rate{}
+	s.app.Reload(t.Context(), &limits)
+
+	// What is stored is out of reach, and each call hears so at once.
+	if err := there.ns.DisableJetStream(); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	out.body, out.code = fields("id", me.id, "token", me.token), 500
+	for _, x := range []exchange{
+		{path: "/im/register", body: fields("account", fresh("a"), "password", "p", "mail", "m"), code: 500}, out, {path: "/im/profile/update", body: out.body, code: 500},
+		{path: "/im/password/reset", body: reset("AAAABBBB"), code: 500}, {path: me.get("found", "name", "x"), code: 500},
+		{path: me.get("request", "to", friend.id), code: 500}, {path: me.get("add", "from", friend.id, "name", "x"), code: 500}, {path: me.get("remove", "to", friend.id), code: 500},
+	} {
+		all.Go(func() { a.try(t, w, x) })
+	}
+	all.Wait()
+	there.stop()
+	there.start(t)
+}
