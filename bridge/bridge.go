@@ -100,7 +100,8 @@ type Bridge struct {
 	origins atomic.Pointer[[]string]
 	link    *link
 	certain atomic.Bool   // what is known of friendships is up to date
-	gone    chan struct{} // holds one while there is something to put right after a node that crashed
+	gone    chan struct{} // holds one while what a node left behind is to be put right
+	back    chan struct{} // holds one while sessions are to be told who is there
 
 	mu       sync.Mutex // guards draining, sessions and adding to wg
 	draining bool
@@ -121,7 +122,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	// More in flight than a friend's session has room for would only be refused there: whoever sends fast would be told
 	// 507 by somebody who reads all the time.
 	o.Sessions.InFlight = min(o.Sessions.InFlight, o.Sessions.Buffer)
-	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1)}
+	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1)}
 	b.link = newLink(b)
 	b.SetLimits(o.Limits)
 	b.SetOrigins(o.Origins)

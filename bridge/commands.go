@@ -40,6 +40,10 @@ func (b *Bridge) execute(c command) report {
 		b.attach()
 	case opGone:
 		signal(b.gone)
+	case opHello:
+		if c.Back {
+			signal(b.back)
+		}
 	case opSessions:
 		if c.Node != "" && c.Node != b.node.ID {
 			break

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,12 +14,13 @@ import (
 
 // A node that crashed leaves nothing behind in NATS: its users are offline, and a dialogue to one of them is answered so.
 // But it could not say goodbye, and may have written a change that it told nobody of any more. So the nodes look after
-// each other, and when one is gone the others read again what their sessions depend on, and tell them who is offline.
+// each other, and when one is gone the others read again what their sessions depend on, and tell them who is there.
+// They tell that too when a node is back that was away from NATS: meanwhile its users passed for offline.
 
 const (
 	// pulse is how often a node asks the others whether they are there.
 	pulse = time.Second
-	// surveyWait bounds how long is put right what a node left behind.
+	// surveyWait bounds how long all sessions are told who is there.
 	surveyWait = 5 * time.Minute
 	// askAtOnce is how many friends one lane asks for at once.
 	askAtOnce = 1 << 10
@@ -49,15 +51,20 @@ func (b *Bridge) tellNodes(ctx context.Context, c command) {
 	}
 }
 
-// surveys puts right what nodes leave behind that are gone, one survey after the other. It ends with ctx.
+// surveys puts right what comes of nodes that are gone or back. It ends with ctx.
 func (b *Bridge) surveys(ctx context.Context) {
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.gone:
+			err = b.reloadAll(ctx)
+			signal(b.back)
+		case <-b.back:
+			err = b.survey(ctx)
 		}
-		if err := b.survey(ctx); err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil {
 			b.log.Warn("look what a node left behind", "err", err)
 		}
 	}
@@ -66,9 +73,6 @@ func (b *Bridge) surveys(ctx context.Context) {
 func (b *Bridge) survey(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, surveyWait)
 	defer cancel()
-	if err := b.reloadAll(ctx); err != nil {
-		return err
-	}
 	for _, l := range b.lanes {
 		if err := l.survey(ctx); err != nil {
 			return err
@@ -89,8 +93,8 @@ func (b *Bridge) reloadAll(ctx context.Context) error {
 	return g.Wait()
 }
 
-// survey tells the sessions that want news which of their friends are offline. They know of most already; nobody knows
-// whose friends were on the node that is gone.
+// survey tells the sessions that want news which of their friends are online and which are not. They know most of it
+// already; nobody knows what they missed.
 func (l *lane) survey(ctx context.Context) error {
 	watchers := make(map[string][]*user) // by friend
 	for _, u := range l.all() {
@@ -101,39 +105,33 @@ func (l *lane) survey(ctx context.Context) error {
 			watchers[id] = append(watchers[id], u)
 		}
 	}
-	friends := make([]string, 0, len(watchers))
-	for id := range watchers {
-		friends = append(friends, id)
-	}
-	for some := range slices.Chunk(friends, askAtOnce) {
-		offline, err := l.tellPresence(ctx, watchers, some, false)
-		if err != nil {
-			return err
+	for some := range slices.Chunk(slices.Collect(maps.Keys(watchers)), askAtOnce) {
+		told, err := l.tellPresence(ctx, watchers, some, nil)
+		if err == nil {
+			// Who came or went meanwhile may have said so before this was said: the last word has to be the truth.
+			_, err = l.tellPresence(ctx, watchers, some, told)
 		}
-		// One that came meanwhile may have said so before this was said: the last word has to be that it is there.
-		if _, err := l.tellPresence(ctx, watchers, offline, true); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tellPresence asks who of some friends is online, tells those who are as is asked for to their watchers, and returns
-// them.
-func (l *lane) tellPresence(ctx context.Context, watchers map[string][]*user, friends []string, online bool) (told []string, err error) {
-	there, err := l.presence(ctx, friends)
+// tellPresence asks who of some friends is online and tells their watchers, but for what was told to them before.
+func (l *lane) tellPresence(ctx context.Context, watchers map[string][]*user, friends []string, told []bool) (online []bool, err error) {
+	online, err = l.presence(ctx, friends)
 	if err = errors.Join(err, ctx.Err()); err != nil { // cut off, those who did not answer would pass for offline
 		return nil, err
 	}
 	for i, id := range friends {
-		if there[i] != online {
+		if told != nil && told[i] == online[i] {
 			continue
 		}
-		told = append(told, id)
-		frame := wire.AppendPresence(nil, id, online)
+		frame := wire.AppendPresence(nil, id, online[i])
 		for _, u := range watchers[id] {
 			u.notice(frame)
 		}
 	}
-	return told, nil
+	return online, nil
 }

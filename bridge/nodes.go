@@ -42,6 +42,8 @@ type command struct {
 
 	Name string `json:"name,omitempty"`
 
+	Back bool `json:"back,omitempty"` // the node that begins had been there before
+
 	Other    string `json:"other,omitempty"`
 	Friend   bool   `json:"friend,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
@@ -122,15 +124,15 @@ func (n *nodes) join(ctx context.Context, self kv.Node, run func(command) report
 	if err := n.nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("take commands: %w", err)
 	}
-	return n.register(ctx)
+	return n.register(ctx, false)
 }
 
-// register puts this process on the list, again after it was away, and tells the others.
-func (n *nodes) register(ctx context.Context) error {
+// register puts this process on the list, back after it was away or not, and tells the others.
+func (n *nodes) register(ctx context.Context, back bool) error {
 	if err := n.list.Register(ctx, *n.self); err != nil {
 		return err
 	}
-	_, err := n.tell(ctx, command{Op: opHello})
+	_, err := n.tell(ctx, command{Op: opHello, Back: back})
 	return err
 }
 

@@ -19,6 +19,8 @@ import (
 const (
 	reloadsAtOnce = 32
 	reloadRetry   = 500 * time.Millisecond
+	// regroup is how long the other nodes may take to be back too. Before that their users would pass for offline.
+	regroup = time.Second
 )
 
 // link keeps watch over the bridge's connections to NATS.
@@ -84,6 +86,9 @@ func (l *link) found(nc *nats.Conn) {
 
 // recover brings the node up to date, trying until it succeeds or NATS goes away again.
 func (l *link) recover(epoch int) {
+	if !l.bridge.service.nodes.alone.Load() && !l.pause(regroup) {
+		return
+	}
 	for {
 		err := l.catchUp()
 		l.mu.Lock()
@@ -100,11 +105,19 @@ func (l *link) recover(epoch int) {
 			return
 		}
 		l.bridge.log.Error("catch up with NATS", "err", err)
-		select {
-		case <-l.ctx.Done():
+		if !l.pause(reloadRetry) {
 			return
-		case <-time.After(reloadRetry):
 		}
+	}
+}
+
+// pause reports false when the bridge ends meanwhile.
+func (l *link) pause(d time.Duration) bool {
+	select {
+	case <-l.ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 
@@ -112,7 +125,7 @@ func (l *link) catchUp() error {
 	b := l.bridge
 	ctx, cancel := context.WithTimeout(l.ctx, time.Minute)
 	defer cancel()
-	if err := b.service.nodes.register(ctx); err != nil {
+	if err := b.service.nodes.register(ctx, true); err != nil {
 		return err
 	}
 	if err := b.events.Attach(ctx); err != nil { // a consumer may have come, and nobody could tell this node

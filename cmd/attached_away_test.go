@@ -28,6 +28,9 @@ func TestNATSGoesAway(t *testing.T) {
 		talks = append(talks, newTalk(a, b), newTalk(b, a))
 	}
 	leaver, stayer := w.pair(t)
+	watch := newWatch(t, stayer)
+	silent := w.people(t, 1)[0] // on the other server
+	stayer.befriend(t, silent)
 	var work sync.WaitGroup
 	for _, k := range talks {
 		work.Go(func() { k.send(t) })
@@ -62,6 +65,7 @@ func TestNATSGoesAway(t *testing.T) {
 	}
 	// Who left meanwhile is offline, and not a ghost that takes dialogues and does not answer.
 	eventually(t, "508", func() bool { return stayer.talk(t, leaver, "x") == 508 })
+	eventually(t, "the watcher knows who is there", func() bool { return watch.says(leaver) == 300 && watch.says(silent) == 302 })
 	for _, k := range talks {
 		close(k.enough)
 	}
@@ -78,6 +82,43 @@ func TestNATSGoesAway(t *testing.T) {
 	if code := stayer.talk(t, leaver, "y"); code != 200 {
 		t.Errorf("a dialogue to who came back: %d", code)
 	}
+}
+
+// watch is a tunnel that asks for news, and what it heard last of whom.
+type watch struct {
+	mu   sync.Mutex // guards last
+	last map[string]int
+}
+
+func newWatch(t *testing.T, p *member) *watch {
+	t.Helper()
+	w := &watch{last: make(map[string]int)}
+	c, _ := p.another(t, "push", "1")
+	go func() {
+		for {
+			frame, err := c.tryNext()
+			if err != nil {
+				return // at the end of the test
+			}
+			var f struct {
+				Code int
+				ID   string
+			}
+			if json.Unmarshal([]byte(frame), &f) == nil && (f.Code == 300 || f.Code == 302) {
+				w.mu.Lock()
+				w.last[f.ID] = f.Code
+				w.mu.Unlock()
+			}
+		}
+	}()
+	return w
+}
+
+// says returns the code of the last news about somebody's presence.
+func (w *watch) says(of *member) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last[of.id]
 }
 
 // ready asks the server whether it is.
