@@ -1,0 +1,88 @@
+package kv
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// benchStore is a store with n people, of whom the first is a friend of all others.
+func benchStore(b *testing.B, n int) (*Store, []string) {
+	b.Helper()
+	s := newBenchStore(b)
+	bulk, err := NewBulk(s.Users.b.nc, "im")
+	if err != nil {
+		b.Fatal(err)
+	}
+	members, ids := make([]Member, n), make([]string, n)
+	for i := range members {
+		ids[i] = NewID()
+		members[i].User = User{ID: ids[i], Account: fmt.Sprint("account ", i), Profile: Profile{Name: fmt.Sprint("Name ", i)}}
+	}
+	for i := 1; i < n; i++ {
+		members[0].Friends = append(members[0].Friends, Friend{ID: ids[i], Since: now()})
+		members[i].Friends = []Friend{{ID: ids[0], Since: now()}}
+	}
+	if err := bulk.Create(b.Context(), slices.Values(members)); err != nil {
+		b.Fatal(err)
+	}
+	return s, ids
+}
+
+// BenchmarkLogin is what a login of somebody with 200 friends reads and writes.
+func BenchmarkLogin(b *testing.B) {
+	s, ids := benchStore(b, 201)
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		u, err := s.Users.ByAccount(ctx, "Account 0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		r, _, err := s.Rosters.Get(ctx, u.ID)
+		if err != nil || len(r.Friends) != 200 {
+			b.Fatal(len(r.Friends), err)
+		}
+		friends, err := s.Users.GetMany(ctx, ids[1:])
+		if err != nil || len(friends) != 200 {
+			b.Fatal(len(friends), err)
+		}
+		if _, err := s.Tokens.Issue(ctx, u.ID, "session"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkFriendship is a request, its answer and the end of the friendship, without waiting for the disk.
+func BenchmarkFriendship(b *testing.B) {
+	s, ids := benchStore(b, 3)
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Rosters.Request(ctx, ids[1], ids[2], "note"); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Rosters.Add(ctx, ids[2], ids[1], "alias"); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Rosters.Remove(ctx, ids[1], ids[2]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkTokenCheck is what every call begins with.
+func BenchmarkTokenCheck(b *testing.B) {
+	s, ids := benchStore(b, 2)
+	ctx := b.Context()
+	token, err := s.Tokens.Issue(ctx, ids[0], "session")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Tokens.Check(ctx, ids[0], token); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
