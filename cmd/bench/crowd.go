@@ -154,9 +154,6 @@ func (t *Target) register(ctx context.Context, p Person) error {
 	return t.call(ctx, http.MethodPost, "/register", strings.NewReader(string(body)))
 }
 
-// nobody are no friends.
-func nobody(func(int, int) bool) {}
-
 // pairsOf makes friends of 0 and 1, 2 and 3, and so on.
 func pairsOf(pairs int) iter.Seq2[int, int] {
 	return func(yield func(int, int) bool) {
