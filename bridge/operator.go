@@ -101,7 +101,6 @@ func (s *Service) FollowLog(ctx context.Context, filter string) (stream, consume
 		DeliverPolicy:     jetstream.DeliverNewPolicy,
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
-		Replicas:          1,
 		InactiveThreshold: followerWait,
 		FilterSubject:     s.o.Prefix + ".log." + filter,
 	})

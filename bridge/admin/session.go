@@ -2,7 +2,9 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"imctl/bridge"
@@ -115,13 +117,18 @@ func (s *Service) closeSessions(ctx context.Context, r CloseSessions) (Sessions,
 	if err != nil {
 		return Sessions{}, err
 	}
-	u, err := s.resolve(ctx, r.User)
-	if err != nil {
-		return Sessions{}, err
+	u, unknown := s.resolve(ctx, r.User)
+	if id, isID := strings.CutPrefix(r.User, "id:"); isID && errors.Is(unknown, errNobody) {
+		u.ID = id // where a backup was restored there may be sessions of people who are no more
+	} else if unknown != nil {
+		return Sessions{}, unknown
 	}
 	open, err := live.Sessions(ctx, bridge.SessionFilter{User: u.ID})
 	if err != nil {
 		return Sessions{}, err
+	}
+	if unknown != nil && len(open) == 0 {
+		return Sessions{}, unknown
 	}
 	for _, id := range r.Sessions {
 		if !slices.ContainsFunc(open, func(i bridge.SessionInfo) bool { return i.ID == id }) {

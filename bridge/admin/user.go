@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -227,10 +228,13 @@ func (s *Service) resolve(ctx context.Context, ref string) (kv.User, error) {
 	return u, missing(ref, err)
 }
 
+// errNobody is kv.ErrUserNotFound with who was not found.
+var errNobody = errors.New("no such user")
+
 // missing says who was not found.
 func missing(ref string, err error) error {
 	if errors.Is(err, kv.ErrUserNotFound) {
-		return failure(NotFound, "there is no user %q", ref)
+		return fmt.Errorf("%w: %w", errNobody, failure(NotFound, "there is no user %q", ref))
 	}
 	return err
 }

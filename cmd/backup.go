@@ -1,0 +1,202 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+)
+
+// backupFolders and the file admin.json are what a data directory has besides streams.
+var backupFolders = [...]string{"tls", "keys"}
+
+const adminContextFile = "admin.json"
+
+// backupReport is what a backup has.
+type backupReport struct {
+	File    string         `json:"file"`
+	Streams []backupStream `json:"streams"`
+	Files   int            `json:"files"` // of the data directory
+}
+
+type backupStream struct {
+	Name     string `json:"name"`
+	Messages uint64 `json:"messages"`
+	Bytes    int64  `json:"bytes"` // of the snapshot
+}
+
+func newBackup(env *Env) *cobra.Command {
+	var output outputFormat
+	force := false
+	c := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write all that lasts into one file",
+		Long: `Writes all that lasts into one file: the streams of users, tokens and friendships, the log with what its
+consumers have not read, and of the data directory, where it is at hand, the administrator's
+credentials, certificates and keys. The server may be running; it may also be a NATS that imctl is
+attached to.
+
+Each stream is exactly as it was at one moment, and the streams one after the other. The file has a
+checksum. It holds secrets, and nobody else may read it. imctl restore takes it back.`,
+		Example: "  imctl backup imctl-$(date +%F).tar",
+		Args:    wants("FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			out, err := createPrivate(env.path(args[0]), force)
+			if err != nil {
+				return err
+			}
+			defer out.discard()
+			return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
+				b := backup{progress: startProgress(env), nc: nc, config: config}
+				err := b.write(ctx, out)
+				b.progress.stop()
+				if err == nil {
+					err = out.commit()
+				}
+				if err != nil {
+					return err
+				}
+				b.report.File = args[0]
+				return writeBackupReport(env, output, b.report)
+			})
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "replace the file if it is there")
+	output.addTo(c.Flags())
+	addServerFlags(c)
+	return c
+}
+
+func writeBackupReport(env *Env, output outputFormat, r backupReport) error {
+	if output.json() {
+		return writeJSON(env.Out, r)
+	}
+	rows := make([][]string, len(r.Streams))
+	for i, s := range r.Streams {
+		rows[i] = []string{s.Name, fmt.Sprint(s.Messages), fmt.Sprint(s.Bytes)}
+	}
+	return newTable(env.Out, "stream", "messages", "bytes").write(rows...)
+}
+
+// backup is one under way.
+type backup struct {
+	progress *progressLine
+	nc       *nats.Conn
+	config   *Config
+	report   backupReport
+	tar      *backupWriter
+}
+
+func (b *backup) write(ctx context.Context, out *privateFile) error {
+	names, err := b.streams(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	b.tar = newBackupWriter(out, now)
+	err = b.tar.addJSON(manifestEntry, manifest{Format: backupFormat, Created: now, Version: readBuildInfo().Version, Prefix: b.config.NATS.Prefix, Streams: names})
+	if err == nil && b.config.NATS.Embedded() {
+		err = b.files()
+	}
+	for _, name := range names {
+		if err == nil {
+			err = b.stream(ctx, name)
+		}
+	}
+	if err == nil {
+		err = b.tar.close()
+	}
+	return err
+}
+
+// streams names those that are there. The log may not be, where no server has run yet.
+func (b *backup) streams(ctx context.Context) ([]string, error) {
+	js, err := jetstream.New(b.nc)
+	if err != nil {
+		return nil, err
+	}
+	infos, err := askStreams(ctx, js, b.config.NATS.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, i := range infos {
+		if i.State != "missing" {
+			names = append(names, i.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, &failure{code: exitNotFound, err: fmt.Errorf("there are no streams of prefix %s", b.config.NATS.Prefix)}
+	}
+	return names, nil
+}
+
+func (b *backup) stream(ctx context.Context, name string) error {
+	folder := streamsFolder + name + "/"
+	done := backupStream{Name: name}
+	pieces := 0
+	err := takeSnapshot(ctx, b.nc, name, func(s streamSnapshot) error {
+		state, err := s.state()
+		if err != nil {
+			return err
+		}
+		done.Messages = state.Messages
+		return b.tar.addJSON(folder+streamEntry, s)
+	}, func(piece []byte) error {
+		pieces++
+		done.Bytes += int64(len(piece))
+		b.progress.say("%s: %s", name, Size(done.Bytes))
+		return b.tar.add(fmt.Sprintf("%s%08d", folder, pieces), piece)
+	})
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", name, err)
+	}
+	b.report.Streams = append(b.report.Streams, done)
+	return nil
+}
+
+// files adds what the data directory has besides streams, if it is on this machine.
+func (b *backup) files() error {
+	data := b.config.Data
+	add := func(file string) error {
+		content, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(data, file)
+		if err != nil {
+			return err
+		}
+		b.report.Files++
+		return b.tar.add(path.Join(filesFolder, filepath.ToSlash(name)), content)
+	}
+	if err := add(filepath.Join(data, adminContextFile)); err != nil {
+		return err
+	}
+	for _, folder := range backupFolders {
+		err := filepath.WalkDir(filepath.Join(data, folder), func(file string, e fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			return add(file)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

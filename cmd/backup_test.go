@@ -1,0 +1,270 @@
+package cmd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/embedded"
+	"imctl/kv"
+)
+
+// TestBackupRestore carries a server to another directory: people, tokens, friendships, attachments with what they have
+// not read, and the administrator's credentials.
+func TestBackupRestore(t *testing.T) {
+	t.Parallel()
+	s, dir := startWithDoor(t)
+	w := inhabit(t, s)
+	alice, bob := w.pair(t)
+	archive := s.attachment(t, "archive", kv.RoleConsumer, "dialogue.>")
+	if code := alice.talk(t, bob, "unread"); code != 200 {
+		t.Fatalf("answered %d", code)
+	}
+	command(t, dir, "", "backup", "all.tar").want(t, exitDone, "STREAM", "KV_im_users", "KV_im_tokens", "KV_im_friendships", "IM_LOG")
+	if info, err := os.Stat(filepath.Join(dir, "all.tar")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file: %v, %v", info, err)
+	}
+	command(t, dir, "", "backup", "all.tar").want(t, exitExists, "--force")
+	people := sortedLines(command(t, dir, "", "user", "export").want(t, exitDone).out)
+	w.leave(t)
+	s.close(t)
+	command(t, dir, "", "backup", "all.tar", "--force", "-o", "json").want(t, exitDone, `"name":"KV_im_users"`, `"files":`)
+
+	command(t, dir, "", "restore", "all.tar", "--data", "new").want(t, exitDone, "KV_im_users")
+	before, after := readContext(t, filepath.Join(dir, "data")), readContext(t, filepath.Join(dir, "new"))
+	if before.User != after.User || before.Password != after.Password {
+		t.Error("the administrator's credentials differ")
+	}
+	again := start(t, func(c *Config) {
+		c.Data, c.NATS.Listen, c.NATS.Sync = filepath.Join(dir, "new"), "127.0.0.1:0", Sync(time.Minute)
+	})
+	w = inhabit(t, again)
+	if got := sortedLines(command(t, dir, "", "user", "export", "--data", "new").want(t, exitDone).out); !slices.Equal(got, people) {
+		t.Errorf("people are %s, and were %s", got, people)
+	}
+	alice.w, bob.w = w, w
+	if got := alice.call(t, "found", "name", bob.account); got.code() != 200 {
+		t.Errorf("a token from before: %s", got.body)
+	}
+	archive.URL = again.natsURL()
+	nc := again.asAttachment(t, archive)
+	js, err := jetstream.New(nc.Conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.Consumer(t.Context(), "IM_LOG", "archive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := consumer.Next(jetstream.FetchMaxWait(patience))
+	if err != nil || !strings.Contains(string(m.Data()), `"id":"unread"`) {
+		t.Errorf("the dialogue that was not read: %v", err)
+	}
+	alice.login(t)
+	bob.login(t)
+	if code := alice.talk(t, bob, "2"); code != 200 {
+		t.Errorf("friends afterwards: %d", code)
+	}
+}
+
+func readContext(t *testing.T, data string) embedded.AdminContext {
+	t.Helper()
+	c, err := embedded.ReadContext(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestRestoreAsks does not touch what is there unless it may.
+func TestRestoreAsks(t *testing.T) {
+	t.Parallel()
+	dir := importDir(t)
+	command(t, dir, `{"account":"alice"}`, "user", "import").want(t, exitDone)
+	command(t, dir, "", "backup", "all.tar").want(t, exitDone)
+	command(t, dir, `{"account":"bob"}`, "user", "import").want(t, exitDone)
+	command(t, dir, "", "restore", "all.tar").want(t, exitUse, "--yes")
+	command(t, dir, "", "user", "show", "bob").want(t, exitDone)
+	command(t, dir, "", "restore", "all.tar", "--yes").want(t, exitDone)
+	command(t, dir, "", "user", "show", "alice").want(t, exitDone)
+	command(t, dir, "", "user", "show", "bob").want(t, exitNotFound)
+	command(t, dir, "", "restore", "all.tar", "--yes", "--nats.prefix", "other").want(t, exitUse, "nats.prefix im")
+	command(t, dir, "", "restore", "nowhere.tar").want(t, exitUse, "nowhere.tar")
+	if left, err := filepath.Glob(filepath.Join(dir, "data", "*before-restore*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestRestoreFails leaves everything as it was.
+func TestRestoreFails(t *testing.T) {
+	t.Parallel()
+	dir := importDir(t)
+	command(t, dir, `{"account":"alice"}`, "user", "import").want(t, exitDone)
+	command(t, dir, "", "backup", "all.tar").want(t, exitDone)
+	whole, err := os.ReadFile(filepath.Join(dir, "all.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := filepath.Join(dir, "bad.tar")
+	spoil := func(b []byte) {
+		if err := os.WriteFile(bad, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries := bytes.Index(whole, []byte("stream.json"))
+	for name, b := range map[string][]byte{
+		"empty": {}, "no tar": []byte("nonsense"), "half": whole[:len(whole)/2], "without its end": whole[:bytes.LastIndex(whole, []byte("sha256"))],
+		"another content": spoiled(whole, 512+20), "another piece": spoiled(whole, len(whole)-6000), "another name": spoiled(whole, entries),
+	} {
+		spoil(b)
+		if a := command(t, dir, "", "restore", "bad.tar", "--data", "fresh").want(t, exitFailed, "bad.tar: it is"); !strings.Contains(a.err, errBackup.Error()) {
+			t.Errorf("%s: %s", name, a.err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "fresh")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the data directory was made", name)
+		}
+	}
+	// A file that is whole and says nonsense of a stream fails on the way.
+	f, err := os.Create(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBackupWriter(f, time.Now())
+	err = errors.Join(b.addJSON(manifestEntry, manifest{Format: backupFormat, Prefix: "im"}),
+		b.add("streams/KV_im_users/stream.json", []byte(`{"config":{"name":"KV_im_users"},"state":{}}`)), b.add("streams/KV_im_users/00000001", []byte("x")), b.close(), f.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := command(t, dir, "", "restore", "bad.tar", "--yes"); a.code != exitFailed {
+		t.Errorf("%+v", a)
+	}
+	command(t, dir, "", "user", "show", "alice").want(t, exitDone)
+}
+
+func spoiled(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 1
+	return b
+}
+
+// TestRestoreRunning restores into a server that runs: its sessions end, and people are as they were.
+func TestRestoreRunning(t *testing.T) {
+	t.Parallel()
+	s, dir := startWithDoor(t)
+	w := inhabit(t, s)
+	alice, bob := w.pair(t)
+	command(t, dir, "", "backup", "all.tar").want(t, exitDone)
+	command(t, dir, "", "friend", "remove", alice.account, bob.account).want(t, exitDone)
+	late := w.stranger(t, 0)
+	late.login(t)
+	command(t, dir, "", "restore", "all.tar").want(t, exitUse, "--yes")
+	command(t, dir, "", "restore", "all.tar", "--yes").want(t, exitDone)
+	for _, p := range []*member{alice, bob, late} {
+		if frame, err := p.tunnel.tryNext(); err == nil {
+			t.Errorf("a session from before still gets %s", frame)
+		}
+	}
+	w.dial(t, 0, "/im/login?"+query("account", late.account, "password", late.password)).want(t, says(505))
+	alice.login(t)
+	bob.login(t)
+	if code := alice.talk(t, bob, "1"); code != 200 {
+		t.Errorf("friends again: %d", code)
+	}
+	eventually(t, "the old sessions are gone", func() bool {
+		return strings.Contains(command(t, dir, "", "status").want(t, exitDone, "health    ok\n", "accounts  2\n").out, "sessions  2\n")
+	})
+	command(t, dir, "", "friend", "remove", alice.account, bob.account).want(t, exitDone)
+	if code := alice.talk(t, bob, "2"); code != 512 {
+		t.Errorf("the node did not hear of the end of the friendship: %d", code)
+	}
+}
+
+// TestRestoreAcross carries a single server's data into a cluster, and back.
+func TestRestoreAcross(t *testing.T) {
+	t.Parallel()
+	dir := importDir(t)
+	command(t, dir, `{"account":"alice"}`, "user", "import").want(t, exitDone)
+	command(t, dir, "", "attach", "add", "archive", "--role", "consumer").want(t, exitDone)
+	command(t, dir, "", "backup", "single.tar").want(t, exitDone)
+	address := startNATSCluster(t)
+	cluster := start(t, func(c *Config) { c.NATS.URL, c.NATS.Replicas = address, 3 })
+	at := []string{"--nats", address, "--nats.replicas", "3"}
+	command(t, dir, "", append(at, "restore", "single.tar", "--yes")...).want(t, exitDone)
+	command(t, dir, "", append(at, "user", "show", "alice")...).want(t, exitDone)
+	command(t, dir, "", append(at, "attach", "list")...).want(t, exitDone, "archive")
+	js, err := cluster.app.backend.nc.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range allStreams("im") {
+		info, err := js.StreamInfo(stream)
+		if err != nil || info.Config.Replicas != 3 {
+			t.Errorf("%s: %+v, %v", stream, info, err)
+		}
+	}
+	if _, err := js.ConsumerInfo("IM_LOG", "archive"); err != nil {
+		t.Error(err)
+	}
+	command(t, dir, `{"account":"bob"}`, append(at, "user", "import")...).want(t, exitDone)
+	command(t, dir, "", append(at, "backup", "cluster.tar")...).want(t, exitDone)
+	command(t, dir, "", "restore", "cluster.tar", "--data", "back").want(t, exitDone)
+	command(t, dir, "", "user", "show", "bob", "--data", "back").want(t, exitDone)
+	again := start(t, func(c *Config) { c.Data = filepath.Join(dir, "back") })
+	if err := again.app.ready(); err != nil {
+		t.Error(err)
+	}
+	command(t, dir, "", append(at, "status")...).want(t, exitDone, "health    ok\n")
+}
+
+// startNATSCluster starts three NATS servers, and returns the address of one.
+func startNATSCluster(t *testing.T) string {
+	t.Helper()
+	// A server takes the number of its routes for the size of the cluster, so each has two. Where there is no address
+	// yet nobody answers, and the route is made from the other side.
+	nobody := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
+	routes := []*url.URL{nobody, nobody}
+	var address string
+	for i := range 3 {
+		ns, err := natsserver.NewServer(&natsserver.Options{
+			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: natsserver.RANDOM_PORT,
+			Cluster: natsserver.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT}, Routes: routes[len(routes)-2:],
+			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ns.Start()
+		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
+		if !ns.ReadyForConnections(patience) {
+			t.Fatal("a NATS server did not start")
+		}
+		routes = append(routes, &url.URL{Scheme: "nats-route", Host: ns.ClusterAddr().String()})
+		address = ns.ClientURL()
+	}
+	nc, err := nats.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the cluster has a leader", func() bool {
+		_, err := js.AccountInfo(t.Context())
+		return err == nil
+	})
+	return address
+}

@@ -1,0 +1,222 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// JetStream's snapshots, by its own API (https://docs.nats.io/reference/reference-protocols/nats_api_reference): a
+// stream with its consumers, exact to sequences and times.
+
+const (
+	snapshotChunk  = 512 << 10        // bytes of one message; a NATS server takes messages of 1 MiB
+	snapshotWindow = 8 << 20          // bytes under way
+	snapshotWait   = 30 * time.Second // for one message
+	// restoreWait bounds the wait for a stream to be there once all of it was sent.
+	restoreWait = 10 * time.Minute
+	// restoreTries is how often a stream is restored that somebody made anew meanwhile.
+	restoreTries = 5
+)
+
+const (
+	consumersWait  = time.Minute
+	consumersEvery = 100 * time.Millisecond
+)
+
+// snapshotState is what we read of a stream's state.
+type snapshotState struct {
+	Messages  uint64 `json:"messages"`
+	Last      uint64 `json:"last_seq"`
+	Consumers int    `json:"consumer_count"`
+}
+
+// streamSnapshot is what a snapshot is of. JetStream wants both back as they were.
+type streamSnapshot struct {
+	Config json.RawMessage `json:"config"`
+	State  json.RawMessage `json:"state"`
+}
+
+func (s *streamSnapshot) state() (state snapshotState, err error) {
+	if err := json.Unmarshal(s.State, &state); err != nil {
+		return state, errBackup
+	}
+	return state, nil
+}
+
+type apiError struct {
+	Error *jetstream.APIError `json:"error"`
+}
+
+// askJetStream makes one request of the API.
+func askJetStream(ctx context.Context, nc *nats.Conn, subject string, request, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
+	defer cancel()
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	m, err := nc.RequestWithContext(ctx, "$JS.API."+subject, body)
+	if err != nil {
+		return err
+	}
+	return readAnswer(m.Data, answer)
+}
+
+func readAnswer(data []byte, answer any) error {
+	var failed apiError
+	if err := json.Unmarshal(data, &failed); err != nil {
+		return err
+	}
+	if failed.Error != nil {
+		return failed.Error
+	}
+	return json.Unmarshal(data, answer)
+}
+
+// takeSnapshot asks for a snapshot, and hands it to begin and then, piece by piece, to take.
+func takeSnapshot(ctx context.Context, nc *nats.Conn, stream string, begin func(streamSnapshot) error, take func([]byte) error) error {
+	sub, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails where the connection is gone
+	var s streamSnapshot
+	request := map[string]any{"deliver_subject": sub.Subject, "chunk_size": snapshotChunk, "window_size": snapshotWindow, "jsck": true}
+	if err := askJetStream(ctx, nc, "STREAM.SNAPSHOT."+stream, request, &s); err != nil {
+		return err
+	}
+	if err := begin(s); err != nil {
+		return err
+	}
+	for {
+		m, err := nextChunk(ctx, sub)
+		if err != nil {
+			return err
+		}
+		if len(m.Data) == 0 {
+			if status := m.Header.Get("Status"); status != "" && status != "204" {
+				return fmt.Errorf("the snapshot was cut off: %s %s", status, m.Header.Get("Description"))
+			}
+			return nil
+		}
+		if err := take(m.Data); err != nil {
+			return err
+		}
+		if m.Reply == "" {
+			continue
+		}
+		if err := m.Respond(nil); err != nil {
+			return err
+		}
+	}
+}
+
+func nextChunk(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
+	defer cancel()
+	return sub.NextMsgWithContext(ctx)
+}
+
+// putSnapshot restores a stream that is not there. next returns the pieces, and io.EOF behind the last.
+func putSnapshot(ctx context.Context, nc *nats.Conn, stream string, s streamSnapshot, next func() ([]byte, error)) error {
+	var answer struct {
+		Deliver string `json:"deliver_subject"`
+	}
+	if err := askJetStream(ctx, nc, "STREAM.RESTORE."+stream, s, &answer); err != nil {
+		return err
+	}
+	send := func(chunk []byte, wait time.Duration) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		m, err := nc.RequestWithContext(ctx, answer.Deliver, chunk)
+		if err != nil {
+			return nil, err
+		}
+		return m.Data, nil
+	}
+	for {
+		chunk, err := next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		said, err := send(chunk, snapshotWait)
+		if err == nil && len(said) > 0 { // nothing is said of a piece but that it was the wrong one
+			err = readAnswer(said, new(apiError))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	said, err := send(nil, restoreWait)
+	if err != nil {
+		return err
+	}
+	var got struct {
+		State snapshotState `json:"state"`
+	}
+	if err := readAnswer(said, &got); err != nil {
+		return err
+	}
+	want, err := s.state()
+	if err != nil {
+		return err
+	}
+	if got.State.Last < want.Last {
+		return fmt.Errorf("it ends with message %d, and there were %d", got.State.Last, want.Last)
+	}
+	return awaitConsumers(ctx, nc, stream, want.Consumers)
+}
+
+// awaitConsumers waits until a stream's consumers are there. In a cluster they are assigned to servers, and elect
+// leaders, after the restore was said to be done.
+func awaitConsumers(ctx context.Context, nc *nats.Conn, stream string, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, consumersWait)
+	defer cancel()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(consumersEvery)
+	defer tick.Stop()
+	for {
+		s, err := js.Stream(ctx, stream)
+		if err == nil {
+			cluster, there := s.CachedInfo().Cluster, 0
+			for c := range s.ListConsumers(ctx).Info() {
+				if cluster == nil || cluster.Name == "" || c.Cluster != nil && c.Cluster.Leader != "" {
+					there++
+				}
+			}
+			if there >= n {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("its %d consumers are not back: %w", n, errors.Join(context.Cause(ctx), err))
+		case <-tick.C:
+		}
+	}
+}
+
+// deleteStream makes room for one that is restored.
+func deleteStream(ctx context.Context, nc *nats.Conn, stream string) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	if err := js.DeleteStream(ctx, stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	return nil
+}
