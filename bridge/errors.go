@@ -12,6 +12,7 @@ import (
 var (
 	errLimited  = errors.New("too many attempts")
 	errTooLarge = errors.New("body too large")
+	errAway     = errors.New("NATS is away")
 )
 
 // codes says which code the client sees for an error. The first match counts; whatever is not here is the server's own
@@ -22,6 +23,7 @@ var codes = []struct {
 	status int
 }{
 	{errLimited, wire.ProtocolError, http.StatusTooManyRequests},
+	{errAway, wire.InternalError, http.StatusOK}, // known, and told once: not to be logged for each call
 	{errTooLarge, wire.ProtocolError, http.StatusRequestEntityTooLarge},
 	{kv.ErrTooManyFriends, wire.ProtocolError, http.StatusTooManyRequests},
 	{kv.ErrTooManyRequests, wire.ProtocolError, http.StatusTooManyRequests},

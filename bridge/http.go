@@ -76,7 +76,11 @@ func (b *Bridge) call(name, method string, do func(ctx context.Context, w http.R
 		defer cancel()
 		var a answer
 		err := error(wire.ProtocolError)
-		if r.Method == method {
+		switch {
+		case r.Method != method:
+		case b.link.isAway():
+			err = errAway // at once, instead of after the time limit
+		default:
 			a, err = do(ctx, w, r)
 		}
 		code := wire.Success

@@ -47,6 +47,13 @@ func (l *link) options() []nats.Option {
 	return []nats.Option{nats.DisconnectErrHandler(l.lost), nats.ReconnectHandler(l.found)}
 }
 
+// isAway tells whether some connection to NATS is down.
+func (l *link) isAway() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.away) > 0
+}
+
 // watch has the lane's dialogues end when NATS goes away.
 func (l *link) watch(lane *lane) {
 	l.mu.Lock()

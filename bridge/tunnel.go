@@ -159,6 +159,9 @@ func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address str
 func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 	ctx, cancel := context.WithTimeout(context.Background(), loginWait)
 	defer cancel()
+	if b.link.isAway() {
+		return errAway
+	}
 	me, token, err := b.admit(ctx, address, q)
 	if err != nil {
 		return err
