@@ -112,7 +112,7 @@ func TestImportWrongLines(t *testing.T) {
 	if stopped.code != exitFailed || !strings.Contains(stopped.err, "imctl: line 3: unknown field \"acount\"\n") || !strings.Contains(stopped.err, "1 line is wrong, and what comes behind was not imported") {
 		t.Errorf("stopped: %+v", stopped)
 	}
-	if strings.Contains(stopped.err, "line 4") || strings.Contains(command(t, dir, "", "user", "list").out, "last") {
+	if !strings.Contains(stopped.out, "created      1\n") || strings.Contains(stopped.err, "line 4") || strings.Contains(command(t, dir, "", "user", "list").out, "last") {
 		t.Errorf("it went on: %+v", stopped)
 	}
 	all := command(t, dir, input, "user", "import", "--keep-going", "-o", "json")

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -29,6 +31,7 @@ type importer struct {
 	client    *admin.Client
 	in        io.ReadSeeker
 	keepGoing bool
+	until     int // the line that the import ends before; 0: none
 	progress  *progressLine
 	errs      io.Writer
 
@@ -42,13 +45,24 @@ var errWrongLines = errors.New("lines are wrong")
 
 func (i *importer) run(ctx context.Context) error {
 	i.wrong = make(map[int]bool)
-	if err := i.pass(ctx, false, i.client.ImportUsers, i.account); err != nil {
-		return err
+	stopped := false
+	for _, pass := range []func() error{
+		func() error { return i.pass(ctx, false, i.client.ImportUsers, i.account) },
+		func() error { return i.pass(ctx, true, i.client.ImportFriends, i.friends) },
+	} {
+		err := pass()
+		if err != nil && !errors.Is(err, errWrongLines) {
+			return err
+		}
+		if err != nil {
+			stopped = true
+			i.until = slices.Min(slices.Collect(maps.Keys(i.wrong)))
+		}
 	}
-	if err := i.pass(ctx, true, i.client.ImportFriends, i.friends); err != nil {
-		return err
-	}
-	if i.Wrong > 0 {
+	switch {
+	case stopped:
+		return fmt.Errorf("%s wrong, and what comes behind was not imported", are(i.Wrong, "line"))
+	case i.Wrong > 0:
 		return fmt.Errorf("%s wrong; the others were imported", are(i.Wrong, "line"))
 	}
 	return nil
@@ -109,17 +123,13 @@ func (i *importer) pass(ctx context.Context, bonds bool, send func(context.Conte
 		next.bonds += record.Bonds()
 		return nil
 	})
-	if read == nil {
-		flush()
+	if read == nil || errors.Is(read, errWrongLines) {
+		flush() // what comes before a wrong line
 	}
-	sent := g.Wait()
-	if sent == nil || errors.Is(read, errWrongLines) {
-		sent = read // not that the sending was called off
+	if err := g.Wait(); err != nil {
+		return err // and not that the reading was called off for it
 	}
-	if errors.Is(sent, errWrongLines) {
-		return fmt.Errorf("%s wrong, and what comes behind was not imported", are(i.Wrong, "line"))
-	}
-	return sent
+	return read
 }
 
 func (i *importer) send(ctx context.Context, batch importBatch, send func(context.Context, []admin.Record) (admin.ImportResult, error), done func(admin.Imported)) error {
@@ -165,7 +175,7 @@ func (i *importer) passedOver(line int) bool {
 // each calls do with every line that is not empty.
 func (i *importer) each(ctx context.Context, do func(int, []byte) error) error {
 	lines := bufio.NewReaderSize(i.in, 64<<10)
-	for n := 1; ; n++ {
+	for n := 1; n != i.until; n++ {
 		text, long, err := i.line(lines)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
@@ -186,6 +196,7 @@ func (i *importer) each(ctx context.Context, do func(int, []byte) error) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // line reads a line. Of one that is too long it keeps nothing.
