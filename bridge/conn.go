@@ -33,6 +33,10 @@ type tunnelConn struct {
 	try     func(p []byte) (int, error) // a write that does not wait; nil where there is none (TLS)
 	writers sync.WaitGroup
 
+	read   func() (*buffer, error) // reads what there is into a shared buffer; nil: reads are ordinary ones (TLS)
+	unread *buffer                 // what was read and not asked for yet, from taken on; the reader's
+	taken  int
+
 	mu        sync.Mutex // guards what follows
 	held      bool       // frames wait for the handshake
 	out       *buffer    // gathered frames; nil: none
@@ -46,7 +50,30 @@ type tunnelConn struct {
 }
 
 func newTunnelConn(c net.Conn, timeout time.Duration) *tunnelConn {
-	return &tunnelConn{Conn: c, timeout: timeout, held: true, try: writeNow(c), settle: func([]outgoing, error) {}}
+	t := &tunnelConn{Conn: c, timeout: timeout, held: true, settle: func([]outgoing, error) {}}
+	t.try, t.read = socketOf(c)
+	return t
+}
+
+// Read reads as much as there is at once: frames that came together cost one read. A connection that waits has no buffer
+// for it.
+func (c *tunnelConn) Read(p []byte) (int, error) {
+	if c.read == nil {
+		return c.Conn.Read(p)
+	}
+	if c.unread == nil {
+		b, err := c.read()
+		if err != nil {
+			return 0, err
+		}
+		c.unread, c.taken = b, 0
+	}
+	n := copy(p, c.unread.b[c.taken:])
+	if c.taken += n; c.taken == len(c.unread.b) {
+		readBuffers.Put(c.unread)
+		c.unread = nil
+	}
+	return n, nil
 }
 
 // errFull is why a frame was not added.
@@ -267,7 +294,7 @@ func (c *tunnelConn) finish() {
 	c.writers.Wait()
 	var unread [256]byte
 	for {
-		if _, err := c.Conn.Read(unread[:]); err != nil {
+		if _, err := c.Read(unread[:]); err != nil {
 			break
 		}
 	}
@@ -311,16 +338,19 @@ func (b *buffer) free() {
 	}
 }
 
-// writeNow returns a function that writes to the socket what it takes without waiting, or nil where there is no
-// socket of ours at the other end of a Write, as under TLS.
-func writeNow(c net.Conn) func([]byte) (int, error) {
+// readBuffers are for what is read from sockets.
+var readBuffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 8<<10)} }}
+
+// socketOf returns functions that write to the socket what it takes without waiting, and that read from it without
+// holding a buffer, or nil where there is no socket of ours below, as under TLS.
+func socketOf(c net.Conn) (try func([]byte) (int, error), read func() (*buffer, error)) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	return tryWrite(raw)
+	return tryWrite(raw), tryRead(raw)
 }

@@ -2,7 +2,10 @@
 
 package bridge
 
-import "syscall"
+import (
+	"io"
+	"syscall"
+)
 
 // tryWrite returns a write that takes what fits into the socket's buffer and never waits: Go's sockets are non-blocking.
 // It must not be called by two at once.
@@ -31,5 +34,49 @@ func tryWrite(raw syscall.RawConn) func([]byte) (int, error) {
 			return max(n, 0), werr
 		}
 		return n, nil
+	}
+}
+
+// tryRead returns a read that waits for the socket without a buffer, and takes one only when there is something to read.
+// It must not be called by two at once.
+func tryRead(raw syscall.RawConn) func() (*buffer, error) {
+	var t struct {
+		b   *buffer
+		n   int
+		err error
+	}
+	read := func(fd uintptr) bool {
+		t.b = readBuffers.Get().(*buffer)
+		for {
+			t.n, t.err = syscall.Read(int(fd), t.b.b[:cap(t.b.b)])
+			if t.err != syscall.EINTR {
+				break
+			}
+		}
+		if t.err == syscall.EAGAIN {
+			readBuffers.Put(t.b)
+			t.b = nil
+			return false
+		}
+		return true
+	}
+	return func() (*buffer, error) {
+		err := raw.Read(read)
+		b := t.b
+		t.b = nil
+		switch {
+		case err != nil:
+		case t.err != nil:
+			err = t.err
+		case t.n <= 0:
+			err = io.EOF
+		default:
+			b.b = b.b[:t.n]
+			return b, nil
+		}
+		if b != nil {
+			readBuffers.Put(b)
+		}
+		return nil, err
 	}
 }

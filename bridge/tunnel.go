@@ -23,9 +23,9 @@ import (
 // loginWait bounds everything between a login's request and its answer.
 const loginWait = 30 * time.Second
 
-// Buffers of a WebSocket, in bytes: most frames fit, and larger ones pass through.
+// Buffers of a WebSocket, in bytes. The one for reading is for the frames' headers: tunnelConn has read what follows.
 const (
-	readBuffer  = 1 << 10
+	readBuffer  = 256
 	writeBuffer = 2 << 10
 )
 
@@ -44,6 +44,7 @@ func (b *Bridge) setUpMelody() {
 		defer s.guard("connect")
 		login := s.login
 		s.login = nil
+		ms.Request.Header = nil // melody keeps the request for the life of the session
 		s.start(ms, login)
 	})
 	m.HandleMessage(func(ms *melody.Session, frame []byte) {

@@ -6,6 +6,7 @@ import (
 	"runtime/metrics"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // The collector runs, unless told otherwise, whenever the heap has doubled. For a small server that is every few
@@ -24,6 +25,14 @@ func gcPercent(live uint64) int {
 	}
 	return int(min(max(gcRoom*100/live, gcLeast), gcMost))
 }
+
+// A server that has become quiet, after a storm of logins say, is not collected for two minutes, and holds all
+// that time what the storm left. So when the heap has grown and the collector did not run for a while, it is run once and
+// the memory given back to the system.
+const (
+	quiet      = time.Second
+	worthwhile = 16 << 20 // bytes of growth
+)
 
 // tuneGC adapts the collector to the heap after each of its runs, until stop is called. Whoever has set GOGC is left
 // alone.
@@ -48,5 +57,32 @@ func tuneGC(environ []string) (stop func()) {
 	// A thing that nobody holds is cleaned up after the next run of the collector.
 	arm = func() { runtime.AddCleanup(new([16]byte), adapt, struct{}{}) }
 	arm()
-	return func() { stopped.Store(true); debug.SetGCPercent(before) }
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() { defer close(ended); tidyUp(done) }()
+	return func() {
+		stopped.Store(true)
+		close(done)
+		<-ended
+		debug.SetGCPercent(before)
+	}
+}
+
+// tidyUp collects what is left when the process has become quiet, until done is closed.
+func tidyUp(done <-chan struct{}) {
+	tick := time.NewTicker(quiet)
+	defer tick.Stop()
+	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
+	var runs uint64
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		metrics.Read(samples)
+		before, live, now := runs, samples[1].Value.Uint64(), samples[2].Value.Uint64()
+		if runs = samples[0].Value.Uint64(); runs == before && now > live+worthwhile {
+			debug.FreeOSMemory()
+		}
+	}
 }
