@@ -18,6 +18,8 @@ func (b *Bridge) execute(c command) report {
 		if u := b.lane(c.User).user(c.User); u != nil {
 			u.apply(c.Other, c.Friend, c.Revision)
 		}
+	case opFriends:
+		b.befriended(c.Friends)
 	case opClose:
 		u := b.lane(c.User).user(c.User)
 		if u == nil {

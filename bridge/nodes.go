@@ -24,6 +24,7 @@ type op string
 
 const (
 	opRoster   op = "roster"   // Other is Friend of User, or not, as of Revision
+	opFriends  op = "friends"  // all these are friends
 	opClose    op = "close"    // sessions of User end
 	opSessions op = "sessions" // which sessions are there, of User or of everybody
 	opClient   op = "client"   // User logs in to NATS
@@ -47,6 +48,8 @@ type command struct {
 	Other    string `json:"other,omitempty"`
 	Friend   bool   `json:"friend,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
+
+	Friends []newFriend `json:"friends,omitempty"`
 
 	// Which sessions to close: of these ids, living by this token, not living by that one. Empty fields ask for nothing.
 	Sessions  []string `json:"sessions,omitempty"`

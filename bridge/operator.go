@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -58,22 +59,72 @@ func (s *Service) RevokeTokens(ctx context.Context, id string, hashes ...string)
 // RestoreUsers makes the accounts that are not there yet, as they were; see kv.Users.Restore.
 func (s *Service) RestoreUsers(ctx context.Context, users []kv.User) []kv.Restored {
 	all := s.kv.Users.Restore(ctx, users)
+	var made []kv.Remembered
 	for _, r := range all {
 		if r.Made {
 			s.o.Events.user(userCreated, r.User)
+			made = append(made, kv.Remembered{ID: r.User.ID})
+		}
+	}
+	// Who was deleted a moment ago can have friends again from now on, not only when that is forgotten.
+	if _, err := s.kv.Rosters.Restore(ctx, made...); err != nil {
+		for i := range all {
+			if all[i].Made {
+				all[i].Err = err
+			}
 		}
 	}
 	return all
 }
 
-// RestoreRoster adds to the rosters of a user and of those whom it names what they lack of a restoration, and returns
-// what changed; see kv.Rosters.Restore. Who is online is shown new friends; requests are seen at the next login.
-func (s *Service) RestoreRoster(ctx context.Context, id string, was kv.Restoration) ([]kv.Change, error) {
-	changes, err := s.kv.Rosters.Restore(ctx, id, was)
-	for _, c := range changes {
-		err = errors.Join(err, s.tell(ctx, c))
+// RestoreRosters adds to the rosters of users and of those whom they name what they lack of restorations, and returns
+// what changed, also beside an error; see kv.Rosters.Restore. Who has a session is shown new friends; requests are seen
+// at the next login.
+func (s *Service) RestoreRosters(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error) {
+	changes, err := s.kv.Rosters.Restore(ctx, all...)
+	c := command{Op: opFriends}
+	for _, change := range changes {
+		s.o.Events.friend(change)
+		if change.Kind == kv.Befriended {
+			c.Friends = append(c.Friends, newFriend{change.A, change.B, change.FriendOfA.Alias, change.RevisionA},
+				newFriend{change.B, change.A, change.FriendOfB.Alias, change.RevisionB})
+		}
+	}
+	for some := range slices.Chunk(c.Friends, friendsTold) {
+		_, told := s.nodes.tell(ctx, command{Op: opFriends, Friends: some})
+		err = errors.Join(err, told)
 	}
 	return changes, err
+}
+
+// friendsTold bounds one command, which has to fit into a message.
+const friendsTold = 1000
+
+// newFriend is a friendship as a command tells it, of one of the two.
+type newFriend struct {
+	User     string `json:"user"`
+	Other    string `json:"other"`
+	Alias    string `json:"alias,omitempty"` // that User gave Other
+	Revision uint64 `json:"revision"`
+}
+
+// befriended brings friendships into force that were restored, and shows them to those who are here.
+func (b *Bridge) befriended(friends []newFriend) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandWait)
+	defer cancel()
+	for _, f := range friends {
+		u := b.lane(f.User).user(f.User)
+		if u == nil {
+			continue
+		}
+		u.apply(f.Other, true, f.Revision)
+		frame, err := b.service.friendAdded(ctx, f.Other, f.Alias)
+		if err != nil {
+			b.log.Warn("show a new friend", "user", f.User, "err", err)
+			continue
+		}
+		u.notice(frame)
+	}
 }
 
 // followerWait is how long the log's consumer stays that nobody takes entries from any more.

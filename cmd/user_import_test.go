@@ -96,6 +96,11 @@ func TestImportOne(t *testing.T) {
 	if code := bob.talk(t, alice, "3"); code != 200 {
 		t.Errorf("to somebody who is back: %d", code)
 	}
+	lonely := w.stranger(t, 0)
+	exported = command(t, dir, "", "user", "export", lonely.account).want(t, exitDone).out
+	command(t, dir, "", "user", "delete", lonely.account, "--yes").want(t, exitDone)
+	command(t, dir, exported, "user", "import").want(t, exitDone, "created      1\n")
+	command(t, dir, "", "friend", "add", lonely.account, bob.account).want(t, exitDone)
 }
 
 // TestImportWrongLines names what is wrong, and stops there or goes on.

@@ -13,8 +13,8 @@ import (
 const (
 	// restoreReads bounds how many accounts are looked up side by side.
 	restoreReads = 32
-	// restoreAtOnce is how many others' rosters change in one atomic batch, as in Drop.
-	restoreAtOnce = dropAtOnce
+	// restoreAtOnce is how many rosters change in one atomic batch.
+	restoreAtOnce = 256
 	// restoreUsers is how many accounts are written in one atomic batch: each has three keys.
 	restoreUsers = bulkBatch / 3
 )
@@ -207,69 +207,115 @@ func (r *Rosters) Remember(ctx context.Context, id string) (Restoration, error) 
 	return was, nil
 }
 
-// Restore adds to the rosters what they lack of a restoration, always at both ends, and returns what changed, also
-// beside an error. What is there is left alone: friends keep aliases that they have given meanwhile. The bounds on
-// rosters do not count, since they may have been others at that time.
-//
-// Errors: ErrUserNotFound for what is no id, ErrConflict.
-func (r *Rosters) Restore(ctx context.Context, id string, was Restoration) ([]Change, error) {
-	bonds := was.bonds(id)
-	var all []Change
-	for first := true; first || len(bonds) > 0; first = false {
-		some := bonds[:min(len(bonds), restoreAtOnce)]
-		bonds = bonds[len(some):]
-		var changes []Change
-		err := swap(ctx, func(ctx context.Context) (err error) {
-			changes, err = r.restoreSome(ctx, id, some)
-			return err
-		})
-		if err != nil {
-			return all, fmt.Errorf("kv: restore a roster: %w", err)
-		}
-		all = append(all, changes...)
-	}
-	return all, nil
+// Remembered is what a user's roster said.
+type Remembered struct {
+	ID string
+	Restoration
 }
 
-// bond is what there was between the user and one other.
+// Restore adds to the rosters what they lack of restorations, always at both ends, and returns what changed, also
+// beside an error. What is there is left alone: friends keep aliases that they have given meanwhile. The bounds on
+// rosters do not count, since they may have been others at that time. Who is remembered has an account again, even if
+// it was deleted a moment ago.
+//
+// Errors: ErrUserNotFound for what is no id, ErrConflict.
+func (r *Rosters) Restore(ctx context.Context, all ...Remembered) ([]Change, error) {
+	back := make(map[string]bool)
+	var bonds []bond
+	for _, m := range all {
+		back[m.ID] = true
+		bonds = append(bonds, m.bonds()...)
+	}
+	var changes []Change
+	for len(bonds) > 0 {
+		n := together(bonds)
+		some, err := r.restoreTogether(ctx, back, bonds[:n])
+		changes = append(changes, some...)
+		if err != nil {
+			return changes, fmt.Errorf("kv: restore rosters: %w", err)
+		}
+		bonds = bonds[n:]
+	}
+	return changes, nil
+}
+
+// together is how many of the bonds can be restored in one batch. It costs hardly more than one of them.
+func together(bonds []bond) int {
+	ids := make(map[string]bool)
+	for n, b := range bonds {
+		ids[b.own], ids[b.other] = true, true
+		if len(ids) > restoreAtOnce && n > 0 {
+			return n
+		}
+	}
+	return len(bonds)
+}
+
+// errTooLarge: the rosters are too large for one batch.
+var errTooLarge = errors.New("too large for one batch")
+
+// restoreTogether restores bonds in one batch, or in as many as it takes.
+func (r *Rosters) restoreTogether(ctx context.Context, back map[string]bool, bonds []bond) (changes []Change, err error) {
+	err = swap(ctx, func(ctx context.Context) (err error) {
+		changes, err = r.restoreSome(ctx, back, bonds)
+		return err
+	})
+	if !errors.Is(err, errTooLarge) {
+		return changes, err
+	}
+	first, err := r.restoreTogether(ctx, back, bonds[:len(bonds)/2])
+	if err != nil {
+		return first, err
+	}
+	rest, err := r.restoreTogether(ctx, back, bonds[len(bonds)/2:])
+	return append(first, rest...), err
+}
+
+// bond is what there was between a user and one other; of who had nobody it is empty.
 type bond struct {
-	other          string
+	own, other     string
 	friend         *Friend
 	request, asked *Request
 }
 
 // bonds gathers what was said of each other user. What is no id, and the user itself, is nobody.
-func (was Restoration) bonds(id string) []bond {
-	var all []bond
+func (m Remembered) bonds() []bond {
+	all := []bond{{own: m.ID, other: m.ID}}
 	places := make(map[string]int)
 	with := func(other string) *bond {
-		if !ValidID(other) || other == id {
+		if !ValidID(other) || other == m.ID {
 			return new(bond)
 		}
 		i, ok := places[other]
 		if !ok {
 			i = len(all)
-			places[other], all = i, append(all, bond{other: other})
+			places[other], all = i, append(all, bond{own: m.ID, other: other})
 		}
 		return &all[i]
 	}
-	for _, f := range was.Friends {
+	for _, f := range m.Friends {
 		with(f.ID).friend = &f
 	}
-	for _, q := range was.Requests {
+	for _, q := range m.Requests {
 		with(q.From).request = &q
 	}
-	for _, q := range was.Asked {
+	for _, q := range m.Asked {
 		with(q.From).asked = &q
 	}
 	return all
 }
 
-// restoreSome takes one step. It puts a roster in the place of a delete marker too: the user is there again.
-func (r *Rosters) restoreSome(ctx context.Context, id string, bonds []bond) ([]Change, error) {
-	ids := []string{id}
+// restoreSome takes one step. It puts a roster in the place of a delete marker too, if its user is back. Errors:
+// errTooLarge.
+func (r *Rosters) restoreSome(ctx context.Context, back map[string]bool, bonds []bond) ([]Change, error) {
+	var ids []string
+	places := make(map[string]int) // of the ids
 	for _, b := range bonds {
-		ids = append(ids, b.other)
+		for _, id := range [...]string{b.own, b.other} {
+			if _, ok := places[id]; !ok {
+				places[id], ids = len(ids), append(ids, id)
+			}
+		}
 	}
 	unlock, err := r.locks.lock(ctx, ids...)
 	if err != nil {
@@ -280,36 +326,47 @@ func (r *Rosters) restoreSome(ctx context.Context, id string, bonds []bond) ([]C
 	if err != nil {
 		return nil, err
 	}
-	own := &ends[0]
-	if own.gone {
-		own.raw = []byte("gone") // differs from every roster, so that one is written
+	size := 0
+	for i := range ends {
+		size += len(ends[i].raw)
+		if ends[i].gone && back[ends[i].id] {
+			ends[i].gone, ends[i].raw = false, []byte("gone") // which differs from every roster, so that one is written
+		}
+	}
+	if size > bulkBytes && len(bonds) > 1 {
+		return nil, errTooLarge
 	}
 	var changes []Change
-	for i, b := range bonds {
-		if other := &ends[i+1]; !other.gone {
+	for _, b := range bonds {
+		if own, other := &ends[places[b.own]], &ends[places[b.other]]; !own.gone && !other.gone && own != other {
 			changes = append(changes, b.restore(&own.party, &other.party)...)
 		}
 	}
+	return changes, r.writeRestored(ctx, ends, changes)
+}
+
+// writeRestored writes the rosters that changed, and notes in the changes their revisions.
+func (r *Rosters) writeRestored(ctx context.Context, ends []rosterEntry, changes []Change) (err error) {
 	var writes []write
-	places := make(map[string]int)
+	places := make(map[string]int) // of what is written
 	for i := range ends {
-		if i > 0 && ends[i].gone {
+		if ends[i].gone {
 			continue
 		}
 		var wrote bool
 		if writes, wrote, err = ends[i].write(writes); err != nil {
-			return nil, err
+			return err
 		}
 		if wrote {
 			places[ends[i].id] = len(writes)
 		}
 	}
 	if len(writes) == 0 {
-		return nil, nil
+		return nil
 	}
 	last, err := r.b.write(ctx, writes...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	revision := func(id string) uint64 {
 		if place := places[id]; place > 0 {
@@ -320,7 +377,7 @@ func (r *Rosters) restoreSome(ctx context.Context, id string, bonds []bond) ([]C
 	for i := range changes {
 		changes[i].RevisionA, changes[i].RevisionB = revision(changes[i].A), revision(changes[i].B)
 	}
-	return changes, nil
+	return nil
 }
 
 // restore applies the rules, and says what they changed.

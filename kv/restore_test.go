@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -100,7 +101,7 @@ func TestRestoreRosters(t *testing.T) {
 	for i := range restoreAtOnce {
 		ofA.Friends = append(ofA.Friends, Friend{ID: NewID(), Since: since.Add(time.Duration(i))})
 	}
-	changes, err := s.Rosters.Restore(ctx, a, ofA)
+	changes, err := s.Rosters.Restore(ctx, Remembered{a, ofA})
 	if err != nil || len(changes) != restoreAtOnce+3 {
 		t.Fatalf("%d changes, %v", len(changes), err)
 	}
@@ -111,13 +112,13 @@ func TestRestoreRosters(t *testing.T) {
 			}
 		}
 	}
-	if changes, err = s.Rosters.Restore(ctx, b, Restoration{Friends: []Friend{{a, "Alice", since}}}); err != nil || len(changes) != 1 || changes[0].Kind != Named {
+	if changes, err = s.Rosters.Restore(ctx, Remembered{b, Restoration{Friends: []Friend{{a, "Alice", since}}}}); err != nil || len(changes) != 1 || changes[0].Kind != Named {
 		t.Errorf("the other end: %v, %v", changes, err)
 	}
-	if changes, err = s.Rosters.Restore(ctx, b, Restoration{Friends: []Friend{{a, "Another", since}}}); err != nil || len(changes) != 0 {
+	if changes, err = s.Rosters.Restore(ctx, Remembered{b, Restoration{Friends: []Friend{{a, "Another", since}}}}); err != nil || len(changes) != 0 {
 		t.Errorf("a name that is there: %v, %v", changes, err)
 	}
-	if changes, err = s.Rosters.Restore(ctx, a, ofA); err != nil || len(changes) != 0 {
+	if changes, err = s.Rosters.Restore(ctx, Remembered{a, ofA}); err != nil || len(changes) != 0 {
 		t.Errorf("once more: %v, %v", changes, err)
 	}
 	if was, err := s.Rosters.Remember(ctx, a); err != nil || !reflect.DeepEqual(was.Requests, ofA.Requests) || !reflect.DeepEqual(was.Asked, ofA.Asked) ||
@@ -154,7 +155,7 @@ func TestRestoreDeleted(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if changes, err := s.Rosters.Restore(ctx, back, Restoration{Friends: []Friend{{ID: still}}}); err != nil || len(changes) != 0 {
+		if changes, err := s.Rosters.Restore(ctx, Remembered{back, Restoration{Friends: []Friend{{ID: still}}}}); err != nil || len(changes) != 0 {
 			t.Errorf("%v, %v", changes, err)
 		}
 	}
@@ -163,6 +164,39 @@ func TestRestoreDeleted(t *testing.T) {
 	}
 	if _, err := s.Rosters.Befriend(ctx, still, friend); !errors.Is(err, ErrUserNotFound) {
 		t.Errorf("who is gone makes a friend: %v", err)
+	}
+}
+
+// TestRestoreLarge restores rosters that do not fit into one batch together, each of which says the same as another.
+func TestRestoreLarge(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	const people, note = 60, 200_000
+	var all []Remembered
+	for i := range people {
+		all = append(all, Remembered{ID: fmt.Sprintf("%032x", i)})
+	}
+	for i := range all {
+		next := all[(i+1)%people].ID
+		all[i].Friends = []Friend{{ID: next, Alias: "next"}}
+		all[i].Requests = []Request{{From: all[(i+2)%people].ID, Note: strings.Repeat("n", note)}}
+	}
+	for round := range 2 {
+		changes, err := s.Rosters.Restore(ctx, all...)
+		if err != nil || len(changes) != 2*people*(1-round) {
+			t.Fatalf("round %d: %d changes, %v", round, len(changes), err)
+		}
+		for _, c := range changes {
+			if _, revision, err := s.Rosters.Get(ctx, c.A); err != nil || c.RevisionA > revision || c.RevisionA == 0 {
+				t.Errorf("%v at revision %d of %d, %v", c.Kind, c.RevisionA, revision, err)
+			}
+		}
+	}
+	for i := range all {
+		if r := mustGet(t, s, all[i].ID); len(r.Friends) != 2 || len(r.Requests) != 1 || len(r.Requests[0].Note) != note || len(r.Asked) != 1 {
+			t.Errorf("%d has %d friends, %d requests", i, len(r.Friends), len(r.Requests))
+		}
 	}
 }
 

@@ -65,8 +65,8 @@ type Accounts interface {
 	DeleteUser(ctx context.Context, id string) error
 	// RestoreUsers makes the accounts that are not there yet, as they were.
 	RestoreUsers(ctx context.Context, users []kv.User) []kv.Restored
-	// RestoreRoster adds what the rosters lack of what was.
-	RestoreRoster(ctx context.Context, id string, was kv.Restoration) ([]kv.Change, error)
+	// RestoreRosters adds what the rosters lack of what was.
+	RestoreRosters(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error)
 	// Befriend makes friends of two users at once.
 	Befriend(ctx context.Context, a, b string) (kv.Change, error)
 	// Unfriend ends a friendship.

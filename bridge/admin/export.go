@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,9 +17,8 @@ import (
 const MaxRecords = 100
 
 const (
-	recordVersion  = 1
-	rostersAtOnce  = 32 // read side by side for an export
-	restoresAtOnce = 8  // written side by side for an import
+	recordVersion = 1
+	rostersAtOnce = 32 // read side by side for an export
 )
 
 // Record is all that is held about a person.
@@ -242,13 +240,34 @@ func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResul
 		return ImportResult{}, err
 	}
 	results := make([]Imported, len(r.Users))
-	var g errgroup.Group
-	g.SetLimit(restoresAtOnce)
+	var all []kv.Remembered
+	places := make(map[string]int)
 	for i := range r.Users {
-		g.Go(func() error { results[i] = s.importRoster(ctx, &r.Users[i], there); return nil })
+		m, missing, err := s.remembered(ctx, &r.Users[i], there)
+		if err != nil {
+			results[i] = s.notImported(err)
+			continue
+		}
+		results[i] = Imported{ID: m.ID, State: StateDone, Missing: missing}
+		places[m.ID], all = i, append(all, m)
 	}
-	_ = g.Wait() // every record has its own error
-	return ImportResult{results}, ctx.Err()
+	changes, err := s.o.Accounts.RestoreRosters(ctx, all...)
+	if err != nil {
+		return ImportResult{}, err
+	}
+	for _, c := range changes {
+		i, ok := places[c.A]
+		if !ok {
+			i = places[c.B]
+		}
+		switch c.Kind {
+		case kv.Befriended:
+			results[i].Friends++
+		case kv.Requested:
+			results[i].Requests++
+		}
+	}
+	return ImportResult{results}, nil
 }
 
 // there looks up who of those is there whom the records name.
@@ -266,57 +285,44 @@ func (s *Service) there(ctx context.Context, records []Record) (map[string]kv.Us
 	return s.o.Store.Users.GetMany(ctx, slices.Compact(ids))
 }
 
-func (s *Service) importRoster(ctx context.Context, r *Record, there map[string]kv.User) Imported {
+// remembered is what a record says of others who are there, and how many are not.
+func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv.User) (m kv.Remembered, missing int, err error) {
 	ref := r.Account
 	if r.ID != "" {
 		ref = "id:" + r.ID
 	}
 	u, err := s.resolve(ctx, ref)
 	if err != nil {
-		return s.notImported(err)
+		return m, 0, err
 	}
-	result := Imported{ID: u.ID, State: StateDone}
+	m.ID = u.ID
 	known := func(id string) bool {
-		if _, ok := there[id]; !ok {
-			result.Missing++
-			return false
+		_, ok := there[id]
+		if !ok {
+			missing++
 		}
-		return true
+		return ok
 	}
-	var was kv.Restoration
 	for _, f := range r.Friends {
-		f.Alias = strings.TrimSpace(f.Alias)
 		if err := tidy("alias", &f.Alias, wire.MaxAlias); err != nil {
-			return s.notImported(err)
+			return m, 0, err
 		}
 		if known(f.ID) {
-			was.Friends = append(was.Friends, kv.Friend(f))
+			m.Friends = append(m.Friends, kv.Friend(f))
 		}
 	}
 	for _, list := range []struct {
 		from []RecordRequest
 		to   *[]kv.Request
-	}{{r.Requests, &was.Requests}, {r.Asked, &was.Asked}} {
+	}{{r.Requests, &m.Requests}, {r.Asked, &m.Asked}} {
 		for _, q := range list.from {
 			if err := tidy("note", &q.Note, wire.MaxNote); err != nil {
-				return s.notImported(err)
+				return m, 0, err
 			}
 			if known(q.ID) {
 				*list.to = append(*list.to, kv.Request{From: q.ID, Note: q.Note, Since: q.Since})
 			}
 		}
 	}
-	changes, err := s.o.Accounts.RestoreRoster(ctx, u.ID, was)
-	if err != nil {
-		return s.notImported(err)
-	}
-	for _, c := range changes {
-		switch c.Kind {
-		case kv.Befriended:
-			result.Friends++
-		case kv.Requested:
-			result.Requests++
-		}
-	}
-	return result
+	return m, missing, nil
 }
