@@ -55,22 +55,6 @@ func kill(c *exec.Cmd) {
 	}
 }
 
-// npm installs what a JavaScript example needs, or skips the test where Node.js is missing, except in CI.
-func npm(t testing.TB, dir string) {
-	t.Helper()
-	if _, err := exec.LookPath("npm"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("Node.js and npm are needed: apt-get install nodejs npm")
-		}
-		t.Skip("Node.js and npm are needed: apt-get install nodejs npm")
-	}
-	c := exec.CommandContext(t.Context(), "npm", "ci", "--no-fund", "--no-audit", "--silent")
-	c.Dir = dir
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-}
-
 // TestEchoBots: a bot by NATS is a user. It accepts a friend, is online, takes dialogues and answers them.
 func TestEchoBots(t *testing.T) {
 	t.Parallel()
@@ -81,12 +65,7 @@ func TestEchoBots(t *testing.T) {
 	})
 	t.Run("JavaScript", func(t *testing.T) {
 		t.Parallel()
-		// A copy: npm writes beside what it installs for.
-		dir := t.TempDir()
-		if err := os.CopyFS(dir, os.DirFS("../examples/echo-js")); err != nil {
-			t.Fatal(err)
-		}
-		npm(t, dir)
+		dir := npm(t, "../examples/echo-js")
 		w, s := natsWorld(t)
 		echoes(t, w, s, "node", filepath.Join(dir, "echo.mjs"))
 	})

@@ -3,7 +3,6 @@ package cmd
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -140,18 +139,7 @@ func (a *asyncAPI) channel(t testing.TB, subject string) (operation, message str
 // it, the test is skipped, but not in CI.
 func asyncAPISchema(t testing.TB) []byte {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "asyncapi"))); err != nil {
-		t.Fatal(err)
-	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	npm.Dir = dir
-	if out, err := npm.CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("npm: %v\n%s", err, out)
-		}
-		t.Skipf("npm did not bring the schema of AsyncAPI (%v)", err)
-	}
+	dir := npm(t, filepath.Join("testdata", "asyncapi"))
 	b, err := os.ReadFile(filepath.Join(dir, "node_modules", "@asyncapi", "specs", "schemas", "3.0.0-without-$id.json"))
 	if err != nil {
 		t.Fatal(err)

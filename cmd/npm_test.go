@@ -1,0 +1,26 @@
+package cmd
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// npm installs what the package.json and package-lock.json in a directory name, in a copy of that directory, since npm
+// writes beside what it installs for. It returns the copy. Where npm is missing or can't, the test is skipped, but not in CI.
+func npm(t testing.TB, source string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("npm ci for %s: %v (apt-get install nodejs npm)\n%s", source, err, out)
+		}
+		t.Skipf("npm did not bring what %s needs (%v): apt-get install nodejs npm", source, err)
+	}
+	return dir
+}
