@@ -121,37 +121,35 @@ func (s *Service) rehash(ctx context.Context, u kv.User, password string) {
 // session may go on with it. Otherwise the session is due a new one; the old one stays good for its time, should the
 // answer with the new one be lost. It returns wire.AuthIllegal for a token that is not good.
 func (s *Service) Resume(ctx context.Context, id, token string) (kv.User, string, error) {
-	me, err := s.Authorize(ctx, id, token)
-	if err != nil {
+	me, info, err := s.authorize(ctx, id, token)
+	if err != nil || time.Until(info.Expires) < info.Expires.Sub(info.Issued)/2 {
 		return me, "", err
-	}
-	info, err := s.kv.Tokens.Get(ctx, id, token)
-	if errors.Is(err, kv.ErrTokenInvalid) {
-		return me, "", wire.AuthIllegal
-	}
-	if err != nil {
-		return me, "", err
-	}
-	if time.Until(info.Expires) < info.Expires.Sub(info.Issued)/2 {
-		return me, "", nil
 	}
 	return me, token, nil
 }
 
 // Authorize returns the user that a token belongs to, or wire.AuthIllegal.
 func (s *Service) Authorize(ctx context.Context, id, token string) (kv.User, error) {
-	var u kv.User
+	me, _, err := s.authorize(ctx, id, token)
+	return me, err
+}
+
+// authorize reads the user and the token side by side.
+func (s *Service) authorize(ctx context.Context, id, token string) (u kv.User, info kv.TokenInfo, err error) {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.kv.Tokens.Check(ctx, id, token) })
+	g.Go(func() (err error) {
+		info, err = s.kv.Tokens.Get(ctx, id, token)
+		return err
+	})
 	g.Go(func() (err error) {
 		u, err = s.kv.Users.Get(ctx, id)
 		return err
 	})
-	err := g.Wait()
+	err = g.Wait()
 	if errors.Is(err, kv.ErrTokenInvalid) || errors.Is(err, kv.ErrUserNotFound) || err == nil && u.Disabled {
-		return kv.User{}, wire.AuthIllegal
+		return kv.User{}, kv.TokenInfo{}, wire.AuthIllegal
 	}
-	return u, err
+	return u, info, err
 }
 
 // Found returns the profiles of those whose name is this or begins with it, but for the one who asks.
