@@ -255,15 +255,8 @@ func (c *callout) byToken(ctx context.Context, id, token string) (*identity, err
 	if !kv.ValidID(id) || !kv.ValidID(token) {
 		return nil, wire.WrongCredentials
 	}
-	_, err := c.b.service.Authorize(ctx, id, token)
-	if errors.Is(err, wire.AuthIllegal) {
-		return nil, wire.WrongCredentials
-	}
-	if err != nil {
-		return nil, err
-	}
-	info, err := c.b.o.Store.Tokens.Get(ctx, id, token)
-	if errors.Is(err, kv.ErrTokenInvalid) || err == nil && !info.Expires.After(time.Now().Add(time.Second)) {
+	_, info, err := c.b.service.authorize(ctx, id, token)
+	if errors.Is(err, wire.AuthIllegal) || err == nil && !info.Expires.After(time.Now().Add(time.Second)) {
 		return nil, wire.WrongCredentials
 	}
 	if err != nil {
