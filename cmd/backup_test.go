@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -188,6 +189,42 @@ func TestRestoreRunning(t *testing.T) {
 	command(t, dir, "", "friend", "remove", alice.account, bob.account).want(t, exitDone)
 	if code := alice.talk(t, bob, "2"); code != 512 {
 		t.Errorf("the node did not hear of the end of the friendship: %d", code)
+	}
+}
+
+// TestSendPiece sends a piece to somebody whose subscription is late.
+func TestSendPiece(t *testing.T) {
+	t.Parallel()
+	nc, err := nats.Connect(startNATS(t), nats.UserInfo("root", "p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Request("pieces", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+		t.Fatal(err)
+	}
+	said := make(chan error, 1)
+	go func() {
+		b, err := sendPiece(t.Context(), nc, "pieces", []byte("x"), patience)
+		if err == nil && string(b) != "got x" {
+			err = fmt.Errorf("answer %q", b)
+		}
+		said <- err
+	}()
+	// What comes in is the server's word that nobody is there.
+	in := func() uint64 { return nc.Stats().InMsgs }
+	first := in()
+	eventually(t, "nobody took the piece", func() bool { return in() > first })
+	if _, err := nc.Subscribe("pieces", func(m *nats.Msg) { _ = m.Respond(append([]byte("got "), m.Data...)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-said; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := sendPiece(ctx, nc, "nowhere", nil, patience); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 

@@ -23,6 +23,9 @@ const (
 	restoreWait = 10 * time.Minute
 	// restoreTries is how often a stream is restored that somebody made anew meanwhile.
 	restoreTries = 5
+	// interestWait bounds how long nobody may be there to take a piece.
+	interestWait  = 10 * time.Second
+	interestEvery = 20 * time.Millisecond
 )
 
 const (
@@ -132,15 +135,6 @@ func putSnapshot(ctx context.Context, nc *nats.Conn, stream string, s streamSnap
 	if err := askJetStream(ctx, nc, "STREAM.RESTORE."+stream, s, &answer); err != nil {
 		return err
 	}
-	send := func(chunk []byte, wait time.Duration) ([]byte, error) {
-		ctx, cancel := context.WithTimeout(ctx, wait)
-		defer cancel()
-		m, err := nc.RequestWithContext(ctx, answer.Deliver, chunk)
-		if err != nil {
-			return nil, err
-		}
-		return m.Data, nil
-	}
 	for {
 		chunk, err := next()
 		if errors.Is(err, io.EOF) {
@@ -149,7 +143,7 @@ func putSnapshot(ctx context.Context, nc *nats.Conn, stream string, s streamSnap
 		if err != nil {
 			return err
 		}
-		said, err := send(chunk, snapshotWait)
+		said, err := sendPiece(ctx, nc, answer.Deliver, chunk, snapshotWait)
 		if err == nil && len(said) > 0 { // nothing is said of a piece but that it was the wrong one
 			err = readAnswer(said, new(apiError))
 		}
@@ -157,7 +151,7 @@ func putSnapshot(ctx context.Context, nc *nats.Conn, stream string, s streamSnap
 			return err
 		}
 	}
-	said, err := send(nil, restoreWait)
+	said, err := sendPiece(ctx, nc, answer.Deliver, nil, restoreWait)
 	if err != nil {
 		return err
 	}
@@ -175,6 +169,28 @@ func putSnapshot(ctx context.Context, nc *nats.Conn, stream string, s streamSnap
 		return fmt.Errorf("it ends with message %d, and there were %d", got.State.Last, want.Last)
 	}
 	return awaitConsumers(ctx, nc, stream, want.Consumers)
+}
+
+// sendPiece sends one piece of a snapshot, and returns what is said of it. In a cluster the server that takes the pieces
+// may be another than ours, and the answer that names its subject may be here before its subscription is. A piece that
+// nobody was there for was taken by nobody, so it is sent again.
+func sendPiece(ctx context.Context, nc *nats.Conn, subject string, piece []byte, wait time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for start := time.Now(); ; {
+		m, err := nc.RequestWithContext(ctx, subject, piece)
+		if err == nil {
+			return m.Data, nil
+		}
+		if !errors.Is(err, nats.ErrNoResponders) || time.Since(start) > interestWait {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), err)
+		case <-time.After(interestEvery):
+		}
+	}
 }
 
 // awaitConsumers waits until a stream's consumers are there. In a cluster they are assigned to servers, and elect
