@@ -20,7 +20,7 @@ var notFriends = []byte(`{"code":512}`)
 func (d *delivery) settle(taken bool) {
 	if taken {
 		if d.taken.CompareAndSwap(false, true) {
-			d.lane.answer(d.reply, nil)
+			d.lane.taken(d.reply)
 		}
 		d.left.Add(-1)
 		return

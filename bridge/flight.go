@@ -3,7 +3,6 @@ package bridge
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,7 +70,7 @@ const (
 )
 
 func newFlights(nc *nats.Conn, timeout time.Duration, alone *atomic.Bool) *flights {
-	f := &flights{nc: nc, inbox: nc.NewInbox() + ".", timeout: timeout, hold: crossing, alone: alone, held: make(map[string][]use)}
+	f := &flights{nc: nc, inbox: nc.NewInbox() + laneMark, timeout: timeout, hold: crossing, alone: alone, held: make(map[string][]use)}
 	f.timer = time.AfterFunc(time.Hour, f.expire)
 	f.timer.Stop()
 	return f
@@ -160,20 +159,36 @@ func (f *flights) appendReply(dst []byte, n, round uint32) []byte {
 
 // reply runs for every message on the inbox.
 func (f *flights) reply(m *nats.Msg) {
-	if len(m.Subject) != len(f.inbox)+16 {
+	token := m.Subject[len(f.inbox):]
+	if token == manyToken {
+		for d := m.Data; len(d) >= tokenSize; d = d[tokenSize:] {
+			if n, round, ok := parseToken(d[:tokenSize]); ok {
+				f.finish(n, round, wire.Success)
+			}
+		}
 		return
 	}
-	token, err := strconv.ParseUint(m.Subject[len(f.inbox):], 16, 64)
-	if err != nil {
+	n, round, ok := parseToken([]byte(token))
+	if !ok {
 		return
 	}
-	n, round := uint32(token>>32), uint32(token)
 	switch code := replyCode(m); {
 	case code == wire.PeerOffline && f.retry(n, round):
 	case code == wire.SendFailed && f.refused(n, round):
 	default:
 		f.finish(n, round, code)
 	}
+}
+
+func parseToken(token []byte) (n, round uint32, ok bool) {
+	var b [tokenSize / 2]byte
+	if len(token) != tokenSize {
+		return 0, 0, false
+	}
+	if _, err := hex.Decode(b[:], token); err != nil {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint32(b[:]), binary.BigEndian.Uint32(b[4:]), true
 }
 
 // is tells whether the slot is still in this use. Called with mu held.

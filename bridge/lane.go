@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -41,6 +42,7 @@ type lane struct {
 	node    string       // this one's id
 	in      chan *nats.Msg
 	flights *flights
+	takings takings
 	news    *announcer
 	wg      sync.WaitGroup
 
@@ -59,6 +61,7 @@ const batchMost = 64
 func newLane(nc *nats.Conn, b *Bridge) (*lane, error) {
 	l := &lane{nc: nc, log: b.log, metrics: b.metrics, certain: &b.certain, prefix: b.o.Prefix + ".user.", node: b.node.ID,
 		in: make(chan *nats.Msg, laneQueue), users: make(map[string]*user)}
+	l.takings.nc = nc
 	l.flights = newFlights(nc, b.o.Dialogues.Timeout, &b.service.nodes.alone)
 	l.flights.log = b.events
 	if err := l.flights.subscribe(l.in); err != nil {
@@ -151,14 +154,25 @@ func (l *lane) run() {
 		l.batch.Lock()
 		l.working = true
 		l.batch.Unlock()
+		l.takings.begin()
 		l.handle(m)
-		for n := 1; n < batchMost && len(l.in) > 0; n++ {
+		for n := 1; n < batchMost && l.waiting(); n++ {
 			if m, ok := <-l.in; ok {
 				l.handle(m)
 			}
 		}
 		l.flush()
+		l.sent(l.takings.end())
 	}
+}
+
+// waiting tells whether more is there. Where nothing is, others who are ready to run go first: they may bring some. A
+// lane with nothing else beside it goes on at once, and where there is much to do, more is done with each write.
+func (l *lane) waiting() bool {
+	if len(l.in) == 0 {
+		runtime.Gosched()
+	}
+	return len(l.in) > 0
 }
 
 // flushSoon has a connection flushed: by the lane, when it has worked through what is there, or at once while the lane
@@ -233,7 +247,7 @@ func (l *lane) recovered(m *nats.Msg) {
 // dialogue hands a dialogue to every session of the user, or answers that it may not have it.
 func (l *lane) dialogue(u *user, m *nats.Msg) {
 	if isProbe(m.Data) { // somebody asks whether the user is there
-		l.answer(m.Reply, nil)
+		l.taken(m.Reply)
 		return
 	}
 	d, ok := wire.ParseDialogue(m.Data)
@@ -271,7 +285,20 @@ func (l *lane) answer(reply string, data []byte) {
 	if reply == "" {
 		return
 	}
-	if err := l.nc.Publish(reply, data); err != nil && l.nc.IsConnected() { // who asked while NATS was there has given up
+	l.sent(l.nc.Publish(reply, data))
+}
+
+// taken answers that a message was taken. The answer leaves when the lane has worked through what is there, or with
+// takings.flush.
+func (l *lane) taken(reply string) {
+	if !l.takings.add(reply) {
+		l.answer(reply, nil)
+	}
+}
+
+// sent is told what came of an answer.
+func (l *lane) sent(err error) {
+	if err != nil && l.nc.IsConnected() { // who asked while NATS was there has given up
 		l.log.Error("answer", "err", err)
 	}
 }

@@ -194,10 +194,13 @@ func (s *session) settle(owed []outgoing, err error) {
 		case o.delivery != nil:
 			o.delivery.settle(err == nil)
 		case o.dialogue && err == nil:
-			s.user.lane.answer(o.reply, nil)
+			s.user.lane.taken(o.reply)
 		case o.dialogue:
 			s.user.lane.answer(o.reply, refused)
 		}
+	}
+	if s.user != nil {
+		s.user.lane.sent(s.user.lane.takings.flush())
 	}
 	if answers > 0 {
 		s.mu.Lock()
