@@ -172,6 +172,7 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 		nats.Name(name),
 		nats.UserInfo(user, password),
 		nats.InProcessServer(s.ns),
+		nats.FlusherTimeout(0), // a timer for each write, which within a process never waits for long
 		nats.MaxReconnects(-1),
 	}, opts...)
 	nc, err := nats.Connect("", all...)
