@@ -33,6 +33,7 @@ type Options struct {
 	Connect func(name string, opts ...nats.Option) (*nats.Conn, error)
 	Prefix  string // of all subjects
 	Lanes   int    // 0: as many as there are processors
+	Logins  int    // how many gather what their people are shown at once; 0: twice as many as there are processors
 	Host    string // of this node, for administrators to see
 	Version string // of this program, likewise
 
@@ -93,6 +94,7 @@ type Bridge struct {
 	api     *natsAPI
 	post    *post // nil: without a mailer
 	lanes   []*lane
+	logins  chan struct{} // holds one for each that is at work
 	seed    maphash.Seed
 	melody  *melody.Melody
 	refusal *websocket.Upgrader // for logins that fail, which melody never sees
@@ -119,10 +121,13 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if o.Lanes <= 0 {
 		o.Lanes = runtime.GOMAXPROCS(0)
 	}
+	if o.Logins <= 0 {
+		o.Logins = 2 * runtime.GOMAXPROCS(0)
+	}
 	// More in flight than a friend's session has room for would only be refused there: whoever sends fast would be told
 	// 507 by somebody who reads all the time.
 	o.Sessions.InFlight = min(o.Sessions.InFlight, o.Sessions.Buffer)
-	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), logins: make(chan struct{}, o.Logins), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1)}
 	b.link = newLink(b)
 	b.SetLimits(o.Limits)
 	b.SetOrigins(o.Origins)

@@ -19,6 +19,9 @@ import (
 // presenceWait bounds the question who is online. Who has not answered by then counts as offline.
 const presenceWait = time.Second
 
+// probeAnswers is how many answers to one question may wait to be read. The first that says yes is enough.
+const probeAnswers = 16
+
 // probe is a dialogue that nobody sends: whoever takes dialogues for a user answers it, and shows it to nobody.
 var probe = wire.AppendDialogue(nil, nil, "", nil)
 
@@ -71,7 +74,9 @@ func (s *Service) online(ctx context.Context, id string) (bool, error) {
 	failed := func(err error) (bool, error) { return false, fmt.Errorf("presence of user %s: %w", id, err) }
 	ctx, cancel := context.WithTimeout(ctx, presenceWait)
 	defer cancel()
-	sub, err := s.nc.SubscribeSync(s.nc.NewInbox())
+	// The client library's own synchronous subscription has room for 65,536 messages.
+	answers := make(chan *nats.Msg, probeAnswers)
+	sub, err := s.nc.ChanSubscribe(s.nc.NewInbox(), answers)
 	if err != nil {
 		return failed(err)
 	}
@@ -80,14 +85,20 @@ func (s *Service) online(ctx context.Context, id string) (bool, error) {
 		return failed(err)
 	}
 	for refused := false; ; {
-		m, err := sub.NextMsgWithContext(ctx)
-		switch {
-		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, context.DeadlineExceeded):
+		select {
+		case <-ctx.Done():
+			if err := ctx.Err(); !errors.Is(err, context.DeadlineExceeded) {
+				return failed(err)
+			}
 			return false, nil
-		case err != nil:
-			return failed(err)
-		case wire.ParseTaken(m.Data) != wire.SendFailed:
-			return true, nil
+		case m := <-answers:
+			switch replyCode(m) {
+			case wire.PeerOffline:
+				return false, nil
+			case wire.SendFailed:
+			default:
+				return true, nil
+			}
 		}
 		if !refused {
 			refused = true

@@ -167,8 +167,15 @@ func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 	if err != nil {
 		return err
 	}
-	store := b.o.Store
-	roster, revision, err := store.Rosters.Get(ctx, me.ID)
+	// A login is a burst of reads. With all of a storm at once, every dialogue would wait behind them, and no login would be
+	// done any sooner.
+	select {
+	case b.logins <- struct{}{}:
+		defer func() { <-b.logins }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	roster, revision, err := b.o.Store.Rosters.Get(ctx, me.ID)
 	if err != nil {
 		return err
 	}
