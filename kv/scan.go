@@ -19,6 +19,7 @@ import (
 const (
 	statusEnd     = "204" // the last message of an answer
 	statusNone    = "404" // nothing matches
+	statusNobody  = "503" // nobody listens
 	statusTooMany = "413" // more than 1,024 keys match a request for the last of each
 )
 

@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Profile is what a user shows of itself.
@@ -118,30 +115,23 @@ func (u *Users) ByAccount(ctx context.Context, account string) (User, error) {
 
 // GetMany returns the users with these ids, by id. Those that are not there are not in the map.
 func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, error) {
-	const atOnce = 32 // gets side by side; a request for many keys at once is slower than these
-	var (
-		mu    sync.Mutex
-		users = make(map[string]User, len(ids))
-	)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(atOnce)
+	keys := make([]string, 0, len(ids))
 	for _, id := range ids {
-		group.Go(func() error {
-			user, _, err := u.read(ctx, id, false)
-			if errors.Is(err, ErrUserNotFound) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			users[id] = user
-			return nil
-		})
+		if ValidID(id) {
+			keys = append(keys, userKey(id))
+		}
 	}
-	if err := group.Wait(); err != nil {
+	entries, err := u.b.getMany(ctx, keys)
+	if err != nil {
 		return nil, fmt.Errorf("kv: get users: %w", err)
+	}
+	users := make(map[string]User, len(entries))
+	for _, e := range entries {
+		user, err := decodeUser(e)
+		if err != nil {
+			return nil, fmt.Errorf("kv: get users: %w", err)
+		}
+		users[user.ID] = user
 	}
 	return users, nil
 }
