@@ -44,7 +44,7 @@ func (b *Bridge) setUpMelody() {
 		defer s.guard("connect")
 		login := s.login
 		s.login = nil
-		ms.Request.Header = nil // melody keeps the request for the life of the session
+		ms.Request = nil // melody would keep it for the life of the session
 		s.start(ms, login)
 	})
 	m.HandleMessage(func(ms *melody.Session, frame []byte) {
@@ -118,15 +118,24 @@ func (b *Bridge) serveLogin(w http.ResponseWriter, r *http.Request) {
 	conn := newTunnelConn(hijacked, b.o.Sessions.WriteTimeout)
 	handshake := slimRequest(r)
 	go func() {
-		defer b.wg.Done()
-		defer conn.Kill()
+		handedOn := false
+		defer func() {
+			if !handedOn {
+				conn.Kill()
+				b.wg.Done()
+			}
+		}()
 		defer recovered(b.log, "login")
-		b.runLogin(conn, handshake, address, q, code)
+		if s := b.runLogin(conn, handshake, address, q, code); s != nil {
+			handedOn = true
+			// Not here: a login's stack has grown to twice what a session needs, and would stay so.
+			go b.runSession(s, handshake)
+		}
 	}()
 }
 
-// runLogin lives as long as the session does.
-func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address string, q wire.LoginQuery, code wire.Code) {
+// runLogin answers a login that fails, and returns the session of one that does not.
+func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address string, q wire.LoginQuery, code wire.Code) *session {
 	s := newSession(b, conn)
 	s.push, s.address = q.Push, address
 	err := error(code)
@@ -138,19 +147,27 @@ func (b *Bridge) runLogin(conn *tunnelConn, handshake *http.Request, address str
 		code := b.codeOf("login", err)
 		b.metrics.login(code)
 		b.refuseLogin(conn, handshake, code)
-		return
+		return nil
 	}
 	b.metrics.login(wire.Success)
 	b.events.session(sessionBegan, s)
+	return s
+}
+
+// runSession lives as long as the session does.
+func (b *Bridge) runSession(s *session, handshake *http.Request) {
+	defer b.wg.Done()
+	defer s.conn.Kill()
+	defer recovered(b.log, "session")
 	defer func() {
 		s.user.lane.leave(s)
 		s.end()
-		conn.finish()
+		s.conn.finish()
 		b.forget(s)
 		b.events.session(sessionEnded, s)
 	}()
 	keys := map[string]any{sessionKey: s}
-	if err := b.melody.HandleRequestWithKeys(newHijacked(conn), handshake, keys); err != nil {
+	if err := b.melody.HandleRequestWithKeys(newHijacked(s.conn), handshake, keys); err != nil {
 		b.log.Debug("handshake", "session", s.id, "err", err)
 	}
 }

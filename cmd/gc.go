@@ -27,11 +27,12 @@ func gcPercent(live uint64) int {
 }
 
 // A server that has become quiet, after a storm of logins say, is not collected for two minutes, and holds all
-// that time what the storm left. So when the heap has grown and the collector did not run for a while, it is run once and
-// the memory given back to the system.
+// that time what the storm left, and longer what the collector has freed. So once it allocates little, it is collected
+// and the memory given back to the system, if there is enough of it.
 const (
-	quiet      = time.Second
-	worthwhile = 16 << 20 // bytes of growth
+	quietFor   = time.Second
+	quietMost  = 4 << 20  // bytes allocated in that time
+	worthwhile = 16 << 20 // bytes that are garbage, or free
 )
 
 // tuneGC adapts the collector to the heap after each of its runs, until stop is called. Whoever has set GOGC is left
@@ -69,10 +70,11 @@ func tuneGC(environ []string) (stop func()) {
 
 // tidyUp collects what is left when the process has become quiet, until done is closed.
 func tidyUp(done <-chan struct{}) {
-	tick := time.NewTicker(quiet)
+	tick := time.NewTicker(quietFor)
 	defer tick.Stop()
-	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
-	var runs uint64
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}}
+	var before uint64
 	for {
 		select {
 		case <-done:
@@ -80,9 +82,10 @@ func tidyUp(done <-chan struct{}) {
 		case <-tick.C:
 		}
 		metrics.Read(samples)
-		before, live, now := runs, samples[1].Value.Uint64(), samples[2].Value.Uint64()
-		if runs = samples[0].Value.Uint64(); runs == before && now > live+worthwhile {
+		allocated, live, objects, free := samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64(), samples[3].Value.Uint64()
+		if allocated-before < quietMost && objects+free > live+worthwhile {
 			debug.FreeOSMemory()
 		}
+		before = allocated
 	}
 }
