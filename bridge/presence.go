@@ -146,7 +146,8 @@ func (a *presenceAsker) answered(_ *flight, code wire.Code, _ time.Duration) {
 }
 
 // announcer tells the friends of users who come and go, one after the other, so that who goes and comes back at once is
-// not seen in the wrong order. What waits is bounded by the sessions there are: coming and going undo each other.
+// not seen in the wrong order. What waits is bounded by the sessions there are: coming and going undo each other, where
+// no other node may have told the one and not the other.
 type announcer struct {
 	service *Service
 	lane    *lane
@@ -155,6 +156,7 @@ type announcer struct {
 	mu      sync.Mutex
 	wake    *sync.Cond
 	waiting []announcement
+	of      map[string]int // how many of a user wait
 	closed  bool
 }
 
@@ -165,7 +167,7 @@ type announcement struct {
 }
 
 func newAnnouncer(s *Service, l *lane) *announcer {
-	a := &announcer{service: s, lane: l, done: make(chan struct{})}
+	a := &announcer{service: s, lane: l, done: make(chan struct{}), of: make(map[string]int)}
 	a.wake = sync.NewCond(&a.mu)
 	go a.run()
 	return a
@@ -177,12 +179,18 @@ func (a *announcer) add(n announcement) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i, w := range a.waiting {
-		if w.user == n.user && w.online != n.online {
-			a.waiting = slices.Delete(a.waiting, i, i+1)
+	if waiting := a.of[n.user]; waiting > 0 {
+		first := slices.IndexFunc(a.waiting, func(w announcement) bool { return w.user == n.user })
+		undone, alone := a.waiting[first].online != n.online, a.service.nodes.alone.Load()
+		if waiting == 2 || !undone || alone {
+			a.waiting = slices.DeleteFunc(a.waiting, func(w announcement) bool { return w.user == n.user })
+			delete(a.of, n.user)
+		}
+		if waiting == 1 && undone && alone {
 			return
 		}
 	}
+	a.of[n.user]++
 	a.waiting = append(a.waiting, n)
 	a.wake.Signal()
 }
@@ -209,6 +217,9 @@ func (a *announcer) run() {
 		}
 		n := a.waiting[0]
 		a.waiting = a.waiting[1:]
+		if a.of[n.user]--; a.of[n.user] == 0 {
+			delete(a.of, n.user)
+		}
 		a.mu.Unlock()
 		a.tell(n)
 	}
