@@ -137,6 +137,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	log := o.EventLog
+	log.Answering = b.gather
 	log.Prefix, log.Timeout, log.Registry, log.Log = o.Prefix, o.Dialogues.Timeout, o.Registry, o.Log
 	if b.events, err = OpenEventLog(ctx, b.nc, o.Connect, log); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
@@ -199,6 +200,18 @@ func (b *Bridge) Handler() http.Handler { return b.routes() }
 // lane is the one that owns the user.
 func (b *Bridge) lane(id string) *lane {
 	return b.lanes[maphash.String(b.seed, id)%uint64(len(b.lanes))]
+}
+
+// gather has frames wait, so that they leave together, until end is called.
+func (b *Bridge) gather() (end func()) {
+	for _, l := range b.lanes {
+		l.begin()
+	}
+	return func() {
+		for _, l := range b.lanes {
+			l.end()
+		}
+	}
 }
 
 // Len is how many sessions there are.

@@ -50,9 +50,9 @@ type lane struct {
 	users map[string]*user // online here; guarded by mu
 
 	batch   sync.Mutex    // guards what follows, and dirty of the connections
-	working bool          // the lane will flush before it rests
+	working int           // who will flush: the lane, before it rests, and the log
 	dirty   []*tunnelConn // to be flushed
-	spare   []*tunnelConn // the lane's own: the list before, for its memory
+	spare   []*tunnelConn // an earlier list, for its memory
 }
 
 // batchMost is after how many messages the lane flushes although more are waiting.
@@ -151,9 +151,7 @@ func (l *lane) len() int {
 // run takes what NATS brings for the lane's users, in order.
 func (l *lane) run() {
 	for m := range l.in {
-		l.batch.Lock()
-		l.working = true
-		l.batch.Unlock()
+		l.begin()
 		l.takings.begin()
 		l.handle(m)
 		for n := 1; n < batchMost && l.waiting(); n++ {
@@ -161,7 +159,7 @@ func (l *lane) run() {
 				l.handle(m)
 			}
 		}
-		l.flush()
+		l.end()
 		l.sent(l.takings.end())
 	}
 }
@@ -175,11 +173,11 @@ func (l *lane) waiting() bool {
 	return len(l.in) > 0
 }
 
-// flushSoon has a connection flushed: by the lane, when it has worked through what is there, or at once while the lane
-// rests.
+// flushSoon has a connection flushed: by who is at work, when it has worked through what is there, or at once while
+// nobody is.
 func (l *lane) flushSoon(c *tunnelConn) {
 	l.batch.Lock()
-	if !l.working {
+	if l.working == 0 {
 		l.batch.Unlock()
 		c.flush()
 		return
@@ -191,12 +189,19 @@ func (l *lane) flushSoon(c *tunnelConn) {
 	l.batch.Unlock()
 }
 
-// flush flushes what frames were added to; from here on the lane rests.
-func (l *lane) flush() {
+// begin says that the caller is at work, and will call end.
+func (l *lane) begin() {
 	l.batch.Lock()
+	l.working++
+	l.batch.Unlock()
+}
+
+// end flushes what frames were added to.
+func (l *lane) end() {
+	l.batch.Lock()
+	l.working--
 	dirty := l.dirty
-	l.dirty = l.spare[:0]
-	l.working = false
+	l.dirty, l.spare = l.spare[:0], nil
 	for _, c := range dirty {
 		c.dirty = false
 	}
@@ -205,7 +210,9 @@ func (l *lane) flush() {
 		dirty[i] = nil
 		c.flush()
 	}
+	l.batch.Lock()
 	l.spare = dirty
+	l.batch.Unlock()
 }
 
 func (l *lane) handle(m *nats.Msg) {

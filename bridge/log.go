@@ -35,8 +35,10 @@ type EventLogOptions struct {
 	OnError  OnLogError    // default RefuseOnLogError
 	Plain    bool          // no batches: they only cost more where NATS does not sync every write
 	Timeout  time.Duration // from a dialogue's frame to the end of its entry's commit; default 5s
-	Registry prometheus.Registerer
-	Log      *slog.Logger
+	// Answering is called before the senders of some dialogues are answered, and what it returns behind the last of them.
+	Answering func() (end func())
+	Registry  prometheus.Registerer
+	Log       *slog.Logger
 }
 
 func (o EventLogOptions) withDefaults() EventLogOptions {
@@ -57,6 +59,9 @@ func (o EventLogOptions) withDefaults() EventLogOptions {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
+	}
+	if o.Answering == nil {
+		o.Answering = func() func() { return func() {} }
 	}
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()

@@ -178,9 +178,11 @@ func (w *logWriter) run() {
 // answer tells who waits, while the next group is under way already.
 func (w *logWriter) answer() {
 	for s := range w.settled {
+		end := w.log.o.Answering()
 		for _, e := range s.entries {
 			w.log.settle(e, s.written)
 		}
+		end()
 		if cap(s.entries) == groupEntries {
 			clear(s.entries)
 			groupPool.Put(&group{entries: s.entries[:0]})
