@@ -32,7 +32,7 @@ func gcPercent(live uint64) int {
 const (
 	quietFor   = time.Second
 	quietMost  = 4 << 20  // bytes allocated in that time
-	worthwhile = 16 << 20 // bytes that are garbage, or free
+	worthwhile = 16 << 20 // bytes that are garbage, or free, or an eighth of what is live, which a collection has to look at
 )
 
 // tuneGC adapts the collector to the heap after each of its runs, until stop is called. Whoever has set GOGC is left
@@ -83,7 +83,7 @@ func tidyUp(done <-chan struct{}) {
 		}
 		metrics.Read(samples)
 		allocated, live, objects, free := samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64(), samples[3].Value.Uint64()
-		if allocated-before < quietMost && objects+free > live+worthwhile {
+		if allocated-before < quietMost && objects+free > live+max(worthwhile, live/8) {
 			debug.FreeOSMemory()
 		}
 		before = allocated
