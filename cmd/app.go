@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -133,6 +134,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Connect:        a.backend.connect,
 		Prefix:         c.NATS.Prefix,
+		Logins:         loginsAtOnce(c),
 		Host:           host,
 		Version:        readBuildInfo().Version,
 		Store:          a.backend.store,
@@ -153,6 +155,15 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	}
 	a.stops.add("bridge", a.bridge.Shutdown)
 	return nil
+}
+
+// loginsAtOnce is how many logins gather what they show at once: where NATS is elsewhere, they wait for the network more
+// than for a processor. 0 leaves it to the bridge.
+func loginsAtOnce(c *Config) int {
+	if c.NATS.Embedded() {
+		return 0
+	}
+	return 16 * runtime.GOMAXPROCS(0)
 }
 
 func (a *App) startAdmin() error {
