@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/kv"
 )
 
 // ErrLogStream tells that the event log's stream can't be made, or that the one that is there does not fit.
@@ -46,57 +47,21 @@ func logStreamConfig(o EventLogOptions) jetstream.StreamConfig {
 	}
 }
 
+// logStreamRules say what matters about the stream.
+var logStreamRules = kv.StreamRules{Misfit: logStreamMisfit, Overlay: logStreamOverlay}
+
 // ensureLogStream makes the stream want, or brings the one that is there to it. Several nodes may do so at once.
 func ensureLogStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, logStreamWait)
 	defer cancel()
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := tryLogStream(ctx, js, want, log)
-		if err == nil {
-			return nil
-		}
-		if !passing(err) {
-			return fmt.Errorf("%w %s: %w", ErrLogStream, want.Name, err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w %s: %w (the last answer: %w)", ErrLogStream, want.Name, cmp.Or(context.Cause(ctx), ctx.Err()), err)
-		case <-time.After(wait):
-		}
+	if _, err := kv.EnsureStream(ctx, js, want, logStreamRules, log); err != nil {
+		return fmt.Errorf("%w %s: %w", ErrLogStream, want.Name, explained(err, want))
 	}
-}
-
-func tryLogStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, log *slog.Logger) error {
-	s, err := js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = js.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			s, err = js.Stream(ctx, want.Name) // another node was first, with other settings
-		}
-	}
-	if err != nil {
-		return explained(err, want)
-	}
-	have := s.CachedInfo().Config
-	if why := logStreamMisfit(have, want); why != "" {
-		return errors.New(why)
-	}
-	next, changed := logStreamOverlay(have, want)
-	if len(changed) == 0 {
-		return nil
-	}
-	if _, err := js.UpdateStream(ctx, next); err != nil {
-		return fmt.Errorf("set %s: %w", strings.Join(changed, ", "), explained(err, want))
-	}
-	log.Info("stream updated", "stream", want.Name, "changed", changed)
 	return nil
 }
 
 // JetStream's names for what the client has no constants for.
 const (
-	codeNoPeers          jetstream.ErrorCode = 10005 // the cluster's nodes are not all there yet
-	codeNotAvailable     jetstream.ErrorCode = 10008 // JetStream system temporarily unavailable
-	codeNotLeader        jetstream.ErrorCode = 10009
 	codeStorageExceeded  jetstream.ErrorCode = 10047
 	codeSubjectOverlap   jetstream.ErrorCode = 10065
 	codeBatchIncomplete  jetstream.ErrorCode = 10176
@@ -110,15 +75,6 @@ func apiCode(err error) jetstream.ErrorCode {
 		return e.ErrorCode
 	}
 	return 0
-}
-
-// passing tells that waiting may help while a cluster starts, or elects another leader.
-func passing(err error) bool {
-	switch apiCode(err) {
-	case codeNoPeers, codeNotAvailable, codeNotLeader:
-		return true
-	}
-	return errors.Is(err, context.DeadlineExceeded)
 }
 
 // explained says what to do about the errors that a setting mends.
@@ -135,7 +91,6 @@ func explained(err error, want jetstream.StreamConfig) error {
 	return err
 }
 
-// logStreamMisfit tells what about have can't be changed into want, or "".
 func logStreamMisfit(have, want jetstream.StreamConfig) string {
 	switch {
 	case !slices.Equal(have.Subjects, want.Subjects):
@@ -158,8 +113,6 @@ func logStreamMisfit(have, want jetstream.StreamConfig) string {
 	return ""
 }
 
-// logStreamOverlay returns have with all that matters here as want has it, and the names of what differed. What an
-// operator may have added, such as a description or a placement, stays.
 func logStreamOverlay(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []string) {
 	var changed []string
 	note := func(name string, differs bool) {

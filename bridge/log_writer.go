@@ -235,7 +235,7 @@ func (w *logWriter) again(err error, n int) bool {
 	default:
 		// With several replicas there is nobody to answer while they elect a leader.
 		electing := w.replicas > 1 && (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse))
-		if !passing(err) && !electing {
+		if !kv.Transient(err) && !electing {
 			return false
 		}
 	}

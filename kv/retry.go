@@ -20,6 +20,7 @@ const (
 	clusterNotAvailable jetstream.ErrorCode = 10008 // JetStream system temporarily unavailable
 	clusterNotLeader    jetstream.ErrorCode = 10009
 	noPeers             jetstream.ErrorCode = 10005 // the cluster's nodes are not all there yet
+	createFailed        jetstream.ErrorCode = 10049 // JetStream could not make a stream; the reason is in words
 )
 
 // conflicting tells that somebody else wrote a key first. The same conflict has one code where the
@@ -37,8 +38,8 @@ func crowded(err error) bool {
 	return errors.Is(err, jetstreamext.ErrAtomicPublishTooManyInflight)
 }
 
-// transient tells that waiting may help while a cluster starts.
-func transient(err error) bool {
+// Transient tells that waiting may help, while a cluster starts or elects another leader.
+func Transient(err error) bool {
 	var apiErr *jetstream.APIError
 	if errors.As(err, &apiErr) {
 		return apiErr.ErrorCode == clusterNotAvailable || apiErr.ErrorCode == clusterNotLeader || apiErr.ErrorCode == noPeers

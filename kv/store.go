@@ -88,9 +88,13 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 			return nil
 		}
 		var have jetstream.StreamConfig
-		if have, err = ensureStream(ctx, js, cfg, o.Log); err != nil {
+		if have, err = EnsureStream(ctx, js, cfg, bucketRules, o.Log); err != nil {
 			err = fmt.Errorf("kv: bucket %s: %w", name, err)
 			return nil
+		}
+		if have.PersistMode != cfg.PersistMode {
+			// Safe, only slower: misfit refuses the other way round.
+			o.Log.Warn("tokens wait for the disk: the stream was made so, and NATS can't change it", "stream", have.Name)
 		}
 		return newBucket(js, name, have.Replicas)
 	}

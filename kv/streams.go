@@ -58,14 +58,25 @@ func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 	}
 }
 
-// ensureStream makes the stream want, or brings the one that exists to it, and returns what is
-// there then. Several nodes may do so at once.
-func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, log *slog.Logger) (jetstream.StreamConfig, error) {
+// StreamRules say what matters about a stream to who uses it.
+type StreamRules struct {
+	// Misfit tells what about have can't be changed into want, or "".
+	Misfit func(have, want jetstream.StreamConfig) string
+	// Overlay returns have with all that matters as want has it, and the names of what differed. What an operator may have
+	// added, such as a description or a placement, stays.
+	Overlay func(have, want jetstream.StreamConfig) (next jetstream.StreamConfig, changed []string)
+}
+
+// EnsureStream makes the stream want, or brings the one that exists to it, and returns what is there then. Several nodes
+// may do so at once. In a cluster that has no leader yet it keeps trying until ctx ends.
+//
+// Errors: ErrStreamMismatch, and NATS's own.
+func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
 	var got jetstream.StreamConfig
 	err := persist(ctx, func(ctx context.Context) error {
 		s, err := js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			s, err = js.CreateStream(ctx, want)
+			s, err = createStream(ctx, js, want)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 				s, err = js.Stream(ctx, want.Name) // another node was first, with other settings
 			}
@@ -73,37 +84,49 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		if err != nil {
 			return err
 		}
-		got = s.CachedInfo().Config
-		return updateStream(ctx, js, &got, want, log)
+		got, err = updateStream(ctx, js, s.CachedInfo().Config, want, rules, log)
+		return err
 	})
 	return got, err
 }
 
-func updateStream(ctx context.Context, js jetstream.JetStream, have *jetstream.StreamConfig, want jetstream.StreamConfig, log *slog.Logger) error {
-	if why := misfit(*have, want); why != "" {
-		return fmt.Errorf("%w: %s: %s", ErrStreamMismatch, have.Name, why)
+// creations is how often a stream is tried to be made. NATS may still be removing the files of one that was deleted, and
+// then fails to make those of a new one of that name.
+const creations = 5
+
+func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	for n := 1; ; n++ {
+		s, err := js.CreateStream(ctx, want)
+		var apiErr *jetstream.APIError
+		failed := errors.As(err, &apiErr) && apiErr.ErrorCode == createFailed
+		if !failed || n == creations || sleep(ctx, 25*time.Millisecond<<n) != nil {
+			return s, err
+		}
 	}
-	if have.PersistMode != want.PersistMode {
-		// Safe, only slower: misfit refuses the other way round.
-		log.Warn("tokens wait for the disk: the stream was made so, and NATS can't change it", "stream", have.Name)
-	}
-	next, changed := overlay(*have, want)
-	if len(changed) == 0 {
-		return nil
-	}
-	s, err := js.UpdateStream(ctx, next)
-	if apiErr := (*jetstream.APIError)(nil); errors.As(err, &apiErr) && !transient(err) {
-		return fmt.Errorf("%w: %s: setting %s: %w", ErrStreamMismatch, have.Name, strings.Join(changed, ", "), err)
-	}
-	if err != nil {
-		return err
-	}
-	*have = s.CachedInfo().Config
-	log.Info("stream updated", "stream", have.Name, "changed", changed)
-	return nil
 }
 
-// misfit tells what about have can't be changed into want, or "".
+func updateStream(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
+	if why := rules.Misfit(have, want); why != "" {
+		return have, fmt.Errorf("%w: %s: %s", ErrStreamMismatch, have.Name, why)
+	}
+	next, changed := rules.Overlay(have, want)
+	if len(changed) == 0 {
+		return have, nil
+	}
+	s, err := js.UpdateStream(ctx, next)
+	if apiErr := (*jetstream.APIError)(nil); errors.As(err, &apiErr) && !Transient(err) {
+		return have, fmt.Errorf("%w: %s: setting %s: %w", ErrStreamMismatch, have.Name, strings.Join(changed, ", "), err)
+	}
+	if err != nil {
+		return have, err
+	}
+	log.Info("stream updated", "stream", have.Name, "changed", changed)
+	return s.CachedInfo().Config, nil
+}
+
+// bucketRules are those of the three buckets.
+var bucketRules = StreamRules{Misfit: misfit, Overlay: overlay}
+
 func misfit(have, want jetstream.StreamConfig) string {
 	switch {
 	case !slices.Equal(have.Subjects, want.Subjects):
@@ -129,8 +152,6 @@ func misfit(have, want jetstream.StreamConfig) string {
 	return ""
 }
 
-// overlay returns have with all that matters to this package as want has it, and the names of what
-// differed. What an operator may have added (limits in bytes, placement, description) stays.
 func overlay(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []string) {
 	var changed []string
 	note := func(name string, differs bool) {
@@ -168,7 +189,7 @@ func persist(ctx context.Context, f func(context.Context) error) error {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := f(attempt)
 		cancel()
-		if err == nil || !transient(err) {
+		if err == nil || !Transient(err) {
 			return err
 		}
 		select {
