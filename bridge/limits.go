@@ -10,6 +10,7 @@ type limiters struct {
 	failuresByAccount  *limit.Keyed
 	forgottenByAddress *limit.Keyed
 	forgottenByAccount *limit.Keyed
+	sends              *limit.Keyed // dialogues of users that are NATS clients
 	dialogues          limit.Rate
 	picture            int
 }
@@ -22,6 +23,7 @@ func newLimiters(l Limits) *limiters {
 		failuresByAccount:  limit.New(l.LoginFailures, 0, 0),
 		forgottenByAddress: limit.New(l.Forgotten, 0, 0),
 		forgottenByAccount: limit.New(l.Forgotten, 0, 0),
+		sends:              limit.New(l.Dialogues, 0, 0),
 		dialogues:          l.Dialogues,
 		picture:            l.Picture,
 	}

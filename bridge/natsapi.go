@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"strings"
 	"sync"
 	"time"
@@ -21,8 +20,8 @@ import (
 const queueGroup = "imctl"
 
 const (
-	senders     = 8       // goroutines that send for NATS clients; one sender's dialogues stay with one, in order
-	sendQueue   = 1 << 10 // dialogues that wait for one of them; what does not fit is answered 507
+	sendsAtOnce = 8       // sends under way
+	sendQueue   = 8 << 10 // dialogues that wait; what does not fit is answered 507
 	callsAtOnce = 64      // calls under way; more wait, and NATS holds them
 )
 
@@ -30,23 +29,26 @@ const (
 type natsAPI struct {
 	b     *Bridge
 	nc    *nats.Conn
-	sends []chan *nats.Msg
+	sends chan struct{} // holds one for each send under way
 	calls chan struct{}
 	wg    sync.WaitGroup
 	subs  []*nats.Subscription
+	done  chan struct{} // closed when nobody waits for the rate any more
+
+	mu      sync.Mutex              // guards what follows
+	queues  map[string][]queuedSend // by sender; each has a goroutine that works through it
+	waiting int                     // in all queues
+}
+
+// queuedSend is a dialogue that a NATS client wants to send.
+type queuedSend struct {
+	m   *nats.Msg
+	due time.Time // not before, by the client's rate
 }
 
 func newNATSAPI(b *Bridge, nc *nats.Conn) (*natsAPI, error) {
-	a := &natsAPI{b: b, nc: nc, calls: make(chan struct{}, callsAtOnce)}
-	for range senders {
-		q := make(chan *nats.Msg, sendQueue)
-		a.sends = append(a.sends, q)
-		a.wg.Go(func() {
-			for m := range q {
-				a.send(m)
-			}
-		})
-	}
+	a := &natsAPI{b: b, nc: nc, sends: make(chan struct{}, sendsAtOnce), calls: make(chan struct{}, callsAtOnce),
+		done: make(chan struct{}), queues: make(map[string][]queuedSend)}
 	for subject, handle := range map[string]nats.MsgHandler{
 		b.o.Prefix + ".send.*":   a.queueSend,
 		b.o.Prefix + ".call.*.*": a.queueCall,
@@ -66,9 +68,7 @@ func (a *natsAPI) close() error {
 	for _, s := range a.subs {
 		failed = append(failed, drained(s))
 	}
-	for _, q := range a.sends {
-		close(q)
-	}
+	close(a.done)
 	a.wg.Wait()
 	return errors.Join(failed...)
 }
@@ -87,16 +87,60 @@ func drained(s *nats.Subscription) error {
 	return nil
 }
 
+// queueSend puts a dialogue behind those of the same sender. Who sends faster than its rate waits, but not for longer than
+// a dialogue may take.
 func (a *natsAPI) queueSend(m *nats.Msg) {
 	id := a.sender(m)
 	if !a.reachable(m, id) {
 		return
 	}
-	select {
-	case a.sends[maphash.String(a.b.seed, id)%senders] <- m:
-	default:
+	wait, ok := a.b.limits.Load().sends.Reserve(id, a.b.o.Dialogues.Timeout)
+	if !ok || !a.enqueue(id, queuedSend{m, time.Now().Add(wait)}) {
 		a.b.metrics.dropped(dropSendQueue)
 		a.reply(m, wire.SendFailed, nil)
+	}
+}
+
+// enqueue reports false where there is no room.
+func (a *natsAPI) enqueue(id string, s queuedSend) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting == sendQueue {
+		return false
+	}
+	a.waiting++
+	queue, working := a.queues[id]
+	a.queues[id] = append(queue, s)
+	if !working {
+		a.wg.Go(func() { a.work(id) })
+	}
+	return true
+}
+
+// work sends what a user has queued, in order, until nothing is left.
+func (a *natsAPI) work(id string) {
+	for {
+		a.mu.Lock()
+		queue := a.queues[id]
+		if len(queue) == 0 {
+			delete(a.queues, id)
+			a.mu.Unlock()
+			return
+		}
+		s := queue[0]
+		queue[0] = queuedSend{}
+		a.queues[id] = queue[1:]
+		a.waiting--
+		a.mu.Unlock()
+		if wait := time.Until(s.due); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-a.done: // what was accepted is still sent
+			}
+		}
+		a.sends <- struct{}{}
+		a.send(s.m)
+		<-a.sends
 	}
 }
 

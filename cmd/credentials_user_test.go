@@ -3,9 +3,11 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -111,6 +113,57 @@ func TestNATSUser(t *testing.T) {
 	// Nobody takes dialogues for it now.
 	if code := person.talk(t, bot, "q2"); code != 508 {
 		t.Errorf("a dialogue to somebody who is gone: %d", code)
+	}
+}
+
+// A NATS client is under the rate of dialogues as a session is. What comes sooner waits, in order; what would wait for longer
+// than a dialogue may take is refused, and nobody else is.
+func TestNATSUserRate(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		rate           Rate
+		taken, refused int
+	}{
+		"waits":   {Rate{Count: 5, Per: time.Second}, 8, 0},
+		"refused": {Rate{Count: 3, Per: time.Hour}, 3, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, s := natsWorld(t, func(c *Config) { c.Limits.Dialogues = x.rate })
+			bot, other, person := w.stranger(t, 0), w.stranger(t, 0), w.stranger(t, 0)
+			person.login(t)
+			for _, p := range []*member{bot, other} {
+				p.login(t)
+				p.befriend(t, person)
+			}
+			c := s.asUser(t, bot)
+			answers := make(chan *nats.Msg, x.taken+x.refused)
+			inbox := c.NewInbox()
+			if _, err := c.ChanSubscribe(inbox, answers); err != nil {
+				t.Fatal(err)
+			}
+			for n := range x.taken + x.refused {
+				if err := c.PublishRequest("im.send."+bot.id, inbox, []byte(dialogue(fmt.Sprintf(`"%d"`, n), person.id, `"x"`))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for n := range x.taken {
+				person.tunnel.want(t, received(fmt.Sprintf(`"%d"`, n), bot.id, `"x"`))
+			}
+			codes := make(map[string]int)
+			for range x.taken + x.refused {
+				select {
+				case m := <-answers:
+					codes[string(m.Data)[:len(`{"code":200`)]]++
+				case <-time.After(patience):
+					t.Fatalf("answers so far: %v", codes)
+				}
+			}
+			if codes[`{"code":200`] != x.taken || codes[`{"code":507`] != x.refused {
+				t.Errorf("answers: %v", codes)
+			}
+			s.asUser(t, other).wantAnswer(t, "im.send."+other.id, dialogue(`"1"`, person.id, `"x"`), saysTo(`"1"`, 200))
+		})
 	}
 }
 

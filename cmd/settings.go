@@ -88,7 +88,7 @@ func (c *Config) serverSettings() []setting {
 		at("limits.registrations", &c.Limits.Registrations, "registrations of one address, 0 for no limit").asLive(),
 		at("limits.logins", &c.Limits.Logins, "logins of one address, 0 for no limit").asLive(),
 		at("limits.login_failures", &c.Limits.LoginFailures, "failed logins of one account, 0 for no limit").asLive(),
-		at("limits.dialogues", &c.Limits.Dialogues, "dialogues of one session, 0 for no limit").asLive(),
+		at("limits.dialogues", &c.Limits.Dialogues, "dialogues of one session, and of one user's NATS clients; 0 for no limit").asLive(),
 		at("limits.forgotten", &c.Limits.Forgotten, "codes for forgotten passwords, of one account and of one address, 0 for no limit").asLive(),
 		// A roster is one record that is written whole, so it cannot grow without bound.
 		at("limits.friends", &c.Limits.Friends, "friends of one user", between(1, 2000)),

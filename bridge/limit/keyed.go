@@ -90,6 +90,22 @@ func (k *Keyed) Take(key string) {
 	}
 }
 
+// Reserve takes a token for key and says how long to wait until it is there, unless that is longer than most: then it
+// takes none and reports false.
+func (k *Keyed) Reserve(key string, most time.Duration) (wait time.Duration, ok bool) {
+	b := k.bucket(key, true)
+	if b == nil {
+		return 0, true
+	}
+	now := time.Now()
+	r := b.ReserveN(now, 1)
+	if wait = r.DelayFrom(now); wait > most {
+		r.CancelAt(now)
+		return 0, false
+	}
+	return wait, true
+}
+
 // SetRate changes the rate and the burst for all keys, those in use included,
 // which keep the tokens that they have.
 func (k *Keyed) SetRate(r Rate, burst int) {

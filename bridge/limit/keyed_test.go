@@ -318,3 +318,31 @@ func BenchmarkKeyedNewKeys(b *testing.B) {
 		i++
 	}
 }
+
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := New(Rate{2, time.Second}, 0, 0)
+		reserve := func(want time.Duration, ok bool) {
+			t.Helper()
+			if wait, had := k.Reserve("a", time.Second); wait != want || had != ok {
+				t.Errorf("wait %s, %t; want %s, %t", wait, had, want, ok)
+			}
+		}
+		reserve(0, true)
+		reserve(0, true)
+		reserve(time.Second/2, true)
+		reserve(time.Second, true)
+		for range 10 { // what is refused takes nothing
+			reserve(0, false)
+		}
+		if wait, ok := k.Reserve("b", 0); wait != 0 || !ok {
+			t.Errorf("another waits %s, %t", wait, ok)
+		}
+		time.Sleep(time.Second / 2)
+		reserve(time.Second, true)
+		if wait, ok := New(Rate{}, 0, 0).Reserve("a", 0); wait != 0 || !ok {
+			t.Errorf("without a limit one waits %s, %t", wait, ok)
+		}
+	})
+}
