@@ -101,6 +101,7 @@ func TestPageTalk(t *testing.T) {
 
 	// Gone and back: said in words, and sent again at the press of a button.
 	bob.press("Back")
+	bob.until(row("Annie")) // the talk has a menu, too
 	bob.press("Menu")
 	bob.press("Sign out")
 	bob.press("Sign out")

@@ -76,7 +76,7 @@ export function people(app) {
 			h(`span.tag.${standing(item.person)}`, t(standing(item.person)))),
 		person(item) {
 			const {id, name, friend, talk, at} = item.person;
-			const last = talk?.draft && store.current !== id ? [h('em', t('draft')), oneLine(talk.draft)]
+			const last = talk?.draft.trim() && store.current !== id ? [h('em', t('draft')), oneLine(talk.draft)]
 				: at ? [talk.mine && t('you'), oneLine(talk.text)] : friend?.sign;
 			return row(item, () => { location.hash = id; }, avatar({...friend, id, name}),
 				words(name, [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
