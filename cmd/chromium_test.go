@@ -193,18 +193,22 @@ const has = (css, text) => [...document.querySelectorAll(css)].filter(shown).som
 const count = (css) => [...document.querySelectorAll(css)].filter(shown).length;
 `
 
-// until waits for an expression to hold: it looks whenever the page changes.
+// until waits for an expression to hold: it looks whenever the page changes, and goes on where another page takes its place.
 func (b *tab) until(condition string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`new Promise((resolve) => {`+finders+`
+	look := chromedp.Evaluate[bool](`new Promise((resolve) => {`+finders+`
 		const look = () => { if (!(`+condition+`)) return; clearInterval(timer); observer.disconnect(); resolve(true); };
 		const observer = new MutationObserver(look);
 		observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
 		const timer = setInterval(look, 50); // not everything that is waited for shows in the document
 		look();
-	})`, chromedp.EvalAwaitPromise))
+	})`, chromedp.EvalAwaitPromise)
+	_, err := chromedp.Run(ctx, look)
+	for err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "Inspected target navigated") {
+		_, err = chromedp.Run(ctx, look)
+	}
 	if err != nil {
 		b.fail("until "+condition, err)
 	}
