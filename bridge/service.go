@@ -174,6 +174,9 @@ func (s *Service) Request(ctx context.Context, me kv.User, to, note string) erro
 		return err
 	}
 	c, err := s.kv.Rosters.Request(ctx, me.ID, to, note)
+	if errors.Is(err, kv.ErrAlreadyFriends) {
+		return errors.Join(err, s.inForce(ctx, me.ID, to))
+	}
 	if err != nil {
 		return err
 	}
@@ -190,10 +193,33 @@ func (s *Service) Add(ctx context.Context, me kv.User, from, alias string) error
 		return err
 	}
 	c, err := s.kv.Rosters.Add(ctx, me.ID, from, alias)
+	if errors.Is(err, kv.ErrAlreadyFriends) {
+		return errors.Join(err, s.inForce(ctx, me.ID, from))
+	}
 	if err != nil {
 		return err
 	}
 	return s.tell(ctx, c)
+}
+
+// inForce brings the friendship of the two into force on all nodes, unless it has ended meanwhile. Whoever made it may
+// not be done with that yet, and who has heard that they are friends may talk.
+func (s *Service) inForce(ctx context.Context, a, b string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, end := range [...]struct{ id, other string }{{a, b}, {b, a}} {
+		g.Go(func() error {
+			r, revision, err := s.kv.Rosters.Get(ctx, end.id)
+			if err != nil {
+				return err
+			}
+			if _, ok := r.Friend(end.other); !ok {
+				return nil
+			}
+			_, err = s.nodes.tell(ctx, command{Op: opRoster, User: end.id, Other: end.other, Friend: true, Revision: revision})
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // Remove ends a friendship at both ends, and whatever requests there are between the two.
@@ -225,6 +251,8 @@ func (s *Service) tell(ctx context.Context, c kv.Change) error {
 	s.o.Events.friend(c)
 	switch c.Kind {
 	case kv.Befriended, kv.Removed:
+	case kv.Named:
+		return s.inForce(ctx, c.A, c.B)
 	case kv.Withdrawn: // no roster that a node holds has changed
 		return errors.Join(s.show(c.A, wire.AppendRemoved(nil, c.B)), s.show(c.B, wire.AppendRemoved(nil, c.A)))
 	default:

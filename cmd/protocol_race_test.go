@@ -235,3 +235,44 @@ func holds(t *testing.T, a, b *member, ended string, friends bool) {
 		t.Errorf("%s, but a dialogue the other way is answered %d", ended, from)
 	}
 }
+
+// TestFriendsWhileMade: who hears that they are friends may talk, both ways, although whoever made them so has not told
+// the sessions yet.
+func TestFriendsWhileMade(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	w := inhabit(t, s)
+	rosters := s.app.backend.store.Rosters
+	for name, x := range map[string]struct {
+		named  bool // both ends have their aliases
+		call   string
+		fields []string
+		want   int
+	}{
+		"named":   {false, "add", []string{"name", "B", "from"}, 200},
+		"added":   {true, "add", []string{"name", "B", "from"}, 522},
+		"request": {true, "request", []string{"note", "again", "to"}, 522},
+	} {
+		two := w.people(t, 2)
+		a, b := two[0], two[1]
+		_, err := rosters.Request(t.Context(), a.id, b.id, "")
+		if err == nil {
+			_, err = rosters.Add(t.Context(), b.id, a.id, "A")
+		}
+		if err == nil && x.named {
+			_, err = rosters.Add(t.Context(), a.id, b.id, "B")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.call(t, x.call, append(x.fields, b.id)...).want(t, name, says(x.want))
+		if code := a.talk(t, b, "1"); code != 200 {
+			t.Errorf("%s: there: %d", name, code)
+			continue
+		}
+		b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+		if code := b.talk(t, a, "2"); code != 200 {
+			t.Errorf("%s: back: %d", name, code)
+		}
+	}
+}
