@@ -79,7 +79,12 @@ func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error)
 }
 
 func (b *bucket) getNearest(ctx context.Context, key string) (entry, error) {
-	return b.direct(ctx, "$JS.API.DIRECT.GET."+b.stream+"."+b.prefix+key, nil)
+	return b.direct(ctx, b.directly(key), nil)
+}
+
+// directly is the subject on which any replica answers with a key.
+func (b *bucket) directly(key string) string {
+	return "$JS.API.DIRECT.GET." + b.stream + "." + b.prefix + key
 }
 
 // direct asks any replica for one message. Returns errNoKey.
@@ -108,11 +113,11 @@ func (b *bucket) answer(msg *nats.Msg) (entry, error) {
 // getMany reads many keys at once; those that are not there, or deleted, are not in the map. All requests are on their way
 // before the first answer is waited for, and all answers come to one subject: half the work of as many calls of get.
 func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
 	if len(keys) == 0 {
 		return nil, nil
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	answers := make(chan *nats.Msg, len(keys))
 	sub, err := b.nc.ChanSubscribe(b.nc.NewInbox(), answers)
 	if err == nil {
@@ -123,7 +128,7 @@ func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, 
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails when all have come
 	for _, key := range keys {
-		if err := b.nc.PublishRequest("$JS.API.DIRECT.GET."+b.stream+"."+b.prefix+key, sub.Subject, nil); err != nil {
+		if err := b.nc.PublishRequest(b.directly(key), sub.Subject, nil); err != nil {
 			return nil, fmt.Errorf("read from %s: %w", b.stream, err)
 		}
 	}
