@@ -173,7 +173,7 @@ func (o *benchOptions) connect(ctx context.Context, cancel context.CancelCauseFu
 }
 
 func administered(ctx context.Context, nc *nats.Conn, config *Config) (*bench.Administered, error) {
-	bulk, err := kv.NewBulk(nc, config.NATS.Prefix)
+	bulk, err := kv.NewBulk(ctx, nc, config.NATS.Prefix)
 	if err != nil {
 		return nil, err
 	}

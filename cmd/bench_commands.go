@@ -257,7 +257,7 @@ func populate(ctx context.Context, env *Env, nc *nats.Conn, config *Config, pass
 	if err := admin.NewClient(nc, config.NATS.Prefix).Ping(ctx); err != nil {
 		return err
 	}
-	bulk, err := kv.NewBulk(nc, config.NATS.Prefix)
+	bulk, err := kv.NewBulk(ctx, nc, config.NATS.Prefix)
 	if err != nil {
 		return err
 	}

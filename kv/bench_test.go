@@ -10,7 +10,7 @@ import (
 func benchStore(b *testing.B, n int) (*Store, []string) {
 	b.Helper()
 	s := newBenchStore(b)
-	bulk, err := NewBulk(s.Users.b.nc, "im")
+	bulk, err := NewBulk(testContext(b), s.Users.b.nc, "im")
 	if err != nil {
 		b.Fatal(err)
 	}

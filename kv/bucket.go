@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,24 +34,36 @@ var errNoKey = errors.New("no such key")
 
 // bucket is one key-value bucket: a stream with one message a subject.
 type bucket struct {
-	js         jetstream.JetStream
-	nc         *nats.Conn
+	js      jetstream.JetStream
+	nc      *nats.Conn
+	at      atomic.Pointer[place]
+	batches chan struct{} // a place for each atomic batch under way
+}
+
+// place is the stream that a bucket is in. A restore moves a bucket to another one.
+type place struct {
 	stream     string
 	prefix     string // of the subjects, with the dot
 	replicated bool
-	batches    chan struct{} // a place for each atomic batch under way
 }
 
 func newBucket(js jetstream.JetStream, name string, replicas int) *bucket {
-	return &bucket{
-		js:         js,
-		nc:         js.Conn(),
-		stream:     "KV_" + name,
-		prefix:     "$KV." + name + ".",
-		replicated: replicas > 1,
-		batches:    make(chan struct{}, maxBatches),
-	}
+	b := &bucket{js: js, nc: js.Conn(), batches: make(chan struct{}, maxBatches)}
+	b.move(name, replicas)
+	return b
 }
+
+// move makes the bucket use the stream of that bucket name from the next call on.
+func (b *bucket) move(name string, replicas int) {
+	b.at.Store(&place{stream: streamOf(name), prefix: "$KV." + name + ".", replicated: replicas > 1})
+}
+
+// streamOf names the stream of a bucket.
+func streamOf(bucket string) string { return "KV_" + bucket }
+
+func (b *bucket) stream() string   { return b.at.Load().stream }
+func (b *bucket) prefix() string   { return b.at.Load().prefix }
+func (b *bucket) replicated() bool { return b.at.Load().replicated }
 
 // entry is one key as it was read.
 type entry struct {
@@ -68,10 +81,10 @@ type entry struct {
 func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	if !b.replicated || !fresh {
+	if !b.replicated() || !fresh {
 		e, err := b.getNearest(ctx, key)
 		missing := errors.Is(err, errNoKey) || err == nil && e.deleted
-		if !b.replicated || !missing {
+		if !b.replicated() || !missing {
 			return e, err
 		}
 	}
@@ -84,14 +97,14 @@ func (b *bucket) getNearest(ctx context.Context, key string) (entry, error) {
 
 // directly is the subject on which any replica answers with a key.
 func (b *bucket) directly(key string) string {
-	return "$JS.API.DIRECT.GET." + b.stream + "." + b.prefix + key
+	return "$JS.API.DIRECT.GET." + b.stream() + "." + b.prefix() + key
 }
 
 // direct asks any replica for one message. Returns errNoKey.
 func (b *bucket) direct(ctx context.Context, subject string, request []byte) (entry, error) {
 	msg, err := b.nc.RequestWithContext(ctx, subject, request)
 	if err != nil {
-		return entry{}, fmt.Errorf("read from %s: %w", b.stream, err)
+		return entry{}, fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
 	return b.answer(msg)
 }
@@ -103,9 +116,9 @@ func (b *bucket) answer(msg *nats.Msg) (entry, error) {
 		case statusNone:
 			return entry{}, errNoKey
 		case statusNobody:
-			return entry{}, fmt.Errorf("read from %s: %w", b.stream, nats.ErrNoResponders)
+			return entry{}, fmt.Errorf("read from %s: %w", b.stream(), nats.ErrNoResponders)
 		}
-		return entry{}, fmt.Errorf("read from %s: %s %s", b.stream, status, msg.Header.Get("Description"))
+		return entry{}, fmt.Errorf("read from %s: %s %s", b.stream(), status, msg.Header.Get("Description"))
 	}
 	return b.entry(msg)
 }
@@ -124,12 +137,12 @@ func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, 
 		err = sub.AutoUnsubscribe(len(keys))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read from %s: %w", b.stream, err)
+		return nil, fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails when all have come
 	for _, key := range keys {
 		if err := b.nc.PublishRequest(b.directly(key), sub.Subject, nil); err != nil {
-			return nil, fmt.Errorf("read from %s: %w", b.stream, err)
+			return nil, fmt.Errorf("read from %s: %w", b.stream(), err)
 		}
 	}
 	entries := make(map[string]entry, len(keys))
@@ -145,10 +158,10 @@ func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, 
 			}
 			entries[e.key] = e
 		case <-ctx.Done():
-			return nil, fmt.Errorf("read from %s: %w", b.stream, ctx.Err())
+			return nil, fmt.Errorf("read from %s: %w", b.stream(), ctx.Err())
 		}
 	}
-	if b.replicated {
+	if b.replicated() {
 		if err := b.recheck(ctx, keys, entries); err != nil {
 			return nil, err
 		}
@@ -176,13 +189,13 @@ func (b *bucket) recheck(ctx context.Context, keys []string, entries map[string]
 }
 
 func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
-	body, err := json.Marshal(map[string]string{"last_by_subj": b.prefix + key})
+	body, err := json.Marshal(map[string]string{"last_by_subj": b.prefix() + key})
 	if err != nil {
 		return entry{}, err
 	}
-	msg, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+b.stream, body)
+	msg, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+b.stream(), body)
 	if err != nil {
-		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, err)
+		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), err)
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -194,22 +207,22 @@ func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, err)
+		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), err)
 	}
 	switch {
 	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
 		return entry{}, errNoKey
 	case answer.Error != nil:
-		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, answer.Error)
+		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), answer.Error)
 	case answer.Message == nil:
-		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, jetstream.ErrInvalidJSAck)
+		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), jetstream.ErrInvalidJSAck)
 	}
 	m := answer.Message
 	e := entry{key: key, value: m.Data, revision: m.Sequence, written: m.Time}
 	if len(m.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(m.Header)
 		if err != nil {
-			return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream, err)
+			return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), err)
 		}
 		e.deleted = isMarker(h)
 	}
@@ -220,15 +233,15 @@ func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
 func (b *bucket) entry(msg *nats.Msg) (entry, error) {
 	subject := msg.Header.Get(jetstream.SubjectHeader)
 	revision, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
-	if err != nil || len(subject) <= len(b.prefix) {
-		return entry{}, fmt.Errorf("read from %s: an answer without subject or sequence", b.stream)
+	if err != nil || len(subject) <= len(b.prefix()) {
+		return entry{}, fmt.Errorf("read from %s: an answer without subject or sequence", b.stream())
 	}
 	written, err := time.Parse(time.RFC3339Nano, msg.Header.Get(jetstream.TimeStampHeaer))
 	if err != nil {
-		return entry{}, fmt.Errorf("read from %s: %w", b.stream, err)
+		return entry{}, fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
 	return entry{
-		key:      subject[len(b.prefix):],
+		key:      subject[len(b.prefix()):],
 		value:    msg.Data,
 		revision: revision,
 		deleted:  isMarker(msg.Header),
@@ -263,7 +276,7 @@ func (w write) asMarker(ttl time.Duration) write {
 }
 
 func (b *bucket) msg(w write) *nats.Msg {
-	msg := &nats.Msg{Subject: b.prefix + w.key, Data: w.value, Header: nats.Header{}}
+	msg := &nats.Msg{Subject: b.prefix() + w.key, Data: w.value, Header: nats.Header{}}
 	if w.guarded {
 		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
 	}
@@ -283,7 +296,7 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	if len(writes) == 1 { // a sixth of a batch's cost
 		ack, err := b.js.PublishMsg(ctx, b.msg(writes[0]))
 		if err != nil {
-			return 0, fmt.Errorf("write to %s: %w", b.stream, err)
+			return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
 		}
 		return ack.Sequence, nil
 	}
@@ -291,7 +304,7 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	case b.batches <- struct{}{}:
 		defer func() { <-b.batches }()
 	case <-ctx.Done():
-		return 0, fmt.Errorf("write to %s: %w", b.stream, ctx.Err())
+		return 0, fmt.Errorf("write to %s: %w", b.stream(), ctx.Err())
 	}
 	msgs := make([]*nats.Msg, len(writes))
 	for i, w := range writes {
@@ -303,7 +316,7 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	flow := jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: time.Until(deadline)}
 	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, flow)
 	if err != nil {
-		return 0, fmt.Errorf("write to %s: %w", b.stream, err)
+		return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
 	}
 	return ack.Sequence, nil
 }
@@ -316,26 +329,26 @@ func (b *bucket) purge(ctx context.Context, filter string, before uint64) error 
 	body, err := json.Marshal(struct {
 		Filter string `json:"filter"`
 		Before uint64 `json:"seq,omitempty"`
-	}{b.prefix + filter, before})
+	}{b.prefix() + filter, before})
 	if err != nil {
 		return err
 	}
-	msg, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+b.stream, body)
+	msg, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+b.stream(), body)
 	if err != nil {
-		return fmt.Errorf("purge %s: %w", b.stream, err)
+		return fmt.Errorf("purge %s: %w", b.stream(), err)
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Success bool                `json:"success"`
 	}
 	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return fmt.Errorf("purge %s: %w", b.stream, err)
+		return fmt.Errorf("purge %s: %w", b.stream(), err)
 	}
 	if answer.Error != nil {
-		return fmt.Errorf("purge %s: %w", b.stream, answer.Error)
+		return fmt.Errorf("purge %s: %w", b.stream(), answer.Error)
 	}
 	if !answer.Success {
-		return fmt.Errorf("purge %s: the server did not", b.stream)
+		return fmt.Errorf("purge %s: the server did not", b.stream())
 	}
 	return nil
 }

@@ -39,8 +39,10 @@ type Member struct {
 	Roster
 }
 
-// NewBulk returns a bulk on buckets that exist. It leaves their configuration alone.
-func NewBulk(nc *nats.Conn, prefix string) (*Bulk, error) {
+// NewBulk returns a bulk on the buckets that are in use. It leaves their configuration alone.
+//
+// Errors: ErrNoState.
+func NewBulk(ctx context.Context, nc *nats.Conn, prefix string) (*Bulk, error) {
 	if !bucketPrefix.MatchString(prefix) {
 		return nil, fmt.Errorf("kv: prefix %q: only letters, digits, - and _ may be in it", prefix)
 	}
@@ -48,10 +50,19 @@ func NewBulk(nc *nats.Conn, prefix string) (*Bulk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kv: %w", err)
 	}
+	states, err := FindStates(ctx, js, prefix)
+	if err != nil {
+		return nil, err
+	}
+	state, err := states.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := namesOf(prefix, state.Slot)
 	return &Bulk{
-		users:   newBucket(js, prefix+"_users", 1),
-		rosters: newBucket(js, prefix+"_friendships", 1),
-		tokens:  newBucket(js, prefix+"_tokens", 1),
+		users:   newBucket(js, n.users, 1),
+		rosters: newBucket(js, n.friendships, 1),
+		tokens:  newBucket(js, n.tokens, 1),
 	}, nil
 }
 

@@ -27,7 +27,7 @@ func TestBulk(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	bulk, err := NewBulk(s.Users.b.nc, "im")
+	bulk, err := NewBulk(testContext(t), s.Users.b.nc, "im")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestBulkRefuses(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	bulk, err := NewBulk(s.Users.b.nc, "im")
+	bulk, err := NewBulk(testContext(t), s.Users.b.nc, "im")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestBulkRefuses(t *testing.T) {
 			t.Errorf("%s: the rest of its batch was made: %v", name, err)
 		}
 	}
-	if _, err := NewBulk(s.Users.b.nc, "a.b"); err == nil {
+	if _, err := NewBulk(testContext(t), s.Users.b.nc, "a.b"); err == nil {
 		t.Error("a prefix with a dot was taken")
 	}
 }
@@ -121,7 +121,7 @@ func TestBulkRefuses(t *testing.T) {
 // BenchmarkBulk makes accounts of 20 friends each.
 func BenchmarkBulk(b *testing.B) {
 	s := newBenchStore(b)
-	bulk, err := NewBulk(s.Users.b.nc, "im")
+	bulk, err := NewBulk(testContext(b), s.Users.b.nc, "im")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -46,4 +46,9 @@ var (
 	ErrNoJetStream = errors.New("JetStream is not enabled")
 	// ErrStreamMismatch: a stream with a bucket's name exists and can't be made into that bucket.
 	ErrStreamMismatch = errors.New("stream does not fit")
+	// ErrNoState: no server of this prefix has opened the buckets yet, or one of a version before there was a state.
+	ErrNoState = errors.New("no state is kept")
+	// ErrRestoreUnfinished: a restore was interrupted after the point where the old contents could be kept. It has to
+	// be completed before the buckets may be used.
+	ErrRestoreUnfinished = errors.New("a restore was interrupted")
 )

@@ -67,12 +67,12 @@ func (n *Nodes) Strike(ctx context.Context, id string, ends func() bool) error {
 func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	subject := n.b.prefix + nodeKey("")
+	subject := n.b.prefix() + nodeKey("")
 	body, err := json.Marshal(map[string]string{"subjects_filter": subject + "*"})
 	if err != nil {
 		return nil, fmt.Errorf("kv: list the nodes: %w", err)
 	}
-	msg, err := n.b.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+n.b.stream, body)
+	msg, err := n.b.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+n.b.stream(), body)
 	if err != nil {
 		return nil, fmt.Errorf("kv: list the nodes: %w", err)
 	}

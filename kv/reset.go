@@ -119,7 +119,7 @@ func (r *Resets) write(ctx context.Context, w write, record resetRecord) (err er
 	left := max(time.Until(record.Expires), 0).Truncate(time.Second) + time.Second // NATS counts in whole seconds
 	msg.Header.Set(jetstream.MsgTTLHeader, left.String())
 	if _, err = r.b.js.PublishMsg(ctx, msg); err != nil {
-		return fmt.Errorf("write to %s: %w", r.b.stream, err)
+		return fmt.Errorf("write to %s: %w", r.b.stream(), err)
 	}
 	return nil
 }

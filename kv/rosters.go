@@ -140,7 +140,7 @@ func (r *Rosters) read(ctx context.Context, id string) (rosterEntry, error) {
 		return entry, nil
 	}
 	if err := json.Unmarshal(e.value, &entry.Roster); err != nil {
-		return rosterEntry{}, fmt.Errorf("the roster at revision %d of %s is damaged", e.revision, r.b.stream)
+		return rosterEntry{}, fmt.Errorf("the roster at revision %d of %s is damaged", e.revision, r.b.stream())
 	}
 	return entry, nil
 }

@@ -47,11 +47,11 @@ func (p page) last() uint64 {
 func (b *bucket) one(ctx context.Context, filter string, after uint64) (entry, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	body, err := json.Marshal(map[string]any{"next_by_subj": b.prefix + filter, "seq": after + 1})
+	body, err := json.Marshal(map[string]any{"next_by_subj": b.prefix() + filter, "seq": after + 1})
 	if err != nil {
 		return entry{}, err
 	}
-	return b.direct(ctx, "$JS.API.DIRECT.GET."+b.stream, body)
+	return b.direct(ctx, "$JS.API.DIRECT.GET."+b.stream(), body)
 }
 
 // walk returns the next n keys of whatever name that were written after the given revision, one by one, each where the one before
@@ -82,13 +82,13 @@ func (b *bucket) walk(ctx context.Context, after uint64, n int) (page, error) {
 
 // next returns up to n keys that match filter, written after the given revision.
 func (b *bucket) next(ctx context.Context, filter string, after uint64, n int) (page, error) {
-	return b.many(ctx, map[string]any{"next_by_subj": b.prefix + filter, "seq": after + 1, "batch": n})
+	return b.many(ctx, map[string]any{"next_by_subj": b.prefix() + filter, "seq": after + 1, "batch": n})
 }
 
 // matching returns up to n of the keys that match filter, from the first written. It looks the
 // keys up in the stream's index instead of walking its messages. Returns errTooMany.
 func (b *bucket) matching(ctx context.Context, filter string, n int) (page, error) {
-	return b.many(ctx, map[string]any{"multi_last": []string{b.prefix + filter}, "batch": n})
+	return b.many(ctx, map[string]any{"multi_last": []string{b.prefix() + filter}, "batch": n})
 }
 
 func (b *bucket) many(ctx context.Context, request map[string]any) (page, error) {
@@ -99,7 +99,7 @@ func (b *bucket) many(ctx context.Context, request map[string]any) (page, error)
 		return page{}, err
 	}
 	var end *nats.Msg
-	answers, err := natsext.RequestMany(ctx, b.nc, "$JS.API.DIRECT.GET."+b.stream, body,
+	answers, err := natsext.RequestMany(ctx, b.nc, "$JS.API.DIRECT.GET."+b.stream(), body,
 		natsext.RequestManySentinel(func(m *nats.Msg) bool {
 			if len(m.Data) != 0 || m.Header.Get("Status") == "" {
 				return false
@@ -108,12 +108,12 @@ func (b *bucket) many(ctx context.Context, request map[string]any) (page, error)
 			return true
 		}))
 	if err != nil {
-		return page{}, fmt.Errorf("read from %s: %w", b.stream, err)
+		return page{}, fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
 	var p page
 	for msg, err := range answers {
 		if err != nil {
-			return page{}, fmt.Errorf("read from %s: %w", b.stream, err)
+			return page{}, fmt.Errorf("read from %s: %w", b.stream(), err)
 		}
 		e, err := b.entry(msg)
 		if err != nil {
@@ -123,9 +123,9 @@ func (b *bucket) many(ctx context.Context, request map[string]any) (page, error)
 	}
 	if end == nil {
 		if err := ctx.Err(); err != nil {
-			return page{}, fmt.Errorf("read from %s: %w", b.stream, err)
+			return page{}, fmt.Errorf("read from %s: %w", b.stream(), err)
 		}
-		return page{}, fmt.Errorf("read from %s: %w", b.stream, nats.ErrTimeout)
+		return page{}, fmt.Errorf("read from %s: %w", b.stream(), nats.ErrTimeout)
 	}
 	switch status := end.Header.Get("Status"); status {
 	case statusNone:
@@ -135,10 +135,10 @@ func (b *bucket) many(ctx context.Context, request map[string]any) (page, error)
 	case statusEnd:
 		p.pending, err = strconv.Atoi(end.Header.Get("Nats-Num-Pending"))
 		if err != nil {
-			return page{}, fmt.Errorf("read from %s: an answer's end without a count: %w", b.stream, err)
+			return page{}, fmt.Errorf("read from %s: an answer's end without a count: %w", b.stream(), err)
 		}
 		return p, nil
 	default:
-		return page{}, fmt.Errorf("read from %s: %s %s", b.stream, status, end.Header.Get("Description"))
+		return page{}, fmt.Errorf("read from %s: %s %s", b.stream(), status, end.Header.Get("Description"))
 	}
 }

@@ -26,6 +26,12 @@ type Options struct {
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Log         *slog.Logger  // default: none
+
+	// Expected are streams that must exist, with their times of creation, as the caller remembers them. They count
+	// where the state itself is lost.
+	Expected map[string]time.Time
+	// AcceptLoss names streams that may be missing and are made anew, empty.
+	AcceptLoss []string
 }
 
 func (o Options) withDefaults() Options {
@@ -60,6 +66,8 @@ type Store struct {
 	Resets  *Resets
 
 	Attachments *Attachments
+
+	States *States
 }
 
 var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
@@ -67,7 +75,7 @@ var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
 // Open makes the buckets, or checks and updates those that exist, and returns the store on them.
 // In a cluster that has no leader yet it keeps trying until ctx ends.
 //
-// Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch.
+// Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch, ErrRestoreUnfinished, *LostError.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	o = o.withDefaults()
 	if !bucketPrefix.MatchString(o.Prefix) {
@@ -82,6 +90,10 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	}
 	if err := checkServer(ctx, nc, js); err != nil {
 		return nil, fmt.Errorf("kv: %w", err)
+	}
+	states, state, err := openState(ctx, js, o)
+	if err != nil {
+		return nil, err
 	}
 	open := func(name string, cfg jetstream.StreamConfig) *bucket {
 		if err != nil {
@@ -98,15 +110,17 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		}
 		return newBucket(js, name, have.Replicas)
 	}
-	users := o.Prefix + "_users"
-	tokens := o.Prefix + "_tokens"
-	friendships := o.Prefix + "_friendships"
+	n := namesOf(o.Prefix, state.Slot)
 	s := &Store{
-		Users:   &Users{b: open(users, recordsConfig(users, o)), log: o.Log, markerTTL: markerTTL},
-		Tokens:  &Tokens{b: open(tokens, tokensConfig(tokens, o)), ttl: o.TokenTTL},
-		Rosters: newRosters(open(friendships, recordsConfig(friendships, o)), o),
+		Users:   &Users{b: open(n.users, recordsConfig(n.users, o)), log: o.Log, markerTTL: markerTTL},
+		Tokens:  &Tokens{b: open(n.tokens, tokensConfig(n.tokens, o)), ttl: o.TokenTTL},
+		Rosters: newRosters(open(n.friendships, recordsConfig(n.friendships, o)), o),
+		States:  states,
 	}
 	if err != nil {
+		return nil, err
+	}
+	if _, err = states.Expect(ctx, Streams(o.Prefix, state.Slot)...); err != nil {
 		return nil, err
 	}
 	s.Nodes, s.Resets = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}

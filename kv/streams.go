@@ -39,7 +39,7 @@ func tokensConfig(bucket string, o Options) jetstream.StreamConfig {
 
 func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              "KV_" + bucket,
+		Name:              streamOf(bucket),
 		Subjects:          []string{"$KV." + bucket + ".>"},
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,

@@ -1,0 +1,291 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// currentFormat is the format of the records that this version writes. Format 0 is that of the versions before
+// there was a state: deleted keys of those may have returned.
+const currentFormat = 1
+
+// State is what all servers of one prefix know of the streams behind them. It is one record, so that it changes as a
+// whole: a restore puts other buckets into use by one write of it.
+type State struct {
+	Format int `json:"format"` // of the records in the buckets
+	// Slot says which of two sets of buckets is in use: "" for <prefix>_users and so on, "b" for <prefix>_users_b.
+	// A restore fills the other set before it puts it into use.
+	Slot string `json:"slot,omitempty"`
+	// Streams are the streams that must exist, by name, each with the time of its creation: a stream that is missing,
+	// or was created at another time, has lost its contents.
+	Streams map[string]time.Time `json:"streams"`
+	// Restore is set while a restore is past the point where the old contents can be kept.
+	Restore *RestoreMark `json:"restore,omitempty"`
+}
+
+// RestoreMark describes a restore that has to be completed before the buckets may be used.
+type RestoreMark struct {
+	Slot    string    `json:"slot"`    // the set of buckets that the restore puts into use
+	Started time.Time `json:"started"` // when the restore began
+	Backup  time.Time `json:"backup"`  // when the backup was made
+}
+
+// States is the bucket of the state: one key.
+type States struct {
+	b      *bucket
+	prefix string
+}
+
+const stateKey = "state"
+
+// stateBucket names the bucket of the state. It is the same whichever slot is in use.
+func stateBucket(prefix string) string { return prefix + "_state" }
+
+// StateStream names the stream of the state.
+func StateStream(prefix string) string { return streamOf(stateBucket(prefix)) }
+
+// bucketNames are the names of the three buckets of one slot.
+type bucketNames struct {
+	users, tokens, friendships string
+}
+
+func namesOf(prefix, slot string) bucketNames {
+	if slot != "" {
+		slot = "_" + slot
+	}
+	return bucketNames{prefix + "_users" + slot, prefix + "_tokens" + slot, prefix + "_friendships" + slot}
+}
+
+// Streams names the streams of the three buckets of a slot.
+func Streams(prefix, slot string) []string {
+	n := namesOf(prefix, slot)
+	return []string{streamOf(n.users), streamOf(n.tokens), streamOf(n.friendships)}
+}
+
+// Slots are the two sets of buckets.
+func Slots() []string { return []string{"", "b"} }
+
+// OtherSlot returns the set of buckets that is not in use while slot is.
+func OtherSlot(slot string) string {
+	if slot == "" {
+		return "b"
+	}
+	return ""
+}
+
+// OpenStates makes the bucket of the state, or opens the one that exists.
+//
+// Errors: ErrStreamMismatch.
+func OpenStates(ctx context.Context, js jetstream.JetStream, o Options) (*States, error) {
+	o = o.withDefaults()
+	name := stateBucket(o.Prefix)
+	have, err := EnsureStream(ctx, js, bucketConfig(name, o), bucketRules, o.Log)
+	if err != nil {
+		return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
+	}
+	return &States{b: newBucket(js, name, have.Replicas), prefix: o.Prefix}, nil
+}
+
+// FindStates returns the bucket of the state where it exists, and leaves its configuration alone.
+//
+// Errors: ErrNoState.
+func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*States, error) {
+	name := stateBucket(prefix)
+	s, err := js.Stream(ctx, streamOf(name))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("kv: bucket %s: %w", name, ErrNoState)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
+	}
+	return &States{b: newBucket(js, name, s.CachedInfo().Config.Replicas), prefix: prefix}, nil
+}
+
+// Get returns the state as the stream's leader has it: the zero State where none was written yet.
+func (s *States) Get(ctx context.Context) (State, error) {
+	state, _, err := s.read(ctx)
+	if err != nil {
+		return State{}, fmt.Errorf("kv: read the state: %w", err)
+	}
+	return state, nil
+}
+
+func (s *States) read(ctx context.Context) (State, uint64, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	e, err := s.b.getLeader(ctx, stateKey)
+	if errors.Is(err, errNoKey) {
+		return State{}, 0, nil
+	}
+	if err != nil {
+		return State{}, 0, err
+	}
+	var state State
+	if err := json.Unmarshal(e.value, &state); err != nil {
+		return State{}, 0, fmt.Errorf("the state at revision %d of %s is damaged: %w", e.revision, s.b.stream(), err)
+	}
+	return state, e.revision, nil
+}
+
+// Update lets change alter the state and stores the outcome, which it returns. change may be called several times,
+// with the state as it is each time; its error ends the update and is returned. What change leaves as it was is not
+// written.
+//
+// Errors: ErrConflict, and change's own.
+func (s *States) Update(ctx context.Context, change func(*State) error) (State, error) {
+	var state State
+	err := swap(ctx, func(ctx context.Context) error {
+		before, revision, err := s.read(ctx)
+		if err != nil {
+			return err
+		}
+		state = before
+		state.Streams = maps.Clone(before.Streams)
+		if state.Streams == nil {
+			state.Streams = make(map[string]time.Time)
+		}
+		if err := change(&state); err != nil {
+			return err
+		}
+		was, err := json.Marshal(before)
+		if err != nil {
+			return err
+		}
+		is, err := json.Marshal(state)
+		if err != nil {
+			return err
+		}
+		if revision > 0 && string(was) == string(is) {
+			return nil
+		}
+		_, err = s.b.write(ctx, putAt(stateKey, is, revision))
+		return err
+	})
+	if err != nil {
+		return State{}, fmt.Errorf("kv: update the state: %w", err)
+	}
+	return state, nil
+}
+
+// Expect notes that streams exist, with their times of creation, so that a later start refuses to go on without them.
+func (s *States) Expect(ctx context.Context, streams ...string) (State, error) {
+	created := make(map[string]time.Time, len(streams))
+	for _, name := range streams {
+		info, err := s.b.js.Stream(ctx, name)
+		if err != nil {
+			return State{}, fmt.Errorf("kv: expect stream %s: %w", name, err)
+		}
+		created[name] = info.CachedInfo().Created
+	}
+	return s.Update(ctx, func(state *State) error {
+		maps.Copy(state.Streams, created)
+		return nil
+	})
+}
+
+// LostError names the streams that must exist and do not, or were made anew since.
+type LostError struct {
+	Streams []string // sorted
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("lost streams: %v", e.Streams)
+}
+
+// lost returns the names of those streams that are missing or were created at another time, sorted. Those in accepted
+// do not count.
+func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.Time, accepted []string) ([]string, error) {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(expected)) {
+		if slices.Contains(accepted, name) {
+			continue
+		}
+		var created time.Time
+		err := persist(ctx, func(ctx context.Context) error {
+			s, err := js.Stream(ctx, name)
+			if err == nil {
+				created = s.CachedInfo().Created
+			}
+			return err
+		})
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			names = append(names, name)
+		case err != nil:
+			return nil, fmt.Errorf("look for stream %s: %w", name, err)
+		case !created.Equal(expected[name]):
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// openState opens the bucket of the state and checks it: all streams that must exist are there, and no restore has to be
+// completed. Nothing is made before that is known.
+//
+// Errors: *LostError, ErrRestoreUnfinished, ErrStreamMismatch.
+func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States, State, error) {
+	states, err := FindStates(ctx, js, o.Prefix)
+	expected := o.Expected
+	var state State
+	switch {
+	case errors.Is(err, ErrNoState): // then what the caller remembers is all there is
+	case err != nil:
+		return nil, State{}, err
+	default:
+		if state, err = states.Get(ctx); err != nil {
+			return nil, State{}, err
+		}
+		expected = state.Streams
+	}
+	if state.Restore != nil {
+		return nil, State{}, fmt.Errorf("kv: %w: it began at %s, with the backup of %s", ErrRestoreUnfinished,
+			state.Restore.Started.Format(time.RFC3339), state.Restore.Backup.Format(time.RFC3339))
+	}
+	missing, err := lost(ctx, js, expected, o.AcceptLoss)
+	if err != nil {
+		return nil, State{}, fmt.Errorf("kv: %w", err)
+	}
+	if len(missing) > 0 {
+		return nil, State{}, &LostError{Streams: missing}
+	}
+	fresh := states == nil
+	if states, err = OpenStates(ctx, js, o); err != nil {
+		return nil, State{}, err
+	}
+	if fresh {
+		// Without a state and without buckets there is nothing of an older format.
+		if state.Format, err = firstFormat(ctx, js, o.Prefix); err != nil {
+			return nil, State{}, fmt.Errorf("kv: %w", err)
+		}
+	}
+	state, err = states.Update(ctx, func(s *State) error {
+		s.Format = max(s.Format, state.Format)
+		for _, name := range o.AcceptLoss {
+			delete(s.Streams, name)
+		}
+		return nil
+	})
+	return states, state, err
+}
+
+// firstFormat is the format of what there is where no state was written yet.
+func firstFormat(ctx context.Context, js jetstream.JetStream, prefix string) (int, error) {
+	for _, name := range Streams(prefix, "") {
+		_, err := js.Stream(ctx, name)
+		if err == nil {
+			return 0, nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return 0, fmt.Errorf("look for stream %s: %w", name, err)
+		}
+	}
+	return currentFormat, nil
+}
