@@ -137,7 +137,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	log := o.EventLog
-	log.Answering = b.gather
+	log.Answering, log.States = b.gather, o.Store.States
 	log.Prefix, log.Timeout, log.Registry, log.Log = o.Prefix, o.Dialogues.Timeout, o.Registry, o.Log
 	if b.events, err = OpenEventLog(ctx, b.nc, o.Connect, log); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))

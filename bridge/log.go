@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imctl/bridge/wire"
+	"imctl/kv"
 )
 
 // OnLogError says what becomes of a dialogue that the log does not take although somebody consumes it.
@@ -35,6 +36,7 @@ type EventLogOptions struct {
 	OnError  OnLogError    // default RefuseOnLogError
 	Plain    bool          // no batches: they only cost more where NATS does not sync every write
 	Timeout  time.Duration // from a dialogue's frame to the end of its entry's commit; default 5s
+	States   *kv.States    // where the stream is noted as one that must exist; nil: it is not
 	// Answering is called before the senders of some dialogues are answered, and what it returns behind the last of them.
 	Answering func() (end func())
 	Registry  prometheus.Registerer
@@ -108,6 +110,11 @@ func OpenEventLog(ctx context.Context, nc *nats.Conn, connect func(name string, 
 	}
 	if err := ensureLogStream(ctx, l.js, logStreamConfig(o), o.Log); err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
+	}
+	if o.States != nil {
+		if _, err := o.States.Expect(ctx, l.stream); err != nil {
+			return nil, fmt.Errorf("event log: %w", err)
+		}
 	}
 	// Listening first: a consumer that comes from here on is heard of, one that came before is counted.
 	if err := l.listen(ctx, nc); err != nil {

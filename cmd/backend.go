@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -81,12 +82,52 @@ func openBackend(ctx context.Context, c *Config, log *slog.Logger, listen string
 		return nil, err
 	}
 	b.stops.add("buckets", func(context.Context) error { b.nc.Close(); return nil })
-	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
-		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log})
-	if err != nil && b.server == nil {
-		err = attachFailure(c.NATS, err)
+	if err := b.openStore(ctx, c, log); err != nil {
+		return nil, err
 	}
-	return b, err
+	return b, nil
+}
+
+// openStore opens the buckets, and has the data directory remember which streams must exist from then on.
+func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) error {
+	owner := b.owner(c)
+	expected, err := b.dir.Streams(owner)
+	if err != nil {
+		return err
+	}
+	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
+		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, Expected: expected, AcceptLoss: c.AcceptLoss,
+		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
+	var lost *kv.LostError
+	switch {
+	case errors.As(err, &lost):
+		return lossFailure(b.place(c), lost)
+	case err != nil && b.server == nil:
+		return attachFailure(c.NATS, err)
+	}
+	return err
+}
+
+// owner is under which name the data directory remembers the streams.
+func (b *backend) owner(c *Config) string {
+	if b.server == nil {
+		return "attached/" + c.NATS.Prefix
+	}
+	return "embedded/" + c.NATS.Prefix
+}
+
+// place names where the streams are: the data directory, or the NATS that is attached to.
+func (b *backend) place(c *Config) string {
+	if b.server == nil {
+		return serverName(c.NATS)
+	}
+	return "data directory " + b.dir.Path()
+}
+
+// lossFailure says what is missing, and the two ways on.
+func lossFailure(place string, lost *kv.LostError) error {
+	return &failure{exitFailed, fmt.Errorf("%s: %w", place, lost),
+		"restore a backup with imctl restore FILE, or start without what they held with imctl serve --accept-loss " + strings.Join(lost.Names, ",")}
 }
 
 // findNATS starts the embedded server, or attaches to the one that the configuration names.

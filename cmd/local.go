@@ -41,7 +41,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 	}
 	l.stops.add("connection", func(context.Context) error { l.nc.Close(); return nil })
 	options := eventLogOf(c)
-	options.Prefix, options.Log = c.NATS.Prefix, l.log
+	options.Prefix, options.States, options.Log = c.NATS.Prefix, backend.store.States, l.log
 	events, err := bridge.OpenEventLog(ctx, l.nc, backend.connect, options)
 	if err != nil {
 		return l, err

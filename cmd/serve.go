@@ -11,6 +11,7 @@ import (
 )
 
 func newServe(env *Env) *cobra.Command {
+	var acceptLoss []string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -26,9 +27,11 @@ file with a mistake changes nothing.`,
 			if err != nil {
 				return err
 			}
+			config.AcceptLoss = acceptLoss
 			return runServe(c.Context(), env, config, load)
 		},
 	}
+	c.Flags().StringSliceVar(&acceptLoss, "accept-loss", nil, "start although these `streams` are missing, and make them anew, empty")
 	addSettingFlags(c.Flags(), "listen", "data", "nats.url", "log.level")
 	return c
 }

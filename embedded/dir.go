@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/gofrs/flock"
 )
@@ -43,8 +44,9 @@ const (
 // is in it: jetstream/, tls/, keys/, admin.json, mode. It is for its owner alone
 // (0700); Close gives it free.
 type Dir struct {
-	path string
-	lock *flock.Flock
+	path        string
+	lock        *flock.Flock
+	remembering sync.Mutex // held while the memory of streams is read and written
 }
 
 // OpenDir locks the data directory, which it makes when there is none, and

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -20,6 +21,10 @@ import (
 // ErrStoreDamaged: files under jetstream/ are missing or are not what the server
 // wrote. The message names stream and file; nothing has been changed.
 var ErrStoreDamaged = errors.New("store is damaged")
+
+// ErrStoreForeign: something under jetstream/ is neither a stream nor a part of one. The message names it; nothing has
+// been changed.
+var ErrStoreForeign = errors.New("unexpected entry in the store")
 
 // storeCheck looks at the files of every stream before the server does, and only
 // reads. nats-server's own recovery is not gentle: a stream whose description is
@@ -45,6 +50,28 @@ func (d *damage) Error() string {
 
 func (d *damage) Unwrap() error { return ErrStoreDamaged }
 
+// foreignError is an entry of the store that no NATS server made. The server would wait for it to become a stream, and never
+// be ready.
+type foreignError struct {
+	path, what string
+}
+
+func (e *foreignError) Error() string {
+	return fmt.Sprintf("%v: %s is %s; move it out of the data directory", ErrStoreForeign, e.path, e.what)
+}
+
+func (e *foreignError) Unwrap() error { return ErrStoreForeign }
+
+// onlyDirs returns a foreignError for the first entry below path that is no directory, where only directories belong.
+func onlyDirs(path string, entries []fs.DirEntry) error {
+	for _, e := range entries {
+		if !e.IsDir() {
+			return &foreignError{filepath.Join(path, e.Name()), "no directory"}
+		}
+	}
+	return nil
+}
+
 // checkStore returns the first damage it finds among the streams in dir.
 func checkStore(ctx context.Context, dir string, sync time.Duration, log *slog.Logger) error {
 	c := &storeCheck{root: filepath.Join(dir, natsserver.JetStreamStoreDir), lossy: sync > 0, log: log}
@@ -52,15 +79,21 @@ func checkStore(ctx context.Context, dir string, sync time.Duration, log *slog.L
 	if err != nil {
 		return err
 	}
+	if err := onlyDirs(c.root, accounts); err != nil {
+		return err
+	}
 	for _, a := range accounts {
 		streams := filepath.Join(c.root, a.Name(), "streams")
 		entries, err := readDir(streams)
+		if err == nil {
+			err = onlyDirs(streams, entries)
+		}
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
 			// The dot marks a stream that was being deleted.
-			if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			if strings.HasPrefix(e.Name(), ".") {
 				continue
 			}
 			if err := c.stream(ctx, filepath.Join(streams, e.Name()), e.Name()); err != nil {
@@ -80,7 +113,7 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 			return ierr
 		}
 		if !unborn {
-			return err
+			return cmp.Or(noStream(dir), err)
 		}
 		// Left as it is, it would keep the server unhealthy for ever.
 		c.log.Warn("remove a stream whose creation was interrupted before anybody was told of it", "stream", name)
@@ -99,6 +132,16 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 		log:    c.log,
 	}
 	return m.check(ctx)
+}
+
+// noStream returns a foreignError for a directory that has nothing of a stream in it.
+func noStream(dir string) error {
+	for _, part := range []string{natsserver.JetStreamMetaFile, natsserver.JetStreamMetaFileSum, messageDir} {
+		if _, err := os.Lstat(filepath.Join(dir, part)); !errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	return &foreignError{dir, "no stream"}
 }
 
 // readStreamInfo reads what a stream is, as nats-server would.
@@ -178,6 +221,9 @@ func readable(dir string, info *natsserver.FileStreamInfo) bool {
 func checkConsumers(dir, stream string) error {
 	consumers := filepath.Join(dir, "obs")
 	entries, err := readDir(consumers)
+	if err == nil {
+		err = onlyDirs(consumers, entries)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,8 +24,8 @@ type State struct {
 	// Slot says which of two sets of buckets is in use: "" for <prefix>_users and so on, "b" for <prefix>_users_b.
 	// A restore fills the other set before it puts it into use.
 	Slot string `json:"slot,omitempty"`
-	// Streams are the streams that must exist, by name, each with the time of its creation: a stream that is missing,
-	// or was created at another time, has lost its contents.
+	// Streams are the streams that must exist, by name, and their durable consumers, as STREAM/CONSUMER, each with the
+	// time of its creation: what is missing, or was created at another time, has lost its contents.
 	Streams map[string]time.Time `json:"streams"`
 	// Restore is set while a restore is past the point where the old contents can be kept.
 	Restore *RestoreMark `json:"restore,omitempty"`
@@ -39,8 +40,9 @@ type RestoreMark struct {
 
 // States is the bucket of the state: one key.
 type States struct {
-	b      *bucket
-	prefix string
+	b        *bucket
+	prefix   string
+	remember func(streams map[string]time.Time) error // nil: nothing is remembered elsewhere
 }
 
 const stateKey = "state"
@@ -90,7 +92,7 @@ func OpenStates(ctx context.Context, js jetstream.JetStream, o Options) (*States
 	if err != nil {
 		return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
 	}
-	return &States{b: newBucket(js, name, have.Replicas), prefix: o.Prefix}, nil
+	return &States{b: newBucket(js, name, have.Replicas), prefix: o.Prefix, remember: o.Remember}, nil
 }
 
 // FindStates returns the bucket of the state where it exists, and leaves its configuration alone.
@@ -168,21 +170,25 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 		_, err = s.b.write(ctx, putAt(stateKey, is, revision))
 		return err
 	})
+	if err == nil && s.remember != nil {
+		err = s.remember(state.Streams)
+	}
 	if err != nil {
 		return State{}, fmt.Errorf("kv: update the state: %w", err)
 	}
 	return state, nil
 }
 
-// Expect notes that streams exist, with their times of creation, so that a later start refuses to go on without them.
-func (s *States) Expect(ctx context.Context, streams ...string) (State, error) {
-	created := make(map[string]time.Time, len(streams))
-	for _, name := range streams {
-		info, err := s.b.js.Stream(ctx, name)
+// Expect notes that streams and durable consumers exist, with their times of creation, so that a later start refuses to
+// go on without them. A consumer is named STREAM/CONSUMER.
+func (s *States) Expect(ctx context.Context, names ...string) (State, error) {
+	created := make(map[string]time.Time, len(names))
+	for _, name := range names {
+		t, err := createdAt(ctx, s.b.js, name)
 		if err != nil {
-			return State{}, fmt.Errorf("kv: expect stream %s: %w", name, err)
+			return State{}, fmt.Errorf("kv: expect %s: %w", name, err)
 		}
-		created[name] = info.CachedInfo().Created
+		created[name] = t
 	}
 	return s.Update(ctx, func(state *State) error {
 		maps.Copy(state.Streams, created)
@@ -190,36 +196,71 @@ func (s *States) Expect(ctx context.Context, streams ...string) (State, error) {
 	})
 }
 
-// LostError names the streams that must exist and do not, or were made anew since.
+// Forget takes the note of Expect back, before a stream or a consumer is deleted on purpose.
+func (s *States) Forget(ctx context.Context, names ...string) error {
+	_, err := s.Update(ctx, func(state *State) error {
+		for _, name := range names {
+			delete(state.Streams, name)
+		}
+		return nil
+	})
+	return err
+}
+
+// createdAt returns when a stream, or a durable consumer, STREAM/CONSUMER, was created. A cluster that is starting is
+// waited for. Errors: those of notThere, and NATS's own.
+func createdAt(ctx context.Context, js jetstream.JetStream, name string) (created time.Time, err error) {
+	stream, consumer, isConsumer := strings.Cut(name, "/")
+	err = persist(ctx, func(ctx context.Context) error {
+		if isConsumer {
+			c, err := js.Consumer(ctx, stream, consumer)
+			if err == nil {
+				created = c.CachedInfo().Created
+			}
+			return err
+		}
+		s, err := js.Stream(ctx, stream)
+		if err == nil {
+			created = s.CachedInfo().Created
+		}
+		return err
+	})
+	return created, err
+}
+
+// notThere tells that a stream, or a consumer, does not exist.
+func notThere(err error) bool {
+	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
+}
+
+// LostError names what must exist and does not, or was made anew since: streams, and consumers as STREAM/CONSUMER.
 type LostError struct {
-	Streams []string // sorted
+	Names []string // sorted
 }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("lost streams: %v", e.Streams)
+	return "missing, or made anew since the last start: " + strings.Join(e.Names, ", ")
 }
 
-// lost returns the names of those streams that are missing or were created at another time, sorted. Those in accepted
-// do not count.
+// accepts tells whether the loss of name is accepted: by its own name, or a consumer's by that of its stream.
+func accepts(accepted []string, name string) bool {
+	stream, _, _ := strings.Cut(name, "/")
+	return slices.Contains(accepted, name) || slices.Contains(accepted, stream)
+}
+
+// lost returns the names of what is missing or was created at another time, sorted, without those that are accepted.
 func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.Time, accepted []string) ([]string, error) {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(expected)) {
-		if slices.Contains(accepted, name) {
+		if accepts(accepted, name) {
 			continue
 		}
-		var created time.Time
-		err := persist(ctx, func(ctx context.Context) error {
-			s, err := js.Stream(ctx, name)
-			if err == nil {
-				created = s.CachedInfo().Created
-			}
-			return err
-		})
+		created, err := createdAt(ctx, js, name)
 		switch {
-		case errors.Is(err, jetstream.ErrStreamNotFound):
+		case notThere(err):
 			names = append(names, name)
 		case err != nil:
-			return nil, fmt.Errorf("look for stream %s: %w", name, err)
+			return nil, fmt.Errorf("look for %s: %w", name, err)
 		case !created.Equal(expected[name]):
 			names = append(names, name)
 		}
@@ -243,7 +284,8 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 		if state, err = states.Get(ctx); err != nil {
 			return nil, State{}, err
 		}
-		expected = state.Streams
+		expected = maps.Clone(state.Streams)
+		delete(expected, StateStream(o.Prefix)) // a restored state keeps the mark of the stream that was backed up
 	}
 	if state.Restore != nil {
 		return nil, State{}, fmt.Errorf("kv: %w: it began at %s, with the backup of %s", ErrRestoreUnfinished,
@@ -254,7 +296,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 		return nil, State{}, fmt.Errorf("kv: %w", err)
 	}
 	if len(missing) > 0 {
-		return nil, State{}, &LostError{Streams: missing}
+		return nil, State{}, &LostError{Names: missing}
 	}
 	fresh := states == nil
 	if states, err = OpenStates(ctx, js, o); err != nil {
@@ -268,9 +310,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 	}
 	state, err = states.Update(ctx, func(s *State) error {
 		s.Format = max(s.Format, state.Format)
-		for _, name := range o.AcceptLoss {
-			delete(s.Streams, name)
-		}
+		maps.DeleteFunc(s.Streams, func(name string, _ time.Time) bool { return accepts(o.AcceptLoss, name) })
 		return nil
 	})
 	return states, state, err

@@ -32,6 +32,8 @@ type Options struct {
 	Expected map[string]time.Time
 	// AcceptLoss names streams that may be missing and are made anew, empty.
 	AcceptLoss []string
+	// Remember, if set, is told which streams must exist whenever that changes, for the Expected of a later Open.
+	Remember func(streams map[string]time.Time) error
 }
 
 func (o Options) withDefaults() Options {
@@ -120,7 +122,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = states.Expect(ctx, Streams(o.Prefix, state.Slot)...); err != nil {
+	if _, err = states.Expect(ctx, append(Streams(o.Prefix, state.Slot), StateStream(o.Prefix))...); err != nil {
 		return nil, err
 	}
 	s.Nodes, s.Resets = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}

@@ -1,0 +1,67 @@
+package cmd
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// lostStart is what comes of a start on the data directory, which is then closed again.
+func lostStart(t *testing.T, data string, accept ...string) error {
+	t.Helper()
+	c := Defaults()
+	c.Listen, c.Ops.Listen, c.NATS.Listen, c.Data, c.AcceptLoss = "127.0.0.1:0", "", "", data, accept
+	app, err := NewApp(t.Context(), c, slog.New(slog.DiscardHandler), new(slog.LevelVar))
+	if err != nil {
+		return err
+	}
+	return app.Close()
+}
+
+// A stream that is gone from the data directory is not made anew in silence: the start names it and both ways on. With
+// its loss accepted the server starts, and starts again.
+func TestStartMissesStreams(t *testing.T) {
+	t.Parallel()
+	all := []string{"IM_LOG", "KV_im_friendships", "KV_im_state", "KV_im_tokens", "KV_im_users"}
+	for _, missing := range append([][]string{all}, []string{"KV_im_users"}, []string{"KV_im_friendships"}, []string{"KV_im_tokens"},
+		[]string{"IM_LOG"}, []string{"KV_im_state"}, []string{"KV_im_tokens", "KV_im_users"}) {
+		name := strings.Join(missing, ",")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			data := s.app.config.Data
+			w := inhabit(t, s)
+			ada := w.stranger(t, 0)
+			w.leave(t)
+			s.close(t)
+			if len(missing) == len(all) {
+				if err := os.RemoveAll(filepath.Join(data, "jetstream")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, stream := range missing {
+				if err := os.RemoveAll(filepath.Join(data, "jetstream", "IM", "streams", stream)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // the refused start has made nothing that would satisfy the next
+				said := command(t, filepath.Dir(data), "", "serve", "--data", data)
+				said.want(t, exitFailed, append(slices.Clone(missing), "imctl restore FILE", "--accept-loss "+name)...)
+			}
+			command(t, filepath.Dir(data), "", "user", "list", "--data", data).want(t, exitFailed, missing...)
+			if err := lostStart(t, data, missing...); err != nil {
+				t.Fatalf("with the loss accepted: %v", err)
+			}
+			if err := lostStart(t, data); err != nil {
+				t.Errorf("the start after it: %v", err)
+			}
+			said := command(t, filepath.Dir(data), "", "user", "list", "--data", data)
+			if kept := !strings.Contains(name, "users"); said.code != exitDone || strings.Contains(said.out, ada.account) != kept {
+				t.Errorf("user list ends with %d and says %s", said.code, said.out)
+			}
+		})
+	}
+}

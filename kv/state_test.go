@@ -1,0 +1,138 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Changes of the state from many places at once all count, and one that changes nothing is not written.
+func TestStateUpdate(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	for i, err := range atOnce(8, func(i int) error {
+		_, err := s.States.Update(ctx, func(state *State) error {
+			state.Streams[fmt.Sprint("x", i)] = time.Unix(int64(i), 0)
+			return nil
+		})
+		return err
+	}) {
+		if err != nil {
+			t.Errorf("update %d: %v", i, err)
+		}
+	}
+	state, revision, err := s.States.read(ctx)
+	if err != nil || len(state.Streams) != 8+4 || state.Format != currentFormat || state.Slot != "" {
+		t.Fatalf("the state is %+v, %v", state, err)
+	}
+	refused := errors.New("refused")
+	if _, err := s.States.Update(ctx, func(*State) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("a refused update: %v", err)
+	}
+	if _, err := s.States.Update(ctx, func(*State) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if _, after, err := s.States.read(ctx); after != revision || err != nil {
+		t.Errorf("updates that change nothing lead from revision %d to %d, %v", revision, after, err)
+	}
+}
+
+// What must exist is missed when it is gone, and when it was made anew; until its loss is accepted, or it was forgotten
+// before.
+func TestStateMisses(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, startServer(t, t.TempDir(), false))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := testContext(t)
+	var remembered map[string]time.Time
+	o := Options{Log: testLog(t), Remember: func(streams map[string]time.Time) error {
+		remembered = maps.Clone(streams)
+		return nil
+	}}
+	s := openStore(t, nc, o)
+	remake := func() jetstream.Stream {
+		t.Helper()
+		stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "IM_LOG", Subjects: []string{"im.log.>"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"archiver", "bot"} {
+			if _, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: name}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return stream
+	}
+	log := remake()
+	if _, err := s.States.Expect(ctx, "IM_LOG", "IM_LOG/archiver", "IM_LOG/bot"); err != nil {
+		t.Fatal(err)
+	}
+	opens := func(what string, want ...string) {
+		t.Helper()
+		_, err := Open(ctx, nc, o)
+		var lost *LostError
+		if errors.As(err, &lost); len(want) == 0 && err != nil || len(want) > 0 && (lost == nil || !slices.Equal(lost.Names, want)) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+	}
+	opens("all there")
+	if err := log.DeleteConsumer(ctx, "archiver"); err != nil {
+		t.Fatal(err)
+	}
+	opens("a consumer gone", "IM_LOG/archiver")
+	if _, err := log.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "archiver"}); err != nil {
+		t.Fatal(err)
+	}
+	opens("a consumer made anew", "IM_LOG/archiver")
+	o.AcceptLoss = []string{"IM_LOG/archiver"}
+	opens("that accepted")
+	o.AcceptLoss = nil
+	opens("accepted before")
+	if err := s.States.Forget(ctx, "IM_LOG/bot"); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.DeleteConsumer(ctx, "bot"); err != nil {
+		t.Fatal(err)
+	}
+	opens("a consumer forgotten, then deleted")
+	if _, err := s.States.Expect(ctx, "IM_LOG/archiver"); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := js.DeleteStream(ctx, "IM_LOG"); err != nil {
+		t.Fatal(err)
+	}
+	opens("a stream gone with its consumer", "IM_LOG", "IM_LOG/archiver")
+	remake()
+	opens("a stream made anew", "IM_LOG", "IM_LOG/archiver")
+	o.AcceptLoss = []string{"IM_LOG"}
+	opens("that accepted with its consumers")
+	o.AcceptLoss = nil
+	if _, err := s.States.Expect(ctx, "IM_LOG"); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, name := range []string{"KV_im_state", "KV_im_users"} {
+		if err := js.DeleteStream(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Expected = maps.Clone(remembered)
+	opens("the state gone, and remembered elsewhere", "KV_im_state", "KV_im_users")
+	if _, err := js.Stream(ctx, "KV_im_users"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("a refused opening made a stream: %v", err)
+	}
+	o.AcceptLoss = []string{"KV_im_state", "KV_im_users"}
+	opens("that accepted")
+	o.AcceptLoss, o.Expected = nil, maps.Clone(remembered)
+	opens("all made anew")
+}
