@@ -96,7 +96,7 @@ func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) er
 		return err
 	}
 	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
-		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, Expected: expected, AcceptLoss: c.AcceptLoss,
+		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, Expected: expected, AcceptLoss: c.acceptLoss,
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
 	var lost *kv.LostError
 	switch {

@@ -28,8 +28,8 @@ type Config struct {
 	// File is the file that was read, "" when there was none.
 	File string
 
-	// AcceptLoss names streams that may be missing at the start, by the flag of serve.
-	AcceptLoss []string
+	// acceptLoss names streams that may be missing at the start, by the flag of serve.
+	acceptLoss []string
 
 	// origins says for each key that is not at its default where its value came
 	// from, in words that help to find it: "config.yaml:12", "IMCTL_DATA", "--data".

@@ -13,7 +13,7 @@ import (
 func lostStart(t *testing.T, data string, accept ...string) error {
 	t.Helper()
 	c := Defaults()
-	c.Listen, c.Ops.Listen, c.NATS.Listen, c.Data, c.AcceptLoss = "127.0.0.1:0", "", "", data, accept
+	c.Listen, c.Ops.Listen, c.NATS.Listen, c.Data, c.acceptLoss = "127.0.0.1:0", "", "", data, accept
 	app, err := NewApp(t.Context(), c, slog.New(slog.DiscardHandler), new(slog.LevelVar))
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func TestStartMissesStreams(t *testing.T) {
 				}
 			}
 			for range 2 { // the refused start has made nothing that would satisfy the next
-				said := command(t, filepath.Dir(data), "", "serve", "--data", data)
+				said := command(t, filepath.Dir(data), "", "serve", "--data", data, "--listen", "127.0.0.1:0", "--ops.listen", "", "--nats.listen", "")
 				said.want(t, exitFailed, append(slices.Clone(missing), "imctl restore FILE", "--accept-loss "+name)...)
 			}
 			command(t, filepath.Dir(data), "", "user", "list", "--data", data).want(t, exitFailed, missing...)

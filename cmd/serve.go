@@ -27,7 +27,7 @@ file with a mistake changes nothing.`,
 			if err != nil {
 				return err
 			}
-			config.AcceptLoss = acceptLoss
+			config.acceptLoss = acceptLoss
 			return runServe(c.Context(), env, config, load)
 		},
 	}
