@@ -1,0 +1,294 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/admin"
+	"imctl/kv"
+)
+
+// accountState is what a client knows of an account after an answer.
+type accountState struct {
+	there, disabled      bool
+	id, pass, name, sign string
+}
+
+// actorState is all that one actor has to do with: two accounts, what is between them, and an attachment.
+type actorState struct {
+	people  [2]accountState
+	asked   bool // the first has a request pending with the second
+	friends bool
+	secret  string // of the attachment; "": there is none
+	role    kv.Role
+}
+
+// gone takes a deleted account out of the state.
+func (s actorState) gone(i int) actorState {
+	s.people[i], s.asked, s.friends = accountState{}, false, false
+	return s
+}
+
+// killActor makes changes one after the other, and knows what each would lead to before it asks for it. When the server
+// is killed at most one of them is not answered: then the state is the one before or the one after it.
+type killActor struct {
+	w      *world
+	name   string
+	now    actorState
+	maybe  *actorState // the state after a change that was not answered
+	rand   *rand.Rand
+	serial int
+	tokens [2]string
+}
+
+func (a *killActor) account(i int) string { return fmt.Sprintf("%s-%d", a.name, i) }
+
+func (a *killActor) fresh(what string) string {
+	a.serial++
+	return fmt.Sprintf("%s %s %d", what, a.name, a.serial)
+}
+
+// errUnanswered: the server is gone.
+var errUnanswered = errors.New("no answer")
+
+// change asks for a change that leads to next. do returns errUnanswered, or an error that fails the test.
+func (a *killActor) change(next actorState, do func() error) error {
+	a.maybe = &next
+	if err := do(); err != nil {
+		return err
+	}
+	a.now, a.maybe = next, nil
+	return nil
+}
+
+// answered turns an administrator's answer into what change wants: what is not an answer of the server's is none.
+func answered(err error) error {
+	var refusal *admin.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refusal) && refusal.Code != admin.Failed && refusal.Code != admin.Unavailable:
+		return err
+	}
+	return errUnanswered
+}
+
+// http makes a call that has to be answered 200.
+func (a *killActor) http(ctx context.Context, method, path, body string) error {
+	r, err := a.w.try(ctx, 0, method, path, body)
+	if err != nil || r.code() == 500 || r.status >= 500 {
+		return errUnanswered // a server that is ending may say 500
+	}
+	if r.body != says(200) {
+		return fmt.Errorf("%s %s: %s", a.name, strings.SplitN(path, "?", 2)[0], r.body)
+	}
+	return nil
+}
+
+// signIn gets a token for a person. It changes nothing.
+func (a *killActor) signIn(ctx context.Context, i int) error {
+	code, answer, err := tryLogin(ctx, a.w, a.account(i), a.now.people[i].pass)
+	if err != nil || code == 500 {
+		return errUnanswered
+	}
+	if code != 200 {
+		return fmt.Errorf("login of %s: %d", a.account(i), code)
+	}
+	a.tokens[i] = answer.Token
+	return nil
+}
+
+func tryLogin(ctx context.Context, w *world, account, password string) (int, loginAnswer, error) {
+	var answer loginAnswer
+	c, err := w.tryDial(ctx, w.dialer(), 0, "/im/login?"+query("account", account, "password", password), nil)
+	if err != nil {
+		return 0, answer, err
+	}
+	defer c.ws.Close()
+	frame, err := c.tryNext()
+	if err != nil {
+		return 0, answer, err
+	}
+	if err := json.Unmarshal([]byte(frame), &answer); err != nil {
+		return 0, answer, err
+	}
+	if answer.Token != "" {
+		w.secret(answer.Token)
+	}
+	return answer.Code, answer, nil
+}
+
+// step makes one change at random.
+func (a *killActor) step(ctx context.Context, c *admin.Client) error {
+	i := a.rand.IntN(2)
+	if !a.now.people[i].there {
+		if a.rand.IntN(4) == 0 {
+			return a.bring(ctx, c, i)
+		}
+		return a.register(ctx, i)
+	}
+	switch a.rand.IntN(8) {
+	case 0, 1, 2:
+		if a.now.people[1-i].there && !a.now.people[0].disabled && !a.now.people[1].disabled {
+			return a.friendship(ctx)
+		}
+		return a.profile(ctx, i)
+	case 3:
+		return a.profile(ctx, i)
+	case 4:
+		return a.password(ctx, c, i)
+	case 5:
+		return a.able(ctx, c, i)
+	case 6:
+		return a.change(a.now.gone(i), func() error {
+			_, err := c.DeleteUser(ctx, a.account(i))
+			return answered(err)
+		})
+	default:
+		return a.attachment(ctx, c)
+	}
+}
+
+func (a *killActor) register(ctx context.Context, i int) error {
+	next := a.now.gone(i)
+	p := accountState{there: true, pass: a.fresh("pass"), name: a.fresh("name"), sign: a.fresh("sign")}
+	next.people[i] = p
+	a.w.secret(p.pass)
+	body, err := json.Marshal(map[string]string{"account": a.account(i), "password": p.pass, "mail": "m", "name": p.name, "sign": p.sign})
+	if err != nil {
+		return err
+	}
+	return a.change(next, func() error { return a.http(ctx, http.MethodPost, "/im/register", string(body)) })
+}
+
+// bring imports an account, whose password an administrator then sets.
+func (a *killActor) bring(ctx context.Context, c *admin.Client, i int) error {
+	next := a.now.gone(i)
+	next.people[i] = accountState{there: true, name: a.fresh("name"), sign: a.fresh("sign")}
+	record := admin.Record{Version: 1, Account: a.account(i), Name: next.people[i].name, Sign: next.people[i].sign, Mail: "m"}
+	return a.change(next, func() error {
+		result, err := c.ImportUsers(ctx, []admin.Record{record})
+		if err == nil && result.Results[0].Error != "" {
+			return errors.New(result.Results[0].Error)
+		}
+		return answered(err)
+	})
+}
+
+// friendship takes the next step from strangers to friends and back.
+func (a *killActor) friendship(ctx context.Context) error {
+	for i := range a.now.people {
+		if a.now.people[i].pass == "" {
+			return nil // imported, and nobody knows its password yet
+		}
+		if err := a.signIn(ctx, i); err != nil {
+			return err
+		}
+	}
+	call := func(name string, i int, pairs ...string) func() error {
+		path := "/im/friends/" + name + "?" + query(append([]string{"id", a.now.people[i].id, "token", a.tokens[i]}, pairs...)...)
+		return func() error { return a.http(ctx, http.MethodGet, path, "") }
+	}
+	next := a.now
+	switch {
+	case a.now.friends:
+		next.friends = false
+		return a.change(next, call("remove", 0, "to", a.now.people[1].id))
+	case a.now.asked:
+		next.asked, next.friends = false, true
+		return a.change(next, call("add", 1, "from", a.now.people[0].id, "name", "alias"))
+	default:
+		next.asked = true
+		return a.change(next, call("request", 0, "to", a.now.people[1].id, "note", "please"))
+	}
+}
+
+func (a *killActor) profile(ctx context.Context, i int) error {
+	if a.now.people[i].disabled || a.now.people[i].pass == "" {
+		return nil
+	}
+	if err := a.signIn(ctx, i); err != nil {
+		return err
+	}
+	next := a.now
+	p := &next.people[i]
+	if p.sign = a.fresh("sign"); a.rand.IntN(2) == 0 {
+		p.name = a.fresh("name")
+	}
+	body, err := json.Marshal(map[string]string{"id": p.id, "token": a.tokens[i], "sign": p.sign, "name": p.name})
+	if err != nil {
+		return err
+	}
+	return a.change(next, func() error { return a.http(ctx, http.MethodPost, "/im/profile/update", string(body)) })
+}
+
+func (a *killActor) password(ctx context.Context, c *admin.Client, i int) error {
+	next := a.now
+	next.people[i].pass = a.fresh("pass")
+	a.w.secret(next.people[i].pass)
+	return a.change(next, func() error {
+		_, err := c.SetPassword(ctx, a.account(i), next.people[i].pass)
+		return answered(err)
+	})
+}
+
+func (a *killActor) able(ctx context.Context, c *admin.Client, i int) error {
+	next := a.now
+	next.people[i].disabled = !a.now.people[i].disabled
+	return a.change(next, func() (err error) {
+		if next.people[i].disabled {
+			_, err = c.DisableUser(ctx, a.account(i))
+		} else {
+			_, err = c.EnableUser(ctx, a.account(i))
+		}
+		return answered(err)
+	})
+}
+
+// attachment adds one, rotates its secret, or removes it. A secret that was not answered is known to nobody.
+func (a *killActor) attachment(ctx context.Context, c *admin.Client) error {
+	next := a.now
+	if a.now.secret == "" {
+		next.role, next.secret = kv.RoleAdmin, unknownSecret
+		if a.rand.IntN(2) == 0 {
+			next.role = kv.RoleConsumer
+		}
+		return a.change(next, func() error {
+			at, err := c.AddAttachment(ctx, admin.AddAttachment{Name: a.name, Role: next.role})
+			next.secret = at.Context.Password
+			return answered(err)
+		})
+	}
+	if a.rand.IntN(3) == 0 {
+		next.secret = unknownSecret
+		return a.change(next, func() error {
+			at, err := c.RotateAttachment(ctx, a.name)
+			next.secret = at.Context.Password
+			return answered(err)
+		})
+	}
+	next.secret, next.role = "", ""
+	return a.change(next, func() error {
+		_, err := c.RemoveAttachment(ctx, a.name)
+		return answered(err)
+	})
+}
+
+// unknownSecret stands for one that the server made and nobody was told.
+const unknownSecret = "unknown"
+
+// letsIn tells whether NATS lets an attachment in by a secret.
+func letsIn(url, name, secret string) bool {
+	nc, err := nats.Connect(url, nats.UserInfo(name, secret), nats.CustomInboxPrefix("_INBOX."+name), nats.Timeout(patience))
+	if err == nil {
+		nc.Close()
+	}
+	return err == nil
+}

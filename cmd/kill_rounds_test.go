@@ -1,0 +1,324 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/admin"
+	"imctl/embedded"
+	"imctl/kv"
+)
+
+// killField is a server that is killed again and again, with the actors that work on it.
+type killField struct {
+	data, backup string
+	log          *logBuffer
+	p            *process
+	w            *world
+	nc           *nats.Conn
+	client       *admin.Client
+	url          string // of NATS
+	actors       []*killActor
+	rand         *rand.Rand
+	backedUp     []actorState // what the actors knew when the backup was made
+	// spent are secrets that were revoked or belonged to an attachment that was removed, by the attachment's name.
+	spent map[string][]string
+}
+
+// TestKilledAgainAndAgain kills the server at random moments while all kinds of changes are made, and while a backup is
+// restored. After each start the checker finds what was answered, whole, and nothing that was deleted.
+func TestKilledAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	f := &killField{data: filepath.Join(dir, "data"), backup: filepath.Join(dir, "backup.tar"), log: new(logBuffer),
+		rand: rand.New(rand.NewPCG(seed, 0)), spent: make(map[string][]string)}
+	f.start(t)
+	f.w = inhabit(t, f.p)
+	for i := range 6 {
+		f.actors = append(f.actors, &killActor{w: f.w, name: fmt.Sprintf("actor-%d", i), rand: rand.New(rand.NewPCG(seed, uint64(i+1)))})
+	}
+	for round := 1; round <= killRounds && !t.Failed(); round++ {
+		switch {
+		case round%4 == 2:
+			command(t, dir, "", "backup", f.backup, "--force", "--data", f.data).want(t, exitDone)
+			f.backedUp = f.states()
+		case round%4 == 0:
+			f.restore(t, round)
+			continue
+		}
+		f.work(t)
+		f.start(t)
+		f.check(t, round)
+	}
+	if t.Failed() {
+		t.Logf("the server's log:\n%s", f.log)
+	}
+	f.nc.Close()
+	f.w.leave(t)
+	f.p.stop(t)
+}
+
+func (f *killField) states() []actorState {
+	var all []actorState
+	for _, a := range f.actors {
+		all = append(all, a.now)
+	}
+	return all
+}
+
+// start starts the server, which is not running, and connects as its administrator.
+func (f *killField) start(t *testing.T) {
+	t.Helper()
+	if f.nc != nil {
+		f.nc.Close()
+	}
+	before := strings.Count(f.log.String(), "repaired after")
+	f.p = startProcess(t, f.data, f.log, "IMCTL_TOKENS_TTL=5s")
+	if lines := strings.Count(f.log.String(), "repaired after") - before; lines > 1 {
+		t.Errorf("the start says in %d lines what it repaired", lines)
+	}
+	if f.w != nil {
+		f.w.deployment = f.p
+	}
+	credentials, err := embedded.ReadContext(f.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.url = credentials.URL
+	if f.nc, err = nats.Connect(f.url, nats.UserInfo(credentials.User, credentials.Password), nats.NoReconnect()); err != nil {
+		t.Fatal(err)
+	}
+	f.client = admin.NewClient(f.nc, "im")
+}
+
+// work lets the actors make changes until the server is killed, at some moment within half a second.
+func (f *killField) work(t *testing.T) {
+	t.Helper()
+	var working sync.WaitGroup
+	for _, a := range f.actors {
+		working.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			for {
+				switch err := a.step(ctx, f.client); {
+				case errors.Is(err, errUnanswered):
+					return
+				case err != nil:
+					t.Error(err)
+					return
+				}
+				f.learn(t, ctx, a)
+			}
+		})
+	}
+	life := time.NewTimer(time.Duration(100+f.rand.IntN(1500)) * time.Millisecond)
+	<-life.C
+	f.p.kill(t)
+	f.nc.Close()
+	working.Wait()
+}
+
+// learn asks for the ids of accounts that were just made.
+func (f *killField) learn(t *testing.T, ctx context.Context, a *killActor) {
+	for i := range a.now.people {
+		if p := &a.now.people[i]; p.there && p.id == "" {
+			if u, err := f.client.User(ctx, a.account(i)); err == nil {
+				p.id = u.ID
+			} else if answered(err) != errUnanswered {
+				t.Errorf("%s was registered: %v", a.account(i), err)
+			}
+		}
+	}
+}
+
+// restore restores the backup into the running server, and kills one of the two in the middle, or neither. The whole of
+// either state is there afterwards.
+func (f *killField) restore(t *testing.T, round int) {
+	t.Helper()
+	restoring := exec.Command("imctl", "restore", f.backup, "--yes", "--data", f.data)
+	var said logBuffer
+	restoring.Stdout, restoring.Stderr = &said, &said
+	if err := restoring.Start(); err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan error, 1)
+	go func() { over <- restoring.Wait() }()
+	killed := ""
+	select {
+	case err := <-over:
+		over <- err
+	case <-time.After(time.Duration(f.rand.IntN(1500)) * time.Millisecond):
+		if f.rand.IntN(2) == 0 {
+			killed = "the restore"
+			_ = restoring.Process.Kill() // it may just have ended
+		} else {
+			killed = "the server"
+			f.p.kill(t)
+		}
+	}
+	err := <-over
+	if killed == "" && err != nil {
+		t.Errorf("round %d: the restore: %v, %s", round, err, said.String())
+	}
+	f.nc.Close()
+	f.p.kill(t)
+	if completes := exec.Command("imctl", "restore", "--complete", "--data", f.data); !f.startable(t) {
+		if out, err := completes.CombinedOutput(); err != nil {
+			t.Fatalf("round %d: restore --complete after %s was killed: %v: %s", round, killed, err, out)
+		}
+	}
+	f.start(t)
+	before := f.states()
+	old, restored := f.compare(t), []string(nil)
+	for i, a := range f.actors {
+		a.now, a.maybe = f.backedUp[i], nil
+	}
+	if restored = f.compare(t); len(restored) == 0 {
+		f.spent = make(map[string][]string) // what had been revoked since is good again
+		return
+	}
+	if len(old) > 0 || killed == "" {
+		t.Errorf("round %d: after %s was killed in a restore there is neither the old (%q) nor the restored state (%q)", round, killed, old, restored)
+	}
+	for i, a := range f.actors {
+		a.now = before[i]
+	}
+}
+
+// startable tells whether a start is not refused for a restore that has to be completed.
+func (f *killField) startable(t *testing.T) bool {
+	t.Helper()
+	out, err := exec.Command("imctl", "user", "list", "--data", f.data).CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "restore --complete") {
+		t.Fatalf("user list: %v: %s", err, out)
+	}
+	return err == nil
+}
+
+// check compares what is there with what every actor knows, and has it know what became of changes without an answer.
+func (f *killField) check(t *testing.T, round int) {
+	t.Helper()
+	for _, difference := range f.compare(t) {
+		t.Errorf("round %d: %s", round, difference)
+	}
+}
+
+// compare lists how what is there differs from what the actors know. Where a change was not answered, the state after it
+// does as well, and is known from then on.
+func (f *killField) compare(t *testing.T) (differences []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	users := make(map[string]admin.Record)
+	for page, err := range f.client.Export(ctx, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page {
+			users[r.Account] = r
+		}
+	}
+	listed, err := f.client.Attachments(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles := make(map[string]kv.Role)
+	for _, at := range listed.Attachments {
+		roles[at.Name] = at.Role
+	}
+	for _, a := range f.actors {
+		was := a.now
+		problem := f.differs(ctx, a, a.now, users, roles)
+		if problem != "" && a.maybe != nil {
+			if other := f.differs(ctx, a, *a.maybe, users, roles); other == "" {
+				a.now, problem = *a.maybe, ""
+			} else {
+				problem += "; after the change without an answer: " + other
+			}
+		}
+		if problem != "" {
+			differences = append(differences, a.name+": "+problem)
+		}
+		for i := range a.now.people {
+			a.now.people[i].id = users[a.account(i)].ID
+			delete(users, a.account(i))
+		}
+		a.maybe = nil
+		if was.secret != a.now.secret && was.secret != "" && was.secret != unknownSecret {
+			f.spent[a.name] = append(f.spent[a.name], was.secret)
+		}
+		for _, secret := range f.spent[a.name] {
+			if letsIn(f.url, a.name, secret) {
+				differences = append(differences, a.name+": a secret that was revoked is good again")
+			}
+		}
+		delete(roles, a.name)
+	}
+	for _, account := range slices.Sorted(maps.Keys(users)) {
+		differences = append(differences, "nobody made the account "+account)
+	}
+	for _, name := range slices.Sorted(maps.Keys(roles)) {
+		differences = append(differences, "nobody made the attachment "+name)
+	}
+	return differences
+}
+
+// differs says how what is there differs from a state, "" where it does not.
+func (f *killField) differs(ctx context.Context, a *killActor, s actorState, users map[string]admin.Record, roles map[string]kv.Role) string {
+	for i, p := range s.people {
+		r, there := users[a.account(i)]
+		switch {
+		case there != p.there:
+			return fmt.Sprintf("account %d is there: %t, want %t", i, there, p.there)
+		case !there:
+			continue
+		case p.id != "" && r.ID != p.id:
+			return fmt.Sprintf("account %d has id %s, want %s", i, r.ID, p.id)
+		case r.Disabled != p.disabled || r.Name != p.name || r.Sign != p.sign:
+			return fmt.Sprintf("account %d is %t %q %q, want %+v", i, r.Disabled, r.Name, r.Sign, p)
+		}
+		want := 200
+		if p.disabled || p.pass == "" {
+			want = 505
+		}
+		if code, _, err := tryLogin(ctx, a.w, a.account(i), p.pass); p.pass != "" && code != want {
+			return fmt.Sprintf("login to account %d: %d %v, want %d", i, code, err, want)
+		}
+	}
+	friends := func(i int) (n int) { return len(users[a.account(i)].Friends) }
+	if one := s.people[0].there && s.friends; friends(0) != btoi(one) || friends(1) != btoi(one) {
+		return fmt.Sprintf("the two have %d and %d friends, want %t", friends(0), friends(1), one)
+	}
+	asked, asking := len(users[a.account(0)].Asked), len(users[a.account(1)].Requests)
+	if asked != btoi(s.asked) || asking != btoi(s.asked) {
+		return fmt.Sprintf("the first has asked %d, and the second was asked by %d, want %t", asked, asking, s.asked)
+	}
+	switch role, there := roles[a.name]; {
+	case there != (s.secret != "") || role != s.role:
+		return fmt.Sprintf("the attachment is %q, want %q", role, s.role)
+	case there && s.secret != unknownSecret && !letsIn(f.url, a.name, s.secret):
+		return "the attachment's secret is refused"
+	}
+	return ""
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
