@@ -28,6 +28,9 @@ type Config struct {
 	// File is the file that was read, "" when there was none.
 	File string
 
+	// blank tells that the file holds nothing, not even a comment.
+	blank bool
+
 	// origins says for each key that is not at its default where its value came
 	// from, in words that help to find it: "config.yaml:12", "IMCTL_DATA", "--data".
 	origins map[string]string
