@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -57,5 +58,32 @@ func TestStrangersAreBounded(t *testing.T) {
 	u.load(kv.Roster{}, 1000)
 	if u.ended != 0 || len(u.friends) != 0 {
 		t.Errorf("a roster as late left %v, %d of them ended", u.friends, u.ended)
+	}
+}
+
+// TestRemovingStrangers: a client that removes users who are no friends, again and again, does not fill the memory, and
+// keeps the friend that it has.
+func TestRemovingStrangers(t *testing.T) {
+	t.Parallel()
+	s := logServer(t, t.TempDir(), -1)
+	b := startBridge(t, s.ClientURL(), EventLogOptions{})
+	id, friend := pair(t, b, logConn(t, s.ClientURL()), 0)
+	l := b.lane(id)
+	u := newUser(id, l)
+	if err := b.reloadRoster(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.users[id] = u
+	l.mu.Unlock()
+	for range 2*endedMost + 10 {
+		if err := b.service.Remove(t.Context(), kv.User{ID: id}, kv.NewID()); !errors.Is(err, kv.ErrNotFriends) {
+			t.Fatal(err)
+		}
+	}
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	if n := len(u.friends); n > endedMost+1 || !u.friends[friend].friend {
+		t.Errorf("%d entries, and the friend is one: %t", n, u.friends[friend].friend)
 	}
 }
