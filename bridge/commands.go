@@ -17,6 +17,7 @@ func (b *Bridge) execute(c command) report {
 	case opRoster:
 		if u := b.lane(c.User).user(c.User); u != nil {
 			u.apply(c.Other, c.Friend, c.Revision)
+			b.forgetStrangers(u)
 		}
 	case opFriends:
 		b.befriended(c.Friends)

@@ -22,6 +22,9 @@ func (s *Service) Befriend(ctx context.Context, a, b string) (kv.Change, error) 
 	if err != nil {
 		return c, err
 	}
+	if c.Kind == kv.Unchanged {
+		return c, s.inForce(ctx, a, b, nil)
+	}
 	return c, s.tell(ctx, c)
 }
 

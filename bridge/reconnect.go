@@ -158,12 +158,29 @@ func (b *Bridge) reload(ctx context.Context, u *user) error {
 			return err
 		}
 	}
+	return b.reloadRoster(ctx, u)
+}
+
+func (b *Bridge) reloadRoster(ctx context.Context, u *user) error {
 	roster, revision, err := b.o.Store.Rosters.Get(ctx, u.id)
 	if err != nil {
 		return err
 	}
 	u.load(roster, revision)
 	return nil
+}
+
+// forgetStrangers bounds what commands leave behind of users who are no friends of u. Should the roster not be read,
+// the next command tries again.
+func (b *Bridge) forgetStrangers(u *user) {
+	if !u.crowded() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commandWait)
+	defer cancel()
+	if err := b.reloadRoster(ctx, u); err != nil {
+		b.log.Warn("read a roster again", "user", u.id, "err", err)
+	}
 }
 
 // stillGood ends a session whose token was revoked while this node could not be told. One that has outlived its token

@@ -175,7 +175,7 @@ func (s *Service) Request(ctx context.Context, me kv.User, to, note string) erro
 	}
 	c, err := s.kv.Rosters.Request(ctx, me.ID, to, note)
 	if errors.Is(err, kv.ErrAlreadyFriends) {
-		return errors.Join(err, s.inForce(ctx, me.ID, to))
+		return s.inForce(ctx, me.ID, to, err)
 	}
 	if err != nil {
 		return err
@@ -193,8 +193,8 @@ func (s *Service) Add(ctx context.Context, me kv.User, from, alias string) error
 		return err
 	}
 	c, err := s.kv.Rosters.Add(ctx, me.ID, from, alias)
-	if errors.Is(err, kv.ErrAlreadyFriends) {
-		return errors.Join(err, s.inForce(ctx, me.ID, from))
+	if errors.Is(err, kv.ErrAlreadyFriends) || errors.Is(err, kv.ErrNoRequest) {
+		return s.inForce(ctx, me.ID, from, err)
 	}
 	if err != nil {
 		return err
@@ -202,31 +202,40 @@ func (s *Service) Add(ctx context.Context, me kv.User, from, alias string) error
 	return s.tell(ctx, c)
 }
 
-// inForce brings the friendship of the two into force on all nodes, unless it has ended meanwhile. Whoever made it may
-// not be done with that yet, and who has heard that they are friends may talk.
-func (s *Service) inForce(ctx context.Context, a, b string) error {
+// inForce brings what the rosters say of a and b into force on all nodes: that they are friends, or that they are not.
+// A call that changes nothing, but tells its caller which of the two holds, needs it before its answer: the call that
+// made or ended the friendship may not have told all nodes yet. inForce returns answer, or its own error if it fails,
+// since the answer is not true on every node then.
+func (s *Service) inForce(ctx context.Context, a, b string, answer error) error {
+	if a == b || !kv.ValidID(b) { // the caller's own id, or none: no session holds it as a friend
+		return answer
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, end := range [...]struct{ id, other string }{{a, b}, {b, a}} {
 		g.Go(func() error {
 			r, revision, err := s.kv.Rosters.Get(ctx, end.id)
-			if err != nil {
+			if err != nil || revision == 0 { // without a roster the user never had a friend
 				return err
 			}
-			if _, ok := r.Friend(end.other); !ok {
-				return nil
-			}
-			_, err = s.nodes.tell(ctx, command{Op: opRoster, User: end.id, Other: end.other, Friend: true, Revision: revision})
+			_, friend := r.Friend(end.other)
+			_, err = s.nodes.tell(ctx, command{Op: opRoster, User: end.id, Other: end.other, Friend: friend, Revision: revision})
 			return err
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return answer
 }
 
 // Remove ends a friendship at both ends, and whatever requests there are between the two.
 func (s *Service) Remove(ctx context.Context, me kv.User, to string) error {
 	c, err := s.kv.Rosters.Remove(ctx, me.ID, to)
 	if errors.Is(err, kv.ErrNotFriends) {
-		return errors.Join(err, s.tell(ctx, c)) // requests between the two may have been withdrawn
+		if told := s.tell(ctx, c); told != nil { // requests between the two may have been withdrawn
+			return told
+		}
+		return s.inForce(ctx, me.ID, to, err)
 	}
 	if err != nil {
 		return err
@@ -252,7 +261,7 @@ func (s *Service) tell(ctx context.Context, c kv.Change) error {
 	switch c.Kind {
 	case kv.Befriended, kv.Removed:
 	case kv.Named:
-		return s.inForce(ctx, c.A, c.B)
+		return s.inForce(ctx, c.A, c.B, nil)
 	case kv.Withdrawn: // no roster that a node holds has changed
 		return errors.Join(s.show(c.A, wire.AppendRemoved(nil, c.B)), s.show(c.B, wire.AppendRemoved(nil, c.A)))
 	default:

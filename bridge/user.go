@@ -22,7 +22,12 @@ type user struct {
 	sessions []*session // oldest first; replaced, never changed, so that a reader needs no lock while it walks
 	friends  map[string]friendship
 	revision uint64 // of the roster that friends was loaded from
+	ended    int    // entries of friends that are no friends
 }
+
+// endedMost bounds user.ended. Such an entry keeps a late command from making friends of two users again; it is not
+// needed any more once the roster was loaded at a later revision.
+const endedMost = 64
 
 // friendship is what is known of one other user. Changes arrive in whatever order nodes sent them; the revision of the roster that holds the change tells which is the later one.
 type friendship struct {
@@ -89,9 +94,13 @@ func (u *user) load(r kv.Roster, revision uint64) {
 	for _, f := range r.Friends {
 		friends[f.ID] = friendship{true, revision}
 	}
+	u.ended = 0
 	for id, f := range u.friends {
 		if f.revision > revision {
 			friends[id] = f
+			if !f.friend {
+				u.ended++
+			}
 		}
 	}
 	u.friends = friends
@@ -101,9 +110,24 @@ func (u *user) load(r kv.Roster, revision uint64) {
 func (u *user) apply(id string, friend bool, revision uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if revision > u.friends[id].revision && revision > u.revision {
-		u.friends[id] = friendship{friend, revision}
+	was, known := u.friends[id]
+	if revision <= was.revision || revision <= u.revision {
+		return
 	}
+	if known && !was.friend {
+		u.ended--
+	}
+	if !friend {
+		u.ended++
+	}
+	u.friends[id] = friendship{friend, revision}
+}
+
+// crowded tells that the roster should be loaded again, to drop entries that are no friends.
+func (u *user) crowded() bool {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.ended > endedMost
 }
 
 // notice shows a frame to those of the user's sessions that asked for such frames.

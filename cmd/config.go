@@ -30,6 +30,8 @@ type Config struct {
 
 	// acceptLoss names streams that may be missing at the start, by the flag of serve.
 	acceptLoss []string
+	// blank tells that the file holds nothing, not even a comment.
+	blank bool
 
 	// origins says for each key that is not at its default where its value came
 	// from, in words that help to find it: "config.yaml:12", "IMCTL_DATA", "--data".

@@ -28,6 +28,7 @@ type configFile struct {
 	name     string
 	keys     []string
 	values   map[string]fileValue
+	blank    bool // it holds nothing, not even a comment
 	mistakes Mistakes
 }
 
@@ -49,7 +50,7 @@ func readConfigFile(path, name string, keys []string) (*configFile, error) {
 }
 
 func parseConfigFile(data []byte, name string, keys []string) *configFile {
-	file := &configFile{name: name, keys: keys, values: map[string]fileValue{}}
+	file := &configFile{name: name, keys: keys, values: map[string]fileValue{}, blank: len(bytes.TrimSpace(data)) == 0}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document yaml.Node
 	switch err := decoder.Decode(&document); {

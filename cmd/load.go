@@ -32,6 +32,9 @@ type LoadOptions struct {
 	Environ []string
 	// Flags may hold flags that addSettingFlags made. May be nil.
 	Flags *pflag.FlagSet
+	// Before is the configuration in force when it is read again, nil at the start. The file that it was read from
+	// must still be there, and must not have become empty: the defaults would take the place of what it said.
+	Before *Config
 }
 
 // Load reads the configuration: the defaults, over them the file, over it the
@@ -55,7 +58,7 @@ func Load(o LoadOptions) (*Config, error) {
 		}
 	}
 	c := l.config()
-	c.File = file.name
+	c.File, c.blank = file.name, file.blank
 	if len(l.mistakes) == 0 {
 		for _, conflict := range c.conflicts() {
 			l.mistakes = append(l.mistakes, Mistake{Where: c.Origin(conflict.key), Key: conflict.key, Text: conflict.text})
@@ -69,6 +72,11 @@ func Load(o LoadOptions) (*Config, error) {
 
 // loadConfig reads the configuration of a command whose flags addSettingFlags made.
 func loadConfig(env *Env, flags *pflag.FlagSet) (*Config, error) {
+	return reloadConfig(env, flags, nil)
+}
+
+// reloadConfig is loadConfig while the configuration before is in force; nil for none.
+func reloadConfig(env *Env, flags *pflag.FlagSet, before *Config) (*Config, error) {
 	file, err := flags.GetString("config")
 	if err != nil {
 		return nil, err
@@ -76,7 +84,7 @@ func loadConfig(env *Env, flags *pflag.FlagSet) (*Config, error) {
 	if file == "" && flags.Changed("config") {
 		return nil, wrongUse("--config wants a file")
 	}
-	return Load(LoadOptions{File: file, Dir: env.Dir, Environ: env.Environ, Flags: flags})
+	return Load(LoadOptions{File: file, Dir: env.Dir, Environ: env.Environ, Flags: flags, Before: before})
 }
 
 // Origin returns where a setting's value came from, "default" where nobody set it.
@@ -128,16 +136,26 @@ func (l *loader) openFile() (*configFile, error) {
 	}
 	file, err := readConfigFile(path, name, l.keys)
 	var pathError *fs.PathError
+	before := l.options.Before
+	wasRead := before != nil && before.File != ""
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && l.options.File == "":
+	case errors.Is(err, fs.ErrNotExist) && l.options.File == "" && !wasRead && !isThere(path):
 		return &configFile{}, nil
 	case errors.As(err, &pathError):
 		// The path in the error may differ from what was asked for, and says less.
 		return nil, Mistakes{{Where: name, Text: pathError.Err.Error()}}
 	case err != nil:
 		return nil, Mistakes{{Where: name, Text: err.Error()}}
+	case file.blank && wasRead && !before.blank:
+		return nil, Mistakes{{Where: name, Text: "is empty, and was not; a comment in it asks for the defaults"}}
 	}
 	return file, nil
+}
+
+// isThere tells a symbolic link that leads nowhere from a file that does not exist.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // fileDir is what paths in the file are relative to.

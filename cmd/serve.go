@@ -17,13 +17,13 @@ func newServe(env *Env) *cobra.Command {
 		Short: "Run the server",
 		Long: `Run the server until SIGTERM or SIGINT, which end it in good order; a second one ends it at once.
 SIGHUP reads the configuration again: limits, log level, certificates and origins change, and a
-file with a mistake changes nothing.`,
+file with a mistake changes nothing. Nor does one that is missing, or empty, and was there before.`,
 		Example: `  imctl serve
   imctl serve --listen 127.0.0.1:9000 --data /var/lib/imctl`,
 		Args: mayHave(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			load := func() (*Config, error) { return loadConfig(env, c.Flags()) }
-			config, err := load()
+			load := func(before *Config) (*Config, error) { return reloadConfig(env, c.Flags(), before) }
+			config, err := load(nil)
 			if err != nil {
 				return err
 			}
@@ -36,8 +36,8 @@ file with a mistake changes nothing.`,
 	return c
 }
 
-// runServe runs the server until ctx is done.
-func runServe(ctx context.Context, env *Env, config *Config, load func() (*Config, error)) error {
+// runServe runs the server until ctx is done. load reads the configuration again that was the given one before.
+func runServe(ctx context.Context, env *Env, config *Config, load func(before *Config) (*Config, error)) error {
 	level := new(slog.LevelVar)
 	log := newLogger(env.Err, config.Log, level)
 	hangups, stop := env.hangups()
@@ -53,17 +53,19 @@ func runServe(ctx context.Context, env *Env, config *Config, load func() (*Confi
 	reading, done := context.WithCancel(ctx)
 	defer done()
 	go func() {
+		before := config
 		for {
 			select {
 			case <-reading.Done():
 				return
 			case <-hangups:
 			}
-			next, err := load()
+			next, err := load(before)
 			if err != nil {
 				log.Error("the configuration stays as it was", "err", err)
 				continue
 			}
+			before = next
 			select {
 			case reload <- next:
 			case <-reading.Done():

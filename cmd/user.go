@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/admin"
+	"imctl/kv"
 )
 
 func newUser(env *Env) *cobra.Command {
@@ -92,7 +94,13 @@ func userState(u admin.User) string {
 	return "enabled"
 }
 
-func localTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+// localTime shows a time to people, "-" for one that is not known.
+func localTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
 
 // newUserChange makes a command that does something to one user, and needs to know no more than which.
 // done is what the user is then.
@@ -120,7 +128,7 @@ func newUserChange(env *Env, name, done, short string, do func(*admin.Client, co
 
 func newUserDelete(env *Env) *cobra.Command {
 	yes := false
-	c := newUserChange(env, "delete", "deleted", "Remove an account with its tokens, friendships and requests", (*admin.Client).DeleteUser)
+	c := newUserChange(env, "delete", "deleted", "Remove an account with its tokens, friendships and requests", deleteUser)
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	remove := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -132,6 +140,30 @@ func newUserDelete(env *Env) *cobra.Command {
 		return remove(c, args)
 	}
 	return c
+}
+
+// deleteUser also deletes an account that no lookup finds and user list shows: one whose record is all that is left of it.
+func deleteUser(client *admin.Client, ctx context.Context, ref string) (admin.User, error) {
+	u, err := client.DeleteUser(ctx, ref)
+	var refused *admin.Error
+	id, isID := strings.CutPrefix(ref, "id:")
+	if isID && kv.ValidID(id) || !errors.As(err, &refused) || refused.Code != admin.NotFound {
+		return u, err
+	}
+	found, listing := client.WithAccount(ctx, ref)
+	switch {
+	case listing != nil:
+		return u, listing
+	case len(found) == 0:
+		return u, err
+	case len(found) > 1:
+		ids := make([]string, len(found))
+		for i, f := range found {
+			ids[i] = "id:" + f.ID
+		}
+		return u, wrongUse("%d records have the account %q; use one of %s", len(found), ref, strings.Join(ids, ", "))
+	}
+	return client.DeleteUser(ctx, "id:"+found[0].ID)
 }
 
 // confirm returns nil when somebody says yes. Where nobody can be asked, only the flag says it.

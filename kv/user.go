@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -191,9 +192,13 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		writes := []write{
-			putAt(userKey(id), nil, revision).asMarker(u.markerTTL),
-			put(accountKey(FoldAccount(user.Account)), nil).asMarker(u.markerTTL),
+		writes := []write{putAt(userKey(id), nil, revision).asMarker(u.markerTTL)}
+		claim, claimed, err := u.claim(ctx, user)
+		if err != nil {
+			return err
+		}
+		if claimed {
+			writes = append(writes, putAt(claim.key, nil, claim.revision).asMarker(u.markerTTL))
 		}
 		if name := FoldAccount(user.Name); name != "" {
 			writes = append(writes, put(nameKey(name, id), nil).asMarker(u.markerTTL))
@@ -237,6 +242,7 @@ func decodeUser(e entry) (User, error) {
 		// Not the decoder's error: it may quote the record.
 		return User{}, fmt.Errorf("the record at %s, revision %d, is damaged", e.key, e.revision)
 	}
+	user.ID = strings.TrimPrefix(e.key, userKey("")) // by which it is found, whatever a damaged record says
 	return user, nil
 }
 

@@ -96,7 +96,7 @@ type User struct {
 	Account  string    `json:"account"`
 	Name     string    `json:"name"`
 	Mail     string    `json:"mail"`
-	Created  time.Time `json:"created"`
+	Created  time.Time `json:"created,omitzero"` // left out where it is not known
 	Disabled bool      `json:"disabled"`
 }
 

@@ -33,7 +33,7 @@ type Record struct {
 	Sex          string    `json:"sex"`
 	Birthday     string    `json:"birthday"`
 	Sign         string    `json:"sign"`
-	Created      time.Time `json:"created"`
+	Created      time.Time `json:"created,omitzero"` // left out where it is not known; an import takes its own time then
 	Disabled     bool      `json:"disabled"`
 
 	Friends  []RecordFriend  `json:"friends"`
@@ -45,14 +45,14 @@ type Record struct {
 type RecordFriend struct {
 	ID    string    `json:"id"`
 	Alias string    `json:"alias"`
-	Since time.Time `json:"since"`
+	Since time.Time `json:"since,omitzero"` // as Record.Created
 }
 
 // RecordRequest is a request that is pending.
 type RecordRequest struct {
 	ID    string    `json:"id"`
 	Note  string    `json:"note"`
-	Since time.Time `json:"since"`
+	Since time.Time `json:"since,omitzero"` // as Record.Created
 }
 
 // Bonds is how many others the record names.
@@ -303,7 +303,9 @@ func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv
 		}
 		return ok
 	}
+	now := time.Now().UTC().Truncate(time.Second)
 	for _, f := range r.Friends {
+		f.Since = orTime(f.Since, now)
 		if err := tidy("alias", &f.Alias, wire.MaxAlias); err != nil {
 			return m, 0, err
 		}
@@ -320,9 +322,17 @@ func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv
 				return m, 0, err
 			}
 			if known(q.ID) {
-				*list.to = append(*list.to, kv.Request{From: q.ID, Note: q.Note, Since: q.Since})
+				*list.to = append(*list.to, kv.Request{From: q.ID, Note: q.Note, Since: orTime(q.Since, now)})
 			}
 		}
 	}
 	return m, missing, nil
+}
+
+// orTime returns t, or otherwise where t is not known.
+func orTime(t, otherwise time.Time) time.Time {
+	if t.IsZero() {
+		return otherwise
+	}
+	return t
 }

@@ -28,9 +28,9 @@ type Friend struct {
 	ID      string    `json:"id"`
 	Account string    `json:"account"` // "" while the account is being deleted
 	Name    string    `json:"name"`
-	Alias   string    `json:"alias"` // that the list's owner gave a friend
-	Note    string    `json:"note"`  // of a request
-	Since   time.Time `json:"since"`
+	Alias   string    `json:"alias"`          // that the list's owner gave a friend
+	Note    string    `json:"note"`           // of a request
+	Since   time.Time `json:"since,omitzero"` // left out where it is not known
 }
 
 // Friends is a page, in the order in which people became friends, or asked.

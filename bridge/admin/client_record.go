@@ -1,0 +1,27 @@
+package admin
+
+import (
+	"context"
+
+	"imctl/kv"
+)
+
+// WithAccount returns the users whose record has this account, compared folded, whether or not the account leads to
+// them. It reads the whole list: call it where the account alone found no user.
+func (c *Client) WithAccount(ctx context.Context, account string) ([]User, error) {
+	folded := kv.FoldAccount(account)
+	var found []User
+	seen := make(map[string]bool) // an account that changes meanwhile is listed twice
+	for page, err := range c.AllUsers(ctx, ListUsers{Begins: account}) {
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range page {
+			if kv.FoldAccount(u.Account) == folded && !seen[u.ID] {
+				seen[u.ID] = true
+				found = append(found, u)
+			}
+		}
+	}
+	return found, nil
+}

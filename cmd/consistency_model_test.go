@@ -1,0 +1,217 @@
+package cmd
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// operation is one of a history of a history, and what it is about: an account, or two people.
+type operation struct {
+	about string
+	call  string
+	who   int // which of the two calls
+	id    int // of a call that adds or removes; its opSettled has the same
+}
+
+// The operations beside the names of the calls.
+const (
+	opTalk    = "dialogue"
+	opList    = "list"    // what a login's answer says of the other
+	opSettled = "settled" // the call with this id was answered: no node holds anything older
+)
+
+// outcome is what an operation was answered.
+type outcome struct {
+	code          int // 0: there was no answer, or one that does not tell whether the call took effect
+	friend, asked bool
+}
+
+// relation is the state of an account, or of two people.
+type relation struct {
+	exists  bool
+	friends bool
+	asked   [2]bool // who has a request pending
+	named   [2]bool // whose end has its alias
+
+	// held is what nodes may hold of the friendship: since the last call that was answered each state that a later one
+	// made, as + or - and the call's id, in the order of the calls.
+	held string
+}
+
+// consistency says which histories are right. Calls take effect one by one. A dialogue is answered by what its node
+// holds: the state that the last answered call left, or that of a call still under way.
+var consistency = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		var parts [][]porcupine.Operation
+		places := make(map[string]int)
+		for _, o := range history {
+			about := o.Input.(operation).about
+			i, ok := places[about]
+			if !ok {
+				i = len(parts)
+				places[about], parts = i, append(parts, nil)
+			}
+			parts[i] = append(parts[i], o)
+		}
+		return parts
+	},
+	Init: func() any { return relation{held: "-0 "} },
+	Step: func(state, input, output any) (bool, any) {
+		r := state.(relation)
+		ok := r.step(input.(operation), output.(outcome))
+		return ok, r
+	},
+	DescribeOperation: func(input, output any) string { return describe(input.(operation), output.(outcome)) },
+	DescribeState:     func(state any) string { return fmt.Sprintf("%+v", state) },
+}
+
+func describe(in operation, out outcome) string {
+	return fmt.Sprintf("%s: %s by %d, id %d: %+v", in.about, in.call, in.who, in.id, out)
+}
+
+// step changes the state as the operation does. It returns false if the operation can't be answered so.
+func (r *relation) step(in operation, out outcome) bool {
+	is := func(code int) bool { return out.code == code || out.code == 0 }
+	me, other, id := in.who, 1-in.who, in.id
+	if out.code == 0 {
+		id = unanswered
+	}
+	switch in.call {
+	case "register":
+		if r.exists {
+			return is(504)
+		}
+		r.exists = true
+		return is(200)
+	case "login":
+		return r.exists == (out.code == 200)
+	case "request":
+		if r.friends {
+			r.hold(id)
+			return is(522)
+		}
+		r.asked[me] = true
+		return is(200)
+	case "add":
+		return is(r.add(me, other, id))
+	case "remove":
+		code := 512
+		if r.friends {
+			code = 200
+		}
+		r.friends, r.asked, r.named = false, [2]bool{}, [2]bool{}
+		r.hold(id)
+		return is(code)
+	case opSettled:
+		return r.settle(in.id)
+	case opTalk:
+		return strings.Contains(r.held, map[bool]string{true: "-", false: "+"}[out.code == 512])
+	case opList:
+		return out.friend == r.friends && out.asked == r.asked[other]
+	}
+	return false
+}
+
+func (r *relation) add(me, other, id int) (code int) {
+	defer func() { r.hold(id) }()
+	switch {
+	case r.friends && r.named[me]:
+		return 522
+	case r.friends:
+		r.named[me] = true
+		return 200
+	case !r.asked[other]:
+		return 523
+	}
+	r.friends, r.asked = true, [2]bool{}
+	r.named[me], r.named[other] = true, false
+	return 200
+}
+
+// hold adds what nodes may hold from now on.
+func (r *relation) hold(id int) {
+	r.held += fmt.Sprintf("%s%d ", map[bool]string{true: "+", false: "-"}[r.friends], id)
+}
+
+// unanswered is the id of calls that no opSettled follows.
+const unanswered = 0
+
+// settle drops what no node holds any more. An older call that is still to be settled leaves its id behind, as *. settle
+// returns false if the call has not taken effect yet.
+func (r *relation) settle(id int) bool {
+	all := strings.Fields(r.held)
+	i := slices.IndexFunc(all, func(s string) bool { return s[1:] == fmt.Sprint(id) })
+	if i < 0 {
+		return false
+	}
+	var left strings.Builder
+	for k, held := range all {
+		switch {
+		case k < i && held[1:] != fmt.Sprint(unanswered):
+			held = "*" + held[1:]
+		case k < i || k == i && held[0] == '*': // a later call was settled before this one
+			continue
+		}
+		left.WriteString(held + " ")
+	}
+	r.held = left.String()
+	return true
+}
+
+// TestConsistencyModel: the model takes the histories that the protocol allows, and refuses the others.
+func TestConsistencyModel(t *testing.T) {
+	t.Parallel()
+	// Each operation is written as begin, end, call, who, code; an end of 0 is none.
+	type row struct {
+		begin, end int64
+		call       string
+		who, code  int
+	}
+	friends := []row{{1, 2, "request", 0, 200}, {3, 4, "add", 1, 200}}
+	for name, x := range map[string]struct {
+		rows []row
+		want bool
+	}{
+		"friends talk":                             {[]row{{5, 6, opTalk, 0, 200}, {7, 8, opTalk, 1, 508}}, true},
+		"friends are refused":                      {[]row{{5, 6, opTalk, 1, 512}}, false},
+		"strangers talk":                           {[]row{{5, 6, "remove", 0, 200}, {7, 8, opTalk, 0, 200}}, false},
+		"two nodes while a remove is under way":    {[]row{{5, 20, "remove", 0, 200}, {6, 7, opTalk, 0, 512}, {8, 9, opTalk, 1, 200}, {21, 22, opTalk, 1, 512}}, true},
+		"an old answer behind the remove":          {[]row{{5, 20, "remove", 0, 200}, {21, 22, opTalk, 1, 200}}, false},
+		"a second remove before the first's end":   {[]row{{5, 20, "remove", 0, 200}, {6, 7, "remove", 1, 512}, {8, 9, opTalk, 1, 200}}, false},
+		"a second remove, and who talks meanwhile": {[]row{{5, 20, "remove", 0, 200}, {6, 9, "remove", 1, 512}, {7, 8, opTalk, 1, 200}}, true},
+		"a remove without an answer":               {[]row{{5, 0, "remove", 0, 0}, {6, 7, opTalk, 1, 200}, {8, 9, opTalk, 1, 512}, {10, 11, opTalk, 1, 200}}, true},
+		"a remove without an answer, found done":   {[]row{{5, 0, "remove", 0, 0}, {6, 7, "remove", 1, 512}, {8, 9, opTalk, 1, 200}}, false},
+		"a remove without an answer, not done":     {[]row{{5, 0, "remove", 0, 0}, {6, 7, "remove", 1, 200}, {8, 9, "remove", 1, 512}}, true},
+		"two removes that end one friendship":      {[]row{{5, 8, "remove", 0, 200}, {6, 7, "remove", 1, 200}}, false},
+		"named twice":                              {[]row{{5, 6, "add", 1, 200}}, false},
+		"named by the one who asked":               {[]row{{5, 6, "add", 0, 200}, {7, 8, "add", 0, 522}}, true},
+		"a call from before, answered after":       {[]row{{5, 30, "remove", 0, 512}, {6, 7, "remove", 1, 200}, {8, 9, "request", 1, 200}, {10, 11, "add", 0, 200}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var h history
+			for i, r := range append(slices.Clone(friends), x.rows...) {
+				h.record(operation{about: "pair", call: r.call, who: r.who, id: i + 1}, outcome{code: r.code}, r.begin, r.end)
+			}
+			if got := porcupine.CheckOperations(consistency, h.complete()); got != x.want {
+				t.Errorf("allowed: %t, want %t", got, x.want)
+			}
+		})
+	}
+	var h history
+	for i, code := range []int{200, 504, 504} {
+		h.record(operation{about: "account", call: "register"}, outcome{code: code}, int64(10*i), int64(10*i+15))
+	}
+	h.record(operation{about: "account", call: "login"}, outcome{code: 200}, 40, 41)
+	if !porcupine.CheckOperations(consistency, h.complete()) {
+		t.Error("one registration of three is not allowed")
+	}
+	h.record(operation{about: "account", call: "login"}, outcome{code: 505}, 42, 43)
+	if porcupine.CheckOperations(consistency, h.complete()) {
+		t.Error("an account may vanish")
+	}
+}

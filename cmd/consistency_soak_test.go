@@ -1,0 +1,20 @@
+//go:build soak
+
+package cmd
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestConsistencyForLong is TestConsistency with more of everything.
+func TestConsistencyForLong(t *testing.T) {
+	for nodes := 1; nodes <= 3; nodes++ {
+		for round := range 3 {
+			t.Run(fmt.Sprintf("%d nodes, round %d", nodes, round), func(t *testing.T) {
+				consistent(t, nodes, size{couples: 6, calls: 600, kills: 4, check: 2 * time.Minute})
+			})
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package cmd
+
+import "testing"
+
+// TestStrangersWhileUnmade: a client that hears that two users are no friends is not let talk any more, both ways, on
+// every node, although the node that ended the friendship has not told the others yet.
+func TestStrangersWhileUnmade(t *testing.T) {
+	t.Parallel()
+	all := startBridges(t, 2)
+	w := inhabit(t, all)
+	rosters := all[0].app.backend.store.Rosters
+	for name, x := range map[string]struct {
+		asks   bool // the friend asks again after the end of the friendship
+		call   string
+		fields []string
+		want   int
+	}{
+		"remove":                {false, "remove", []string{"to"}, 512},
+		"remove of a request":   {true, "remove", []string{"to"}, 512},
+		"add without a request": {false, "add", []string{"name", "B", "from"}, 523},
+		"friendship made anew":  {true, "add", []string{"name", "B", "from"}, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := w.pair(t)
+			for from, to := range map[*member]*member{a: b, b: a} {
+				if code := from.talk(t, to, "before"); code != 200 {
+					t.Fatalf("friends: a dialogue is answered %d", code)
+				}
+				to.tunnel.want(t, received(`"before"`, from.id, `"hello"`))
+			}
+			_, err := rosters.Remove(t.Context(), b.id, a.id)
+			if err == nil && x.asks {
+				_, err = rosters.Request(t.Context(), b.id, a.id, "")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.call(t, x.call, append(x.fields, b.id)...).want(t, name, says(x.want))
+			holds(t, a, b, name, x.call == "add" && x.want == 200)
+		})
+	}
+}
