@@ -55,11 +55,11 @@ func TestClosingTakesNothing(t *testing.T) {
 				if late.taken.Load() || after.taken.Load() {
 					t.Errorf("taken: behind the close frame %t, after it %t", late.taken.Load(), after.taken.Load())
 				}
-				ours := name == "kicked" || name == "shutdown" || name == "replaced" || name == "binary" || name == "not UTF-8"
-				if before.taken.Load() != ours && name == "the client closes" {
-					t.Error("a client that had closed before it read the dialogue has taken it")
-				}
-				if ours && !before.taken.Load() {
+				if row.code == websocket.CloseNormalClosure {
+					if before.taken.Load() {
+						t.Error("a client that had closed before it read the dialogue has taken it")
+					}
+				} else if row.code != websocket.CloseProtocolError && !before.taken.Load() {
 					t.Error("a dialogue that the client read before the close frame is not taken")
 				}
 			})
@@ -124,5 +124,26 @@ func TestGone(t *testing.T) {
 			f.mustSend(t, "1", o)
 			o.want(t, "1 "+row.want.Message())
 		})
+	}
+}
+
+// TestNothingBehindACloseFrame: a dialogue is refused as soon as a close frame waits in the connection, written or not.
+func TestNothingBehindACloseFrame(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	frame := wire.AppendDialogue(nil, []byte(`"1"`), s.a.user.id, []byte(`"hello"`))
+	for i, want := range []bool{true, false} {
+		d := &delivery{lane: s.lane, reply: "reply"}
+		d.left.Store(1)
+		s.b.deliver(frame, d)
+		if d.taken.Load() != want {
+			t.Errorf("dialogue %d was taken: %t", i, !want)
+		}
+		if _, err := s.b.conn.Write([]byte{opClosing, 0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.lane.user(s.b.user.id) != nil {
+		t.Error("online behind its close frame")
 	}
 }
