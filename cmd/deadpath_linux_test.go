@@ -17,15 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// path is a way between two hosts, each in a network namespace of its own, over a switch in a third. Where the switch
+// netPath is a way between two hosts, each in a network namespace of its own, over a switch in a third. Where the switch
 // is cut, packets are lost, and neither host is told.
-type path struct{ server, client, middle string }
+type netPath struct{ server, client, middle string }
 
 const serverAddress = "10.73.0.1"
 
 var paths atomic.Int64
 
-func newPath(t *testing.T) *path {
+func newNetPath(t *testing.T) *netPath {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root makes network namespaces")
@@ -37,7 +37,7 @@ func newPath(t *testing.T) *path {
 		t.Skip("the command ip is missing")
 	}
 	name := func(role string) string { return fmt.Sprintf("imctl-%d-%d-%s", os.Getpid(), paths.Add(1), role) }
-	p := &path{name("s"), name("c"), name("m")}
+	p := &netPath{name("s"), name("c"), name("m")}
 	for _, ns := range []string{p.server, p.client, p.middle} {
 		ip(t, "netns", "add", ns)
 		t.Cleanup(func() { ip(t, "netns", "del", ns) })
@@ -57,7 +57,7 @@ func newPath(t *testing.T) *path {
 }
 
 // cut loses all packets from now on: the switch forwards nothing to the client.
-func (p *path) cut(t *testing.T) {
+func (p *netPath) cut(t *testing.T) {
 	t.Helper()
 	ip(t, "-n", p.middle, "link", "set", "c", "nomaster")
 }
@@ -69,8 +69,8 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
-// within runs f on a thread that is in the namespace: sockets that it makes belong there, whoever uses them.
-func within(ns string, f func() error) error {
+// inNamespace runs f on a thread that is in the namespace: sockets that it makes belong there, whoever uses them.
+func inNamespace(ns string, f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
@@ -90,10 +90,10 @@ func within(ns string, f func() error) error {
 }
 
 // listen has the server take connections at its end of the path too, and returns their URL.
-func (p *path) listen(t *testing.T, s *server) string {
+func (p *netPath) listen(t *testing.T, s *server) string {
 	t.Helper()
 	var l net.Listener
-	err := within(p.server, func() (err error) {
+	err := inNamespace(p.server, func() (err error) {
 		l, err = net.Listen("tcp4", serverAddress+":0")
 		return err
 	})
@@ -112,7 +112,7 @@ func (p *path) listen(t *testing.T, s *server) string {
 }
 
 // login opens a tunnel over the path. Its client reads and answers pings.
-func (p *path) login(t *testing.T, m *member, url string) *tunnel {
+func (p *netPath) login(t *testing.T, m *member, url string) *tunnel {
 	t.Helper()
 	d := m.w.dialer()
 	if d.TLSClientConfig != nil {
@@ -120,7 +120,7 @@ func (p *path) login(t *testing.T, m *member, url string) *tunnel {
 		d.TLSClientConfig.ServerName = "localhost"
 	}
 	d.NetDialContext = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-		err = within(p.client, func() (err error) {
+		err = inNamespace(p.client, func() (err error) {
 			c, err = new(net.Dialer).DialContext(ctx, network, addr)
 			return err
 		})
@@ -151,7 +151,7 @@ func TestDeadPath(t *testing.T) {
 				s := start(t, tls, func(c *Config) { c.Sessions.WriteTimeout = limit })
 				w := inhabit(t, s)
 				a, b := w.pair(t)
-				p := newPath(t)
+				p := newNetPath(t)
 				far := p.login(t, b, p.listen(t, s))
 				b.tunnel.close(t)
 				arrived := make(chan string, 1)
