@@ -36,13 +36,13 @@ const (
 func (b *Bridge) mismatchOf(r *http.Request) *mismatch {
 	switch {
 	case r.Method != http.MethodGet:
-		return &mismatch{http.StatusOK, "method", clipped(r.Method)}
+		return &mismatch{http.StatusOK, "method", shown(r.Method, letters)}
 	case !websocket.IsWebSocketUpgrade(r):
 		return &mismatch{http.StatusOK, "Connection or Upgrade", ""}
 	case !b.originAllowed(r):
 		return &mismatch{http.StatusOK, "Origin", originOf(r)}
 	case !hasToken(r.Header["Sec-Websocket-Version"], webSocketVersion):
-		return &mismatch{http.StatusUpgradeRequired, "Sec-WebSocket-Version", clipped(strings.Join(r.Header["Sec-Websocket-Version"], ", "))}
+		return &mismatch{http.StatusUpgradeRequired, "Sec-WebSocket-Version", shown(strings.Join(r.Header["Sec-Websocket-Version"], ","), digits)}
 	}
 	keys := r.Header["Sec-Websocket-Key"]
 	if len(keys) != 1 {
@@ -72,11 +72,24 @@ func originOf(r *http.Request) string {
 	if err != nil || u.Host == "" {
 		return "no URL with a host"
 	}
-	return clipped(u.Scheme + "://" + u.Host)
+	return shown(u.Scheme+"://"+u.Host, letters+digits+":/.-_[]")
 }
 
-// clipped keeps a client's text from filling the log.
-func clipped(s string) string { return strings.ToValidUTF8(s[:min(len(s), 128)], "?") }
+const (
+	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits  = "0123456789, "
+	// shownMost is how long a client's text may be that is logged.
+	shownMost = 128
+)
+
+// shown returns a client's text for the log if it is as such text should be. Any other might be anything, a secret
+// included.
+func shown(s, chars string) string {
+	if len(s) > shownMost || strings.Trim(s, chars) != "" {
+		return "malformed"
+	}
+	return s
+}
 
 // refuseHandshake answers a request that opens no tunnel.
 func (b *Bridge) refuseHandshake(w http.ResponseWriter, address string, m *mismatch) {

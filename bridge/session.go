@@ -132,8 +132,8 @@ func (s *session) leave() {
 	}
 }
 
-// ending is told that the connection is about to carry a close frame, or is dead. Then nobody waits for the session: its
-// reader may be far from reading that.
+// ending is told that the connection is about to carry a close frame, or is dead. A dead one ends the session at once:
+// its reader may wait for the rate or for a place in flight, and would not notice.
 func (s *session) ending(dead bool) {
 	s.leave()
 	if dead {
@@ -142,9 +142,14 @@ func (s *session) ending(dead bool) {
 }
 
 // peerCloses answers the peer's close frame, behind whatever waits. The peer reads no dialogue after its close frame, and
-// who has the answer to it may rely on that the session is over.
+// its user is offline by the time that the peer has the answer.
 func (s *session) peerCloses(code int) {
-	s.conn.deafen()
+	s.mu.Lock()
+	ours := s.closing // the peer answers, and has read all that was written
+	s.mu.Unlock()
+	if !ours {
+		s.conn.deafen()
+	}
 	s.leave()
 	s.control(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""))
 }
