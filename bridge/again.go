@@ -117,12 +117,19 @@ func (f *flights) inOrder(subject string, waiting []use) (sorted, late []use) {
 	return waiting[first:], waiting[:first]
 }
 
-// refused keeps a dialogue waiting for a while that a node or a client refused, because another one may still take it.
-func (f *flights) refused(n, round uint32) bool {
+// refused keeps a dialogue waiting for a while that a node or a client refused, because another one may still take it. If
+// none does, the friend is offline where all that refused it had no session of the friend left.
+func (f *flights) refused(n, round uint32, gone bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.is(n, round) {
 		return false
+	}
+	switch fl := f.slots[n].flight; {
+	case !gone:
+		fl.refusal = wire.SendFailed
+	case fl.refusal == 0:
+		fl.refusal = wire.PeerOffline
 	}
 	wait := secondThoughts
 	if f.alone.Load() {

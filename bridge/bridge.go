@@ -82,28 +82,29 @@ type Limits struct {
 
 // Bridge serves the protocol. New starts it, Handler is what an HTTP server serves, Shutdown ends it.
 type Bridge struct {
-	o       Options
-	node    kv.Node
-	log     *slog.Logger
-	metrics *metrics
-	service *Service
-	events  *EventLog
-	nc      *nats.Conn
-	system  *nats.Conn // nil: none
-	callout *callout   // nil: somebody else's
-	api     *natsAPI
-	post    *post // nil: without a mailer
-	lanes   []*lane
-	logins  chan struct{} // holds one for each that is at work
-	seed    maphash.Seed
-	melody  *melody.Melody
-	refusal *websocket.Upgrader // for logins that fail, which melody never sees
-	limits  atomic.Pointer[limiters]
-	origins atomic.Pointer[[]string]
-	link    *link
-	certain atomic.Bool   // what is known of friendships is up to date
-	gone    chan struct{} // holds one while what a node left behind is to be put right
-	back    chan struct{} // holds one while sessions are to be told who is there
+	o        Options
+	node     kv.Node
+	log      *slog.Logger
+	metrics  *metrics
+	service  *Service
+	events   *EventLog
+	nc       *nats.Conn
+	system   *nats.Conn // nil: none
+	callout  *callout   // nil: somebody else's
+	api      *natsAPI
+	post     *post // nil: without a mailer
+	lanes    []*lane
+	logins   chan struct{} // holds one for each that is at work
+	seed     maphash.Seed
+	melody   *melody.Melody
+	refusal  *websocket.Upgrader // for logins that fail, which melody never sees
+	refusals refusals
+	limits   atomic.Pointer[limiters]
+	origins  atomic.Pointer[[]string]
+	link     *link
+	certain  atomic.Bool   // what is known of friendships is up to date
+	gone     chan struct{} // holds one while what a node left behind is to be put right
+	back     chan struct{} // holds one while sessions are to be told who is there
 
 	mu       sync.Mutex // guards draining, sessions and adding to wg
 	draining bool
@@ -128,6 +129,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	// 507 by somebody who reads all the time.
 	o.Sessions.InFlight = min(o.Sessions.InFlight, o.Sessions.Buffer)
 	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), logins: make(chan struct{}, o.Logins), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+	b.refusals.log = o.Log
 	b.link = newLink(b)
 	b.SetLimits(o.Limits)
 	b.SetOrigins(o.Origins)
@@ -284,6 +286,7 @@ func (b *Bridge) Drain(ctx context.Context) error {
 // Shutdown drains the bridge and leaves NATS.
 func (b *Bridge) Shutdown(ctx context.Context) error {
 	err := b.Drain(ctx)
+	b.refusals.close()
 	b.link.close()
 	if b.post != nil {
 		b.post.close()

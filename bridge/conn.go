@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -30,6 +31,7 @@ type tunnelConn struct {
 	net.Conn
 	timeout time.Duration // for a write that has to wait
 	settle  func(owed []outgoing, err error)
+	ending  func(dead bool)             // a close frame is about to be written, or nothing can be written any more; called without mu
 	try     func(p []byte) (int, error) // a write that does not wait; nil where there is none (TLS)
 	writers sync.WaitGroup
 
@@ -37,20 +39,27 @@ type tunnelConn struct {
 	unread *buffer                 // what was read and not asked for yet, from taken on; the reader's
 	taken  int
 
+	made    time.Time
+	silence time.Duration // how long a read may wait for the peer; 0: as SetReadDeadline says
+	waiting atomic.Int64  // since when a read has waited for the peer, by now; 0: none does
+
 	mu        sync.Mutex // guards what follows
 	held      bool       // frames wait for the handshake
 	out       *buffer    // gathered frames; nil: none
 	frames    int        // in out or being written
 	dialogues int        // of them
 	writing   bool       // somebody writes; he writes what is added meanwhile, too
+	refusing  bool       // dialogues are not taken any more
+	deaf      bool       // the peer does not read any more: dialogues that still go out do not count
 	closed    bool
 	err       error // why nothing is written any more
+	watch     watch
 
 	dirty bool // it is in its lane's list; guarded by the lane
 }
 
 func newTunnelConn(c net.Conn, timeout time.Duration) *tunnelConn {
-	t := &tunnelConn{Conn: c, timeout: timeout, held: true, settle: func([]outgoing, error) {}}
+	t := &tunnelConn{Conn: c, timeout: timeout, held: true, made: time.Now(), settle: func([]outgoing, error) {}, ending: func(bool) {}}
 	t.try, t.read = socketOf(c)
 	return t
 }
@@ -58,15 +67,11 @@ func newTunnelConn(c net.Conn, timeout time.Duration) *tunnelConn {
 // Read reads as much as there is at once: frames that came together cost one read. A connection that waits has no buffer
 // for it.
 func (c *tunnelConn) Read(p []byte) (int, error) {
-	if c.read == nil {
-		return c.Conn.Read(p)
-	}
 	if c.unread == nil {
-		b, err := c.read()
-		if err != nil {
-			return 0, err
+		n, err := c.wait(p)
+		if n > 0 || err != nil {
+			return n, err
 		}
-		c.unread, c.taken = b, 0
 	}
 	n := copy(p, c.unread.b[c.taken:])
 	if c.taken += n; c.taken == len(c.unread.b) {
@@ -90,7 +95,7 @@ func (c *tunnelConn) add(frame []byte, o outgoing, most int) error {
 	switch {
 	case c.err != nil:
 		return c.err
-	case c.closed:
+	case c.closed || o.dialogue && c.refusing:
 		return net.ErrClosed
 	case waiting >= most:
 		return errFull
@@ -123,7 +128,11 @@ func (c *tunnelConn) first(frame []byte) {
 	c.flush()
 }
 
-const opText = 0x81 // a text frame that is whole
+// First bytes of frames that are whole.
+const (
+	opText    = 0x81
+	opClosing = 0x88
+)
 
 func appendFrame(dst, payload []byte) []byte {
 	switch n := len(payload); {
@@ -138,8 +147,12 @@ func appendFrame(dst, payload []byte) []byte {
 }
 
 // Write is for the WebSocket library: what it writes takes its place behind the frames that wait. The handshake itself
-// goes out at once.
+// goes out at once. The library writes a control frame at once, and may close by itself: nothing is taken behind a close
+// frame.
 func (c *tunnelConn) Write(p []byte) (int, error) {
+	if len(p) > 0 && p[0] == opClosing {
+		c.ending(false)
+	}
 	c.mu.Lock()
 	if c.err != nil {
 		defer c.mu.Unlock()
@@ -224,25 +237,51 @@ func (c *tunnelConn) wrote(out *buffer, err error) {
 	if out == nil {
 		return
 	}
-	owed := out.owed
-	c.mu.Lock()
-	c.frames -= len(owed)
+	owed, dialogues := out.owed, 0
 	for _, o := range owed {
 		if o.dialogue {
-			c.dialogues--
+			dialogues++
 		}
 	}
+	c.mu.Lock()
+	c.frames -= len(owed)
+	c.dialogues -= dialogues
 	if err != nil && c.err == nil {
 		c.err = err
 	}
+	settled := err
+	if err == nil && c.deaf {
+		settled = net.ErrClosed
+	}
+	if err == nil && dialogues > 0 {
+		c.dialogueWritten()
+	}
 	c.mu.Unlock()
+	if err != nil {
+		c.ending(true)
+	}
 	if len(owed) > 0 {
-		c.settle(owed, err)
+		c.settle(owed, settled)
 	}
 	out.free()
 	if err != nil {
 		c.Conn.Close()
 	}
+}
+
+// refuse has no more dialogues taken. Frames of other kinds still are.
+func (c *tunnelConn) refuse() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refusing = true
+}
+
+// deafen has no dialogue count as delivered that is still to be written: the peer has said that it reads no more, or
+// nothing.
+func (c *tunnelConn) deafen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refusing, c.deaf = true, true
 }
 
 // Close writes what is gathered and closes the sending half. The receiving half stays open for as long as linger, since
@@ -255,6 +294,7 @@ func (c *tunnelConn) Close() error {
 		return net.ErrClosed
 	}
 	c.closed = true
+	c.stopWatch()
 	c.Conn.SetDeadline(time.Now().Add(linger))
 	c.mu.Unlock()
 	c.flush()
@@ -309,9 +349,11 @@ func (c *tunnelConn) Kill() {
 	if c.err == nil {
 		c.err = net.ErrClosed
 	}
+	c.stopWatch()
 	err := c.err
 	out := c.take()
 	c.mu.Unlock()
+	c.ending(true)
 	c.wrote(out, err)
 }
 

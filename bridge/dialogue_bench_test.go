@@ -45,31 +45,39 @@ func (sink) Dial(string, string) (net.Conn, error) {
 // stage is a lane without its goroutines' messages from NATS, and two friends with a session each on real sockets, which
 // somebody reads.
 type stage struct {
-	lane *lane
-	a, b *session
+	bridge *Bridge
+	lane   *lane
+	a, b   *session
 }
 
 func newStage(t testing.TB) *stage {
 	t.Helper()
-	nc, err := nats.Connect("nats://sink", nats.SetCustomDialer(sink{}), nats.FlusherTimeout(0))
+	s := emptyStage(t, Options{Sessions: Sessions{Buffer: 1 << 10, InFlight: 1 << 10, WriteTimeout: time.Minute}, Dialogues: Dialogues{Timeout: time.Minute}})
+	s.a, s.b = newStageSession(t, s.bridge), newStageSession(t, s.bridge)
+	a, b := kv.NewID(), kv.NewID()
+	s.join(a, b, s.a)
+	s.join(b, a, s.b)
+	return s
+}
+
+// emptyStage is a stage without sessions.
+func emptyStage(t testing.TB, o Options) *stage {
+	t.Helper()
+	o.Prefix = "im"
+	nc, err := nats.Connect("nats://127.0.0.1", nats.SetCustomDialer(sink{}), nats.FlusherTimeout(0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	bridge := &Bridge{o: Options{Prefix: "im", Sessions: Sessions{Buffer: 1 << 10, InFlight: 1 << 10, WriteTimeout: time.Minute}, Dialogues: Dialogues{Timeout: time.Minute}},
-		log: slog.New(slog.DiscardHandler), metrics: newMetrics(prometheus.NewRegistry()), service: &Service{nodes: new(nodes)}}
+	bridge := &Bridge{o: o, log: slog.New(slog.DiscardHandler), metrics: newMetrics(prometheus.NewRegistry()), service: &Service{nc: nc, o: ServiceOptions{Prefix: o.Prefix}, log: slog.New(slog.DiscardHandler), nodes: new(nodes)}}
 	bridge.certain.Store(true)
 	bridge.service.nodes.alone.Store(true)
-	bridge.limits.Store(newLimiters(Limits{}))
+	bridge.limits.Store(newLimiters(o.Limits))
 	l, err := newLane(nc, bridge)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.close)
-	s := &stage{lane: l, a: newStageSession(t, bridge), b: newStageSession(t, bridge)}
-	a, b := kv.NewID(), kv.NewID()
-	s.join(a, b, s.a)
-	s.join(b, a, s.b)
-	return s
+	return &stage{bridge: bridge, lane: l}
 }
 
 func (s *stage) join(id, friend string, as *session) {
@@ -104,9 +112,10 @@ func newStageSession(t testing.TB, bridge *Bridge) *session {
 			}
 		}
 	}()
-	t.Cleanup(func() { c.Close(); <-read; peer.Close() })
 	conn := newTunnelConn(c, time.Minute)
+	t.Cleanup(func() { conn.Kill(); <-read; peer.Close() })
 	conn.held = false
+	conn.watch.limit, conn.watch.quiet = watchLimits(time.Minute)
 	return newSession(bridge, conn)
 }
 

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"sync"
@@ -56,8 +57,9 @@ type flight struct {
 	id      []byte // of the dialogue, as JSON; empty for a question about presence
 	started time.Time
 	expires time.Time
-	order   uint64 // flights with a smaller one began before
-	again   bool   // it is not sent once more when nobody listens
+	order   uint64    // flights with a smaller one began before
+	again   bool      // it is not sent once more when nobody listens
+	refusal wire.Code // what it comes to if nobody takes it; 0: nobody has refused it
 
 	reply   []byte // the reply subject
 	sending bool   // its buffers are being read; guarded by the flights' mu
@@ -99,7 +101,7 @@ func (f *flights) take(a asker) *flight {
 	} else {
 		fl = new(flight)
 	}
-	fl.asker, fl.again, fl.data, fl.id = a, false, fl.data[:0], fl.id[:0]
+	fl.asker, fl.again, fl.refusal, fl.data, fl.id = a, false, 0, fl.data[:0], fl.id[:0]
 	return fl
 }
 
@@ -174,7 +176,7 @@ func (f *flights) reply(m *nats.Msg) {
 	}
 	switch code := replyCode(m); {
 	case code == wire.PeerOffline && f.retry(n, round):
-	case code == wire.SendFailed && f.refused(n, round):
+	case code == wire.SendFailed && f.refused(n, round, bytes.Equal(m.Data, gone)):
 	default:
 		f.finish(n, round, code)
 	}
@@ -211,6 +213,9 @@ func (f *flights) finish(n, round uint32, code wire.Code) {
 		return // its time was up, or somebody else answered before
 	}
 	fl := f.slots[n].flight
+	if code == wire.SendFailed && fl.refusal != 0 {
+		code = fl.refusal
+	}
 	f.release(n)
 	var late []use
 	if code != wire.PeerOffline && len(f.held) > 0 {
@@ -251,7 +256,7 @@ func (f *flights) tick() time.Duration {
 	return min(max(f.timeout/8, time.Millisecond), 100*time.Millisecond)
 }
 
-// expire answers 507 for the flights whose time is up.
+// expire ends the flights whose time is up: with 507, or as they were refused.
 func (f *flights) expire() {
 	f.mu.Lock()
 	over := f.expired(time.Now())

@@ -229,7 +229,7 @@ func (l *lane) handle(m *nats.Msg) {
 	if u == nil {
 		// The last session left while this was on its way.
 		if leaf == leafDialogue {
-			l.answer(m.Reply, refused)
+			l.answer(m.Reply, gone)
 		}
 		return
 	}
@@ -273,7 +273,7 @@ func (l *lane) dialogue(u *user, m *nats.Msg) {
 	}
 	sessions := u.list()
 	if len(sessions) == 0 {
-		l.answer(m.Reply, refused)
+		l.answer(m.Reply, gone)
 		return
 	}
 	if len(sessions) == 1 {

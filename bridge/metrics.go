@@ -28,6 +28,8 @@ type metrics struct {
 	calls     *prometheus.HistogramVec
 	drops     map[dropReason]prometheus.Counter
 	roundTrip prometheus.Observer
+	silent    prometheus.Counter
+	noAnswer  prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -41,7 +43,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	roundTrip := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "imctl_nats_round_trip_seconds",
 		Help:    "How long NATS takes to confirm that a user is online.",
 		Buckets: []float64{.00001, .00005, .0001, .0005, .001, .005, .01, .05, .1, .5, 1}})
+	silent := prometheus.NewCounter(prometheus.CounterOpts{Name: "imctl_sessions_cut_off_total",
+		Help: "Sessions that were ended because no sign of life came from the client."})
+	noAnswer := prometheus.NewCounter(prometheus.CounterOpts{Name: "imctl_dialogues_unanswered_total",
+		Help: "Frames of sessions that ended before the answer was written."})
 	m := &metrics{
+		silent:    silent,
+		noAnswer:  noAnswer,
 		registry:  r,
 		dialogues: make(map[wire.Code]prometheus.Counter),
 		delivery:  delivery,
@@ -58,7 +66,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, reason := range []dropReason{dropBufferFull, dropClosed, dropNotice, dropSendQueue} {
 		m.drops[reason] = drops.WithLabelValues(string(reason))
 	}
-	r.MustRegister(dialogues, delivery, drops, roundTrip, m.logins, m.calls)
+	r.MustRegister(dialogues, delivery, drops, roundTrip, silent, noAnswer, m.logins, m.calls)
 	return m
 }
 
@@ -82,3 +90,7 @@ func (m *metrics) call(name string, c wire.Code, took time.Duration) {
 }
 
 func (m *metrics) dropped(r dropReason) { m.drops[r].Inc() }
+
+func (m *metrics) cutOff() { m.silent.Inc() }
+
+func (m *metrics) unanswered(n int) { m.noAnswer.Add(float64(n)) }

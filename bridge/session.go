@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 
 	"imctl/bridge/limit"
@@ -45,7 +46,7 @@ type session struct {
 func newSession(b *Bridge, conn *tunnelConn) *session {
 	s := &session{id: kv.NewID()[:16], since: time.Now(), bridge: b, conn: conn, done: make(chan struct{})}
 	s.room = sync.NewCond(&s.mu)
-	conn.settle = s.settle
+	conn.settle, conn.ending = s.settle, s.ending
 	s.rate = limit.NewSession(b.limits.Load().dialogues, 0)
 	return s
 }
@@ -107,9 +108,7 @@ func (s *session) notify(frame []byte) {
 // closeWith sends a last frame, if there is one, then the close frame, behind whatever waits already; a peer that does
 // not read is cut off after a while. It may be called more than once: the first call counts.
 func (s *session) closeWith(last []byte, code int, reason string) {
-	if s.user != nil {
-		s.user.lane.leave(s) // from here on it takes no dialogues: its user may be offline
-	}
+	s.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || s.ended {
@@ -123,6 +122,66 @@ func (s *session) closeWith(last []byte, code int, reason string) {
 		_ = s.conn.add(last, outgoing{}, s.most())
 	}
 	s.finish()
+}
+
+// leave has the session take no more dialogues: its user may be offline from here on. It may be called more than once.
+func (s *session) leave() {
+	s.conn.refuse()
+	if s.user != nil {
+		s.user.lane.leave(s)
+	}
+}
+
+// ending is told that the connection is about to carry a close frame, or is dead. A dead one ends the session at once:
+// its reader may wait for the rate or for a place in flight, and would not notice.
+func (s *session) ending(dead bool) {
+	s.leave()
+	if dead {
+		s.end()
+	}
+}
+
+// peerCloses answers the peer's close frame, behind whatever waits. The peer reads no dialogue after its close frame, and
+// its user is offline by the time that the peer has the answer.
+func (s *session) peerCloses(code int) {
+	s.mu.Lock()
+	ours := s.closing // the peer answers, and has read all that was written
+	s.mu.Unlock()
+	if !ours {
+		s.conn.deafen()
+	}
+	s.leave()
+	s.control(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""))
+}
+
+// cutOff ends the session of a peer that is not heard any more. The close frame is for a peer that is only slow.
+func (s *session) cutOff() {
+	s.conn.deafen()
+	s.bridge.metrics.cutOff()
+	s.bridge.log.Info("session cut off", "session", s.id, "user", s.user.id, "address", s.address, "reason", silentPeer, "unanswered", s.unanswered())
+	s.closeWith(nil, websocket.ClosePolicyViolation, silentPeer)
+}
+
+const silentPeer = "no sign of life"
+
+// ping asks the peer for a sign of life.
+func (s *session) ping() { s.control(websocket.PingMessage, nil) }
+
+// control writes a control frame at once. An error means that the connection is closed, or is about to be.
+func (s *session) control(kind int, data []byte) {
+	s.mu.Lock()
+	ms := s.ms
+	s.mu.Unlock()
+	if ms != nil {
+		_ = ms.WebsocketConnection().WriteControl(kind, data, time.Now().Add(s.bridge.o.Sessions.WriteTimeout))
+	}
+}
+
+// unanswered is how many frames of the session were read and not answered on its socket.
+func (s *session) unanswered() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inFlight
 }
 
 // finish sends the close frame, once there is a WebSocket to send it on. Called with mu held.
@@ -203,6 +262,9 @@ func (s *session) settle(owed []outgoing, err error) {
 		s.user.lane.sent(s.user.lane.takings.flush())
 	}
 	if answers > 0 {
+		if err != nil {
+			s.bridge.metrics.unanswered(answers)
+		}
 		s.mu.Lock()
 		s.inFlight -= answers
 		s.room.Signal()

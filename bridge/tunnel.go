@@ -1,13 +1,9 @@
 package bridge
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"net"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -58,9 +54,19 @@ func (b *Bridge) setUpMelody() {
 		b.metrics.dialogue(wire.PayloadNotText)
 		s.closeWith(wire.AppendReply(nil, wire.PayloadNotText, nil), websocket.CloseUnsupportedData, "text only")
 	})
+	m.HandleClose(func(ms *melody.Session, code int, _ string) error {
+		s := sessionOf(ms)
+		defer s.guard("close")
+		s.peerCloses(code)
+		return nil
+	})
 	m.HandleError(func(ms *melody.Session, err error) {
 		s := sessionOf(ms)
 		switch {
+		case errors.Is(err, errSilent):
+			s.cutOff()
+			// The reader is about to close the connection, and may be faster than melody's writer.
+			s.control(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, silentPeer))
 		case errors.Is(err, websocket.ErrReadLimit):
 			// gorilla has sent the close frame by itself.
 			b.metrics.dialogue(wire.ProtocolError)
@@ -68,6 +74,12 @@ func (b *Bridge) setUpMelody() {
 			// It is handed nothing but one close frame. This runs under the session's lock, so no more than this.
 			b.log.Error("melody's buffer is full", "session", s.id)
 			s.conn.Conn.Close()
+		case errors.Is(err, websocket.ErrCloseSent), errors.Is(err, melody.ErrWriteClosed):
+			// It is closing already.
+		default:
+			// The connection ended without a close frame.
+			s.conn.deafen()
+			s.leave()
 		}
 	})
 	b.melody = m
@@ -92,12 +104,11 @@ func (s *session) guard(where string) {
 // WebSocket, so that nothing of the request, whose URL holds the password, outlives the login.
 func (b *Bridge) serveLogin(w http.ResponseWriter, r *http.Request) {
 	q, code := wire.ParseLogin(r.URL.RawQuery)
-	if !websocket.IsWebSocketUpgrade(r) || r.Method != http.MethodGet || !b.originAllowed(r) {
-		b.metrics.login(wire.ProtocolError)
-		writeCode(w, wire.ProtocolError)
+	address := limit.ClientKey(r, b.o.TrustedProxies)
+	if mismatch := b.mismatchOf(r); mismatch != nil {
+		b.refuseHandshake(w, address, mismatch)
 		return
 	}
-	address := limit.ClientKey(r, b.o.TrustedProxies)
 	if !b.enter() {
 		w.Header().Set("Retry-After", "5")
 		writeStatus(w, http.StatusServiceUnavailable, wire.InternalError)
@@ -110,12 +121,15 @@ func (b *Bridge) serveLogin(w http.ResponseWriter, r *http.Request) {
 		writeCode(w, wire.InternalError)
 		return
 	}
-	if rw.Reader.Buffered() > 0 { // it spoke before the handshake was done
-		hijacked.Close()
-		b.wg.Done()
+	conn := newTunnelConn(hijacked, b.o.Sessions.WriteTimeout)
+	if rw.Reader.Buffered() > 0 {
+		go func() {
+			defer b.wg.Done()
+			defer recovered(b.log, "handshake")
+			b.refuseEager(conn, address)
+		}()
 		return
 	}
-	conn := newTunnelConn(hijacked, b.o.Sessions.WriteTimeout)
 	handshake := slimRequest(r)
 	go func() {
 		handedOn := false
@@ -160,12 +174,18 @@ func (b *Bridge) runSession(s *session, handshake *http.Request) {
 	defer s.conn.Kill()
 	defer recovered(b.log, "session")
 	defer func() {
-		s.user.lane.leave(s)
+		s.leave()
 		s.end()
 		s.conn.finish()
 		b.forget(s)
 		b.events.session(sessionEnded, s)
 	}()
+	s.conn.silence = b.melody.Config.PongWait
+	s.conn.watch.limit, s.conn.watch.quiet = watchLimits(b.o.Sessions.WriteTimeout)
+	s.conn.watch.ping, s.conn.watch.cut = s.ping, s.cutOff
+	if err := limitPeer(s.conn.Conn, s.conn.watch.limit); err != nil {
+		b.log.Warn("limit what a client may leave unacknowledged", "session", s.id, "err", err)
+	}
 	keys := map[string]any{sessionKey: s}
 	if err := b.melody.HandleRequestWithKeys(newHijacked(s.conn), handshake, keys); err != nil {
 		b.log.Debug("handshake", "session", s.id, "err", err)
@@ -322,14 +342,18 @@ func (s *session) received(frame []byte) {
 		select {
 		case <-t.C:
 		case <-s.done:
-			return
 		}
 	}
 	if !s.acquire() {
+		s.bridge.metrics.unanswered(1)
 		return
 	}
 	send, code := wire.ParseSend(frame)
 	switch {
+	case code == wire.ProtocolError && !utf8.Valid(frame):
+		s.refuse(code, send.ID)
+		s.closeWith(nil, websocket.CloseInvalidFramePayloadData, "text must be UTF-8")
+		return
 	case code != 0:
 		s.refuse(code, send.ID)
 		return
@@ -362,52 +386,4 @@ func (s *session) subjectOf(friend []byte) string {
 		s.lastSubject = s.user.lane.prefix + s.lastFriend + "." + leafDialogue
 	}
 	return s.lastSubject
-}
-
-// originAllowed tells whether a browser's page may open a WebSocket here. What is no browser sends no origin.
-func (b *Bridge) originAllowed(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	if err != nil || !utf8.ValidString(origin) {
-		return false
-	}
-	if strings.EqualFold(u.Host, r.Host) {
-		return true
-	}
-	for _, o := range *b.origins.Load() {
-		if o == "*" || strings.EqualFold(strings.TrimSuffix(o, "/"), origin) {
-			return true
-		}
-	}
-	return false
-}
-
-// slimRequest is what a handshake needs of a request: no query, no body, no context.
-func slimRequest(r *http.Request) *http.Request {
-	h := make(http.Header, 4)
-	for _, k := range []string{"Connection", "Upgrade", "Sec-Websocket-Version", "Sec-Websocket-Key"} {
-		h[k] = r.Header[k]
-	}
-	return &http.Request{Method: r.Method, Host: r.Host, Header: h, RemoteAddr: r.RemoteAddr}
-}
-
-// hijacked is the http.ResponseWriter of a connection that was taken over already. What gorilla would say to a
-// handshake that it does not like goes nowhere: the connection is closed.
-type hijacked struct {
-	conn   net.Conn
-	header http.Header
-}
-
-func newHijacked(c net.Conn) *hijacked { return &hijacked{conn: c, header: http.Header{}} }
-
-func (h *hijacked) Header() http.Header         { return h.header }
-func (h *hijacked) Write(p []byte) (int, error) { return len(p), nil }
-func (h *hijacked) WriteHeader(int)             {}
-
-func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	// gorilla reads by a buffer of its own and borrows this writer's for the handshake.
-	return h.conn, bufio.NewReadWriter(bufio.NewReaderSize(h.conn, 16), bufio.NewWriterSize(h.conn, 16)), nil
 }

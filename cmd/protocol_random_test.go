@@ -101,7 +101,7 @@ func (w *world) raw(b []byte) ([]*http.Response, [][]byte, error) {
 }
 
 // plausible are the statuses that net/http itself, the mux and the page answer with where no call was meant.
-var plausible = []int{200, 301, 302, 307, 308, 400, 404, 405, 408, 413, 414, 417, 429, 431, 501, 505}
+var plausible = []int{200, 301, 302, 307, 308, 400, 404, 405, 408, 413, 414, 417, 426, 429, 431, 501, 505}
 
 // answers checks what came back for bytes that were meant for path; "" where it is not known which call they hit.
 func (w *world) answers(t *testing.T, path string, sent []byte) {
@@ -251,6 +251,7 @@ func stormFrames(t *testing.T, w *world, r noise, two []*member) {
 			if r.IntN(3) > 0 {
 				frame = r.spoil(dialogue(`"\u00e97"`, two[0].id, `"hello"`))
 			}
+			frame = strings.ToValidUTF8(frame, "\ufffd") // what is not UTF-8 ends the tunnel
 			if err := c.trySend(frame); err != nil {
 				t.Errorf("send: %v", err)
 			}

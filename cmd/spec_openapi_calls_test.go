@@ -182,6 +182,8 @@ func (a *openAPI) logins(t *testing.T, w *world, me *member, path string) {
 		{path: byPassword + "&push=2", code: 403},
 		{path: path + "?" + query("account", "", "password", "x"), code: 403},
 		{path: path + "?" + query("id", me.id, "token", me.token, "push", "1"), code: 403, beyond: true, header: http.Header{"Origin": {"https://evil.example.org"}}},
+		{path: byPassword, code: 403, status: http.StatusUpgradeRequired, header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"8"}}},
+		{path: byPassword, code: 403, status: http.StatusBadRequest, header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}}},
 	} {
 		a.try(t, w, x)
 	}

@@ -1,0 +1,19 @@
+package bridge
+
+import (
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+// limitUnacknowledged has the system end a connection whose peer does not acknowledge what was sent for that long. Windows
+// before version 10 counts whole seconds.
+func limitUnacknowledged(fd uintptr, limit time.Duration) error {
+	s := windows.Handle(fd)
+	err := windows.SetsockoptInt(s, windows.IPPROTO_TCP, windows.TCP_MAXRTMS, max(int(limit.Milliseconds()), 1))
+	if err == nil {
+		return nil
+	}
+	seconds := int((limit + time.Second - 1) / time.Second)
+	return windows.SetsockoptInt(s, windows.IPPROTO_TCP, windows.TCP_MAXRT, max(seconds, 1))
+}
