@@ -26,6 +26,9 @@ type Options struct {
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Log         *slog.Logger  // default: none
+	// MayWrite is asked before a write is sent to NATS, and refuses it by an error; token marks the write of a login's token.
+	// By default nothing is refused.
+	MayWrite func(token bool) error
 }
 
 func (o Options) withDefaults() Options {
@@ -46,6 +49,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MayWrite == nil {
+		o.MayWrite = func(bool) error { return nil }
 	}
 	return o
 }
@@ -111,8 +117,19 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	}
 	s.Nodes, s.Resets = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}
 	s.Attachments = &Attachments{b: s.Users.b}
+	s.guard(o.MayWrite)
 	return s, nil
 }
+
+// guard has every write but those of nodes ask before it is sent.
+func (s *Store) guard(mayWrite func(token bool) error) {
+	s.Users.b.mayWrite = func() error { return mayWrite(false) }
+	s.Rosters.b.mayWrite = s.Users.b.mayWrite
+	s.Tokens.b.mayWrite = func() error { return mayWrite(true) }
+}
+
+// Writable is nil while changes are taken. Errors: ErrReadOnly.
+func (s *Store) Writable() error { return s.Users.b.writable() }
 
 // apiLevel is JetStream's API level of nats-server 2.12, the first with atomic batches and
 // asynchronous persistence. The level and not the version decides: in a mixed cluster it is the
