@@ -46,6 +46,9 @@ type Options struct {
 	EventLog  EventLogOptions // MaxAge, MaxBytes, Replicas, OnError and Plain; the rest is the bridge's
 	Callout   *CalloutOptions // nil: somebody else decides who may log in to NATS
 
+	// ReadOnly says why durable writes are refused; a nil error says that they are not. nil: they never are.
+	ReadOnly func() error
+
 	Mailer *Mailer // of codes for forgotten passwords; nil: none are sent
 
 	Origins        []string       // of web pages, besides the server's own, that may open a WebSocket

@@ -23,7 +23,8 @@ var codes = []struct {
 	status int
 }{
 	{errLimited, wire.ProtocolError, http.StatusTooManyRequests},
-	{errAway, wire.InternalError, http.StatusOK}, // known, and told once: not to be logged for each call
+	{errAway, wire.InternalError, http.StatusOK},        // known, and told once: not to be logged for each call
+	{kv.ErrReadOnly, wire.InternalError, http.StatusOK}, // told by what refuses
 	{errTooLarge, wire.ProtocolError, http.StatusRequestEntityTooLarge},
 	{kv.ErrTooManyFriends, wire.ProtocolError, http.StatusTooManyRequests},
 	{kv.ErrTooManyRequests, wire.ProtocolError, http.StatusTooManyRequests},

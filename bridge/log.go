@@ -37,6 +37,8 @@ type EventLogOptions struct {
 	Plain    bool          // no batches: they only cost more where NATS does not sync every write
 	Timeout  time.Duration // from a dialogue's frame to the end of its entry's commit; default 5s
 	States   *kv.States    // where the stream is noted as one that must exist; nil: it is not
+	// MayWrite refuses entries by an error before they are sent to NATS. By default none is refused.
+	MayWrite func() error
 	// Answering is called before the senders of some dialogues are answered, and what it returns behind the last of them.
 	Answering func() (end func())
 	Registry  prometheus.Registerer
@@ -64,6 +66,9 @@ func (o EventLogOptions) withDefaults() EventLogOptions {
 	}
 	if o.Answering == nil {
 		o.Answering = func() func() { return func() {} }
+	}
+	if o.MayWrite == nil {
+		o.MayWrite = func() error { return nil }
 	}
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()
@@ -169,10 +174,23 @@ func (l *EventLog) event(subject string, fields func(e *eventBody)) {
 }
 
 func (l *EventLog) write(e logEntry) {
-	if err := l.writer.add(e); err != nil {
+	err := l.mayWrite()
+	if err == nil {
+		err = l.writer.add(e)
+	}
+	if err != nil {
 		l.writer.trouble(err)
 		l.settle(e, false)
 	}
+}
+
+// mayWrite asks whether an entry may be written. While no consumer is counted NATS stores none, so that there is nothing to
+// refuse: a log that only may have a consumer must not make dialogues fail.
+func (l *EventLog) mayWrite() error {
+	if l.consumers.Load() == 0 {
+		return nil
+	}
+	return l.o.MayWrite()
 }
 
 // settle answers whoever waits for the entry.

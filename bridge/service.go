@@ -56,6 +56,9 @@ func (s *Service) Register(ctx context.Context, u kv.User, password string, gate
 		return kv.User{}, err
 	}
 	defer leave()
+	if err := s.kv.Writable(); err != nil { // before the work of hashing
+		return kv.User{}, err
+	}
 	if _, err := s.kv.Users.ByAccount(ctx, u.Account); err == nil {
 		return kv.User{}, kv.ErrAccountExists
 	} else if !errors.Is(err, kv.ErrUserNotFound) {
@@ -103,6 +106,9 @@ func (s *Service) Authenticate(ctx context.Context, account, password string) (k
 
 // rehash stores the password's hash with today's parameters.
 func (s *Service) rehash(ctx context.Context, u kv.User, password string) {
+	if s.kv.Writable() != nil {
+		return // a later login does it
+	}
 	hash, err := s.o.Hasher.Hash(ctx, password)
 	if err == nil {
 		_, err = s.kv.Users.Update(ctx, u.ID, func(now *kv.User) error {
@@ -320,6 +326,9 @@ func (s *Service) friendAdded(ctx context.Context, id, alias string) ([]byte, er
 
 // SetPassword gives the account another password. Its tokens are revoked and its sessions end.
 func (s *Service) SetPassword(ctx context.Context, id, password string) error {
+	if err := s.kv.Writable(); err != nil {
+		return err
+	}
 	hash, err := s.o.Hasher.Hash(ctx, password)
 	if err != nil {
 		return err

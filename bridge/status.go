@@ -71,7 +71,11 @@ const stateOK = "ok"
 
 func (b *Bridge) status() *NodeStatus {
 	s := &NodeStatus{Node: b.node, Sessions: b.Len(), Users: b.usersOnline(), State: stateOK}
-	if err := b.Ready(); err != nil {
+	err := b.Ready()
+	if err == nil && b.o.ReadOnly != nil {
+		err = b.o.ReadOnly()
+	}
+	if err != nil {
 		s.State = err.Error()
 	}
 	return s

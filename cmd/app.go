@@ -49,10 +49,11 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 		}
 	}()
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if a.backend, err = openBackend(ctx, c, log, c.NATS.Listen); err != nil {
+	if a.backend, err = openBackend(ctx, c, log, log, c.NATS.Listen); err != nil {
 		return nil, err
 	}
 	a.stops.add("backend", func(context.Context) error { return a.backend.stops.run(log) })
+	a.backend.observeDisk(a.registry)
 	// Listeners are opened before anything else is started, so that an address in use costs nobody anything.
 	if err := a.listen(); err != nil {
 		return nil, err
@@ -142,8 +143,9 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
 		Limits:         limitsOf(c),
-		EventLog:       eventLogOf(c),
+		EventLog:       a.backend.eventLog(c),
 		Callout:        callout,
+		ReadOnly:       a.backend.readOnly,
 		Mailer:         mailer,
 		Origins:        c.HTTP.Origins,
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
@@ -181,10 +183,11 @@ func (a *App) startAdmin() error {
 	return nil
 }
 
-func eventLogOf(c *Config) bridge.EventLogOptions {
+func (b *backend) eventLog(c *Config) bridge.EventLogOptions {
 	l := c.NATS.Log
 	return bridge.EventLogOptions{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: bridge.OnLogError(l.OnError),
-		Plain: c.NATS.Embedded() && c.NATS.Sync != SyncAlways}
+		Plain:    c.NATS.Embedded() && c.NATS.Sync != SyncAlways,
+		MayWrite: func() error { return b.mayWrite(false) }}
 }
 
 // mailerOf is nil where no mail is sent.

@@ -61,8 +61,8 @@ type backend struct {
 }
 
 // openBackend locks the data directory, starts or finds NATS, and opens the buckets. The embedded server takes NATS
-// clients at listen, or none when it is empty.
-func openBackend(ctx context.Context, c *Config, log *slog.Logger, listen string) (_ *backend, err error) {
+// clients at listen, or none when it is empty. What there is to say of its disk goes to diskLog.
+func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (_ *backend, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()
 	b := &backend{hasher: newHasher(c)}
@@ -75,7 +75,7 @@ func openBackend(ctx context.Context, c *Config, log *slog.Logger, listen string
 		return nil, err
 	}
 	b.stops.add("data directory", func(context.Context) error { return b.dir.Close() })
-	if err := b.findNATS(ctx, c, log, listen); err != nil {
+	if err := b.findNATS(ctx, c, log, diskLog, listen); err != nil {
 		return nil, err
 	}
 	if b.nc, err = b.connect("imctl buckets"); err != nil {
@@ -96,7 +96,7 @@ func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) er
 		return err
 	}
 	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
-		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, Expected: expected, AcceptLoss: c.acceptLoss,
+		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss,
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
 	var lost *kv.LostError
 	switch {
@@ -131,11 +131,12 @@ func lossFailure(place string, lost *kv.LostError) error {
 }
 
 // findNATS starts the embedded server, or attaches to the one that the configuration names.
-func (b *backend) findNATS(ctx context.Context, c *Config, log *slog.Logger, listen string) (err error) {
+func (b *backend) findNATS(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (err error) {
 	if !c.NATS.Embedded() {
 		return b.attach(ctx, c, log)
 	}
-	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync), Log: log})
+	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync),
+		Reserve: int64(c.DataReserve), Log: log, DiskLog: diskLog})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ type Config struct {
 	Listen string
 	// Data is the data directory.
 	Data string
+	// DataReserve is how much of its disk is held back for the time when the disk is nearly full.
+	DataReserve Size
 
 	Log       LogConfig
 	TLS       TLSConfig
@@ -154,11 +156,11 @@ type ClusterConfig struct {
 func Defaults() *Config {
 	return &Config{
 		Listen: "127.0.0.1:8080",
-		Data:   "data",
-		Log:    LogConfig{Level: "info", Format: "text"},
-		TLS:    TLSConfig{Mode: "auto", Domains: []string{}},
-		HTTP:   HTTPConfig{Origins: []string{}, TrustedProxies: []string{}},
-		Ops:    OpsConfig{Listen: "127.0.0.1:8081"},
+		Data:   "data", DataReserve: 64 * MiB,
+		Log:  LogConfig{Level: "info", Format: "text"},
+		TLS:  TLSConfig{Mode: "auto", Domains: []string{}},
+		HTTP: HTTPConfig{Origins: []string{}, TrustedProxies: []string{}},
+		Ops:  OpsConfig{Listen: "127.0.0.1:8081"},
 		Sessions: SessionsConfig{
 			PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 * KiB,
 			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,

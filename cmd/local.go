@@ -31,7 +31,8 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 			err = errors.Join(err, l.close())
 		}
 	}()
-	backend, err := openBackend(ctx, c, l.log, "")
+	// A command that a full disk keeps from its work says so in its own line; the others need not.
+	backend, err := openBackend(ctx, c, l.log, slog.New(slog.DiscardHandler), "")
 	if err != nil {
 		return l, err
 	}
@@ -40,7 +41,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 		return l, fmt.Errorf("connect to NATS: %w", err)
 	}
 	l.stops.add("connection", func(context.Context) error { l.nc.Close(); return nil })
-	options := eventLogOf(c)
+	options := backend.eventLog(c)
 	options.Prefix, options.States, options.Log = c.NATS.Prefix, backend.store.States, l.log
 	events, err := bridge.OpenEventLog(ctx, l.nc, backend.connect, options)
 	if err != nil {

@@ -28,8 +28,8 @@ func (a *App) serveOps() {
 
 func (a *App) opsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { say(w, a.ready()) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, "ok", nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { say(w, a.readiness(), a.ready()) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}))
 	if a.config.Ops.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -51,12 +51,21 @@ func (a *App) ready() error {
 	return a.bridge.Ready()
 }
 
-func say(w http.ResponseWriter, err error) {
+// readiness is what a ready server says. Read-only is ready: a load balancer that took the node out would end sessions
+// that talk, and the other nodes on the same NATS could not store anything either.
+func (a *App) readiness() string {
+	if err := a.backend.readOnly(); err != nil {
+		return "ok, " + err.Error()
+	}
+	return "ok"
+}
+
+func say(w http.ResponseWriter, good string, err error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if err != nil {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte(err.Error() + "\n"))
 		return
 	}
-	_, _ = w.Write([]byte("ok\n"))
+	_, _ = w.Write([]byte(good + "\n"))
 }

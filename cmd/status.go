@@ -31,8 +31,8 @@ func newStatus(env *Env) *cobra.Command {
 		Long: `Shows how the server is: its nodes with version and the time since when they run, sessions and users
 online, accounts, streams and what they hold. Users online are counted on each node where they are.
 
-Exit code 1 tells that something is the matter, 5 that no server runs; what there is to be seen is
-shown all the same.`,
+Exit code 1 tells that something is the matter, such as a disk so full that the server is read-only,
+5 that no server runs; what there is to be seen is shown all the same.`,
 		Example: `  imctl status
   imctl status -o json | jq .health`,
 		Args: mayHave(0),

@@ -41,8 +41,8 @@ const (
 )
 
 // Dir is a data directory that this process has locked. Everything that lasts
-// is in it: jetstream/, tls/, keys/, admin.json, mode. It is for its owner alone
-// (0700); Close gives it free.
+// is in it: jetstream/, tls/, keys/, admin.json, mode. So is reserve/, which holds
+// room and no data. The directory is for its owner alone (0700); Close gives it free.
 type Dir struct {
 	path        string
 	lock        *flock.Flock
@@ -52,7 +52,7 @@ type Dir struct {
 // OpenDir locks the data directory, which it makes when there is none, and
 // proves that it can be written. Its errors fit on one line: the directory is in
 // use (ErrDirInUse, with the owner's process id), it is no directory, it can't be
-// written (ErrDirNotWritable), the disk is full (ErrDiskFull).
+// written (ErrDirNotWritable), the disk is full (ErrDiskFull) although the reserve was released.
 func OpenDir(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -66,10 +66,27 @@ func OpenDir(path string) (*Dir, error) {
 	if err := d.acquire(); err != nil {
 		return nil, err
 	}
-	if err := d.probe(); err != nil {
+	if err := d.withReserve(d.probe); err != nil {
 		return nil, errors.Join(err, d.lock.Close())
 	}
 	return d, nil
+}
+
+// withReserve has do write. Where the disk is full it releases a piece of the reserve and has do try again, until nothing
+// is held in reserve any more.
+func (d *Dir) withReserve(do func() error) error {
+	for {
+		err := do()
+		held := heldInReserve(d.path)
+		if !errors.Is(err, ErrDiskFull) || held == (reserve{}) {
+			return err
+		}
+		held.bytes -= min(held.bytes, leastBytes)
+		held.files -= min(held.files, leastFiles)
+		if lost := makeReserve(d.path, held); lost != nil {
+			return errors.Join(err, lost)
+		}
+	}
 }
 
 // Path returns the path of something in the directory.
@@ -153,8 +170,14 @@ func (d *Dir) acquire() error {
 	// The leading space keeps the digits out of the one byte that Windows locks
 	// against readers.
 	line := " " + strconv.Itoa(os.Getpid()) + "\n"
-	if err := os.WriteFile(d.lock.Path(), []byte(line), 0o600); err != nil {
-		return errors.Join(d.explain("write "+lockFile, err), d.lock.Close())
+	err = d.withReserve(func() error {
+		if err := os.WriteFile(d.lock.Path(), []byte(line), 0o600); err != nil {
+			return d.explain("write "+lockFile, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return errors.Join(err, d.lock.Close())
 	}
 	return nil
 }

@@ -4,11 +4,17 @@ package embedded
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 )
 
 func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// saysDiskFull is isDiskFull for an error of which only the text is left.
+func saysDiskFull(text string) bool {
+	return strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error())
 }
 
 func isReadOnly(err error) bool {

@@ -2,12 +2,18 @@ package embedded
 
 import (
 	"errors"
+	"strings"
 
 	"golang.org/x/sys/windows"
 )
 
 func isDiskFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}
+
+// saysDiskFull is isDiskFull for an error of which only the text is left.
+func saysDiskFull(text string) bool {
+	return strings.Contains(text, windows.ERROR_DISK_FULL.Error()) || strings.Contains(text, windows.ERROR_HANDLE_DISK_FULL.Error())
 }
 
 func isReadOnly(err error) bool {

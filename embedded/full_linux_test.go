@@ -1,16 +1,18 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 )
 
 // mountSmall mounts a disk of so many bytes.
@@ -83,22 +85,25 @@ func TestOpenDirOnAReadOnlyDisk(t *testing.T) {
 	wantLine(t, err, ErrDirNotWritable, disk, "read-only")
 }
 
-// A disk that fills up under a running server: writes are refused, whoever runs
-// it is told, and with room again everything that was acknowledged is there.
+// A disk that another program fills up under a running server, faster than the server looks: writes fail, and nobody but
+// who writes is concerned. With room again the same connections write again, and everything that was acknowledged is there.
 func TestDiskFillsUp(t *testing.T) {
 	t.Parallel()
-	disk := mountSmall(t, 8<<20)
+	disk := mountSmall(t, 16<<20)
 	path := filepath.Join(disk, "data")
-	d, err := OpenDir(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := Start(t.Context(), Options{Dir: d, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := new(logBuffer)
+	s := start(t, Options{Dir: openDir(t, path), Listen: "127.0.0.1:0", Log: log.logger(slog.LevelInfo)})
+	url, admin := s.URL(), s.admin
 	kv := bucket(t, s, "b")
 	put(t, kv, "before", []byte("x"))
+	nc, err := s.Connect("talker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if _, err := nc.Subscribe("talk", func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
+		t.Fatal(err)
+	}
 	empty := fill(t, disk)
 	stored := make(map[string][]byte)
 	for i := 0; ; i++ {
@@ -109,39 +114,90 @@ func TestDiskFillsUp(t *testing.T) {
 		stored[key] = data
 	}
 	t.Logf("after %d writes: %v", len(stored), err)
+	eventually(t, "read-only", func() bool { return s.Disk().ReadOnly() != nil })
+	wantLine(t, s.Disk().Writable(), ErrReadOnly, "disk nearly full", path)
+	if s.Disk().TokenWritable() == nil {
+		t.Error("a token is written where nothing is left")
+	}
+	if err := s.Healthy(); err != nil {
+		t.Errorf("read-only is no illness: %v", err)
+	}
+	if _, err := nc.Request("talk", nil, 20*time.Second); err != nil {
+		t.Errorf("talk on a full disk: %v", err)
+	}
+	for key, data := range stored {
+		want(t, kv, key, data)
+	}
+
+	empty()
+	eventually(t, "writable", func() bool { return s.Disk().Writable() == nil })
+	eventually(t, "a write", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := kv.Put(ctx, "after", []byte("y"))
+		return err == nil
+	})
+	if !strings.Contains(log.String(), "the NATS server has restarted") {
+		t.Errorf("the write did not fail for good, and nothing was tested:\n%s", log)
+	}
+	want(t, kv, "before", []byte("x"))
+	for key, data := range stored {
+		want(t, kv, key, data)
+	}
+	if _, err := nc.Request("talk", nil, 20*time.Second); err != nil {
+		t.Errorf("talk after the restart: %v", err)
+	}
+	if err := connectAs(url, admin.User, admin.Password); err != nil {
+		t.Errorf("the door after the restart: %v", err)
+	}
 	select {
 	case err := <-s.Failed():
-		wantLine(t, err, ErrDiskFull, path)
-	case <-time.After(20 * time.Second):
-		t.Fatal("nobody was told")
+		t.Errorf("it failed: %v", err)
+	default:
 	}
-	if err := s.Healthy(); err == nil {
-		t.Error("it is healthy on a full disk")
+}
+
+// A server that was killed on a full disk starts again on what it held in reserve, and says that it is read-only.
+func TestStartOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	disk := mountSmall(t, 64<<20)
+	path := filepath.Join(disk, "data")
+	d := openDir(t, path)
+	s := start(t, Options{Dir: d, Reserve: 8 << 20})
+	put(t, bucket(t, s, "b"), "key", []byte("x"))
+	if held := heldInReserve(path); held.bytes != 8<<20 || held.files != reserveFiles {
+		t.Fatalf("in reserve: %+v", held)
 	}
 	shutdown(t, s)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = OpenDir(path)
-	wantLine(t, err, ErrDiskFull, path)
-
+	empty := fill(t, disk)
+	s = start(t, Options{Dir: openDir(t, path), Reserve: 8 << 20})
+	wantLine(t, s.Disk().Writable(), ErrReadOnly, "disk nearly full")
+	if err := s.Disk().TokenWritable(); err != nil {
+		t.Errorf("a token with most of the reserve left: %v", err)
+	}
+	kv := bucket(t, s, "b")
+	want(t, kv, "key", []byte("x"))
+	put(t, kv, "token", []byte("y"))
 	empty()
-	d, err = OpenDir(path)
-	if err != nil {
-		t.Fatal(err)
+	eventually(t, "writable", func() bool { return s.Disk().Writable() == nil })
+	if held := heldInReserve(path); held.bytes != 8<<20 || held.files != reserveFiles {
+		t.Errorf("in reserve again: %+v", held)
 	}
-	t.Cleanup(func() { _ = d.Close() })
-	s, err = Start(t.Context(), Options{Dir: d, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { shutdown(t, s) })
-	kv = bucket(t, s, "b")
-	want(t, kv, "before", []byte("x"))
-	for key, data := range stored {
-		want(t, kv, key, data)
-	}
-	if _, err := kv.Put(t.Context(), "after", nil); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		t.Error(err)
+}
+
+// eventually waits until cond holds.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline, tick := time.After(30*time.Second), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited in vain: %s", what)
+		case <-tick.C:
+		}
 	}
 }

@@ -15,12 +15,21 @@ import (
 const watchEvery = time.Second
 
 // Healthy is nil while the server takes connections, JetStream is up and every
-// stream on the disk is there and can be written.
-func (s *Server) Healthy() error {
-	if !s.ns.JetStreamEnabled() {
+// stream on the disk is there and can be written. While the disk is read-only a
+// stream that can't be written is no surprise, and not told of here.
+func (s *Server) Healthy() error { return s.healthy(s.ns.Load()) }
+
+func (s *Server) healthy(ns *natsserver.Server) error {
+	if !ns.JetStreamEnabled() {
 		return errors.New("NATS server: JetStream is not running")
 	}
-	h := s.ns.Healthz(&natsserver.HealthzOptions{})
+	readOnly := s.disk.ReadOnly() != nil
+	h := ns.Healthz(&natsserver.HealthzOptions{Details: true})
+	for _, e := range h.Errors {
+		if !readOnly || !isWriteError(e) {
+			return fmt.Errorf("NATS server: %s", e.Error)
+		}
+	}
 	if h.Error != "" {
 		return fmt.Errorf("NATS server: %s", h.Error)
 	}
@@ -28,23 +37,30 @@ func (s *Server) Healthy() error {
 }
 
 // Failed delivers one error when a server that was up can't go on: JetStream
-// stopped, or a stream can't be written any more, mostly because the disk is full
-// (ErrDiskFull). Neither heals without a restart.
+// stopped, a stream can't be written any more for another reason than a full disk, or
+// the restart behind a full disk does not succeed.
 func (s *Server) Failed() <-chan error { return s.failed }
 
 func (s *Server) watch(ctx context.Context) {
 	defer close(s.watched)
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-look.C:
+			s.disk.tick()
+			continue
 		case <-tick.C:
 		case <-s.log.wake:
 		}
-		if err := s.broken(); err != nil {
-			s.failed <- err
+		if err := s.tend(ctx); err != nil {
+			if ctx.Err() == nil {
+				s.failed <- err
+			}
 			return
 		}
 	}
@@ -55,28 +71,21 @@ func (s *Server) broken() error {
 	if err := s.log.err(); err != nil {
 		return err
 	}
-	err := s.writeError()
-	if err == nil {
-		return nil
-	}
-	// The server only has the system's words for it; our own attempt tells.
-	if full := s.dir.probe(); errors.Is(full, ErrDiskFull) {
-		return full
-	}
-	return err
-}
-
-func (s *Server) writeError() error {
-	if !s.ns.JetStreamEnabled() {
+	ns := s.ns.Load()
+	if !ns.JetStreamEnabled() {
 		return errors.New("NATS server: JetStream stopped")
 	}
 	// nats-server keeps the first failed write of a stream and refuses all that
 	// come after it.
-	h := s.ns.Healthz(&natsserver.HealthzOptions{Details: true})
+	h := ns.Healthz(&natsserver.HealthzOptions{Details: true})
 	for _, e := range h.Errors {
-		if e.Type == natsserver.HealthzErrorStream && strings.Contains(e.Error, " write error: ") {
+		if isWriteError(e) {
 			return fmt.Errorf("NATS server: %s", e.Error)
 		}
 	}
 	return nil
+}
+
+func isWriteError(e natsserver.HealthzError) bool {
+	return e.Type == natsserver.HealthzErrorStream && strings.Contains(e.Error, " write error: ")
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -18,6 +19,9 @@ import (
 
 // readyEvery is how often a start asks whether all streams are back.
 const readyEvery = 10 * time.Millisecond
+
+// reconnectWait is how long the program's own connections wait between two tries while the NATS server restarts.
+const reconnectWait = 20 * time.Millisecond
 
 // Options is what a server is started with.
 type Options struct {
@@ -31,19 +35,26 @@ type Options struct {
 	Sync time.Duration
 	// Name is the server's name; "imctl" when empty.
 	Name string
+	// Reserve is how many bytes of the disk are held back for the time when it is nearly full; see Disk. 0 holds none.
+	Reserve int64
 	// Log takes the server's own lines: its notices at level debug.
 	Log *slog.Logger
+	// DiskLog takes what there is to say of the room on the disk; Log when nil.
+	DiskLog *slog.Logger
 }
 
 // Server is a NATS server that is up. All methods may be called from any goroutine.
 type Server struct {
-	ns     *natsserver.Server
+	ns     atomic.Pointer[natsserver.Server] // another one after a restart
 	dir    *Dir
-	log    *serverLog
+	disk   *Disk
+	log    *serverLog // of the NATS server that runs; the watcher's own once Start has returned
+	set    settings
 	url    string
 	admin  AdminContext
 	secret string // of the users that are in process only, for this run only
 	issuer nkeys.KeyPair
+	repair repair
 
 	stop    context.CancelFunc
 	watched chan struct{} // closed when the watcher has ended
@@ -62,6 +73,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Name == "" {
 		o.Name = "imctl"
 	}
+	if o.DiskLog == nil {
+		o.DiskLog = o.Log
+	}
 	// The cheapest refusals come first, and all of them before the server can
 	// touch a file.
 	if err := tryListen(ctx, o.Listen); err != nil {
@@ -74,15 +88,27 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := newServer(o)
+	if s.disk, err = newDisk(o.Dir, o.Reserve, o.DiskLog); err != nil {
+		return nil, err
+	}
 	if s.admin, err = loadAdmin(o.Dir); err != nil {
 		return nil, err
 	}
-	set := settings{name: o.Name, listen: o.Listen != "", host: host, port: port, storeDir: o.Dir.path, sync: o.Sync}
-	if err := s.run(ctx, set); err != nil {
+	s.set = settings{name: o.Name, listen: o.Listen != "", host: host, port: port, storeDir: o.Dir.path, sync: o.Sync}
+	if err := s.prepare(); err != nil {
 		return nil, err
 	}
-	watch, stop := context.WithCancel(context.Background())
-	s.stop = stop
+	ns, err := s.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.ns.Store(ns)
+	if err := s.publish(); err != nil {
+		stop(ns)
+		return nil, err
+	}
+	watch, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
 	go s.watch(watch)
 	return s, nil
 }
@@ -97,50 +123,62 @@ func newServer(o Options) *Server {
 	}
 }
 
-// run starts the server and waits until it is ready; after an error it is stopped.
-func (s *Server) run(ctx context.Context, set settings) error {
-	var err error
-	if set.adminHash, err = hashSecret(s.admin.Password); err != nil {
+// prepare makes the secrets of this run, which a restart keeps.
+func (s *Server) prepare() (err error) {
+	if s.set.adminHash, err = hashSecret(s.admin.Password); err != nil {
 		return err
 	}
-	if set.bridgeHash, err = hashSecret(s.secret); err != nil {
+	if s.set.bridgeHash, err = hashSecret(s.secret); err != nil {
 		return err
 	}
-	if s.issuer, set.issuer, err = newIssuer(); err != nil {
-		return err
-	}
-	o, err := set.options()
-	if err != nil {
-		return err
-	}
-	if s.ns, err = natsserver.NewServer(o); err != nil {
-		return fmt.Errorf("NATS server: %w", err)
-	}
-	s.ns.SetLoggerV2(s.log, false, false, false)
-	s.ns.Start()
-	err = s.ready(ctx)
-	if err == nil {
-		s.url = clientURL(s.ns.Addr())
-		s.admin.URL = s.url
-		err = saveAdmin(s.dir, s.admin)
-	}
-	if err != nil {
-		s.ns.Shutdown()
-		s.ns.WaitForShutdown()
-	}
+	s.issuer, s.set.issuer, err = newIssuer()
 	return err
+}
+
+// run starts a NATS server and waits until it is ready; beside an error it is stopped.
+func (s *Server) run(ctx context.Context) (*natsserver.Server, error) {
+	o, err := s.set.options()
+	if err != nil {
+		return nil, err
+	}
+	ns, err := natsserver.NewServer(o)
+	if err != nil {
+		return nil, fmt.Errorf("NATS server: %w", err)
+	}
+	ns.SetLoggerV2(s.log, false, false, false)
+	ns.Start()
+	if err = s.ready(ctx, ns); err != nil {
+		stop(ns)
+	}
+	return ns, err
+}
+
+func stop(ns *natsserver.Server) {
+	ns.Shutdown()
+	ns.WaitForShutdown()
+}
+
+// publish says where the server takes clients. It stays there for as long as the process lives.
+func (s *Server) publish() error {
+	addr := s.ns.Load().Addr()
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		s.set.port = tcp.Port
+	}
+	s.url = clientURL(addr)
+	s.admin.URL = s.url
+	return saveAdmin(s.dir, s.admin)
 }
 
 // ready waits until the server is healthy. nats-server returns from its start
 // after a fatal error as if nothing had happened.
-func (s *Server) ready(ctx context.Context) error {
+func (s *Server) ready(ctx context.Context, ns *natsserver.Server) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {
 		if err := s.log.err(); err != nil {
 			return err
 		}
-		unhealthy := s.Healthy()
+		unhealthy := s.healthy(ns)
 		switch {
 		case ctx.Err() != nil && unhealthy != nil:
 			return fmt.Errorf("NATS server did not become ready: %w: %w", context.Cause(ctx), unhealthy)
@@ -171,7 +209,9 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 	all := append([]nats.Option{
 		nats.Name(name),
 		nats.UserInfo(user, password),
-		nats.InProcessServer(s.ns),
+		nats.InProcessServer(inProcess{s}),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(0, 0),
 		nats.FlusherTimeout(0), // a timer for each write, which within a process never waits for long
 		nats.MaxReconnects(-1),
 	}, opts...)
@@ -181,6 +221,14 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 	}
 	return nc, nil
 }
+
+// inProcess connects to the NATS server that runs at the moment.
+type inProcess struct{ s *Server }
+
+func (p inProcess) InProcessConn() (net.Conn, error) { return p.s.ns.Load().InProcessConn() }
+
+// Disk is what watches the room on the data directory's disk.
+func (s *Server) Disk() *Disk { return s.disk }
 
 // URL is where NATS clients connect to, with the real port; "" without a door.
 func (s *Server) URL() string { return s.url }
@@ -193,8 +241,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		<-s.watched
-		s.ns.Shutdown()
-		s.ns.WaitForShutdown()
+		stop(s.ns.Load())
 	}()
 	select {
 	case <-done:

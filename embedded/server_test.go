@@ -148,8 +148,8 @@ func TestWithoutDoor(t *testing.T) {
 	t.Parallel()
 	d := openDir(t, t.TempDir())
 	s := start(t, Options{Dir: d})
-	if s.URL() != "" || s.ns.Addr() != nil {
-		t.Errorf("the server listens on %q, %v", s.URL(), s.ns.Addr())
+	if s.URL() != "" || s.ns.Load().Addr() != nil {
+		t.Errorf("the server listens on %q, %v", s.URL(), s.ns.Load().Addr())
 	}
 	put(t, bucket(t, s, "b"), "key", []byte("value"))
 	c, err := ReadContext(d.Path())
@@ -217,9 +217,16 @@ func TestFatalLine(t *testing.T) {
 	port := l.Addr().(*net.TCPAddr).Port
 	d := openDir(t, t.TempDir())
 	s := newServer(Options{Dir: d, Log: slog.New(slog.DiscardHandler)})
-	err = s.run(t.Context(), settings{name: "x", host: "127.0.0.1", port: port, storeDir: d.Path(), listen: true})
+	if s.disk, err = newDisk(d, 0, s.log.log); err != nil {
+		t.Fatal(err)
+	}
+	s.set = settings{name: "x", host: "127.0.0.1", port: port, storeDir: d.Path(), listen: true}
+	if err := s.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	ns, err := s.run(t.Context())
 	wantLine(t, err, nil, "NATS server", fmt.Sprint(port), "in use")
-	if s.ns.Running() {
+	if ns.Running() {
 		t.Error("the server still runs")
 	}
 }
@@ -259,11 +266,11 @@ func TestOddDirectoryNames(t *testing.T) {
 
 func TestSync(t *testing.T) {
 	t.Parallel()
-	always := start(t, Options{Dir: openDir(t, t.TempDir())}).ns.JetStreamConfig()
+	always := start(t, Options{Dir: openDir(t, t.TempDir())}).ns.Load().JetStreamConfig()
 	if !always.SyncAlways {
 		t.Error("sync 0 does not force each write to the disk")
 	}
-	every := start(t, Options{Dir: openDir(t, t.TempDir()), Sync: 3 * time.Second}).ns.JetStreamConfig()
+	every := start(t, Options{Dir: openDir(t, t.TempDir()), Sync: 3 * time.Second}).ns.Load().JetStreamConfig()
 	if every.SyncAlways || every.SyncInterval != 3*time.Second {
 		t.Errorf("sync 3s: always %v, every %v", every.SyncAlways, every.SyncInterval)
 	}
@@ -338,7 +345,7 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("with no time: got %v, want %v", err, context.Canceled)
 	}
 	shutdown(t, s) // Again, and this time it waits.
-	if s.ns.Running() {
+	if s.ns.Load().Running() {
 		t.Error("the server still runs")
 	}
 	if err := s.Healthy(); err == nil {
@@ -358,7 +365,7 @@ func TestShutdown(t *testing.T) {
 func TestFailed(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Log: slog.New(slog.DiscardHandler)})
-	if err := s.ns.ShutdownJetStream(); err != nil {
+	if err := s.ns.Load().ShutdownJetStream(); err != nil {
 		t.Fatal(err)
 	}
 	select {

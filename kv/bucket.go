@@ -38,6 +38,8 @@ type bucket struct {
 	nc      *nats.Conn
 	at      atomic.Pointer[place]
 	batches chan struct{} // a place for each atomic batch under way
+	// mayWrite refuses a write by an error before it is sent; nil: nothing is refused.
+	mayWrite func() error
 }
 
 // place is the stream that a bucket is in. A restore moves a bucket to another one.
@@ -287,10 +289,29 @@ func (b *bucket) msg(w write) *nats.Msg {
 	return msg
 }
 
-// write writes all or nothing, and returns the revision of the last; the others' precede it one by
+// writable is nil, or an ErrReadOnly.
+func (b *bucket) writable() error {
+	if b.mayWrite == nil {
+		return nil
+	}
+	if err := b.mayWrite(); err != nil {
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	return nil
+}
+
+// write is store where writes are taken. ErrReadOnly wrote nothing either.
+func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
+	if err := b.writable(); err != nil {
+		return 0, err
+	}
+	return b.store(ctx, writes...)
+}
+
+// store writes all or nothing, and returns the revision of the last; the others' precede it one by
 // one. An error for which conflicting or crowded holds wrote nothing; after any other it is not
 // known whether it was written.
-func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
+func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if len(writes) == 1 { // a sixth of a batch's cost

@@ -30,6 +30,8 @@ var (
 	// ErrConflict: others changed the same records again and again while this change was tried.
 	// Nothing was written; trying later may succeed.
 	ErrConflict = errors.New("too many conflicting changes")
+	// ErrReadOnly: Options.MayWrite refused a write, and nothing was written; the text says why.
+	ErrReadOnly = errors.New("changes are refused")
 	// ErrPasswordTooLong: the password is longer than the hasher accepts.
 	ErrPasswordTooLong = errors.New("password is too long")
 	// ErrBusy: no place for hashing a password came free in time.

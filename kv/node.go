@@ -32,7 +32,8 @@ func (n *Nodes) Register(ctx context.Context, node Node) error {
 	if err != nil {
 		return fmt.Errorf("kv: encode a node: %w", err)
 	}
-	if _, err := n.b.write(ctx, put(nodeKey(node.ID), record)); err != nil {
+	// Not refused on a disk that is nearly full: a node that can't list itself can't serve.
+	if _, err := n.b.store(ctx, put(nodeKey(node.ID), record)); err != nil {
 		return fmt.Errorf("kv: register a node: %w", err)
 	}
 	return nil

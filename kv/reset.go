@@ -113,6 +113,9 @@ func (r *Resets) write(ctx context.Context, w write, record resetRecord) (err er
 	if w.value, err = json.Marshal(record); err != nil {
 		return err
 	}
+	if err := r.b.writable(); err != nil {
+		return err
+	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	msg := r.b.msg(w)

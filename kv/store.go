@@ -34,6 +34,9 @@ type Options struct {
 	AcceptLoss []string
 	// Remember, if set, is told which streams must exist whenever that changes, for the Expected of a later Open.
 	Remember func(streams map[string]time.Time) error
+	// MayWrite is asked before a write is sent to NATS, and refuses it by an error; token marks the write of a login's token.
+	// By default nothing is refused.
+	MayWrite func(token bool) error
 }
 
 func (o Options) withDefaults() Options {
@@ -54,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MayWrite == nil {
+		o.MayWrite = func(bool) error { return nil }
 	}
 	return o
 }
@@ -127,8 +133,19 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	}
 	s.Nodes, s.Resets = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}
 	s.Attachments = &Attachments{b: s.Users.b}
+	s.guard(o.MayWrite)
 	return s, nil
 }
+
+// guard has every write but those of nodes ask before it is sent.
+func (s *Store) guard(mayWrite func(token bool) error) {
+	s.Users.b.mayWrite = func() error { return mayWrite(false) }
+	s.Rosters.b.mayWrite = s.Users.b.mayWrite
+	s.Tokens.b.mayWrite = func() error { return mayWrite(true) }
+}
+
+// Writable is nil while changes are taken. Errors: ErrReadOnly.
+func (s *Store) Writable() error { return s.Users.b.writable() }
 
 // apiLevel is JetStream's API level of nats-server 2.12, the first with atomic batches and
 // asynchronous persistence. The level and not the version decides: in a mixed cluster it is the

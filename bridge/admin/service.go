@@ -201,6 +201,9 @@ func (s *Service) explain(e endpoint, err error) *Error {
 	case errors.Is(err, kv.ErrAttachmentInvalid):
 		_, why, _ := strings.Cut(err.Error(), kv.ErrAttachmentInvalid.Error()+": ")
 		return failure(Invalid, "%s", why)
+	case errors.Is(err, kv.ErrReadOnly):
+		_, why, _ := strings.Cut(err.Error(), kv.ErrReadOnly.Error()+": ")
+		return failure(Failed, "%s", why)
 	case errors.Is(err, kv.ErrBusy), errors.Is(err, kv.ErrConflict):
 		return failure(Failed, "the server is busy: try again")
 	}

@@ -1,0 +1,18 @@
+//go:build !windows
+
+package embedded
+
+import "golang.org/x/sys/unix"
+
+// roomOf asks the file system that a path is on.
+func roomOf(path string) (room, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return room{}, err
+	}
+	block := uint64(st.Bsize)
+	return room{
+		bytes: amount{free: uint64(st.Bavail) * block, total: uint64(st.Blocks) * block},
+		files: amount{free: uint64(st.Ffree), total: uint64(st.Files)},
+	}, nil
+}
