@@ -26,6 +26,9 @@ type State struct {
 	// Streams are the streams that must exist, by name, each with the time of its creation: a stream that is missing,
 	// or was created at another time, has lost its contents.
 	Streams map[string]time.Time `json:"streams"`
+	// Staging is the id of the restore that fills the set of buckets which is not in use, "" for none. One that began
+	// later has replaced it.
+	Staging string `json:"staging,omitempty"`
 	// Restore is set while a restore is past the point where the old contents can be kept.
 	Restore *RestoreMark `json:"restore,omitempty"`
 }
@@ -35,6 +38,15 @@ type RestoreMark struct {
 	Slot    string    `json:"slot"`    // the set of buckets that the restore puts into use
 	Started time.Time `json:"started"` // when the restore began
 	Backup  time.Time `json:"backup"`  // when the backup was made
+	Format  int       `json:"format"`  // of the restored records
+	// Log names the stream that holds the restored event log, until that has taken its place.
+	Log     string               `json:"log,omitempty"`
+	Streams map[string]time.Time `json:"streams"` // of the slot, with the time of creation of each
+}
+
+// String says which restore it is.
+func (m RestoreMark) String() string {
+	return fmt.Sprintf("it began at %s, with the backup of %s", m.Started.Format(time.RFC3339), m.Backup.Format(time.RFC3339))
 }
 
 // States is the bucket of the state: one key.
@@ -176,6 +188,29 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 
 // Expect notes that streams exist, with their times of creation, so that a later start refuses to go on without them.
 func (s *States) Expect(ctx context.Context, streams ...string) (State, error) {
+	return s.expect(ctx, func(State) error { return nil }, streams...)
+}
+
+// errSlotChanged: a restore has put other buckets into use.
+var errSlotChanged = errors.New("other buckets are in use")
+
+// expectSlot is Expect for the buckets of a slot, while that is in use. A start that is overtaken by a restore must not
+// expect the buckets that were replaced.
+//
+// Errors: errSlotChanged, ErrRestoreUnfinished.
+func (s *States) expectSlot(ctx context.Context, slot string) (State, error) {
+	return s.expect(ctx, func(state State) error {
+		switch {
+		case state.Restore != nil:
+			return fmt.Errorf("%w: %s", ErrRestoreUnfinished, state.Restore)
+		case state.Slot != slot:
+			return errSlotChanged
+		}
+		return nil
+	}, Streams(s.prefix, slot)...)
+}
+
+func (s *States) expect(ctx context.Context, check func(State) error, streams ...string) (State, error) {
 	created := make(map[string]time.Time, len(streams))
 	for _, name := range streams {
 		info, err := s.b.js.Stream(ctx, name)
@@ -185,6 +220,9 @@ func (s *States) Expect(ctx context.Context, streams ...string) (State, error) {
 		created[name] = info.CachedInfo().Created
 	}
 	return s.Update(ctx, func(state *State) error {
+		if err := check(*state); err != nil {
+			return err
+		}
 		maps.Copy(state.Streams, created)
 		return nil
 	})
@@ -246,8 +284,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 		expected = state.Streams
 	}
 	if state.Restore != nil {
-		return nil, State{}, fmt.Errorf("kv: %w: it began at %s, with the backup of %s", ErrRestoreUnfinished,
-			state.Restore.Started.Format(time.RFC3339), state.Restore.Backup.Format(time.RFC3339))
+		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
 	}
 	missing, err := lost(ctx, js, expected, o.AcceptLoss)
 	if err != nil {
