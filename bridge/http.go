@@ -80,6 +80,8 @@ func (b *Bridge) call(name, method string, do func(ctx context.Context, w http.R
 		case r.Method != method:
 		case b.link.isAway():
 			err = errAway // at once, instead of after the time limit
+		case b.isHalted():
+			err = ErrRestoring
 		default:
 			a, err = do(ctx, w, r)
 		}

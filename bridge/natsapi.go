@@ -157,6 +157,10 @@ func (a *natsAPI) send(m *nats.Msg) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.b.o.Dialogues.Timeout)
 	defer cancel()
+	if a.b.isHalted() {
+		a.reply(m, wire.SendFailed, send.ID)
+		return
+	}
 	to := string(send.To)
 	roster, _, err := a.b.o.Store.Rosters.Get(ctx, id)
 	if err != nil {
@@ -271,6 +275,9 @@ func (a *natsAPI) call(ctx context.Context, id, name string, body []byte) (answe
 	do, ok := natsCalls[name]
 	if !ok {
 		return nil, wire.ProtocolError
+	}
+	if a.b.isHalted() {
+		return nil, ErrRestoring
 	}
 	me, err := a.b.o.Store.Users.Get(ctx, id)
 	if errors.Is(err, kv.ErrUserNotFound) || err == nil && me.Disabled {

@@ -74,6 +74,12 @@ func openBackend(ctx context.Context, c *Config, log *slog.Logger, listen string
 		return nil, err
 	}
 	b.stops.add("data directory", func(context.Context) error { return b.dir.Close() })
+	if err := checkSwapped(b.dir.Path(), c); err != nil {
+		return nil, err
+	}
+	if err := clearStaging(b.dir); err != nil {
+		return nil, err
+	}
 	if err := b.findNATS(ctx, c, log, listen); err != nil {
 		return nil, err
 	}
@@ -83,7 +89,10 @@ func openBackend(ctx context.Context, c *Config, log *slog.Logger, listen string
 	b.stops.add("buckets", func(context.Context) error { b.nc.Close(); return nil })
 	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
 		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log})
-	if err != nil && b.server == nil {
+	switch {
+	case errors.Is(err, kv.ErrRestoreUnfinished):
+		err = unfinished(c, err)
+	case err != nil && b.server == nil:
 		err = attachFailure(c.NATS, err)
 	}
 	return b, err

@@ -81,6 +81,12 @@ func Streams(prefix, slot string) []string {
 	return []string{streamOf(n.users), streamOf(n.tokens), streamOf(n.friendships)}
 }
 
+// Buckets names all buckets: those of both slots, and that of the state.
+func Buckets(prefix string) []string {
+	a, b := namesOf(prefix, ""), namesOf(prefix, "b")
+	return []string{a.users, a.tokens, a.friendships, b.users, b.tokens, b.friendships, stateBucket(prefix)}
+}
+
 // Slots are the two sets of buckets.
 func Slots() []string { return []string{"", "b"} }
 
