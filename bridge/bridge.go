@@ -104,7 +104,6 @@ type Bridge struct {
 	certain atomic.Bool   // what is known of friendships is up to date
 	gone    chan struct{} // holds one while what a node left behind is to be put right
 	back    chan struct{} // holds one while sessions are to be told who is there
-	halted  atomic.Bool   // a restore is about to replace everything; set with mu held
 	looking chan struct{} // holds one while the state is looked at
 
 	mu       sync.Mutex // guards draining, sessions and adding to wg

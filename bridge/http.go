@@ -80,10 +80,11 @@ func (b *Bridge) call(name, method string, do func(ctx context.Context, w http.R
 		case r.Method != method:
 		case b.link.isAway():
 			err = errAway // at once, instead of after the time limit
-		case b.isHalted():
-			err = ErrRestoring
 		default:
-			a, err = do(ctx, w, r)
+			err = b.service.gate.pass(func() (err error) {
+				a, err = do(ctx, w, r)
+				return err
+			})
 		}
 		code := wire.Success
 		switch {

@@ -253,7 +253,11 @@ func (a *natsAPI) queueCall(m *nats.Msg) {
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), callWait)
 		defer cancel()
-		ans, err := a.call(ctx, id, name, m.Data)
+		var ans answer
+		err := a.b.service.gate.pass(func() (err error) {
+			ans, err = a.call(ctx, id, name, m.Data)
+			return err
+		})
 		code := wire.Success
 		if err != nil {
 			code = a.b.codeOf(name, err)
@@ -275,9 +279,6 @@ func (a *natsAPI) call(ctx context.Context, id, name string, body []byte) (answe
 	do, ok := natsCalls[name]
 	if !ok {
 		return nil, wire.ProtocolError
-	}
-	if a.b.isHalted() {
-		return nil, ErrRestoring
 	}
 	me, err := a.b.o.Store.Users.Get(ctx, id)
 	if errors.Is(err, kv.ErrUserNotFound) || err == nil && me.Disabled {

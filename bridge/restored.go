@@ -37,7 +37,7 @@ func TellRestore(ctx context.Context, nc *nats.Conn, prefix string, ids []string
 }
 
 // isHalted tells whether a restore is about to replace everything.
-func (b *Bridge) isHalted() bool { return b.halted.Load() }
+func (b *Bridge) isHalted() bool { return b.service != nil && b.service.gate.isShut() }
 
 // lookAtState finds out whether a restore replaces, or has replaced, the buckets, and does what that asks of this node.
 func (b *Bridge) lookAtState(ctx context.Context) error {
@@ -70,13 +70,13 @@ func (b *Bridge) lookAtState(ctx context.Context) error {
 // halt ends all sessions and lets none begin. It returns when nothing of them is left in memory.
 func (b *Bridge) halt(ctx context.Context, mark kv.RestoreMark) {
 	b.mu.Lock()
-	before := b.halted.Swap(true)
+	first := b.service.gate.shut()
 	open := make([]*session, 0, len(b.sessions))
 	for s := range b.sessions {
 		open = append(open, s)
 	}
 	b.mu.Unlock()
-	if before {
+	if !first {
 		return
 	}
 	b.log.Warn("a restore replaces everything: all sessions end", "sessions", len(open), "started", mark.Started)
@@ -119,7 +119,7 @@ func (b *Bridge) goOn(ctx context.Context) error {
 			}
 		}
 	}
-	b.halted.Store(false)
+	b.service.gate.open()
 	b.log.Warn("the restore is complete: everything is as in the backup")
 	return nil
 }
