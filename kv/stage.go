@@ -167,41 +167,50 @@ func (s *source) decodes(b *bucket, e entry) error {
 }
 
 const (
-	// eachPage is how many records are read by one request.
-	eachPage = 1000
-	// eachWait bounds how long a replica may take to have what its leader has.
+	// eachPage is how many records are asked for at once.
+	eachPage = 4096
+	// eachWait bounds how long the next record may take. A replica that is late waits for its leader.
 	eachWait = 30 * time.Second
 )
 
-// each calls do with every record and delete marker, in the order of writing. A replica may be late: with until, which
-// is the revision of the last record, the call waits for it.
-func (b *bucket) each(ctx context.Context, until uint64, do func(entry) error) error {
-	var late time.Time // since when nothing came
-	for after := uint64(0); ; {
-		p, err := b.many(ctx, map[string]any{"seq": after + 1, "batch": eachPage})
+// each calls do with every record and delete marker, in the order of writing. It reads by a consumer: pages of direct
+// gets cost more the more records there are. A replica may be late: with until, which is the revision of the last
+// record, the call waits for that.
+func (b *bucket) each(ctx context.Context, until uint64, do func(entry) error) (err error) {
+	failed := func(err error) error { return fmt.Errorf("read from %s: %w", b.stream(), err) }
+	stream, err := b.js.Stream(ctx, b.stream())
+	if err != nil {
+		return failed(err)
+	}
+	if stream.CachedInfo().State.Msgs == 0 {
+		return nil
+	}
+	consumer, err := b.js.OrderedConsumer(ctx, b.stream(), jetstream.OrderedConsumerConfig{InactiveThreshold: eachWait})
+	if err != nil {
+		return failed(err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(eachPage))
+	if err != nil {
+		return failed(err)
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(eachWait))
 		if err != nil {
+			return failed(err)
+		}
+		if err := ctx.Err(); err != nil {
+			return failed(err)
+		}
+		meta, err := m.Metadata()
+		if err != nil || len(m.Subject()) <= len(b.prefix()) {
+			return failed(errors.Join(err, fmt.Errorf("a message on %s is no record", m.Subject())))
+		}
+		if err := do(entry{key: m.Subject()[len(b.prefix()):], value: m.Data(), revision: meta.Sequence.Stream, deleted: isMarker(m.Headers()), written: meta.Timestamp}); err != nil {
 			return err
 		}
-		for _, e := range p.entries {
-			if err := do(e); err != nil {
-				return err
-			}
-		}
-		if len(p.entries) > 0 {
-			after, late = p.last(), time.Time{}
-			continue
-		}
-		if after >= until {
+		if meta.NumPending == 0 && meta.Sequence.Stream >= until {
 			return nil
-		}
-		if late.IsZero() {
-			late = time.Now()
-		}
-		if time.Since(late) > eachWait {
-			return fmt.Errorf("read from %s: %w: it ends at revision %d, not %d", b.stream(), ErrStagedDiffers, after, until)
-		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
-			return err
 		}
 	}
 }

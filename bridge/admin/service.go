@@ -212,7 +212,7 @@ func (s *Service) explain(e endpoint, err error) *Error {
 		_, why, _ := strings.Cut(err.Error(), kv.ErrAttachmentInvalid.Error()+": ")
 		return failure(Invalid, "%s", why)
 	case errors.Is(err, bridge.ErrRestoring):
-		return failure(Failed, "%s", bridge.ErrRestoring.Error())
+		return failure(Restoring, "%s; imctl restore --complete completes one that was interrupted", bridge.ErrRestoring.Error())
 	case errors.Is(err, kv.ErrBusy), errors.Is(err, kv.ErrConflict):
 		return failure(Failed, "the server is busy: try again")
 	}
