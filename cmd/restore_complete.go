@@ -180,7 +180,7 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 	failed := func(err error) error {
 		return unfinished(c, fmt.Errorf("%w: %w", kv.ErrRestoreUnfinished, err))
 	}
-	nodes, err := kv.NodesOf(ctx, nc, prefix, kv.OtherSlot(mark.Slot))
+	nodes, err := states.NoteNodes(ctx, mark)
 	if err != nil {
 		return failed(err)
 	}

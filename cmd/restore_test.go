@@ -230,6 +230,9 @@ func TestRestoreKilledInServer(t *testing.T) {
 				switch {
 				case step == "finished":
 					old = want
+					if !serverToo { // nobody has told it of the end
+						eventually(t, "the server is ready", func() bool { body, _ := answered(p.ops + "/readyz"); return body == "ok\n" })
+					}
 					fallthrough
 				case !marked:
 					wantSame(t, everyone(t, dir), old)

@@ -428,6 +428,35 @@ func (s *Staging) Abandon(ctx context.Context) error {
 	return errors.Join(err, s.clear(ctx))
 }
 
+// NoteNodes adds the nodes that are listed in the buckets which a marked restore replaces to its mark, and returns all that
+// have to be told.
+func (s *States) NoteNodes(ctx context.Context, mark RestoreMark) ([]string, error) {
+	listed := &Nodes{newBucket(s.b.js, namesOf(s.prefix, OtherSlot(mark.Slot)).users, 1)}
+	var ids []string
+	err := persist(ctx, func(ctx context.Context) (err error) {
+		ids, err = listed.IDs(ctx)
+		return err
+	})
+	var apiErr *jetstream.APIError
+	if errors.As(err, &apiErr) && apiErr.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+		return mark.Nodes, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids = append(ids, mark.Nodes...)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	_, err = s.Update(ctx, func(state *State) error {
+		if state.Restore != nil {
+			mark := *state.Restore
+			mark.Nodes, state.Restore = ids, &mark
+		}
+		return nil
+	})
+	return ids, err
+}
+
 // RemoveReplaced removes the buckets that a marked restore replaces. No record can be written to them after it.
 func (s *States) RemoveReplaced(ctx context.Context, mark RestoreMark) error {
 	return removeStreams(ctx, s.b.js, Streams(s.prefix, OtherSlot(mark.Slot))...)
@@ -466,19 +495,6 @@ func (s *States) Finish(ctx context.Context) (State, error) {
 		state.Format, state.Slot, state.Restore = mark.Format, mark.Slot, nil
 		return nil
 	})
-}
-
-// NodesOf returns the ids of the nodes that are listed in the buckets of a slot, none where those are gone.
-func NodesOf(ctx context.Context, nc *nats.Conn, prefix, slot string) ([]string, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("kv: %w", err)
-	}
-	ids, err := (&Nodes{newBucket(js, namesOf(prefix, slot).users, 1)}).IDs(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil
-	}
-	return ids, err
 }
 
 // InUse tells whether the store uses the buckets that the state names.

@@ -41,7 +41,8 @@ type RestoreMark struct {
 	Format  int       `json:"format"`  // of the restored records
 	// Log names the stream that holds the restored event log, until that has taken its place.
 	Log     string               `json:"log,omitempty"`
-	Streams map[string]time.Time `json:"streams"` // of the slot, with the time of creation of each
+	Streams map[string]time.Time `json:"streams"`         // of the slot, with the time of creation of each
+	Nodes   []string             `json:"nodes,omitempty"` // that have to be told, noted before their list is removed
 }
 
 // String says which restore it is.
