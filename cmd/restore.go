@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"imctl/bridge"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -184,7 +185,11 @@ func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err 
 	if _, err := kv.Adopt(ctx, s.nc, o, logStream(o.Prefix)); err != nil {
 		return nil, backupDamage(err)
 	}
-	if _, err := kv.Open(ctx, s.nc, o); err != nil {
+	store, err := kv.Open(ctx, s.nc, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := bridge.MendConsumers(ctx, s.nc, store, o.Prefix); err != nil {
 		return nil, err
 	}
 	r.progress.say("reading every record")
@@ -210,7 +215,7 @@ func (s *stagedNATS) close(ctx context.Context) error {
 		s.nc.Close()
 	}
 	if s.server != nil {
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreWait) // what it has not written yet may be much
 		defer cancel()
 		failed = append(failed, s.server.Shutdown(stop))
 	}

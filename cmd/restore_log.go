@@ -36,15 +36,15 @@ type stagedHead struct {
 	Empty bool `json:"empty,omitempty"` // the backup has no log: Config is that of the one in use
 }
 
-// stageLog stores the backup's log where it waits for the swap, and returns the stream's name.
-func (r *restoring) stageLog(ctx context.Context, nc *nats.Conn) (string, error) {
+// stageLog stores the log that from has where it waits for the swap, and returns the stream's name.
+func (r *restoring) stageLog(ctx context.Context, from, to *nats.Conn) (string, error) {
 	c := r.config.NATS
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(to)
 	if err != nil {
 		return "", err
 	}
 	name := stagedLog(c.Prefix)
-	if err := deleteStream(ctx, nc, name); err != nil {
+	if err := deleteStream(ctx, to, name); err != nil {
 		return "", err
 	}
 	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{logPieces(c.Prefix)}, Storage: jetstream.FileStorage,
@@ -53,8 +53,8 @@ func (r *restoring) stageLog(ctx context.Context, nc *nats.Conn) (string, error)
 		return "", err
 	}
 	w := stagedLogWriter{ctx: ctx, js: js, config: c, sum: sha256.New(), say: r.progress.say}
-	err = eachStream(r.file, func(stream string, s *backedUp) error { return w.stream(stream, s) })
-	if err == nil && !w.found {
+	err = takeSnapshot(ctx, from, logStream(c.Prefix), w.begin, w.add)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = w.none()
 	}
 	if err == nil {
@@ -71,7 +71,6 @@ type stagedLogWriter struct {
 	sum    hash.Hash
 	count  uint64
 	bytes  int64
-	found  bool
 	say    func(format string, args ...any)
 }
 
@@ -93,31 +92,12 @@ func (w *stagedLogWriter) head(h stagedHead) error {
 	return w.add(body)
 }
 
-// stream stores the log, and leaves out every other stream.
-func (w *stagedLogWriter) stream(stream string, s *backedUp) error {
-	ours := stream == logStream(w.config.Prefix)
-	if ours {
-		w.found = true
-		var err error
-		if s.Config, err = forReplicas(stream, w.config, s.Config); err != nil {
-			return err
-		}
-		if err := w.head(stagedHead{streamSnapshot: s.streamSnapshot}); err != nil {
-			return err
-		}
+// begin stores what the snapshot is of.
+func (w *stagedLogWriter) begin(s streamSnapshot) (err error) {
+	if s.Config, err = forReplicas(logStream(w.config.Prefix), w.config, s.Config); err != nil {
+		return err
 	}
-	for {
-		piece, err := s.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil && ours {
-			err = w.add(piece)
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return w.head(stagedHead{streamSnapshot: s})
 }
 
 // none stages an empty log like the one in use, for a backup without any.

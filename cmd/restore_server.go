@@ -35,7 +35,7 @@ func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
 		defer cancel()
 		err = errors.Join(err, staging.Abandon(undo), deleteStream(undo, s.nc, stagedLog(r.config.NATS.Prefix)))
 	}()
-	log, err := r.stageLog(ctx, s.nc)
+	log, err := r.stageLog(ctx, staged.nc, s.nc)
 	if err != nil {
 		return fmt.Errorf("stage the log: %w", err)
 	}

@@ -522,3 +522,71 @@ func TestBackupPipe(t *testing.T) {
 	}
 	command(t, dir, said.out[:len(said.out)/2], "restore", "-", "--data", "half").want(t, exitFailed, errBackup.Error())
 }
+
+// TestRestoreOld restores a backup of a version that kept neither a state nor, before its first consumer, a log.
+func TestRestoreOld(t *testing.T) {
+	t.Parallel()
+	address := startSyncedNATS(t)
+	dir := importDir(t)
+	s := start(t, func(c *Config) { c.NATS.URL = address })
+	command(t, dir, `{"account":"alice"}`, "--nats", address, "user", "import").want(t, exitDone)
+	want := everyone(t, dir, "--nats", address)
+	s.close(t)
+	nc, err := nats.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := errors.Join(deleteStream(t.Context(), nc, kv.StateStream("im")), deleteStream(t.Context(), nc, logStream("im"))); err != nil {
+		t.Fatal(err)
+	}
+	command(t, dir, "", "--nats", address, "backup", "old.tar").want(t, exitDone, "KV_im_users")
+	command(t, dir, "", "restore", "old.tar", "--yes").want(t, exitDone)
+	wantSame(t, everyone(t, dir), want)
+
+	s = start(t, func(c *Config) { c.NATS.URL = address })
+	command(t, dir, `{"account":"late"}`, "--nats", address, "user", "import").want(t, exitDone)
+	command(t, dir, "", "--nats", address, "restore", "old.tar", "--yes").want(t, exitDone)
+	wantSame(t, everyone(t, dir, "--nats", address), want)
+	command(t, dir, "", "--nats", address, "status").want(t, exitDone, "health    ok\n")
+
+	// Without one of the buckets it is no backup.
+	if err := deleteStream(t.Context(), nc, "KV_im_friendships_b"); err != nil {
+		t.Fatal(err)
+	}
+	s.mayLog = []string{"KV_im_friendships"}
+	command(t, dir, "", "--nats", address, "backup", "part.tar").want(t, exitDone)
+	command(t, dir, "", "restore", "part.tar", "--yes").want(t, exitFailed, errBackup.Error())
+	wantSame(t, everyone(t, dir), want)
+}
+
+// TestRestoreMends gives an attachment its consumer, and removes one whose attachment is gone: a backup may have been
+// taken between the two.
+func TestRestoreMends(t *testing.T) {
+	t.Parallel()
+	s, dir := startWithDoor(t)
+	js, err := jetstream.New(s.app.backend.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.attachment(t, "whole", kv.RoleConsumer, ">")
+	s.attachment(t, "without", kv.RoleConsumer, ">")
+	s.attachment(t, "orphan", kv.RoleConsumer, ">")
+	if err := errors.Join(js.DeleteConsumer(t.Context(), "IM_LOG", "without"), s.app.backend.store.Attachments.Remove(t.Context(), "orphan")); err != nil {
+		t.Fatal(err)
+	}
+	command(t, dir, "", "backup", "all.tar").want(t, exitDone)
+	command(t, dir, "", "restore", "all.tar", "--yes").want(t, exitDone)
+	var names []string
+	list, err := js.Stream(t.Context(), "IM_LOG")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range list.ConsumerNames(t.Context()).Name() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"whole", "without"}) {
+		t.Errorf("consumers: %q", names)
+	}
+}
