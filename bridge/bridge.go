@@ -108,6 +108,7 @@ type Bridge struct {
 	certain  atomic.Bool   // what is known of friendships is up to date
 	gone     chan struct{} // holds one while what a node left behind is to be put right
 	back     chan struct{} // holds one while sessions are to be told who is there
+	looking  chan struct{} // holds one while the state is looked at
 
 	mu       sync.Mutex // guards draining, sessions and adding to wg
 	draining bool
@@ -131,7 +132,7 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	// More in flight than a friend's session has room for would only be refused there: whoever sends fast would be told
 	// 507 by somebody who reads all the time.
 	o.Sessions.InFlight = min(o.Sessions.InFlight, o.Sessions.Buffer)
-	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), logins: make(chan struct{}, o.Logins), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), logins: make(chan struct{}, o.Logins), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1), looking: make(chan struct{}, 1)}
 	b.refusals.log = o.Log
 	b.link = newLink(b)
 	b.SetLimits(o.Limits)
@@ -170,6 +171,10 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	}
 	// A consumer that was attached before this node was on the list is counted now.
 	if _, err := b.events.look(ctx); err != nil {
+		return nil, errors.Join(err, b.Shutdown(ctx))
+	}
+	// A restore that began before this node was on the list could not tell it.
+	if err := b.lookAtState(ctx); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
 	b.certain.Store(true)
@@ -232,8 +237,11 @@ func (b *Bridge) remember(s *session) {
 	b.sessions[s] = struct{}{}
 	draining := b.draining
 	b.mu.Unlock()
-	if draining {
+	switch {
+	case draining:
 		s.closeWith(nil, websocket.CloseGoingAway, goingDown)
+	case b.isHalted():
+		s.closeWith(nil, closeServiceRestart, "restored from a backup")
 	}
 }
 
@@ -243,11 +251,11 @@ func (b *Bridge) forget(s *session) {
 	delete(b.sessions, s)
 }
 
-// enter counts a connection in, unless the bridge is going down. Who entered calls b.wg.Done.
+// enter counts a connection in, unless the bridge is going down or a restore is about to replace everything. Who entered calls b.wg.Done.
 func (b *Bridge) enter() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.draining {
+	if b.draining || b.isHalted() {
 		return false
 	}
 	b.wg.Add(1)
@@ -301,7 +309,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		err = errors.Join(err, b.api.close())
 	}
 	if b.service != nil {
-		err = errors.Join(err, b.service.nodes.leave(ctx))
+		err = errors.Join(err, b.service.nodes.leave(ctx, !b.isHalted()))
 	}
 	for _, l := range b.lanes {
 		l.close()
@@ -341,6 +349,9 @@ func (b *Bridge) Ready() error {
 		if !nc.IsConnected() {
 			return errors.New("NATS is away")
 		}
+	}
+	if err := b.halting(); err != nil {
+		return err
 	}
 	if !b.certain.Load() {
 		return errors.New("NATS was away: catching up")

@@ -201,6 +201,9 @@ func (c *callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 	if name == "" || secret == "" {
 		return nil, errRefused
 	}
+	if c.b.isHalted() {
+		return nil, ErrRestoring
+	}
 	// Attachments are not counted: nobody guesses their secrets, and nobody shall be able to lock them out.
 	who, err := c.attachment(ctx, name, secret)
 	if errors.Is(err, kv.ErrAttachmentNotFound) {

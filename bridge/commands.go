@@ -37,6 +37,12 @@ func (b *Bridge) execute(c command) report {
 		if err := b.service.kickHere(ctx, c.Name); err != nil {
 			b.log.Error("close connections of NATS clients", "err", err)
 		}
+	case opState:
+		ctx, cancel := context.WithTimeout(context.Background(), 2*commandWait)
+		defer cancel()
+		if err := b.lookAtState(ctx); err != nil {
+			b.log.Error("look whether a restore replaces everything", "err", err)
+		}
 	case opClient:
 		b.seenElsewhere(c.User)
 	case opLog:

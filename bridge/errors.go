@@ -25,6 +25,7 @@ var codes = []struct {
 	{errLimited, wire.ProtocolError, http.StatusTooManyRequests},
 	{errAway, wire.InternalError, http.StatusOK},        // known, and told once: not to be logged for each call
 	{kv.ErrReadOnly, wire.InternalError, http.StatusOK}, // told by what refuses
+	{ErrRestoring, wire.InternalError, http.StatusOK},
 	{errTooLarge, wire.ProtocolError, http.StatusRequestEntityTooLarge},
 	{kv.ErrTooManyFriends, wire.ProtocolError, http.StatusTooManyRequests},
 	{kv.ErrTooManyRequests, wire.ProtocolError, http.StatusTooManyRequests},

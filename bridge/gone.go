@@ -31,14 +31,23 @@ const (
 func (b *Bridge) lookAfter(ctx context.Context) {
 	tick := time.NewTicker(pulse)
 	defer tick.Stop()
+	look := time.NewTicker(stateLook)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.service.nodes.lost:
+			if b.isHalted() {
+				break
+			}
 			b.tellNodes(ctx, command{Op: opGone})
+		case <-look.C:
+			if err := b.lookAtState(ctx); err != nil && !b.link.isAway() && ctx.Err() == nil {
+				b.log.Warn("look whether a restore replaces everything", "err", err)
+			}
 		case <-tick.C:
-			if b.certain.Load() && !b.service.nodes.alone.Load() {
+			if b.certain.Load() && !b.isHalted() && !b.service.nodes.alone.Load() {
 				b.tellNodes(ctx, command{Op: opPing})
 			}
 		}

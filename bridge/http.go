@@ -81,7 +81,10 @@ func (b *Bridge) call(name, method string, do func(ctx context.Context, w http.R
 		case b.link.isAway():
 			err = errAway // at once, instead of after the time limit
 		default:
-			a, err = do(ctx, w, r)
+			err = b.service.gate.pass(func() (err error) {
+				a, err = do(ctx, w, r)
+				return err
+			})
 		}
 		code := wire.Success
 		switch {

@@ -29,6 +29,7 @@ type natsConn struct {
 	server string
 	CID    uint64    `json:"cid"`
 	Start  time.Time `json:"start"`
+	User   string    `json:"authorized_user"`
 }
 
 // connList is one server's list.
@@ -46,7 +47,7 @@ func (k *kicker) user(ctx context.Context, account, user string) error {
 	defer cancel()
 	began := make(map[string]time.Time) // by each server's own clock
 	for range kickRounds {
-		lists, err := k.list(ctx, account, user)
+		lists, err := k.list(ctx, account, user, 0)
 		if err != nil {
 			return fmt.Errorf("find the connections of %s: %w", user, err)
 		}
@@ -75,9 +76,36 @@ func (k *kicker) user(ctx context.Context, account, user string) error {
 	return nil
 }
 
-// list asks all servers for a page of the user's connections. A server that does not answer has most likely ended, and
+// clients closes the connections of all users and attachments in an account: what they may do was decided by records that
+// a restore has replaced. Those that are still known come back by themselves.
+func (k *kicker) clients(ctx context.Context, account string) error {
+	names := make(map[string]bool)
+	for offset, more := 0, true; more; offset += kickPage {
+		lists, err := k.list(ctx, account, "", offset)
+		if err != nil {
+			return fmt.Errorf("find the connections of NATS clients: %w", err)
+		}
+		more = false
+		for _, l := range lists {
+			for _, c := range l.Conns {
+				if strings.HasPrefix(c.User, userConnName("")) || strings.HasPrefix(c.User, attachConnName("")) {
+					names[c.User] = true
+				}
+			}
+			more = more || len(l.Conns) >= l.Limit
+		}
+	}
+	for name := range names {
+		if err := k.user(ctx, account, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list asks all servers for a page of the user's connections, or of everybody's for "". A server that does not answer has most likely ended, and
 // its connections with it.
-func (k *kicker) list(ctx context.Context, account, user string) ([]connList, error) {
+func (k *kicker) list(ctx context.Context, account, user string, offset int) ([]connList, error) {
 	servers, err := k.servers(ctx)
 	if err != nil {
 		return nil, err
@@ -87,7 +115,7 @@ func (k *kicker) list(ctx context.Context, account, user string) ([]connList, er
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	ask, err := json.Marshal(map[string]any{"acc": account, "user": user, "auth": true, "limit": kickPage})
+	ask, err := json.Marshal(map[string]any{"acc": account, "user": user, "auth": true, "limit": kickPage, "offset": offset})
 	if err != nil {
 		return nil, err
 	}

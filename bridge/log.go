@@ -91,6 +91,7 @@ type EventLog struct {
 	writer  *logWriter
 	metrics *logMetrics
 
+	paused    atomic.Bool // a restore replaces the stream
 	attached  atomic.Bool // there may be a consumer; read for every dialogue
 	consumers atomic.Int64
 	mu        sync.Mutex // guards held
@@ -146,7 +147,7 @@ func (l *EventLog) Close(ctx context.Context) error {
 }
 
 // Attached tells whether the log is written: its stream has consumers, or may have.
-func (l *EventLog) Attached() bool { return l != nil && l.attached.Load() }
+func (l *EventLog) Attached() bool { return l != nil && l.attached.Load() && !l.paused.Load() }
 
 // takes makes an entry of a dialogue that was taken, if there is a consumer. It is then the log that answers the
 // flight's asker, and nobody else.

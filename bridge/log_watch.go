@@ -114,6 +114,9 @@ func (l *EventLog) watch(ctx context.Context) {
 func (l *EventLog) look(ctx context.Context) (again time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookWait)
 	defer cancel()
+	if l.paused.Load() {
+		return lookAgain, nil
+	}
 	s, err := l.js.Stream(ctx, l.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		l.o.Log.Error("the event log's stream is gone: making it anew", "stream", l.stream)

@@ -157,6 +157,10 @@ func (a *natsAPI) send(m *nats.Msg) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.b.o.Dialogues.Timeout)
 	defer cancel()
+	if a.b.isHalted() {
+		a.reply(m, wire.SendFailed, send.ID)
+		return
+	}
 	to := string(send.To)
 	roster, _, err := a.b.o.Store.Rosters.Get(ctx, id)
 	if err != nil {
@@ -249,7 +253,11 @@ func (a *natsAPI) queueCall(m *nats.Msg) {
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), callWait)
 		defer cancel()
-		ans, err := a.call(ctx, id, name, m.Data)
+		var ans answer
+		err := a.b.service.gate.pass(func() (err error) {
+			ans, err = a.call(ctx, id, name, m.Data)
+			return err
+		})
 		code := wire.Success
 		if err != nil {
 			code = a.b.codeOf(name, err)

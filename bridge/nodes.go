@@ -33,6 +33,7 @@ const (
 	opPing     op = "ping"     // nothing: who answers is there
 	opLog      op = "log"      // a consumer was attached to the event log
 	opStatus   op = "status"   // how the node is
+	opState    op = "state"    // a restore has marked the state, or named other buckets there
 	opKick     op = "kick"     // connections of NATS clients of that Name are closed, where there is a system account to do it by
 )
 
@@ -102,7 +103,8 @@ type nodes struct {
 	self   *kv.Node // nil: this process serves nobody, it only commands
 	run    func(command) report
 	sub    *nats.Subscription
-	lost   chan struct{} // holds one while a node was struck off that the others have not heard of
+	work   sync.WaitGroup // commands that are carried out beside others
+	lost   chan struct{}  // holds one while a node was struck off that the others have not heard of
 
 	alone  atomic.Bool // no other node was there at the last look, and none has begun since
 	mu     sync.Mutex  // guards hellos, and writing alone
@@ -139,12 +141,17 @@ func (n *nodes) register(ctx context.Context, back bool) error {
 	return err
 }
 
-// leave takes this process off the list.
-func (n *nodes) leave(ctx context.Context) error {
+// leave takes this process off the list, where there is one.
+func (n *nodes) leave(ctx context.Context, listed bool) error {
 	if n.sub == nil {
 		return nil
 	}
-	return errors.Join(n.list.Remove(ctx, n.self.ID), n.sub.Unsubscribe())
+	err := n.sub.Unsubscribe()
+	n.work.Wait()
+	if listed {
+		err = errors.Join(n.list.Remove(ctx, n.self.ID), err)
+	}
+	return err
 }
 
 func (n *nodes) receive(m *nats.Msg) {
@@ -160,6 +167,16 @@ func (n *nodes) receive(m *nats.Msg) {
 		n.alone.Store(false)
 		n.mu.Unlock()
 	}
+	if c.Op == opState { // by which a node may have to tell others of itself, while they do the same
+		n.work.Go(func() { n.carryOut(m, c) })
+		return
+	}
+	n.carryOut(m, c)
+}
+
+// carryOut runs a command and answers it.
+func (n *nodes) carryOut(m *nats.Msg, c command) {
+	defer recovered(n.log, "command")
 	body, err := json.Marshal(n.run(c))
 	if err == nil {
 		err = m.Respond(body)
@@ -251,6 +268,28 @@ func (n *nodes) askOrStrike(ctx context.Context, id string, body []byte) (r repo
 		err = errors.Join(err, last)
 	}
 	return r, there, err
+}
+
+// tellAll has the nodes with these ids carry out the command. One that does not listen has ended, or looks at the state
+// when it is back.
+func (n *nodes) tellAll(ctx context.Context, c command, ids []string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*commandWait)
+	defer cancel()
+	body, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	failed := make([]error, len(ids))
+	var wg sync.WaitGroup
+	for i, id := range ids {
+		wg.Go(func() {
+			if _, err := n.ask(ctx, id, body); !errors.Is(err, nats.ErrNoResponders) {
+				failed[i] = err
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(failed...)
 }
 
 // signal makes whoever waits on a channel with room for one go on, now or when it comes to that.

@@ -55,8 +55,8 @@ func attachmentPermissions(prefix string, a kv.Attachment) jwt.Permissions {
 // bridgePermissions are what another bridge on the same NATS needs. It serves administrators, and is none.
 func bridgePermissions(prefix string) jwt.Permissions {
 	shared := jwt.StringList{prefix + ".>", "_INBOX.>"}
-	for _, bucket := range []string{"users", "tokens", "friendships"} {
-		shared = append(shared, "$KV."+prefix+"_"+bucket+".>")
+	for _, bucket := range kv.Buckets(prefix) {
+		shared = append(shared, "$KV."+bucket+".>")
 	}
 	pub, sub := jwt.StringList{"$JS.API.>", "$JS.ACK.>"}, jwt.StringList{"$JS.EVENT.ADVISORY.>", "$SRV.>"}
 	return jwt.Permissions{

@@ -132,6 +132,9 @@ func (l *link) catchUp() error {
 	b := l.bridge
 	ctx, cancel := context.WithTimeout(l.ctx, time.Minute)
 	defer cancel()
+	if err := b.lookAtState(ctx); err != nil || b.isHalted() { // a restore may have replaced everything meanwhile
+		return err
+	}
 	if err := b.service.nodes.register(ctx, true); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type Service struct {
 	log         *slog.Logger
 	work        sync.WaitGroup // what goes on after an answer was given
 	registering turns          // by account
+	gate        gate           // shut while a restore is about to replace everything
 }
 
 // NewService returns a service that tells nodes over nc.

@@ -200,6 +200,9 @@ func (b *Bridge) login(s *session, address string, q wire.LoginQuery) error {
 	if b.link.isAway() {
 		return errAway
 	}
+	if b.isHalted() {
+		return ErrRestoring
+	}
 	me, token, err := b.admit(ctx, address, q)
 	if err != nil {
 		return err

@@ -175,7 +175,7 @@ func (a *App) startAdmin() error {
 	}
 	a.stops.add("administration's connection", func(context.Context) error { nc.Close(); return nil })
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: a.bridge.Service(), Store: a.backend.store,
-		Live: a.bridge.Service(), Log: a.log})
+		Live: a.bridge.Service(), Pass: a.bridge.Service().Pass, Log: a.log})
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,12 @@ func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, list
 		return nil, err
 	}
 	b.stops.add("data directory", func(context.Context) error { return b.dir.Close() })
+	if err := checkSwapped(b.dir.Path(), c); err != nil {
+		return nil, err
+	}
+	if err := clearStaging(b.dir); err != nil {
+		return nil, err
+	}
 	if err := b.findNATS(ctx, c, log, diskLog, listen); err != nil {
 		return nil, err
 	}
@@ -102,6 +108,8 @@ func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) er
 	switch {
 	case errors.As(err, &lost):
 		return lossFailure(b.place(c), lost)
+	case errors.Is(err, kv.ErrRestoreUnfinished):
+		return unfinished(c, err)
 	case err != nil && b.server == nil:
 		return attachFailure(c.NATS, err)
 	}

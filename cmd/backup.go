@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -13,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
+
+	"imctl/kv"
 )
 
 // backupFolders and the file admin.json are what a data directory has besides streams.
@@ -39,16 +42,25 @@ func newBackup(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write all that lasts into one file",
-		Long: `Writes all that lasts into one file: the streams of users, tokens and friendships, the log with what its
+		Long: `Writes all that lasts into one file, or to standard output for -: the streams of users, tokens and friendships, the log with what its
 consumers have not read, and of the data directory, where it is at hand, the administrator's
 credentials, certificates and keys. The server may be running; it may also be a NATS that imctl is
 attached to.
 
 Each stream is exactly as it was at one moment, and the streams one after the other. The file has a
 checksum. It holds secrets, and nobody else may read it. imctl restore takes it back.`,
-		Example: "  imctl backup imctl-$(date +%F).tar",
-		Args:    wants("FILE"),
+		Example: `  imctl backup imctl-$(date +%F).tar
+  imctl backup - | gpg --encrypt -r ops > imctl.tar.gpg`,
+		Args: wants("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if args[0] == pipeName {
+				return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
+					b := backup{progress: startProgress(env), nc: nc, config: config}
+					err := b.write(ctx, env.Out)
+					b.progress.stop()
+					return err
+				})
+			}
 			out, err := createPrivate(env.path(args[0]), force)
 			if err != nil {
 				return err
@@ -65,7 +77,7 @@ checksum. It holds secrets, and nobody else may read it. imctl restore takes it 
 					return err
 				}
 				b.report.File = args[0]
-				return writeBackupReport(env, output, b.report)
+				return writeBackupReport(env.Out, output, b.report)
 			})
 		},
 	}
@@ -75,15 +87,15 @@ checksum. It holds secrets, and nobody else may read it. imctl restore takes it 
 	return c
 }
 
-func writeBackupReport(env *Env, output outputFormat, r backupReport) error {
+func writeBackupReport(w io.Writer, output outputFormat, r backupReport) error {
 	if output.json() {
-		return writeJSON(env.Out, r)
+		return writeJSON(w, r)
 	}
 	rows := make([][]string, len(r.Streams))
 	for i, s := range r.Streams {
 		rows[i] = []string{s.Name, fmt.Sprint(s.Messages), fmt.Sprint(s.Bytes)}
 	}
-	return newTable(env.Out, "stream", "messages", "bytes").write(rows...)
+	return newTable(w, "stream", "messages", "bytes").write(rows...)
 }
 
 // backup is one under way.
@@ -95,7 +107,14 @@ type backup struct {
 	tar      *backupWriter
 }
 
-func (b *backup) write(ctx context.Context, out *privateFile) error {
+func (b *backup) write(ctx context.Context, out io.Writer) error {
+	before, _, err := readState(ctx, b.nc, b.config.NATS.Prefix)
+	if err != nil {
+		return err
+	}
+	if before.Restore != nil {
+		return unfinished(b.config, fmt.Errorf("%w: %s", kv.ErrRestoreUnfinished, before.Restore))
+	}
 	names, err := b.streams(ctx)
 	if err != nil {
 		return err
@@ -112,7 +131,19 @@ func (b *backup) write(ctx context.Context, out *privateFile) error {
 		}
 	}
 	if err == nil {
+		err = b.same(ctx, before)
+	}
+	if err == nil {
 		err = b.tar.close()
+	}
+	return err
+}
+
+// same returns an error when a restore has replaced the streams since: some would be from before it, some from after.
+func (b *backup) same(ctx context.Context, before kv.State) error {
+	now, _, err := readState(ctx, b.nc, b.config.NATS.Prefix)
+	if err == nil && (now.Restore != nil || now.Slot != before.Slot) {
+		err = errors.New("a restore replaced the streams meanwhile; take the backup again")
 	}
 	return err
 }

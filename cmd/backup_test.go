@@ -245,7 +245,7 @@ func TestRestoreAcross(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, stream := range allStreams("im") {
+	for _, stream := range allStreams("im", "b") {
 		info, err := js.StreamInfo(stream)
 		if err != nil || info.Config.Replicas != 3 {
 			t.Errorf("%s: %+v, %v", stream, info, err)

@@ -62,6 +62,7 @@ var answerCodes = map[admin.Code]int{
 	admin.AlreadyExists: exitExists,
 	admin.Invalid:       exitUse,
 	admin.Failed:        exitFailed,
+	admin.Restoring:     exitFailed,
 	admin.Unavailable:   exitNoServer,
 }
 

@@ -29,7 +29,7 @@ const patience = 30 * time.Second
 // TestMain puts the program itself into the path as imctl, for tests that need a process of its own: one to be killed,
 // or one whose output is read.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imctl": Main})
+	testscript.Main(m, map[string]func(){"imctl": Main, "imctl-dies": dies})
 }
 
 // deployment is one server, or several that speak the protocol as one. Tests of the protocol ask it where each of their

@@ -27,6 +27,15 @@ type Env struct {
 	Terminal Terminal
 	// Hangup delivers the wish to read the configuration again; nil for the process's SIGHUP.
 	Hangup <-chan os.Signal
+	// step, in tests, hears of the steps of a restore.
+	step func(name string)
+}
+
+// reach tells that a step was taken.
+func (e *Env) reach(step string) {
+	if e.step != nil {
+		e.step(step)
+	}
 }
 
 // Main runs the process's command line and exits.

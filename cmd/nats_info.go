@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
+
+	"imctl/kv"
 )
 
 // natsInfo is what is told of a NATS.
@@ -78,7 +80,11 @@ func askNATS(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, error
 
 // askStreams asks for all streams of ours.
 func askStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all []streamInfo, err error) {
-	for _, name := range allStreams(prefix) {
+	state, _, err := readState(ctx, js.Conn(), prefix)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", kv.StateStream(prefix), err)
+	}
+	for _, name := range allStreams(prefix, state.Slot) {
 		s, err := askStream(ctx, js, name)
 		if err != nil {
 			return all, fmt.Errorf("stream %s: %w", name, err)
@@ -88,9 +94,9 @@ func askStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all
 	return all, nil
 }
 
-// allStreams names the streams of the buckets, and the log's.
-func allStreams(prefix string) []string {
-	return append(streamsOf(prefix), strings.ToUpper(prefix)+"_LOG")
+// allStreams names the streams of the buckets of a slot, the state's and the log's.
+func allStreams(prefix, slot string) []string {
+	return append(kv.Streams(prefix, slot), kv.StateStream(prefix), logStream(prefix))
 }
 
 func askStream(ctx context.Context, js jetstream.JetStream, name string) (streamInfo, error) {

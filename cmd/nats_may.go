@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/kv"
 )
 
 // NATS says only out of turn that something may not be published or subscribed to: the request that was meant is never
@@ -35,13 +37,14 @@ func published(prefix string) []need {
 		{allow: "_INBOX.>", try: "_INBOX." + nobody},
 		{allow: "$JS.API.>", try: "$JS.API.INFO"},
 	}
-	for _, stream := range append(streamsOf(prefix), log) {
+	streams := streamsOf(prefix)
+	for _, stream := range append(streams, log) {
 		needs = append(needs,
 			need{"$JS.API.>", "$JS.API.STREAM.INFO." + stream, "{}"},
 			need{"$JS.API.>", "$JS.API.STREAM.CREATE." + stream, "{}"}, // without a name it is refused
 			need{"$JS.API.>", "$JS.API.STREAM.UPDATE." + stream, "{}"})
 	}
-	for _, stream := range streamsOf(prefix) {
+	for _, stream := range streams {
 		subjects := "$KV." + strings.TrimPrefix(stream, "KV_") + "."
 		needs = append(needs,
 			need{"$JS.API.>", "$JS.API.DIRECT.GET." + stream, "{}"},
@@ -67,9 +70,13 @@ func subscribed(prefix string) []need {
 	}
 }
 
-// streamsOf names the streams of the buckets.
+// streamsOf names the streams of all buckets: those in use, those that a restore may put into use, and the state's.
 func streamsOf(prefix string) []string {
-	return []string{"KV_" + prefix + "_users", "KV_" + prefix + "_tokens", "KV_" + prefix + "_friendships"}
+	var all []string
+	for _, bucket := range kv.Buckets(prefix) {
+		all = append(all, "KV_"+bucket)
+	}
+	return all
 }
 
 // mayDo returns an error that names all that the connection's user may not do and has to.

@@ -3,12 +3,15 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"imctl/bridge"
 )
 
 // serveOps serves what who runs the server wants to know of it.
@@ -48,7 +51,11 @@ func (a *App) ready() error {
 	if err := a.backend.healthy(); err != nil {
 		return err
 	}
-	return a.bridge.Ready()
+	err := a.bridge.Ready()
+	if errors.Is(err, bridge.ErrRestoring) {
+		err = fmt.Errorf("%w; if it was interrupted, complete it with %s", bridge.ErrRestoring, completeLine(a.config))
+	}
+	return err
 }
 
 // readiness is what a ready server says. Read-only is ready: a load balancer that took the node out would end sessions

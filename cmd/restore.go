@@ -9,48 +9,63 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"imctl/bridge/admin"
+	"imctl/bridge"
 	"imctl/embedded"
 	"imctl/kv"
 )
 
 func newRestore(env *Env) *cobra.Command {
 	var output outputFormat
-	yes := false
+	yes, complete := false, false
 	c := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Take back what backup wrote",
-		Long: `Takes back what backup wrote: users, tokens, friendships, the log with its consumers, and in a data
-directory the administrator's credentials, certificates and keys.
+		Short: "Restore a backup",
+		Long: `Restores what backup wrote: users, tokens, friendships, the log with its consumers, and in a data
+directory the administrator's credentials, certificates and keys. FILE is - for standard input.
+
+A restore is complete, or it leaves what was there: it fills new streams beside those in use, checks
+them, and swaps them. Before the swap it may be interrupted at any moment. After it has begun the
+server refuses to work, with the command that completes it: imctl restore --complete, which does not
+need the file.
 
 A data directory that is empty, or not there, needs no more than that. One with something in it loses
 what it has: that is asked for, or --yes says it. The same goes for a server that runs, also one in a
-cluster or one attached to another NATS: there all sessions end, and only the streams are restored.
+cluster or one attached to another NATS. There only the streams are restored; all sessions end at the
+swap, and since tokens are not restored everybody logs in again.
 
 What was backed up of a single server can be restored in a cluster, and the other way round: the
 streams get as many copies as nats.replicas says.
 
-Before anything is changed the file's checksum is verified.`,
+Before anything is changed the file's checksum is verified. Standard input, and a restore into a
+server that runs, need room for the backup in the directory for temporary files (TMPDIR).`,
 		Example: `  imctl restore imctl-2026-01-02.tar --data new
-  imctl restore imctl-2026-01-02.tar --context cluster --yes`,
-		Args: wants("FILE"),
+  imctl restore imctl-2026-01-02.tar --context cluster --yes
+  ssh old imctl backup - | imctl restore - --data new
+  imctl restore --complete`,
+		Args: func(c *cobra.Command, args []string) error {
+			if complete {
+				return atMost(0, args)
+			}
+			return wants("FILE")(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			config, err := loadConfig(env, c.Flags())
 			if err != nil {
 				return err
 			}
-			file, err := os.Open(env.path(args[0]))
+			if complete {
+				return runComplete(c.Context(), env, config, output)
+			}
+			file, err := openBackup(env, args[0])
 			if err != nil {
-				return wrongUse("%w", err)
+				return err
 			}
 			defer file.Close()
 			r := restoring{env: env, config: config, file: file, progress: startProgress(env), report: backupReport{File: args[0]}}
@@ -65,10 +80,11 @@ Before anything is changed the file's checksum is verified.`,
 			if err != nil {
 				return err
 			}
-			return writeBackupReport(env, output, r.report)
+			return writeBackupReport(env.Out, output, r.report)
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&complete, "complete", false, "complete a restore that was interrupted")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
@@ -82,6 +98,7 @@ type restoring struct {
 	manifest manifest
 	progress *progressLine
 	report   backupReport
+	contents kv.Contents // of what was staged
 }
 
 // run finds out where to: a directory that nobody uses, or a server.
@@ -93,6 +110,9 @@ func (r *restoring) run(c *cobra.Command, yes bool) error {
 			return err
 		}
 		return withServer(c, r.env, r.intoServer)
+	}
+	if err := checkSwapped(data, r.config); err != nil {
+		return err
 	}
 	empty, err := isEmptyDir(data)
 	if err != nil {
@@ -113,7 +133,7 @@ func (r *restoring) run(c *cobra.Command, yes bool) error {
 	return errors.Join(r.intoDir(c.Context(), dir), dir.Close())
 }
 
-// isEmptyDir tells whether there is nothing in a data directory but its lock.
+// isEmptyDir tells whether there is nothing in a data directory but its lock and what a restore that was interrupted left.
 func isEmptyDir(path string) (bool, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,174 +142,98 @@ func isEmptyDir(path string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("data directory: %w", err)
 	}
-	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lock" }), nil
+	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lock" && e.Name() != stagingFolder }), nil
 }
 
-const storeFolder = "jetstream"
+// storeOptions are those of the buckets.
+func storeOptions(c *Config) kv.Options {
+	return kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests}
+}
 
-// intoDir restores into a data directory that is ours. What was in it is put aside, and comes back should this fail.
-func (r *restoring) intoDir(ctx context.Context, dir *embedded.Dir) (err error) {
-	store, aside := dir.Path(storeFolder), dir.Path(storeFolder+"-before-restore")
-	if err := os.RemoveAll(aside); err != nil {
-		return err
-	}
-	err = os.Rename(store, aside)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	had := err == nil
+// stagedNATS is a NATS of the command's own that has the streams of the backup, whole and checked.
+type stagedNATS struct {
+	dir    *embedded.Dir
+	server *embedded.Server
+	nc     *nats.Conn
+}
+
+// stage starts a NATS on a directory of its own, which does not wait for the disk, and restores the streams there. They are then
+// as a server of this version would make them: opened once, every record read.
+func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err error) {
+	var s stagedNATS
 	defer func() {
-		if err == nil {
-			err = os.RemoveAll(aside)
-			return
+		if err != nil {
+			err = errors.Join(err, s.close(ctx))
 		}
-		undo := os.RemoveAll(store)
-		if had {
-			undo = errors.Join(undo, os.Rename(aside, store))
-		}
-		err = errors.Join(err, undo)
 	}()
-	if err := r.files(dir); err != nil {
-		return err
+	if s.dir, err = embedded.OpenDir(path); err != nil {
+		return nil, err
 	}
 	log := newLogger(r.env.Err, LogConfig{Level: "error", Format: "text"}, new(slog.LevelVar))
-	server, err := embedded.Start(ctx, embedded.Options{Dir: dir, Sync: time.Minute, Log: log})
+	if s.server, err = embedded.Start(ctx, embedded.Options{Dir: s.dir, Sync: time.Minute, Log: log}); err != nil {
+		return nil, err
+	}
+	if s.nc, err = s.server.Connect("imctl restore"); err != nil {
+		return nil, err
+	}
+	if err := eachStream(r.file, func(stream string, b *backedUp) error { return r.stream(ctx, s.nc, stream, b) }); err != nil {
+		return nil, err
+	}
+	r.env.reach("streams staged")
+	o := storeOptions(r.config)
+	o.Replicas = 1
+	if _, err := kv.Adopt(ctx, s.nc, o, logStream(o.Prefix)); err != nil {
+		return nil, backupDamage(err)
+	}
+	store, err := kv.Open(ctx, s.nc, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	nc, err := server.Connect("imctl restore")
-	if err == nil {
-		err = r.streams(ctx, nc)
-		nc.Close()
+	if err := bridge.MendConsumers(ctx, s.nc, store, o.Prefix); err != nil {
+		return nil, err
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
-	defer cancel()
-	if err = errors.Join(err, server.Shutdown(stop)); err != nil {
-		return err
-	}
-	return syncTree(store)
-}
-
-// files puts back what the data directory had besides streams.
-func (r *restoring) files(dir *embedded.Dir) error {
-	b, err := newBackupReader(r.file)
+	r.progress.say("reading every record")
+	contents, err := kv.Inspect(ctx, s.nc, o.Prefix)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for {
-		name, data, err := b.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		file, ok := strings.CutPrefix(name, filesFolder)
-		if !ok {
-			continue
-		}
-		if !filepath.IsLocal(filepath.FromSlash(file)) {
-			return errBackup
-		}
-		path := dir.Path(filepath.FromSlash(file))
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return err
-		}
-		out, err := createPrivate(path, true)
-		if err != nil {
-			return err
-		}
-		if _, err = out.Write(data); err == nil {
-			err = out.commit()
-		}
-		if out.discard(); err != nil {
-			return err
-		}
-		r.report.Files++
-	}
+	r.contents = contents
+	return &s, nil
 }
 
-// syncTree forces files to the disk, which the NATS server does not while it restores.
-func syncTree(root string) error {
-	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.Sync(), f.Close())
-	})
+// backupDamage names a backup that lacks a stream for what it is.
+func backupDamage(err error) error {
+	if errors.Is(err, kv.ErrStagedDiffers) {
+		return fmt.Errorf("%w: %w", errBackup, err)
+	}
+	return err
 }
 
-// intoServer restores the streams of a server that runs. Its nodes are put back on the list that came with the streams,
-// and their sessions end: what they know is of another time.
-func (r *restoring) intoServer(ctx context.Context, s *operated) error {
-	before, err := s.Status(ctx)
-	if err != nil {
-		return err
+func (s *stagedNATS) close(ctx context.Context) error {
+	var failed []error
+	if s.nc != nil {
+		s.nc.Close()
 	}
-	if err := r.streams(ctx, s.nc); err != nil {
-		return err
+	if s.server != nil {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreWait) // what it has not written yet may be much
+		defer cancel()
+		failed = append(failed, s.server.Shutdown(stop))
 	}
-	c := s.config
-	store, err := kv.Open(ctx, s.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL})
-	if err != nil {
-		return err
+	if s.dir != nil {
+		failed = append(failed, s.dir.Close())
 	}
-	for _, n := range before.Nodes {
-		if err := store.Nodes.Register(ctx, n.Node); err != nil {
-			return err
-		}
-	}
-	return endAllSessions(ctx, s.Client)
+	return errors.Join(failed...)
 }
 
-func endAllSessions(ctx context.Context, client *admin.Client) error {
-	ended := make(map[string]bool)
-	for page, err := range client.Sessions(ctx, admin.ListSessions{}) {
-		if err != nil {
-			return err
-		}
-		for _, session := range page {
-			if ended[session.User] {
-				continue
-			}
-			ended[session.User] = true
-			if _, err := client.CloseSessions(ctx, "id:"+session.User); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// streams replaces the streams that are there.
-func (r *restoring) streams(ctx context.Context, nc *nats.Conn) error {
-	// Pieces are read once only, so a stream that somebody makes anew meanwhile costs another round.
-	for try := 1; ; try++ {
-		r.report.Streams = nil
-		err := eachStream(r.file, func(stream string, s *backedUp) error { return r.stream(ctx, nc, stream, s) })
-		var refused *jetstream.APIError
-		if err == nil || try == restoreTries || !errors.As(err, &refused) || refused.ErrorCode != streamExists {
-			return err
-		}
-	}
-}
-
-// streamExists is JetStream's number for a restore of a stream that is there; the client has no name for it.
-const streamExists jetstream.ErrorCode = 10130
-
+// stream restores one stream in a NATS of the command's own.
 func (r *restoring) stream(ctx context.Context, nc *nats.Conn, stream string, s *backedUp) error {
-	if !slices.Contains(allStreams(r.config.NATS.Prefix), stream) {
+	if !slices.Contains(restorable(r.config.NATS.Prefix), stream) {
 		return errBackup
 	}
+	own := r.config.NATS
+	own.Replicas = 1
 	var err error
-	if s.Config, err = forReplicas(stream, r.config.NATS, s.Config); err != nil {
-		return err
-	}
-	if err := deleteStream(ctx, nc, stream); err != nil {
+	if s.Config, err = forReplicas(stream, own, s.Config); err != nil {
 		return err
 	}
 	done := backupStream{Name: stream}
@@ -311,6 +255,15 @@ func (r *restoring) stream(ctx context.Context, nc *nats.Conn, stream string, s 
 	return nil
 }
 
+// restorable names the streams that a backup may have.
+func restorable(prefix string) []string {
+	all := []string{kv.StateStream(prefix), logStream(prefix)}
+	for _, slot := range kv.Slots() {
+		all = append(all, kv.Streams(prefix, slot)...)
+	}
+	return all
+}
+
 // forReplicas is the configuration of a stream as it is where it is restored: with as many copies as there have to be.
 // Tokens do not wait for the disk where there is one, which NATS does not offer for more.
 func forReplicas(stream string, c NATSConfig, config json.RawMessage) (json.RawMessage, error) {
@@ -320,7 +273,7 @@ func forReplicas(stream string, c NATSConfig, config json.RawMessage) (json.RawM
 	}
 	fields["num_replicas"] = json.RawMessage(fmt.Sprint(c.Replicas))
 	delete(fields, "persist_mode")
-	if c.Replicas == 1 && stream == "KV_"+c.Prefix+"_tokens" {
+	if c.Replicas == 1 && strings.HasPrefix(stream, "KV_"+c.Prefix+"_tokens") {
 		fields["persist_mode"] = json.RawMessage(`"async"`)
 	}
 	return json.Marshal(fields)

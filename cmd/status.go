@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imctl/bridge"
+	"imctl/kv"
 )
 
 // status is one look at everything.
@@ -55,6 +56,15 @@ Exit code 1 tells that something is the matter, such as a disk so full that the 
 // look gathers what there is to be seen. The error tells what is the matter.
 func look(ctx context.Context, s *operated) (status, error) {
 	var st status
+	state, _, err := readState(ctx, s.nc, s.config.NATS.Prefix)
+	if err != nil {
+		return st, err
+	}
+	if state.Restore != nil {
+		err := fmt.Errorf("%w: %s", kv.ErrRestoreUnfinished, state.Restore)
+		st.Health = fmt.Sprintf("%v; complete it with %s", err, completeLine(s.config))
+		return st, unfinished(s.config, err)
+	}
 	answer, err := s.Status(ctx)
 	if err != nil {
 		return st, err

@@ -27,6 +27,9 @@ type State struct {
 	// Streams are the streams that must exist, by name, and their durable consumers, as STREAM/CONSUMER, each with the
 	// time of its creation: what is missing, or was created at another time, has lost its contents.
 	Streams map[string]time.Time `json:"streams"`
+	// Staging is the id of the restore that fills the set of buckets which is not in use, "" for none. One that began
+	// later has replaced it.
+	Staging string `json:"staging,omitempty"`
 	// Restore is set while a restore is past the point where the old contents can be kept.
 	Restore *RestoreMark `json:"restore,omitempty"`
 }
@@ -36,6 +39,16 @@ type RestoreMark struct {
 	Slot    string    `json:"slot"`    // the set of buckets that the restore puts into use
 	Started time.Time `json:"started"` // when the restore began
 	Backup  time.Time `json:"backup"`  // when the backup was made
+	Format  int       `json:"format"`  // of the restored records
+	// Log names the stream that holds the restored event log, until that has taken its place.
+	Log     string               `json:"log,omitempty"`
+	Streams map[string]time.Time `json:"streams"`         // of the slot, with the time of creation of each
+	Nodes   []string             `json:"nodes,omitempty"` // that have to be told, noted before their list is removed
+}
+
+// String says which restore it is.
+func (m RestoreMark) String() string {
+	return fmt.Sprintf("it began at %s, with the backup of %s", m.Started.Format(time.RFC3339), m.Backup.Format(time.RFC3339))
 }
 
 // States is the bucket of the state: one key.
@@ -69,6 +82,12 @@ func namesOf(prefix, slot string) bucketNames {
 func Streams(prefix, slot string) []string {
 	n := namesOf(prefix, slot)
 	return []string{streamOf(n.users), streamOf(n.tokens), streamOf(n.friendships)}
+}
+
+// Buckets names all buckets: those of both slots, and that of the state.
+func Buckets(prefix string) []string {
+	a, b := namesOf(prefix, ""), namesOf(prefix, "b")
+	return []string{a.users, a.tokens, a.friendships, b.users, b.tokens, b.friendships, stateBucket(prefix)}
 }
 
 // Slots are the two sets of buckets.
@@ -182,6 +201,29 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 // Expect notes that streams and durable consumers exist, with their times of creation, so that a later start refuses to
 // go on without them. A consumer is named STREAM/CONSUMER.
 func (s *States) Expect(ctx context.Context, names ...string) (State, error) {
+	return s.expect(ctx, func(State) error { return nil }, names...)
+}
+
+// errSlotChanged: a restore has put other buckets into use.
+var errSlotChanged = errors.New("other buckets are in use")
+
+// expectSlot is Expect for the buckets of a slot, while that is in use. A start that is overtaken by a restore must not
+// expect the buckets that were replaced.
+//
+// Errors: errSlotChanged, ErrRestoreUnfinished.
+func (s *States) expectSlot(ctx context.Context, slot string) (State, error) {
+	return s.expect(ctx, func(state State) error {
+		switch {
+		case state.Restore != nil:
+			return fmt.Errorf("%w: %s", ErrRestoreUnfinished, state.Restore)
+		case state.Slot != slot:
+			return errSlotChanged
+		}
+		return nil
+	}, append(Streams(s.prefix, slot), StateStream(s.prefix))...)
+}
+
+func (s *States) expect(ctx context.Context, check func(State) error, names ...string) (State, error) {
 	created := make(map[string]time.Time, len(names))
 	for _, name := range names {
 		t, err := createdAt(ctx, s.b.js, name)
@@ -191,6 +233,9 @@ func (s *States) Expect(ctx context.Context, names ...string) (State, error) {
 		created[name] = t
 	}
 	return s.Update(ctx, func(state *State) error {
+		if err := check(*state); err != nil {
+			return err
+		}
 		maps.Copy(state.Streams, created)
 		return nil
 	})
@@ -288,8 +333,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 		delete(expected, StateStream(o.Prefix)) // a restored state keeps the mark of the stream that was backed up
 	}
 	if state.Restore != nil {
-		return nil, State{}, fmt.Errorf("kv: %w: it began at %s, with the backup of %s", ErrRestoreUnfinished,
-			state.Restore.Started.Format(time.RFC3339), state.Restore.Backup.Format(time.RFC3339))
+		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
 	}
 	missing, err := lost(ctx, js, expected, o.AcceptLoss)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -76,6 +77,9 @@ type Store struct {
 	Attachments *Attachments
 
 	States *States
+
+	o     Options
+	state atomic.Pointer[State] // that names the buckets in use
 }
 
 var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
@@ -124,13 +128,18 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		Tokens:  &Tokens{b: open(n.tokens, tokensConfig(n.tokens, o)), ttl: o.TokenTTL},
 		Rosters: newRosters(open(n.friendships, recordsConfig(n.friendships, o)), o),
 		States:  states,
+		o:       o,
 	}
 	if err != nil {
 		return nil, err
 	}
-	if _, err = states.Expect(ctx, append(Streams(o.Prefix, state.Slot), StateStream(o.Prefix))...); err != nil {
+	if state, err = states.expectSlot(ctx, state.Slot); errors.Is(err, errSlotChanged) {
+		return Open(ctx, nc, o)
+	}
+	if err != nil {
 		return nil, err
 	}
+	s.state.Store(&state)
 	s.Nodes, s.Resets = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}
 	s.Attachments = &Attachments{b: s.Users.b}
 	s.guard(o.MayWrite)

@@ -35,6 +35,7 @@ const (
 	Invalid       Code = "invalid"        // the request can't be carried out as it is
 	Failed        Code = "failed"         // the server could not do it; trying again may help
 	Unavailable   Code = "unavailable"    // only a server that runs can do it, and none does
+	Restoring     Code = "restoring"      // a restore is about to replace everything, or was interrupted there
 )
 
 // Error is a failure that the service answered. It holds nothing secret.

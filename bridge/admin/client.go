@@ -212,6 +212,10 @@ func (c *Client) MaxRequest() int { return int(c.nc.MaxPayload()) }
 // Ping returns nil when the service is there.
 func (c *Client) Ping(ctx context.Context) error {
 	_, err := c.ListUsers(ctx, ListUsers{Limit: 1})
+	var answer *Error
+	if errors.As(err, &answer) && answer.Code == Restoring {
+		return nil
+	}
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"imctl/bridge"
 	"imctl/kv"
 )
 
@@ -26,6 +27,8 @@ type Options struct {
 	Accounts Accounts
 	Store    *kv.Store
 	Live     Live // nil: no server runs, there is nothing but what is stored
+	// Pass runs a request's work, or refuses to; nil: nothing is refused.
+	Pass func(work func() error) error
 	// Timeout bounds one request's work; default 30 seconds.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -162,7 +165,14 @@ func (s *Service) run(ctx context.Context, e endpoint, request []byte) (answer a
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return e.handle(ctx, request)
+	if s.o.Pass == nil {
+		return e.handle(ctx, request)
+	}
+	err = s.o.Pass(func() (err error) {
+		answer, err = e.handle(ctx, request)
+		return err
+	})
+	return answer, err
 }
 
 func (s *Service) refuse(e endpoint, r micro.Request, failed *Error) {
@@ -204,6 +214,8 @@ func (s *Service) explain(e endpoint, err error) *Error {
 	case errors.Is(err, kv.ErrReadOnly):
 		_, why, _ := strings.Cut(err.Error(), kv.ErrReadOnly.Error()+": ")
 		return failure(Failed, "%s", why)
+	case errors.Is(err, bridge.ErrRestoring):
+		return failure(Restoring, "%s; imctl restore --complete completes one that was interrupted", bridge.ErrRestoring.Error())
 	case errors.Is(err, kv.ErrBusy), errors.Is(err, kv.ErrConflict):
 		return failure(Failed, "the server is busy: try again")
 	}

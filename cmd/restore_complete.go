@@ -1,0 +1,219 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge"
+	"imctl/embedded"
+	"imctl/kv"
+)
+
+// unfinished is the failure of all that must not work on streams which a restore has not replaced completely.
+func unfinished(c *Config, err error) error {
+	return &failure{code: exitFailed, err: err, todo: "complete it with " + completeLine(c)}
+}
+
+// completeLine is the command that completes a restore.
+func completeLine(c *Config) string {
+	line := "imctl restore --complete"
+	add := func(flag, value string) {
+		if value == "" {
+			return
+		}
+		if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || strings.ContainsRune("\"'$&|;<>()*?", r) }) {
+			value = strconv.Quote(value)
+		}
+		line += " " + flag + " " + value
+	}
+	if c.NATS.Prefix != Defaults().NATS.Prefix {
+		add("--nats.prefix", c.NATS.Prefix)
+	}
+	switch {
+	case c.NATS.Embedded():
+		add("--data", c.Data)
+	case c.NATS.Context != "":
+		add("--context", c.NATS.Context)
+	default:
+		add("--nats", RedactURL(c.NATS.URL))
+		add("--creds", c.NATS.Creds)
+	}
+	return line
+}
+
+// completion is what restore --complete says that it did.
+type completion struct {
+	Completed bool   `json:"completed"`
+	Restore   string `json:"restore,omitempty"` // which one
+}
+
+// runComplete completes a restore that was interrupted. The backup is not needed: all of it was staged.
+func runComplete(ctx context.Context, env *Env, c *Config, output outputFormat) error {
+	done, err := complete(ctx, env, c)
+	if err != nil {
+		return err
+	}
+	if output.json() {
+		return writeJSON(env.Out, done)
+	}
+	if !done.Completed {
+		_, err = fmt.Fprintln(env.Out, "there is no restore to complete: everything is as it was before, or after one that is complete")
+		return err
+	}
+	_, err = fmt.Fprintf(env.Out, "the restore is complete: %s\n", done.Restore)
+	return err
+}
+
+func complete(ctx context.Context, env *Env, c *Config) (done completion, err error) {
+	var nc *nats.Conn
+	if c.NATS.Embedded() {
+		dir, err := embedded.OpenDir(c.Data)
+		switch {
+		case errors.Is(err, embedded.ErrDirInUse):
+			if nc, err = dialHeldDir(c); err != nil {
+				return done, &failure{code: exitNoServer, err: err}
+			}
+			defer nc.Close()
+			return completeStreams(ctx, env, nc, c)
+		case err != nil:
+			return done, err
+		}
+		done, err = completeDir(ctx, env, c, dir)
+		return done, errors.Join(err, dir.Close())
+	}
+	if nc, err = dialNATS(c.NATS, nats.Name("imctl restore"), nats.Timeout(connectWait), nats.NoReconnect()); err != nil {
+		return done, dialFailure(c.NATS, err, exitNoServer)
+	}
+	defer nc.Close()
+	return completeStreams(ctx, env, nc, c)
+}
+
+// dialHeldDir connects to the server that holds a data directory. Its administration may not answer.
+func dialHeldDir(c *Config) (*nats.Conn, error) {
+	credentials, err := embedded.ReadContext(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	if credentials.URL == "" {
+		return nil, errNoDoor
+	}
+	return nats.Connect(credentials.URL, nats.Name("imctl restore"), nats.Timeout(connectWait), nats.NoReconnect(),
+		nats.UserInfo(credentials.User, credentials.Password))
+}
+
+// completeDir completes both kinds of restore in a data directory that no server uses.
+func completeDir(ctx context.Context, env *Env, c *Config, dir *embedded.Dir) (done completion, err error) {
+	mark, err := readMarker(dir.Path())
+	if err != nil {
+		return done, err
+	}
+	if mark != nil {
+		done = completion{true, fmt.Sprintf("it began at %s, with the backup of %s", mark.Started.Format(time.RFC3339), mark.Backup.Format(time.RFC3339))}
+		return done, completeSwap(env, dir)
+	}
+	if err := clearStaging(dir); err != nil {
+		return done, err
+	}
+	if empty, err := isEmptyDir(dir.Path()); err != nil || empty {
+		return done, err
+	}
+	log := newLogger(env.Err, LogConfig{Level: "error", Format: "text"}, new(slog.LevelVar))
+	server, err := embedded.Start(ctx, embedded.Options{Dir: dir, Sync: time.Duration(c.NATS.Sync), Log: log})
+	if err != nil {
+		return done, err
+	}
+	nc, err := server.Connect("imctl restore")
+	if err == nil {
+		done, err = completeStreams(ctx, env, nc, c)
+		nc.Close()
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+	defer cancel()
+	return done, errors.Join(err, server.Shutdown(stop))
+}
+
+// completeStreams completes a restore of the streams of a NATS that runs.
+func completeStreams(ctx context.Context, env *Env, nc *nats.Conn, c *Config) (done completion, err error) {
+	state, _, err := readState(ctx, nc, c.NATS.Prefix)
+	if err != nil || state.Restore == nil {
+		return done, err
+	}
+	progress := startProgress(env)
+	defer progress.stop()
+	return completion{true, state.Restore.String()}, completeInServer(ctx, env, nc, c, progress)
+}
+
+// readState returns the state of the streams, the zero one where there is none.
+func readState(ctx context.Context, nc *nats.Conn, prefix string) (state kv.State, states *kv.States, err error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return state, nil, err
+	}
+	find, cancel := context.WithTimeout(ctx, connectWait)
+	defer cancel()
+	states, err = kv.FindStates(find, js, prefix)
+	if errors.Is(err, kv.ErrNoState) {
+		return state, nil, nil
+	}
+	if err == nil {
+		state, err = states.Get(find)
+	}
+	return state, states, err
+}
+
+// completeInServer does all that is left to do of a restore that is marked. It may be repeated from any point.
+func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, progress *progressLine) error {
+	prefix := c.NATS.Prefix
+	state, states, err := readState(ctx, nc, prefix)
+	if err != nil || state.Restore == nil {
+		return err
+	}
+	mark := *state.Restore
+	failed := func(err error) error {
+		return unfinished(c, fmt.Errorf("%w: %w", kv.ErrRestoreUnfinished, err))
+	}
+	nodes, err := states.NoteNodes(ctx, mark)
+	if err != nil {
+		return failed(err)
+	}
+	progress.say("ending all sessions")
+	warn := func(err error) {
+		if err != nil {
+			fmt.Fprintf(env.Err, "imctl: a server does not answer, and is told when it does: %s\n", oneLine(err))
+		}
+	}
+	warn(bridge.TellRestore(ctx, nc, prefix, nodes))
+	env.reach("nodes told")
+	if err := states.RemoveReplaced(ctx, mark); err != nil {
+		return failed(err)
+	}
+	env.reach("old streams removed")
+	if mark.Log != "" {
+		progress.say("restoring the log")
+		if err := swapLog(ctx, nc, prefix, mark.Log); err != nil {
+			return failed(err)
+		}
+		env.reach("log swapped")
+		if err := states.LogRestored(ctx, logStream(prefix)); err != nil {
+			return failed(err)
+		}
+		env.reach("log noted")
+	}
+	if err := deleteStream(ctx, nc, stagedLog(prefix)); err != nil {
+		return failed(err)
+	}
+	if _, err := states.Finish(ctx); err != nil {
+		return failed(err)
+	}
+	env.reach("finished")
+	warn(bridge.TellRestore(ctx, nc, prefix, nodes))
+	return nil
+}

@@ -1,0 +1,251 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"imctl/embedded"
+	"imctl/kv"
+)
+
+// A data directory that no server uses is restored like this:
+//
+//	restore/new/     the streams and the files of the backup are staged here, and forced to the disk
+//	restore.json     then this marker is written: from here on the restore is only ever completed
+//	restore/old/     the streams that were there are moved here, and the staged ones to their place
+//
+// In the end the marker is removed, then restore/. Without the marker restore/ is nothing but a remainder.
+const (
+	storeFolder   = "jetstream"
+	stagingFolder = "restore"
+	stagedFolder  = "new"
+	asideFolder   = "old"
+	swapMarker    = "restore.json"
+)
+
+// swapMark is what the marker says.
+type swapMark struct {
+	Started time.Time `json:"started"`
+	Backup  time.Time `json:"backup"` // when the backup was made
+}
+
+// intoDir restores into a data directory that is ours.
+func (r *restoring) intoDir(ctx context.Context, dir *embedded.Dir) (err error) {
+	mark := swapMark{Started: time.Now().UTC().Truncate(time.Second), Backup: r.manifest.Created}
+	if err := os.RemoveAll(dir.Path(stagingFolder)); err != nil {
+		return err
+	}
+	marked := false
+	defer func() {
+		if !marked {
+			err = errors.Join(err, os.RemoveAll(dir.Path(stagingFolder)))
+		}
+	}()
+	staged := dir.Path(stagingFolder, stagedFolder)
+	server, err := r.stage(ctx, staged)
+	if err != nil {
+		return err
+	}
+	if err := server.close(ctx); err != nil {
+		return err
+	}
+	if err := r.files(filepath.Join(staged, filesFolder)); err != nil {
+		return err
+	}
+	r.progress.say("writing through to the disk")
+	if err := syncTree(dir.Path(stagingFolder)); err != nil {
+		return err
+	}
+	r.env.reach("directory staged")
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	marked = true
+	if err := writeMarker(dir, mark); err != nil {
+		return err
+	}
+	return completeSwap(r.env, dir)
+}
+
+// files stages what the data directory has besides streams.
+func (r *restoring) files(root string) error {
+	b, err := newBackupReader(r.file)
+	if err != nil {
+		return err
+	}
+	for {
+		name, data, err := b.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		file, ok := strings.CutPrefix(name, filesFolder)
+		if !ok {
+			continue
+		}
+		if !filepath.IsLocal(filepath.FromSlash(file)) {
+			return errBackup
+		}
+		path := filepath.Join(root, filepath.FromSlash(file))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			return err
+		}
+		r.report.Files++
+	}
+}
+
+// writeMarker writes the marker whole, and forces it to the disk.
+func writeMarker(dir *embedded.Dir, mark swapMark) error {
+	body, err := json.Marshal(mark)
+	if err != nil {
+		return err
+	}
+	out, err := createPrivate(dir.Path(swapMarker), true)
+	if err != nil {
+		return err
+	}
+	defer out.discard()
+	if _, err := out.Write(append(body, '\n')); err != nil {
+		return err
+	}
+	if err := out.commit(); err != nil {
+		return err
+	}
+	return syncDir(dir.Path())
+}
+
+// readMarker returns the marker of a data directory, nil where there is none.
+func readMarker(data string) (*swapMark, error) {
+	body, err := os.ReadFile(filepath.Join(data, swapMarker))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var mark swapMark
+	if err == nil {
+		err = json.Unmarshal(body, &mark)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %s: %w", swapMarker, err)
+	}
+	return &mark, nil
+}
+
+// checkSwapped refuses a data directory in which a restore has to be completed.
+func checkSwapped(data string, c *Config) error {
+	mark, err := readMarker(data)
+	if err != nil || mark == nil {
+		return err
+	}
+	return unfinished(c, fmt.Errorf("%w: it began at %s, with the backup of %s", kv.ErrRestoreUnfinished,
+		mark.Started.Format(time.RFC3339), mark.Backup.Format(time.RFC3339)))
+}
+
+// clearStaging removes what a restore left that was interrupted before it changed anything.
+func clearStaging(dir *embedded.Dir) error { return os.RemoveAll(dir.Path(stagingFolder)) }
+
+// completeSwap puts what was staged into its place. It goes on where one that was interrupted ended.
+func completeSwap(env *Env, dir *embedded.Dir) error {
+	staged, store := dir.Path(stagingFolder, stagedFolder), dir.Path(storeFolder)
+	aside := dir.Path(stagingFolder, asideFolder)
+	if _, err := os.Stat(filepath.Join(staged, storeFolder)); err == nil {
+		if err := os.MkdirAll(aside, 0o700); err != nil {
+			return err
+		}
+		env.reach("marked")
+		if err := os.Rename(store, filepath.Join(aside, storeFolder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		env.reach("streams aside")
+		if err := os.Rename(filepath.Join(staged, storeFolder), store); err != nil {
+			return err
+		}
+		env.reach("streams swapped")
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := swapFiles(dir, filepath.Join(staged, filesFolder)); err != nil {
+		return err
+	}
+	env.reach("files swapped")
+	for _, path := range []string{aside, staged, dir.Path(stagingFolder), dir.Path()} {
+		if err := syncDir(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.Remove(dir.Path(swapMarker)); err != nil {
+		return err
+	}
+	if err := syncDir(dir.Path()); err != nil {
+		return err
+	}
+	env.reach("marker removed")
+	return clearStaging(dir)
+}
+
+// swapFiles moves staged files over those that are there.
+func swapFiles(dir *embedded.Dir, root string) error {
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(dir.Path(name)), 0o700); err != nil {
+			return err
+		}
+		if err := os.Rename(path, dir.Path(name)); err != nil {
+			return err
+		}
+		return syncDir(filepath.Dir(dir.Path(name)))
+	})
+}
+
+// syncTree forces files and directories to the disk, which the NATS server does not while it restores.
+func syncTree(root string) error {
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir():
+			return syncDir(path)
+		case !e.Type().IsRegular():
+			return nil
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+}
+
+// syncDir forces a directory's entries to the disk, where the system can be asked to.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

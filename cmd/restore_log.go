@@ -1,0 +1,199 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The log's stream keeps its name, by which programs know it. So its snapshot waits in a stream of its own, piece by
+// piece, until the swap, where it is restored with all its consumers: what they had not acknowledged is there again,
+// under the same numbers, and what they had acknowledged is not delivered again. A swap that was interrupted takes the
+// pieces again.
+
+// logPiece is how much of the log's snapshot is sent at once: the server has to have written it within five seconds.
+const logPiece = 64 << 10
+
+// logStream names the log's stream.
+func logStream(prefix string) string { return strings.ToUpper(prefix) + "_LOG" }
+
+// stagedLog names the stream in which the log waits for the swap, and logPieces its subject.
+func stagedLog(prefix string) string { return logStream(prefix) + "_RESTORE" }
+func logPieces(prefix string) string { return prefix + ".restore.log" }
+
+// stagedHead is the first message of the staged log. The snapshot's pieces follow.
+type stagedHead struct {
+	streamSnapshot
+	Empty bool `json:"empty,omitempty"` // the backup has no log: Config is that of the one in use
+}
+
+// stageLog stores the log that from has where it waits for the swap, and returns the stream's name.
+func (r *restoring) stageLog(ctx context.Context, from, to *nats.Conn) (string, error) {
+	c := r.config.NATS
+	js, err := jetstream.New(to)
+	if err != nil {
+		return "", err
+	}
+	name := stagedLog(c.Prefix)
+	if err := deleteStream(ctx, to, name); err != nil {
+		return "", err
+	}
+	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{logPieces(c.Prefix)}, Storage: jetstream.FileStorage,
+		Replicas: c.Replicas, Description: "the log of a restore under way"})
+	if err != nil {
+		return "", err
+	}
+	w := stagedLogWriter{ctx: ctx, js: js, config: c, sum: sha256.New(), say: r.progress.say}
+	err = takeSnapshot(ctx, from, logStream(c.Prefix), w.begin, w.add)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = w.none()
+	}
+	if err == nil {
+		err = w.check(stream)
+	}
+	return name, err
+}
+
+// stagedLogWriter writes the staged log.
+type stagedLogWriter struct {
+	ctx    context.Context
+	js     jetstream.JetStream
+	config NATSConfig
+	sum    hash.Hash
+	count  uint64
+	bytes  int64
+	say    func(format string, args ...any)
+}
+
+func (w *stagedLogWriter) add(data []byte) error {
+	w.count++
+	w.bytes += int64(len(data))
+	w.say("the log: %s", Size(w.bytes))
+	addSum(w.sum, "", data)
+	_, err := w.js.Publish(w.ctx, logPieces(w.config.Prefix), data, jetstream.WithExpectStream(stagedLog(w.config.Prefix)),
+		jetstream.WithExpectLastSequence(w.count-1))
+	return err
+}
+
+func (w *stagedLogWriter) head(h stagedHead) error {
+	body, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	return w.add(body)
+}
+
+// begin stores what the snapshot is of.
+func (w *stagedLogWriter) begin(s streamSnapshot) (err error) {
+	if s.Config, err = forReplicas(logStream(w.config.Prefix), w.config, s.Config); err != nil {
+		return err
+	}
+	return w.head(stagedHead{streamSnapshot: s})
+}
+
+// none stages an empty log like the one in use, for a backup without any.
+func (w *stagedLogWriter) none() error {
+	h := stagedHead{Empty: true}
+	inUse, err := w.js.Stream(w.ctx, logStream(w.config.Prefix))
+	if err == nil {
+		h.Config, err = json.Marshal(inUse.CachedInfo().Config)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	return w.head(h)
+}
+
+// check reads what was stored, and compares.
+func (w *stagedLogWriter) check(s jetstream.Stream) error {
+	sum := sha256.New()
+	for seq := uint64(1); seq <= w.count; seq++ {
+		m, err := s.GetMsg(w.ctx, seq)
+		if err != nil {
+			return err
+		}
+		addSum(sum, "", m.Data)
+	}
+	if !bytes.Equal(sum.Sum(nil), w.sum.Sum(nil)) {
+		return errors.New("the staged log differs from the backup's")
+	}
+	return nil
+}
+
+// swapLog puts the staged log into the place of the one in use. A server may make the stream anew that is missing for a
+// moment, which costs another round.
+func swapLog(ctx context.Context, nc *nats.Conn, prefix, staged string) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	stream, err := js.Stream(ctx, staged)
+	if err != nil {
+		return fmt.Errorf("staged log %s: %w", staged, err)
+	}
+	for try := 1; ; try++ {
+		err := placeLog(ctx, nc, js, stream, logStream(prefix))
+		var refused *jetstream.APIError
+		if err == nil || try == restoreTries || !errors.As(err, &refused) || refused.ErrorCode != streamExists {
+			return err
+		}
+	}
+}
+
+// streamExists is JetStream's number for a restore of a stream that is there; the client has no name for it.
+const streamExists jetstream.ErrorCode = 10130
+
+func placeLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged jetstream.Stream, name string) error {
+	var head stagedHead
+	first, err := staged.GetMsg(ctx, 1)
+	if err == nil {
+		err = json.Unmarshal(first.Data, &head)
+	}
+	if err != nil {
+		return err
+	}
+	if err := deleteStream(ctx, nc, name); err != nil {
+		return err
+	}
+	if head.Empty {
+		var config jetstream.StreamConfig
+		if len(head.Config) == 0 || string(head.Config) == "null" {
+			return nil // a server makes it when it starts
+		}
+		if err := json.Unmarshal(head.Config, &config); err != nil {
+			return err
+		}
+		_, err := js.CreateStream(ctx, config)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // a server was faster
+			err = nil
+		}
+		return err
+	}
+	seq, last := uint64(1), staged.CachedInfo().State.LastSeq
+	var rest []byte
+	return putSnapshot(ctx, nc, name, head.streamSnapshot, func() ([]byte, error) {
+		if len(rest) == 0 {
+			if seq == last {
+				return nil, io.EOF
+			}
+			seq++
+			m, err := staged.GetMsg(ctx, seq)
+			if err != nil {
+				return nil, err
+			}
+			rest = m.Data
+		}
+		piece := rest[:min(len(rest), logPiece)]
+		rest = rest[len(piece):]
+		return piece, nil
+	})
+}

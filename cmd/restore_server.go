@@ -1,0 +1,66 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"imctl/kv"
+)
+
+// intoServer restores the streams of a server that runs, or of several. What the backup has is restored in a NATS of the
+// command's own first, whose records are then written into the buckets that are not in use.
+func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
+	temp, err := os.MkdirTemp("", "imctl-restore-*") // made 0700
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+	staged, err := r.stage(ctx, temp)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, staged.close(ctx)) }()
+	staging, err := kv.Stage(ctx, staged.nc, s.nc, storeOptions(r.config))
+	if err != nil {
+		return r.unfinished(err)
+	}
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+		defer cancel()
+		err = errors.Join(err, staging.Abandon(undo), deleteStream(undo, s.nc, stagedLog(r.config.NATS.Prefix)))
+	}()
+	log, err := r.stageLog(ctx, staged.nc, s.nc)
+	if err != nil {
+		return fmt.Errorf("stage the log: %w", err)
+	}
+	r.env.reach("log staged")
+	all := r.contents.Records
+	if _, err := staging.Fill(ctx, func(records int) { r.progress.say("%d of %d records", records, all) }); err != nil {
+		return err
+	}
+	r.env.reach("records staged")
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := staging.Commit(ctx, r.manifest.Created, log); err != nil {
+		return err
+	}
+	committed = true
+	r.env.reach("committed")
+	// From here on there is no way back, so an interrupt does not end it.
+	return completeInServer(context.WithoutCancel(ctx), r.env, s.nc, r.config, r.progress)
+}
+
+// unfinished adds the command that completes a restore to an error that is about one.
+func (r *restoring) unfinished(err error) error {
+	if errors.Is(err, kv.ErrRestoreUnfinished) {
+		return unfinished(r.config, err)
+	}
+	return err
+}

@@ -1,0 +1,28 @@
+//go:build soak
+
+package cmd
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestRestoreHuge measures what a restore of 200,000 people with 600,000 friendships takes into a fresh directory, and
+// into a server that runs and forces every write to the disk.
+func TestRestoreHuge(t *testing.T) {
+	const accounts = 200_000
+	dir := backupOf(t, accounts)
+	took := func(args ...string) time.Duration {
+		began := time.Now()
+		command(t, dir, "", append([]string{"restore", "all.tar", "--yes"}, args...)...).want(t, exitDone)
+		return time.Since(began)
+	}
+	fresh := took("--data", "fresh")
+	start(t, func(c *Config) {
+		c.Data, c.NATS.Listen, c.NATS.Sync = filepath.Join(dir, "running"), "127.0.0.1:0", SyncAlways
+	})
+	running := took("--data", "running")
+	t.Logf("fresh directory %s, running server %s, %.1f times", fresh, running, running.Seconds()/fresh.Seconds())
+	command(t, dir, "", "status", "--data", "running").want(t, exitDone, "health    ok\n", "accounts  200000\n")
+}
