@@ -352,9 +352,19 @@ func (s *Service) SetDisabled(ctx context.Context, id string, disabled bool) err
 }
 
 // DeleteUser removes an account and all that is held about it. A deletion that was cut off halfway leaves the account
-// disabled; asking again completes it.
+// disabled; asking again completes it, and so does the next start.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
-	if err := s.SetDisabled(ctx, id, true); err != nil {
+	u, enabled, err := s.kv.Users.BeginDelete(ctx, id)
+	if err != nil {
+		return err
+	}
+	if enabled {
+		s.o.Events.user(disabledEvent(true), u)
+	}
+	if err := s.kv.Resets.Drop(ctx, id); err != nil {
+		return err
+	}
+	if err := s.expel(ctx, id, "account disabled"); err != nil {
 		return err
 	}
 	changes, err := s.kv.Rosters.Drop(ctx, id)

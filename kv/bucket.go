@@ -22,8 +22,6 @@ const (
 	maxBatches = 16
 	// timeout bounds one exchange with the server where the caller's context has no bound.
 	timeout = 10 * time.Second
-	// markerTTL is how long a deleted key is still known as deleted.
-	markerTTL = time.Hour
 
 	headerOperation = "KV-Operation"
 	operationDelete = "DEL"
@@ -31,6 +29,9 @@ const (
 
 // errNoKey: the bucket has no such key.
 var errNoKey = errors.New("no such key")
+
+// errRule: a write or a purge breaks the rule of the kind of key. Only a mistake in this package leads to it.
+var errRule = errors.New("against the rule of its kind")
 
 // bucket is one key-value bucket: a stream with one message a subject.
 type bucket struct {
@@ -44,6 +45,7 @@ type bucket struct {
 type place struct {
 	stream     string
 	prefix     string // of the subjects, with the dot
+	kinds      []kind // of keys
 	replicated bool
 }
 
@@ -55,7 +57,7 @@ func newBucket(js jetstream.JetStream, name string, replicas int) *bucket {
 
 // move makes the bucket use the stream of that bucket name from the next call on.
 func (b *bucket) move(name string, replicas int) {
-	b.at.Store(&place{stream: streamOf(name), prefix: "$KV." + name + ".", replicated: replicas > 1})
+	b.at.Store(&place{stream: streamOf(name), prefix: "$KV." + name + ".", kinds: kindsOf(name), replicated: replicas > 1})
 }
 
 // streamOf names the stream of a bucket.
@@ -72,6 +74,7 @@ type entry struct {
 	revision uint64 // the message's sequence in the stream
 	deleted  bool   // it is a delete marker
 	written  time.Time
+	ttl      time.Duration // how long it lives; 0: it does not expire
 }
 
 // get reads a key. A delete marker is returned as such, since its revision is what a later write
@@ -224,7 +227,7 @@ func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
 		if err != nil {
 			return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), err)
 		}
-		e.deleted = isMarker(h)
+		e.deleted, e.ttl = isMarker(h), ttlOf(h)
 	}
 	return e, nil
 }
@@ -246,6 +249,7 @@ func (b *bucket) entry(msg *nats.Msg) (entry, error) {
 		revision: revision,
 		deleted:  isMarker(msg.Header),
 		written:  written,
+		ttl:      ttlOf(msg.Header),
 	}, nil
 }
 
@@ -255,13 +259,29 @@ func isMarker(h nats.Header) bool {
 	return h.Get(headerOperation) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
 }
 
+// ttlOf returns how long a message lives; 0 for one that does not expire.
+func ttlOf(h nats.Header) time.Duration {
+	value := h.Get(jetstream.MsgTTLHeader)
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	ttl, err := time.ParseDuration(value)
+	if err != nil {
+		return 0 // "" or "never"
+	}
+	return ttl
+}
+
 // write is one key to be written.
 type write struct {
 	key     string
 	value   []byte
 	expect  uint64        // the revision that the key must have, 0 for none; only with guarded
 	guarded bool          // expect counts
-	marker  time.Duration // not 0: a delete marker that lives that long, instead of a value
+	marker  bool          // a delete marker instead of a value
+	ttl     time.Duration // how long an expiring key lives
+	least   time.Duration // how long the message lives that it replaces
+	moves   bool          // an upgrade writes what is there once more
 }
 
 func put(key string, value []byte) write { return write{key: key, value: value} }
@@ -270,8 +290,14 @@ func putAt(key string, value []byte, revision uint64) write {
 	return write{key: key, value: value, expect: revision, guarded: true}
 }
 
-func (w write) asMarker(ttl time.Duration) write {
-	w.value, w.marker = nil, ttl
+// putFor writes an expiring key in the place of e, which may be the zero entry. It lives for ttl, and no shorter than e.
+func putFor(key string, value []byte, e entry, ttl time.Duration) write {
+	ttl = ttl.Truncate(time.Second) + time.Second // NATS counts in whole seconds
+	return write{key: key, value: value, expect: e.revision, guarded: true, ttl: max(ttl, e.ttl), least: e.ttl}
+}
+
+func (w write) asMarker() write {
+	w.value, w.marker = nil, true
 	return w
 }
 
@@ -280,17 +306,37 @@ func (b *bucket) msg(w write) *nats.Msg {
 	if w.guarded {
 		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
 	}
-	if w.marker != 0 {
+	if w.marker {
 		msg.Header.Set(headerOperation, operationDelete)
-		msg.Header.Set(jetstream.MsgTTLHeader, w.marker.String())
+	}
+	if w.ttl != 0 {
+		msg.Header.Set(jetstream.MsgTTLHeader, w.ttl.String())
 	}
 	return msg
+}
+
+// check returns an error unless every write keeps to the rule of its kind.
+func (b *bucket) check(writes ...write) error {
+	all := b.at.Load().kinds
+	for _, w := range writes {
+		k, ok := kindOf(all, w.key)
+		if !ok {
+			return fmt.Errorf("write to %s: %w: key %s is of no declared kind", b.stream(), errRule, w.key)
+		}
+		if err := k.check(w); err != nil {
+			return fmt.Errorf("write to %s: %w: %w", b.stream(), errRule, err)
+		}
+	}
+	return nil
 }
 
 // write writes all or nothing, and returns the revision of the last; the others' precede it one by
 // one. An error for which conflicting or crowded holds wrote nothing; after any other it is not
 // known whether it was written.
 func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
+	if err := b.check(writes...); err != nil {
+		return 0, err
+	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if len(writes) == 1 { // a sixth of a batch's cost
@@ -322,14 +368,23 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 }
 
 // purge removes every key under filter, and its messages. With before, only what was written
-// before that revision.
+// before that revision. The keys are of a kind that is never overwritten.
 func (b *bucket) purge(ctx context.Context, filter string, before uint64) error {
+	if k, _ := kindOf(b.at.Load().kinds, filter); k.rule != once {
+		return fmt.Errorf("purge %s from %s: %w: keys of kind %s are %s", filter, b.stream(), errRule, k.name, k.rule)
+	}
+	return b.purgeAll(ctx, b.prefix()+filter, before)
+}
+
+// purgeAll removes the messages of all subjects under filter, "" for the whole stream, with before only those that were
+// written before that revision.
+func (b *bucket) purgeAll(ctx context.Context, filter string, before uint64) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	body, err := json.Marshal(struct {
-		Filter string `json:"filter"`
+		Filter string `json:"filter,omitempty"`
 		Before uint64 `json:"seq,omitempty"`
-	}{b.prefix() + filter, before})
+	}{filter, before})
 	if err != nil {
 		return err
 	}

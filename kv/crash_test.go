@@ -164,7 +164,7 @@ func checkUsers(t *testing.T, s *Store) {
 		if claim := all[accountKey(FoldAccount(u.Account))]; claim != u.ID {
 			t.Errorf("%v has a claim of %q", u, claim)
 		}
-		if _, ok := all[nameKey(FoldAccount(u.Name), u.ID)]; !ok {
+		if _, ok := all[nameKey(FoldAccount(u.Name), u.ID, 0)]; !ok {
 			t.Errorf("%v has no name", u)
 		}
 	}

@@ -112,13 +112,21 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	}
 	n := namesOf(o.Prefix, state.Slot)
 	s := &Store{
-		Users:   &Users{b: open(n.users, recordsConfig(n.users, o)), log: o.Log, markerTTL: markerTTL},
+		Users:   &Users{b: open(n.users, recordsConfig(n.users, o)), log: o.Log},
 		Tokens:  &Tokens{b: open(n.tokens, tokensConfig(n.tokens, o)), ttl: o.TokenTTL},
 		Rosters: newRosters(open(n.friendships, recordsConfig(n.friendships, o)), o),
 		States:  states,
 	}
 	if err != nil {
 		return nil, err
+	}
+	if state.Format < currentFormat {
+		if err := s.upgrade(ctx, o); err != nil {
+			return nil, err
+		}
+		if _, err := states.Update(ctx, func(state *State) error { state.Format = currentFormat; return nil }); err != nil {
+			return nil, err
+		}
 	}
 	if _, err = states.Expect(ctx, Streams(o.Prefix, state.Slot)...); err != nil {
 		return nil, err

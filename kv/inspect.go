@@ -1,0 +1,350 @@
+package kv
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Findings count keys that say something of a user, or of anything else, that does not exist.
+type Findings struct {
+	Users       int `json:"users"`       // records of users without the account that they name
+	Accounts    int `json:"accounts"`    // claims of users that do not exist
+	Names       int `json:"names"`       // names that their users do not have
+	Resets      int `json:"resets"`      // codes of users that do not exist
+	Rosters     int `json:"rosters"`     // of users that do not exist
+	Friends     int `json:"friends"`     // users that do not exist and are in the rosters of others
+	Tokens      int `json:"tokens"`      // of users that do not exist
+	Attachments int `json:"attachments"` // of which it is not known that they were not removed
+	Unknown     int `json:"unknown"`     // keys of no declared kind
+}
+
+// ruling is what is to become of a key.
+type ruling struct {
+	entry
+	keep    bool
+	want    []byte // what its value should be, where that is something else
+	counter *int   // of the findings; nil for a key that is in order
+	found   int    // by how much it counts
+}
+
+func (r *ruling) drop(counter *int) { r.keep, r.counter, r.found = false, counter, 1 }
+
+// inspector tells keys that are in order from those that are not.
+type inspector struct {
+	users *Users
+	found Findings
+	alive map[[16]byte]bool // whether the users that were asked for exist
+
+	disabled int // users that exist and are disabled
+}
+
+func newInspector(users *Users) *inspector {
+	return &inspector{users: users, alive: make(map[[16]byte]bool)}
+}
+
+// remember notes that the user exists.
+func (i *inspector) remember(id string) {
+	var key [16]byte
+	if _, err := hex.Decode(key[:], []byte(id)); err == nil {
+		i.alive[key] = true
+	}
+}
+
+// exists tells whether there is a user with that id. What was looked up once is remembered.
+func (i *inspector) exists(ctx context.Context, id string) (bool, error) {
+	var key [16]byte
+	if !ValidID(id) {
+		return false, nil
+	}
+	if _, err := hex.Decode(key[:], []byte(id)); err != nil {
+		return false, nil
+	}
+	if exists, known := i.alive[key]; known {
+		return exists, nil
+	}
+	good, err := i.good(ctx, []string{id})
+	i.alive[key] = good[id] != nil
+	return good[id] != nil, err
+}
+
+// good returns the records of those users that have one, and the account that it names.
+func (i *inspector) good(ctx context.Context, ids []string) (map[string]*userRecord, error) {
+	ids = slices.DeleteFunc(ids, func(id string) bool { return !ValidID(id) })
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	keys := make([]string, len(ids))
+	for n, id := range ids {
+		keys[n] = userKey(id)
+	}
+	records, err := i.users.b.getMany(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	good := make(map[string]*userRecord, len(records))
+	keys = keys[:0]
+	for _, e := range records {
+		r, err := decodeUserRecord(e)
+		if err != nil {
+			return nil, err
+		}
+		good[r.ID] = &r
+		keys = append(keys, accountKey(FoldAccount(r.Account)))
+	}
+	claims, err := i.users.b.getMany(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	for id, r := range good {
+		if string(claims[accountKey(FoldAccount(r.Account))].value) != id {
+			delete(good, id)
+		}
+	}
+	return good, nil
+}
+
+// inUsers rules on keys of the bucket of users.
+func (i *inspector) inUsers(ctx context.Context, entries []entry) ([]ruling, error) {
+	var ids []string
+	for _, e := range entries {
+		ids = append(ids, concerns(e))
+	}
+	good, err := i.good(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]ruling, len(entries))
+	for n, e := range entries {
+		r := &all[n]
+		r.entry, r.keep = e, true
+		user := good[concerns(e)]
+		k, known := kindOf(i.users.b.at.Load().kinds, e.key)
+		switch {
+		case e.deleted:
+		case !known:
+			r.drop(&i.found.Unknown)
+		case k.name == "user" && user == nil:
+			r.drop(&i.found.Users)
+		case k.name == "user":
+			i.remember(user.ID)
+			if user.Disabled {
+				i.disabled++
+			}
+		case k.name == "account" && (user == nil || accountKey(FoldAccount(user.Account)) != e.key):
+			r.drop(&i.found.Accounts)
+		case k.name == "name" && (user == nil || user.nameKey() != e.key):
+			r.drop(&i.found.Names)
+		case k.name == "reset" && user == nil:
+			r.drop(&i.found.Resets)
+		}
+	}
+	return all, nil
+}
+
+// concerns returns the id of the user that a key of the bucket of users is about, "" for none.
+func concerns(e entry) string {
+	kind, rest, _ := strings.Cut(e.key, ".")
+	switch kind {
+	case "user", "reset":
+		return rest
+	case "account":
+		return string(e.value)
+	case "name":
+		_, id := nameOf(e.key)
+		return id
+	}
+	return ""
+}
+
+// inRosters rules on keys of the bucket of friendships.
+func (i *inspector) inRosters(ctx context.Context, entries []entry) ([]ruling, error) {
+	all := make([]ruling, len(entries))
+	for n, e := range entries {
+		r := &all[n]
+		r.entry, r.keep = e, true
+		if e.deleted {
+			continue
+		}
+		if !ValidID(e.key) {
+			r.drop(&i.found.Unknown)
+			continue
+		}
+		exists, err := i.exists(ctx, e.key)
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			r.drop(&i.found.Rosters)
+			continue
+		}
+		if err := i.clean(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// clean takes users that do not exist out of a roster.
+func (i *inspector) clean(ctx context.Context, r *ruling) error {
+	own, err := decodeRoster(r.entry)
+	if err != nil {
+		return err
+	}
+	for _, id := range own.named() {
+		exists, err := i.exists(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !exists {
+			own.unfriend(id)
+			own.forgetRequests(id)
+			r.counter, r.found = &i.found.Friends, r.found+1
+		}
+	}
+	if r.found > 0 {
+		r.want, err = encodeRoster(own.Roster)
+	}
+	return err
+}
+
+// inTokens rules on keys of the bucket of tokens.
+func (i *inspector) inTokens(ctx context.Context, entries []entry) ([]ruling, error) {
+	all := make([]ruling, len(entries))
+	for n, e := range entries {
+		all[n] = ruling{entry: e, keep: true}
+		id, _, _ := strings.Cut(e.key, ".")
+		exists, err := i.exists(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if !exists && !e.deleted {
+			all[n].drop(&i.found.Tokens)
+		}
+	}
+	return all, nil
+}
+
+// pages calls do with all entries of a bucket, a part at a time, up to that revision; 0 for the last one.
+func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error) error {
+	for after := uint64(0); ; {
+		p, err := b.walk(ctx, after, inspectedAtOnce)
+		if err != nil {
+			return err
+		}
+		entries := p.entries
+		if upTo > 0 {
+			entries = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.revision > upTo })
+		}
+		if len(entries) > 0 {
+			if err := do(entries); err != nil {
+				return err
+			}
+		}
+		if p.pending == 0 || len(entries) < len(p.entries) {
+			return nil
+		}
+		after = p.last()
+	}
+}
+
+// inspectedAtOnce bounds what is held of a bucket.
+const inspectedAtOnce = 500
+
+// Sweep inspects every key of the buckets that are in use, and removes those that say something of a user that does not
+// exist; with dry it only counts them. The server may be at work meanwhile. A million accounts take some minutes.
+//
+// Errors: ErrNoState.
+func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
+	i := newInspector(s.Users)
+	for _, part := range []struct {
+		b    *bucket
+		rule func(context.Context, []entry) ([]ruling, error)
+	}{{s.Users.b, i.inUsers}, {s.Rosters.b, i.inRosters}, {s.Tokens.b, i.inTokens}} {
+		err := part.b.pages(ctx, 0, func(entries []entry) error {
+			rulings, err := part.rule(ctx, entries)
+			if err != nil {
+				return err
+			}
+			rulings = slices.DeleteFunc(rulings, func(r ruling) bool { return r.counter == nil })
+			if len(rulings) == 0 {
+				return nil
+			}
+			// Once more: the change that it is a part of may have been under way.
+			if err := s.Users.barrier(ctx); err != nil {
+				return err
+			}
+			if rulings, err = i.again(ctx, part.b, rulings, part.rule); err != nil {
+				return err
+			}
+			for _, r := range rulings {
+				if r.counter == nil {
+					continue
+				}
+				if !dry && r.counter != &i.found.Unknown {
+					if err := part.b.apply(ctx, r); conflicting(err) {
+						continue // it has changed since
+					} else if err != nil {
+						return err
+					}
+				}
+				*r.counter += r.found
+			}
+			return nil
+		})
+		if err != nil {
+			return i.found, fmt.Errorf("kv: sweep %s: %w", part.b.stream(), err)
+		}
+	}
+	return i.found, nil
+}
+
+// again rules once more on keys that are as they were.
+func (i *inspector) again(ctx context.Context, b *bucket, rulings []ruling, rule func(context.Context, []entry) ([]ruling, error)) ([]ruling, error) {
+	maps.DeleteFunc(i.alive, func(_ [16]byte, exists bool) bool { return !exists })
+	var entries []entry
+	for _, r := range rulings {
+		e, err := b.get(ctx, r.key, true)
+		if errors.Is(err, errNoKey) || err == nil && e.revision != r.revision {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return rule(ctx, entries)
+}
+
+// barrier returns when all changes of users are complete that were under way when it was called.
+func (u *Users) barrier(ctx context.Context) error {
+	key := newWorkKey()
+	note, err := work{}.note(key)
+	if err != nil {
+		return err
+	}
+	if _, err := u.b.write(ctx, note); err != nil {
+		return err
+	}
+	return u.b.purge(ctx, key, 0)
+}
+
+// apply makes a key what it should be.
+func (b *bucket) apply(ctx context.Context, r ruling) error {
+	k, _ := kindOf(b.at.Load().kinds, r.key)
+	var err error
+	switch {
+	case r.keep:
+		_, err = b.write(ctx, putAt(r.key, r.want, r.revision))
+	case k.rule == once:
+		err = b.purge(ctx, r.key, r.revision+1)
+	case k.rule == expiring:
+		_, err = b.write(ctx, putFor(r.key, nil, r.entry, 0).asMarker())
+	default:
+		_, err = b.write(ctx, putAt(r.key, nil, r.revision).asMarker())
+	}
+	return err
+}
