@@ -140,7 +140,7 @@ func TestGetNearestAndLeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if near.key != far.key || string(near.value) != string(far.value) || near.revision != far.revision ||
-			near.deleted != far.deleted || near.deleted != (key == "marker") || !near.written.Equal(far.written) {
+			near.deleted != far.deleted || near.deleted != (key == "user.marker") || !near.written.Equal(far.written) {
 			t.Errorf("the nearest has %+v, the leader %+v", near, far)
 		}
 	}

@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "the child ended by itself:", child(dir))
 		os.Exit(1)
 	}
+	if dir := os.Getenv(deletingDir); dir != "" {
+		fmt.Fprintln(os.Stderr, "the process ended by itself:", deleting(dir))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

@@ -21,7 +21,8 @@ const (
 	// leaves a tombstone of the only message.
 	once
 	// expiring keys may be overwritten, by messages that live at least as long as the one before. Deleting one leaves a
-	// delete marker that does too. Thus no older message outlives the newest one.
+	// delete marker that does too. Thus no older message outlives the newest one. The value says itself until when it is
+	// good: a server that has just started may take a moment to remove what has expired.
 	expiring
 )
 
