@@ -72,7 +72,7 @@ type entry struct {
 	key      string
 	value    []byte
 	revision uint64 // the message's sequence in the stream
-	deleted  bool   // it is a delete marker
+	deleted  bool   // it is a delete marker, or has expired
 	written  time.Time
 	ttl      time.Duration // how long it lives; 0: it does not expire
 }
@@ -227,7 +227,8 @@ func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
 		if err != nil {
 			return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), err)
 		}
-		e.deleted, e.ttl = isMarker(h), ttlOf(h)
+		e.ttl = ttlOf(h)
+		e.deleted = isMarker(h) || e.expired()
 	}
 	return e, nil
 }
@@ -243,15 +244,19 @@ func (b *bucket) entry(msg *nats.Msg) (entry, error) {
 	if err != nil {
 		return entry{}, fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
-	return entry{
+	e := entry{
 		key:      subject[len(b.prefix()):],
 		value:    msg.Data,
 		revision: revision,
-		deleted:  isMarker(msg.Header),
 		written:  written,
 		ttl:      ttlOf(msg.Header),
-	}, nil
+	}
+	e.deleted = isMarker(msg.Header) || e.expired()
+	return e, nil
 }
+
+// expired tells whether the server should have removed the message by now.
+func (e entry) expired() bool { return e.ttl > 0 && time.Since(e.written) > e.ttl }
 
 // isMarker tells a delete marker: one of ours, one that a key-value client wrote, or one that the
 // server leaves where a message expired.

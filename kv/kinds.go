@@ -21,8 +21,8 @@ const (
 	// leaves a tombstone of the only message.
 	once
 	// expiring keys may be overwritten, by messages that live at least as long as the one before. Deleting one leaves a
-	// delete marker that does too. Thus no older message outlives the newest one. The value says itself until when it is
-	// good: a server that has just started may take a moment to remove what has expired.
+	// delete marker that does too. Thus no older message outlives the newest one. A message
+	// that has expired counts as deleted, since a server that rebuilt its index may not know that it has to remove it.
 	expiring
 )
 
