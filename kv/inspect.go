@@ -23,6 +23,21 @@ type Findings struct {
 	Unknown     int `json:"unknown"`     // keys of no declared kind
 }
 
+// Finding is how many keys of one sort were found.
+type Finding struct {
+	Name  string
+	Count int
+}
+
+// List returns the findings one by one, those of nothing too.
+func (f Findings) List() []Finding {
+	return []Finding{
+		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"names of nobody", f.Names}, {"reset codes of nobody", f.Resets},
+		{"rosters of nobody", f.Rosters}, {"friends that do not exist", f.Friends}, {"tokens of nobody", f.Tokens},
+		{"attachments not confirmed", f.Attachments}, {"keys of no known kind (left as they are)", f.Unknown},
+	}
+}
+
 // ruling is what is to become of a key.
 type ruling struct {
 	entry
@@ -47,29 +62,39 @@ func newInspector(users *Users) *inspector {
 	return &inspector{users: users, alive: make(map[[16]byte]bool)}
 }
 
-// remember notes that the user exists.
-func (i *inspector) remember(id string) {
-	var key [16]byte
-	if _, err := hex.Decode(key[:], []byte(id)); err == nil {
-		i.alive[key] = true
+// lookUp finds out which of the users exist, as far as it is not known yet.
+func (i *inspector) lookUp(ctx context.Context, ids []string) error {
+	ids = slices.DeleteFunc(ids, func(id string) bool {
+		key, ok := parseID(id)
+		_, known := i.alive[key]
+		return !ok || known
+	})
+	for some := range slices.Chunk(ids, inspectedAtOnce) {
+		good, err := i.good(ctx, slices.Clone(some))
+		if err != nil {
+			return err
+		}
+		for _, id := range some {
+			key, _ := parseID(id)
+			i.alive[key] = good[id] != nil
+		}
 	}
+	return nil
 }
 
-// exists tells whether there is a user with that id. What was looked up once is remembered.
-func (i *inspector) exists(ctx context.Context, id string) (bool, error) {
-	var key [16]byte
+// exists tells whether a user exists that was looked up.
+func (i *inspector) exists(id string) bool {
+	key, ok := parseID(id)
+	return ok && i.alive[key]
+}
+
+// parseID returns the bytes of an id.
+func parseID(id string) (key [16]byte, ok bool) {
 	if !ValidID(id) {
-		return false, nil
+		return key, false
 	}
-	if _, err := hex.Decode(key[:], []byte(id)); err != nil {
-		return false, nil
-	}
-	if exists, known := i.alive[key]; known {
-		return exists, nil
-	}
-	good, err := i.good(ctx, []string{id})
-	i.alive[key] = good[id] != nil
-	return good[id] != nil, err
+	_, err := hex.Decode(key[:], []byte(id))
+	return key, err == nil
 }
 
 // good returns the records of those users that have one, and the account that it names.
@@ -130,7 +155,8 @@ func (i *inspector) inUsers(ctx context.Context, entries []entry) ([]ruling, err
 		case k.name == "user" && user == nil:
 			r.drop(&i.found.Users)
 		case k.name == "user":
-			i.remember(user.ID)
+			key, _ := parseID(user.ID)
+			i.alive[key] = true
 			if user.Disabled {
 				i.disabled++
 			}
@@ -162,44 +188,45 @@ func concerns(e entry) string {
 
 // inRosters rules on keys of the bucket of friendships.
 func (i *inspector) inRosters(ctx context.Context, entries []entry) ([]ruling, error) {
+	rosters := make([]rosterEntry, len(entries))
+	var ids []string
+	for n, e := range entries {
+		if e.deleted || !ValidID(e.key) {
+			continue
+		}
+		var err error
+		if rosters[n], err = decodeRoster(e); err != nil {
+			return nil, err
+		}
+		ids = append(append(ids, e.key), rosters[n].named()...)
+	}
+	slices.Sort(ids)
+	if err := i.lookUp(ctx, slices.Compact(ids)); err != nil {
+		return nil, err
+	}
 	all := make([]ruling, len(entries))
 	for n, e := range entries {
 		r := &all[n]
 		r.entry, r.keep = e, true
-		if e.deleted {
-			continue
-		}
-		if !ValidID(e.key) {
+		switch {
+		case e.deleted:
+		case !ValidID(e.key):
 			r.drop(&i.found.Unknown)
-			continue
-		}
-		exists, err := i.exists(ctx, e.key)
-		if err != nil {
-			return nil, err
-		}
-		if !exists {
+		case !i.exists(e.key):
 			r.drop(&i.found.Rosters)
-			continue
-		}
-		if err := i.clean(ctx, r); err != nil {
-			return nil, err
+		default:
+			if err := i.clean(r, rosters[n].party); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return all, nil
 }
 
 // clean takes users that do not exist out of a roster.
-func (i *inspector) clean(ctx context.Context, r *ruling) error {
-	own, err := decodeRoster(r.entry)
-	if err != nil {
-		return err
-	}
+func (i *inspector) clean(r *ruling, own party) (err error) {
 	for _, id := range own.named() {
-		exists, err := i.exists(ctx, id)
-		if err != nil {
-			return err
-		}
-		if !exists {
+		if !i.exists(id) {
 			own.unfriend(id)
 			own.forgetRequests(id)
 			r.counter, r.found = &i.found.Friends, r.found+1
@@ -213,15 +240,17 @@ func (i *inspector) clean(ctx context.Context, r *ruling) error {
 
 // inTokens rules on keys of the bucket of tokens.
 func (i *inspector) inTokens(ctx context.Context, entries []entry) ([]ruling, error) {
+	ids := make([]string, len(entries))
+	for n, e := range entries {
+		ids[n], _, _ = strings.Cut(e.key, ".")
+	}
+	if err := i.lookUp(ctx, slices.Clone(ids)); err != nil {
+		return nil, err
+	}
 	all := make([]ruling, len(entries))
 	for n, e := range entries {
 		all[n] = ruling{entry: e, keep: true}
-		id, _, _ := strings.Cut(e.key, ".")
-		exists, err := i.exists(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if !exists && !e.deleted {
+		if !e.deleted && !i.exists(ids[n]) {
 			all[n].drop(&i.found.Tokens)
 		}
 	}
