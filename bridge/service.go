@@ -377,6 +377,9 @@ func (s *Service) DeleteUser(ctx context.Context, id string) error {
 		}
 	}
 	err = s.kv.Users.Delete(ctx, id)
+	if errors.Is(err, kv.ErrUserNotFound) { // a node that has just started has completed it
+		return nil
+	}
 	if err == nil {
 		s.o.Events.user(userDeleted, kv.User{ID: id})
 	}

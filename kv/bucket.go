@@ -266,12 +266,15 @@ func isMarker(h nats.Header) bool {
 // ttlOf returns how long a message lives; 0 for one that does not expire.
 func ttlOf(h nats.Header) time.Duration {
 	value := h.Get(jetstream.MsgTTLHeader)
+	if value == "" {
+		return 0
+	}
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 		return time.Duration(seconds) * time.Second
 	}
 	ttl, err := time.ParseDuration(value)
 	if err != nil {
-		return 0 // "" or "never"
+		return 0 // "never"
 	}
 	return ttl
 }

@@ -48,22 +48,23 @@ type kind struct {
 	bucket string // one of the four
 	prefix string // with which its keys begin; "" for all other keys of the bucket
 	rule   rule
+	unique bool // its keys are random, so that no two writes have the same; only with once
 }
 
 // kinds are all kinds of keys that there are. A bucket refuses to write a key of no kind.
 var kinds = []kind{
-	{"user", usersBucket, "user.", permanent},
-	{"account", usersBucket, "account.", once},
-	{"name", usersBucket, "name.", once},
-	{"node", usersBucket, "node.", once},
-	{"reset", usersBucket, "reset.", expiring},
-	{"attachment", usersBucket, "attach.", permanent},
-	{"work", usersBucket, "work.", once},
-	{"token", tokensBucket, "", once},
-	{"roster", friendshipsBucket, "", permanent},
-	{"state", statesBucket, "", permanent},
-	{"fill", usersBucket, fillKey, once},
-	{"fill", friendshipsBucket, fillKey, once},
+	{name: "user", bucket: usersBucket, prefix: "user.", rule: permanent},
+	{name: "account", bucket: usersBucket, prefix: "account.", rule: once},
+	{name: "name", bucket: usersBucket, prefix: "name.", rule: once},
+	{name: "node", bucket: usersBucket, prefix: "node.", rule: once},
+	{name: "reset", bucket: usersBucket, prefix: "reset.", rule: expiring},
+	{name: "attachment", bucket: usersBucket, prefix: "attach.", rule: permanent},
+	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
+	{name: "token", bucket: tokensBucket, rule: once, unique: true},
+	{name: "roster", bucket: friendshipsBucket, rule: permanent},
+	{name: "state", bucket: statesBucket, rule: permanent},
+	{name: "fill", bucket: usersBucket, prefix: fillKey, rule: once},
+	{name: "fill", bucket: friendshipsBucket, prefix: fillKey, rule: once},
 }
 
 // kindsOf returns the kinds of the bucket with that name, which ends with one of the four words and perhaps a slot.
@@ -103,7 +104,7 @@ func (k kind) check(w write) error {
 		wrong = "it would expire"
 	case k.rule == once && w.marker:
 		wrong = "it has to be purged instead"
-	case k.rule == once && (!w.guarded || w.expect != 0):
+	case k.rule == once && (!w.guarded && !k.unique || w.expect != 0):
 		wrong = "it could overwrite a message"
 	case k.rule == once && w.ttl != 0:
 		wrong = "it would expire"

@@ -50,7 +50,7 @@ func (t *Tokens) Issue(ctx context.Context, userID, session string) (string, err
 	if err != nil {
 		return "", fmt.Errorf("kv: encode a token: %w", err)
 	}
-	if _, err := t.b.write(ctx, putAt(tokenKey(userID, token), record, 0)); err != nil {
+	if _, err := t.b.write(ctx, put(tokenKey(userID, token), record)); err != nil {
 		return "", fmt.Errorf("kv: issue a token: %w", err)
 	}
 	return token, nil
