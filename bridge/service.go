@@ -346,7 +346,9 @@ func (s *Service) SetDisabled(ctx context.Context, id string, disabled bool) err
 		s.o.Events.user(disabledEvent(disabled), u)
 	}
 	if !disabled {
-		return nil
+		// A deletion that was cut off may have dropped the roster, and nobody could become a friend of the user.
+		_, err := s.kv.Rosters.Restore(ctx, kv.Remembered{ID: id})
+		return err
 	}
 	return s.expel(ctx, id, "account disabled")
 }

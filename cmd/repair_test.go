@@ -85,6 +85,23 @@ func TestRepair(t *testing.T) {
 	if f, err := store.Sweep(ctx, true); err != nil || f != (kv.Findings{}) {
 		t.Errorf("a sweep finds %+v, %v", f, err)
 	}
+	// An account that is enabled instead can have friends again.
+	back, err := store.Users.Create(ctx, kv.User{Account: "back"})
+	if err == nil {
+		_, _, err = store.Users.BeginDelete(ctx, back.ID)
+	}
+	if err == nil {
+		_, err = store.Rosters.Drop(ctx, back.ID)
+	}
+	if err == nil {
+		err = s.service().SetDisabled(ctx, back.ID, false)
+	}
+	if err == nil {
+		_, err = store.Rosters.Befriend(ctx, stays.ID, back.ID)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 	s.close(t)
 
 	s = start(t, on)

@@ -70,8 +70,8 @@ func (a *Attachments) Add(ctx context.Context, at Attachment) (Attachment, strin
 	return a.add(ctx, at, true)
 }
 
-// Prepare is Add for an attachment that needs more than a record. It is pending, which means that nobody can log in by it
-// and that it is not listed, until Confirm.
+// Prepare is Add for an attachment that needs more than a record. It is pending until Confirm: its secret is
+// refused, and it is not listed.
 //
 // Errors: ErrAttachmentExists, ErrAttachmentInvalid, ErrConflict.
 func (a *Attachments) Prepare(ctx context.Context, at Attachment) (Attachment, string, error) {

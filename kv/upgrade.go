@@ -120,8 +120,8 @@ func (s *Store) upgradeUsersKey(ctx context.Context, r ruling, i *inspector, o O
 	return r.moved(), true, nil
 }
 
-// upgradeAttachment keeps an attachment of a consumer that exists. Of any other it can't be told whether it is one that
-// was removed and has come back, so it has to be added again.
+// upgradeAttachment keeps an attachment whose consumer exists. Any other attachment may be a removed one that has come
+// back, so it has to be added again.
 func (s *Store) upgradeAttachment(ctx context.Context, r ruling, i *inspector, o Options) (w write, keep bool, err error) {
 	record, err := decodeAttachment(r.entry)
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *Store) upgradeAttachment(ctx context.Context, r ruling, i *inspector, o
 	}
 	if !record.Confirmed {
 		i.found.Attachments++
-		o.Log.Warn("an attachment was removed, since it may be one that was removed before and has come back; to keep it, add it again: "+
+		o.Log.Warn("an attachment is dropped, since an older version may have removed it already; to keep it, add it again: "+
 			"imctl attach add "+record.Name+" --role "+string(record.Role), "attachment", record.Name, "role", record.Role)
 		return w, false, nil
 	}

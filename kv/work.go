@@ -47,11 +47,11 @@ func (b *bucket) finish(ctx context.Context, key string, w work, before uint64) 
 // Finished counts what was left half done and is done now.
 type Finished struct {
 	Users int // whose accounts are free again
-	Names int // under which nobody is to be found
+	Names int // names that users no longer have
 }
 
-// Finish takes the steps that calls left undone which were cut off: as by the end of their process. Calls that are
-// under way on other nodes are not disturbed. Returns what it did, also beside an error, and the ids of users whose
+// Finish takes the steps that were left undone when a process ended in the middle of a call. It does not disturb calls
+// that are under way on other nodes. Returns what it did, also beside an error, and the ids of users whose
 // deletion has begun and is not done, for the caller to complete.
 func (u *Users) Finish(ctx context.Context) (done Finished, deleting []string, err error) {
 	notes, err := u.notes(ctx)
