@@ -268,8 +268,7 @@ func (u *Users) writeAndFinish(ctx context.Context, left work, writes []write) e
 }
 
 // BeginDelete disables the user and notes that it is to be deleted, so that a start completes what is cut off. It
-// returns the user, and whether that was enabled. Enabling the user
-// again ends the deletion.
+// returns the user, and whether it was enabled before. Enabling it again ends the deletion.
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled bool, err error) {
