@@ -32,19 +32,33 @@ func (s *Service) AttachAdd(ctx context.Context, name string, role kv.Role, filt
 	if err := s.checkAttachment(name, role, &filter); err != nil {
 		return kv.Attachment{}, NATSContext{}, err
 	}
-	a, secret, err := s.kv.Attachments.Add(ctx, kv.Attachment{Name: name, Role: role, Filter: filter})
+	add := s.kv.Attachments.Add
+	if role == kv.RoleConsumer {
+		add = s.kv.Attachments.Prepare
+	}
+	a, secret, err := add(ctx, kv.Attachment{Name: name, Role: role, Filter: filter})
+	if err == nil && role == kv.RoleConsumer {
+		err = s.attachConsumer(ctx, a)
+	}
 	if err != nil {
 		return kv.Attachment{}, NATSContext{}, err
 	}
-	if role == kv.RoleConsumer {
-		if err := s.makeConsumer(ctx, a); err != nil {
-			return kv.Attachment{}, NATSContext{}, errors.Join(err, s.kv.Attachments.Remove(ctx, name))
-		}
-		if err := s.LogAttached(ctx); err != nil {
-			return kv.Attachment{}, NATSContext{}, errors.Join(err, s.AttachRemove(ctx, name))
-		}
-	}
 	return a, s.contextOf(a, secret), nil
+}
+
+// attachConsumer makes the consumer of a pending attachment and confirms it, or removes both.
+func (s *Service) attachConsumer(ctx context.Context, a kv.Attachment) error {
+	if err := s.makeConsumer(ctx, a); err != nil {
+		return errors.Join(err, s.kv.Attachments.Remove(ctx, a.Name))
+	}
+	err := s.LogAttached(ctx)
+	if err == nil {
+		err = s.kv.Attachments.Confirm(ctx, a.Name)
+	}
+	if err != nil {
+		return errors.Join(err, s.AttachRemove(ctx, a.Name))
+	}
+	return nil
 }
 
 // AttachList returns all attachments by name.

@@ -169,6 +169,9 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if err := b.service.nodes.join(ctx, b.node, b.execute); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
+	if err := b.service.Repair(ctx); err != nil {
+		return nil, errors.Join(err, b.Shutdown(ctx))
+	}
 	// A consumer that was attached before this node was on the list is counted now.
 	if _, err := b.events.look(ctx); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))

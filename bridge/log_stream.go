@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,7 +20,7 @@ var ErrLogStream = errors.New("stream of the event log")
 // logStreamWait bounds how long the stream may take to be there; a cluster that starts needs a leader first.
 const logStreamWait = 30 * time.Second
 
-func logStreamName(prefix string) string { return strings.ToUpper(prefix) + "_LOG" }
+func logStreamName(prefix string) string { return kv.LogStream(prefix) }
 
 // logStreamConfig is the stream that holds the entries. With interest retention an entry is kept until all consumers
 // that are concerned have acknowledged it, and not at all without one. It is new entries that give way at the limit of

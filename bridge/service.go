@@ -365,15 +365,27 @@ func (s *Service) SetDisabled(ctx context.Context, id string, disabled bool) err
 		s.o.Events.user(disabledEvent(disabled), u)
 	}
 	if !disabled {
-		return nil
+		// A deletion that was cut off may have dropped the roster, and nobody could become a friend of the user.
+		_, err := s.kv.Rosters.Restore(ctx, kv.Remembered{ID: id})
+		return err
 	}
 	return s.expel(ctx, id, "account disabled")
 }
 
 // DeleteUser removes an account and all that is held about it. A deletion that was cut off halfway leaves the account
-// disabled; asking again completes it.
+// disabled; asking again completes it, and so does the next start.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
-	if err := s.SetDisabled(ctx, id, true); err != nil {
+	u, enabled, err := s.kv.Users.BeginDelete(ctx, id)
+	if err != nil {
+		return err
+	}
+	if enabled {
+		s.o.Events.user(disabledEvent(true), u)
+	}
+	if err := s.kv.Resets.Drop(ctx, id); err != nil {
+		return err
+	}
+	if err := s.expel(ctx, id, "account disabled"); err != nil {
 		return err
 	}
 	changes, err := s.kv.Rosters.Drop(ctx, id)
@@ -386,6 +398,9 @@ func (s *Service) DeleteUser(ctx context.Context, id string) error {
 		}
 	}
 	err = s.kv.Users.Delete(ctx, id)
+	if errors.Is(err, kv.ErrUserNotFound) { // a node that has just started has completed it
+		return nil
+	}
 	if err == nil {
 		s.o.Events.user(userDeleted, kv.User{ID: id})
 	}

@@ -68,8 +68,8 @@ func (a *killActor) change(next actorState, do func() error) error {
 	return nil
 }
 
-// answered turns an administrator's answer into what change wants: what is not an answer of the server's is none.
-func answered(err error) error {
+// adminAnswer turns an administrator's answer into what change wants: what is not an answer of the server's is none.
+func adminAnswer(err error) error {
 	var refusal *admin.Error
 	switch {
 	case err == nil:
@@ -149,7 +149,7 @@ func (a *killActor) step(ctx context.Context, c *admin.Client) error {
 	case 6:
 		return a.change(a.now.gone(i), func() error {
 			_, err := c.DeleteUser(ctx, a.account(i))
-			return answered(err)
+			return adminAnswer(err)
 		})
 	default:
 		return a.attachment(ctx, c)
@@ -178,7 +178,7 @@ func (a *killActor) bring(ctx context.Context, c *admin.Client, i int) error {
 		if err == nil && result.Results[0].Error != "" {
 			return errors.New(result.Results[0].Error)
 		}
-		return answered(err)
+		return adminAnswer(err)
 	})
 }
 
@@ -235,7 +235,7 @@ func (a *killActor) password(ctx context.Context, c *admin.Client, i int) error 
 	a.w.secret(next.people[i].pass)
 	return a.change(next, func() error {
 		_, err := c.SetPassword(ctx, a.account(i), next.people[i].pass)
-		return answered(err)
+		return adminAnswer(err)
 	})
 }
 
@@ -248,7 +248,7 @@ func (a *killActor) able(ctx context.Context, c *admin.Client, i int) error {
 		} else {
 			_, err = c.EnableUser(ctx, a.account(i))
 		}
-		return answered(err)
+		return adminAnswer(err)
 	})
 }
 
@@ -263,7 +263,7 @@ func (a *killActor) attachment(ctx context.Context, c *admin.Client) error {
 		return a.change(next, func() error {
 			at, err := c.AddAttachment(ctx, admin.AddAttachment{Name: a.name, Role: next.role})
 			next.secret = at.Context.Password
-			return answered(err)
+			return adminAnswer(err)
 		})
 	}
 	if a.rand.IntN(3) == 0 {
@@ -271,13 +271,13 @@ func (a *killActor) attachment(ctx context.Context, c *admin.Client) error {
 		return a.change(next, func() error {
 			at, err := c.RotateAttachment(ctx, a.name)
 			next.secret = at.Context.Password
-			return answered(err)
+			return adminAnswer(err)
 		})
 	}
 	next.secret, next.role = "", ""
 	return a.change(next, func() error {
 		_, err := c.RemoveAttachment(ctx, a.name)
-		return answered(err)
+		return adminAnswer(err)
 	})
 }
 

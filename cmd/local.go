@@ -51,6 +51,9 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 	accounts := bridge.NewService(l.nc, bridge.ServiceOptions{Prefix: c.NATS.Prefix, Store: backend.store, Hasher: backend.hasher, Events: events,
 		Access: backend.access(c), Log: l.log})
 	l.stops.add("accounts", func(context.Context) error { accounts.Close(); return nil })
+	if err := accounts.Repair(ctx); err != nil {
+		return l, err
+	}
 	service, err := admin.Serve(l.nc, admin.Options{Prefix: c.NATS.Prefix, Accounts: accounts, Store: backend.store, Log: l.log})
 	if err != nil {
 		return l, err

@@ -37,6 +37,7 @@ type Attachment struct {
 type attachmentRecord struct {
 	Attachment
 	SecretHash string `json:"secret_hash"` // SHA-256 in hex; empty when no secret is good any more
+	Confirmed  bool   `json:"confirmed"`   // false: pending, and without effect
 }
 
 var attachmentName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -66,6 +67,18 @@ func hashSecret(secret string) string {
 //
 // Errors: ErrAttachmentExists, ErrAttachmentInvalid, ErrConflict.
 func (a *Attachments) Add(ctx context.Context, at Attachment) (Attachment, string, error) {
+	return a.add(ctx, at, true)
+}
+
+// Prepare is Add for an attachment that needs more than a record. It is pending until Confirm: its secret is
+// refused, and it is not listed.
+//
+// Errors: ErrAttachmentExists, ErrAttachmentInvalid, ErrConflict.
+func (a *Attachments) Prepare(ctx context.Context, at Attachment) (Attachment, string, error) {
+	return a.add(ctx, at, false)
+}
+
+func (a *Attachments) add(ctx context.Context, at Attachment, confirmed bool) (Attachment, string, error) {
 	if !ValidAttachmentName(at.Name) {
 		return Attachment{}, "", fmt.Errorf("kv: add an attachment: %w: a name has 1 to 64 letters, digits, - and _", ErrAttachmentInvalid)
 	}
@@ -80,7 +93,7 @@ func (a *Attachments) Add(ctx context.Context, at Attachment) (Attachment, strin
 		case !e.deleted:
 			return ErrAttachmentExists
 		}
-		return a.write(ctx, attachmentRecord{at, hash}, e.revision)
+		return a.write(ctx, attachmentRecord{at, hash, confirmed}, e.revision)
 	})
 	if err != nil {
 		return Attachment{}, "", fmt.Errorf("kv: add an attachment: %w", err)
@@ -88,17 +101,39 @@ func (a *Attachments) Add(ctx context.Context, at Attachment) (Attachment, strin
 	return at, secret, nil
 }
 
+// Confirm puts an attachment that Prepare stored into force. Errors: ErrAttachmentNotFound, ErrConflict.
+func (a *Attachments) Confirm(ctx context.Context, name string) error {
+	_, err := a.change(ctx, name, func(r *attachmentRecord) error { r.Confirmed = true; return nil })
+	if err != nil {
+		return fmt.Errorf("kv: confirm an attachment: %w", err)
+	}
+	return nil
+}
+
 // Get returns the attachment with this name. Errors: ErrAttachmentNotFound.
 func (a *Attachments) Get(ctx context.Context, name string) (Attachment, error) {
 	r, _, err := a.read(ctx, name)
+	if err == nil && !r.Confirmed {
+		err = ErrAttachmentNotFound
+	}
 	if err != nil {
 		return Attachment{}, fmt.Errorf("kv: get an attachment: %w", err)
 	}
 	return r.Attachment, nil
 }
 
-// List returns all attachments by name.
+// List returns all attachments by name, but for pending ones.
 func (a *Attachments) List(ctx context.Context) ([]Attachment, error) {
+	return a.list(ctx, func(r attachmentRecord) bool { return r.Confirmed })
+}
+
+// Unfinished returns the attachments that are pending, and those whose secret was revoked for their removal. After a
+// start these were cut off.
+func (a *Attachments) Unfinished(ctx context.Context) ([]Attachment, error) {
+	return a.list(ctx, func(r attachmentRecord) bool { return !r.Confirmed || r.SecretHash == "" })
+}
+
+func (a *Attachments) list(ctx context.Context, wanted func(attachmentRecord) bool) ([]Attachment, error) {
 	const most = 256
 	var all []Attachment
 	for after := uint64(0); ; {
@@ -114,7 +149,9 @@ func (a *Attachments) List(ctx context.Context) ([]Attachment, error) {
 			if err != nil {
 				return nil, fmt.Errorf("kv: list the attachments: %w", err)
 			}
-			all = append(all, r.Attachment)
+			if wanted(r) {
+				all = append(all, r.Attachment)
+			}
 		}
 		if p.pending == 0 || len(p.entries) == 0 {
 			break
@@ -147,10 +184,15 @@ func (a *Attachments) Revoke(ctx context.Context, name string) (Attachment, erro
 
 // Remove forgets the attachment. One that is not there is removed already.
 func (a *Attachments) Remove(ctx context.Context, name string) error {
-	if !ValidAttachmentName(name) {
-		return nil
-	}
-	if err := a.b.purge(ctx, attachmentKey(name), 0); err != nil {
+	err := swap(ctx, func(ctx context.Context) error {
+		r, revision, err := a.read(ctx, name)
+		if err != nil {
+			return err
+		}
+		_, err = a.b.write(ctx, putAt(attachmentKey(r.Name), nil, revision).asMarker())
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrAttachmentNotFound) {
 		return fmt.Errorf("kv: remove an attachment: %w", err)
 	}
 	return nil
@@ -164,20 +206,33 @@ func (a *Attachments) Check(ctx context.Context, name, secret string) (Attachmen
 	if err != nil {
 		return Attachment{}, fmt.Errorf("kv: check an attachment: %w", err)
 	}
-	if subtle.ConstantTimeCompare([]byte(hashSecret(secret)), []byte(r.SecretHash)) != 1 {
+	if subtle.ConstantTimeCompare([]byte(hashSecret(secret)), []byte(r.SecretHash)) != 1 || !r.Confirmed {
 		return Attachment{}, fmt.Errorf("kv: check an attachment: %w", ErrAttachmentNotFound)
 	}
 	return r.Attachment, nil
 }
 
 func (a *Attachments) setHash(ctx context.Context, name, hash string) (Attachment, error) {
+	return a.change(ctx, name, func(r *attachmentRecord) error {
+		if hash != "" && !r.Confirmed {
+			return ErrAttachmentNotFound
+		}
+		r.SecretHash = hash
+		return nil
+	})
+}
+
+func (a *Attachments) change(ctx context.Context, name string, alter func(*attachmentRecord) error) (Attachment, error) {
 	var at Attachment
 	err := swap(ctx, func(ctx context.Context) error {
 		r, revision, err := a.read(ctx, name)
 		if err != nil {
 			return err
 		}
-		r.SecretHash, at = hash, r.Attachment
+		if err := alter(&r); err != nil {
+			return err
+		}
+		at = r.Attachment
 		return a.write(ctx, r, revision)
 	})
 	return at, err

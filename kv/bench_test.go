@@ -86,3 +86,32 @@ func BenchmarkTokenCheck(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAccount is an account's registration, a change of its record and one of its name, without waiting for the disk.
+func BenchmarkAccount(b *testing.B) {
+	s := newBenchStore(b)
+	ctx := b.Context()
+	users := make([]User, 0, 1000)
+	b.Run("create", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			u, err := s.Users.Create(ctx, User{Account: NewID(), Profile: Profile{Name: "Name"}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			users = append(users, u)
+		}
+	})
+	update := func(b *testing.B, change func(*User, int)) {
+		n := 0
+		b.ReportAllocs()
+		for b.Loop() {
+			n++
+			if _, err := s.Users.Update(ctx, users[n%len(users)].ID, func(u *User) error { change(u, n); return nil }); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("update", func(b *testing.B) { update(b, func(u *User, n int) { u.Sign = fmt.Sprint("sign ", n) }) })
+	b.Run("rename", func(b *testing.B) { update(b, func(u *User, n int) { u.Name = fmt.Sprint("Name ", n) }) })
+}

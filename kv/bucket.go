@@ -12,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 const (
@@ -22,8 +21,6 @@ const (
 	maxBatches = 16
 	// timeout bounds one exchange with the server where the caller's context has no bound.
 	timeout = 10 * time.Second
-	// markerTTL is how long a deleted key is still known as deleted.
-	markerTTL = time.Hour
 
 	headerOperation = "KV-Operation"
 	operationDelete = "DEL"
@@ -31,6 +28,9 @@ const (
 
 // errNoKey: the bucket has no such key.
 var errNoKey = errors.New("no such key")
+
+// errRule: a write or a purge breaks the rule of the kind of key. Only a mistake in this package leads to it.
+var errRule = errors.New("against the rule of its kind")
 
 // bucket is one key-value bucket: a stream with one message a subject.
 type bucket struct {
@@ -46,6 +46,7 @@ type bucket struct {
 type place struct {
 	stream     string
 	prefix     string // of the subjects, with the dot
+	kinds      []kind // of keys
 	replicated bool
 }
 
@@ -57,7 +58,7 @@ func newBucket(js jetstream.JetStream, name string, replicas int) *bucket {
 
 // move makes the bucket use the stream of that bucket name from the next call on.
 func (b *bucket) move(name string, replicas int) {
-	b.at.Store(&place{stream: streamOf(name), prefix: "$KV." + name + ".", replicated: replicas > 1})
+	b.at.Store(&place{stream: streamOf(name), prefix: "$KV." + name + ".", kinds: kindsOf(name), replicated: replicas > 1})
 }
 
 // streamOf names the stream of a bucket.
@@ -72,8 +73,9 @@ type entry struct {
 	key      string
 	value    []byte
 	revision uint64 // the message's sequence in the stream
-	deleted  bool   // it is a delete marker
+	deleted  bool   // it is a delete marker, or has expired
 	written  time.Time
+	ttl      time.Duration // how long it lives; 0: it does not expire
 }
 
 // get reads a key. A delete marker is returned as such, since its revision is what a later write
@@ -226,7 +228,8 @@ func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
 		if err != nil {
 			return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), err)
 		}
-		e.deleted = isMarker(h)
+		e.ttl = ttlOf(h)
+		e.deleted = isMarker(h) || e.expired()
 	}
 	return e, nil
 }
@@ -242,14 +245,19 @@ func (b *bucket) entry(msg *nats.Msg) (entry, error) {
 	if err != nil {
 		return entry{}, fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
-	return entry{
+	e := entry{
 		key:      subject[len(b.prefix()):],
 		value:    msg.Data,
 		revision: revision,
-		deleted:  isMarker(msg.Header),
 		written:  written,
-	}, nil
+		ttl:      ttlOf(msg.Header),
+	}
+	e.deleted = isMarker(msg.Header) || e.expired()
+	return e, nil
 }
+
+// expired tells whether the server should have removed the message by now.
+func (e entry) expired() bool { return e.ttl > 0 && time.Since(e.written) > e.ttl }
 
 // isMarker tells a delete marker: one of ours, one that a key-value client wrote, or one that the
 // server leaves where a message expired.
@@ -257,100 +265,40 @@ func isMarker(h nats.Header) bool {
 	return h.Get(headerOperation) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
 }
 
-// write is one key to be written.
-type write struct {
-	key     string
-	value   []byte
-	expect  uint64        // the revision that the key must have, 0 for none; only with guarded
-	guarded bool          // expect counts
-	marker  time.Duration // not 0: a delete marker that lives that long, instead of a value
-}
-
-func put(key string, value []byte) write { return write{key: key, value: value} }
-
-func putAt(key string, value []byte, revision uint64) write {
-	return write{key: key, value: value, expect: revision, guarded: true}
-}
-
-func (w write) asMarker(ttl time.Duration) write {
-	w.value, w.marker = nil, ttl
-	return w
-}
-
-func (b *bucket) msg(w write) *nats.Msg {
-	msg := &nats.Msg{Subject: b.prefix() + w.key, Data: w.value, Header: nats.Header{}}
-	if w.guarded {
-		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
+// ttlOf returns how long a message lives; 0 for one that does not expire.
+func ttlOf(h nats.Header) time.Duration {
+	value := h.Get(jetstream.MsgTTLHeader)
+	if value == "" {
+		return 0
 	}
-	if w.marker != 0 {
-		msg.Header.Set(headerOperation, operationDelete)
-		msg.Header.Set(jetstream.MsgTTLHeader, w.marker.String())
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return time.Duration(seconds) * time.Second
 	}
-	return msg
-}
-
-// writable is nil, or an ErrReadOnly.
-func (b *bucket) writable() error {
-	if b.mayWrite == nil {
-		return nil
-	}
-	if err := b.mayWrite(); err != nil {
-		return fmt.Errorf("%w: %w", ErrReadOnly, err)
-	}
-	return nil
-}
-
-// write is store where writes are taken. ErrReadOnly wrote nothing either.
-func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
-	if err := b.writable(); err != nil {
-		return 0, err
-	}
-	return b.store(ctx, writes...)
-}
-
-// store writes all or nothing, and returns the revision of the last; the others' precede it one by
-// one. An error for which conflicting or crowded holds wrote nothing; after any other it is not
-// known whether it was written.
-func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	if len(writes) == 1 { // a sixth of a batch's cost
-		ack, err := b.js.PublishMsg(ctx, b.msg(writes[0]))
-		if err != nil {
-			return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
-		}
-		return ack.Sequence, nil
-	}
-	select {
-	case b.batches <- struct{}{}:
-		defer func() { <-b.batches }()
-	case <-ctx.Done():
-		return 0, fmt.Errorf("write to %s: %w", b.stream(), ctx.Err())
-	}
-	msgs := make([]*nats.Msg, len(writes))
-	for i, w := range writes {
-		msgs[i] = b.msg(w)
-	}
-	// The first message is acknowledged too, which tells a refusal early. By default that would
-	// have to come in 5 seconds whatever ctx allows: a busy disk can take longer for a crowd.
-	deadline, _ := ctx.Deadline()
-	flow := jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: time.Until(deadline)}
-	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, flow)
+	ttl, err := time.ParseDuration(value)
 	if err != nil {
-		return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
+		return 0 // "never"
 	}
-	return ack.Sequence, nil
+	return ttl
 }
 
 // purge removes every key under filter, and its messages. With before, only what was written
-// before that revision.
+// before that revision. The keys are of a kind that is never overwritten.
 func (b *bucket) purge(ctx context.Context, filter string, before uint64) error {
+	if k, _ := kindOf(b.at.Load().kinds, filter); k.rule != once {
+		return fmt.Errorf("purge %s from %s: %w: keys of kind %s are %s", filter, b.stream(), errRule, k.name, k.rule)
+	}
+	return b.purgeAll(ctx, b.prefix()+filter, before)
+}
+
+// purgeAll removes the messages of all subjects under filter, "" for the whole stream, with before only those that were
+// written before that revision.
+func (b *bucket) purgeAll(ctx context.Context, filter string, before uint64) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	body, err := json.Marshal(struct {
-		Filter string `json:"filter"`
+		Filter string `json:"filter,omitempty"`
 		Before uint64 `json:"seq,omitempty"`
-	}{b.prefix() + filter, before})
+	}{filter, before})
 	if err != nil {
 		return err
 	}

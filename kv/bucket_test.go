@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -22,42 +23,42 @@ func TestBatches(t *testing.T) {
 		}
 		return e.revision
 	}
-	last, err := b.write(ctx, putAt("x", []byte("1"), 0), putAt("y", []byte("1"), 0), put("z", nil))
+	last, err := b.write(ctx, putAt("user.x", []byte("1"), 0), putAt("user.y", []byte("1"), 0), put("user.z", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if x, y, z := revision("x"), revision("y"), revision("z"); x != last-2 || y != last-1 || z != last {
+	if x, y, z := revision("user.x"), revision("user.y"), revision("user.z"); x != last-2 || y != last-1 || z != last {
 		t.Errorf("revisions %d, %d, %d of a batch whose last is %d", x, y, z, last)
 	}
 	for name, writes := range map[string][]write{
-		"the first is out of date": {putAt("x", nil, last), putAt("y", nil, last-1)},
-		"the last is out of date":  {putAt("x", nil, last-2), putAt("y", nil, 0)},
-		"one is there already":     {put("new", nil), putAt("z", nil, 0)},
-		"one is not there":         {put("new", nil), putAt("other", nil, 1)},
-		"one alone":                {putAt("x", nil, last)},
+		"the first is out of date": {putAt("user.x", nil, last), putAt("user.y", nil, last-1)},
+		"the last is out of date":  {putAt("user.x", nil, last-2), putAt("user.y", nil, 0)},
+		"one is there already":     {put("user.new", nil), putAt("user.z", nil, 0)},
+		"one is not there":         {put("user.new", nil), putAt("user.other", nil, 1)},
+		"one alone":                {putAt("user.x", nil, last)},
 	} {
 		if _, err := b.write(ctx, writes...); !conflicting(err) {
 			t.Errorf("%s: %v, want a conflict", name, err)
 		}
 	}
-	if x, y, z := revision("x"), revision("y"), revision("z"); x != last-2 || y != last-1 || z != last {
+	if x, y, z := revision("user.x"), revision("user.y"), revision("user.z"); x != last-2 || y != last-1 || z != last {
 		t.Errorf("a batch that failed left revisions %d, %d, %d", x, y, z)
 	}
-	if revision("new") != 0 {
+	if revision("user.new") != 0 {
 		t.Error("a batch that failed left a key")
 	}
 	// A marker's revision is what its successor expects.
-	if last, err = b.write(ctx, putAt("x", nil, last-2).asMarker(time.Hour), put("y", nil)); err != nil {
+	if last, err = b.write(ctx, putAt("user.x", nil, last-2).asMarker(), put("user.y", nil)); err != nil {
 		t.Fatal(err)
 	}
-	e, err := b.get(ctx, "x", false)
+	e, err := b.get(ctx, "user.x", false)
 	if err != nil || !e.deleted || e.revision != last-1 {
 		t.Errorf("the marker is %+v, %v", e, err)
 	}
-	if _, err := b.write(ctx, putAt("x", nil, 0), put("y", nil)); !conflicting(err) {
+	if _, err := b.write(ctx, putAt("user.x", nil, 0), put("user.y", nil)); !conflicting(err) {
 		t.Errorf("over a marker, expecting nothing: %v", err)
 	}
-	if _, err := b.write(ctx, putAt("x", nil, e.revision), put("y", nil)); err != nil {
+	if _, err := b.write(ctx, putAt("user.x", nil, e.revision), put("user.y", nil)); err != nil {
 		t.Errorf("over a marker, expecting it: %v", err)
 	}
 }
@@ -75,11 +76,11 @@ func TestBatchesAreBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := b.write(ctx, put("x", nil), put("y", nil)); !errors.Is(err, context.Canceled) {
+	if _, err := b.write(ctx, put("user.x", nil), put("user.y", nil)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a batch without a place: %v", err)
 	}
 	<-b.batches
-	if _, err := b.write(t.Context(), put("x", nil), put("y", nil)); err != nil {
+	if _, err := b.write(t.Context(), put("user.x", nil), put("user.y", nil)); err != nil {
 		t.Errorf("a batch with the last place: %v", err)
 	}
 	if len(b.batches) != n-1 {
@@ -94,7 +95,7 @@ func TestPurge(t *testing.T) {
 	ctx := testContext(t)
 	write := func(key string) uint64 {
 		t.Helper()
-		revision, err := b.write(ctx, put(key, nil))
+		revision, err := b.write(ctx, putAt(key, nil, 0))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,17 +105,17 @@ func TestPurge(t *testing.T) {
 		_, err := b.get(ctx, key, false)
 		return !errors.Is(err, errNoKey)
 	}
-	old := write("a.1")
-	write("a.2")
-	write("b.1")
-	if err := b.purge(ctx, "a.1", old); err != nil || !has("a.1") {
+	old := write("work.a.1")
+	write("work.a.2")
+	write("work.b.1")
+	if err := b.purge(ctx, "work.a.1", old); err != nil || !has("work.a.1") {
 		t.Errorf("purging before a key took it away, %v", err)
 	}
-	if err := b.purge(ctx, "a.1", old+1); err != nil || has("a.1") {
+	if err := b.purge(ctx, "work.a.1", old+1); err != nil || has("work.a.1") {
 		t.Errorf("purging past a key left it there, %v", err)
 	}
-	if err := b.purge(ctx, "a.*", 0); err != nil || has("a.2") || !has("b.1") {
-		t.Errorf("purging a.*: a.2 %v, b.1 %v, %v", has("a.2"), has("b.1"), err)
+	if err := b.purge(ctx, "work.a.*", 0); err != nil || has("work.a.2") || !has("work.b.1") {
+		t.Errorf("purging a.*: a.2 %v, b.1 %v, %v", has("work.a.2"), has("work.b.1"), err)
 	}
 }
 
@@ -123,13 +124,13 @@ func TestGetNearestAndLeader(t *testing.T) {
 	t.Parallel()
 	b := newStore(t, Options{}).Users.b
 	ctx := testContext(t)
-	if _, err := b.write(ctx, put("value", []byte(`{"a":"ü"}`)), put("empty", nil), put("marker", nil).asMarker(time.Hour)); err != nil {
+	if _, err := b.write(ctx, put("user.value", []byte(`{"a":"ü"}`)), put("user.empty", nil), put("user.marker", nil).asMarker()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.write(ctx, put("alone", []byte("x"))); err != nil {
+	if _, err := b.write(ctx, put("user.alone", []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"value", "empty", "marker", "alone"} {
+	for _, key := range []string{"user.value", "user.empty", "user.marker", "user.alone"} {
 		near, err := b.getNearest(ctx, key)
 		if err != nil {
 			t.Fatal(err)
@@ -139,7 +140,7 @@ func TestGetNearestAndLeader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if near.key != far.key || string(near.value) != string(far.value) || near.revision != far.revision ||
-			near.deleted != far.deleted || near.deleted != (key == "marker") || !near.written.Equal(far.written) {
+			near.deleted != far.deleted || near.deleted != (key == "user.marker") || !near.written.Equal(far.written) {
 			t.Errorf("the nearest has %+v, the leader %+v", near, far)
 		}
 	}
@@ -156,26 +157,26 @@ func TestPages(t *testing.T) {
 	b := newStore(t, Options{}).Users.b
 	ctx := testContext(t)
 	for i := range 10 {
-		for _, key := range []string{"p.", "q."} {
+		for _, key := range []string{"user.p.", "user.q."} {
 			if _, err := b.write(ctx, put(fmt.Sprint(key, i), []byte{byte(i)})); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	p, err := b.next(ctx, "p.*", 0, 4)
-	if err != nil || len(p.entries) != 4 || p.pending != 6 || p.entries[3].key != "p.3" {
+	p, err := b.next(ctx, "user.p.*", 0, 4)
+	if err != nil || len(p.entries) != 4 || p.pending != 6 || p.entries[3].key != "user.p.3" {
 		t.Fatalf("the first page is %+v, %v", p, err)
 	}
-	if p, err = b.next(ctx, "p.*", p.last(), 100); err != nil || len(p.entries) != 6 || p.pending != 0 || p.entries[5].key != "p.9" {
+	if p, err = b.next(ctx, "user.p.*", p.last(), 100); err != nil || len(p.entries) != 6 || p.pending != 0 || p.entries[5].key != "user.p.9" {
 		t.Errorf("the second page is %+v, %v", p, err)
 	}
-	if p, err = b.next(ctx, "p.*", p.last(), 100); err != nil || len(p.entries) != 0 || p.pending != 0 {
+	if p, err = b.next(ctx, "user.p.*", p.last(), 100); err != nil || len(p.entries) != 0 || p.pending != 0 {
 		t.Errorf("the third page is %+v, %v", p, err)
 	}
-	if p, err = b.walk(ctx, 0, 5); err != nil || len(p.entries) != 5 || p.pending == 0 || p.entries[4].key != "p.2" {
+	if p, err = b.walk(ctx, 0, 5); err != nil || len(p.entries) != 5 || p.pending == 0 || p.entries[4].key != "user.p.2" {
 		t.Errorf("walking: %+v, %v", p, err)
 	}
-	for _, key := range []string{"p.0", "p.3", "q.3", "q.9"} { // written anew, they leave gaps behind
+	for _, key := range []string{"user.p.0", "user.p.3", "user.q.3", "user.q.9"} { // written anew, they leave gaps behind
 		if _, err := b.write(ctx, put(key, nil)); err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +188,7 @@ func TestPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range p.entries {
-			walked, after = walked+e.key+" ", e.revision
+			walked, after = walked+strings.TrimPrefix(e.key, "user.")+" ", e.revision
 		}
 		if p.pending == 0 {
 			break
@@ -196,17 +197,17 @@ func TestPages(t *testing.T) {
 	if want := "q.0 p.1 q.1 p.2 q.2 p.4 q.4 p.5 q.5 p.6 q.6 p.7 q.7 p.8 q.8 p.9 p.0 p.3 q.3 q.9 "; walked != want {
 		t.Errorf("walked by %s, want %s", walked, want)
 	}
-	e, err := b.one(ctx, "q.*", p.last())
-	if err != nil || e.key != "q.2" || string(e.value) != "\x02" {
+	e, err := b.one(ctx, "user.q.*", p.last())
+	if err != nil || e.key != "user.q.2" || string(e.value) != "\x02" {
 		t.Errorf("the next q is %+v, %v", e, err)
 	}
-	if _, err := b.one(ctx, "q.*", 24); !errors.Is(err, errNoKey) {
+	if _, err := b.one(ctx, "user.q.*", 24); !errors.Is(err, errNoKey) {
 		t.Errorf("after the last: %v", err)
 	}
-	if p, err = b.matching(ctx, "q.*", 4); err != nil || len(p.entries) != 4 || p.pending != 6 || p.entries[3].key != "q.4" {
+	if p, err = b.matching(ctx, "user.q.*", 4); err != nil || len(p.entries) != 4 || p.pending != 6 || p.entries[3].key != "user.q.4" {
 		t.Errorf("matching q: %+v, %v", p, err)
 	}
-	if p, err = b.matching(ctx, "none.*", 4); err != nil || len(p.entries) != 0 || p.pending != 0 {
+	if p, err = b.matching(ctx, "user.none.*", 4); err != nil || len(p.entries) != 0 || p.pending != 0 {
 		t.Errorf("matching nothing: %+v, %v", p, err)
 	}
 }
@@ -237,13 +238,13 @@ func TestSwap(t *testing.T) {
 	t.Parallel()
 	b := newStore(t, Options{}).Users.b
 	ctx := testContext(t)
-	if _, err := b.write(ctx, put("k", nil)); err != nil {
+	if _, err := b.write(ctx, put("user.k", nil)); err != nil {
 		t.Fatal(err)
 	}
 	tries := 0
 	err := swap(ctx, func(ctx context.Context) error {
 		tries++
-		_, err := b.write(ctx, putAt("k", nil, 0))
+		_, err := b.write(ctx, putAt("user.k", nil, 0))
 		return err
 	})
 	if !errors.Is(err, ErrConflict) || tries != attempts {

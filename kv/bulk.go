@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -19,10 +20,7 @@ const (
 	bulkBytes = 4 << 20
 	// bulkWait bounds one batch.
 	bulkWait = time.Minute
-	// bulkMarker is how long what a bulk removed is known as deleted. Nobody was told of these
-	// accounts, so there are no calls under way that would have to hear of it.
-	bulkMarker = 10 * time.Second
-	// bulkPurges is how many people's tokens are removed side by side.
+	// bulkPurges is how many people's keys are purged side by side.
 	bulkPurges = 16
 )
 
@@ -92,7 +90,7 @@ func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 		// In the order of Users.Create, and for its reasons.
 		writes := []write{putAt(accountKey(folded), []byte(m.ID), 0)}
 		if name := FoldAccount(m.Name); name != "" {
-			writes = append(writes, putAt(nameKey(name, m.ID), nil, 0))
+			writes = append(writes, putAt(nameKey(name, m.ID, 0), nil, 0))
 		}
 		if err := users.add(append(writes, putAt(userKey(m.ID), record, 0))...); err != nil {
 			return err
@@ -111,32 +109,55 @@ func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 	return nil
 }
 
-// Remove removes accounts with their rosters and tokens. They are what Create was given; the rosters of
-// others are left as they are. What is gone already is no error.
+// Remove removes accounts with their rosters and tokens. They are what Create was given, and are gone through twice; the
+// rosters of others are left as they are. What is gone already is no error.
 func (b *Bulk) Remove(ctx context.Context, members iter.Seq[Member]) error {
-	purges, purging := errgroup.WithContext(ctx)
-	purges.SetLimit(bulkPurges)
 	err := b.both(ctx, members, func(m Member, users, rosters *bulkWriter) error {
 		if !ValidID(m.ID) {
 			return ErrUserNotFound
 		}
-		writes := []write{put(userKey(m.ID), nil).asMarker(bulkMarker), put(accountKey(FoldAccount(m.Account)), nil).asMarker(bulkMarker)}
-		if name := FoldAccount(m.Name); name != "" {
-			writes = append(writes, put(nameKey(name, m.ID), nil).asMarker(bulkMarker))
-		}
-		purges.Go(func() error { return b.tokens.purge(purging, m.ID+".>", 0) })
-		if err := users.add(writes...); err != nil {
+		if err := users.add(put(userKey(m.ID), nil).asMarker()); err != nil {
 			return err
 		}
-		return rosters.add(put(m.ID, nil).asMarker(bulkMarker))
+		return rosters.add(put(m.ID, nil).asMarker())
 	})
-	if purged := purges.Wait(); err == nil {
-		err = purged
+	if err == nil {
+		err = b.purge(ctx, members)
 	}
 	if err != nil {
 		return fmt.Errorf("kv: remove accounts: %w", err)
 	}
 	return nil
+}
+
+// purge removes the claims, names and tokens of users that are deleted.
+func (b *Bulk) purge(ctx context.Context, members iter.Seq[Member]) error {
+	purges, ctx := errgroup.WithContext(ctx)
+	purges.SetLimit(bulkPurges)
+	for m := range members {
+		if ctx.Err() != nil {
+			break
+		}
+		purges.Go(func() error {
+			if err := b.tokens.purge(ctx, m.ID+".>", 0); err != nil {
+				return err
+			}
+			if name := FoldAccount(m.Name); name != "" {
+				if err := b.users.purge(ctx, nameKey(name, m.ID, 0), 0); err != nil {
+					return err
+				}
+			}
+			claim, err := b.users.get(ctx, accountKey(FoldAccount(m.Account)), true)
+			if errors.Is(err, errNoKey) || err == nil && string(claim.value) != m.ID { // the account has another owner by now
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return b.users.purge(ctx, claim.key, claim.revision+1)
+		})
+	}
+	return purges.Wait()
 }
 
 // both has write put every member into batches for the two buckets, which are sent side by side.

@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "the child ended by itself:", child(dir))
 		os.Exit(1)
 	}
+	if dir := os.Getenv(deletingDir); dir != "" {
+		fmt.Fprintln(os.Stderr, "the process ended by itself:", deleting(dir))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
@@ -150,12 +154,18 @@ func everything(t *testing.T, b *bucket) map[string]string {
 func checkUsers(t *testing.T, s *Store) {
 	t.Helper()
 	all := everything(t, s.Users.b)
-	users := 0
+	users, keys := 0, 0
 	for key, value := range all {
-		if !strings.HasPrefix(key, "user.") {
+		switch kind, _, _ := strings.Cut(key, "."); kind {
+		case "account", "name":
+			keys++
+			continue
+		case "user":
+			users++
+			keys++
+		default:
 			continue
 		}
-		users++
 		var u User
 		if err := json.Unmarshal([]byte(value), &u); err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -164,12 +174,12 @@ func checkUsers(t *testing.T, s *Store) {
 		if claim := all[accountKey(FoldAccount(u.Account))]; claim != u.ID {
 			t.Errorf("%v has a claim of %q", u, claim)
 		}
-		if _, ok := all[nameKey(FoldAccount(u.Name), u.ID)]; !ok {
+		if _, ok := all[nameKey(FoldAccount(u.Name), u.ID, 0)]; !ok {
 			t.Errorf("%v has no name", u)
 		}
 	}
-	if users == 0 || len(all) != 3*users {
-		t.Errorf("%d users have %d keys, want three each", users, len(all))
+	if users == 0 || keys != 3*users {
+		t.Errorf("%d users have %d keys, want three each", users, keys)
 	}
 }
 
@@ -178,6 +188,9 @@ func checkRosters(t *testing.T, s *Store) {
 	t.Helper()
 	rosters := map[string]Roster{}
 	for id, value := range everything(t, s.Rosters.b) {
+		if value == "" { // a delete marker
+			continue
+		}
 		var r Roster
 		if err := json.Unmarshal([]byte(value), &r); err != nil {
 			t.Errorf("%s: %v", id, err)

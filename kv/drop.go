@@ -68,7 +68,7 @@ func (r *Rosters) dropSome(ctx context.Context, id string) (changes []Change, do
 		changes = append(changes, change)
 	}
 	if done {
-		writes = append(writes, putAt(id, nil, own.revision).asMarker(r.markerTTL))
+		writes = append(writes, putAt(id, nil, own.revision).asMarker())
 	} else if writes, _, err = own.write(writes); err != nil {
 		return nil, false, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +28,7 @@ func (u *Users) Find(ctx context.Context, name string, limit int, except string)
 	// A name's key ends with an id, which is longer than any character's token: * stands for
 	// the id alone, > for more characters and an id too.
 	for _, rest := range []string{".*", ".>"} {
+		f.whole = rest == ".*"
 		if err := f.collect(ctx, "name."+nameTokens(folded)+rest); err != nil {
 			return nil, fmt.Errorf("kv: find a name: %w", err)
 		}
@@ -40,6 +42,7 @@ type finder struct {
 	limit  int
 	seen   map[string]bool
 	found  []User
+	whole  bool // names that are longer do not count now
 }
 
 func (f *finder) full() bool { return len(f.found) >= f.limit }
@@ -91,9 +94,7 @@ func (f *finder) step(ctx context.Context, filter string, after uint64) (page, e
 func (f *finder) take(ctx context.Context, p page) error {
 	var ids []string
 	for _, e := range p.entries {
-		id := e.key[strings.LastIndexByte(e.key, '.')+1:]
-		if !e.deleted && !f.seen[id] {
-			f.seen[id] = true
+		if _, id := nameOf(e.key); !e.deleted && !f.seen[id] && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
@@ -105,10 +106,14 @@ func (f *finder) take(ctx context.Context, p page) error {
 			return err
 		}
 		for _, id := range some {
-			// The record decides: it may have changed since its key was read, and long names
-			// are indexed by their beginning only.
+			// The record decides: it may have changed since its key was read, the key may be one that a rename left
+			// behind, and long names are indexed by their beginning only.
 			user, ok := users[id]
-			if ok && !user.Disabled && strings.HasPrefix(FoldAccount(user.Name), f.folded) {
+			name := FoldAccount(user.Name)
+			if !ok || !strings.HasPrefix(name, f.folded) || f.whole && nameTokens(name) != nameTokens(f.folded) {
+				continue
+			}
+			if f.seen[id] = true; !user.Disabled {
 				f.found = append(f.found, user)
 			}
 		}

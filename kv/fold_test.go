@@ -51,7 +51,7 @@ func FuzzFold(f *testing.F) {
 		if once == "" {
 			return
 		}
-		key := nameKey(once, idA)
+		key := nameKey(once, idA, 0)
 		for token := range strings.SplitSeq(key, ".") {
 			if token == "" || strings.ContainsAny(token, " *>\t\r\n") {
 				t.Errorf("%q makes the key %q", s, key)

@@ -98,8 +98,8 @@ func mustCreate(t *testing.T, s *Store, account, name string) User {
 	return u
 }
 
-// seedUser writes a user's record and name, without a claim and without a batch: where a test needs
-// many, batches take too long.
+// seedUser writes a user's record, claim and name without a batch: where a test needs many, batches
+// take too long.
 func seedUser(t testing.TB, s *Store, u User) {
 	t.Helper()
 	record, err := json.Marshal(u)
@@ -107,9 +107,12 @@ func seedUser(t testing.TB, s *Store, u User) {
 		t.Fatal(err)
 	}
 	if u.Name != "" {
-		if _, err := s.Users.b.write(testContext(t), put(nameKey(FoldAccount(u.Name), u.ID), nil)); err != nil {
+		if _, err := s.Users.b.write(testContext(t), putAt(nameKey(FoldAccount(u.Name), u.ID, 0), nil, 0)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, err := s.Users.b.write(testContext(t), putAt(accountKey(FoldAccount(u.Account)), []byte(u.ID), 0)); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := s.Users.b.write(testContext(t), put(userKey(u.ID), record)); err != nil {
 		t.Fatal(err)

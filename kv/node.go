@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,16 +26,29 @@ type Node struct {
 	Started time.Time `json:"started"`
 }
 
-func nodeKey(id string) string { return "node." + id }
+const nodePrefix = "node."
 
-// Register lists a node.
+// nodeKey is the key of one registration of a node: each has its own, so that none is ever overwritten.
+func nodeKey(id, registration string) string { return nodePrefix + id + "." + registration }
+
+// nodeOf returns the id of the node that a key is about.
+func nodeOf(key string) string {
+	id, _, _ := strings.Cut(strings.TrimPrefix(key, nodePrefix), ".")
+	return id
+}
+
+// Register lists a node, in the place of an earlier registration.
 func (n *Nodes) Register(ctx context.Context, node Node) error {
 	record, err := json.Marshal(node)
 	if err != nil {
 		return fmt.Errorf("kv: encode a node: %w", err)
 	}
 	// Not refused on a disk that is nearly full: a node that can't list itself can't serve.
-	if _, err := n.b.store(ctx, put(nodeKey(node.ID), record)); err != nil {
+	revision, err := n.b.store(ctx, putAt(nodeKey(node.ID, NewID()[:16]), record, 0))
+	if err == nil {
+		err = n.b.purge(ctx, nodeKey(node.ID, "*"), revision)
+	}
+	if err != nil {
 		return fmt.Errorf("kv: register a node: %w", err)
 	}
 	return nil
@@ -41,7 +56,7 @@ func (n *Nodes) Register(ctx context.Context, node Node) error {
 
 // Remove takes a node off the list: itself when it ends, another that is known to have ended.
 func (n *Nodes) Remove(ctx context.Context, id string) error {
-	if err := n.b.purge(ctx, nodeKey(id), 0); err != nil {
+	if err := n.b.purge(ctx, nodeKey(id, "*"), 0); err != nil {
 		return fmt.Errorf("kv: remove a node: %w", err)
 	}
 	return nil
@@ -50,12 +65,12 @@ func (n *Nodes) Remove(ctx context.Context, id string) error {
 // Strike takes a node off the list that does not listen, unless it says with ends otherwise or the node has registered
 // again since it was looked at: then it is back.
 func (n *Nodes) Strike(ctx context.Context, id string, ends func() bool) error {
-	e, err := n.b.getLeader(ctx, nodeKey(id))
+	e, err := n.b.getLeader(ctx, nodeKey(id, "*"))
 	if errors.Is(err, errNoKey) {
 		return nil
 	}
 	if err == nil && ends() {
-		err = n.b.purge(ctx, nodeKey(id), e.revision+1)
+		err = n.b.purge(ctx, nodeKey(id, "*"), e.revision+1)
 	}
 	if err != nil {
 		return fmt.Errorf("kv: strike a node: %w", err)
@@ -68,8 +83,7 @@ func (n *Nodes) Strike(ctx context.Context, id string, ends func() bool) error {
 func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	subject := n.b.prefix() + nodeKey("")
-	body, err := json.Marshal(map[string]string{"subjects_filter": subject + "*"})
+	body, err := json.Marshal(map[string]string{"subjects_filter": n.b.prefix() + nodeKey("*", "*")})
 	if err != nil {
 		return nil, fmt.Errorf("kv: list the nodes: %w", err)
 	}
@@ -90,17 +104,18 @@ func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("kv: list the nodes: %w", answer.Error)
 	}
 	ids := make([]string, 0, len(answer.State.Subjects))
-	for s := range answer.State.Subjects {
-		ids = append(ids, s[len(subject):])
+	for subject := range answer.State.Subjects {
+		ids = append(ids, nodeOf(strings.TrimPrefix(subject, n.b.prefix())))
 	}
-	return ids, nil
+	slices.Sort(ids)
+	return slices.Compact(ids), nil // a node that is registering again has two keys
 }
 
 // List returns all nodes. It may be late, where there are several replicas: for people to look at.
 func (n *Nodes) List(ctx context.Context) ([]Node, error) {
 	var nodes []Node
 	// So few that one answer holds them all; errTooMany would need a thousand crashes.
-	p, err := n.b.matching(ctx, nodeKey("*"), 1024)
+	p, err := n.b.matching(ctx, nodeKey("*", "*"), 1024)
 	if errors.Is(err, errNoKey) {
 		return nil, nil
 	}
@@ -115,7 +130,8 @@ func (n *Nodes) List(ctx context.Context) ([]Node, error) {
 		if err := json.Unmarshal(e.value, &node); err != nil {
 			return nil, fmt.Errorf("kv: decode a node: %w", err)
 		}
-		nodes = append(nodes, node)
+		// The later registration counts.
+		nodes = append(slices.DeleteFunc(nodes, func(n Node) bool { return n.ID == node.ID }), node)
 	}
 	return nodes, nil
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Resets are the codes by which people who forgot their password set a new one: at most one for each user, under a key
@@ -32,7 +30,14 @@ func (r *Resets) Put(ctx context.Context, userID, hash string, life time.Duratio
 		return fmt.Errorf("kv: keep a code: %w", ErrUserNotFound)
 	}
 	record := resetRecord{Hash: hash, Expires: now().Add(life), Tries: tries}
-	if err := r.write(ctx, put(resetKey(userID), nil), record); err != nil {
+	err := swap(ctx, func(ctx context.Context) error {
+		e, err := r.b.get(ctx, resetKey(userID), true)
+		if err != nil && !errors.Is(err, errNoKey) {
+			return err
+		}
+		return r.write(ctx, userID, e, record)
+	})
+	if err != nil {
 		return fmt.Errorf("kv: keep a code: %w", err)
 	}
 	return nil
@@ -43,16 +48,16 @@ func (r *Resets) Put(ctx context.Context, userID, hash string, life time.Duratio
 func (r *Resets) Try(ctx context.Context, userID string) (string, error) {
 	var record resetRecord
 	err := swap(ctx, func(ctx context.Context) error {
-		var revision uint64
+		var e entry
 		var err error
-		if record, revision, err = r.read(ctx, userID); err != nil {
+		if record, e, err = r.read(ctx, userID); err != nil {
 			return err
 		}
 		if record.Tries <= 0 {
 			return ErrNoReset
 		}
 		record.Tries--
-		return r.write(ctx, putAt(resetKey(userID), nil, revision), record)
+		return r.write(ctx, userID, e, record)
 	})
 	if err != nil {
 		return "", fmt.Errorf("kv: try a code: %w", err)
@@ -63,15 +68,14 @@ func (r *Resets) Try(ctx context.Context, userID string) (string, error) {
 // Take uses the code up that has this hash. Of several calls at once one succeeds. Errors: ErrNoReset, ErrConflict.
 func (r *Resets) Take(ctx context.Context, userID, hash string) error {
 	err := swap(ctx, func(ctx context.Context) error {
-		record, revision, err := r.read(ctx, userID)
+		record, e, err := r.read(ctx, userID)
 		if err == nil && record.Hash != hash {
 			err = ErrNoReset
 		}
 		if err != nil {
 			return err
 		}
-		_, err = r.b.write(ctx, putAt(resetKey(userID), nil, revision).asMarker(markerTTL))
-		return err
+		return r.erase(ctx, userID, e)
 	})
 	if err != nil {
 		return fmt.Errorf("kv: use a code: %w", err)
@@ -84,45 +88,52 @@ func (r *Resets) Drop(ctx context.Context, userID string) error {
 	if !ValidID(userID) {
 		return nil
 	}
-	if err := r.b.purge(ctx, resetKey(userID), 0); err != nil {
+	err := swap(ctx, func(ctx context.Context) error {
+		e, err := r.b.get(ctx, resetKey(userID), true)
+		if errors.Is(err, errNoKey) || err == nil && e.deleted {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return r.erase(ctx, userID, e)
+	})
+	if err != nil {
 		return fmt.Errorf("kv: drop a code: %w", err)
 	}
 	return nil
 }
 
-func (r *Resets) read(ctx context.Context, userID string) (resetRecord, uint64, error) {
+func (r *Resets) read(ctx context.Context, userID string) (resetRecord, entry, error) {
 	if !ValidID(userID) {
-		return resetRecord{}, 0, ErrNoReset
+		return resetRecord{}, entry{}, ErrNoReset
 	}
 	e, err := r.b.get(ctx, resetKey(userID), true)
 	if errors.Is(err, errNoKey) || err == nil && e.deleted {
-		return resetRecord{}, 0, ErrNoReset
+		return resetRecord{}, entry{}, ErrNoReset
 	}
 	if err != nil {
-		return resetRecord{}, 0, err
+		return resetRecord{}, entry{}, err
 	}
 	var record resetRecord
 	if json.Unmarshal(e.value, &record) != nil || !now().Before(record.Expires) {
-		return resetRecord{}, 0, ErrNoReset
+		return resetRecord{}, entry{}, ErrNoReset
 	}
-	return record, e.revision, nil
+	return record, e, nil
 }
 
-// write writes a record that the server removes soon after it has expired.
-func (r *Resets) write(ctx context.Context, w write, record resetRecord) (err error) {
-	if w.value, err = json.Marshal(record); err != nil {
+// write writes a record in the place of e. The server removes it some time after it has expired.
+func (r *Resets) write(ctx context.Context, userID string, e entry, record resetRecord) error {
+	value, err := json.Marshal(record)
+	if err != nil {
 		return err
 	}
-	if err := r.b.writable(); err != nil {
-		return err
-	}
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	msg := r.b.msg(w)
-	left := max(time.Until(record.Expires), 0).Truncate(time.Second) + time.Second // NATS counts in whole seconds
-	msg.Header.Set(jetstream.MsgTTLHeader, left.String())
-	if _, err = r.b.js.PublishMsg(ctx, msg); err != nil {
-		return fmt.Errorf("write to %s: %w", r.b.stream(), err)
-	}
-	return nil
+	_, err = r.b.write(ctx, putFor(resetKey(userID), value, e, max(time.Until(record.Expires), 0)))
+	return err
+}
+
+// erase puts a delete marker in the place of e, which lives as long.
+func (r *Resets) erase(ctx context.Context, userID string, e entry) error {
+	_, err := r.b.write(ctx, putFor(resetKey(userID), nil, e, 0).asMarker())
+	return err
 }

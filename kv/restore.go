@@ -121,8 +121,8 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	case user.ID != "" && !ValidID(user.ID):
 		return restorePlan{err: ErrUserNotFound}
 	}
-	// The record before the claim: both come at once, and a record that is found is enough. An id that was deleted
-	// lately has left delete markers, whose revisions count.
+	// The record before the claim: both come at once, and a record that is found is enough. A deleted user has
+	// left a delete marker, whose revision counts.
 	var record entry
 	if user.ID != "" {
 		e, there, err := u.peek(ctx, userKey(user.ID))
@@ -138,15 +138,15 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 		}
 		record = e
 	}
-	claim, claimed, err := u.peek(ctx, accountKey(folded))
+	id, claimed, err := u.claim(ctx, accountKey(folded))
 	if err != nil {
 		return restorePlan{err: err}
 	}
 	if claimed {
-		if id := string(claim.value); user.ID != "" && user.ID != id {
+		if user.ID != "" && user.ID != id {
 			return restorePlan{err: ErrAccountExists}
 		}
-		have, _, err := u.read(ctx, string(claim.value), true)
+		have, _, err := u.read(ctx, id, true)
 		return restorePlan{user: have, err: err}
 	}
 	if user.ID == "" {
@@ -155,17 +155,14 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	if user.Created.IsZero() {
 		user.Created = now()
 	}
-	body, err := json.Marshal(user)
+	r := userRecord{User: user, NameAt: record.revision}
+	body, err := json.Marshal(r)
 	if err != nil {
 		return restorePlan{err: fmt.Errorf("encode a user: %w", err)}
 	}
-	writes := []write{putAt(accountKey(folded), []byte(user.ID), claim.revision)}
-	if name := FoldAccount(user.Name); name != "" {
-		key, _, err := u.peek(ctx, nameKey(name, user.ID))
-		if err != nil {
-			return restorePlan{err: err}
-		}
-		writes = append(writes, putAt(nameKey(name, user.ID), nil, key.revision))
+	writes := []write{putAt(accountKey(folded), []byte(user.ID), 0)}
+	if key := r.nameKey(); key != "" {
+		writes = append(writes, putAt(key, nil, 0))
 	}
 	return restorePlan{user: user, writes: append(writes, putAt(userKey(user.ID), body, record.revision))}
 }

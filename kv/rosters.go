@@ -7,21 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 )
 
 // Rosters is the bucket of friendships: one key a user, with that user's whole roster. A user who
-// has none has no key; a deleted one's is a delete marker for an hour, so that a call which began
-// before the deletion is told.
+// has none has no key; a deleted one's is a delete marker, so that a call which began before the
+// deletion is told.
 type Rosters struct {
-	b         *bucket
-	most      atomic.Pointer[limits]
-	locks     *locks
-	markerTTL time.Duration
+	b     *bucket
+	most  atomic.Pointer[limits]
+	locks *locks
 }
 
 func newRosters(b *bucket, o Options) *Rosters {
-	r := &Rosters{b: b, locks: newLocks(), markerTTL: markerTTL}
+	r := &Rosters{b: b, locks: newLocks()}
 	r.SetLimits(o.MaxFriends, o.MaxRequests)
 	return r
 }
@@ -55,7 +53,7 @@ func (r *Rosters) Get(ctx context.Context, id string) (Roster, uint64, error) {
 }
 
 // Request lets from ask to, with a note. Asking again while the request is pending changes the note.
-// That to has an account is for the caller to see to: only who was deleted lately is known here.
+// That to has an account is for the caller to see to: only deleted users are known here.
 //
 // Errors: ErrSelf, ErrAlreadyFriends, ErrUserNotFound, ErrTooManyRequests, ErrConflict.
 func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, error) {
@@ -118,7 +116,7 @@ type rosterEntry struct {
 	party
 	revision uint64
 	raw      []byte
-	gone     bool // its user was deleted lately
+	gone     bool // its user was deleted
 }
 
 // read returns an empty roster at revision 0 where there is no key. It never takes a late replica's
@@ -135,21 +133,33 @@ func (r *Rosters) read(ctx context.Context, id string) (rosterEntry, error) {
 	if err != nil {
 		return rosterEntry{}, err
 	}
-	entry := rosterEntry{party: party{id: id}, revision: e.revision, raw: e.value, gone: e.deleted}
+	return decodeRoster(e)
+}
+
+func decodeRoster(e entry) (rosterEntry, error) {
+	r := rosterEntry{party: party{id: e.key}, revision: e.revision, raw: e.value, gone: e.deleted}
 	if e.deleted {
-		return entry, nil
+		return r, nil
 	}
-	if err := json.Unmarshal(e.value, &entry.Roster); err != nil {
-		return rosterEntry{}, fmt.Errorf("the roster at revision %d of %s is damaged", e.revision, r.b.stream())
+	if err := json.Unmarshal(e.value, &r.Roster); err != nil {
+		return rosterEntry{}, fmt.Errorf("the roster at revision %d of %s is damaged", e.revision, e.key)
 	}
-	return entry, nil
+	return r, nil
+}
+
+func encodeRoster(r Roster) ([]byte, error) {
+	value, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode a roster: %w", err)
+	}
+	return value, nil
 }
 
 // write appends what has to be written for the roster to writes, if anything.
 func (e rosterEntry) write(writes []write) ([]write, bool, error) {
-	value, err := json.Marshal(e.Roster)
+	value, err := encodeRoster(e.Roster)
 	if err != nil {
-		return nil, false, fmt.Errorf("encode a roster: %w", err)
+		return nil, false, err
 	}
 	if bytes.Equal(value, e.raw) || e.raw == nil && len(value) == len("{}") {
 		return writes, false, nil

@@ -96,7 +96,7 @@ func Inspect(ctx context.Context, nc *nats.Conn, prefix string) (Contents, error
 	if err != nil {
 		return all, err
 	}
-	if err := s.users.purge(ctx, nodeKey("*"), 0); err != nil {
+	if err := s.users.purge(ctx, nodePrefix+">", 0); err != nil {
 		return all, fmt.Errorf("kv: %w", err)
 	}
 	for _, b := range []*bucket{s.users, s.rosters} {
@@ -132,9 +132,9 @@ func openSource(ctx context.Context, nc *nats.Conn, prefix string) (*source, err
 }
 
 // carried tells whether a restore carries a record over: not the list of nodes, which belongs to other processes, nor
-// codes for forgotten passwords, which have minutes to live.
+// codes for forgotten passwords, which have minutes to live, nor what an upgrade left.
 func carried(key string) bool {
-	return !strings.HasPrefix(key, nodeKey("")) && !strings.HasPrefix(key, resetKey(""))
+	return !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, resetKey("")) && !strings.HasPrefix(key, fillKey)
 }
 
 // walk calls do with all that a restore carries over of a bucket, in the order of writing, and checks that it can be
@@ -362,7 +362,7 @@ func (s *Staging) copy(ctx context.Context, from, to *bucket, sum *Contents, cou
 			counts <- unsaid
 			unsaid = 0
 		}
-		return w.add(put(e.key, e.value))
+		return w.add(putAt(e.key, e.value, 0))
 	})
 	if err == nil {
 		err = w.flush()

@@ -124,7 +124,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	}
 	n := namesOf(o.Prefix, state.Slot)
 	s := &Store{
-		Users:   &Users{b: open(n.users, recordsConfig(n.users, o)), log: o.Log, markerTTL: markerTTL},
+		Users:   &Users{b: open(n.users, recordsConfig(n.users, o)), log: o.Log},
 		Tokens:  &Tokens{b: open(n.tokens, tokensConfig(n.tokens, o)), ttl: o.TokenTTL},
 		Rosters: newRosters(open(n.friendships, recordsConfig(n.friendships, o)), o),
 		States:  states,
@@ -133,6 +133,14 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if state.Format < currentFormat {
+		if err := s.upgrade(ctx, o); err != nil {
+			return nil, err
+		}
+		if _, err := states.Update(ctx, func(state *State) error { state.Format = currentFormat; return nil }); err != nil {
+			return nil, err
+		}
+	}
 	if state, err = states.expectSlot(ctx, state.Slot); errors.Is(err, errSlotChanged) {
 		return Open(ctx, nc, o)
 	}
@@ -140,8 +148,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.state.Store(&state)
-	s.Nodes, s.Resets = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}
-	s.Attachments = &Attachments{b: s.Users.b}
+	s.shareUsers()
 	s.guard(o.MayWrite)
 	return s, nil
 }
@@ -155,6 +162,46 @@ func (s *Store) guard(mayWrite func(token bool) error) {
 
 // Writable is nil while changes are taken. Errors: ErrReadOnly.
 func (s *Store) Writable() error { return s.Users.b.writable() }
+
+// FindStore returns the store on the buckets that are in use, and leaves their configuration alone.
+//
+// Errors: ErrNoState.
+func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error) {
+	if !bucketPrefix.MatchString(prefix) {
+		return nil, fmt.Errorf("kv: prefix %q: only letters, digits, - and _ may be in it", prefix)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("kv: %w", err)
+	}
+	states, err := FindStates(ctx, js, prefix)
+	if err != nil {
+		return nil, err
+	}
+	state, err := states.Get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := namesOf(prefix, state.Slot)
+	found := make(map[string]*bucket, 3)
+	for _, name := range []string{n.users, n.tokens, n.friendships} {
+		s, err := js.Stream(ctx, streamOf(name))
+		if err != nil {
+			return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
+		}
+		found[name] = newBucket(js, name, s.CachedInfo().Config.Replicas)
+	}
+	o := Options{Prefix: prefix}.withDefaults()
+	s := &Store{Users: &Users{b: found[n.users], log: o.Log}, Tokens: &Tokens{b: found[n.tokens], ttl: o.TokenTTL},
+		Rosters: newRosters(found[n.friendships], o), States: states}
+	s.shareUsers()
+	return s, nil
+}
+
+// shareUsers makes the stores that are in the bucket of users.
+func (s *Store) shareUsers() {
+	s.Nodes, s.Resets, s.Attachments = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}, &Attachments{b: s.Users.b}
+}
 
 // apiLevel is JetStream's API level of nats-server 2.12, the first with atomic batches and
 // asynchronous persistence. The level and not the version decides: in a mixed cluster it is the

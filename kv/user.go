@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -39,14 +40,46 @@ func (u User) LogValue() slog.Value { return slog.StringValue(u.String()) }
 // Users is the bucket of accounts. Beside a user's record it has the claim that makes the folded
 // account unique, and a key under which the name is found.
 type Users struct {
-	b         *bucket
-	log       *slog.Logger
-	markerTTL time.Duration
+	b   *bucket
+	log *slog.Logger
 }
 
-func userKey(id string) string         { return "user." + id }
-func accountKey(folded string) string  { return "account." + encode(folded) }
-func nameKey(folded, id string) string { return "name." + nameTokens(folded) + "." + id }
+// userRecord is a user as it is stored.
+type userRecord struct {
+	User
+	NameAt   uint64 `json:"name_at,omitempty"`  // of the name's key, see nameKey
+	Deletion string `json:"deletion,omitempty"` // the key of the note that the user is being deleted
+}
+
+func userKey(id string) string        { return "user." + id }
+func accountKey(folded string) string { return "account." + encode(folded) }
+
+// nameKey is the key of a name that a user took when its record was at the given revision: 0 at registration. So a user
+// who takes a name again has another key for it, and no key is written twice.
+func nameKey(folded, id string, revision uint64) string {
+	key := "name." + nameTokens(folded) + "." + id
+	if revision > 0 {
+		key += "-" + strconv.FormatUint(revision, 36)
+	}
+	return key
+}
+
+// nameOf returns the tokens of the name and the id of the user that a name's key is about.
+func nameOf(key string) (tokens, id string) {
+	key = strings.TrimPrefix(key, "name.")
+	last := strings.LastIndexByte(key, '.')
+	id, _, _ = strings.Cut(key[last+1:], "-")
+	return key[:max(last, 0)], id
+}
+
+// nameKey returns the key of the user's name, "" for a user without a name.
+func (r userRecord) nameKey() string {
+	folded := FoldAccount(r.Name)
+	if folded == "" {
+		return ""
+	}
+	return nameKey(folded, r.ID, r.NameAt)
+}
 
 // Create registers an account: record, claim and name at once. The id and, where it is not set,
 // the time of creation are given here. Returns the user as stored.
@@ -61,22 +94,20 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 	if user.Created.IsZero() {
 		user.Created = now()
 	}
-	record, err := json.Marshal(user)
+	r := userRecord{User: user}
+	record, err := json.Marshal(r)
 	if err != nil {
 		return User{}, fmt.Errorf("kv: encode a user: %w", err)
 	}
 	err = swap(ctx, func(ctx context.Context) error {
-		claim, err := u.b.get(ctx, accountKey(folded), true)
-		switch {
-		case errors.Is(err, errNoKey):
-		case err != nil:
+		if _, claimed, err := u.claim(ctx, accountKey(folded)); err != nil {
 			return err
-		case !claim.deleted:
+		} else if claimed {
 			return ErrAccountExists
 		}
-		writes := []write{putAt(accountKey(folded), []byte(user.ID), claim.revision)}
-		if name := FoldAccount(user.Name); name != "" {
-			writes = append(writes, putAt(nameKey(name, user.ID), nil, 0))
+		writes := []write{putAt(accountKey(folded), []byte(user.ID), 0)}
+		if key := r.nameKey(); key != "" {
+			writes = append(writes, putAt(key, nil, 0))
 		}
 		// Last, here and in Update: so a list that has come to the last record has come to the end.
 		writes = append(writes, putAt(userKey(user.ID), record, 0))
@@ -87,6 +118,28 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		return User{}, fmt.Errorf("kv: create an account: %w", err)
 	}
 	return user, nil
+}
+
+// claim returns the id of the user that the account belongs to. A claim that outlived its user, because the deletion was
+// cut off, is removed.
+func (u *Users) claim(ctx context.Context, key string) (id string, claimed bool, err error) {
+	claim, err := u.b.get(ctx, key, true)
+	if errors.Is(err, errNoKey) || err == nil && claim.deleted {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	id = string(claim.value)
+	record, err := u.b.get(ctx, userKey(id), true)
+	if err != nil && !errors.Is(err, errNoKey) {
+		return "", false, err
+	}
+	// A record that is not there, or was deleted before the claim was made, is about to be written with the claim.
+	if err != nil || !record.deleted || record.revision < claim.revision {
+		return id, true, nil
+	}
+	return "", false, u.b.purge(ctx, key, claim.revision+1)
 }
 
 // Get returns the user with this id. Errors: ErrUserNotFound.
@@ -146,35 +199,19 @@ func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, err
 func (u *Users) Update(ctx context.Context, id string, change func(*User) error) (User, error) {
 	var after User
 	err := swap(ctx, func(ctx context.Context) error {
-		before, revision, err := u.read(ctx, id, true)
+		before, revision, err := u.readRecord(ctx, id, true)
 		if err != nil {
 			return err
 		}
-		after = before
+		after = before.User
 		if err := change(&after); err != nil {
 			return err
 		}
 		after.ID, after.Account, after.Created = before.ID, before.Account, before.Created
-		if after == before {
+		if after == before.User {
 			return nil
 		}
-		record, err := json.Marshal(after)
-		if err != nil {
-			return fmt.Errorf("encode a user: %w", err)
-		}
-		// The record's revision guards the name too: only this user's writes touch its key.
-		var writes []write
-		was, is := FoldAccount(before.Name), FoldAccount(after.Name)
-		if nameTokens(was) != nameTokens(is) {
-			if was != "" {
-				writes = append(writes, put(nameKey(was, id), nil).asMarker(u.markerTTL))
-			}
-			if is != "" {
-				writes = append(writes, put(nameKey(is, id), nil))
-			}
-		}
-		_, err = u.b.write(ctx, append(writes, putAt(userKey(id), record, revision))...)
-		return err
+		return u.replace(ctx, before, after, revision)
 	})
 	if err != nil {
 		return User{}, fmt.Errorf("kv: update a user: %w", err)
@@ -182,37 +219,114 @@ func (u *Users) Update(ctx context.Context, id string, change func(*User) error)
 	return after, nil
 }
 
-// Delete removes the user, its claim and its name at once; the account is free again. Tokens and
-// friendships are the other stores'.
+// replace writes a user's record anew, and the key of its name if that is another.
+func (u *Users) replace(ctx context.Context, before userRecord, after User, revision uint64) error {
+	r := before
+	r.User = after
+	var left work
+	if !after.Disabled && before.Deletion != "" { // the user stays
+		r.Deletion, left.Purge = "", []string{before.Deletion}
+	}
+	// The record's revision guards the name too: only this user's writes touch its key.
+	var writes []write
+	if nameTokens(FoldAccount(before.Name)) != nameTokens(FoldAccount(after.Name)) {
+		r.NameAt = revision
+		if key := before.nameKey(); key != "" {
+			left.Purge = append(left.Purge, key)
+		}
+		if key := r.nameKey(); key != "" {
+			writes = append(writes, putAt(key, nil, 0))
+		}
+	}
+	record, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode a user: %w", err)
+	}
+	return u.writeAndFinish(ctx, left, append(writes, putAt(userKey(r.ID), record, revision)))
+}
+
+// writeAndFinish writes all at once, with a note of what is left to do after it, and does that.
+func (u *Users) writeAndFinish(ctx context.Context, left work, writes []write) error {
+	if len(left.Purge) == 0 {
+		_, err := u.b.write(ctx, writes...)
+		return err
+	}
+	key := newWorkKey()
+	note, err := left.note(key)
+	if err != nil {
+		return err
+	}
+	last, err := u.b.write(ctx, append([]write{note}, writes...)...)
+	if err != nil {
+		return err
+	}
+	// The change is made. Should the rest fail, the next start takes it up, and until then it harms nobody.
+	if err := u.b.finish(ctx, key, left, last+1); err != nil {
+		u.log.Warn("keys that are not needed any more stay until the next start", "err", err)
+	}
+	return nil
+}
+
+// BeginDelete disables the user and notes that it is to be deleted, so that a start completes what is cut off. It
+// returns the user, and whether it was enabled before. Enabling it again ends the deletion.
+//
+// Errors: ErrUserNotFound, ErrConflict.
+func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled bool, err error) {
+	err = swap(ctx, func(ctx context.Context) error {
+		r, revision, err := u.readRecord(ctx, id, true)
+		if err != nil {
+			return err
+		}
+		enabled = !r.Disabled
+		r.Disabled = true
+		user = r.User
+		if r.Deletion != "" && !enabled {
+			return nil
+		}
+		r.Deletion = newWorkKey()
+		note, err := work{Delete: id}.note(r.Deletion)
+		if err != nil {
+			return err
+		}
+		record, err := json.Marshal(r)
+		if err != nil {
+			return fmt.Errorf("encode a user: %w", err)
+		}
+		_, err = u.b.write(ctx, note, putAt(userKey(id), record, revision))
+		return err
+	})
+	if err != nil {
+		return User{}, false, fmt.Errorf("kv: begin to delete a user: %w", err)
+	}
+	return user, enabled, nil
+}
+
+// Delete removes the user, its claim and its name; the account is free again. Tokens and friendships are the other
+// stores'. The record becomes a delete marker, which stays for ever.
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) Delete(ctx context.Context, id string) error {
 	err := swap(ctx, func(ctx context.Context) error {
-		user, revision, err := u.read(ctx, id, true)
+		r, revision, err := u.readRecord(ctx, id, true)
 		if err != nil {
 			return err
 		}
-		writes := []write{putAt(userKey(id), nil, revision).asMarker(u.markerTTL)}
-		claim, claimed, err := u.claim(ctx, user)
-		if err != nil {
-			return err
+		var left work
+		if folded := FoldAccount(r.Account); folded != "" {
+			claim, err := u.b.get(ctx, accountKey(folded), true)
+			if err != nil && !errors.Is(err, errNoKey) {
+				return err
+			}
+			if err == nil && string(claim.value) == id { // else the account belongs to another user
+				left.Purge = append(left.Purge, claim.key)
+			}
 		}
-		if claimed {
-			writes = append(writes, putAt(claim.key, nil, claim.revision).asMarker(u.markerTTL))
+		for _, key := range []string{r.nameKey(), r.Deletion} {
+			if key != "" {
+				left.Purge = append(left.Purge, key)
+			}
 		}
-		if name := FoldAccount(user.Name); name != "" {
-			writes = append(writes, put(nameKey(name, id), nil).asMarker(u.markerTTL))
-		}
-		last, err := u.b.write(ctx, writes...)
-		if err != nil {
-			return err
-		}
-		// The marker of the record would be counted as a user until it vanishes. Should this
-		// fail, it goes by itself.
-		if err := u.b.purge(ctx, userKey(id), last+1); err != nil {
-			u.log.Debug("a deleted user is counted for a while", "user", id, "error", err)
-		}
-		return nil
+		return u.writeAndFinish(ctx, left, []write{putAt(userKey(id), nil, revision).asMarker()})
 	})
 	if err != nil {
 		return fmt.Errorf("kv: delete a user: %w", err)
@@ -222,28 +336,39 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 
 // read returns the user and its revision, or ErrUserNotFound.
 func (u *Users) read(ctx context.Context, id string, fresh bool) (User, uint64, error) {
+	r, revision, err := u.readRecord(ctx, id, fresh)
+	return r.User, revision, err
+}
+
+// readRecord is read with what else is stored.
+func (u *Users) readRecord(ctx context.Context, id string, fresh bool) (userRecord, uint64, error) {
 	if !ValidID(id) {
-		return User{}, 0, ErrUserNotFound
+		return userRecord{}, 0, ErrUserNotFound
 	}
 	e, err := u.b.get(ctx, userKey(id), fresh)
 	if errors.Is(err, errNoKey) || err == nil && e.deleted {
-		return User{}, 0, ErrUserNotFound
+		return userRecord{}, 0, ErrUserNotFound
 	}
 	if err != nil {
-		return User{}, 0, err
+		return userRecord{}, 0, err
 	}
-	user, err := decodeUser(e)
-	return user, e.revision, err
+	r, err := decodeUserRecord(e)
+	return r, e.revision, err
 }
 
 func decodeUser(e entry) (User, error) {
-	var user User
-	if err := json.Unmarshal(e.value, &user); err != nil {
+	r, err := decodeUserRecord(e)
+	return r.User, err
+}
+
+func decodeUserRecord(e entry) (userRecord, error) {
+	var r userRecord
+	if err := json.Unmarshal(e.value, &r); err != nil {
 		// Not the decoder's error: it may quote the record.
-		return User{}, fmt.Errorf("the record at %s, revision %d, is damaged", e.key, e.revision)
+		return userRecord{}, fmt.Errorf("the record at %s, revision %d, is damaged", e.key, e.revision)
 	}
-	user.ID = strings.TrimPrefix(e.key, userKey("")) // by which it is found, whatever a damaged record says
-	return user, nil
+	r.ID = strings.TrimPrefix(e.key, userKey("")) // by which it is found, whatever a damaged record says
+	return r, nil
 }
 
 // now is the time as records keep it: to the second, which is what they are read by.

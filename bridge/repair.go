@@ -1,0 +1,41 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+
+	"imctl/kv"
+)
+
+// Repair completes what a process that ended in the middle of it left half done: deletions of users, changes of names,
+// attachments that were being added or removed. It says in one line what there was, and nothing otherwise. It takes no
+// longer among a million accounts.
+func (s *Service) Repair(ctx context.Context) error {
+	done, deleting, err := s.kv.Users.Finish(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range deleting {
+		err := s.DeleteUser(ctx, id)
+		if errors.Is(err, kv.ErrUserNotFound) { // another node has completed it
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		done.Users++
+	}
+	unfinished, err := s.kv.Attachments.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range unfinished {
+		if err := s.AttachRemove(ctx, a.Name); err != nil && !errors.Is(err, kv.ErrAttachmentNotFound) {
+			return err
+		}
+	}
+	if done != (kv.Finished{}) || len(unfinished) > 0 {
+		s.log.Info("repaired after an unclean stop", "users", done.Users, "names", done.Names, "attachments", len(unfinished))
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"imctl/kv"
+)
+
+// recordsReport is what a check of the records found.
+type recordsReport struct {
+	kv.Findings
+	Removed bool `json:"removed"`
+}
+
+// checkRecords looks through the records of the server, and removes those that belong to nothing.
+func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) error {
+	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
+		store, err := kv.FindStore(ctx, nc, config.NATS.Prefix)
+		if err != nil {
+			return err
+		}
+		progress := startProgress(env)
+		progress.say("reading all records")
+		found, err := store.Sweep(ctx, dry)
+		progress.stop()
+		if err != nil {
+			return err
+		}
+		if dry && found != (kv.Findings{}) {
+			return &failure{code: exitFailed, err: fmt.Errorf("records that belong to nothing: %s", counted(found)),
+				todo: "imctl check --records removes them"}
+		}
+		if output.json() {
+			return writeJSON(env.Out, recordsReport{found, !dry})
+		}
+		rows := make([][]string, 0, 9)
+		for _, f := range found.List() {
+			rows = append(rows, []string{f.Name, fmt.Sprint(f.Count)})
+		}
+		return newTable(env.Out, "records", "found").write(rows...)
+	})
+}
+
+// counted names what was found.
+func counted(found kv.Findings) (text string) {
+	for _, f := range found.List() {
+		if f.Count > 0 {
+			if text != "" {
+				text += ", "
+			}
+			text += fmt.Sprintf("%d %s", f.Count, f.Name)
+		}
+	}
+	return text
+}

@@ -1,0 +1,47 @@
+package cmd
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"testing"
+
+	"imctl/kv"
+)
+
+// TestCheckRecords looks through a directory on which no server runs, and one on which a server does.
+func TestCheckRecords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	s := start(t, natsDoor, func(c *Config) { c.Data = data })
+	ctx, store := t.Context(), s.app.backend.store
+	litter := func() {
+		t.Helper()
+		if _, err := store.Tokens.Issue(ctx, kv.NewID(), "session"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Rosters.Befriend(ctx, kv.NewID(), kv.NewID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(args ...string) answer {
+		t.Helper()
+		return command(t, dir, "", append([]string{"check", "--records", "--data", data}, args...)...)
+	}
+	litter()
+	for _, where := range []string{"running", "stopped"} {
+		if where == "stopped" {
+			litter()
+			s.close(t)
+		}
+		check("--dry-run").want(t, exitFailed, "2 rosters of nobody, 1 tokens of nobody", "imctl check --records")
+		a := check("-o", "json").want(t, exitDone)
+		var got recordsReport
+		want := recordsReport{kv.Findings{Rosters: 2, Tokens: 1}, true}
+		if err := json.Unmarshal([]byte(a.out), &got); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", where, got, err, want)
+		}
+		check("--dry-run").want(t, exitDone, "tokens of nobody")
+	}
+	command(t, dir, "", "check", "--dry-run").want(t, exitUse, "--records")
+}

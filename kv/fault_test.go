@@ -1,0 +1,74 @@
+package kv
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// stopServer ends a server in good order.
+func stopServer(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// removeIndexes removes what a server that is killed does not leave up to date: the indexes of its streams.
+func removeIndexes(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no indexes, %v", err)
+	}
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What nats-server does wrong, for which there are rules of kinds: a key that was written twice and purged is back in its
+// first version once the index is rebuilt.
+func TestPurgedKeyReturns(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := startServer(t, dir, false)
+	js, err := jetstream.New(connect(t, srv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := testContext(t)
+	stream, err := js.CreateStream(ctx, bucketConfig("fault", Options{}.withDefaults()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const twice, once = "$KV.fault.twice", "$KV.fault.once"
+	for _, m := range [][2]string{{"$KV.fault.live", "live"}, {twice, "first"}, {twice, "second"}, {once, "only"}} {
+		if _, err := js.Publish(ctx, m[0], []byte(m[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, subject := range []string{twice, once} {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stopServer(srv)
+	removeIndexes(t, dir)
+	if js, err = jetstream.New(connect(t, startServer(t, dir, false))); err != nil {
+		t.Fatal(err)
+	}
+	if stream, err = js.Stream(ctx, "KV_fault"); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := stream.GetLastMsgForSubject(ctx, once); err == nil {
+		t.Errorf("a key that was written once is back: %s: the rule of such kinds does not hold", m.Data)
+	}
+	if m, err := stream.GetLastMsgForSubject(ctx, twice); err != nil {
+		t.Errorf("a purged key does not return (%v): the workaround of kinds may go", err)
+	} else if string(m.Data) != "first" {
+		t.Errorf("a purged key returns as %q", m.Data)
+	}
+}

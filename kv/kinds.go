@@ -1,0 +1,120 @@
+package kv
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A bucket keeps one message for each key. When a key is written again, nats-server drops the older message without a
+// tombstone in its block files. If the newer message is purged or expires, a server that has to rebuild its index from
+// the blocks, as after kill -9, finds the older message and takes it for the key's value: what was deleted is back.
+// So how a key may be deleted depends on whether it may be overwritten. Each kind of key follows one rule.
+
+// rule says how the keys of one kind are written and deleted.
+type rule int
+
+const (
+	// permanent keys may be overwritten. Deleting one leaves a delete marker, which never expires and is never purged:
+	// it has to stay the newest message of its key.
+	permanent rule = iota + 1
+	// once keys are written where there is no message of that key, and never overwritten. Deleting one is a purge, which
+	// leaves a tombstone of the only message.
+	once
+	// expiring keys may be overwritten, by messages that live at least as long as the one before. Deleting one leaves a
+	// delete marker that does too. Thus no older message outlives the newest one. A message
+	// that has expired counts as deleted, since a server that rebuilt its index may not know that it has to remove it.
+	expiring
+)
+
+func (r rule) String() string {
+	names := [...]string{"undeclared", "permanent", "once", "expiring"}
+	if r < 0 || int(r) >= len(names) {
+		return "unknown"
+	}
+	return names[r]
+}
+
+// The four buckets, as the last word of their names says.
+const (
+	usersBucket       = "users"
+	tokensBucket      = "tokens"
+	friendshipsBucket = "friendships"
+	statesBucket      = "state"
+)
+
+// kind is one kind of key.
+type kind struct {
+	name   string
+	bucket string // one of the four
+	prefix string // with which its keys begin; "" for all other keys of the bucket
+	rule   rule
+	unique bool // its keys are random, so that no two writes have the same; only with once
+}
+
+// kinds are all kinds of keys that there are. A bucket refuses to write a key of no kind.
+var kinds = []kind{
+	{name: "user", bucket: usersBucket, prefix: "user.", rule: permanent},
+	{name: "account", bucket: usersBucket, prefix: "account.", rule: once},
+	{name: "name", bucket: usersBucket, prefix: "name.", rule: once},
+	{name: "node", bucket: usersBucket, prefix: "node.", rule: once},
+	{name: "reset", bucket: usersBucket, prefix: "reset.", rule: expiring},
+	{name: "attachment", bucket: usersBucket, prefix: "attach.", rule: permanent},
+	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
+	{name: "token", bucket: tokensBucket, rule: once, unique: true},
+	{name: "roster", bucket: friendshipsBucket, rule: permanent},
+	{name: "state", bucket: statesBucket, rule: permanent},
+	{name: "fill", bucket: usersBucket, prefix: fillKey, rule: once},
+	{name: "fill", bucket: friendshipsBucket, prefix: fillKey, rule: once},
+}
+
+// kindsOf returns the kinds of the bucket with that name, which ends with one of the four words and perhaps a slot.
+func kindsOf(name string) []kind {
+	for _, slot := range Slots() {
+		if slot != "" {
+			name = strings.TrimSuffix(name, "_"+slot)
+		}
+	}
+	name = name[strings.LastIndexByte(name, '_')+1:]
+	var all []kind
+	for _, k := range kinds {
+		if k.bucket == name {
+			all = append(all, k)
+		}
+	}
+	return all
+}
+
+// kindOf returns the kind of a key, or of all keys that match a filter.
+func kindOf(all []kind, key string) (kind, bool) {
+	var found kind
+	for _, k := range all {
+		if strings.HasPrefix(key, k.prefix) && (found.rule == 0 || len(k.prefix) > len(found.prefix)) {
+			found = k
+		}
+	}
+	return found, found.rule != 0
+}
+
+// check returns an error for a write that breaks the rule of its kind.
+func (k kind) check(w write) error {
+	wrong := ""
+	switch {
+	case w.moves: // see upgrade, which removes the older messages
+	case k.rule == permanent && w.ttl != 0:
+		wrong = "it would expire"
+	case k.rule == once && w.marker:
+		wrong = "it has to be purged instead"
+	case k.rule == once && (!w.guarded && !k.unique || w.expect != 0):
+		wrong = "it could overwrite a message"
+	case k.rule == once && w.ttl != 0:
+		wrong = "it would expire"
+	case k.rule == expiring && !w.guarded:
+		wrong = "it could overwrite a message that lives longer"
+	case k.rule == expiring && (w.ttl <= 0 || w.ttl < w.least):
+		wrong = "the message before it lives longer"
+	}
+	if wrong == "" {
+		return nil
+	}
+	return fmt.Errorf("key %s of kind %s, which is %s: %s", w.key, k.name, k.rule, wrong)
+}

@@ -1,0 +1,313 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// deletingDir names the environment variable that makes this binary the process of TestDeletedStaysDeletedAfterKill.
+const deletingDir = "KV_TEST_DELETING_DIR"
+
+// ofKind returns the bucket that keys of the kind are in.
+func (s *Store) ofKind(k kind) *bucket {
+	return map[string]*bucket{usersBucket: s.Users.b, tokensBucket: s.Tokens.b, friendshipsBucket: s.Rosters.b, statesBucket: s.States.b}[k.bucket]
+}
+
+// testKey is a key of the kind.
+func (k kind) testKey(name string) string { return k.prefix + "test-" + name }
+
+// live is what deletions must leave alone, and what lies before them in the block files.
+const live = "live"
+
+// exercise writes keys of the kind as often as its rule allows, and deletes them as its rule says: one twice over, one
+// that is made anew in between. An expiring key is left to expire too.
+func exercise(ctx context.Context, b *bucket, k kind) error {
+	write := func(name, value string, ttl time.Duration) error {
+		key := k.testKey(name)
+		e, err := b.get(ctx, key, true)
+		if err != nil && !errors.Is(err, errNoKey) {
+			return err
+		}
+		w := putAt(key, []byte(value), e.revision)
+		if k.rule == expiring {
+			w = putFor(key, []byte(value), e, ttl)
+		}
+		if k.rule == once && err == nil {
+			return nil // it may not be written again
+		}
+		_, err = b.write(ctx, w)
+		return err
+	}
+	remove := func(name string) error {
+		e, err := b.get(ctx, k.testKey(name), true)
+		if err != nil {
+			return err
+		}
+		switch k.rule {
+		case once:
+			return b.purge(ctx, e.key, 0)
+		case expiring:
+			_, err = b.write(ctx, putFor(e.key, nil, e, 0).asMarker())
+		default:
+			_, err = b.write(ctx, putAt(e.key, nil, e.revision).asMarker())
+		}
+		return err
+	}
+	steps := []error{
+		write(live, "is there", time.Hour),
+		write("twice", "first", time.Second), write("twice", "second", time.Second), remove("twice"),
+		write("anew", "first", time.Second), remove("anew"), write("anew", "second", 0), write("anew", "third", 0), remove("anew"),
+	}
+	if k.rule == expiring {
+		steps = append(steps, write("left", "long", 2*time.Second), write("left", "short", 0))
+	}
+	return errors.Join(steps...)
+}
+
+// checkGone fails if any key is back that was deleted or has expired, or one is lost that was not.
+func checkGone(t *testing.T, when string, b *bucket, k kind) {
+	t.Helper()
+	if k.rule == expiring {
+		expired(t, b)
+	}
+	for _, name := range []string{"twice", "anew", "left"} {
+		if e, err := b.get(testContext(t), k.testKey(name), true); err == nil && !e.deleted {
+			t.Errorf("%s: key %s of kind %s is back: %q", when, e.key, k.name, e.value)
+		} else if err != nil && !errors.Is(err, errNoKey) {
+			t.Error(err)
+		}
+	}
+	if e, err := b.get(testContext(t), k.testKey(live), true); err != nil || string(e.value) != "is there" {
+		t.Errorf("%s: a key of kind %s is %q, %v", when, k.name, e.value, err)
+	}
+}
+
+// expired waits until every value that has a time to live is gone from the bucket, but for live.
+func expired(t *testing.T, b *bucket) {
+	t.Helper()
+	eventually(t, "values expire", func() bool {
+		ttl := false
+		for after := uint64(0); ; {
+			p, err := b.walk(testContext(t), after, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range p.entries {
+				ttl = ttl || e.ttl > 0 && !e.deleted && !strings.HasSuffix(e.key, live)
+			}
+			if p.pending == 0 {
+				return !ttl
+			}
+			after = p.last()
+		}
+	})
+}
+
+// Whatever kinds there are: what is deleted, or expires, is not back when the server rebuilds its indexes.
+func TestDeletedStaysDeleted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := startServer(t, dir, false)
+	s := openStore(t, connect(t, srv), Options{})
+	for _, k := range kinds {
+		if err := exercise(testContext(t), s.ofKind(k), k); err != nil {
+			t.Fatalf("kind %s: %v", k.name, err)
+		}
+	}
+	for _, when := range []string{"after a first rebuild", "after a second rebuild"} {
+		stopServer(srv)
+		removeIndexes(t, dir)
+		srv = startServer(t, dir, false)
+		s = reopened(t, connect(t, srv))
+		for _, k := range kinds {
+			checkGone(t, when, s.ofKind(k), k)
+		}
+	}
+}
+
+// reopened opens the buckets as they are, since a test may have written what no store understands.
+func reopened(t *testing.T, nc *nats.Conn) *Store {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := namesOf("im", "")
+	return &Store{Users: &Users{b: newBucket(js, n.users, 1)}, Tokens: &Tokens{b: newBucket(js, n.tokens, 1)},
+		Rosters: &Rosters{b: newBucket(js, n.friendships, 1)}, States: &States{b: newBucket(js, stateBucket("im"), 1)}}
+}
+
+// deleting is a process that exercises all kinds, says so, and waits to be killed.
+func deleting(dir string) error {
+	srv, err := server.NewServer(&server.Options{
+		DontListen: true, JetStream: true, StoreDir: dir, SyncAlways: true, JetStreamMaxStore: 1 << 40, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		return err
+	}
+	srv.Start()
+	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.RetryOnFailedConnect(true))
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	s, err := Open(ctx, nc, Options{})
+	if err != nil {
+		return err
+	}
+	for _, k := range kinds {
+		if err := exercise(ctx, s.ofKind(k), k); err != nil {
+			return err
+		}
+	}
+	fmt.Println("deleted")
+	select {}
+}
+
+// The same when the process is killed.
+func TestDeletedStaysDeletedAfterKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(testContext(t), exe)
+	cmd.Env = append(os.Environ(), deletingDir+"="+dir)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := make([]byte, len("deleted"))
+	_, read := out.Read(said)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	if read != nil || string(said) != "deleted" {
+		t.Fatalf("the process said %q, %v", said, read)
+	}
+	s := reopened(t, connect(t, startServer(t, dir, true)))
+	for _, k := range kinds {
+		if k.bucket == tokensBucket && !has(t, s.Tokens.b, k.testKey(live)) {
+			continue // tokens do not wait for the disk
+		}
+		checkGone(t, "after kill -9", s.ofKind(k), k)
+	}
+}
+
+func has(t *testing.T, b *bucket, key string) bool {
+	t.Helper()
+	_, err := b.get(testContext(t), key, true)
+	return err == nil
+}
+
+// A write or a purge that breaks the rule of its kind is refused, and so is a key of no kind.
+func TestRulesOfKinds(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, errRule) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	mortal := func(w write) write { w.ttl = time.Minute; return w }
+	for _, k := range kinds {
+		b, key := s.ofKind(k), k.testKey("x")
+		tries := map[string]write{}
+		switch k.rule {
+		case permanent:
+			tries["that expires"] = mortal(put(key, nil))
+			tries["of a marker that expires"] = mortal(put(key, nil).asMarker())
+		case once:
+			if !k.unique {
+				tries["over another"] = put(key, nil)
+			}
+			tries["over a revision"] = putAt(key, nil, 1)
+			tries["of a marker"] = putAt(key, nil, 0).asMarker()
+			tries["that expires"] = mortal(putAt(key, nil, 0))
+		case expiring:
+			tries["that stays"] = putAt(key, nil, 0)
+			tries["without a revision"] = mortal(put(key, nil))
+			short := putFor(key, nil, entry{ttl: time.Hour}, time.Second)
+			short.ttl = time.Minute
+			tries["that goes before the one under it"] = short
+		default:
+			t.Errorf("kind %s has no rule", k.name)
+		}
+		for what, w := range tries {
+			refused("a write "+what+" of kind "+k.name, second(b.write(ctx, w)))
+		}
+		if k.rule != once {
+			refused("a purge of kind "+k.name, b.purge(ctx, key, 0))
+		}
+	}
+	refused("a key of no kind", second(s.Users.b.write(ctx, put("other.x", nil))))
+	refused("a purge of all", s.Users.b.purge(ctx, ">", 0))
+}
+
+// Every key that the stores write is of a declared kind, and every declared kind is one that they write.
+func TestEveryKeyHasItsKind(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	john, mary := mustCreate(t, s, "john", "John"), mustCreate(t, s, "mary", "Mary")
+	attachment, _, err := s.Attachments.Prepare(ctx, Attachment{Name: "a", Role: RoleConsumer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bond := s.Rosters.Request(ctx, john.ID, mary.ID, "")
+	_, friends := s.Rosters.Add(ctx, mary.ID, john.ID, "J")
+	_, renamed := s.Users.Update(ctx, john.ID, func(u *User) error { u.Name = "Johnny"; return nil })
+	_, token := s.Tokens.Issue(ctx, john.ID, "session")
+	_, _, begun := s.Users.BeginDelete(ctx, mary.ID)
+	filled, err := s.Users.b.fill(ctx)
+	_, other := s.Rosters.b.fill(ctx)
+	if err := errors.Join(bond, friends, renamed, token, begun, err, other, s.Attachments.Confirm(ctx, attachment.Name),
+		s.Nodes.Register(ctx, Node{ID: "n"}), s.Resets.Put(ctx, john.ID, "hash", time.Minute, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if filled == 0 {
+		t.Error("nothing was filled")
+	}
+	seen := map[kind]bool{}
+	for _, b := range []*bucket{s.Users.b, s.Tokens.b, s.Rosters.b, s.States.b} {
+		for key := range everything(t, b) {
+			k, ok := kindOf(b.at.Load().kinds, key)
+			if !ok {
+				t.Errorf("key %s of %s is of no kind", key, b.stream())
+			}
+			seen[k] = true
+		}
+	}
+	for _, k := range kinds {
+		if !seen[k] {
+			t.Errorf("no key of kind %s was written", k.name)
+		}
+	}
+}
+
+func TestKindsOf(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int{"im_users": 8, "im_users_b": 8, "a_users_tokens": 1, "x_b_friendships_b": 2, "im_state": 1, "im_other": 0, "users": 8} {
+		if got := kindsOf(name); len(got) != want {
+			t.Errorf("%s has %d kinds, want %d", name, len(got), want)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Sweep inspects every key of the buckets that are in use, and removes those that say something of a user that does not
+// exist; with dry it only counts them. The server may be at work meanwhile. A million accounts take some minutes.
+//
+// Errors: ErrNoState.
+func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
+	i := newInspector(s.Users)
+	for _, part := range []struct {
+		b    *bucket
+		rule func(context.Context, []entry) ([]ruling, error)
+	}{{s.Users.b, i.inUsers}, {s.Rosters.b, i.inRosters}, {s.Tokens.b, i.inTokens}} {
+		err := part.b.pages(ctx, 0, func(entries []entry) error {
+			rulings, err := part.rule(ctx, entries)
+			if err != nil {
+				return err
+			}
+			rulings = slices.DeleteFunc(rulings, func(r ruling) bool { return r.counter == nil })
+			if len(rulings) == 0 {
+				return nil
+			}
+			// Once more: the change that it is a part of may have been under way.
+			if err := s.Users.barrier(ctx); err != nil {
+				return err
+			}
+			if rulings, err = i.again(ctx, part.b, rulings, part.rule); err != nil {
+				return err
+			}
+			for _, r := range rulings {
+				if r.counter == nil {
+					continue
+				}
+				if !dry && r.counter != &i.found.Unknown {
+					if err := part.b.apply(ctx, r); conflicting(err) {
+						continue // it has changed since
+					} else if err != nil {
+						return err
+					}
+				}
+				*r.counter += r.found
+			}
+			return nil
+		})
+		if err != nil {
+			return i.found, fmt.Errorf("kv: sweep %s: %w", part.b.stream(), err)
+		}
+	}
+	return i.found, nil
+}
+
+// again rules once more on keys that are as they were.
+func (i *inspector) again(ctx context.Context, b *bucket, rulings []ruling, rule func(context.Context, []entry) ([]ruling, error)) ([]ruling, error) {
+	maps.DeleteFunc(i.alive, func(_ [16]byte, exists bool) bool { return !exists })
+	var entries []entry
+	for _, r := range rulings {
+		e, err := b.get(ctx, r.key, true)
+		if errors.Is(err, errNoKey) || err == nil && e.revision != r.revision {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return rule(ctx, entries)
+}
+
+// barrier returns when all changes of users are complete that were under way when it was called.
+func (u *Users) barrier(ctx context.Context) error {
+	key := newWorkKey()
+	note, err := work{}.note(key)
+	if err != nil {
+		return err
+	}
+	if _, err := u.b.write(ctx, note); err != nil {
+		return err
+	}
+	return u.b.purge(ctx, key, 0)
+}
+
+// apply makes a key what it should be.
+func (b *bucket) apply(ctx context.Context, r ruling) error {
+	k, _ := kindOf(b.at.Load().kinds, r.key)
+	var err error
+	switch {
+	case r.keep:
+		_, err = b.write(ctx, putAt(r.key, r.want, r.revision))
+	case k.rule == once:
+		err = b.purge(ctx, r.key, r.revision+1)
+	case k.rule == expiring:
+		_, err = b.write(ctx, putFor(r.key, nil, r.entry, 0).asMarker())
+	default:
+		_, err = b.write(ctx, putAt(r.key, nil, r.revision).asMarker())
+	}
+	return err
+}

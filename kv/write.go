@@ -1,0 +1,126 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// write is one key to be written.
+type write struct {
+	key     string
+	value   []byte
+	expect  uint64        // the revision that the key must have, 0 for none; only with guarded
+	guarded bool          // expect counts
+	marker  bool          // a delete marker instead of a value
+	ttl     time.Duration // how long an expiring key lives
+	least   time.Duration // how long the message lives that it replaces
+	moves   bool          // an upgrade writes what is there once more
+}
+
+func put(key string, value []byte) write { return write{key: key, value: value} }
+
+func putAt(key string, value []byte, revision uint64) write {
+	return write{key: key, value: value, expect: revision, guarded: true}
+}
+
+// putFor writes an expiring key in the place of e, which may be the zero entry. It lives for ttl, and no shorter than e.
+func putFor(key string, value []byte, e entry, ttl time.Duration) write {
+	ttl = ttl.Truncate(time.Second) + time.Second // NATS counts in whole seconds
+	return write{key: key, value: value, expect: e.revision, guarded: true, ttl: max(ttl, e.ttl), least: e.ttl}
+}
+
+func (w write) asMarker() write {
+	w.value, w.marker = nil, true
+	return w
+}
+
+func (b *bucket) msg(w write) *nats.Msg {
+	msg := &nats.Msg{Subject: b.prefix() + w.key, Data: w.value, Header: nats.Header{}}
+	if w.guarded {
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
+	}
+	if w.marker {
+		msg.Header.Set(headerOperation, operationDelete)
+	}
+	if w.ttl != 0 {
+		msg.Header.Set(jetstream.MsgTTLHeader, w.ttl.String())
+	}
+	return msg
+}
+
+// check returns an error unless every write keeps to the rule of its kind.
+func (b *bucket) check(writes ...write) error {
+	all := b.at.Load().kinds
+	for _, w := range writes {
+		k, ok := kindOf(all, w.key)
+		if !ok {
+			return fmt.Errorf("write to %s: %w: key %s is of no declared kind", b.stream(), errRule, w.key)
+		}
+		if err := k.check(w); err != nil {
+			return fmt.Errorf("write to %s: %w: %w", b.stream(), errRule, err)
+		}
+	}
+	return nil
+}
+
+// writable is nil, or an ErrReadOnly.
+func (b *bucket) writable() error {
+	if b.mayWrite == nil {
+		return nil
+	}
+	if err := b.mayWrite(); err != nil {
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	return nil
+}
+
+// write is store where writes are taken. ErrReadOnly wrote nothing either.
+func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
+	if err := b.writable(); err != nil {
+		return 0, err
+	}
+	return b.store(ctx, writes...)
+}
+
+// store writes all or nothing, and returns the revision of the last; the others' precede it one by
+// one. An error for which conflicting or crowded holds wrote nothing; after any other it is not
+// known whether it was written.
+func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
+	if err := b.check(writes...); err != nil {
+		return 0, err
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if len(writes) == 1 { // a sixth of a batch's cost
+		ack, err := b.js.PublishMsg(ctx, b.msg(writes[0]))
+		if err != nil {
+			return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
+		}
+		return ack.Sequence, nil
+	}
+	select {
+	case b.batches <- struct{}{}:
+		defer func() { <-b.batches }()
+	case <-ctx.Done():
+		return 0, fmt.Errorf("write to %s: %w", b.stream(), ctx.Err())
+	}
+	msgs := make([]*nats.Msg, len(writes))
+	for i, w := range writes {
+		msgs[i] = b.msg(w)
+	}
+	// The first message is acknowledged too, which tells a refusal early. By default that would
+	// have to come in 5 seconds whatever ctx allows: a busy disk can take longer for a crowd.
+	deadline, _ := ctx.Deadline()
+	flow := jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: time.Until(deadline)}
+	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, flow)
+	if err != nil {
+		return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
+	}
+	return ack.Sequence, nil
+}
