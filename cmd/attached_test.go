@@ -154,7 +154,7 @@ func TestAttachRefused(t *testing.T) {
 			says: []string{"replicas", "; set nats.replicas to 1"}},
 		"may not publish": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ["im.>", "_INBOX.>", "$JS.API.>", "$KV.im_users.>", "$KV.im_tokens.>"]}`))
-		}, says: []string{`does not let us publish on $KV.im_friendships.none; in its configuration our user needs permissions: {publish: ["im.>", `, `"$KV.im_friendships.>"`}},
+		}, says: []string{`does not let us publish on $KV.im_friendships.none, $KV.im_users_b.none, `, `; in its configuration our user needs permissions: {publish: ["im.>", `, `"$KV.im_state.>"`, `"$KV.im_friendships.>"`}},
 		"may not subscribe": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ">", subscribe: ["_INBOX.>", "im.>"]}`))
 		}, says: []string{"does not let us subscribe to $JS.EVENT.ADVISORY.CONSUMER.CREATED.IM_LOG.>, $SRV.PING; "}},
@@ -232,7 +232,7 @@ func TestNATSInfo(t *testing.T) {
 	}
 	a := command(t, dir, "", "nats", "info", "-o", "json", "--nats", there.url).want(t, exitDone)
 	var info natsInfo
-	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 4 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
+	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 5 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
 		t.Errorf("%s, %v", a.out, err)
 	}
 	// A server that attaches by a context finds its users for logins there too.

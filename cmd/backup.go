@@ -41,14 +41,14 @@ func newBackup(env *Env) *cobra.Command {
 	force := false
 	c := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Write all that lasts into one file",
-		Long: `Writes all that lasts into one file, or to standard output for -: the streams of users, tokens and friendships, the log with what its
-consumers have not read, and of the data directory, where it is at hand, the administrator's
-credentials, certificates and keys. The server may be running; it may also be a NATS that imctl is
-attached to.
+		Short: "Back up everything that lasts into one file",
+		Long: `Write everything that lasts into FILE, or to standard output for -: the streams of users, tokens and
+friendships, the log with what its consumers have not read, and from the data directory, if it is on
+this machine, the administrator's credentials, certificates and keys. The server may be running. It may
+also be a NATS that imctl is attached to.
 
-Each stream is exactly as it was at one moment, and the streams one after the other. The file has a
-checksum. It holds secrets, and nobody else may read it. imctl restore takes it back.`,
+Each stream is captured at one moment, one stream after the other. The file has a checksum and holds
+secrets: only its owner can read it. Use imctl restore to restore it.`,
 		Example: `  imctl backup imctl-$(date +%F).tar
   imctl backup - | gpg --encrypt -r ops > imctl.tar.gpg`,
 		Args: wants("FILE"),

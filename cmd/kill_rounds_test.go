@@ -68,6 +68,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		t.Logf("the server's log:\n%s", f.log)
 	}
 	f.nc.Close()
+	f.w.stranger(t, 0) // so that the last process has something to show, too
 	f.w.leave(t)
 	f.p.stop(t)
 }

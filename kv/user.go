@@ -124,11 +124,14 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 // cut off, is removed.
 func (u *Users) claim(ctx context.Context, key string) (id string, claimed bool, err error) {
 	claim, err := u.b.get(ctx, key, true)
-	if errors.Is(err, errNoKey) || err == nil && claim.deleted {
+	if errors.Is(err, errNoKey) {
 		return "", false, nil
 	}
 	if err != nil {
 		return "", false, err
+	}
+	if claim.deleted { // by another program: here a claim is purged, and a marker would be in the way of the next one
+		return "", false, u.b.purge(ctx, key, claim.revision+1)
 	}
 	id = string(claim.value)
 	record, err := u.b.get(ctx, userKey(id), true)
