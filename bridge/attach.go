@@ -2,13 +2,9 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/kv"
 )
@@ -46,21 +42,6 @@ func (s *Service) AttachAdd(ctx context.Context, name string, role kv.Role, filt
 	return a, s.contextOf(a, secret), nil
 }
 
-// attachConsumer makes the consumer of a pending attachment and confirms it, or removes both.
-func (s *Service) attachConsumer(ctx context.Context, a kv.Attachment) error {
-	if err := s.makeConsumer(ctx, a); err != nil {
-		return errors.Join(err, s.kv.Attachments.Remove(ctx, a.Name))
-	}
-	err := s.LogAttached(ctx)
-	if err == nil {
-		err = s.kv.Attachments.Confirm(ctx, a.Name)
-	}
-	if err != nil {
-		return errors.Join(err, s.AttachRemove(ctx, a.Name))
-	}
-	return nil
-}
-
 // AttachList returns all attachments by name.
 func (s *Service) AttachList(ctx context.Context) ([]kv.Attachment, error) {
 	return s.kv.Attachments.List(ctx)
@@ -90,12 +71,8 @@ func (s *Service) AttachRemove(ctx context.Context, name string) error {
 		return err
 	}
 	if a.Role == kv.RoleConsumer {
-		js, err := jetstream.New(s.nc)
-		if err == nil {
-			err = js.DeleteConsumer(ctx, logStreamName(s.o.Prefix), name)
-		}
-		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return fmt.Errorf("remove consumer %s: %w", name, err)
+		if err := s.removeConsumer(ctx, name); err != nil {
+			return err
 		}
 	}
 	return s.kv.Attachments.Remove(ctx, name)
@@ -137,83 +114,6 @@ func validFilter(filter string) bool {
 		}
 	}
 	return len(filter) <= 256
-}
-
-// makeConsumer makes the consumer, which holds the log from now on until it is removed.
-func (s *Service) makeConsumer(ctx context.Context, a kv.Attachment) error {
-	js, err := jetstream.New(s.nc)
-	if err != nil {
-		return err
-	}
-	return makeConsumer(ctx, js, s.o.Prefix, a)
-}
-
-// consumerDescription marks the consumers that belong to attachments.
-const consumerDescription = "attachment of imctl"
-
-func makeConsumer(ctx context.Context, js jetstream.JetStream, prefix string, a kv.Attachment) error {
-	_, err := js.CreateConsumer(ctx, logStreamName(prefix), jetstream.ConsumerConfig{
-		Durable:       a.Name,
-		Description:   consumerDescription,
-		DeliverPolicy: jetstream.DeliverNewPolicy, // what is older is there for the sake of others, and not all of it
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		FilterSubject: prefix + ".log." + a.Filter,
-	})
-	if errors.Is(err, jetstream.ErrConsumerExists) {
-		return fmt.Errorf("%w: the log has a consumer %s already, which is not an attachment's", kv.ErrAttachmentInvalid, a.Name)
-	}
-	if err != nil {
-		return fmt.Errorf("make consumer %s: %w", a.Name, err)
-	}
-	return nil
-}
-
-// MendConsumers makes the consumers of the log fit the attachments. The streams of a backup are from one moment after the other,
-// so that an attachment may be there without its consumer, or a consumer, which would hold the log for ever, without its attachment.
-func MendConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, prefix string) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	all, err := store.Attachments.List(ctx)
-	if err != nil {
-		return err
-	}
-	stream, err := js.Stream(ctx, logStreamName(prefix))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil // nor are there consumers, then
-	}
-	if err != nil {
-		return err
-	}
-	wanted := make(map[string]kv.Attachment)
-	for _, a := range all {
-		if a.Role == kv.RoleConsumer {
-			wanted[a.Name] = a
-		}
-	}
-	var orphans []string
-	list := stream.ListConsumers(ctx)
-	for c := range list.Info() {
-		if _, ok := wanted[c.Name]; !ok && c.Config.Description == consumerDescription {
-			orphans = append(orphans, c.Name)
-		}
-		delete(wanted, c.Name)
-	}
-	if err := list.Err(); err != nil {
-		return err
-	}
-	for _, name := range orphans {
-		if err := stream.DeleteConsumer(ctx, name); err != nil {
-			return fmt.Errorf("remove consumer %s: %w", name, err)
-		}
-	}
-	for _, a := range wanted {
-		if err := makeConsumer(ctx, js, prefix, a); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *Service) contextOf(a kv.Attachment, secret string) NATSContext {

@@ -34,6 +34,9 @@ func (s *Service) Repair(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.expectConsumers(ctx); err != nil {
+		return err
+	}
 	if done != (kv.Finished{}) || len(unfinished) > 0 {
 		s.log.Info("repaired after an unclean stop", "users", done.Users, "names", done.Names, "attachments", len(unfinished))
 	}

@@ -110,6 +110,9 @@ func (b *Bridge) goOn(ctx context.Context) error {
 	if err := b.events.Attach(ctx); err != nil {
 		return err
 	}
+	if err := b.service.expectConsumers(ctx); err != nil {
+		return err
+	}
 	if b.system != nil {
 		k := &kicker{b.system, b.log}
 		access := b.service.o.Access

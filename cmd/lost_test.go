@@ -65,3 +65,35 @@ func TestStartMissesStreams(t *testing.T) {
 		})
 	}
 }
+
+// The consumer of an attachment must exist, too: it holds what its program has not read. With its loss accepted it is
+// made anew; an attachment that is removed needs none.
+func TestStartMissesConsumer(t *testing.T) {
+	t.Parallel()
+	s, dir := startWithDoor(t)
+	data := s.app.config.Data
+	for _, name := range []string{"archiver", "other", "removed"} {
+		command(t, dir, "", "attach", "add", name, "--role", "consumer", "--context", filepath.Join(dir, name+".json")).want(t, exitDone)
+	}
+	command(t, dir, "", "attach", "remove", "removed", "--yes").want(t, exitDone)
+	s.close(t)
+	durable := filepath.Join(data, "jetstream", "IM", "streams", "IM_LOG", "obs", "archiver")
+	if err := os.RemoveAll(durable); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		err := lostStart(t, data)
+		if err == nil || !strings.Contains(err.Error(), "IM_LOG/archiver") || strings.Contains(err.Error(), "other") {
+			t.Fatalf("the start without the consumer: %v", err)
+		}
+	}
+	if err := lostStart(t, data, "IM_LOG/archiver"); err != nil {
+		t.Fatalf("with the loss accepted: %v", err)
+	}
+	if _, err := os.Stat(durable); err != nil {
+		t.Errorf("the consumer was not made anew: %v", err)
+	}
+	if err := lostStart(t, data); err != nil {
+		t.Errorf("the start after it: %v", err)
+	}
+}

@@ -166,6 +166,9 @@ func completeSwap(env *Env, dir *embedded.Dir) error {
 			return err
 		}
 		env.reach("marked")
+		if err := dir.ForgetStreams(); err != nil { // those that are restored name themselves in their state
+			return err
+		}
 		if err := os.Rename(store, filepath.Join(aside, storeFolder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

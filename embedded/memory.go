@@ -45,6 +45,15 @@ func (d *Dir) RememberStreams(owner string, streams map[string]time.Time) error 
 	return d.writeFile(memoryFile, append(b, '\n'))
 }
 
+// ForgetStreams forgets the streams of all owners: others take their place.
+func (d *Dir) ForgetStreams() error {
+	err := os.Remove(d.Path(memoryFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return d.explain("remove "+memoryFile, err)
+	}
+	return nil
+}
+
 func (d *Dir) memory() (memory, error) {
 	m := make(memory)
 	b, err := os.ReadFile(d.Path(memoryFile))

@@ -122,6 +122,18 @@ func (a *Attachments) Get(ctx context.Context, name string) (Attachment, error) 
 	return r.Attachment, nil
 }
 
+// Good tells whether an attachment is in force: it is there, not pending, and not being removed.
+func (a *Attachments) Good(ctx context.Context, name string) (bool, error) {
+	r, _, err := a.read(ctx, name)
+	if errors.Is(err, ErrAttachmentNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("kv: look at an attachment: %w", err)
+	}
+	return r.Confirmed && r.SecretHash != "", nil
+}
+
 // List returns all attachments by name, but for pending ones.
 func (a *Attachments) List(ctx context.Context) ([]Attachment, error) {
 	return a.list(ctx, func(r attachmentRecord) bool { return r.Confirmed })

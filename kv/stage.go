@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -473,10 +474,16 @@ func (s *States) LogRestored(ctx context.Context, stream string) error {
 			mark := *state.Restore
 			mark.Log, state.Restore = "", &mark
 			state.Streams[stream] = made.CachedInfo().Created
+			forgetConsumers(state, stream) // those of the log that was replaced; nodes note the new ones
 		}
 		return nil
 	})
 	return err
+}
+
+// forgetConsumers takes back the notes that consumers of a stream must exist.
+func forgetConsumers(state *State, stream string) {
+	maps.DeleteFunc(state.Streams, func(name string, _ time.Time) bool { return strings.HasPrefix(name, stream+"/") })
 }
 
 // Finish puts the staged buckets of a marked restore into use.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -56,6 +57,8 @@ type States struct {
 	b        *bucket
 	prefix   string
 	remember func(streams map[string]time.Time) error // nil: nothing is remembered elsewhere
+
+	remembered atomic.Uint64 // revision of the state of which remember was told last
 }
 
 const stateKey = "state"
@@ -131,11 +134,26 @@ func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*St
 
 // Get returns the state as the stream's leader has it: the zero State where none was written yet.
 func (s *States) Get(ctx context.Context) (State, error) {
-	state, _, err := s.read(ctx)
+	state, revision, err := s.read(ctx)
+	if err == nil {
+		err = s.tell(state, revision)
+	}
 	if err != nil {
 		return State{}, fmt.Errorf("kv: read the state: %w", err)
 	}
 	return state, nil
+}
+
+// tell has the state remembered elsewhere, unless that was done already.
+func (s *States) tell(state State, revision uint64) error {
+	if s.remember == nil || s.remembered.Load() == revision {
+		return nil
+	}
+	if err := s.remember(state.Streams); err != nil {
+		return err
+	}
+	s.remembered.Store(revision)
+	return nil
 }
 
 func (s *States) read(ctx context.Context) (State, uint64, error) {
@@ -162,12 +180,13 @@ func (s *States) read(ctx context.Context) (State, uint64, error) {
 // Errors: ErrConflict, and change's own.
 func (s *States) Update(ctx context.Context, change func(*State) error) (State, error) {
 	var state State
+	var written uint64
 	err := swap(ctx, func(ctx context.Context) error {
 		before, revision, err := s.read(ctx)
 		if err != nil {
 			return err
 		}
-		state = before
+		state, written = before, revision
 		state.Streams = maps.Clone(before.Streams)
 		if state.Streams == nil {
 			state.Streams = make(map[string]time.Time)
@@ -186,11 +205,11 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 		if revision > 0 && string(was) == string(is) {
 			return nil
 		}
-		_, err = s.b.write(ctx, putAt(stateKey, is, revision))
+		written, err = s.b.write(ctx, putAt(stateKey, is, revision))
 		return err
 	})
-	if err == nil && s.remember != nil {
-		err = s.remember(state.Streams)
+	if err == nil {
+		err = s.tell(state, written)
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("kv: update the state: %w", err)
