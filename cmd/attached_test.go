@@ -153,7 +153,7 @@ func TestAttachRefused(t *testing.T) {
 		"replicas": {url: func(*testing.T) string { return there.url }, env: []string{"IMCTL_NATS_REPLICAS=3", "IMCTL_NATS_PREFIX=other"},
 			says: []string{"replicas", "; set nats.replicas to 1"}},
 		"may not publish": {url: func(t *testing.T) string {
-			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ["im.>", "_INBOX.>", "$JS.API.>", "$KV.im_users.>", "$KV.im_tokens.>"]}`))
+			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ["im.>", "_INBOX.>", "$JS.API.>", "$KV.im_users.>", "$KV.im_tokens.>", "$KV.im_users_b.>", "$KV.im_tokens_b.>", "$KV.im_friendships_b.>", "$KV.im_state.>"]}`))
 		}, says: []string{`does not let us publish on $KV.im_friendships.none; in its configuration our user needs permissions: {publish: ["im.>", `, `"$KV.im_friendships.>"`}},
 		"may not subscribe": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ">", subscribe: ["_INBOX.>", "im.>"]}`))
@@ -232,7 +232,7 @@ func TestNATSInfo(t *testing.T) {
 	}
 	a := command(t, dir, "", "nats", "info", "-o", "json", "--nats", there.url).want(t, exitDone)
 	var info natsInfo
-	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 4 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
+	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 5 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
 		t.Errorf("%s, %v", a.out, err)
 	}
 	// A server that attaches by a context finds its users for logins there too.
