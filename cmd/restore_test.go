@@ -496,7 +496,8 @@ func TestBackupPipe(t *testing.T) {
 	t.Parallel()
 	dir := backupOf(t, 30)
 	backup, restore := exec.Command("imctl", "backup", "-"), exec.Command("imctl", "restore", "-", "--data", "new")
-	var errs, out bytes.Buffer
+	var errs logBuffer
+	var out bytes.Buffer
 	temp := t.TempDir()
 	for _, c := range []*exec.Cmd{backup, restore} {
 		c.Dir, c.Stderr, c.Env = dir, &errs, append(os.Environ(), "TMPDIR="+temp, "TMP="+temp, "GORACE=atexit_sleep_ms=0")
@@ -509,7 +510,7 @@ func TestBackupPipe(t *testing.T) {
 	if err := errors.Join(backup.Start(), restore.Start()); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(restore.Wait(), backup.Wait()); err != nil || errs.Len() > 0 || !strings.Contains(out.String(), "KV_im_users") {
+	if err := errors.Join(restore.Wait(), backup.Wait()); err != nil || errs.String() != "" || !strings.Contains(out.String(), "KV_im_users") {
 		t.Fatalf("%v\n%s%s", err, errs.String(), out.String())
 	}
 	wantSame(t, everyone(t, dir, "--data", "new"), everyone(t, dir))
