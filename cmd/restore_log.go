@@ -11,6 +11,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -20,8 +21,8 @@ import (
 // under the same numbers, and what they had acknowledged is not delivered again. A swap that was interrupted takes the
 // pieces again.
 
-// logPiece is how much of the log's snapshot is sent at once: the server has to have written it within five seconds.
-const logPiece = 64 << 10
+// logPiece is how much of the log, not compressed, is sent at once: the server has to have written it within five seconds.
+const logPiece = 16 << 10
 
 // logStream names the log's stream.
 func logStream(prefix string) string { return strings.ToUpper(prefix) + "_LOG" }
@@ -178,22 +179,66 @@ func placeLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged
 		}
 		return err
 	}
-	seq, last := uint64(1), staged.CachedInfo().State.LastSeq
-	var rest []byte
-	return putSnapshot(ctx, nc, name, head.streamSnapshot, func() ([]byte, error) {
-		if len(rest) == 0 {
-			if seq == last {
-				return nil, io.EOF
-			}
-			seq++
-			m, err := staged.GetMsg(ctx, seq)
-			if err != nil {
-				return nil, err
-			}
-			rest = m.Data
+	pieces := newSmallPieces(&stagedReader{ctx: ctx, stream: staged, seq: 1, last: staged.CachedInfo().State.LastSeq})
+	return putSnapshot(ctx, nc, name, head.streamSnapshot, pieces.next)
+}
+
+// stagedReader reads the snapshot's pieces one behind the other.
+type stagedReader struct {
+	ctx       context.Context
+	stream    jetstream.Stream
+	seq, last uint64 // of the message that was read, and of the last one
+	rest      []byte
+}
+
+func (r *stagedReader) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 {
+		if r.seq == r.last {
+			return 0, io.EOF
 		}
-		piece := rest[:min(len(rest), logPiece)]
-		rest = rest[len(piece):]
-		return piece, nil
-	})
+		r.seq++
+		m, err := r.stream.GetMsg(r.ctx, r.seq)
+		if err != nil {
+			return 0, err
+		}
+		r.rest = m.Data
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// smallPieces compresses a snapshot anew. The server writes what it can decompress, message by message, and forces each
+// to the disk where it is told to; it gives up a piece that takes it more than five seconds. What JetStream has compressed as one block
+// may have thousands of messages.
+type smallPieces struct {
+	from io.Reader // not compressed
+	to   *s2.Writer
+	out  bytes.Buffer
+	room [logPiece]byte
+}
+
+func newSmallPieces(compressed io.Reader) *smallPieces {
+	p := &smallPieces{from: s2.NewReader(compressed)}
+	p.to = s2.NewWriter(&p.out, s2.WriterBlockSize(logPiece), s2.WriterConcurrency(1))
+	return p
+}
+
+// next returns io.EOF behind the last piece.
+func (p *smallPieces) next() ([]byte, error) {
+	n, err := io.ReadFull(p.from, p.room[:])
+	if n == 0 {
+		return nil, err
+	}
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	p.out.Reset()
+	if _, err := p.to.Write(p.room[:n]); err != nil {
+		return nil, err
+	}
+	if err := p.to.Flush(); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(p.out.Bytes()), nil
 }

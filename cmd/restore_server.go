@@ -33,7 +33,7 @@ func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
 		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
 		defer cancel()
-		err = errors.Join(err, staging.Abandon(undo), deleteStream(undo, s.nc, stagedLog(r.config.NATS.Prefix)))
+		err = errors.Join(err, staging.Abandon(undo, stagedLog(r.config.NATS.Prefix)))
 	}()
 	log, err := r.stageLog(ctx, staged.nc, s.nc)
 	if err != nil {

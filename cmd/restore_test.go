@@ -496,7 +496,8 @@ func TestBackupPipe(t *testing.T) {
 	t.Parallel()
 	dir := backupOf(t, 30)
 	backup, restore := exec.Command("imctl", "backup", "-"), exec.Command("imctl", "restore", "-", "--data", "new")
-	var errs, out bytes.Buffer
+	var errs logBuffer
+	var out bytes.Buffer
 	temp := t.TempDir()
 	for _, c := range []*exec.Cmd{backup, restore} {
 		c.Dir, c.Stderr, c.Env = dir, &errs, append(os.Environ(), "TMPDIR="+temp, "TMP="+temp, "GORACE=atexit_sleep_ms=0")
@@ -509,7 +510,7 @@ func TestBackupPipe(t *testing.T) {
 	if err := errors.Join(backup.Start(), restore.Start()); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(restore.Wait(), backup.Wait()); err != nil || errs.Len() > 0 || !strings.Contains(out.String(), "KV_im_users") {
+	if err := errors.Join(restore.Wait(), backup.Wait()); err != nil || errs.String() != "" || !strings.Contains(out.String(), "KV_im_users") {
 		t.Fatalf("%v\n%s%s", err, errs.String(), out.String())
 	}
 	wantSame(t, everyone(t, dir, "--data", "new"), everyone(t, dir))
@@ -588,5 +589,45 @@ func TestRestoreMends(t *testing.T) {
 	slices.Sort(names)
 	if !slices.Equal(names, []string{"whole", "without"}) {
 		t.Errorf("consumers: %q", names)
+	}
+}
+
+// TestRestoreLargeLog restores a log with thousands of entries where every write is forced to the disk.
+func TestRestoreLargeLog(t *testing.T) {
+	t.Parallel()
+	const entries = 20_000
+	address := startSyncedNATS(t)
+	dir := importDir(t)
+	from := start(t, func(c *Config) { c.Data, c.NATS.Listen = filepath.Join(dir, "from"), "127.0.0.1:0" })
+	from.attachment(t, "archive", kv.RoleConsumer, ">")
+	js, err := jetstream.New(from.app.backend.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range entries {
+		if _, err := js.PublishAsync("im.log.test.entry", fmt.Appendf(nil, `{"n":%d}`, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-time.After(patience):
+		t.Fatal("the log was not written")
+	}
+	command(t, dir, "", "backup", "all.tar", "--data", "from").want(t, exitDone)
+	start(t, func(c *Config) { c.NATS.URL = address })
+	command(t, dir, "", "--nats", address, "restore", "all.tar", "--yes").want(t, exitDone)
+	command(t, dir, "", "--nats", address, "status").want(t, exitDone, "health    ok\n")
+	nc, err := nats.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.Consumer(t.Context(), "IM_LOG", "archive")
+	if err != nil || consumer.CachedInfo().NumPending != entries {
+		t.Errorf("%v: %+v", err, consumer)
 	}
 }

@@ -414,8 +414,9 @@ func (s *Staging) Commit(ctx context.Context, backup time.Time, log string) erro
 	return err
 }
 
-// Abandon removes what was staged. It must not be called after Commit.
-func (s *Staging) Abandon(ctx context.Context) error {
+// Abandon removes what was staged, with the other streams of this restore. It must not be called after Commit. What another
+// restore that has begun since stages is left alone.
+func (s *Staging) Abandon(ctx context.Context, others ...string) error {
 	_, err := s.states.Update(ctx, func(state *State) error {
 		if state.Staging != s.id {
 			return ErrRestoreOvertaken
@@ -426,7 +427,7 @@ func (s *Staging) Abandon(ctx context.Context) error {
 	if errors.Is(err, ErrRestoreOvertaken) {
 		return nil // what is there is the other's
 	}
-	return errors.Join(err, s.clear(ctx))
+	return errors.Join(err, s.clear(ctx), removeStreams(ctx, s.js, others...))
 }
 
 // NoteNodes adds the nodes that are listed in the buckets which a marked restore replaces to its mark, and returns all that

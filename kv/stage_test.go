@@ -1,0 +1,97 @@
+package kv
+
+import (
+	"errors"
+	"testing"
+)
+
+// TestStage replaces the buckets in use. A node that moves finds every later revision higher than every earlier one.
+func TestStage(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	nc := connect(t, startServer(t, t.TempDir(), false))
+	s := openStore(t, nc, Options{})
+	alice, bob := mustCreate(t, s, "alice", "Alice"), mustCreate(t, s, "bob", "Bob")
+	if _, err := s.Rosters.Befriend(ctx, alice.ID, bob.ID); err != nil {
+		t.Fatal(err)
+	}
+	staging, err := Stage(ctx, nc, nc, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := staging.Fill(ctx, func(int) {})
+	if err != nil || got.Users != 2 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	late := mustCreate(t, s, "late", "Late")
+	_, before, err := s.Rosters.Get(ctx, alice.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := staging.Commit(ctx, now(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(ctx, nc, Options{}); !errors.Is(err, ErrRestoreUnfinished) {
+		t.Errorf("open: %v", err)
+	}
+	if _, err := Stage(ctx, nc, nc, Options{}); !errors.Is(err, ErrRestoreUnfinished) {
+		t.Errorf("stage: %v", err)
+	}
+	state, err := s.States.Get(ctx)
+	if err == nil {
+		err = s.States.RemoveReplaced(ctx, *state.Restore)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Users.Create(ctx, User{Account: "too late"}); err == nil {
+		t.Error("an account was made in buckets that are gone")
+	}
+	if state, err = s.States.Finish(ctx); err != nil || s.InUse(state) {
+		t.Fatalf("%+v, %v", state, err)
+	}
+	if err := s.Use(ctx, state); err != nil || !s.InUse(state) {
+		t.Fatal(err)
+	}
+	roster, after, err := s.Rosters.Get(ctx, alice.ID)
+	if _, friends := roster.Friend(bob.ID); err != nil || !friends || after <= before {
+		t.Errorf("friends %v, revision %d after %d, %v", friends, after, before, err)
+	}
+	if _, err := s.Users.Get(ctx, late.ID); !errors.Is(err, ErrUserNotFound) {
+		t.Errorf("an account from after the staging: %v", err)
+	}
+	if n, err := openStore(t, nc, Options{}).Users.Count(ctx); err != nil || n != 2 {
+		t.Errorf("%d accounts, %v", n, err)
+	}
+}
+
+// TestStageOvertaken lets the later of two restores win, whole.
+func TestStageOvertaken(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	nc := connect(t, startServer(t, t.TempDir(), false))
+	mustCreate(t, openStore(t, nc, Options{}), "alice", "Alice")
+	first, err := Stage(ctx, nc, nc, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Fill(ctx, func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Stage(ctx, nc, nc, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Commit(ctx, now(), ""); !errors.Is(err, ErrRestoreOvertaken) {
+		t.Errorf("commit: %v", err)
+	}
+	if err := first.Abandon(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := second.Fill(ctx, func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Commit(ctx, now(), ""); err != nil {
+		t.Error(err)
+	}
+}
