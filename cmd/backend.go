@@ -121,7 +121,7 @@ func (b *backend) owner(c *Config) string {
 	if b.server == nil {
 		return "attached/" + c.NATS.Prefix
 	}
-	return "embedded/" + c.NATS.Prefix
+	return embedded.EmbeddedOwner(c.NATS.Prefix)
 }
 
 // place names where the streams are: the data directory, or the NATS that is attached to.

@@ -132,12 +132,24 @@ func completeDir(ctx context.Context, env *Env, c *Config, dir *embedded.Dir) (d
 	}
 	nc, err := server.Connect("imctl restore")
 	if err == nil {
-		done, err = completeStreams(ctx, env, nc, c)
+		done, err = completeStreamsOf(ctx, env, dir, nc, c)
 		nc.Close()
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
 	defer cancel()
 	return done, errors.Join(err, server.Shutdown(stop))
+}
+
+// completeStreamsOf is completeStreams for a data directory that is ours, which remembers first what must exist now.
+func completeStreamsOf(ctx context.Context, env *Env, dir *embedded.Dir, nc *nats.Conn, c *Config) (done completion, err error) {
+	state, states, err := readState(ctx, nc, c.NATS.Prefix)
+	if err == nil && states != nil {
+		err = dir.RememberStreams(embedded.EmbeddedOwner(c.NATS.Prefix), state.Streams)
+	}
+	if err != nil {
+		return done, err
+	}
+	return completeStreams(ctx, env, nc, c)
 }
 
 // completeStreams completes a restore of the streams of a NATS that runs.

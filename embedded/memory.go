@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -26,7 +27,7 @@ func (d *Dir) Streams(owner string) (map[string]time.Time, error) {
 }
 
 // RememberStreams keeps which streams of an owner must exist, each with the time of its creation. An owner is one set
-// of streams, such as "embedded/im". It writes only what changed.
+// of streams, see EmbeddedOwner. It writes only what changed.
 func (d *Dir) RememberStreams(owner string, streams map[string]time.Time) error {
 	d.remembering.Lock()
 	defer d.remembering.Unlock()
@@ -43,6 +44,32 @@ func (d *Dir) RememberStreams(owner string, streams map[string]time.Time) error 
 		return fmt.Errorf("data directory %s: %w", d.path, err)
 	}
 	return d.writeFile(memoryFile, append(b, '\n'))
+}
+
+// EmbeddedOwner names the owner of the streams of one prefix in the embedded server.
+func EmbeddedOwner(prefix string) string { return embeddedOwner + prefix }
+
+const embeddedOwner = "embedded/"
+
+// embeddedStreams are the streams of all prefixes in the embedded server, nil where none are remembered.
+func (d *Dir) embeddedStreams() (map[string]time.Time, error) {
+	d.remembering.Lock()
+	defer d.remembering.Unlock()
+	m, err := d.memory()
+	if err != nil {
+		return nil, err
+	}
+	var all map[string]time.Time
+	for owner, streams := range m {
+		if !strings.HasPrefix(owner, embeddedOwner) {
+			continue
+		}
+		if all == nil {
+			all = make(map[string]time.Time)
+		}
+		maps.Copy(all, streams)
+	}
+	return all, nil
 }
 
 // ForgetStreams forgets the streams of all owners: others take their place.

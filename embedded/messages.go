@@ -198,5 +198,5 @@ func (m *messages) judge(ix *index, blocks []blockFile, scans []blockScan) error
 }
 
 func (m *messages) damage(file, what string) error {
-	return &damage{m.stream, filepath.Join(m.dir, file), what}
+	return &damage{stream: m.stream, path: filepath.Join(m.dir, file), what: what}
 }

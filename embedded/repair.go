@@ -98,7 +98,7 @@ func (s *Server) rerun(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, repairWait)
 	defer cancel()
 	s.log = newServerLog(s.log.log)
-	if err := checkStore(ctx, s.dir.path, s.set.sync, s.log.log); err != nil {
+	if err := checkStore(ctx, s.dir, s.set.sync, s.log.log); err != nil {
 		return err
 	}
 	ns, err := s.run(ctx)

@@ -84,7 +84,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err := o.Dir.claimMode(modeStandalone); err != nil {
 		return nil, err
 	}
-	if err := checkStore(ctx, o.Dir.path, o.Sync, o.Log); err != nil {
+	if err := checkStore(ctx, o.Dir, o.Sync, o.Log); err != nil {
 		return nil, err
 	}
 	s := newServer(o)

@@ -35,12 +35,15 @@ var ErrStoreForeign = errors.New("unexpected entry in the store")
 type storeCheck struct {
 	root  string // the directory "jetstream"
 	lossy bool   // writes are not forced to the disk one by one
-	log   *slog.Logger
+	// expected are the streams, and the consumers as STREAM/CONSUMER, that must exist; nil if that is not known.
+	expected map[string]time.Time
+	log      *slog.Logger
 }
 
 // damage is what was found in one file.
 type damage struct {
 	stream, path, what string
+	cause              error // the system's; nil for contents that are not what was written
 }
 
 func (d *damage) Error() string {
@@ -48,7 +51,7 @@ func (d *damage) Error() string {
 		ErrStoreDamaged, d.stream, d.path, d.what)
 }
 
-func (d *damage) Unwrap() error { return ErrStoreDamaged }
+func (d *damage) Unwrap() []error { return []error{ErrStoreDamaged, d.cause} }
 
 // foreignError is an entry of the store that no NATS server made. The server would wait for it to become a stream, and never
 // be ready.
@@ -72,9 +75,14 @@ func onlyDirs(path string, entries []fs.DirEntry) error {
 	return nil
 }
 
-// checkStore returns the first damage it finds among the streams in dir.
-func checkStore(ctx context.Context, dir string, sync time.Duration, log *slog.Logger) error {
-	c := &storeCheck{root: filepath.Join(dir, natsserver.JetStreamStoreDir), lossy: sync > 0, log: log}
+// checkStore returns the first damage it finds among the streams in the data directory. What a deletion left that was
+// cut off it removes.
+func checkStore(ctx context.Context, d *Dir, sync time.Duration, log *slog.Logger) error {
+	expected, err := d.embeddedStreams()
+	if err != nil {
+		return err
+	}
+	c := &storeCheck{root: d.Path(natsserver.JetStreamStoreDir), lossy: sync > 0, expected: expected, log: log}
 	accounts, err := readDir(c.root)
 	if err != nil {
 		return err
@@ -112,6 +120,10 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 		if ierr != nil {
 			return ierr
 		}
+		if !unborn && c.isRemainder(dir, name) {
+			c.log.Info("remove what the deletion of a stream left that was cut off", "stream", name)
+			return os.RemoveAll(dir)
+		}
 		if !unborn {
 			return cmp.Or(noStream(dir), err)
 		}
@@ -119,7 +131,7 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 		c.log.Warn("remove a stream whose creation was interrupted before anybody was told of it", "stream", name)
 		return os.RemoveAll(dir)
 	}
-	if err := checkConsumers(dir, name); err != nil {
+	if err := c.consumers(dir, name); err != nil {
 		return err
 	}
 	if !readable(dir, info) {
@@ -132,6 +144,17 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 		log:    c.log,
 	}
 	return m.check(ctx)
+}
+
+// isRemainder tells whether a deletion was cut off: the server removes the description first. A stream that must exist has
+// lost its description some other way.
+func (c *storeCheck) isRemainder(dir, name string) bool {
+	if _, must := c.expected[name]; must || c.expected == nil {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(dir, natsserver.JetStreamMetaFile))
+	_, sum := os.Lstat(filepath.Join(dir, natsserver.JetStreamMetaFileSum))
+	return errors.Is(err, fs.ErrNotExist) && sum == nil
 }
 
 // noStream returns a foreignError for a directory that has nothing of a stream in it.
@@ -159,14 +182,14 @@ func readStreamInfo(dir, name string) (*natsserver.FileStreamInfo, error) {
 	h := newHash(name)
 	h.Write(b)
 	if hex.EncodeToString(h.Sum(nil)) != string(sum) {
-		return nil, &damage{name, meta, "it does not match its checksum in " + natsserver.JetStreamMetaFileSum}
+		return nil, &damage{stream: name, path: meta, what: "it does not match its checksum in " + natsserver.JetStreamMetaFileSum}
 	}
 	if _, err := os.Stat(filepath.Join(dir, natsserver.JetStreamMetaFileKey)); err == nil {
 		return nil, fmt.Errorf("stream %s is encrypted, and this server has no key for it", name)
 	}
 	info := new(natsserver.FileStreamInfo)
 	if err := json.Unmarshal(b, info); err != nil {
-		return nil, &damage{name, meta, "it is no stream description"}
+		return nil, &damage{stream: name, path: meta, what: "it is no stream description"}
 	}
 	level, err := strconv.Atoi(info.Metadata[natsserver.JSRequiredLevelMetadataKey])
 	if err == nil && level > natsserver.JSApiLevel {
@@ -216,9 +239,9 @@ func readable(dir string, info *natsserver.FileStreamInfo) bool {
 	return true
 }
 
-// checkConsumers sees to it that no consumer is left out with a warning: the
-// messages that only it has not acknowledged would go with it.
-func checkConsumers(dir, stream string) error {
+// consumers sees to it that no consumer is left out with a warning: the messages that only it has not acknowledged would
+// go with it.
+func (c *storeCheck) consumers(dir, stream string) error {
 	consumers := filepath.Join(dir, "obs")
 	entries, err := readDir(consumers)
 	if err == nil {
@@ -228,30 +251,45 @@ func checkConsumers(dir, stream string) error {
 		return err
 	}
 	for _, e := range entries {
-		state := filepath.Join(consumers, e.Name(), "o.dat")
-		b, err := os.ReadFile(state)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
-			continue // It has delivered nothing: it may not even have been confirmed.
+		consumer := filepath.Join(consumers, e.Name())
+		err := checkConsumer(consumer, stream)
+		if _, must := c.expected[stream+"/"+e.Name()]; errors.Is(err, fs.ErrNotExist) && c.expected != nil && !must {
+			// The server removes the files of a consumer one by one.
+			c.log.Info("remove what the deletion of a consumer left that was cut off", "stream", stream, "consumer", e.Name())
+			err = os.RemoveAll(consumer)
 		}
 		if err != nil {
-			return unreadable(stream, state, err)
+			return err
 		}
-		// Two bytes, magic and version, then four numbers at least.
-		if len(b) < 6 || b[0] != consumerMagic || b[1] < 1 || b[1] > 2 {
-			return &damage{stream, state, "it is no consumer's state"}
-		}
-		meta := filepath.Join(consumers, e.Name(), natsserver.JetStreamMetaFile)
-		b, err = os.ReadFile(meta)
-		if err != nil {
-			return unreadable(stream, meta, err)
-		}
-		if !json.Valid(b) {
-			return &damage{stream, meta, "it is no consumer's description"}
-		}
-		sum := filepath.Join(consumers, e.Name(), natsserver.JetStreamMetaFileSum)
-		if _, err := os.Stat(sum); err != nil {
-			return unreadable(stream, sum, err)
-		}
+	}
+	return nil
+}
+
+// checkConsumer checks the files of one consumer.
+func checkConsumer(dir, stream string) error {
+	state := filepath.Join(dir, "o.dat")
+	b, err := os.ReadFile(state)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
+		return nil // It has delivered nothing: it may not even have been confirmed.
+	}
+	if err != nil {
+		return unreadable(stream, state, err)
+	}
+	// Two bytes, magic and version, then four numbers at least.
+	if len(b) < 6 || b[0] != consumerMagic || b[1] < 1 || b[1] > 2 {
+		return &damage{stream: stream, path: state, what: "it is no consumer's state"}
+	}
+	meta := filepath.Join(dir, natsserver.JetStreamMetaFile)
+	b, err = os.ReadFile(meta)
+	if err != nil {
+		return unreadable(stream, meta, err)
+	}
+	if !json.Valid(b) {
+		return &damage{stream: stream, path: meta, what: "it is no consumer's description"}
+	}
+	sum := filepath.Join(dir, natsserver.JetStreamMetaFileSum)
+	if _, err := os.Stat(sum); err != nil {
+		return unreadable(stream, sum, err)
 	}
 	return nil
 }
@@ -262,7 +300,7 @@ const consumerMagic = 22
 // a missing permission is nothing to restore a backup for.
 func unreadable(stream, path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return &damage{stream, path, "it is missing"}
+		return &damage{stream, path, "it is missing", fs.ErrNotExist}
 	}
 	return fmt.Errorf("stream %s: %w", stream, err)
 }

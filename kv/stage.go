@@ -408,6 +408,14 @@ func (s *Staging) Commit(ctx context.Context, backup time.Time, log string) erro
 			return ErrRestoreOvertaken
 		}
 		state.Staging = ""
+		// Nothing of the old contents must exist any more: a start may come when a part of it is deleted.
+		for _, name := range Streams(s.o.Prefix, state.Slot) {
+			delete(state.Streams, name)
+		}
+		if log != "" {
+			delete(state.Streams, LogStream(s.o.Prefix))
+			forgetConsumers(state, LogStream(s.o.Prefix))
+		}
 		state.Restore = &RestoreMark{Slot: s.slot, Started: s.started, Backup: backup, Format: s.source.state.Format, Log: log, Streams: s.created}
 		return nil
 	})
@@ -493,9 +501,6 @@ func (s *States) Finish(ctx context.Context) (State, error) {
 		mark := state.Restore
 		if mark == nil {
 			return nil // another command was faster
-		}
-		for _, name := range Streams(s.prefix, OtherSlot(mark.Slot)) {
-			delete(state.Streams, name)
 		}
 		for name, created := range mark.Streams {
 			state.Streams[name] = created
