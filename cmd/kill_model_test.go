@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -46,6 +47,8 @@ type killActor struct {
 	rand   *rand.Rand
 	serial int
 	tokens [2]string
+
+	history []string // what was asked for, and what came of it
 }
 
 func (a *killActor) account(i int) string { return fmt.Sprintf("%s-%d", a.name, i) }
@@ -61,11 +64,12 @@ var errUnanswered = errors.New("no answer")
 // change asks for a change that leads to next. do returns errUnanswered, or an error that fails the test.
 func (a *killActor) change(next actorState, do func() error) error {
 	a.maybe = &next
-	if err := do(); err != nil {
-		return err
+	err := do()
+	a.history = append(a.history, fmt.Sprintf("%s from %+v to %+v: %v", time.Now().Format("05.000"), a.now, next, err))
+	if err == nil {
+		a.now, a.maybe = next, nil
 	}
-	a.now, a.maybe = next, nil
-	return nil
+	return err
 }
 
 // adminAnswer turns an administrator's answer into what change wants: what is not an answer of the server's is none.

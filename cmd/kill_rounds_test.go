@@ -65,6 +65,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		f.check(t, round)
 	}
 	if t.Failed() {
+		for _, a := range f.actors {
+			t.Logf("%s:\n%s", a.name, strings.Join(a.history[max(0, len(a.history)-20):], "\n"))
+		}
 		t.Logf("the server's log:\n%s", f.log)
 	}
 	f.nc.Close()
