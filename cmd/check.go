@@ -2,39 +2,39 @@ package cmd
 
 import (
 	"fmt"
+	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newCheck(env *Env) *cobra.Command {
-	var show, records, dry bool
+	var show, dry bool
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "check [FILE]",
-		Short: "Say whether the configuration is right",
-		Long: `Reads the configuration as serve would: FILE, or --config, or config.yaml in the
-working directory, then IMCTL_ variables, then flags. Says everything that is wrong
-with it, one line each, and exits with 2 where anything is.
+		Short: "Check the configuration, and with --data the records",
+		Long: `Read the configuration as serve does: FILE, or --config, or config.yaml in the working directory, then
+IMCTL_ variables, then flags. Report everything that is wrong with it, one line each, and exit with 2 if
+anything is.
 
-With --records it reads all records of the server too, which may be running, and removes
-those that belong to nothing: tokens, names and rosters of users that do not exist, and the
-like. With --dry-run it removes nothing, and exits with 1 where there is anything.`,
-		Example: "  imctl check config.yaml\n  imctl check --records --dry-run",
-		Args:    mayHave(1),
+With --data, also read every record in the data directory, or in the NATS server that the configuration
+names, and remove those that belong to nothing: accounts that a crash of an older version brought back,
+names and tokens of users that do not exist, and the like. The server may be running. With --dry-run,
+remove nothing, and exit with 1 if such records exist.`,
+		Example: "  imctl check config.yaml\n  imctl check --data --dry-run\n  imctl check --data /var/lib/imctl",
+		Args:    mayHave(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				if c.Flags().Changed("config") {
-					return wrongUse("FILE and --config are the same: give one of them")
-				}
-				if args[0] == "" {
-					return wrongUse("FILE must not be empty")
-				}
-				if err := c.Flags().Set("config", args[0]); err != nil {
-					return err
-				}
+			records, args, err := checkedData(c.Flags(), env, args)
+			if err != nil {
+				return err
+			}
+			if err := checkedFile(c.Flags(), args); err != nil {
+				return err
 			}
 			if !records && (dry || c.Flags().Changed("output")) {
-				return wrongUse("--dry-run and --output go with --records")
+				return wrongUse("--dry-run and --output go with --data")
 			}
 			config, err := loadConfig(env, c.Flags())
 			if err != nil {
@@ -49,12 +49,50 @@ like. With --dry-run it removes nothing, and exits with 1 where there is anythin
 			return runCheck(env, config, show)
 		},
 	}
-	addSettingFlags(c.Flags(), "none")
-	c.Flags().BoolVar(&records, "records", false, "read all records, and remove those that belong to nothing")
-	c.Flags().BoolVar(&dry, "dry-run", false, "with --records: remove nothing")
+	addSettingFlags(c.Flags(), "data")
+	data := c.Flags().Lookup("data")
+	data.Usage, data.NoOptDefVal = "read the records too, in this data directory or the configured one", bareData
+	c.Flags().BoolVar(&dry, "dry-run", false, "with --data: remove nothing")
 	output.addTo(c.Flags())
 	c.Flags().BoolVar(&show, "show", false, "print every setting, its value and where it comes from")
 	return c
+}
+
+// bareData is what the flag --data has where no directory was given.
+const bareData = "configured"
+
+// checkedData tells whether --data was given, and takes its directory from the arguments: a flag whose value may be left
+// out does not take the next word.
+func checkedData(flags *pflag.FlagSet, env *Env, args []string) (bool, []string, error) {
+	data := flags.Lookup("data")
+	if !data.Changed {
+		return false, args, nil
+	}
+	if data.Value.String() != bareData {
+		return true, args, nil
+	}
+	for i, arg := range args {
+		if info, err := os.Stat(env.path(arg)); err == nil && info.IsDir() {
+			return true, slices.Delete(slices.Clone(args), i, i+1), flags.Set("data", arg)
+		}
+	}
+	data.Changed = false // the configured one
+	return true, args, nil
+}
+
+// checkedFile takes the configuration file from the arguments.
+func checkedFile(flags *pflag.FlagSet, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case len(args) > 1:
+		return wrongUse("unexpected argument %q", args[1])
+	case flags.Changed("config"):
+		return wrongUse("FILE and --config are the same: give one of them")
+	case args[0] == "":
+		return wrongUse("FILE must not be empty")
+	}
+	return flags.Set("config", args[0])
 }
 
 func runCheck(env *Env, config *Config, show bool) error {

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -30,18 +31,19 @@ func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) err
 		if err != nil {
 			return err
 		}
+		var problem error
 		if dry && found != (kv.Findings{}) {
-			return &failure{code: exitFailed, err: fmt.Errorf("records that belong to nothing: %s", counted(found)),
-				todo: "imctl check --records removes them"}
+			problem = &failure{code: exitFailed, err: fmt.Errorf("records that belong to nothing: %s", counted(found)),
+				todo: "remove them with imctl check --data"}
 		}
 		if output.json() {
-			return writeJSON(env.Out, recordsReport{found, !dry})
+			return errors.Join(writeJSON(env.Out, recordsReport{found, !dry}), problem)
 		}
 		rows := make([][]string, 0, 9)
 		for _, f := range found.List() {
 			rows = append(rows, []string{f.Name, fmt.Sprint(f.Count)})
 		}
-		return newTable(env.Out, "records", "found").write(rows...)
+		return errors.Join(newTable(env.Out, "records", "found").write(rows...), problem)
 	})
 }
 

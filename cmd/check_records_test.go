@@ -2,7 +2,9 @@ package cmd
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"imctl/kv"
@@ -13,6 +15,9 @@ func TestCheckRecords(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte("data: "+data+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := start(t, natsDoor, func(c *Config) { c.Data = data })
 	ctx, store := t.Context(), s.app.backend.store
 	litter := func() {
@@ -26,7 +31,7 @@ func TestCheckRecords(t *testing.T) {
 	}
 	check := func(args ...string) answer {
 		t.Helper()
-		return command(t, dir, "", append([]string{"check", "--records", "--data", data}, args...)...)
+		return command(t, dir, "", append([]string{"check", "--data", data}, args...)...)
 	}
 	litter()
 	for _, where := range []string{"running", "stopped"} {
@@ -34,7 +39,11 @@ func TestCheckRecords(t *testing.T) {
 			litter()
 			s.close(t)
 		}
-		check("--dry-run").want(t, exitFailed, "2 rosters of nobody, 1 tokens of nobody", "imctl check --records")
+		dry := check("--dry-run")
+		if dry.code != exitFailed || !strings.Contains(dry.err, "2 rosters of nobody, 1 tokens of nobody; remove them with imctl check --data") ||
+			!strings.Contains(dry.out, "rosters of nobody") {
+			t.Errorf("%s: exit code %d, %s%s", where, dry.code, dry.out, dry.err)
+		}
 		a := check("-o", "json").want(t, exitDone)
 		var got recordsReport
 		want := recordsReport{kv.Findings{Rosters: 2, Tokens: 1}, true}
@@ -43,5 +52,10 @@ func TestCheckRecords(t *testing.T) {
 		}
 		check("--dry-run").want(t, exitDone, "tokens of nobody")
 	}
-	command(t, dir, "", "check", "--dry-run").want(t, exitUse, "--records")
+	// The configured directory, with and without a file.
+	for _, args := range [][]string{{"--data"}, {"--data=" + data}, {"config.yaml", "--data"}, {"--data", data, "config.yaml"}} {
+		command(t, dir, "", append([]string{"check"}, args...)...).want(t, exitDone, "tokens of nobody")
+	}
+	command(t, dir, "", "check", "--dry-run").want(t, exitUse, "--data")
+	command(t, dir, "", "check", "--data", "config.yaml", "nowhere").want(t, exitUse, `unexpected argument "nowhere"`)
 }
