@@ -121,7 +121,7 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 			return ierr
 		}
 		if !unborn && c.isRemainder(dir, name) {
-			c.log.Info("remove what the deletion of a stream left that was cut off", "stream", name)
+			c.log.Info("remove a stream whose creation or deletion was cut off", "stream", name)
 			return os.RemoveAll(dir)
 		}
 		if !unborn {
@@ -146,15 +146,17 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 	return m.check(ctx)
 }
 
-// isRemainder tells whether a deletion was cut off: the server removes the description first. A stream that must exist has
-// lost its description some other way.
+// isRemainder tells whether the creation or the deletion of a stream was cut off. The server writes the description first,
+// then its checksum, and removes the description first. A stream that must exist has lost either some other way.
 func (c *storeCheck) isRemainder(dir, name string) bool {
 	if _, must := c.expected[name]; must || c.expected == nil {
 		return false
 	}
-	_, err := os.Lstat(filepath.Join(dir, natsserver.JetStreamMetaFile))
-	_, sum := os.Lstat(filepath.Join(dir, natsserver.JetStreamMetaFileSum))
-	return errors.Is(err, fs.ErrNotExist) && sum == nil
+	missing := func(file string) bool {
+		_, err := os.Lstat(filepath.Join(dir, file))
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	return missing(natsserver.JetStreamMetaFile) != missing(natsserver.JetStreamMetaFileSum)
 }
 
 // noStream returns a foreignError for a directory that has nothing of a stream in it.
@@ -255,7 +257,7 @@ func (c *storeCheck) consumers(dir, stream string) error {
 		err := checkConsumer(consumer, stream)
 		if _, must := c.expected[stream+"/"+e.Name()]; errors.Is(err, fs.ErrNotExist) && c.expected != nil && !must {
 			// The server removes the files of a consumer one by one.
-			c.log.Info("remove what the deletion of a consumer left that was cut off", "stream", stream, "consumer", e.Name())
+			c.log.Info("remove a consumer whose deletion was cut off", "stream", stream, "consumer", e.Name())
 			err = os.RemoveAll(consumer)
 		}
 		if err != nil {
