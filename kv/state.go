@@ -8,7 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -58,7 +58,8 @@ type States struct {
 	prefix   string
 	remember func(streams map[string]time.Time) error // nil: nothing is remembered elsewhere
 
-	remembered atomic.Uint64 // revision of the state of which remember was told last
+	telling    sync.Mutex // held while remember is called
+	remembered uint64     // revision of the state of which remember was told last; guarded by telling
 }
 
 const stateKey = "state"
@@ -144,15 +145,20 @@ func (s *States) Get(ctx context.Context) (State, error) {
 	return state, nil
 }
 
-// tell has the state remembered elsewhere, unless that was done already.
+// tell has the state remembered elsewhere, unless that was done for it or for a later one.
 func (s *States) tell(state State, revision uint64) error {
-	if s.remember == nil || s.remembered.Load() == revision {
+	if s.remember == nil {
+		return nil
+	}
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if revision <= s.remembered {
 		return nil
 	}
 	if err := s.remember(state.Streams); err != nil {
 		return err
 	}
-	s.remembered.Store(revision)
+	s.remembered = revision
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -135,4 +136,40 @@ func TestStateMisses(t *testing.T) {
 	opens("that accepted")
 	o.AcceptLoss, o.Expected = nil, maps.Clone(remembered)
 	opens("all made anew")
+}
+
+// What is remembered elsewhere is the latest state, however many change it at once.
+func TestStateIsRemembered(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var remembered map[string]time.Time
+	s := newStore(t, Options{Remember: func(streams map[string]time.Time) error {
+		mu.Lock()
+		defer mu.Unlock()
+		remembered = maps.Clone(streams)
+		return nil
+	}})
+	ctx := testContext(t)
+	for round := range 20 {
+		for i, err := range atOnce(8, func(i int) error {
+			_, err := s.States.Update(ctx, func(state *State) error {
+				state.Streams[fmt.Sprint("x", i)] = time.Unix(int64(round), 0).UTC()
+				return nil
+			})
+			return err
+		}) {
+			if err != nil {
+				t.Fatalf("update %d: %v", i, err)
+			}
+		}
+		state, err := s.States.Get(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		if !maps.EqualFunc(remembered, state.Streams, time.Time.Equal) {
+			t.Errorf("round %d: remembered is %v, and the state has %v", round, remembered, state.Streams)
+		}
+		mu.Unlock()
+	}
 }
