@@ -46,6 +46,11 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	t.Logf("seed %d", seed)
 	f := &killField{data: filepath.Join(dir, "data"), backup: filepath.Join(dir, "backup.tar"), log: new(logBuffer),
 		rand: rand.New(rand.NewPCG(seed, 0)), spent: make(map[string][]string)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", f.log)
+		}
+	})
 	f.start(t)
 	f.w = inhabit(t, f.p)
 	for i := range 6 {
@@ -68,7 +73,6 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		for _, a := range f.actors {
 			t.Logf("%s:\n%s", a.name, strings.Join(a.history[max(0, len(a.history)-20):], "\n"))
 		}
-		t.Logf("the server's log:\n%s", f.log)
 	}
 	f.nc.Close()
 	f.w.stranger(t, 0) // so that the last process has something to show, too
