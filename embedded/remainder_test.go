@@ -26,6 +26,7 @@ func TestDeletionCutOff(t *testing.T) {
 		"stream that must exist, without a sum": {usersDir + "/meta.sum", map[string]time.Time{"KV_users": now}, true},
 		"stream that must exist":                {usersDir + "/meta.inf", map[string]time.Time{"KV_users": now}, true},
 		"stream of which no one knows":          {usersDir + "/meta.inf", nil, true},
+		"stream without both":                   {usersDir + "/meta.inf " + usersDir + "/meta.sum", map[string]time.Time{"LOG": now}, false},
 		"stream without a sum":                  {usersDir + "/meta.sum", map[string]time.Time{"LOG": now}, false},
 		"consumer":                              {archiveDir + "/meta.inf", map[string]time.Time{"LOG": now}, false},
 		"consumer without a sum":                {archiveDir + "/meta.sum", map[string]time.Time{"LOG": now}, false},
@@ -47,8 +48,10 @@ func TestDeletionCutOff(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := os.Remove(filepath.Join(path, row.remove)); err != nil {
-				t.Fatal(err)
+			for _, file := range strings.Fields(row.remove) {
+				if err := os.Remove(filepath.Join(path, file)); err != nil {
+					t.Fatal(err)
+				}
 			}
 			log := new(logBuffer)
 			s, err = Start(t.Context(), Options{Dir: d, Log: log.logger(slog.LevelInfo)})

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -120,12 +119,15 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 		if ierr != nil {
 			return ierr
 		}
-		if !unborn && c.isRemainder(dir, name) {
+		if !unborn {
+			if foreign := noStream(dir); foreign != nil {
+				return foreign
+			}
+			if !c.isRemainder(dir, name) {
+				return err
+			}
 			c.log.Info("remove a stream whose creation or deletion was cut off", "stream", name)
 			return os.RemoveAll(dir)
-		}
-		if !unborn {
-			return cmp.Or(noStream(dir), err)
 		}
 		// Left as it is, it would keep the server unhealthy for ever.
 		c.log.Warn("remove a stream whose creation was interrupted before anybody was told of it", "stream", name)
@@ -146,8 +148,9 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 	return m.check(ctx)
 }
 
-// isRemainder tells whether the creation or the deletion of a stream was cut off. The server writes the description first,
-// then its checksum, and removes the description first. A stream that must exist has lost either some other way.
+// isRemainder tells whether the creation or the deletion of a stream was cut off. The server writes the description behind
+// the first message block, its checksum behind that, and removes the description first. A stream that must exist has lost
+// either some other way.
 func (c *storeCheck) isRemainder(dir, name string) bool {
 	if _, must := c.expected[name]; must || c.expected == nil {
 		return false
@@ -156,7 +159,7 @@ func (c *storeCheck) isRemainder(dir, name string) bool {
 		_, err := os.Lstat(filepath.Join(dir, file))
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	return missing(natsserver.JetStreamMetaFile) != missing(natsserver.JetStreamMetaFileSum)
+	return missing(natsserver.JetStreamMetaFile) || missing(natsserver.JetStreamMetaFileSum)
 }
 
 // noStream returns a foreignError for a directory that has nothing of a stream in it.
