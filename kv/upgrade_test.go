@@ -184,7 +184,7 @@ func testUpgrade(t *testing.T, rebuilt bool) {
 		}
 	}
 	text := said.String()
-	if n := strings.Count(text, "bringing the buckets"); n != 1 {
+	if n := strings.Count(text, "converting the buckets"); n != 1 {
 		t.Errorf("upgraded %d times:\n%s", n, text)
 	}
 	for _, part := range []string{"imctl attach add admin --role admin", "imctl attach add gone --role consumer"} {
