@@ -164,7 +164,7 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		m.login(t)
 		m.tunnel.close(t)
 	}
-	for _, line := range []string{"disk is nearly full: read-only", "the disk has room again"} {
+	for _, line := range []string{"disk is nearly full: read-only", "the disk has free space again"} {
 		if !strings.Contains(log.String(), line) {
 			t.Errorf("the log does not say %q", line)
 		}

@@ -189,7 +189,7 @@ func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err 
 	if err != nil {
 		return nil, err
 	}
-	if err := bridge.MendConsumers(ctx, s.nc, store, o.Prefix); err != nil {
+	if err := bridge.ReconcileConsumers(ctx, s.nc, store, o.Prefix); err != nil {
 		return nil, err
 	}
 	r.progress.say("reading every record")

@@ -36,7 +36,7 @@ func newFakeDisk(t *testing.T, log *logBuffer) *fakeDisk {
 func (f *fakeDisk) sees(bytes, files uint64) {
 	f.bytes, f.files = bytes, files
 	f.mu.Lock()
-	f.looked = time.Time{}
+	f.checked = time.Time{}
 	f.mu.Unlock()
 	f.tick()
 	f.recover()
@@ -97,7 +97,7 @@ func TestDiskLog(t *testing.T) {
 	}
 	f.sees(80<<20, 800)
 	f.sees(80<<20, 800)
-	for what, n := range map[string]int{"level=WARN": 2, "nearly full: read-only": 1, "a write was refused": 1, "level=INFO": 1, "has room again": 1, "refused=100": 1} {
+	for what, n := range map[string]int{"level=WARN": 2, "nearly full: read-only": 1, "a write was refused": 1, "level=INFO": 1, "has free space again": 1, "refused=100": 1} {
 		if got := strings.Count(log.String(), what); got != n {
 			t.Errorf("%q is there %d times, want %d:\n%s", what, got, n, log)
 		}
