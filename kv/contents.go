@@ -15,8 +15,8 @@ import (
 
 // Contents counts the records of a set of buckets.
 type Contents struct {
-	Users   int // accounts
-	Records int // all keys, without delete markers
+	Users   int               // accounts
+	Records int               // all keys, without delete markers
 	sum     [sha256.Size]byte // of the records, in any order
 }
 
