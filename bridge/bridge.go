@@ -93,11 +93,11 @@ type Bridge struct {
 	events   *EventLog
 	nc       *nats.Conn
 	system   *nats.Conn // nil: none
-	callout  *callout   // nil: somebody else's
+	callout  *callout   // nil: another program decides who may log in to NATS
 	api      *natsAPI
 	post     *post // nil: without a mailer
 	lanes    []*lane
-	logins   chan struct{} // holds one for each that is at work
+	logins   chan struct{} // a semaphore for logins
 	seed     maphash.Seed
 	melody   *melody.Melody
 	refusal  *websocket.Upgrader // for logins that fail, which melody never sees

@@ -214,7 +214,7 @@ func (s *Service) Add(ctx context.Context, me kv.User, from, alias string) error
 // or ended the friendship may not have told all nodes yet. inForce returns answer. If it fails, it returns its own error,
 // since the answer does not hold on every node.
 func (s *Service) inForce(ctx context.Context, a, b string, answer error) error {
-	if a == b || !kv.ValidID(b) { // the caller's own id, or an invalid id: it is nobody's friend
+	if a == b || !kv.ValidID(b) { // the caller's own id, or an invalid id: it is in no roster
 		return answer
 	}
 	g, ctx := errgroup.WithContext(ctx)

@@ -10,7 +10,7 @@ import (
 	"imctl/kv"
 )
 
-// TestCheckRecords looks through a directory on which no server runs, and one on which a server does.
+// TestCheckRecords checks a directory that no server uses, and one that a running server uses.
 func TestCheckRecords(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// What is left of a stream or of a consumer whose deletion was cut off is removed, unless it must exist: then its
-// description was lost some other way.
+// A start completes a deletion of a stream or a consumer that was cut off, unless the stream or consumer must exist. Its
+// missing description is then damage.
 func TestDeletionCutOff(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

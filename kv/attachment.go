@@ -129,7 +129,7 @@ func (a *Attachments) Good(ctx context.Context, name string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("kv: look at an attachment: %w", err)
+		return false, fmt.Errorf("kv: read an attachment: %w", err)
 	}
 	return r.Confirmed && r.SecretHash != "", nil
 }
