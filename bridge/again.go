@@ -117,8 +117,8 @@ func (f *flights) inOrder(subject string, waiting []use) (sorted, late []use) {
 	return waiting[first:], waiting[:first]
 }
 
-// refused keeps a dialogue waiting for a while that a node or a client refused, because another one may still take it. If
-// none does, the friend is offline where all that refused it had no session of the friend left.
+// refused keeps a refused dialogue waiting for a while, because another node or client may still accept it. If none does
+// and no refusal came from a session, the friend is offline.
 func (f *flights) refused(n, round uint32, gone bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"imctl/kv"
 )
 
-// An attachment of role consumer has a durable pull consumer of its name on the log.
+// Each attachment of role consumer has a durable pull consumer of the same name on the log.
 
 // attachConsumer makes the consumer of a pending attachment and confirms it, or removes both.
 func (s *Service) attachConsumer(ctx context.Context, a kv.Attachment) error {
@@ -28,8 +28,8 @@ func (s *Service) attachConsumer(ctx context.Context, a kv.Attachment) error {
 	return nil
 }
 
-// makeConsumer makes the consumer of an attachment, which holds the log from now on until it is removed, and notes that
-// it must exist.
+// makeConsumer makes the consumer of an attachment and notes that it must exist. From now on the log keeps all entries
+// for the consumer until the consumer acknowledges them or is removed.
 func (s *Service) makeConsumer(ctx context.Context, a kv.Attachment) error {
 	js, err := jetstream.New(s.nc)
 	if err != nil {
@@ -42,10 +42,10 @@ func (s *Service) makeConsumer(ctx context.Context, a kv.Attachment) error {
 	return err
 }
 
-// consumerMark is the name under which the state notes that an attachment's consumer must exist.
+// consumerMark returns the name under which the state notes that an attachment's consumer must exist.
 func consumerMark(prefix, name string) string { return logStreamName(prefix) + "/" + name }
 
-// removeConsumer removes the consumer of an attachment. One of that name which belongs to another program stays.
+// removeConsumer removes the consumer of an attachment. It keeps a consumer of that name that belongs to another program.
 func (s *Service) removeConsumer(ctx context.Context, name string) error {
 	if err := s.kv.States.Forget(ctx, consumerMark(s.o.Prefix, name)); err != nil {
 		return err
@@ -64,8 +64,8 @@ func (s *Service) removeConsumer(ctx context.Context, name string) error {
 	return nil
 }
 
-// expectConsumers notes for every attachment of role consumer that its consumer must exist. A consumer that is missing
-// without such a note, because its loss was accepted or a restore replaced the log, is made anew.
+// expectConsumers notes for every attachment of role consumer that its consumer must exist. If the consumer is missing and
+// there is no note, because its loss was accepted or a restore replaced the log, expectConsumers makes it anew.
 func (s *Service) expectConsumers(ctx context.Context) error {
 	all, err := s.kv.Attachments.List(ctx)
 	if err != nil {
@@ -82,13 +82,13 @@ func (s *Service) expectConsumers(ctx context.Context) error {
 		}
 		_, err := s.kv.States.Expect(ctx, mark)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			s.log.Warn("the consumer of an attachment is missing and is made anew: it begins with what happens now", "attachment", a.Name)
+			s.log.Warn("the consumer of an attachment is missing: making it anew, for events from now on", "attachment", a.Name)
 			err = s.makeConsumer(ctx, a)
 		}
 		if err != nil {
 			return err
 		}
-		// Another node may be removing it at this moment, and have forgotten the note already.
+		// Another node may be removing the attachment at the same time and have removed the note already.
 		good, err := s.kv.Attachments.Good(ctx, a.Name)
 		if err == nil && !good {
 			err = s.kv.States.Forget(ctx, mark)
@@ -107,12 +107,12 @@ func makeConsumer(ctx context.Context, js jetstream.JetStream, prefix string, a 
 	_, err := js.CreateConsumer(ctx, logStreamName(prefix), jetstream.ConsumerConfig{
 		Durable:       a.Name,
 		Description:   consumerDescription,
-		DeliverPolicy: jetstream.DeliverNewPolicy, // what is older is there for the sake of others, and not all of it
+		DeliverPolicy: jetstream.DeliverNewPolicy, // older entries are kept for other consumers only, and not all of them
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		FilterSubject: prefix + ".log." + a.Filter,
 	})
 	if errors.Is(err, jetstream.ErrConsumerExists) {
-		return fmt.Errorf("%w: the log has a consumer %s already, which is not an attachment's", kv.ErrAttachmentInvalid, a.Name)
+		return fmt.Errorf("%w: the log has a consumer %s already that belongs to no attachment", kv.ErrAttachmentInvalid, a.Name)
 	}
 	if err != nil {
 		return fmt.Errorf("make consumer %s: %w", a.Name, err)
@@ -120,9 +120,10 @@ func makeConsumer(ctx context.Context, js jetstream.JetStream, prefix string, a 
 	return nil
 }
 
-// MendConsumers makes the consumers of the log fit the attachments. The streams of a backup are from one moment after the other,
-// so that an attachment may be there without its consumer, or a consumer, which would hold the log for ever, without its attachment.
-func MendConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, prefix string) error {
+// ReconcileConsumers makes the consumers of the log fit the attachments. A backup takes the streams one after the other.
+// So it may have an attachment without its consumer, or a consumer without its attachment, for which the log would keep
+// entries for ever.
+func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, prefix string) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
@@ -133,7 +134,7 @@ func MendConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, prefix s
 	}
 	stream, err := js.Stream(ctx, logStreamName(prefix))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil // nor are there consumers, then
+		return nil // without the stream there are no consumers
 	}
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ type Options struct {
 	EventLog  EventLogOptions // MaxAge, MaxBytes, Replicas, OnError and Plain; the rest is the bridge's
 	Callout   *CalloutOptions // nil: somebody else decides who may log in to NATS
 
-	// ReadOnly says why durable writes are refused; a nil error says that they are not. nil: they never are.
+	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.
 	ReadOnly func() error
 
 	Mailer *Mailer // of codes for forgotten passwords; nil: none are sent
@@ -93,11 +93,11 @@ type Bridge struct {
 	events   *EventLog
 	nc       *nats.Conn
 	system   *nats.Conn // nil: none
-	callout  *callout   // nil: somebody else's
+	callout  *callout   // nil: another program decides who may log in to NATS
 	api      *natsAPI
 	post     *post // nil: without a mailer
 	lanes    []*lane
-	logins   chan struct{} // holds one for each that is at work
+	logins   chan struct{} // a semaphore for logins
 	seed     maphash.Seed
 	melody   *melody.Melody
 	refusal  *websocket.Upgrader // for logins that fail, which melody never sees
@@ -105,10 +105,10 @@ type Bridge struct {
 	limits   atomic.Pointer[limiters]
 	origins  atomic.Pointer[[]string]
 	link     *link
-	certain  atomic.Bool   // what is known of friendships is up to date
-	gone     chan struct{} // holds one while what a node left behind is to be put right
-	back     chan struct{} // holds one while sessions are to be told who is there
-	looking  chan struct{} // holds one while the state is looked at
+	certain  atomic.Bool   // the rosters in memory are up to date
+	gone     chan struct{} // signals that a node has crashed and sessions need a reload
+	back     chan struct{} // signals that sessions need a presence refresh
+	checking chan struct{} // a mutex for checkState
 
 	mu       sync.Mutex // guards draining, sessions and adding to wg
 	draining bool
@@ -129,10 +129,10 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if o.Logins <= 0 {
 		o.Logins = 2 * runtime.GOMAXPROCS(0)
 	}
-	// More in flight than a friend's session has room for would only be refused there: whoever sends fast would be told
-	// 507 by somebody who reads all the time.
+	// A friend's session refuses dialogues in flight that exceed its buffer. A fast sender would then get 507 although
+	// the friend reads all the time.
 	o.Sessions.InFlight = min(o.Sessions.InFlight, o.Sessions.Buffer)
-	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), logins: make(chan struct{}, o.Logins), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1), looking: make(chan struct{}, 1)}
+	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), logins: make(chan struct{}, o.Logins), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1), checking: make(chan struct{}, 1)}
 	b.refusals.log = o.Log
 	b.link = newLink(b)
 	b.SetLimits(o.Limits)
@@ -172,12 +172,12 @@ func New(ctx context.Context, o Options) (*Bridge, error) {
 	if err := b.service.Repair(ctx); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
-	// A consumer that was attached before this node was on the list is counted now.
+	// This node was not told of consumers that were attached before it registered: count them.
 	if _, err := b.events.look(ctx); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
-	// A restore that began before this node was on the list could not tell it.
-	if err := b.lookAtState(ctx); err != nil {
+	// This node was not told of a restore that began before it registered.
+	if err := b.checkState(ctx); err != nil {
 		return nil, errors.Join(err, b.Shutdown(ctx))
 	}
 	b.certain.Store(true)
@@ -254,7 +254,8 @@ func (b *Bridge) forget(s *session) {
 	delete(b.sessions, s)
 }
 
-// enter counts a connection in, unless the bridge is going down or a restore is about to replace everything. Who entered calls b.wg.Done.
+// enter counts a connection, unless the bridge is draining or halted by a restore. If enter returns true, the caller must
+// call b.wg.Done.
 func (b *Bridge) enter() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

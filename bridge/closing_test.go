@@ -11,8 +11,8 @@ import (
 	"imctl/bridge/wire"
 )
 
-// TestClosingTakesNothing: whatever begins the end of a session, by the time that its client has the close frame the user
-// is offline, and a dialogue that was on its way to the session is not taken.
+// TestClosingTakesNothing: however a session ends, its user is offline before the client gets the close frame, and a
+// dialogue on its way to the session is not accepted.
 func TestClosingTakesNothing(t *testing.T) {
 	bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
 	text := func(n int) func(*client) error {
@@ -67,7 +67,7 @@ func TestClosingTakesNothing(t *testing.T) {
 	}
 }
 
-// TestDeadConnectionLeaves: a session whose socket fails leaves at once, though its reader waits for the rate.
+// TestDeadConnectionLeaves: a session whose socket fails leaves at once, even if its reader waits for the rate limit.
 func TestDeadConnectionLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := byDefault()

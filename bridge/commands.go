@@ -17,7 +17,7 @@ func (b *Bridge) execute(c command) report {
 	case opRoster:
 		if u := b.lane(c.User).user(c.User); u != nil {
 			u.apply(c.Other, c.Friend, c.Revision)
-			b.forgetStrangers(u)
+			b.pruneFriends(u)
 		}
 	case opFriends:
 		b.befriended(c.Friends)
@@ -40,8 +40,8 @@ func (b *Bridge) execute(c command) report {
 	case opState:
 		ctx, cancel := context.WithTimeout(context.Background(), 2*commandWait)
 		defer cancel()
-		if err := b.lookAtState(ctx); err != nil {
-			b.log.Error("look whether a restore replaces everything", "err", err)
+		if err := b.checkState(ctx); err != nil {
+			b.log.Error("check whether a restore is under way", "err", err)
 		}
 	case opClient:
 		b.seenElsewhere(c.User)

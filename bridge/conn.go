@@ -31,7 +31,7 @@ type tunnelConn struct {
 	net.Conn
 	timeout time.Duration // for a write that has to wait
 	settle  func(owed []outgoing, err error)
-	ending  func(dead bool)             // a close frame is about to be written, or nothing can be written any more; called without mu
+	ending  func(dead bool)             // called before a close frame is written, or, with dead, after the connection failed; without mu
 	try     func(p []byte) (int, error) // a write that does not wait; nil where there is none (TLS)
 	writers sync.WaitGroup
 
@@ -40,19 +40,19 @@ type tunnelConn struct {
 	taken  int
 
 	made    time.Time
-	silence time.Duration // how long a read may wait for the peer; 0: as SetReadDeadline says
-	waiting atomic.Int64  // since when a read has waited for the peer, by now; 0: none does
+	silence time.Duration // how long a read may wait for the peer; 0: until the deadline of SetReadDeadline
+	waiting atomic.Int64  // when the read began that is waiting for the peer, as of now; 0: no read is waiting
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	held      bool       // frames wait for the handshake
 	out       *buffer    // gathered frames; nil: none
 	frames    int        // in out or being written
-	dialogues int        // of them
-	writing   bool       // somebody writes; he writes what is added meanwhile, too
-	refusing  bool       // dialogues are not taken any more
-	deaf      bool       // the peer does not read any more: dialogues that still go out do not count
+	dialogues int        // of these frames
+	writing   bool       // a goroutine is writing; it also drains later additions
+	refusing  bool       // no more dialogues are accepted
+	deaf      bool       // the peer reads no more: dialogues written from now on do not count as delivered
 	closed    bool
-	err       error // why nothing is written any more
+	err       error // the first failed write; nothing is written after it
 	watch     watch
 
 	dirty bool // it is in its lane's list; guarded by the lane
@@ -64,8 +64,8 @@ func newTunnelConn(c net.Conn, timeout time.Duration) *tunnelConn {
 	return t
 }
 
-// Read reads as much as there is at once: frames that came together cost one read. A connection that waits has no buffer
-// for it.
+// Read reads all available bytes at once: frames that arrive together cost one read. A connection that waits for bytes
+// holds no buffer.
 func (c *tunnelConn) Read(p []byte) (int, error) {
 	if c.unread == nil {
 		n, err := c.wait(p)
@@ -128,7 +128,7 @@ func (c *tunnelConn) first(frame []byte) {
 	c.flush()
 }
 
-// First bytes of frames that are whole.
+// First bytes of unfragmented frames.
 const (
 	opText    = 0x81
 	opClosing = 0x88
@@ -146,9 +146,8 @@ func appendFrame(dst, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// Write is for the WebSocket library: what it writes takes its place behind the frames that wait. The handshake itself
-// goes out at once. The library writes a control frame at once, and may close by itself: nothing is taken behind a close
-// frame.
+// Write is for the WebSocket library. It queues the library's frames behind the waiting frames, and writes the handshake
+// at once. The library may close the connection by itself: no dialogue is accepted after a close frame.
 func (c *tunnelConn) Write(p []byte) (int, error) {
 	if len(p) > 0 && p[0] == opClosing {
 		c.ending(false)
@@ -269,15 +268,14 @@ func (c *tunnelConn) wrote(out *buffer, err error) {
 	}
 }
 
-// refuse has no more dialogues taken. Frames of other kinds still are.
+// refuse makes the connection accept no more dialogues. It still accepts other frames.
 func (c *tunnelConn) refuse() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refusing = true
 }
 
-// deafen has no dialogue count as delivered that is still to be written: the peer has said that it reads no more, or
-// nothing.
+// deafen makes dialogues that are still to be written count as undelivered, since the peer has closed or is silent.
 func (c *tunnelConn) deafen() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limitUnacknowledged has the system end a connection whose peer does not acknowledge what was sent for that long, in
-// whole seconds.
+// limitUnacknowledged makes the system end the connection if the peer does not acknowledge sent bytes within limit,
+// rounded up to seconds.
 func limitUnacknowledged(fd uintptr, limit time.Duration) error {
 	seconds := int((limit + time.Second - 1) / time.Second)
 	return unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_RXT_CONNDROPTIME, max(seconds, 1))

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// limitUnacknowledged has the system end a connection whose peer does not acknowledge what was sent for that long. Windows
-// before version 10 counts whole seconds.
+// limitUnacknowledged makes the system end the connection if the peer does not acknowledge sent bytes within limit.
+// Windows before version 10 counts whole seconds.
 func limitUnacknowledged(fd uintptr, limit time.Duration) error {
 	s := windows.Handle(fd)
 	err := windows.SetsockoptInt(s, windows.IPPROTO_TCP, windows.TCP_MAXRTMS, max(int(limit.Milliseconds()), 1))

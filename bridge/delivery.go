@@ -15,8 +15,8 @@ type delivery struct {
 
 var refused = []byte(`{"code":507}`)
 
-// gone is the refusal of a node on which no session of the user is left. To a lane it means that the friend is offline,
-// unless another node or client answers otherwise; anybody else reads the code alone.
+// gone is the refusal of a node on which the user has no session left. To a lane it means that the friend is offline,
+// unless another node or client answers otherwise. Other senders read only the code.
 var gone = []byte(`{"code":507,"gone":true}`)
 var notFriends = []byte(`{"code":512}`)
 

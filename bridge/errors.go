@@ -23,8 +23,8 @@ var codes = []struct {
 	status int
 }{
 	{errLimited, wire.ProtocolError, http.StatusTooManyRequests},
-	{errAway, wire.InternalError, http.StatusOK},        // known, and told once: not to be logged for each call
-	{kv.ErrReadOnly, wire.InternalError, http.StatusOK}, // told by what refuses
+	{errAway, wire.InternalError, http.StatusOK},        // logged once, not for each call
+	{kv.ErrReadOnly, wire.InternalError, http.StatusOK}, // logged by the disk watcher
 	{ErrRestoring, wire.InternalError, http.StatusOK},
 	{errTooLarge, wire.ProtocolError, http.StatusRequestEntityTooLarge},
 	{kv.ErrTooManyFriends, wire.ProtocolError, http.StatusTooManyRequests},

@@ -57,9 +57,9 @@ type flight struct {
 	id      []byte // of the dialogue, as JSON; empty for a question about presence
 	started time.Time
 	expires time.Time
-	order   uint64    // flights with a smaller one began before
-	again   bool      // it is not sent once more when nobody listens
-	refusal wire.Code // what it comes to if nobody takes it; 0: nobody has refused it
+	order   uint64    // flights with a smaller order began earlier
+	again   bool      // it has been resent once, and is not resent again
+	refusal wire.Code // the final code if no node or client accepts it; 0: none has refused it
 
 	reply   []byte // the reply subject
 	sending bool   // its buffers are being read; guarded by the flights' mu
@@ -256,7 +256,7 @@ func (f *flights) tick() time.Duration {
 	return min(max(f.timeout/8, time.Millisecond), 100*time.Millisecond)
 }
 
-// expire ends the flights whose time is up: with 507, or as they were refused.
+// expire ends the flights whose time is up, with their refusal or else with 507.
 func (f *flights) expire() {
 	f.mu.Lock()
 	over := f.expired(time.Now())

@@ -2,13 +2,13 @@ package bridge
 
 import "sync/atomic"
 
-// gate keeps calls out while a restore is about to replace everything. A call that was under way when it was shut is not
-// answered with success: what it wrote may be gone.
+// gate refuses calls while a restore replaces the data. A call that was under way when the gate was shut fails too, since
+// the restore may undo its writes.
 type gate struct {
-	turns atomic.Uint64 // odd while it is shut
+	turns atomic.Uint64 // counts shut and open: odd while it is shut
 }
 
-// shut reports false for a gate that is shut already. One caller at a time shuts and opens.
+// shut shuts the gate. It returns false if the gate is shut already. shut and open must not be called concurrently.
 func (g *gate) shut() bool {
 	if g.isShut() {
 		return false
@@ -25,7 +25,7 @@ func (g *gate) open() {
 
 func (g *gate) isShut() bool { return g.turns.Load()%2 == 1 }
 
-// pass runs a call. Errors: ErrRestoring, and the call's own.
+// pass runs a call, unless the gate is shut. Errors: ErrRestoring, and the call's own.
 func (g *gate) pass(call func() error) error {
 	before := g.turns.Load()
 	if before%2 == 1 {
@@ -38,6 +38,5 @@ func (g *gate) pass(call func() error) error {
 	return err
 }
 
-// Pass runs a call of the administration, unless a restore is about to replace everything. Errors: ErrRestoring, and the
-// call's own.
+// Pass runs an administration call, unless a restore is replacing the data. Errors: ErrRestoring, and the call's own.
 func (s *Service) Pass(call func() error) error { return s.gate.pass(call) }

@@ -31,8 +31,8 @@ const (
 func (b *Bridge) lookAfter(ctx context.Context) {
 	tick := time.NewTicker(pulse)
 	defer tick.Stop()
-	look := time.NewTicker(stateLook)
-	defer look.Stop()
+	check := time.NewTicker(stateCheckEvery)
+	defer check.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,9 +42,9 @@ func (b *Bridge) lookAfter(ctx context.Context) {
 				break
 			}
 			b.tellNodes(ctx, command{Op: opGone})
-		case <-look.C:
-			if err := b.lookAtState(ctx); err != nil && !b.link.isAway() && ctx.Err() == nil {
-				b.log.Warn("look whether a restore replaces everything", "err", err)
+		case <-check.C:
+			if err := b.checkState(ctx); err != nil && !b.link.isAway() && ctx.Err() == nil {
+				b.log.Warn("check whether a restore is under way", "err", err)
 			}
 		case <-tick.C:
 			if b.certain.Load() && !b.isHalted() && !b.service.nodes.alone.Load() {

@@ -18,21 +18,21 @@ import (
 	"imctl/bridge/wire"
 )
 
-// mismatch is why a request does not open a tunnel.
+// mismatch is the reason why a request does not open a tunnel.
 type mismatch struct {
 	status int
-	what   string // the part of the handshake
-	got    string // what the client sent there; never anything that may be a secret
+	what   string // the part of the handshake that is wrong
+	got    string // what the client sent there; never a possible secret
 }
 
-// webSocketVersion is the only one that the server speaks, and keySize what a handshake's key has to decode to.
+// webSocketVersion is the only version that the server speaks. keySize is the decoded length of a handshake's key.
 const (
 	webSocketVersion = "13"
 	keySize          = 16
 )
 
-// mismatchOf returns what keeps a request from being a handshake that is allowed here, nil for nothing. A request that is
-// none at all, and one of a foreign page, are answered as the protocol's calls are: with the code in the body.
+// mismatchOf returns the reason why a request is not an allowed handshake, nil if it is one. The status is 200, as for the
+// protocol's calls, if the request is no handshake at all or comes from a foreign origin.
 func (b *Bridge) mismatchOf(r *http.Request) *mismatch {
 	switch {
 	case r.Method != http.MethodGet:
@@ -54,7 +54,7 @@ func (b *Bridge) mismatchOf(r *http.Request) *mismatch {
 	return nil
 }
 
-// hasToken looks for a token in the lines of a header, which are one list.
+// hasToken reports whether the lines of a header, taken as one comma-separated list, have the token.
 func hasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for t := range strings.SplitSeq(line, ",") {
@@ -66,7 +66,7 @@ func hasToken(lines []string, token string) bool {
 	return false
 }
 
-// originOf returns a request's origin for the log: scheme and host, which is all that a browser sends.
+// originOf returns the scheme and host of a request's origin for the log. Browsers send nothing else.
 func originOf(r *http.Request) string {
 	u, err := url.Parse(r.Header.Get("Origin"))
 	if err != nil || u.Host == "" {
@@ -78,12 +78,12 @@ func originOf(r *http.Request) string {
 const (
 	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	digits  = "0123456789, "
-	// shownMost is how long a client's text may be that is logged.
+	// shownMost bounds the length of a client's text in the log.
 	shownMost = 128
 )
 
-// shown returns a client's text for the log if it is as such text should be. Any other might be anything, a secret
-// included.
+// shown returns a client's text for the log if it is short and has only the given characters. Any other text may hold a
+// secret.
 func shown(s, chars string) string {
 	if len(s) > shownMost || strings.Trim(s, chars) != "" {
 		return "malformed"
@@ -104,7 +104,7 @@ func (b *Bridge) refuseHandshake(w http.ResponseWriter, address string, m *misma
 	writeStatus(w, m.status, wire.ProtocolError)
 }
 
-// refuseEager answers a client that has sent frames before its handshake was answered, and closes its connection.
+// refuseEager answers a client that sent frames before the server answered its handshake, and closes the connection.
 func (b *Bridge) refuseEager(conn *tunnelConn, address string) {
 	defer conn.finish()
 	b.metrics.login(wire.ProtocolError)
@@ -119,15 +119,15 @@ func (b *Bridge) refuseEager(conn *tunnelConn, address string) {
 	}
 }
 
-// refusals logs handshakes that were refused: the first at once, and those of the second that follows by their number, so
-// that clients cannot fill the log.
+// refusals logs refused handshakes. It logs the first at once, and then only the number of refusals in the following
+// second, so that clients can't fill the log.
 type refusals struct {
 	log *slog.Logger
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	timer  *time.Timer
-	silent bool // the second is not over
-	more   int  // refused in it
+	silent bool // the second after a logged refusal is not over
+	more   int  // refusals in this second
 }
 
 const refusalsEvery = time.Second
@@ -148,7 +148,7 @@ func (r *refusals) add(m *mismatch, address string) {
 	r.log.Info("handshake refused", "address", address, "mismatch", m.what, "got", m.got, "status", m.status)
 }
 
-// over ends a second.
+// over ends the second and logs its refusals.
 func (r *refusals) over() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,7 +159,7 @@ func (r *refusals) over() {
 	}
 }
 
-// close logs what was not logged yet.
+// close logs the refusals that are not logged yet.
 func (r *refusals) close() {
 	r.mu.Lock()
 	if r.timer != nil {
@@ -169,7 +169,7 @@ func (r *refusals) close() {
 	r.over()
 }
 
-// originAllowed tells whether a browser's page may open a WebSocket here. What is no browser sends no origin.
+// originAllowed reports whether a page of this origin may open a WebSocket. Clients other than browsers send no origin.
 func (b *Bridge) originAllowed(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -190,7 +190,7 @@ func (b *Bridge) originAllowed(r *http.Request) bool {
 	return false
 }
 
-// slimRequest is what a handshake needs of a request: no query, no body, no context.
+// slimRequest returns the parts of a request that a handshake needs: no query, no body, no context.
 func slimRequest(r *http.Request) *http.Request {
 	h := make(http.Header, 4)
 	for _, k := range []string{"Connection", "Upgrade", "Sec-Websocket-Version", "Sec-Websocket-Key"} {
@@ -199,8 +199,8 @@ func slimRequest(r *http.Request) *http.Request {
 	return &http.Request{Method: r.Method, Host: r.Host, Header: h, RemoteAddr: r.RemoteAddr}
 }
 
-// hijacked is the http.ResponseWriter of a connection that was taken over already. What gorilla would say to a
-// handshake that it does not like goes nowhere: the connection is closed.
+// hijacked is the http.ResponseWriter of a hijacked connection. It discards gorilla's answer to a bad handshake: the
+// connection is closed.
 type hijacked struct {
 	conn   net.Conn
 	header http.Header

@@ -76,8 +76,8 @@ func (k *kicker) user(ctx context.Context, account, user string) error {
 	return nil
 }
 
-// clients closes the connections of all users and attachments in an account: what they may do was decided by records that
-// a restore has replaced. Those that are still known come back by themselves.
+// clients closes the connections of all users and attachments in an account, since their permissions come from records
+// that a restore has replaced. Clients with valid credentials reconnect.
 func (k *kicker) clients(ctx context.Context, account string) error {
 	names := make(map[string]bool)
 	for offset, more := 0, true; more; offset += kickPage {
@@ -103,8 +103,8 @@ func (k *kicker) clients(ctx context.Context, account string) error {
 	return nil
 }
 
-// list asks all servers for a page of the user's connections, or of everybody's for "". A server that does not answer has most likely ended, and
-// its connections with it.
+// list asks all servers for a page of the user's connections, or of all connections for "". A server that does not
+// answer has most likely ended, and its connections with it.
 func (k *kicker) list(ctx context.Context, account, user string, offset int) ([]connList, error) {
 	servers, err := k.servers(ctx)
 	if err != nil {

@@ -36,8 +36,8 @@ type EventLogOptions struct {
 	OnError  OnLogError    // default RefuseOnLogError
 	Plain    bool          // no batches: they only cost more where NATS does not sync every write
 	Timeout  time.Duration // from a dialogue's frame to the end of its entry's commit; default 5s
-	States   *kv.States    // where the stream is noted as one that must exist; nil: it is not
-	// MayWrite refuses entries by an error before they are sent to NATS. By default none is refused.
+	States   *kv.States    // notes that the stream must exist; nil: no note
+	// MayWrite, if set, is called before an entry is sent to NATS. Its error refuses the entry.
 	MayWrite func() error
 	// Answering is called before the senders of some dialogues are answered, and what it returns behind the last of them.
 	Answering func() (end func())
@@ -91,7 +91,7 @@ type EventLog struct {
 	writer  *logWriter
 	metrics *logMetrics
 
-	paused    atomic.Bool // a restore replaces the stream
+	paused    atomic.Bool // a restore is replacing the stream
 	attached  atomic.Bool // there may be a consumer; read for every dialogue
 	consumers atomic.Int64
 	mu        sync.Mutex // guards held
@@ -185,8 +185,8 @@ func (l *EventLog) write(e logEntry) {
 	}
 }
 
-// mayWrite asks whether an entry may be written. While no consumer is counted NATS stores none, so that there is nothing to
-// refuse: a log that only may have a consumer must not make dialogues fail.
+// mayWrite returns an error if an entry must not be written. Without a consumer NATS stores no entry, so mayWrite allows
+// it: dialogues must not fail because of a log that only may have a consumer.
 func (l *EventLog) mayWrite() error {
 	if l.consumers.Load() == 0 {
 		return nil
@@ -194,7 +194,7 @@ func (l *EventLog) mayWrite() error {
 	return l.o.MayWrite()
 }
 
-// settle answers whoever waits for the entry.
+// settle answers the sender that waits for the entry.
 func (l *EventLog) settle(e logEntry, written bool) {
 	if written {
 		l.metrics.entries.Inc()

@@ -10,7 +10,7 @@ import (
 	"imctl/bridge/wire"
 )
 
-// A log that refuses entries is like one that NATS does not write: on_error decides, and nothing is sent.
+// A log that refuses entries acts like a log that NATS can't write: on_error decides, and no entry is sent.
 func TestLogMayNotWrite(t *testing.T) {
 	t.Parallel()
 	for onError, want := range map[OnLogError]wire.Code{RefuseOnLogError: wire.SendFailed, ContinueOnLogError: wire.Success} {

@@ -44,9 +44,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help:    "How long NATS takes to confirm that a user is online.",
 		Buckets: []float64{.00001, .00005, .0001, .0005, .001, .005, .01, .05, .1, .5, 1}})
 	silent := prometheus.NewCounter(prometheus.CounterOpts{Name: "imctl_sessions_cut_off_total",
-		Help: "Sessions that were ended because no sign of life came from the client."})
+		Help: "Sessions ended because the client was silent."})
 	noAnswer := prometheus.NewCounter(prometheus.CounterOpts{Name: "imctl_dialogues_unanswered_total",
-		Help: "Frames of sessions that ended before the answer was written."})
+		Help: "Frames that were not answered because the session ended first."})
 	m := &metrics{
 		silent:    silent,
 		noAnswer:  noAnswer,

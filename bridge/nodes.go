@@ -33,7 +33,7 @@ const (
 	opPing     op = "ping"     // nothing: who answers is there
 	opLog      op = "log"      // a consumer was attached to the event log
 	opStatus   op = "status"   // how the node is
-	opState    op = "state"    // a restore has marked the state, or named other buckets there
+	opState    op = "state"    // a restore has marked the state, or put other buckets into use
 	opKick     op = "kick"     // connections of NATS clients of that Name are closed, where there is a system account to do it by
 )
 
@@ -103,8 +103,8 @@ type nodes struct {
 	self   *kv.Node // nil: this process serves nobody, it only commands
 	run    func(command) report
 	sub    *nats.Subscription
-	work   sync.WaitGroup // commands that are carried out beside others
-	lost   chan struct{}  // holds one while a node was struck off that the others have not heard of
+	work   sync.WaitGroup // commands that run in goroutines of their own
+	lost   chan struct{}  // signals that a node was removed from the list and the others must be told
 
 	alone  atomic.Bool // no other node was there at the last look, and none has begun since
 	mu     sync.Mutex  // guards hellos, and writing alone
@@ -141,7 +141,7 @@ func (n *nodes) register(ctx context.Context, back bool) error {
 	return err
 }
 
-// leave takes this process off the list, where there is one.
+// leave stops receiving commands and, if listed, removes this process from the list.
 func (n *nodes) leave(ctx context.Context, listed bool) error {
 	if n.sub == nil {
 		return nil
@@ -167,7 +167,7 @@ func (n *nodes) receive(m *nats.Msg) {
 		n.alone.Store(false)
 		n.mu.Unlock()
 	}
-	if c.Op == opState { // by which a node may have to tell others of itself, while they do the same
+	if c.Op == opState { // it may send commands to the other nodes, which do the same: don't block their commands
 		n.work.Go(func() { n.carryOut(m, c) })
 		return
 	}
@@ -270,8 +270,8 @@ func (n *nodes) askOrStrike(ctx context.Context, id string, body []byte) (r repo
 	return r, there, err
 }
 
-// tellAll has the nodes with these ids carry out the command. One that does not listen has ended, or looks at the state
-// when it is back.
+// tellAll sends the command to the nodes with these ids, and returns when all have carried it out. It ignores a node that
+// does not listen: the node has ended, or checks the state when it is back.
 func (n *nodes) tellAll(ctx context.Context, c command, ids []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*commandWait)
 	defer cancel()
@@ -292,7 +292,7 @@ func (n *nodes) tellAll(ctx context.Context, c command, ids []string) error {
 	return errors.Join(failed...)
 }
 
-// signal makes whoever waits on a channel with room for one go on, now or when it comes to that.
+// signal wakes the goroutine that waits on c, which has a buffer of one, now or when it waits next.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -132,7 +132,7 @@ func (l *link) catchUp() error {
 	b := l.bridge
 	ctx, cancel := context.WithTimeout(l.ctx, time.Minute)
 	defer cancel()
-	if err := b.lookAtState(ctx); err != nil || b.isHalted() { // a restore may have replaced everything meanwhile
+	if err := b.checkState(ctx); err != nil || b.isHalted() { // a restore may have replaced the data meanwhile
 		return err
 	}
 	if err := b.service.nodes.register(ctx, true); err != nil {
@@ -173,16 +173,16 @@ func (b *Bridge) reloadRoster(ctx context.Context, u *user) error {
 	return nil
 }
 
-// forgetStrangers bounds what commands leave behind of users who are no friends of u. Should the roster not be read,
-// the next command tries again.
-func (b *Bridge) forgetStrangers(u *user) {
+// pruneFriends reloads the roster of u if commands have left too many entries of former friends. If the reload fails, the
+// next command retries.
+func (b *Bridge) pruneFriends(u *user) {
 	if !u.crowded() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandWait)
 	defer cancel()
 	if err := b.reloadRoster(ctx, u); err != nil {
-		b.log.Warn("read a roster again", "user", u.id, "err", err)
+		b.log.Warn("reload a roster", "user", u.id, "err", err)
 	}
 }
 

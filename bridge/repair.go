@@ -7,9 +7,9 @@ import (
 	"imctl/kv"
 )
 
-// Repair completes what a process that ended in the middle of it left half done: deletions of users, changes of names,
-// attachments that were being added or removed. It says in one line what there was, and nothing otherwise. It takes no
-// longer among a million accounts.
+// Repair completes the changes that a process left unfinished when it ended: deletions of users, changes of names,
+// additions and removals of attachments. If it completes any, it logs one line. Its duration does not depend on the
+// number of accounts.
 func (s *Service) Repair(ctx context.Context) error {
 	done, deleting, err := s.kv.Users.Finish(ctx)
 	if err != nil {

@@ -12,38 +12,39 @@ import (
 	"imctl/kv"
 )
 
-// A restore replaces the buckets while servers run. The command that restores marks the state, tells the nodes, removes
-// the old buckets, names the new ones in the state, and tells the nodes again. At the mark a node ends its sessions and
-// answers nothing: what it answered could vanish a moment later. When the new buckets are in use it moves to them. A
-// node that was not told looks at the state by itself.
+// A restore replaces the buckets while servers run. The restore command marks the state, tells the nodes, removes the old
+// buckets, puts the new buckets into use in the state, and tells the nodes again. When a node sees the mark, it ends its
+// sessions and answers no calls, since the restore would undo their changes. When the new buckets are in use, the node
+// switches to them. A node that was not told finds out by checking the state every stateCheckEvery.
 
-// ErrRestoring: a restore is past the point where the old contents can be kept, and is not complete.
+// ErrRestoring: a restore is past the point of no return and not complete.
 var ErrRestoring = errors.New("a restore is not complete")
 
 const (
-	// stateLook is how often a node looks at the state although nobody told it to.
-	stateLook = 5 * time.Second
-	// haltWait bounds how long sessions may take to end when a restore is about to replace everything.
+	// stateCheckEvery is how often a node checks the state without being told to.
+	stateCheckEvery = 5 * time.Second
+	// haltWait bounds how long sessions may take to end when a restore halts the node.
 	haltWait = 3 * time.Second
 	// closeServiceRestart is the WebSocket close code of a server that asks its clients to come back.
 	closeServiceRestart = websocket.CloseServiceRestart
 )
 
-// TellRestore has nodes look at the state, and returns when all that are there have. A node that does not answer looks by
-// itself, at the latest when it is back; it is named in the error.
+// TellRestore makes the nodes with these ids check the state, and returns when all that listen have done so. The error
+// names nodes that do not answer. Such a node checks the state by itself, at the latest when it is back.
 func TellRestore(ctx context.Context, nc *nats.Conn, prefix string, ids []string) error {
 	n := &nodes{nc: nc, prefix: prefix}
 	return n.tellAll(ctx, command{Op: opState}, ids)
 }
 
-// isHalted tells whether a restore is about to replace everything.
+// isHalted reports whether a restore is replacing the data.
 func (b *Bridge) isHalted() bool { return b.service != nil && b.service.gate.isShut() }
 
-// lookAtState finds out whether a restore replaces, or has replaced, the buckets, and does what that asks of this node.
-func (b *Bridge) lookAtState(ctx context.Context) error {
+// checkState reads the state, halts the node if a restore is replacing the buckets, and resumes on the new buckets when
+// the restore is complete.
+func (b *Bridge) checkState(ctx context.Context) error {
 	select {
-	case b.looking <- struct{}{}:
-		defer func() { <-b.looking }()
+	case b.checking <- struct{}{}:
+		defer func() { <-b.checking }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -60,14 +61,14 @@ func (b *Bridge) lookAtState(ctx context.Context) error {
 		if err := store.Use(ctx, state); err != nil {
 			return err
 		}
-		return b.goOn(ctx)
+		return b.resume(ctx)
 	case b.isHalted():
-		return b.goOn(ctx)
+		return b.resume(ctx)
 	}
 	return nil
 }
 
-// halt ends all sessions and lets none begin. It returns when nothing of them is left in memory.
+// halt ends all sessions and refuses new ones. It returns when all sessions have ended.
 func (b *Bridge) halt(ctx context.Context, mark kv.RestoreMark) {
 	b.mu.Lock()
 	first := b.service.gate.shut()
@@ -79,7 +80,7 @@ func (b *Bridge) halt(ctx context.Context, mark kv.RestoreMark) {
 	if !first {
 		return
 	}
-	b.log.Warn("a restore replaces everything: all sessions end", "sessions", len(open), "started", mark.Started)
+	b.log.Warn("a restore is replacing the data: ending all sessions", "sessions", len(open), "started", mark.Started)
 	b.events.pause(true)
 	for _, s := range open {
 		s.closeWith(nil, closeServiceRestart, "restored from a backup")
@@ -101,8 +102,9 @@ func (b *Bridge) halt(ctx context.Context, mark kv.RestoreMark) {
 	<-gone
 }
 
-// goOn lists the node in the buckets that are in use now, closes what NATS clients have open by credentials from before, and serves.
-func (b *Bridge) goOn(ctx context.Context) error {
+// resume registers the node in the buckets that are in use now, closes the connections of NATS clients that logged in
+// before the restore, and serves again.
+func (b *Bridge) resume(ctx context.Context) error {
 	if err := b.service.nodes.register(ctx, false); err != nil {
 		return err
 	}
@@ -123,21 +125,21 @@ func (b *Bridge) goOn(ctx context.Context) error {
 		}
 	}
 	b.service.gate.open()
-	b.log.Warn("the restore is complete: everything is as in the backup")
+	b.log.Warn("the restore is complete: serving the data of the backup")
 	return nil
 }
 
-// pause keeps the log from being written, and its stream from being made anew, while a restore replaces it.
+// pause stops or resumes writing the log and making its stream anew. A restore that replaces the stream needs it paused.
 func (l *EventLog) pause(paused bool) {
 	if l != nil {
 		l.paused.Store(paused)
 	}
 }
 
-// halting is ErrRestoring while a restore is about to replace everything.
+// halting returns an ErrRestoring while the node is halted, and otherwise nil.
 func (b *Bridge) halting() error {
 	if b.isHalted() {
-		return fmt.Errorf("%w: imctl restore --complete completes one that was interrupted", ErrRestoring)
+		return fmt.Errorf("%w: if it was interrupted, complete it with imctl restore --complete", ErrRestoring)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ type Service struct {
 	log         *slog.Logger
 	work        sync.WaitGroup // what goes on after an answer was given
 	registering turns          // by account
-	gate        gate           // shut while a restore is about to replace everything
+	gate        gate           // shut while a restore replaces the data
 }
 
 // NewService returns a service that tells nodes over nc.
@@ -209,19 +209,19 @@ func (s *Service) Add(ctx context.Context, me kv.User, from, alias string) error
 	return s.tell(ctx, c)
 }
 
-// inForce brings what the rosters say of a and b into force on all nodes: that they are friends, or that they are not.
-// A call that changes nothing, but tells its caller which of the two holds, needs it before its answer: the call that
-// made or ended the friendship may not have told all nodes yet. inForce returns answer, or its own error if it fails,
-// since the answer is not true on every node then.
+// inForce tells all nodes what the rosters say of a and b: that they are friends, or that they are not. A call that
+// changes nothing but tells its caller which of the two holds needs inForce before its answer, since the call that made
+// or ended the friendship may not have told all nodes yet. inForce returns answer. If it fails, it returns its own error,
+// since the answer does not hold on every node.
 func (s *Service) inForce(ctx context.Context, a, b string, answer error) error {
-	if a == b || !kv.ValidID(b) { // the caller's own id, or none: no session holds it as a friend
+	if a == b || !kv.ValidID(b) { // the caller's own id, or an invalid id: it is in no roster
 		return answer
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, end := range [...]struct{ id, other string }{{a, b}, {b, a}} {
 		g.Go(func() error {
 			r, revision, err := s.kv.Rosters.Get(ctx, end.id)
-			if err != nil || revision == 0 { // without a roster the user never had a friend
+			if err != nil || revision == 0 { // a user without a roster never had a friend
 				return err
 			}
 			_, friend := r.Friend(end.other)
@@ -365,15 +365,15 @@ func (s *Service) SetDisabled(ctx context.Context, id string, disabled bool) err
 		s.o.Events.user(disabledEvent(disabled), u)
 	}
 	if !disabled {
-		// A deletion that was cut off may have dropped the roster, and nobody could become a friend of the user.
+		// A deletion that was cut off may have dropped the roster. Without a roster no user could befriend this one.
 		_, err := s.kv.Rosters.Restore(ctx, kv.Remembered{ID: id})
 		return err
 	}
 	return s.expel(ctx, id, "account disabled")
 }
 
-// DeleteUser removes an account and all that is held about it. A deletion that was cut off halfway leaves the account
-// disabled; asking again completes it, and so does the next start.
+// DeleteUser removes an account and all its records. A deletion that is cut off leaves the account disabled. Calling
+// DeleteUser again completes it, and so does the next start.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	u, enabled, err := s.kv.Users.BeginDelete(ctx, id)
 	if err != nil {
@@ -398,7 +398,7 @@ func (s *Service) DeleteUser(ctx context.Context, id string) error {
 		}
 	}
 	err = s.kv.Users.Delete(ctx, id)
-	if errors.Is(err, kv.ErrUserNotFound) { // a node that has just started has completed it
+	if errors.Is(err, kv.ErrUserNotFound) { // another node has completed the deletion at its start
 		return nil
 	}
 	if err == nil {

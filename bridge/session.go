@@ -124,7 +124,7 @@ func (s *session) closeWith(last []byte, code int, reason string) {
 	s.finish()
 }
 
-// leave has the session take no more dialogues: its user may be offline from here on. It may be called more than once.
+// leave makes the session accept no more dialogues. From here on its user may be offline. It may be called repeatedly.
 func (s *session) leave() {
 	s.conn.refuse()
 	if s.user != nil {
@@ -132,8 +132,8 @@ func (s *session) leave() {
 	}
 }
 
-// ending is told that the connection is about to carry a close frame, or is dead. A dead one ends the session at once:
-// its reader may wait for the rate or for a place in flight, and would not notice.
+// ending is called before the connection writes a close frame, or when it is dead. A dead connection ends the session at
+// once: the session's reader may be waiting for the rate limit or for a place in flight, and would not notice.
 func (s *session) ending(dead bool) {
 	s.leave()
 	if dead {
@@ -141,11 +141,11 @@ func (s *session) ending(dead bool) {
 	}
 }
 
-// peerCloses answers the peer's close frame, behind whatever waits. The peer reads no dialogue after its close frame, and
-// its user is offline by the time that the peer has the answer.
+// peerCloses answers the peer's close frame, behind the waiting frames. The peer reads no dialogue after its close frame,
+// and its user is offline before the peer gets the answer.
 func (s *session) peerCloses(code int) {
 	s.mu.Lock()
-	ours := s.closing // the peer answers, and has read all that was written
+	ours := s.closing // the peer answers the server's close frame and has read everything before it
 	s.mu.Unlock()
 	if !ours {
 		s.conn.deafen()
@@ -154,7 +154,7 @@ func (s *session) peerCloses(code int) {
 	s.control(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""))
 }
 
-// cutOff ends the session of a peer that is not heard any more. The close frame is for a peer that is only slow.
+// cutOff ends the session of a silent peer. The close frame is for a peer that is only slow.
 func (s *session) cutOff() {
 	s.conn.deafen()
 	s.bridge.metrics.cutOff()
@@ -167,7 +167,7 @@ const silentPeer = "no sign of life"
 // ping asks the peer for a sign of life.
 func (s *session) ping() { s.control(websocket.PingMessage, nil) }
 
-// control writes a control frame at once. An error means that the connection is closed, or is about to be.
+// control writes a control frame at once. It ignores errors: the connection is then closed or closing.
 func (s *session) control(kind int, data []byte) {
 	s.mu.Lock()
 	ms := s.ms
@@ -177,7 +177,7 @@ func (s *session) control(kind int, data []byte) {
 	}
 }
 
-// unanswered is how many frames of the session were read and not answered on its socket.
+// unanswered returns the number of frames that were read from the session and not answered yet.
 func (s *session) unanswered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

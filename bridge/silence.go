@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// A path that dies sends no word of it: what is written to its socket looks like what arrives. Three things find it. The
-// system gives up on bytes that the peer does not acknowledge (limitUnacknowledged). A read that waits too long ends the
-// session (tunnelConn.expired); only the wait counts, so a client whose frames are held back by a limit is alive. And a
-// dialogue for a peer that has been silent is followed by a ping (tunnelConn.watch).
+// A dead path gives no error: writing to its socket still succeeds. Three mechanisms find it. The system gives up on
+// bytes that the peer does not acknowledge (limitUnacknowledged). A read that waits too long ends the session
+// (tunnelConn.expired); only the wait counts, so a client whose frames a limit holds back counts as alive. A dialogue to
+// a peer that has been silent is followed by a ping (tunnelConn.watch).
 
-// quietMost is how long a peer may be silent, at most, before a dialogue that is written to it is followed by a ping.
+// quietMost bounds the silence of a peer after which a dialogue to it is followed by a ping.
 const quietMost = 5 * time.Second
 
-// errSilent ends the reads of a connection whose peer was not heard for too long.
+// errSilent ends the reads of a connection whose peer was silent for too long.
 var errSilent = errors.New("the peer is silent")
 
-// watch asks for a sign of life after a dialogue was written. It costs a dialogue no more than a comparison while it
-// runs, and a session no timer before its first dialogue.
+// watch waits for a sign of life after a dialogue was written. While it runs, a further dialogue costs only a comparison.
+// A session without dialogues has no timer.
 type watch struct {
 	limit time.Duration // from the first dialogue without a sign of life to the end of the session; 0: no watch
 	quiet time.Duration // of silence before a ping
@@ -27,22 +27,22 @@ type watch struct {
 	cut   func() // ends the session
 
 	timer   *time.Timer
-	since   time.Duration // the first dialogue of those that no sign of life has followed; 0: none
-	written time.Duration // the last dialogue
-	pinged  time.Duration // when the peer was pinged for it; 0: not yet
+	since   time.Duration // when the first dialogue without a later sign of life was written; 0: there is none
+	written time.Duration // when the last dialogue was written
+	pinged  time.Duration // when the peer was pinged; 0: not yet
 }
 
-// watchLimits returns how long a peer may leave a dialogue without a sign of life, so that a session on a dead path takes
-// no dialogues once the write timeout is over, and how long a silence is left alone.
+// watchLimits returns the limit and the quiet time of a watch. limit is shorter than the write timeout, so that a session
+// on a dead path accepts no dialogues after it.
 func watchLimits(writeTimeout time.Duration) (limit, quiet time.Duration) {
 	limit = writeTimeout - min(writeTimeout/4, time.Second)
 	return limit, min(quietMost, limit/2)
 }
 
-// now is the time since the connection was made. It is never 0.
+// now returns the time since the connection was made. It is never 0.
 func (c *tunnelConn) now() time.Duration { return max(time.Since(c.made), 1) }
 
-// heard is until when the peer is known to be alive, or may be: while no read waits for it, that is now.
+// heard returns the time of the last sign of life. While no read waits, the peer may have sent some: heard returns now.
 func (c *tunnelConn) heard(now time.Duration) time.Duration {
 	if w := time.Duration(c.waiting.Load()); w != 0 {
 		return w
@@ -50,7 +50,7 @@ func (c *tunnelConn) heard(now time.Duration) time.Duration {
 	return now
 }
 
-// wait waits for the peer. It reads into c.unread, or into p where there is no socket of ours below.
+// wait reads from the peer: into c.unread, or into p if there is no raw socket (TLS).
 func (c *tunnelConn) wait(p []byte) (n int, err error) {
 	began := c.now()
 	c.waiting.Store(int64(began))
@@ -70,8 +70,8 @@ func (c *tunnelConn) wait(p []byte) (n int, err error) {
 	}
 }
 
-// expired tells whether a read that began then, and failed with err, ends the connection. A read whose deadline passed
-// too early, since the deadline was set before the server turned to this read, is to be repeated.
+// expired reports whether a read that began at began and failed with err ends the connection. The deadline may have been
+// set long before the read began, and have passed too early. The read is then repeated.
 func (c *tunnelConn) expired(began time.Duration, err error) (bool, error) {
 	if c.silence == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return true, err
@@ -80,7 +80,7 @@ func (c *tunnelConn) expired(began time.Duration, err error) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.closed: // the deadline is Close's
+	case c.closed: // Close has set the deadline
 		return true, err
 	case left <= 0:
 		return true, errSilent
@@ -91,7 +91,7 @@ func (c *tunnelConn) expired(began time.Duration, err error) (bool, error) {
 	return false, nil
 }
 
-// dialogueWritten begins to watch for a sign of life. Called with mu held.
+// dialogueWritten starts to watch for a sign of life. Called with mu held.
 func (c *tunnelConn) dialogueWritten() {
 	w := &c.watch
 	if w.limit == 0 || c.closed {
@@ -105,7 +105,7 @@ func (c *tunnelConn) dialogueWritten() {
 	}
 }
 
-// lookAgain sets the timer for the next look. Called with mu held.
+// lookAgain sets the timer for the next call of look. Called with mu held.
 func (c *tunnelConn) lookAgain(now time.Duration) {
 	w := &c.watch
 	wait := max(c.heard(now)+w.quiet-now, 0)
@@ -119,12 +119,12 @@ func (c *tunnelConn) lookAgain(now time.Duration) {
 	w.timer.Reset(wait)
 }
 
-// over is when a peer that was pinged has been silent for too long. A ping that left late, from a machine that stood
-// still, has its time to be answered all the same.
+// over returns when a pinged peer has been silent for too long. A peer has w.quiet to answer even if the ping was late,
+// because the machine was suspended.
 func (w *watch) over() time.Duration { return max(w.since+w.limit, w.pinged+w.quiet) }
 
-// look looks for a sign of life since the first dialogue that none has followed: it pings a peer that was silent before,
-// and ends a session whose peer stays silent.
+// look checks for a sign of life since the first dialogue without one. It pings a peer that has been silent for the quiet
+// time, and ends the session of a peer that stays silent.
 func (c *tunnelConn) look() {
 	c.mu.Lock()
 	w := &c.watch
@@ -137,11 +137,11 @@ func (c *tunnelConn) look() {
 	var do func()
 	switch {
 	case c.waiting.Load() == 0:
-		w.since, w.pinged = now, 0 // the server does not read: it cannot tell
+		w.since, w.pinged = now, 0 // the server is not reading, so it can't tell
 	case heard > w.written:
 		w.since = 0
 	case heard > w.since:
-		w.since, w.pinged = heard, 0 // the first dialogue that was written after it is no older
+		w.since, w.pinged = heard, 0 // the first dialogue after the sign of life is not older
 	}
 	if w.since == 0 {
 		c.mu.Unlock()
@@ -162,7 +162,7 @@ func (c *tunnelConn) look() {
 	}
 }
 
-// stopWatch ends the watch. Called with mu held.
+// stopWatch stops the watch. Called with mu held.
 func (c *tunnelConn) stopWatch() {
 	c.watch.since = 0
 	if c.watch.timer != nil {
@@ -170,8 +170,8 @@ func (c *tunnelConn) stopWatch() {
 	}
 }
 
-// limitPeer has the system give up on a peer that does not acknowledge what is sent to it, where the connection is TCP's,
-// under TLS or not.
+// limitPeer makes the system give up on a peer that does not acknowledge sent bytes. It applies to TCP connections, with
+// and without TLS.
 func limitPeer(c net.Conn, limit time.Duration) error {
 	if over, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = over.NetConn()

@@ -20,13 +20,13 @@ import (
 	"imctl/kv"
 )
 
-// byDefault are the settings that the time limits of these tests are about, as config.yaml has them.
+// byDefault are the defaults of config.yaml that set the time limits of these tests.
 func byDefault() Options {
 	return Options{Sessions: Sessions{Buffer: 64, InFlight: 64, MaxFrame: 4 << 10, Ping: 54 * time.Second, WriteTimeout: 10 * time.Second},
 		Dialogues: Dialogues{Timeout: 5 * time.Second}, Limits: Limits{Dialogues: limit.Rate{Events: 50, Per: time.Second}}}
 }
 
-// socket is a client's end of a connection in memory that takes all that is written, as the system's buffers would.
+// socket is a client's end of an in-memory connection that accepts all writes, as the system's buffers would.
 type socket struct {
 	net.Conn
 	mu      sync.Mutex // guards what follows
@@ -68,7 +68,7 @@ func (s *socket) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// SetWriteDeadline is for writes, and these do not wait.
+// SetWriteDeadline does nothing: writes do not wait.
 func (s *socket) SetWriteDeadline(time.Time) error { return nil }
 
 func (s *socket) Close() error {
@@ -79,7 +79,7 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
-// client is a session of a stage, with what its client sees.
+// client is a session of a stage, with the frames that its client sees.
 type client struct {
 	stage  *stage
 	s      *session
@@ -123,7 +123,7 @@ func connect(t *testing.T, st *stage) *client {
 	return c
 }
 
-// read has the client read until the connection ends. It answers pings or not.
+// read makes the client read until the connection ends, and answer pings or not.
 func (c *client) read(answer bool) {
 	pong := c.ws.PingHandler()
 	c.ws.SetPingHandler(func(s string) error {
@@ -167,10 +167,10 @@ func (c *client) wantClose(t *testing.T, code int) {
 	}
 }
 
-// online tells whether the session's user is online.
+// online reports whether the session's user is online.
 func (c *client) online() bool { return c.stage.lane.user(c.s.user.id) != nil }
 
-// deliver hands the session a dialogue, and returns what becomes of it.
+// deliver hands the session a dialogue and returns its delivery.
 func (c *client) deliver() *delivery {
 	d := &delivery{lane: c.stage.lane, reply: "reply"}
 	d.left.Store(1)
@@ -223,8 +223,8 @@ func TestBusyIsNotSilent(t *testing.T) {
 	})
 }
 
-// TestSilentIsCutOff: a client that says nothing for as long as pings are answered is sent a close frame and counted, and
-// so are its frames that were not answered.
+// TestSilentIsCutOff: a client that stays silent after a ping gets a close frame. The session is counted, and so are its
+// unanswered frames.
 func TestSilentIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := byDefault()
@@ -253,8 +253,8 @@ func TestSilentIsCutOff(t *testing.T) {
 	})
 }
 
-// TestDialogueAsksForLife: a session whose client shows no sign of life takes dialogues for less than the write timeout,
-// however long ago it was heard before the first of them.
+// TestDialogueAsksForLife: a session whose client shows no sign of life accepts dialogues for less than the write timeout,
+// however long the client was silent before the first dialogue.
 func TestDialogueAsksForLife(t *testing.T) {
 	for _, before := range []time.Duration{0, time.Second, 4 * time.Second, 20 * time.Second, 50 * time.Second} {
 		for _, every := range []time.Duration{100 * time.Millisecond, time.Second, time.Minute} {
@@ -292,8 +292,8 @@ func TestDialogueAsksForLife(t *testing.T) {
 	}
 }
 
-// TestSignsOfLife: a client that answers pings, or sends anything else, keeps its session, and so does one whose frames
-// the server leaves unread.
+// TestSignsOfLife: a client that answers pings or sends other frames keeps its session, and so does a client whose frames
+// the server does not read.
 func TestSignsOfLife(t *testing.T) {
 	const seconds = 170
 	empty := func(c *client, _ int) error { return c.ws.WriteMessage(websocket.TextMessage, []byte(`{}`)) }

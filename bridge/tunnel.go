@@ -75,7 +75,7 @@ func (b *Bridge) setUpMelody() {
 			b.log.Error("melody's buffer is full", "session", s.id)
 			s.conn.Conn.Close()
 		case errors.Is(err, websocket.ErrCloseSent), errors.Is(err, melody.ErrWriteClosed):
-			// It is closing already.
+			// The session is closing already.
 		default:
 			// The connection ended without a close frame.
 			s.conn.deafen()
@@ -184,7 +184,7 @@ func (b *Bridge) runSession(s *session, handshake *http.Request) {
 	s.conn.watch.limit, s.conn.watch.quiet = watchLimits(b.o.Sessions.WriteTimeout)
 	s.conn.watch.ping, s.conn.watch.cut = s.ping, s.cutOff
 	if err := limitPeer(s.conn.Conn, s.conn.watch.limit); err != nil {
-		b.log.Warn("limit what a client may leave unacknowledged", "session", s.id, "err", err)
+		b.log.Warn("limit a client's unacknowledged bytes", "session", s.id, "err", err)
 	}
 	keys := map[string]any{sessionKey: s}
 	if err := b.melody.HandleRequestWithKeys(newHijacked(s.conn), handshake, keys); err != nil {

@@ -22,11 +22,11 @@ type user struct {
 	sessions []*session // oldest first; replaced, never changed, so that a reader needs no lock while it walks
 	friends  map[string]friendship
 	revision uint64 // of the roster that friends was loaded from
-	ended    int    // entries of friends that are no friends
+	ended    int    // entries in friends of ended friendships
 }
 
-// endedMost bounds user.ended. Such an entry keeps a late command from making friends of two users again; it is not
-// needed any more once the roster was loaded at a later revision.
+// endedMost bounds user.ended. An entry of an ended friendship keeps a late command from reviving the friendship. It is
+// not needed once the roster is loaded at a later revision.
 const endedMost = 64
 
 // friendship is what is known of one other user. Changes arrive in whatever order nodes sent them; the revision of the roster that holds the change tells which is the later one.
@@ -123,7 +123,7 @@ func (u *user) apply(id string, friend bool, revision uint64) {
 	u.friends[id] = friendship{friend, revision}
 }
 
-// crowded tells that the roster should be loaded again, to drop entries that are no friends.
+// crowded reports whether the roster should be reloaded, to drop entries of ended friendships.
 func (u *user) crowded() bool {
 	u.mu.RLock()
 	defer u.mu.RUnlock()

@@ -36,7 +36,7 @@ func TestLateCommands(t *testing.T) {
 	}
 }
 
-// TestStrangersAreBounded: what commands tell of users who are no friends is dropped by a roster that is as late.
+// TestStrangersAreBounded: loading a roster drops entries of ended friendships that are not later than the roster.
 func TestStrangersAreBounded(t *testing.T) {
 	t.Parallel()
 	u := newUser("a", nil)
@@ -61,8 +61,8 @@ func TestStrangersAreBounded(t *testing.T) {
 	}
 }
 
-// TestRemovingStrangers: a client that removes users who are no friends, again and again, does not fill the memory, and
-// keeps the friend that it has.
+// TestRemovingStrangers: a client that repeatedly removes users who are no friends does not fill the memory, and keeps
+// its friend.
 func TestRemovingStrangers(t *testing.T) {
 	t.Parallel()
 	s := logServer(t, t.TempDir(), -1)

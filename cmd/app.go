@@ -54,7 +54,7 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	}
 	a.stops.add("backend", func(context.Context) error { return a.backend.stops.run(log) })
 	a.backend.observeDisk(a.registry)
-	// Listeners are opened before anything else is started, so that an address in use costs nobody anything.
+	// Listeners are opened first, so that an address in use fails the start before anything else is started.
 	if err := a.listen(); err != nil {
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func (b *backend) eventLog(c *Config) bridge.EventLogOptions {
 		MayWrite: func() error { return b.mayWrite(false) }}
 }
 
-// mailerOf is nil where no mail is sent.
+// mailerOf returns nil if no mail is sent.
 func mailerOf(c *Config) (*bridge.Mailer, error) {
 	if c.Mail.SMTP == "" {
 		return nil, nil

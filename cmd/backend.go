@@ -60,8 +60,9 @@ type backend struct {
 	stops   stops
 }
 
-// openBackend locks the data directory, starts or finds NATS, and opens the buckets. The embedded server takes NATS
-// clients at listen, or none when it is empty. What there is to say of its disk goes to diskLog.
+// openBackend locks the data directory, starts the embedded NATS server or connects to another, and opens the buckets.
+// The embedded server accepts NATS clients at listen, or none if listen is empty. It logs the state of its disk to
+// diskLog.
 func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (_ *backend, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()
@@ -94,7 +95,7 @@ func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, list
 	return b, nil
 }
 
-// openStore opens the buckets, and has the data directory remember which streams must exist from then on.
+// openStore opens the buckets. The data directory remembers from then on which streams must exist.
 func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) error {
 	owner := b.owner(c)
 	expected, err := b.dir.Streams(owner)
@@ -116,7 +117,7 @@ func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) er
 	return err
 }
 
-// owner is under which name the data directory remembers the streams.
+// owner returns the name under which the data directory remembers the streams.
 func (b *backend) owner(c *Config) string {
 	if b.server == nil {
 		return "attached/" + c.NATS.Prefix
@@ -124,7 +125,7 @@ func (b *backend) owner(c *Config) string {
 	return embedded.EmbeddedOwner(c.NATS.Prefix)
 }
 
-// place names where the streams are: the data directory, or the NATS that is attached to.
+// place names where the streams are: the data directory or the attached NATS server.
 func (b *backend) place(c *Config) string {
 	if b.server == nil {
 		return serverName(c.NATS)
@@ -132,13 +133,13 @@ func (b *backend) place(c *Config) string {
 	return "data directory " + b.dir.Path()
 }
 
-// lossFailure says what is missing, and the two ways on.
+// lossFailure names what is missing and the two remedies.
 func lossFailure(place string, lost *kv.LostError) error {
 	return &failure{exitFailed, fmt.Errorf("%s: %w", place, lost),
-		"restore a backup with imctl restore FILE, or start without what they held with imctl serve --accept-loss " + strings.Join(lost.Names, ",")}
+		"restore a backup with imctl restore FILE, or accept the loss with imctl serve --accept-loss " + strings.Join(lost.Names, ",")}
 }
 
-// findNATS starts the embedded server, or attaches to the one that the configuration names.
+// findNATS starts the embedded server, or attaches to the NATS server of the configuration.
 func (b *backend) findNATS(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (err error) {
 	if !c.NATS.Embedded() {
 		return b.attach(ctx, c, log)

@@ -41,11 +41,11 @@ func newBackup(env *Env) *cobra.Command {
 	force := false
 	c := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Back up everything that lasts into one file",
-		Long: `Write everything that lasts into FILE, or to standard output for -: the streams of users, tokens and
-friendships, the log with what its consumers have not read, and from the data directory, if it is on
-this machine, the administrator's credentials, certificates and keys. The server may be running. It may
-also be a NATS that imctl is attached to.
+		Short: "Back up all durable data into one file",
+		Long: `Write all durable data to FILE, or to standard output for -: the streams of users, tokens and
+friendships, the log with the entries that its consumers have not acknowledged, and from the data
+directory, if it is on this machine, the administrator's credentials, certificates and keys. The server
+may be running. It may also be a NATS server that imctl is attached to.
 
 Each stream is captured at one moment, one stream after the other. The file has a checksum and holds
 secrets: only its owner can read it. Use imctl restore to restore it.`,
@@ -98,7 +98,7 @@ func writeBackupReport(w io.Writer, output outputFormat, r backupReport) error {
 	return newTable(w, "stream", "messages", "bytes").write(rows...)
 }
 
-// backup is one under way.
+// backup is a backup under way.
 type backup struct {
 	progress *progressLine
 	nc       *nats.Conn
@@ -139,16 +139,16 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// same returns an error when a restore has replaced the streams since: some would be from before it, some from after.
+// same returns an error if a restore has replaced the streams since before. The backup would mix old and new streams.
 func (b *backup) same(ctx context.Context, before kv.State) error {
 	now, _, err := readState(ctx, b.nc, b.config.NATS.Prefix)
 	if err == nil && (now.Restore != nil || now.Slot != before.Slot) {
-		err = errors.New("a restore replaced the streams meanwhile; take the backup again")
+		err = errors.New("a restore replaced the streams meanwhile; run the backup again")
 	}
 	return err
 }
 
-// streams names those that are there. The log may not be, where no server has run yet.
+// streams returns the names of the existing streams. Before the first start of a server there is no log.
 func (b *backup) streams(ctx context.Context) ([]string, error) {
 	js, err := jetstream.New(b.nc)
 	if err != nil {

@@ -16,13 +16,12 @@ func newCheck(env *Env) *cobra.Command {
 		Use:   "check [FILE]",
 		Short: "Check the configuration, and with --data the records",
 		Long: `Read the configuration as serve does: FILE, or --config, or config.yaml in the working directory, then
-IMCTL_ variables, then flags. Report everything that is wrong with it, one line each, and exit with 2 if
-anything is.
+IMCTL_ variables, then flags. Report each mistake on one line, and exit with 2 if there is any.
 
 With --data, also read every record in the data directory, or in the NATS server that the configuration
-names, and remove those that belong to nothing: accounts that a crash of an older version brought back,
-names and tokens of users that do not exist, and the like. The server may be running. With --dry-run,
-remove nothing, and exit with 1 if such records exist.`,
+names, and remove orphaned records: accounts that a crash of an older version brought back, names and
+tokens of users who do not exist, and the like. The server may be running. With --dry-run, remove
+nothing, and exit with 1 if orphaned records exist.`,
 		Example: "  imctl check config.yaml\n  imctl check --data --dry-run\n  imctl check --data /var/lib/imctl",
 		Args:    mayHave(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -58,11 +57,11 @@ remove nothing, and exit with 1 if such records exist.`,
 	return c
 }
 
-// bareData is what the flag --data has where no directory was given.
+// bareData is the value of the flag --data without a directory.
 const bareData = "configured"
 
-// checkedData tells whether --data was given, and takes its directory from the arguments: a flag whose value may be left
-// out does not take the next word.
+// checkedData reports whether --data is set, and moves its directory from the arguments to the flag: pflag does not take
+// the next argument as the value of a flag with an optional value.
 func checkedData(flags *pflag.FlagSet, env *Env, args []string) (bool, []string, error) {
 	data := flags.Lookup("data")
 	if !data.Changed {
@@ -76,11 +75,11 @@ func checkedData(flags *pflag.FlagSet, env *Env, args []string) (bool, []string,
 			return true, slices.Delete(slices.Clone(args), i, i+1), flags.Set("data", arg)
 		}
 	}
-	data.Changed = false // the configured one
+	data.Changed = false // use the configured directory
 	return true, args, nil
 }
 
-// checkedFile takes the configuration file from the arguments.
+// checkedFile moves the configuration file from the arguments to the flag --config.
 func checkedFile(flags *pflag.FlagSet, args []string) error {
 	switch {
 	case len(args) == 0:

@@ -11,13 +11,13 @@ import (
 	"imctl/kv"
 )
 
-// recordsReport is what a check of the records found.
+// recordsReport is the result of a check of the records.
 type recordsReport struct {
 	kv.Findings
 	Removed bool `json:"removed"`
 }
 
-// checkRecords looks through the records of the server, and removes those that belong to nothing.
+// checkRecords reads all records of the server and removes the orphaned ones. With dry it only reports them.
 func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) error {
 	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
 		store, err := kv.FindStore(ctx, nc, config.NATS.Prefix)
@@ -33,7 +33,7 @@ func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) err
 		}
 		var problem error
 		if dry && found != (kv.Findings{}) {
-			problem = &failure{code: exitFailed, err: fmt.Errorf("records that belong to nothing: %s", counted(found)),
+			problem = &failure{code: exitFailed, err: fmt.Errorf("orphaned records: %s", counted(found)),
 				todo: "remove them with imctl check --data"}
 		}
 		if output.json() {
@@ -47,7 +47,7 @@ func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) err
 	})
 }
 
-// counted names what was found.
+// counted lists the findings that are not zero.
 func counted(found kv.Findings) (text string) {
 	for _, f := range found.List() {
 		if f.Count > 0 {

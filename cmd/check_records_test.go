@@ -10,7 +10,7 @@ import (
 	"imctl/kv"
 )
 
-// TestCheckRecords looks through a directory on which no server runs, and one on which a server does.
+// TestCheckRecords checks a directory that no server uses, and one that a running server uses.
 func TestCheckRecords(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -40,8 +40,8 @@ func TestCheckRecords(t *testing.T) {
 			s.close(t)
 		}
 		dry := check("--dry-run")
-		if dry.code != exitFailed || !strings.Contains(dry.err, "2 rosters of nobody, 1 tokens of nobody; remove them with imctl check --data") ||
-			!strings.Contains(dry.out, "rosters of nobody") {
+		if dry.code != exitFailed || !strings.Contains(dry.err, "2 rosters without a user, 1 tokens without a user; remove them with imctl check --data") ||
+			!strings.Contains(dry.out, "rosters without a user") {
 			t.Errorf("%s: exit code %d, %s%s", where, dry.code, dry.out, dry.err)
 		}
 		a := check("-o", "json").want(t, exitDone)
@@ -50,11 +50,11 @@ func TestCheckRecords(t *testing.T) {
 		if err := json.Unmarshal([]byte(a.out), &got); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", where, got, err, want)
 		}
-		check("--dry-run").want(t, exitDone, "tokens of nobody")
+		check("--dry-run").want(t, exitDone, "tokens without a user")
 	}
 	// The configured directory, with and without a file.
 	for _, args := range [][]string{{"--data"}, {"--data=" + data}, {"config.yaml", "--data"}, {"--data", data, "config.yaml"}} {
-		command(t, dir, "", append([]string{"check"}, args...)...).want(t, exitDone, "tokens of nobody")
+		command(t, dir, "", append([]string{"check"}, args...)...).want(t, exitDone, "tokens without a user")
 	}
 	command(t, dir, "", "check", "--dry-run").want(t, exitUse, "--data")
 	command(t, dir, "", "check", "--data", "config.yaml", "nowhere").want(t, exitUse, `unexpected argument "nowhere"`)

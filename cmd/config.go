@@ -12,7 +12,7 @@ type Config struct {
 	Listen string
 	// Data is the data directory.
 	Data string
-	// DataReserve is how much of its disk is held back for the time when the disk is nearly full.
+	// DataReserve is how much of the data directory's disk is held in reserve until the disk is nearly full.
 	DataReserve Size
 
 	Log       LogConfig
@@ -27,16 +27,16 @@ type Config struct {
 	Mail      MailConfig
 	NATS      NATSConfig
 
-	// File is the file that was read, "" when there was none.
+	// File is the file that was read, "" for none.
 	File string
 
-	// acceptLoss names streams that may be missing at the start, by the flag of serve.
+	// acceptLoss names the streams and consumers that may be missing at the start, from the flag of serve.
 	acceptLoss []string
-	// blank tells that the file holds nothing, not even a comment.
+	// blank is true if the file is empty, without even a comment.
 	blank bool
 
-	// origins says for each key that is not at its default where its value came
-	// from, in words that help to find it: "config.yaml:12", "IMCTL_DATA", "--data".
+	// origins says where the value of each key that is not at its default came
+	// from: "config.yaml:12", "IMCTL_DATA", "--data".
 	origins map[string]string
 }
 
@@ -152,7 +152,7 @@ type ClusterConfig struct {
 	Secret Secret
 }
 
-// Defaults returns the settings as they are when nobody says otherwise.
+// Defaults returns the default settings.
 func Defaults() *Config {
 	return &Config{
 		Listen: "127.0.0.1:8080",

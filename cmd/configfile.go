@@ -28,7 +28,7 @@ type configFile struct {
 	name     string
 	keys     []string
 	values   map[string]fileValue
-	blank    bool // it holds nothing, not even a comment
+	blank    bool // it is empty, without even a comment
 	mistakes Mistakes
 }
 

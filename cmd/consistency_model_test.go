@@ -9,7 +9,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// operation is one of a history of a history, and what it is about: an account, or two people.
+// operation is one operation of a history, on an account or on two users.
 type operation struct {
 	about string
 	call  string
@@ -24,26 +24,26 @@ const (
 	opSettled = "settled" // the call with this id was answered: no node holds anything older
 )
 
-// outcome is what an operation was answered.
+// outcome is the answer to an operation.
 type outcome struct {
 	code          int // 0: there was no answer, or one that does not tell whether the call took effect
 	friend, asked bool
 }
 
-// relation is the state of an account, or of two people.
+// relation is the state of an account, or of two users.
 type relation struct {
 	exists  bool
 	friends bool
 	asked   [2]bool // who has a request pending
 	named   [2]bool // whose end has its alias
 
-	// held is what nodes may hold of the friendship: since the last call that was answered each state that a later one
-	// made, as + or - and the call's id, in the order of the calls.
+	// held lists the states of the friendship that nodes may hold: those of each call since the last answered call, as + or
+	// - and the call's id, in the order of the calls.
 	held string
 }
 
-// consistency says which histories are right. Calls take effect one by one. A dialogue is answered by what its node
-// holds: the state that the last answered call left, or that of a call still under way.
+// consistency says which histories are valid. Calls take effect one by one. The answer to a dialogue depends on the state
+// that its node holds: the state of the last answered call, or of a call still under way.
 var consistency = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		var parts [][]porcupine.Operation
@@ -132,7 +132,7 @@ func (r *relation) add(me, other, id int) (code int) {
 	return 200
 }
 
-// hold adds what nodes may hold from now on.
+// hold adds a state that nodes may hold from now on.
 func (r *relation) hold(id int) {
 	r.held += fmt.Sprintf("%s%d ", map[bool]string{true: "+", false: "-"}[r.friends], id)
 }
@@ -140,8 +140,8 @@ func (r *relation) hold(id int) {
 // unanswered is the id of calls that no opSettled follows.
 const unanswered = 0
 
-// settle drops what no node holds any more. An older call that is still to be settled leaves its id behind, as *. settle
-// returns false if the call has not taken effect yet.
+// settle drops the states that no node holds any more. An older call that is not settled yet leaves its id behind, as *.
+// settle returns false if the call has not taken effect yet.
 func (r *relation) settle(id int) bool {
 	all := strings.Fields(r.held)
 	i := slices.IndexFunc(all, func(s string) bool { return s[1:] == fmt.Sprint(id) })
@@ -162,7 +162,7 @@ func (r *relation) settle(id int) bool {
 	return true
 }
 
-// TestConsistencyModel: the model takes the histories that the protocol allows, and refuses the others.
+// TestConsistencyModel: the model accepts the histories that the protocol allows, and refuses the others.
 func TestConsistencyModel(t *testing.T) {
 	t.Parallel()
 	// Each operation is written as begin, end, call, who, code; an end of 0 is none.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestConsistencyForLong is TestConsistency with more of everything.
+// TestConsistencyForLong is TestConsistency with more clients and more calls.
 func TestConsistencyForLong(t *testing.T) {
 	for nodes := 1; nodes <= 3; nodes++ {
 		for round := range 3 {

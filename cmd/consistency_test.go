@@ -25,13 +25,13 @@ import (
 	"imctl/bridge"
 )
 
-// history is what clients did, and what they were answered.
+// history lists the operations of clients and their answers.
 type history struct {
 	mu  sync.Mutex // guards all
 	all []porcupine.Operation
 }
 
-// settling are the answers that tell their caller whether two people are friends.
+// settling lists the answers that tell their caller whether two users are friends.
 var settling = map[string][]int{"add": {200, 522, 523}, "remove": {200, 512}, "request": {522}}
 
 // record adds an operation, with end 0 if it was never answered.
@@ -55,7 +55,7 @@ func (h *history) complete() []porcupine.Operation {
 	return slices.Clone(h.all)
 }
 
-// mortals is the deployment of processes that are killed and started again.
+// mortals is a deployment of processes that are killed and restarted.
 type mortals struct {
 	mu    sync.Mutex // guards nodes
 	nodes []*process
@@ -65,7 +65,7 @@ type mortals struct {
 	log  *logBuffer
 }
 
-// startMortals starts so many on one NATS, or one with NATS inside.
+// startMortals starts several processes on one NATS server, or one process with an embedded NATS server.
 func startMortals(t *testing.T, n int) *mortals {
 	t.Helper()
 	m := &mortals{log: new(logBuffer)}
@@ -85,7 +85,7 @@ func (m *mortals) node(n int) *process {
 	return m.nodes[n%len(m.nodes)]
 }
 
-// revive starts a node again that was killed.
+// revive restarts a killed node.
 func (m *mortals) revive(t *testing.T, n int) {
 	t.Helper()
 	p := startProcess(t, m.data[n], m.log, m.env...)
@@ -107,7 +107,7 @@ func (m *mortals) shown(t testing.TB) string {
 	return all
 }
 
-// trial is a number of clients that work on one deployment, each step by permission.
+// trial is a number of clients that work on one deployment. Each step needs a permission.
 type trial struct {
 	w       *world
 	nodes   int
@@ -122,20 +122,20 @@ type trial struct {
 
 func (x *trial) now() int64 { return int64(time.Since(x.began)) + 1 }
 
-// person is one of two, and what a client needs to speak for it.
+// person is one of the two users of a couple, with its credentials.
 type person struct {
 	account string
 	id      string
 	token   atomic.Pointer[string]
 }
 
-// couple are two people who befriend and leave each other.
+// couple is two users who befriend and remove each other.
 type couple struct {
 	about  string
 	people [2]*person
 }
 
-// get makes one call on a node. It returns 0 where it is not known whether the call took effect, and false where it did not.
+// get makes one call on a node. It returns 0 if it is unknown whether the call took effect, and false if it did not.
 func (x *trial) get(method string, node int, pathAndQuery, body string) (code int, done bool) {
 	q, err := http.NewRequest(method, x.w.base(node)+pathAndQuery, strings.NewReader(body))
 	if err != nil {
@@ -155,7 +155,7 @@ func (x *trial) get(method string, node int, pathAndQuery, body string) (code in
 	return a.Code, a.Code != 515 // which is a token that was lost with its server
 }
 
-// change makes calls of one of two people, as long as there are permissions.
+// change makes calls of one user, as long as there are permissions.
 func (x *trial) change(c couple, r *rand.Rand) {
 	for range x.calls {
 		who, call := r.IntN(2), []string{"request", "request", "add", "add", "add", "remove"}[r.IntN(6)]
@@ -185,7 +185,7 @@ func (x *trial) register(r *rand.Rand, accounts []string) {
 	}
 }
 
-// login opens a tunnel on a node, nil where that is not there or refuses it.
+// login opens a tunnel on a node. It returns nil if the node is down or refuses the login.
 func (x *trial) login(account string, node int) (*tunnel, loginAnswer) {
 	begin := x.now()
 	c, err := x.w.tryDial(context.Background(), x.w.dialer(), node, "/im/login?"+query("account", account, "password", killedPassword), nil)
@@ -208,7 +208,7 @@ func (x *trial) login(account string, node int) (*tunnel, loginAnswer) {
 	return c, a
 }
 
-// enter logs a person in, and notes what the answer says of the other.
+// enter logs a person in, and records what the answer says of the other person.
 func (x *trial) enter(c couple, who, node int) *tunnel {
 	begin := x.now()
 	me, other := c.people[who], c.people[1-who]
@@ -257,7 +257,7 @@ func (x *trial) talk(c couple, who, node int, r *rand.Rand) {
 	}
 }
 
-// ask sends a dialogue and returns the code of its answer. Dialogues that arrive meanwhile are passed over.
+// ask sends a dialogue and returns the code of its answer. It skips dialogues that arrive meanwhile.
 func (c *tunnel) ask(id, to string) (int, error) {
 	if err := c.trySend(dialogue(strconv.Quote(id), to, `"p"`)); err != nil {
 		return 0, err
@@ -280,7 +280,7 @@ func (c *tunnel) ask(id, to string) (int, error) {
 	}
 }
 
-// couple makes two people known to the trial.
+// couple adds two users to the trial.
 func (x *trial) couple(t *testing.T) couple {
 	t.Helper()
 	var c couple
@@ -301,7 +301,7 @@ func (x *trial) couple(t *testing.T) couple {
 	return c
 }
 
-// permit lets clients make so many calls, and three dialogues for each.
+// permit lets clients make n calls, and three dialogues for each call.
 func (x *trial) permit(calls int) {
 	for range calls {
 		x.calls <- struct{}{}
@@ -319,13 +319,13 @@ type size struct {
 	check   time.Duration // bounds the check of one part of the history
 }
 
-// consistent has clients work on a deployment whose nodes are killed, and checks the history.
+// consistent makes clients work on a deployment whose nodes are killed, and checks the history.
 func consistent(t *testing.T, nodes int, s size) {
 	m := startMortals(t, nodes)
 	w := inhabit(t, m)
 	w.secret(killedPassword)
 	x := &trial{w: w, nodes: nodes, began: time.Now(), calls: make(chan struct{}), talks: make(chan struct{}),
-		// A client library that repeats a call by itself would not know that the first may have taken effect.
+		// A client library that retries a call by itself would hide that the first try may have taken effect.
 		http: &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}}
 	var work sync.WaitGroup
 	seed := uint64(0)
@@ -370,7 +370,7 @@ func consistent(t *testing.T, nodes int, s size) {
 	}
 }
 
-// check has the history checked, part by part, and shows a part that is wrong.
+// check checks the history, part by part, and shows an invalid part.
 func (x *trial) check(t *testing.T, most time.Duration) {
 	t.Helper()
 	all := x.history.complete()
@@ -399,7 +399,7 @@ func (x *trial) check(t *testing.T, most time.Duration) {
 		}
 	}
 	t.Logf("%d operations, %d of them unanswered, checked in %s; codes %s", len(all), unanswered, time.Since(began).Round(time.Millisecond), strings.Join(codes, ", "))
-	// All that the model tells apart must have come up.
+	// Every answer that the model distinguishes must have occurred.
 	for _, code := range []int{200, 504, 512, 522, 523} {
 		if x.codes[code].Load() == 0 {
 			t.Errorf("no answer was %d: the clients did too little", code)
@@ -407,8 +407,8 @@ func (x *trial) check(t *testing.T, most time.Duration) {
 	}
 }
 
-// TestConsistency has many clients register, log in, befriend and leave each other, and talk, while nodes are killed. What
-// they were answered must be a history of one server: an answered call is in force on every node.
+// TestConsistency makes many clients register, log in, befriend and remove each other, and talk, while nodes are killed.
+// The answers must be a valid history: an answered call is in force on every node.
 func TestConsistency(t *testing.T) {
 	t.Parallel()
 	for name, nodes := range map[string]int{"one node": 1, "two nodes": 2} {

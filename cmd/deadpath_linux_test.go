@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netPath is a way between two hosts, each in a network namespace of its own, over a switch in a third. Where the switch
-// is cut, packets are lost, and neither host is told.
+// netPath is a network path between two hosts, each in its own network namespace, over a switch in a third one. When the
+// switch is cut, packets are lost without an error at either host.
 type netPath struct{ server, client, middle string }
 
 const serverAddress = "10.73.0.1"
@@ -69,7 +69,7 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
-// inNamespace runs f on a thread that is in the namespace: sockets that it makes belong there, whoever uses them.
+// inNamespace runs f on a thread in the namespace. Sockets that f makes belong to the namespace.
 func inNamespace(ns string, f func() error) error {
 	done := make(chan error)
 	go func() {
@@ -89,7 +89,7 @@ func inNamespace(ns string, f func() error) error {
 	return <-done
 }
 
-// listen has the server take connections at its end of the path too, and returns their URL.
+// listen makes the server accept connections at its end of the path too, and returns the URL.
 func (p *netPath) listen(t *testing.T, s *server) string {
 	t.Helper()
 	var l net.Listener
@@ -139,8 +139,7 @@ func (p *netPath) login(t *testing.T, m *member, url string) *tunnel {
 	return c
 }
 
-// TestDeadPath: when the path to a friend dies without a word, dialogues are answered 200 for the write timeout at most,
-// and then 508.
+// TestDeadPath: when the path to a friend dies, dialogues are answered 200 for the write timeout at most, and then 508.
 func TestDeadPath(t *testing.T) {
 	t.Parallel()
 	for name, tls := range map[string]func(*Config){"plain": func(*Config) {}, "TLS": overTLS} {

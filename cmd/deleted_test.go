@@ -15,8 +15,8 @@ import (
 	"imctl/embedded"
 )
 
-// TestDeletedStaysDeleted deletes accounts and an attachment, and kills the server later on, so that NATS has to rebuild
-// its indexes from what is left in the files: none of it is back.
+// TestDeletedStaysDeleted deletes accounts and an attachment, and kills the server later on, so that NATS rebuilds its
+// indexes from the files. Nothing comes back.
 func TestDeletedStaysDeleted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -67,7 +67,7 @@ func TestDeletedStaysDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.secret(c.Password)
-		// The port is another one by now.
+		// The port has changed.
 		nc, err := nats.Connect(natsAddress(t, data), nats.UserInfo(c.User, c.Password), nats.NoReconnect())
 		if err == nil {
 			nc.Close()
@@ -92,7 +92,7 @@ func TestDeletedStaysDeleted(t *testing.T) {
 	p.sound(t)
 }
 
-// natsAddress is where the server on a data directory takes NATS clients.
+// natsAddress returns the address for NATS clients of the server on a data directory.
 func natsAddress(t *testing.T, data string) string {
 	t.Helper()
 	c, err := embedded.ReadContext(data)

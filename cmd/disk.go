@@ -4,8 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What is stored lies on the data directory's disk only with the embedded server. Attached to another NATS the directory holds
-// certificates, and its disk says nothing about whether NATS can write.
+// Only the embedded server stores its streams on the data directory's disk. With an attached NATS server the directory
+// holds certificates, and its disk says nothing about whether that server can write.
 
 // mayWrite refuses durable writes while the embedded server's disk is nearly full.
 func (b *backend) mayWrite(token bool) error {
@@ -18,7 +18,7 @@ func (b *backend) mayWrite(token bool) error {
 	return b.server.Disk().Writable()
 }
 
-// readOnly says why durable writes are refused; nil while they are not.
+// readOnly returns the reason while durable writes are refused, and otherwise nil.
 func (b *backend) readOnly() error {
 	if b.server == nil {
 		return nil
@@ -35,14 +35,14 @@ func (b *backend) observeDisk(r prometheus.Registerer) {
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
-	gauge("imctl_disk_read_only", "1 while durable writes are refused because the data directory's disk is nearly full, else 0.", func() float64 {
+	gauge("imctl_disk_read_only", "1 if durable writes are refused because the data directory's disk is nearly full, else 0.", func() float64 {
 		if disk.ReadOnly() != nil {
 			return 1
 		}
 		return 0
 	})
-	gauge("imctl_disk_free_bytes", "Bytes free on the data directory's disk, without the reserve.", func() float64 { return float64(disk.State().FreeBytes) })
+	gauge("imctl_disk_free_bytes", "Free bytes on the data directory's disk, without the reserve.", func() float64 { return float64(disk.State().FreeBytes) })
 	if disk.CountsFiles() {
-		gauge("imctl_disk_free_inodes", "Inodes free on the data directory's disk, without the reserve.", func() float64 { return float64(disk.State().FreeFiles) })
+		gauge("imctl_disk_free_inodes", "Free inodes on the data directory's disk, without the reserve.", func() float64 { return float64(disk.State().FreeFiles) })
 	}
 }

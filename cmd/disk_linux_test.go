@@ -39,7 +39,7 @@ func mountSmall(t *testing.T, options string) string {
 	return path
 }
 
-// fillBytes writes until the disk is full. It returns how to make room again.
+// fillBytes writes until the disk is full. It returns a function that frees the space.
 func fillBytes(t *testing.T, disk string) (empty func()) {
 	t.Helper()
 	path := filepath.Join(disk, "filler")
@@ -61,7 +61,7 @@ func fillBytes(t *testing.T, disk string) (empty func()) {
 	}
 }
 
-// fillFiles makes files until the disk has no inode left. It returns how to make room again.
+// fillFiles makes files until the disk has no inode left. It returns a function that removes them.
 func fillFiles(t *testing.T, disk string) (empty func()) {
 	t.Helper()
 	dir := filepath.Join(disk, "fillers")
@@ -79,7 +79,7 @@ func fillFiles(t *testing.T, disk string) (empty func()) {
 	}
 }
 
-// noMore is nil for the error that a full disk gives.
+// noMore returns nil for the error of a full disk.
 func noMore(err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
 		return nil
@@ -87,8 +87,8 @@ func noMore(err error) error {
 	return fmt.Errorf("filled the disk until: %w", err)
 }
 
-// A disk that fills up under a running server silences no one: dialogues and logins go on, what has to be kept is refused
-// until there is room, and then taken again, without a restart.
+// When a disk fills up under a running server, dialogues and logins go on. Durable writes are refused until there is free
+// space, and then accepted again without a restart.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for name, d := range map[string]struct {
@@ -164,7 +164,7 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		m.login(t)
 		m.tunnel.close(t)
 	}
-	for _, line := range []string{"disk is nearly full: read-only", "the disk has room again"} {
+	for _, line := range []string{"disk is nearly full: read-only", "the disk has free space again"} {
 		if !strings.Contains(log.String(), line) {
 			t.Errorf("the log does not say %q", line)
 		}
@@ -173,8 +173,8 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 	w2.left = true
 }
 
-// A write that fails all the same, here one that no look comes before, costs nobody a session: NATS restarts inside the
-// process, and the same tunnels go on.
+// A write that fails because no check came before it ends no session: NATS restarts inside the process, and the tunnels
+// stay open.
 func TestFullDiskWriteFails(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, "size=64m")
@@ -224,7 +224,7 @@ func TestFullDiskWriteFails(t *testing.T) {
 	w.left = true
 }
 
-// A server that is attached to another NATS stores nothing on its own disk, and refuses nothing when that is full.
+// A server that is attached to another NATS server stores nothing on its own disk, and refuses nothing when it is full.
 func TestFullDiskAttached(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, "size=16m")
@@ -258,8 +258,7 @@ func tryRegistration(t *testing.T, w *world, account string) int {
 	return r.code()
 }
 
-// registerOn registers accounts with some weight, one after the other, until stop is called. Those that were
-// acknowledged are returned then.
+// registerOn registers large accounts, one after the other, until stop is called. stop returns the acknowledged accounts.
 func registerOn(t *testing.T, w *world) (stop func(), registered func() []*member) {
 	t.Helper()
 	var all []*member
@@ -287,7 +286,7 @@ func registerOn(t *testing.T, w *world) (stop func(), registered func() []*membe
 	return func() { close(end); <-done }, func() []*member { return all }
 }
 
-// wantReadOnly checks that readiness, status, metrics and an administrator's command tell of a full disk.
+// wantReadOnly checks that readiness, status, metrics and an administrator's command report a full disk.
 func wantReadOnly(t *testing.T, p *process, w *world, data string) {
 	t.Helper()
 	r, err := http.Get(p.ops + "/readyz")

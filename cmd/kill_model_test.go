@@ -22,7 +22,7 @@ type accountState struct {
 	id, pass, name, sign string
 }
 
-// actorState is all that one actor has to do with: two accounts, what is between them, and an attachment.
+// actorState is the state of one actor: two accounts, their friendship, and an attachment.
 type actorState struct {
 	people  [2]accountState
 	asked   bool // the first has a request pending with the second
@@ -31,14 +31,14 @@ type actorState struct {
 	role    kv.Role
 }
 
-// gone takes a deleted account out of the state.
+// gone removes a deleted account from the state.
 func (s actorState) gone(i int) actorState {
 	s.people[i], s.asked, s.friends = accountState{}, false, false
 	return s
 }
 
-// killActor makes changes one after the other, and knows what each would lead to before it asks for it. When the server
-// is killed at most one of them is not answered: then the state is the one before or the one after it.
+// killActor makes changes one after the other, and knows the state after each change before it requests it. When the
+// server is killed, at most one change is unanswered. The state is then the one before it or the one after it.
 type killActor struct {
 	w      *world
 	name   string
@@ -58,10 +58,10 @@ func (a *killActor) fresh(what string) string {
 	return fmt.Sprintf("%s %s %d", what, a.name, a.serial)
 }
 
-// errUnanswered: the server is gone.
+// errUnanswered: the server ended before it answered.
 var errUnanswered = errors.New("no answer")
 
-// change asks for a change that leads to next. do returns errUnanswered, or an error that fails the test.
+// change requests a change that leads to next. do returns errUnanswered, or an error that fails the test.
 func (a *killActor) change(next actorState, do func() error) error {
 	a.maybe = &next
 	err := do()
@@ -72,7 +72,7 @@ func (a *killActor) change(next actorState, do func() error) error {
 	return err
 }
 
-// adminAnswer turns an administrator's answer into what change wants: what is not an answer of the server's is none.
+// adminAnswer converts an administrator's error for change: any error that is not the server's answer is errUnanswered.
 func adminAnswer(err error) error {
 	var refusal *admin.Error
 	switch {
@@ -84,7 +84,7 @@ func adminAnswer(err error) error {
 	return errUnanswered
 }
 
-// http makes a call that has to be answered 200.
+// http makes a call that must be answered 200.
 func (a *killActor) http(ctx context.Context, method, path, body string) error {
 	r, err := a.w.try(ctx, 0, method, path, body)
 	if err != nil || r.code() == 500 || r.status >= 500 {
@@ -233,7 +233,7 @@ func (a *killActor) profile(ctx context.Context, i int) error {
 	return a.change(next, func() error { return a.http(ctx, http.MethodPost, "/im/profile/update", string(body)) })
 }
 
-// password leaves disabled accounts alone: nobody could tell which password they have if there is no answer.
+// password skips disabled accounts: after an unanswered change no login could find out their password.
 func (a *killActor) password(ctx context.Context, c *admin.Client, i int) error {
 	if a.now.people[i].disabled {
 		return nil
@@ -260,7 +260,7 @@ func (a *killActor) able(ctx context.Context, c *admin.Client, i int) error {
 	})
 }
 
-// attachment adds one, rotates its secret, or removes it. A secret that was not answered is known to nobody.
+// attachment adds an attachment, rotates its secret, or removes it. The secret of an unanswered change stays unknown.
 func (a *killActor) attachment(ctx context.Context, c *admin.Client) error {
 	next := a.now
 	if a.now.secret == "" {
@@ -289,10 +289,10 @@ func (a *killActor) attachment(ctx context.Context, c *admin.Client) error {
 	})
 }
 
-// unknownSecret stands for one that the server made and nobody was told.
+// unknownSecret stands for a secret that the server made in an unanswered change.
 const unknownSecret = "unknown"
 
-// letsIn tells whether NATS lets an attachment in by a secret.
+// letsIn reports whether NATS accepts the secret of an attachment.
 func letsIn(url, name, secret string) bool {
 	nc, err := nats.Connect(url, nats.UserInfo(name, secret), nats.CustomInboxPrefix("_INBOX."+name), nats.Timeout(patience))
 	if err == nil {

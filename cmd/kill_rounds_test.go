@@ -21,7 +21,7 @@ import (
 	"imctl/kv"
 )
 
-// killField is a server that is killed again and again, with the actors that work on it.
+// killField is a server that is killed repeatedly, with the actors that work on it.
 type killField struct {
 	data, backup string
 	log          *logBuffer
@@ -33,12 +33,12 @@ type killField struct {
 	actors       []*killActor
 	rand         *rand.Rand
 	backedUp     []actorState // what the actors knew when the backup was made
-	// spent are secrets that were revoked or belonged to an attachment that was removed, by the attachment's name.
+	// spent maps attachments to their revoked secrets and to the secrets of removed attachments of the same name.
 	spent map[string][]string
 }
 
-// TestKilledAgainAndAgain kills the server at random moments while all kinds of changes are made, and while a backup is
-// restored. After each start the checker finds what was answered, whole, and nothing that was deleted.
+// TestKilledAgainAndAgain kills the server at random moments during all kinds of changes, and during restores. After each
+// start the checker finds every answered change complete, and nothing deleted.
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -113,7 +113,7 @@ func (f *killField) start(t *testing.T) {
 	f.client = admin.NewClient(f.nc, "im")
 }
 
-// work lets the actors make changes until the server is killed, at some moment within half a second.
+// work lets the actors make changes until the server is killed, at a random moment within half a second.
 func (f *killField) work(t *testing.T) {
 	t.Helper()
 	var working sync.WaitGroup
@@ -140,7 +140,7 @@ func (f *killField) work(t *testing.T) {
 	working.Wait()
 }
 
-// learn asks for the ids of accounts that were just made.
+// learn reads the ids of new accounts.
 func (f *killField) learn(t *testing.T, ctx context.Context, a *killActor) {
 	for i := range a.now.people {
 		if p := &a.now.people[i]; p.there && p.id == "" {
@@ -153,8 +153,8 @@ func (f *killField) learn(t *testing.T, ctx context.Context, a *killActor) {
 	}
 }
 
-// restore restores the backup into the running server, and kills one of the two in the middle, or neither. The whole of
-// either state is there afterwards.
+// restore restores the backup into the running server, and kills the command, the server or neither in the middle.
+// Afterwards the complete old state or the complete restored state is in use.
 func (f *killField) restore(t *testing.T, round int) {
 	t.Helper()
 	restoring := exec.Command("imctl", "restore", f.backup, "--yes", "--data", f.data)
@@ -207,7 +207,7 @@ func (f *killField) restore(t *testing.T, round int) {
 	}
 }
 
-// startable tells whether a start is not refused for a restore that has to be completed.
+// startable reports whether a start succeeds. A restore that must be completed refuses it.
 func (f *killField) startable(t *testing.T) bool {
 	t.Helper()
 	out, err := exec.Command("imctl", "user", "list", "--data", f.data).CombinedOutput()
@@ -217,7 +217,7 @@ func (f *killField) startable(t *testing.T) bool {
 	return err == nil
 }
 
-// check compares what is there with what every actor knows, and has it know what became of changes without an answer.
+// check compares the server's data with the state of every actor, and settles unanswered changes.
 func (f *killField) check(t *testing.T, round int) {
 	t.Helper()
 	for _, difference := range f.compare(t) {
@@ -225,8 +225,8 @@ func (f *killField) check(t *testing.T, round int) {
 	}
 }
 
-// compare lists how what is there differs from what the actors know. Where a change was not answered, the state after it
-// does as well, and is known from then on.
+// compare lists the differences between the server's data and the states of the actors. After an unanswered change either
+// state is valid. The actor takes over the state that compare finds.
 func (f *killField) compare(t *testing.T) (differences []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -285,7 +285,7 @@ func (f *killField) compare(t *testing.T) (differences []string) {
 	return differences
 }
 
-// differs says how what is there differs from a state, "" where it does not.
+// differs describes how the server's data differs from a state, "" if they are equal.
 func (f *killField) differs(ctx context.Context, a *killActor, s actorState, users map[string]admin.Record, roles map[string]kv.Role) string {
 	for i, p := range s.people {
 		r, there := users[a.account(i)]

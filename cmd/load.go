@@ -32,8 +32,8 @@ type LoadOptions struct {
 	Environ []string
 	// Flags may hold flags that addSettingFlags made. May be nil.
 	Flags *pflag.FlagSet
-	// Before is the configuration in force when it is read again, nil at the start. The file that it was read from
-	// must still be there, and must not have become empty: the defaults would take the place of what it said.
+	// Before is the current configuration at a reload, nil at the start. If it was read from a file, the file must still
+	// exist and must not have become empty, since the defaults would replace its settings.
 	Before *Config
 }
 
@@ -75,7 +75,7 @@ func loadConfig(env *Env, flags *pflag.FlagSet) (*Config, error) {
 	return reloadConfig(env, flags, nil)
 }
 
-// reloadConfig is loadConfig while the configuration before is in force; nil for none.
+// reloadConfig is loadConfig for a reload. before is the current configuration, nil for none.
 func reloadConfig(env *Env, flags *pflag.FlagSet, before *Config) (*Config, error) {
 	file, err := flags.GetString("config")
 	if err != nil {
@@ -142,17 +142,17 @@ func (l *loader) openFile() (*configFile, error) {
 	case errors.Is(err, fs.ErrNotExist) && l.options.File == "" && !wasRead && !isThere(path):
 		return &configFile{}, nil
 	case errors.As(err, &pathError):
-		// The path in the error may differ from what was asked for, and says less.
+		// The error without its path, which may differ from name.
 		return nil, Mistakes{{Where: name, Text: pathError.Err.Error()}}
 	case err != nil:
 		return nil, Mistakes{{Where: name, Text: err.Error()}}
 	case file.blank && wasRead && !before.blank:
-		return nil, Mistakes{{Where: name, Text: "is empty, and was not; a comment in it asks for the defaults"}}
+		return nil, Mistakes{{Where: name, Text: "has become empty; to reload the defaults, write a comment into it"}}
 	}
 	return file, nil
 }
 
-// isThere tells a symbolic link that leads nowhere from a file that does not exist.
+// isThere reports whether path exists. A dangling symbolic link exists.
 func isThere(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil

@@ -31,7 +31,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 			err = errors.Join(err, l.close())
 		}
 	}()
-	// A command that a full disk keeps from its work says so in its own line; the others need not.
+	// The log of the disk is discarded: a command that fails because of a full disk reports that itself.
 	backend, err := openBackend(ctx, c, l.log, slog.New(slog.DiscardHandler), "")
 	if err != nil {
 		return l, err

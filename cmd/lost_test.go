@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// lostStart is what comes of a start on the data directory, which is then closed again.
+// lostStart starts on the data directory, stops again, and returns the error of the start.
 func lostStart(t *testing.T, data string, accept ...string) error {
 	t.Helper()
 	c := Defaults()
@@ -21,7 +21,7 @@ func lostStart(t *testing.T, data string, accept ...string) error {
 	return app.Close()
 }
 
-// A stream that is gone from the data directory is not made anew in silence: the start names it and both ways on. With
+// A missing stream in the data directory is not silently made anew: the start fails and names it with both remedies. With
 // its loss accepted the server starts, and starts again.
 func TestStartMissesStreams(t *testing.T) {
 	t.Parallel()
@@ -66,8 +66,8 @@ func TestStartMissesStreams(t *testing.T) {
 	}
 }
 
-// The consumer of an attachment must exist, too: it holds what its program has not read. With its loss accepted it is
-// made anew; an attachment that is removed needs none.
+// The consumer of an attachment must exist too: it holds the entries that its program has not read. With its loss accepted
+// it is made anew. A removed attachment needs no consumer.
 func TestStartMissesConsumer(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithDoor(t)

@@ -23,15 +23,15 @@ type Env struct {
 	Environ []string
 	// Dir is the working directory, "" for the process's own.
 	Dir string
-	// Terminal asks whoever is at the terminal; nil where nobody is.
+	// Terminal asks the user at the terminal; nil if there is no terminal.
 	Terminal Terminal
-	// Hangup delivers the wish to read the configuration again; nil for the process's SIGHUP.
+	// Hangup delivers requests to reload the configuration; nil for the process's SIGHUP.
 	Hangup <-chan os.Signal
-	// step, in tests, hears of the steps of a restore.
+	// step, set by tests, is called after each step of a restore.
 	step func(name string)
 }
 
-// reach tells that a step was taken.
+// reach calls step, if set.
 func (e *Env) reach(step string) {
 	if e.step != nil {
 		e.step(step)

@@ -94,7 +94,7 @@ func askStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all
 	return all, nil
 }
 
-// allStreams names the streams of the buckets of a slot, the state's and the log's.
+// allStreams returns the names of the streams of a slot, of the state and of the log.
 func allStreams(prefix, slot string) []string {
 	return append(kv.Streams(prefix, slot), kv.StateStream(prefix), logStream(prefix))
 }

@@ -70,7 +70,7 @@ func subscribed(prefix string) []need {
 	}
 }
 
-// streamsOf names the streams of all buckets: those in use, those that a restore may put into use, and the state's.
+// streamsOf returns the names of the streams of all buckets: both slots and the state.
 func streamsOf(prefix string) []string {
 	var all []string
 	for _, bucket := range kv.Buckets(prefix) {

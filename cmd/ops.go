@@ -14,7 +14,7 @@ import (
 	"imctl/bridge"
 )
 
-// serveOps serves what who runs the server wants to know of it.
+// serveOps serves health checks, metrics and profiles for operators.
 func (a *App) serveOps() {
 	if a.ops == nil {
 		return
@@ -58,8 +58,8 @@ func (a *App) ready() error {
 	return err
 }
 
-// readiness is what a ready server says. Read-only is ready: a load balancer that took the node out would end sessions
-// that talk, and the other nodes on the same NATS could not store anything either.
+// readiness returns the answer of a ready server. A read-only server is ready: a load balancer that removes the node
+// would end its sessions, and the other nodes on the same NATS could not store anything either.
 func (a *App) readiness() string {
 	if err := a.backend.readOnly(); err != nil {
 		return "ok, " + err.Error()

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// pipeName is what commands call standard input or output where a file may be named.
+// pipeName stands for standard input or output in place of a file name.
 const pipeName = "-"
 
 // backupSource is a backup that can be read more than once.
@@ -15,7 +15,7 @@ type backupSource interface {
 	io.Closer
 }
 
-// openBackup opens the file of a backup. Standard input is kept in a private file, which is gone when it is closed.
+// openBackup opens the file of a backup. It copies standard input to a private temporary file, which Close removes.
 func openBackup(env *Env, name string) (backupSource, error) {
 	if name != pipeName {
 		f, err := os.Open(env.path(name))
@@ -35,7 +35,7 @@ func openBackup(env *Env, name string) (backupSource, error) {
 	return s, nil
 }
 
-// spooled is a file that nobody needs any more when it is closed.
+// spooled is a temporary file that Close removes.
 type spooled struct{ *os.File }
 
 func (s spooled) Close() error { return errors.Join(s.File.Close(), os.Remove(s.Name())) }

@@ -13,7 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// shake sends a handshake as it stands and returns its answer.
+// shake sends a handshake verbatim and returns its answer.
 func (w *world) shake(t *testing.T, pathAndQuery string, header ...string) reply {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), patience)
@@ -46,8 +46,7 @@ func (w *world) shake(t *testing.T, pathAndQuery string, header ...string) reply
 
 const goodKey = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 
-// TestHandshakes: every handshake is answered; one that opens no tunnel is told why, and the log says so without what is
-// secret.
+// TestHandshakes: every handshake is answered. The log names the reason for each refused handshake, without secrets.
 func TestHandshakes(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -92,7 +91,7 @@ func TestHandshakes(t *testing.T) {
 	p.login(t)
 }
 
-// TestRefusedHandshakesAreLogged: what did not match, once a second, with the number of those that were left out.
+// TestRefusedHandshakesAreLogged: the log has one refusal a second, and the number of the others.
 func TestRefusedHandshakesAreLogged(t *testing.T) {
 	t.Parallel()
 	for what, row := range map[string]struct {
@@ -164,7 +163,7 @@ func TestNotUTF8(t *testing.T) {
 	}
 }
 
-// TestClosedIsOffline: a friend whose close handshake is complete is offline, whatever is still under way within.
+// TestClosedIsOffline: a friend whose close handshake is complete is offline, even if the session is still ending.
 func TestClosedIsOffline(t *testing.T) {
 	t.Parallel()
 	w := inhabit(t, start(t))

@@ -2,8 +2,8 @@ package cmd
 
 import "testing"
 
-// TestStrangersWhileUnmade: a client that hears that two users are no friends is not let talk any more, both ways, on
-// every node, although the node that ended the friendship has not told the others yet.
+// TestStrangersWhileUnmade: after an answer that two users are no friends, dialogues between them are refused in both
+// directions on every node, even if the node that ended the friendship has not told the other nodes yet.
 func TestStrangersWhileUnmade(t *testing.T) {
 	t.Parallel()
 	all := startBridges(t, 2)

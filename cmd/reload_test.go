@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestReadAgain: when the configuration is read again, the file that it came from must still be there, and still say something.
+// TestReadAgain: at a reload the configuration file must still exist and must not be empty.
 func TestReadAgain(t *testing.T) {
 	t.Parallel()
 	const before = "log: {level: warn}\n"
@@ -28,8 +28,8 @@ func TestReadAgain(t *testing.T) {
 		"gone":               {first: before, then: os.Remove, says: "config.yaml: no such file"},
 		"gone, and named":    {first: before, named: true, then: os.Remove, says: "config.yaml: no such file"},
 		"a directory by now": {first: before, then: func(file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o700)) }, says: "config.yaml: is a directory"},
-		"empty by now":       {first: before, then: write(""), says: "config.yaml: is empty"},
-		"blank by now":       {first: before, then: write(" \n\n"), says: "config.yaml: is empty"},
+		"empty by now":       {first: before, then: write(""), says: "config.yaml: has become empty"},
+		"blank by now":       {first: before, then: write(" \n\n"), says: "config.yaml: has become empty"},
 		"a comment by now":   {first: before, then: write("# as by default\n"), level: "info"},
 		"empty as it was":    {first: "\n", then: write(""), level: "info"},
 		"there by now":       {then: write(before), level: "warn"},
@@ -76,7 +76,7 @@ func TestReadAgain(t *testing.T) {
 	}
 }
 
-// TestStartByDanglingLink: a file that is meant and can't be read is no reason for the defaults at the start either.
+// TestStartByDanglingLink: a configuration file that is a dangling link fails the start, instead of using the defaults.
 func TestStartByDanglingLink(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -88,7 +88,7 @@ func TestStartByDanglingLink(t *testing.T) {
 	}
 }
 
-// TestHangup has a server read its configuration again, whose file is gone, and then there again.
+// TestHangup makes a server reload its configuration while the file is missing, and again when it is back.
 func TestHangup(t *testing.T) {
 	t.Parallel()
 	const settings = "listen: 127.0.0.1:0\nops: {listen: ''}\nnats: {listen: '', sync: 1m}\n"

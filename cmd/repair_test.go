@@ -10,8 +10,8 @@ import (
 	"imctl/kv"
 )
 
-// TestRepair ends servers in the middle of deletions and of changes of attachments: the next start completes them, says
-// so in one line, and says nothing when there was nothing.
+// TestRepair ends servers in the middle of deletions and of changes of attachments. The next start completes them and logs
+// one line, or no line if there was nothing to complete.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
@@ -85,7 +85,7 @@ func TestRepair(t *testing.T) {
 	if f, err := store.Sweep(ctx, true); err != nil || f != (kv.Findings{}) {
 		t.Errorf("a sweep finds %+v, %v", f, err)
 	}
-	// An account that is enabled instead can have friends again.
+	// An account that is enabled during its deletion can have friends again.
 	back, err := store.Users.Create(ctx, kv.User{Account: "back"})
 	if err == nil {
 		_, _, err = store.Users.BeginDelete(ctx, back.ID)

@@ -27,24 +27,24 @@ func newRestore(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Restore a backup",
-		Long: `Restores what backup wrote: users, tokens, friendships, the log with its consumers, and in a data
-directory the administrator's credentials, certificates and keys. FILE is - for standard input.
+		Long: `Restore FILE, a backup of imctl backup, or standard input for -: users, tokens, friendships, the log with
+its consumers, and in a data directory the administrator's credentials, certificates and keys.
 
-A restore is complete, or it leaves what was there: it fills new streams beside those in use, checks
-them, and swaps them. Before the swap it may be interrupted at any moment. After it has begun the
-server refuses to work, with the command that completes it: imctl restore --complete, which does not
-need the file.
+A restore either completes or leaves the old data alone: it fills new streams beside those in use, checks
+them, and swaps them. Before the swap it may be interrupted at any moment. If it is interrupted during the
+swap, the server refuses to work until imctl restore --complete has completed the restore. That command
+does not need the file.
 
-A data directory that is empty, or not there, needs no more than that. One with something in it loses
-what it has: that is asked for, or --yes says it. The same goes for a server that runs, also one in a
-cluster or one attached to another NATS. There only the streams are restored; all sessions end at the
-swap, and since tokens are not restored everybody logs in again.
+A restore into a data directory that is not empty, or into a running server, replaces its data. The
+command asks first, unless --yes is given. The server may be part of a cluster or attached to another
+NATS. In a running server only the streams are restored. All sessions end at the swap, and since tokens
+are not restored, all clients log in again.
 
-What was backed up of a single server can be restored in a cluster, and the other way round: the
-streams get as many copies as nats.replicas says.
+A backup of a single server can be restored in a cluster, and the other way round: nats.replicas sets the
+number of copies of each stream.
 
-Before anything is changed the file's checksum is verified. Standard input, and a restore into a
-server that runs, need room for the backup in the directory for temporary files (TMPDIR).`,
+The file's checksum is verified before anything is changed. Standard input, and a restore into a running
+server, need space for the backup in the directory for temporary files (TMPDIR).`,
 		Example: `  imctl restore imctl-2026-01-02.tar --data new
   imctl restore imctl-2026-01-02.tar --context cluster --yes
   ssh old imctl backup - | imctl restore - --data new
@@ -84,7 +84,7 @@ server that runs, need room for the backup in the directory for temporary files 
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	c.Flags().BoolVar(&complete, "complete", false, "complete a restore that was interrupted")
+	c.Flags().BoolVar(&complete, "complete", false, "complete an interrupted restore")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
@@ -98,10 +98,10 @@ type restoring struct {
 	manifest manifest
 	progress *progressLine
 	report   backupReport
-	contents kv.Contents // of what was staged
+	contents kv.Contents // of the staged streams
 }
 
-// run finds out where to: a directory that nobody uses, or a server.
+// run restores into a data directory that no server uses, or into a running server.
 func (r *restoring) run(c *cobra.Command, yes bool) error {
 	data := r.config.Data
 	question := fmt.Sprintf("Replace all that the server of %s has by the backup of %s?", data, r.manifest.Created.Local().Format(time.DateTime))
@@ -133,7 +133,7 @@ func (r *restoring) run(c *cobra.Command, yes bool) error {
 	return errors.Join(r.intoDir(c.Context(), dir), dir.Close())
 }
 
-// isEmptyDir tells whether there is nothing in a data directory but its lock and what a restore that was interrupted left.
+// isEmptyDir reports whether a data directory has nothing but its lock and the staging folder of an interrupted restore.
 func isEmptyDir(path string) (bool, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -145,20 +145,20 @@ func isEmptyDir(path string) (bool, error) {
 	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lock" && e.Name() != stagingFolder }), nil
 }
 
-// storeOptions are those of the buckets.
+// storeOptions returns the options of the buckets.
 func storeOptions(c *Config) kv.Options {
 	return kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests}
 }
 
-// stagedNATS is a NATS of the command's own that has the streams of the backup, whole and checked.
+// stagedNATS is a NATS server of the restore command that has the checked streams of the backup.
 type stagedNATS struct {
 	dir    *embedded.Dir
 	server *embedded.Server
 	nc     *nats.Conn
 }
 
-// stage starts a NATS on a directory of its own, which does not wait for the disk, and restores the streams there. They are then
-// as a server of this version would make them: opened once, every record read.
+// stage starts a NATS server on the directory path, which does not wait for the disk, and restores the streams there. It
+// opens the buckets once, so that they have the format of this version, and reads every record.
 func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err error) {
 	var s stagedNATS
 	defer func() {
@@ -189,7 +189,7 @@ func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err 
 	if err != nil {
 		return nil, err
 	}
-	if err := bridge.MendConsumers(ctx, s.nc, store, o.Prefix); err != nil {
+	if err := bridge.ReconcileConsumers(ctx, s.nc, store, o.Prefix); err != nil {
 		return nil, err
 	}
 	r.progress.say("reading every record")
@@ -201,7 +201,7 @@ func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err 
 	return &s, nil
 }
 
-// backupDamage names a backup that lacks a stream for what it is.
+// backupDamage marks the error for a missing stream as damage of the backup.
 func backupDamage(err error) error {
 	if errors.Is(err, kv.ErrStagedDiffers) {
 		return fmt.Errorf("%w: %w", errBackup, err)
@@ -215,7 +215,7 @@ func (s *stagedNATS) close(ctx context.Context) error {
 		s.nc.Close()
 	}
 	if s.server != nil {
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreWait) // what it has not written yet may be much
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreWait) // it may still have much to write
 		defer cancel()
 		failed = append(failed, s.server.Shutdown(stop))
 	}
@@ -225,7 +225,7 @@ func (s *stagedNATS) close(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// stream restores one stream in a NATS of the command's own.
+// stream restores one stream in the restore command's NATS server.
 func (r *restoring) stream(ctx context.Context, nc *nats.Conn, stream string, s *backedUp) error {
 	if !slices.Contains(restorable(r.config.NATS.Prefix), stream) {
 		return errBackup
@@ -255,7 +255,7 @@ func (r *restoring) stream(ctx context.Context, nc *nats.Conn, stream string, s 
 	return nil
 }
 
-// restorable names the streams that a backup may have.
+// restorable returns the names of the streams that a backup may have.
 func restorable(prefix string) []string {
 	all := []string{kv.StateStream(prefix), logStream(prefix)}
 	for _, slot := range kv.Slots() {
@@ -264,8 +264,8 @@ func restorable(prefix string) []string {
 	return all
 }
 
-// forReplicas is the configuration of a stream as it is where it is restored: with as many copies as there have to be.
-// Tokens do not wait for the disk where there is one, which NATS does not offer for more.
+// forReplicas returns the configuration of a restored stream, with the number of copies of c. With one copy, tokens do
+// not wait for the disk. NATS does not offer that for more copies.
 func forReplicas(stream string, c NATSConfig, config json.RawMessage) (json.RawMessage, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(config, &fields); err != nil {

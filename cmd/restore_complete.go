@@ -17,12 +17,12 @@ import (
 	"imctl/kv"
 )
 
-// unfinished is the failure of all that must not work on streams which a restore has not replaced completely.
+// unfinished returns the failure of a command that finds an interrupted restore.
 func unfinished(c *Config, err error) error {
 	return &failure{code: exitFailed, err: err, todo: "complete it with " + completeLine(c)}
 }
 
-// completeLine is the command that completes a restore.
+// completeLine returns the command line that completes a restore.
 func completeLine(c *Config) string {
 	line := "imctl restore --complete"
 	add := func(flag, value string) {
@@ -49,13 +49,13 @@ func completeLine(c *Config) string {
 	return line
 }
 
-// completion is what restore --complete says that it did.
+// completion is the report of restore --complete.
 type completion struct {
 	Completed bool   `json:"completed"`
-	Restore   string `json:"restore,omitempty"` // which one
+	Restore   string `json:"restore,omitempty"` // when it began, and of which backup
 }
 
-// runComplete completes a restore that was interrupted. The backup is not needed: all of it was staged.
+// runComplete completes an interrupted restore. It does not need the backup, since all of it is staged.
 func runComplete(ctx context.Context, env *Env, c *Config, output outputFormat) error {
 	done, err := complete(ctx, env, c)
 	if err != nil {
@@ -65,7 +65,7 @@ func runComplete(ctx context.Context, env *Env, c *Config, output outputFormat) 
 		return writeJSON(env.Out, done)
 	}
 	if !done.Completed {
-		_, err = fmt.Fprintln(env.Out, "there is no restore to complete: everything is as it was before, or after one that is complete")
+		_, err = fmt.Fprintln(env.Out, "there is no restore to complete")
 		return err
 	}
 	_, err = fmt.Fprintf(env.Out, "the restore is complete: %s\n", done.Restore)
@@ -96,7 +96,7 @@ func complete(ctx context.Context, env *Env, c *Config) (done completion, err er
 	return completeStreams(ctx, env, nc, c)
 }
 
-// dialHeldDir connects to the server that holds a data directory. Its administration may not answer.
+// dialHeldDir connects to the server that has locked a data directory. Its administration may not answer.
 func dialHeldDir(c *Config) (*nats.Conn, error) {
 	credentials, err := embedded.ReadContext(c.Data)
 	if err != nil {
@@ -140,7 +140,8 @@ func completeDir(ctx context.Context, env *Env, c *Config, dir *embedded.Dir) (d
 	return done, errors.Join(err, server.Shutdown(stop))
 }
 
-// completeStreamsOf is completeStreams for a data directory that is ours, which remembers first what must exist now.
+// completeStreamsOf is completeStreams for a data directory that this command has locked. The directory first remembers
+// the streams that must exist now.
 func completeStreamsOf(ctx context.Context, env *Env, dir *embedded.Dir, nc *nats.Conn, c *Config) (done completion, err error) {
 	state, states, err := readState(ctx, nc, c.NATS.Prefix)
 	if err == nil && states != nil {
@@ -152,7 +153,7 @@ func completeStreamsOf(ctx context.Context, env *Env, dir *embedded.Dir, nc *nat
 	return completeStreams(ctx, env, nc, c)
 }
 
-// completeStreams completes a restore of the streams of a NATS that runs.
+// completeStreams completes a restore of the streams of a running NATS server.
 func completeStreams(ctx context.Context, env *Env, nc *nats.Conn, c *Config) (done completion, err error) {
 	state, _, err := readState(ctx, nc, c.NATS.Prefix)
 	if err != nil || state.Restore == nil {
@@ -163,7 +164,7 @@ func completeStreams(ctx context.Context, env *Env, nc *nats.Conn, c *Config) (d
 	return completion{true, state.Restore.String()}, completeInServer(ctx, env, nc, c, progress)
 }
 
-// readState returns the state of the streams, the zero one where there is none.
+// readState returns the state, or the zero State and nil if there is none.
 func readState(ctx context.Context, nc *nats.Conn, prefix string) (state kv.State, states *kv.States, err error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -181,7 +182,7 @@ func readState(ctx context.Context, nc *nats.Conn, prefix string) (state kv.Stat
 	return state, states, err
 }
 
-// completeInServer does all that is left to do of a restore that is marked. It may be repeated from any point.
+// completeInServer takes the remaining steps of a marked restore. It may be interrupted at any point and repeated.
 func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, progress *progressLine) error {
 	prefix := c.NATS.Prefix
 	state, states, err := readState(ctx, nc, prefix)
@@ -199,7 +200,7 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 	progress.say("ending all sessions")
 	warn := func(err error) {
 		if err != nil {
-			fmt.Fprintf(env.Err, "imctl: a server does not answer, and is told when it does: %s\n", oneLine(err))
+			fmt.Fprintf(env.Err, "imctl: a server does not answer; it checks the state by itself: %s\n", oneLine(err))
 		}
 	}
 	warn(bridge.TellRestore(ctx, nc, prefix, nodes))

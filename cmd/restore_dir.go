@@ -17,13 +17,13 @@ import (
 	"imctl/kv"
 )
 
-// A data directory that no server uses is restored like this:
+// A restore into a data directory that no server uses takes these steps:
 //
-//	restore/new/     the streams and the files of the backup are staged here, and forced to the disk
-//	restore.json     then this marker is written: from here on the restore is only ever completed
-//	restore/old/     the streams that were there are moved here, and the staged ones to their place
+//	restore/new/     stage the streams and files of the backup here, and force them to the disk
+//	restore.json     write this marker: from now on the restore can only be completed
+//	restore/old/     move the old streams here, and the staged streams and files to their place
 //
-// In the end the marker is removed, then restore/. Without the marker restore/ is nothing but a remainder.
+// Finally it removes the marker, then restore/. A folder restore/ without the marker can be removed.
 const (
 	storeFolder   = "jetstream"
 	stagingFolder = "restore"
@@ -32,13 +32,13 @@ const (
 	swapMarker    = "restore.json"
 )
 
-// swapMark is what the marker says.
+// swapMark is the contents of the marker.
 type swapMark struct {
 	Started time.Time `json:"started"`
 	Backup  time.Time `json:"backup"` // when the backup was made
 }
 
-// intoDir restores into a data directory that is ours.
+// intoDir restores into a data directory that this command has locked.
 func (r *restoring) intoDir(ctx context.Context, dir *embedded.Dir) (err error) {
 	mark := swapMark{Started: time.Now().UTC().Truncate(time.Second), Backup: r.manifest.Created}
 	if err := os.RemoveAll(dir.Path(stagingFolder)); err != nil {
@@ -61,7 +61,7 @@ func (r *restoring) intoDir(ctx context.Context, dir *embedded.Dir) (err error) 
 	if err := r.files(filepath.Join(staged, filesFolder)); err != nil {
 		return err
 	}
-	r.progress.say("writing through to the disk")
+	r.progress.say("forcing the files to the disk")
 	if err := syncTree(dir.Path(stagingFolder)); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (r *restoring) intoDir(ctx context.Context, dir *embedded.Dir) (err error) 
 	return completeSwap(r.env, dir)
 }
 
-// files stages what the data directory has besides streams.
+// files stages the files of the backup other than streams.
 func (r *restoring) files(root string) error {
 	b, err := newBackupReader(r.file)
 	if err != nil {
@@ -108,7 +108,7 @@ func (r *restoring) files(root string) error {
 	}
 }
 
-// writeMarker writes the marker whole, and forces it to the disk.
+// writeMarker writes the marker atomically and forces it to the disk.
 func writeMarker(dir *embedded.Dir, mark swapMark) error {
 	body, err := json.Marshal(mark)
 	if err != nil {
@@ -128,7 +128,7 @@ func writeMarker(dir *embedded.Dir, mark swapMark) error {
 	return syncDir(dir.Path())
 }
 
-// readMarker returns the marker of a data directory, nil where there is none.
+// readMarker returns the marker of a data directory, nil if there is none.
 func readMarker(data string) (*swapMark, error) {
 	body, err := os.ReadFile(filepath.Join(data, swapMarker))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,10 +154,10 @@ func checkSwapped(data string, c *Config) error {
 		mark.Started.Format(time.RFC3339), mark.Backup.Format(time.RFC3339)))
 }
 
-// clearStaging removes what a restore left that was interrupted before it changed anything.
+// clearStaging removes the staging folder of a restore that is complete or was interrupted before the swap.
 func clearStaging(dir *embedded.Dir) error { return os.RemoveAll(dir.Path(stagingFolder)) }
 
-// completeSwap puts what was staged into its place. It goes on where one that was interrupted ended.
+// completeSwap moves the staged streams and files to their place. It continues an interrupted swap.
 func completeSwap(env *Env, dir *embedded.Dir) error {
 	staged, store := dir.Path(stagingFolder, stagedFolder), dir.Path(storeFolder)
 	aside := dir.Path(stagingFolder, asideFolder)
@@ -166,7 +166,7 @@ func completeSwap(env *Env, dir *embedded.Dir) error {
 			return err
 		}
 		env.reach("marked")
-		if err := dir.ForgetStreams(); err != nil { // those that are restored name themselves in their state
+		if err := dir.ForgetStreams(); err != nil { // the restored state names the restored streams
 			return err
 		}
 		if err := os.Rename(store, filepath.Join(aside, storeFolder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -199,7 +199,7 @@ func completeSwap(env *Env, dir *embedded.Dir) error {
 	return clearStaging(dir)
 }
 
-// swapFiles moves staged files over those that are there.
+// swapFiles replaces files of the data directory with the staged files.
 func swapFiles(dir *embedded.Dir, root string) error {
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -222,7 +222,7 @@ func swapFiles(dir *embedded.Dir, root string) error {
 	})
 }
 
-// syncTree forces files and directories to the disk, which the NATS server does not while it restores.
+// syncTree forces files and directories to the disk. The NATS server does not do so during a restore.
 func syncTree(root string) error {
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -241,7 +241,7 @@ func syncTree(root string) error {
 	})
 }
 
-// syncDir forces a directory's entries to the disk, where the system can be asked to.
+// syncDir forces a directory's entries to the disk, if the system supports it.
 func syncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil

@@ -9,35 +9,36 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strings"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/kv"
 )
 
-// The log's stream keeps its name, by which programs know it. So its snapshot waits in a stream of its own, piece by
-// piece, until the swap, where it is restored with all its consumers: what they had not acknowledged is there again,
-// under the same numbers, and what they had acknowledged is not delivered again. A swap that was interrupted takes the
-// pieces again.
+// The log's stream keeps its name, since programs know it by that name. So a restore stages the log's snapshot, piece by
+// piece, in another stream. The swap restores the log from these pieces, with all its consumers. Entries that a consumer
+// had not acknowledged are there again, under the same sequence numbers; acknowledged entries are not delivered again.
+// After an interrupted swap the pieces are still there.
 
-// logPiece is how much of the log, not compressed, is sent at once: the server has to have written it within five seconds.
+// logPiece is how many uncompressed bytes of the log are sent at once. The server must write them within five seconds.
 const logPiece = 16 << 10
 
-// logStream names the log's stream.
-func logStream(prefix string) string { return strings.ToUpper(prefix) + "_LOG" }
+// logStream returns the name of the log's stream.
+func logStream(prefix string) string { return kv.LogStream(prefix) }
 
-// stagedLog names the stream in which the log waits for the swap, and logPieces its subject.
+// stagedLog returns the name of the stream in which the log is staged. logPieces returns its subject.
 func stagedLog(prefix string) string { return logStream(prefix) + "_RESTORE" }
 func logPieces(prefix string) string { return prefix + ".restore.log" }
 
 // stagedHead is the first message of the staged log. The snapshot's pieces follow.
 type stagedHead struct {
 	streamSnapshot
-	Empty bool `json:"empty,omitempty"` // the backup has no log: Config is that of the one in use
+	Empty bool `json:"empty,omitempty"` // the backup has no log; Config is that of the log in use
 }
 
-// stageLog stores the log that from has where it waits for the swap, and returns the stream's name.
+// stageLog stages the log of from, and returns the name of the staging stream on to.
 func (r *restoring) stageLog(ctx context.Context, from, to *nats.Conn) (string, error) {
 	c := r.config.NATS
 	js, err := jetstream.New(to)
@@ -49,7 +50,7 @@ func (r *restoring) stageLog(ctx context.Context, from, to *nats.Conn) (string, 
 		return "", err
 	}
 	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{logPieces(c.Prefix)}, Storage: jetstream.FileStorage,
-		Replicas: c.Replicas, Description: "the log of a restore under way"})
+		Replicas: c.Replicas, Description: "staged log of a restore"})
 	if err != nil {
 		return "", err
 	}
@@ -93,7 +94,7 @@ func (w *stagedLogWriter) head(h stagedHead) error {
 	return w.add(body)
 }
 
-// begin stores what the snapshot is of.
+// begin stores the head of the staged log.
 func (w *stagedLogWriter) begin(s streamSnapshot) (err error) {
 	if s.Config, err = forReplicas(logStream(w.config.Prefix), w.config, s.Config); err != nil {
 		return err
@@ -101,7 +102,7 @@ func (w *stagedLogWriter) begin(s streamSnapshot) (err error) {
 	return w.head(stagedHead{streamSnapshot: s})
 }
 
-// none stages an empty log like the one in use, for a backup without any.
+// none stages an empty log with the configuration of the log in use, for a backup without a log.
 func (w *stagedLogWriter) none() error {
 	h := stagedHead{Empty: true}
 	inUse, err := w.js.Stream(w.ctx, logStream(w.config.Prefix))
@@ -114,7 +115,7 @@ func (w *stagedLogWriter) none() error {
 	return w.head(h)
 }
 
-// check reads what was stored, and compares.
+// check reads the staged log and compares it with the backup.
 func (w *stagedLogWriter) check(s jetstream.Stream) error {
 	sum := sha256.New()
 	for seq := uint64(1); seq <= w.count; seq++ {
@@ -130,8 +131,8 @@ func (w *stagedLogWriter) check(s jetstream.Stream) error {
 	return nil
 }
 
-// swapLog puts the staged log into the place of the one in use. A server may make the stream anew that is missing for a
-// moment, which costs another round.
+// swapLog replaces the log in use with the staged log. A server may make the log's stream anew while it is missing. swapLog
+// then retries.
 func swapLog(ctx context.Context, nc *nats.Conn, prefix, staged string) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -150,7 +151,7 @@ func swapLog(ctx context.Context, nc *nats.Conn, prefix, staged string) error {
 	}
 }
 
-// streamExists is JetStream's number for a restore of a stream that is there; the client has no name for it.
+// streamExists is JetStream's error code for a restore of an existing stream. The client library has no name for it.
 const streamExists jetstream.ErrorCode = 10130
 
 func placeLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged jetstream.Stream, name string) error {
@@ -168,13 +169,13 @@ func placeLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged
 	if head.Empty {
 		var config jetstream.StreamConfig
 		if len(head.Config) == 0 || string(head.Config) == "null" {
-			return nil // a server makes it when it starts
+			return nil // a server makes the log when it starts
 		}
 		if err := json.Unmarshal(head.Config, &config); err != nil {
 			return err
 		}
 		_, err := js.CreateStream(ctx, config)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // a server was faster
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // a server has made it
 			err = nil
 		}
 		return err
@@ -183,11 +184,11 @@ func placeLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged
 	return putSnapshot(ctx, nc, name, head.streamSnapshot, pieces.next)
 }
 
-// stagedReader reads the snapshot's pieces one behind the other.
+// stagedReader reads the concatenated pieces of the snapshot.
 type stagedReader struct {
 	ctx       context.Context
 	stream    jetstream.Stream
-	seq, last uint64 // of the message that was read, and of the last one
+	seq, last uint64 // sequences of the message that was read, and of the last message
 	rest      []byte
 }
 
@@ -208,9 +209,9 @@ func (r *stagedReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// smallPieces compresses a snapshot anew. The server writes what it can decompress, message by message, and forces each
-// to the disk where it is told to; it gives up a piece that takes it more than five seconds. What JetStream has compressed as one block
-// may have thousands of messages.
+// smallPieces recompresses a snapshot in small blocks. The server writes a block message by message, may force each to
+// the disk, and fails the restore if a piece takes more than five seconds. A block that JetStream has compressed may have
+// thousands of messages.
 type smallPieces struct {
 	from io.Reader // not compressed
 	to   *s2.Writer
@@ -224,7 +225,7 @@ func newSmallPieces(compressed io.Reader) *smallPieces {
 	return p
 }
 
-// next returns io.EOF behind the last piece.
+// next returns the next piece, or io.EOF after the last one.
 func (p *smallPieces) next() ([]byte, error) {
 	n, err := io.ReadFull(p.from, p.room[:])
 	if n == 0 {

@@ -9,8 +9,8 @@ import (
 	"imctl/kv"
 )
 
-// intoServer restores the streams of a server that runs, or of several. What the backup has is restored in a NATS of the
-// command's own first, whose records are then written into the buckets that are not in use.
+// intoServer restores the streams of one or several running servers. It first restores the backup in a NATS server of its
+// own, and then writes the records from there into the buckets that are not in use.
 func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
 	temp, err := os.MkdirTemp("", "imctl-restore-*") // made 0700
 	if err != nil {
@@ -53,11 +53,11 @@ func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
 	}
 	committed = true
 	r.env.reach("committed")
-	// From here on there is no way back, so an interrupt does not end it.
+	// The restore can only be completed now, so an interrupt does not stop it.
 	return completeInServer(context.WithoutCancel(ctx), r.env, s.nc, r.config, r.progress)
 }
 
-// unfinished adds the command that completes a restore to an error that is about one.
+// unfinished adds the command that completes a restore to an ErrRestoreUnfinished.
 func (r *restoring) unfinished(err error) error {
 	if errors.Is(err, kv.ErrRestoreUnfinished) {
 		return unfinished(r.config, err)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestRestoreHuge measures what a restore of 200,000 people with 600,000 friendships takes into a fresh directory, and
-// into a server that runs and forces every write to the disk.
+// TestRestoreHuge measures a restore of 200,000 users with 600,000 friendships into a fresh directory, and into a running
+// server that forces every write to the disk.
 func TestRestoreHuge(t *testing.T) {
 	const accounts = 200_000
 	dir := backupOf(t, accounts)

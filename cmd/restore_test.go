@@ -30,7 +30,7 @@ import (
 // diesAt is the environment's variable that names the step of a restore at which the command imctl-dies kills itself.
 const diesAt = "DIES_AT"
 
-// dies is imctl, but for that.
+// dies runs imctl and kills the process at that step.
 func dies() {
 	at := os.Getenv(diesAt)
 	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), step: func(name string) {
@@ -64,7 +64,7 @@ func restoreAndDie(t *testing.T, dir, step string, args ...string) {
 	}
 }
 
-// fails is want for a command that shows on standard output what can be seen, too.
+// fails is want for a failing command that also writes to standard output.
 func (a answer) fails(t *testing.T, line string) {
 	t.Helper()
 	if a.code != exitFailed || !strings.Contains(a.err, line) {
@@ -84,7 +84,7 @@ func answered(url string) (string, error) {
 	return string(b), err
 }
 
-// backupOf makes a directory with a backup, all.tar, of so many accounts.
+// backupOf makes a directory with a backup, all.tar, of n accounts.
 func backupOf(t *testing.T, accounts int) (dir string) {
 	t.Helper()
 	dir = importDir(t)
@@ -94,7 +94,7 @@ func backupOf(t *testing.T, accounts int) (dir string) {
 	return dir
 }
 
-// everyone lists all people with all that is held about them.
+// everyone lists all users with all their data.
 func everyone(t *testing.T, dir string, args ...string) []string {
 	t.Helper()
 	a := command(t, dir, "", append([]string{"user", "export"}, args...)...)
@@ -127,7 +127,7 @@ func startSyncedNATS(t *testing.T) string {
 	return ns.ClientURL()
 }
 
-// TestRestoreMany restores thousands of people into a server that runs and forces every write to the disk.
+// TestRestoreMany restores thousands of users into a running server that forces every write to the disk.
 func TestRestoreMany(t *testing.T) {
 	t.Parallel()
 	const accounts = 5000
@@ -168,8 +168,8 @@ func TestRestoreMany(t *testing.T) {
 	}
 }
 
-// TestRestoreKilledInDir kills a restore of a data directory at every step. What is there afterwards is the old or the
-// new, whole, or it is refused with the command that completes it.
+// TestRestoreKilledInDir kills a restore of a data directory at every step. Afterwards the directory has the complete old
+// data or the complete new data, or a start is refused with the command that completes the restore.
 func TestRestoreKilledInDir(t *testing.T) {
 	t.Parallel()
 	from := backupOf(t, 30)
@@ -264,8 +264,8 @@ func TestRestoreKilledInServer(t *testing.T) {
 	}
 }
 
-// TestRestoreWhileRegistering restores while people register. Of those who were told that they have an account, the ones
-// from before the swap are replaced by the backup; nobody is told so while it is under way, and loses it.
+// TestRestoreWhileRegistering restores during registrations. The restore drops accounts that were registered before the
+// swap. No registration during the swap is answered 200 and then lost.
 func TestRestoreWhileRegistering(t *testing.T) {
 	t.Parallel()
 	from := backupOf(t, 500)
@@ -347,7 +347,7 @@ func TestRestoreWhileRegistering(t *testing.T) {
 	}
 }
 
-// TestRestoreServers restores for two servers on one NATS. Both hear of it.
+// TestRestoreServers restores into two servers on one NATS server. Both are told.
 func TestRestoreServers(t *testing.T) {
 	t.Parallel()
 	address := startSyncedNATS(t)
@@ -374,7 +374,7 @@ func TestRestoreServers(t *testing.T) {
 	}
 }
 
-// servers are two, and every second person connects to the second.
+// servers is two servers. Every second user connects to the second server.
 type servers struct {
 	*server
 	second *server
@@ -387,7 +387,7 @@ func (s servers) base(n int) string {
 	return s.server.base(n)
 }
 
-// TestRestoreUntold has a server find out by itself that its buckets were replaced.
+// TestRestoreUntold: a server that is not told finds out by itself that its buckets were replaced.
 func TestRestoreUntold(t *testing.T) {
 	t.Parallel()
 	address := startSyncedNATS(t)
@@ -427,7 +427,7 @@ func TestRestoreUntold(t *testing.T) {
 	command(t, dir, "", "--nats", address, "user", "show", "late").want(t, exitNotFound)
 }
 
-// TestRestoreLog restores the log of a server that runs as it was, with what its consumer had acknowledged and what not.
+// TestRestoreLog restores the log of a running server, with the acknowledgements of its consumer.
 func TestRestoreLog(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithDoor(t)
@@ -491,7 +491,7 @@ func TestRestoreLog(t *testing.T) {
 	}
 }
 
-// TestBackupPipe carries a server from one process to another by a pipe.
+// TestBackupPipe pipes a backup from one process to a restore in another.
 func TestBackupPipe(t *testing.T) {
 	t.Parallel()
 	dir := backupOf(t, 30)
@@ -551,7 +551,7 @@ func TestRestoreOld(t *testing.T) {
 	wantSame(t, everyone(t, dir, "--nats", address), want)
 	command(t, dir, "", "--nats", address, "status").want(t, exitDone, "health    ok\n")
 
-	// Without one of the buckets it is no backup.
+	// A backup without one of the buckets is refused.
 	if err := deleteStream(t.Context(), nc, "KV_im_friendships_b"); err != nil {
 		t.Fatal(err)
 	}
@@ -561,8 +561,8 @@ func TestRestoreOld(t *testing.T) {
 	wantSame(t, everyone(t, dir), want)
 }
 
-// TestRestoreMends gives an attachment its consumer, and removes one whose attachment is gone: a backup may have been
-// taken between the two.
+// TestRestoreMends: a restore makes the missing consumer of an attachment, and removes a consumer without an attachment,
+// since a backup takes the two streams one after the other.
 func TestRestoreMends(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithDoor(t)
@@ -592,7 +592,7 @@ func TestRestoreMends(t *testing.T) {
 	}
 }
 
-// TestRestoreLargeLog restores a log with thousands of entries where every write is forced to the disk.
+// TestRestoreLargeLog restores a log with thousands of entries into a server that forces every write to the disk.
 func TestRestoreLargeLog(t *testing.T) {
 	t.Parallel()
 	const entries = 20_000

@@ -15,9 +15,12 @@ func newServe(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long: `Run the server until SIGTERM or SIGINT, which end it in good order; a second one ends it at once.
-SIGHUP reads the configuration again: limits, log level, certificates and origins change, and a
-file with a mistake changes nothing. Nor does one that is missing, or empty, and was there before.`,
+		Long: `Run the server until SIGTERM or SIGINT, which shut it down gracefully. A second signal stops it at once.
+SIGHUP reloads limits, log level, certificates and origins from the configuration. A reload changes
+nothing if the file has a mistake, or if it existed at the start and is now missing or empty.
+
+A start fails if a stream or consumer that must exist is missing. Restore a backup, or accept the loss
+with --accept-loss NAME, where a consumer is STREAM/NAME. Missing streams are made anew, empty.`,
 		Example: `  imctl serve
   imctl serve --listen 127.0.0.1:9000 --data /var/lib/imctl`,
 		Args: mayHave(0),
@@ -31,12 +34,12 @@ file with a mistake changes nothing. Nor does one that is missing, or empty, and
 			return runServe(c.Context(), env, config, load)
 		},
 	}
-	c.Flags().StringSliceVar(&acceptLoss, "accept-loss", nil, "start although these `streams` are missing, and make them anew, empty")
+	c.Flags().StringSliceVar(&acceptLoss, "accept-loss", nil, "start although these `streams` or consumers are missing, and make them anew, empty")
 	addSettingFlags(c.Flags(), "listen", "data", "nats.url", "log.level")
 	return c
 }
 
-// runServe runs the server until ctx is done. load reads the configuration again that was the given one before.
+// runServe runs the server until ctx is done. load reloads the configuration; before is the current one.
 func runServe(ctx context.Context, env *Env, config *Config, load func(before *Config) (*Config, error)) error {
 	level := new(slog.LevelVar)
 	log := newLogger(env.Err, config.Log, level)

@@ -21,7 +21,7 @@ const (
 	snapshotWait   = 30 * time.Second // for one message
 	// restoreWait bounds the wait for a stream to be there once all of it was sent.
 	restoreWait = 10 * time.Minute
-	// restoreTries is how often the log is restored that a server made anew meanwhile.
+	// restoreTries is how often the restore of the log is tried if a server makes the log anew meanwhile.
 	restoreTries = 5
 	// interestWait bounds how long nobody may be there to take a piece.
 	interestWait  = 10 * time.Second

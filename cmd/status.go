@@ -28,12 +28,12 @@ func newStatus(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Have one look: nodes, sessions, users, streams, health",
-		Long: `Shows how the server is: its nodes with version and the time since when they run, sessions and users
-online, accounts, streams and what they hold. Users online are counted on each node where they are.
+		Short: "Show nodes, sessions, users, streams and health",
+		Long: `Show the state of the server: its nodes with version and start time, sessions, users online, accounts,
+and streams with their size. A user online on several nodes is counted on each.
 
-Exit code 1 tells that something is the matter, such as a disk so full that the server is read-only,
-5 that no server runs; what there is to be seen is shown all the same.`,
+Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only. Exit with 5
+if no server is running. Available information is shown in any case.`,
 		Example: `  imctl status
   imctl status -o json | jq .health`,
 		Args: mayHave(0),
@@ -53,7 +53,7 @@ Exit code 1 tells that something is the matter, such as a disk so full that the 
 	return c
 }
 
-// look gathers what there is to be seen. The error tells what is the matter.
+// look gathers the status. The error is the server's problem, if there is one.
 func look(ctx context.Context, s *operated) (status, error) {
 	var st status
 	state, _, err := readState(ctx, s.nc, s.config.NATS.Prefix)

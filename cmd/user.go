@@ -94,7 +94,7 @@ func userState(u admin.User) string {
 	return "enabled"
 }
 
-// localTime shows a time to people, "-" for one that is not known.
+// localTime formats a time for people, "-" if it is unknown.
 func localTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -142,7 +142,8 @@ func newUserDelete(env *Env) *cobra.Command {
 	return c
 }
 
-// deleteUser also deletes an account that no lookup finds and user list shows: one whose record is all that is left of it.
+// deleteUser deletes an account. It also finds an account of which only the record is left: no lookup finds it, but user
+// list shows it.
 func deleteUser(client *admin.Client, ctx context.Context, ref string) (admin.User, error) {
 	u, err := client.DeleteUser(ctx, ref)
 	var refused *admin.Error

@@ -35,7 +35,7 @@ What is there already stays as it is, so an import that was cut off can be run a
 
 A line that is wrong is named on standard error, and ends the import; with --keep-going the others are
 imported all the same. What was imported before stays. In a line all but "account" may be left out;
-times that are left out become that of the import.`,
+a missing time becomes the time of the import.`,
 		Example: `  imctl user import people.jsonl
   imctl user import --keep-going < people.jsonl`,
 		Args: mayHave(1),

@@ -9,7 +9,7 @@ import (
 	"imctl/kv"
 )
 
-// usersBucket is the bucket of accounts as any client of NATS sees it.
+// usersBucket opens the bucket of accounts as an ordinary NATS client.
 func usersBucket(t *testing.T, s *server) jetstream.KeyValue {
 	t.Helper()
 	js, err := jetstream.New(s.app.backend.nc)
@@ -46,7 +46,7 @@ func unclaim(t *testing.T, bucket jetstream.KeyValue, id string) {
 	}
 }
 
-// TestDeleteByHalves deletes what user list shows, by account and by id, where the record is not whole.
+// TestDeleteByHalves deletes accounts with incomplete records that user list shows, by account and by id.
 func TestDeleteByHalves(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithDoor(t)
@@ -64,7 +64,7 @@ func TestDeleteByHalves(t *testing.T) {
 		return strings.Contains(command(t, dir, "", "user", "list", "-o", "json").want(t, exitDone).out, id)
 	}
 
-	// The claim is missing: the account finds nobody.
+	// The claim is missing: the account leads to no user.
 	alice, bob := create("Alice"), create("bob")
 	if _, err := s.app.backend.store.Rosters.Befriend(t.Context(), alice.ID, bob.ID); err != nil {
 		t.Fatal(err)

@@ -9,13 +9,13 @@ import (
 	"imctl/kv"
 )
 
-// withoutTimes are records that say nothing of when: bob has asked carol, and alice and bob are friends.
+// withoutTimes are records without times: bob has asked carol, and alice and bob are friends.
 const withoutTimes = `{"id":"000000000000000000000000000000a1","account":"alice","friends":[{"id":"000000000000000000000000000000b2","alias":"b"}],"requests":[{"id":"000000000000000000000000000000c3","note":"n"}]}
 {"id":"000000000000000000000000000000b2","account":"bob","asked":[{"id":"000000000000000000000000000000c3","note":"n","since":null}]}
 {"id":"000000000000000000000000000000c3","account":"carol","created":"0001-01-01T00:00:00Z"}
 `
 
-// outputs are all that commands say of people, by the command.
+// outputs maps commands to their output about users.
 func outputs(t *testing.T, dir, user string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -28,7 +28,7 @@ func outputs(t *testing.T, dir, user string) map[string]string {
 	return all
 }
 
-// TestImportWithoutTimes: what is imported without its time has that of the import.
+// TestImportWithoutTimes: records without times get the time of the import.
 func TestImportWithoutTimes(t *testing.T) {
 	t.Parallel()
 	_, dir := startWithDoor(t)
@@ -54,7 +54,7 @@ func TestImportWithoutTimes(t *testing.T) {
 	}
 }
 
-// TestUnknownTimes: a time that is not stored is left out, or a dash.
+// TestUnknownTimes: an unknown time is left out of JSON, and a dash in tables.
 func TestUnknownTimes(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithDoor(t)

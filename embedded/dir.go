@@ -41,18 +41,18 @@ const (
 )
 
 // Dir is a data directory that this process has locked. Everything that lasts
-// is in it: jetstream/, tls/, keys/, admin.json, mode. So is reserve/, which holds
-// room and no data. The directory is for its owner alone (0700); Close gives it free.
+// is in it: jetstream/, tls/, keys/, admin.json, mode. reserve/ holds disk space and
+// no data. Only the owner can read the directory (0700). Close unlocks it.
 type Dir struct {
 	path        string
 	lock        *flock.Flock
-	remembering sync.Mutex // held while the memory of streams is read and written
+	remembering sync.Mutex // guards memoryFile
 }
 
-// OpenDir locks the data directory, which it makes when there is none, and
-// proves that it can be written. Its errors fit on one line: the directory is in
-// use (ErrDirInUse, with the owner's process id), it is no directory, it can't be
-// written (ErrDirNotWritable), the disk is full (ErrDiskFull) although the reserve was released.
+// OpenDir locks the data directory, makes it if it is missing, and checks that it
+// can be written. Its errors fit on one line: the directory is in use (ErrDirInUse,
+// with the owner's process id), the path is not a directory, the directory can't be
+// written (ErrDirNotWritable), the disk is full even without the reserve (ErrDiskFull).
 func OpenDir(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -72,8 +72,8 @@ func OpenDir(path string) (*Dir, error) {
 	return d, nil
 }
 
-// withReserve has do write. Where the disk is full it releases a piece of the reserve and has do try again, until nothing
-// is held in reserve any more.
+// withReserve calls do. If do fails because the disk is full, withReserve releases a part of the reserve and retries,
+// until the reserve is used up.
 func (d *Dir) withReserve(do func() error) error {
 	for {
 		err := do()

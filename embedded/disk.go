@@ -9,52 +9,52 @@ import (
 	"time"
 )
 
-// ErrReadOnly: the disk is nearly full, and what would have to be stored is refused before it is tried.
+// ErrReadOnly: the disk is nearly full, and durable writes are refused.
 var ErrReadOnly = errors.New("read-only")
 
 const (
-	// lookEvery is how often the room on the disk is looked at.
-	lookEvery = 100 * time.Millisecond
-	// lookAge is how long a look counts for the writes that come after it.
-	lookAge = 5 * time.Millisecond
-	// refusalsEvery is how often the log tells that writes are refused.
+	// checkEvery is how often the free disk space is checked.
+	checkEvery = 100 * time.Millisecond
+	// checkAge is how long writes rely on the last check.
+	checkAge = 5 * time.Millisecond
+	// refusalsEvery is how often refused writes are logged.
 	refusalsEvery = time.Minute
 )
 
-// Disk watches the room on the data directory's disk. When little is left it turns read-only: it refuses durable writes.
-// When next to nothing is left it releases the reserve, on which the NATS server's own writes live from then on: by slices,
-// and not before the disk is as good as full, since whatever fills the disk would take that room too. When there is room
-// again it makes the reserve whole and takes writes again. All methods may be called from any goroutine.
+// Disk watches the free space on the data directory's disk. When little is left it turns read-only: it refuses durable
+// writes. When almost nothing is left it releases the reserve, slice by slice, for the NATS server's own writes. It does
+// not release it earlier, since the program that fills the disk would take that space too. When there is enough free
+// space again, it fills the reserve up and accepts writes. All methods may be called from any goroutine.
 type Disk struct {
 	dir    *Dir
 	log    *slog.Logger
 	levels levels
 	room   func() (room, error) // replaced by tests
 
-	open  atomic.Int64 // until when writes are taken without another look, in nanoseconds since start
+	open  atomic.Int64 // until when writes are accepted without another check, in nanoseconds since start
 	start time.Time
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	readOnly bool
-	why      string // it is read-only
+	why      string // the failed write that made it read-only; "" if the free space did
 	now      room
 	held     reserve
-	looked   time.Time
-	refused  int       // writes since they were last told of
-	told     time.Time // that they are refused
+	checked  time.Time
+	refused  int       // writes refused while read-only
+	logged   time.Time // when a refusal was logged last
 }
 
-// DiskState is what there is to be known of the disk.
+// DiskState is the free space of the disk.
 type DiskState struct {
-	FreeBytes uint64 // without a reserve that is held
-	FreeFiles uint64 // likewise; 0 where the file system does not limit files
+	FreeBytes uint64 // the reserve does not count as free
+	FreeFiles uint64 // inodes, likewise; 0 if the file system does not limit files
 }
 
-// newDisk makes the reserve. Where there is no room for it the disk begins read-only.
+// newDisk makes the reserve. If there is no space for it, the disk begins read-only.
 func newDisk(dir *Dir, size int64, log *slog.Logger) (*Disk, error) {
 	d := &Disk{dir: dir, log: log, start: time.Now(), room: func() (room, error) { return roomOf(dir.path) }}
 	if err := d.begin(size); err != nil {
-		return nil, dir.explain("look how much room there is", err)
+		return nil, dir.explain("read the free disk space", err)
 	}
 	return d, nil
 }
@@ -63,7 +63,7 @@ func (d *Disk) begin(size int64) (err error) {
 	if d.now, err = d.room(); err != nil {
 		return err
 	}
-	d.looked, d.held = time.Now(), heldInReserve(d.dir.path)
+	d.checked, d.held = time.Now(), heldInReserve(d.dir.path)
 	d.levels = newLevels(d.now, uint64(max(size, 0)))
 	l, whole := d.levels, d.levels.whole()
 	enough := d.now.bytes.free+d.held.bytes >= whole.bytes+l.bytes.low && d.now.files.free+d.held.files >= whole.files+l.files.low
@@ -73,57 +73,47 @@ func (d *Disk) begin(size int64) (err error) {
 	return nil
 }
 
-// Writable is nil while durable writes are taken, and otherwise an ErrReadOnly that says why not. It costs next to
-// nothing: what it looks at is at most a few milliseconds old.
-func (d *Disk) Writable() error {
-	if int64(time.Since(d.start)) < d.open.Load() {
-		return nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.look()
-	err := d.state()
-	if err != nil {
-		d.tellRefusal()
-	}
-	return err
-}
+// Writable returns nil while durable writes are accepted, and otherwise an ErrReadOnly with the reason. It is cheap: it
+// relies on the last check for checkAge.
+func (d *Disk) Writable() error { return d.writable(false) }
 
 // TokenWritable is Writable for the token of a login, which may use a part of the reserve.
-func (d *Disk) TokenWritable() error {
+func (d *Disk) TokenWritable() error { return d.writable(true) }
+
+func (d *Disk) writable(token bool) error {
 	if int64(time.Since(d.start)) < d.open.Load() {
 		return nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look()
+	d.refresh()
 	err := d.state()
-	if err == nil || !d.levels.exhausted(d.now, d.held) {
+	if err == nil || token && !d.levels.exhausted(d.now, d.held) {
 		return nil
 	}
-	d.tellRefusal()
+	d.countRefusal()
 	return err
 }
 
-// ReadOnly is an ErrReadOnly that says why durable writes are refused; nil while they are not.
+// ReadOnly returns an ErrReadOnly with the reason while durable writes are refused, and otherwise nil.
 func (d *Disk) ReadOnly() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.state()
 }
 
-// State looks at the disk.
+// State returns the free space of the disk.
 func (d *Disk) State() DiskState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look()
+	d.refresh()
 	return DiskState{FreeBytes: d.now.bytes.free, FreeFiles: d.now.files.free}
 }
 
-// CountsFiles tells whether the file system limits files.
+// CountsFiles reports whether the file system limits files.
 func (d *Disk) CountsFiles() bool { return d.levels.files != marks{} }
 
-// state requires d.mu, as all that follow do.
+// state returns nil or an ErrReadOnly. It is called with d.mu held, as are refresh, release, hold, enter and countRefusal.
 func (d *Disk) state() error {
 	if !d.readOnly {
 		return nil
@@ -141,16 +131,16 @@ func (d *Disk) state() error {
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
-// look brings what is known of the disk up to date, and turns read-only where too little is left.
-func (d *Disk) look() {
-	if time.Since(d.looked) < lookAge {
+// refresh checks the free space, unless the last check is recent, and turns read-only if too little is left.
+func (d *Disk) refresh() {
+	if time.Since(d.checked) < checkAge {
 		return
 	}
 	now, err := d.room()
-	d.looked = time.Now()
+	d.checked = time.Now()
 	if err != nil {
-		// Nothing is known then, and NATS's own error tells whether a write succeeds.
-		d.log.Debug("look how much room there is on the disk", "err", err)
+		// The free space is unknown. NATS reports a write that fails.
+		d.log.Debug("read the free disk space", "err", err)
 		return
 	}
 	d.now = now
@@ -160,11 +150,11 @@ func (d *Disk) look() {
 	case d.levels.low(now):
 		d.enter("")
 	default:
-		d.open.Store(int64(d.looked.Add(lookAge).Sub(d.start)))
+		d.open.Store(int64(d.checked.Add(checkAge).Sub(d.start)))
 	}
 }
 
-// release makes room for the NATS server's own writes while there is none.
+// release releases slices of the reserve while the NATS server's own writes lack space.
 func (d *Disk) release() {
 	for {
 		held := d.levels.release(d.now, d.held)
@@ -174,7 +164,7 @@ func (d *Disk) release() {
 	}
 }
 
-// hold brings the reserve to this size, and looks how much room that leaves.
+// hold changes the reserve to this size and reads the free space that remains.
 func (d *Disk) hold(size reserve) error {
 	err := makeReserve(d.dir.path, size)
 	d.held = heldInReserve(d.dir.path)
@@ -187,7 +177,7 @@ func (d *Disk) hold(size reserve) error {
 	return err
 }
 
-// enter turns read-only.
+// enter turns the disk read-only. why is the failed write that shows it, "" for none.
 func (d *Disk) enter(why string) {
 	d.open.Store(0)
 	free := d.now
@@ -196,7 +186,7 @@ func (d *Disk) enter(why string) {
 		return
 	}
 	d.readOnly, d.why = true, why
-	d.refused, d.told = 0, time.Time{}
+	d.refused, d.logged = 0, time.Time{}
 	attrs := []any{"free", mebibytes(free.bytes.free), "in_reserve", mebibytes(d.held.bytes), "data", d.dir.path}
 	if free.files.total > 0 {
 		attrs = append(attrs, "inodes", free.files.free)
@@ -204,57 +194,57 @@ func (d *Disk) enter(why string) {
 	if why != "" {
 		attrs = append(attrs, "why", why)
 	}
-	d.log.Warn("disk is nearly full: read-only: dialogues go on, and what would have to be stored is refused; make room", attrs...)
+	d.log.Warn("disk is nearly full: read-only: dialogues go on, durable writes are refused; free disk space", attrs...)
 }
 
-// failed turns read-only since a write that was tried has failed.
-func (d *Disk) failed(why string) {
+// writeFailed turns the disk read-only after a write that failed.
+func (d *Disk) writeFailed(why string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.enter(why)
 }
 
-// yield releases a slice of the reserve although there seems to be room: a quota may leave less than the file system has.
-func (d *Disk) yield() {
+// releaseSlice releases a slice of the reserve even if the file system reports free space: a quota may leave less.
+func (d *Disk) releaseSlice() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.levels
-	_ = d.hold(reserve{d.held.bytes - min(d.held.bytes, l.bytes.slice), d.held.files - min(d.held.files, l.files.slice)}) // it has logged it
+	_ = d.hold(reserve{d.held.bytes - min(d.held.bytes, l.bytes.slice), d.held.files - min(d.held.files, l.files.slice)}) // hold logs the error
 }
 
-// tick looks at the disk.
+// tick checks the free space.
 func (d *Disk) tick() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look()
+	d.refresh()
 }
 
-// recover takes writes again where there is room for the reserve and more. A quota may leave less than the file system
-// has: so some of the room beyond the reserve is allocated too, and given back.
+// recover accepts writes again if there is space for the reserve and more. A quota may leave less than the file system
+// reports. So recover allocates some of the space beyond the reserve too, and frees it.
 func (d *Disk) recover() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.look()
+	d.refresh()
 	l := d.levels
 	if !d.readOnly || !l.back(d.now, d.held) {
 		return
 	}
 	before := d.held
 	if d.hold(reserve{l.bytes.reserve + l.bytes.low, l.files.reserve + l.files.low}) != nil || d.hold(l.whole()) != nil || l.low(d.now) {
-		_ = d.hold(before) // it has logged it
+		_ = d.hold(before) // hold logs the error
 		d.release()
 		return
 	}
 	d.readOnly, d.why = false, ""
-	d.log.Info("the disk has room again: writes are taken", "free", mebibytes(d.now.bytes.free), "refused", d.refused)
+	d.log.Info("the disk has free space again: writes are accepted", "free", mebibytes(d.now.bytes.free), "refused", d.refused)
 }
 
-// tellRefusal logs that writes are refused, now and then.
-func (d *Disk) tellRefusal() {
+// countRefusal counts a refused write, and logs the count every refusalsEvery.
+func (d *Disk) countRefusal() {
 	d.refused++
-	if time.Since(d.told) < refusalsEvery {
+	if time.Since(d.logged) < refusalsEvery {
 		return
 	}
-	d.told = time.Now()
+	d.logged = time.Now()
 	d.log.Warn("a write was refused: the disk is nearly full", "refused", d.refused, "free", mebibytes(d.now.bytes.free))
 }

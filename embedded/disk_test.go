@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// fakeDisk is a disk of 80 MiB and 800 inodes of which the test says how much is free. The reserve is held in earnest.
+// fakeDisk is a disk of 80 MiB and 800 inodes whose free space the test sets. Its reserve is real.
 type fakeDisk struct {
 	*Disk
 	bytes, files uint64 // free, or held in reserve
@@ -32,11 +32,11 @@ func newFakeDisk(t *testing.T, log *logBuffer) *fakeDisk {
 	return f
 }
 
-// sees has the disk look and recover as the watcher does, with so much free or held.
+// sees makes the disk check its space and recover as the watcher does, with this much free or in reserve.
 func (f *fakeDisk) sees(bytes, files uint64) {
 	f.bytes, f.files = bytes, files
 	f.mu.Lock()
-	f.looked = time.Time{}
+	f.checked = time.Time{}
 	f.mu.Unlock()
 	f.tick()
 	f.recover()
@@ -82,7 +82,7 @@ func TestDiskHysteresis(t *testing.T) {
 	}
 }
 
-// Going read-only and coming back are one line each, and refusals do not flood the log.
+// The log has one line when the disk turns read-only and one when it recovers. Refusals do not flood the log.
 func TestDiskLog(t *testing.T) {
 	t.Parallel()
 	log := new(logBuffer)
@@ -97,7 +97,7 @@ func TestDiskLog(t *testing.T) {
 	}
 	f.sees(80<<20, 800)
 	f.sees(80<<20, 800)
-	for what, n := range map[string]int{"level=WARN": 2, "nearly full: read-only": 1, "a write was refused": 1, "level=INFO": 1, "has room again": 1, "refused=100": 1} {
+	for what, n := range map[string]int{"level=WARN": 2, "nearly full: read-only": 1, "a write was refused": 1, "level=INFO": 1, "has free space again": 1, "refused=100": 1} {
 		if got := strings.Count(log.String(), what); got != n {
 			t.Errorf("%q is there %d times, want %d:\n%s", what, got, n, log)
 		}

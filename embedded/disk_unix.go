@@ -12,7 +12,7 @@ func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// saysDiskFull is isDiskFull for an error of which only the text is left.
+// saysDiskFull is isDiskFull for the text of an error.
 func saysDiskFull(text string) bool {
 	return strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error())
 }

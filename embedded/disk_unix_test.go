@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// allocatedBytes is what a file occupies on the disk.
+// allocatedBytes returns the disk space that a file occupies.
 func allocatedBytes(t *testing.T, path string) int64 {
 	t.Helper()
 	info, err := os.Stat(path)

@@ -11,7 +11,7 @@ func isDiskFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
 
-// saysDiskFull is isDiskFull for an error of which only the text is left.
+// saysDiskFull is isDiskFull for the text of an error.
 func saysDiskFull(text string) bool {
 	return strings.Contains(text, windows.ERROR_DISK_FULL.Error()) || strings.Contains(text, windows.ERROR_HANDLE_DISK_FULL.Error())
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// allocatedBytes is the size of a file: NTFS has no holes in a file that is not marked as sparse.
+// allocatedBytes returns the size of a file: on NTFS a file has no holes unless it is marked as sparse.
 func allocatedBytes(t *testing.T, path string) int64 {
 	t.Helper()
 	info, err := os.Stat(path)

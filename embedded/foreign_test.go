@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// An entry of the store that NATS did not make ends the start with a line that names it, and is left as it is: NATS would
-// wait for it to become a stream.
+// A foreign entry of the store fails the start with a line that names it, and stays unchanged. NATS would wait for it to
+// become a stream.
 func TestStartRefusesForeignEntries(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "data")

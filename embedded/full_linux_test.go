@@ -85,8 +85,8 @@ func TestOpenDirOnAReadOnlyDisk(t *testing.T) {
 	wantLine(t, err, ErrDirNotWritable, disk, "read-only")
 }
 
-// A disk that another program fills up under a running server, faster than the server looks: writes fail, and nobody but
-// who writes is concerned. With room again the same connections write again, and everything that was acknowledged is there.
+// When another program fills the disk faster than the server checks it, writes fail, and other requests go on. When there
+// is free space again, the same connections write again, and every acknowledged write is there.
 func TestDiskFillsUp(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, 16<<20)
@@ -157,7 +157,7 @@ func TestDiskFillsUp(t *testing.T) {
 	}
 }
 
-// A server that was killed on a full disk starts again on what it held in reserve, and says that it is read-only.
+// A server that was killed on a full disk restarts with space of its reserve, and is read-only.
 func TestStartOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, 64<<20)

@@ -14,9 +14,9 @@ import (
 // An error in its log asks at once.
 const watchEvery = time.Second
 
-// Healthy is nil while the server takes connections, JetStream is up and every
-// stream on the disk is there and can be written. While the disk is read-only a
-// stream that can't be written is no surprise, and not told of here.
+// Healthy returns nil while the server accepts connections, JetStream is up and every
+// stream on the disk exists and can be written. While the disk is read-only, Healthy
+// ignores streams that can't be written.
 func (s *Server) Healthy() error { return s.healthy(s.ns.Load()) }
 
 func (s *Server) healthy(ns *natsserver.Server) error {
@@ -37,27 +37,27 @@ func (s *Server) healthy(ns *natsserver.Server) error {
 }
 
 // Failed delivers one error when a server that was up can't go on: JetStream
-// stopped, a stream can't be written any more for another reason than a full disk, or
-// the restart behind a full disk does not succeed.
+// stopped, a stream can't be written for another reason than a full disk, or
+// the restart after a full disk fails.
 func (s *Server) Failed() <-chan error { return s.failed }
 
 func (s *Server) watch(ctx context.Context) {
 	defer close(s.watched)
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-look.C:
+		case <-check.C:
 			s.disk.tick()
 			continue
 		case <-tick.C:
 		case <-s.log.wake:
 		}
-		if err := s.tend(ctx); err != nil {
+		if err := s.maintain(ctx); err != nil {
 			if ctx.Err() == nil {
 				s.failed <- err
 			}

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// memoryFile keeps what the data directory knows of the streams that belong to it, beside the streams themselves: a
-// store from which something is missing cannot tell that it is missing.
+// memoryFile lists the streams and consumers that must exist. It is kept outside the streams, since a store can't tell
+// which of its streams is missing.
 const memoryFile = "streams.json"
 
-// memory is the contents of memoryFile: for each owner of streams their names with the times of creation.
+// memory is the contents of memoryFile. It maps each owner to the names and creation times of its streams and consumers.
 type memory map[string]map[string]time.Time
 
-// Streams returns the streams that RememberStreams was given last for this owner, nil if there were none.
+// Streams returns the streams that were last passed to RememberStreams for this owner, nil if there are none.
 func (d *Dir) Streams(owner string) (map[string]time.Time, error) {
 	d.remembering.Lock()
 	defer d.remembering.Unlock()
@@ -26,8 +26,8 @@ func (d *Dir) Streams(owner string) (map[string]time.Time, error) {
 	return m[owner], err
 }
 
-// RememberStreams keeps which streams of an owner must exist, each with the time of its creation. An owner is one set
-// of streams, see EmbeddedOwner. It writes only what changed.
+// RememberStreams stores which streams of an owner must exist, with their creation times. An owner is one set of
+// streams, see EmbeddedOwner. Unchanged streams are not written.
 func (d *Dir) RememberStreams(owner string, streams map[string]time.Time) error {
 	d.remembering.Lock()
 	defer d.remembering.Unlock()
@@ -46,12 +46,12 @@ func (d *Dir) RememberStreams(owner string, streams map[string]time.Time) error 
 	return d.writeFile(memoryFile, append(b, '\n'))
 }
 
-// EmbeddedOwner names the owner of the streams of one prefix in the embedded server.
+// EmbeddedOwner returns the owner of the streams of one prefix in the embedded server.
 func EmbeddedOwner(prefix string) string { return embeddedOwner + prefix }
 
 const embeddedOwner = "embedded/"
 
-// embeddedStreams are the streams of all prefixes in the embedded server, nil where none are remembered.
+// embeddedStreams returns the remembered streams of all prefixes in the embedded server, nil if there are none.
 func (d *Dir) embeddedStreams() (map[string]time.Time, error) {
 	d.remembering.Lock()
 	defer d.remembering.Unlock()
@@ -72,7 +72,7 @@ func (d *Dir) embeddedStreams() (map[string]time.Time, error) {
 	return all, nil
 }
 
-// ForgetStreams forgets the streams of all owners: others take their place.
+// ForgetStreams forgets the streams of all owners. Call it before other streams replace them.
 func (d *Dir) ForgetStreams() error {
 	err := os.Remove(d.Path(memoryFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -91,7 +91,7 @@ func (d *Dir) memory() (memory, error) {
 		return nil, d.explain("read "+memoryFile, err)
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return nil, fmt.Errorf("data directory: %s is damaged; restore it from a backup, or remove it if all streams are there: %w", d.Path(memoryFile), err)
+		return nil, fmt.Errorf("data directory: %s is damaged: restore a backup, or remove the file if all streams exist: %w", d.Path(memoryFile), err)
 	}
 	return m, nil
 }

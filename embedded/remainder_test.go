@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A stream or a consumer whose creation or deletion was cut off is removed, unless it must exist: then a part of it was
-// lost some other way.
+// A start removes a stream or a consumer whose creation or deletion was cut off, unless it must exist. Its missing
+// description is then damage.
 func TestDeletionCutOff(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

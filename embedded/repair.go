@@ -8,24 +8,24 @@ import (
 )
 
 const (
-	// repairTries is how often a restart is tried before it is given up.
+	// repairTries is how many restarts may fail in a row.
 	repairTries = 6
-	// repairWait bounds one try.
+	// repairWait bounds one restart.
 	repairWait = time.Minute
-	// repairPause is the shortest pause after a failed try, and between two repairs. It doubles each time.
+	// repairPause is the shortest pause after a failed restart, and between two repairs. It doubles each time.
 	repairPause = 500 * time.Millisecond
-	// repairPauseMost is the longest.
+	// repairPauseMost is the longest pause.
 	repairPauseMost = time.Minute
 )
 
-// repair is when the NATS server may be restarted again because of a full disk.
+// repair says when the NATS server may be restarted again because of a full disk.
 type repair struct {
 	next  time.Time
 	pause time.Duration
 }
 
-// due reports whether the pause since the last repair is over, and begins the next, longer one. A repair after a long
-// time of peace does not wait.
+// due reports whether the pause since the last repair is over, and begins the next, longer pause. If the last repair was
+// long ago, the pauses start at repairPause again.
 func (r *repair) due(now time.Time) bool {
 	if now.Before(r.next) {
 		return false
@@ -38,18 +38,18 @@ func (r *repair) due(now time.Time) bool {
 	return true
 }
 
-// tend looks whether the NATS server can go on. A write that failed for want of room turns the disk read-only, which
-// releases the reserve; since nats-server refuses all writes to a stream after one failed, it is restarted as soon
-// as there is some room. An error does not heal.
-func (s *Server) tend(ctx context.Context) error {
+// maintain checks whether the NATS server can go on. A write that failed because the disk is full turns the disk
+// read-only, which releases the reserve. nats-server then refuses all writes to that stream, so maintain restarts it as
+// soon as there is some free space. An error is final.
+func (s *Server) maintain(ctx context.Context) error {
 	err := s.broken()
 	if err != nil {
-		if !s.wantsRoom(err) {
+		if !s.lacksSpace(err) {
 			return err
 		}
-		s.disk.failed(err.Error())
+		s.disk.writeFailed(err.Error())
 		if s.dir.probe() != nil {
-			s.disk.yield()
+			s.disk.releaseSlice()
 			return nil
 		}
 		if !s.repair.due(time.Now()) {
@@ -63,17 +63,17 @@ func (s *Server) tend(ctx context.Context) error {
 	return nil
 }
 
-// wantsRoom tells whether a write failed since the disk is full. The NATS server has the system's words for that, but
-// not its error; an attempt of our own tells as well.
-func (s *Server) wantsRoom(err error) bool {
+// lacksSpace reports whether a write failed because the disk is full. The NATS server passes on only the text of the
+// system's error, so lacksSpace also tries to write a file itself.
+func (s *Server) lacksSpace(err error) bool {
 	return saysDiskFull(err.Error()) || errors.Is(s.dir.probe(), ErrDiskFull)
 }
 
-// restart starts the NATS server anew on the same directory and the same port. The program's own connections find the new one by
-// themselves, and so do clients.
+// restart restarts the NATS server on the same directory and the same port. Clients and the program's own connections
+// reconnect by themselves.
 func (s *Server) restart(ctx context.Context) error {
 	started := time.Now()
-	s.log.log.Warn("restarting the NATS server, which does not write any more after its disk was full")
+	s.log.log.Warn("restarting the NATS server: it refuses writes since its disk was full")
 	stop(s.ns.Load())
 	pause := repairPause
 	for n := 1; ; n++ {
@@ -83,7 +83,7 @@ func (s *Server) restart(ctx context.Context) error {
 			return nil
 		}
 		if n == repairTries || ctx.Err() != nil || errors.Is(err, ErrStoreDamaged) {
-			return fmt.Errorf("restart behind a full disk: %w", err)
+			return fmt.Errorf("restart the NATS server after a full disk: %w", err)
 		}
 		s.log.log.Error("restart the NATS server", "try", n, "of", repairTries, "err", err)
 		select {
@@ -103,7 +103,7 @@ func (s *Server) rerun(ctx context.Context) error {
 	}
 	ns, err := s.run(ctx)
 	if err == nil {
-		// Only now, so that the program's own connections find streams where they find a server.
+		// Not earlier: the program's own connections must find the streams when they find the server.
 		s.ns.Store(ns)
 	}
 	return err

@@ -9,18 +9,18 @@ import (
 	"path/filepath"
 )
 
-// The reserve is a directory in the data directory that occupies room on the disk: one file of allocated blocks, and
-// empty files, each of which occupies an inode. It holds no data. Removing it gives the room to the NATS server.
+// The reserve is a directory in the data directory that occupies disk space: one file of allocated blocks, and empty
+// files, each of which occupies an inode. It holds no data. Removing it frees the space for the NATS server.
 const (
 	reserveDir    = "reserve"
 	reserveBlocks = "blocks"
 )
 
-// reserve is how much room is held back.
+// reserve is the size of a reserve.
 type reserve struct{ bytes, files uint64 }
 
-// makeReserve allocates a reserve of this size. What exists of it is kept, what is missing is added, and what is more is
-// released, so that it can be called again after a crash or with another size.
+// makeReserve allocates a reserve of this size. It keeps what exists, adds what is missing and releases the excess. So it
+// can be called again after a crash, or with another size.
 func makeReserve(dir string, r reserve) error {
 	if r == (reserve{}) {
 		return os.RemoveAll(filepath.Join(dir, reserveDir))
@@ -57,7 +57,7 @@ func makeReserve(dir string, r reserve) error {
 
 func inodeName(n uint64) string { return fmt.Sprintf("inode-%03d", n) }
 
-// makeBlocks makes a file of this size, or brings the one that exists to it.
+// makeBlocks makes a file of this size, or resizes an existing file.
 func makeBlocks(path string, size int64) (err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -77,7 +77,7 @@ func makeBlocks(path string, size int64) (err error) {
 	return allocate(f, size)
 }
 
-// fillUp writes what a file lacks of a size. The bytes are random, since some file systems store zeros in no room.
+// fillUp appends to a file up to this size. The bytes are random, since some file systems do not store zeros.
 func fillUp(f *os.File, size int64) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -95,11 +95,11 @@ func fillUp(f *os.File, size int64) error {
 	return f.Sync()
 }
 
-// heldInReserve returns how much room the reserve occupies.
+// heldInReserve returns the size of the existing reserve.
 func heldInReserve(dir string) (r reserve) {
 	entries, err := os.ReadDir(filepath.Join(dir, reserveDir))
 	if err != nil {
-		return r // there is none, or none that can be used
+		return r // there is no reserve, or it can't be read
 	}
 	for _, e := range entries {
 		if e.Name() != reserveBlocks {

@@ -4,5 +4,5 @@ package embedded
 
 import "os"
 
-// allocate gives a file this size, of blocks that are its own.
+// allocate extends a file to this size and allocates its blocks.
 func allocate(f *os.File, size int64) error { return fillUp(f, size) }

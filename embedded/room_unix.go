@@ -4,7 +4,7 @@ package embedded
 
 import "golang.org/x/sys/unix"
 
-// roomOf asks the file system that a path is on.
+// roomOf returns the free space of the file system of path.
 func roomOf(path string) (room, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

@@ -2,7 +2,7 @@ package embedded
 
 import "golang.org/x/sys/windows"
 
-// roomOf asks the file system that a path is on. NTFS makes room for file records as long as there is room for bytes.
+// roomOf returns the free space of the file system of path. NTFS does not limit files.
 func roomOf(path string) (room, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {

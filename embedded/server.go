@@ -20,7 +20,7 @@ import (
 // readyEvery is how often a start asks whether all streams are back.
 const readyEvery = 10 * time.Millisecond
 
-// reconnectWait is how long the program's own connections wait between two tries while the NATS server restarts.
+// reconnectWait is the pause between reconnects of the program's own connections while the NATS server restarts.
 const reconnectWait = 20 * time.Millisecond
 
 // Options is what a server is started with.
@@ -35,20 +35,20 @@ type Options struct {
 	Sync time.Duration
 	// Name is the server's name; "imctl" when empty.
 	Name string
-	// Reserve is how many bytes of the disk are held back for the time when it is nearly full; see Disk. 0 holds none.
+	// Reserve is how many bytes of the disk are held in reserve until it is nearly full, see Disk. 0 means none.
 	Reserve int64
-	// Log takes the server's own lines: its notices at level debug.
+	// Log receives the server's own lines, its notices at level debug.
 	Log *slog.Logger
-	// DiskLog takes what there is to say of the room on the disk; Log when nil.
+	// DiskLog receives the lines about the free disk space. Default: Log.
 	DiskLog *slog.Logger
 }
 
 // Server is a NATS server that is up. All methods may be called from any goroutine.
 type Server struct {
-	ns     atomic.Pointer[natsserver.Server] // another one after a restart
+	ns     atomic.Pointer[natsserver.Server] // replaced by a restart
 	dir    *Dir
 	disk   *Disk
-	log    *serverLog // of the NATS server that runs; the watcher's own once Start has returned
+	log    *serverLog // of the running NATS server; only the watcher uses it once Start has returned
 	set    settings
 	url    string
 	admin  AdminContext
@@ -123,7 +123,7 @@ func newServer(o Options) *Server {
 	}
 }
 
-// prepare makes the secrets of this run, which a restart keeps.
+// prepare makes the secrets of this process. A restart of the NATS server keeps them.
 func (s *Server) prepare() (err error) {
 	if s.set.adminHash, err = hashSecret(s.admin.Password); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (s *Server) prepare() (err error) {
 	return err
 }
 
-// run starts a NATS server and waits until it is ready; beside an error it is stopped.
+// run starts a NATS server and waits until it is ready. If run fails, the NATS server is stopped.
 func (s *Server) run(ctx context.Context) (*natsserver.Server, error) {
 	o, err := s.set.options()
 	if err != nil {
@@ -158,7 +158,7 @@ func stop(ns *natsserver.Server) {
 	ns.WaitForShutdown()
 }
 
-// publish says where the server takes clients. It stays there for as long as the process lives.
+// publish stores the server's address in the administrator's credentials. A restart keeps the address.
 func (s *Server) publish() error {
 	addr := s.ns.Load().Addr()
 	if tcp, ok := addr.(*net.TCPAddr); ok {
@@ -222,12 +222,12 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 	return nc, nil
 }
 
-// inProcess connects to the NATS server that runs at the moment.
+// inProcess connects to the NATS server that is running at that time.
 type inProcess struct{ s *Server }
 
 func (p inProcess) InProcessConn() (net.Conn, error) { return p.s.ns.Load().InProcessConn() }
 
-// Disk is what watches the room on the data directory's disk.
+// Disk returns the watcher of the data directory's disk.
 func (s *Server) Disk() *Disk { return s.disk }
 
 // URL is where NATS clients connect to, with the real port; "" without a door.

@@ -21,8 +21,8 @@ import (
 // wrote. The message names stream and file; nothing has been changed.
 var ErrStoreDamaged = errors.New("store is damaged")
 
-// ErrStoreForeign: something under jetstream/ is neither a stream nor a part of one. The message names it; nothing has
-// been changed.
+// ErrStoreForeign: an entry under jetstream/ is neither a stream nor a part of a stream. The message names its path.
+// Nothing has been changed.
 var ErrStoreForeign = errors.New("unexpected entry in the store")
 
 // storeCheck looks at the files of every stream before the server does, and only
@@ -34,7 +34,8 @@ var ErrStoreForeign = errors.New("unexpected entry in the store")
 type storeCheck struct {
 	root  string // the directory "jetstream"
 	lossy bool   // writes are not forced to the disk one by one
-	// expected are the streams, and the consumers as STREAM/CONSUMER, that must exist; nil if that is not known.
+	// expected maps the streams that must exist, and the consumers as STREAM/CONSUMER, to their creation times. nil if
+	// they are not known.
 	expected map[string]time.Time
 	log      *slog.Logger
 }
@@ -42,7 +43,7 @@ type storeCheck struct {
 // damage is what was found in one file.
 type damage struct {
 	stream, path, what string
-	cause              error // the system's; nil for contents that are not what was written
+	cause              error // the system's error; nil if the file's contents are wrong
 }
 
 func (d *damage) Error() string {
@@ -52,8 +53,8 @@ func (d *damage) Error() string {
 
 func (d *damage) Unwrap() []error { return []error{ErrStoreDamaged, d.cause} }
 
-// foreignError is an entry of the store that no NATS server made. The server would wait for it to become a stream, and never
-// be ready.
+// foreignError is an entry of the store that no NATS server made. With such an entry the NATS server never becomes ready:
+// it waits for a stream of that name.
 type foreignError struct {
 	path, what string
 }
@@ -64,18 +65,18 @@ func (e *foreignError) Error() string {
 
 func (e *foreignError) Unwrap() error { return ErrStoreForeign }
 
-// onlyDirs returns a foreignError for the first entry below path that is no directory, where only directories belong.
+// onlyDirs returns a foreignError for the first entry that is not a directory. path is their parent.
 func onlyDirs(path string, entries []fs.DirEntry) error {
 	for _, e := range entries {
 		if !e.IsDir() {
-			return &foreignError{filepath.Join(path, e.Name()), "no directory"}
+			return &foreignError{filepath.Join(path, e.Name()), "not a directory"}
 		}
 	}
 	return nil
 }
 
-// checkStore returns the first damage it finds among the streams in the data directory. What a deletion left that was
-// cut off it removes.
+// checkStore returns the first damage it finds among the streams in the data directory. It completes deletions that were
+// cut off.
 func checkStore(ctx context.Context, d *Dir, sync time.Duration, log *slog.Logger) error {
 	expected, err := d.embeddedStreams()
 	if err != nil {
@@ -148,9 +149,9 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 	return m.check(ctx)
 }
 
-// isRemainder tells whether the creation or the deletion of a stream was cut off. The server writes the description behind
-// the first message block, its checksum behind that, and removes the description first. A stream that must exist has lost
-// either some other way.
+// isRemainder reports whether dir is left of a creation or a deletion that was cut off. The NATS server writes the
+// description after the first message block and the checksum last, and a deletion removes the description first. If the
+// stream must exist, a missing description is damage.
 func (c *storeCheck) isRemainder(dir, name string) bool {
 	if _, must := c.expected[name]; must || c.expected == nil {
 		return false
@@ -162,14 +163,14 @@ func (c *storeCheck) isRemainder(dir, name string) bool {
 	return missing(natsserver.JetStreamMetaFile) || missing(natsserver.JetStreamMetaFileSum)
 }
 
-// noStream returns a foreignError for a directory that has nothing of a stream in it.
+// noStream returns a foreignError if dir has no file of a stream.
 func noStream(dir string) error {
 	for _, part := range []string{natsserver.JetStreamMetaFile, natsserver.JetStreamMetaFileSum, messageDir} {
 		if _, err := os.Lstat(filepath.Join(dir, part)); !errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 	}
-	return &foreignError{dir, "no stream"}
+	return &foreignError{dir, "not a stream"}
 }
 
 // readStreamInfo reads what a stream is, as nats-server would.
@@ -244,8 +245,8 @@ func readable(dir string, info *natsserver.FileStreamInfo) bool {
 	return true
 }
 
-// consumers sees to it that no consumer is left out with a warning: the messages that only it has not acknowledged would
-// go with it.
+// consumers checks the files of a stream's consumers. The NATS server would skip a damaged consumer with a warning, and
+// remove the messages that only this consumer has not acknowledged.
 func (c *storeCheck) consumers(dir, stream string) error {
 	consumers := filepath.Join(dir, "obs")
 	entries, err := readDir(consumers)
@@ -259,7 +260,7 @@ func (c *storeCheck) consumers(dir, stream string) error {
 		consumer := filepath.Join(consumers, e.Name())
 		err := checkConsumer(consumer, stream)
 		if _, must := c.expected[stream+"/"+e.Name()]; errors.Is(err, fs.ErrNotExist) && c.expected != nil && !must {
-			// The server removes the files of a consumer one by one.
+			// The NATS server removes the files of a consumer one by one.
 			c.log.Info("remove a consumer whose deletion was cut off", "stream", stream, "consumer", e.Name())
 			err = os.RemoveAll(consumer)
 		}

@@ -37,7 +37,7 @@ type Attachment struct {
 type attachmentRecord struct {
 	Attachment
 	SecretHash string `json:"secret_hash"` // SHA-256 in hex; empty when no secret is good any more
-	Confirmed  bool   `json:"confirmed"`   // false: pending, and without effect
+	Confirmed  bool   `json:"confirmed"`   // false: the attachment is pending and has no effect
 }
 
 var attachmentName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -70,8 +70,8 @@ func (a *Attachments) Add(ctx context.Context, at Attachment) (Attachment, strin
 	return a.add(ctx, at, true)
 }
 
-// Prepare is Add for an attachment that needs more than a record. It is pending until Confirm: its secret is
-// refused, and it is not listed.
+// Prepare is Add for an attachment that needs more than a record. The attachment is pending until Confirm: its secret
+// is refused, and List leaves it out.
 //
 // Errors: ErrAttachmentExists, ErrAttachmentInvalid, ErrConflict.
 func (a *Attachments) Prepare(ctx context.Context, at Attachment) (Attachment, string, error) {
@@ -101,7 +101,7 @@ func (a *Attachments) add(ctx context.Context, at Attachment, confirmed bool) (A
 	return at, secret, nil
 }
 
-// Confirm puts an attachment that Prepare stored into force. Errors: ErrAttachmentNotFound, ErrConflict.
+// Confirm puts an attachment of Prepare into force. Errors: ErrAttachmentNotFound, ErrConflict.
 func (a *Attachments) Confirm(ctx context.Context, name string) error {
 	_, err := a.change(ctx, name, func(r *attachmentRecord) error { r.Confirmed = true; return nil })
 	if err != nil {
@@ -122,25 +122,25 @@ func (a *Attachments) Get(ctx context.Context, name string) (Attachment, error) 
 	return r.Attachment, nil
 }
 
-// Good tells whether an attachment is in force: it is there, not pending, and not being removed.
+// Good reports whether an attachment is in force: it exists, is not pending, and is not being removed.
 func (a *Attachments) Good(ctx context.Context, name string) (bool, error) {
 	r, _, err := a.read(ctx, name)
 	if errors.Is(err, ErrAttachmentNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("kv: look at an attachment: %w", err)
+		return false, fmt.Errorf("kv: read an attachment: %w", err)
 	}
 	return r.Confirmed && r.SecretHash != "", nil
 }
 
-// List returns all attachments by name, but for pending ones.
+// List returns all attachments except pending ones, sorted by name.
 func (a *Attachments) List(ctx context.Context) ([]Attachment, error) {
 	return a.list(ctx, func(r attachmentRecord) bool { return r.Confirmed })
 }
 
-// Unfinished returns the attachments that are pending, and those whose secret was revoked for their removal. After a
-// start these were cut off.
+// Unfinished returns the pending attachments, and those whose secret was revoked for their removal. At a start these
+// are additions and removals that were cut off.
 func (a *Attachments) Unfinished(ctx context.Context) ([]Attachment, error) {
 	return a.list(ctx, func(r attachmentRecord) bool { return !r.Confirmed || r.SecretHash == "" })
 }
@@ -194,7 +194,7 @@ func (a *Attachments) Revoke(ctx context.Context, name string) (Attachment, erro
 	return at, nil
 }
 
-// Remove forgets the attachment. One that is not there is removed already.
+// Remove removes the attachment. A missing attachment is no error.
 func (a *Attachments) Remove(ctx context.Context, name string) error {
 	err := swap(ctx, func(ctx context.Context) error {
 		r, revision, err := a.read(ctx, name)

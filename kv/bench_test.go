@@ -87,7 +87,7 @@ func BenchmarkTokenCheck(b *testing.B) {
 	}
 }
 
-// BenchmarkAccount is an account's registration, a change of its record and one of its name, without waiting for the disk.
+// BenchmarkAccount registers an account, changes its record and changes its name, without waiting for the disk.
 func BenchmarkAccount(b *testing.B) {
 	s := newBenchStore(b)
 	ctx := b.Context()

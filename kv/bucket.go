@@ -29,7 +29,7 @@ const (
 // errNoKey: the bucket has no such key.
 var errNoKey = errors.New("no such key")
 
-// errRule: a write or a purge breaks the rule of the kind of key. Only a mistake in this package leads to it.
+// errRule: a write or a purge breaks the rule of its kind of key. It shows a mistake in this package.
 var errRule = errors.New("against the rule of its kind")
 
 // bucket is one key-value bucket: a stream with one message a subject.
@@ -38,11 +38,11 @@ type bucket struct {
 	nc      *nats.Conn
 	at      atomic.Pointer[place]
 	batches chan struct{} // a place for each atomic batch under way
-	// mayWrite refuses a write by an error before it is sent; nil: nothing is refused.
+	// mayWrite is called before a write is sent. Its error refuses the write. nil refuses none.
 	mayWrite func() error
 }
 
-// place is the stream that a bucket is in. A restore moves a bucket to another one.
+// place is the stream of a bucket. A restore moves a bucket to another stream.
 type place struct {
 	stream     string
 	prefix     string // of the subjects, with the dot
@@ -56,7 +56,7 @@ func newBucket(js jetstream.JetStream, name string, replicas int) *bucket {
 	return b
 }
 
-// move makes the bucket use the stream of that bucket name from the next call on.
+// move makes b use the stream of the bucket with that name, from the next call on.
 func (b *bucket) move(name string, replicas int) {
 	b.at.Store(&place{stream: streamOf(name), prefix: "$KV." + name + ".", kinds: kindsOf(name), replicated: replicas > 1})
 }
@@ -73,15 +73,15 @@ type entry struct {
 	key      string
 	value    []byte
 	revision uint64 // the message's sequence in the stream
-	deleted  bool   // it is a delete marker, or has expired
+	deleted  bool   // a delete marker, or an expired message
 	written  time.Time
-	ttl      time.Duration // how long it lives; 0: it does not expire
+	ttl      time.Duration // time to live; 0: it does not expire
 }
 
 // get reads a key. A delete marker is returned as such, since its revision is what a later write
-// has to expect. A replica may be late: so with fresh, or when the nearest one does not have the key,
-// the stream's leader is asked. Whoever changes something reads fresh, since a refusal, unlike a
-// write, is not checked by anybody again. Returns errNoKey.
+// has to expect. A replica may lag: so with fresh, or if the nearest replica does not have the key,
+// get asks the stream's leader. A caller that changes something reads fresh: NATS checks a write
+// against the leader, but not a refusal. Returns errNoKey.
 func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -113,7 +113,7 @@ func (b *bucket) direct(ctx context.Context, subject string, request []byte) (en
 	return b.answer(msg)
 }
 
-// answer reads the answer to a direct get. Returns errNoKey.
+// answer decodes the answer to a direct get. Returns errNoKey.
 func (b *bucket) answer(msg *nats.Msg) (entry, error) {
 	if status := msg.Header.Get("Status"); status != "" && len(msg.Data) == 0 {
 		switch status {
@@ -127,8 +127,8 @@ func (b *bucket) answer(msg *nats.Msg) (entry, error) {
 	return b.entry(msg)
 }
 
-// getMany reads many keys at once; those that are not there, or deleted, are not in the map. All requests are on their way
-// before the first answer is waited for, and all answers come to one subject: half the work of as many calls of get.
+// getMany reads many keys at once. Missing and deleted keys are not in the map. It sends all requests before it waits for
+// the first answer, and receives all answers on one subject, which is half the work of as many calls of get.
 func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -154,7 +154,7 @@ func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, 
 		select {
 		case msg := <-answers:
 			e, err := b.answer(msg)
-			if errors.Is(err, errNoKey) { // nothing says which
+			if errors.Is(err, errNoKey) { // the answer does not name the key
 				continue
 			}
 			if err != nil {
@@ -174,7 +174,7 @@ func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, 
 	return entries, nil
 }
 
-// recheck asks the leader for what a replica did not have.
+// recheck asks the leader for the keys that a replica did not have.
 func (b *bucket) recheck(ctx context.Context, keys []string, entries map[string]entry) error {
 	for _, key := range keys {
 		if e, ok := entries[key]; ok && !e.deleted {
@@ -234,7 +234,7 @@ func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
 	return e, nil
 }
 
-// entry reads the answer to a direct get, which carries the message's place in headers.
+// entry decodes the answer to a direct get, which has the message's subject and sequence in headers.
 func (b *bucket) entry(msg *nats.Msg) (entry, error) {
 	subject := msg.Header.Get(jetstream.SubjectHeader)
 	revision, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
@@ -256,16 +256,16 @@ func (b *bucket) entry(msg *nats.Msg) (entry, error) {
 	return e, nil
 }
 
-// expired tells whether the server should have removed the message by now.
+// expired reports whether the server should have removed the message by now.
 func (e entry) expired() bool { return e.ttl > 0 && time.Since(e.written) > e.ttl }
 
-// isMarker tells a delete marker: one of ours, one that a key-value client wrote, or one that the
-// server leaves where a message expired.
+// isMarker reports whether h is that of a delete marker, written by this package, by a key-value client,
+// or by the server in place of an expired message.
 func isMarker(h nats.Header) bool {
 	return h.Get(headerOperation) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
 }
 
-// ttlOf returns how long a message lives; 0 for one that does not expire.
+// ttlOf returns the time to live of a message, 0 for a message that does not expire.
 func ttlOf(h nats.Header) time.Duration {
 	value := h.Get(jetstream.MsgTTLHeader)
 	if value == "" {
@@ -281,8 +281,8 @@ func ttlOf(h nats.Header) time.Duration {
 	return ttl
 }
 
-// purge removes every key under filter, and its messages. With before, only what was written
-// before that revision. The keys are of a kind that is never overwritten.
+// purge removes every key under filter, and its messages. If before is not 0, it removes only messages
+// before that revision. The keys must be of a kind that is never overwritten.
 func (b *bucket) purge(ctx context.Context, filter string, before uint64) error {
 	if k, _ := kindOf(b.at.Load().kinds, filter); k.rule != once {
 		return fmt.Errorf("purge %s from %s: %w: keys of kind %s are %s", filter, b.stream(), errRule, k.name, k.rule)
@@ -290,8 +290,8 @@ func (b *bucket) purge(ctx context.Context, filter string, before uint64) error 
 	return b.purgeAll(ctx, b.prefix()+filter, before)
 }
 
-// purgeAll removes the messages of all subjects under filter, "" for the whole stream, with before only those that were
-// written before that revision.
+// purgeAll removes the messages of all subjects under filter, "" for the whole stream. If before is not 0, it removes
+// only messages before that revision.
 func (b *bucket) purgeAll(ctx context.Context, filter string, before uint64) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -317,7 +317,7 @@ func (b *bucket) purgeAll(ctx context.Context, filter string, before uint64) err
 		return fmt.Errorf("purge %s: %w", b.stream(), answer.Error)
 	}
 	if !answer.Success {
-		return fmt.Errorf("purge %s: the server did not", b.stream())
+		return fmt.Errorf("purge %s: the server reports no success", b.stream())
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -20,13 +19,13 @@ const (
 	bulkBytes = 4 << 20
 	// bulkWait bounds one batch.
 	bulkWait = time.Minute
-	// bulkPurges is how many people's keys are purged side by side.
+	// bulkPurges is how many users' keys are purged at the same time.
 	bulkPurges = 16
 )
 
-// Bulk makes and removes many accounts at a time, in batches of hundreds, for tests and measurements: past all
-// rules of friendship, and without a word to anybody. So the accounts must be new ones, or ones
-// that are not in use, and what the rosters say is the caller's to get right.
+// Bulk makes and removes many accounts at a time, in batches of hundreds, for tests and measurements. It applies no
+// rules of friendship and tells no node. So the accounts must be new or not in use, and the caller must pass
+// consistent rosters.
 type Bulk struct {
 	users, rosters, tokens *bucket
 }
@@ -37,36 +36,24 @@ type Member struct {
 	Roster
 }
 
-// NewBulk returns a bulk on the buckets that are in use. It leaves their configuration alone.
+// NewBulk returns a bulk on the buckets in use. It leaves their configuration alone.
 //
 // Errors: ErrNoState.
 func NewBulk(ctx context.Context, nc *nats.Conn, prefix string) (*Bulk, error) {
-	if !bucketPrefix.MatchString(prefix) {
-		return nil, fmt.Errorf("kv: prefix %q: only letters, digits, - and _ may be in it", prefix)
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("kv: %w", err)
-	}
-	states, err := FindStates(ctx, js, prefix)
+	in, err := findInUse(ctx, nc, prefix)
 	if err != nil {
 		return nil, err
 	}
-	state, err := states.Get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	n := namesOf(prefix, state.Slot)
 	return &Bulk{
-		users:   newBucket(js, n.users, 1),
-		rosters: newBucket(js, n.friendships, 1),
-		tokens:  newBucket(js, n.tokens, 1),
+		users:   newBucket(in.js, in.names.users, 1),
+		rosters: newBucket(in.js, in.names.friendships, 1),
+		tokens:  newBucket(in.js, in.names.tokens, 1),
 	}, nil
 }
 
-// Create makes the accounts. When it fails, some may have been made; all those of a batch or none.
+// Create makes the accounts. If it fails, some may have been made: all accounts of a batch or none.
 //
-// Errors: ErrAccountExists, ErrAccountEmpty, ErrUserNotFound for what is no id.
+// Errors: ErrAccountExists, ErrAccountEmpty, ErrUserNotFound for an invalid id.
 func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 	err := b.both(ctx, members, func(m Member, users, rosters *bulkWriter) error {
 		folded := FoldAccount(m.Account)
@@ -109,8 +96,8 @@ func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 	return nil
 }
 
-// Remove removes accounts with their rosters and tokens. They are what Create was given, and are gone through twice; the
-// rosters of others are left as they are. What is gone already is no error.
+// Remove removes accounts with their rosters and tokens. members are those that Create was given; Remove iterates over
+// them twice. It leaves the rosters of other users alone. A missing account is no error.
 func (b *Bulk) Remove(ctx context.Context, members iter.Seq[Member]) error {
 	err := b.both(ctx, members, func(m Member, users, rosters *bulkWriter) error {
 		if !ValidID(m.ID) {
@@ -130,7 +117,7 @@ func (b *Bulk) Remove(ctx context.Context, members iter.Seq[Member]) error {
 	return nil
 }
 
-// purge removes the claims, names and tokens of users that are deleted.
+// purge removes the claims, names and tokens of deleted users.
 func (b *Bulk) purge(ctx context.Context, members iter.Seq[Member]) error {
 	purges, ctx := errgroup.WithContext(ctx)
 	purges.SetLimit(bulkPurges)
@@ -148,7 +135,7 @@ func (b *Bulk) purge(ctx context.Context, members iter.Seq[Member]) error {
 				}
 			}
 			claim, err := b.users.get(ctx, accountKey(FoldAccount(m.Account)), true)
-			if errors.Is(err, errNoKey) || err == nil && string(claim.value) != m.ID { // the account has another owner by now
+			if errors.Is(err, errNoKey) || err == nil && string(claim.value) != m.ID { // the account belongs to another user now
 				return nil
 			}
 			if err != nil {

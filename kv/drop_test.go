@@ -154,7 +154,7 @@ func TestDropAgainstRequestsAtOnce(t *testing.T) {
 	}
 }
 
-// A deleted roster or user leaves a delete marker, which stays, and a user's other keys are gone at once.
+// A deleted roster or user leaves a permanent delete marker. A deleted user's other keys are removed at once.
 func TestMarkersStay(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})

@@ -30,7 +30,7 @@ var (
 	// ErrConflict: others changed the same records again and again while this change was tried.
 	// Nothing was written; trying later may succeed.
 	ErrConflict = errors.New("too many conflicting changes")
-	// ErrReadOnly: Options.MayWrite refused a write, and nothing was written; the text says why.
+	// ErrReadOnly: Options.MayWrite refused a write, and nothing was written. The text has the reason.
 	ErrReadOnly = errors.New("changes are refused")
 	// ErrPasswordTooLong: the password is longer than the hasher accepts.
 	ErrPasswordTooLong = errors.New("password is too long")
@@ -48,9 +48,10 @@ var (
 	ErrNoJetStream = errors.New("JetStream is not enabled")
 	// ErrStreamMismatch: a stream with a bucket's name exists and can't be made into that bucket.
 	ErrStreamMismatch = errors.New("stream does not fit")
-	// ErrNoState: no server of this prefix has opened the buckets yet, or one of a version before there was a state.
+	// ErrNoState: there is no state. No server of this prefix has opened the buckets yet, or only servers of a version
+	// without a state have.
 	ErrNoState = errors.New("no state is kept")
-	// ErrRestoreUnfinished: a restore was interrupted after the point where the old contents could be kept. It has to
-	// be completed before the buckets may be used.
+	// ErrRestoreUnfinished: a restore was interrupted after the point of no return. It must be completed before the
+	// buckets may be used.
 	ErrRestoreUnfinished = errors.New("a restore was interrupted")
 )

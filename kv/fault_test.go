@@ -9,13 +9,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// stopServer ends a server in good order.
+// stopServer shuts a server down gracefully.
 func stopServer(s *server.Server) {
 	s.Shutdown()
 	s.WaitForShutdown()
 }
 
-// removeIndexes removes what a server that is killed does not leave up to date: the indexes of its streams.
+// removeIndexes removes the indexes of a server's streams, as if a killed server had left them outdated.
 func removeIndexes(t *testing.T, dir string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
@@ -29,8 +29,8 @@ func removeIndexes(t *testing.T, dir string) {
 	}
 }
 
-// What nats-server does wrong, for which there are rules of kinds: a key that was written twice and purged is back in its
-// first version once the index is rebuilt.
+// This is the fault of nats-server that the rules of kinds work around: a key that was written twice and purged comes back
+// in its first version when the index is rebuilt.
 func TestPurgedKeyReturns(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

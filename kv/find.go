@@ -42,7 +42,7 @@ type finder struct {
 	limit  int
 	seen   map[string]bool
 	found  []User
-	whole  bool // names that are longer do not count now
+	whole  bool // take only names that equal folded
 }
 
 func (f *finder) full() bool { return len(f.found) >= f.limit }
@@ -106,8 +106,8 @@ func (f *finder) take(ctx context.Context, p page) error {
 			return err
 		}
 		for _, id := range some {
-			// The record decides: it may have changed since its key was read, the key may be one that a rename left
-			// behind, and long names are indexed by their beginning only.
+			// The record decides: it may have changed since its key was read, a rename may have left the key behind, and
+			// long names are indexed by their beginning only.
 			user, ok := users[id]
 			name := FoldAccount(user.Name)
 			if !ok || !strings.HasPrefix(name, f.folded) || f.whole && nameTokens(name) != nameTokens(f.folded) {

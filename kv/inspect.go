@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Findings count keys that say something of a user, or of anything else, that does not exist.
+// Findings count keys that belong to a user who does not exist, and other keys that must not be there.
 type Findings struct {
 	Users       int `json:"users"`       // records of users without the account that they name
 	Accounts    int `json:"accounts"`    // claims of users that do not exist
@@ -16,41 +16,41 @@ type Findings struct {
 	Rosters     int `json:"rosters"`     // of users that do not exist
 	Friends     int `json:"friends"`     // users that do not exist and are in the rosters of others
 	Tokens      int `json:"tokens"`      // of users that do not exist
-	Attachments int `json:"attachments"` // of which it is not known that they were not removed
+	Attachments int `json:"attachments"` // that an older version may have removed already
 	Unknown     int `json:"unknown"`     // keys of no declared kind
 }
 
-// Finding is how many keys of one sort were found.
+// Finding is one count of Findings.
 type Finding struct {
 	Name  string
 	Count int
 }
 
-// List returns the findings one by one, those of nothing too.
+// List returns all counts, zeros included.
 func (f Findings) List() []Finding {
 	return []Finding{
-		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"names of nobody", f.Names}, {"reset codes of nobody", f.Resets},
-		{"rosters of nobody", f.Rosters}, {"friends that do not exist", f.Friends}, {"tokens of nobody", f.Tokens},
-		{"attachments not confirmed", f.Attachments}, {"keys of no known kind (left as they are)", f.Unknown},
+		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"names without a user", f.Names},
+		{"reset codes without a user", f.Resets}, {"rosters without a user", f.Rosters}, {"friends that do not exist", f.Friends},
+		{"tokens without a user", f.Tokens}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
 	}
 }
 
-// ruling is what is to become of a key.
+// ruling says whether a key is kept, and with which value.
 type ruling struct {
 	entry
 	keep    bool
-	want    []byte // what its value should be, where that is something else
-	counter *int   // of the findings; nil for a key that is in order
-	found   int    // by how much it counts
+	want    []byte // the corrected value; nil if the value is right
+	counter *int   // the count of Findings that the key adds to; nil for a valid key
+	found   int    // how much it adds
 }
 
 func (r *ruling) drop(counter *int) { r.keep, r.counter, r.found = false, counter, 1 }
 
-// inspector tells keys that are in order from those that are not.
+// inspector finds the keys that belong to no existing user.
 type inspector struct {
 	users *Users
 	found Findings
-	alive map[[16]byte]bool // whether the users that were asked for exist
+	alive map[[16]byte]bool // whether a user exists, for the users that were looked up
 
 	disabled int // users that exist and are disabled
 }
@@ -59,7 +59,7 @@ func newInspector(users *Users) *inspector {
 	return &inspector{users: users, alive: make(map[[16]byte]bool)}
 }
 
-// lookUp finds out which of the users exist, as far as it is not known yet.
+// lookUp finds out which of the users exist, unless it has looked them up before.
 func (i *inspector) lookUp(ctx context.Context, ids []string) error {
 	ids = slices.DeleteFunc(ids, func(id string) bool {
 		key, ok := parseID(id)
@@ -67,7 +67,7 @@ func (i *inspector) lookUp(ctx context.Context, ids []string) error {
 		return !ok || known
 	})
 	for some := range slices.Chunk(ids, inspectedAtOnce) {
-		good, err := i.good(ctx, slices.Clone(some))
+		good, err := i.owners(ctx, slices.Clone(some))
 		if err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (i *inspector) lookUp(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// exists tells whether a user exists that was looked up.
+// exists reports whether a user exists. The user must have been looked up.
 func (i *inspector) exists(id string) bool {
 	key, ok := parseID(id)
 	return ok && i.alive[key]
@@ -94,8 +94,8 @@ func parseID(id string) (key [16]byte, ok bool) {
 	return key, err == nil
 }
 
-// good returns the records of those users that have one, and the account that it names.
-func (i *inspector) good(ctx context.Context, ids []string) (map[string]*userRecord, error) {
+// owners returns the records of the users that own the account in their record. The others do not count as users.
+func (i *inspector) owners(ctx context.Context, ids []string) (map[string]*userRecord, error) {
 	ids = slices.DeleteFunc(ids, func(id string) bool { return !ValidID(id) })
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -135,7 +135,7 @@ func (i *inspector) inUsers(ctx context.Context, entries []entry) ([]ruling, err
 	for _, e := range entries {
 		ids = append(ids, concerns(e))
 	}
-	good, err := i.good(ctx, ids)
+	good, err := i.owners(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (i *inspector) inUsers(ctx context.Context, entries []entry) ([]ruling, err
 	return all, nil
 }
 
-// concerns returns the id of the user that a key of the bucket of users is about, "" for none.
+// concerns returns the id of the user that a key of the bucket of users belongs to, "" for none.
 func concerns(e entry) string {
 	kind, rest, _ := strings.Cut(e.key, ".")
 	switch kind {
@@ -220,7 +220,7 @@ func (i *inspector) inRosters(ctx context.Context, entries []entry) ([]ruling, e
 	return all, nil
 }
 
-// clean takes users that do not exist out of a roster.
+// clean removes users that do not exist from a roster.
 func (i *inspector) clean(r *ruling, own party) (err error) {
 	for _, id := range own.named() {
 		if !i.exists(id) {
@@ -254,7 +254,7 @@ func (i *inspector) inTokens(ctx context.Context, entries []entry) ([]ruling, er
 	return all, nil
 }
 
-// pages calls do with all entries of a bucket, a part at a time, up to that revision; 0 for the last one.
+// pages calls do with all entries of a bucket up to revision upTo, a page at a time. If upTo is 0, it reads to the end.
 func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error) error {
 	for after := uint64(0); ; {
 		p, err := b.walk(ctx, after, inspectedAtOnce)
@@ -277,5 +277,5 @@ func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error)
 	}
 }
 
-// inspectedAtOnce bounds what is held of a bucket.
+// inspectedAtOnce bounds the records in memory.
 const inspectedAtOnce = 500

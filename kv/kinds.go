@@ -6,23 +6,23 @@ import (
 )
 
 // A bucket keeps one message for each key. When a key is written again, nats-server drops the older message without a
-// tombstone in its block files. If the newer message is purged or expires, a server that has to rebuild its index from
-// the blocks, as after kill -9, finds the older message and takes it for the key's value: what was deleted is back.
-// So how a key may be deleted depends on whether it may be overwritten. Each kind of key follows one rule.
+// tombstone in its block files. If the newer message is purged or expires, and the server rebuilds its index from the
+// blocks, as after kill -9, the server takes the older message for the key's value: the deleted key is back. So the way
+// to delete a key depends on whether it may be overwritten. Each kind of key follows one rule.
 
 // rule says how the keys of one kind are written and deleted.
 type rule int
 
 const (
-	// permanent keys may be overwritten. Deleting one leaves a delete marker, which never expires and is never purged:
-	// it has to stay the newest message of its key.
+	// permanent keys may be overwritten. Deleting a key writes a delete marker, which never expires and is never purged:
+	// it must stay the newest message of its key.
 	permanent rule = iota + 1
-	// once keys are written where there is no message of that key, and never overwritten. Deleting one is a purge, which
-	// leaves a tombstone of the only message.
+	// once keys are written if the key has no message, and are never overwritten. Deleting a key purges its only message,
+	// which leaves a tombstone.
 	once
-	// expiring keys may be overwritten, by messages that live at least as long as the one before. Deleting one leaves a
-	// delete marker that does too. Thus no older message outlives the newest one. A message
-	// that has expired counts as deleted, since a server that rebuilt its index may not know that it has to remove it.
+	// expiring keys may be overwritten by messages that live at least as long as the message before. Deleting a key writes
+	// a delete marker that lives as long. So no older message outlives the newest one. An expired message counts as
+	// deleted, since a server that rebuilt its index may keep it.
 	expiring
 )
 
@@ -34,7 +34,7 @@ func (r rule) String() string {
 	return names[r]
 }
 
-// The four buckets, as the last word of their names says.
+// The last words of the four buckets' names.
 const (
 	usersBucket       = "users"
 	tokensBucket      = "tokens"
@@ -46,12 +46,12 @@ const (
 type kind struct {
 	name   string
 	bucket string // one of the four
-	prefix string // with which its keys begin; "" for all other keys of the bucket
+	prefix string // of its keys; "" for all other keys of the bucket
 	rule   rule
-	unique bool // its keys are random, so that no two writes have the same; only with once
+	unique bool // keys are random, so that no two writes use the same key; only with once
 }
 
-// kinds are all kinds of keys that there are. A bucket refuses to write a key of no kind.
+// kinds lists all kinds of keys. A bucket refuses to write a key of another kind.
 var kinds = []kind{
 	{name: "user", bucket: usersBucket, prefix: "user.", rule: permanent},
 	{name: "account", bucket: usersBucket, prefix: "account.", rule: once},
@@ -67,7 +67,8 @@ var kinds = []kind{
 	{name: "fill", bucket: friendshipsBucket, prefix: fillKey, rule: once},
 }
 
-// kindsOf returns the kinds of the bucket with that name, which ends with one of the four words and perhaps a slot.
+// kindsOf returns the kinds of the bucket with that name. The name ends with one of the four words, or with one of them
+// and a slot.
 func kindsOf(name string) []kind {
 	for _, slot := range Slots() {
 		if slot != "" {
@@ -99,11 +100,11 @@ func kindOf(all []kind, key string) (kind, bool) {
 func (k kind) check(w write) error {
 	wrong := ""
 	switch {
-	case w.moves: // see upgrade, which removes the older messages
+	case w.moves: // an upgrade, which removes the older messages
 	case k.rule == permanent && w.ttl != 0:
 		wrong = "it would expire"
 	case k.rule == once && w.marker:
-		wrong = "it has to be purged instead"
+		wrong = "it must be purged instead"
 	case k.rule == once && (!w.guarded && !k.unique || w.expect != 0):
 		wrong = "it could overwrite a message"
 	case k.rule == once && w.ttl != 0:

@@ -18,7 +18,7 @@ import (
 // deletingDir names the environment variable that makes this binary the process of TestDeletedStaysDeletedAfterKill.
 const deletingDir = "KV_TEST_DELETING_DIR"
 
-// ofKind returns the bucket that keys of the kind are in.
+// ofKind returns the bucket of the kind's keys.
 func (s *Store) ofKind(k kind) *bucket {
 	return map[string]*bucket{usersBucket: s.Users.b, tokensBucket: s.Tokens.b, friendshipsBucket: s.Rosters.b, statesBucket: s.States.b}[k.bucket]
 }
@@ -26,11 +26,11 @@ func (s *Store) ofKind(k kind) *bucket {
 // testKey is a key of the kind.
 func (k kind) testKey(name string) string { return k.prefix + "test-" + name }
 
-// live is what deletions must leave alone, and what lies before them in the block files.
+// live is the value of keys that deletions must leave alone. They lie before the deleted keys in the block files.
 const live = "live"
 
-// exercise writes keys of the kind as often as its rule allows, and deletes them as its rule says: one twice over, one
-// that is made anew in between. An expiring key is left to expire too.
+// exercise writes keys of the kind as often as its rule allows, and deletes them as its rule says. It deletes one key
+// twice, and writes one again between two deletions. An expiring key also expires by itself.
 func exercise(ctx context.Context, b *bucket, k kind) error {
 	write := func(name, value string, ttl time.Duration) error {
 		key := k.testKey(name)
@@ -74,7 +74,7 @@ func exercise(ctx context.Context, b *bucket, k kind) error {
 	return errors.Join(steps...)
 }
 
-// checkGone fails if any key is back that was deleted or has expired, or one is lost that was not.
+// checkGone fails if a deleted or expired key is back, or if another key is lost.
 func checkGone(t *testing.T, when string, b *bucket, k kind) {
 	t.Helper()
 	if k.rule == expiring {
@@ -92,7 +92,7 @@ func checkGone(t *testing.T, when string, b *bucket, k kind) {
 	}
 }
 
-// expired waits until every value that has a time to live is gone from the bucket, but for live.
+// expired waits until every value with a time to live is gone from the bucket, except live.
 func expired(t *testing.T, b *bucket) {
 	t.Helper()
 	eventually(t, "values expire", func() bool {
@@ -113,7 +113,7 @@ func expired(t *testing.T, b *bucket) {
 	})
 }
 
-// Whatever kinds there are: what is deleted, or expires, is not back when the server rebuilds its indexes.
+// For every kind: a deleted or expired key does not come back when the server rebuilds its indexes.
 func TestDeletedStaysDeleted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -135,7 +135,7 @@ func TestDeletedStaysDeleted(t *testing.T) {
 	}
 }
 
-// reopened opens the buckets as they are, since a test may have written what no store understands.
+// reopened opens the buckets without a Store, since a test may have written records that no store understands.
 func reopened(t *testing.T, nc *nats.Conn) *Store {
 	t.Helper()
 	js, err := jetstream.New(nc)
@@ -147,7 +147,7 @@ func reopened(t *testing.T, nc *nats.Conn) *Store {
 		Rosters: &Rosters{b: newBucket(js, n.friendships, 1)}, States: &States{b: newBucket(js, stateBucket("im"), 1)}}
 }
 
-// deleting is a process that exercises all kinds, says so, and waits to be killed.
+// deleting is a process that exercises all kinds, reports it, and waits to be killed.
 func deleting(dir string) error {
 	srv, err := server.NewServer(&server.Options{
 		DontListen: true, JetStream: true, StoreDir: dir, SyncAlways: true, JetStreamMaxStore: 1 << 40, NoSigs: true, NoLog: true,
@@ -262,7 +262,7 @@ func TestRulesOfKinds(t *testing.T) {
 	refused("a purge of all", s.Users.b.purge(ctx, ">", 0))
 }
 
-// Every key that the stores write is of a declared kind, and every declared kind is one that they write.
+// Every key that the stores write is of a declared kind, and the stores write keys of every declared kind.
 func TestEveryKeyHasItsKind(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})

@@ -71,8 +71,8 @@ func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error)
 	return users, after, nil
 }
 
-// Count returns how many users there are, by the stream's own count of keys: 30 ms among 100,000. It counts their claims,
-// since a deleted user's record is still there, as a delete marker.
+// Count returns the number of users, by the stream's own count of keys: 30 ms for 100,000. It counts the claims, since a
+// deleted user's record remains as a delete marker.
 func (u *Users) Count(ctx context.Context) (int, error) {
 	p, err := u.b.next(ctx, "account.*", 0, 1)
 	if err != nil {

@@ -28,22 +28,23 @@ type Node struct {
 
 const nodePrefix = "node."
 
-// nodeKey is the key of one registration of a node: each has its own, so that none is ever overwritten.
+// nodeKey returns the key of one registration of a node. Each registration has its own key, so that no key is
+// overwritten.
 func nodeKey(id, registration string) string { return nodePrefix + id + "." + registration }
 
-// nodeOf returns the id of the node that a key is about.
+// nodeOf returns the id of the node in a key.
 func nodeOf(key string) string {
 	id, _, _ := strings.Cut(strings.TrimPrefix(key, nodePrefix), ".")
 	return id
 }
 
-// Register lists a node, in the place of an earlier registration.
+// Register adds a node to the list, and replaces its earlier registration.
 func (n *Nodes) Register(ctx context.Context, node Node) error {
 	record, err := json.Marshal(node)
 	if err != nil {
 		return fmt.Errorf("kv: encode a node: %w", err)
 	}
-	// Not refused on a disk that is nearly full: a node that can't list itself can't serve.
+	// A nearly full disk does not refuse this write: a node that can't register can't serve.
 	revision, err := n.b.store(ctx, putAt(nodeKey(node.ID, NewID()[:16]), record, 0))
 	if err == nil {
 		err = n.b.purge(ctx, nodeKey(node.ID, "*"), revision)
@@ -62,8 +63,8 @@ func (n *Nodes) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// Strike takes a node off the list that does not listen, unless it says with ends otherwise or the node has registered
-// again since it was looked at: then it is back.
+// Strike removes a node that does not answer from the list, unless ends returns false or the node has registered again
+// since Strike read its registration.
 func (n *Nodes) Strike(ctx context.Context, id string, ends func() bool) error {
 	e, err := n.b.getLeader(ctx, nodeKey(id, "*"))
 	if errors.Is(err, errNoKey) {
@@ -130,7 +131,7 @@ func (n *Nodes) List(ctx context.Context) ([]Node, error) {
 		if err := json.Unmarshal(e.value, &node); err != nil {
 			return nil, fmt.Errorf("kv: decode a node: %w", err)
 		}
-		// The later registration counts.
+		// The latest registration counts.
 		nodes = append(slices.DeleteFunc(nodes, func(n Node) bool { return n.ID == node.ID }), node)
 	}
 	return nodes, nil

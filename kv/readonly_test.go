@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A store whose writes are refused goes on being read, takes its nodes and removes tokens; nothing that it refuses is written.
+// A store whose writes are refused can still be read, registers nodes and revokes tokens. No refused write is stored.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	var refused, tokensToo bool

@@ -122,7 +122,7 @@ func (r *Resets) read(ctx context.Context, userID string) (resetRecord, entry, e
 	return record, e, nil
 }
 
-// write writes a record in the place of e. The server removes it some time after it has expired.
+// write replaces e with a record. The server removes it some time after it has expired.
 func (r *Resets) write(ctx context.Context, userID string, e entry, record resetRecord) error {
 	value, err := json.Marshal(record)
 	if err != nil {
@@ -132,7 +132,7 @@ func (r *Resets) write(ctx context.Context, userID string, e entry, record reset
 	return err
 }
 
-// erase puts a delete marker in the place of e, which lives as long.
+// erase replaces e with a delete marker that lives at least as long.
 func (r *Resets) erase(ctx context.Context, userID string, e entry) error {
 	_, err := r.b.write(ctx, putFor(resetKey(userID), nil, e, 0).asMarker())
 	return err

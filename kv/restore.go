@@ -121,8 +121,8 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	case user.ID != "" && !ValidID(user.ID):
 		return restorePlan{err: ErrUserNotFound}
 	}
-	// The record before the claim: both come at once, and a record that is found is enough. A deleted user has
-	// left a delete marker, whose revision counts.
+	// Read the record before the claim: one batch writes both, and an existing record is enough. A deleted user has a
+	// delete marker, and the write must expect its revision.
 	var record entry
 	if user.ID != "" {
 		e, there, err := u.peek(ctx, userKey(user.ID))

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// Rosters is the bucket of friendships: one key a user, with that user's whole roster. A user who
-// has none has no key; a deleted one's is a delete marker, so that a call which began before the
-// deletion is told.
+// Rosters is the bucket of friendships: one key for each user, with that user's whole roster. A user
+// without a roster has no key. A deleted user has a delete marker, so that a call which began before
+// the deletion fails.
 type Rosters struct {
 	b     *bucket
 	most  atomic.Pointer[limits]
@@ -53,7 +53,7 @@ func (r *Rosters) Get(ctx context.Context, id string) (Roster, uint64, error) {
 }
 
 // Request lets from ask to, with a note. Asking again while the request is pending changes the note.
-// That to has an account is for the caller to see to: only deleted users are known here.
+// The caller must check that to has an account: Request recognizes deleted users only.
 //
 // Errors: ErrSelf, ErrAlreadyFriends, ErrUserNotFound, ErrTooManyRequests, ErrConflict.
 func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, error) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestStage replaces the buckets in use. A node that moves finds every later revision higher than every earlier one.
+// TestStage replaces the buckets in use. For a node that switches, every revision of the new buckets is higher than every
+// revision of the old ones.
 func TestStage(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -65,7 +66,7 @@ func TestStage(t *testing.T) {
 	}
 }
 
-// TestStageOvertaken lets the later of two restores win, whole.
+// TestStageOvertaken: of two restores the later one wins, completely.
 func TestStageOvertaken(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)

@@ -14,40 +14,40 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// currentFormat is the format of the records that this version writes. Format 0 is that of the versions before
-// there was a state: deleted keys of those may have returned.
+// currentFormat is the format of the records that this version writes. Versions without a state wrote format 0, in
+// which deleted keys may have come back.
 const currentFormat = 1
 
-// State is what all servers of one prefix know of the streams behind them. It is one record, so that it changes as a
-// whole: a restore puts other buckets into use by one write of it.
+// State is what all servers of one prefix share about their streams. It is one record, so that it changes as a whole: a
+// restore puts other buckets into use with one write.
 type State struct {
 	Format int `json:"format"` // of the records in the buckets
-	// Slot says which of two sets of buckets is in use: "" for <prefix>_users and so on, "b" for <prefix>_users_b.
-	// A restore fills the other set before it puts it into use.
+	// Slot is the set of buckets in use: "" for <prefix>_users and so on, "b" for <prefix>_users_b. A restore fills the
+	// other set before it puts it into use.
 	Slot string `json:"slot,omitempty"`
-	// Streams are the streams that must exist, by name, and their durable consumers, as STREAM/CONSUMER, each with the
-	// time of its creation: what is missing, or was created at another time, has lost its contents.
+	// Streams maps each stream that must exist, by name, and each durable consumer that must exist, as STREAM/CONSUMER,
+	// to its creation time. A stream or consumer that is missing, or was created at another time, has lost its contents.
 	Streams map[string]time.Time `json:"streams"`
-	// Staging is the id of the restore that fills the set of buckets which is not in use, "" for none. One that began
-	// later has replaced it.
+	// Staging is the id of the restore that fills the set of buckets not in use, "" for none. A restore that begins
+	// later replaces it.
 	Staging string `json:"staging,omitempty"`
-	// Restore is set while a restore is past the point where the old contents can be kept.
+	// Restore is set from the point of no return of a restore until its end.
 	Restore *RestoreMark `json:"restore,omitempty"`
 }
 
-// RestoreMark describes a restore that has to be completed before the buckets may be used.
+// RestoreMark describes a restore that must be completed before the buckets may be used.
 type RestoreMark struct {
 	Slot    string    `json:"slot"`    // the set of buckets that the restore puts into use
 	Started time.Time `json:"started"` // when the restore began
 	Backup  time.Time `json:"backup"`  // when the backup was made
 	Format  int       `json:"format"`  // of the restored records
-	// Log names the stream that holds the restored event log, until that has taken its place.
+	// Log names the stream that holds the restored event log. It is "" once the event log is restored.
 	Log     string               `json:"log,omitempty"`
-	Streams map[string]time.Time `json:"streams"`         // of the slot, with the time of creation of each
-	Nodes   []string             `json:"nodes,omitempty"` // that have to be told, noted before their list is removed
+	Streams map[string]time.Time `json:"streams"`         // the streams of the slot, with their creation times
+	Nodes   []string             `json:"nodes,omitempty"` // the nodes to tell, noted before their list is removed
 }
 
-// String says which restore it is.
+// String returns the times that identify the restore.
 func (m RestoreMark) String() string {
 	return fmt.Sprintf("it began at %s, with the backup of %s", m.Started.Format(time.RFC3339), m.Backup.Format(time.RFC3339))
 }
@@ -56,15 +56,15 @@ func (m RestoreMark) String() string {
 type States struct {
 	b        *bucket
 	prefix   string
-	remember func(streams map[string]time.Time) error // nil: nothing is remembered elsewhere
+	remember func(streams map[string]time.Time) error // Options.Remember; may be nil
 
-	telling    sync.Mutex // held while remember is called
-	remembered uint64     // revision of the state of which remember was told last; guarded by telling
+	remembering sync.Mutex // held while remember is called
+	remembered  uint64     // revision of the state that remember was called with last; guarded by remembering
 }
 
 const stateKey = "state"
 
-// stateBucket names the bucket of the state. It is the same whichever slot is in use.
+// stateBucket names the bucket of the state. It does not depend on the slot in use.
 func stateBucket(prefix string) string { return prefix + "_state" }
 
 // StateStream names the stream of the state.
@@ -82,22 +82,22 @@ func namesOf(prefix, slot string) bucketNames {
 	return bucketNames{prefix + "_users" + slot, prefix + "_tokens" + slot, prefix + "_friendships" + slot}
 }
 
-// Streams names the streams of the three buckets of a slot.
+// Streams returns the names of the three streams of a slot.
 func Streams(prefix, slot string) []string {
 	n := namesOf(prefix, slot)
 	return []string{streamOf(n.users), streamOf(n.tokens), streamOf(n.friendships)}
 }
 
-// Buckets names all buckets: those of both slots, and that of the state.
+// Buckets returns the names of all buckets: those of both slots and the bucket of the state.
 func Buckets(prefix string) []string {
 	a, b := namesOf(prefix, ""), namesOf(prefix, "b")
 	return []string{a.users, a.tokens, a.friendships, b.users, b.tokens, b.friendships, stateBucket(prefix)}
 }
 
-// Slots are the two sets of buckets.
+// Slots returns the two sets of buckets.
 func Slots() []string { return []string{"", "b"} }
 
-// OtherSlot returns the set of buckets that is not in use while slot is.
+// OtherSlot returns the set of buckets that is not in use while slot is in use.
 func OtherSlot(slot string) string {
 	if slot == "" {
 		return "b"
@@ -105,7 +105,7 @@ func OtherSlot(slot string) string {
 	return ""
 }
 
-// OpenStates makes the bucket of the state, or opens the one that exists.
+// OpenStates opens the bucket of the state, and makes it if it is missing.
 //
 // Errors: ErrStreamMismatch.
 func OpenStates(ctx context.Context, js jetstream.JetStream, o Options) (*States, error) {
@@ -118,7 +118,7 @@ func OpenStates(ctx context.Context, js jetstream.JetStream, o Options) (*States
 	return &States{b: newBucket(js, name, have.Replicas), prefix: o.Prefix, remember: o.Remember}, nil
 }
 
-// FindStates returns the bucket of the state where it exists, and leaves its configuration alone.
+// FindStates returns the existing bucket of the state, and leaves its configuration alone.
 //
 // Errors: ErrNoState.
 func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*States, error) {
@@ -133,11 +133,11 @@ func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*St
 	return &States{b: newBucket(js, name, s.CachedInfo().Config.Replicas), prefix: prefix}, nil
 }
 
-// Get returns the state as the stream's leader has it: the zero State where none was written yet.
+// Get returns the state from the stream's leader, or the zero State if none is written yet.
 func (s *States) Get(ctx context.Context) (State, error) {
 	state, revision, err := s.read(ctx)
 	if err == nil {
-		err = s.tell(state, revision)
+		err = s.rememberOnce(state, revision)
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("kv: read the state: %w", err)
@@ -145,13 +145,13 @@ func (s *States) Get(ctx context.Context) (State, error) {
 	return state, nil
 }
 
-// tell has the state remembered elsewhere, unless that was done for it or for a later one.
-func (s *States) tell(state State, revision uint64) error {
+// rememberOnce calls remember with the state, unless it was called with this state or a later one.
+func (s *States) rememberOnce(state State, revision uint64) error {
 	if s.remember == nil {
 		return nil
 	}
-	s.telling.Lock()
-	defer s.telling.Unlock()
+	s.remembering.Lock()
+	defer s.remembering.Unlock()
 	if revision <= s.remembered {
 		return nil
 	}
@@ -179,9 +179,8 @@ func (s *States) read(ctx context.Context) (State, uint64, error) {
 	return state, e.revision, nil
 }
 
-// Update lets change alter the state and stores the outcome, which it returns. change may be called several times,
-// with the state as it is each time; its error ends the update and is returned. What change leaves as it was is not
-// written.
+// Update calls change with the state, stores the result and returns it. After a conflict it calls change again with the
+// new state. An error of change ends the update and is returned. An unchanged state is not written.
 //
 // Errors: ErrConflict, and change's own.
 func (s *States) Update(ctx context.Context, change func(*State) error) (State, error) {
@@ -215,7 +214,7 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 		return err
 	})
 	if err == nil {
-		err = s.tell(state, written)
+		err = s.rememberOnce(state, written)
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("kv: update the state: %w", err)
@@ -223,8 +222,8 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 	return state, nil
 }
 
-// Expect notes that streams and durable consumers exist, with their times of creation, so that a later start refuses to
-// go on without them. A consumer is named STREAM/CONSUMER.
+// Expect notes that streams and durable consumers must exist, with their creation times. A later start refuses to go on
+// without them. A consumer is named STREAM/CONSUMER.
 func (s *States) Expect(ctx context.Context, names ...string) (State, error) {
 	return s.expect(ctx, func(State) error { return nil }, names...)
 }
@@ -232,8 +231,8 @@ func (s *States) Expect(ctx context.Context, names ...string) (State, error) {
 // errSlotChanged: a restore has put other buckets into use.
 var errSlotChanged = errors.New("other buckets are in use")
 
-// expectSlot is Expect for the buckets of a slot, while that is in use. A start that is overtaken by a restore must not
-// expect the buckets that were replaced.
+// expectSlot is Expect for the streams of a slot, and fails if another slot is in use: a start that a restore has
+// overtaken must not expect the replaced streams.
 //
 // Errors: errSlotChanged, ErrRestoreUnfinished.
 func (s *States) expectSlot(ctx context.Context, slot string) (State, error) {
@@ -266,7 +265,7 @@ func (s *States) expect(ctx context.Context, check func(State) error, names ...s
 	})
 }
 
-// Forget takes the note of Expect back, before a stream or a consumer is deleted on purpose.
+// Forget removes the notes of Expect. Call it before a stream or a consumer is deleted on purpose.
 func (s *States) Forget(ctx context.Context, names ...string) error {
 	_, err := s.Update(ctx, func(state *State) error {
 		for _, name := range names {
@@ -277,8 +276,8 @@ func (s *States) Forget(ctx context.Context, names ...string) error {
 	return err
 }
 
-// createdAt returns when a stream, or a durable consumer, STREAM/CONSUMER, was created. A cluster that is starting is
-// waited for. Errors: those of notThere, and NATS's own.
+// createdAt returns when a stream, or a durable consumer (STREAM/CONSUMER), was created. It waits for a cluster that is
+// starting. For a missing one it returns an error for which isMissing holds.
 func createdAt(ctx context.Context, js jetstream.JetStream, name string) (created time.Time, err error) {
 	stream, consumer, isConsumer := strings.Cut(name, "/")
 	err = persist(ctx, func(ctx context.Context) error {
@@ -298,12 +297,12 @@ func createdAt(ctx context.Context, js jetstream.JetStream, name string) (create
 	return created, err
 }
 
-// notThere tells that a stream, or a consumer, does not exist.
-func notThere(err error) bool {
+// isMissing reports whether err says that a stream or a consumer does not exist.
+func isMissing(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
 }
 
-// LostError names what must exist and does not, or was made anew since: streams, and consumers as STREAM/CONSUMER.
+// LostError names the streams, and the consumers as STREAM/CONSUMER, that must exist and are missing or were made anew.
 type LostError struct {
 	Names []string // sorted
 }
@@ -312,13 +311,13 @@ func (e *LostError) Error() string {
 	return "missing, or made anew since the last start: " + strings.Join(e.Names, ", ")
 }
 
-// accepts tells whether the loss of name is accepted: by its own name, or a consumer's by that of its stream.
+// accepts reports whether accepted has name, or, if name is a consumer, its stream.
 func accepts(accepted []string, name string) bool {
 	stream, _, _ := strings.Cut(name, "/")
 	return slices.Contains(accepted, name) || slices.Contains(accepted, stream)
 }
 
-// lost returns the names of what is missing or was created at another time, sorted, without those that are accepted.
+// lost returns the expected names that are missing or were created at another time, sorted, without the accepted ones.
 func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.Time, accepted []string) ([]string, error) {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(expected)) {
@@ -327,7 +326,7 @@ func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.
 		}
 		created, err := createdAt(ctx, js, name)
 		switch {
-		case notThere(err):
+		case isMissing(err):
 			names = append(names, name)
 		case err != nil:
 			return nil, fmt.Errorf("look for %s: %w", name, err)
@@ -338,8 +337,8 @@ func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.
 	return names, nil
 }
 
-// openState opens the bucket of the state and checks it: all streams that must exist are there, and no restore has to be
-// completed. Nothing is made before that is known.
+// openState opens the bucket of the state. It makes nothing before it knows that all streams that must exist do exist,
+// and that no restore has to be completed.
 //
 // Errors: *LostError, ErrRestoreUnfinished, ErrStreamMismatch.
 func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States, State, error) {
@@ -347,7 +346,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 	expected := o.Expected
 	var state State
 	switch {
-	case errors.Is(err, ErrNoState): // then what the caller remembers is all there is
+	case errors.Is(err, ErrNoState): // then only the caller remembers the streams
 	case err != nil:
 		return nil, State{}, err
 	default:
@@ -355,7 +354,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 			return nil, State{}, err
 		}
 		expected = maps.Clone(state.Streams)
-		delete(expected, StateStream(o.Prefix)) // a restored state keeps the mark of the stream that was backed up
+		delete(expected, StateStream(o.Prefix)) // a restored state has the creation time of the stream in the backup
 	}
 	if state.Restore != nil {
 		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
@@ -385,7 +384,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 	return states, state, err
 }
 
-// firstFormat is the format of what there is where no state was written yet.
+// firstFormat returns the format of the existing buckets if there is no state yet.
 func firstFormat(ctx context.Context, js jetstream.JetStream, prefix string) (int, error) {
 	for _, name := range Streams(prefix, "") {
 		_, err := js.Stream(ctx, name)

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Changes of the state from many places at once all count, and one that changes nothing is not written.
+// No concurrent update of the state is lost, and an update that changes nothing is not written.
 func TestStateUpdate(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
@@ -44,8 +44,8 @@ func TestStateUpdate(t *testing.T) {
 	}
 }
 
-// What must exist is missed when it is gone, and when it was made anew; until its loss is accepted, or it was forgotten
-// before.
+// A stream or consumer that must exist counts as lost when it is missing or was made anew, unless its loss is accepted or
+// it was forgotten before.
 func TestStateMisses(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
@@ -176,8 +176,8 @@ func TestStateIsRemembered(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		_, second := remembered["second"]
-		if !second && s.States.telling.TryLock() {
-			s.States.telling.Unlock()
+		if !second && s.States.remembering.TryLock() {
+			s.States.remembering.Unlock()
 			return false
 		}
 		return true

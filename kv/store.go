@@ -28,15 +28,16 @@ type Options struct {
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Log         *slog.Logger  // default: none
 
-	// Expected are streams that must exist, with their times of creation, as the caller remembers them. They count
-	// where the state itself is lost.
+	// Expected maps the streams and consumers that must exist to their creation times, as the caller remembers them.
+	// It is used only if the state itself is lost.
 	Expected map[string]time.Time
-	// AcceptLoss names streams that may be missing and are made anew, empty.
+	// AcceptLoss names streams and consumers that may be missing. Missing streams are made anew, empty.
 	AcceptLoss []string
-	// Remember, if set, is told which streams must exist whenever that changes, for the Expected of a later Open.
+	// Remember, if set, is called with the streams and consumers that must exist whenever they change. The caller
+	// passes them to a later Open as Expected.
 	Remember func(streams map[string]time.Time) error
-	// MayWrite is asked before a write is sent to NATS, and refuses it by an error; token marks the write of a login's token.
-	// By default nothing is refused.
+	// MayWrite, if set, is called before each write to NATS. Its error refuses the write. token is true for the token
+	// of a login.
 	MayWrite func(token bool) error
 }
 
@@ -65,8 +66,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Store is the three buckets. It is safe for concurrent use, and holds nothing that would have
-// to be closed: the connection is the caller's.
+// Store is the three buckets and the state. It is safe for concurrent use and needs no Close: the
+// connection is the caller's.
 type Store struct {
 	Users   *Users
 	Tokens  *Tokens
@@ -79,7 +80,7 @@ type Store struct {
 	States *States
 
 	o     Options
-	state atomic.Pointer[State] // that names the buckets in use
+	state atomic.Pointer[State] // the state that names the buckets of this store
 }
 
 var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
@@ -90,11 +91,11 @@ var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
 // Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch, ErrRestoreUnfinished, *LostError.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	o = o.withDefaults()
-	if !bucketPrefix.MatchString(o.Prefix) {
-		return nil, fmt.Errorf("kv: prefix %q: only letters, digits, - and _ may be in it", o.Prefix)
+	if err := checkPrefix(o.Prefix); err != nil {
+		return nil, err
 	}
 	if o.TokenTTL < time.Second {
-		return nil, fmt.Errorf("kv: tokens would live %s: a second is the least", o.TokenTTL)
+		return nil, fmt.Errorf("kv: a token's time to live is %s; it must be at least 1s", o.TokenTTL)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -117,8 +118,8 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 			return nil
 		}
 		if have.PersistMode != cfg.PersistMode {
-			// Safe, only slower: misfit refuses the other way round.
-			o.Log.Warn("tokens wait for the disk: the stream was made so, and NATS can't change it", "stream", have.Name)
+			// This is safe, only slower. misfit refuses the opposite case.
+			o.Log.Warn("tokens wait for the disk: the stream was created that way, and NATS can't change it", "stream", have.Name)
 		}
 		return newBucket(js, name, have.Replicas)
 	}
@@ -153,52 +154,78 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	return s, nil
 }
 
-// guard has every write but those of nodes ask before it is sent.
+// guard has every write call mayWrite before it is sent, except the registration of a node.
 func (s *Store) guard(mayWrite func(token bool) error) {
 	s.Users.b.mayWrite = func() error { return mayWrite(false) }
 	s.Rosters.b.mayWrite = s.Users.b.mayWrite
 	s.Tokens.b.mayWrite = func() error { return mayWrite(true) }
 }
 
-// Writable is nil while changes are taken. Errors: ErrReadOnly.
+// Writable returns nil while changes are accepted. Errors: ErrReadOnly.
 func (s *Store) Writable() error { return s.Users.b.writable() }
 
-// FindStore returns the store on the buckets that are in use, and leaves their configuration alone.
+// FindStore returns the store on the buckets in use, and leaves their configuration alone.
 //
 // Errors: ErrNoState.
 func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error) {
-	if !bucketPrefix.MatchString(prefix) {
-		return nil, fmt.Errorf("kv: prefix %q: only letters, digits, - and _ may be in it", prefix)
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("kv: %w", err)
-	}
-	states, err := FindStates(ctx, js, prefix)
+	in, err := findInUse(ctx, nc, prefix)
 	if err != nil {
 		return nil, err
 	}
-	state, err := states.Get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	n := namesOf(prefix, state.Slot)
+	n := in.names
 	found := make(map[string]*bucket, 3)
 	for _, name := range []string{n.users, n.tokens, n.friendships} {
-		s, err := js.Stream(ctx, streamOf(name))
+		s, err := in.js.Stream(ctx, streamOf(name))
 		if err != nil {
 			return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
 		}
-		found[name] = newBucket(js, name, s.CachedInfo().Config.Replicas)
+		found[name] = newBucket(in.js, name, s.CachedInfo().Config.Replicas)
 	}
 	o := Options{Prefix: prefix}.withDefaults()
 	s := &Store{Users: &Users{b: found[n.users], log: o.Log}, Tokens: &Tokens{b: found[n.tokens], ttl: o.TokenTTL},
-		Rosters: newRosters(found[n.friendships], o), States: states}
+		Rosters: newRosters(found[n.friendships], o), States: in.states}
 	s.shareUsers()
 	return s, nil
 }
 
-// shareUsers makes the stores that are in the bucket of users.
+// inUse is the state of a prefix and the names of the buckets in use.
+type inUse struct {
+	js     jetstream.JetStream
+	states *States
+	state  State
+	names  bucketNames
+}
+
+// findInUse reads the state of a prefix. It changes nothing.
+//
+// Errors: ErrNoState.
+func findInUse(ctx context.Context, nc *nats.Conn, prefix string) (inUse, error) {
+	if err := checkPrefix(prefix); err != nil {
+		return inUse{}, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return inUse{}, fmt.Errorf("kv: %w", err)
+	}
+	states, err := FindStates(ctx, js, prefix)
+	if err != nil {
+		return inUse{}, err
+	}
+	state, err := states.Get(ctx)
+	if err != nil {
+		return inUse{}, err
+	}
+	return inUse{js: js, states: states, state: state, names: namesOf(prefix, state.Slot)}, nil
+}
+
+func checkPrefix(prefix string) error {
+	if !bucketPrefix.MatchString(prefix) {
+		return fmt.Errorf("kv: prefix %q: use only letters, digits, - and _", prefix)
+	}
+	return nil
+}
+
+// shareUsers makes the stores whose keys are in the bucket of users.
 func (s *Store) shareUsers() {
 	s.Nodes, s.Resets, s.Attachments = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}, &Attachments{b: s.Users.b}
 }

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// Sweep inspects every key of the buckets that are in use, and removes those that say something of a user that does not
-// exist; with dry it only counts them. The server may be at work meanwhile. A million accounts take some minutes.
+// Sweep reads every key of the buckets in use, and removes the keys that belong to a user who does not exist. With dry
+// it only counts them. The server may run meanwhile. A million accounts take some minutes.
 //
 // Errors: ErrNoState.
 func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
@@ -27,11 +27,11 @@ func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 			if len(rulings) == 0 {
 				return nil
 			}
-			// Once more: the change that it is a part of may have been under way.
+			// Check again: the key may be part of a change that was under way.
 			if err := s.Users.barrier(ctx); err != nil {
 				return err
 			}
-			if rulings, err = i.again(ctx, part.b, rulings, part.rule); err != nil {
+			if rulings, err = i.recheck(ctx, part.b, rulings, part.rule); err != nil {
 				return err
 			}
 			for _, r := range rulings {
@@ -56,8 +56,8 @@ func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 	return i.found, nil
 }
 
-// again rules once more on keys that are as they were.
-func (i *inspector) again(ctx context.Context, b *bucket, rulings []ruling, rule func(context.Context, []entry) ([]ruling, error)) ([]ruling, error) {
+// recheck rules again on the keys that have not changed since.
+func (i *inspector) recheck(ctx context.Context, b *bucket, rulings []ruling, rule func(context.Context, []entry) ([]ruling, error)) ([]ruling, error) {
 	maps.DeleteFunc(i.alive, func(_ [16]byte, exists bool) bool { return !exists })
 	var entries []entry
 	for _, r := range rulings {
@@ -73,7 +73,8 @@ func (i *inspector) again(ctx context.Context, b *bucket, rulings []ruling, rule
 	return rule(ctx, entries)
 }
 
-// barrier returns when all changes of users are complete that were under way when it was called.
+// barrier returns when the writes of users that were under way when it was called are complete. It relies on the order
+// of the stream: its own write comes after them.
 func (u *Users) barrier(ctx context.Context) error {
 	key := newWorkKey()
 	note, err := work{}.note(key)
@@ -86,7 +87,7 @@ func (u *Users) barrier(ctx context.Context) error {
 	return u.b.purge(ctx, key, 0)
 }
 
-// apply makes a key what it should be.
+// apply corrects or removes a key, as the ruling says.
 func (b *bucket) apply(ctx context.Context, r ruling) error {
 	k, _ := kindOf(b.at.Load().kinds, r.key)
 	var err error

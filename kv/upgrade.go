@@ -11,29 +11,29 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Buckets of format 0 were written without the rules of kinds: their block files hold older messages of keys that were
-// purged or have expired since, and any rebuild of the index may bring these back. Nothing tells of them before that. So
-// an upgrade writes every key that is in order once more, behind all there is, and then has the server remove the block
-// files with everything that was before.
+// Buckets of format 0 were written without the rules of kinds. Their block files hold older messages of keys that were
+// purged or have expired since, and any rebuild of the index may bring these back. Until then the messages are invisible.
+// So an upgrade writes every valid key again, behind all existing messages, and then purges everything before, which
+// makes the server remove the old block files.
 
 const (
 	fillKey = "fill."
-	// fillBytes is more than the largest block file of nats-server, 8 MiB. So much is written before the first key, so
-	// that no block with an older message gets one of the new.
+	// fillBytes is the size of the padding before the first key. It is more than the largest block file of nats-server,
+	// 8 MiB, so that no block file has both an older message and a new one.
 	fillBytes = 9 << 20
-	// fillMessage bounds one message of that.
+	// fillMessage bounds one message of the padding.
 	fillMessage = 768 << 10
 )
 
-// LogStream names the stream of the event log.
+// LogStream returns the name of the stream of the event log.
 func LogStream(prefix string) string { return strings.ToUpper(prefix) + "_LOG" }
 
-// upgrade brings the buckets to the current format. It may be cut off at any time: the next one begins anew. It takes
-// some minutes for a million accounts, whatever time ctx allows, but ends when ctx is cancelled before its time is up.
+// upgrade converts the buckets to the current format. If it is interrupted, the next upgrade begins anew. It takes some
+// minutes for a million accounts. It ignores the deadline of ctx, but ends if ctx is cancelled before.
 func (s *Store) upgrade(ctx context.Context, o Options) error {
 	began := time.Now()
-	o.Log.Info("bringing the buckets to this version's format", "format", currentFormat)
-	ctx, cancel := unhurried(ctx)
+	o.Log.Info("converting the buckets to this version's format", "format", currentFormat)
+	ctx, cancel := withoutDeadline(ctx)
 	defer cancel()
 	i := newInspector(s.Users)
 	err := s.Users.b.evacuate(ctx, func(ctx context.Context, entries []entry) ([]write, error) {
@@ -71,19 +71,19 @@ func (s *Store) upgrade(ctx context.Context, o Options) error {
 		err = s.sweepTokens(ctx, i)
 	}
 	if err != nil {
-		return fmt.Errorf("kv: bring the buckets to format %d: %w", currentFormat, err)
+		return fmt.Errorf("kv: convert the buckets to format %d: %w", currentFormat, err)
 	}
 	f := i.found
-	o.Log.Info("the buckets have this version's format", "took", time.Since(began).Round(time.Millisecond), "users", f.Users, "accounts", f.Accounts,
+	o.Log.Info("converted the buckets to this version's format", "took", time.Since(began).Round(time.Millisecond), "users", f.Users, "accounts", f.Accounts,
 		"names", f.Names, "rosters", f.Rosters, "friends", f.Friends, "tokens", f.Tokens, "attachments", f.Attachments, "unknown", f.Unknown)
 	if i.disabled > 0 {
-		o.Log.Info("among the disabled accounts may be deleted ones that had come back; imctl user list --disabled shows them", "disabled", i.disabled)
+		o.Log.Info("some disabled accounts may be deleted accounts that came back: review imctl user list --disabled", "disabled", i.disabled)
 	}
 	return nil
 }
 
-// unhurried returns a context without the deadline of ctx, which is cancelled when ctx is, except by its deadline.
-func unhurried(ctx context.Context) (context.Context, context.CancelFunc) {
+// withoutDeadline returns a context that is cancelled when ctx is cancelled, but not when the deadline of ctx passes.
+func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	free, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		if errors.Is(ctx.Err(), context.Canceled) {
@@ -93,7 +93,7 @@ func unhurried(ctx context.Context) (context.Context, context.CancelFunc) {
 	return free, func() { stop(); cancel() }
 }
 
-// moved is the write that puts a key behind all others.
+// moved returns the write that moves a key behind all others.
 func (r ruling) moved() write {
 	w := putAt(r.key, r.value, r.revision)
 	if r.want != nil {
@@ -103,11 +103,11 @@ func (r ruling) moved() write {
 	return w
 }
 
-// upgradeUsersKey returns what a key of the bucket of users becomes, if it is kept.
+// upgradeUsersKey returns the write that keeps a key of the bucket of users, and whether the key is kept.
 func (s *Store) upgradeUsersKey(ctx context.Context, r ruling, i *inspector, o Options) (w write, keep bool, err error) {
 	kind, rest, _ := strings.Cut(r.key, ".")
 	switch {
-	case r.deleted, kind == "reset", kind == "work", kind+"." == fillKey: // codes live for minutes: these users ask again
+	case r.deleted, kind == "reset", kind == "work", kind+"." == fillKey: // reset codes live for minutes: users request new ones
 		return w, false, nil
 	case r.counter != nil:
 		*r.counter += r.found
@@ -120,8 +120,8 @@ func (s *Store) upgradeUsersKey(ctx context.Context, r ruling, i *inspector, o O
 	return r.moved(), true, nil
 }
 
-// upgradeAttachment keeps an attachment whose consumer exists. Any other attachment may be a removed one that has come
-// back, so it has to be added again.
+// upgradeAttachment keeps an attachment whose consumer exists. Any other attachment may be a removed one that came back,
+// so the administrator must add it again.
 func (s *Store) upgradeAttachment(ctx context.Context, r ruling, i *inspector, o Options) (w write, keep bool, err error) {
 	record, err := decodeAttachment(r.entry)
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *Store) upgradeAttachment(ctx context.Context, r ruling, i *inspector, o
 	}
 	if !record.Confirmed {
 		i.found.Attachments++
-		o.Log.Warn("an attachment is dropped, since an older version may have removed it already; to keep it, add it again: "+
+		o.Log.Warn("removed an attachment that an older version may have removed already; to keep it, add it again: "+
 			"imctl attach add "+record.Name+" --role "+string(record.Role), "attachment", record.Name, "role", record.Role)
 		return w, false, nil
 	}
@@ -148,7 +148,7 @@ func (s *Store) upgradeAttachment(ctx context.Context, r ruling, i *inspector, o
 	return r.moved(), true, nil
 }
 
-// sweepTokens revokes the tokens of users that do not exist. No token is ever written twice, so none comes back.
+// sweepTokens revokes the tokens of users who do not exist. No token is written twice, so none comes back.
 func (s *Store) sweepTokens(ctx context.Context, i *inspector) error {
 	return s.Tokens.b.pages(ctx, 0, func(entries []entry) error {
 		rulings, err := i.inTokens(ctx, entries)
@@ -162,7 +162,8 @@ func (s *Store) sweepTokens(ctx context.Context, i *inspector) error {
 	})
 }
 
-// evacuate writes what keep returns of each part of the bucket behind all there is, and removes all that was before.
+// evacuate calls keep with each page of the bucket, writes what keep returns behind all existing messages, and removes
+// the messages that existed before.
 func (b *bucket) evacuate(ctx context.Context, keep func(context.Context, []entry) ([]write, error)) error {
 	stream, err := b.js.Stream(ctx, b.stream())
 	if err != nil {
@@ -189,7 +190,7 @@ func (b *bucket) evacuate(ctx context.Context, keep func(context.Context, []entr
 	return b.purgeAll(ctx, "", filled+1)
 }
 
-// fill writes as much as a block file holds, and returns the revision of the last message.
+// fill writes padding of more than a block file, and returns the revision of its last message.
 func (b *bucket) fill(ctx context.Context) (last uint64, err error) {
 	size := int(min(fillMessage, b.nc.MaxPayload()*3/4))
 	for written := 0; written < fillBytes; written += size {
@@ -200,7 +201,7 @@ func (b *bucket) fill(ctx context.Context) (last uint64, err error) {
 	return last, nil
 }
 
-// moveAll writes all, in batches that the server takes.
+// moveAll writes all of writes, in batches that the server accepts.
 func (b *bucket) moveAll(ctx context.Context, writes []write) error {
 	for len(writes) > 0 {
 		n, size := 0, 0

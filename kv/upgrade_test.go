@@ -80,8 +80,8 @@ func oldUser(name string) User {
 	return User{ID: NewID(), Account: "Account " + name, PasswordHash: "$hash", Mail: name + "@example.org", Profile: Profile{Name: name}, Created: now()}
 }
 
-// The buckets of a version before there were rules: what was deleted there is gone and stays gone, whether it had come
-// back before the upgrade or would after it, and all else is as it was.
+// An upgrade of buckets that were written without rules: deleted records are gone and stay gone, whether they came back
+// before the upgrade or would come back after it. All other records are unchanged.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	for _, rebuilt := range []bool{false, true} {
@@ -113,7 +113,7 @@ func testUpgrade(t *testing.T, rebuilt bool) {
 	old.marker("users."+nameKey("before", renamed.ID, 0), time.Second)
 	old.put("users."+nameKey("after", renamed.ID, 0), nil)
 	old.put("users."+userKey(renamed.ID), renamed)
-	// Where the index is rebuilt before the upgrade, only what misses a part can be told from what should be there.
+	// If the index is rebuilt before the upgrade, only incomplete records can be recognized as deleted.
 	old.create(gone, Friend{ID: john.ID, Since: since})
 	old.remove(gone, map[bool]time.Duration{false: time.Second, true: time.Hour}[rebuilt])
 	old.create(half)
@@ -184,7 +184,7 @@ func testUpgrade(t *testing.T, rebuilt bool) {
 		}
 	}
 	text := said.String()
-	if n := strings.Count(text, "bringing the buckets"); n != 1 {
+	if n := strings.Count(text, "converting the buckets"); n != 1 {
 		t.Errorf("upgraded %d times:\n%s", n, text)
 	}
 	for _, part := range []string{"imctl attach add admin --role admin", "imctl attach add gone --role consumer"} {
@@ -197,7 +197,7 @@ func testUpgrade(t *testing.T, rebuilt bool) {
 	}
 }
 
-// checkUpgraded fails unless those who stay are there whole, and nothing is of those who are gone.
+// checkUpgraded fails unless the remaining users are complete and the deleted users have left nothing.
 func checkUpgraded(t *testing.T, s *Store, round int, stay, gone []User) {
 	t.Helper()
 	ctx := testContext(t)
@@ -245,7 +245,7 @@ func checkUpgraded(t *testing.T, s *Store, round int, stay, gone []User) {
 	}
 }
 
-// An upgrade that is cut off is done again from the start.
+// An upgrade that is cut off begins anew.
 func TestUpgradeCutOff(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})

@@ -47,15 +47,15 @@ type Users struct {
 // userRecord is a user as it is stored.
 type userRecord struct {
 	User
-	NameAt   uint64 `json:"name_at,omitempty"`  // of the name's key, see nameKey
-	Deletion string `json:"deletion,omitempty"` // the key of the note that the user is being deleted
+	NameAt   uint64 `json:"name_at,omitempty"`  // the revision in the key of the name, see nameKey
+	Deletion string `json:"deletion,omitempty"` // the key of the note while the user is being deleted
 }
 
 func userKey(id string) string        { return "user." + id }
 func accountKey(folded string) string { return "account." + encode(folded) }
 
-// nameKey is the key of a name that a user took when its record was at the given revision: 0 at registration. So a user
-// who takes a name again has another key for it, and no key is written twice.
+// nameKey returns the key of a name that a user took when the user's record was at the given revision, 0 at
+// registration. So a user who takes a name again gets another key, and no key is written twice.
 func nameKey(folded, id string, revision uint64) string {
 	key := "name." + nameTokens(folded) + "." + id
 	if revision > 0 {
@@ -64,7 +64,7 @@ func nameKey(folded, id string, revision uint64) string {
 	return key
 }
 
-// nameOf returns the tokens of the name and the id of the user that a name's key is about.
+// nameOf returns the tokens of the name and the id of the user in a name's key.
 func nameOf(key string) (tokens, id string) {
 	key = strings.TrimPrefix(key, "name.")
 	last := strings.LastIndexByte(key, '.')
@@ -120,8 +120,8 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 	return user, nil
 }
 
-// claim returns the id of the user that the account belongs to. A claim that outlived its user, because the deletion was
-// cut off, is removed.
+// claim returns the id of the user that the account belongs to. It removes a claim that outlived its user because the
+// deletion was cut off.
 func (u *Users) claim(ctx context.Context, key string) (id string, claimed bool, err error) {
 	claim, err := u.b.get(ctx, key, true)
 	if errors.Is(err, errNoKey) {
@@ -130,7 +130,7 @@ func (u *Users) claim(ctx context.Context, key string) (id string, claimed bool,
 	if err != nil {
 		return "", false, err
 	}
-	if claim.deleted { // by another program: here a claim is purged, and a marker would be in the way of the next one
+	if claim.deleted { // by another program: this package purges claims, and a marker would block the next claim
 		return "", false, u.b.purge(ctx, key, claim.revision+1)
 	}
 	id = string(claim.value)
@@ -138,7 +138,7 @@ func (u *Users) claim(ctx context.Context, key string) (id string, claimed bool,
 	if err != nil && !errors.Is(err, errNoKey) {
 		return "", false, err
 	}
-	// A record that is not there, or was deleted before the claim was made, is about to be written with the claim.
+	// If the record is missing, or was deleted before the claim was made, a batch is writing it together with the claim.
 	if err != nil || !record.deleted || record.revision < claim.revision {
 		return id, true, nil
 	}
@@ -193,10 +193,9 @@ func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, err
 	return users, nil
 }
 
-// Update lets change alter the user and stores the outcome, which it returns. change may be called
-// several times, with the record as it is each time; its error ends the update and is returned.
-// Id, account and time of creation stay as they are whatever change does to them. What change leaves
-// as it was is not written.
+// Update calls change with the user, stores the result and returns it. After a conflict it calls change
+// again with the new record. An error of change ends the update and is returned. Id, account and creation
+// time stay the same whatever change does to them. An unchanged user is not written.
 //
 // Errors: ErrUserNotFound, ErrConflict, and change's own.
 func (u *Users) Update(ctx context.Context, id string, change func(*User) error) (User, error) {
@@ -222,15 +221,15 @@ func (u *Users) Update(ctx context.Context, id string, change func(*User) error)
 	return after, nil
 }
 
-// replace writes a user's record anew, and the key of its name if that is another.
+// replace writes a user's new record, and the key of its name if the name has changed.
 func (u *Users) replace(ctx context.Context, before userRecord, after User, revision uint64) error {
 	r := before
 	r.User = after
 	var left work
-	if !after.Disabled && before.Deletion != "" { // the user stays
+	if !after.Disabled && before.Deletion != "" { // enabling the user ends its deletion
 		r.Deletion, left.Purge = "", []string{before.Deletion}
 	}
-	// The record's revision guards the name too: only this user's writes touch its key.
+	// The record's revision guards the name too: only this user's writes change its key.
 	var writes []write
 	if nameTokens(FoldAccount(before.Name)) != nameTokens(FoldAccount(after.Name)) {
 		r.NameAt = revision
@@ -248,7 +247,7 @@ func (u *Users) replace(ctx context.Context, before userRecord, after User, revi
 	return u.writeAndFinish(ctx, left, append(writes, putAt(userKey(r.ID), record, revision)))
 }
 
-// writeAndFinish writes all at once, with a note of what is left to do after it, and does that.
+// writeAndFinish writes all of writes in one batch with a note of the remaining steps, and then takes these steps.
 func (u *Users) writeAndFinish(ctx context.Context, left work, writes []write) error {
 	if len(left.Purge) == 0 {
 		_, err := u.b.write(ctx, writes...)
@@ -263,15 +262,15 @@ func (u *Users) writeAndFinish(ctx context.Context, left work, writes []write) e
 	if err != nil {
 		return err
 	}
-	// The change is made. Should the rest fail, the next start takes it up, and until then it harms nobody.
+	// The change is made. If the purges fail, the next start completes them. Until then the keys have no effect.
 	if err := u.b.finish(ctx, key, left, last+1); err != nil {
-		u.log.Warn("keys that are not needed any more stay until the next start", "err", err)
+		u.log.Warn("unused keys are not purged; the next start purges them", "err", err)
 	}
 	return nil
 }
 
-// BeginDelete disables the user and notes that it is to be deleted, so that a start completes what is cut off. It
-// returns the user, and whether it was enabled before. Enabling it again ends the deletion.
+// BeginDelete disables the user and notes the deletion, so that a start completes a deletion that is cut off. It returns
+// the user, and whether the user was enabled before. Enabling the user again ends the deletion.
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled bool, err error) {
@@ -304,8 +303,8 @@ func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled 
 	return user, enabled, nil
 }
 
-// Delete removes the user, its claim and its name; the account is free again. Tokens and friendships are the other
-// stores'. The record becomes a delete marker, which stays for ever.
+// Delete removes the user, its claim and its name. The account is free again. Tokens and rosters must be removed
+// through their own stores. The record becomes a delete marker, which is never removed.
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) Delete(ctx context.Context, id string) error {
@@ -343,7 +342,7 @@ func (u *Users) read(ctx context.Context, id string, fresh bool) (User, uint64, 
 	return r.User, revision, err
 }
 
-// readRecord is read with what else is stored.
+// readRecord returns the user's record and its revision, or ErrUserNotFound.
 func (u *Users) readRecord(ctx context.Context, id string, fresh bool) (userRecord, uint64, error) {
 	if !ValidID(id) {
 		return userRecord{}, 0, ErrUserNotFound
@@ -367,10 +366,10 @@ func decodeUser(e entry) (User, error) {
 func decodeUserRecord(e entry) (userRecord, error) {
 	var r userRecord
 	if err := json.Unmarshal(e.value, &r); err != nil {
-		// Not the decoder's error: it may quote the record.
+		// The decoder's error is left out: it may quote the record.
 		return userRecord{}, fmt.Errorf("the record at %s, revision %d, is damaged", e.key, e.revision)
 	}
-	r.ID = strings.TrimPrefix(e.key, userKey("")) // by which it is found, whatever a damaged record says
+	r.ID = strings.TrimPrefix(e.key, userKey("")) // the key decides, even if the record has another id
 	return r, nil
 }
 

@@ -10,12 +10,12 @@ import (
 )
 
 // Some changes take several steps: a purge can't be part of an atomic batch, and a deletion concerns several buckets.
-// The first step writes a note of what is left to do, the last one removes it. A start that finds a note takes the
-// remaining steps, so it reads the notes and not a million records.
+// The first step writes a note of the remaining steps, the last step removes the note. A start that finds a note takes
+// the remaining steps. So a start reads only the notes, not a million records.
 
-// work is a note of steps that are left to do.
+// work is a note of the remaining steps of a change.
 type work struct {
-	// Purge are keys, none of which is needed any more as it was when the note was written.
+	// Purge lists the keys to purge, in the version that they had when the note was written.
 	Purge []string `json:"purge,omitempty"`
 	// Delete is the id of a user whose deletion has begun.
 	Delete string `json:"delete,omitempty"`
@@ -34,7 +34,7 @@ func (w work) note(key string) (write, error) {
 	return putAt(key, value, 0), nil
 }
 
-// finish purges the keys as they were before that revision, and removes the note.
+// finish purges the messages of the keys before that revision, and removes the note.
 func (b *bucket) finish(ctx context.Context, key string, w work, before uint64) error {
 	for _, k := range w.Purge {
 		if err := b.purge(ctx, k, before); err != nil {
@@ -44,15 +44,15 @@ func (b *bucket) finish(ctx context.Context, key string, w work, before uint64) 
 	return b.purge(ctx, key, 0)
 }
 
-// Finished counts what was left half done and is done now.
+// Finished counts the changes that Finish completed.
 type Finished struct {
-	Users int // whose accounts are free again
-	Names int // names that users no longer have
+	Users int // deleted users whose accounts are free again
+	Names int // removed names that no user has
 }
 
-// Finish takes the steps that were left undone when a process ended in the middle of a call. It does not disturb calls
-// that are under way on other nodes. Returns what it did, also beside an error, and the ids of users whose
-// deletion has begun and is not done, for the caller to complete.
+// Finish completes the changes that a process left unfinished when it ended. It does not affect calls that are under way
+// on other nodes. It returns what it did, also with an error, and the ids of the users whose deletion has begun. The
+// caller must complete these deletions.
 func (u *Users) Finish(ctx context.Context) (done Finished, deleting []string, err error) {
 	notes, err := u.notes(ctx)
 	for i := 0; err == nil && i < len(notes); i++ {
@@ -81,7 +81,7 @@ func (u *Users) Finish(ctx context.Context) (done Finished, deleting []string, e
 		err = u.b.finish(ctx, notes[i].key, w, notes[i].revision+1)
 	}
 	if err != nil {
-		return done, nil, fmt.Errorf("kv: finish what was left undone: %w", err)
+		return done, nil, fmt.Errorf("kv: complete unfinished changes: %w", err)
 	}
 	return done, deleting, nil
 }
@@ -104,7 +104,7 @@ func (u *Users) notes(ctx context.Context) ([]entry, error) {
 	}
 }
 
-// deletes tells whether the user is still being deleted, as that note says.
+// deletes reports whether the deletion that the note begins is still to be completed.
 func (u *Users) deletes(ctx context.Context, id, note string) (bool, error) {
 	r, _, err := u.readRecord(ctx, id, true)
 	if errors.Is(err, ErrUserNotFound) {

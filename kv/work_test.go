@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// cutOff makes a change and leaves its note, as a process does that ends before the rest.
+// cutOff makes a change and leaves its note, as a process that ends before the remaining steps.
 func cutOff(t *testing.T, s *Store, left work, writes ...write) {
 	t.Helper()
 	note, err := left.note(newWorkKey())
@@ -26,7 +26,7 @@ func mustFinish(t *testing.T, s *Store, want Finished, deleting ...string) {
 	}
 }
 
-// A rename that was cut off leaves a key that finds nobody, and the next start removes it.
+// A rename that was cut off leaves a key that finds no user, and the next start removes it.
 func TestRenameCutOff(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
@@ -38,7 +38,7 @@ func TestRenameCutOff(t *testing.T) {
 			t.Errorf("%s finds %d, %v; want %d", name, len(found), err, want)
 		}
 	}
-	// The old key of a name that the new one begins with would be found before the names that are longer.
+	// If the new name begins with the old one, the old key would be found before longer names.
 	if _, err := s.Users.b.write(ctx, putAt(nameKey("ne", u.ID, 1), nil, 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestBeginDelete(t *testing.T) {
 	}
 }
 
-// A sweep removes what says something of users that do not exist, and nothing else.
+// A sweep removes the keys of users who do not exist, and nothing else.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
@@ -194,7 +194,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// A sweep over a server at work takes nothing for a leftover that is only about to be complete.
+// A sweep on a running server does not remove keys of a change that is under way.
 func TestSweepWhileChanging(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})

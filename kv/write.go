@@ -15,12 +15,12 @@ import (
 type write struct {
 	key     string
 	value   []byte
-	expect  uint64        // the revision that the key must have, 0 for none; only with guarded
-	guarded bool          // expect counts
-	marker  bool          // a delete marker instead of a value
-	ttl     time.Duration // how long an expiring key lives
-	least   time.Duration // how long the message lives that it replaces
-	moves   bool          // an upgrade writes what is there once more
+	expect  uint64        // the revision that the key must have, 0 for no message; only with guarded
+	guarded bool          // check expect
+	marker  bool          // write a delete marker instead of a value
+	ttl     time.Duration // time to live of an expiring key
+	least   time.Duration // time to live of the message that it replaces
+	moves   bool          // an upgrade writes the existing value again
 }
 
 func put(key string, value []byte) write { return write{key: key, value: value} }
@@ -29,7 +29,8 @@ func putAt(key string, value []byte, revision uint64) write {
 	return write{key: key, value: value, expect: revision, guarded: true}
 }
 
-// putFor writes an expiring key in the place of e, which may be the zero entry. It lives for ttl, and no shorter than e.
+// putFor returns the write of an expiring key that replaces e, which may be the zero entry. The key lives for ttl, but at
+// least as long as e.
 func putFor(key string, value []byte, e entry, ttl time.Duration) write {
 	ttl = ttl.Truncate(time.Second) + time.Second // NATS counts in whole seconds
 	return write{key: key, value: value, expect: e.revision, guarded: true, ttl: max(ttl, e.ttl), least: e.ttl}
@@ -54,7 +55,7 @@ func (b *bucket) msg(w write) *nats.Msg {
 	return msg
 }
 
-// check returns an error unless every write keeps to the rule of its kind.
+// check returns an error if a write breaks the rule of its kind.
 func (b *bucket) check(writes ...write) error {
 	all := b.at.Load().kinds
 	for _, w := range writes {
@@ -69,7 +70,7 @@ func (b *bucket) check(writes ...write) error {
 	return nil
 }
 
-// writable is nil, or an ErrReadOnly.
+// writable returns nil or an ErrReadOnly.
 func (b *bucket) writable() error {
 	if b.mayWrite == nil {
 		return nil
@@ -80,7 +81,7 @@ func (b *bucket) writable() error {
 	return nil
 }
 
-// write is store where writes are taken. ErrReadOnly wrote nothing either.
+// write is store, but fails with ErrReadOnly, and writes nothing, while the bucket is not writable.
 func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	if err := b.writable(); err != nil {
 		return 0, err
@@ -88,9 +89,9 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	return b.store(ctx, writes...)
 }
 
-// store writes all or nothing, and returns the revision of the last; the others' precede it one by
-// one. An error for which conflicting or crowded holds wrote nothing; after any other it is not
-// known whether it was written.
+// store writes all or nothing, and returns the revision of the last write. The revisions of the others
+// directly precede it. After an error for which conflicting or crowded holds, nothing was written. After
+// any other error it is unknown whether the writes took effect.
 func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	if err := b.check(writes...); err != nil {
 		return 0, err

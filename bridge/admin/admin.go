@@ -35,7 +35,7 @@ const (
 	Invalid       Code = "invalid"        // the request can't be carried out as it is
 	Failed        Code = "failed"         // the server could not do it; trying again may help
 	Unavailable   Code = "unavailable"    // only a server that runs can do it, and none does
-	Restoring     Code = "restoring"      // a restore is about to replace everything, or was interrupted there
+	Restoring     Code = "restoring"      // a restore is replacing the data, or was interrupted while it did
 )
 
 // Error is a failure that the service answered. It holds nothing secret.
@@ -97,7 +97,7 @@ type User struct {
 	Account  string    `json:"account"`
 	Name     string    `json:"name"`
 	Mail     string    `json:"mail"`
-	Created  time.Time `json:"created,omitzero"` // left out where it is not known
+	Created  time.Time `json:"created,omitzero"` // left out if unknown
 	Disabled bool      `json:"disabled"`
 }
 

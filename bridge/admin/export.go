@@ -33,7 +33,7 @@ type Record struct {
 	Sex          string    `json:"sex"`
 	Birthday     string    `json:"birthday"`
 	Sign         string    `json:"sign"`
-	Created      time.Time `json:"created,omitzero"` // left out where it is not known; an import takes its own time then
+	Created      time.Time `json:"created,omitzero"` // left out if unknown; an import then sets its own time
 	Disabled     bool      `json:"disabled"`
 
 	Friends  []RecordFriend  `json:"friends"`
@@ -48,7 +48,7 @@ type RecordFriend struct {
 	Since time.Time `json:"since,omitzero"` // as Record.Created
 }
 
-// RecordRequest is a request that is pending.
+// RecordRequest is a pending request.
 type RecordRequest struct {
 	ID    string    `json:"id"`
 	Note  string    `json:"note"`
@@ -329,10 +329,10 @@ func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv
 	return m, missing, nil
 }
 
-// orTime returns t, or otherwise where t is not known.
-func orTime(t, otherwise time.Time) time.Time {
+// orTime returns t, or fallback if t is zero.
+func orTime(t, fallback time.Time) time.Time {
 	if t.IsZero() {
-		return otherwise
+		return fallback
 	}
 	return t
 }

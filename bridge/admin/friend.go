@@ -30,7 +30,7 @@ type Friend struct {
 	Name    string    `json:"name"`
 	Alias   string    `json:"alias"`          // that the list's owner gave a friend
 	Note    string    `json:"note"`           // of a request
-	Since   time.Time `json:"since,omitzero"` // left out where it is not known
+	Since   time.Time `json:"since,omitzero"` // left out if unknown
 }
 
 // Friends is a page, in the order in which people became friends, or asked.

@@ -27,7 +27,7 @@ type Options struct {
 	Accounts Accounts
 	Store    *kv.Store
 	Live     Live // nil: no server runs, there is nothing but what is stored
-	// Pass runs a request's work, or refuses to; nil: nothing is refused.
+	// Pass, if set, runs a request's work or refuses it with an error.
 	Pass func(work func() error) error
 	// Timeout bounds one request's work; default 30 seconds.
 	Timeout time.Duration
@@ -215,7 +215,7 @@ func (s *Service) explain(e endpoint, err error) *Error {
 		_, why, _ := strings.Cut(err.Error(), kv.ErrReadOnly.Error()+": ")
 		return failure(Failed, "%s", why)
 	case errors.Is(err, bridge.ErrRestoring):
-		return failure(Restoring, "%s; imctl restore --complete completes one that was interrupted", bridge.ErrRestoring.Error())
+		return failure(Restoring, "%s; if it was interrupted, complete it with imctl restore --complete", bridge.ErrRestoring.Error())
 	case errors.Is(err, kv.ErrBusy), errors.Is(err, kv.ErrConflict):
 		return failure(Failed, "the server is busy: try again")
 	}
