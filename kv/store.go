@@ -137,9 +137,6 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		if err := s.upgrade(ctx, o); err != nil {
 			return nil, err
 		}
-		if _, err := states.Update(ctx, func(state *State) error { state.Format = currentFormat; return nil }); err != nil {
-			return nil, err
-		}
 	}
 	if state, err = states.expectSlot(ctx, state.Slot); errors.Is(err, errSlotChanged) {
 		return Open(ctx, nc, o)
