@@ -27,6 +27,7 @@ type Options struct {
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Log         *slog.Logger  // default: none
+	Wait        time.Duration // for NATS to have a leader and answer, not counting an upgrade; default: as long as ctx allows
 
 	// Expected are streams that must exist, with their times of creation, as the caller remembers them. They count
 	// where the state itself is lost.
@@ -90,6 +91,9 @@ var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
 // Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch, ErrRestoreUnfinished, *LostError.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	o = o.withDefaults()
+	whole := ctx
+	ctx, cancel := o.waiting(whole)
+	defer func() { cancel() }()
 	if !bucketPrefix.MatchString(o.Prefix) {
 		return nil, fmt.Errorf("kv: prefix %q: only letters, digits, - and _ may be in it", o.Prefix)
 	}
@@ -134,12 +138,14 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		return nil, err
 	}
 	if state.Format < currentFormat {
-		if err := s.upgrade(ctx, o); err != nil {
+		if err := s.upgrade(whole, o); err != nil {
 			return nil, err
 		}
+		cancel()
+		ctx, cancel = o.waiting(whole)
 	}
 	if state, err = states.expectSlot(ctx, state.Slot); errors.Is(err, errSlotChanged) {
-		return Open(ctx, nc, o)
+		return Open(whole, nc, o)
 	}
 	if err != nil {
 		return nil, err

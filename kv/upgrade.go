@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // Buckets of format 0 were written without the rules of kinds: their block files hold older messages of keys that were
@@ -28,6 +29,14 @@ const (
 
 // LogStream names the stream of the event log.
 func LogStream(prefix string) string { return strings.ToUpper(prefix) + "_LOG" }
+
+// waiting returns the context of an Open but for an upgrade.
+func (o Options) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	if o.Wait == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, o.Wait)
+}
 
 // upgrade brings the buckets to the current format, and notes that in the state. It may be cut off at any time: the next
 // one begins anew. It takes some minutes for a million accounts, and ends when ctx does.
@@ -221,19 +230,33 @@ func (b *bucket) evacuate(ctx context.Context, before func(ctx context.Context, 
 		return err
 	}
 	// Up to the filling and not to what was last before it: what another node wrote meanwhile is removed too.
-	err = b.pages(ctx, filled, func(entries []entry) error {
-		writes, err := keep(ctx, entries)
-		if err != nil {
-			return err
-		}
-		return b.moveAll(ctx, writes)
-	})
-	if err != nil {
+	if err := b.moveAll(ctx, filled, keep); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, bulkWait)
 	defer cancel()
 	return b.purgeAll(ctx, "", filled+1)
+}
+
+// moveAll writes what keep returns of each page up to that revision. It writes a batch while the next page is read.
+func (b *bucket) moveAll(ctx context.Context, upTo uint64, keep func(context.Context, []entry) ([]write, error)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	w := newBulkWriter(ctx, b, group)
+	err := b.pages(ctx, upTo, func(entries []entry) error {
+		writes, err := keep(ctx, entries)
+		for n := 0; err == nil && n < len(writes); n++ {
+			err = w.add(writes[n])
+		}
+		return err
+	})
+	if err == nil {
+		err = w.flush()
+	}
+	close(w.batches)
+	if sent := group.Wait(); sent != nil {
+		return sent // err only says that it was given up then
+	}
+	return err
 }
 
 // fill writes as much as a block file holds, and returns the revision of the last message.
@@ -245,23 +268,4 @@ func (b *bucket) fill(ctx context.Context) (last uint64, err error) {
 		}
 	}
 	return last, nil
-}
-
-// moveAll writes all, in batches that the server takes.
-func (b *bucket) moveAll(ctx context.Context, writes []write) error {
-	for len(writes) > 0 {
-		n, size := 0, 0
-		for n < len(writes) && n < bulkBatch && (n == 0 || size+len(writes[n].value) <= bulkBytes) {
-			size += len(writes[n].value)
-			n++
-		}
-		batch, cancel := context.WithTimeout(ctx, bulkWait)
-		_, err := b.write(batch, writes[:n]...)
-		cancel()
-		if err != nil {
-			return err
-		}
-		writes = writes[n:]
-	}
-	return nil
 }
