@@ -14,7 +14,7 @@ import (
 	"imctl/kv"
 )
 
-// startWait bounds how long NATS and the buckets may take to be there.
+// startWait bounds how long NATS may take to be there, and then the buckets. An upgrade of the buckets may take longer.
 const startWait = 2 * time.Minute
 
 // stopWait bounds one step of an orderly end.
@@ -64,8 +64,6 @@ type backend struct {
 // The embedded server accepts NATS clients at listen, or none if listen is empty. It logs the state of its disk to
 // diskLog.
 func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (_ *backend, err error) {
-	ctx, cancel := context.WithTimeout(ctx, startWait)
-	defer cancel()
 	b := &backend{hasher: newHasher(c)}
 	defer func() {
 		if err != nil {
@@ -82,7 +80,9 @@ func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, list
 	if err := clearStaging(b.dir); err != nil {
 		return nil, err
 	}
-	if err := b.findNATS(ctx, c, log, diskLog, listen); err != nil {
+	starting, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	if err := b.findNATS(starting, c, log, diskLog, listen); err != nil {
 		return nil, err
 	}
 	if b.nc, err = b.connect("imctl buckets"); err != nil {
@@ -103,7 +103,7 @@ func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) er
 		return err
 	}
 	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
-		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss,
+		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: startWait,
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
 	var lost *kv.LostError
 	switch {

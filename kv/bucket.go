@@ -193,7 +193,14 @@ func (b *bucket) recheck(ctx context.Context, keys []string, entries map[string]
 }
 
 func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
-	body, err := json.Marshal(map[string]string{"last_by_subj": b.prefix() + key})
+	e, err := b.askLeader(ctx, map[string]any{"last_by_subj": b.prefix() + key})
+	e.key = key
+	return e, err
+}
+
+// askLeader asks the stream's leader for one message. The entry lacks its key. Returns errNoKey.
+func (b *bucket) askLeader(ctx context.Context, request map[string]any) (entry, error) {
+	body, err := json.Marshal(request)
 	if err != nil {
 		return entry{}, err
 	}
@@ -222,7 +229,7 @@ func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
 		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), jetstream.ErrInvalidJSAck)
 	}
 	m := answer.Message
-	e := entry{key: key, value: m.Data, revision: m.Sequence, written: m.Time}
+	e := entry{value: m.Data, revision: m.Sequence, written: m.Time}
 	if len(m.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(m.Header)
 		if err != nil {

@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"encoding/hex"
+	"hash/maphash"
 	"slices"
 	"strings"
 )
@@ -48,41 +49,133 @@ func (r *ruling) drop(counter *int) { r.keep, r.counter, r.found = false, counte
 
 // inspector finds the keys that belong to no existing user.
 type inspector struct {
-	users *Users
-	found Findings
-	alive map[[16]byte]bool // whether a user exists, for the users that were looked up
-
+	users    *Users
+	found    Findings
+	marks    map[[16]byte]mark     // of the users that are known
+	lookedUp map[[16]byte]struct{} // the users whose mark was read by lookUp
+	seed     maphash.Seed
 	disabled int // users that exist and are disabled
 }
 
-func newInspector(users *Users) *inspector {
-	return &inspector{users: users, alive: make(map[[16]byte]bool)}
+// mark is what an inspector keeps of a user: a million take 60 MB.
+type mark struct {
+	account, name uint64 // hashes of the keys that the record names; name is 0 for none
+	record        bool   // there is a record
+	claimed       bool   // account's key names this user
+	disabled      bool
 }
 
-// lookUp finds out which of the users exist, unless it has looked them up before.
-func (i *inspector) lookUp(ctx context.Context, ids []string) error {
-	ids = slices.DeleteFunc(ids, func(id string) bool {
-		key, ok := parseID(id)
-		_, known := i.alive[key]
-		return !ok || known
+func (m mark) exists() bool { return m.record && m.claimed }
+
+func newInspector(users *Users) *inspector {
+	return &inspector{users: users, marks: make(map[[16]byte]mark), lookedUp: make(map[[16]byte]struct{}), seed: maphash.MakeSeed()}
+}
+
+func (i *inspector) hash(key string) uint64 {
+	if key == "" {
+		return 0
+	}
+	return max(1, maphash.String(i.seed, key))
+}
+
+// survey reads all users, so that only those have to be looked up of which a key seems not to be in order.
+func (i *inspector) survey(ctx context.Context, progress func(entries []entry)) error {
+	return i.users.b.pages(ctx, 0, func(entries []entry) error {
+		for _, e := range entries {
+			if err := i.note(e); err != nil {
+				return err
+			}
+		}
+		progress(entries)
+		return nil
 	})
-	for some := range slices.Chunk(ids, inspectedAtOnce) {
-		good, err := i.owners(ctx, slices.Clone(some))
+}
+
+// note updates the mark of a user by one key. Keys that contradict each other leave a mark that does not exist.
+func (i *inspector) note(e entry) error {
+	kind, _, _ := strings.Cut(e.key, ".")
+	id, ok := parseID(concerns(e))
+	if !ok || kind != "user" && kind != "account" {
+		return nil
+	}
+	m := i.marks[id]
+	switch {
+	case kind == "user" && e.deleted:
+		m.record = false
+	case kind == "user":
+		r, err := decodeUserRecord(e)
 		if err != nil {
 			return err
 		}
-		for _, id := range some {
-			key, _ := parseID(id)
-			i.alive[key] = good[id] != nil
+		i.read(&m, r)
+	case e.deleted:
+		return nil
+	case !m.record && !m.claimed:
+		m.account, m.claimed = i.hash(e.key), true
+	case m.account == i.hash(e.key):
+		m.claimed = true
+	}
+	i.marks[id] = m
+	return nil
+}
+
+// read updates a mark by the user's record.
+func (i *inspector) read(m *mark, r userRecord) {
+	account := i.hash(accountKey(FoldAccount(r.Account)))
+	m.claimed = m.claimed && m.account == account
+	m.account, m.name, m.record, m.disabled = account, i.hash(r.nameKey()), true, r.Disabled
+}
+
+// lookUp reads those of the users that were not looked up before.
+func (i *inspector) lookUp(ctx context.Context, ids []string) error {
+	var keys []string
+	for _, id := range ids {
+		key, ok := parseID(id)
+		if _, known := i.lookedUp[key]; ok && !known {
+			i.lookedUp[key] = struct{}{}
+			delete(i.marks, key)
+			keys = append(keys, userKey(id))
+		}
+	}
+	for some := range slices.Chunk(keys, lookedUpAtOnce) {
+		records, err := i.users.b.getMany(ctx, some)
+		if err != nil {
+			return err
+		}
+		claims := make([]string, 0, len(records))
+		for _, e := range records {
+			r, err := decodeUserRecord(e)
+			if err != nil {
+				return err
+			}
+			id, _ := parseID(r.ID)
+			var m mark
+			i.read(&m, r)
+			i.marks[id] = m
+			claims = append(claims, accountKey(FoldAccount(r.Account)))
+		}
+		claimed, err := i.users.b.getMany(ctx, claims)
+		if err != nil {
+			return err
+		}
+		for _, e := range claimed {
+			if err := i.note(e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// exists reports whether a user exists. The user must have been looked up.
+// exists tells whether a user exists that was surveyed or looked up.
 func (i *inspector) exists(id string) bool {
 	key, ok := parseID(id)
-	return ok && i.alive[key]
+	return ok && i.marks[key].exists()
+}
+
+// missing returns those of the ids whose users do not seem to exist.
+func (i *inspector) missing(ids []string) []string {
+	return slices.DeleteFunc(ids, i.exists)
 }
 
 // parseID returns the bytes of an id.
@@ -94,81 +187,55 @@ func parseID(id string) (key [16]byte, ok bool) {
 	return key, err == nil
 }
 
-// owners returns the records of the users that own the account in their record. The others do not count as users.
-func (i *inspector) owners(ctx context.Context, ids []string) (map[string]*userRecord, error) {
-	ids = slices.DeleteFunc(ids, func(id string) bool { return !ValidID(id) })
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	keys := make([]string, len(ids))
-	for n, id := range ids {
-		keys[n] = userKey(id)
-	}
-	records, err := i.users.b.getMany(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	good := make(map[string]*userRecord, len(records))
-	keys = keys[:0]
-	for _, e := range records {
-		r, err := decodeUserRecord(e)
-		if err != nil {
-			return nil, err
-		}
-		good[r.ID] = &r
-		keys = append(keys, accountKey(FoldAccount(r.Account)))
-	}
-	claims, err := i.users.b.getMany(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	for id, r := range good {
-		if string(claims[accountKey(FoldAccount(r.Account))].value) != id {
-			delete(good, id)
-		}
-	}
-	return good, nil
-}
-
 // inUsers rules on keys of the bucket of users.
 func (i *inspector) inUsers(ctx context.Context, entries []entry) ([]ruling, error) {
-	var ids []string
+	var doubtful []string
 	for _, e := range entries {
-		ids = append(ids, concerns(e))
+		if i.misfit(e) != nil {
+			doubtful = append(doubtful, concerns(e))
+		}
 	}
-	good, err := i.owners(ctx, ids)
-	if err != nil {
+	if err := i.lookUp(ctx, doubtful); err != nil {
 		return nil, err
 	}
 	all := make([]ruling, len(entries))
 	for n, e := range entries {
 		r := &all[n]
 		r.entry, r.keep = e, true
-		user := good[concerns(e)]
-		k, known := kindOf(i.users.b.at.Load().kinds, e.key)
-		switch {
-		case e.deleted:
-		case !known:
-			r.drop(&i.found.Unknown)
-		case k.name == "user" && user == nil:
-			r.drop(&i.found.Users)
-		case k.name == "user":
-			key, _ := parseID(user.ID)
-			i.alive[key] = true
-			if user.Disabled {
-				i.disabled++
-			}
-		case k.name == "account" && (user == nil || accountKey(FoldAccount(user.Account)) != e.key):
-			r.drop(&i.found.Accounts)
-		case k.name == "name" && (user == nil || user.nameKey() != e.key):
-			r.drop(&i.found.Names)
-		case k.name == "reset" && user == nil:
-			r.drop(&i.found.Resets)
+		if counter := i.misfit(e); counter != nil {
+			r.drop(counter)
+		} else if id, ok := parseID(concerns(e)); ok && !e.deleted && e.key == userKey(concerns(e)) && i.marks[id].disabled {
+			i.disabled++
 		}
 	}
 	return all, nil
 }
 
-// concerns returns the id of the user that a key of the bucket of users belongs to, "" for none.
+// misfit returns the counter of a key of the bucket of users that is not in order, nil for one that is, as far as is known.
+func (i *inspector) misfit(e entry) *int {
+	k, known := kindOf(i.users.b.at.Load().kinds, e.key)
+	id, ok := parseID(concerns(e))
+	var m mark
+	if ok {
+		m = i.marks[id]
+	}
+	switch {
+	case e.deleted:
+	case !known:
+		return &i.found.Unknown
+	case k.name == "user" && !m.exists():
+		return &i.found.Users
+	case k.name == "account" && (!m.exists() || m.account != i.hash(e.key)):
+		return &i.found.Accounts
+	case k.name == "name" && (!m.exists() || m.name != i.hash(e.key)):
+		return &i.found.Names
+	case k.name == "reset" && !m.exists():
+		return &i.found.Resets
+	}
+	return nil
+}
+
+// concerns returns the id of the user that a key of the bucket of users is about, "" for none.
 func concerns(e entry) string {
 	kind, rest, _ := strings.Cut(e.key, ".")
 	switch kind {
@@ -197,8 +264,7 @@ func (i *inspector) inRosters(ctx context.Context, entries []entry) ([]ruling, e
 		}
 		ids = append(append(ids, e.key), rosters[n].named()...)
 	}
-	slices.Sort(ids)
-	if err := i.lookUp(ctx, slices.Compact(ids)); err != nil {
+	if err := i.lookUp(ctx, i.missing(ids)); err != nil {
 		return nil, err
 	}
 	all := make([]ruling, len(entries))
@@ -206,7 +272,7 @@ func (i *inspector) inRosters(ctx context.Context, entries []entry) ([]ruling, e
 		r := &all[n]
 		r.entry, r.keep = e, true
 		switch {
-		case e.deleted:
+		case e.deleted, strings.HasPrefix(e.key, fillKey):
 		case !ValidID(e.key):
 			r.drop(&i.found.Unknown)
 		case !i.exists(e.key):
@@ -241,7 +307,7 @@ func (i *inspector) inTokens(ctx context.Context, entries []entry) ([]ruling, er
 	for n, e := range entries {
 		ids[n], _, _ = strings.Cut(e.key, ".")
 	}
-	if err := i.lookUp(ctx, slices.Clone(ids)); err != nil {
+	if err := i.lookUp(ctx, i.missing(slices.Clone(ids))); err != nil {
 		return nil, err
 	}
 	all := make([]ruling, len(entries))
@@ -254,28 +320,5 @@ func (i *inspector) inTokens(ctx context.Context, entries []entry) ([]ruling, er
 	return all, nil
 }
 
-// pages calls do with all entries of a bucket up to revision upTo, a page at a time. If upTo is 0, it reads to the end.
-func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error) error {
-	for after := uint64(0); ; {
-		p, err := b.walk(ctx, after, inspectedAtOnce)
-		if err != nil {
-			return err
-		}
-		entries := p.entries
-		if upTo > 0 {
-			entries = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.revision > upTo })
-		}
-		if len(entries) > 0 {
-			if err := do(entries); err != nil {
-				return err
-			}
-		}
-		if p.pending == 0 || len(entries) < len(p.entries) {
-			return nil
-		}
-		after = p.last()
-	}
-}
-
-// inspectedAtOnce bounds the records in memory.
-const inspectedAtOnce = 500
+// lookedUpAtOnce bounds how many users are looked up at once.
+const lookedUpAtOnce = 2000

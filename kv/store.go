@@ -27,6 +27,7 @@ type Options struct {
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Log         *slog.Logger  // default: none
+	Wait        time.Duration // for NATS to have a leader and answer, not counting an upgrade; default: as long as ctx allows
 
 	// Expected maps the streams and consumers that must exist to their creation times, as the caller remembers them.
 	// It is used only if the state itself is lost.
@@ -91,6 +92,9 @@ var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
 // Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch, ErrRestoreUnfinished, *LostError.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	o = o.withDefaults()
+	whole := ctx
+	ctx, cancel := o.waiting(whole)
+	defer func() { cancel() }()
 	if err := checkPrefix(o.Prefix); err != nil {
 		return nil, err
 	}
@@ -135,15 +139,14 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		return nil, err
 	}
 	if state.Format < currentFormat {
-		if err := s.upgrade(ctx, o); err != nil {
+		if err := s.upgrade(whole, o); err != nil {
 			return nil, err
 		}
-		if _, err := states.Update(ctx, func(state *State) error { state.Format = currentFormat; return nil }); err != nil {
-			return nil, err
-		}
+		cancel()
+		ctx, cancel = o.waiting(whole)
 	}
 	if state, err = states.expectSlot(ctx, state.Slot); errors.Is(err, errSlotChanged) {
-		return Open(ctx, nc, o)
+		return Open(whole, nc, o)
 	}
 	if err != nil {
 		return nil, err

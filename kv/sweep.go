@@ -2,9 +2,7 @@ package kv
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -14,6 +12,9 @@ import (
 // Errors: ErrNoState.
 func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 	i := newInspector(s.Users)
+	if err := i.survey(ctx, func([]entry) {}); err != nil {
+		return i.found, fmt.Errorf("kv: sweep %s: %w", s.Users.b.stream(), err)
+	}
 	for _, part := range []struct {
 		b    *bucket
 		rule func(context.Context, []entry) ([]ruling, error)
@@ -56,19 +57,22 @@ func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 	return i.found, nil
 }
 
-// recheck rules again on the keys that have not changed since.
+// recheck rules again on the keys that have not changed since, and reads their users for that.
 func (i *inspector) recheck(ctx context.Context, b *bucket, rulings []ruling, rule func(context.Context, []entry) ([]ruling, error)) ([]ruling, error) {
-	maps.DeleteFunc(i.alive, func(_ [16]byte, exists bool) bool { return !exists })
+	clear(i.lookedUp)
+	keys := make([]string, len(rulings))
+	for n, r := range rulings {
+		keys[n] = r.key
+	}
+	now, err := b.getMany(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
 	var entries []entry
 	for _, r := range rulings {
-		e, err := b.get(ctx, r.key, true)
-		if errors.Is(err, errNoKey) || err == nil && e.revision != r.revision {
-			continue
+		if e, ok := now[r.key]; ok && e.revision == r.revision {
+			entries = append(entries, e)
 		}
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
 	}
 	return rule(ctx, entries)
 }

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // Buckets of format 0 were written without the rules of kinds. Their block files hold older messages of keys that were
@@ -28,15 +30,52 @@ const (
 // LogStream returns the name of the stream of the event log.
 func LogStream(prefix string) string { return strings.ToUpper(prefix) + "_LOG" }
 
-// upgrade converts the buckets to the current format. If it is interrupted, the next upgrade begins anew. It takes some
-// minutes for a million accounts. It ignores the deadline of ctx, but ends if ctx is cancelled before.
+// waiting returns the context for all of Open except an upgrade.
+func (o Options) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	if o.Wait == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, o.Wait)
+}
+
+// upgrade converts the buckets to the current format, and notes the format in the state. If it is interrupted, the next
+// upgrade begins anew. It takes some minutes for a million accounts, and ends when ctx does.
 func (s *Store) upgrade(ctx context.Context, o Options) error {
 	began := time.Now()
 	o.Log.Info("converting the buckets to this version's format", "format", currentFormat)
-	ctx, cancel := withoutDeadline(ctx)
-	defer cancel()
-	i := newInspector(s.Users)
-	err := s.Users.b.evacuate(ctx, func(ctx context.Context, entries []entry) ([]write, error) {
+	i, p := newInspector(s.Users), newProgress(o.Log)
+	steps := []func() error{
+		func() error { return s.upgradeUsers(ctx, i, o, p) },
+		func() error { return s.upgradeRosters(ctx, i, p) },
+		func() error { return s.sweepTokens(ctx, i, p) },
+		func() error {
+			_, err := s.States.Update(ctx, func(state *State) error { state.Format = currentFormat; return nil })
+			return err
+		},
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return fmt.Errorf("kv: convert the buckets to format %d: %w", currentFormat, err)
+		}
+	}
+	f := i.found
+	o.Log.Info("converted the buckets to this version's format", "took", time.Since(began).Round(time.Millisecond), "users", f.Users, "accounts", f.Accounts,
+		"names", f.Names, "rosters", f.Rosters, "friends", f.Friends, "tokens", f.Tokens, "attachments", f.Attachments, "unknown", f.Unknown)
+	if i.disabled > 0 {
+		o.Log.Info("some disabled accounts may be deleted accounts that came back: review imctl user list --disabled", "disabled", i.disabled)
+	}
+	return nil
+}
+
+func (s *Store) upgradeUsers(ctx context.Context, i *inspector, o Options, p *progress) error {
+	return s.Users.b.evacuate(ctx, func(ctx context.Context, keys uint64) error {
+		p.begin("reading users", keys)
+		if err := i.survey(ctx, p.add); err != nil {
+			return err
+		}
+		p.begin("moving users", keys)
+		return nil
+	}, func(ctx context.Context, entries []entry) ([]write, error) {
 		rulings, err := i.inUsers(ctx, entries)
 		if err != nil {
 			return nil, err
@@ -51,46 +90,51 @@ func (s *Store) upgrade(ctx context.Context, o Options) error {
 				writes = append(writes, w)
 			}
 		}
+		p.add(entries)
 		return writes, nil
 	})
-	if err == nil {
-		err = s.Rosters.b.evacuate(ctx, func(ctx context.Context, entries []entry) (writes []write, err error) {
-			rulings, err := i.inRosters(ctx, entries)
-			for _, r := range rulings {
-				if r.counter != nil {
-					*r.counter += r.found
-				}
-				if r.keep && !r.deleted {
-					writes = append(writes, r.moved())
-				}
-			}
-			return writes, err
-		})
-	}
-	if err == nil {
-		err = s.sweepTokens(ctx, i)
-	}
-	if err != nil {
-		return fmt.Errorf("kv: convert the buckets to format %d: %w", currentFormat, err)
-	}
-	f := i.found
-	o.Log.Info("converted the buckets to this version's format", "took", time.Since(began).Round(time.Millisecond), "users", f.Users, "accounts", f.Accounts,
-		"names", f.Names, "rosters", f.Rosters, "friends", f.Friends, "tokens", f.Tokens, "attachments", f.Attachments, "unknown", f.Unknown)
-	if i.disabled > 0 {
-		o.Log.Info("some disabled accounts may be deleted accounts that came back: review imctl user list --disabled", "disabled", i.disabled)
-	}
-	return nil
 }
 
-// withoutDeadline returns a context that is cancelled when ctx is cancelled, but not when the deadline of ctx passes.
-func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	free, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			cancel()
+func (s *Store) upgradeRosters(ctx context.Context, i *inspector, p *progress) error {
+	return s.Rosters.b.evacuate(ctx, func(_ context.Context, keys uint64) error {
+		p.begin("moving rosters", keys)
+		return nil
+	}, func(ctx context.Context, entries []entry) (writes []write, err error) {
+		rulings, err := i.inRosters(ctx, entries)
+		for _, r := range rulings {
+			if r.counter != nil {
+				*r.counter += r.found
+			}
+			if r.keep && !r.deleted && !strings.HasPrefix(r.key, fillKey) {
+				writes = append(writes, r.moved())
+			}
 		}
+		p.add(entries)
+		return writes, err
 	})
-	return free, func() { stop(); cancel() }
+}
+
+// progressEvery is how often an upgrade says how far it is.
+const progressEvery = 10 * time.Second
+
+// progress says now and then how far an upgrade is.
+type progress struct {
+	log  *slog.Logger
+	said time.Time
+	step string
+	done int
+	keys uint64
+}
+
+func newProgress(log *slog.Logger) *progress { return &progress{log: log, said: time.Now()} }
+
+func (p *progress) begin(step string, keys uint64) { p.step, p.done, p.keys = step, 0, keys }
+
+func (p *progress) add(entries []entry) {
+	if p.done += len(entries); time.Since(p.said) >= progressEvery {
+		p.said = time.Now()
+		p.log.Info("converting the buckets to this version's format", "step", p.step, "keys", p.done, "of", p.keys)
+	}
 }
 
 // moved returns the write that moves a key behind all others.
@@ -148,8 +192,13 @@ func (s *Store) upgradeAttachment(ctx context.Context, r ruling, i *inspector, o
 	return r.moved(), true, nil
 }
 
-// sweepTokens revokes the tokens of users who do not exist. No token is written twice, so none comes back.
-func (s *Store) sweepTokens(ctx context.Context, i *inspector) error {
+// sweepTokens revokes the tokens of users that do not exist. No token is ever written twice, so none comes back.
+func (s *Store) sweepTokens(ctx context.Context, i *inspector, p *progress) error {
+	stream, err := s.Tokens.b.js.Stream(ctx, s.Tokens.b.stream())
+	if err != nil {
+		return err
+	}
+	p.begin("reading tokens", stream.CachedInfo().State.Msgs)
 	return s.Tokens.b.pages(ctx, 0, func(entries []entry) error {
 		rulings, err := i.inTokens(ctx, entries)
 		for n := 0; err == nil && n < len(rulings); n++ {
@@ -158,36 +207,56 @@ func (s *Store) sweepTokens(ctx context.Context, i *inspector) error {
 				err = s.Tokens.b.apply(ctx, r)
 			}
 		}
+		p.add(entries)
 		return err
 	})
 }
 
-// evacuate calls keep with each page of the bucket, writes what keep returns behind all existing messages, and removes
-// the messages that existed before.
-func (b *bucket) evacuate(ctx context.Context, keep func(context.Context, []entry) ([]write, error)) error {
+// evacuate writes what keep returns of each page of the bucket behind all there is, and removes all that was before.
+// It calls before first, with about how many keys there are.
+func (b *bucket) evacuate(ctx context.Context, before func(ctx context.Context, keys uint64) error, keep func(context.Context, []entry) ([]write, error)) error {
 	stream, err := b.js.Stream(ctx, b.stream())
 	if err != nil {
 		return err
 	}
-	last := stream.CachedInfo().State.LastSeq
-	if last == 0 {
+	if stream.CachedInfo().State.LastSeq == 0 {
 		return nil
 	}
 	filled, err := b.fill(ctx)
 	if err != nil {
 		return err
 	}
-	err = b.pages(ctx, last, func(entries []entry) error {
-		writes, err := keep(ctx, entries)
-		if err != nil {
-			return err
-		}
-		return b.moveAll(ctx, writes)
-	})
-	if err != nil {
+	if err := before(ctx, stream.CachedInfo().State.Msgs); err != nil {
 		return err
 	}
+	// Up to the filling and not to what was last before it: what another node wrote meanwhile is removed too.
+	if err := b.moveAll(ctx, filled, keep); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, bulkWait)
+	defer cancel()
 	return b.purgeAll(ctx, "", filled+1)
+}
+
+// moveAll writes what keep returns of each page up to that revision. It writes a batch while the next page is read.
+func (b *bucket) moveAll(ctx context.Context, upTo uint64, keep func(context.Context, []entry) ([]write, error)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	w := newBulkWriter(ctx, b, group)
+	err := b.pages(ctx, upTo, func(entries []entry) error {
+		writes, err := keep(ctx, entries)
+		for n := 0; err == nil && n < len(writes); n++ {
+			err = w.add(writes[n])
+		}
+		return err
+	})
+	if err == nil {
+		err = w.flush()
+	}
+	close(w.batches)
+	if sent := group.Wait(); sent != nil {
+		return sent // err only says that it was given up then
+	}
+	return err
 }
 
 // fill writes padding of more than a block file, and returns the revision of its last message.
@@ -199,23 +268,4 @@ func (b *bucket) fill(ctx context.Context) (last uint64, err error) {
 		}
 	}
 	return last, nil
-}
-
-// moveAll writes all of writes, in batches that the server accepts.
-func (b *bucket) moveAll(ctx context.Context, writes []write) error {
-	for len(writes) > 0 {
-		n, size := 0, 0
-		for n < len(writes) && n < bulkBatch && (n == 0 || size+len(writes[n].value) <= bulkBytes) {
-			size += len(writes[n].value)
-			n++
-		}
-		batch, cancel := context.WithTimeout(ctx, bulkWait)
-		_, err := b.write(batch, writes[:n]...)
-		cancel()
-		if err != nil {
-			return err
-		}
-		writes = writes[n:]
-	}
-	return nil
 }

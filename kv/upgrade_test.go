@@ -253,7 +253,7 @@ func TestUpgradeCutOff(t *testing.T) {
 	u := mustCreate(t, s, "a", "A")
 	cut := errors.New("cut off")
 	parts := 0
-	err := s.Users.b.evacuate(ctx, func(_ context.Context, entries []entry) ([]write, error) {
+	err := s.Users.b.evacuate(ctx, func(context.Context, uint64) error { return nil }, func(_ context.Context, entries []entry) ([]write, error) {
 		parts++
 		return nil, cut
 	})
