@@ -78,7 +78,7 @@ func TestUpgradeEndsWithItsContext(t *testing.T) {
 	}
 	old()
 	const wait = 5 * time.Second
-	said := func(do func()) *slog.Logger { return slog.New(onMessage{"bringing the buckets", do}) }
+	said := func(do func()) *slog.Logger { return slog.New(onMessage{"converting the buckets", do}) }
 	ctx, cancel := context.WithCancel(testContext(t))
 	if _, err := Open(ctx, s.Users.b.nc, Options{Wait: wait, Log: said(cancel)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled when the upgrade began: %v", err)
