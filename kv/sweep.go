@@ -77,8 +77,7 @@ func (i *inspector) recheck(ctx context.Context, b *bucket, rulings []ruling, ru
 	return rule(ctx, entries)
 }
 
-// barrier returns when the writes of users that were under way when it was called are complete. It relies on the order
-// of the stream: its own write comes after them.
+// barrier returns when all changes of users that were under way when it was called are complete.
 func (u *Users) barrier(ctx context.Context) error {
 	key := newWorkKey()
 	note, err := work{}.note(key)
