@@ -133,7 +133,7 @@ func (p *progress) begin(step string, keys uint64) { p.step, p.done, p.keys = st
 func (p *progress) add(entries []entry) {
 	if p.done += len(entries); time.Since(p.said) >= progressEvery {
 		p.said = time.Now()
-		p.log.Info("converting the buckets to this version's format", "step", p.step, "keys", p.done, "of", p.keys)
+		p.log.Info("upgrade in progress", "step", p.step, "keys", p.done, "of", p.keys)
 	}
 }
 
@@ -213,7 +213,7 @@ func (s *Store) sweepTokens(ctx context.Context, i *inspector, p *progress) erro
 }
 
 // evacuate writes what keep returns of each page of the bucket behind all there is, and removes all that was before.
-// It calls before first, with about how many keys there are.
+// It first calls before, with the number of messages that will be read.
 func (b *bucket) evacuate(ctx context.Context, before func(ctx context.Context, keys uint64) error, keep func(context.Context, []entry) ([]write, error)) error {
 	stream, err := b.js.Stream(ctx, b.stream())
 	if err != nil {
@@ -226,7 +226,11 @@ func (b *bucket) evacuate(ctx context.Context, before func(ctx context.Context, 
 	if err != nil {
 		return err
 	}
-	if err := before(ctx, stream.CachedInfo().State.Msgs); err != nil {
+	info, err := stream.Info(ctx) // with the filling
+	if err != nil {
+		return err
+	}
+	if err := before(ctx, info.State.Msgs); err != nil {
 		return err
 	}
 	// Up to the filling and not to what was last before it: what another node wrote meanwhile is removed too.
