@@ -241,8 +241,8 @@ func TestStoppedReader(t *testing.T) {
 	})
 }
 
-// TestStuckReader: a socket that takes nothing for too long is closed. What waited for it is answered 507, and then its
-// user is offline.
+// TestStuckReader: a client that does not read is cut off, when its socket takes nothing for too long or when it gives no
+// sign of life, whichever comes first. What waits for it then is answered 507, and then its user is offline.
 func TestStuckReader(t *testing.T) {
 	t.Parallel()
 	w := inhabit(t, start(t, func(c *Config) {
@@ -250,7 +250,8 @@ func TestStuckReader(t *testing.T) {
 	}))
 	stalled(t, w, func(a, b *member) {
 		n := count(a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`))
-		if n[200]+n[507]+n[508] != 500 || n[507] == 0 {
+		// On a slow machine the session may end before its socket is full, with nothing that waits: 508 without a 507.
+		if n[200]+n[507]+n[508] != 500 || n[507]+n[508] == 0 {
 			t.Errorf("answers: %v", n)
 		}
 		eventually(t, "508", func() bool { return a.talk(t, b, "x") == 508 })
