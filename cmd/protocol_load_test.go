@@ -246,7 +246,7 @@ func TestStoppedReader(t *testing.T) {
 func TestStuckReader(t *testing.T) {
 	t.Parallel()
 	w := inhabit(t, start(t, func(c *Config) {
-		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 2*patience, 300*time.Millisecond
+		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 2*patience, 3*time.Second
 	}))
 	stalled(t, w, func(a, b *member) {
 		n := count(a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`))
