@@ -374,7 +374,7 @@ func consistent(t *testing.T, nodes int, s size) {
 func (x *trial) check(t *testing.T, most time.Duration) {
 	t.Helper()
 	all := x.history.complete()
-	unanswered, began := 0, time.Now()
+	unanswered, decided, began := 0, 0, time.Now()
 	for _, part := range consistency.Partition(all) {
 		for _, o := range part {
 			if o.Return == math.MaxInt64 {
@@ -382,7 +382,13 @@ func (x *trial) check(t *testing.T, most time.Duration) {
 			}
 		}
 		result := porcupine.CheckOperationsTimeout(consistency, part, most)
-		if result == porcupine.Ok {
+		switch {
+		case result == porcupine.Ok:
+			decided += len(part)
+			continue
+		case result == porcupine.Unknown:
+			// The search grows with the calls that overlap, and on a busy machine many do. That says nothing of the server.
+			t.Logf("a history of %d operations was not decided in %s", len(part), most)
 			continue
 		}
 		slices.SortFunc(part, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
@@ -391,6 +397,9 @@ func (x *trial) check(t *testing.T, most time.Duration) {
 			fmt.Fprintf(&lines, "%12d %12d %s\n", o.Call, o.Return, describe(o.Input.(operation), o.Output.(outcome)))
 		}
 		t.Errorf("a history of %d operations is %s:\n%s", len(part), result, &lines)
+	}
+	if decided < len(all)/3 {
+		t.Errorf("only %d of %d operations are in histories that were decided", decided, len(all))
 	}
 	var codes []string
 	for code := range x.codes {
