@@ -30,6 +30,7 @@ func TestDeletionCutOff(t *testing.T) {
 		"stream without a sum":                  {usersDir + "/meta.sum", map[string]time.Time{"LOG": now}, false},
 		"consumer":                              {archiveDir + "/meta.inf", map[string]time.Time{"LOG": now}, false},
 		"consumer without a sum":                {archiveDir + "/meta.sum", map[string]time.Time{"LOG": now}, false},
+		"consumer of a creation":                {archiveDir + "/meta.sum " + archiveDir + "/o.dat", map[string]time.Time{"LOG": now}, false},
 		"consumer that must exist":              {archiveDir + "/meta.inf", map[string]time.Time{"LOG": now, "LOG/archive": now}, true},
 		"consumer of which no one knows":        {archiveDir + "/meta.inf", nil, true},
 	} {

@@ -259,9 +259,16 @@ func (c *storeCheck) consumers(dir, stream string) error {
 	for _, e := range entries {
 		consumer := filepath.Join(consumers, e.Name())
 		err := checkConsumer(consumer, stream)
+		if err == nil {
+			// Without its checksum the NATS server skips the consumer, and would not write one for the next of that name.
+			_, err = os.Stat(filepath.Join(consumer, natsserver.JetStreamMetaFileSum))
+			if _, must := c.expected[stream+"/"+e.Name()]; must || c.expected == nil {
+				err = nil
+			}
+		}
 		if _, must := c.expected[stream+"/"+e.Name()]; errors.Is(err, fs.ErrNotExist) && c.expected != nil && !must {
 			// The NATS server removes the files of a consumer one by one.
-			c.log.Info("remove a consumer whose deletion was cut off", "stream", stream, "consumer", e.Name())
+			c.log.Info("remove a consumer whose creation or deletion was cut off", "stream", stream, "consumer", e.Name())
 			err = os.RemoveAll(consumer)
 		}
 		if err != nil {
