@@ -149,9 +149,9 @@ func (c *storeCheck) stream(ctx context.Context, dir, name string) error {
 	return m.check(ctx)
 }
 
-// isRemainder reports whether dir is left of a creation or a deletion that was cut off. The NATS server writes the
-// description after the first message block and the checksum last, and a deletion removes the description first. If the
-// stream must exist, a missing description is damage.
+// isRemainder reports whether dir is left of a stream, or of a consumer STREAM/CONSUMER, whose creation or deletion was cut
+// off. The NATS server writes the description after the first message block and the checksum last, and a deletion removes
+// the description first. If the stream or the consumer must exist, a missing description is damage.
 func (c *storeCheck) isRemainder(dir, name string) bool {
 	if _, must := c.expected[name]; must || c.expected == nil {
 		return false
@@ -258,18 +258,12 @@ func (c *storeCheck) consumers(dir, stream string) error {
 	}
 	for _, e := range entries {
 		consumer := filepath.Join(consumers, e.Name())
-		err := checkConsumer(consumer, stream)
-		if err == nil {
-			// Without its checksum the NATS server skips the consumer, and would not write one for the next of that name.
-			_, err = os.Stat(filepath.Join(consumer, natsserver.JetStreamMetaFileSum))
-			if _, must := c.expected[stream+"/"+e.Name()]; must || c.expected == nil {
-				err = nil
-			}
-		}
-		if _, must := c.expected[stream+"/"+e.Name()]; errors.Is(err, fs.ErrNotExist) && c.expected != nil && !must {
-			// The NATS server removes the files of a consumer one by one.
+		if c.isRemainder(consumer, stream+"/"+e.Name()) {
+			// Left as it is, the NATS server would skip it, and write no checksum for the next consumer of that name.
 			c.log.Info("remove a consumer whose creation or deletion was cut off", "stream", stream, "consumer", e.Name())
 			err = os.RemoveAll(consumer)
+		} else {
+			err = checkConsumer(consumer, stream)
 		}
 		if err != nil {
 			return err
