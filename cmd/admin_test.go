@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/synadia-io/orbit.go/natscontext"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
 	"imctl/kv"
 )
 
@@ -123,11 +123,11 @@ func TestAttachCommands(t *testing.T) {
 	command(t, dir, "", "attach", "rotate", "second", "--context", "archive.json").want(t, exitExists)
 	command(t, dir, "", "attach", "add", "lost", "--role", "admin", "--context", filepath.Join("nowhere", "x.json")).want(t, exitFailed, "no such file")
 
-	shown := fromJSON[bridge.NATSContext](t, command(t, dir, "", "attach", "add", "tool", "--role", "admin").want(t, exitDone).out)
+	shown := fromJSON[natsauth.Context](t, command(t, dir, "", "attach", "add", "tool", "--role", "admin").want(t, exitDone).out)
 	if shown.URL != s.natsURL() || shown.User != "tool" || len(shown.Password) != 64 {
 		t.Errorf("shown: %s %s, and a password of %d", shown.URL, shown.User, len(shown.Password))
 	}
-	if again := fromJSON[bridge.NATSContext](t, command(t, dir, "", "attach", "rotate", "tool", "-o", "json").want(t, exitDone).out); again.Password == shown.Password {
+	if again := fromJSON[natsauth.Context](t, command(t, dir, "", "attach", "rotate", "tool", "-o", "json").want(t, exitDone).out); again.Password == shown.Password {
 		t.Error("the secret stays the same")
 	}
 	listed := command(t, dir, "", "attach", "list").want(t, exitDone, "archive  consumer  dialogue.>", "second   bridge    -", "tool     admin")

@@ -94,9 +94,9 @@ func (m *mortals) revive(t *testing.T, n int) {
 	m.nodes[n] = p
 }
 
-func (m *mortals) base(n int) string        { return m.node(n).url }
-func (m *mortals) trust() *tls.Config       { return nil }
-func (m *mortals) service() *bridge.Service { return nil } // it is out of reach
+func (m *mortals) base(n int) string          { return m.node(n).url }
+func (m *mortals) trust() *tls.Config         { return nil }
+func (m *mortals) services() *bridge.Services { return nil } // it is out of reach
 
 func (m *mortals) shown(t testing.TB) string {
 	t.Helper()

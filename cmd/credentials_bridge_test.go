@@ -33,7 +33,7 @@ func TestNATSBridgeRole(t *testing.T) {
 	b.tunnel.want(t, saysTo(`"2"`, 200))
 	// What is changed at one is in force at the other, and closes connections that only the other can close.
 	client := s.asUser(t, a)
-	if err := second.service().SetDisabled(t.Context(), a.id, true); err != nil {
+	if err := second.services().Accounts.SetDisabled(t.Context(), a.id, true); err != nil {
 		t.Fatal(err)
 	}
 	a.tunnel.wantClose(t, 1008)

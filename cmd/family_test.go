@@ -11,7 +11,8 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
+	names "imctl/bridge/subject"
 )
 
 // echoed is what the sender's other devices get of a dialogue.
@@ -71,8 +72,8 @@ func testEcho(t *testing.T, w *world) {
 	gone := w.people(t, 1)[0]
 	gone.tunnel.close(t)
 	eventually(t, "gone before it has friends to tell", func() bool {
-		n, err := w.service().CountSessions(t.Context(), gone.id)
-		return n == 0 && err == nil
+		open, err := w.services().Cluster.Sessions(t.Context(), cluster.ListSessions{User: gone.id})
+		return len(open) == 0 && err == nil
 	})
 	a.befriend(t, gone)
 	eventually(t, "508", func() bool { return a.talk(t, gone, "off") == 508 })
@@ -220,13 +221,13 @@ func testResumeRefusals(t *testing.T, w *world) {
 		c.wantClose(t, websocket.ClosePolicyViolation)
 	}
 	// A disabled account's tokens are revoked, and it may not log in by its password either.
-	if err := w.service().SetDisabled(t.Context(), a.id, true); err != nil {
+	if err := w.services().Accounts.SetDisabled(t.Context(), a.id, true); err != nil {
 		t.Fatal(err)
 	}
 	a.tunnel.wantClose(t, websocket.ClosePolicyViolation)
 	a.resume(t, a.token).want(t, says(515))
 	w.dial(t, a.n, "/im/login?"+query("account", a.account, "password", a.password)).want(t, says(505))
-	if err := w.service().SetDisabled(t.Context(), a.id, false); err != nil {
+	if err := w.services().Accounts.SetDisabled(t.Context(), a.id, false); err != nil {
 		t.Fatal(err)
 	}
 	a.resume(t, a.token).want(t, says(515))
@@ -278,7 +279,7 @@ func testMailChanges(t *testing.T, w *world) {
 		a.update(t, fields).want(t, fields, says(403))
 	}
 	a.update(t, `"mail":" new@example.org ","account":"other","disabled":true`).want(t, "mail", says(200))
-	u, err := w.service().Authorize(t.Context(), a.id, a.token)
+	u, err := w.services().Accounts.Authorize(t.Context(), a.id, a.token)
 	if err != nil || u.Mail != "new@example.org" || u.Account != a.account || u.Name != a.account {
 		t.Errorf("%q %q %q, %v", u.Mail, u.Account, u.Name, err)
 	}
@@ -383,7 +384,7 @@ func TestRehash(t *testing.T) {
 	a.password = "changed-by-user"
 	hash := func() string {
 		t.Helper()
-		u, err := w.service().Authorize(t.Context(), a.id, a.token)
+		u, err := w.services().Accounts.Authorize(t.Context(), a.id, a.token)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -426,7 +427,7 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 	if code := a.talk(t, b, "0"); code != 200 {
 		t.Fatal(code)
 	}
-	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(bridge.InboxPrefix(a.id)), nats.Timeout(patience))
+	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(names.Inbox(a.id)), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -208,7 +208,7 @@ func TestForgotAnswers(t *testing.T) {
 	w := inhabit(t, start(t, office.mails, unlimited))
 	a, disabled := w.stranger(t, 0), w.stranger(t, 0)
 	disabled.login(t)
-	if err := w.service().SetDisabled(t.Context(), disabled.id, true); err != nil {
+	if err := w.services().Accounts.SetDisabled(t.Context(), disabled.id, true); err != nil {
 		t.Fatal(err)
 	}
 	for what, pair := range map[string][2]string{
@@ -323,12 +323,12 @@ func TestForgotTries(t *testing.T) {
 		"new password": func(t *testing.T, a *member) { a.update(t, `"password":"by hand"`).want(t, "password", says(200)) },
 		"new address":  func(t *testing.T, a *member) { a.update(t, `"mail":"else@example.org"`).want(t, "mail", says(200)) },
 		"administrator": func(t *testing.T, a *member) {
-			if err := w.service().SetPassword(t.Context(), a.id, "by the administrator"); err != nil {
+			if err := w.services().Accounts.SetPassword(t.Context(), a.id, "by the administrator"); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"disabled": func(t *testing.T, a *member) {
-			if err := w.service().SetDisabled(t.Context(), a.id, true); err != nil {
+			if err := w.services().Accounts.SetDisabled(t.Context(), a.id, true); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -40,7 +40,7 @@ type deployment interface {
 	// trust is what a client needs to know of the servers' certificates, nil without TLS.
 	trust() *tls.Config
 	// service does what administrators ask for.
-	service() *bridge.Service
+	services() *bridge.Services
 	// shown is all that the servers logged so far, and their metrics.
 	shown(t testing.TB) string
 }
@@ -99,9 +99,9 @@ func (s *server) close(t testing.TB) {
 	}
 }
 
-func (s *server) base(int) string          { return s.app.URL() }
-func (s *server) trust() *tls.Config       { return s.tls }
-func (s *server) service() *bridge.Service { return s.app.bridge.Service() }
+func (s *server) base(int) string            { return s.app.URL() }
+func (s *server) trust() *tls.Config         { return s.tls }
+func (s *server) services() *bridge.Services { return s.app.bridge.Services() }
 
 func (s *server) shown(t testing.TB) string {
 	t.Helper()

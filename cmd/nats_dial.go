@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/natscontext"
 
-	"imctl/bridge"
+	"imctl/bridge/eventlog"
 	"imctl/kv"
 )
 
@@ -182,7 +182,7 @@ func attachFailure(c NATSConfig, err error) error {
 		todo = "put nats-server 2.12 or later there"
 	case errors.Is(err, kv.ErrNoJetStream):
 		todo = `its configuration needs "jetstream { store_dir: DIRECTORY }", and "jetstream: enabled" in the account; imctl nats config prints the account`
-	case errors.Is(err, kv.ErrStreamMismatch), errors.Is(err, bridge.ErrLogStream):
+	case errors.Is(err, kv.ErrStreamMismatch), errors.Is(err, eventlog.ErrStream):
 		todo = "delete that stream, or set another nats.prefix"
 	case errors.As(err, &refused) && refused.ErrorCode == replicasNotSupported:
 		todo = "set nats.replicas to 1, or attach to a cluster"

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -189,7 +189,7 @@ func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err 
 	if err != nil {
 		return nil, err
 	}
-	if err := bridge.ReconcileConsumers(ctx, s.nc, store, o.Prefix); err != nil {
+	if err := natsauth.ReconcileConsumers(ctx, s.nc, store, o.Prefix); err != nil {
 		return nil, err
 	}
 	r.progress.say("reading every record")

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -203,7 +203,7 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 			fmt.Fprintf(env.Err, "imctl: a server does not answer; it checks the state by itself: %s\n", oneLine(err))
 		}
 	}
-	warn(bridge.TellRestore(ctx, nc, prefix, nodes))
+	warn(cluster.NotifyRestore(ctx, nc, prefix, nodes))
 	env.reach("nodes told")
 	if err := states.RemoveReplaced(ctx, mark); err != nil {
 		return failed(err)
@@ -227,6 +227,6 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 		return failed(err)
 	}
 	env.reach("finished")
-	warn(bridge.TellRestore(ctx, nc, prefix, nodes))
+	warn(cluster.NotifyRestore(ctx, nc, prefix, nodes))
 	return nil
 }

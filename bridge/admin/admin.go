@@ -12,7 +12,8 @@ import (
 	"fmt"
 	"time"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
+	"imctl/bridge/natsauth"
 	"imctl/kv"
 )
 
@@ -54,40 +55,47 @@ func failure(code Code, format string, args ...any) *Error {
 // ErrNoService: nobody on that NATS answers for the administration.
 var ErrNoService = errors.New("no imctl server answers there")
 
-// Accounts does the changes; bridge.Service is one. Errors are those of package kv.
-type Accounts interface {
-	// Register makes an account with that password. gate is nil.
-	Register(ctx context.Context, user kv.User, password string, gate func() error) (kv.User, error)
+// AccountService changes accounts. im.Accounts is one. Errors are those of package kv.
+type AccountService interface {
+	// Register creates an account with that password. limit is nil.
+	Register(ctx context.Context, user kv.User, password string, limit func() error) (kv.User, error)
 	// SetPassword changes the password, revokes the tokens and ends the sessions.
 	SetPassword(ctx context.Context, id, password string) error
-	// SetDisabled bars the account, which revokes its tokens and ends its sessions, or lets it in again.
+	// SetDisabled disables the account, which revokes its tokens and ends its sessions, or enables it.
 	SetDisabled(ctx context.Context, id string, disabled bool) error
-	// DeleteUser removes the account and all that is held about it.
-	DeleteUser(ctx context.Context, id string) error
-	// RestoreUsers makes the accounts that are not there yet, as they were.
-	RestoreUsers(ctx context.Context, users []kv.User) []kv.Restored
-	// RestoreRosters adds what the rosters lack of what was.
-	RestoreRosters(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error)
-	// Befriend makes friends of two users at once.
+	// Delete removes the account and all its records.
+	Delete(ctx context.Context, id string) error
+	// Restore creates the accounts that do not exist yet, as they were.
+	Restore(ctx context.Context, users []kv.User) []kv.Restored
+	// RevokeTokens revokes tokens, by their hashes, and ends the sessions that live by them.
+	RevokeTokens(ctx context.Context, id string, hashes ...string) error
+}
+
+// FriendService changes friendships. im.Friends is one. Errors are those of package kv.
+type FriendService interface {
+	// Befriend makes two users friends.
 	Befriend(ctx context.Context, a, b string) (kv.Change, error)
 	// Unfriend ends a friendship.
 	Unfriend(ctx context.Context, a, b string) error
-	// RevokeTokens ends tokens, by their hashes, and the sessions that live by them.
-	RevokeTokens(ctx context.Context, id string, hashes ...string) error
-	// AttachAdd, AttachList, AttachRotate and AttachRemove are for the programs that may log in to NATS.
-	AttachAdd(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, bridge.NATSContext, error)
-	AttachList(ctx context.Context) ([]kv.Attachment, error)
-	AttachRotate(ctx context.Context, name string) (kv.Attachment, bridge.NATSContext, error)
-	AttachRemove(ctx context.Context, name string) error
+	// Restore adds what rosters lack of the given ones.
+	Restore(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error)
 }
 
-// Live is what servers know that run; bridge.Service is one.
+// AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of package kv.
+type AttachmentService interface {
+	Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, natsauth.Context, error)
+	List(ctx context.Context) ([]kv.Attachment, error)
+	Rotate(ctx context.Context, name string) (kv.Attachment, natsauth.Context, error)
+	Remove(ctx context.Context, name string) error
+}
+
+// Live is what only running servers know and do.
 type Live interface {
-	Sessions(ctx context.Context, f bridge.SessionFilter) ([]bridge.SessionInfo, error)
-	// EndSessions ends those named, or all with all connections to NATS.
+	Sessions(ctx context.Context, query cluster.ListSessions) ([]cluster.Session, error)
+	// EndSessions ends the sessions with the given ids, or all, together with all connections to NATS.
 	EndSessions(ctx context.Context, id, reason string, sessions ...string) error
-	Nodes(ctx context.Context) ([]bridge.NodeStatus, error)
-	// FollowLog makes a consumer on the log for somebody who watches.
+	Nodes(ctx context.Context) ([]cluster.NodeStatus, error)
+	// FollowLog creates a consumer of the event log for a client that watches.
 	FollowLog(ctx context.Context, filter string) (stream, consumer string, err error)
 }
 

@@ -16,6 +16,8 @@ import (
 
 	"imctl/bridge"
 	"imctl/bridge/admin"
+	"imctl/bridge/cluster"
+	"imctl/bridge/im"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -88,9 +90,12 @@ func (f *fixture) serve(t *testing.T, change ...func(*admin.Options)) *admin.Cli
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(f.log, nil))
 	hasher := kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1, MaxLength: 20})
-	accounts := bridge.NewService(f.nc, bridge.ServiceOptions{Prefix: prefix, Store: f.store, Hasher: hasher, Log: log})
-	t.Cleanup(accounts.Close)
-	o := admin.Options{Prefix: prefix, Accounts: accounts, Store: f.store, Log: log}
+	services, stop, err := bridge.NewLocalServices(f.nc, bridge.ServicesOptions{Prefix: prefix, Store: f.store, Hasher: hasher, EventLog: im.NoLog{}, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, stop()) })
+	o := admin.Options{Prefix: prefix, Accounts: services.Accounts, Friends: services.Friends, Attachments: services.Attachments, Store: f.store, Log: log}
 	for _, c := range change {
 		c(&o)
 	}
@@ -116,7 +121,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 	f := setUp(t)
 	ctx := t.Context()
 	client := f.serve(t, func(o *admin.Options) {
-		o.Live = fakeLive{sessions: make([]bridge.SessionInfo, 3)}
+		o.Live = fakeLive{sessions: make([]cluster.Session, 3)}
 	})
 	alice, err := client.CreateUser(ctx, admin.CreateUser{
 		Account: " Alice ", Password: "secret", Mail: "alice@example.org", Sex: "female", Birthday: "1990-01-01", Sign: "two\nlines",

@@ -3,7 +3,7 @@ package admin
 import (
 	"context"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
 	"imctl/kv"
 )
 
@@ -27,7 +27,7 @@ type AttachmentRef struct {
 // AttachmentSecret is an attachment with what its program needs to log in. Nobody can read the secret again.
 type AttachmentSecret struct {
 	kv.Attachment
-	Context bridge.NATSContext `json:"context"`
+	Context natsauth.Context `json:"context"`
 }
 
 func (s *Service) attachEndpoints() []endpoint {
@@ -39,12 +39,12 @@ func (s *Service) attachEndpoints() []endpoint {
 		{"attach", "add", "Let a program in to NATS; a consumer gets its durable consumer on the log",
 			`{"name", "role": consumer, bridge or admin, "filter": of a consumer, the part of the log}`, attachment + "; " + secret,
 			"already_exists, invalid, failed", handler(func(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
-				a.Attachment, a.Context, err = s.o.Accounts.AttachAdd(ctx, r.Name, r.Role, r.Filter)
+				a.Attachment, a.Context, err = s.o.Attachments.Add(ctx, r.Name, r.Role, r.Filter)
 				return a, err
 			})},
 		{"attach", "list", "All programs that may log in to NATS", `{}`, `{"attachments": [` + attachment + `]}`,
 			"failed", handler(func(ctx context.Context, _ struct{}) (Attachments, error) {
-				all, err := s.o.Accounts.AttachList(ctx)
+				all, err := s.o.Attachments.List(ctx)
 				if all == nil {
 					all = []kv.Attachment{}
 				}
@@ -53,7 +53,7 @@ func (s *Service) attachEndpoints() []endpoint {
 		{"attach", "rotate", "Give an attachment another secret; its connections are closed",
 			`{"name"}`, attachment + "; " + secret,
 			"not_found, failed", handler(func(ctx context.Context, r AttachmentRef) (a AttachmentSecret, err error) {
-				a.Attachment, a.Context, err = s.o.Accounts.AttachRotate(ctx, r.Name)
+				a.Attachment, a.Context, err = s.o.Attachments.Rotate(ctx, r.Name)
 				return a, err
 			})},
 		{"attach", "remove", "Remove an attachment with its consumer; its connections are closed",
@@ -63,7 +63,7 @@ func (s *Service) attachEndpoints() []endpoint {
 				if err != nil {
 					return a, err
 				}
-				return a, s.o.Accounts.AttachRemove(ctx, r.Name)
+				return a, s.o.Attachments.Remove(ctx, r.Name)
 			})},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -229,7 +230,7 @@ func call[Answer any](ctx context.Context, c *Client, noun, verb string, request
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, subject(c.prefix, noun, verb), data)
+	msg, err := c.nc.RequestWithContext(ctx, subject.Prefix(c.prefix).Admin(noun, verb), data)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return answer, ErrNoService

@@ -210,7 +210,7 @@ func (s *Service) importUsers(ctx context.Context, r ImportUsers) (ImportResult,
 		}
 		users, places = append(users, u), append(places, i)
 	}
-	for i, restored := range s.o.Accounts.RestoreUsers(ctx, users) {
+	for i, restored := range s.o.Accounts.Restore(ctx, users) {
 		result := Imported{ID: restored.User.ID, State: StateThere}
 		switch {
 		case errors.Is(restored.Err, kv.ErrAccountExists):
@@ -251,7 +251,7 @@ func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResul
 		results[i] = Imported{ID: m.ID, State: StateDone, Missing: missing}
 		places[m.ID], all = i, append(all, m)
 	}
-	changes, err := s.o.Accounts.RestoreRosters(ctx, all...)
+	changes, err := s.o.Friends.Restore(ctx, all...)
 	if err != nil {
 		return ImportResult{}, err
 	}

@@ -14,11 +14,11 @@ import (
 
 // fakeAccounts does what a test wants when a user is deleted.
 type fakeAccounts struct {
-	admin.Accounts
+	admin.AccountService
 	remove func(context.Context) error
 }
 
-func (a fakeAccounts) DeleteUser(ctx context.Context, _ string) error { return a.remove(ctx) }
+func (a fakeAccounts) Delete(ctx context.Context, _ string) error { return a.remove(ctx) }
 
 func TestFaults(t *testing.T) {
 	t.Parallel()

@@ -135,7 +135,7 @@ func (s *Service) addFriend(ctx context.Context, r Pair) (Friendship, error) {
 	if err != nil {
 		return Friendship{}, err
 	}
-	change, err := s.o.Accounts.Befriend(ctx, a.ID, b.ID)
+	change, err := s.o.Friends.Befriend(ctx, a.ID, b.ID)
 	if err == nil && change.Kind == kv.Unchanged {
 		err = failure(AlreadyExists, "%s and %s are friends already", a.Account, b.Account)
 	}
@@ -147,5 +147,5 @@ func (s *Service) removeFriend(ctx context.Context, r Pair) (Friendship, error) 
 	if err != nil {
 		return Friendship{}, err
 	}
-	return Friendship{userOf(a), userOf(b)}, s.o.Accounts.Unfriend(ctx, a.ID, b.ID)
+	return Friendship{userOf(a), userOf(b)}, s.o.Friends.Unfriend(ctx, a.ID, b.ID)
 }

@@ -7,18 +7,18 @@ import (
 	"testing"
 	"time"
 
-	"imctl/bridge"
 	"imctl/bridge/admin"
+	"imctl/bridge/cluster"
 	"imctl/kv"
 )
 
 // fakeLive is servers with these sessions.
 type fakeLive struct {
-	sessions []bridge.SessionInfo
+	sessions []cluster.Session
 	ended    *[]string
 }
 
-func (l fakeLive) Sessions(_ context.Context, f bridge.SessionFilter) (found []bridge.SessionInfo, _ error) {
+func (l fakeLive) Sessions(_ context.Context, f cluster.ListSessions) (found []cluster.Session, _ error) {
 	for _, i := range l.sessions {
 		c := i.Since.Compare(f.After.Since)
 		if (f.Node == "" || f.Node == i.Node) && (f.After.ID == "" || c > 0 || c == 0 && i.ID > f.After.ID) && (f.Limit == 0 || len(found) < f.Limit) {
@@ -33,8 +33,8 @@ func (l fakeLive) EndSessions(_ context.Context, id, _ string, sessions ...strin
 	return nil
 }
 
-func (l fakeLive) Nodes(context.Context) ([]bridge.NodeStatus, error) {
-	return []bridge.NodeStatus{{Sessions: len(l.sessions), State: "ok"}}, nil
+func (l fakeLive) Nodes(context.Context) ([]cluster.NodeStatus, error) {
+	return []cluster.NodeStatus{{Sessions: len(l.sessions), State: "ok"}}, nil
 }
 
 func (l fakeLive) FollowLog(_ context.Context, filter string) (string, string, error) {
@@ -58,7 +58,7 @@ func TestSessionPages(t *testing.T) {
 	for i := range 23 {
 		id := fmt.Sprintf("%02d", i)
 		want = append(want, id)
-		live.sessions = append(live.sessions, bridge.SessionInfo{ID: id, User: alice.ID, Node: fmt.Sprint("n", i%2), Since: began.Add(time.Duration(i / 5))})
+		live.sessions = append(live.sessions, cluster.Session{ID: id, User: alice.ID, Node: fmt.Sprint("n", i%2), Since: began.Add(time.Duration(i / 5))})
 	}
 	client := f.serve(t, func(o *admin.Options) { o.Live = live })
 	var got []string

@@ -3,13 +3,13 @@ package admin
 import (
 	"context"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 )
 
 // Status is how the servers are.
 type Status struct {
-	Accounts int                 `json:"accounts"`
-	Nodes    []bridge.NodeStatus `json:"nodes"` // none where no server runs
+	Accounts int                  `json:"accounts"`
+	Nodes    []cluster.NodeStatus `json:"nodes"` // none where no server runs
 }
 
 // FollowLog asks for a consumer on the log for somebody who watches.
@@ -35,7 +35,7 @@ func (s *Service) serverEndpoints() []endpoint {
 }
 
 func (s *Service) status(ctx context.Context, _ struct{}) (st Status, err error) {
-	st.Nodes = []bridge.NodeStatus{}
+	st.Nodes = []cluster.NodeStatus{}
 	if st.Accounts, err = s.o.Store.Users.Count(ctx); err == nil && s.o.Live != nil {
 		st.Nodes, err = s.o.Live.Nodes(ctx)
 	}

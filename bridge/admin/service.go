@@ -17,16 +17,19 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"imctl/bridge"
+	"imctl/bridge/im"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
 // Options are what the service works on.
 type Options struct {
-	Prefix   string // first word of the subjects
-	Accounts Accounts
-	Store    *kv.Store
-	Live     Live // nil: no server runs, there is nothing but what is stored
+	Prefix      string // first word of the subjects
+	Accounts    AccountService
+	Friends     FriendService
+	Attachments AttachmentService
+	Store       *kv.Store
+	Live        Live // nil: no server runs, there is nothing but what is stored
 	// Pass, if set, runs a request's work or refuses it with an error.
 	Pass func(work func() error) error
 	// Timeout bounds one request's work; default 30 seconds.
@@ -117,11 +120,9 @@ func (s *Service) Stop(ctx context.Context) error {
 	return err
 }
 
-func subject(prefix, noun, verb string) string { return prefix + ".admin." + noun + "." + verb }
-
 func (s *Service) add(e endpoint) error {
 	return s.micro.AddEndpoint(e.noun+"-"+e.verb, micro.HandlerFunc(func(r micro.Request) { s.answer(e, r) }),
-		micro.WithEndpointSubject(subject(s.o.Prefix, e.noun, e.verb)),
+		micro.WithEndpointSubject(subject.Prefix(s.o.Prefix).Admin(e.noun, e.verb)),
 		micro.WithEndpointMetadata(map[string]string{
 			"description": e.description,
 			"request":     e.request,
@@ -214,8 +215,8 @@ func (s *Service) explain(e endpoint, err error) *Error {
 	case errors.Is(err, kv.ErrReadOnly):
 		_, why, _ := strings.Cut(err.Error(), kv.ErrReadOnly.Error()+": ")
 		return failure(Failed, "%s", why)
-	case errors.Is(err, bridge.ErrRestoring):
-		return failure(Restoring, "%s; if it was interrupted, complete it with imctl restore --complete", bridge.ErrRestoring.Error())
+	case errors.Is(err, im.ErrRestoring):
+		return failure(Restoring, "%s; if it was interrupted, complete it with imctl restore --complete", im.ErrRestoring.Error())
 	case errors.Is(err, kv.ErrBusy), errors.Is(err, kv.ErrConflict):
 		return failure(Failed, "the server is busy: try again")
 	}

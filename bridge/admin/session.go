@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 )
 
 // ListSessions asks for a page of the sessions. The zero value asks for the first of all.
@@ -70,7 +70,7 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 	if err != nil {
 		return Sessions{}, err
 	}
-	filter := bridge.SessionFilter{Node: r.Node, After: bridge.SessionCursor{Since: after.at, ID: after.key}}
+	filter := cluster.ListSessions{Node: r.Node, After: cluster.SessionCursor{Since: after.at, ID: after.key}}
 	if r.User != "" {
 		u, err := s.resolve(ctx, r.User)
 		if err != nil {
@@ -95,7 +95,7 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 }
 
 // sessions looks up whose they are.
-func (s *Service) sessions(ctx context.Context, found []bridge.SessionInfo) ([]Session, error) {
+func (s *Service) sessions(ctx context.Context, found []cluster.Session) ([]Session, error) {
 	ids := make([]string, len(found))
 	for i, f := range found {
 		ids[i] = f.User
@@ -123,7 +123,7 @@ func (s *Service) closeSessions(ctx context.Context, r CloseSessions) (Sessions,
 	} else if unknown != nil {
 		return Sessions{}, unknown
 	}
-	open, err := live.Sessions(ctx, bridge.SessionFilter{User: u.ID})
+	open, err := live.Sessions(ctx, cluster.ListSessions{User: u.ID})
 	if err != nil {
 		return Sessions{}, err
 	}
@@ -131,12 +131,12 @@ func (s *Service) closeSessions(ctx context.Context, r CloseSessions) (Sessions,
 		return Sessions{}, unknown
 	}
 	for _, id := range r.Sessions {
-		if !slices.ContainsFunc(open, func(i bridge.SessionInfo) bool { return i.ID == id }) {
+		if !slices.ContainsFunc(open, func(i cluster.Session) bool { return i.ID == id }) {
 			return Sessions{}, failure(NotFound, "%s has no session %q", u.Account, id)
 		}
 	}
 	if len(r.Sessions) > 0 {
-		open = slices.DeleteFunc(open, func(i bridge.SessionInfo) bool { return !slices.Contains(r.Sessions, i.ID) })
+		open = slices.DeleteFunc(open, func(i cluster.Session) bool { return !slices.Contains(r.Sessions, i.ID) })
 	}
 	if err := live.EndSessions(ctx, u.ID, "closed by the administrator", r.Sessions...); err != nil {
 		return Sessions{}, err

@@ -9,7 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -106,7 +106,7 @@ func (s *Service) showUser(ctx context.Context, r UserRef) (UserDetails, error) 
 		Friends: len(roster.Friends), Requests: len(roster.Requests), Tokens: len(tokens),
 	}
 	if s.o.Live != nil {
-		sessions, err := s.o.Live.Sessions(ctx, bridge.SessionFilter{User: u.ID})
+		sessions, err := s.o.Live.Sessions(ctx, cluster.ListSessions{User: u.ID})
 		if err != nil {
 			return UserDetails{}, err
 		}
@@ -208,7 +208,7 @@ func (s *Service) deleteUser(ctx context.Context, r UserRef) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	return userOf(u), s.o.Accounts.DeleteUser(ctx, u.ID)
+	return userOf(u), s.o.Accounts.Delete(ctx, u.ID)
 }
 
 // resolve finds the user that a reference means. Ids come before accounts: otherwise somebody could register

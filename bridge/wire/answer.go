@@ -2,16 +2,6 @@ package wire
 
 import "strconv"
 
-// A Profile is what others see of an account.
-type Profile struct {
-	ID       string `json:"id"`
-	Name     string `json:"name"`
-	Picture  string `json:"picture"`
-	Sex      string `json:"sex"`
-	Birthday string `json:"birthday"`
-	Sign     string `json:"sign"`
-}
-
 // A Friend is a profile as one of its friends sees it: Name is the alias that this friend gave, or else
 // the profile's own name.
 type Friend struct {
@@ -139,22 +129,6 @@ func AppendAdded(dst []byte, f Friend) []byte {
 	dst = append(dst, `,"friend":`...)
 	dst = f.Append(dst)
 	return append(dst, '}')
-}
-
-// Append appends the profile to dst as a JSON object.
-func (p Profile) Append(dst []byte) []byte {
-	dst = append(dst, '{')
-	dst = p.appendKeys(dst)
-	return append(dst, '}')
-}
-
-func (p Profile) appendKeys(dst []byte) []byte {
-	dst = appendKey(dst, `"id":`, p.ID)
-	dst = appendKey(dst, `,"name":`, p.Name)
-	dst = appendKey(dst, `,"picture":`, p.Picture)
-	dst = appendKey(dst, `,"sex":`, p.Sex)
-	dst = appendKey(dst, `,"birthday":`, p.Birthday)
-	return appendKey(dst, `,"sign":`, p.Sign)
 }
 
 // Append appends the friend to dst as a JSON object.

@@ -8,8 +8,8 @@ import (
 )
 
 var (
-	tom   = Profile{ID: "f6", Name: "Tom", Picture: "img/base64:0101", Sex: "male", Birthday: "1937-07-07", Sign: "<b>&\"\u2028\x01"}
-	john  = Profile{ID: "61", Name: "Funny John"}
+	tom   = Profile{ID: "f6", ProfileFields: ProfileFields{Name: "Tom", Picture: "img/base64:0101", Sex: "male", Birthday: "1937-07-07", Sign: "<b>&\"\u2028\x01"}}
+	john  = Profile{ID: "61", ProfileFields: ProfileFields{Name: "Funny John"}}
 	sunny = Friend{Profile: tom, Online: true}
 	alex  = Request{ID: "f7", Name: "Alex", To: "61", Note: "Hello John,\nthis is Alex"}
 )
