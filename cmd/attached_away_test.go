@@ -18,7 +18,7 @@ func TestNATSGoesAway(t *testing.T) {
 	there := startNATSThere(t)
 	all := bridges{start(t, there.attached), start(t, there.attached)}
 	for _, s := range all {
-		s.mayLog = []string{"NATS", "the event log is not written"}
+		s.mayLog = []string{"NATS", "the event log cannot be written"}
 	}
 	w := inhabit(t, all)
 	const pairs = 6

@@ -69,7 +69,7 @@ func TestRevokedMeanwhile(t *testing.T) {
 	t.Parallel()
 	there := startNATSThere(t)
 	s := start(t, there.attached)
-	s.mayLog = []string{"NATS", "the event log is not written"}
+	s.mayLog = []string{"NATS", "the event log cannot be written"}
 	w := inhabit(t, s)
 	a, b := w.pair(t)
 	_, second := b.another(t)
