@@ -145,7 +145,7 @@ func (b *backend) findNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 		return b.attach(ctx, c, log)
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync),
-		Reserve: int64(c.DataReserve), Log: log, DiskLog: diskLog})
+		Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Log: log, DiskLog: diskLog})
 	if err != nil {
 		return err
 	}
