@@ -30,7 +30,7 @@ func TestFormatVersion(t *testing.T) {
      go test ./embedded -run 'Damaged|Foreign|Interrupted|PowerFailure|NewerVersion|Fuzz' -count=5
      IMCTL_TEST_KILLS=50 go test ./embedded -run TestKilled
 
-   If they can't pass, leave the line as it is: the server then starts without the check and logs a warning.`,
+Until the line is changed, the server starts without the check and logs a warning.`,
 			formatVersion, linkedVersion, formatVersionLine(t))
 	}
 }
