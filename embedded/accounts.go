@@ -8,13 +8,13 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// The accounts of the NATS server. IM has all streams and subjects. AUTH receives the passwords of logins, and only the
-// program subscribes there. SYS lists and closes connections.
+// The accounts of the NATS server. IM has all streams and subjects. AUTH receives the passwords of logins, and only
+// the program subscribes there. SYS lists and closes connections.
 //
-// Programs that consume the log have an account of their own. It imports from IM only the requests that a consumer needs.
-// In IM such a program could delete a stream: NATS checks which subjects a client publishes on, but not the reply subject
-// of a request. A request with the reply subject $JS.API.STREAM.DELETE.<stream> would make JetStream publish its answer
-// there. An import publishes answers in the account that made the request.
+// Programs that consume the log have an account of their own. It imports from IM only the requests that a consumer
+// needs. In IM such a program could delete a stream: NATS checks which subjects a client publishes on, but not the
+// reply subject of a request. A request with the reply subject $JS.API.STREAM.DELETE.<stream> would make JetStream
+// publish its answer there. An import publishes answers in the account that made the request.
 const (
 	Account         = "IM"
 	ConsumerAccount = "LOG"
@@ -56,8 +56,8 @@ type Accounts struct {
 	Issuer                  string      // public key that verifies the callout's answers
 }
 
-// Text returns the accounts as a part of a NATS server's configuration. The users in it do not go through the callout, and
-// neither do users of other accounts that the server may have.
+// Text returns the accounts as a part of a NATS server's configuration. The users in it do not go through the
+// callout, and neither do users of other accounts that the server may have.
 func (a Accounts) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "system_account: %s\naccounts {\n", systemAccount)

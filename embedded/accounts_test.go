@@ -61,8 +61,8 @@ func admitTo(s *Server, r *jwt.AuthorizationRequestClaims, account string) ([]by
 	return []byte(token), err
 }
 
-// TestCallout: the callout decides about all users that are not in the server's configuration. The administrator, in the
-// account of all clients, does not see their passwords.
+// TestCallout: the callout decides about all users that are not in the server's configuration. The administrator, in
+// the account of all clients, does not see their passwords.
 func TestCallout(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Listen: "127.0.0.1:0"})

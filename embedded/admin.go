@@ -13,8 +13,9 @@ import (
 
 const adminFile = "admin.json"
 
-// AdminContext is the address and the credentials of the local administrator. The data directory has it as admin.json.
-// The file is a NATS context, which the nats tool can read too (https://github.com/nats-io/jsm.go, package natscontext).
+// AdminContext is the address and the credentials of the local administrator. The data directory has it as
+// admin.json. The file is a NATS context, which the nats tool can read too (https://github.com/nats-io/jsm.go,
+// package natscontext).
 type AdminContext struct {
 	Description string `json:"description"`
 	URL         string `json:"url"` // "" if the server does not listen
@@ -22,8 +23,9 @@ type AdminContext struct {
 	Password    string `json:"password"`
 }
 
-// ReadContext reads the administrator's context from a data directory without locking it, for commands that connect to
-// the server that runs there. The URL is that of the last start. The error is fs.ErrNotExist if no server has run there.
+// ReadContext reads the administrator's context from a data directory without locking it, for commands that connect
+// to the server that runs there. The URL is that of the last start. The error is fs.ErrNotExist if no server has run
+// there.
 func ReadContext(dir string) (AdminContext, error) {
 	path := filepath.Join(dir, adminFile)
 	b, err := os.ReadFile(path)

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// ErrStoreDamaged means that files of JetStream are missing or have wrong contents. The message names the stream and the
-// file. Nothing has been changed.
+// ErrStoreDamaged means that files of JetStream are missing or have wrong contents. The message names the stream and
+// the file. Nothing has been changed.
 var ErrStoreDamaged = errors.New("store is damaged")
 
-// ErrStoreForeign means that an entry of the JetStream directory is neither a stream nor a part of one. The message names
-// its path. Nothing has been changed.
+// ErrStoreForeign means that an entry of the JetStream directory is neither a stream nor a part of one. The message
+// names its path. Nothing has been changed.
 var ErrStoreForeign = errors.New("unexpected entry in the store")
 
 // dataCheck checks the files of every stream before the NATS server opens them. It changes nothing, except that it
 // removes streams and consumers whose creation or deletion was interrupted.
 //
 // The check is needed since nats-server loses data when it recovers damaged files. If the description of a stream is
-// damaged, nats-server skips the stream with a warning, and a new stream of that name may then overwrite its data. If a
-// message block has a bad record, nats-server drops it and everything after it.
+// damaged, nats-server skips the stream with a warning, and a new stream of that name may then overwrite its data. If
+// a message block has a bad record, nats-server drops it and everything after it.
 type dataCheck struct {
 	// lossy is true if a power failure may lose the last writes of all streams.
 	lossy bool
@@ -55,8 +55,8 @@ func unreadable(stream, path string, err error) error {
 	return fmt.Errorf("stream %s: %w", stream, err)
 }
 
-// foreignError is an entry of the store that no NATS server made. With such an entry a NATS server never becomes ready:
-// it waits for a stream of that name.
+// foreignError is an entry of the store that no NATS server made. With such an entry a NATS server never becomes
+// ready: it waits for a stream of that name.
 type foreignError struct {
 	path, what string
 }
@@ -147,8 +147,9 @@ func (c *dataCheck) consumers(s streamDir) error {
 	return nil
 }
 
-// isRemainder reports whether dir is left of a stream, or of a consumer STREAM/CONSUMER, whose creation or deletion was
-// interrupted: it has no complete description. If the stream or the consumer must exist, a missing description is damage.
+// isRemainder reports whether dir is left of a stream, or of a consumer STREAM/CONSUMER, whose creation or deletion
+// was interrupted: it has no complete description. If the stream or the consumer must exist, a missing description is
+// damage.
 func (c *dataCheck) isRemainder(dir, name string) bool {
 	if _, required := c.expected[name]; required || c.expected == nil {
 		return false

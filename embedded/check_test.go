@@ -94,8 +94,8 @@ func value(seed, size int) []byte {
 	return b
 }
 
-// stores returns two data directories with the contents of writeStore: one of a server that was shut down, and one of a
-// server that was killed.
+// stores returns two data directories with the contents of writeStore: one of a server that was shut down, and one of
+// a server that was killed.
 func stores(t *testing.T) (stopped, killed string) {
 	t.Helper()
 	stopped, killed = t.TempDir(), t.TempDir()
@@ -117,8 +117,8 @@ func stores(t *testing.T) (stopped, killed string) {
 	return stopped, killed
 }
 
-// awaitAcknowledged waits until the state of the consumer on the disk has the acknowledgement of writeStore. nats-server
-// writes it with a delay.
+// awaitAcknowledged waits until the state of the consumer on the disk has the acknowledgement of writeStore.
+// nats-server writes it with a delay.
 func awaitAcknowledged(t *testing.T, dir string) {
 	t.Helper()
 	eventually(t, "the consumer's state", func() bool {
@@ -242,8 +242,8 @@ func TestDamagedStore(t *testing.T) {
 	}
 }
 
-// wantRefused checks that a start fails because of damage, with these words in the error, that the next start does too,
-// and that nothing is changed.
+// wantRefused checks that a start fails because of damage, with these words in the error, that the next start does
+// too, and that nothing is changed.
 func wantRefused(t *testing.T, path string, words []string) {
 	t.Helper()
 	d := openDir(t, path)
@@ -261,8 +261,8 @@ func wantRefused(t *testing.T, path string, words []string) {
 	}
 }
 
-// TestPowerFailureWithoutSync: if writes do not wait for the disk, a power failure leaves zeros in the last writes. That
-// is not damage, and the loss is logged.
+// TestPowerFailureWithoutSync: if writes do not wait for the disk, a power failure leaves zeros in the last writes.
+// That is not damage, and the loss is logged.
 func TestPowerFailureWithoutSync(t *testing.T) {
 	t.Parallel()
 	_, dir := stores(t)

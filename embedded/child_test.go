@@ -17,8 +17,8 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// runServer runs a server on a data directory in a process of its own. It stores pairs of messages in atomic batches, and
-// writes a line to standard output for each acknowledged pair, until the process is killed.
+// runServer runs a server on a data directory in a process of its own. It stores pairs of messages in atomic batches,
+// and writes a line to standard output for each acknowledged pair, until the process is killed.
 func runServer(dir string) int {
 	if err := storePairs(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -78,8 +78,8 @@ var crashStream = jetstream.StreamConfig{
 	AllowMsgTTL:        true,
 }
 
-// startProcess starts a process with runServer on a data directory and waits until it is ready. It returns the lines of
-// the process. kill ends it with SIGKILL.
+// startProcess starts a process with runServer on a data directory and waits until it is ready. It returns the lines
+// of the process. kill ends it with SIGKILL.
 func startProcess(t *testing.T, dir string) (lines *bufio.Scanner, pid int, kill func()) {
 	t.Helper()
 	exe, err := os.Executable()
@@ -115,7 +115,8 @@ func startProcess(t *testing.T, dir string) (lines *bufio.Scanner, pid int, kill
 	return lines, cmd.Process.Pid, kill
 }
 
-// TestKilled: a server that is killed at any moment starts again. It has each acknowledged pair, and no half of a pair.
+// TestKilled: a server that is killed at any moment starts again. It has each acknowledged pair, and no half of a
+// pair.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

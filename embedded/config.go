@@ -14,8 +14,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// maxStore disables the limit on the size of all streams, since the disk is a limit. The default of nats-server is a part
-// of the space that is free at the start, and a stream with a higher size limit can't be created.
+// maxStore disables the limit on the size of all streams, since the disk is a limit. The default of nats-server is a
+// part of the space that is free at the start, and a stream with a higher size limit can't be created.
 const maxStore = 1 << 60
 
 // settings are the settings of the NATS server. Its passwords are bcrypt hashes.
@@ -57,7 +57,8 @@ func (s settings) options() (*natsserver.Options, error) {
 		return nil, fmt.Errorf("NATS configuration: %w", err)
 	}
 	o.NoSigs = true // The program handles signals.
-	// The password of a login may wait in a queue to be hashed. Client libraries treat a ping before the answer as an error.
+	// The password of a login may wait in a queue to be hashed. Client libraries treat a ping before the answer as an
+	// error.
 	o.DisableShortFirstPing = true
 	o.DontListen = !s.listen
 	return o, nil

@@ -19,8 +19,8 @@ import (
 var (
 	// ErrDirInUse means that another process holds the lock of the data directory.
 	ErrDirInUse = errors.New("data directory is in use")
-	// ErrDirMode means that the directory was written in another mode, standalone or cluster. nats-server would delete the
-	// data of the other mode.
+	// ErrDirMode means that the directory was written in another mode, standalone or cluster. nats-server would
+	// delete the data of the other mode.
 	ErrDirMode = errors.New("data directory has another mode")
 	// ErrDirNotWritable means that permissions or a read-only file system prevent writes.
 	ErrDirNotWritable = errors.New("data directory can't be written")
@@ -38,17 +38,17 @@ const (
 	probeSize = 256 << 10
 )
 
-// Dir is a data directory that this process has locked. It has all persistent data: jetstream/, tls/, keys/, admin.json,
-// streams.json, mode. reserve/ holds disk space and no data. Only the owner can read the directory (mode 0700). Close
-// unlocks it.
+// Dir is a data directory that this process has locked. It has all persistent data: jetstream/, tls/, keys/,
+// admin.json, streams.json, mode. reserve/ holds disk space and no data. Only the owner can read the directory (mode
+// 0700). Close unlocks it.
 type Dir struct {
 	path       string
 	lock       *flock.Flock
 	requiredMu sync.Mutex // guards requiredFile
 }
 
-// OpenDir locks the data directory, creates it if it is missing, and checks that it can be written. Its errors fit on one
-// line: the directory is in use (ErrDirInUse, with the process id of the owner), the path is not a directory, the
+// OpenDir locks the data directory, creates it if it is missing, and checks that it can be written. Its errors fit on
+// one line: the directory is in use (ErrDirInUse, with the process id of the owner), the path is not a directory, the
 // directory can't be written (ErrDirNotWritable), or the disk is full even without the reserve (ErrDiskFull).
 func OpenDir(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
@@ -91,8 +91,8 @@ func (d *Dir) Path(elem ...string) string {
 	return filepath.Join(append([]string{d.path}, elem...)...)
 }
 
-// Close unlocks the directory. The lock file stays: its removal would race with a process that has opened it and is about
-// to lock it.
+// Close unlocks the directory. The lock file stays: its removal would race with a process that has opened it and is
+// about to lock it.
 func (d *Dir) Close() error {
 	if err := d.lock.Close(); err != nil {
 		return fmt.Errorf("data directory %s: unlock: %w", d.path, err)
@@ -133,8 +133,8 @@ func makeDir(path string) error {
 	return nil
 }
 
-// restrict removes the access of other users to an existing directory, if it is empty or a data directory. The path may
-// be a shared directory by mistake, which must keep its mode.
+// restrict removes the access of other users to an existing directory, if it is empty or a data directory. The path
+// may be a shared directory by mistake, which must keep its mode.
 func restrict(path string, info fs.FileInfo) error {
 	if info.Mode().Perm()&0o077 == 0 {
 		return nil
@@ -222,8 +222,8 @@ func (d *Dir) probe() (err error) {
 	return nil
 }
 
-// writeFile replaces a small file atomically: after a crash it has the old or the new contents. Only the owner can read
-// it.
+// writeFile replaces a small file atomically: after a crash it has the old or the new contents. Only the owner can
+// read it.
 func (d *Dir) writeFile(name string, data []byte) error {
 	f, err := os.CreateTemp(d.path, "."+name+"-*") // CreateTemp uses mode 0600.
 	if err != nil {

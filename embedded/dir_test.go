@@ -88,7 +88,8 @@ func TestOpenDirTwice(t *testing.T) {
 	openDir(t, path)
 }
 
-// TestOpenDirOfAnotherProcess: the error names the process that holds the lock. The lock ends when the process is killed.
+// TestOpenDirOfAnotherProcess: the error names the process that holds the lock. The lock ends when the process is
+// killed.
 func TestOpenDirOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()

@@ -21,10 +21,11 @@ const (
 	refusalsEvery = time.Minute
 )
 
-// Disk watches the free space on the data directory's disk. When little is left it turns read-only: it refuses durable
-// writes. When almost nothing is left it releases the reserve in slices for the NATS server's own writes, such as indexes.
-// An earlier release would give the space to the program that fills the disk. When there is enough free space again,
-// Disk allocates the reserve again and accepts writes. All methods may be called from any goroutine.
+// Disk watches the free space on the data directory's disk. When little is left it turns read-only: it refuses
+// durable writes. When almost nothing is left it releases the reserve in slices for the NATS server's own writes,
+// such as indexes. An earlier release would give the space to the program that fills the disk. When there is enough
+// free space again, Disk allocates the reserve again and accepts writes. All methods may be called from any
+// goroutine.
 type Disk struct {
 	dir    *Dir
 	log    *slog.Logger
@@ -74,8 +75,8 @@ func (d *Disk) begin(size int64) (err error) {
 	return nil
 }
 
-// Writable returns nil while durable writes are accepted, and otherwise an ErrReadOnly with the reason. It is cheap: it
-// relies on the last check for checkAge.
+// Writable returns nil while durable writes are accepted, and otherwise an ErrReadOnly with the reason. It is cheap:
+// it relies on the last check for checkAge.
 func (d *Disk) Writable() error { return d.writable(false) }
 
 // TokenWritable is Writable for the token of a login, which is also written while the disk is read-only if most of the
@@ -115,7 +116,8 @@ func (d *Disk) State() DiskState {
 // CountsFiles reports whether the file system limits files.
 func (d *Disk) CountsFiles() bool { return d.levels.files != marks{} }
 
-// state returns nil or an ErrReadOnly. It is called with d.mu held, as are refresh, release, hold, setReadOnly and countRefusal.
+// state returns nil or an ErrReadOnly. It is called with d.mu held, as are refresh, release, hold, setReadOnly and
+// countRefusal.
 func (d *Disk) state() error {
 	if !d.readOnly {
 		return nil
@@ -211,7 +213,8 @@ func (d *Disk) releaseSlice() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.levels
-	_ = d.hold(reserve{d.held.bytes - min(d.held.bytes, l.bytes.slice), d.held.files - min(d.held.files, l.files.slice)}) // hold logs the error
+	// hold logs the error.
+	_ = d.hold(reserve{d.held.bytes - min(d.held.bytes, l.bytes.slice), d.held.files - min(d.held.files, l.files.slice)})
 }
 
 // tick checks the free space.

@@ -42,8 +42,8 @@ func (f *fakeDisk) setFree(bytes, files uint64) {
 	f.recover()
 }
 
-// TestDiskHysteresis uses a disk with these marks: 8 MiB in reserve, read-only below 2 MiB free, writable again at 12 MiB
-// free or in reserve. For inodes the marks are 64, 16 and 96.
+// TestDiskHysteresis uses a disk with these marks: 8 MiB in reserve, read-only below 2 MiB free, writable again at 12
+// MiB free or in reserve. For inodes the marks are 64, 16 and 96.
 func TestDiskHysteresis(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
@@ -83,8 +83,8 @@ func TestDiskHysteresis(t *testing.T) {
 	}
 }
 
-// TestDiskLog: the log has one line when the disk turns read-only and one when it recovers. Refusals are logged at most
-// once a minute.
+// TestDiskLog: the log has one line when the disk turns read-only and one when it recovers. Refusals are logged at
+// most once a minute.
 func TestDiskLog(t *testing.T) {
 	t.Parallel()
 	log := new(logBuffer)

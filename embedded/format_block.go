@@ -31,8 +31,8 @@ const (
 	erasedBit    = 1 << 63 // an erased message
 	tombstoneBit = 1 << 62 // a tombstone: the message of this sequence was deleted
 
-	// pageSize is the smallest part of a file that a disk loses if the power fails during several writes. The lost part
-	// reads as zeros.
+	// pageSize is the smallest part of a file that a disk loses if the power fails during several writes. The lost
+	// part reads as zeros.
 	pageSize = 512
 )
 
@@ -81,8 +81,8 @@ func (s streamDir) blockPath(index uint32) string {
 	return filepath.Join(s.messages(), strconv.FormatUint(uint64(index), 10)+blockSuffix)
 }
 
-// lastChecksum returns the last bytes of the file, which are the checksum of its last record. They are zero if the block
-// has no record.
+// lastChecksum returns the last bytes of the file, which are the checksum of its last record. They are zero if the
+// block has no record.
 func (b blockFile) lastChecksum() (sum checksum, err error) {
 	f, err := os.Open(b.path)
 	if err != nil {

@@ -47,8 +47,8 @@ type indexedBlock struct {
 	bytes uint64 // size of the messages
 }
 
-// readIndex returns the index of the stream, nil if there is none or it can't be used. A missing or damaged index is not
-// damage: nats-server makes a new one from the blocks.
+// readIndex returns the index of the stream, nil if there is none or it can't be used. A missing or damaged index is
+// not damage: nats-server makes a new one from the blocks.
 func (s streamDir) readIndex() (*blockIndex, error) {
 	b, err := os.ReadFile(filepath.Join(s.messages(), indexName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,8 +104,8 @@ func (ix *blockIndex) describes(last blockFile) (bool, error) {
 	return sum == ix.lastChecksum, err
 }
 
-// blockIndexReader reads numbers from b. bad becomes true when it can't read one. Signed numbers have the same length as
-// unsigned ones, so skip skips both.
+// blockIndexReader reads numbers from b. bad becomes true when it can't read one. Signed numbers have the same length
+// as unsigned ones, so skip skips both.
 type blockIndexReader struct {
 	b       []byte
 	version byte

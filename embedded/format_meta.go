@@ -16,7 +16,7 @@ import (
 // writeConsumerMeta):
 //
 //	meta.inf   JSON
-//	meta.sum   the checksum of meta.inf in hex digits, keyed by the name of the stream or the consumer
+//	meta.sum   the checksum of meta.inf in hex digits, keyed by <stream> or <stream>/<consumer>
 //	meta.key   present if the files are encrypted
 //
 // When nats-server creates a stream it writes the first message block, then meta.inf, then meta.sum. When it deletes a
@@ -78,9 +78,9 @@ func (s streamDir) readMeta() (streamMeta, error) {
 	}, nil
 }
 
-// metaSum returns the contents of meta.sum for a description.
-func metaSum(name string, meta []byte) string {
-	h := newChecksum(name)
+// metaSum returns the contents of meta.sum for a description. key is the key of the checksum.
+func metaSum(key string, meta []byte) string {
+	h := newChecksum(key)
 	h.Write(meta)
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -42,8 +42,8 @@ type consumerDir struct {
 	path             string
 }
 
-// streamDirs returns the streams of all accounts in a data directory, without those that are being deleted. The error is
-// a foreignError if an entry can't be an account or a stream.
+// streamDirs returns the streams of all accounts in a data directory, without those that are being deleted. The error
+// is a foreignError if an entry can't be an account or a stream.
 func streamDirs(data string) ([]streamDir, error) {
 	root := filepath.Join(data, storeName)
 	accounts, err := subdirs(root)
@@ -110,7 +110,8 @@ func (s streamDir) isEmpty() (bool, error) {
 	return empty, nil
 }
 
-// isPurging reports whether a purge was interrupted. The NATS server then decides which of two sets of blocks is valid.
+// isPurging reports whether a purge was interrupted. The NATS server then decides which of two sets of blocks is
+// valid.
 func (s streamDir) isPurging() bool {
 	for _, name := range purgeNames {
 		if _, err := os.Stat(filepath.Join(s.path, name)); err == nil {

@@ -53,9 +53,9 @@ func formatVersionLine(t *testing.T) string {
 	return ""
 }
 
-// TestChecksData: the data check runs only with the nats-server whose formats it knows, and only if it is not off. The log
-// has one line if it does not run.
-func TestChecksData(t *testing.T) {
+// TestDataCheckEnabled: the data check runs only with the nats-server whose formats it knows, and only if it is not
+// off. The log has one line if it does not run.
+func TestDataCheckEnabled(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		linked string
@@ -65,13 +65,13 @@ func TestChecksData(t *testing.T) {
 	}{
 		"known version":      {formatVersion, false, true, nil},
 		"off":                {formatVersion, true, false, []string{"level=INFO", "off"}},
-		"other version":      {"2.99.1", false, false, []string{"level=WARN", "skipped", "nats_server=2.99.1", "known=" + formatVersion}},
+		"other version":      {"2.99.1", false, false, []string{"level=WARN", "skipped", " version=2.99.1", "known_version=" + formatVersion}},
 		"other version, off": {"2.99.1", true, false, []string{"level=INFO", "off"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := new(logBuffer)
-			if got := checksData(tt.linked, tt.skip, log.logger(slog.LevelInfo)); got != tt.want {
+			if got := dataCheckEnabled(tt.linked, tt.skip, log.logger(slog.LevelInfo)); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 			if got, want := strings.Count(log.String(), "\n"), min(len(tt.words), 1); got != want {
@@ -86,7 +86,8 @@ func TestChecksData(t *testing.T) {
 	}
 }
 
-// TestSkipDataCheck: a damaged block stops a start. Without the data check nats-server starts and drops the damaged part.
+// TestSkipDataCheck: a damaged block stops a start. Without the data check nats-server starts and drops the damaged
+// part.
 func TestSkipDataCheck(t *testing.T) {
 	t.Parallel()
 	_, path := stores(t)

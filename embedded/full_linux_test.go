@@ -85,8 +85,8 @@ func TestOpenDirOnAReadOnlyDisk(t *testing.T) {
 	wantLine(t, err, ErrDirNotWritable, disk, "read-only")
 }
 
-// TestDiskFillsUp: another program fills the disk faster than the server checks it. Writes fail, and other requests go on.
-// When there is free space again, the same connections write again, and no acknowledged write is lost.
+// TestDiskFillsUp: another program fills the disk faster than the server checks it. Writes fail, and other requests
+// go on. When there is free space again, the same connections write again, and no acknowledged write is lost.
 func TestDiskFillsUp(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, 16<<20)

@@ -10,11 +10,12 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
 
-// watchEvery is how often a running NATS server is checked for failed writes. An error in its log triggers a check too.
+// watchEvery is how often a running NATS server is checked for failed writes. An error in its log triggers a check
+// too.
 const watchEvery = time.Second
 
-// Healthy returns nil while the server accepts connections, JetStream runs, and every stream on the disk exists and can be
-// written. While the disk is read-only, Healthy ignores streams that can't be written.
+// Healthy returns nil while the server accepts connections, JetStream runs, and every stream on the disk exists and
+// can be written. While the disk is read-only, Healthy ignores streams that can't be written.
 func (s *Server) Healthy() error { return s.healthy(s.ns.Load()) }
 
 func (s *Server) healthy(ns *natsserver.Server) error {
@@ -34,8 +35,8 @@ func (s *Server) healthy(ns *natsserver.Server) error {
 	return nil
 }
 
-// Failed returns a channel that receives one error if a running server can't go on: JetStream has stopped, a stream can't
-// be written for another reason than a full disk, or the restart after a full disk has failed.
+// Failed returns a channel that receives one error if a running server can't go on: JetStream has stopped, a stream
+// can't be written for another reason than a full disk, or the restart after a full disk has failed.
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // watch checks the disk and the NATS server until ctx is done or the server has failed.
@@ -64,7 +65,8 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// broken returns an error from which the NATS server does not recover by itself. Healthy also reports temporary errors.
+// broken returns an error from which the NATS server does not recover by itself. Healthy also reports temporary
+// errors.
 func (s *Server) broken() error {
 	if err := s.log.err(); err != nil {
 		return err

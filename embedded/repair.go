@@ -12,7 +12,8 @@ const (
 	repairTries = 6
 	// repairTimeout bounds one restart.
 	repairTimeout = time.Minute
-	// minRepairPause is the shortest pause after a failed restart, and between two repairs. The pause doubles each time.
+	// minRepairPause is the shortest pause after a failed restart, and between two repairs. The pause doubles each
+	// time.
 	minRepairPause = 500 * time.Millisecond
 	// maxRepairPause is the longest pause between two repairs.
 	maxRepairPause = time.Minute
@@ -24,8 +25,8 @@ type repair struct {
 	pause time.Duration
 }
 
-// due reports whether the pause since the last repair is over, and begins the next, longer pause. If the last repair was
-// long ago, the pauses start at minRepairPause again.
+// due reports whether the pause since the last repair is over, and begins the next, longer pause. If the last repair
+// was long ago, the pauses start at minRepairPause again.
 func (r *repair) due(now time.Time) bool {
 	if now.Before(r.next) {
 		return false
@@ -39,8 +40,8 @@ func (r *repair) due(now time.Time) bool {
 }
 
 // maintain checks whether the NATS server can go on. A write that failed because the disk is full turns the disk
-// read-only, which releases the reserve. nats-server then refuses all writes to that stream, so maintain restarts it as
-// soon as there is some free space. After an error the server can't go on.
+// read-only, which releases the reserve. nats-server then refuses all writes to that stream, so maintain restarts it
+// as soon as there is some free space. After an error the server can't go on.
 func (s *Server) maintain(ctx context.Context) error {
 	err := s.broken()
 	if err != nil {
@@ -69,8 +70,8 @@ func (s *Server) lacksSpace(err error) bool {
 	return saysDiskFull(err.Error()) || errors.Is(s.dir.probe(), ErrDiskFull)
 }
 
-// restart restarts the NATS server on the same directory and the same port. Clients and in-process connections reconnect
-// by themselves.
+// restart restarts the NATS server on the same directory and the same port. Clients and in-process connections
+// reconnect by themselves.
 func (s *Server) restart(ctx context.Context) error {
 	s.restarting.Lock()
 	defer s.restarting.Unlock()

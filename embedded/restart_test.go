@@ -49,8 +49,8 @@ func TestConnectDuringRestart(t *testing.T) {
 	want(t, bucket(t, s, "b"), "key", []byte("value"))
 }
 
-// TestConnectionErrorsAreLogged: an error of an in-process connection goes to the log, with the name of the connection. The
-// connection of a NATS server that has stopped is no error, since it reconnects.
+// TestConnectionErrorsAreLogged: an error of an in-process connection goes to the log, with the name of the
+// connection. The connection of a NATS server that has stopped is no error, since it reconnects.
 func TestConnectionErrorsAreLogged(t *testing.T) {
 	t.Parallel()
 	log := new(logBuffer)

@@ -1,6 +1,6 @@
-// Package embedded runs a NATS server with JetStream inside the process. It locks the data directory, checks its files,
-// starts the server and waits until it is ready, connects to it within the process, restarts it after a full disk, and
-// shuts it down.
+// Package embedded runs a NATS server with JetStream inside the process. It locks the data directory, checks its
+// files, starts the server and waits until it is ready, connects to it within the process, restarts it after a full
+// disk, and shuts it down.
 package embedded
 
 import (
@@ -30,11 +30,11 @@ const reconnectWait = 20 * time.Millisecond
 type Options struct {
 	// Dir is the locked data directory. The caller closes it, after Shutdown.
 	Dir *Dir
-	// Listen is the address where the server accepts NATS clients, host:port. Port 0 means any free port, "" means that
-	// only this process can connect.
+	// Listen is the address where the server accepts NATS clients, host:port. Port 0 means any free port, "" means
+	// that only this process can connect.
 	Listen string
-	// Sync is how often written messages are synced to the disk. 0 means before each acknowledgement, so that acknowledged
-	// messages survive a power failure.
+	// Sync is how often written messages are synced to the disk. 0 means before each acknowledgement, so that
+	// acknowledged messages survive a power failure.
 	Sync time.Duration
 	// Name is the server's name. Default: "imctl".
 	Name string
@@ -63,8 +63,8 @@ type Server struct {
 	issuer nkeys.KeyPair
 	repair repair
 
-	// restarting is held for writing during a restart of the NATS server, and for reading while a connection is opened,
-	// since a NATS server that is stopped closes the connection.
+	// restarting is held for writing during a restart of the NATS server, and for reading while a connection is
+	// opened, since a NATS server that is stopped closes the connection.
 	restarting sync.RWMutex
 
 	stop    context.CancelFunc
@@ -72,9 +72,9 @@ type Server struct {
 	failed  chan error
 }
 
-// Start starts the server on the data directory and returns when every stream is recovered and clients can connect. Its
-// errors fit on one line: for example the address is in use, the store is damaged (ErrStoreDamaged), or the directory has
-// another mode (ErrDirMode). After an error nothing runs, and the directory stays locked.
+// Start starts the server on the data directory and returns when every stream is recovered and clients can connect.
+// Its errors fit on one line: for example the address is in use, the store is damaged (ErrStoreDamaged), or the
+// directory has another mode (ErrDirMode). After an error nothing runs, and the directory stays locked.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	host, port, err := splitListen(o.Listen)
 	if err != nil {
@@ -127,7 +127,7 @@ func newServer(o Options) *Server {
 		dir:     o.Dir,
 		log:     newServerLog(o.Log),
 		logger:  o.Log,
-		check:   checksData(linkedVersion, o.SkipDataCheck, o.Log),
+		check:   dataCheckEnabled(linkedVersion, o.SkipDataCheck, o.Log),
 		config:  settings{dataDir: o.Dir.path, sync: o.Sync},
 		secret:  newSecret(),
 		watched: make(chan struct{}),
@@ -213,8 +213,8 @@ func (s *Server) ready(ctx context.Context, ns *natsserver.Server) error {
 	}
 }
 
-// Connect opens a connection within the process, as a user that can't log in from outside. It waits for a restart of the
-// NATS server to end.
+// Connect opens a connection within the process, as a user that can't log in from outside. It waits for a restart of
+// the NATS server to end.
 func (s *Server) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, bridgeUser, s.secret, opts)
 }
@@ -244,7 +244,8 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 	return nc, nil
 }
 
-// logConnectionError returns the error handler of a connection. The default handler of nats.go writes to standard error.
+// logConnectionError returns the error handler of a connection. The default handler of nats.go writes to standard
+// error.
 func (s *Server) logConnectionError(name string) nats.ErrHandler {
 	return func(_ *nats.Conn, sub *nats.Subscription, err error) {
 		level := slog.LevelError
@@ -270,8 +271,8 @@ func (s *Server) Disk() *Disk { return s.disk }
 // URL returns the URL for NATS clients, with the actual port, or "" if the server does not listen.
 func (s *Server) URL() string { return s.url }
 
-// Shutdown stops the server and waits until its files are written and closed, or until ctx is done. The caller drains its
-// connections first.
+// Shutdown stops the server and waits until its files are written and closed, or until ctx is done. The caller drains
+// its connections first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	done := make(chan struct{})

@@ -50,7 +50,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestConnectByTCP: only the administrator can log in by TCP. The users of the program can only log in within the process.
+// TestConnectByTCP: only the administrator can log in by TCP. The users of the program can only log in within the
+// process.
 func TestConnectByTCP(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})

@@ -28,8 +28,8 @@ type marks struct {
 	enough  uint64 // of free space plus reserve: from it on the server accepts writes again
 }
 
-// newMarks derives the marks from the configured reserve, which is limited to an eighth of the disk. The server accepts
-// writes again when twice the low-water mark is free besides the full reserve, so that it does not oscillate.
+// newMarks derives the marks from the configured reserve, which is limited to an eighth of the disk. The server
+// accepts writes again when twice the low-water mark is free besides the full reserve, so that it does not oscillate.
 func newMarks(reserve, total, minimum uint64) marks {
 	m := marks{reserve: min(reserve, total/8)}
 	m.low = max(m.reserve/4, minimum)
@@ -70,7 +70,8 @@ func (l levels) enough(s space, held reserve) bool {
 	return s.bytes.free+held.bytes >= l.bytes.enough && s.files.free+held.files >= l.files.enough
 }
 
-// release returns the reserve that a read-only server keeps: one slice less if bytes or inodes are below the bottom mark.
+// release returns the reserve that a read-only server keeps: one slice less if bytes or inodes are below the bottom
+// mark.
 func (l levels) release(s space, held reserve) reserve {
 	if s.bytes.free < l.bytes.bottom {
 		held.bytes -= min(held.bytes, l.bytes.slice)

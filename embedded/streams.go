@@ -15,8 +15,8 @@ import (
 // too.
 const requiredFile = "streams.json"
 
-// requiredStreams is the contents of requiredFile. It maps each owner to the names and creation times of its streams and
-// consumers.
+// requiredStreams is the contents of requiredFile. It maps each owner to the names and creation times of its streams
+// and consumers.
 type requiredStreams map[string]map[string]time.Time
 
 // Streams returns the streams of the last RememberStreams for this owner, nil if there are none.
@@ -27,8 +27,8 @@ func (d *Dir) Streams(owner string) (map[string]time.Time, error) {
 	return m[owner], err
 }
 
-// RememberStreams stores which streams and consumers of an owner must exist, with their creation times. An owner is one
-// set of streams, see EmbeddedOwner. RememberStreams does not write if nothing has changed.
+// RememberStreams stores which streams and consumers of an owner must exist, with their creation times. An owner is
+// one set of streams, see EmbeddedOwner. RememberStreams does not write if nothing has changed.
 func (d *Dir) RememberStreams(owner string, streams map[string]time.Time) error {
 	d.requiredMu.Lock()
 	defer d.requiredMu.Unlock()
