@@ -126,7 +126,7 @@ func completeDir(ctx context.Context, env *Env, c *Config, dir *embedded.Dir) (d
 		return done, err
 	}
 	log := newLogger(env.Err, LogConfig{Level: "error", Format: "text"}, new(slog.LevelVar))
-	server, err := embedded.Start(ctx, embedded.Options{Dir: dir, Sync: time.Duration(c.NATS.Sync), Log: log})
+	server, err := embedded.Start(ctx, embedded.Options{Dir: dir, Sync: time.Duration(c.NATS.Sync), SkipDataCheck: !c.DataCheck, Log: log})
 	if err != nil {
 		return done, err
 	}

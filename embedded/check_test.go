@@ -2,7 +2,9 @@ package embedded
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -20,12 +22,11 @@ const (
 	oldMessages = 10
 	oldSize     = 9000
 	newMessages = 20
-	// A small limit makes small blocks, of 32,000 bytes: three big messages each.
+	// A small limit makes small blocks of 32,000 bytes, which have three big messages each.
 	maxBytes = 125_000
 )
 
-// writeStore fills a data directory with a bucket of several blocks and a stream
-// with a consumer that has acknowledged some. What is in it depends on the name.
+// writeStore writes a bucket with several blocks, and a stream with a consumer that has acknowledged one message.
 func writeStore(t *testing.T, s *Server) {
 	t.Helper()
 	js := jetStream(t, s)
@@ -61,6 +62,7 @@ func writeStore(t *testing.T, s *Server) {
 	}
 }
 
+// wantStore checks that the server has what writeStore wrote.
 func wantStore(t *testing.T, s *Server) {
 	t.Helper()
 	kv, err := jetStream(t, s).KeyValue(t.Context(), "users")
@@ -78,11 +80,11 @@ func wantStore(t *testing.T, s *Server) {
 		t.Fatal(err)
 	}
 	if got := c.CachedInfo().NumPending; got != newMessages-1 {
-		t.Errorf("the consumer waits for %d messages, want %d", got, newMessages-1)
+		t.Errorf("the consumer has %d pending messages, want %d", got, newMessages-1)
 	}
 }
 
-// value makes bytes that no part of is like another.
+// value returns random bytes, the same for the same arguments.
 func value(seed, size int) []byte {
 	b := make([]byte, size)
 	r := rand.New(rand.NewPCG(uint64(seed), uint64(size)))
@@ -92,8 +94,8 @@ func value(seed, size int) []byte {
 	return b
 }
 
-// stores makes two copies of one store: as a server leaves it that was shut down,
-// and as one leaves it that was killed.
+// stores returns two data directories with the contents of writeStore: one of a server that was shut down, and one of
+// a server that was killed.
 func stores(t *testing.T) (stopped, killed string) {
 	t.Helper()
 	stopped, killed = t.TempDir(), t.TempDir()
@@ -106,9 +108,8 @@ func stores(t *testing.T) (stopped, killed string) {
 		t.Fatal(err)
 	}
 	writeStore(t, s)
-	if err := os.CopyFS(killed, os.DirFS(stopped)); err != nil {
-		t.Fatal(err)
-	}
+	awaitAcknowledged(t, stopped)
+	copyRunning(t, killed, stopped)
 	shutdown(t, s)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -116,60 +117,97 @@ func stores(t *testing.T) (stopped, killed string) {
 	return stopped, killed
 }
 
+// awaitAcknowledged waits until the state of the consumer on the disk has the acknowledgement of writeStore.
+// nats-server writes it with a delay.
+func awaitAcknowledged(t *testing.T, dir string) {
+	t.Helper()
+	eventually(t, "the consumer's state", func() bool {
+		b, err := os.ReadFile(filepath.Join(dir, archiveDir, stateName))
+		return err == nil && len(b) >= stateMinSize && b[2] == 1
+	})
+}
+
+// copyRunning copies the directory of a running server. It skips temporary files that disappear meanwhile.
+func copyRunning(t *testing.T, dst, src string) {
+	t.Helper()
+	err := filepath.WalkDir(src, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(dst, strings.TrimPrefix(path, src))
+		if e.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, b, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 const (
-	usersDir    = "jetstream/IM/streams/KV_users"
-	firstBlock  = usersDir + "/msgs/1.blk"
-	lastBlock   = usersDir + "/msgs/4.blk"
-	archiveDir  = "jetstream/IM/streams/LOG/obs/archive"
-	untilDamage = 5000 // in the first message of a block
+	usersDir       = "jetstream/IM/streams/KV_users"
+	firstBlock     = usersDir + "/msgs/1.blk"
+	lastBlock      = usersDir + "/msgs/4.blk"
+	archiveDir     = "jetstream/IM/streams/LOG/obs/archive"
+	inFirstMessage = 5000 // an offset in the first message of a block
 )
 
-// Every way in which a disk, or somebody, damages a store; and what a crash
-// leaves, which is no damage.
+// TestDamagedStore: a start detects each kind of damage. The traces of a crash are not damage.
 func TestDamagedStore(t *testing.T) {
 	t.Parallel()
 	stopped, killed := stores(t)
 	for name, tt := range map[string]struct {
-		harm func(t *testing.T, dir string)
-		says []string // none: the server starts and has everything
+		damage func(t *testing.T, dir string)
+		words  []string // of the error; nil: the server starts and has everything
 	}{
-		"nothing": {func(*testing.T, string) {}, nil},
+		"no damage": {func(*testing.T, string) {}, nil},
 		"a message in an old block": {
-			overwrite(firstBlock, untilDamage, []byte("xx")), []string{"KV_users", "1.blk", "byte 0 "}},
+			overwrite(firstBlock, inFirstMessage, []byte("xx")), []string{"KV_users", "1.blk", "byte 0 "}},
 		"a length in an old block": {
 			overwrite(firstBlock, 0, []byte{0xff, 0xff, 0xff, 0x01}), []string{"KV_users", "1.blk"}},
-		"a message in the last block, with others after it": {
-			overwrite(lastBlock, untilDamage, []byte("xx")), []string{"KV_users", "4.blk"}},
+		"a message in the last block, before others": {
+			overwrite(lastBlock, inFirstMessage, []byte("xx")), []string{"KV_users", "4.blk"}},
 		"a stretch of zeros in the last block": {
-			overwrite(lastBlock, untilDamage, make([]byte, 1024)), []string{"KV_users", "4.blk"}},
-		"an old block cut short": {
-			truncate(firstBlock, untilDamage), []string{"KV_users", "1.blk"}},
+			overwrite(lastBlock, inFirstMessage, make([]byte, 1024)), []string{"KV_users", "4.blk"}},
+		"an old block truncated": {
+			truncate(firstBlock, inFirstMessage), []string{"KV_users", "1.blk"}},
 		"an old block emptied": {
 			truncate(firstBlock, 0), []string{"KV_users", "1.blk"}},
 		"the description": {
 			overwrite(usersDir+"/meta.inf", 10, []byte("xx")), []string{"KV_users", "meta.inf"}},
 		"the description emptied": {
 			truncate(usersDir+"/meta.inf", 0), []string{"KV_users", "meta.inf"}},
-		"the description gone": {
+		"the description missing": {
 			remove(usersDir + "/meta.inf"), []string{"KV_users", "meta.inf", "missing"}},
-		"the description's checksum gone": {
+		"the description's checksum missing": {
 			remove(usersDir + "/meta.sum"), []string{"KV_users", "meta.sum", "missing"}},
 		"the index": {
-			replace(usersDir+"/msgs/index.db", []byte("it is no index, and long enough to be one")), nil},
-		"the index gone": {
+			replace(usersDir+"/msgs/index.db", []byte("not an index, but as long as an index")), nil},
+		"the index missing": {
 			remove(usersDir + "/msgs/index.db"), nil},
 		"a consumer's description": {
 			overwrite(archiveDir+"/meta.inf", 0, []byte("xx")), []string{"LOG", "archive", "meta.inf"}},
 		"a consumer's state": {
 			overwrite(archiveDir+"/o.dat", 0, []byte("xx")), []string{"LOG", "archive", "o.dat"}},
-		"a write cut short": {
+		"a write cut off": {
 			extend(lastBlock, []byte{0x40, 0, 0, 0, 1, 2, 3}), nil},
 		"a write that left zeros": {
 			extend(lastBlock, make([]byte, 600)), nil},
-		"a stream whose creation was cut short": {
-			unborn("jetstream/IM/streams/KV_unborn"), nil},
-		"a stream whose deletion was cut short": {
-			unborn("jetstream/IM/streams/.KV_dying"), nil},
+		"a stream whose creation was interrupted": {
+			incompleteStream("jetstream/IM/streams/KV_new"), nil},
+		"a stream whose deletion was interrupted": {
+			incompleteStream("jetstream/IM/streams/.KV_deleted"), nil},
 	} {
 		for kind, dir := range map[string]string{"stopped": stopped, "killed": killed} {
 			t.Run(kind+": "+name, func(t *testing.T) {
@@ -178,19 +216,19 @@ func TestDamagedStore(t *testing.T) {
 				if err := os.CopyFS(path, os.DirFS(dir)); err != nil {
 					t.Fatal(err)
 				}
-				tt.harm(t, path)
-				if tt.says == nil {
+				tt.damage(t, path)
+				if tt.words == nil {
 					wantStore(t, start(t, Options{Dir: openDir(t, path)}))
 					return
 				}
-				wantRefused(t, path, tt.says)
+				wantRefused(t, path, tt.words)
 			})
 		}
 	}
-	for name, harm := range map[string]func(*testing.T, string){
-		"the last block cut short": truncate(lastBlock, untilDamage),
-		"the last block gone":      remove(lastBlock),
-		"an old block gone":        remove(firstBlock),
+	for name, damage := range map[string]func(*testing.T, string){
+		"the last block truncated": truncate(lastBlock, inFirstMessage),
+		"the last block missing":   remove(lastBlock),
+		"an old block missing":     remove(firstBlock),
 	} {
 		t.Run("stopped: "+name, func(t *testing.T) {
 			t.Parallel()
@@ -198,15 +236,15 @@ func TestDamagedStore(t *testing.T) {
 			if err := os.CopyFS(path, os.DirFS(stopped)); err != nil {
 				t.Fatal(err)
 			}
-			harm(t, path)
+			damage(t, path)
 			wantRefused(t, path, []string{"KV_users", ".blk"})
 		})
 	}
 }
 
-// wantRefused checks that a start fails for damage, says where, does so again,
-// and has changed nothing.
-func wantRefused(t *testing.T, path string, says []string) {
+// wantRefused checks that a start fails because of damage, with these words in the error, that the next start does
+// too, and that nothing is changed.
+func wantRefused(t *testing.T, path string, words []string) {
 	t.Helper()
 	d := openDir(t, path)
 	before := tree(t, d.Path("jetstream"))
@@ -214,18 +252,18 @@ func wantRefused(t *testing.T, path string, says []string) {
 		s, err := Start(t.Context(), Options{Dir: d, Log: slog.New(slog.DiscardHandler)})
 		if err == nil {
 			shutdown(t, s)
-			t.Fatal("it started")
+			t.Fatal("the server started")
 		}
-		wantLine(t, err, ErrStoreDamaged, says...)
+		wantLine(t, err, ErrStoreDamaged, words...)
 	}
 	if after := tree(t, d.Path("jetstream")); !maps.Equal(before, after) {
-		t.Errorf("the store was changed: had %v, has %v", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
+		t.Errorf("the store has changed: had %v, has %v", slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)))
 	}
 }
 
-// A store that is not forced to the disk write by write comes back after a power
-// cut with holes in what was written last. That is not damage, and it is told.
-func TestPowerCutWithoutSync(t *testing.T) {
+// TestPowerFailureWithoutSync: if writes do not wait for the disk, a power failure leaves zeros in the last writes.
+// That is not damage, and the loss is logged.
+func TestPowerFailureWithoutSync(t *testing.T) {
 	t.Parallel()
 	_, dir := stores(t)
 	info, err := os.Stat(filepath.Join(dir, lastBlock))
@@ -243,12 +281,12 @@ func TestPowerCutWithoutSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, kv, "old.0", value(0, oldSize))
-	if !strings.Contains(log.String(), "cut short") {
-		t.Errorf("the loss was not told: %s", log.String())
+	if !strings.Contains(log.String(), "cut off") {
+		t.Errorf("the loss is not logged: %s", log.String())
 	}
 }
 
-// A directory that a newer version wrote is refused, not half opened.
+// TestStoreOfANewerVersion: a start fails if a newer version wrote the stream.
 func TestStoreOfANewerVersion(t *testing.T) {
 	t.Parallel()
 	dir, _ := stores(t)
@@ -258,18 +296,17 @@ func TestStoreOfANewerVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = bytes.Replace(b, []byte(`"_nats.req.level":"0"`), []byte(`"_nats.req.level":"99"`), 1)
-	h := newHash("KV_users")
-	h.Write(b)
 	if err := os.WriteFile(meta, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, usersDir, "meta.sum"), fmt.Appendf(nil, "%x", h.Sum(nil)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, usersDir, "meta.sum"), []byte(metaSum("KV_users", b)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err = Start(t.Context(), Options{Dir: openDir(t, dir), Log: slog.New(slog.DiscardHandler)})
 	wantLine(t, err, nil, "KV_users", "newer version")
 }
 
+// overwrite returns a function that overwrites a part of a file.
 func overwrite(file string, at int, data []byte) func(*testing.T, string) {
 	return func(t *testing.T, dir string) {
 		t.Helper()
@@ -322,11 +359,11 @@ func replace(file string, data []byte) func(*testing.T, string) {
 	}
 }
 
-// unborn makes a stream's directory as it is before its description is complete.
-func unborn(stream string) func(*testing.T, string) {
+// incompleteStream creates the directory of a stream that has no checksum of its description and no message.
+func incompleteStream(stream string) func(*testing.T, string) {
 	return func(t *testing.T, dir string) {
 		t.Helper()
-		for file, data := range map[string]string{"meta.inf": `{"name":"KV_unborn"}`, "msgs/1.blk": ""} {
+		for file, data := range map[string]string{"meta.inf": `{"name":"KV_new"}`, "msgs/1.blk": ""} {
 			path := filepath.Join(dir, stream, file)
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				t.Fatal(err)

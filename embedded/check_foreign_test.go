@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A foreign entry of the store fails the start with a line that names it, and stays unchanged. NATS would wait for it to
-// become a stream.
+// TestStartRefusesForeignEntries: a foreign entry of the store stops the start with an error that names it. Nothing is
+// changed. Without the check nats-server waits for a stream of that name.
 func TestStartRefusesForeignEntries(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "data")
@@ -41,12 +41,12 @@ func TestStartRefusesForeignEntries(t *testing.T) {
 		before := tree(t, path)
 		_, err := Start(t.Context(), Options{Dir: d, Log: slog.New(slog.DiscardHandler)})
 		if !errors.Is(err, ErrStoreForeign) {
-			t.Errorf("with %s the start says: %v", entry, err)
+			t.Errorf("start with %s: got %v, want %v", entry, err, ErrStoreForeign)
 			continue
 		}
 		wantLine(t, err, ErrStoreForeign, named, "move it")
 		if after := tree(t, path); len(after) != len(before) {
-			t.Errorf("the refused start with %s changed files", entry)
+			t.Errorf("the failed start with %s changed files", entry)
 		}
 		if err := os.RemoveAll(named); err != nil {
 			t.Fatal(err)
