@@ -197,13 +197,13 @@ func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 		return nil, im.ErrRestoring
 	}
 	// Attachments have no limits: their secrets cannot be guessed, and a stranger must not be able to lock them out.
-	who, err := c.attachment(ctx, name, secret)
+	client, err := c.attachment(ctx, name, secret)
 	if errors.Is(err, kv.ErrAttachmentNotFound) {
-		who, err = c.user(ctx, r.ClientInformation.Host, name, secret)
+		client, err = c.user(ctx, r.ClientInformation.Host, name, secret)
 	}
 	switch {
 	case err == nil:
-		return who, nil
+		return client, nil
 	case errors.Is(err, wire.WrongCredentials):
 		return nil, errRefused
 	case errors.Is(err, limit.ErrLimited), errors.Is(err, kv.ErrBusy):
@@ -220,12 +220,12 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 	if err != nil {
 		return nil, err
 	}
-	who := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a)}
-	who.recheck = func(ctx context.Context) (bool, error) {
+	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a)}
+	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Store.Attachments.Check(ctx, name, secret)
 		return valid(err, kv.ErrAttachmentNotFound)
 	}
-	return who, nil
+	return client, nil
 }
 
 // user checks a user's credentials within the limits of failed logins.
@@ -234,14 +234,14 @@ func (c *Callout) user(ctx context.Context, host, name, secret string) (*identit
 	if err := c.Limits.AllowClient(address, account); err != nil {
 		return nil, err
 	}
-	who, err := c.byToken(ctx, name, secret)
+	client, err := c.byToken(ctx, name, secret)
 	if errors.Is(err, wire.WrongCredentials) {
-		who, err = c.byPassword(ctx, name, secret)
+		client, err = c.byPassword(ctx, name, secret)
 	}
 	if errors.Is(err, wire.WrongCredentials) {
 		c.Limits.LoginFailed(address, account)
 	}
-	return who, err
+	return client, err
 }
 
 func (c *Callout) byToken(ctx context.Context, id, token string) (*identity, error) {
@@ -255,13 +255,13 @@ func (c *Callout) byToken(ctx context.Context, id, token string) (*identity, err
 	if err != nil {
 		return nil, err
 	}
-	who := c.asUser(id)
-	who.expires = info.Expires
-	who.recheck = func(ctx context.Context) (bool, error) {
+	client := c.asUser(id)
+	client.expires = info.Expires
+	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Accounts.Authorize(ctx, id, token)
 		return valid(err, wire.AuthIllegal)
 	}
-	return who, nil
+	return client, nil
 }
 
 // byPassword accepts an id in place of the account: a user whose account is also the name of an attachment, or of a user in
@@ -280,15 +280,15 @@ func (c *Callout) byPassword(ctx context.Context, name, password string) (*ident
 	if err != nil {
 		return nil, err
 	}
-	who := c.asUser(u.ID)
-	who.recheck = func(ctx context.Context) (bool, error) {
+	client := c.asUser(u.ID)
+	client.recheck = func(ctx context.Context) (bool, error) {
 		now, err := store.Users.Get(ctx, u.ID)
 		if err == nil && (now.Disabled || now.PasswordHash != u.PasswordHash) {
 			return false, nil
 		}
 		return valid(err, kv.ErrUserNotFound)
 	}
-	return who, nil
+	return client, nil
 }
 
 func (c *Callout) asUser(id string) *identity {
