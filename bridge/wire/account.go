@@ -2,11 +2,11 @@ package wire
 
 import "unicode/utf8"
 
-// A Register is what somebody sends to get an account. All but the password is trimmed.
+// A Register is a registration. All fields except the password are trimmed.
 type Register struct {
 	Account  string
 	Password string
-	Name     string // the account where none was given
+	Name     string // defaults to the account
 	Picture  string
 	Sex      string
 	Birthday string
@@ -14,8 +14,8 @@ type Register struct {
 	Mail     string
 }
 
-// ParseRegister parses the body of a registration. The code is 0 for a good one, else, in this order,
-// [ProtocolError], [AccountEmpty], [PasswordEmpty] or [MailEmpty].
+// ParseRegister parses the body of a registration. The code is 0 if it is valid, or else the first of [ProtocolError],
+// [AccountEmpty], [PasswordEmpty] and [MailEmpty] that applies.
 func ParseRegister(body []byte, limits Limits) (Register, Code) {
 	f := jsonFields(body, "account", "password", "name", "picture", "sex", "birthday", "sign", "mail")
 	r := Register{
@@ -32,7 +32,7 @@ func ParseRegister(body []byte, limits Limits) (Register, Code) {
 		r.Name = r.Account
 	}
 	switch {
-	case f.broken:
+	case f.malformed:
 		return Register{}, ProtocolError
 	case r.Account == "":
 		return r, AccountEmpty
@@ -44,8 +44,8 @@ func ParseRegister(body []byte, limits Limits) (Register, Code) {
 	return r, 0
 }
 
-// A ProfileUpdate is what somebody changes of an account. A field that is nil stays as it is. Name may be empty: then
-// it becomes the account, as at registration.
+// A ProfileUpdate changes an account. Fields that are nil are not changed. An empty Name is replaced by the account,
+// as at registration.
 type ProfileUpdate struct {
 	Auth
 	Password *string // never empty
@@ -57,8 +57,9 @@ type ProfileUpdate struct {
 	Mail     *string // never empty
 }
 
-// ParseProfileUpdate parses the body of a profile's update. The code is 0 for a good one, else, in this order,
-// [ProtocolError], [AuthEmpty] or [AccountIDEmpty]. A password or mail that is there and empty is a ProtocolError: an account has both.
+// ParseProfileUpdate parses the body of a profile update. The code is 0 if it is valid, or else the first of
+// [ProtocolError], [AuthEmpty] and [AccountIDEmpty] that applies. An empty password or mail is a ProtocolError, since
+// an account needs both.
 func ParseProfileUpdate(body []byte, limits Limits) (ProfileUpdate, Code) {
 	f := jsonFields(body, "id", "token", "password", "name", "picture", "sex", "birthday", "sign", "mail")
 	u, c := profileUpdate(f, limits)
@@ -68,7 +69,7 @@ func ParseProfileUpdate(body []byte, limits Limits) (ProfileUpdate, Code) {
 	return u, c
 }
 
-// ParseProfileJSON is [ParseProfileUpdate] for a call by NATS: without id and token.
+// ParseProfileJSON is [ParseProfileUpdate] for a call by NATS, which has no id and token.
 func ParseProfileJSON(body []byte, limits Limits) (ProfileUpdate, Code) {
 	return profileUpdate(jsonFields(body, "password", "name", "picture", "sex", "birthday", "sign", "mail"), limits)
 }
@@ -85,29 +86,29 @@ func profileUpdate(f *fields, limits Limits) (ProfileUpdate, Code) {
 		Sign:     f.optional("sign", f.lines("sign", MaxSign)),
 		Mail:     f.optional("mail", f.line("mail", MaxMail)),
 	}
-	if f.broken || u.Password != nil && *u.Password == "" || u.Mail != nil && *u.Mail == "" {
+	if f.malformed || u.Password != nil && *u.Password == "" || u.Mail != nil && *u.Mail == "" {
 		return ProfileUpdate{}, ProtocolError
 	}
 	return u, 0
 }
 
-// A LoginQuery is who wants to log in: by account and password, or by id and token.
+// A LoginQuery has the credentials of a login: account and password, or id and token.
 type LoginQuery struct {
 	Account  string
-	Password string // as it came
+	Password string // not trimmed
 	ID       string
 	Token    string
-	Push     bool // the session wants the family's frames
+	Push     bool // the session requests news
 }
 
-// ByToken tells whether the login goes by id and token.
+// ByToken reports whether the login uses id and token.
 func (q LoginQuery) ByToken() bool { return q.Token != "" }
 
-// ParseLogin parses the query of a login. The code is 0 for one that is worth a look at the store.
+// ParseLogin parses the query of a login. The code is 0 if the credentials need to be checked against the store.
 //
-// [ProtocolError] is for what is malformed, for both ways at once, and for a push that is neither 0 nor 1. By account and
-// password, [WrongCredentials] is for one of them empty, and for an account too long to exist. By id and
-// token it is [AuthEmpty] or [AccountIDEmpty], as in every call that takes these two.
+// It is [ProtocolError] if the query is malformed, uses both login methods, or has a push that is neither 0 nor 1. By
+// account and password it is [WrongCredentials] if one of them is empty or the account is too long. By id and token it
+// is [AuthEmpty] or [AccountIDEmpty] if one of them is missing, as in every call that needs both.
 func ParseLogin(rawQuery string) (LoginQuery, Code) {
 	f := queryFields(rawQuery, "account", "password", "id", "token", "push")
 	auth := f.auth()
@@ -115,7 +116,7 @@ func ParseLogin(rawQuery string) (LoginQuery, Code) {
 	q.Password, _ = f.plain("password")
 	push := f.line("push", 0)
 	q.Push = push == "1"
-	if f.broken || push != "" && push != "0" && push != "1" {
+	if f.malformed || push != "" && push != "0" && push != "1" {
 		return LoginQuery{}, ProtocolError
 	}
 	if auth == (Auth{}) {

@@ -16,7 +16,7 @@ func TestParseRegister(t *testing.T) {
 		code       Code
 		want       Register
 	}{
-		{"least", `{"account":"tom","password":"p","mail":"t@x"}`, 0,
+		{"required fields", `{"account":"tom","password":"p","mail":"t@x"}`, 0,
 			Register{Account: "tom", Password: "p", Name: "tom", Mail: "t@x"}},
 		{"all", `{"account":" tom\n","password":" p\n ","name":" Tom T. ","picture":" 01\n23 ","sex":" male ","birthday":" 1937-07-07 ","sign":" a\n\tb ","mail":" t@x "}`, 0,
 			Register{"tom", " p\n ", "Tom T.", "01\n23", "male", "1937-07-07", "a\n\tb", "t@x"}},
@@ -40,11 +40,11 @@ func TestParseRegister(t *testing.T) {
 		{"no mail", `{"account":"tom","password":"p"}`, MailEmpty, Register{Account: "tom", Password: "p", Name: "tom"}},
 		{"white mail", `{"account":"tom","password":"p","mail":" "}`, MailEmpty, Register{Account: "tom", Password: "p", Name: "tom"}},
 
-		{"no JSON", `account=tom`, ProtocolError, Register{}},
+		{"not JSON", `account=tom`, ProtocolError, Register{}},
 		{"number", `{"account":7,"password":"p","mail":"t@x"}`, ProtocolError, Register{}},
 		{"boolean picture", `{"account":"tom","password":"p","mail":"t@x","picture":false}`, ProtocolError, Register{}},
-		{"twice", `{"account":"tom","account":"tom","password":"p","mail":"t@x"}`, ProtocolError, Register{}},
-		{"half a pair", `{"account":"tom","password":"\ud83d","mail":"t@x"}`, ProtocolError, Register{}},
+		{"duplicate key", `{"account":"tom","account":"tom","password":"p","mail":"t@x"}`, ProtocolError, Register{}},
+		{"unpaired surrogate", `{"account":"tom","password":"\ud83d","mail":"t@x"}`, ProtocolError, Register{}},
 		{"not UTF-8", "{\"account\":\"t\xffm\",\"password\":\"p\",\"mail\":\"t@x\"}", ProtocolError, Register{}},
 		{"malformed before empty", `{"account":"","name":7}`, ProtocolError, Register{}},
 		{"control in account", `{"account":"t\u0000m","password":"p","mail":"t@x"}`, ProtocolError, Register{}},
@@ -67,12 +67,12 @@ func TestParseRegister(t *testing.T) {
 			t.Parallel()
 			got, code := ParseRegister([]byte(tt.body), limits)
 			if code != tt.code || got != tt.want {
-				t.Errorf("%+v, %d; want %+v, %d", got, code, tt.want, tt.code)
+				t.Errorf("got %+v, code %d; want %+v, code %d", got, code, tt.want, tt.code)
 			}
 		})
 	}
 	if _, code := ParseRegister([]byte(`{"account":"tom","password":"p","mail":"t@x","picture":"0123456789"}`), Limits{}); code != 0 {
-		t.Errorf("a picture without a limit: %d", code)
+		t.Errorf("picture without a limit: code %d, want 0", code)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestParseProfileUpdate(t *testing.T) {
 			ProfileUpdate{Auth: me}},
 		{"all", `{"id":" 61 ","token":" 2ab3 ","password":" q ","name":" T ","picture":"01","sex":"m","birthday":"b","sign":"a\nb","mail":" u@x "}`, 0,
 			ProfileUpdate{me, s(" q "), s("T"), s("01"), s("m"), s("b"), s("a\nb"), s("u@x")}},
-		{"emptied", `{"id":"61","token":"2ab3","name":" ","picture":"","sex":"","birthday":"","sign":" "}`, 0,
+		{"cleared", `{"id":"61","token":"2ab3","name":" ","picture":"","sex":"","birthday":"","sign":" "}`, 0,
 			ProfileUpdate{Auth: me, Name: s(""), Picture: s(""), Sex: s(""), Birthday: s(""), Sign: s("")}},
 
 		{"no token", `{"sign":"x"}`, AuthEmpty, ProfileUpdate{Sign: s("x")}},
@@ -110,14 +110,14 @@ func TestParseProfileUpdate(t *testing.T) {
 			t.Parallel()
 			got, code := ParseProfileUpdate([]byte(tt.body), Limits{Picture: 8})
 			if code != tt.code || !reflect.DeepEqual(got, tt.want) {
-				t.Errorf("%+v, %d; want %+v, %d", got, code, tt.want, tt.code)
+				t.Errorf("got %+v, code %d; want %+v, code %d", got, code, tt.want, tt.code)
 			}
-			// By NATS the same body is the same call, but that nobody looks at id and token.
+			// By NATS the same body is the same call, except that id and token are ignored.
 			got, code = ParseProfileJSON([]byte(tt.body), Limits{Picture: 8})
 			tt.want.Auth = Auth{}
 			strict := tt.code == ProtocolError && !strings.Contains(tt.name, "token") && !strings.Contains(tt.name, "id")
 			if strict != (code == ProtocolError) || code == 0 && tt.code != ProtocolError && !reflect.DeepEqual(got, tt.want) {
-				t.Errorf("by NATS: %+v, %d; want %+v", got, code, tt.want)
+				t.Errorf("by NATS: got %+v, code %d; want %+v", got, code, tt.want)
 			}
 		})
 	}
@@ -165,22 +165,22 @@ func TestParseLogin(t *testing.T) {
 	} {
 		got, code := ParseLogin(tt.query)
 		if code != tt.code || got != tt.want {
-			t.Errorf("%s: %+v, %d; want %+v, %d", tt.query, got, code, tt.want, tt.code)
+			t.Errorf("%s: got %+v, code %d; want %+v, code %d", tt.query, got, code, tt.want, tt.code)
 		}
 		if code == 0 && got.ByToken() != (tt.want.Token != "") {
-			t.Errorf("%s: ByToken() is %t", tt.query, got.ByToken())
+			t.Errorf("%s: ByToken() = %t", tt.query, got.ByToken())
 		}
 	}
 }
 
-// The query of a browser's URLSearchParams or encodeURIComponent gives back every password.
-func TestLoginTakesEveryPassword(t *testing.T) {
+// TestLoginAcceptsEveryPassword checks that a password survives the encoding of a query, for all characters.
+func TestLoginAcceptsEveryPassword(t *testing.T) {
 	t.Parallel()
 	for r := rune(0); r < 0x300; r++ {
 		password := " " + string(r) + "&=+%;# "
 		got, code := ParseLogin(url.Values{"account": {"tom"}, "password": {password}}.Encode())
 		if code != 0 || got.Password != password {
-			t.Errorf("password %q came as %q, %d", password, got.Password, code)
+			t.Errorf("password %q parsed as %q, code %d", password, got.Password, code)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 package wire
 
-// An Auth is who calls: the id and the token of a login's answer. Both are empty in a call by NATS.
+// An Auth identifies the caller by the id and the token of a login. Both are empty in a call by NATS.
 type Auth struct {
 	ID    string
 	Token string
@@ -10,7 +10,7 @@ func (f *fields) auth() Auth {
 	return Auth{ID: f.line("id", 0), Token: f.line("token", 0)}
 }
 
-// check looks at the token first: so does the protocol.
+// check checks the token first, as the protocol requires.
 func (a Auth) check() Code {
 	switch {
 	case a.Token == "":
@@ -21,12 +21,12 @@ func (a Auth) check() Code {
 	return 0
 }
 
-// Each call below is parsed from the query of its URL, or, under a name that ends in JSON, from the body of a call by
-// NATS, which has neither id nor token. The code is 0 for a call that may go on, else, in this order,
-// [ProtocolError], [AuthEmpty] or [AccountIDEmpty]. The call's own fields may still be empty: the protocol judges that only after the
-// token, so Check is left to the caller.
+// The functions below parse a call from the query of its URL. Those whose names end in JSON parse the body of a call
+// by NATS, which has no id and token. The code is 0 if the call may proceed, or else the first of [ProtocolError],
+// [AuthEmpty] and [AccountIDEmpty] that applies. The call's own fields may still be empty. The protocol checks them
+// after the token, so the caller calls Check then.
 
-// A FoundCall looks for people by name.
+// A FoundCall searches for users by name.
 type FoundCall struct {
 	Auth
 	Name string
@@ -42,7 +42,7 @@ func ParseFoundJSON(body []byte) (FoundCall, Code) { return foundCall(jsonFields
 
 func foundCall(f *fields) (FoundCall, Code) {
 	c := FoundCall{Auth: f.auth(), Name: f.line("name", MaxName)}
-	return sane(f, c)
+	return checked(f, c)
 }
 
 // Check returns [NameEmpty] or 0.
@@ -53,7 +53,7 @@ func (c FoundCall) Check() Code {
 	return 0
 }
 
-// A RequestCall asks somebody to be a friend.
+// A RequestCall sends a friend request.
 type RequestCall struct {
 	Auth
 	To   string
@@ -72,7 +72,7 @@ func ParseRequestJSON(body []byte) (RequestCall, Code) {
 
 func requestCall(f *fields) (RequestCall, Code) {
 	c := RequestCall{Auth: f.auth(), To: f.line("to", 0), Note: f.lines("note", MaxNote)}
-	return sane(f, c)
+	return checked(f, c)
 }
 
 // Check returns [FriendEmpty] or 0.
@@ -83,7 +83,7 @@ func (c RequestCall) Check() Code {
 	return 0
 }
 
-// An AddCall accepts somebody's request, or names a friend that has no alias yet.
+// An AddCall accepts a friend request, or sets the alias of a friend that has none.
 type AddCall struct {
 	Auth
 	From string
@@ -100,7 +100,7 @@ func ParseAddJSON(body []byte) (AddCall, Code) { return addCall(jsonFields(body,
 
 func addCall(f *fields) (AddCall, Code) {
 	c := AddCall{Auth: f.auth(), From: f.line("from", 0), Name: f.line("name", MaxAlias)}
-	return sane(f, c)
+	return checked(f, c)
 }
 
 // Check returns [FriendEmpty], [AliasEmpty] or 0.
@@ -130,7 +130,7 @@ func ParseRemoveJSON(body []byte) (RemoveCall, Code) { return removeCall(jsonFie
 
 func removeCall(f *fields) (RemoveCall, Code) {
 	c := RemoveCall{Auth: f.auth(), To: f.line("to", 0)}
-	return sane(f, c)
+	return checked(f, c)
 }
 
 // Check returns [FriendEmpty] or 0.
@@ -141,22 +141,22 @@ func (c RemoveCall) Check() Code {
 	return 0
 }
 
-// ParseLogout parses the body of a logout: who calls, and nothing else.
+// ParseLogout parses the body of a logout, which has only id and token.
 func ParseLogout(body []byte) (Auth, Code) {
 	f := jsonFields(body, "id", "token")
-	return withAuth(sane(f, f.auth()))
+	return withAuth(checked(f, f.auth()))
 }
 
-// sane drops a call whose fields are malformed.
-func sane[T any](f *fields, call T) (T, Code) {
-	if f.broken {
-		var none T
-		return none, ProtocolError
+// checked returns call, or [ProtocolError] if its fields are malformed.
+func checked[T any](f *fields, call T) (T, Code) {
+	if f.malformed {
+		var zero T
+		return zero, ProtocolError
 	}
 	return call, 0
 }
 
-// withAuth adds the check of id and token to a call that is not malformed.
+// withAuth checks id and token of a call that is not malformed.
 func withAuth[T interface{ check() Code }](call T, c Code) (T, Code) {
 	if c == 0 {
 		c = call.check()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A caller is one of the four calls, made the same for the tables: what it parsed, and its code and Check.
+// A caller parses one of the four calls. It returns the call, its code and the result of its Check.
 type caller func(query string) (call any, code, check Code)
 
 func callers() map[string][2]caller {
@@ -102,7 +102,8 @@ func withoutAuth(call any) any {
 	return call
 }
 
-// The token comes before the id, and both come before the call's own fields.
+// TestCallsCheckTokenThenID checks that a missing token comes before a missing id, and both before the call's own
+// fields.
 func TestCallsCheckTokenThenID(t *testing.T) {
 	t.Parallel()
 	for name, by := range callers() {
@@ -122,7 +123,7 @@ func TestCallsCheckTokenThenID(t *testing.T) {
 	}
 }
 
-// What is malformed is so before a token is missed, and gives no call.
+// TestMalformedCalls checks that a malformed call is refused before a missing token, and returns no call.
 func TestMalformedCalls(t *testing.T) {
 	t.Parallel()
 	own := map[string]string{"found": "name", "request": "to", "add": "from", "remove": "to"}
@@ -160,7 +161,7 @@ func TestMalformedCalls(t *testing.T) {
 		}
 	}
 	if _, code, _ := callers()["request"][0]("note=a%1Bb"); code != ProtocolError {
-		t.Errorf("an escape character in a note: %d", code)
+		t.Errorf("escape character in a note: code %d, want 403", code)
 	}
 }
 
@@ -172,7 +173,7 @@ func isZero(call any) bool {
 	return false
 }
 
-// Over NATS the subject says who calls: an id and a token in the body are of no account.
+// TestCallsByNATSIgnoreIDAndToken checks that id and token in the body are ignored: the subject identifies the caller.
 func TestCallsByNATSIgnoreIDAndToken(t *testing.T) {
 	t.Parallel()
 	for name, by := range callers() {

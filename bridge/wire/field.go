@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// Limits are the sizes that an operator may set. The others are the protocol's, see the constants.
+// Limits are the configurable limits. The limits of the protocol are constants.
 type Limits struct {
-	Picture int // bytes of a picture; 0: no limit but that of the body
+	Picture int // bytes of a picture; 0: limited only by the size of the body
 }
 
-// The longest that a field may be, in characters.
+// The maximum lengths of fields, in characters.
 const (
 	MaxAccount  = 64
 	MaxName     = 64
@@ -24,24 +24,25 @@ const (
 	MaxAlias    = 64
 )
 
-// fields are the known fields of one call as they came. Their names are its keys.
+// fields are the known fields of one call, before trimming. names are their keys.
 type fields struct {
 	names  []string
 	values []string
-	given  []bool // there and not null
-	broken bool   // malformed, or a field broke its rule
+	given  []bool // present and not null
+
+	malformed bool // the call, or a field that was read
 }
 
 func newFields(names []string) *fields {
 	return &fields{names: names, values: make([]string, len(names)), given: make([]bool, len(names))}
 }
 
-// jsonFields reads the fields from a JSON object of strings. null is as good as absent.
+// jsonFields reads the fields from a JSON object of strings. null means absent.
 func jsonFields(body []byte, names ...string) *fields {
 	f := newFields(names)
 	raw := make([][]byte, len(names))
 	if scanObject(body, names, raw) != sound || !stringsOnly(raw) {
-		f.broken = true
+		f.malformed = true
 		return f
 	}
 	for i, r := range raw {
@@ -50,32 +51,32 @@ func jsonFields(body []byte, names ...string) *fields {
 		}
 		text, ok := RawString(r).text()
 		if !ok {
-			f.broken = true
+			f.malformed = true
 		}
 		f.values[i], f.given[i] = string(text), true
 	}
 	return f
 }
 
-// queryFields reads the fields from a URL's query. url.ParseQuery goes on after a pair that it can't read: here that
-// is the end, as is a known key that is there twice.
+// queryFields reads the fields from the query of a URL. url.ParseQuery skips pairs that it cannot decode. Here they
+// make the query malformed, as does a repeated known key.
 func queryFields(raw string, names ...string) *fields {
 	f := newFields(names)
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		f.broken = true
+		f.malformed = true
 		return f
 	}
 	for key, values := range query {
 		for _, v := range values {
-			f.broken = f.broken || !utf8.ValidString(v)
+			f.malformed = f.malformed || !utf8.ValidString(v)
 		}
-		f.broken = f.broken || !utf8.ValidString(key)
+		f.malformed = f.malformed || !utf8.ValidString(key)
 	}
 	for i, name := range names {
 		values := query[name]
 		if len(values) > 1 {
-			f.broken = true
+			f.malformed = true
 		}
 		if len(values) > 0 {
 			f.values[i], f.given[i] = values[0], true
@@ -84,8 +85,8 @@ func queryFields(raw string, names ...string) *fields {
 	return f
 }
 
-// plain returns a field as it is. A name that is not one of the fields is one that was not given: a call by NATS
-// has neither id nor token, for its subject says who calls.
+// plain returns a field untrimmed, and whether it was given. A name that is not one of the fields was not given: a
+// call by NATS has no id and token, since its subject identifies the caller.
 func (f *fields) plain(name string) (string, bool) {
 	for i, n := range f.names {
 		if n == name {
@@ -95,12 +96,12 @@ func (f *fields) plain(name string) (string, bool) {
 	return "", false
 }
 
-// line returns a field of one line, trimmed, of up to limit characters (0: any number).
+// line returns a one-line field, trimmed, of at most limit characters (0: no limit).
 func (f *fields) line(name string, limit int) string {
 	return f.trimmed(name, limit, unicode.IsControl)
 }
 
-// lines returns a field that may have several lines, trimmed, of up to limit characters (0: any number).
+// lines returns a multi-line field, trimmed, of at most limit characters (0: no limit).
 func (f *fields) lines(name string, limit int) string {
 	return f.trimmed(name, limit, func(r rune) bool {
 		return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t'
@@ -111,21 +112,21 @@ func (f *fields) trimmed(name string, limit int, forbidden func(rune) bool) stri
 	s, _ := f.plain(name)
 	s = strings.TrimSpace(s)
 	if limit > 0 && utf8.RuneCountInString(s) > limit || strings.ContainsFunc(s, forbidden) {
-		f.broken = true
+		f.malformed = true
 	}
 	return s
 }
 
-// picture returns a picture, trimmed. Base64 may come in lines.
+// picture returns a picture, trimmed. Base64 may have line breaks.
 func (f *fields) picture(limits Limits) string {
 	s := f.lines("picture", 0)
 	if limits.Picture > 0 && len(s) > limits.Picture {
-		f.broken = true
+		f.malformed = true
 	}
 	return s
 }
 
-// optional hands back what was read of a field, or nil when the field was not given.
+// optional returns value, which was read from the field, or nil if the field was not given.
 func (f *fields) optional(name, value string) *string {
 	if _, given := f.plain(name); !given {
 		return nil

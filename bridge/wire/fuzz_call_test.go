@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// tidy fails the test unless the field is as the parsers promise: trimmed, in UTF-8, no longer than its limit, and
-// of one line unless several are allowed.
-func tidy(t *testing.T, name, s string, limit int, lines bool) {
+// checkField fails the test unless the field is trimmed, UTF-8, within its limit, and has no control characters except
+// line breaks and tabs in a multi-line field.
+func checkField(t *testing.T, name, s string, limit int, lines bool) {
 	t.Helper()
 	control := strings.ContainsFunc(s, func(r rune) bool {
 		return unicode.IsControl(r) && !(lines && strings.ContainsRune("\r\n\t", r))
@@ -42,22 +42,22 @@ func FuzzParseRegister(f *testing.F) {
 		}
 		members, _, ok := decode(body)
 		if !ok {
-			t.Fatalf("no JSON, and it is %d", code)
+			t.Fatalf("not JSON: code %d, want %d", code, ProtocolError)
 		}
-		tidy(t, "account", r.Account, MaxAccount, false)
-		tidy(t, "name", r.Name, MaxName, false)
-		tidy(t, "sex", r.Sex, MaxSex, false)
-		tidy(t, "birthday", r.Birthday, MaxBirthday, false)
-		tidy(t, "mail", r.Mail, MaxMail, false)
-		tidy(t, "sign", r.Sign, MaxSign, true)
-		tidy(t, "picture", r.Picture, 16, true)
+		checkField(t, "account", r.Account, MaxAccount, false)
+		checkField(t, "name", r.Name, MaxName, false)
+		checkField(t, "sex", r.Sex, MaxSex, false)
+		checkField(t, "birthday", r.Birthday, MaxBirthday, false)
+		checkField(t, "mail", r.Mail, MaxMail, false)
+		checkField(t, "sign", r.Sign, MaxSign, true)
+		checkField(t, "picture", r.Picture, 16, true)
 		password, _ := oneString(members, "password")
 		account, _ := oneString(members, "account")
 		if r.Password != meaning(t, password) || r.Account != strings.TrimSpace(meaning(t, account)) {
 			t.Fatalf("%+v", r)
 		}
 		if code == 0 && (r.Account == "" || r.Password == "" || r.Mail == "" || r.Name == "") {
-			t.Fatalf("taken: %+v", r)
+			t.Fatalf("accepted %+v", r)
 		}
 	})
 }
@@ -74,13 +74,13 @@ func FuzzParseProfileUpdate(f *testing.F) {
 		byNATS, codeNATS := ParseProfileJSON(body, Limits{Picture: 16})
 		oneOf(t, codeNATS, 0, ProtocolError)
 		if byNATS.Auth != (Auth{}) {
-			t.Fatalf("a call by NATS with %+v", byNATS.Auth)
+			t.Fatalf("call by NATS has %+v", byNATS.Auth)
 		}
 		if code == ProtocolError {
 			return
 		}
 		if codeNATS != 0 {
-			t.Fatalf("%d, but by NATS %d", code, codeNATS)
+			t.Fatalf("code %d, but by NATS %d", code, codeNATS)
 		}
 		members, _, _ := decode(body)
 		for _, field := range []struct {
@@ -94,28 +94,28 @@ func FuzzParseProfileUpdate(f *testing.F) {
 		} {
 			raw, _ := oneString(members, field.name)
 			if (raw == nil) != (field.value == nil) {
-				t.Fatalf("%s is %q, and changes: %t", field.name, raw, field.value != nil)
+				t.Fatalf("%s is %q: changed %t", field.name, raw, field.value != nil)
 			}
 			if raw != nil {
-				tidy(t, field.name, *field.value, field.limit, field.lines)
+				checkField(t, field.name, *field.value, field.limit, field.lines)
 			}
 		}
 		if u.Mail != nil && *u.Mail == "" || u.Password != nil && *u.Password == "" {
-			t.Fatal("an account without a mail or a password")
+			t.Fatal("accepted an empty mail or password")
 		}
 	})
 }
 
-// once fails the test if a query that was not refused is malformed or has one of the keys twice.
+// once fails the test if an accepted query is malformed or repeats one of the keys.
 func once(t *testing.T, query string, keys ...string) {
 	t.Helper()
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		t.Fatalf("taken, and %v", err)
+		t.Fatalf("accepted a malformed query: %v", err)
 	}
 	for _, key := range keys {
 		if len(values[key]) > 1 {
-			t.Fatalf("taken with %q twice", key)
+			t.Fatalf("accepted a repeated key %q", key)
 		}
 	}
 }
@@ -130,12 +130,12 @@ func FuzzParseLogin(f *testing.F) {
 			return
 		}
 		once(t, query, "account", "password", "id", "token", "push")
-		tidy(t, "account", q.Account, 0, false)
-		tidy(t, "id", q.ID, 0, false)
-		tidy(t, "token", q.Token, 0, false)
+		checkField(t, "account", q.Account, 0, false)
+		checkField(t, "id", q.ID, 0, false)
+		checkField(t, "token", q.Token, 0, false)
 		byAccount, byToken := q.Account != "" && q.Password != "", q.ID != "" && q.Token != ""
 		if code == 0 && (byAccount == byToken || q.ByToken() != byToken || utf8.RuneCountInString(q.Account) > MaxAccount) {
-			t.Fatalf("taken: %+v, by token: %t", q, q.ByToken())
+			t.Fatalf("accepted %+v, by token: %t", q, q.ByToken())
 		}
 		if values, _ := url.ParseQuery(query); q.Password != values.Get("password") || !utf8.ValidString(q.Password) {
 			t.Fatalf("password %q", q.Password)
@@ -151,12 +151,12 @@ func FuzzCalls(f *testing.F) {
 			oneOf(t, code, 0, ProtocolError, AuthEmpty, AccountIDEmpty)
 			if code == ProtocolError {
 				if !isZero(call) {
-					t.Fatalf("%s: refused, and it is %+v", name, call)
+					t.Fatalf("%s: refused, but returned %+v", name, call)
 				}
 				continue
 			}
 			once(t, query, "id", "token")
-			tidyCall(t, call, code, check)
+			checkCall(t, call, code, check)
 		}
 	})
 }
@@ -171,45 +171,45 @@ func FuzzCallsJSON(f *testing.F) {
 			if code == 0 && (!ok || depth > maxDepth) || code != 0 && !isZero(call) {
 				t.Fatalf("%s: %d, %+v", name, code, call)
 			}
-			tidyCall(t, call, AuthEmpty, check)
+			checkCall(t, call, AuthEmpty, check)
 		}
 	})
 }
 
-// tidyCall checks the fields of a call that was not refused as malformed, and its Check.
-func tidyCall(t *testing.T, call any, code, check Code) {
+// checkCall checks the fields and the Check of a call that is not malformed.
+func checkCall(t *testing.T, call any, code, check Code) {
 	t.Helper()
-	var who Auth
+	var auth Auth
 	var other, name, note string
 	want := Code(0)
 	switch c := call.(type) {
 	case FoundCall:
-		who, other, name = c.Auth, "-", c.Name
+		auth, other, name = c.Auth, "-", c.Name
 		if name == "" {
 			want = NameEmpty
 		}
 	case RequestCall:
-		who, other, note = c.Auth, c.To, c.Note
+		auth, other, note = c.Auth, c.To, c.Note
 	case AddCall:
-		who, other, name = c.Auth, c.From, c.Name
+		auth, other, name = c.Auth, c.From, c.Name
 		if name == "" {
 			want = AliasEmpty
 		}
 	case RemoveCall:
-		who, other = c.Auth, c.To
+		auth, other = c.Auth, c.To
 	}
 	if other == "" {
 		want = FriendEmpty
 	}
 	if check != want {
-		t.Fatalf("%+v: %d, want %d", call, check, want)
+		t.Fatalf("%+v: Check returned %d, want %d", call, check, want)
 	}
-	if got := who.check(); got != code {
-		t.Fatalf("%+v was %d, is %d", who, code, got)
+	if got := auth.check(); got != code {
+		t.Fatalf("%+v: code %d, but check returns %d", auth, code, got)
 	}
-	tidy(t, "id", who.ID, 0, false)
-	tidy(t, "token", who.Token, 0, false)
-	tidy(t, "other", other, 0, false)
-	tidy(t, "name", name, MaxName, false)
-	tidy(t, "note", note, MaxNote, true)
+	checkField(t, "id", auth.ID, 0, false)
+	checkField(t, "token", auth.Token, 0, false)
+	checkField(t, "other", other, 0, false)
+	checkField(t, "name", name, MaxName, false)
+	checkField(t, "note", note, MaxNote, true)
 }

@@ -20,7 +20,7 @@ func TestPasswordCalls(t *testing.T) {
 		`{"account":"` + strings.Repeat("a", 65) + `","mail":"m"}`, `{"account":"a","mail":"` + strings.Repeat("m", 255) + `"}`,
 	} {
 		if c, code := ParseForgot([]byte(body)); code != ProtocolError || c != (Forgot{}) {
-			t.Errorf("forgot %s: %+v, %d", body, c, code)
+			t.Errorf("ParseForgot(%s) = %+v, %d", body, c, code)
 		}
 	}
 	for _, body := range []string{
@@ -30,7 +30,7 @@ func TestPasswordCalls(t *testing.T) {
 		`{"account":"a","code":"` + strings.Repeat("c", 33) + `","password":"p"}`,
 	} {
 		if c, code := ParseReset([]byte(body)); code != ProtocolError || c != (Reset{}) {
-			t.Errorf("reset %s: %+v, %d", body, c, code)
+			t.Errorf("ParseReset(%s) = %+v, %d", body, c, code)
 		}
 	}
 }
@@ -46,20 +46,20 @@ func FuzzParsePassword(f *testing.F) {
 		forgot, code := ParseForgot(body)
 		oneOf(t, code, 0, ProtocolError)
 		if code == 0 && (!ok || forgot.Account == "" || forgot.Mail == "") {
-			t.Fatalf("taken: %+v", forgot)
+			t.Fatalf("accepted %+v", forgot)
 		}
-		tidy(t, "account", forgot.Account, MaxAccount, false)
-		tidy(t, "mail", forgot.Mail, MaxMail, false)
+		checkField(t, "account", forgot.Account, MaxAccount, false)
+		checkField(t, "mail", forgot.Mail, MaxMail, false)
 		reset, code := ParseReset(body)
 		oneOf(t, code, 0, ProtocolError)
-		tidy(t, "account", reset.Account, MaxAccount, false)
-		tidy(t, "code", reset.Code, MaxResetCode, false)
+		checkField(t, "account", reset.Account, MaxAccount, false)
+		checkField(t, "code", reset.Code, MaxResetCode, false)
 		if code != 0 {
 			return
 		}
 		password, _ := oneString(members, "password")
 		if !ok || reset.Account == "" || reset.Code == "" || reset.Password == "" || reset.Password != meaning(t, password) {
-			t.Fatalf("taken: %+v", reset)
+			t.Fatalf("accepted %+v", reset)
 		}
 	})
 }
