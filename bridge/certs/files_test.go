@@ -126,7 +126,7 @@ func TestFilesReloadInvalid(t *testing.T) {
 		{"key encrypted", cert, encrypted, "tls.key", "passphrase"},
 		{"key encrypted the old way", cert, encryptedOld, "tls.key", "passphrase"},
 		{"files swapped", key, cert, "tls.cert", "no PEM certificate"},
-		{"ended", expired, expiredKey, "tls.cert", "ended"},
+		{"expired", expired, expiredKey, "tls.cert", "the certificate expired at"},
 		{"not yet valid", future, futureKey, "tls.cert", "not valid before"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -92,7 +92,7 @@ func TestSelfSignedServes(t *testing.T) {
 func TestSelfSignedPrivate(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no such modes")
+		t.Skip("Windows has no file modes")
 	}
 	o := selfSignedOptions(t, newLogbook())
 	modes := func() map[string]os.FileMode {
@@ -123,7 +123,7 @@ func TestSelfSignedPrivate(t *testing.T) {
 		}
 	}
 	mustNew(t, o)
-	check("made")
+	check("created")
 	if err := os.Chmod(o.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestSelfSignedPrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustNew(t, o)
-	check("found too open")
+	check("loaded with open permissions")
 }
 
 func TestSelfSignedKept(t *testing.T) {
