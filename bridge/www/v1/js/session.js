@@ -142,7 +142,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		if (mine) return;
 		onDialogue(dialogue, away);
 		presence(friend, true);
-		if (!store.friends.has(friend) && !seen.has(friend)) tunnel.reconnect(); // get the current list
+		if (!store.friends.has(friend) && !seen.has(friend)) tunnel.reconnect(); // an unknown friend: get the list
 		seen.add(friend);
 	}
 

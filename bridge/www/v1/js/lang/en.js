@@ -108,7 +108,7 @@ export default {
 	zoom: 'Zoom',
 	usePicture: 'Use picture',
 	newPassword: 'New password',
-	unchanged: 'Leave empty to keep your password.',
+	unchanged: 'Leave empty to keep the current one.',
 	settings: 'Settings',
 	notify: 'Notifications',
 	notifyRefused: 'The browser does not allow notifications.',
