@@ -33,7 +33,7 @@ func TestFriendCommands(t *testing.T) {
 	alice, bob := two[0], two[1]
 	command(t, dir, "", "friend", "list", alice.account).want(t, exitDone, "ACCOUNT")
 	command(t, dir, "", "friend", "add", alice.account, "id:"+bob.id).want(t, exitDone, alice.account+" and "+bob.account+" are friends\n")
-	command(t, dir, "", "friend", "add", bob.account, alice.account).want(t, exitExists, "friends already")
+	command(t, dir, "", "friend", "add", bob.account, alice.account).want(t, exitExists, "already friends")
 	if code := alice.talk(t, bob, "1"); code != 200 {
 		t.Errorf("friends: %d", code)
 	}
@@ -181,7 +181,7 @@ func TestStatusCommand(t *testing.T) {
 	if a.code != exitNoServer || !strings.Contains(a.out, "health    no server runs there\n") || !strings.Contains(a.out, "accounts  1\n") || a.err != "imctl: no server runs there\n" {
 		t.Errorf("without a server: %+v", a)
 	}
-	command(t, dir, "", "session", "list").want(t, exitNoServer, "no server runs there")
-	command(t, dir, "", "events").want(t, exitNoServer, "no server runs there")
+	command(t, dir, "", "session", "list").want(t, exitNoServer, "no server is running")
+	command(t, dir, "", "events").want(t, exitNoServer, "no server is running")
 	command(t, dir, "", "friend", "list", alice.account).want(t, exitDone)
 }

@@ -179,7 +179,7 @@ func TestUserByAddress(t *testing.T) {
 	command(t, dir, "", "user", "list", "--context", context("anybody.json", embedded.AdminContext{URL: other, User: "anybody", Password: "p"})).
 		want(t, exitFailed, "not an administrator's")
 	command(t, dir, "", "user", "list", "--context", context("root.json", embedded.AdminContext{URL: other, User: "root", Password: "p"})).
-		want(t, exitNoServer, "no imctl server answers there")
+		want(t, exitNoServer, "no imctl server answers on that NATS")
 }
 
 // startNATS starts a NATS server that has nothing to do with imctl. Its user root may do everything, anybody very little.

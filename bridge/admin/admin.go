@@ -1,9 +1,8 @@
-// Package admin is the administration over NATS: the micro service
-// imctl that every bridge runs, with subjects <prefix>.admin.<noun>.<verb>, and the
-// client of it that the command line uses. Requests and answers are JSON objects;
-// a failure is a micro service error with one of the codes below.
+// Package admin implements the administration over NATS: the micro service imctl, which every bridge runs with the
+// subjects <prefix>.admin.<noun>.<verb>, and its client, which the command line uses. Requests and answers are JSON
+// objects. A failure is a micro service error with one of the codes below.
 //
-// Who may call is decided by NATS: only an administrator may publish on these subjects.
+// NATS controls the access: only administrators may publish on these subjects.
 package admin
 
 import (
@@ -17,29 +16,29 @@ import (
 	"imctl/kv"
 )
 
-// ServiceName is the name under which the service is found ($SRV.INFO.imctl).
+// ServiceName is the name of the service in NATS, as in $SRV.INFO.imctl.
 const ServiceName = "imctl"
 
-// version is that of the subjects and messages. Its first number changes when a client of the last would break.
+// version is the version of the subjects and messages. Its first number changes with every incompatible change.
 const version = "1.0.0"
 
-// MaxPage is how many entries one answer of a list holds at most.
+// MaxPage is the maximum number of entries in a page of a list.
 const MaxPage = 500
 
-// Code says what kind of failure an answer is.
+// Code is the kind of a failure.
 type Code string
 
-// The codes, as the header Nats-Service-Error-Code has them.
+// The codes, as in the header Nats-Service-Error-Code.
 const (
-	NotFound      Code = "not_found"      // there is no such user, session, attachment
-	AlreadyExists Code = "already_exists" // the name is taken; the two are friends
-	Invalid       Code = "invalid"        // the request can't be carried out as it is
-	Failed        Code = "failed"         // the server could not do it; trying again may help
-	Unavailable   Code = "unavailable"    // only a server that runs can do it, and none does
-	Restoring     Code = "restoring"      // a restore is replacing the data, or was interrupted while it did
+	NotFound      Code = "not_found"      // the user, session, token or attachment does not exist
+	AlreadyExists Code = "already_exists" // the name is taken, or the two are already friends
+	Invalid       Code = "invalid"        // the request is invalid
+	Failed        Code = "failed"         // the server failed; a retry may succeed
+	Unavailable   Code = "unavailable"    // the request needs a running server, and none runs
+	Restoring     Code = "restoring"      // a restore is in progress, or was interrupted
 )
 
-// Error is a failure that the service answered. It holds nothing secret.
+// Error is a failure reported by the service. It has no secrets.
 type Error struct {
 	Code    Code
 	Message string
@@ -52,8 +51,8 @@ func failure(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// ErrNoService: nobody on that NATS answers for the administration.
-var ErrNoService = errors.New("no imctl server answers there")
+// ErrNoService means that no administration service answers on that NATS.
+var ErrNoService = errors.New("no imctl server answers on that NATS")
 
 // AccountService changes accounts. im.Accounts is one. Errors are those of package kv.
 type AccountService interface {
@@ -99,17 +98,17 @@ type Live interface {
 	FollowLog(ctx context.Context, filter string) (stream, consumer string, err error)
 }
 
-// User is an account as lists show it.
+// User is an account in a list.
 type User struct {
 	ID       string    `json:"id"`
 	Account  string    `json:"account"`
 	Name     string    `json:"name"`
 	Mail     string    `json:"mail"`
-	Created  time.Time `json:"created,omitzero"` // left out if unknown
+	Created  time.Time `json:"created,omitzero"` // omitted if unknown
 	Disabled bool      `json:"disabled"`
 }
 
-// UserDetails is all that is shown of one account. Only an export has the password's hash, and nothing the password.
+// UserDetails has the details of one account. It has no password hash: only an export does.
 type UserDetails struct {
 	User
 	Sex      string `json:"sex"`
@@ -119,26 +118,25 @@ type UserDetails struct {
 	Friends  int    `json:"friends"`
 	Requests int    `json:"requests"` // pending, to this user
 	Tokens   int    `json:"tokens"`
-	Sessions *int   `json:"sessions"` // null where no server counts them
+	Sessions *int   `json:"sessions"` // null if no server runs
 }
 
-// ListUsers asks for a page of the accounts. The zero value asks for the first of all.
+// ListUsers requests a page of the accounts. The zero value requests the first page of all accounts.
 type ListUsers struct {
-	After    string `json:"after,omitempty"`    // the cursor that the page before had as its next
+	After    string `json:"after,omitempty"`    // the Next of the previous page
 	Limit    int    `json:"limit,omitempty"`    // 1 to MaxPage; 0 is MaxPage
-	Begins   string `json:"begins,omitempty"`   // how account or name begin, compared folded
+	Begins   string `json:"begins,omitempty"`   // prefix of the account or name, ignoring case
 	Disabled *bool  `json:"disabled,omitempty"` // null for both
 }
 
-// Users is a page, in the order in which the accounts were last changed. It may be
-// short, and even empty, though others follow. An account that changes while pages
-// are read may be in two of them, but is never left out.
+// Users is a page of accounts, in the order of their last change. It may be short or even empty although more pages
+// follow. An account that changes while the pages are read may be in two of them, but is never missing.
 type Users struct {
 	Users []User `json:"users"`
 	Next  string `json:"next"` // cursor of the next page, "" on the last
 }
 
-// CreateUser asks for a new account. Mail, unlike at registration, may be empty; an empty name becomes the account.
+// CreateUser creates an account. Unlike at registration, Mail may be empty. An empty Name is replaced by the account.
 type CreateUser struct {
 	Account  string `json:"account"`
 	Password string `json:"password"`
@@ -149,19 +147,19 @@ type CreateUser struct {
 	Sign     string `json:"sign,omitempty"`
 }
 
-// UserRef names a user by its account, or by its id, with or without "id:" before
-// it. What is the id of a user is taken as that, even where it is an account too.
+// UserRef names a user by its account or its id, with or without the prefix "id:". An existing id takes precedence
+// over an account with the same text.
 type UserRef struct {
 	User string `json:"user"`
 }
 
-// SetPassword asks for another password.
+// SetPassword sets a new password.
 type SetPassword struct {
 	User     string `json:"user"`
 	Password string `json:"password"`
 }
 
-// LookUp asks for the accounts that have these ids.
+// LookUp requests the accounts with these ids.
 type LookUp struct {
 	IDs []string `json:"ids"`
 }

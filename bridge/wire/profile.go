@@ -47,7 +47,7 @@ func (v Values) SetProfile(p *ProfileFields) {
 	}
 }
 
-// A Profile is what other users see of an account.
+// A Profile is the public part of an account.
 type Profile struct {
 	ID string `json:"id"`
 	ProfileFields
