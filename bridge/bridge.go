@@ -1,6 +1,6 @@
-// Package bridge connects people with NATS. In front it speaks the protocol over HTTP and WebSocket. Behind it, every user
-// that is online has a set of NATS subjects, on which dialogues and notices arrive and other programs may take part. The
-// bridge stores nothing itself: what lasts is in the buckets of package kv.
+// Package bridge connects people with NATS. In front it speaks the protocol over HTTP and WebSocket. Behind it, every
+// user that is online has a set of NATS subjects, on which dialogues and notices arrive and other programs may take
+// part. The bridge stores nothing itself: what lasts is in the buckets of package kv.
 //
 // This package wires the parts together. Each part is a package below it; docs/architecture.md walks through them.
 package bridge
@@ -215,8 +215,8 @@ func (b *Bridge) serve(ctx context.Context) error {
 // serving reports whether this node serves users at the moment.
 func (b *Bridge) serving() bool { return b.monitor.Fresh() && !b.gate.Closed() }
 
-// catchUp brings the node up to date after NATS was unreachable: a restore may have replaced the data, a consumer of the event
-// log may have been created, and records may have changed.
+// catchUp brings the node up to date after NATS was unreachable: a restore may have replaced the data, a consumer of
+// the event log may have been created, and records may have changed.
 func (b *Bridge) catchUp(ctx context.Context) error {
 	if err := b.restores.check(ctx); err != nil || b.gate.Closed() {
 		return err
@@ -233,7 +233,8 @@ func (b *Bridge) catchUp(ctx context.Context) error {
 // Services returns what administrators act on.
 func (b *Bridge) Services() *Services { return b.services }
 
-// Pass runs a call of an administrator, unless a restore is replacing the data. Errors: im.ErrRestoring, and the call's own.
+// Pass runs a call of an administrator, unless a restore is replacing the data. Errors: im.ErrRestoring, and the call's
+// own.
 func (b *Bridge) Pass(call func() error) error { return b.gate.Pass(call) }
 
 // SetLimits changes the limits, and resets their counters.
@@ -245,8 +246,8 @@ func (b *Bridge) SetOrigins(origins []string) { b.tunnel.SetOrigins(origins) }
 // Handler serves everything below /im/.
 func (b *Bridge) Handler() http.Handler { return b.api.Handler() }
 
-// Drain refuses new sessions and ends the existing ones, each after its waiting frames. When ctx ends, it cuts the remaining
-// sessions off and returns an error.
+// Drain refuses new sessions and ends the existing ones, each after its waiting frames. When ctx ends, it cuts the
+// remaining sessions off and returns an error.
 func (b *Bridge) Drain(ctx context.Context) error { return b.tunnel.Drain(ctx) }
 
 // Shutdown drains the bridge and disconnects from NATS.

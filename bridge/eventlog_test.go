@@ -50,8 +50,8 @@ func TestLogServerProcess(t *testing.T) {
 	}
 }
 
-// natsProcess starts a NATS server as a process of its own and returns its URL and what kills it. The caller does, in any
-// case.
+// natsProcess starts a NATS server as a process of its own and returns its URL and what kills it. The caller does, in
+// any case.
 func natsProcess(t *testing.T, dir, port string) (string, func()) {
 	t.Helper()
 	c := exec.Command(os.Args[0], "-test.run=^TestLogServerProcess$", "-test.v")

@@ -18,8 +18,8 @@ func (sink) Deliver([]byte, delivery.Receipt) error { return nil }
 func (sink) Notify([]byte)                          {}
 func (sink) Flush()                                 {}
 
-// TestRemovingStrangers: a client that repeatedly removes users who are not its friends does not fill the memory of the node,
-// and keeps its friend.
+// TestRemovingStrangers: a client that repeatedly removes users who are not its friends does not fill the memory of the
+// node, and keeps its friend.
 func TestRemovingStrangers(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir(), -1)

@@ -12,8 +12,8 @@ import (
 // refreshTimeout bounds one refresh of the presence of all friends.
 const refreshTimeout = 5 * time.Minute
 
-// refresher brings this node up to date after another node was lost or came back. A lost node may have written a change, or
-// ended a session, that it told no node.
+// refresher brings this node up to date after another node was lost or came back. A lost node may have written a
+// change, or ended a session, that it told no node.
 type refresher struct {
 	tunnel        *tunnel.Tunnel
 	lanes         *delivery.Lanes

@@ -11,10 +11,10 @@ import (
 	"imctl/kv"
 )
 
-// A restore replaces the buckets while servers run. The restore command marks the state, tells the nodes, removes the old
-// buckets, puts the new buckets into use in the state, and tells the nodes again. A node that sees the mark ends its sessions
-// and answers no calls, since the restore would undo their changes. When the new buckets are in use, the node switches to
-// them. A node that was not told finds out by checking the state at intervals.
+// A restore replaces the buckets while servers run. The restore command marks the state, tells the nodes, removes the
+// old buckets, puts the new buckets into use in the state, and tells the nodes again. A node that sees the mark ends
+// its sessions and answers no calls, since the restore would undo their changes. When the new buckets are in use, the
+// node switches to them. A node that was not told finds out by checking the state at intervals.
 
 // stateCheckEvery is the interval of checks.
 const stateCheckEvery = 5 * time.Second
@@ -46,8 +46,8 @@ func (r *restores) watch(ctx context.Context, away func() bool) {
 	}
 }
 
-// check reads the state, halts the node if a restore is replacing the buckets, and resumes on the new buckets when the restore
-// is complete.
+// check reads the state, halts the node if a restore is replacing the buckets, and resumes on the new buckets when the
+// restore is complete.
 func (r *restores) check(ctx context.Context) error {
 	select {
 	case r.checking <- struct{}{}:
@@ -80,8 +80,8 @@ func (r *restores) halt(ctx context.Context, started time.Time) {
 	r.tunnel.Halt(ctx, started)
 }
 
-// resume registers the node in the buckets that are in use now, closes the connections of NATS clients that logged in before
-// the restore, and serves again.
+// resume registers the node in the buckets that are in use now, closes the connections of NATS clients that logged in
+// before the restore, and serves again.
 func (r *restores) resume(ctx context.Context) error {
 	if err := r.services.Cluster.Register(ctx, false); err != nil {
 		return err

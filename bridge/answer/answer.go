@@ -20,8 +20,8 @@ var (
 	ErrAway = errors.New("NATS is unreachable")
 )
 
-// codes are the codes that the client sees for errors. The first match counts. Any other error is the server's own fault: it
-// is logged, and the client sees InternalError.
+// codes are the codes that the client sees for errors. The first match counts. Any other error is the server's own
+// fault: it is logged, and the client sees InternalError.
 var codes = []struct {
 	err    error
 	code   wire.Code

@@ -1,5 +1,5 @@
-// Package api serves the protocol's calls, over HTTP and over NATS. A call is declared once, in calls.go, and both read the
-// declaration. The page and the way to the tunnel are here too.
+// Package api serves the protocol's calls, over HTTP and over NATS. A call is declared once, in calls.go, and both read
+// the declaration. The page and the way to the tunnel are here too.
 package api
 
 import (
@@ -68,8 +68,8 @@ func New(opts Options) *API {
 // callTimeout bounds the work for one call.
 const callTimeout = 20 * time.Second
 
-// serve checks a call's fields and limits, and does it. The caller of an HTTP call is authorized by its fields, and a NATS
-// client by the subject of the call. serve returns the answer, or nil for one that has only its code.
+// serve checks a call's fields and limits, and does it. The caller of an HTTP call is authorized by its fields, and a
+// NATS client by the subject of the call. serve returns the answer, or nil for one that has only its code.
 func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 	var ans result
 	err := a.opts.Gate.Pass(func() (err error) {

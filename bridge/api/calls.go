@@ -165,8 +165,8 @@ func updateProfile(ctx context.Context, a *API, r *request) (result, error) {
 	return nil, a.opts.Accounts.UpdateProfileOnline(ctx, r.me, update, "")
 }
 
-// refusalDelay is the least time that a refused reset code takes. A right account costs a write that waits for the disk, and
-// a wrong one does not; this is much longer.
+// refusalDelay is the least time that a refused reset code takes. A right account costs a write that waits for the
+// disk, and a wrong one does not; this is much longer.
 const refusalDelay = 250 * time.Millisecond
 
 // resetPassword counts a wrong code as a failed login.

@@ -26,8 +26,8 @@ func callNamed(t testing.TB, name string) Call {
 	return calls[i]
 }
 
-// parseHTTP parses a call as HTTP does, and returns its fields that are not empty and the code that it gets before it is
-// done.
+// parseHTTP parses a call as HTTP does, and returns its fields that are not empty and the code that it gets before it
+// is done.
 func (c Call) parseHTTP(in string) (map[string]string, wire.Code) {
 	parse := func() (wire.Values, wire.Code) { return wire.ParseBody([]byte(in), c.httpFields(), testLimits) }
 	if c.Method == http.MethodGet {
@@ -119,7 +119,8 @@ func marshal(t testing.TB, v any) string {
 	return string(b)
 }
 
-// TestAuthBeforeFields: a call without a token gets that code before the one without an id, and both before its own fields.
+// TestAuthBeforeFields: a call without a token gets that code before the one without an id, and both before its own
+// fields.
 func TestAuthBeforeFields(t *testing.T) {
 	t.Parallel()
 	for _, c := range Calls() {

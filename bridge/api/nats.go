@@ -17,9 +17,9 @@ import (
 	"imctl/bridge/wire"
 )
 
-// A user that is a NATS client has no tunnel. It sends dialogues by requests on <prefix>.send.<id>, and calls by requests on
-// <prefix>.call.<id>.<call>. The subject tells who the user is: NATS does not let a client publish on the subject of another
-// user. All nodes share the requests in a queue group.
+// A user that is a NATS client has no tunnel. It sends dialogues by requests on <prefix>.send.<id>, and calls by
+// requests on <prefix>.call.<id>.<call>. The subject tells who the user is: NATS does not let a client publish on the
+// subject of another user. All nodes share the requests in a queue group.
 
 const (
 	concurrentSends = 8
@@ -191,9 +191,10 @@ func (s *NATSServer) markOnline(user string) {
 	}
 }
 
-// mayReply reports whether the reply subject of a request is in the client's own inbox. NATS lets a client name any subject,
-// also one on which it may not publish: the answer could pass for another user's dialogue, for a command to JetStream, or for
-// the answer to another client. A request without a reply subject is ignored too: no client would hear of its result.
+// mayReply reports whether the reply subject of a request is in the client's own inbox. NATS lets a client name any
+// subject, also one on which it may not publish: the answer could pass for another user's dialogue, for a command to
+// JetStream, or for the answer to another client. A request without a reply subject is ignored too: no client would
+// hear of its result.
 func (s *NATSServer) mayReply(m *nats.Msg, user string) bool {
 	if subject.InInbox(m.Reply, user) {
 		return true

@@ -22,13 +22,14 @@ import (
 const (
 	// CommandTimeout bounds a command: how long a change waits for the nodes that have to know of it.
 	CommandTimeout = 5 * time.Second
-	// InterestDelay is how long interest in a subject may take to reach the other servers of a NATS cluster, with a margin.
+	// InterestDelay is how long interest in a subject may take to reach the other servers of a NATS cluster, with a
+	// margin.
 	InterestDelay = 50 * time.Millisecond
 )
 
-// Cluster brings commands into force on all nodes. It reads the list of nodes from the bucket for each command: a node is
-// on the list before its first user logs in, and reads a user's roster after that. So a node is on the list that a command
-// uses, or it has read the change that the command tells.
+// Cluster brings commands into force on all nodes. It reads the list of nodes from the bucket for each command: a node
+// is on the list before its first user logs in, and reads a user's roster after that. So a node is on the list that a
+// command uses, or it has read the change that the command tells.
 type Cluster struct {
 	nc      *nats.Conn
 	list    *kv.Nodes
@@ -128,8 +129,8 @@ func (c *Cluster) Broadcast(ctx context.Context, command Command) error {
 	return err
 }
 
-// broadcast is Broadcast with the answers of the nodes, which it also returns with an error. It removes a node from the list
-// that does not listen, since that node has crashed.
+// broadcast is Broadcast with the answers of the nodes, which it also returns with an error. It removes a node from the
+// list that does not listen, since that node has crashed.
 func (c *Cluster) broadcast(ctx context.Context, command Command) ([]report, error) {
 	ctx, cancel := context.WithTimeout(ctx, CommandTimeout)
 	defer cancel()
@@ -184,8 +185,8 @@ func (c *Cluster) broadcast(ctx context.Context, command Command) ([]report, err
 	return reports, nil
 }
 
-// requestOrStrike sends a command to a node. If the node does not listen, requestOrStrike retries once, since the node may
-// have started a moment ago on another server of the cluster, and then strikes the node off the list.
+// requestOrStrike sends a command to a node. If the node does not listen, requestOrStrike retries once, since the node
+// may have started a moment ago on another server of the cluster, and then strikes the node off the list.
 func (c *Cluster) requestOrStrike(ctx context.Context, id string, body []byte) (r report, alive bool, err error) {
 	if r, err = c.request(ctx, id, body); !errors.Is(err, nats.ErrNoResponders) {
 		return r, true, err
@@ -222,9 +223,9 @@ func (c *Cluster) request(ctx context.Context, id string, body []byte) (r report
 	return r, nil
 }
 
-// NotifyRestore has the nodes with these ids check the state, and returns when all that listen have done so. It ignores a
-// node that does not listen: the node has ended, or checks the state when it is back. The error names nodes that listen and
-// do not answer in time. They check the state on their own.
+// NotifyRestore has the nodes with these ids check the state, and returns when all that listen have done so. It ignores
+// a node that does not listen: the node has ended, or checks the state when it is back. The error names nodes that
+// listen and do not answer in time. They check the state on their own.
 func NotifyRestore(ctx context.Context, nc *nats.Conn, prefix string, ids []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*CommandTimeout)
 	defer cancel()

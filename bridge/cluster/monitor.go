@@ -10,9 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// While NATS is unreachable a node can neither tell the others of a change nor hear of one. So the rosters in its memory are
-// not fresh, and it answers dialogues with 507 at once. When NATS is back, the node catches up: it registers again, reloads
-// what its sessions depend on, and only then serves again. Sessions stay connected.
+// While NATS is unreachable a node can neither tell the others of a change nor hear of one. So the rosters in its
+// memory are not fresh, and it answers dialogues with 507 at once. When NATS is back, the node catches up: it registers
+// again, reloads what its sessions depend on, and only then serves again. Sessions stay connected.
 
 const (
 	// catchUpTimeout bounds one try to catch up, and catchUpRetry is the pause after a failed one.
@@ -71,8 +71,8 @@ func (m *Monitor) OnLost(f func()) {
 // Fresh reports whether the rosters in memory are up to date. It is called for every dialogue.
 func (m *Monitor) Fresh() bool { return m.fresh.Load() }
 
-// Start declares the rosters fresh, at the end of the node's start. If a connection was lost meanwhile, the node catches up
-// first.
+// Start declares the rosters fresh, at the end of the node's start. If a connection was lost meanwhile, the node
+// catches up first.
 func (m *Monitor) Start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

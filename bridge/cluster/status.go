@@ -20,8 +20,8 @@ type NodeStatus struct {
 // StateOK is the state of a node that serves users.
 const StateOK = "ok"
 
-// Nodes returns the state of all nodes, by the time of their start. A node that is on the list and does not answer has that
-// as its state.
+// Nodes returns the state of all nodes, by the time of their start. A node that is on the list and does not answer has
+// that as its state.
 func (c *Cluster) Nodes(ctx context.Context) ([]NodeStatus, error) {
 	reports, failed := c.broadcast(ctx, status{})
 	var all []NodeStatus

@@ -7,9 +7,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A lane delivers many dialogues at once, and a few lanes have sent most of them. It acknowledges all dialogues of one lane
-// in one message: the tokens of the flights, one after the other, on a subject of that lane's inbox. Any other sender gets
-// one message for each dialogue.
+// A lane delivers many dialogues at once, and a few lanes have sent most of them. It acknowledges all dialogues of one
+// lane in one message: the tokens of the flights, one after the other, on a subject of that lane's inbox. Any other
+// sender gets one message for each dialogue.
 
 // The reply subject of a lane's flight is the lane's inbox, which ends in laneMark, and a token.
 const (

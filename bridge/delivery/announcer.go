@@ -9,9 +9,9 @@ import (
 	"imctl/bridge/wire"
 )
 
-// announcer tells friends of users that come online and go offline. It announces one change after the other, so that a user
-// that goes and comes back at once is not seen in the wrong order. The queue is bounded by the number of sessions: a change
-// and its opposite cancel out, unless another node may have announced only one of them.
+// announcer tells friends of users that come online and go offline. It announces one change after the other, so that a
+// user that goes and comes back at once is not seen in the wrong order. The queue is bounded by the number of sessions:
+// a change and its opposite cancel out, unless another node may have announced only one of them.
 type announcer struct {
 	lane  *lane
 	alone func() bool
@@ -101,8 +101,8 @@ func (a *announcer) announce(n announcement) {
 		return
 	}
 	a.notify(n)
-	// A session that began meanwhile may have been announced before this. The last announcement must be that the user is
-	// online.
+	// A session that began meanwhile may have been announced before this. The last announcement must be that the user
+	// is online.
 	if online, err := a.isOnline(n.user); err == nil && online {
 		n.online = true
 		a.notify(n)

@@ -1,5 +1,6 @@
-// Package delivery carries dialogues and notices between users. A dialogue is a request on the subject of the friend. The
-// node that serves the friend hands it to the friend's sessions, and replies after one of them has it on its socket.
+// Package delivery carries dialogues and notices between users. A dialogue is a request on the subject of the friend.
+// The node that serves the friend hands it to the friend's sessions, and replies after one of them has it on its
+// socket.
 //
 //	Member.Send ─▶ flight ─▶ NATS ─▶ lane of the friend ─▶ Sink.Deliver ─▶ on the socket
 //	Sender.Answered ◀─ event log ◀─ flight ◀─ NATS ◀─ ack batch ◀─ Receipt.Settle ◀┘
@@ -25,7 +26,8 @@ import (
 
 // Sink is where a user takes frames: a session. Its methods must not block.
 type Sink interface {
-	// Deliver queues the frame of a dialogue and takes over the receipt. After an error the receipt is still the caller's.
+	// Deliver queues the frame of a dialogue and takes over the receipt. After an error the receipt is still the
+	// caller's.
 	Deliver(frame []byte, r Receipt) error
 	// Notify queues a frame that no client waits for.
 	Notify(frame []byte)
@@ -98,8 +100,8 @@ func (l *Lanes) of(user string) *lane {
 	return l.lanes[maphash.String(l.seed, user)%uint64(len(l.lanes))]
 }
 
-// Join adds a member to a user, and returns once NATS knows that the user is online on this node. The roster is in force
-// before the first dialogue arrives. first reports whether the member is the user's only one on this node.
+// Join adds a member to a user, and returns once NATS knows that the user is online on this node. The roster is in
+// force before the first dialogue arrives. first reports whether the member is the user's only one on this node.
 func (l *Lanes) Join(ctx context.Context, user string, m *Member, r kv.Roster, revision uint64) (first bool, err error) {
 	return l.of(user).join(ctx, user, m, r, revision)
 }

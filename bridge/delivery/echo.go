@@ -8,14 +8,14 @@ import (
 	"imctl/bridge/wire"
 )
 
-// A delivered dialogue is echoed to the sender's other devices, if they want notices. Sessions on this node get the frame
-// directly. For devices elsewhere the lane publishes a notice, which costs a message for each dialogue, so it does so only if
-// the user may have such devices.
+// A delivered dialogue is echoed to the sender's other devices, if they want notices. Sessions on this node get the
+// frame directly. For devices elsewhere the lane publishes a notice, which costs a message for each dialogue, so it
+// does so only if the user may have such devices.
 //
-// NATS cannot be asked for the subscribers of a subject. So each node relies on what it hears. A login asks all nodes for the
-// user's sessions: those nodes and the asking one then know of each other's. A node hears of a NATS client when the client
-// logs in, if NATS asks imctl about logins, when the client sends or calls, and when it takes the user's dialogues before a
-// session begins.
+// NATS cannot be asked for the subscribers of a subject. So each node relies on what it hears. A login asks all nodes
+// for the user's sessions: those nodes and the asking one then know of each other's. A node hears of a NATS client when
+// the client logs in, if NATS asks imctl about logins, when the client sends or calls, and when it takes the user's
+// dialogues before a session begins.
 
 // nodeHeader names the node whose sessions have the frame of a notice already.
 const nodeHeader = "Imctl-Node"

@@ -15,9 +15,9 @@ import (
 	"imctl/bridge/wire"
 )
 
-// flights are the requests of a lane that are not answered yet: dialogues, and presence probes. Each has a reply subject of
-// its own and none a goroutine. A plain subscription on the lane's own connection receives the replies: only there does NATS
-// report at once, with the status 503, that a subject has no subscription.
+// flights are the requests of a lane that are not answered yet: dialogues, and presence probes. Each has a reply
+// subject of its own and none a goroutine. A plain subscription on the lane's own connection receives the replies: only
+// there does NATS report at once, with the status 503, that a subject has no subscription.
 type flights struct {
 	nc      *nats.Conn
 	names   subject.Prefix
@@ -118,8 +118,8 @@ func (f *flights) take(s Sender) *flight {
 	return fl
 }
 
-// launch publishes the request of a flight. Unless it returns an error, the sender is answered once, and the flight is no
-// longer the caller's.
+// launch publishes the request of a flight. Unless it returns an error, the sender is answered once, and the flight is
+// no longer the caller's.
 func (f *flights) launch(fl *flight) error {
 	f.mu.Lock()
 	var n uint32

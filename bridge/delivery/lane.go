@@ -20,13 +20,14 @@ import (
 	"imctl/kv"
 )
 
-// queueSize bounds the messages from NATS that wait for a lane. The NATS client drops further ones, and their senders get 507
-// after the timeout. The bound limits the memory of an overload.
+// queueSize bounds the messages from NATS that wait for a lane. The NATS client drops further ones, and their senders
+// get 507 after the timeout. The bound limits the memory of an overload.
 const queueSize = 64 << 10
 
-// lane is a connection to NATS and the users whose ids hash to it. One goroutine handles the messages for these users, so
-// the dialogues of one sender to one friend keep their order, and the replies to what their sessions sent. It handles the
-// waiting messages as one batch, and flushes the sinks at the end of the batch: frames that arrive together leave together.
+// lane is a connection to NATS and the users whose ids hash to it. One goroutine handles the messages for these users,
+// so the dialogues of one sender to one friend keep their order, and the replies to what their sessions sent. It
+// handles the waiting messages as one batch, and flushes the sinks at the end of the batch: frames that arrive together
+// leave together.
 type lane struct {
 	nc        *nats.Conn
 	names     subject.Prefix
@@ -111,9 +112,9 @@ func (l *lane) leave(m *Member) {
 	}
 	delete(l.users, u.id)
 	l.announcer.add(announcement{user: u.id, friends: u.friendIDs()})
-	// Drain, so that messages which NATS has sent already reach handle, which refuses them. Their senders would otherwise
-	// wait for the timeout. While NATS is unreachable no message comes, and the NATS client would subscribe again, for
-	// good, to a draining subscription when NATS is back.
+	// Drain, so that messages which NATS has sent already reach handle, which refuses them. Their senders would
+	// otherwise wait for the timeout. While NATS is unreachable no message comes, and the NATS client would subscribe
+	// again, for good, to a draining subscription when NATS is back.
 	end := u.sub.Drain
 	if !l.nc.IsConnected() {
 		end = u.sub.Unsubscribe
@@ -166,8 +167,8 @@ func (l *lane) run() {
 	}
 }
 
-// waiting reports whether more messages wait. If none does, it first lets other goroutines run, which may bring some. With
-// no other goroutine to run the lane goes on at once, and under load it does more with each write.
+// waiting reports whether more messages wait. If none does, it first lets other goroutines run, which may bring some.
+// With no other goroutine to run the lane goes on at once, and under load it does more with each write.
 func (l *lane) waiting() bool {
 	if len(l.in) == 0 {
 		runtime.Gosched()
@@ -295,7 +296,8 @@ func (l *lane) reply(to string, data []byte) {
 	l.published(l.nc.Publish(to, data))
 }
 
-// acknowledge replies that a dialogue was delivered. The reply leaves at the end of the batch, or with Member.FlushAcks.
+// acknowledge replies that a dialogue was delivered. The reply leaves at the end of the batch, or with
+// Member.FlushAcks.
 func (l *lane) acknowledge(reply string) {
 	if !l.acks.add(reply) {
 		l.reply(reply, nil)

@@ -19,8 +19,8 @@ func (m *Member) User() *User { return m.user }
 // IsFriend reports whether id is a friend of the user.
 func (m *Member) IsFriend(id []byte) bool { return m.user.isFriend(id) }
 
-// Send sends a dialogue. The caller must have checked that to is a friend, and must not call Send concurrently. After an
-// error the sender is not answered.
+// Send sends a dialogue. The caller must have checked that to is a friend, and must not call Send concurrently. After
+// an error the sender is not answered.
 func (m *Member) Send(to, id, payload []byte, s Sender) error {
 	if m.lastTo != string(to) {
 		m.lastTo = string(to)
@@ -50,7 +50,8 @@ func (m *Member) Announce() {
 	u.lane.announcer.add(announcement{user: u.id, friends: u.friendIDs(), online: true})
 }
 
-// Leave removes the sink from its user. After the last one the user is offline on this node. Leave may be called repeatedly.
+// Leave removes the sink from its user. After the last one the user is offline on this node. Leave may be called
+// repeatedly.
 func (m *Member) Leave() {
 	if m.user != nil {
 		m.user.lane.leave(m)

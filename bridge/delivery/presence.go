@@ -14,8 +14,8 @@ import (
 	"imctl/bridge/wire"
 )
 
-// A user is online while there is a subscription to its dialogues: of a session in a node, or of a NATS client of its own.
-// So a probe tells whether a user is online, and no table can be wrong after a crash.
+// A user is online while there is a subscription to its dialogues: of a session in a node, or of a NATS client of its
+// own. So a probe tells whether a user is online, and no table can be wrong after a crash.
 
 // presenceTimeout bounds the probes of one call. A user that has not answered by then counts as offline.
 const presenceTimeout = time.Second
@@ -25,8 +25,8 @@ var probe = wire.AppendDialogue(nil, nil, "", nil)
 
 func isProbe(b []byte) bool { return bytes.Equal(b, probe) }
 
-// online reports which users are online, in the order of their ids. A node whose session has just left refuses a probe, and
-// may be faster than the node that accepts it: see flights.refused.
+// online reports which users are online, in the order of their ids. A node whose session has just left refuses a probe,
+// and may be faster than the node that accepts it: see flights.refused.
 func (f *flights) online(ctx context.Context, ids []string) ([]bool, error) {
 	online := make([]bool, len(ids))
 	answers := make(chan probeAnswer, len(ids))

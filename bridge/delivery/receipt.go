@@ -22,8 +22,8 @@ func (r Receipt) Settle(delivered bool) {
 	}
 }
 
-// fanout is one dialogue on its way to several sinks of a user. It is acknowledged when the first of them delivers it, and
-// refused when none does.
+// fanout is one dialogue on its way to several sinks of a user. It is acknowledged when the first of them delivers it,
+// and refused when none does.
 type fanout struct {
 	reply        string
 	pending      atomic.Int32 // sinks that have not settled
@@ -47,7 +47,7 @@ func (f *fanout) settle(l *lane, delivered bool) {
 var (
 	refused    = []byte(`{"code":507}`)
 	notFriends = []byte(`{"code":512}`)
-	// left is the refusal of a node on which the user has no session left. To a lane it means that the friend is offline,
-	// unless another node or client answers otherwise. Other senders read only the code.
+	// left is the refusal of a node on which the user has no session left. To a lane it means that the friend is
+	// offline, unless another node or client answers otherwise. Other senders read only the code.
 	left = []byte(`{"code":507,"gone":true}`)
 )

@@ -12,8 +12,8 @@ import (
 // maxProbes is the number of friends whose presence one lane probes at once.
 const maxProbes = 1 << 10
 
-// refreshPresence shows the sessions that want notices which of their friends are online. They know most of it, but a node
-// that crashed or was cut off may not have announced every change.
+// refreshPresence shows the sessions that want notices which of their friends are online. They know most of it, but a
+// node that crashed or was cut off may not have announced every change.
 func (l *lane) refreshPresence(ctx context.Context) error {
 	watchers := make(map[string][]*User) // by friend
 	for _, u := range l.all() {
@@ -27,8 +27,8 @@ func (l *lane) refreshPresence(ctx context.Context) error {
 	for friends := range slices.Chunk(slices.Collect(maps.Keys(watchers)), maxProbes) {
 		shown, err := l.showPresence(ctx, watchers, friends, nil)
 		if err == nil {
-			// A user that came or went meanwhile may have been announced before this. Probe again, so that the last frame is
-			// right.
+			// A user that came or went meanwhile may have been announced before this. Probe again, so that the last
+			// frame is right.
 			_, err = l.showPresence(ctx, watchers, friends, shown)
 		}
 		if err != nil {
@@ -38,7 +38,8 @@ func (l *lane) refreshPresence(ctx context.Context) error {
 	return nil
 }
 
-// showPresence probes friends and shows their watchers the result. It leaves out a friend whose presence is as in shown.
+// showPresence probes friends and shows their watchers the result. It leaves out a friend whose presence is as in
+// shown.
 func (l *lane) showPresence(ctx context.Context, watchers map[string][]*User, friends []string, shown []bool) (online []bool, err error) {
 	online, err = l.flights.online(ctx, friends)
 	if err = errors.Join(err, ctx.Err()); err != nil { // after a timeout, friends that did not answer would look offline

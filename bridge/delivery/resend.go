@@ -11,20 +11,20 @@ import (
 
 // In a cluster of NATS servers a dialogue may find no subscription although its friend has just come online on another
 // server: the interest is still on its way. So a lane resends the dialogue once, a moment later, before it reports the
-// friend as offline. Meanwhile all later dialogues to that friend wait behind it. If a later dialogue was delivered, the lane
-// does not resend the earlier one: dialogues of one sender to one friend arrive in the order in which they were sent, or not
-// at all.
+// friend as offline. Meanwhile all later dialogues to that friend wait behind it. If a later dialogue was delivered,
+// the lane does not resend the earlier one: dialogues of one sender to one friend arrive in the order in which they
+// were sent, or not at all.
 
 const (
 	// interestDelay is how long interest may take from one server of a NATS cluster to another, with a margin.
 	interestDelay = cluster.InterestDelay
-	// refusalDelay is how long a refused dialogue waits for another node, or a NATS client, to accept it. NATS does not tell
-	// how many subscribers a request has.
+	// refusalDelay is how long a refused dialogue waits for another node, or a NATS client, to accept it. NATS does not
+	// tell how many subscribers a request has.
 	refusalDelay = 500 * time.Millisecond
 )
 
-// hold keeps a dialogue that found no subscription, to resend it. It returns false where that is of no use: all users are on
-// this node, or all nodes on one server, or it was done before. Presence probes are not resent.
+// hold keeps a dialogue that found no subscription, to resend it. It returns false where that is of no use: all users
+// are on this node, or all nodes on one server, or it was done before. Presence probes are not resent.
 func (f *flights) hold(n, round uint32) bool {
 	if f.alone() || f.nc.ConnectedClusterName() == "" {
 		return false
@@ -65,8 +65,8 @@ func (f *flights) overtaken(subject string, order uint64) (late []use) {
 	return late
 }
 
-// resend sends the waiting flights of a subject, in order, except those that a later flight may have overtaken. Flights that
-// begin meanwhile wait for its end.
+// resend sends the waiting flights of a subject, in order, except those that a later flight may have overtaken. Flights
+// that begin meanwhile wait for its end.
 func (f *flights) resend(subject string) {
 	for {
 		f.mu.Lock()
@@ -101,8 +101,8 @@ func (f *flights) resend(subject string) {
 	}
 }
 
-// sortWaiting sorts the flights that are still in flight, and separates those that began before one that is already sent.
-// Called with mu held.
+// sortWaiting sorts the flights that are still in flight, and separates those that began before one that is already
+// sent. Called with mu held.
 func (f *flights) sortWaiting(subject string, waiting []use) (sorted, late []use) {
 	waiting = slices.DeleteFunc(waiting, func(u use) bool { return !f.is(u.n, u.round) })
 	slices.SortFunc(waiting, func(a, b use) int { return cmp.Compare(f.slots[a.n].flight.order, f.slots[b.n].flight.order) })
@@ -119,8 +119,8 @@ func (f *flights) sortWaiting(subject string, waiting []use) (sorted, late []use
 	return waiting[first:], waiting[:first]
 }
 
-// refused keeps a refused flight waiting for a while, because another node or client may still accept it. If none does, and
-// all refusals came from nodes without a session of the friend, the friend is offline.
+// refused keeps a refused flight waiting for a while, because another node or client may still accept it. If none does,
+// and all refusals came from nodes without a session of the friend, the friend is offline.
 func (f *flights) refused(n, round uint32, left bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

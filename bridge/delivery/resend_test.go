@@ -83,7 +83,8 @@ func (f *flights) mustSend(t *testing.T, id string, o outcomes) {
 	}
 }
 
-// TestResend: a friend that comes online a moment after a dialogue was sent gets that dialogue and the following ones, in order.
+// TestResend: a friend that comes online a moment after a dialogue was sent gets that dialogue and the following ones,
+// in order.
 func TestResend(t *testing.T) {
 	t.Parallel()
 	nc := server(t, "c")
@@ -176,8 +177,8 @@ func TestResendOvertaken(t *testing.T) {
 	}
 }
 
-// TestRefusals: a dialogue that is refused only by nodes on which the friend has left is answered with 508. If a session
-// refuses it too, the answer is 507, and if one accepts it, 200.
+// TestRefusals: a dialogue that is refused only by nodes on which the friend has left is answered with 508. If a
+// session refuses it too, the answer is 507, and if one accepts it, 200.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {

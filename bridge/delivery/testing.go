@@ -6,7 +6,8 @@ import (
 	"imctl/kv"
 )
 
-// Injector takes the place of NATS in tests and benchmarks of other packages: it hands messages to a lane without a server.
+// Injector takes the place of NATS in tests and benchmarks of other packages: it hands messages to a lane without a
+// server.
 type Injector struct {
 	lane   *lane
 	ack    nats.Msg
@@ -21,8 +22,8 @@ func (l *Lanes) Inject(user string) *Injector {
 	return i
 }
 
-// JoinOffline adds a member to a user without a subscription, and returns the injector for the user's lane. NATS's client uses
-// timers that testing/synctest does not allow.
+// JoinOffline adds a member to a user without a subscription, and returns the injector for the user's lane. NATS's
+// client uses timers that testing/synctest does not allow.
 func (l *Lanes) JoinOffline(user string, m *Member, r kv.Roster) *Injector {
 	i := l.Inject(user)
 	u := newUser(user, i.lane)

@@ -25,12 +25,12 @@ type User struct {
 	ended    int    // entries in friends of ended friendships
 }
 
-// maxEnded bounds User.ended. An entry of an ended friendship keeps a late command from reviving the friendship. It is not
-// needed once the roster is loaded at a later revision.
+// maxEnded bounds User.ended. An entry of an ended friendship keeps a late command from reviving the friendship. It is
+// not needed once the roster is loaded at a later revision.
 const maxEnded = 64
 
-// friendship is what this node knows of one other user. Changes arrive in any order; the revision of the roster that has the
-// change tells which is the later one.
+// friendship is what this node knows of one other user. Changes arrive in any order; the revision of the roster that
+// has the change tells which is the later one.
 type friendship struct {
 	friend   bool
 	revision uint64

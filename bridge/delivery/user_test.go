@@ -35,7 +35,8 @@ func TestLateCommands(t *testing.T) {
 	}
 }
 
-// TestEndedFriendshipsAreBounded: loading a roster drops entries of ended friendships that are not later than the roster.
+// TestEndedFriendshipsAreBounded: loading a roster drops entries of ended friendships that are not later than the
+// roster.
 func TestEndedFriendshipsAreBounded(t *testing.T) {
 	t.Parallel()
 	u := newUser("a", nil)

@@ -11,8 +11,8 @@ import (
 	"imctl/bridge/subject"
 )
 
-// Consumers creates and removes consumers of the log. Each attachment of role consumer has a durable pull consumer of the
-// same name.
+// Consumers creates and removes consumers of the log. Each attachment of role consumer has a durable pull consumer of
+// the same name.
 type Consumers struct {
 	js    jetstream.JetStream
 	names subject.Prefix
@@ -65,8 +65,8 @@ func (c *Consumers) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// Reconcile removes the consumers of attachments that are not in wanted, and creates the missing ones. wanted maps names to
-// filters. A log without a stream has no consumers, and Reconcile leaves it alone.
+// Reconcile removes the consumers of attachments that are not in wanted, and creates the missing ones. wanted maps
+// names to filters. A log without a stream has no consumers, and Reconcile leaves it alone.
 func (c *Consumers) Reconcile(ctx context.Context, wanted map[string]string) error {
 	stream, err := c.js.Stream(ctx, c.names.LogStream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -107,7 +107,8 @@ func (c *Consumers) Reconcile(ctx context.Context, wanted map[string]string) err
 const followerTimeout = 10 * time.Second
 
 // Follow creates a consumer for a client that watches the log. The consumer begins with the next entry, needs no
-// acknowledgements, and expires when the client stops asking for entries. Follow returns the names of stream and consumer.
+// acknowledgements, and expires when the client stops asking for entries. Follow returns the names of stream and
+// consumer.
 func (c *Consumers) Follow(ctx context.Context, filter string) (stream, consumer string, err error) {
 	stream = c.names.LogStream()
 	made, err := c.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{

@@ -21,7 +21,8 @@ type slot struct{ free chan<- *slot }
 
 func (s *slot) Logged(bool) { s.free <- s }
 
-// BenchmarkLog measures dialogues that wait for the log, with a number of them in flight, on a server that syncs every write.
+// BenchmarkLog measures dialogues that wait for the log, with a number of them in flight, on a server that syncs every
+// write.
 func BenchmarkLog(b *testing.B) {
 	for _, c := range []struct {
 		name     string

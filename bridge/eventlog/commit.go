@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	// plainEntries is the largest number of entries that are published one by one. A batch costs the disk as much as ten to
-	// twenty single entries.
+	// plainEntries is the largest number of entries that are published one by one. A batch costs the disk as much as
+	// ten to twenty single entries.
 	plainEntries = 8
 	// headerRoom is more than NATS adds to an entry in a batch.
 	headerRoom = 512
-	// commitFloor is the shortest time limit of a try, even if its oldest entry has expired: cutting a commit short that is
-	// about to succeed would write all its other entries twice.
+	// commitFloor is the shortest time limit of a try, even if its oldest entry has expired: cutting a commit short
+	// that is about to succeed would write all its other entries twice.
 	commitFloor = time.Second
 )
 
 var errNotSent = errors.New("not sent")
 
-// try writes the entries. It returns the written entries and the others, with the reason. After an error that NATS did not
-// report itself, the others may be written too.
+// try writes the entries. It returns the written entries and the others, with the reason. After an error that NATS did
+// not report itself, the others may be written too.
 func (w *writer) try(entries []entry, now time.Time) (written, left []entry, err error) {
 	limit := entries[0].expires
 	for _, e := range entries[1:] {

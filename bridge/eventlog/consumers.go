@@ -15,15 +15,15 @@ import (
 const (
 	// countEvery is the interval of counts of the stream's consumers if NATS announces no change.
 	countEvery = 10 * time.Second
-	// countAgain is the delay of a second count after an announced change: JetStream announces that a consumer is removed
-	// while it still counts it.
+	// countAgain is the delay of a second count after an announced change: JetStream announces that a consumer is
+	// removed while it still counts it.
 	countAgain = time.Second
 	// countWait bounds one count, and flushWait the subscriptions before the first one.
 	countWait = 2 * time.Second
 	flushWait = 5 * time.Second
-	// holdAttached is how long the log stays attached after a consumer was announced, whatever the count is. It is longer
-	// than a count may take, so that a count that began before the consumer existed does not undo it, and it leaves a
-	// cluster time to tell the stream's leader. Writing without a consumer stores nothing.
+	// holdAttached is how long the log stays attached after a consumer was announced, whatever the count is. It is
+	// longer than a count may take, so that a count that began before the consumer existed does not undo it, and it
+	// leaves a cluster time to tell the stream's leader. Writing without a consumer stores nothing.
 	holdAttached = 4 * time.Second
 )
 

@@ -84,9 +84,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Log writes entries on <prefix>.log.> to a stream that keeps each of them until all its consumers have acknowledged it.
-// While the stream has no consumer, the log writes nothing. While it has one, a dialogue is answered with 200 only after
-// its entry is stored. No caller waits for the other events.
+// Log writes entries on <prefix>.log.> to a stream that keeps each of them until all its consumers have acknowledged
+// it. While the stream has no consumer, the log writes nothing. While it has one, a dialogue is answered with 200 only
+// after its entry is stored. No caller waits for the other events.
 type Log struct {
 	opts    Options
 	names   subject.Prefix
@@ -106,8 +106,8 @@ type Log struct {
 	done      chan struct{}
 }
 
-// Open creates the stream, or checks the existing one, and counts its consumers. nc must be the connection on which this
-// node receives commands. The log opens a connection of its own for writing.
+// Open creates the stream, or checks the existing one, and counts its consumers. nc must be the connection on which
+// this node receives commands. The log opens a connection of its own for writing.
 //
 // Errors: ErrStream.
 func Open(ctx context.Context, nc *nats.Conn, connect natsutil.Connect, opts Options) (_ *Log, err error) {
@@ -199,8 +199,8 @@ func (l *Log) add(e entry) {
 	}
 }
 
-// mayWrite returns an error if an entry must not be written. Without a consumer NATS stores no entry, so mayWrite allows
-// it: dialogues must not fail because of a log that only may have a consumer.
+// mayWrite returns an error if an entry must not be written. Without a consumer NATS stores no entry, so mayWrite
+// allows it: dialogues must not fail because of a log that only may have a consumer.
 func (l *Log) mayWrite() error {
 	if l.consumers.Load() == 0 {
 		return nil

@@ -21,10 +21,10 @@ var ErrStream = errors.New("stream of the event log")
 // streamWait bounds the creation of the stream. A cluster that starts has to elect a leader first.
 const streamWait = 30 * time.Second
 
-// streamConfig returns the stream that holds the entries. With interest retention NATS keeps an entry until all consumers
-// whose filter matches have acknowledged it, and drops it if there is none. At the limit of bytes NATS refuses new entries:
-// dropping old entries would take from a consumer what it was promised, while the sender sees a refusal. Only MaxAge, which
-// the operator sets, loses entries.
+// streamConfig returns the stream that holds the entries. With interest retention NATS keeps an entry until all
+// consumers whose filter matches have acknowledged it, and drops it if there is none. At the limit of bytes NATS
+// refuses new entries: dropping old entries would take from a consumer what it was promised, while the sender sees a
+// refusal. Only MaxAge, which the operator sets, loses entries.
 func streamConfig(o Options) jetstream.StreamConfig {
 	names := subject.Prefix(o.Prefix)
 	return jetstream.StreamConfig{

@@ -27,8 +27,8 @@ func NewAccounts(d Deps, friends *Friends) *Accounts { return &Accounts{Deps: d,
 // Close waits for the work that goes on after logins were answered.
 func (a *Accounts) Close() { a.background.Wait() }
 
-// Register creates an account. limit, if set, may refuse it with an error. Register calls limit last, after it has hashed
-// the password: of many registrations that wait for a place to hash, all could have passed before.
+// Register creates an account. limit, if set, may refuse it with an error. Register calls limit last, after it has
+// hashed the password: of many registrations that wait for a place to hash, all could have passed before.
 //
 // Errors: kv.ErrAccountExists, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly, and that of limit.
 func (a *Accounts) Register(ctx context.Context, u kv.User, password string, limit func() error) (kv.User, error) {
@@ -105,9 +105,9 @@ func (a *Accounts) rehash(ctx context.Context, u kv.User, password string) {
 	}
 }
 
-// Resume returns the user that a token belongs to, and the token if more than half of its life is left: a new session may
-// use it. Otherwise it returns "", and the session needs a new token. The old one stays valid until it expires, in case the
-// client does not receive the new one.
+// Resume returns the user that a token belongs to, and the token if more than half of its life is left: a new session
+// may use it. Otherwise it returns "", and the session needs a new token. The old one stays valid until it expires, in
+// case the client does not receive the new one.
 //
 // Errors: wire.AuthIllegal.
 func (a *Accounts) Resume(ctx context.Context, id, token string) (kv.User, string, error) {
@@ -248,8 +248,8 @@ func (a *Accounts) Delete(ctx context.Context, id string) error {
 	return err
 }
 
-// Repair completes deletions and renames that a process left unfinished when it ended, and returns how many. Its duration
-// does not depend on the number of accounts.
+// Repair completes deletions and renames that a process left unfinished when it ended, and returns how many. Its
+// duration does not depend on the number of accounts.
 func (a *Accounts) Repair(ctx context.Context) (kv.Finished, error) {
 	done, deleting, err := a.Store.Users.Finish(ctx)
 	if err != nil {
@@ -278,7 +278,8 @@ func (a *Accounts) Restore(ctx context.Context, users []kv.User) []kv.Restored {
 			created = append(created, kv.Remembered{ID: r.User.ID})
 		}
 	}
-	// A user that was deleted a moment ago has a deleted roster. Create rosters, so that the users can have friends now.
+	// A user that was deleted a moment ago has a deleted roster. Create rosters, so that the users can have friends
+	// now.
 	if _, err := a.Store.Rosters.Restore(ctx, created...); err != nil {
 		for i := range all {
 			if all[i].Made {

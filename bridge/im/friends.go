@@ -57,7 +57,8 @@ func (f *Friends) Request(ctx context.Context, me kv.User, to, note string) erro
 
 // Add accepts a request, or gives a friend an alias.
 //
-// Errors: kv.ErrUserNotFound, kv.ErrNoRequest, kv.ErrAlreadyFriends, kv.ErrTooManyFriends, kv.ErrConflict, kv.ErrReadOnly.
+// Errors: kv.ErrUserNotFound, kv.ErrNoRequest, kv.ErrAlreadyFriends, kv.ErrTooManyFriends, kv.ErrConflict,
+// kv.ErrReadOnly.
 func (f *Friends) Add(ctx context.Context, me kv.User, from, alias string) error {
 	if err := f.mustBeActive(ctx, from); err != nil {
 		return err
@@ -89,8 +90,8 @@ func (f *Friends) Remove(ctx context.Context, me kv.User, to string) error {
 	return f.bringIntoForce(ctx, c)
 }
 
-// Befriend makes two users friends at once, without aliases: the administrator's way. The change is kv.Unchanged if they are
-// friends already.
+// Befriend makes two users friends at once, without aliases: the administrator's way. The change is kv.Unchanged if
+// they are friends already.
 //
 // Errors: kv.ErrSelf, kv.ErrUserNotFound, kv.ErrTooManyFriends, kv.ErrConflict, kv.ErrReadOnly.
 func (f *Friends) Befriend(ctx context.Context, a, b string) (kv.Change, error) {
@@ -112,8 +113,8 @@ func (f *Friends) Unfriend(ctx context.Context, a, b string) error {
 // maxBefriended bounds the friendships in one command, which has to fit into a message.
 const maxBefriended = 1000
 
-// Restore adds what rosters lack of the given ones, and returns the changes, also with an error; see kv.Rosters.Restore.
-// Sessions are shown new friends. They see restored requests at the next login.
+// Restore adds what rosters lack of the given ones, and returns the changes, also with an error; see
+// kv.Rosters.Restore. Sessions are shown new friends. They see restored requests at the next login.
 func (f *Friends) Restore(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error) {
 	changes, err := f.Store.Rosters.Restore(ctx, all...)
 	var made []cluster.Friendship
@@ -142,10 +143,10 @@ func (f *Friends) mustBeActive(ctx context.Context, id string) error {
 	return err
 }
 
-// settle tells all nodes what the rosters say of a and b: that they are friends, or that they are not. A call that changes
-// nothing but tells its caller which of the two holds needs settle before its answer, since the call that made or ended the
-// friendship may not have told all nodes yet. settle returns answer. If it fails, it returns its own error, since the answer
-// does not hold on every node.
+// settle tells all nodes what the rosters say of a and b: that they are friends, or that they are not. A call that
+// changes nothing but tells its caller which of the two holds needs settle before its answer, since the call that made
+// or ended the friendship may not have told all nodes yet. settle returns answer. If it fails, it returns its own
+// error, since the answer does not hold on every node.
 func (f *Friends) settle(ctx context.Context, a, b string, answer error) error {
 	if a == b || !kv.ValidID(b) { // the caller's own id, or an invalid id: it is in no roster
 		return answer

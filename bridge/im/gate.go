@@ -9,13 +9,14 @@ import (
 // ErrRestoring: a restore is past the point of no return and not complete.
 var ErrRestoring = errors.New("a restore is not complete")
 
-// Gate refuses calls while a restore replaces the data. A call that is under way when the gate closes fails too, since the
-// restore may undo its writes. The zero value is open.
+// Gate refuses calls while a restore replaces the data. A call that is under way when the gate closes fails too, since
+// the restore may undo its writes. The zero value is open.
 type Gate struct {
 	changes atomic.Uint64 // counts Close and Open: odd while the gate is closed
 }
 
-// Close closes the gate. It returns false if the gate is closed already. Close and Open must not be called concurrently.
+// Close closes the gate. It returns false if the gate is closed already. Close and Open must not be called
+// concurrently.
 func (g *Gate) Close() bool {
 	if g.Closed() {
 		return false

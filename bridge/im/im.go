@@ -1,6 +1,6 @@
-// Package im is what users and administrators do: accounts and sessions, friendships, forgotten passwords. Each change is
-// written to its bucket, then told to the nodes that hold the users concerned, and only then does the call return. HTTP,
-// NATS and the command line all call this package.
+// Package im is what users and administrators do: accounts and sessions, friendships, forgotten passwords. Each change
+// is written to its bucket, then told to the nodes that hold the users concerned, and only then does the call return.
+// HTTP, NATS and the command line all call this package.
 package im
 
 import (

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// keyedMutex is a mutex for each key. It exists only to save work: of many clients that register one account at once, the
-// first creates it, and the others hear that it is taken without hashing their passwords.
+// keyedMutex is a mutex for each key. It exists only to save work: of many clients that register one account at once,
+// the first creates it, and the others hear that it is taken without hashing their passwords.
 type keyedMutex struct {
 	mu    sync.Mutex // guards locks
 	locks map[string]*keyLock

@@ -26,8 +26,8 @@ func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update Profile
 	return a.Disconnector.DisconnectUser(ctx, me.ID)
 }
 
-// UpdateProfileOnline is UpdateProfile without closing the user's connections to NATS: a caller that is a NATS client has to
-// read the answer first.
+// UpdateProfileOnline is UpdateProfile without closing the user's connections to NATS: a caller that is a NATS client
+// has to read the answer first.
 func (a *Accounts) UpdateProfileOnline(ctx context.Context, me kv.User, update ProfileUpdate, token string) error {
 	hash := ""
 	if update.Password != nil {

@@ -23,9 +23,10 @@ type Resets struct{ accounts *Accounts }
 // NewResets returns codes for the passwords of accounts.
 func NewResets(accounts *Accounts) *Resets { return &Resets{accounts} }
 
-// NewCode creates a code for the user with that account and mail address, and stores its hash. It returns "" if there is no
-// such user, or if allow refuses the user's id. The hash is that of a password: finding the code from it takes longer than
-// the code is valid. NewCode computes it in any case, so that the load of the machine does not tell whether the user exists.
+// NewCode creates a code for the user with that account and mail address, and stores its hash. It returns "" if there
+// is no such user, or if allow refuses the user's id. The hash is that of a password: finding the code from it takes
+// longer than the code is valid. NewCode computes it in any case, so that the load of the machine does not tell whether
+// the user exists.
 func (r *Resets) NewCode(ctx context.Context, account, mail string, allow func(user string) bool) (kv.User, string, error) {
 	code := newResetCode()
 	a := r.accounts
@@ -46,8 +47,8 @@ func (r *Resets) NewCode(ctx context.Context, account, mail string, allow func(u
 	return u, formatResetCode(code), a.Store.Resets.Put(ctx, u.ID, hash, ResetCodeLife, resetTries)
 }
 
-// ResetPassword sets a new password if the code is that of the account, and uses the code up. It revokes the user's tokens
-// and ends its sessions.
+// ResetPassword sets a new password if the code is that of the account, and uses the code up. It revokes the user's
+// tokens and ends its sessions.
 //
 // Errors: wire.WrongCredentials for an unknown account and a wrong, used or expired code alike; kv.ErrPasswordTooLong,
 // kv.ErrBusy, kv.ErrReadOnly.

@@ -9,8 +9,8 @@ import (
 	"imctl/kv"
 )
 
-// EndSessions ends sessions of a user on all nodes: those with the given ids, or all, together with all its connections to
-// NATS. The user may log in again at once.
+// EndSessions ends sessions of a user on all nodes: those with the given ids, or all, together with all its connections
+// to NATS. The user may log in again at once.
 func (a *Accounts) EndSessions(ctx context.Context, id, reason string, sessions ...string) error {
 	err := a.Cluster.Broadcast(ctx, cluster.CloseSessions{User: id, IDs: sessions, Code: websocket.ClosePolicyViolation, Reason: reason})
 	if err != nil || len(sessions) > 0 {

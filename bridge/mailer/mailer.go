@@ -35,9 +35,10 @@ type Mailer struct {
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// New returns a mailer for an SMTP server: smtp://user:password@host:587 with STARTTLS, or smtps://user:password@host:465
-// with TLS from the first byte. Port, user and password are optional. With smtp:// a server on this machine is used without
-// TLS: it seldom has a certificate for that name, and nothing leaves the machine. Errors do not show the URL.
+// New returns a mailer for an SMTP server: smtp://user:password@host:587 with STARTTLS, or
+// smtps://user:password@host:465 with TLS from the first byte. Port, user and password are optional. With smtp:// a
+// server on this machine is used without TLS: it seldom has a certificate for that name, and nothing leaves the
+// machine. Errors do not show the URL.
 func New(rawURL, from string) (*Mailer, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {

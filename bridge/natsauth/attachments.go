@@ -79,8 +79,8 @@ func (as *Attachments) Rotate(ctx context.Context, name string) (kv.Attachment, 
 	return a, as.contextOf(a, secret), as.disconnector.Disconnect(ctx, subject.AttachmentConn(name))
 }
 
-// Remove removes an attachment with its consumer, and closes its connections. A removal that is cut off revokes the secret
-// all the same, and another call completes it.
+// Remove removes an attachment with its consumer, and closes its connections. A removal that is cut off revokes the
+// secret all the same, and another call completes it.
 //
 // Errors: kv.ErrAttachmentNotFound, kv.ErrReadOnly.
 func (as *Attachments) Remove(ctx context.Context, name string) error {

@@ -25,11 +25,11 @@ import (
 
 // CalloutOptions configure the answers to NATS.
 type CalloutOptions struct {
-	// Connect opens a connection to the account in which NATS asks. Passwords are visible there, so it must have no other
-	// clients.
+	// Connect opens a connection to the account in which NATS asks. Passwords are visible there, so it must have no
+	// other clients.
 	Connect natsutil.Connect
-	// System opens a connection to the system account. nil: there is none, and a client whose credentials are revoked stays
-	// connected until its token expires or it disconnects.
+	// System opens a connection to the system account. nil: there is none, and a client whose credentials are revoked
+	// stays connected until its token expires or it disconnects.
 	System natsutil.Connect
 	// Issuer signs the answers. NATS has its public key.
 	Issuer nkeys.KeyPair
@@ -59,8 +59,8 @@ const (
 // errRefused is the answer to wrong credentials, whichever part is wrong.
 var errRefused = errors.New("credentials refused")
 
-// Callout answers NATS whether a client may connect: attachments by name and secret, users by id and token, or by account,
-// or id, and password.
+// Callout answers NATS whether a client may connect: attachments by name and secret, users by id and token, or by
+// account, or id, and password.
 type Callout struct {
 	CalloutDeps
 	opts  CalloutOptions
@@ -116,8 +116,9 @@ func (c *Callout) receive(m *nats.Msg) {
 	})
 }
 
-// answer decides one login. The account may be disabled, or the secret changed, after admit has checked it and before NATS
-// knows the connection by its name. A disconnection would miss the client. So settle checks again after NATS knows it.
+// answer decides one login. The account may be disabled, or the secret changed, after admit has checked it and before
+// NATS knows the connection by its name. A disconnection would miss the client. So settle checks again after NATS knows
+// it.
 func (c *Callout) answer(m *nats.Msg) error {
 	r, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
 	if err != nil {
@@ -146,7 +147,8 @@ func (c *Callout) answer(m *nats.Msg) error {
 	return c.settle(r, client)
 }
 
-// settle checks the credentials again after NATS has admitted the client, and closes the connection if they are revoked.
+// settle checks the credentials again after NATS has admitted the client, and closes the connection if they are
+// revoked.
 func (c *Callout) settle(r *jwt.AuthorizationRequestClaims, client *identity) error {
 	// The deadline of the request does not apply: NATS has the answer.
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
@@ -264,8 +266,8 @@ func (c *Callout) byToken(ctx context.Context, id, token string) (*identity, err
 	return client, nil
 }
 
-// byPassword accepts an id in place of the account: a user whose account is also the name of an attachment, or of a user in
-// NATS's own configuration, has no other way to log in.
+// byPassword accepts an id in place of the account: a user whose account is also the name of an attachment, or of a
+// user in NATS's own configuration, has no other way to log in.
 func (c *Callout) byPassword(ctx context.Context, name, password string) (*identity, error) {
 	store := c.Store
 	if kv.ValidID(name) {

@@ -40,8 +40,9 @@ func (as *Attachments) createConsumer(ctx context.Context, a kv.Attachment) erro
 	return err
 }
 
-// ExpectConsumers notes in the state for every attachment of role consumer that its consumer must exist. If the consumer is
-// missing and there is no note, because its loss was accepted or a restore replaced the log, ExpectConsumers creates it.
+// ExpectConsumers notes in the state for every attachment of role consumer that its consumer must exist. If the
+// consumer is missing and there is no note, because its loss was accepted or a restore replaced the log,
+// ExpectConsumers creates it.
 func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 	all, err := as.store.Attachments.List(ctx)
 	if err != nil {
@@ -76,9 +77,9 @@ func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 	return nil
 }
 
-// ReconcileConsumers makes the consumers of the event log match the attachments. A backup reads the streams one after the
-// other, so it may have an attachment without its consumer, or a consumer without its attachment, for which the log would
-// keep entries forever.
+// ReconcileConsumers makes the consumers of the event log match the attachments. A backup reads the streams one after
+// the other, so it may have an attachment without its consumer, or a consumer without its attachment, for which the log
+// would keep entries forever.
 func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, prefix string) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -97,9 +98,9 @@ func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, pre
 	return eventlog.NewConsumers(js, subject.Prefix(prefix)).Reconcile(ctx, wanted)
 }
 
-// FollowLog creates a consumer for a client that watches the event log, and returns the names of stream and consumer. The
-// client sees every dialogue that is sent after FollowLog returns, and answered with 200: meanwhile the answers wait for the
-// log. The consumer expires when the client stops asking for entries.
+// FollowLog creates a consumer for a client that watches the event log, and returns the names of stream and consumer.
+// The client sees every dialogue that is sent after FollowLog returns, and answered with 200: meanwhile the answers
+// wait for the log. The consumer expires when the client stops asking for entries.
 //
 // Errors: kv.ErrAttachmentInvalid for an invalid filter.
 func (as *Attachments) FollowLog(ctx context.Context, filter string) (stream, consumer string, err error) {

@@ -27,8 +27,8 @@ type Broadcaster interface {
 	Broadcast(ctx context.Context, c cluster.Command) error
 }
 
-// Disconnector closes connections to NATS through the system account. A node without a system account asks the other nodes
-// to do so.
+// Disconnector closes connections to NATS through the system account. A node without a system account asks the other
+// nodes to do so.
 type Disconnector struct {
 	system *nats.Conn // nil: this node has no system account
 	access Access
@@ -67,8 +67,8 @@ func (d *Disconnector) DisconnectHere(ctx context.Context, name string) error {
 	return nil
 }
 
-// DisconnectAll closes the connections of all users and attachments, since their permissions come from records that a restore
-// has replaced. Clients with valid credentials reconnect. Without a system account it does nothing.
+// DisconnectAll closes the connections of all users and attachments, since their permissions come from records that a
+// restore has replaced. Clients with valid credentials reconnect. Without a system account it does nothing.
 func (d *Disconnector) DisconnectAll(ctx context.Context) error {
 	if d.system == nil {
 		return nil
@@ -158,8 +158,8 @@ func (d *Disconnector) closeClients(ctx context.Context, account string) error {
 	return nil
 }
 
-// list asks all servers for a page of the connections with that name, or of all connections for "". A server that does not
-// answer has most likely ended, and its connections with it.
+// list asks all servers for a page of the connections with that name, or of all connections for "". A server that does
+// not answer has most likely ended, and its connections with it.
 func (d *Disconnector) list(ctx context.Context, account, name string, offset int) ([]connectionList, error) {
 	servers, err := d.countServers(ctx)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package natsauth decides which NATS clients may connect, and to what: users, and attachments, which are programs such as
-// bots, archives and other bridges. It answers the auth callout of the NATS server, and closes the connections of clients
-// whose credentials are revoked.
+// Package natsauth decides which NATS clients may connect, and to what: users, and attachments, which are programs such
+// as bots, archives and other bridges. It answers the auth callout of the NATS server, and closes the connections of
+// clients whose credentials are revoked.
 package natsauth
 
 import (

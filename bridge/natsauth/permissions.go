@@ -9,11 +9,12 @@ import (
 	"imctl/kv"
 )
 
-// Permissions list the allowed subjects; everything else is denied. NATS does not check the reply subject of a request. So
-// a service that answers untrusted clients has to check it (see api). JetStream does not: consumers, which talk to it, are
-// in an account of their own, and the other roles that do are trusted.
+// Permissions list the allowed subjects; everything else is denied. NATS does not check the reply subject of a request.
+// So a service that answers untrusted clients has to check it (see api). JetStream does not: consumers, which talk to
+// it, are in an account of their own, and the other roles that do are trusted.
 
-// responseMargin is added to the timeout of a dialogue for the client's reply: NATS counts from the delivery to the client.
+// responseMargin is added to the timeout of a dialogue for the client's reply: NATS counts from the delivery to the
+// client.
 const responseMargin = time.Second
 
 // userPermissions let a user take and answer its own dialogues, send and call, in its own name only.

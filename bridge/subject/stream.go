@@ -11,7 +11,8 @@ func (p Prefix) LogRestoreStream() string { return p.LogStream() + "_RESTORE" }
 // LogRestore returns the subject of the stream in which a restore stages the event log.
 func (p Prefix) LogRestore() string { return string(p) + ".restore.log" }
 
-// ConsumerAdvisory returns the filter of what JetStream tells of the consumers of a stream. action is CREATED or DELETED.
+// ConsumerAdvisory returns the filter of what JetStream tells of the consumers of a stream. action is CREATED or
+// DELETED.
 func ConsumerAdvisory(action, stream string) string {
 	return "$JS.EVENT.ADVISORY.CONSUMER." + action + "." + stream + ".>"
 }

@@ -103,8 +103,8 @@ func (p Prefix) TrimLog(subject string) string {
 	return strings.TrimPrefix(subject, string(p)+".log.")
 }
 
-// ValidFilter reports whether filter selects entries of the event log: words joined by dots, where * stands for any word
-// and > at the end for all words that follow.
+// ValidFilter reports whether filter selects entries of the event log: words joined by dots, where * stands for any
+// word and > at the end for all words that follow.
 func ValidFilter(filter string) bool {
 	const longest = 256
 	words := strings.Split(filter, ".")

@@ -68,7 +68,8 @@ func (t *Tunnel) everywhere(ctx context.Context, user string) []cluster.Session 
 	return all
 }
 
-// makeYoungest makes a new session younger than all others of its user: the oldest give way, and the clocks of nodes differ.
+// makeYoungest makes a new session younger than all others of its user: the oldest give way, and the clocks of nodes
+// differ.
 func (t *Tunnel) makeYoungest(ctx context.Context, s *Session, user string) {
 	if t.opts.Cluster.Alone() {
 		return
@@ -80,8 +81,8 @@ func (t *Tunnel) makeYoungest(ctx context.Context, s *Session, user string) {
 	}
 }
 
-// limitSessions ends the user's oldest sessions, on all nodes, if it has too many with the new one. It reports whether the
-// user has sessions on other nodes.
+// limitSessions ends the user's oldest sessions, on all nodes, if it has too many with the new one. It reports whether
+// the user has sessions on other nodes.
 func (t *Tunnel) limitSessions(ctx context.Context, s *Session) (elsewhere bool) {
 	all := t.everywhere(ctx, s.user())
 	elsewhere = slices.ContainsFunc(all, func(i cluster.Session) bool { return i.Node != t.opts.Node })

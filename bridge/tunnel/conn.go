@@ -22,11 +22,11 @@ type outgoing struct {
 	answer   bool             // the frame answers one of this session, which then has one frame fewer in flight
 }
 
-// conn is the net.Conn under a session's WebSocket. All writes to the socket go through it: the frames of the session, and
-// what the WebSocket library writes on its own (the handshake, pings, close frames). conn gathers frames in a buffer, and
-// flush writes them at once, in one write that does not wait. If the socket does not take all bytes, a goroutine writes the
-// rest and ends when the buffer is empty. So a peer that does not read delays no other session. conn settles what is owed
-// for frames when the write that carried them has succeeded, or has failed for good.
+// conn is the net.Conn under a session's WebSocket. All writes to the socket go through it: the frames of the session,
+// and what the WebSocket library writes on its own (the handshake, pings, close frames). conn gathers frames in a
+// buffer, and flush writes them at once, in one write that does not wait. If the socket does not take all bytes, a
+// goroutine writes the rest and ends when the buffer is empty. So a peer that does not read delays no other session.
+// conn settles what is owed for frames when the write that carried them has succeeded, or has failed for good.
 type conn struct {
 	net.Conn
 	timeout time.Duration // for a write that has to wait
@@ -150,8 +150,8 @@ func appendFrame(dst, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// Write is for the WebSocket library. It queues the library's frames behind the waiting frames, and writes the handshake
-// at once. The library may close the connection by itself: no dialogue is accepted after a close frame.
+// Write is for the WebSocket library. It queues the library's frames behind the waiting frames, and writes the
+// handshake at once. The library may close the connection by itself: no dialogue is accepted after a close frame.
 func (c *conn) Write(p []byte) (int, error) {
 	if len(p) > 0 && p[0] == opClosing {
 		c.ending(false)
@@ -279,15 +279,17 @@ func (c *conn) refuse() {
 	c.refusing = true
 }
 
-// discard makes all dialogues that are written from now on count as undelivered, since the peer has closed or is silent.
+// discard makes all dialogues that are written from now on count as undelivered, since the peer has closed or is
+// silent.
 func (c *conn) discard() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refusing, c.discarded = true, true
 }
 
-// Close writes the gathered frames and closes the sending half. The receiving half stays open for linger, since closing it
-// with unread bytes would reset the connection and lose the last frames. The owner of the connection calls finish then.
+// Close writes the gathered frames and closes the sending half. The receiving half stays open for linger, since closing
+// it with unread bytes would reset the connection and lose the last frames. The owner of the connection calls finish
+// then.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -328,8 +330,8 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 // deadlines.
 func (c *conn) SetWriteDeadline(t time.Time) error { return nil }
 
-// finish closes the connection after the peer has had linger to read the last frames. When it returns, everything that was
-// owed is settled.
+// finish closes the connection after the peer has had linger to read the last frames. When it returns, everything that
+// was owed is settled.
 func (c *conn) finish() {
 	c.Close()
 	c.writers.Wait()
@@ -358,8 +360,8 @@ func (c *conn) Kill() {
 	c.wrote(out, err)
 }
 
-// buffer holds gathered frames, and what is owed for them. Buffers are pooled: a connection has one only while it has frames
-// to write.
+// buffer holds gathered frames, and what is owed for them. Buffers are pooled: a connection has one only while it has
+// frames to write.
 type buffer struct {
 	b    []byte
 	owed []outgoing
@@ -385,8 +387,8 @@ func (b *buffer) free() {
 // readBuffers are buffers for reads.
 var readBuffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 8<<10)} }}
 
-// socketOf returns a function that writes what the socket takes without waiting, and one that waits for bytes without holding
-// a buffer. They are nil if c is not a plain socket, as under TLS.
+// socketOf returns a function that writes what the socket takes without waiting, and one that waits for bytes without
+// holding a buffer. They are nil if c is not a plain socket, as under TLS.
 func socketOf(c net.Conn) (try func([]byte) (int, error), read func() (*buffer, error)) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {

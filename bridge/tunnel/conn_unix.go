@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// tryWrite returns a function that writes what fits into the socket's buffer and never waits: Go's sockets are non-blocking.
-// The function must not be called concurrently.
+// tryWrite returns a function that writes what fits into the socket's buffer and never waits: Go's sockets are
+// non-blocking. The function must not be called concurrently.
 func tryWrite(raw syscall.RawConn) func([]byte) (int, error) {
 	var t struct {
 		p   []byte
@@ -37,8 +37,8 @@ func tryWrite(raw syscall.RawConn) func([]byte) (int, error) {
 	}
 }
 
-// tryRead returns a function that waits for the socket without a buffer, and takes a buffer when there are bytes to read. The
-// function must not be called concurrently.
+// tryRead returns a function that waits for the socket without a buffer, and takes a buffer when there are bytes to
+// read. The function must not be called concurrently.
 func tryRead(raw syscall.RawConn) func() (*buffer, error) {
 	var t struct {
 		b   *buffer

@@ -20,8 +20,8 @@ import (
 	"imctl/kv"
 )
 
-// sink is a NATS server that reads everything and answers only pings. It does not allocate, so that a test counts only the
-// allocations of this program.
+// sink is a NATS server that reads everything and answers only pings. It does not allocate, so that a test counts only
+// the allocations of this program.
 type sink struct{}
 
 func (sink) Dial(string, string) (net.Conn, error) {
@@ -48,8 +48,8 @@ func (sink) Dial(string, string) (net.Conn, error) {
 	return client, nil
 }
 
-// stage is a tunnel with lanes that no NATS server feeds, and two friends with a session each on real sockets, whose peers
-// read everything.
+// stage is a tunnel with lanes that no NATS server feeds, and two friends with a session each on real sockets, whose
+// peers read everything.
 type stage struct {
 	tunnel   *Tunnel
 	lanes    *delivery.Lanes
@@ -159,8 +159,8 @@ func (s *stage) deliver() func() {
 	}
 }
 
-// TestDialogueAllocations: neither half of a dialogue's way allocates, from the frame that was read to the message to NATS,
-// and from NATS's message to the socket and back.
+// TestDialogueAllocations: neither half of a dialogue's way allocates, from the frame that was read to the message to
+// NATS, and from NATS's message to the socket and back.
 func TestDialogueAllocations(t *testing.T) {
 	if raced {
 		t.Skip("the race detector allocates")

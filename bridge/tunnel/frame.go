@@ -9,8 +9,8 @@ import (
 	"imctl/bridge/wire"
 )
 
-// received handles one frame of the client: a dialogue. It runs on the session's reader. While it waits, for the rate limit or
-// for a place in flight, the server reads nothing more, and TCP holds the client back.
+// received handles one frame of the client: a dialogue. It runs on the session's reader. While it waits, for the rate
+// limit or for a place in flight, the server reads nothing more, and TCP holds the client back.
 func (s *Session) received(frame []byte) {
 	if wait := s.rate.Reserve(); wait > 0 {
 		timer := time.NewTimer(wait)

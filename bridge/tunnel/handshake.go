@@ -32,8 +32,8 @@ const (
 	keySize          = 16
 )
 
-// checkHandshake returns the reason why a request is not an allowed handshake, nil if it is one. The status is 200, as for the
-// protocol's calls, if the request is no handshake at all or comes from a foreign origin.
+// checkHandshake returns the reason why a request is not an allowed handshake, nil if it is one. The status is 200, as
+// for the protocol's calls, if the request is no handshake at all or comes from a foreign origin.
 func (t *Tunnel) checkHandshake(r *http.Request) *mismatch {
 	switch {
 	case r.Method != http.MethodGet:

@@ -20,8 +20,8 @@ import (
 // loginTimeout bounds the time from a login's request to its answer.
 const loginTimeout = 30 * time.Second
 
-// ServeHTTP serves a login. It takes the connection from net/http as soon as it knows that the request opens a WebSocket, so
-// that nothing of the request, whose URL has the password, outlives the login.
+// ServeHTTP serves a login. It takes the connection from net/http as soon as it knows that the request opens a
+// WebSocket, so that nothing of the request, whose URL has the password, outlives the login.
 func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query, code := wire.ParseLogin(r.URL.RawQuery)
 	address := limit.ClientKey(r, t.opts.TrustedProxies)
@@ -54,8 +54,8 @@ func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	go t.login(s, slimRequest(r), query, code)
 }
 
-// login answers a login: it authenticates the user, puts the session online, and runs it. code is the error of the query, or
-// 0.
+// login answers a login: it authenticates the user, puts the session online, and runs it. code is the error of the
+// query, or 0.
 func (t *Tunnel) login(s *Session, handshake *http.Request, query wire.LoginQuery, code wire.Code) {
 	running := false
 	defer func() {
@@ -84,8 +84,8 @@ func (t *Tunnel) login(s *Session, handshake *http.Request, query wire.LoginQuer
 	go t.run(s, handshake, welcome)
 }
 
-// open authenticates the user of a login, puts the session online, and returns the login's answer. After an error the session
-// is not online.
+// open authenticates the user of a login, puts the session online, and returns the login's answer. After an error the
+// session is not online.
 func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), loginTimeout)
 	defer cancel()
@@ -99,8 +99,8 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err er
 	if err != nil {
 		return nil, err
 	}
-	// A login is a burst of reads. If all logins of a storm read at once, every dialogue waits behind them, and no login is
-	// faster.
+	// A login is a burst of reads. If all logins of a storm read at once, every dialogue waits behind them, and no
+	// login is faster.
 	select {
 	case t.logins <- struct{}{}:
 		defer func() { <-t.logins }()
@@ -129,8 +129,8 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err er
 	return welcome, nil
 }
 
-// authenticate checks the credentials within the limits. For a login by token it returns the token that the session may go on
-// using, or "" if it needs a new one.
+// authenticate checks the credentials within the limits. For a login by token it returns the token that the session may
+// go on using, or "" if it needs a new one.
 func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.LoginQuery) (me kv.User, token string, err error) {
 	account := kv.FoldAccount(query.Account)
 	if query.ByToken() {
@@ -150,8 +150,8 @@ func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.Lo
 	return me, token, err
 }
 
-// join puts the session online. first reports whether it is its user's only one on this node, and online whether the user was
-// online before, anywhere.
+// join puts the session online. first reports whether it is its user's only one on this node, and online whether the
+// user was online before, anywhere.
 func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, online bool, err error) {
 	roster, revision, err := t.opts.Store.Rosters.Get(ctx, user)
 	if err != nil {
@@ -169,8 +169,8 @@ func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, onli
 	return first, before[0], nil
 }
 
-// welcome returns the login's answer. The session is online by now: later changes reach it as commands, and welcome reads the
-// earlier ones, the account included, which may have been disabled since the login was authenticated.
+// welcome returns the login's answer. The session is online by now: later changes reach it as commands, and welcome
+// reads the earlier ones, the account included, which may have been disabled since the login was authenticated.
 func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) ([]byte, error) {
 	store, id := t.opts.Store, s.user()
 	me, err := store.Users.Get(ctx, id)

@@ -13,8 +13,9 @@ import (
 	"imctl/bridge/wire"
 )
 
-// This is the only file that imports melody. melody reads the frames, pings and closes. It does not see the frames that the
-// server sends: its own queue silently drops frames that do not fit, and does not tell when a frame is on the socket.
+// This is the only file that imports melody. melody reads the frames, pings and closes. It does not see the frames that
+// the server sends: its own queue silently drops frames that do not fit, and does not tell when a frame is on the
+// socket.
 
 // Buffers of a WebSocket, in bytes. The one for reading is for the headers of frames: conn has read the rest.
 const (

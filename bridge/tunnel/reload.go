@@ -15,8 +15,8 @@ import (
 // concurrentReloads bounds the users that are reloaded at once.
 const concurrentReloads = 32
 
-// ReloadAll reloads the accounts, tokens and rosters of all users of this node, and ends the sessions of disabled accounts
-// and revoked tokens. A node needs it when it may have missed commands.
+// ReloadAll reloads the accounts, tokens and rosters of all users of this node, and ends the sessions of disabled
+// accounts and revoked tokens. A node needs it when it may have missed commands.
 func (t *Tunnel) ReloadAll(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrentReloads)

@@ -16,8 +16,8 @@ import (
 // noticeRoom is the number of frames, beyond dialogues and answers, that may wait for a session.
 const noticeRoom = 64
 
-// Session is one WebSocket of a user. Its frames wait in conn, within bounds. What the session owes for a frame is settled
-// when the frame is on the socket, or when it never will be.
+// Session is one WebSocket of a user. Its frames wait in conn, within bounds. What the session owes for a frame is
+// settled when the frame is on the socket, or when it never will be.
 type Session struct {
 	id      string
 	member  *delivery.Member
@@ -75,8 +75,8 @@ func (s *Session) maxFrames() int {
 	return s.tunnel.opts.Sessions.Buffer + s.tunnel.opts.Sessions.InFlight + noticeRoom
 }
 
-// Notify implements delivery.Sink. A session without room for a notice is too slow to be of use: it ends, and the client sees
-// what it missed at its next login.
+// Notify implements delivery.Sink. A session without room for a notice is too slow to be of use: it ends, and the
+// client sees what it missed at its next login.
 func (s *Session) Notify(frame []byte) {
 	if s.conn.add(frame, outgoing{}, s.maxFrames()) == errFull {
 		s.tunnel.opts.Dialogues.Dropped(delivery.DropNotice)
@@ -96,8 +96,8 @@ func (s *Session) answer(frame []byte) {
 	s.member.FlushSoon()
 }
 
-// closeWith sends a last frame, unless it is empty, and then the close frame, after all waiting frames. A peer that does not
-// read is cut off after a while. Only the first call has an effect.
+// closeWith sends a last frame, unless it is empty, and then the close frame, after all waiting frames. A peer that
+// does not read is cut off after a while. Only the first call has an effect.
 func (s *Session) closeWith(last []byte, code int, reason string) {
 	s.leave()
 	s.mu.Lock()
@@ -121,8 +121,8 @@ func (s *Session) leave() {
 	s.member.Leave()
 }
 
-// ending is called before the connection writes a close frame, or when it is dead. A dead connection ends the session at
-// once: the session's reader may be waiting for the rate limit or for a place in flight, and would not notice.
+// ending is called before the connection writes a close frame, or when it is dead. A dead connection ends the session
+// at once: the session's reader may be waiting for the rate limit or for a place in flight, and would not notice.
 func (s *Session) ending(dead bool) {
 	s.leave()
 	if dead {
@@ -130,8 +130,8 @@ func (s *Session) ending(dead bool) {
 	}
 }
 
-// peerCloses answers the peer's close frame, behind the waiting frames. The peer reads no dialogue after its close frame,
-// and its user is offline before the peer gets the answer.
+// peerCloses answers the peer's close frame, behind the waiting frames. The peer reads no dialogue after its close
+// frame, and its user is offline before the peer gets the answer.
 func (s *Session) peerCloses(code int) {
 	s.mu.Lock()
 	ours := s.closing // the peer answers the server's close frame and has read everything before it
@@ -188,8 +188,8 @@ func (s *Session) boundToken() (hash string, until time.Time) {
 	return s.token, s.until
 }
 
-// bindToken binds the session to a token, by its hash: it ends when the token is revoked. It returns false if the session is
-// closing already.
+// bindToken binds the session to a token, by its hash: it ends when the token is revoked. It returns false if the
+// session is closing already.
 func (s *Session) bindToken(hash string, until time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,8 +206,8 @@ func (s *Session) start(ws socket) {
 	s.sendClose()
 }
 
-// acquire takes a place in flight for a frame that was read. It waits for one, which is the backpressure on a client that
-// sends faster than its friends read. It returns false if the session has ended.
+// acquire takes a place in flight for a frame that was read. It waits for one, which is the backpressure on a client
+// that sends faster than its friends read. It returns false if the session has ended.
 func (s *Session) acquire() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,8 +18,8 @@ const quietMost = 5 * time.Second
 // errSilent ends the reads of a connection whose peer was silent for too long.
 var errSilent = errors.New("the peer is silent")
 
-// watch waits for a sign of life after a dialogue was written. While it runs, a further dialogue costs only a comparison.
-// A session without dialogues has no timer.
+// watch waits for a sign of life after a dialogue was written. While it runs, a further dialogue costs only a
+// comparison. A session without dialogues has no timer.
 type watch struct {
 	limit time.Duration // from the first dialogue without a sign of life to the end of the session; 0: no watch
 	quiet time.Duration // of silence before a ping
@@ -32,8 +32,8 @@ type watch struct {
 	pinged  time.Duration // when the peer was pinged; 0: not yet
 }
 
-// watchLimits returns the limit and the quiet time of a watch. limit is shorter than the write timeout, so that a session
-// on a dead path accepts no dialogues after it.
+// watchLimits returns the limit and the quiet time of a watch. limit is shorter than the write timeout, so that a
+// session on a dead path accepts no dialogues after it.
 func watchLimits(writeTimeout time.Duration) (limit, quiet time.Duration) {
 	limit = writeTimeout - min(writeTimeout/4, time.Second)
 	return limit, min(quietMost, limit/2)
@@ -70,8 +70,8 @@ func (c *conn) wait(p []byte) (n int, err error) {
 	}
 }
 
-// expired reports whether a read that began at began and failed with err ends the connection. The deadline may have been
-// set long before the read began, and have passed too early. The read is then repeated.
+// expired reports whether a read that began at began and failed with err ends the connection. The deadline may have
+// been set long before the read began, and have passed too early. The read is then repeated.
 func (c *conn) expired(began time.Duration, err error) (bool, error) {
 	if c.silence == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return true, err
@@ -119,12 +119,12 @@ func (c *conn) scheduleCheck(now time.Duration) {
 	w.timer.Reset(wait)
 }
 
-// deadline returns when a pinged peer has been silent for too long. A peer has w.quiet to answer even if the ping was late,
-// because the machine was suspended.
+// deadline returns when a pinged peer has been silent for too long. A peer has w.quiet to answer even if the ping was
+// late, because the machine was suspended.
 func (w *watch) deadline() time.Duration { return max(w.since+w.limit, w.pinged+w.quiet) }
 
-// check looks for a sign of life since the first dialogue without one. It pings a peer that has been silent for the quiet
-// time, and ends the session of a peer that stays silent.
+// check looks for a sign of life since the first dialogue without one. It pings a peer that has been silent for the
+// quiet time, and ends the session of a peer that stays silent.
 func (c *conn) check() {
 	c.mu.Lock()
 	w := &c.watch
@@ -170,8 +170,8 @@ func (c *conn) stopWatch() {
 	}
 }
 
-// limitPeer makes the system give up on a peer that does not acknowledge sent bytes. It applies to TCP connections, with
-// and without TLS.
+// limitPeer makes the system give up on a peer that does not acknowledge sent bytes. It applies to TCP connections,
+// with and without TLS.
 func limitPeer(c net.Conn, limit time.Duration) error {
 	if tls, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = tls.NetConn()

@@ -223,8 +223,8 @@ func TestBusyIsNotSilent(t *testing.T) {
 	})
 }
 
-// TestSilentIsCutOff: a client that stays silent after a ping gets a close frame. The session is counted, and so are its
-// unanswered frames.
+// TestSilentIsCutOff: a client that stays silent after a ping gets a close frame. The session is counted, and so are
+// its unanswered frames.
 func TestSilentIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := defaults()
@@ -253,8 +253,8 @@ func TestSilentIsCutOff(t *testing.T) {
 	})
 }
 
-// TestDialogueAsksForLife: a session whose client shows no sign of life accepts dialogues for less than the write timeout,
-// however long the client was silent before the first dialogue.
+// TestDialogueAsksForLife: a session whose client shows no sign of life accepts dialogues for less than the write
+// timeout, however long the client was silent before the first dialogue.
 func TestDialogueAsksForLife(t *testing.T) {
 	for _, before := range []time.Duration{0, time.Second, 4 * time.Second, 20 * time.Second, 50 * time.Second} {
 		for _, every := range []time.Duration{100 * time.Millisecond, time.Second, time.Minute} {
@@ -292,8 +292,8 @@ func TestDialogueAsksForLife(t *testing.T) {
 	}
 }
 
-// TestSignsOfLife: a client that answers pings or sends other frames keeps its session, and so does a client whose frames
-// the server does not read.
+// TestSignsOfLife: a client that answers pings or sends other frames keeps its session, and so does a client whose
+// frames the server does not read.
 func TestSignsOfLife(t *testing.T) {
 	const seconds = 170
 	empty := func(c *client, _ int) error { return c.ws.WriteMessage(websocket.TextMessage, []byte(`{}`)) }

@@ -1,6 +1,6 @@
-// Package tunnel is the WebSocket of the protocol: logins, sessions and their frames. A Session is the delivery.Sink of its
-// user. melody runs the WebSocket; the frames that a session is sent go past it, through conn, which knows when a frame is
-// on the socket.
+// Package tunnel is the WebSocket of the protocol: logins, sessions and their frames. A Session is the delivery.Sink of
+// its user. melody runs the WebSocket; the frames that a session is sent go past it, through conn, which knows when a
+// frame is on the socket.
 package tunnel
 
 import (
@@ -84,8 +84,8 @@ func New(opts Options) *Tunnel {
 	if opts.Logins <= 0 {
 		opts.Logins = 2 * runtime.GOMAXPROCS(0)
 	}
-	// A friend's session refuses dialogues in flight that exceed its buffer. A fast sender would then get 507 although the
-	// friend reads all the time.
+	// A friend's session refuses dialogues in flight that exceed its buffer. A fast sender would then get 507 although
+	// the friend reads all the time.
 	opts.Sessions.InFlight = min(opts.Sessions.InFlight, opts.Sessions.Buffer)
 	t := &Tunnel{opts: opts, metrics: newMetrics(opts.Registry), logins: make(chan struct{}, opts.Logins), sessions: make(map[*Session]struct{}),
 		refusal:  &websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer, CheckOrigin: anyOrigin},
@@ -134,8 +134,8 @@ func (t *Tunnel) unregister(s *Session) {
 	delete(t.sessions, s)
 }
 
-// enter counts a connection, unless the tunnel is draining or halted by a restore. If enter returns true, the caller must
-// call conns.Done.
+// enter counts a connection, unless the tunnel is draining or halted by a restore. If enter returns true, the caller
+// must call conns.Done.
 func (t *Tunnel) enter() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -164,8 +164,8 @@ func (t *Tunnel) Draining() bool {
 	return t.draining
 }
 
-// Drain refuses new sessions and ends the existing ones, each after its waiting frames. It returns when all have ended. When
-// ctx ends, it cuts the remaining sessions off and returns an error.
+// Drain refuses new sessions and ends the existing ones, each after its waiting frames. It returns when all have ended.
+// When ctx ends, it cuts the remaining sessions off and returns an error.
 func (t *Tunnel) Drain(ctx context.Context) error {
 	t.mu.Lock()
 	t.draining = true
@@ -179,8 +179,8 @@ func (t *Tunnel) Drain(ctx context.Context) error {
 // haltTimeout bounds how long sessions may take to end when a restore halts the node.
 const haltTimeout = 3 * time.Second
 
-// Halt closes the gate, which refuses new sessions and calls, and ends all sessions. It returns when all have ended. started
-// is when the restore began. A tunnel that is halted already stays so.
+// Halt closes the gate, which refuses new sessions and calls, and ends all sessions. It returns when all have ended.
+// started is when the restore began. A tunnel that is halted already stays so.
 func (t *Tunnel) Halt(ctx context.Context, started time.Time) {
 	t.mu.Lock() // enter and register see the gate closed, or endAll sees their session
 	first := t.opts.Gate.Close()
@@ -195,7 +195,8 @@ func (t *Tunnel) Halt(ctx context.Context, started time.Time) {
 	t.endAll(ctx, websocket.CloseServiceRestart, reasonRestored)
 }
 
-// endAll ends all sessions and waits for their connections. When ctx ends, it cuts the rest off and returns their number.
+// endAll ends all sessions and waits for their connections. When ctx ends, it cuts the rest off and returns their
+// number.
 func (t *Tunnel) endAll(ctx context.Context, code int, reason string) (cut int) {
 	for _, s := range t.all() {
 		s.closeWith(nil, code, reason)
