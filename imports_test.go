@@ -17,18 +17,19 @@ import (
 // Whoever adds a package decides here where it stands.
 var arrows = map[string][]string{
 	"cmd/imctl":         {"cmd"},
-	"cmd":               {"bridge/...", "kv", "embedded", "cmd/bench"},
+	"cmd":               {"bridge/...", "kv", "embedded", "privatefile", "cmd/bench"},
 	"cmd/bench":         {"bridge/admin", "bridge/wire", "kv"},
 	"bridge":            {"kv", "bridge/..."},
 	"bridge/admin":      {"kv", "bridge", "bridge/wire"},
-	"bridge/certs":      nil,
+	"bridge/certs":      {"privatefile"},
 	"bridge/limit":      nil,
 	"bridge/wire":       nil,
 	"bridge/www":        nil,
-	"embedded":          nil,
+	"embedded":          {"privatefile"},
 	"examples/archiver": nil,
 	"examples/echo":     nil,
 	"kv":                nil,
+	"privatefile":       nil,
 }
 
 const module = "imctl"

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/gofrs/flock"
+
+	"imctl/privatefile"
 )
 
 // Errors that callers tell apart with errors.Is. The message around each is one
@@ -225,23 +227,10 @@ func (d *Dir) probe() (err error) {
 	return nil
 }
 
-// writeFile replaces a small file whole, so that a crash leaves the old one or
-// the new one, and only its owner can read it.
+// writeFile replaces a file of the directory as a whole.
 func (d *Dir) writeFile(name string, data []byte) error {
-	f, err := os.CreateTemp(d.path, "."+name+"-*") // CreateTemp makes it 0600.
-	if err != nil {
+	if err := privatefile.Write(d.Path(name), data); err != nil {
 		return d.explain("write "+name, err)
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), d.Path(name))
-	}
-	if err != nil {
-		return errors.Join(d.explain("write "+name, err), os.Remove(f.Name()))
 	}
 	return nil
 }
