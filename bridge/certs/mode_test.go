@@ -136,7 +136,7 @@ func TestWrongSettings(t *testing.T) {
 		{"long label", domains(strings.Repeat("a", 64) + ".example.org"), "tls.domains", "no domain"},
 		{"long", domains(strings.Repeat("abcdefg.", 40) + "org"), "tls.domains", "no domain"},
 		{"path", domains("../../etc.passwd"), "tls.domains", "no domain"},
-		{"self-signed extra", Options{Mode: "self-signed", Listen: ":443", Dir: t.TempDir(), Domains: []string{"*"}}, "tls.domains", "no host name"},
+		{"self-signed extra", Options{Mode: "self-signed", Listen: ":443", Dir: t.TempDir(), Domains: []string{"*"}}, "tls.domains", "not a host name"},
 
 		{"mail", acme("operator", ""), "tls.email", "no mail address"},
 		{"mail with a name", acme("Op <op@example.org>", ""), "tls.email", "no mail address"},

@@ -29,23 +29,23 @@ import (
 )
 
 const (
-	// selfSignedLife keeps below the 398 days past which browsers refuse a certificate.
+	// selfSignedLife is less than the 398 days that browsers accept at most.
 	selfSignedLife = 397 * 24 * time.Hour
 
-	// selfSignedRenew is how long before its end a certificate is replaced, so that
-	// whoever trusts it by its fingerprint has time to learn the new one.
+	// selfSignedRenew is how long before its expiry a certificate is replaced, so that clients that trust it by its
+	// fingerprint have time to learn the new one.
 	selfSignedRenew = 30 * 24 * time.Hour
 
-	// clockSkew is how far a client's clock may be behind.
+	// clockSkew is how far the clock of a client may be behind.
 	clockSkew = time.Hour
 
 	renewalCheck = time.Hour
 )
 
-// selfSigned serves a certificate that it makes and keeps in files of its own.
+// selfSigned serves a certificate that it creates itself and stores in two files.
 type selfSigned struct {
 	certFile, keyFile string
-	names             []string // hosts and addresses that have to be in it
+	names             []string // hosts and addresses that the certificate must have
 	log               *slog.Logger
 
 	current atomic.Pointer[tls.Certificate] // never nil
@@ -95,8 +95,7 @@ func (s *selfSigned) run(ctx context.Context) {
 	}
 }
 
-// reload takes the certificate from its files, or makes one when there is none
-// that will do.
+// reload reads the certificate from its files. If it is missing or unfit, reload creates another one.
 func (s *selfSigned) reload(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,19 +103,19 @@ func (s *selfSigned) reload(context.Context) error {
 	why := ""
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		why = "there is none"
+		why = "it is missing"
 	case errors.As(err, new(*fs.PathError)):
 		return fmt.Errorf("read the self-signed certificate: %w", errors.Unwrap(err))
 	case err != nil:
-		why = "the old one is damaged" // half written when the machine stopped: nobody has seen it yet
+		why = "the old one is damaged" // a crash between the two writes of create: no client has seen the certificate
 	default:
 		why = s.unfit(pair.Leaf)
 	}
 	if why != "" {
 		if pair, err = s.create(); err != nil {
-			return fmt.Errorf("make a self-signed certificate: %w", err)
+			return fmt.Errorf("create a self-signed certificate: %w", err)
 		}
-		s.log.Info("self-signed certificate made", "because", why, describe(pair.Leaf))
+		s.log.Info("created a self-signed certificate", "because", why, describe(pair.Leaf))
 	} else {
 		if err := private(s.keyFile, 0o600); err != nil {
 			return fmt.Errorf("protect the self-signed certificate's key: %w", err)
@@ -129,16 +128,15 @@ func (s *selfSigned) reload(context.Context) error {
 	return nil
 }
 
-// unfit says why a certificate has to be replaced, or nothing. A new name of the
-// machine is no reason: in containers it changes with every start, and with it
-// would the fingerprint that people compare.
+// unfit returns why a certificate must be replaced, "" if it need not. A new name of the machine is not a reason: in
+// containers it changes with every start, and the fingerprint that people compare would change too.
 func (s *selfSigned) unfit(cert *x509.Certificate) string {
 	now := time.Now()
 	if err := valid(cert, now); err != nil {
 		return err.Error()
 	}
 	if now.After(cert.NotAfter.Add(-selfSignedRenew)) {
-		return "the old one ends soon"
+		return "the old one expires soon"
 	}
 	for _, name := range s.names {
 		if cert.VerifyHostname(name) != nil {
@@ -148,8 +146,8 @@ func (s *selfSigned) unfit(cert *x509.Certificate) string {
 	return ""
 }
 
-// create makes a key and a certificate and writes them. The two files don't
-// change as one: a stop in between leaves a pair that doesn't match, which reload replaces.
+// create creates a key and a certificate and writes them. The two files are not replaced atomically: a crash in between
+// leaves a pair that does not match, and reload replaces it.
 func (s *selfSigned) create() (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -180,11 +178,11 @@ func (s *selfSigned) template() *x509.Certificate {
 	cert := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "imctl"},
 		NotBefore:   start,
-		NotAfter:    start.Add(selfSignedLife - time.Second), // both ends count
+		NotAfter:    start.Add(selfSignedLife - time.Second), // both ends are inclusive
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		// No authority: whoever trusts it trusts this server, and no certificate
-		// that its key could sign. Firefox refuses an authority's as a server's.
+		// Not an authority: a client that trusts it trusts this server only, and no certificate signed with its key.
+		// Firefox refuses the certificate of an authority for a server.
 		BasicConstraintsValid: true,
 	}
 	for _, name := range append(slices.Clone(s.names), machineNames()...) {
@@ -197,8 +195,8 @@ func (s *selfSigned) template() *x509.Certificate {
 	return cert
 }
 
-// requiredNames is what clients on this machine use, the host that is listened
-// on unless that is every address, and what the settings add.
+// requiredNames returns the names for clients on this machine, the listener's host unless it means all addresses, and
+// the names in the settings.
 func requiredNames(host string, extra []string) ([]string, error) {
 	names := []string{"localhost", "127.0.0.1", "::1"}
 	add := func(name string) error {
@@ -225,7 +223,7 @@ func requiredNames(host string, extra []string) ([]string, error) {
 	return names, nil
 }
 
-// machineNames are the machine's own name, as it is and up to the first dot.
+// machineNames returns the name of the machine, in full and up to the first dot.
 func machineNames() []string {
 	full, err := os.Hostname()
 	if err != nil {
@@ -239,8 +237,8 @@ func machineNames() []string {
 	return []string{full, short}
 }
 
-// hostName gives a name as certificates write it. Names inside a network are not
-// always what the rules of domains allow: my_host is let through.
+// hostName returns a name in the form of certificates. It allows underscores, which domains must not have, since names of
+// internal hosts have them: my_host.
 func hostName(name string) (string, error) {
 	trimmed := strings.TrimSuffix(strings.TrimSpace(name), ".")
 	ascii, err := idna.Lookup.ToASCII(trimmed)
@@ -252,7 +250,7 @@ func hostName(name string) (string, error) {
 		}
 	}
 	if err != nil || ascii == "" || len(ascii) > 253 {
-		return "", fmt.Errorf("%q is no host name", name)
+		return "", fmt.Errorf("%q is not a host name", name)
 	}
 	return ascii, nil
 }

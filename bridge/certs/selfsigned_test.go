@@ -153,7 +153,7 @@ func TestSelfSignedKept(t *testing.T) {
 			if err := os.Remove(filepath.Join(o.Dir, "self-signed.crt")); err != nil {
 				t.Fatal(err)
 			}
-		}, "there is none"},
+		}, "it is missing"},
 		{"certificate empty", func(t *testing.T, o *Options) { write(t, filepath.Join(o.Dir, "self-signed.crt"), nil) }, "damaged"},
 		{"key of another", func(t *testing.T, o *Options) {
 			_, key := newAuthority(t).pair(t, "localhost")
@@ -254,7 +254,7 @@ func TestSelfSignedRenewedAtStart(t *testing.T) {
 		first := mustNew(t, o).Certificate()
 		time.Sleep(370 * 24 * time.Hour)
 		second := mustNew(t, o).Certificate()
-		if second.Equal(first) || book.count("ends soon") != 1 {
+		if second.Equal(first) || book.count("expires soon") != 1 {
 			t.Errorf("not renewed in its last month: %s", book)
 		}
 		time.Sleep(1000 * 24 * time.Hour)
