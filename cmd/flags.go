@@ -24,8 +24,8 @@ func (f *settingFlag) String() string     { return string(*f) }
 func (f *settingFlag) Set(s string) error { *f = settingFlag(s); return nil }
 func (f *settingFlag) Type() string       { return "value" }
 
-// addSettingFlags adds a flag for every setting, such as --log.level for log.level, and its short flag unless the command
-// has another flag of that name. The help shows the flags of the keys in shown, or all flags if shown is empty.
+// addSettingFlags adds a flag for every setting, such as --log.level for log.level, and its short flag unless the
+// command has another flag of that name. The help shows the flags of the keys in shown, or all flags if shown is empty.
 func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
 	flags.String("config", "", "configuration `file` (default config.yaml, if it exists)")
 	for _, s := range Defaults().settings() {

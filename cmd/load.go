@@ -35,7 +35,8 @@ type LoadOptions struct {
 // Load reads the configuration: the defaults, overridden by the file, the environment and the flags, in this order.
 // If settings are wrong, the error is Mistakes and lists all of them.
 //
-// Relative paths in the file and in the defaults are relative to the file, those in the environment and the flags to Dir.
+// Relative paths in the file and in the defaults are relative to the file, those in the environment and the flags to
+// Dir.
 func Load(options LoadOptions) (*Config, error) {
 	l := newLoader(options)
 	text, err := l.readFile()

@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestMistakes loads every file of testdata/config. The comments of a file list exactly the mistakes that Load must report.
+// TestMistakes loads every file of testdata/config. The comments of a file list exactly the mistakes that Load must
+// report.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/config/*.yaml")

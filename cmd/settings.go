@@ -123,7 +123,7 @@ func (c *Config) natsSettings() []setting {
 	}
 }
 
-// setNode parses a value of the file into the setting's field. The types of YAML count: "8" is no number, and 12 no text.
+// setNode parses a value of the file into the setting's field. YAML's types matter: "8" is not a number, 12 not a text.
 func (s setting) setNode(node ast.Node) error {
 	var value any
 	if err := yaml.NodeToValue(node, &value); err != nil {
@@ -136,7 +136,7 @@ func (s setting) setNode(node ast.Node) error {
 	case bool:
 		truth = fmt.Sprint(value)
 	}
-	// No parser accepts "", and its error says best what the setting wants.
+	// No parser accepts "", and its error says what the value must be.
 	switch field := s.value.(type) {
 	case *[]string:
 		return setList(field, value)

@@ -166,8 +166,8 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText does not return the secret.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// RedactURL removes user names, passwords and tokens from a list of URLs separated by commas. It replaces an item that is
-// not a URL as a whole.
+// RedactURL removes user names, passwords and tokens from a list of URLs separated by commas. It replaces an item that
+// is not a URL as a whole.
 func RedactURL(list string) string {
 	if list == "" {
 		return ""

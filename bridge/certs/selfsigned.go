@@ -237,8 +237,8 @@ func machineNames() []string {
 	return []string{full, short}
 }
 
-// hostName returns a name in the form of certificates. It allows underscores, which domains must not have, since names of
-// internal hosts have them: my_host.
+// hostName returns a name in the form of certificates. It allows underscores, which domains must not have, since names
+// of internal hosts have them: my_host.
 func hostName(name string) (string, error) {
 	trimmed := strings.TrimSuffix(strings.TrimSpace(name), ".")
 	ascii, err := idna.Lookup.ToASCII(trimmed)

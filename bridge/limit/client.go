@@ -14,9 +14,9 @@ const (
 	maxHops = 16
 )
 
-// ClientKey returns the client of a request, for limits and logs: an IPv4 address ("192.0.2.7") or the /64 network of an
-// IPv6 address ("2001:db8:1:2::/64"), since one host usually controls a whole /64. It returns "unknown" if the connection
-// has no IP address.
+// ClientKey returns the client of a request, for limits and logs: an IPv4 address ("192.0.2.7") or the /64 network of
+// an IPv6 address ("2001:db8:1:2::/64"), since one host usually controls a whole /64. It returns "unknown" if the
+// connection has no IP address.
 //
 // The address is that of the connection. If it belongs to a trusted proxy, ClientKey reads X-Forwarded-For from the
 // right, where each proxy appends the address of its client, and takes the first address that is not a trusted proxy.
@@ -33,8 +33,8 @@ func ClientKey(r *http.Request, trusted []netip.Prefix) string {
 	return addrKey(addr)
 }
 
-// forwardedFor searches the lines of the header, which form one list, from the right. It returns proxy if the list has no
-// usable entry.
+// forwardedFor searches the lines of the header, which form one list, from the right. It returns proxy if the list has
+// no usable entry.
 func forwardedFor(lines []string, trusted []netip.Prefix, proxy netip.Addr) netip.Addr {
 	addr, hops := proxy, 0
 	for i := len(lines) - 1; i >= 0; i-- {
