@@ -92,7 +92,7 @@ func giveSecret(c *cobra.Command, env *Env, file contextFile, output outputForma
 	if err != nil {
 		return err
 	}
-	defer out.discard()
+	defer out.Discard()
 	return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 		a, err := do(ctx, client)
 		if err != nil {
@@ -113,7 +113,7 @@ func giveSecret(c *cobra.Command, env *Env, file contextFile, output outputForma
 		if err := writeIndented(out, a.Context); err != nil {
 			return err
 		}
-		if err := out.commit(); err != nil {
+		if err := out.Commit(); err != nil {
 			return &failure{exitFailed, fmt.Errorf("%s: %w; the secret is lost", file.path, err), "imctl attach rotate " + a.Name + " makes another"}
 		}
 		if output.json() {

@@ -65,13 +65,13 @@ secrets: only its owner can read it. Use imctl restore to restore it.`,
 			if err != nil {
 				return err
 			}
-			defer out.discard()
+			defer out.Discard()
 			return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
 				b := backup{progress: startProgress(env), nc: nc, config: config}
 				err := b.write(ctx, out)
 				b.progress.stop()
 				if err == nil {
-					err = out.commit()
+					err = out.Commit()
 				}
 				if err != nil {
 					return err

@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"imctl/embedded/privatefile"
 )
 
 func newUserExport(env *Env) *cobra.Command {
@@ -31,13 +33,13 @@ The output holds hashes of passwords. A file that --file names is made so that n
 				user = args[0]
 			}
 			out := env.Out
-			var private *privateFile
+			var private *privatefile.File
 			if file != "" {
 				var err error
 				if private, err = createPrivate(env.path(file), force); err != nil {
 					return err
 				}
-				defer private.discard()
+				defer private.Discard()
 				out = private
 			}
 			return withServer(c, env, func(ctx context.Context, s *operated) error {
@@ -45,7 +47,7 @@ The output holds hashes of passwords. A file that --file names is made so that n
 				if err != nil || private == nil {
 					return err
 				}
-				if err := private.commit(); err != nil {
+				if err := private.Commit(); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(env.Out, "%s in %s\n", howMany(n, "account"), file)
