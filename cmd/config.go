@@ -88,7 +88,6 @@ type SessionsConfig struct {
 // DialoguesConfig is the section dialogues.
 type DialoguesConfig struct {
 	Timeout time.Duration
-	Offline string // reject
 }
 
 // TokensConfig is the section tokens.
@@ -165,7 +164,7 @@ func Defaults() *Config {
 			PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 * KiB,
 			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,
 		},
-		Dialogues: DialoguesConfig{Timeout: 5 * time.Second, Offline: "reject"},
+		Dialogues: DialoguesConfig{Timeout: 5 * time.Second},
 		Tokens:    TokensConfig{TTL: 24 * time.Hour},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MaxLength: 256},
 		Limits: LimitsConfig{

@@ -188,6 +188,7 @@ func (l *loader) section(mapping *ast.MappingNode, prefix string, anchors map[st
 			l.fileMistake(line, key, "unknown key: sections are nested, as in log: {level: info}")
 		case isSetting:
 			l.accept(s, l.fileLine(lineOf(value)), s.setNode(value))
+		case slices.Contains(obsolete, key):
 		case !l.isSection(key):
 			l.fileMistake(line, key, unknown("key", key, l.keys))
 		case isMapping:

@@ -39,6 +39,9 @@ func bind[T any](key string, field *T, help string, checks ...func(T) error) set
 	}}
 }
 
+// obsolete are keys of earlier versions that have no effect. A file may still have them.
+var obsolete = []string{"dialogues.offline"}
+
 func (s setting) asPath() setting { s.path = true; return s }
 
 func (s setting) asLive() setting { s.live = true; return s }
@@ -80,7 +83,6 @@ func (c *Config) serverSettings() []setting {
 		bind("sessions.write_timeout", &c.Sessions.WriteTimeout, "timeout of a write to a socket", between(100*time.Millisecond, 5*time.Minute)),
 
 		bind("dialogues.timeout", &c.Dialogues.Timeout, "timeout of a dialogue", between(100*time.Millisecond, 5*time.Minute)),
-		bind("dialogues.offline", &c.Dialogues.Offline, "how to treat a dialogue to an offline user: reject", oneOf("reject")),
 
 		bind("tokens.ttl", &c.Tokens.TTL, "lifetime of a token", between(time.Second, 10*365*24*time.Hour)),
 
