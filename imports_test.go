@@ -19,7 +19,7 @@ var arrows = map[string][]string{
 	"cmd/imctl":         {"cmd"},
 	"cmd":               {"bridge/...", "kv", "embedded", "cmd/bench"},
 	"cmd/bench":         {"bridge/admin", "bridge/wire", "kv"},
-	"bridge":            {"kv", "bridge/..."},
+	"bridge":            {"kv/...", "bridge/..."},
 	"bridge/admin":      {"kv", "bridge", "bridge/wire"},
 	"bridge/certs":      nil,
 	"bridge/limit":      nil,
@@ -28,7 +28,9 @@ var arrows = map[string][]string{
 	"embedded":          nil,
 	"examples/archiver": nil,
 	"examples/echo":     nil,
-	"kv":                nil,
+	"kv":                {"kv/..."},
+	"kv/batch":          nil,
+	"kv/keymutex":       nil,
 }
 
 const module = "imctl"

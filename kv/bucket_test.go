@@ -255,23 +255,3 @@ func TestSwap(t *testing.T) {
 		t.Errorf("%d tries, %v", tries, err)
 	}
 }
-
-func TestLocks(t *testing.T) {
-	t.Parallel()
-	l := newLocks()
-	unlock, err := l.lock(t.Context(), "a", "b", "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := l.lock(ctx, "c", "b", "d"); !errors.Is(err, context.Canceled) {
-		t.Errorf("a key that is locked: %v", err)
-	}
-	unlock()
-	for i, stripe := range l.stripes {
-		if len(stripe) != 0 {
-			t.Errorf("stripe %d is still locked", i)
-		}
-	}
-}

@@ -42,7 +42,7 @@ func (r *Rosters) dropSome(ctx context.Context, id string) (changes []Change, do
 	others := own.named()
 	done = len(others) <= dropAtOnce
 	others = others[:min(len(others), dropAtOnce)]
-	unlock, err := r.locks.lock(ctx, append(slices.Clone(others), id)...)
+	unlock, err := r.locks.Lock(ctx, append(slices.Clone(others), id)...)
 	if err != nil {
 		return nil, false, err
 	}

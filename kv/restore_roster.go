@@ -146,7 +146,7 @@ func (r *Rosters) restoreSome(ctx context.Context, back map[string]bool, bonds [
 			}
 		}
 	}
-	unlock, err := r.locks.lock(ctx, ids...)
+	unlock, err := r.locks.Lock(ctx, ids...)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // attempts bounds how often a compare-and-swap is tried. Changes of one key on one node wait for
-// each other (see locks), so only other nodes make it fail.
+// each other (see keymutex), so only other nodes make it fail.
 const attempts = 16
 
 // JetStream's own names for passing trouble, which the client has no constants for.

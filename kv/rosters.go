@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"imctl/kv/keymutex"
 )
 
 // Rosters is the bucket of friendships: one key for each user, with that user's whole roster. A user
@@ -15,11 +17,11 @@ import (
 type Rosters struct {
 	b     *bucket
 	most  atomic.Pointer[limits]
-	locks *locks
+	locks keymutex.Mutex // by user id: changes of one roster on this node wait for each other instead of conflicting
 }
 
 func newRosters(b *bucket, o Options) *Rosters {
-	r := &Rosters{b: b, locks: newLocks()}
+	r := &Rosters{b: b}
 	r.SetLimits(o.MaxFriends, o.MaxRequests)
 	return r
 }
@@ -172,7 +174,7 @@ func (r *Rosters) apply(ctx context.Context, a, b string, rule func(a, b *party)
 	if a != b && (!ValidID(a) || !ValidID(b)) {
 		return Change{}, ErrUserNotFound
 	}
-	unlock, err := r.locks.lock(ctx, a, b)
+	unlock, err := r.locks.Lock(ctx, a, b)
 	if err != nil {
 		return Change{}, err
 	}
