@@ -10,11 +10,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
+
+	"imctl/kv/batch"
 )
 
 const (
-	// bulkBatch is how many messages one batch of a bulk has: the server takes no more than 1,000.
-	bulkBatch = 999
+	// bulkBatch is how many messages one batch of a bulk has. It is a multiple of the 3 keys of an account.
+	bulkBatch = batch.MaxSize - batch.MaxSize%3
 	// bulkBytes bounds a batch whose records are large; the server keeps all of it until it is whole.
 	bulkBytes = 4 << 20
 	// bulkWait bounds one batch.
@@ -181,9 +183,9 @@ type bulkWriter struct {
 func newBulkWriter(ctx context.Context, b *bucket, group *errgroup.Group) *bulkWriter {
 	w := &bulkWriter{ctx: ctx, batches: make(chan []write, 1)}
 	group.Go(func() error {
-		for batch := range w.batches {
+		for writes := range w.batches {
 			ctx, cancel := context.WithTimeout(ctx, bulkWait)
-			_, err := b.write(ctx, batch...)
+			_, err := b.write(ctx, writes...)
 			cancel()
 			if err != nil {
 				return err

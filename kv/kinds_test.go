@@ -277,8 +277,8 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	_, renamed := s.Users.Update(ctx, john.ID, func(u *User) error { u.Name = "Johnny"; return nil })
 	_, token := s.Tokens.Issue(ctx, john.ID, "session")
 	_, _, begun := s.Users.BeginDelete(ctx, mary.ID)
-	filled, err := s.Users.b.fill(ctx)
-	_, other := s.Rosters.b.fill(ctx)
+	filled, err := s.Users.b.pad(ctx)
+	_, other := s.Rosters.b.pad(ctx)
 	if err := errors.Join(bond, friends, renamed, token, begun, err, other, s.Attachments.Confirm(ctx, attachment.Name),
 		s.Nodes.Register(ctx, Node{ID: "n"}), s.Resets.Put(ctx, john.ID, "hash", time.Minute, 1)); err != nil {
 		t.Fatal(err)

@@ -222,7 +222,7 @@ func (b *bucket) evacuate(ctx context.Context, before func(ctx context.Context, 
 	if stream.CachedInfo().State.LastSeq == 0 {
 		return nil
 	}
-	filled, err := b.fill(ctx)
+	filled, err := b.pad(ctx)
 	if err != nil {
 		return err
 	}
@@ -263,8 +263,8 @@ func (b *bucket) moveAll(ctx context.Context, upTo uint64, keep func(context.Con
 	return err
 }
 
-// fill writes padding of more than a block file, and returns the revision of its last message.
-func (b *bucket) fill(ctx context.Context) (last uint64, err error) {
+// pad writes padding of more than a block file, and returns the revision of its last message.
+func (b *bucket) pad(ctx context.Context) (last uint64, err error) {
 	size := int(min(fillMessage, b.nc.MaxPayload()*3/4))
 	for written := 0; written < fillBytes; written += size {
 		if last, err = b.write(ctx, putAt(fillKey+NewID(), make([]byte, size), 0)); err != nil {

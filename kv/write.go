@@ -8,7 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"imctl/kv/batch"
 )
 
 // write is one key to be written.
@@ -41,18 +42,18 @@ func (w write) asMarker() write {
 	return w
 }
 
-func (b *bucket) msg(w write) *nats.Msg {
-	msg := &nats.Msg{Subject: b.prefix() + w.key, Data: w.value, Header: nats.Header{}}
+// fill sets the subject, data and headers of the message that carries w.
+func (b *bucket) fill(m *nats.Msg, w write) {
+	m.Subject, m.Data = b.prefix()+w.key, w.value
 	if w.guarded {
-		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
 	}
 	if w.marker {
-		msg.Header.Set(headerOperation, operationDelete)
+		m.Header.Set(headerOperation, operationDelete)
 	}
 	if w.ttl != 0 {
-		msg.Header.Set(jetstream.MsgTTLHeader, w.ttl.String())
+		m.Header.Set(jetstream.MsgTTLHeader, w.ttl.String())
 	}
-	return msg
 }
 
 // check returns an error if a write breaks the rule of its kind.
@@ -99,7 +100,9 @@ func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if len(writes) == 1 { // a sixth of a batch's cost
-		ack, err := b.js.PublishMsg(ctx, b.msg(writes[0]))
+		m := &nats.Msg{Header: nats.Header{}}
+		b.fill(m, writes[0])
+		ack, err := b.js.PublishMsg(ctx, m)
 		if err != nil {
 			return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
 		}
@@ -111,15 +114,12 @@ func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	case <-ctx.Done():
 		return 0, fmt.Errorf("write to %s: %w", b.stream(), ctx.Err())
 	}
-	msgs := make([]*nats.Msg, len(writes))
-	for i, w := range writes {
-		msgs[i] = b.msg(w)
-	}
-	// The first message is acknowledged too, which tells a refusal early. By default that would
-	// have to come in 5 seconds whatever ctx allows: a busy disk can take longer for a crowd.
-	deadline, _ := ctx.Deadline()
-	flow := jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: time.Until(deadline)}
-	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, flow)
+	ack, err := batch.Batch{
+		ID:       NewID(),
+		Size:     len(writes),
+		Message:  func(i int, m *nats.Msg) { b.fill(m, writes[i]) },
+		AckFirst: true, // so that a refusal is known before the rest is sent
+	}.Publish(ctx, b.nc)
 	if err != nil {
 		return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
 	}
