@@ -58,19 +58,35 @@ func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 	}
 }
 
-// StreamRules say what matters about a stream to who uses it.
+// StreamRules say which configuration of an existing stream is acceptable.
 type StreamRules struct {
-	// Misfit tells what about have can't be changed into want, or "".
+	// Misfit returns what about have cannot be changed into want, "" for nothing. EnsureStream checks what no stream may
+	// have by itself. nil checks nothing more.
 	Misfit func(have, want jetstream.StreamConfig) string
-	// Overlay returns have with all that matters as want has it, and the names of what differed. What an operator may have
-	// added, such as a description or a placement, stays.
-	Overlay func(have, want jetstream.StreamConfig) (next jetstream.StreamConfig, changed []string)
+	// Update sets the fields that matter to their values in want, each with SetField. All other fields, such as a
+	// description or a placement, are the operator's.
+	Update func(u *StreamUpdate, want jetstream.StreamConfig)
 }
 
-// EnsureStream makes the stream want, or brings the one that exists to it, and returns what is there then. Several nodes
-// may do so at once. In a cluster that has no leader yet it keeps trying until ctx ends.
+// StreamUpdate is the configuration of an existing stream while it is updated.
+type StreamUpdate struct {
+	jetstream.StreamConfig
+	changed []string // names of the fields that differed
+}
+
+// SetField sets a field of u to the value that the caller wants, and notes its name if it differed. The name is that of the
+// JSON field.
+func SetField[T comparable](u *StreamUpdate, name string, field *T, want T) {
+	if *field != want {
+		*field = want
+		u.changed = append(u.changed, name)
+	}
+}
+
+// EnsureStream creates the stream want, or updates an existing one by the rules, and returns the resulting configuration.
+// Several nodes may do so concurrently. While a cluster has no leader, EnsureStream retries until ctx ends.
 //
-// Errors: ErrStreamMismatch, and NATS's own.
+// Errors: ErrStreamMismatch, and those of NATS.
 func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
 	var got jetstream.StreamConfig
 	err := persist(ctx, func(ctx context.Context) error {
@@ -78,7 +94,7 @@ func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			s, err = createStream(ctx, js, want)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				s, err = js.Stream(ctx, want.Name) // another node was first, with other settings
+				s, err = js.Stream(ctx, want.Name) // another node created it first, with other settings
 			}
 		}
 		if err != nil {
@@ -106,28 +122,32 @@ func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 }
 
 func updateStream(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
-	if why := rules.Misfit(have, want); why != "" {
+	if why := misfit(have, want, rules); why != "" {
 		return have, fmt.Errorf("%w: %s: %s", ErrStreamMismatch, have.Name, why)
 	}
-	next, changed := rules.Overlay(have, want)
-	if len(changed) == 0 {
+	update := &StreamUpdate{StreamConfig: have}
+	rules.Update(update, want)
+	if len(update.changed) == 0 {
 		return have, nil
 	}
-	s, err := js.UpdateStream(ctx, next)
+	s, err := js.UpdateStream(ctx, update.StreamConfig)
 	if apiErr := (*jetstream.APIError)(nil); errors.As(err, &apiErr) && !Transient(err) {
-		return have, fmt.Errorf("%w: %s: setting %s: %w", ErrStreamMismatch, have.Name, strings.Join(changed, ", "), err)
+		return have, fmt.Errorf("%w: %s: set %s: %w", ErrStreamMismatch, have.Name, strings.Join(update.changed, ", "), err)
 	}
 	if err != nil {
 		return have, err
 	}
-	log.Info("stream updated", "stream", have.Name, "changed", changed)
+	log.Info("stream updated", "stream", have.Name, "changed", update.changed)
 	return s.CachedInfo().Config, nil
 }
 
-// bucketRules are those of the three buckets.
-var bucketRules = StreamRules{Misfit: misfit, Overlay: overlay}
-
-func misfit(have, want jetstream.StreamConfig) string {
+// misfit returns what about have cannot be changed into want, "" for nothing.
+func misfit(have, want jetstream.StreamConfig, rules StreamRules) string {
+	if rules.Misfit != nil {
+		if why := rules.Misfit(have, want); why != "" {
+			return why
+		}
+	}
 	switch {
 	case !slices.Equal(have.Subjects, want.Subjects):
 		return fmt.Sprintf("its subjects are %q, not %q", have.Subjects, want.Subjects)
@@ -136,50 +156,47 @@ func misfit(have, want jetstream.StreamConfig) string {
 	case have.Sealed:
 		return "it is sealed"
 	case have.NoAck:
-		return "it does not acknowledge what is published to it"
+		return "it does not acknowledge messages"
 	case have.Retention != want.Retention:
 		return fmt.Sprintf("its retention is %s, not %s", have.Retention, want.Retention)
 	case have.Storage != want.Storage:
-		return fmt.Sprintf("it is in %s, not in a %s", have.Storage, want.Storage)
-	case have.DenyPurge:
-		return "it denies purging, which revoking tokens needs"
-	case have.AllowMsgTTL && !want.AllowMsgTTL:
-		return "" // harmless, and can't be taken back
-	case have.PersistMode == jetstream.AsyncPersistMode && want.PersistMode != have.PersistMode:
-		return "it was made for one replica, with asynchronous persistence, which NATS can't change; " +
-			"delete it to have it made anew: it holds nothing but tokens, and whoever has one logs in again"
+		return fmt.Sprintf("its storage is %s, not %s", have.Storage, want.Storage)
+	case acknowledgesEarly(have, want):
+		return "its persistence is asynchronous: it acknowledges a message before it has stored it, and NATS cannot change that"
 	}
 	return ""
 }
 
-func overlay(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []string) {
-	var changed []string
-	note := func(name string, differs bool) {
-		if differs {
-			changed = append(changed, name)
+// acknowledgesEarly reports whether have acknowledges messages that it has not stored, although want does not.
+func acknowledgesEarly(have, want jetstream.StreamConfig) bool {
+	return have.PersistMode == jetstream.AsyncPersistMode && want.PersistMode != jetstream.AsyncPersistMode
+}
+
+// bucketRules are the rules of all buckets.
+var bucketRules = StreamRules{
+	Misfit: func(have, want jetstream.StreamConfig) string {
+		switch {
+		case have.DenyPurge:
+			return "it denies purges, which revoking tokens needs"
+		case want.MaxAge != 0 && acknowledgesEarly(have, want): // the bucket of tokens
+			return "it was created for one replica, with asynchronous persistence, which NATS cannot change; " +
+				"delete it, and the next start creates it again: it holds only tokens, so clients log in again"
 		}
-	}
-	set := func(name string, have *bool, want bool) {
-		note(name, *have != want)
-		*have = want
-	}
-	num := func(name string, have *int64, want int64) {
-		note(name, *have != want)
-		*have = want
-	}
-	num("max_msgs_per_subject", &have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	num("max_age", (*int64)(&have.MaxAge), int64(want.MaxAge))
-	num("duplicate_window", (*int64)(&have.Duplicates), int64(want.Duplicates))
-	set("allow_rollup_hdrs", &have.AllowRollup, want.AllowRollup)
-	set("deny_delete", &have.DenyDelete, want.DenyDelete)
-	set("allow_direct", &have.AllowDirect, want.AllowDirect)
-	set("allow_atomic", &have.AllowAtomicPublish, want.AllowAtomicPublish)
-	set("allow_msg_ttl", &have.AllowMsgTTL, want.AllowMsgTTL || have.AllowMsgTTL)
-	note("num_replicas", have.Replicas != want.Replicas)
-	note("discard", have.Discard != want.Discard)
-	note("compression", have.Compression != want.Compression)
-	have.Replicas, have.Discard, have.Compression = want.Replicas, want.Discard, want.Compression
-	return have, changed
+		return ""
+	},
+	Update: func(u *StreamUpdate, want jetstream.StreamConfig) {
+		SetField(u, "max_msgs_per_subject", &u.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+		SetField(u, "max_age", &u.MaxAge, want.MaxAge)
+		SetField(u, "duplicate_window", &u.Duplicates, want.Duplicates)
+		SetField(u, "allow_rollup_hdrs", &u.AllowRollup, want.AllowRollup)
+		SetField(u, "deny_delete", &u.DenyDelete, want.DenyDelete)
+		SetField(u, "allow_direct", &u.AllowDirect, want.AllowDirect)
+		SetField(u, "allow_atomic", &u.AllowAtomicPublish, want.AllowAtomicPublish)
+		SetField(u, "allow_msg_ttl", &u.AllowMsgTTL, want.AllowMsgTTL || u.AllowMsgTTL) // NATS cannot reset it, and it is harmless
+		SetField(u, "num_replicas", &u.Replicas, want.Replicas)
+		SetField(u, "discard", &u.Discard, want.Discard)
+		SetField(u, "compression", &u.Compression, want.Compression)
+	},
 }
 
 // persist calls f until it succeeds, fails for good, or ctx ends: a cluster that is starting

@@ -112,11 +112,11 @@ func TestOpenRefusesAStreamThatDoesNotFit(t *testing.T) {
 	}
 	for why, change := range map[string]func(*jetstream.StreamConfig){
 		"subjects":     func(c *jetstream.StreamConfig) { c.Subjects = []string{"other.>"} },
-		"memory":       func(c *jetstream.StreamConfig) { c.Storage, c.PersistMode = jetstream.MemoryStorage, 0 },
+		"Memory":       func(c *jetstream.StreamConfig) { c.Storage, c.PersistMode = jetstream.MemoryStorage, 0 },
 		"retention":    func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
 		"acknowledge":  func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false },
 		"sealed":       func(c *jetstream.StreamConfig) { c.Sealed = true },
-		"purging":      func(c *jetstream.StreamConfig) { c.DenyPurge, c.AllowRollup = true, false },
+		"purges":       func(c *jetstream.StreamConfig) { c.DenyPurge, c.AllowRollup = true, false },
 		"copies":       func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "S"}} },
 		"asynchronous": func(c *jetstream.StreamConfig) { c.AllowAtomicPublish, c.PersistMode = false, 1 },
 	} {
