@@ -89,7 +89,7 @@ func (s *Service) expectConsumers(ctx context.Context) error {
 			return err
 		}
 		// Another node may be removing the attachment at the same time and have removed the note already.
-		good, err := s.kv.Attachments.Good(ctx, a.Name)
+		good, err := s.kv.Attachments.Active(ctx, a.Name)
 		if err == nil && !good {
 			err = s.kv.States.Forget(ctx, mark)
 		}

@@ -167,7 +167,7 @@ func (s *Service) ResetPassword(ctx context.Context, r wire.Reset) error {
 	if err != nil {
 		return err
 	}
-	if err := s.kv.Resets.Take(ctx, u.ID, code); errors.Is(err, kv.ErrNoReset) {
+	if err := s.kv.Resets.Use(ctx, u.ID, code); errors.Is(err, kv.ErrNoReset) {
 		return wire.WrongCredentials // somebody was quicker
 	} else if err != nil {
 		return err

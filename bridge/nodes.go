@@ -250,7 +250,7 @@ func (n *nodes) askOrStrike(ctx context.Context, id string, body []byte) (r repo
 		return r, true, err
 	}
 	var last error
-	err = n.list.Strike(ctx, id, func() bool {
+	err = n.list.Evict(ctx, id, func() bool {
 		select {
 		case <-ctx.Done():
 		case <-time.After(crossing):

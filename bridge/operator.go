@@ -62,17 +62,17 @@ func (s *Service) RevokeTokens(ctx context.Context, id string, hashes ...string)
 // RestoreUsers makes the accounts that are not there yet, as they were; see kv.Users.Restore.
 func (s *Service) RestoreUsers(ctx context.Context, users []kv.User) []kv.Restored {
 	all := s.kv.Users.Restore(ctx, users)
-	var made []kv.Remembered
+	var made []kv.UserSnapshot
 	for _, r := range all {
-		if r.Made {
+		if r.Created {
 			s.o.Events.user(userCreated, r.User)
-			made = append(made, kv.Remembered{ID: r.User.ID})
+			made = append(made, kv.UserSnapshot{ID: r.User.ID})
 		}
 	}
 	// Who was deleted a moment ago can have friends again from now on, not only when that is forgotten.
 	if _, err := s.kv.Rosters.Restore(ctx, made...); err != nil {
 		for i := range all {
-			if all[i].Made {
+			if all[i].Created {
 				all[i].Err = err
 			}
 		}
@@ -83,7 +83,7 @@ func (s *Service) RestoreUsers(ctx context.Context, users []kv.User) []kv.Restor
 // RestoreRosters adds to the rosters of users and of those whom they name what they lack of restorations, and returns
 // what changed, also beside an error; see kv.Rosters.Restore. Who has a session is shown new friends; requests are seen
 // at the next login.
-func (s *Service) RestoreRosters(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error) {
+func (s *Service) RestoreRosters(ctx context.Context, all ...kv.UserSnapshot) ([]kv.Change, error) {
 	changes, err := s.kv.Rosters.Restore(ctx, all...)
 	c := command{Op: opFriends}
 	for _, change := range changes {

@@ -48,7 +48,7 @@ func (s *Service) updateProfile(ctx context.Context, me kv.User, c wire.ProfileU
 	s.o.Events.profile(me, now)
 	if hash != "" || c.Mail != nil {
 		// A code on its way belongs to the password or the address that was.
-		if err := s.kv.Resets.Drop(ctx, me.ID); err != nil {
+		if err := s.kv.Resets.Remove(ctx, me.ID); err != nil {
 			return err
 		}
 	}

@@ -193,7 +193,7 @@ func (b *Bridge) stillGood(ctx context.Context, s *session) error {
 	if token == "" || !time.Now().Before(until) {
 		return nil
 	}
-	good, err := b.o.Store.Tokens.GoodHash(ctx, s.user.id, token)
+	good, err := b.o.Store.Tokens.ValidHash(ctx, s.user.id, token)
 	if err == nil && !good && time.Now().Before(until) {
 		s.closeWith(nil, websocket.ClosePolicyViolation, "token revoked")
 	}

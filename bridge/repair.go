@@ -11,7 +11,7 @@ import (
 // additions and removals of attachments. If it completes any, it logs one line. Its duration does not depend on the
 // number of accounts.
 func (s *Service) Repair(ctx context.Context) error {
-	done, deleting, err := s.kv.Users.Finish(ctx)
+	done, deleting, err := s.kv.Users.CompleteUnfinished(ctx)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (s *Service) Repair(ctx context.Context) error {
 	if err := s.expectConsumers(ctx); err != nil {
 		return err
 	}
-	if done != (kv.Finished{}) || len(unfinished) > 0 {
+	if done != (kv.Completed{}) || len(unfinished) > 0 {
 		s.log.Info("repaired after an unclean stop", "users", done.Users, "names", done.Names, "attachments", len(unfinished))
 	}
 	return nil

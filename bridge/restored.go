@@ -58,7 +58,7 @@ func (b *Bridge) checkState(ctx context.Context) error {
 		b.halt(ctx, *state.Restore)
 	case !store.InUse(state):
 		b.halt(ctx, kv.RestoreMark{})
-		if err := store.Use(ctx, state); err != nil {
+		if err := store.SwitchTo(ctx, state); err != nil {
 			return err
 		}
 		return b.resume(ctx)

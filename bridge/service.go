@@ -344,7 +344,7 @@ func (s *Service) setHash(ctx context.Context, id, hash string) error {
 		return err
 	}
 	s.o.Events.user(userPassword, u)
-	if err := s.kv.Resets.Drop(ctx, id); err != nil {
+	if err := s.kv.Resets.Remove(ctx, id); err != nil {
 		return err
 	}
 	return s.expel(ctx, id, "password changed")
@@ -366,7 +366,7 @@ func (s *Service) SetDisabled(ctx context.Context, id string, disabled bool) err
 	}
 	if !disabled {
 		// A deletion that was cut off may have dropped the roster. Without a roster no user could befriend this one.
-		_, err := s.kv.Rosters.Restore(ctx, kv.Remembered{ID: id})
+		_, err := s.kv.Rosters.Restore(ctx, kv.UserSnapshot{ID: id})
 		return err
 	}
 	return s.expel(ctx, id, "account disabled")
@@ -382,13 +382,13 @@ func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	if enabled {
 		s.o.Events.user(disabledEvent(true), u)
 	}
-	if err := s.kv.Resets.Drop(ctx, id); err != nil {
+	if err := s.kv.Resets.Remove(ctx, id); err != nil {
 		return err
 	}
 	if err := s.expel(ctx, id, "account disabled"); err != nil {
 		return err
 	}
-	changes, err := s.kv.Rosters.Drop(ctx, id)
+	changes, err := s.kv.Rosters.RemoveUser(ctx, id)
 	if err != nil {
 		return err
 	}

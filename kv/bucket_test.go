@@ -18,7 +18,7 @@ func TestBatches(t *testing.T) {
 	revision := func(key string) uint64 {
 		t.Helper()
 		e, err := b.get(ctx, key, false)
-		if err != nil && !errors.Is(err, errNoKey) {
+		if err != nil && !errors.Is(err, errKeyNotFound) {
 			t.Fatal(err)
 		}
 		return e.revision
@@ -103,7 +103,7 @@ func TestPurge(t *testing.T) {
 	}
 	has := func(key string) bool {
 		_, err := b.get(ctx, key, false)
-		return !errors.Is(err, errNoKey)
+		return !errors.Is(err, errKeyNotFound)
 	}
 	old := write("work.a.1")
 	write("work.a.2")
@@ -144,10 +144,10 @@ func TestGetNearestAndLeader(t *testing.T) {
 			t.Errorf("the nearest has %+v, the leader %+v", near, far)
 		}
 	}
-	if _, err := b.getNearest(ctx, "none"); !errors.Is(err, errNoKey) {
+	if _, err := b.getNearest(ctx, "none"); !errors.Is(err, errKeyNotFound) {
 		t.Errorf("nearest: %v", err)
 	}
-	if _, err := b.getLeader(ctx, "none"); !errors.Is(err, errNoKey) {
+	if _, err := b.getLeader(ctx, "none"); !errors.Is(err, errKeyNotFound) {
 		t.Errorf("leader: %v", err)
 	}
 }
@@ -163,17 +163,17 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
-	p, err := b.next(ctx, "user.p.*", 0, 4)
+	p, err := b.nextPage(ctx, "user.p.*", 0, 4)
 	if err != nil || len(p.entries) != 4 || p.pending != 6 || p.entries[3].key != "user.p.3" {
 		t.Fatalf("the first page is %+v, %v", p, err)
 	}
-	if p, err = b.next(ctx, "user.p.*", p.last(), 100); err != nil || len(p.entries) != 6 || p.pending != 0 || p.entries[5].key != "user.p.9" {
+	if p, err = b.nextPage(ctx, "user.p.*", p.last(), 100); err != nil || len(p.entries) != 6 || p.pending != 0 || p.entries[5].key != "user.p.9" {
 		t.Errorf("the second page is %+v, %v", p, err)
 	}
-	if p, err = b.next(ctx, "user.p.*", p.last(), 100); err != nil || len(p.entries) != 0 || p.pending != 0 {
+	if p, err = b.nextPage(ctx, "user.p.*", p.last(), 100); err != nil || len(p.entries) != 0 || p.pending != 0 {
 		t.Errorf("the third page is %+v, %v", p, err)
 	}
-	if p, err = b.walk(ctx, 0, 5); err != nil || len(p.entries) != 5 || p.pending == 0 || p.entries[4].key != "user.p.2" {
+	if p, err = b.nextKeys(ctx, 0, 5); err != nil || len(p.entries) != 5 || p.pending == 0 || p.entries[4].key != "user.p.2" {
 		t.Errorf("walking: %+v, %v", p, err)
 	}
 	for _, key := range []string{"user.p.0", "user.p.3", "user.q.3", "user.q.9"} { // written anew, they leave gaps behind
@@ -183,7 +183,7 @@ func TestPages(t *testing.T) {
 	}
 	walked, after := "", uint64(0)
 	for pages := 0; pages < 10; pages++ {
-		p, err := b.walk(ctx, after, 7)
+		p, err := b.nextKeys(ctx, after, 7)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,17 +197,17 @@ func TestPages(t *testing.T) {
 	if want := "q.0 p.1 q.1 p.2 q.2 p.4 q.4 p.5 q.5 p.6 q.6 p.7 q.7 p.8 q.8 p.9 p.0 p.3 q.3 q.9 "; walked != want {
 		t.Errorf("walked by %s, want %s", walked, want)
 	}
-	e, err := b.one(ctx, "user.q.*", p.last())
+	e, err := b.nextKey(ctx, "user.q.*", p.last())
 	if err != nil || e.key != "user.q.2" || string(e.value) != "\x02" {
 		t.Errorf("the next q is %+v, %v", e, err)
 	}
-	if _, err := b.one(ctx, "user.q.*", 24); !errors.Is(err, errNoKey) {
+	if _, err := b.nextKey(ctx, "user.q.*", 24); !errors.Is(err, errKeyNotFound) {
 		t.Errorf("after the last: %v", err)
 	}
-	if p, err = b.matching(ctx, "user.q.*", 4); err != nil || len(p.entries) != 4 || p.pending != 6 || p.entries[3].key != "user.q.4" {
+	if p, err = b.firstPage(ctx, "user.q.*", 4); err != nil || len(p.entries) != 4 || p.pending != 6 || p.entries[3].key != "user.q.4" {
 		t.Errorf("matching q: %+v, %v", p, err)
 	}
-	if p, err = b.matching(ctx, "user.none.*", 4); err != nil || len(p.entries) != 0 || p.pending != 0 {
+	if p, err = b.firstPage(ctx, "user.none.*", 4); err != nil || len(p.entries) != 0 || p.pending != 0 {
 		t.Errorf("matching nothing: %+v, %v", p, err)
 	}
 }
@@ -234,7 +234,7 @@ func TestReadsFailWithTheirConnection(t *testing.T) {
 	}
 }
 
-func TestSwap(t *testing.T) {
+func TestCompareAndSwap(t *testing.T) {
 	t.Parallel()
 	b := newStore(t, Options{}).Users.b
 	ctx := testContext(t)
@@ -242,16 +242,16 @@ func TestSwap(t *testing.T) {
 		t.Fatal(err)
 	}
 	tries := 0
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		tries++
 		_, err := b.write(ctx, putAt("user.k", nil, 0))
 		return err
 	})
-	if !errors.Is(err, ErrConflict) || tries != attempts {
+	if !errors.Is(err, ErrConflict) || tries != maxAttempts {
 		t.Errorf("%d tries, %v", tries, err)
 	}
 	tries = 0
-	if err := swap(ctx, func(context.Context) error { tries++; return ErrSelf }); !errors.Is(err, ErrSelf) || tries != 1 {
+	if err := compareAndSwap(ctx, func(context.Context) error { tries++; return ErrSelf }); !errors.Is(err, ErrSelf) || tries != 1 {
 		t.Errorf("%d tries, %v", tries, err)
 	}
 }

@@ -136,7 +136,7 @@ func everything(t *testing.T, b *bucket) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for after := uint64(0); ; {
-		p, err := b.walk(testContext(t), after, 500)
+		p, err := b.nextKeys(testContext(t), after, 500)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -109,14 +109,14 @@ func TestFindAmongManyMatches(t *testing.T) {
 	for i := range many {
 		u := User{ID: NewID(), Account: fmt.Sprint(i), Profile: Profile{Name: fmt.Sprintf("ab%d", i)}}
 		// The first hundred are disabled: the search has to go on past a page.
-		u.Disabled = i < 2*findPage
+		u.Disabled = i < 2*findPageKeys
 		if i == many-1 {
 			u.Name = "ab"
 			whole = u
 		}
 		seedUser(t, s, u)
 	}
-	if _, err := s.Users.b.matching(ctx, "name."+nameTokens("ab")+".>", 10); err != errTooMany {
+	if _, err := s.Users.b.firstPage(ctx, "name."+nameTokens("ab")+".>", 10); err != errTooMany {
 		t.Fatalf("the server did not refuse: %v", err)
 	}
 	found, err := s.Users.Find(ctx, "AB", 50, "")
@@ -127,7 +127,7 @@ func TestFindAmongManyMatches(t *testing.T) {
 		t.Errorf("the first is %q; want the whole name first", found[0].Name)
 	}
 	for i, u := range found[1:] {
-		if want := fmt.Sprintf("ab%d", 2*findPage+i); u.Name != want {
+		if want := fmt.Sprintf("ab%d", 2*findPageKeys+i); u.Name != want {
 			t.Errorf("match %d is %q, want %q", i+1, u.Name, want)
 		}
 	}

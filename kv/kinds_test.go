@@ -35,7 +35,7 @@ func exercise(ctx context.Context, b *bucket, k kind) error {
 	write := func(name, value string, ttl time.Duration) error {
 		key := k.testKey(name)
 		e, err := b.get(ctx, key, true)
-		if err != nil && !errors.Is(err, errNoKey) {
+		if err != nil && !errors.Is(err, errKeyNotFound) {
 			return err
 		}
 		w := putAt(key, []byte(value), e.revision)
@@ -83,7 +83,7 @@ func checkGone(t *testing.T, when string, b *bucket, k kind) {
 	for _, name := range []string{"twice", "anew", "left"} {
 		if e, err := b.get(testContext(t), k.testKey(name), true); err == nil && !e.deleted {
 			t.Errorf("%s: key %s of kind %s is back: %q", when, e.key, k.name, e.value)
-		} else if err != nil && !errors.Is(err, errNoKey) {
+		} else if err != nil && !errors.Is(err, errKeyNotFound) {
 			t.Error(err)
 		}
 	}
@@ -98,7 +98,7 @@ func expired(t *testing.T, b *bucket) {
 	eventually(t, "values expire", func() bool {
 		ttl := false
 		for after := uint64(0); ; {
-			p, err := b.walk(testContext(t), after, 100)
+			p, err := b.nextKeys(testContext(t), after, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -289,7 +289,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	seen := map[kind]bool{}
 	for _, b := range []*bucket{s.Users.b, s.Tokens.b, s.Rosters.b, s.States.b} {
 		for key := range everything(t, b) {
-			k, ok := kindOf(b.at.Load().kinds, key)
+			k, ok := kindOf(b.kinds(), key)
 			if !ok {
 				t.Errorf("key %s of %s is of no kind", key, b.stream())
 			}

@@ -73,7 +73,7 @@ func TestListMovesOnWhereNothingMatches(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	for i := range listMinimum*listPages + 1 {
+	for i := range minListKeys*maxListPages + 1 {
 		seedUser(t, s, User{ID: NewID(), Account: fmt.Sprint(i)})
 	}
 	yes := true

@@ -79,7 +79,7 @@ func TestNodesStrike(t *testing.T) {
 		{"it is gone", func() bool { return true }, 0},
 		{"it was struck off already", func() bool { t.Error("asked again"); return true }, 0},
 	} {
-		if err := s.Nodes.Strike(ctx, "a", row.ends); err != nil {
+		if err := s.Nodes.Evict(ctx, "a", row.ends); err != nil {
 			t.Errorf("%s: %v", row.what, err)
 		}
 		if ids, err := s.Nodes.IDs(ctx); err != nil || len(ids) != row.left {

@@ -21,7 +21,7 @@ func TestEveryPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := bulk.Create(ctx, slices.Values(strangers(pageAhead))); err != nil {
+	if err := bulk.Create(ctx, slices.Values(strangers(prefetchKeys))); err != nil {
 		t.Fatal(err)
 	}
 	b, got, last := s.Rosters.b, make(map[string]bool), uint64(0)
@@ -40,7 +40,7 @@ func TestEveryPage(t *testing.T) {
 		_, err := b.write(ctx, again...)
 		return err
 	})
-	if err != nil || len(got) != pageAhead {
+	if err != nil || len(got) != prefetchKeys {
 		t.Errorf("%d keys, %v", len(got), err)
 	}
 }
@@ -122,7 +122,7 @@ func TestProgress(t *testing.T) {
 	if said.Len() > 0 {
 		t.Errorf("said at once: %s", said.String())
 	}
-	p.said = p.said.Add(-progressEvery)
+	p.logged = p.logged.Add(-progressInterval)
 	p.add(make([]entry, 10))
 	p.add(make([]entry, 10))
 	if got := said.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `step="moving users" keys=20 of=30`) {
@@ -152,13 +152,13 @@ func TestSurveyNotes(t *testing.T) {
 		"deleted":             {[]entry{claim("a"), record("a"), gone}, false},
 		"a claim that is old": {[]entry{claim("b"), claim("a"), record("a")}, false}, // to be looked up
 	} {
-		i := newInspector(nil)
+		f := newOrphanFinder(nil)
 		for _, e := range c.keys {
-			if err := i.note(e); err != nil {
+			if err := f.addKey(e); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := i.exists(id); got != c.want {
+		if got := f.exists(id); got != c.want {
 			t.Errorf("%s: %t, want %t", name, got, c.want)
 		}
 	}

@@ -171,8 +171,8 @@ func TestPlacesForHashing(t *testing.T) {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 		leave[1]()
-		if len(h.places) != 0 {
-			t.Errorf("%d places are still taken", len(h.places))
+		if len(h.slots) != 0 {
+			t.Errorf("%d places are still taken", len(h.slots))
 		}
 	})
 }

@@ -42,7 +42,7 @@ func TestReadOnly(t *testing.T) {
 		"restore": func() error { return s.Users.Restore(ctx, []User{{Account: "d"}})[0].Err },
 		"remove":  func() error { _, err := s.Rosters.Remove(ctx, a.ID, b.ID); return err },
 		"request": func() error { _, err := s.Rosters.Request(ctx, a.ID, NewID(), "note"); return err },
-		"drop":    func() error { _, err := s.Rosters.Drop(ctx, a.ID); return err },
+		"drop":    func() error { _, err := s.Rosters.RemoveUser(ctx, a.ID); return err },
 		"reset":   func() error { return s.Resets.Put(ctx, a.ID, "hash", time.Hour, 1) },
 		"rotate":  func() error { _, _, err := s.Attachments.Rotate(ctx, "x"); return err },
 	} {

@@ -37,20 +37,20 @@ func TestResets(t *testing.T) {
 
 	put(a, "two", time.Minute, 2) // in place of the first, with tries of its own
 	try(a, "two", nil)
-	if err := r.Take(ctx, a, "one"); !errors.Is(err, ErrNoReset) {
+	if err := r.Use(ctx, a, "one"); !errors.Is(err, ErrNoReset) {
 		t.Errorf("the code that was replaced: %v", err)
 	}
-	if err := r.Take(ctx, a, "two"); err != nil {
+	if err := r.Use(ctx, a, "two"); err != nil {
 		t.Errorf("Take: %v", err)
 	}
-	if err := r.Take(ctx, a, "two"); !errors.Is(err, ErrNoReset) {
+	if err := r.Use(ctx, a, "two"); !errors.Is(err, ErrNoReset) {
 		t.Errorf("a second time: %v", err)
 	}
 	try(a, "", ErrNoReset)
 	put(a, "three", time.Minute, 1) // after a marker, too
 	try(a, "three", nil)
 
-	if err := r.Drop(ctx, b); err != nil {
+	if err := r.Remove(ctx, b); err != nil {
 		t.Fatal(err)
 	}
 	try(b, "", ErrNoReset)
@@ -59,7 +59,7 @@ func TestResets(t *testing.T) {
 			t.Errorf("Put for %q: %v", id, err)
 		}
 		try(id, "", ErrNoReset)
-		if err := r.Drop(ctx, id); err != nil {
+		if err := r.Remove(ctx, id); err != nil {
 			t.Errorf("Drop of %q: %v", id, err)
 		}
 	}
@@ -125,7 +125,7 @@ func TestResetAtOnce(t *testing.T) {
 	if n := count(try, id); n != 4 {
 		t.Errorf("%d of 4 tries", n)
 	}
-	take := func(ctx context.Context, id string) error { return s.Resets.Take(ctx, id, "hash") }
+	take := func(ctx context.Context, id string) error { return s.Resets.Use(ctx, id, "hash") }
 	if n := count(take, id); n != 1 {
 		t.Errorf("used %d times", n)
 	}

@@ -42,8 +42,8 @@ func TestRestoreUsers(t *testing.T) {
 			{true, nil}, {false, nil}, {false, nil}, {true, nil}, {true, nil}, {false, nil},
 			{false, ErrAccountExists}, {false, ErrAccountExists}, {false, ErrAccountEmpty}, {false, ErrUserNotFound},
 		} {
-			if got[i].Made != (want.made && round == 0) || !errors.Is(got[i].Err, want.err) || (want.err == nil) != (got[i].Err == nil) {
-				t.Errorf("round %d, %s: made %v, %v", round, lines[i].Account, got[i].Made, got[i].Err)
+			if got[i].Created != (want.made && round == 0) || !errors.Is(got[i].Err, want.err) || (want.err == nil) != (got[i].Err == nil) {
+				t.Errorf("round %d, %s: made %v, %v", round, lines[i].Account, got[i].Created, got[i].Err)
 			}
 		}
 		if got[2].User != there || got[4].User.ID != got[5].User.ID {
@@ -78,8 +78,8 @@ func TestRestoreUsersAtOnce(t *testing.T) {
 	wg.Wait()
 	for i := range users {
 		a, b := all[0][i], all[1][i]
-		if a.Err != nil || b.Err != nil || a.Made == b.Made {
-			t.Errorf("%s: made %v and %v, %v, %v", users[i].Account, a.Made, b.Made, a.Err, b.Err)
+		if a.Err != nil || b.Err != nil || a.Created == b.Created {
+			t.Errorf("%s: made %v and %v, %v, %v", users[i].Account, a.Created, b.Created, a.Err, b.Err)
 		}
 	}
 	if n, err := stores[0].Users.Count(ctx); err != nil || n != len(users) {
@@ -93,16 +93,16 @@ func TestRestoreRosters(t *testing.T) {
 	ctx := testContext(t)
 	since := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	a, b, c, d := NewID(), NewID(), NewID(), NewID()
-	ofA := Restoration{
+	ofA := RosterSnapshot{
 		Friends:  []Friend{{b, "Bob", since}, {"nobody", "", since}, {a, "me", since}},
 		Requests: []Request{{c, "hello", since}},
 		Asked:    []Request{{d, "please", since}},
 	}
-	for i := range restoreAtOnce {
+	for i := range restoreBatch {
 		ofA.Friends = append(ofA.Friends, Friend{ID: NewID(), Since: since.Add(time.Duration(i))})
 	}
-	changes, err := s.Rosters.Restore(ctx, Remembered{a, ofA})
-	if err != nil || len(changes) != restoreAtOnce+3 {
+	changes, err := s.Rosters.Restore(ctx, UserSnapshot{a, ofA})
+	if err != nil || len(changes) != restoreBatch+3 {
 		t.Fatalf("%d changes, %v", len(changes), err)
 	}
 	for _, c := range changes {
@@ -112,17 +112,17 @@ func TestRestoreRosters(t *testing.T) {
 			}
 		}
 	}
-	if changes, err = s.Rosters.Restore(ctx, Remembered{b, Restoration{Friends: []Friend{{a, "Alice", since}}}}); err != nil || len(changes) != 1 || changes[0].Kind != Named {
+	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{b, RosterSnapshot{Friends: []Friend{{a, "Alice", since}}}}); err != nil || len(changes) != 1 || changes[0].Kind != Named {
 		t.Errorf("the other end: %v, %v", changes, err)
 	}
-	if changes, err = s.Rosters.Restore(ctx, Remembered{b, Restoration{Friends: []Friend{{a, "Another", since}}}}); err != nil || len(changes) != 0 {
+	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{b, RosterSnapshot{Friends: []Friend{{a, "Another", since}}}}); err != nil || len(changes) != 0 {
 		t.Errorf("a name that is there: %v, %v", changes, err)
 	}
-	if changes, err = s.Rosters.Restore(ctx, Remembered{a, ofA}); err != nil || len(changes) != 0 {
+	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{a, ofA}); err != nil || len(changes) != 0 {
 		t.Errorf("once more: %v, %v", changes, err)
 	}
-	if was, err := s.Rosters.Remember(ctx, a); err != nil || !reflect.DeepEqual(was.Requests, ofA.Requests) || !reflect.DeepEqual(was.Asked, ofA.Asked) ||
-		len(was.Friends) != restoreAtOnce+1 {
+	if was, err := s.Rosters.Snapshot(ctx, a); err != nil || !reflect.DeepEqual(was.Requests, ofA.Requests) || !reflect.DeepEqual(was.Asked, ofA.Asked) ||
+		len(was.Friends) != restoreBatch+1 {
 		t.Errorf("remembered %+v, %v", was, err)
 	}
 	for who, want := range map[string]struct {
@@ -138,7 +138,7 @@ func TestRestoreRosters(t *testing.T) {
 		}
 	}
 	got := mustGet(t, s, a)
-	if len(got.Friends) != restoreAtOnce+1 || got.Friends[0] != ofA.Friends[0] || !reflect.DeepEqual(got.Requests, ofA.Requests) || len(got.Asked) != 1 {
+	if len(got.Friends) != restoreBatch+1 || got.Friends[0] != ofA.Friends[0] || !reflect.DeepEqual(got.Requests, ofA.Requests) || len(got.Asked) != 1 {
 		t.Errorf("a has %+v", got)
 	}
 }
@@ -150,12 +150,12 @@ func TestRestoreDeleted(t *testing.T) {
 	ctx := testContext(t)
 	back, still, friend := NewID(), NewID(), NewID()
 	for _, id := range []string{back, still} {
-		if _, err := s.Rosters.Drop(ctx, id); err != nil {
+		if _, err := s.Rosters.RemoveUser(ctx, id); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 2 {
-		if changes, err := s.Rosters.Restore(ctx, Remembered{back, Restoration{Friends: []Friend{{ID: still}}}}); err != nil || len(changes) != 0 {
+		if changes, err := s.Rosters.Restore(ctx, UserSnapshot{back, RosterSnapshot{Friends: []Friend{{ID: still}}}}); err != nil || len(changes) != 0 {
 			t.Errorf("%v, %v", changes, err)
 		}
 	}
@@ -173,9 +173,9 @@ func TestRestoreLarge(t *testing.T) {
 	s := newStore(t, Options{})
 	ctx := testContext(t)
 	const people, note = 60, 200_000
-	var all []Remembered
+	var all []UserSnapshot
 	for i := range people {
-		all = append(all, Remembered{ID: fmt.Sprintf("%032x", i)})
+		all = append(all, UserSnapshot{ID: fmt.Sprintf("%032x", i)})
 	}
 	for i := range all {
 		next := all[(i+1)%people].ID

@@ -9,11 +9,11 @@ import (
 )
 
 var (
-	idA  = strings.Repeat("a", 32)
-	idB  = strings.Repeat("b", 32)
-	idC  = strings.Repeat("c", 32) // somebody else, whom no call about a and b may touch
-	then = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-	most = limits{friends: 10, requests: 10}
+	idA   = strings.Repeat("a", 32)
+	idB   = strings.Repeat("b", 32)
+	idC   = strings.Repeat("c", 32) // somebody else, whom no call about a and b may touch
+	then  = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	limit = limits{friends: 10, requests: 10}
 )
 
 // between is what is between a and b, one end after the other.
@@ -108,10 +108,10 @@ func lookEnd(t *testing.T, p *party, other string) (e end) {
 }
 
 var calls = map[string]func(a, b *party) (Kind, error){
-	"request":  func(a, b *party) (Kind, error) { return request(a, b, "new", time.Now(), most) },
-	"add":      func(a, b *party) (Kind, error) { return add(a, b, "Ali", time.Now(), most) },
+	"request":  func(a, b *party) (Kind, error) { return request(a, b, "new", time.Now(), limit) },
+	"add":      func(a, b *party) (Kind, error) { return add(a, b, "Ali", time.Now(), limit) },
 	"remove":   remove,
-	"befriend": func(a, b *party) (Kind, error) { return befriend(a, b, time.Now(), most) },
+	"befriend": func(a, b *party) (Kind, error) { return befriend(a, b, time.Now(), limit) },
 }
 
 // after is what a call of a leads to: the state is only looked at where something happened.
@@ -205,7 +205,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// Every combination of entries at both ends, most of which no call leads to: whatever was on the
+// Every combination of entries at both ends, limit of which no call leads to: whatever was on the
 // disk, a call that succeeds leaves a state that the rules know, and answers as the state does that
 // the entries amount to.
 func TestRulesMendWhatIsInconsistent(t *testing.T) {
@@ -270,13 +270,13 @@ func TestRequestAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	a, b := states["a asked"].parties()
 	a2, b2 := states["a asked"].parties()
-	if kind, err := request(a, b, "old", time.Now(), most); kind != Unchanged || err != nil {
+	if kind, err := request(a, b, "old", time.Now(), limit); kind != Unchanged || err != nil {
 		t.Errorf("%v, %v; want unchanged", kind, err)
 	}
 	if !reflect.DeepEqual(a, a2) || !reflect.DeepEqual(b, b2) {
 		t.Error("asking again with the same note changed a roster")
 	}
-	if kind, err := request(a, b, "", time.Now(), most); kind != Requested || err != nil {
+	if kind, err := request(a, b, "", time.Now(), limit); kind != Requested || err != nil {
 		t.Errorf("%v, %v; want the note to be taken away", kind, err)
 	}
 	if q, _ := b.Roster.Request(idA); q.Note != "" || !q.Since.Equal(then) {

@@ -48,10 +48,10 @@ func TestStage(t *testing.T) {
 	if _, err := s.Users.Create(ctx, User{Account: "too late"}); err == nil {
 		t.Error("an account was made in buckets that are gone")
 	}
-	if state, err = s.States.Finish(ctx); err != nil || s.InUse(state) {
+	if state, err = s.States.FinishRestore(ctx); err != nil || s.InUse(state) {
 		t.Fatalf("%+v, %v", state, err)
 	}
-	if err := s.Use(ctx, state); err != nil || !s.InUse(state) {
+	if err := s.SwitchTo(ctx, state); err != nil || !s.InUse(state) {
 		t.Fatal(err)
 	}
 	roster, after, err := s.Rosters.Get(ctx, alice.ID)

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,20 +12,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The streams are made by stream configurations and not by the client's key-value API, since that
-// knows neither atomic batches nor persistence, and resets them when it updates a bucket. Whatever
-// that API needs is here too, so that its readers (the nats tool among them) work on the buckets.
+// The buckets are created from stream configurations and not by the client's key-value API. That API does not support atomic
+// batches or the mode of persistence, and resets them when it updates a bucket. The configurations have all that the API needs,
+// so that its readers, such as the nats tool, can read the buckets.
 
-// recordsConfig is the bucket of users and that of friendships.
+// recordsConfig returns the configuration of the buckets of users and friendships.
 func recordsConfig(bucket string, o Options) jetstream.StreamConfig {
 	cfg := bucketConfig(bucket, o)
 	cfg.AllowAtomicPublish = true
-	cfg.AllowMsgTTL = true // delete markers vanish by it
+	cfg.AllowMsgTTL = true // for reset codes
 	return cfg
 }
 
-// tokensConfig is the bucket of tokens. Losing the newest of them in a power cut costs a login, so
-// with one replica they don't wait for the disk; with several, the server offers no such choice.
+// tokensConfig returns the configuration of the bucket of tokens. If a power cut loses the newest tokens, their clients log in
+// again. So with one replica the server acknowledges a token before it is on the disk. With several replicas nats-server does
+// not support that.
 func tokensConfig(bucket string, o Options) jetstream.StreamConfig {
 	cfg := bucketConfig(bucket, o)
 	cfg.MaxAge = o.TokenTTL
@@ -37,6 +37,7 @@ func tokensConfig(bucket string, o Options) jetstream.StreamConfig {
 	return cfg
 }
 
+// bucketConfig returns the part of the configuration that all buckets have.
 func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              streamOf(bucket),
@@ -53,7 +54,7 @@ func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 		AllowRollup:       true,
 		DenyDelete:        true,
 		AllowDirect:       true,
-		Compression:       jetstream.NoCompression, // random gets cost ten times as much with it
+		Compression:       jetstream.NoCompression, // with compression, random gets cost ten times as much
 		Duplicates:        2 * time.Minute,
 	}
 }
@@ -89,7 +90,7 @@ func SetField[T comparable](u *StreamUpdate, name string, field *T, want T) {
 // Errors: ErrStreamMismatch, and those of NATS.
 func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
 	var got jetstream.StreamConfig
-	err := persist(ctx, func(ctx context.Context) error {
+	err := retryTransient(ctx, func(ctx context.Context) error {
 		s, err := js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			s, err = createStream(ctx, js, want)
@@ -106,21 +107,21 @@ func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	return got, err
 }
 
-// creations is how often a stream is tried to be made. NATS may still be removing the files of one that was deleted, and
-// then fails to make those of a new one of that name.
-const creations = 5
+// maxCreateAttempts bounds how often the creation of a stream is tried. While NATS removes the files of a deleted stream, it
+// fails to create a new stream of that name.
+const maxCreateAttempts = 5
 
+// createStream creates a stream, and retries while NATS removes the files of a deleted one.
 func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	for n := 1; ; n++ {
 		s, err := js.CreateStream(ctx, want)
-		var apiErr *jetstream.APIError
-		failed := errors.As(err, &apiErr) && apiErr.ErrorCode == createFailed
-		if !failed || n == creations || sleep(ctx, 25*time.Millisecond<<n) != nil {
+		if !hasCode(err, codeCreateFailed) || n == maxCreateAttempts || sleep(ctx, 25*time.Millisecond<<n) != nil {
 			return s, err
 		}
 	}
 }
 
+// updateStream updates an existing stream by the rules, and returns its configuration. Errors: ErrStreamMismatch.
 func updateStream(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
 	if why := misfit(have, want, rules); why != "" {
 		return have, fmt.Errorf("%w: %s: %s", ErrStreamMismatch, have.Name, why)
@@ -197,22 +198,4 @@ var bucketRules = StreamRules{
 		SetField(u, "discard", &u.Discard, want.Discard)
 		SetField(u, "compression", &u.Compression, want.Compression)
 	},
-}
-
-// persist calls f until it succeeds, fails for good, or ctx ends: a cluster that is starting
-// answers nobody until it has a leader.
-func persist(ctx context.Context, f func(context.Context) error) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := f(attempt)
-		cancel()
-		if err == nil || !Transient(err) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w (the last answer: %w)", cmp.Or(context.Cause(ctx), ctx.Err()), err)
-		case <-time.After(wait):
-		}
-	}
 }

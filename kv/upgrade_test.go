@@ -152,7 +152,7 @@ func testUpgrade(t *testing.T, rebuilt bool) {
 	for _, b := range []*bucket{s.Users.b, s.Rosters.b} {
 		eventually(t, "the markers expire", func() bool {
 			ttl := false
-			p, err := b.walk(ctx, 0, 1000)
+			p, err := b.nextKeys(ctx, 0, 1000)
 			for _, e := range p.entries {
 				ttl = ttl || e.ttl > 0 && e.ttl < time.Minute
 			}
@@ -253,7 +253,7 @@ func TestUpgradeCutOff(t *testing.T) {
 	u := mustCreate(t, s, "a", "A")
 	cut := errors.New("cut off")
 	parts := 0
-	err := s.Users.b.evacuate(ctx, func(context.Context, uint64) error { return nil }, func(_ context.Context, entries []entry) ([]write, error) {
+	err := s.Users.b.rewrite(ctx, func(context.Context, uint64) error { return nil }, func(_ context.Context, entries []entry) ([]write, error) {
 		parts++
 		return nil, cut
 	})

@@ -67,7 +67,7 @@ type Accounts interface {
 	// RestoreUsers makes the accounts that are not there yet, as they were.
 	RestoreUsers(ctx context.Context, users []kv.User) []kv.Restored
 	// RestoreRosters adds what the rosters lack of what was.
-	RestoreRosters(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error)
+	RestoreRosters(ctx context.Context, all ...kv.UserSnapshot) ([]kv.Change, error)
 	// Befriend makes friends of two users at once.
 	Befriend(ctx context.Context, a, b string) (kv.Change, error)
 	// Unfriend ends a friendship.

@@ -149,7 +149,7 @@ func (s *Service) records(ctx context.Context, users []kv.User) ([]Record, error
 	g.SetLimit(rostersAtOnce)
 	for i, u := range users {
 		g.Go(func() error {
-			was, err := s.o.Store.Rosters.Remember(ctx, u.ID)
+			was, err := s.o.Store.Rosters.Snapshot(ctx, u.ID)
 			records[i] = recordOf(u, was)
 			return err
 		})
@@ -157,7 +157,7 @@ func (s *Service) records(ctx context.Context, users []kv.User) ([]Record, error
 	return records, g.Wait()
 }
 
-func recordOf(u kv.User, was kv.Restoration) Record {
+func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 	r := Record{Version: recordVersion, ID: u.ID, Account: u.Account, PasswordHash: u.PasswordHash, Mail: u.Mail, Name: u.Name, Picture: u.Picture,
 		Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign, Created: u.Created, Disabled: u.Disabled,
 		Friends: []RecordFriend{}, Requests: []RecordRequest{}, Asked: []RecordRequest{}}
@@ -219,7 +219,7 @@ func (s *Service) importUsers(ctx context.Context, r ImportUsers) (ImportResult,
 			result = s.notImported(failure(Invalid, "id is not 32 lower-case hex digits"))
 		case restored.Err != nil:
 			result = s.notImported(restored.Err)
-		case restored.Made:
+		case restored.Created:
 			result.State = StateCreated
 		}
 		results[places[i]] = result
@@ -240,7 +240,7 @@ func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResul
 		return ImportResult{}, err
 	}
 	results := make([]Imported, len(r.Users))
-	var all []kv.Remembered
+	var all []kv.UserSnapshot
 	places := make(map[string]int)
 	for i := range r.Users {
 		m, missing, err := s.remembered(ctx, &r.Users[i], there)
@@ -286,7 +286,7 @@ func (s *Service) there(ctx context.Context, records []Record) (map[string]kv.Us
 }
 
 // remembered is what a record says of others who are there, and how many are not.
-func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv.User) (m kv.Remembered, missing int, err error) {
+func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv.User) (m kv.UserSnapshot, missing int, err error) {
 	ref := r.Account
 	if r.ID != "" {
 		ref = "id:" + r.ID

@@ -7,20 +7,20 @@ import (
 )
 
 // cutOff makes a change and leaves its note, as a process that ends before the remaining steps.
-func cutOff(t *testing.T, s *Store, left work, writes ...write) {
+func cutOff(t *testing.T, s *Store, note unfinished, writes ...write) {
 	t.Helper()
-	note, err := left.note(newWorkKey())
+	w, err := note.write(newNoteKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Users.b.write(testContext(t), append([]write{note}, writes...)...); err != nil {
+	if _, err := s.Users.b.write(testContext(t), append([]write{w}, writes...)...); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func mustFinish(t *testing.T, s *Store, want Finished, deleting ...string) {
+func mustFinish(t *testing.T, s *Store, want Completed, deleting ...string) {
 	t.Helper()
-	done, ids, err := s.Users.Finish(testContext(t))
+	done, ids, err := s.Users.CompleteUnfinished(testContext(t))
 	if err != nil || done != want || !slices.Equal(ids, deleting) {
 		t.Errorf("finished %+v, deleting %q, %v; want %+v and %q", done, ids, err, want, deleting)
 	}
@@ -48,7 +48,7 @@ func TestRenameCutOff(t *testing.T) {
 	if _, err := s.Users.b.write(ctx, putAt(nameKey("old", u.ID, 0), nil, 0)); err != nil {
 		t.Fatal(err)
 	}
-	cutOff(t, s, work{Purge: []string{nameKey("old", u.ID, 0), nameKey("ne", u.ID, 1)}})
+	cutOff(t, s, unfinished{Purge: []string{nameKey("old", u.ID, 0), nameKey("ne", u.ID, 1)}})
 	whole := mustCreate(t, s, "b", "Ne")
 	finds("old", 0)
 	finds("new", 1)
@@ -62,8 +62,8 @@ func TestRenameCutOff(t *testing.T) {
 	}
 	finds("old", 1)
 	finds("new", 0)
-	mustFinish(t, s, Finished{Names: 2})
-	mustFinish(t, s, Finished{})
+	mustFinish(t, s, Completed{Names: 2})
+	mustFinish(t, s, Completed{})
 	finds("old", 1)
 	finds("new", 0)
 	if f, err := s.Sweep(ctx, true); err != nil || f != (Findings{}) {
@@ -83,7 +83,7 @@ func TestDeleteCutOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cutOff(t, s, work{Purge: []string{accountKey(account), nameKey("gone", u.ID, 0)}}, putAt(userKey(u.ID), nil, revision).asMarker())
+		cutOff(t, s, unfinished{Purge: []string{accountKey(account), nameKey("gone", u.ID, 0)}}, putAt(userKey(u.ID), nil, revision).asMarker())
 		if _, err := s.Users.ByAccount(ctx, account); !errors.Is(err, ErrUserNotFound) {
 			t.Errorf("a deleted account: %v", err)
 		}
@@ -96,11 +96,11 @@ func TestDeleteCutOff(t *testing.T) {
 	again := mustCreate(t, s, "a", "Again")
 	restored := gone("b")
 	restored.Name = "Restored"
-	if all := s.Users.Restore(ctx, []User{restored}); all[0].Err != nil || !all[0].Made || all[0].User != restored {
+	if all := s.Users.Restore(ctx, []User{restored}); all[0].Err != nil || !all[0].Created || all[0].User != restored {
 		t.Errorf("restored %+v", all)
 	}
 	gone("c")
-	mustFinish(t, s, Finished{Users: 3})
+	mustFinish(t, s, Completed{Users: 3})
 	for account, want := range map[string]User{"a": again, "b": restored} {
 		if u, err := s.Users.ByAccount(ctx, account); err != nil || u != want {
 			t.Errorf("%s is %+v, %v", account, u, err)
@@ -130,15 +130,15 @@ func TestBeginDelete(t *testing.T) {
 	begin(stays, true)
 	begin(stays, false)
 	begin(goes, true)
-	mustFinish(t, s, Finished{}, stays.ID, goes.ID)
+	mustFinish(t, s, Completed{}, stays.ID, goes.ID)
 	if _, err := s.Users.Update(ctx, stays.ID, func(u *User) error { u.Disabled = false; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	mustFinish(t, s, Finished{}, goes.ID)
+	mustFinish(t, s, Completed{}, goes.ID)
 	if err := s.Users.Delete(ctx, goes.ID); err != nil {
 		t.Fatal(err)
 	}
-	mustFinish(t, s, Finished{})
+	mustFinish(t, s, Completed{})
 	if got, err := s.Users.Get(ctx, stays.ID); err != nil || got != stays {
 		t.Errorf("%+v, %v", got, err)
 	}

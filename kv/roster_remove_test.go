@@ -48,8 +48,8 @@ func TestDrop(t *testing.T) {
 	seedRosters(t, s, rosters)
 
 	// Stopped halfway, both ends agree about everybody.
-	some, done, err := s.Rosters.dropSome(ctx, id)
-	if err != nil || done || len(some) != dropAtOnce {
+	some, done, err := s.Rosters.removeStep(ctx, id)
+	if err != nil || done || len(some) != removeBatch {
 		t.Fatalf("the first step changed %d, done %v, %v", len(some), done, err)
 	}
 	for other := range rosters {
@@ -61,7 +61,7 @@ func TestDrop(t *testing.T) {
 		}
 	}
 
-	rest, err := s.Rosters.Drop(ctx, id)
+	rest, err := s.Rosters.RemoveUser(ctx, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestDrop(t *testing.T) {
 		}
 	}
 
-	if again, err := s.Rosters.Drop(ctx, id); err != nil || len(again) != 0 {
+	if again, err := s.Rosters.RemoveUser(ctx, id); err != nil || len(again) != 0 {
 		t.Errorf("dropping again: %d changes, %v", len(again), err)
 	}
 	other := NewID()
@@ -112,13 +112,13 @@ func TestDropOfAUserWithoutARoster(t *testing.T) {
 	s := newStore(t, Options{})
 	ctx := testContext(t)
 	id := NewID()
-	if changes, err := s.Rosters.Drop(ctx, id); err != nil || len(changes) != 0 {
+	if changes, err := s.Rosters.RemoveUser(ctx, id); err != nil || len(changes) != 0 {
 		t.Fatalf("%v, %v", changes, err)
 	}
 	if _, err := s.Rosters.Request(ctx, NewID(), id, ""); !errors.Is(err, ErrUserNotFound) {
 		t.Errorf("Request to a dropped user: %v", err)
 	}
-	if _, err := s.Rosters.Drop(ctx, "no id"); !errors.Is(err, ErrUserNotFound) {
+	if _, err := s.Rosters.RemoveUser(ctx, "no id"); !errors.Is(err, ErrUserNotFound) {
 		t.Errorf("Drop of what is no id: %v", err)
 	}
 }
@@ -134,7 +134,7 @@ func TestDropAgainstRequestsAtOnce(t *testing.T) {
 	}
 	for i, err := range atOnce(len(ids), func(i int) error {
 		if i == 0 {
-			_, err := stores[0].Rosters.Drop(ctx, id)
+			_, err := stores[0].Rosters.RemoveUser(ctx, id)
 			return err
 		}
 		_, err := stores[i%2].Rosters.Request(ctx, ids[i], id, "")
@@ -163,7 +163,7 @@ func TestMarkersStay(t *testing.T) {
 	if _, err := s.Rosters.Befriend(ctx, a, b); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Rosters.Drop(ctx, a); err != nil {
+	if _, err := s.Rosters.RemoveUser(ctx, a); err != nil {
 		t.Fatal(err)
 	}
 	u := mustCreate(t, s, "a", "Al")
@@ -171,7 +171,7 @@ func TestMarkersStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for bucket, want := range map[*bucket][]string{s.Rosters.b: {b, a}, s.Users.b: {userKey(u.ID)}} { // b's empty roster stays
-		p, err := bucket.walk(ctx, 0, 100)
+		p, err := bucket.nextKeys(ctx, 0, 100)
 		if err != nil {
 			t.Fatal(err)
 		}
