@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -47,7 +46,26 @@ func logStreamConfig(o EventLogOptions) jetstream.StreamConfig {
 }
 
 // logStreamRules say what matters about the stream.
-var logStreamRules = kv.StreamRules{Misfit: logStreamMisfit, Overlay: logStreamOverlay}
+var logStreamRules = kv.StreamRules{
+	Misfit: func(have, _ jetstream.StreamConfig) string {
+		if have.SubjectTransform != nil {
+			return "it changes the subjects of messages"
+		}
+		return ""
+	},
+	Update: func(u *kv.StreamUpdate, want jetstream.StreamConfig) {
+		kv.SetField(u, "max_age", &u.MaxAge, want.MaxAge)
+		kv.SetField(u, "max_bytes", &u.MaxBytes, want.MaxBytes)
+		kv.SetField(u, "max_msgs", &u.MaxMsgs, want.MaxMsgs)
+		kv.SetField(u, "max_msgs_per_subject", &u.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+		kv.SetField(u, "max_msg_size", &u.MaxMsgSize, want.MaxMsgSize)
+		kv.SetField(u, "discard", &u.Discard, want.Discard)
+		kv.SetField(u, "discard_new_per_subject", &u.DiscardNewPerSubject, want.DiscardNewPerSubject)
+		kv.SetField(u, "duplicate_window", &u.Duplicates, want.Duplicates)
+		kv.SetField(u, "num_replicas", &u.Replicas, want.Replicas)
+		kv.SetField(u, "allow_atomic", &u.AllowAtomicPublish, want.AllowAtomicPublish)
+	},
+}
 
 // ensureLogStream makes the stream want, or brings the one that is there to it. Several nodes may do so at once.
 func ensureLogStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, log *slog.Logger) error {
@@ -63,8 +81,6 @@ func ensureLogStream(ctx context.Context, js jetstream.JetStream, want jetstream
 const (
 	codeStorageExceeded  jetstream.ErrorCode = 10047
 	codeSubjectOverlap   jetstream.ErrorCode = 10065
-	codeBatchIncomplete  jetstream.ErrorCode = 10176
-	codeTooManyBatches   jetstream.ErrorCode = 10210
 	codeAccountResources jetstream.ErrorCode = 10002
 )
 
@@ -88,49 +104,4 @@ func explained(err error, want jetstream.StreamConfig) error {
 		return fmt.Errorf("JetStream is not there: %w", err)
 	}
 	return err
-}
-
-func logStreamMisfit(have, want jetstream.StreamConfig) string {
-	switch {
-	case !slices.Equal(have.Subjects, want.Subjects):
-		return fmt.Sprintf("its subjects are %q, not %q", have.Subjects, want.Subjects)
-	case have.Mirror != nil || len(have.Sources) > 0:
-		return "it copies other streams"
-	case have.SubjectTransform != nil:
-		return "it changes the subjects of what it takes"
-	case have.Sealed:
-		return "it is sealed"
-	case have.NoAck:
-		return "it does not acknowledge what is published to it"
-	case have.Retention != want.Retention:
-		return fmt.Sprintf("its retention is %s, not %s", have.Retention, want.Retention)
-	case have.Storage != want.Storage:
-		return fmt.Sprintf("it is in %s, not in a %s", have.Storage, want.Storage)
-	case have.PersistMode == jetstream.AsyncPersistMode:
-		return "it acknowledges before it has stored"
-	}
-	return ""
-}
-
-func logStreamOverlay(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []string) {
-	var changed []string
-	note := func(name string, differs bool) {
-		if differs {
-			changed = append(changed, name)
-		}
-	}
-	note("max_age", have.MaxAge != want.MaxAge)
-	note("max_bytes", have.MaxBytes != want.MaxBytes)
-	note("max_msgs", have.MaxMsgs != want.MaxMsgs)
-	note("max_msgs_per_subject", have.MaxMsgsPerSubject != want.MaxMsgsPerSubject)
-	note("max_msg_size", have.MaxMsgSize != want.MaxMsgSize)
-	note("discard", have.Discard != want.Discard)
-	note("duplicate_window", have.Duplicates != want.Duplicates)
-	note("num_replicas", have.Replicas != want.Replicas)
-	note("allow_atomic", have.AllowAtomicPublish != want.AllowAtomicPublish)
-	have.MaxAge, have.MaxBytes, have.MaxMsgs = want.MaxAge, want.MaxBytes, want.MaxMsgs
-	have.MaxMsgsPerSubject, have.MaxMsgSize = want.MaxMsgsPerSubject, want.MaxMsgSize
-	have.Discard, have.DiscardNewPerSubject, have.Duplicates = want.Discard, false, want.Duplicates
-	have.Replicas, have.AllowAtomicPublish = want.Replicas, want.AllowAtomicPublish
-	return have, changed
 }

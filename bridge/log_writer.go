@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"imctl/kv"
 )
@@ -228,7 +229,7 @@ func (w *logWriter) again(err error, n int) bool {
 		return false
 	}
 	switch apiCode(err) {
-	case codeBatchIncomplete, codeTooManyBatches:
+	case jetstreamext.JSErrCodeBatchPublishIncomplete, jetstreamext.JSErrCodeAtomicPublishTooManyInflight:
 		if n >= commitTries {
 			return false
 		}

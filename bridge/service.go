@@ -13,6 +13,7 @@ import (
 
 	"imctl/bridge/wire"
 	"imctl/kv"
+	"imctl/kv/keymutex"
 )
 
 // ServiceOptions are what a Service works on.
@@ -36,7 +37,7 @@ type Service struct {
 	kv          *kv.Store
 	log         *slog.Logger
 	work        sync.WaitGroup // what goes on after an answer was given
-	registering turns          // by account
+	registering keymutex.Mutex // by folded account
 	gate        gate           // shut while a restore replaces the data
 }
 
@@ -52,7 +53,7 @@ func (s *Service) Close() { s.work.Wait() }
 // the gate, if there is one, returns: it is asked last, since of many registrations that wait for their turn to hash
 // all could have passed it before.
 func (s *Service) Register(ctx context.Context, u kv.User, password string, gate func() error) (kv.User, error) {
-	leave, err := s.registering.take(ctx, kv.FoldAccount(u.Account))
+	leave, err := s.registering.Lock(ctx, kv.FoldAccount(u.Account))
 	if err != nil {
 		return kv.User{}, err
 	}
