@@ -32,8 +32,8 @@ type Attachment struct {
 	Created time.Time `json:"created"`
 }
 
-// attachmentRecord is an attachment as it is stored. The secret is random, so that it cannot be guessed and a fast hash is
-// enough.
+// attachmentRecord is an attachment as it is stored. The secret is random, so that it cannot be guessed and a fast
+// hash is enough.
 type attachmentRecord struct {
 	Attachment
 	SecretHash string `json:"secret_hash"` // SHA-256 in hex; "" if the secret is revoked
@@ -164,7 +164,8 @@ func (a *Attachments) list(ctx context.Context, wanted func(attachmentRecord) bo
 	return slices.CompactFunc(all, func(x, y Attachment) bool { return x.Name == y.Name }), nil
 }
 
-// Rotate replaces the attachment's secret, and returns the attachment with the new one. Errors: ErrAttachmentNotFound, ErrConflict.
+// Rotate replaces the attachment's secret, and returns the attachment with the new one. Errors:
+// ErrAttachmentNotFound, ErrConflict.
 func (a *Attachments) Rotate(ctx context.Context, name string) (Attachment, string, error) {
 	secret, hash := newSecret()
 	at, err := a.setHash(ctx, name, hash)
@@ -243,8 +244,8 @@ func (a *Attachments) change(ctx context.Context, name string, edit func(*attach
 	return at, err
 }
 
-// read returns an attachment's record and its revision from the stream's leader, since a replica that lags may still have a
-// revoked secret. Errors: ErrAttachmentNotFound.
+// read returns an attachment's record and its revision from the stream's leader, since a replica that lags may still
+// have a revoked secret. Errors: ErrAttachmentNotFound.
 func (a *Attachments) read(ctx context.Context, name string) (attachmentRecord, uint64, error) {
 	if !validAttachmentName(name) {
 		return attachmentRecord{}, 0, ErrAttachmentNotFound

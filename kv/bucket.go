@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// maxBatches bounds the concurrent atomic batches of this node for one stream. nats-server refuses more than 50 for one
-	// stream, from all nodes together, so three nodes stay below. A stream with one replica commits them one by one anyway,
-	// each with a few fsyncs.
+	// maxBatches bounds the concurrent atomic batches of this node for one stream. nats-server refuses more than 50
+	// for one stream, from all nodes together, so three nodes stay below. A stream with one replica commits them one
+	// by one anyway, each with a few fsyncs.
 	maxBatches = 16
 	// requestTimeout bounds a request to NATS if the caller's context has no deadline.
 	requestTimeout = 10 * time.Second
@@ -81,8 +81,8 @@ type entry struct {
 // expired reports whether the server should have removed the message by now.
 func (e entry) expired() bool { return e.ttl > 0 && time.Since(e.written) > e.ttl }
 
-// isMarker reports whether h is the header of a delete marker, written by this package, by a key-value client, or by the
-// server in place of an expired message.
+// isMarker reports whether h is the header of a delete marker, written by this package, by a key-value client, or by
+// the server in place of an expired message.
 func isMarker(h nats.Header) bool {
 	return h.Get(headerOperation) != "" || h.Get(jetstream.MarkerReasonHeader) != ""
 }
@@ -103,8 +103,8 @@ func ttlOf(h nats.Header) time.Duration {
 	return ttl
 }
 
-// purge removes all keys that match filter, with their messages. If before is not 0, it removes only messages before that
-// revision. The keys must be of a kind that is never overwritten.
+// purge removes all keys that match filter, with their messages. If before is not 0, it removes only messages before
+// that revision. The keys must be of a kind that is never overwritten.
 func (b *bucket) purge(ctx context.Context, filter string, before uint64) error {
 	if k, _ := kindOf(b.kinds(), filter); k.rule != once {
 		return fmt.Errorf("purge %s from %s: %w: keys of kind %s are %s", filter, b.stream(), errRule, k.name, k.rule)
@@ -112,8 +112,8 @@ func (b *bucket) purge(ctx context.Context, filter string, before uint64) error 
 	return b.purgeSubjects(ctx, b.prefix()+filter, before)
 }
 
-// purgeSubjects removes the messages of all subjects that match filter; "" matches all. If before is not 0, it removes only
-// messages before that revision.
+// purgeSubjects removes the messages of all subjects that match filter; "" matches all. If before is not 0, it
+// removes only messages before that revision.
 func (b *bucket) purgeSubjects(ctx context.Context, filter string, before uint64) error {
 	request := struct {
 		Filter string `json:"filter,omitempty"`
@@ -145,8 +145,8 @@ func (r apiResponse) err() error {
 	return r.Error
 }
 
-// request sends a request for the bucket's stream to JetStream's API, for example STREAM.PURGE, and decodes the response.
-// It returns the server's error as a *jetstream.APIError.
+// request sends a request for the bucket's stream to JetStream's API, for example STREAM.PURGE, and decodes the
+// response. It returns the server's error as a *jetstream.APIError.
 func (b *bucket) request(ctx context.Context, api string, request any, response interface{ err() error }) error {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()

@@ -26,7 +26,8 @@ const (
 )
 
 // Bulk creates and removes many accounts in batches of hundreds, for tests and measurements. It applies no rules of
-// friendship and informs no node. So the accounts must be new or not in use, and the caller must pass consistent rosters.
+// friendship and informs no node. So the accounts must be new or not in use, and the caller must pass consistent
+// rosters.
 type Bulk struct {
 	users, rosters, tokens *bucket
 }
@@ -97,8 +98,8 @@ func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 	return nil
 }
 
-// Remove removes accounts with their rosters and tokens. members are those that Create was given; Remove iterates over them
-// twice. It does not change the rosters of other users. A missing account is no error.
+// Remove removes accounts with their rosters and tokens. members are those that Create was given; Remove iterates
+// over them twice. It does not change the rosters of other users. A missing account is no error.
 //
 // Errors: ErrUserNotFound for an invalid id.
 func (b *Bulk) Remove(ctx context.Context, members iter.Seq[Member]) error {
@@ -170,8 +171,8 @@ type bulkWriter struct {
 	bytes   int
 }
 
-// writeBulk calls collect with a writer for each bucket, and writes what collect adds to them. Each writer writes one batch
-// while collect fills the next. After a failed write, the context and the add calls of collect fail.
+// writeBulk calls collect with a writer for each bucket, and writes what collect adds to them. Each writer writes one
+// batch while collect fills the next. After a failed write, the context and the add calls of collect fail.
 func writeBulk(ctx context.Context, buckets []*bucket, collect func(ctx context.Context, writers []*bulkWriter) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	writers := make([]*bulkWriter, len(buckets))

@@ -31,8 +31,8 @@ func (c *Contents) add(e entry) {
 	}
 }
 
-// Inspect reads and counts all records of the buckets in use. It fails if a record is damaged. Inspect also empties the list
-// of nodes: it serves the restore of a backup, and none of the backup's nodes is running.
+// Inspect reads and counts all records of the buckets in use. It fails if a record is damaged. Inspect also empties
+// the list of nodes: it serves the restore of a backup, and none of the backup's nodes is running.
 //
 // Errors: ErrNoState.
 func Inspect(ctx context.Context, nc *nats.Conn, prefix string) (Contents, error) {
@@ -68,8 +68,8 @@ func openSource(ctx context.Context, nc *nats.Conn, prefix string) (*source, err
 	return &source{newBucket(in.js, in.names.users, 1), newBucket(in.js, in.names.friendships, 1), in.state}, nil
 }
 
-// copied reports whether a restore copies a key. It does not copy the list of nodes, which belongs to other processes, codes
-// for forgotten passwords, which live for minutes, or the padding of an upgrade.
+// copied reports whether a restore copies a key. It does not copy the list of nodes, which belongs to other
+// processes, codes for forgotten passwords, which live for minutes, or the padding of an upgrade.
 func copied(key string) bool {
 	return !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, resetKey("")) && !strings.HasPrefix(key, paddingPrefix)
 }

@@ -2,8 +2,8 @@ package kv
 
 import "errors"
 
-// The errors that callers decide by. The comment of each method lists those that it returns. Any other error is a failure of
-// the store itself, such as a missing server or a timeout, and must not be shown to clients.
+// The errors that callers decide by. The comment of each method lists those that it returns. Any other error is a
+// failure of the store itself, such as a missing server or a timeout, and must not be shown to clients.
 var (
 	// ErrAccountExists: the account, compared folded, belongs to another user.
 	ErrAccountExists = errors.New("account exists already")
@@ -27,7 +27,8 @@ var (
 	ErrTooManyFriends = errors.New("too many friends")
 	// ErrTooManyRequests: too many requests to one of the users, or of the other one, are pending.
 	ErrTooManyRequests = errors.New("too many pending friend requests")
-	// ErrConflict: other callers changed the same records during all attempts. Nothing was written. A retry later may succeed.
+	// ErrConflict: other callers changed the same records during all attempts. Nothing was written. A retry later may
+	// succeed.
 	ErrConflict = errors.New("too many conflicting changes")
 	// ErrReadOnly: Options.MayWrite refused a write, and nothing was written. The text has the reason.
 	ErrReadOnly = errors.New("changes are refused")
@@ -47,10 +48,10 @@ var (
 	ErrNoJetStream = errors.New("JetStream is not enabled")
 	// ErrStreamMismatch: a stream with the name of a bucket exists, and cannot be changed into that bucket.
 	ErrStreamMismatch = errors.New("stream does not fit")
-	// ErrNoState: no state is written. No server of this prefix has opened the buckets yet, or only servers of a version
-	// without a state have.
+	// ErrNoState: no state is written. No server of this prefix has opened the buckets yet, or only servers of a
+	// version without a state have.
 	ErrNoState = errors.New("no state is kept")
-	// ErrRestoreUnfinished: a restore was interrupted after the point of no return. It must be completed before the buckets may
-	// be used.
+	// ErrRestoreUnfinished: a restore was interrupted after the point of no return. It must be completed before the
+	// buckets may be used.
 	ErrRestoreUnfinished = errors.New("a restore was interrupted")
 )

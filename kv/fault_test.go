@@ -29,8 +29,8 @@ func removeIndexes(t *testing.T, dir string) {
 	}
 }
 
-// This is the fault of nats-server that the rules of kinds work around: a key that was written twice and purged comes back
-// in its first version when the index is rebuilt.
+// This is the fault of nats-server that the rules of kinds work around: a key that was written twice and purged comes
+// back in its first version when the index is rebuilt.
 func TestPurgedKeyReturns(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

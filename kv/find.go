@@ -11,23 +11,23 @@ import (
 const (
 	findPageKeys = 128 // keys read at once
 	maxFindPages = 32  // bounds the pages read for one call if all matches are left out
-	// maxFindIndexed is the number of matches from which on Find reads them one by one. The server's index returns up to 1,024
-	// matches, but to find their messages the server loads the index of every block of the stream that has one. A thousand
-	// matches spread among a million accounts took 9 s the first time, and a gigabyte of memory.
+	// maxFindIndexed is the number of matches from which on Find reads them one by one. The server's index returns up
+	// to 1,024 matches, but to find their messages the server loads the index of every block of the stream that has
+	// one. A thousand matches spread among a million accounts took 9 s the first time, and a gigabyte of memory.
 	maxFindIndexed = 200
 )
 
-// Find returns up to limit users: first those whose name is name, then those whose name begins with it. It compares folded
-// names. Each part is in the order in which the users took their names. Find leaves out disabled users, and the user with the
-// id except.
+// Find returns up to limit users: first those whose name is name, then those whose name begins with it. It compares
+// folded names. Each part is in the order in which the users took their names. Find leaves out disabled users, and
+// the user with the id except.
 func (u *Users) Find(ctx context.Context, name string, limit int, except string) ([]User, error) {
 	folded := FoldAccount(name)
 	if folded == "" || limit <= 0 {
 		return nil, nil
 	}
 	f := finder{users: u, folded: folded, limit: limit, seen: map[string]bool{except: true}}
-	// The key of a name ends with an id, which is longer than the token of any character. So * matches only an id, and >
-	// matches further characters, too.
+	// The key of a name ends with an id, which is longer than the token of any character. So * matches only an id,
+	// and > matches further characters, too.
 	for _, rest := range []string{".*", ".>"} {
 		f.whole = rest == ".*"
 		if err := f.collect(ctx, "name."+nameTokens(folded)+rest); err != nil {
@@ -74,8 +74,8 @@ func (f *finder) collect(ctx context.Context, filter string) error {
 	return err
 }
 
-// step reads the next keys one by one: as many as are still needed, and a few more for those that will be left out. In its
-// page, pending is 1 until it comes to the end.
+// step reads the next keys one by one: as many as are still needed, and a few more for those that will be left out.
+// In its page, pending is 1 until it comes to the end.
 func (f *finder) step(ctx context.Context, filter string, after uint64) (page, error) {
 	var p page
 	for range f.limit - len(f.found) + 4 {
@@ -109,8 +109,8 @@ func (f *finder) add(ctx context.Context, p page) error {
 			return err
 		}
 		for _, id := range batch {
-			// The record decides: it may have changed since its key was read, a rename may have left the old key, and the
-			// key has only the beginning of a long name.
+			// The record decides: it may have changed since its key was read, a rename may have left the old key, and
+			// the key has only the beginning of a long name.
 			user, ok := users[id]
 			name := FoldAccount(user.Name)
 			if !ok || !strings.HasPrefix(name, f.folded) || f.whole && nameTokens(name) != nameTokens(f.folded) {

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// maxIndexed is how many characters of a folded name become tokens of its key. It bounds the length of the subject. Names that
-// differ only after these characters are distinguished by their records.
+// maxIndexed is how many characters of a folded name become tokens of its key. It bounds the length of the subject.
+// Names that differ only after these characters are distinguished by their records.
 const maxIndexed = 64
 
-// FoldAccount returns the form in which accounts and names are compared: without white space at both ends, in Unicode NFC, and
-// with case folded. Folding a folded text does not change it.
+// FoldAccount returns the form in which accounts and names are compared: without white space at both ends, in Unicode
+// NFC, and with case folded. Folding a folded text does not change it.
 func FoldAccount(s string) string {
-	// A Caser may have state, so each call creates one. With a few Greek and Latin letters, folding undoes the normal form, and
-	// the normal form allows further folding. After two rounds no letter changes.
+	// A Caser may have state, so each call creates one. With a few Greek and Latin letters, folding undoes the normal
+	// form, and the normal form allows further folding. After two rounds no letter changes.
 	fold := cases.Fold()
 	s = strings.TrimSpace(s)
 	for range 2 {
@@ -29,8 +29,8 @@ func FoldAccount(s string) string {
 // encode returns a token of a key for any text.
 func encode(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// nameTokens returns one token for each character of a folded name, joined by dots. So the beginning of a name is the beginning
-// of its key, and a subject filter finds it.
+// nameTokens returns one token for each character of a folded name, joined by dots. So the beginning of a name is the
+// beginning of its key, and a subject filter finds it.
 func nameTokens(folded string) string {
 	var b strings.Builder
 	n := 0

@@ -7,22 +7,22 @@ import (
 
 // A bucket keeps one message for each key. When a key is written again, nats-server drops the older message without a
 // tombstone in its block files. If the newer message is purged or expires, and the server rebuilds its index from the
-// blocks, as after kill -9, the server returns the older message as the key's value: the deleted key is back. So the way to
-// delete a key depends on whether it may be overwritten. Each kind of key follows one rule.
+// blocks, as after kill -9, the server returns the older message as the key's value: the deleted key is back. So the
+// way to delete a key depends on whether it may be overwritten. Each kind of key follows one rule.
 
 // rule says how the keys of one kind are written and deleted.
 type rule int
 
 const (
-	// permanent keys may be overwritten. Deleting a key writes a delete marker, which never expires and is never purged:
-	// it must stay the newest message of its key.
+	// permanent keys may be overwritten. Deleting a key writes a delete marker, which never expires and is never
+	// purged: it must stay the newest message of its key.
 	permanent rule = iota + 1
-	// once keys are written if the key has no message, and are never overwritten. Deleting a key purges its only message,
-	// which leaves a tombstone.
+	// once keys are written if the key has no message, and are never overwritten. Deleting a key purges its only
+	// message, which leaves a tombstone.
 	once
-	// expiring keys may be overwritten by messages that live at least as long as the message before. Deleting a key writes
-	// a delete marker that lives as long. So no older message outlives the newest one. An expired message counts as
-	// deleted, since a server that rebuilt its index may keep it.
+	// expiring keys may be overwritten by messages that live at least as long as the message before. Deleting a key
+	// writes a delete marker that lives as long. So no older message outlives the newest one. An expired message
+	// counts as deleted, since a server that rebuilt its index may keep it.
 	expiring
 )
 

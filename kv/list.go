@@ -8,7 +8,8 @@ import (
 
 const (
 	defaultListLimit = 256
-	// List reads three keys for each user, of which one is the record. With pictures of 64 KiB, a page has at most 16 MiB.
+	// List reads three keys for each user, of which one is the record. With pictures of 64 KiB, a page has at most 16
+	// MiB.
 	maxListKeys  = 3 * defaultListLimit
 	minListKeys  = 64
 	maxListPages = 16 // bounds the pages read for one call, so that a call whose filter matches nothing ends
@@ -32,9 +33,9 @@ func (o ListOptions) match(user User, prefix string) bool {
 		strings.HasPrefix(FoldAccount(user.Name), prefix)
 }
 
-// List returns a part of the users, in the order in which they were last written, and the cursor for the next part. The cursor
-// of the last part is 0. Any part may have fewer users than the limit, or none. A user that changes meanwhile moves to the end:
-// it may be listed twice, but is never missed.
+// List returns a part of the users, in the order in which they were last written, and the cursor for the next part.
+// The cursor of the last part is 0. Any part may have fewer users than the limit, or none. A user that changes
+// meanwhile moves to the end: it may be listed twice, but is never missed.
 func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error) {
 	if o.Limit <= 0 {
 		o.Limit = defaultListLimit
@@ -71,8 +72,8 @@ func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error)
 	return users, after, nil
 }
 
-// Count returns the number of users. The server counts the keys: 30 ms for 100,000. Count counts claims, since the record of a
-// deleted user remains as a delete marker.
+// Count returns the number of users. The server counts the keys: 30 ms for 100,000. Count counts claims, since the
+// record of a deleted user remains as a delete marker.
 func (u *Users) Count(ctx context.Context) (int, error) {
 	p, err := u.b.nextPage(ctx, "account.*", 0, 1)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Nodes is the list of the servers that share the buckets. A node is listed from before it serves its first user until it has
-// shut down gracefully. A node that crashed is still listed, but it does not answer.
+// Nodes is the list of the servers that share the buckets. A node is listed from before it serves its first user
+// until it has shut down gracefully. A node that crashed is still listed, but it does not answer.
 type Nodes struct {
 	b *bucket
 }
@@ -53,8 +53,8 @@ func (n *Nodes) Register(ctx context.Context, node Node) error {
 	return nil
 }
 
-// Remove removes a node from the list: the caller itself when it shuts down, or a node that is known to have ended. A missing
-// node is no error.
+// Remove removes a node from the list: the caller itself when it shuts down, or a node that is known to have ended. A
+// missing node is no error.
 func (n *Nodes) Remove(ctx context.Context, id string) error {
 	if err := n.b.purge(ctx, nodeKey(id, "*"), 0); err != nil {
 		return fmt.Errorf("kv: remove a node: %w", err)
@@ -62,8 +62,8 @@ func (n *Nodes) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// Evict removes a node that does not answer from the list, unless isDead returns false, or the node has registered again since
-// Evict read its registration. A missing node is no error, and Evict does not call isDead then.
+// Evict removes a node that does not answer from the list, unless isDead returns false, or the node has registered
+// again since Evict read its registration. A missing node is no error, and Evict does not call isDead then.
 func (n *Nodes) Evict(ctx context.Context, id string, isDead func() bool) error {
 	e, err := n.b.getLeader(ctx, nodeKey(id, "*"))
 	if errors.Is(err, errKeyNotFound) {
@@ -78,7 +78,8 @@ func (n *Nodes) Evict(ctx context.Context, id string, isDead func() bool) error 
 	return nil
 }
 
-// IDs returns the sorted ids of all nodes that are listed at this moment. The stream's leader answers, since a replica may lag.
+// IDs returns the sorted ids of all nodes that are listed at this moment. The stream's leader answers, since a
+// replica may lag.
 func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
 	request := map[string]string{"subjects_filter": n.b.prefix() + nodeKey("*", "*")}
 	var answer struct {

@@ -45,7 +45,7 @@ type decision struct {
 	count   int    // how much it adds
 }
 
-// drop makes the key removed and counted.
+// drop decides to remove the key, and to count it once.
 func (d *decision) drop(counter *int) { d.keep, d.counter, d.count = false, counter, 1 }
 
 // orphanFinder finds the keys that belong to no existing user.
@@ -213,7 +213,8 @@ func (f *orphanFinder) checkUserKeys(ctx context.Context, entries []entry) ([]de
 	return all, nil
 }
 
-// orphan returns the counter for a key of the bucket of users if the key is an orphan, as far as the users are known, else nil.
+// orphan returns the counter for a key of the bucket of users if the key is an orphan, as far as the users are known,
+// else nil.
 func (f *orphanFinder) orphan(e entry) *int {
 	kind, declared := kindOf(f.users.b.kinds(), e.key)
 	var k knownUser

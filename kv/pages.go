@@ -22,12 +22,12 @@ const (
 	pageWork = time.Minute
 )
 
-// pages calls do with the entries of the whole bucket, delete markers included, in the order of writing and one page at a
-// time. It ends with revision upTo, which must be written already; 0 means the last one. do may write to the bucket. An error
-// of do ends the call and is returned.
+// pages calls do with the entries of the whole bucket, delete markers included, in the order of writing and one page
+// at a time. It ends with revision upTo, which must be written already; 0 means the last one. do may write to the
+// bucket. An error of do ends the call and is returned.
 //
-// pages reads by an ordered consumer, whose cost is the same for each key. The cost of a direct get of the next key grows with
-// the number of keys as soon as the stream's first messages are removed, and an upgrade removes them.
+// pages reads by an ordered consumer, whose cost is the same for each key. The cost of a direct get of the next key
+// grows with the number of keys as soon as the stream's first messages are removed, and an upgrade removes them.
 func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error) error {
 	failed := func(err error) error { return fmt.Errorf("read from %s: %w", b.stream(), err) }
 	stream, err := b.js.Stream(ctx, b.stream())

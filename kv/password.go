@@ -45,15 +45,16 @@ func (o HasherOptions) withDefaults() HasherOptions {
 	return o
 }
 
-// Hasher hashes and verifies passwords. It bounds the number of concurrent hashes. It remembers verified credentials, so that
-// clients that all reconnect at the same time need no hashes. It is safe for concurrent use and needs no Close.
+// Hasher hashes and verifies passwords. It bounds the number of concurrent hashes. It remembers verified credentials,
+// so that clients that all reconnect at the same time need no hashes. It is safe for concurrent use and needs no
+// Close.
 type Hasher struct {
 	o      HasherOptions
 	params params
 	slots  chan struct{} // holds a value for each hash in progress
 
-	// The keys of verified are HMAC-SHA256(secret, hash \0 password). So no password can be guessed from them without the
-	// secret, and a changed password, which has another hash, is not found. nil: nothing is remembered.
+	// The keys of verified are HMAC-SHA256(secret, hash \0 password). So no password can be guessed from them without
+	// the secret, and a changed password, which has another hash, is not found. nil: nothing is remembered.
 	secret   [32]byte
 	verified *lru.Cache[[sha256.Size]byte, struct{}]
 
@@ -67,7 +68,8 @@ type Verdict struct {
 	Stale bool // the password is right, but must be hashed again, since the parameters have changed
 }
 
-// NewHasher returns a Hasher. It takes the time of one hash, since it creates the hash that stands for unknown accounts.
+// NewHasher returns a Hasher. It takes the time of one hash, since it creates the hash that stands for unknown
+// accounts.
 func NewHasher(o HasherOptions) *Hasher {
 	o = o.withDefaults()
 	h := &Hasher{
@@ -100,8 +102,9 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	return h.params.derive(password).String(), nil
 }
 
-// Verify reports whether the password is the one that was hashed. An empty hash stands for an account that does not exist: no
-// password is right, and Verify takes as long as for an existing account. If the hash is malformed, the error does not show it.
+// Verify reports whether the password is the one that was hashed. An empty hash stands for an account that does not
+// exist: no password is right, and Verify takes as long as for an existing account. If the hash is malformed, the
+// error does not show it.
 //
 // Errors: ErrBusy.
 func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, error) {
@@ -160,8 +163,9 @@ func (h *Hasher) remembers(key [sha256.Size]byte) bool {
 	return ok
 }
 
-// enter waits for a slot to hash. The caller hashes in its own goroutine, and calls leave when it is done. A caller keeps its slot
-// if its context ends meanwhile. So clients that give up and retry never cause more concurrent hashes than there are slots.
+// enter waits for a slot to hash. The caller hashes in its own goroutine, and calls leave when it is done. A caller
+// keeps its slot if its context ends meanwhile. So clients that give up and retry never cause more concurrent hashes
+// than there are slots.
 //
 // Errors: ErrBusy.
 func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {

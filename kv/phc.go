@@ -11,8 +11,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// params are the parameters of argon2id. New hashes have one lane: the Hasher bounds concurrent hashes instead, so that one login
-// cannot use all cores.
+// params are the parameters of argon2id. New hashes have one lane: the Hasher bounds concurrent hashes instead, so
+// that one login cannot use all cores.
 type params struct {
 	memoryKiB uint32
 	passes    uint32
@@ -23,7 +23,8 @@ const (
 	saltSize = 16
 	keySize  = 32
 
-	// The limits of a stored hash. Records can be imported, and a hash without limits could make the server run out of memory.
+	// The limits of a stored hash. Records can be imported, and a hash with larger parameters could make the server
+	// run out of memory.
 	minMemoryKiB = 8
 	maxMemoryKiB = 1 << 20
 	maxPasses    = 64

@@ -20,10 +20,10 @@ const (
 	statusNoResponders = "503"
 )
 
-// get returns a key. If the key is deleted, get returns its delete marker, since a later write must expect its revision. A
-// replica may lag. So with fresh, or if the nearest replica does not have the key, get reads from the stream's leader. A
-// caller that decides on a change must read fresh: NATS checks a write against the leader, but it cannot check a decision to
-// refuse one. Errors: errKeyNotFound.
+// get returns a key. If the key is deleted, get returns its delete marker, since a later write must expect its
+// revision. A replica may lag. So with fresh, or if the nearest replica does not have the key, get reads from the
+// stream's leader. A caller that decides on a change must read fresh: NATS checks a write against the leader, but it
+// cannot check a decision to refuse one. Errors: errKeyNotFound.
 func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -95,8 +95,8 @@ func (b *bucket) decodeDirect(msg *nats.Msg) (entry, error) {
 	return e, nil
 }
 
-// getMany returns many keys. Missing and deleted keys are not in the map. It sends all requests before it waits for the first
-// answer, and receives all answers on one subject, which is half the work of as many calls of get.
+// getMany returns many keys. Missing and deleted keys are not in the map. It sends all requests before it waits for
+// the first answer, and receives all answers on one subject, which is half the work of as many calls of get.
 func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, error) {
 	if len(keys) == 0 {
 		return nil, nil

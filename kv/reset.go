@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Resets stores the codes for forgotten passwords: at most one for each user, in a key that expires. It stores only a hash of
-// the code. The hash should be a Hasher's: with a fast hash, a reader of the bucket could find so short a code before it expires.
+// Resets stores the codes for forgotten passwords: at most one for each user, in a key that expires. It stores only a
+// hash of the code. The hash should be a Hasher's: with a fast hash, a reader of the bucket could find so short a
+// code before it expires.
 type Resets struct {
 	b *bucket
 }
@@ -22,7 +23,8 @@ type resetRecord struct {
 
 func resetKey(id string) string { return "reset." + id }
 
-// Put stores the hash of a user's code, which is valid for the time life and a number of tries. It replaces an earlier code.
+// Put stores the hash of a user's code, which is valid for the time life and a number of tries. It replaces an
+// earlier code.
 //
 // Errors: ErrUserNotFound for an invalid id, ErrConflict.
 func (r *Resets) Put(ctx context.Context, userID, hash string, life time.Duration, tries int) error {
@@ -43,8 +45,8 @@ func (r *Resets) Put(ctx context.Context, userID, hash string, life time.Duratio
 	return nil
 }
 
-// Try uses one of the remaining tries of a user's code, and returns the hash to compare with. It counts a try before the caller
-// compares, so that concurrent tries do not exceed the limit.
+// Try uses one of the remaining tries of a user's code, and returns the hash to compare with. It counts a try before
+// the caller compares, so that concurrent tries do not exceed the limit.
 //
 // Errors: ErrNoReset, ErrConflict.
 func (r *Resets) Try(ctx context.Context, userID string) (string, error) {

@@ -17,8 +17,8 @@ const (
 	restoreUsers = bulkBatch / 3
 )
 
-// CheckHash returns an error for a hash that no password can be verified with. It accepts the empty hash, with which no password
-// verifies.
+// CheckHash returns an error for a hash that no password can be verified with. It accepts the empty hash, with which
+// no password verifies.
 func CheckHash(hash string) error {
 	if hash == "" {
 		return nil
@@ -34,12 +34,12 @@ type Restored struct {
 	Err     error
 }
 
-// Restore creates the accounts that do not exist, with their ids, password hashes and times of creation. A user without an id is
-// the existing user of that account, or gets a new id. Restore does not change existing accounts. It returns one result for each
-// user.
+// Restore creates the accounts that do not exist, with their ids, password hashes and times of creation. A user
+// without an id is the existing user of that account, or gets a new id. Restore does not change existing accounts. It
+// returns one result for each user.
 //
-// Errors in the results: ErrAccountExists if the account or the id belongs to another user, ErrAccountEmpty, ErrUserNotFound for
-// an invalid id, ErrConflict.
+// Errors in the results: ErrAccountExists if the account or the id belongs to another user, ErrAccountEmpty,
+// ErrUserNotFound for an invalid id, ErrConflict.
 func (u *Users) Restore(ctx context.Context, users []User) []Restored {
 	all := make([]Restored, 0, len(users))
 	for some := range slices.Chunk(users, restoreUsers) {
@@ -48,8 +48,8 @@ func (u *Users) Restore(ctx context.Context, users []User) []Restored {
 	return all
 }
 
-// restoreBatch writes all new accounts in one batch, which costs hardly more than one account. If another caller creates one of
-// them meanwhile, it restores them one by one.
+// restoreBatch writes all new accounts in one batch, which costs hardly more than one account. If another caller
+// creates one of them meanwhile, it restores them one by one.
 func (u *Users) restoreBatch(ctx context.Context, users []User) []Restored {
 	plans := make([]restorePlan, len(users))
 	var group errgroup.Group
@@ -126,8 +126,8 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	case user.ID != "" && !ValidID(user.ID):
 		return restorePlan{err: ErrUserNotFound}
 	}
-	// The record is read before the claim: one batch writes both, and an existing record is enough. A deleted user has a delete
-	// marker, whose revision the write must expect.
+	// The record is read before the claim: one batch writes both, and an existing record is enough. A deleted user
+	// has a delete marker, whose revision the write must expect.
 	var record entry
 	if user.ID != "" {
 		e, exists, err := u.peek(ctx, userKey(user.ID))

@@ -12,8 +12,8 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// maxAttempts bounds how often a compare-and-swap is tried. Changes of one roster on one node wait for each other, so only
-// other nodes make them fail.
+// maxAttempts bounds how often a compare-and-swap is tried. Changes of one roster on one node wait for each other, so
+// only other nodes make them fail.
 const maxAttempts = 16
 
 // Error codes of JetStream for which the client has no constants.
@@ -38,14 +38,14 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	return false
 }
 
-// conflicting reports whether err says that another caller wrote a key first. If the stream has several replicas and the
-// other write is not committed yet, this conflict has a code of its own.
+// conflicting reports whether err says that another caller wrote a key first. If the stream has several replicas and
+// the other write is not committed yet, this conflict has a code of its own.
 func conflicting(err error) bool {
 	return hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// tooManyBatches reports whether err says that the stream accepts no further atomic batch at the moment. Each node bounds its
-// own batches; several nodes together may still reach the server's limit.
+// tooManyBatches reports whether err says that the stream accepts no further atomic batch at the moment. Each node
+// bounds its own batches; several nodes together may still reach the server's limit.
 func tooManyBatches(err error) bool {
 	return hasCode(err, jetstreamext.JSErrCodeAtomicPublishTooManyInflight)
 }
@@ -59,8 +59,8 @@ func Transient(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded)
 }
 
-// compareAndSwap calls try, which reads, decides and writes. It retries while try conflicts or the stream accepts no further
-// batch, at most maxAttempts times. Errors: ErrConflict, and those of try.
+// compareAndSwap calls try, which reads, decides and writes. It retries while try conflicts or the stream accepts no
+// further batch, at most maxAttempts times. Errors: ErrConflict, and those of try.
 func compareAndSwap(ctx context.Context, try func(context.Context) error) error {
 	var err error
 	for n := range maxAttempts {

@@ -17,8 +17,8 @@ type RosterSnapshot struct {
 	Asked    []Request // pending requests of the user; From is the user who was asked
 }
 
-// Snapshot returns a user's roster in the form that Restore takes. It also has the user's pending requests, which are in the
-// rosters of others.
+// Snapshot returns a user's roster in the form that Restore takes. It also has the user's pending requests, which are
+// in the rosters of others.
 //
 // Errors: ErrUserNotFound for an invalid id.
 func (r *Rosters) Snapshot(ctx context.Context, id string) (RosterSnapshot, error) {
@@ -45,10 +45,10 @@ type UserSnapshot struct {
 	RosterSnapshot
 }
 
-// Restore adds to the rosters what they lack of the snapshots, always at both ends, and returns the changes, also if it fails.
-// It keeps existing entries: friends keep aliases that they were given since. It ignores the limits of rosters, which may have
-// been different at the time of the snapshot. The users of the snapshots must have accounts; their rosters replace delete
-// markers. Other users whose rosters are deleted are left out.
+// Restore adds to the rosters what they lack of the snapshots, always at both ends, and returns the changes, also if
+// it fails. It keeps existing entries: friends keep aliases that they were given since. It ignores the limits of
+// rosters, which may have been different at the time of the snapshot. The users of the snapshots must have accounts;
+// their rosters replace delete markers. Other users whose rosters are deleted are left out.
 //
 // Errors: ErrUserNotFound for an invalid id, ErrConflict.
 func (r *Rosters) Restore(ctx context.Context, snapshots ...UserSnapshot) ([]Change, error) {
@@ -110,8 +110,8 @@ type bond struct {
 	request, asked *Request
 }
 
-// bonds returns the bonds of a snapshot: one for the user itself, so that the user's delete marker is replaced, and one for each
-// other user. It leaves out invalid ids.
+// bonds returns the bonds of a snapshot: one for the user itself, so that the user's delete marker is replaced, and
+// one for each other user. It leaves out invalid ids.
 func (s UserSnapshot) bonds() []bond {
 	all := []bond{{own: s.ID, other: s.ID}}
 	indexes := make(map[string]int)
@@ -138,7 +138,8 @@ func (s UserSnapshot) bonds() []bond {
 	return all
 }
 
-// restoreBatch restores bonds in one batch. It replaces the delete marker of a restored user by a roster. Errors: errTooLarge.
+// restoreBatch restores bonds in one batch. It replaces the delete marker of a restored user by a roster. Errors:
+// errTooLarge.
 func (r *Rosters) restoreBatch(ctx context.Context, restored map[string]bool, bonds []bond) ([]Change, error) {
 	var ids []string
 	indexes := make(map[string]int) // of the ids

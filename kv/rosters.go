@@ -11,8 +11,8 @@ import (
 	"imctl/kv/keymutex"
 )
 
-// Rosters is the bucket of friendships. It has one key for each user, with that user's whole roster. A user without a roster has
-// no key. A deleted user has a delete marker, so that a call which began before the deletion fails.
+// Rosters is the bucket of friendships. It has one key for each user, with that user's whole roster. A user without a
+// roster has no key. A deleted user has a delete marker, so that a call which began before the deletion fails.
 type Rosters struct {
 	b      *bucket
 	limits atomic.Pointer[limits]
@@ -25,7 +25,8 @@ func newRosters(b *bucket, o Options) *Rosters {
 	return r
 }
 
-// SetLimits changes how many friends and how many pending requests a user may have. Existing rosters over the limits are kept.
+// SetLimits changes how many friends and how many pending requests a user may have. Existing rosters over the limits
+// are kept.
 func (r *Rosters) SetLimits(friends, requests int) {
 	r.limits.Store(&limits{friends: friends, requests: requests})
 }
@@ -35,8 +36,8 @@ type Change struct {
 	Kind Kind
 	A, B string // ids of the caller and of the other user
 
-	// The revisions of the two rosters after the change. 0: the roster was not written. Of two changes of one roster, the later
-	// one has the higher revision.
+	// The revisions of the two rosters after the change. 0: the roster was not written. Of two changes of one roster,
+	// the later one has the higher revision.
 	RevisionA, RevisionB uint64
 
 	FriendOfA Friend  // A's entry of B, if they are friends now
@@ -55,8 +56,8 @@ func (r *Rosters) Get(ctx context.Context, id string) (Roster, uint64, error) {
 	return e.Roster, e.revision, nil
 }
 
-// Request makes user from ask user to for friendship, with a note. Another call while the request is pending changes the note.
-// The caller must check that user to has an account: Request recognizes only deleted users.
+// Request makes user from ask user to for friendship, with a note. Another call while the request is pending changes
+// the note. The caller must check that user to has an account: Request recognizes only deleted users.
 //
 // Errors: ErrSelf, ErrAlreadyFriends, ErrUserNotFound, ErrTooManyRequests, ErrConflict.
 func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, error) {
@@ -69,10 +70,11 @@ func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, e
 	return change, nil
 }
 
-// Add makes user me accept the pending request of user from, and give that friend an alias. If the two are friends and me has
-// not given an alias yet, Add only does that.
+// Add makes user me accept the pending request of user from, and give that friend an alias. If the two are friends
+// and me has not given an alias yet, Add only does that.
 //
-// Errors: ErrAlreadyFriends if that friend has an alias, ErrNoRequest, ErrTooManyFriends, ErrUserNotFound, ErrConflict.
+// Errors: ErrAlreadyFriends if that friend has an alias, ErrNoRequest, ErrTooManyFriends, ErrUserNotFound,
+// ErrConflict.
 func (r *Rosters) Add(ctx context.Context, me, from, alias string) (Change, error) {
 	change, err := r.apply(ctx, me, from, func(a, b *party) (Kind, error) {
 		return add(a, b, alias, now(), *r.limits.Load())
@@ -83,8 +85,8 @@ func (r *Rosters) Add(ctx context.Context, me, from, alias string) (Change, erro
 	return change, nil
 }
 
-// Remove ends the friendship of two users at both ends, and withdraws pending requests between them. If they are not friends, it
-// returns ErrNotFriends; the change is then Withdrawn if there were requests.
+// Remove ends the friendship of two users at both ends, and withdraws pending requests between them. If they are not
+// friends, it returns ErrNotFriends; the change is then Withdrawn if there were requests.
 //
 // Errors: ErrNotFriends, ErrConflict.
 func (r *Rosters) Remove(ctx context.Context, me, other string) (Change, error) {
@@ -100,7 +102,8 @@ func (r *Rosters) Remove(ctx context.Context, me, other string) (Change, error) 
 	return change, nil
 }
 
-// Befriend makes two users friends without a request, for administrators. It does not change users who are friends already.
+// Befriend makes two users friends without a request, for administrators. It does not change users who are friends
+// already.
 //
 // Errors: ErrSelf, ErrUserNotFound, ErrTooManyFriends, ErrConflict.
 func (r *Rosters) Befriend(ctx context.Context, a, b string) (Change, error) {
@@ -121,8 +124,8 @@ type rosterEntry struct {
 	deleted  bool // the user was deleted
 }
 
-// read returns a user's roster, or an empty one with revision 0 if there is no key. It never uses an outdated replica: a session
-// keeps the roster and receives only later changes.
+// read returns a user's roster, or an empty one with revision 0 if there is no key. It never uses an outdated
+// replica: a session keeps the roster and receives only later changes.
 //
 // Errors: ErrUserNotFound for an invalid id.
 func (r *Rosters) read(ctx context.Context, id string) (rosterEntry, error) {

@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// The rules of friendship. Each is a pure function of two rosters: the caller's (a) and that of the other user (b). It changes
-// the rosters and returns what it changed, or it returns an error. It never changes entries of third users.
+// The rules of friendship. Each is a pure function of two rosters: the caller's (a) and that of the other user (b).
+// It changes the rosters and returns what it changed, or it returns an error. It never changes entries of third
+// users.
 //
-// Between two users there is at any time one of: nothing; a request of one, of the other, or of both; a friendship, which has an
-// entry in both rosters, each with or without an alias. A request is an entry in the roster of the user who was asked, and an id
-// in Asked of the user who asked.
+// Between two users there is at any time one of: nothing; a request of one, of the other, or of both; a friendship,
+// which has an entry in both rosters, each with or without an alias. A request is an entry in the roster of the user
+// who was asked, and an id in Asked of the user who asked.
 
 // Friend is an entry of a roster.
 type Friend struct {
@@ -89,9 +90,9 @@ type party struct {
 	Roster
 }
 
-// repair makes two rosters consistent. Rosters that were written together are consistent, but those of a damaged backup may not
-// be. A friendship that only one roster has is removed. A request counts if the roster of the user who was asked has it. Friends
-// have no requests. So the rules below need to handle only consistent rosters.
+// repair makes two rosters consistent. Rosters that were written together are consistent, but those of a damaged
+// backup may not be. A friendship that only one roster has is removed. A request counts if the roster of the user who
+// was asked has it. Friends have no requests. So the rules below need to handle only consistent rosters.
 func repair(a, b *party) {
 	both := a.friend(b.id) >= 0 && b.friend(a.id) >= 0
 	repairEnd(a, b, both)
@@ -152,7 +153,8 @@ func request(a, b *party, note string, now time.Time, max limits) (Kind, error) 
 	return Requested, nil
 }
 
-// add makes a accept the request of b, and give b an alias. If they are friends and b has no alias yet, it only gives the alias.
+// add makes a accept the request of b, and give b an alias. If they are friends and b has no alias yet, it only gives
+// the alias.
 //
 // Errors: ErrAlreadyFriends, ErrNoRequest, ErrTooManyFriends.
 func add(a, b *party, alias string, now time.Time, max limits) (Kind, error) {
@@ -173,8 +175,9 @@ func add(a, b *party, alias string, now time.Time, max limits) (Kind, error) {
 	return join(a, b, alias, now, max)
 }
 
-// remove ends the friendship of a and b in both rosters, and withdraws all requests between them. If they are not friends, it
-// returns ErrNotFriends. The kind is then Withdrawn if there were requests, and the rosters must be written.
+// remove ends the friendship of a and b in both rosters, and withdraws all requests between them. If they are not
+// friends, it returns ErrNotFriends. The kind is then Withdrawn if there were requests, and the rosters must be
+// written.
 func remove(a, b *party) (Kind, error) {
 	kind, err := Unchanged, ErrNotFriends
 	if a.id == b.id {
@@ -227,8 +230,8 @@ func join(a, b *party, alias string, now time.Time, max limits) (Kind, error) {
 	return Befriended, nil
 }
 
-// restoreFriend makes a and b friends again, with the time and the alias of the old entry. If they are friends, it only restores
-// the alias, unless a has given another one since.
+// restoreFriend makes a and b friends again, with the time and the alias of the old entry. If they are friends, it
+// only restores the alias, unless a has given another one since.
 func restoreFriend(a, b *party, old Friend) Kind {
 	if a.id == b.id {
 		return Unchanged

@@ -12,9 +12,10 @@ import (
 	"github.com/synadia-io/orbit.go/natsext"
 )
 
-// A client's call reads many keys by direct gets with several answers, and never by a consumer, which costs a hundred times
-// as much. This file sends the requests itself: GetBatch and GetLastMsgsFor of jetstreamext end without an error, as if they
-// had read everything, when their time runs out, and they do not tell too many matches from a server that is too old.
+// A client's call reads many keys by direct gets with several answers, and never by a consumer, which costs a hundred
+// times as much. This file sends the requests itself: GetBatch and GetLastMsgsFor of jetstreamext end without an
+// error, as if they had read everything, when their time runs out, and they do not tell too many matches from a
+// server that is too old.
 
 // errTooMany: more keys match than the server returns for one request for the last message of each.
 var errTooMany = errors.New("too many keys match")
@@ -36,8 +37,8 @@ func (p page) last() uint64 {
 	return p.entries[len(p.entries)-1].revision
 }
 
-// list returns all keys that match filter and are not deleted, in the order of writing. A key that is written meanwhile may
-// occur twice. After an error the sequence ends.
+// list returns all keys that match filter and are not deleted, in the order of writing. A key that is written
+// meanwhile may occur twice. After an error the sequence ends.
 func (b *bucket) list(ctx context.Context, filter string) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		for after := uint64(0); ; {
@@ -59,9 +60,9 @@ func (b *bucket) list(ctx context.Context, filter string) iter.Seq2[entry, error
 	}
 }
 
-// nextKey returns the first key that matches filter and was written after the given revision. If very many keys match, a few
-// calls cost less than one page, for which the server counts all keys that are left: 100,000 matches made 50 keys cost 20 ms
-// this way and 35 ms as a page; 1,000 matches 1 ms and 10 ms. Errors: errKeyNotFound.
+// nextKey returns the first key that matches filter and was written after the given revision. If very many keys
+// match, a few calls cost less than one page, for which the server counts all keys that are left: 100,000 matches
+// made 50 keys cost 20 ms this way and 35 ms as a page; 1,000 matches 1 ms and 10 ms. Errors: errKeyNotFound.
 func (b *bucket) nextKey(ctx context.Context, filter string, after uint64) (entry, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -72,9 +73,9 @@ func (b *bucket) nextKey(ctx context.Context, filter string, after uint64) (entr
 	return b.getDirect(ctx, b.directAPI(), body)
 }
 
-// nextKeys returns the next n keys of any name that were written after the given revision. It reads them one by one. One
-// request for all of them costs more the more keys there are, except at the beginning of the stream, as soon as any key was
-// overwritten, since the server counts all keys that are left: 140 ms among a million accounts.
+// nextKeys returns the next n keys of any name that were written after the given revision. It reads them one by one.
+// One request for all of them costs more the more keys there are, except at the beginning of the stream, as soon as
+// any key was overwritten, since the server counts all keys that are left: 140 ms among a million accounts.
 func (b *bucket) nextKeys(ctx context.Context, after uint64, n int) (page, error) {
 	var p page
 	if after == 0 { // here a filter would make the server count, too
@@ -103,8 +104,8 @@ func (b *bucket) nextPage(ctx context.Context, filter string, after uint64, n in
 	return b.requestMany(ctx, map[string]any{"next_by_subj": b.prefix() + filter, "seq": after + 1, "batch": n})
 }
 
-// firstPage returns the first n keys that match filter. The server looks them up in the stream's index and does not scan
-// its messages. Errors: errTooMany.
+// firstPage returns the first n keys that match filter. The server looks them up in the stream's index and does not
+// scan its messages. Errors: errTooMany.
 func (b *bucket) firstPage(ctx context.Context, filter string, n int) (page, error) {
 	return b.requestMany(ctx, map[string]any{"multi_last": []string{b.prefix() + filter}, "batch": n})
 }

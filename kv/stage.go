@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A restore into running servers has two parts. First it stages: it fills the set of buckets that is not in use. Staging does
-// not affect the servers and may be abandoned at any time. Then it commits: it marks in the state that the old contents are
-// about to be removed. From then on the restore can only be completed, by this command or by a later one.
+// A restore into running servers has two parts. First it stages: it fills the set of buckets that is not in use.
+// Staging does not affect the servers and may be abandoned at any time. Then it commits: it marks in the state that
+// the old contents are about to be removed. From then on the restore can only be completed, by this command or by a
+// later one.
 
 var (
 	// ErrRestoreOvertaken: another restore began while this one was staging.
@@ -23,9 +24,9 @@ var (
 )
 
 const (
-	// revisionGap is by how much the revisions of a staged bucket exceed those of the bucket that it replaces. The old bucket
-	// is written to until the commit. So a revision of the new bucket is always later than one of the old bucket, and a write
-	// that was prepared on the old bucket never finds the revision that it expects.
+	// revisionGap is by how much the revisions of a staged bucket exceed those of the bucket that it replaces. The
+	// old bucket is written to until the commit. So a revision of the new bucket is always later than one of the old
+	// bucket, and a write that was prepared on the old bucket never finds the revision that it expects.
 	revisionGap = 1 << 32
 	// progressRecords is how many records are written between two calls of Fill's progress.
 	progressRecords = 4096
@@ -43,8 +44,9 @@ type Staging struct {
 	created map[string]time.Time // creation times of the staged streams
 }
 
-// Stage begins a restore from the buckets in use on from, into the set of buckets that is not in use on to. It removes what an
-// earlier restore left in that set. If another restore is still staging there, that one fails with ErrRestoreOvertaken.
+// Stage begins a restore from the buckets in use on from, into the set of buckets that is not in use on to. It
+// removes what an earlier restore left in that set. If another restore is still staging there, that one fails with
+// ErrRestoreOvertaken.
 //
 // Errors: ErrNoState, ErrRestoreUnfinished.
 func Stage(ctx context.Context, from, to *nats.Conn, o Options) (*Staging, error) {
@@ -124,8 +126,8 @@ func (s *Staging) createStreams(ctx context.Context, inUse string) error {
 	return nil
 }
 
-// Fill copies accounts and rosters, and checks that the copies equal the originals. It does not copy tokens, so all clients log
-// in again. It calls progress with the number of records written so far, once for every progressRecords records.
+// Fill copies accounts and rosters, and checks that the copies equal the originals. It does not copy tokens, so all
+// clients log in again. It calls progress with the number of records written so far, once for every 4,096 records.
 //
 // Errors: ErrStagedDiffers, ErrRestoreOvertaken.
 func (s *Staging) Fill(ctx context.Context, progress func(records int)) (Contents, error) {
@@ -208,8 +210,8 @@ func (s *Staging) check(ctx context.Context, b *bucket, want Contents, got *Cont
 	return nil
 }
 
-// Commit is the point of no return: it marks in the state that the staged buckets replace those in use. log is the name of the
-// stream with the restored event log, "" for none. backup is when the backup was created.
+// Commit is the point of no return: it marks in the state that the staged buckets replace those in use. log is the
+// name of the stream with the restored event log, "" for none. backup is when the backup was created.
 //
 // Errors: ErrRestoreOvertaken, ErrConflict.
 func (s *Staging) Commit(ctx context.Context, backup time.Time, log string) error {
@@ -239,8 +241,8 @@ func (s *Staging) Commit(ctx context.Context, backup time.Time, log string) erro
 	return err
 }
 
-// Abandon removes the staged buckets and the other streams of this restore. It must not be called after Commit. If another
-// restore has begun since, Abandon changes nothing.
+// Abandon removes the staged buckets and the other streams of this restore. It must not be called after Commit. If
+// another restore has begun since, Abandon changes nothing.
 //
 // Errors: ErrConflict.
 func (s *Staging) Abandon(ctx context.Context, others ...string) error {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestStage replaces the buckets in use. For a node that switches, every revision of the new buckets is higher than every
-// revision of the old ones.
+// TestStage replaces the buckets in use. For a node that switches, every revision of the new buckets is higher than
+// every revision of the old ones.
 func TestStage(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,8 +18,8 @@ import (
 // which deleted keys may have come back.
 const currentFormat = 1
 
-// State is what all servers of one prefix know about their streams. It is one record, so that it changes as a whole: a restore
-// puts other buckets into use with one write.
+// State is what all servers of one prefix know about their streams. It is one record, so that it changes as a whole:
+// a restore puts other buckets into use with one write.
 type State struct {
 	Format int `json:"format"` // of the records in the buckets
 	// Slot is the set of buckets in use: "" for <prefix>_users and so on, "b" for <prefix>_users_b. A restore fills the
@@ -42,10 +41,10 @@ type RestoreMark struct {
 	Started time.Time `json:"started"` // when the restore began
 	Backup  time.Time `json:"backup"`  // when the backup was created
 	Format  int       `json:"format"`  // of the restored records
-	// Log names the stream that holds the restored event log. It is "" once the event log is restored.
+	// Log is the name of the stream with the restored event log. It is "" once the event log is restored.
 	Log     string               `json:"log,omitempty"`
 	Streams map[string]time.Time `json:"streams"`         // the streams of the slot, with their creation times
-	Nodes   []string             `json:"nodes,omitempty"` // the nodes to tell, noted before their list is removed
+	Nodes   []string             `json:"nodes,omitempty"` // ids of the nodes to inform, noted before their list is removed
 }
 
 // String returns the times that identify the restore.
@@ -134,8 +133,8 @@ func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*St
 	return &States{b: newBucket(js, name, s.CachedInfo().Config.Replicas), prefix: prefix}, nil
 }
 
-// Get returns the state from the stream's leader, or the zero State if none is written yet. It may call Options.Remember, and
-// returns its error.
+// Get returns the state from the stream's leader, or the zero State if none is written yet. It may call
+// Options.Remember, and returns its error.
 func (s *States) Get(ctx context.Context) (State, error) {
 	state, revision, err := s.read(ctx)
 	if err == nil {
@@ -147,7 +146,8 @@ func (s *States) Get(ctx context.Context) (State, error) {
 	return state, nil
 }
 
-// rememberOnce calls remember with the streams of the state, unless it was called with those of this state or a later one.
+// rememberOnce calls remember with the streams of the state, unless it was called with those of this state or a later
+// one.
 func (s *States) rememberOnce(state State, revision uint64) error {
 	if s.remember == nil {
 		return nil
@@ -223,8 +223,8 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 	return state, nil
 }
 
-// Expect notes in the state that streams and durable consumers must exist, with their creation times, and returns the new
-// state. A later start fails without them. A consumer is named STREAM/CONSUMER.
+// Expect notes in the state that streams and durable consumers must exist, with their creation times, and returns the
+// new state. A later start fails without them. A consumer is named STREAM/CONSUMER.
 //
 // Errors: ErrConflict, and NATS's own if a stream or consumer is missing.
 func (s *States) Expect(ctx context.Context, names ...string) (State, error) {
@@ -234,8 +234,8 @@ func (s *States) Expect(ctx context.Context, names ...string) (State, error) {
 // errSlotChanged: a restore has put another set of buckets into use.
 var errSlotChanged = errors.New("other buckets are in use")
 
-// expectSlot is Expect for the state and the streams of a slot. It fails if another slot is in use: a start that a restore has
-// overtaken must not expect the replaced streams.
+// expectSlot is Expect for the state and the streams of a slot. It fails if another slot is in use: a start that a
+// restore has overtaken must not expect the replaced streams.
 //
 // Errors: errSlotChanged, ErrRestoreUnfinished.
 func (s *States) expectSlot(ctx context.Context, slot string) (State, error) {
@@ -282,8 +282,8 @@ func (s *States) Forget(ctx context.Context, names ...string) error {
 	return err
 }
 
-// createdAt returns when a stream or a durable consumer, as STREAM/CONSUMER, was created. It waits for a cluster that is
-// starting. If the stream or consumer is missing, isMissing holds for the error.
+// createdAt returns when a stream or a durable consumer, as STREAM/CONSUMER, was created. It waits for a cluster that
+// is starting. If the stream or consumer is missing, isMissing holds for the error.
 func createdAt(ctx context.Context, js jetstream.JetStream, name string) (created time.Time, err error) {
 	stream, consumer, isConsumer := strings.Cut(name, "/")
 	err = retryTransient(ctx, func(ctx context.Context) error {
@@ -306,100 +306,4 @@ func createdAt(ctx context.Context, js jetstream.JetStream, name string) (create
 // isMissing reports whether err says that a stream or a consumer does not exist.
 func isMissing(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
-}
-
-// LostError has the names of the streams, and of the consumers as STREAM/CONSUMER, that must exist but are missing or were
-// created again.
-type LostError struct {
-	Names []string // sorted
-}
-
-func (e *LostError) Error() string {
-	return "missing, or created again since the last start: " + strings.Join(e.Names, ", ")
-}
-
-// accepts reports whether accepted contains name or, if name is a consumer, its stream.
-func accepts(accepted []string, name string) bool {
-	stream, _, _ := strings.Cut(name, "/")
-	return slices.Contains(accepted, name) || slices.Contains(accepted, stream)
-}
-
-// lost returns the expected names that are missing or were created at another time, sorted. It leaves out accepted names.
-func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.Time, accepted []string) ([]string, error) {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(expected)) {
-		if accepts(accepted, name) {
-			continue
-		}
-		created, err := createdAt(ctx, js, name)
-		switch {
-		case isMissing(err):
-			names = append(names, name)
-		case err != nil:
-			return nil, fmt.Errorf("look for %s: %w", name, err)
-		case !created.Equal(expected[name]):
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
-// openState opens the bucket of the state. It creates nothing before it knows that all streams that must exist do exist and that
-// no restore must be completed.
-//
-// Errors: *LostError, ErrRestoreUnfinished, ErrStreamMismatch.
-func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States, State, error) {
-	states, err := FindStates(ctx, js, o.Prefix)
-	expected := o.Expected
-	var state State
-	switch {
-	case errors.Is(err, ErrNoState): // only the caller knows which streams must exist
-	case err != nil:
-		return nil, State{}, err
-	default:
-		if state, err = states.Get(ctx); err != nil {
-			return nil, State{}, err
-		}
-		expected = maps.Clone(state.Streams)
-		delete(expected, StateStream(o.Prefix)) // a restored state has the creation time of the stream in the backup
-	}
-	if state.Restore != nil {
-		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
-	}
-	missing, err := lost(ctx, js, expected, o.AcceptLoss)
-	if err != nil {
-		return nil, State{}, fmt.Errorf("kv: %w", err)
-	}
-	if len(missing) > 0 {
-		return nil, State{}, &LostError{Names: missing}
-	}
-	isNew := states == nil
-	if states, err = openStates(ctx, js, o); err != nil {
-		return nil, State{}, err
-	}
-	if isNew {
-		if state.Format, err = firstFormat(ctx, js, o.Prefix); err != nil {
-			return nil, State{}, fmt.Errorf("kv: %w", err)
-		}
-	}
-	state, err = states.Update(ctx, func(s *State) error {
-		s.Format = max(s.Format, state.Format)
-		maps.DeleteFunc(s.Streams, func(name string, _ time.Time) bool { return accepts(o.AcceptLoss, name) })
-		return nil
-	})
-	return states, state, err
-}
-
-// firstFormat returns the format of the buckets while no state exists: 0 if any of them exists, else the current one.
-func firstFormat(ctx context.Context, js jetstream.JetStream, prefix string) (int, error) {
-	for _, name := range Streams(prefix, "") {
-		_, err := js.Stream(ctx, name)
-		if err == nil {
-			return 0, nil
-		}
-		if !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, fmt.Errorf("look for stream %s: %w", name, err)
-		}
-	}
-	return currentFormat, nil
 }

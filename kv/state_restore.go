@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Adopt adapts the state to the streams of a restored data directory, and returns it. It creates a state if the backup has none.
-// The state then expects the streams of its slot, and those of others that exist, with their present creation times. It marks
-// no restore. A server can then open the buckets.
+// Adopt adapts the state to the streams of a restored data directory, and returns it. It creates a state if the
+// backup has none. The state then expects the streams of its slot, and those of others that exist, with their present
+// creation times. It marks no restore. A server can then open the buckets.
 //
 // Errors: ErrStreamMismatch, ErrStagedDiffers if a bucket is missing, ErrConflict.
 func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (State, error) {
@@ -50,8 +50,8 @@ func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (Sta
 	})
 }
 
-// NoteNodes copies the list of nodes from the buckets that a marked restore replaces to its mark, and returns the ids of all
-// nodes that must be informed of the restore.
+// NoteNodes copies the list of nodes from the buckets that a marked restore replaces to its mark, and returns the ids
+// of all nodes that must be informed of the restore.
 //
 // Errors: ErrConflict.
 func (s *States) NoteNodes(ctx context.Context, mark RestoreMark) ([]string, error) {
@@ -80,8 +80,8 @@ func (s *States) NoteNodes(ctx context.Context, mark RestoreMark) ([]string, err
 	return ids, err
 }
 
-// RemoveReplaced removes the buckets that a marked restore replaces. No write to them succeeds afterwards. A missing bucket is no
-// error.
+// RemoveReplaced removes the buckets that a marked restore replaces. No write to them succeeds afterwards. A missing
+// bucket is no error.
 func (s *States) RemoveReplaced(ctx context.Context, mark RestoreMark) error {
 	return removeStreams(ctx, s.b.js, Streams(s.prefix, otherSlot(mark.Slot))...)
 }
@@ -111,8 +111,8 @@ func forgetConsumers(state *State, stream string) {
 	maps.DeleteFunc(state.Streams, func(name string, _ time.Time) bool { return strings.HasPrefix(name, stream+"/") })
 }
 
-// FinishRestore puts the staged buckets of a marked restore into use, and returns the new state. Without a mark it changes
-// nothing.
+// FinishRestore puts the staged buckets of a marked restore into use, and returns the new state. Without a mark it
+// changes nothing.
 //
 // Errors: ErrConflict.
 func (s *States) FinishRestore(ctx context.Context) (State, error) {
@@ -140,8 +140,8 @@ func (s *Store) InUse(state State) bool {
 	})
 }
 
-// SwitchTo makes the store use the buckets that the state names, from the next call on. A call in progress may fail. It cannot
-// overwrite a record that it has not read, since the revisions of the two sets differ.
+// SwitchTo makes the store use the buckets that the state names, from the next call on. A call in progress may fail.
+// It cannot overwrite a record that it has not read, since the revisions of the two sets differ.
 //
 // Errors: ErrStreamMismatch, and NATS's own if a bucket is missing.
 func (s *Store) SwitchTo(ctx context.Context, state State) error {

@@ -44,8 +44,8 @@ func TestStateUpdate(t *testing.T) {
 	}
 }
 
-// A stream or consumer that must exist counts as lost when it is missing or was made anew, unless its loss is accepted or
-// it was forgotten before.
+// A stream or consumer that must exist counts as lost when it is missing or was made anew, unless its loss is
+// accepted or it was forgotten before.
 func TestStateMisses(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))

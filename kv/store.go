@@ -1,11 +1,11 @@
 // Package kv stores users, tokens and friendships in three JetStream key-value buckets.
 //
-// Records that must change together (an account with its claim and its name, the two rosters of a friendship) are written as
-// one atomic batch with the expected revision of every key. So no node ever sees a partial change, whatever fails. The rules of
-// friendship are pure functions in rules.go; the stores only read, apply and write.
+// Records that must change together (an account with its claim and its name, the two rosters of a friendship) are
+// written as one atomic batch with the expected revision of every key. So no node ever sees a partial change,
+// whatever fails. The rules of friendship are pure functions in rules.go; the stores only read, apply and write.
 //
-// A method's comment lists the errors that a caller may decide by. Beside these, a method that writes returns ErrReadOnly while
-// writes are refused, and each method returns the errors of NATS and of its context.
+// A method's comment lists the errors that a caller may decide by. Beside these, a method that writes returns
+// ErrReadOnly while writes are refused, and each method returns the errors of NATS and of its context.
 package kv
 
 import (
@@ -69,8 +69,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Store has the three buckets and the state. It is safe for concurrent use and needs no Close, since the caller owns the
-// connection.
+// Store has the three buckets and the state. It is safe for concurrent use and needs no Close, since the caller owns
+// the connection.
 type Store struct {
 	Users   *Users
 	Tokens  *Tokens
@@ -88,8 +88,9 @@ type Store struct {
 
 var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
 
-// Open creates the buckets, or checks and updates the existing ones, and returns the store on them. While a cluster has no
-// leader, Open retries until Options.Wait is over or ctx ends. Buckets of an older format are upgraded, which may take minutes.
+// Open creates the buckets, or checks and updates the existing ones, and returns the store on them. While a cluster
+// has no leader, Open retries until Options.Wait is over or ctx ends. Buckets of an older format are upgraded, which
+// may take minutes.
 //
 // Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch, ErrRestoreUnfinished, ErrConflict, *LostError.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
@@ -239,9 +240,9 @@ func (s *Store) shareUsers() {
 	s.Nodes, s.Resets, s.Attachments = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}, &Attachments{b: s.Users.b}
 }
 
-// apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous persistence.
-// checkServer compares the level and not the version: in a mixed cluster the leader's level counts, and not the version of the
-// server that this connection has.
+// apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous
+// persistence. checkServer compares the level and not the version: in a mixed cluster the leader's level counts, and
+// not the version of the server that this connection has.
 const apiLevel = 2
 
 // checkServer returns an error if the server lacks a feature. Errors: ErrServerTooOld, ErrNoJetStream.

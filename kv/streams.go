@@ -12,9 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The buckets are created from stream configurations and not by the client's key-value API. That API does not support atomic
-// batches or the mode of persistence, and resets them when it updates a bucket. The configurations have all that the API needs,
-// so that its readers, such as the nats tool, can read the buckets.
+// The buckets are created from stream configurations and not by the client's key-value API. That API does not support
+// atomic batches or the mode of persistence, and resets them when it updates a bucket. The configurations have all
+// that the API needs, so that its readers, such as the nats tool, can read the buckets.
 
 // recordsConfig returns the configuration of the buckets of users and friendships.
 func recordsConfig(bucket string, o Options) jetstream.StreamConfig {
@@ -24,9 +24,9 @@ func recordsConfig(bucket string, o Options) jetstream.StreamConfig {
 	return cfg
 }
 
-// tokensConfig returns the configuration of the bucket of tokens. If a power cut loses the newest tokens, their clients log in
-// again. So with one replica the server acknowledges a token before it is on the disk. With several replicas nats-server does
-// not support that.
+// tokensConfig returns the configuration of the bucket of tokens. If a power cut loses the newest tokens, their
+// clients log in again. So with one replica the server acknowledges a token before it is on the disk. With several
+// replicas nats-server does not support that.
 func tokensConfig(bucket string, o Options) jetstream.StreamConfig {
 	cfg := bucketConfig(bucket, o)
 	cfg.MaxAge = o.TokenTTL
@@ -61,8 +61,8 @@ func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 
 // StreamRules say which configuration of an existing stream is acceptable.
 type StreamRules struct {
-	// Misfit returns what about have cannot be changed into want, "" for nothing. EnsureStream checks what no stream may
-	// have by itself. nil checks nothing more.
+	// Misfit returns what about have cannot be changed into want, "" for nothing. EnsureStream checks what no stream
+	// may have by itself. nil checks nothing more.
 	Misfit func(have, want jetstream.StreamConfig) string
 	// Update sets the fields that matter to their values in want, each with SetField. All other fields, such as a
 	// description or a placement, are the operator's.
@@ -75,8 +75,8 @@ type StreamUpdate struct {
 	changed []string // names of the fields that differed
 }
 
-// SetField sets a field of u to the value that the caller wants, and notes its name if it differed. The name is that of the
-// JSON field.
+// SetField sets a field of u to the value that the caller wants, and notes its name if it differed. The name is that
+// of the JSON field.
 func SetField[T comparable](u *StreamUpdate, name string, field *T, want T) {
 	if *field != want {
 		*field = want
@@ -84,8 +84,9 @@ func SetField[T comparable](u *StreamUpdate, name string, field *T, want T) {
 	}
 }
 
-// EnsureStream creates the stream want, or updates an existing one by the rules, and returns the resulting configuration.
-// Several nodes may do so concurrently. While a cluster has no leader, EnsureStream retries until ctx ends.
+// EnsureStream creates the stream want, or updates an existing one by the rules, and returns the resulting
+// configuration. Several nodes may do so concurrently. While a cluster has no leader, EnsureStream retries until ctx
+// ends.
 //
 // Errors: ErrStreamMismatch, and those of NATS.
 func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
@@ -107,8 +108,8 @@ func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	return got, err
 }
 
-// maxCreateAttempts bounds how often the creation of a stream is tried. While NATS removes the files of a deleted stream, it
-// fails to create a new stream of that name.
+// maxCreateAttempts bounds how often the creation of a stream is tried. While NATS removes the files of a deleted
+// stream, it fails to create a new stream of that name.
 const maxCreateAttempts = 5
 
 // createStream creates a stream, and retries while NATS removes the files of a deleted one.

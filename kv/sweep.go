@@ -6,8 +6,9 @@ import (
 	"slices"
 )
 
-// Sweep reads all keys of the buckets in use, and removes keys that belong to no existing user. With dry it only counts them.
-// Servers may run meanwhile. A million accounts take some minutes. Sweep returns the counts, also if it fails.
+// Sweep reads all keys of the buckets in use, and removes keys that belong to no existing user. With dry it only
+// counts them. Servers may run meanwhile. A million accounts take some minutes. Sweep returns the counts, also if it
+// fails.
 func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 	f := newOrphanFinder(s.Users)
 	if err := f.readUsers(ctx, func([]entry) {}); err != nil {
@@ -75,8 +76,8 @@ func (f *orphanFinder) recheck(ctx context.Context, b *bucket, decisions []decis
 	return check(ctx, entries)
 }
 
-// barrier waits until all changes of users are complete that were in progress when it was called: the server handles its write
-// after theirs.
+// barrier waits until all changes of users are complete that were in progress when it was called: the server handles
+// its write after theirs.
 func (u *Users) barrier(ctx context.Context) error {
 	key := newNoteKey()
 	w, err := unfinished{}.write(key)

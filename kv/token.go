@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Tokens is the bucket of tokens. A key is a user's id and the SHA-256 of the token. So a copy of the bucket gives no access,
-// and a filter finds all tokens of a user. The server removes expired tokens.
+// Tokens is the bucket of tokens. A key is a user's id and the SHA-256 of the token. So a copy of the bucket gives no
+// access, and a filter finds all tokens of a user. The server removes expired tokens.
 type Tokens struct {
 	b   *bucket
 	ttl time.Duration

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Some changes take several steps: a purge cannot be part of an atomic batch, and a deletion concerns several buckets. The first
-// step writes a note of the remaining steps, and the last step removes it. A start that finds a note takes the remaining steps.
-// So a start reads only the notes, and not a million records.
+// Some changes take several steps: a purge cannot be part of an atomic batch, and a deletion concerns several
+// buckets. The first step writes a note of the remaining steps, and the last step removes it. A start that finds a
+// note takes the remaining steps. So a start reads only the notes, and not a million records.
 
 // unfinished is a note of the remaining steps of a change.
 type unfinished struct {
@@ -34,7 +34,8 @@ func (n unfinished) write(key string) (write, error) {
 	return putAt(key, value, 0), nil
 }
 
-// finish takes the remaining steps: it purges the messages of the note's keys before that revision, and removes the note.
+// finish takes the remaining steps: it purges the messages of the note's keys before that revision, and removes the
+// note.
 func (b *bucket) finish(ctx context.Context, key string, note unfinished, before uint64) error {
 	for _, k := range note.Purge {
 		if err := b.purge(ctx, k, before); err != nil {
@@ -50,9 +51,9 @@ type Completed struct {
 	Names int // removed names that no user has
 }
 
-// CompleteUnfinished completes the changes that a process left unfinished when it ended. It does not affect calls in progress on
-// other nodes. It returns what it completed, also if it fails, and the ids of the users whose deletion has begun. The caller
-// must complete these deletions.
+// CompleteUnfinished completes the changes that a process left unfinished when it ended. It does not affect calls in
+// progress on other nodes. It returns what it completed, also if it fails, and the ids of the users whose deletion
+// has begun. The caller must complete these deletions.
 func (u *Users) CompleteUnfinished(ctx context.Context) (done Completed, deleting []string, err error) {
 	notes, err := u.notes(ctx)
 	for i := 0; err == nil && i < len(notes); i++ {

@@ -12,15 +12,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Buckets of format 0 were written without the rules of kinds.go. Their block files have older messages of keys that were purged or
-// have expired since, and a rebuild of the index may bring them back. Until then the messages are invisible. So an upgrade writes
-// every valid key again, after all existing messages, and then purges everything before, which makes the server remove the old
-// block files.
+// Buckets of format 0 were written without the rules of kinds.go. Their block files have older messages of keys that
+// were purged or have expired since, and a rebuild of the index may bring them back. Until then the messages are
+// invisible. So an upgrade writes every valid key again, after all existing messages, and then purges everything
+// before, which makes the server remove the old block files.
 
 const (
 	paddingPrefix = "fill." // of keys
-	// paddingBytes is the size of the padding before the first new key. It exceeds the largest block file of nats-server, 8 MiB,
-	// so that no block file has both an older message and a new one.
+	// paddingBytes is the size of the padding before the first new key. It exceeds the largest block file of
+	// nats-server, 8 MiB, so that no block file has both an older message and a new one.
 	paddingBytes = 9 << 20
 	// paddingMessageBytes bounds a message of the padding.
 	paddingMessageBytes = 768 << 10
@@ -37,8 +37,8 @@ func (o Options) withWait(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, o.Wait)
 }
 
-// upgrade converts the buckets to the current format, and writes the format to the state. If it is interrupted, the next start
-// upgrades from the beginning. It takes some minutes for a million accounts.
+// upgrade converts the buckets to the current format, and writes the format to the state. If it is interrupted, the
+// next start upgrades from the beginning. It takes some minutes for a million accounts.
 func (s *Store) upgrade(ctx context.Context, o Options) error {
 	start := time.Now()
 	o.Log.Info("converting the buckets to this version's format", "format", currentFormat)
@@ -167,8 +167,8 @@ func (s *Store) upgradeUsersKey(ctx context.Context, r decision, f *orphanFinder
 	return r.rewrite(), true, nil
 }
 
-// upgradeAttachment keeps an attachment whose consumer exists. Any other attachment may have been removed and have come back, so
-// the administrator must add it again.
+// upgradeAttachment keeps an attachment whose consumer exists. Any other attachment may have been removed and have
+// come back, so the administrator must add it again.
 func (s *Store) upgradeAttachment(ctx context.Context, r decision, f *orphanFinder, o Options) (w write, keep bool, err error) {
 	record, err := decodeAttachment(r.entry)
 	if err != nil {
@@ -215,8 +215,8 @@ func (s *Store) sweepTokens(ctx context.Context, f *orphanFinder, p *progress) e
 	})
 }
 
-// rewrite writes what keep returns for each page of the bucket after all existing messages, and removes those. It first calls
-// before with the number of messages that it is going to read.
+// rewrite writes what keep returns for each page of the bucket after all existing messages, and removes those. It
+// first calls before with the number of messages that it is going to read.
 func (b *bucket) rewrite(ctx context.Context, before func(ctx context.Context, keys uint64) error, keep func(context.Context, []entry) ([]write, error)) error {
 	stream, err := b.js.Stream(ctx, b.stream())
 	if err != nil {
@@ -236,8 +236,8 @@ func (b *bucket) rewrite(ctx context.Context, before func(ctx context.Context, k
 	if err := before(ctx, info.State.Msgs); err != nil {
 		return err
 	}
-	// It reads up to the padding, and not up to the last message before it, since the purge also removes what another node has
-	// written meanwhile.
+	// It reads up to the padding, and not up to the last message before it, since the purge also removes what another
+	// node has written meanwhile.
 	if err := b.rewriteUntil(ctx, padding, keep); err != nil {
 		return err
 	}

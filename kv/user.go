@@ -37,8 +37,8 @@ func (u User) String() string { return "user " + u.ID }
 // LogValue returns the same for slog.
 func (u User) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
-// Users is the bucket of users. For each user it has a record, a claim that makes the folded account unique, and a key by which
-// the name is found.
+// Users is the bucket of users. For each user it has a record, a claim that makes the folded account unique, and a
+// key by which the name is found.
 type Users struct {
 	b   *bucket
 	log *slog.Logger
@@ -54,8 +54,8 @@ type userRecord struct {
 func userKey(id string) string        { return "user." + id }
 func accountKey(folded string) string { return "account." + encode(folded) }
 
-// nameKey returns the key of a name that a user took when the user's record was at the given revision, 0 at registration. So a
-// user who takes a name again gets another key, and no key is written twice.
+// nameKey returns the key of a name that a user took when the user's record was at the given revision, 0 at
+// registration. So a user who takes a name again gets another key, and no key is written twice.
 func nameKey(folded, id string, revision uint64) string {
 	key := "name." + nameTokens(folded) + "." + id
 	if revision > 0 {
@@ -81,8 +81,8 @@ func (r userRecord) nameKey() string {
 	return nameKey(folded, r.ID, r.NameAt)
 }
 
-// Create registers an account: it writes record, claim and name in one batch. It sets the id and, unless it is set, the time of
-// creation. It returns the user as it is stored.
+// Create registers an account: it writes record, claim and name in one batch. It sets the id and, unless it is set,
+// the time of creation. It returns the user as it is stored.
 //
 // Errors: ErrAccountExists, ErrAccountEmpty, ErrConflict.
 func (u *Users) Create(ctx context.Context, user User) (User, error) {
@@ -120,8 +120,8 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 	return user, nil
 }
 
-// claim returns the id of the user that the account belongs to. It removes a claim that outlived its user because the deletion was
-// interrupted.
+// claim returns the id of the user that the account belongs to. It removes a claim that outlived its user because the
+// deletion was interrupted.
 func (u *Users) claim(ctx context.Context, key string) (id string, claimed bool, err error) {
 	claim, err := u.b.get(ctx, key, true)
 	if errors.Is(err, errKeyNotFound) {
@@ -138,7 +138,8 @@ func (u *Users) claim(ctx context.Context, key string) (id string, claimed bool,
 	if err != nil && !errors.Is(err, errKeyNotFound) {
 		return "", false, err
 	}
-	// If the record is missing, or was deleted before the claim was made, a batch is writing it together with the claim.
+	// If the record is missing, or was deleted before the claim was made, a batch is writing it together with the
+	// claim.
 	if err != nil || !record.deleted || record.revision < claim.revision {
 		return id, true, nil
 	}
@@ -193,9 +194,9 @@ func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, err
 	return users, nil
 }
 
-// Update calls change with the user, stores the result and returns it. After a conflict it calls change again with the new
-// record. An error of change ends the update and is returned. Update ignores changes of id, account and time of creation. It does
-// not write an unchanged user.
+// Update calls change with the user, stores the result and returns it. After a conflict it calls change again with
+// the new record. An error of change ends the update and is returned. Update ignores changes of id, account and time
+// of creation. It does not write an unchanged user.
 //
 // Errors: ErrUserNotFound, ErrConflict, and those of change.
 func (u *Users) Update(ctx context.Context, id string, change func(*User) error) (User, error) {
@@ -269,8 +270,8 @@ func (u *Users) writeAndFinish(ctx context.Context, note unfinished, writes []wr
 	return nil
 }
 
-// BeginDelete disables the user and notes the deletion, so that a start completes a deletion that is interrupted. It returns the
-// user, and whether the user was enabled before. If the user is enabled again, the deletion is canceled.
+// BeginDelete disables the user and notes the deletion, so that a start completes a deletion that is interrupted. It
+// returns the user, and whether the user was enabled before. If the user is enabled again, the deletion is canceled.
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled bool, err error) {
@@ -303,8 +304,8 @@ func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled 
 	return user, enabled, nil
 }
 
-// Delete removes the user with its claim and name. The account is free again. The caller must remove tokens and roster through
-// Tokens and Rosters. A delete marker replaces the record, and is never removed.
+// Delete removes the user with its claim and name. The account is free again. The caller must remove tokens and
+// roster through Tokens and Rosters. A delete marker replaces the record, and is never removed.
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) Delete(ctx context.Context, id string) error {

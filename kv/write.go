@@ -32,8 +32,8 @@ func putAt(key string, value []byte, revision uint64) write {
 	return write{key: key, value: value, expect: revision, guarded: true}
 }
 
-// putFor returns the write of an expiring key that replaces e, which may be the zero entry. The key expires after ttl, but not
-// before e.
+// putFor returns the write of an expiring key that replaces e, which may be the zero entry. The key expires after
+// ttl, but not before e.
 func putFor(key string, value []byte, e entry, ttl time.Duration) write {
 	ttl = ttl.Truncate(time.Second) + time.Second // NATS uses whole seconds
 	return write{key: key, value: value, expect: e.revision, guarded: true, ttl: max(ttl, e.ttl), minTTL: e.ttl}
@@ -93,9 +93,9 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	return b.store(ctx, writes...)
 }
 
-// store writes all of writes or none, and returns the revision of the last one. The revisions of the others directly precede it.
-// After an error for which conflicting or tooManyBatches holds, nothing is written. After any other error it is unknown whether
-// the writes took effect.
+// store writes all of writes or none, and returns the revision of the last one. The revisions of the others directly
+// precede it. After an error for which conflicting or tooManyBatches holds, nothing is written. After any other error
+// it is unknown whether the writes took effect.
 func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	if err := b.check(writes...); err != nil {
 		return 0, err
@@ -121,7 +121,7 @@ func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 		ID:       NewID(),
 		Size:     len(writes),
 		Message:  func(i int, m *nats.Msg) { b.fill(m, writes[i]) },
-		AckFirst: true, // so that a refusal is known before the rest is sent
+		AckFirst: true, // so that a refusal is reported before the rest is sent
 	}.Publish(ctx, b.nc)
 	if err != nil {
 		return 0, fmt.Errorf("write to %s: %w", b.stream(), err)

@@ -1,8 +1,9 @@
 // Package batch publishes messages as one atomic batch: JetStream stores all of them or none.
 //
-// github.com/synadia-io/orbit.go/jetstreamext has a publisher for batches too. This package uses its names of headers and
-// errors, and not its publisher, which needs a nats.Msg with a header of its own for each message and allocates two header
-// values for it. It also bounds the wait for the first acknowledgement by a timeout, and not by the caller's context.
+// github.com/synadia-io/orbit.go/jetstreamext has a publisher for batches too. This package uses its names of headers
+// and errors, and not its publisher, which needs a nats.Msg with a header of its own for each message and allocates
+// two header values for it. It also bounds the wait for the first acknowledgement by a timeout, and not by the
+// caller's context.
 package batch
 
 import (
@@ -31,8 +32,8 @@ type Batch struct {
 	// Message sets the subject and data of message i, which counts from 0, and adds its headers. All messages share one
 	// nats.Msg, so Message must not keep it. Its header has only the batch's own fields when Message is called.
 	Message func(i int, m *nats.Msg)
-	// AckFirst makes Publish wait until the server accepts the first message, before it sends the others. If the server
-	// refuses the batch, it says so then. This costs a round trip.
+	// AckFirst makes Publish send the first message alone and wait until the server accepts it. If the server refuses
+	// the batch, the others are not sent. This costs a round trip.
 	AckFirst bool
 }
 

@@ -20,9 +20,9 @@ type lock struct {
 	refs int           // callers that hold the key or wait for it; guarded by Mutex.mu
 }
 
-// Lock locks all keys, or waits until ctx ends and then returns its error, with no key locked. A key that occurs twice is
-// locked once. Lock locks the keys in ascending order, so that callers with common keys cannot deadlock. The caller must
-// call unlock exactly once. A caller that holds keys must not call Lock for further ones.
+// Lock locks all keys, or waits until ctx ends and then returns its error, with no key locked. A key that occurs
+// twice is locked once. Lock locks the keys in ascending order, so that callers with common keys cannot deadlock. The
+// caller must call unlock exactly once. A caller that holds keys must not call Lock for further ones.
 func (m *Mutex) Lock(ctx context.Context, keys ...string) (unlock func(), err error) {
 	if len(keys) > 1 {
 		keys = slices.Clone(keys)
