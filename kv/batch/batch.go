@@ -45,8 +45,9 @@ type Ack struct {
 
 // Publish publishes the batch, commits it, and returns the acknowledgement.
 //
-// Errors: a *jetstream.APIError if the server refuses the batch, ErrAck, those of the connection, and those of ctx. After a
-// *jetstream.APIError no message is stored. After any other error it is unknown whether they are.
+// Errors: a *jetstream.APIError if the server refuses the batch, ErrAck, those of the connection, and those of ctx.
+// The server has stored no message after a *jetstream.APIError. After any other error it is unknown whether it has
+// stored them.
 func (b Batch) Publish(ctx context.Context, nc *nats.Conn) (Ack, error) {
 	sequence := []string{""}
 	m := &nats.Msg{Header: nats.Header{jetstreamext.BatchIDHeader: {b.ID}, jetstreamext.BatchSeqHeader: sequence}}
