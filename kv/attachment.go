@@ -123,6 +123,8 @@ func (a *Attachments) Get(ctx context.Context, name string) (Attachment, error) 
 }
 
 // Active reports whether an attachment exists, is not pending, and is not being removed.
+//
+// Errors: only those of NATS and ctx.
 func (a *Attachments) Active(ctx context.Context, name string) (bool, error) {
 	r, _, err := a.read(ctx, name)
 	if errors.Is(err, ErrAttachmentNotFound) {
@@ -135,12 +137,16 @@ func (a *Attachments) Active(ctx context.Context, name string) (bool, error) {
 }
 
 // List returns all attachments except pending ones, sorted by name.
+//
+// Errors: only those of NATS and ctx.
 func (a *Attachments) List(ctx context.Context) ([]Attachment, error) {
 	return a.list(ctx, func(r attachmentRecord) bool { return r.Confirmed })
 }
 
 // Unfinished returns the pending attachments, and those whose secret was revoked for their removal. At a start these
 // are additions and removals that were interrupted.
+//
+// Errors: only those of NATS and ctx.
 func (a *Attachments) Unfinished(ctx context.Context) ([]Attachment, error) {
 	return a.list(ctx, func(r attachmentRecord) bool { return !r.Confirmed || r.SecretHash == "" })
 }

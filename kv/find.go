@@ -20,6 +20,8 @@ const (
 // Find returns up to limit users: first those whose name is name, then those whose name begins with it. It compares
 // folded names. Each part is in the order in which the users took their names. Find leaves out disabled users, and
 // the user with the id except.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) Find(ctx context.Context, name string, limit int, except string) ([]User, error) {
 	folded := FoldAccount(name)
 	if folded == "" || limit <= 0 {

@@ -67,10 +67,10 @@ func exercise(ctx context.Context, b *bucket, k kind) error {
 	steps := []error{
 		write(live, "is there", time.Hour),
 		write("twice", "first", time.Second), write("twice", "second", time.Second), remove("twice"),
-		write("anew", "first", time.Second), remove("anew"), write("anew", "second", 0), write("anew", "third", 0), remove("anew"),
+		write("rewritten", "first", time.Second), remove("rewritten"), write("rewritten", "second", 0), write("rewritten", "third", 0), remove("rewritten"),
 	}
 	if k.rule == expiring {
-		steps = append(steps, write("left", "long", 2*time.Second), write("left", "short", 0))
+		steps = append(steps, write("expired", "long", 2*time.Second), write("expired", "short", 0))
 	}
 	return errors.Join(steps...)
 }
@@ -81,7 +81,7 @@ func checkDeleted(t *testing.T, when string, b *bucket, k kind) {
 	if k.rule == expiring {
 		awaitExpiry(t, b)
 	}
-	for _, name := range []string{"twice", "anew", "left"} {
+	for _, name := range []string{"twice", "rewritten", "expired"} {
 		if e, err := b.get(testContext(t), k.testKey(name), true); err == nil && !e.deleted {
 			t.Errorf("%s: key %s of kind %s is back: %q", when, e.key, k.name, e.value)
 		} else if err != nil && !errors.Is(err, errKeyNotFound) {

@@ -36,6 +36,8 @@ func (o ListOptions) match(user User, prefix string) bool {
 // List returns a part of the users, in the order in which they were last written, and the cursor for the next part.
 // The cursor of the last part is 0. Any part may have fewer users than the limit, or none. A user that changes
 // meanwhile moves to the end: it may be listed twice, but is never missed.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error) {
 	if o.Limit <= 0 {
 		o.Limit = defaultListLimit
@@ -74,6 +76,8 @@ func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error)
 
 // Count returns the number of users. The server counts the keys: 30 ms for 100,000. Count counts claims, since the
 // record of a deleted user remains as a delete marker.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) Count(ctx context.Context) (int, error) {
 	p, err := u.b.nextPage(ctx, "account.*", 0, 1)
 	if err != nil {

@@ -37,6 +37,8 @@ func nodeOf(key string) string {
 }
 
 // Register adds a node to the list, and replaces its earlier registration.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) Register(ctx context.Context, node Node) error {
 	record, err := json.Marshal(node)
 	if err != nil {
@@ -55,6 +57,8 @@ func (n *Nodes) Register(ctx context.Context, node Node) error {
 
 // Remove removes a node from the list: the caller itself when it shuts down, or a node that is known to have ended. A
 // missing node is no error.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) Remove(ctx context.Context, id string) error {
 	if err := n.b.purge(ctx, nodeKey(id, "*"), 0); err != nil {
 		return fmt.Errorf("kv: remove a node: %w", err)
@@ -64,6 +68,8 @@ func (n *Nodes) Remove(ctx context.Context, id string) error {
 
 // Evict removes a node that does not answer from the list, unless isDead returns false, or the node has registered
 // again since Evict read its registration. A missing node is no error, and Evict does not call isDead then.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) Evict(ctx context.Context, id string, isDead func() bool) error {
 	e, err := n.b.getLeader(ctx, nodeKey(id, "*"))
 	if errors.Is(err, errKeyNotFound) {
@@ -80,6 +86,8 @@ func (n *Nodes) Evict(ctx context.Context, id string, isDead func() bool) error 
 
 // IDs returns the sorted ids of all nodes that are listed at this moment. The stream's leader answers, since a
 // replica may lag.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
 	request := map[string]string{"subjects_filter": n.b.prefix() + nodeKey("*", "*")}
 	var answer struct {
@@ -100,6 +108,8 @@ func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
 }
 
 // List returns all nodes, for display. With several replicas it may be outdated.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) List(ctx context.Context) ([]Node, error) {
 	var nodes []Node
 	// There are so few that one answer has them all; errTooMany would need a thousand crashes.

@@ -42,8 +42,8 @@ type Restored struct {
 // ErrUserNotFound for an invalid id, ErrConflict.
 func (u *Users) Restore(ctx context.Context, users []User) []Restored {
 	all := make([]Restored, 0, len(users))
-	for some := range slices.Chunk(users, restoreUsers) {
-		all = append(all, u.restoreBatch(ctx, some)...)
+	for chunk := range slices.Chunk(users, restoreUsers) {
+		all = append(all, u.restoreBatch(ctx, chunk)...)
 	}
 	return all
 }

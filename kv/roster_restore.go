@@ -61,8 +61,8 @@ func (r *Rosters) Restore(ctx context.Context, snapshots ...UserSnapshot) ([]Cha
 	var changes []Change
 	for len(bonds) > 0 {
 		n := batchLength(bonds)
-		some, err := r.restoreBonds(ctx, restored, bonds[:n])
-		changes = append(changes, some...)
+		restoredChanges, err := r.restoreBonds(ctx, restored, bonds[:n])
+		changes = append(changes, restoredChanges...)
 		if err != nil {
 			return changes, fmt.Errorf("kv: restore rosters: %w", err)
 		}

@@ -133,8 +133,9 @@ func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*St
 	return &States{b: newBucket(js, name, s.CachedInfo().Config.Replicas), prefix: prefix}, nil
 }
 
-// Get returns the state from the stream's leader, or the zero State if none is written yet. It may call
-// Options.Remember, and returns its error.
+// Get returns the state from the stream's leader, or the zero State if none is written yet.
+//
+// Errors: those of Options.Remember, NATS and ctx.
 func (s *States) Get(ctx context.Context) (State, error) {
 	state, revision, err := s.read(ctx)
 	if err == nil {

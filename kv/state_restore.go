@@ -82,6 +82,8 @@ func (s *States) NoteNodes(ctx context.Context, mark RestoreMark) ([]string, err
 
 // RemoveReplaced removes the buckets that a marked restore replaces. No write to them succeeds afterwards. A missing
 // bucket is no error.
+//
+// Errors: only those of NATS and ctx.
 func (s *States) RemoveReplaced(ctx context.Context, mark RestoreMark) error {
 	return removeStreams(ctx, s.b.js, Streams(s.prefix, otherSlot(mark.Slot))...)
 }

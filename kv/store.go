@@ -4,8 +4,9 @@
 // written as one atomic batch with the expected revision of every key. So no node ever sees a partial change,
 // whatever fails. The rules of friendship are pure functions in rules.go; the stores only read, apply and write.
 //
-// A method's comment lists the errors that a caller may decide by. Beside these, a method that writes returns
-// ErrReadOnly while writes are refused, and each method returns the errors of NATS and of its context.
+// A method's comment lists the errors that a caller may decide by. Beside these, each method returns the errors of NATS and
+// of its context, and a method that writes records returns ErrReadOnly while writes are refused. Purges, such as those of
+// revoked tokens, and the registration of a node are never refused.
 package kv
 
 import (

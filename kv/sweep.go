@@ -9,6 +9,8 @@ import (
 // Sweep reads all keys of the buckets in use, and removes keys that belong to no existing user. With dry it only
 // counts them. Servers may run meanwhile. A million accounts take some minutes. Sweep returns the counts, also if it
 // fails.
+//
+// Errors: ErrReadOnly, and those of NATS and ctx.
 func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 	f := newOrphanFinder(s.Users)
 	if err := f.readUsers(ctx, func([]entry) {}); err != nil {

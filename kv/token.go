@@ -84,6 +84,8 @@ func (t *Tokens) Get(ctx context.Context, userID, token string) (TokenInfo, erro
 func (t *Tokens) TTL() time.Duration { return t.ttl }
 
 // ValidHash reports whether the token of the user with this hash is valid. It reads from the stream's leader.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) ValidHash(ctx context.Context, userID, hash string) (bool, error) {
 	e, err := t.b.get(ctx, userID+"."+hash, true)
 	if errors.Is(err, errKeyNotFound) {
@@ -105,6 +107,8 @@ func (t *Tokens) info(userID string, e entry) (TokenInfo, error) {
 }
 
 // RevokeOthers revokes all tokens that the user has at this moment, except the token keep; "" keeps none.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) RevokeOthers(ctx context.Context, userID, keep string) error {
 	tokens, err := t.List(ctx, userID)
 	if err != nil {
@@ -123,6 +127,8 @@ func (t *Tokens) RevokeOthers(ctx context.Context, userID, keep string) error {
 }
 
 // Revoke revokes a token. A missing token is no error.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) Revoke(ctx context.Context, userID, token string) error {
 	if !ValidID(userID) {
 		return nil
@@ -134,6 +140,8 @@ func (t *Tokens) Revoke(ctx context.Context, userID, token string) error {
 }
 
 // RevokeHash revokes the token with this hash, which List returns. A missing token is no error.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) RevokeHash(ctx context.Context, userID, hash string) error {
 	if !ValidID(userID) || strings.ContainsFunc(hash, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') }) {
 		return nil
@@ -145,6 +153,8 @@ func (t *Tokens) RevokeHash(ctx context.Context, userID, hash string) error {
 }
 
 // RevokeAll revokes all tokens that the user has at this moment.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
 	if !ValidID(userID) {
 		return nil
@@ -156,6 +166,8 @@ func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
 }
 
 // List returns the user's tokens, the oldest first.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) List(ctx context.Context, userID string) ([]TokenInfo, error) {
 	if !ValidID(userID) {
 		return nil, nil

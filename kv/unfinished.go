@@ -54,6 +54,8 @@ type Completed struct {
 // CompleteUnfinished completes the changes that a process left unfinished when it ended. It does not affect calls in
 // progress on other nodes. It returns what it completed, also if it fails, and the ids of the users whose deletion
 // has begun. The caller must complete these deletions.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) CompleteUnfinished(ctx context.Context) (done Completed, deleting []string, err error) {
 	notes, err := u.notes(ctx)
 	for i := 0; err == nil && i < len(notes); i++ {

@@ -172,6 +172,8 @@ func (u *Users) ByAccount(ctx context.Context, account string) (User, error) {
 }
 
 // GetMany returns the users with these ids, by id. Users that do not exist are not in the map.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, error) {
 	keys := make([]string, 0, len(ids))
 	for _, id := range ids {
