@@ -28,8 +28,8 @@ var arrows = map[string][]string{
 	"bridge/natsauth": {"kv", "bridge/cluster", "bridge/eventlog", "bridge/im", "bridge/limit", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
 	"bridge/mailer":   {"kv", "bridge/im", "bridge/recovery"},
 	"bridge/answer":   {"kv", "bridge/im", "bridge/limit", "bridge/wire"},
-	"bridge/im":       {"kv", "bridge/cluster", "bridge/eventlog", "bridge/wire"},
-	"bridge/eventlog": {"kv", "bridge/natsutil", "bridge/recovery", "bridge/subject"},
+	"bridge/im":       {"kv", "kv/keymutex", "bridge/cluster", "bridge/eventlog", "bridge/wire"},
+	"bridge/eventlog": {"kv", "kv/batch", "bridge/natsutil", "bridge/recovery", "bridge/subject"},
 	"bridge/cluster":  {"kv", "bridge/recovery", "bridge/subject"},
 	"bridge/certs":    {"embedded/privatefile"},
 	"bridge/limit":    nil,
@@ -43,7 +43,9 @@ var arrows = map[string][]string{
 	"embedded/privatefile": nil,
 	"examples/archiver":    nil,
 	"examples/echo":        nil,
-	"kv":                   {"bridge/subject"},
+	"kv":                   {"kv/...", "bridge/subject"},
+	"kv/batch":             nil,
+	"kv/keymutex":          nil,
 }
 
 const module = "imctl"

@@ -64,7 +64,7 @@ func (r *restores) check(ctx context.Context) error {
 		r.halt(ctx, state.Restore.Started)
 	case !r.store.InUse(state):
 		r.halt(ctx, time.Time{})
-		if err := r.store.Use(ctx, state); err != nil {
+		if err := r.store.SwitchTo(ctx, state); err != nil {
 			return err
 		}
 		return r.resume(ctx)

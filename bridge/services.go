@@ -78,7 +78,7 @@ func (s *Services) Repair(ctx context.Context) error {
 	if err := s.Attachments.ExpectConsumers(ctx); err != nil {
 		return err
 	}
-	if done != (kv.Finished{}) || attachments > 0 {
+	if done != (kv.Completed{}) || attachments > 0 {
 		s.log.Info("repaired after an unclean stop", "users", done.Users, "names", done.Names, "attachments", attachments)
 	}
 	return nil

@@ -30,7 +30,7 @@ func TestRepair(t *testing.T) {
 	steps := []func(id string) error{
 		func(id string) error { _, _, err := store.Users.BeginDelete(ctx, id); return err },
 		func(id string) error { return store.Tokens.RevokeAll(ctx, id) },
-		func(id string) error { _, err := store.Rosters.Drop(ctx, id); return err },
+		func(id string) error { _, err := store.Rosters.RemoveUser(ctx, id); return err },
 		func(id string) error { return store.Users.Delete(ctx, id) },
 	}
 	for n := range steps {
@@ -91,7 +91,7 @@ func TestRepair(t *testing.T) {
 		_, _, err = store.Users.BeginDelete(ctx, back.ID)
 	}
 	if err == nil {
-		_, err = store.Rosters.Drop(ctx, back.ID)
+		_, err = store.Rosters.RemoveUser(ctx, back.ID)
 	}
 	if err == nil {
 		err = s.services().Accounts.SetDisabled(ctx, back.ID, false)

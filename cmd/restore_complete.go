@@ -223,7 +223,7 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 	if err := deleteStream(ctx, nc, stagedLog(prefix)); err != nil {
 		return failed(err)
 	}
-	if _, err := states.Finish(ctx); err != nil {
+	if _, err := states.FinishRestore(ctx); err != nil {
 		return failed(err)
 	}
 	env.reach("finished")

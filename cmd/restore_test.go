@@ -417,7 +417,7 @@ func TestRestoreUntold(t *testing.T) {
 		err = states.RemoveReplaced(t.Context(), *state.Restore)
 	}
 	if err == nil {
-		_, err = states.Finish(t.Context())
+		_, err = states.FinishRestore(t.Context())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -65,7 +65,7 @@ func TestUnknownTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := rosters.Restore(t.Context(), kv.Remembered{ID: alice, Restoration: kv.Restoration{Friends: []kv.Friend{{ID: bob}}}})
+	_, err := rosters.Restore(t.Context(), kv.UserSnapshot{ID: alice, RosterSnapshot: kv.RosterSnapshot{Friends: []kv.Friend{{ID: bob}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,40 +19,40 @@ type Role string
 
 // The roles of attachments.
 const (
-	RoleConsumer Role = "consumer" // reads a part of the log, and nothing else
-	RoleBridge   Role = "bridge"   // all that a bridge needs; no administration
+	RoleConsumer Role = "consumer" // only reads a part of the log
+	RoleBridge   Role = "bridge"   // everything that a bridge needs, without administration
 	RoleAdmin    Role = "admin"    // everything
 )
 
-// Attachment is a program that may log in to NATS by a secret of its own.
+// Attachment is a program that may log in to NATS with a secret of its own.
 type Attachment struct {
 	Name    string    `json:"name"`
 	Role    Role      `json:"role"`
-	Filter  string    `json:"filter,omitempty"` // of a consumer: the part of the log, without its prefix
+	Filter  string    `json:"filter,omitempty"` // of a consumer: selects a part of the log, without the prefix
 	Created time.Time `json:"created"`
 }
 
-// attachmentRecord is an attachment as it is stored. The secret is random, so a plain hash of it
-// is enough: there is nothing to guess.
+// attachmentRecord is an attachment as it is stored. The secret is random, so that it cannot be guessed and a fast
+// hash is enough.
 type attachmentRecord struct {
 	Attachment
-	SecretHash string `json:"secret_hash"` // SHA-256 in hex; empty when no secret is good any more
+	SecretHash string `json:"secret_hash"` // SHA-256 in hex; "" if the secret is revoked
 	Confirmed  bool   `json:"confirmed"`   // false: the attachment is pending and has no effect
 }
 
 var attachmentName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// ValidAttachmentName tells whether an attachment may have that name. It becomes a part of subjects.
-func ValidAttachmentName(name string) bool { return attachmentName.MatchString(name) }
+// validAttachmentName reports whether an attachment may have that name. It becomes a part of subjects.
+func validAttachmentName(name string) bool { return attachmentName.MatchString(name) }
 
-// Attachments are kept in the bucket of accounts.
+// Attachments stores the attachments, in the bucket of users.
 type Attachments struct {
 	b *bucket
 }
 
 func attachmentKey(name string) string { return "attach." + name }
 
-// newSecret returns 256 random bits and what is kept of them.
+// newSecret returns a secret of 256 random bits and its hash.
 func newSecret() (secret, hash string) {
 	secret = NewID() + NewID()
 	return secret, hashSecret(secret)
@@ -63,7 +63,7 @@ func hashSecret(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Add stores an attachment and returns it with its secret, which nobody can read again. Created is set here.
+// Add stores an attachment, and returns it with its secret, which is not stored. Add sets Created.
 //
 // Errors: ErrAttachmentExists, ErrAttachmentInvalid, ErrConflict.
 func (a *Attachments) Add(ctx context.Context, at Attachment) (Attachment, string, error) {
@@ -79,15 +79,15 @@ func (a *Attachments) Prepare(ctx context.Context, at Attachment) (Attachment, s
 }
 
 func (a *Attachments) add(ctx context.Context, at Attachment, confirmed bool) (Attachment, string, error) {
-	if !ValidAttachmentName(at.Name) {
-		return Attachment{}, "", fmt.Errorf("kv: add an attachment: %w: a name has 1 to 64 letters, digits, - and _", ErrAttachmentInvalid)
+	if !validAttachmentName(at.Name) {
+		return Attachment{}, "", fmt.Errorf("kv: add an attachment: %w: use a name of 1 to 64 letters, digits, - and _", ErrAttachmentInvalid)
 	}
 	at.Created = now()
 	secret, hash := newSecret()
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		e, err := a.b.get(ctx, attachmentKey(at.Name), true)
 		switch {
-		case errors.Is(err, errNoKey):
+		case errors.Is(err, errKeyNotFound):
 		case err != nil:
 			return err
 		case !e.deleted:
@@ -101,7 +101,7 @@ func (a *Attachments) add(ctx context.Context, at Attachment, confirmed bool) (A
 	return at, secret, nil
 }
 
-// Confirm puts an attachment of Prepare into force. Errors: ErrAttachmentNotFound, ErrConflict.
+// Confirm makes a pending attachment of Prepare active. Errors: ErrAttachmentNotFound, ErrConflict.
 func (a *Attachments) Confirm(ctx context.Context, name string) error {
 	_, err := a.change(ctx, name, func(r *attachmentRecord) error { r.Confirmed = true; return nil })
 	if err != nil {
@@ -110,7 +110,7 @@ func (a *Attachments) Confirm(ctx context.Context, name string) error {
 	return nil
 }
 
-// Get returns the attachment with this name. Errors: ErrAttachmentNotFound.
+// Get returns the attachment with this name. Errors: ErrAttachmentNotFound, for a pending one too.
 func (a *Attachments) Get(ctx context.Context, name string) (Attachment, error) {
 	r, _, err := a.read(ctx, name)
 	if err == nil && !r.Confirmed {
@@ -122,8 +122,10 @@ func (a *Attachments) Get(ctx context.Context, name string) (Attachment, error) 
 	return r.Attachment, nil
 }
 
-// Good reports whether an attachment is in force: it exists, is not pending, and is not being removed.
-func (a *Attachments) Good(ctx context.Context, name string) (bool, error) {
+// Active reports whether an attachment exists, is not pending, and is not being removed.
+//
+// Errors: only those of NATS and ctx.
+func (a *Attachments) Active(ctx context.Context, name string) (bool, error) {
 	r, _, err := a.read(ctx, name)
 	if errors.Is(err, ErrAttachmentNotFound) {
 		return false, nil
@@ -135,47 +137,41 @@ func (a *Attachments) Good(ctx context.Context, name string) (bool, error) {
 }
 
 // List returns all attachments except pending ones, sorted by name.
+//
+// Errors: only those of NATS and ctx.
 func (a *Attachments) List(ctx context.Context) ([]Attachment, error) {
 	return a.list(ctx, func(r attachmentRecord) bool { return r.Confirmed })
 }
 
 // Unfinished returns the pending attachments, and those whose secret was revoked for their removal. At a start these
-// are additions and removals that were cut off.
+// are additions and removals that were interrupted.
+//
+// Errors: only those of NATS and ctx.
 func (a *Attachments) Unfinished(ctx context.Context) ([]Attachment, error) {
 	return a.list(ctx, func(r attachmentRecord) bool { return !r.Confirmed || r.SecretHash == "" })
 }
 
 func (a *Attachments) list(ctx context.Context, wanted func(attachmentRecord) bool) ([]Attachment, error) {
-	const most = 256
 	var all []Attachment
-	for after := uint64(0); ; {
-		p, err := a.b.next(ctx, attachmentKey("*"), after, most)
+	for e, err := range a.b.list(ctx, attachmentKey("*")) {
+		var r attachmentRecord
+		if err == nil {
+			r, err = decodeAttachment(e)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("kv: list the attachments: %w", err)
 		}
-		for _, e := range p.entries {
-			if e.deleted {
-				continue
-			}
-			r, err := decodeAttachment(e)
-			if err != nil {
-				return nil, fmt.Errorf("kv: list the attachments: %w", err)
-			}
-			if wanted(r) {
-				all = append(all, r.Attachment)
-			}
+		if wanted(r) {
+			all = append(all, r.Attachment)
 		}
-		if p.pending == 0 || len(p.entries) == 0 {
-			break
-		}
-		after = p.last()
 	}
-	// One that changed meanwhile comes twice.
+	// An attachment that changed meanwhile occurs twice.
 	slices.SortFunc(all, func(x, y Attachment) int { return cmp.Compare(x.Name, y.Name) })
 	return slices.CompactFunc(all, func(x, y Attachment) bool { return x.Name == y.Name }), nil
 }
 
-// Rotate gives the attachment another secret, and returns it. Errors: ErrAttachmentNotFound, ErrConflict.
+// Rotate replaces the attachment's secret, and returns the attachment with the new one. Errors:
+// ErrAttachmentNotFound, ErrConflict.
 func (a *Attachments) Rotate(ctx context.Context, name string) (Attachment, string, error) {
 	secret, hash := newSecret()
 	at, err := a.setHash(ctx, name, hash)
@@ -185,7 +181,7 @@ func (a *Attachments) Rotate(ctx context.Context, name string) (Attachment, stri
 	return at, secret, nil
 }
 
-// Revoke leaves the attachment without a secret that is good. Errors: ErrAttachmentNotFound, ErrConflict.
+// Revoke revokes the attachment's secret, and returns the attachment. Errors: ErrAttachmentNotFound, ErrConflict.
 func (a *Attachments) Revoke(ctx context.Context, name string) (Attachment, error) {
 	at, err := a.setHash(ctx, name, "")
 	if err != nil {
@@ -195,8 +191,10 @@ func (a *Attachments) Revoke(ctx context.Context, name string) (Attachment, erro
 }
 
 // Remove removes the attachment. A missing attachment is no error.
+//
+// Errors: ErrConflict.
 func (a *Attachments) Remove(ctx context.Context, name string) error {
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		r, revision, err := a.read(ctx, name)
 		if err != nil {
 			return err
@@ -210,9 +208,9 @@ func (a *Attachments) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// Check returns the attachment with this name and this secret. How long it takes tells nothing about the secret.
+// Check returns the attachment with this name and this secret. Its duration does not depend on the secret.
 //
-// Errors: ErrAttachmentNotFound, for a wrong secret too.
+// Errors: ErrAttachmentNotFound, also for a wrong secret and a pending attachment.
 func (a *Attachments) Check(ctx context.Context, name, secret string) (Attachment, error) {
 	r, _, err := a.read(ctx, name)
 	if err != nil {
@@ -224,6 +222,7 @@ func (a *Attachments) Check(ctx context.Context, name, secret string) (Attachmen
 	return r.Attachment, nil
 }
 
+// setHash replaces the hash of the secret; "" revokes it. Errors: ErrAttachmentNotFound, ErrConflict.
 func (a *Attachments) setHash(ctx context.Context, name, hash string) (Attachment, error) {
 	return a.change(ctx, name, func(r *attachmentRecord) error {
 		if hash != "" && !r.Confirmed {
@@ -234,14 +233,15 @@ func (a *Attachments) setHash(ctx context.Context, name, hash string) (Attachmen
 	})
 }
 
-func (a *Attachments) change(ctx context.Context, name string, alter func(*attachmentRecord) error) (Attachment, error) {
+// change stores a record that edit has changed, and returns the attachment. Errors: ErrAttachmentNotFound, ErrConflict.
+func (a *Attachments) change(ctx context.Context, name string, edit func(*attachmentRecord) error) (Attachment, error) {
 	var at Attachment
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		r, revision, err := a.read(ctx, name)
 		if err != nil {
 			return err
 		}
-		if err := alter(&r); err != nil {
+		if err := edit(&r); err != nil {
 			return err
 		}
 		at = r.Attachment
@@ -250,13 +250,14 @@ func (a *Attachments) change(ctx context.Context, name string, alter func(*attac
 	return at, err
 }
 
-// read asks the stream's leader: a replica that is late would still know a secret that was revoked.
+// read returns an attachment's record and its revision from the stream's leader, since a replica that lags may still
+// have a revoked secret. Errors: ErrAttachmentNotFound.
 func (a *Attachments) read(ctx context.Context, name string) (attachmentRecord, uint64, error) {
-	if !ValidAttachmentName(name) {
+	if !validAttachmentName(name) {
 		return attachmentRecord{}, 0, ErrAttachmentNotFound
 	}
 	e, err := a.b.get(ctx, attachmentKey(name), true)
-	if errors.Is(err, errNoKey) || err == nil && e.deleted {
+	if errors.Is(err, errKeyNotFound) || err == nil && e.deleted {
 		return attachmentRecord{}, 0, ErrAttachmentNotFound
 	}
 	if err != nil {
@@ -278,8 +279,7 @@ func (a *Attachments) write(ctx context.Context, r attachmentRecord, revision ui
 func decodeAttachment(e entry) (attachmentRecord, error) {
 	var r attachmentRecord
 	if err := json.Unmarshal(e.value, &r); err != nil {
-		// Not the decoder's error: it may quote the record.
-		return attachmentRecord{}, fmt.Errorf("the record at %s, revision %d, is damaged", e.key, e.revision)
+		return attachmentRecord{}, damaged(e)
 	}
 	return r, nil
 }

@@ -19,42 +19,42 @@ func TestAttachments(t *testing.T) {
 		t.Errorf("secret of %d characters, created %v", len(secret), want.Created)
 	}
 	if _, _, err := a.Add(ctx, Attachment{Name: "archive", Role: RoleAdmin}); !errors.Is(err, ErrAttachmentExists) {
-		t.Errorf("the same name again: %v", err)
+		t.Errorf("Add of an existing name: %v, want %v", err, ErrAttachmentExists)
 	}
 	if got, err := a.Check(ctx, "archive", secret); err != nil || got != want {
-		t.Errorf("got %+v (%v), want %+v", got, err, want)
+		t.Errorf("Check = %+v, %v; want %+v", got, err, want)
 	}
-	refused := func(when, name, secret string) {
+	refused := func(secretKind, name, secret string) {
 		t.Helper()
 		if at, err := a.Check(ctx, name, secret); !errors.Is(err, ErrAttachmentNotFound) {
-			t.Errorf("%s: %+v, %v", when, at, err)
+			t.Errorf("Check of %s: %+v, %v; want %v", secretKind, at, err, ErrAttachmentNotFound)
 		}
 	}
 	refused("a wrong secret", "archive", NewID())
 	refused("no secret", "archive", "")
 	refused("the secret's hash", "archive", hashSecret(secret))
-	refused("another's name", "Archive", secret)
-	refused("a name that is none", "archive.>", secret)
+	refused("a name of other case", "Archive", secret)
+	refused("an invalid name", "archive.>", secret)
 
-	again, next, err := a.Rotate(ctx, "archive")
-	if err != nil || again != want || next == secret {
-		t.Fatalf("rotated to %+v, %v", again, err)
+	rotated, next, err := a.Rotate(ctx, "archive")
+	if err != nil || rotated != want || next == secret {
+		t.Fatalf("Rotate = %+v, %v; want %+v and a new secret", rotated, err, want)
 	}
 	refused("the old secret", "archive", secret)
 	if _, err := a.Check(ctx, "archive", next); err != nil {
-		t.Errorf("the new secret: %v", err)
+		t.Errorf("Check of the new secret: %v", err)
 	}
 	if _, _, err := a.Rotate(ctx, "nobody"); !errors.Is(err, ErrAttachmentNotFound) {
-		t.Errorf("rotate what is not there: %v", err)
+		t.Errorf("Rotate of a missing attachment: %v, want %v", err, ErrAttachmentNotFound)
 	}
 
 	if _, err := a.Revoke(ctx, "archive"); err != nil {
 		t.Fatal(err)
 	}
 	refused("a revoked secret", "archive", next)
-	refused("no secret where none is good", "archive", "")
+	refused("no secret after the revocation", "archive", "")
 	if got, err := a.Get(ctx, "archive"); err != nil || got != want {
-		t.Errorf("revoked: %+v, %v", got, err)
+		t.Errorf("Get of a revoked attachment = %+v, %v; want %+v", got, err, want)
 	}
 	for range 2 {
 		if err := a.Remove(ctx, "archive"); err != nil {
@@ -62,13 +62,13 @@ func TestAttachments(t *testing.T) {
 		}
 	}
 	if _, err := a.Get(ctx, "archive"); !errors.Is(err, ErrAttachmentNotFound) {
-		t.Errorf("removed: %v", err)
+		t.Errorf("Get of a removed attachment: %v, want %v", err, ErrAttachmentNotFound)
 	}
 	if _, _, err := a.Add(ctx, Attachment{Name: "archive", Role: RoleAdmin}); err != nil {
-		t.Errorf("a name that is free again: %v", err)
+		t.Errorf("Add of a removed name: %v", err)
 	}
 	if n, err := s.Users.Count(ctx); err != nil || n != 1 {
-		t.Errorf("%d users (%v)", n, err)
+		t.Errorf("Count = %d, %v; want 1", n, err)
 	}
 }
 
@@ -77,7 +77,7 @@ func TestAttachmentList(t *testing.T) {
 	s := newStore(t, Options{})
 	ctx, a := testContext(t), s.Attachments
 	if all, err := a.List(ctx); err != nil || len(all) != 0 {
-		t.Fatalf("of none: %v, %v", all, err)
+		t.Fatalf("List = %v, %v; want none", all, err)
 	}
 	for _, name := range []string{"c", "a", "b"} {
 		if _, _, err := a.Add(ctx, Attachment{Name: name, Role: RoleBridge}); err != nil {
@@ -89,7 +89,7 @@ func TestAttachmentList(t *testing.T) {
 	}
 	all, err := a.List(ctx)
 	if err != nil || len(all) != 3 || all[0].Name != "a" || all[1].Name != "b" || all[2].Name != "c" {
-		t.Errorf("got %+v, %v", all, err)
+		t.Errorf("List = %+v, %v; want a, b and c", all, err)
 	}
 }
 
@@ -102,12 +102,12 @@ func TestAttachmentNames(t *testing.T) {
 	} {
 		_, _, err := s.Attachments.Add(testContext(t), Attachment{Name: name, Role: RoleBridge})
 		if ok != (err == nil) || !ok && !errors.Is(err, ErrAttachmentInvalid) {
-			t.Errorf("%q: %v", name, err)
+			t.Errorf("Add of the name %q: %v", name, err)
 		}
 	}
 }
 
-// Of many who take a name at once one gets it, and only its secret is good.
+// Of several concurrent calls of Add with one name, one succeeds, and only its secret is valid.
 func TestAttachmentRace(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
@@ -126,10 +126,10 @@ func TestAttachmentRace(t *testing.T) {
 			t.Error(err)
 		}
 		if (err == nil) != (check == nil) {
-			t.Errorf("added: %v, its secret: %v", err, check)
+			t.Errorf("Add: %v, Check of its secret: %v", err, check)
 		}
 	}
 	if won != 1 {
-		t.Errorf("%d got the name", won)
+		t.Errorf("%d calls succeeded, want 1", won)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// benchStore is a store with n people, of whom the first is a friend of all others.
+// benchStore returns a store with n users and their ids. The first user is a friend of all others.
 func benchStore(b *testing.B, n int) (*Store, []string) {
 	b.Helper()
 	s := newBenchStore(b)
@@ -29,7 +29,7 @@ func benchStore(b *testing.B, n int) (*Store, []string) {
 	return s, ids
 }
 
-// BenchmarkLogin is what a login of somebody with 200 friends reads and writes.
+// BenchmarkLogin measures what a login of a user with 200 friends reads and writes.
 func BenchmarkLogin(b *testing.B) {
 	s, ids := benchStore(b, 201)
 	ctx := b.Context()
@@ -53,7 +53,7 @@ func BenchmarkLogin(b *testing.B) {
 	}
 }
 
-// BenchmarkFriendship is a request, its answer and the end of the friendship, without waiting for the disk.
+// BenchmarkFriendship measures a request, its acceptance and the removal of the friend, without fsyncs.
 func BenchmarkFriendship(b *testing.B) {
 	s, ids := benchStore(b, 3)
 	ctx := b.Context()
@@ -71,7 +71,7 @@ func BenchmarkFriendship(b *testing.B) {
 	}
 }
 
-// BenchmarkTokenCheck is what every call begins with.
+// BenchmarkTokenCheck measures the check that each call begins with.
 func BenchmarkTokenCheck(b *testing.B) {
 	s, ids := benchStore(b, 2)
 	ctx := b.Context()
@@ -87,7 +87,7 @@ func BenchmarkTokenCheck(b *testing.B) {
 	}
 }
 
-// BenchmarkAccount registers an account, changes its record and changes its name, without waiting for the disk.
+// BenchmarkAccount measures a registration, a change of a record and a change of a name, without fsyncs.
 func BenchmarkAccount(b *testing.B) {
 	s := newBenchStore(b)
 	ctx := b.Context()

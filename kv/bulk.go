@@ -10,33 +10,35 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
+
+	"imctl/kv/batch"
 )
 
 const (
-	// bulkBatch is how many messages one batch of a bulk has: the server takes no more than 1,000.
-	bulkBatch = 999
-	// bulkBytes bounds a batch whose records are large; the server keeps all of it until it is whole.
+	// bulkBatch is how many messages a batch of a bulk write has at most. It is a multiple of the 3 keys of an account.
+	bulkBatch = batch.MaxSize - batch.MaxSize%3
+	// bulkBytes bounds a batch of large records. The server keeps all of a batch in memory until the batch is complete.
 	bulkBytes = 4 << 20
-	// bulkWait bounds one batch.
-	bulkWait = time.Minute
-	// bulkPurges is how many users' keys are purged at the same time.
+	// bulkTimeout bounds one batch.
+	bulkTimeout = time.Minute
+	// bulkPurges bounds how many users' keys are purged concurrently.
 	bulkPurges = 16
 )
 
-// Bulk makes and removes many accounts at a time, in batches of hundreds, for tests and measurements. It applies no
-// rules of friendship and tells no node. So the accounts must be new or not in use, and the caller must pass
-// consistent rosters.
+// Bulk creates and removes many accounts in batches of hundreds, for tests and measurements. It applies no rules of
+// friendship and informs no node. So the accounts must be new or not in use, and the caller must pass consistent
+// rosters.
 type Bulk struct {
 	users, rosters, tokens *bucket
 }
 
 // Member is an account with its roster.
 type Member struct {
-	User // ID has to be set, since others' rosters name it
+	User // ID must be set, since the rosters of other members have it
 	Roster
 }
 
-// NewBulk returns a bulk on the buckets in use. It leaves their configuration alone.
+// NewBulk returns a Bulk on the buckets in use. It does not change their configuration.
 //
 // Errors: ErrNoState.
 func NewBulk(ctx context.Context, nc *nats.Conn, prefix string) (*Bulk, error) {
@@ -51,11 +53,11 @@ func NewBulk(ctx context.Context, nc *nats.Conn, prefix string) (*Bulk, error) {
 	}, nil
 }
 
-// Create makes the accounts. If it fails, some may have been made: all accounts of a batch or none.
+// Create creates the accounts. If it fails, some accounts may exist: all of a batch or none.
 //
 // Errors: ErrAccountExists, ErrAccountEmpty, ErrUserNotFound for an invalid id.
 func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
-	err := b.both(ctx, members, func(m Member, users, rosters *bulkWriter) error {
+	err := b.writeMembers(ctx, members, func(m Member, users, rosters *bulkWriter) error {
 		folded := FoldAccount(m.Account)
 		switch {
 		case !ValidID(m.ID):
@@ -74,7 +76,7 @@ func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 		if err != nil {
 			return err
 		}
-		// In the order of Users.Create, and for its reasons.
+		// The order is that of Users.Create, for the same reasons.
 		writes := []write{putAt(accountKey(folded), []byte(m.ID), 0)}
 		if name := FoldAccount(m.Name); name != "" {
 			writes = append(writes, putAt(nameKey(name, m.ID, 0), nil, 0))
@@ -91,15 +93,17 @@ func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 		err = ErrAccountExists
 	}
 	if err != nil {
-		return fmt.Errorf("kv: make accounts: %w", err)
+		return fmt.Errorf("kv: create accounts: %w", err)
 	}
 	return nil
 }
 
-// Remove removes accounts with their rosters and tokens. members are those that Create was given; Remove iterates over
-// them twice. It leaves the rosters of other users alone. A missing account is no error.
+// Remove removes accounts with their rosters and tokens. members are those that Create was given; Remove iterates
+// over them twice. It does not change the rosters of other users. A missing account is no error.
+//
+// Errors: ErrUserNotFound for an invalid id.
 func (b *Bulk) Remove(ctx context.Context, members iter.Seq[Member]) error {
-	err := b.both(ctx, members, func(m Member, users, rosters *bulkWriter) error {
+	err := b.writeMembers(ctx, members, func(m Member, users, rosters *bulkWriter) error {
 		if !ValidID(m.ID) {
 			return ErrUserNotFound
 		}
@@ -135,7 +139,7 @@ func (b *Bulk) purge(ctx context.Context, members iter.Seq[Member]) error {
 				}
 			}
 			claim, err := b.users.get(ctx, accountKey(FoldAccount(m.Account)), true)
-			if errors.Is(err, errNoKey) || err == nil && string(claim.value) != m.ID { // the account belongs to another user now
+			if errors.Is(err, errKeyNotFound) || err == nil && string(claim.value) != m.ID { // the account belongs to another user now
 				return nil
 			}
 			if err != nil {
@@ -147,30 +151,19 @@ func (b *Bulk) purge(ctx context.Context, members iter.Seq[Member]) error {
 	return purges.Wait()
 }
 
-// both has write put every member into batches for the two buckets, which are sent side by side.
-func (b *Bulk) both(ctx context.Context, members iter.Seq[Member], write func(m Member, users, rosters *bulkWriter) error) error {
-	group, ctx := errgroup.WithContext(ctx)
-	users, rosters := newBulkWriter(ctx, b.users, group), newBulkWriter(ctx, b.rosters, group)
-	err := func() error {
+// writeMembers calls write with each member, and with the writers to both buckets.
+func (b *Bulk) writeMembers(ctx context.Context, members iter.Seq[Member], write func(m Member, users, rosters *bulkWriter) error) error {
+	return writeBulk(ctx, []*bucket{b.users, b.rosters}, func(_ context.Context, writers []*bulkWriter) error {
 		for m := range members {
-			if err := write(m, users, rosters); err != nil {
+			if err := write(m, writers[0], writers[1]); err != nil {
 				return err
 			}
 		}
-		if err := users.flush(); err != nil {
-			return err
-		}
-		return rosters.flush()
-	}()
-	close(users.batches)
-	close(rosters.batches)
-	if sent := group.Wait(); sent != nil {
-		return sent // err only says that it was given up then
-	}
-	return err
+		return nil
+	})
 }
 
-// bulkWriter gathers writes to one bucket, and sends a batch while the next is gathered.
+// bulkWriter collects the writes to one bucket in batches.
 type bulkWriter struct {
 	ctx     context.Context
 	batches chan []write
@@ -178,20 +171,40 @@ type bulkWriter struct {
 	bytes   int
 }
 
-func newBulkWriter(ctx context.Context, b *bucket, group *errgroup.Group) *bulkWriter {
-	w := &bulkWriter{ctx: ctx, batches: make(chan []write, 1)}
-	group.Go(func() error {
-		for batch := range w.batches {
-			ctx, cancel := context.WithTimeout(ctx, bulkWait)
-			_, err := b.write(ctx, batch...)
-			cancel()
-			if err != nil {
-				return err
-			}
+// writeBulk calls collect with a writer for each bucket, and writes what collect adds to them. Each writer writes one
+// batch while collect fills the next. After a failed write, the context and the add calls of collect fail.
+func writeBulk(ctx context.Context, buckets []*bucket, collect func(ctx context.Context, writers []*bulkWriter) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	writers := make([]*bulkWriter, len(buckets))
+	for i, b := range buckets {
+		w := &bulkWriter{ctx: ctx, batches: make(chan []write, 1)}
+		writers[i] = w
+		group.Go(func() error { return w.run(b) })
+	}
+	err := collect(ctx, writers)
+	for _, w := range writers {
+		if err == nil {
+			err = w.flush()
 		}
-		return nil
-	})
-	return w
+		close(w.batches)
+	}
+	if failed := group.Wait(); failed != nil {
+		return failed // err is only the cancellation that follows from it
+	}
+	return err
+}
+
+// run writes the batches.
+func (w *bulkWriter) run(b *bucket) error {
+	for writes := range w.batches {
+		ctx, cancel := context.WithTimeout(w.ctx, bulkTimeout)
+		_, err := b.write(ctx, writes...)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // add keeps the writes of one call in one batch.
@@ -209,6 +222,7 @@ func (w *bulkWriter) add(writes ...write) error {
 	return nil
 }
 
+// flush passes the collected writes on as one batch.
 func (w *bulkWriter) flush() error {
 	if len(w.next) == 0 {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// strangers are n accounts of which every two neighbours are friends, the last and the first too.
-func strangers(n int) []Member {
+// neighbors returns n accounts in a ring, in which every account is a friend of the two next to it.
+func neighbors(n int) []Member {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	all := make([]Member, n)
 	for i := range all {
@@ -31,13 +31,13 @@ func TestBulk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stays := mustCreate(t, s, "stays", "Name of one who stays")
-	members := strangers(1500) // more than fit into one batch of any bucket
+	other := mustCreate(t, s, "stays", "Name of a user who stays")
+	members := neighbors(1500) // more than one batch of any bucket has
 	if err := bulk.Create(ctx, slices.Values(members)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := s.Users.Count(ctx); err != nil || n != len(members)+1 {
-		t.Errorf("%d users, %v", n, err)
+		t.Errorf("Count = %d, %v; want %d", n, err, len(members)+1)
 	}
 	for _, i := range []int{0, 1, 999, 1499} {
 		got, err := s.Users.ByAccount(ctx, fmt.Sprintf("ACCOUNT-%d", i))
@@ -52,9 +52,9 @@ func TestBulk(t *testing.T) {
 		}
 	}
 	if found, err := s.Users.Find(ctx, "name 1499", 10, ""); err != nil || len(found) != 1 || found[0].ID != members[1499].ID {
-		t.Errorf("found %v, %v", found, err)
+		t.Errorf("Find = %v, %v", found, err)
 	}
-	// What a bulk made is changed like everything else.
+	// The rules apply to accounts of a Bulk.
 	if c, err := s.Rosters.Remove(ctx, members[0].ID, members[1].ID); err != nil || c.Kind != Removed {
 		t.Errorf("remove a friend: %+v, %v", c, err)
 	}
@@ -63,7 +63,7 @@ func TestBulk(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for range 2 { // what is gone already is no error
+	for range 2 { // a missing account is no error
 		if err := bulk.Remove(ctx, slices.Values(members)); err != nil {
 			t.Fatal(err)
 		}
@@ -80,10 +80,10 @@ func TestBulk(t *testing.T) {
 	if r, _, err := s.Rosters.Get(ctx, members[7].ID); err != nil || len(r.Friends) != 0 {
 		t.Errorf("a removed roster: %+v, %v", r, err)
 	}
-	if found, err := s.Users.Find(ctx, "name", 10, ""); err != nil || names(found) != stays.Name {
-		t.Errorf("found %s, %v", names(found), err)
+	if found, err := s.Users.Find(ctx, "name", 10, ""); err != nil || names(found) != other.Name {
+		t.Errorf("Find = %s, %v", names(found), err)
 	}
-	// The account is free, while the markers are there and after.
+	// The account is free.
 	mustCreate(t, s, "account-7", "Name")
 }
 
@@ -110,15 +110,15 @@ func TestBulkRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 		if _, err := s.Users.Get(ctx, other.ID); !errors.Is(err, ErrUserNotFound) {
-			t.Errorf("%s: the rest of its batch was made: %v", name, err)
+			t.Errorf("%s: another account of the batch was created: %v", name, err)
 		}
 	}
 	if _, err := NewBulk(testContext(t), s.Users.b.nc, "a.b"); err == nil {
-		t.Error("a prefix with a dot was taken")
+		t.Error("NewBulk accepted a prefix with a dot")
 	}
 }
 
-// BenchmarkBulk makes accounts of 20 friends each.
+// BenchmarkBulk measures the creation of accounts with 20 friends each.
 func BenchmarkBulk(b *testing.B) {
 	s := newBenchStore(b)
 	bulk, err := NewBulk(testContext(b), s.Users.b.nc, "im")

@@ -11,15 +11,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startCluster runs three servers in this process, which find each other by ports that the system
-// chooses.
+// startCluster runs a cluster of three servers in this process, on ports that the system selects.
 func startCluster(t *testing.T) []*server.Server {
 	t.Helper()
 	var servers []*server.Server
-	// A server takes the number of its routes for the size of the cluster, so each has two. Where there is
-	// no address yet, nobody answers at port 1, and the route is made from the other side.
-	nobody := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
-	routes := []*url.URL{nobody, nobody}
+	// A server derives the size of the cluster from the number of its routes, so each has two. A route to a server
+	// that has no address yet points to port 1, where no server listens. The other server connects this route later.
+	unused := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
+	routes := []*url.URL{unused, unused}
 	for i := range 3 {
 		s, err := server.NewServer(&server.Options{
 			ServerName:         fmt.Sprint("n", i),
@@ -51,38 +50,38 @@ func startCluster(t *testing.T) []*server.Server {
 	return servers
 }
 
-// With replicas a conflict has another code, batches go another way, and the nearest replica may be
-// late: the promises are the same.
+// With replicas a conflict has another code, batches are committed in another way, and the nearest replica may lag. The
+// stores give the same guarantees.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	var stores []*Store
 	ctx := testContext(t)
 	servers := startCluster(t)
 	for _, s := range servers {
-		// Without waiting for a leader: Open has to.
+		// The cluster may have no leader yet: Open must wait for it.
 		stores = append(stores, openStore(t, connect(t, s), Options{Replicas: 3}))
 	}
 
 	users := make([]User, 24)
-	won := -1
+	winner := -1
 	for i, err := range atOnce(len(users), func(i int) (err error) {
 		users[i], err = stores[i%3].Users.Create(ctx, User{Account: "wanted", Profile: Profile{Name: "x"}})
 		return err
 	}) {
 		switch {
-		case err == nil && won < 0:
-			won = i
+		case err == nil && winner < 0:
+			winner = i
 		case err == nil:
-			t.Error("two registrations won")
+			t.Error("a second registration succeeded")
 		case !errors.Is(err, ErrAccountExists):
 			t.Errorf("registration %d: %v", i, err)
 		}
 	}
-	if won < 0 {
-		t.Fatal("no registration won")
+	if winner < 0 {
+		t.Fatal("no registration succeeded")
 	}
 	for i, s := range stores {
-		if got, err := s.Users.ByAccount(ctx, "WANTED"); err != nil || got != users[won] {
+		if got, err := s.Users.ByAccount(ctx, "WANTED"); err != nil || got != users[winner] {
 			t.Errorf("node %d: ByAccount = %v, %v", i, got, err)
 		}
 		if n, err := s.Users.Count(ctx); n != 1 || err != nil {
@@ -90,19 +89,19 @@ func TestCluster(t *testing.T) {
 		}
 	}
 
-	// What one node was told is done, the next must know.
+	// When a call on one node has returned, the other nodes must see its change.
 	for i := range 12 {
 		here, there := stores[i%3], stores[(i+1)%3]
 		u := mustCreate(t, here, fmt.Sprint("account", i), "y")
 		if got, err := there.Users.ByAccount(ctx, u.Account); err != nil || got != u {
-			t.Errorf("the other node knows %v, %v", got, err)
+			t.Errorf("ByAccount on the other node = %v, %v; want %v", got, err, u)
 		}
 		token, err := here.Tokens.Issue(ctx, u.ID, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := there.Tokens.Check(ctx, u.ID, token); err != nil {
-			t.Errorf("the other node checks the token: %v", err)
+			t.Errorf("Check on the other node: %v", err)
 		}
 	}
 	testRequestsAcrossNodes(t, stores)

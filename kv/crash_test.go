@@ -15,22 +15,22 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// childDir names the environment variable that makes this binary the process that is killed.
+// childDir is the environment variable that makes this binary the process that TestKilled kills.
 const childDir = "KV_TEST_CHILD_DIR"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
-		fmt.Fprintln(os.Stderr, "the child ended by itself:", child(dir))
+		fmt.Fprintln(os.Stderr, "the child process failed:", child(dir))
 		os.Exit(1)
 	}
 	if dir := os.Getenv(deletingDir); dir != "" {
-		fmt.Fprintln(os.Stderr, "the process ended by itself:", deleting(dir))
+		fmt.Fprintln(os.Stderr, "the child process failed:", runDeleting(dir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
-// child registers accounts and makes friends without an end, and tells each once it is acknowledged.
+// child registers accounts and makes friends until it is killed, and prints each change once it is acknowledged.
 func child(dir string) error {
 	srv, err := server.NewServer(&server.Options{
 		DontListen: true, JetStream: true, StoreDir: dir, SyncAlways: true, JetStreamMaxStore: 1 << 40, NoSigs: true, NoLog: true,
@@ -70,8 +70,7 @@ func child(dir string) error {
 	})...)
 }
 
-// A process killed in the middle of registrations and adds: all that it acknowledged is there, and
-// nothing is half-made.
+// A process is killed during registrations and adds. All acknowledged changes are stored, and no change is incomplete.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -95,7 +94,7 @@ func TestKilled(t *testing.T) {
 	checkRosters(t, s)
 }
 
-// runAndKill returns the lines that a child wrote until it was killed, n at least.
+// runAndKill runs a child, kills it after n lines, and returns the lines that it has printed.
 func runAndKill(t *testing.T, dir string, n int) (lines []string) {
 	t.Helper()
 	exe, err := os.Executable()
@@ -120,23 +119,23 @@ func runAndKill(t *testing.T, dir string, n int) (lines []string) {
 			}
 		}
 	}
-	_ = cmd.Wait() // it was killed
+	_ = cmd.Wait() // always fails: the process is killed
 	if len(lines) < n {
 		t.Fatalf("the child ended after %d lines", len(lines))
 	}
-	// The last line may have been cut off by the end.
+	// The last line may be incomplete.
 	if last := lines[len(lines)-1]; len(strings.Fields(last)) != 3 || !ValidID(strings.Fields(last)[2]) {
 		lines = lines[:len(lines)-1]
 	}
 	return lines
 }
 
-// everything reads a whole bucket.
-func everything(t *testing.T, b *bucket) map[string]string {
+// readBucket returns the values of all keys of a bucket.
+func readBucket(t *testing.T, b *bucket) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	for after := uint64(0); ; {
-		p, err := b.walk(testContext(t), after, 500)
+		p, err := b.nextKeys(testContext(t), after, 500)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,10 +149,10 @@ func everything(t *testing.T, b *bucket) map[string]string {
 	}
 }
 
-// checkUsers fails unless every record has its claim and its name, and the other way round.
+// checkUsers fails unless every record has its claim and name, and every claim and name has its record.
 func checkUsers(t *testing.T, s *Store) {
 	t.Helper()
-	all := everything(t, s.Users.b)
+	all := readBucket(t, s.Users.b)
 	users, keys := 0, 0
 	for key, value := range all {
 		switch kind, _, _ := strings.Cut(key, "."); kind {
@@ -172,10 +171,10 @@ func checkUsers(t *testing.T, s *Store) {
 			continue
 		}
 		if claim := all[accountKey(FoldAccount(u.Account))]; claim != u.ID {
-			t.Errorf("%v has a claim of %q", u, claim)
+			t.Errorf("%v: the claim of its account is of user %q", u, claim)
 		}
 		if _, ok := all[nameKey(FoldAccount(u.Name), u.ID, 0)]; !ok {
-			t.Errorf("%v has no name", u)
+			t.Errorf("%v: the key of its name is missing", u)
 		}
 	}
 	if users == 0 || keys != 3*users {
@@ -183,11 +182,11 @@ func checkUsers(t *testing.T, s *Store) {
 	}
 }
 
-// checkRosters fails unless every two users are in a state that the rules know.
+// checkRosters fails unless every two users are in a consistent state.
 func checkRosters(t *testing.T, s *Store) {
 	t.Helper()
 	rosters := map[string]Roster{}
-	for id, value := range everything(t, s.Rosters.b) {
+	for id, value := range readBucket(t, s.Rosters.b) {
 		if value == "" { // a delete marker
 			continue
 		}
@@ -200,13 +199,14 @@ func checkRosters(t *testing.T, s *Store) {
 	for id, r := range rosters {
 		for _, other := range r.named() {
 			a, b := &party{id: id, Roster: r}, &party{id: other, Roster: rosters[other]}
-			if got := (between{readEnd(a, other), readEnd(b, id)}); !known(got) {
-				t.Errorf("two users are in %+v", got)
+			if got := (between{readEnd(a, other), readEnd(b, id)}); !consistent(got) {
+				t.Errorf("two users are in the inconsistent state %+v", got)
 			}
 		}
 	}
 }
 
+// readEnd returns what the roster of p has of another user.
 func readEnd(p *party, other string) (e end) {
 	if f, ok := p.Friend(other); ok {
 		e.friend = f.Alias

@@ -20,7 +20,7 @@ func removeIndexes(t *testing.T, dir string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs", "index.db"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no indexes, %v", err)
+		t.Fatalf("found %d indexes, %v", len(files), err)
 	}
 	for _, f := range files {
 		if err := os.Remove(f); err != nil {
@@ -29,8 +29,8 @@ func removeIndexes(t *testing.T, dir string) {
 	}
 }
 
-// This is the fault of nats-server that the rules of kinds work around: a key that was written twice and purged comes back
-// in its first version when the index is rebuilt.
+// This is the fault of nats-server that the rules of kinds work around: when the index is rebuilt, a key that was
+// written twice and purged comes back with its first value.
 func TestPurgedKeyReturns(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -64,11 +64,11 @@ func TestPurgedKeyReturns(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m, err := stream.GetLastMsgForSubject(ctx, once); err == nil {
-		t.Errorf("a key that was written once is back: %s: the rule of such kinds does not hold", m.Data)
+		t.Errorf("a purged key that was written once is back: %s: the rule of such kinds does not work", m.Data)
 	}
 	if m, err := stream.GetLastMsgForSubject(ctx, twice); err != nil {
-		t.Errorf("a purged key does not return (%v): the workaround of kinds may go", err)
+		t.Errorf("a purged key does not come back (%v): the workaround in kinds.go can be removed", err)
 	} else if string(m.Data) != "first" {
-		t.Errorf("a purged key returns as %q", m.Data)
+		t.Errorf("a purged key comes back as %q, want %q", m.Data, "first")
 	}
 }

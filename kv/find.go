@@ -9,24 +9,27 @@ import (
 )
 
 const (
-	findPage  = 128 // keys read at once
-	findPages = 32  // read at most, should all that match be left out
-	// findMany is from how many matches on they are read one by one. The index lists up to 1,024, but to tell where each is, the server
-	// loads the index of every block of the stream that has one: a thousand matches that a million accounts were spread
-	// around took 9 s the first time, and a gigabyte of memory.
-	findMany = 200
+	findPageKeys = 128 // keys read at once
+	maxFindPages = 32  // bounds the pages read for one call if all matches are left out
+	// maxFindIndexed is the number of matches from which on Find reads them one by one. The server's index returns up
+	// to 1,024 matches, but to find their messages the server loads the index of every block of the stream that has
+	// one. A thousand matches spread among a million accounts took 9 s the first time, and a gigabyte of memory.
+	maxFindIndexed = 200
 )
 
-// Find returns up to limit users whose name is name, then such whose name begins with it, compared
-// folded; each in the order in which they took their names. Left out are disabled users and except.
+// Find returns up to limit users: first those whose name is name, then those whose name begins with it. It compares
+// folded names. Each part is in the order in which the users took their names. Find leaves out disabled users, and
+// the user with the id except.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) Find(ctx context.Context, name string, limit int, except string) ([]User, error) {
 	folded := FoldAccount(name)
 	if folded == "" || limit <= 0 {
 		return nil, nil
 	}
 	f := finder{users: u, folded: folded, limit: limit, seen: map[string]bool{except: true}}
-	// A name's key ends with an id, which is longer than any character's token: * stands for
-	// the id alone, > for more characters and an id too.
+	// The key of a name ends with an id, which is longer than the token of any character. So * matches only an id,
+	// and > matches further characters, too.
 	for _, rest := range []string{".*", ".>"} {
 		f.whole = rest == ".*"
 		if err := f.collect(ctx, "name."+nameTokens(folded)+rest); err != nil {
@@ -36,31 +39,33 @@ func (u *Users) Find(ctx context.Context, name string, limit int, except string)
 	return f.found, nil
 }
 
+// finder collects the users of one call of Find.
 type finder struct {
 	users  *Users
 	folded string
 	limit  int
 	seen   map[string]bool
 	found  []User
-	whole  bool // take only names that equal folded
+	whole  bool // accept only names that equal folded
 }
 
 func (f *finder) full() bool { return len(f.found) >= f.limit }
 
+// collect adds the users whose names' keys match filter.
 func (f *finder) collect(ctx context.Context, filter string) error {
-	// The first that matches, and how many more do, which costs a tenth of what listing them takes, only to be refused.
-	p, err := f.users.b.next(ctx, filter, 0, 1)
-	if err == nil && p.pending > 0 && p.pending < findMany {
-		few, tooMany := f.users.b.matching(ctx, filter, findPage)
+	// Reading one match also returns the number of matches, at a tenth of the cost of an index lookup that is refused.
+	p, err := f.users.b.nextPage(ctx, filter, 0, 1)
+	if err == nil && p.pending > 0 && p.pending < maxFindIndexed {
+		indexed, tooMany := f.users.b.firstPage(ctx, filter, findPageKeys)
 		if !errors.Is(tooMany, errTooMany) {
-			p, err = few, tooMany
+			p, err = indexed, tooMany
 		}
 	}
-	for range findPages {
+	for range maxFindPages {
 		if err != nil {
 			return err
 		}
-		if err := f.take(ctx, p); err != nil {
+		if err := f.add(ctx, p); err != nil {
 			return err
 		}
 		if f.full() || p.pending == 0 || len(p.entries) == 0 {
@@ -71,13 +76,13 @@ func (f *finder) collect(ctx context.Context, filter string) error {
 	return err
 }
 
-// step reads the next keys one by one, as many as are still wanted and a few more for those that will be
-// left out. Its page says that one more is pending as long as it did not come to the end.
+// step reads the next keys one by one: as many as are still needed, and a few more for those that will be left out.
+// In its page, pending is 1 until it comes to the end.
 func (f *finder) step(ctx context.Context, filter string, after uint64) (page, error) {
 	var p page
 	for range f.limit - len(f.found) + 4 {
-		e, err := f.users.b.one(ctx, filter, after)
-		if errors.Is(err, errNoKey) {
+		e, err := f.users.b.nextKey(ctx, filter, after)
+		if errors.Is(err, errKeyNotFound) {
 			return p, nil
 		}
 		if err != nil {
@@ -90,8 +95,8 @@ func (f *finder) step(ctx context.Context, filter string, after uint64) (page, e
 	return p, nil
 }
 
-// take adds the users of a page, as far as they are wanted, reading no more records than needed.
-func (f *finder) take(ctx context.Context, p page) error {
+// add adds the users of a page until f is full. It reads no more records than needed.
+func (f *finder) add(ctx context.Context, p page) error {
 	var ids []string
 	for _, e := range p.entries {
 		if _, id := nameOf(e.key); !e.deleted && !f.seen[id] && !slices.Contains(ids, id) {
@@ -99,15 +104,15 @@ func (f *finder) take(ctx context.Context, p page) error {
 		}
 	}
 	for len(ids) > 0 && !f.full() {
-		some := ids[:min(len(ids), f.limit-len(f.found))]
-		ids = ids[len(some):]
-		users, err := f.users.GetMany(ctx, some)
+		batch := ids[:min(len(ids), f.limit-len(f.found))]
+		ids = ids[len(batch):]
+		users, err := f.users.GetMany(ctx, batch)
 		if err != nil {
 			return err
 		}
-		for _, id := range some {
-			// The record decides: it may have changed since its key was read, a rename may have left the key behind, and
-			// long names are indexed by their beginning only.
+		for _, id := range batch {
+			// The record decides: it may have changed since its key was read, a rename may have left the old key, and
+			// the key has only the beginning of a long name.
 			user, ok := users[id]
 			name := FoldAccount(user.Name)
 			if !ok || !strings.HasPrefix(name, f.folded) || f.whole && nameTokens(name) != nameTokens(f.folded) {

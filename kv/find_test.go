@@ -69,7 +69,7 @@ func TestFindFollowsTheName(t *testing.T) {
 	rename("New")
 	finds("old", 0)
 	finds("new", 1)
-	rename("Old") // back onto a key that is a delete marker
+	rename("Old") // takes an earlier name again
 	finds("old", 1)
 	finds("new", 0)
 	rename("OLD")
@@ -83,7 +83,7 @@ func TestFindFollowsTheName(t *testing.T) {
 	finds("old", 0)
 }
 
-// Names longer than what their keys hold are told apart by their records.
+// Names that are longer than the indexed part are distinguished by their records.
 func TestFindLongNames(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
@@ -98,36 +98,36 @@ func TestFindLongNames(t *testing.T) {
 	}
 }
 
-// Beyond 1,024 matches the server refuses to look them up, and the search walks the stream. What it
-// finds must be the same.
+// If there are more than 1,024 matches, the server refuses to look them up in the index, and Find reads them one by
+// one. The result must be the same.
 func TestFindAmongManyMatches(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
 	const many = 1100
-	var whole User
+	var equal User
 	for i := range many {
 		u := User{ID: NewID(), Account: fmt.Sprint(i), Profile: Profile{Name: fmt.Sprintf("ab%d", i)}}
-		// The first hundred are disabled: the search has to go on past a page.
-		u.Disabled = i < 2*findPage
+		// The users of the first two pages are disabled, so Find must read further pages.
+		u.Disabled = i < 2*findPageKeys
 		if i == many-1 {
 			u.Name = "ab"
-			whole = u
+			equal = u
 		}
 		seedUser(t, s, u)
 	}
-	if _, err := s.Users.b.matching(ctx, "name."+nameTokens("ab")+".>", 10); err != errTooMany {
-		t.Fatalf("the server did not refuse: %v", err)
+	if _, err := s.Users.b.firstPage(ctx, "name."+nameTokens("ab")+".>", 10); err != errTooMany {
+		t.Fatalf("firstPage of too many matches: %v, want %v", err, errTooMany)
 	}
 	found, err := s.Users.Find(ctx, "AB", 50, "")
 	if err != nil || len(found) != 50 {
-		t.Fatalf("found %d, %v; want 50", len(found), err)
+		t.Fatalf("Find returned %d users, %v; want 50", len(found), err)
 	}
-	if found[0] != whole {
-		t.Errorf("the first is %q; want the whole name first", found[0].Name)
+	if found[0] != equal {
+		t.Errorf("the first match is %q, want the equal name first", found[0].Name)
 	}
 	for i, u := range found[1:] {
-		if want := fmt.Sprintf("ab%d", 2*findPage+i); u.Name != want {
+		if want := fmt.Sprintf("ab%d", 2*findPageKeys+i); u.Name != want {
 			t.Errorf("match %d is %q, want %q", i+1, u.Name, want)
 		}
 	}
@@ -140,13 +140,13 @@ func TestReadsEndWithTheirContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Users.Find(ctx, "a", 50, ""); err == nil {
-		t.Error("Find ended as if there were nobody")
+		t.Error("Find returned no error")
 	}
 	if _, _, err := s.Users.List(ctx, ListOptions{}); err == nil {
-		t.Error("List ended as if there were nobody")
+		t.Error("List returned no error")
 	}
 	if _, err := s.Users.GetMany(ctx, []string{NewID()}); err == nil {
-		t.Error("GetMany ended as if there were nobody")
+		t.Error("GetMany returned no error")
 	}
 }
 

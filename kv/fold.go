@@ -9,16 +9,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// maxIndexed is how many characters of a folded name become tokens of its key. It bounds the
-// subject; names that agree beyond it are told apart by their records.
+// maxIndexed is how many characters of a folded name become tokens of its key. It bounds the length of the subject.
+// Names that differ only after these characters are distinguished by their records.
 const maxIndexed = 64
 
-// FoldAccount returns the form in which accounts and names are compared: white space at the ends
-// trimmed, Unicode NFC, case folded. Folding what is folded changes nothing.
+// FoldAccount returns the form in which accounts and names are compared: without white space at both ends, in Unicode
+// NFC, and with case folded. Folding a folded text does not change it.
 func FoldAccount(s string) string {
-	// A Caser may hold state, so it is made for each call. Folding can undo the normal form and
-	// the normal form can enable more folding, in a handful of Greek and Latin letters; two
-	// rounds settle all of them.
+	// A Caser may have state, so each call creates one. With a few Greek and Latin letters, folding undoes the normal
+	// form, and the normal form allows further folding. After two rounds no letter changes.
 	fold := cases.Fold()
 	s = strings.TrimSpace(s)
 	for range 2 {
@@ -27,11 +26,11 @@ func FoldAccount(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// encode makes a key's token of any text.
+// encode returns a token of a key for any text.
 func encode(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// nameTokens returns one token for each character of a folded name, joined by dots: so a
-// beginning of a name is a beginning of its key, and NATS finds it by a subject filter.
+// nameTokens returns one token for each character of a folded name, joined by dots. So the beginning of a name is the
+// beginning of its key, and a subject filter finds it.
 func nameTokens(folded string) string {
 	var b strings.Builder
 	n := 0

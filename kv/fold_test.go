@@ -22,7 +22,7 @@ func TestFoldAccount(t *testing.T) {
 		for _, s := range group {
 			f := FoldAccount(s)
 			if other, ok := folded[f]; ok && other != i {
-				t.Errorf("%q is taken for %q", s, same[other][0])
+				t.Errorf("%q folds like %q", s, same[other][0])
 			}
 			folded[f] = i
 			if f != FoldAccount(group[0]) {
@@ -31,11 +31,11 @@ func TestFoldAccount(t *testing.T) {
 		}
 	}
 	if FoldAccount("a b") == FoldAccount("ab") {
-		t.Error("white space inside an account counts")
+		t.Error("folding ignores white space inside an account")
 	}
 }
 
-// Whatever the text, folding twice is folding once, and a key is one that NATS takes.
+// For any text, folding a folded text does not change it, and its key is a valid subject.
 func FuzzFold(f *testing.F) {
 	for _, s := range []string{"John", "Straße", "İstanbul", "\u0345", "\u1fb3", "ᾳ", "a\u0345\u0301", "\xff", " x ", "\u1e9e", "\u0130\u0307", "*.>"} {
 		f.Add(s)
@@ -57,8 +57,8 @@ func FuzzFold(f *testing.F) {
 				t.Errorf("%q makes the key %q", s, key)
 			}
 		}
-		if n, most := strings.Count(key, "."), 1+min(maxIndexed, utf8.RuneCountInString(once)); n != most {
-			t.Errorf("%q makes the key %q of %d tokens, want %d", s, key, n, most)
+		if n, want := strings.Count(key, "."), 1+min(maxIndexed, utf8.RuneCountInString(once)); n != want {
+			t.Errorf("%q makes the key %q of %d tokens, want %d", s, key, n, want)
 		}
 	})
 }

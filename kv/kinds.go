@@ -7,22 +7,22 @@ import (
 
 // A bucket keeps one message for each key. When a key is written again, nats-server drops the older message without a
 // tombstone in its block files. If the newer message is purged or expires, and the server rebuilds its index from the
-// blocks, as after kill -9, the server takes the older message for the key's value: the deleted key is back. So the way
-// to delete a key depends on whether it may be overwritten. Each kind of key follows one rule.
+// blocks, as after kill -9, the server returns the older message as the key's value: the deleted key is back. So the
+// way to delete a key depends on whether it may be overwritten. Each kind of key follows one rule.
 
 // rule says how the keys of one kind are written and deleted.
 type rule int
 
 const (
-	// permanent keys may be overwritten. Deleting a key writes a delete marker, which never expires and is never purged:
-	// it must stay the newest message of its key.
+	// permanent keys may be overwritten. Deleting a key writes a delete marker, which never expires and is never
+	// purged: it must stay the newest message of its key.
 	permanent rule = iota + 1
-	// once keys are written if the key has no message, and are never overwritten. Deleting a key purges its only message,
-	// which leaves a tombstone.
+	// once keys are written if the key has no message, and are never overwritten. Deleting a key purges its only
+	// message, which leaves a tombstone.
 	once
-	// expiring keys may be overwritten by messages that live at least as long as the message before. Deleting a key writes
-	// a delete marker that lives as long. So no older message outlives the newest one. An expired message counts as
-	// deleted, since a server that rebuilt its index may keep it.
+	// expiring keys may be overwritten by messages that live at least as long as the message before. Deleting a key
+	// writes a delete marker that lives as long. So no older message outlives the newest one. An expired message
+	// counts as deleted, since a server that rebuilt its index may keep it.
 	expiring
 )
 
@@ -34,7 +34,7 @@ func (r rule) String() string {
 	return names[r]
 }
 
-// The last words of the four buckets' names.
+// The last words of the names of the four buckets.
 const (
 	usersBucket       = "users"
 	tokensBucket      = "tokens"
@@ -42,7 +42,7 @@ const (
 	statesBucket      = "state"
 )
 
-// kind is one kind of key.
+// kind is a kind of key.
 type kind struct {
 	name   string
 	bucket string // one of the four
@@ -63,8 +63,8 @@ var kinds = []kind{
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},
 	{name: "state", bucket: statesBucket, rule: permanent},
-	{name: "fill", bucket: usersBucket, prefix: fillKey, rule: once},
-	{name: "fill", bucket: friendshipsBucket, prefix: fillKey, rule: once},
+	{name: "fill", bucket: usersBucket, prefix: paddingPrefix, rule: once},
+	{name: "fill", bucket: friendshipsBucket, prefix: paddingPrefix, rule: once},
 }
 
 // kindsOf returns the kinds of the bucket with that name. The name ends with one of the four words, or with one of them
@@ -100,7 +100,7 @@ func kindOf(all []kind, key string) (kind, bool) {
 func (k kind) check(w write) error {
 	wrong := ""
 	switch {
-	case w.moves: // an upgrade, which removes the older messages
+	case w.rewrites: // an upgrade, which removes the older messages
 	case k.rule == permanent && w.ttl != 0:
 		wrong = "it would expire"
 	case k.rule == once && w.marker:
@@ -111,7 +111,7 @@ func (k kind) check(w write) error {
 		wrong = "it would expire"
 	case k.rule == expiring && !w.guarded:
 		wrong = "it could overwrite a message that lives longer"
-	case k.rule == expiring && (w.ttl <= 0 || w.ttl < w.least):
+	case k.rule == expiring && (w.ttl <= 0 || w.ttl < w.minTTL):
 		wrong = "the message before it lives longer"
 	}
 	if wrong == "" {

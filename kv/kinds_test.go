@@ -15,27 +15,28 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// deletingDir names the environment variable that makes this binary the process of TestDeletedStaysDeletedAfterKill.
+// deletingDir is the environment variable that makes this binary the process that TestDeletedStaysDeletedAfterKill
+// kills.
 const deletingDir = "KV_TEST_DELETING_DIR"
 
-// ofKind returns the bucket of the kind's keys.
+// ofKind returns the bucket that has the keys of a kind.
 func (s *Store) ofKind(k kind) *bucket {
 	return map[string]*bucket{usersBucket: s.Users.b, tokensBucket: s.Tokens.b, friendshipsBucket: s.Rosters.b, statesBucket: s.States.b}[k.bucket]
 }
 
-// testKey is a key of the kind.
+// testKey returns a key of the kind.
 func (k kind) testKey(name string) string { return k.prefix + "test-" + name }
 
-// live is the value of keys that deletions must leave alone. They lie before the deleted keys in the block files.
+// live is the name of a key of each kind that stays. It is written before the keys that are deleted.
 const live = "live"
 
-// exercise writes keys of the kind as often as its rule allows, and deletes them as its rule says. It deletes one key
-// twice, and writes one again between two deletions. An expiring key also expires by itself.
+// exercise writes keys of the kind as often as its rule allows, and deletes them by its rule. One key is written
+// again after its deletion, and deleted again. One expiring key expires.
 func exercise(ctx context.Context, b *bucket, k kind) error {
 	write := func(name, value string, ttl time.Duration) error {
 		key := k.testKey(name)
 		e, err := b.get(ctx, key, true)
-		if err != nil && !errors.Is(err, errNoKey) {
+		if err != nil && !errors.Is(err, errKeyNotFound) {
 			return err
 		}
 		w := putAt(key, []byte(value), e.revision)
@@ -43,7 +44,7 @@ func exercise(ctx context.Context, b *bucket, k kind) error {
 			w = putFor(key, []byte(value), e, ttl)
 		}
 		if k.rule == once && err == nil {
-			return nil // it may not be written again
+			return nil // it must not be written again
 		}
 		_, err = b.write(ctx, w)
 		return err
@@ -66,24 +67,24 @@ func exercise(ctx context.Context, b *bucket, k kind) error {
 	steps := []error{
 		write(live, "is there", time.Hour),
 		write("twice", "first", time.Second), write("twice", "second", time.Second), remove("twice"),
-		write("anew", "first", time.Second), remove("anew"), write("anew", "second", 0), write("anew", "third", 0), remove("anew"),
+		write("rewritten", "first", time.Second), remove("rewritten"), write("rewritten", "second", 0), write("rewritten", "third", 0), remove("rewritten"),
 	}
 	if k.rule == expiring {
-		steps = append(steps, write("left", "long", 2*time.Second), write("left", "short", 0))
+		steps = append(steps, write("expired", "long", 2*time.Second), write("expired", "short", 0))
 	}
 	return errors.Join(steps...)
 }
 
-// checkGone fails if a deleted or expired key is back, or if another key is lost.
-func checkGone(t *testing.T, when string, b *bucket, k kind) {
+// checkDeleted fails if a deleted or expired key is back, or if the live key is lost.
+func checkDeleted(t *testing.T, when string, b *bucket, k kind) {
 	t.Helper()
 	if k.rule == expiring {
-		expired(t, b)
+		awaitExpiry(t, b)
 	}
-	for _, name := range []string{"twice", "anew", "left"} {
+	for _, name := range []string{"twice", "rewritten", "expired"} {
 		if e, err := b.get(testContext(t), k.testKey(name), true); err == nil && !e.deleted {
 			t.Errorf("%s: key %s of kind %s is back: %q", when, e.key, k.name, e.value)
-		} else if err != nil && !errors.Is(err, errNoKey) {
+		} else if err != nil && !errors.Is(err, errKeyNotFound) {
 			t.Error(err)
 		}
 	}
@@ -92,13 +93,13 @@ func checkGone(t *testing.T, when string, b *bucket, k kind) {
 	}
 }
 
-// expired waits until every value with a time to live is gone from the bucket, except live.
-func expired(t *testing.T, b *bucket) {
+// awaitExpiry waits until the server has removed all values with a time to live from the bucket, except live.
+func awaitExpiry(t *testing.T, b *bucket) {
 	t.Helper()
 	eventually(t, "values expire", func() bool {
 		ttl := false
 		for after := uint64(0); ; {
-			p, err := b.walk(testContext(t), after, 100)
+			p, err := b.nextKeys(testContext(t), after, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,15 +129,15 @@ func TestDeletedStaysDeleted(t *testing.T) {
 		stopServer(srv)
 		removeIndexes(t, dir)
 		srv = startServer(t, dir, false)
-		s = reopened(t, connect(t, srv))
+		s = openBuckets(t, connect(t, srv))
 		for _, k := range kinds {
-			checkGone(t, when, s.ofKind(k), k)
+			checkDeleted(t, when, s.ofKind(k), k)
 		}
 	}
 }
 
-// reopened opens the buckets without a Store, since a test may have written records that no store understands.
-func reopened(t *testing.T, nc *nats.Conn) *Store {
+// openBuckets opens the buckets without Open, since a test may have written records that Open cannot decode.
+func openBuckets(t *testing.T, nc *nats.Conn) *Store {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -147,8 +148,8 @@ func reopened(t *testing.T, nc *nats.Conn) *Store {
 		Rosters: &Rosters{b: newBucket(js, n.friendships, 1)}, States: &States{b: newBucket(js, stateBucket("im"), 1)}}
 }
 
-// deleting is a process that exercises all kinds, reports it, and waits to be killed.
-func deleting(dir string) error {
+// runDeleting exercises all kinds, prints a line, and waits until the process is killed.
+func runDeleting(dir string) error {
 	srv, err := server.NewServer(&server.Options{
 		DontListen: true, JetStream: true, StoreDir: dir, SyncAlways: true, JetStreamMaxStore: 1 << 40, NoSigs: true, NoLog: true,
 	})
@@ -174,7 +175,7 @@ func deleting(dir string) error {
 	select {}
 }
 
-// The same when the process is killed.
+// The same holds if the process is killed.
 func TestDeletedStaysDeletedAfterKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -192,21 +193,21 @@ func TestDeletedStaysDeletedAfterKill(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := make([]byte, len("deleted"))
-	_, read := out.Read(said)
+	printed := make([]byte, len("deleted"))
+	_, readErr := out.Read(printed)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // it was killed
-	if read != nil || string(said) != "deleted" {
-		t.Fatalf("the process said %q, %v", said, read)
+	_ = cmd.Wait() // always fails: the process is killed
+	if readErr != nil || string(printed) != "deleted" {
+		t.Fatalf("the process printed %q, %v", printed, readErr)
 	}
-	s := reopened(t, connect(t, startServer(t, dir, true)))
+	s := openBuckets(t, connect(t, startServer(t, dir, true)))
 	for _, k := range kinds {
 		if k.bucket == tokensBucket && !has(t, s.Tokens.b, k.testKey(live)) {
-			continue // tokens do not wait for the disk
+			continue // tokens are written asynchronously
 		}
-		checkGone(t, "after kill -9", s.ofKind(k), k)
+		checkDeleted(t, "after kill -9", s.ofKind(k), k)
 	}
 }
 
@@ -216,7 +217,7 @@ func has(t *testing.T, b *bucket, key string) bool {
 	return err == nil
 }
 
-// A write or a purge that breaks the rule of its kind is refused, and so is a key of no kind.
+// A write or a purge that breaks the rule of its kind is refused, and so is a key of an undeclared kind.
 func TestRulesOfKinds(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
@@ -224,30 +225,30 @@ func TestRulesOfKinds(t *testing.T) {
 	refused := func(what string, err error) {
 		t.Helper()
 		if !errors.Is(err, errRule) {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: %v, want %v", what, err, errRule)
 		}
 	}
-	mortal := func(w write) write { w.ttl = time.Minute; return w }
+	withTTL := func(w write) write { w.ttl = time.Minute; return w }
 	for _, k := range kinds {
 		b, key := s.ofKind(k), k.testKey("x")
 		tries := map[string]write{}
 		switch k.rule {
 		case permanent:
-			tries["that expires"] = mortal(put(key, nil))
-			tries["of a marker that expires"] = mortal(put(key, nil).asMarker())
+			tries["that expires"] = withTTL(put(key, nil))
+			tries["of a marker that expires"] = withTTL(put(key, nil).asMarker())
 		case once:
 			if !k.unique {
-				tries["over another"] = put(key, nil)
+				tries["that may overwrite a message"] = put(key, nil)
 			}
-			tries["over a revision"] = putAt(key, nil, 1)
+			tries["that overwrites a message"] = putAt(key, nil, 1)
 			tries["of a marker"] = putAt(key, nil, 0).asMarker()
-			tries["that expires"] = mortal(putAt(key, nil, 0))
+			tries["that expires"] = withTTL(putAt(key, nil, 0))
 		case expiring:
-			tries["that stays"] = putAt(key, nil, 0)
-			tries["without a revision"] = mortal(put(key, nil))
+			tries["that does not expire"] = putAt(key, nil, 0)
+			tries["without a revision"] = withTTL(put(key, nil))
 			short := putFor(key, nil, entry{ttl: time.Hour}, time.Second)
 			short.ttl = time.Minute
-			tries["that goes before the one under it"] = short
+			tries["that expires before the message that it replaces"] = short
 		default:
 			t.Errorf("kind %s has no rule", k.name)
 		}
@@ -259,7 +260,7 @@ func TestRulesOfKinds(t *testing.T) {
 		}
 	}
 	refused("a key of no kind", second(s.Users.b.write(ctx, put("other.x", nil))))
-	refused("a purge of all", s.Users.b.purge(ctx, ">", 0))
+	refused("a purge of all keys", s.Users.b.purge(ctx, ">", 0))
 }
 
 // Every key that the stores write is of a declared kind, and the stores write keys of every declared kind.
@@ -277,21 +278,21 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	_, renamed := s.Users.Update(ctx, john.ID, func(u *User) error { u.Name = "Johnny"; return nil })
 	_, token := s.Tokens.Issue(ctx, john.ID, "session")
 	_, _, begun := s.Users.BeginDelete(ctx, mary.ID)
-	filled, err := s.Users.b.fill(ctx)
-	_, other := s.Rosters.b.fill(ctx)
+	padding, err := s.Users.b.pad(ctx)
+	_, other := s.Rosters.b.pad(ctx)
 	if err := errors.Join(bond, friends, renamed, token, begun, err, other, s.Attachments.Confirm(ctx, attachment.Name),
 		s.Nodes.Register(ctx, Node{ID: "n"}), s.Resets.Put(ctx, john.ID, "hash", time.Minute, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if filled == 0 {
-		t.Error("nothing was filled")
+	if padding == 0 {
+		t.Error("no padding was written")
 	}
 	seen := map[kind]bool{}
 	for _, b := range []*bucket{s.Users.b, s.Tokens.b, s.Rosters.b, s.States.b} {
-		for key := range everything(t, b) {
-			k, ok := kindOf(b.at.Load().kinds, key)
+		for key := range readBucket(t, b) {
+			k, ok := kindOf(b.kinds(), key)
 			if !ok {
-				t.Errorf("key %s of %s is of no kind", key, b.stream())
+				t.Errorf("key %s of %s is of no declared kind", key, b.stream())
 			}
 			seen[k] = true
 		}

@@ -22,7 +22,7 @@ func startServer(t testing.TB, dir string, syncAlways bool) *server.Server {
 		JetStream:          true,
 		StoreDir:           dir,
 		SyncAlways:         syncAlways,
-		JetStreamMaxStore:  1 << 40, // a limit that depends on the machine's free disk would be no test
+		JetStreamMaxStore:  1 << 40, // independent of the free space of the disk
 		JetStreamMaxMemory: 1 << 30,
 		NoSigs:             true,
 		NoLog:              true,
@@ -51,11 +51,12 @@ func connect(t testing.TB, s *server.Server) *nats.Conn {
 	return nc
 }
 
-// newStore opens a store on a server of its own.
+// newBenchStore opens a store on a server of its own, without a log.
 func newBenchStore(b *testing.B) *Store {
 	return newStore(b, Options{Log: slog.New(slog.DiscardHandler)})
 }
 
+// newStore opens a store on a server of its own.
 func newStore(t testing.TB, o Options) *Store {
 	t.Helper()
 	return openStore(t, connect(t, startServer(t, t.TempDir(), false)), o)
@@ -73,7 +74,8 @@ func openStore(t testing.TB, nc *nats.Conn, o Options) *Store {
 	return s
 }
 
-// testContext ends before the test binary's own limit would, so that a test which hangs says where.
+// testContext returns a context that ends before the timeout of the test binary, so that a test that hangs reports
+// where.
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
@@ -84,6 +86,7 @@ func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
+// mustCreate registers an account.
 func mustCreate(t *testing.T, s *Store, account, name string) User {
 	t.Helper()
 	u, err := s.Users.Create(testContext(t), User{
@@ -98,8 +101,7 @@ func mustCreate(t *testing.T, s *Store, account, name string) User {
 	return u
 }
 
-// seedUser writes a user's record, claim and name without a batch: where a test needs many, batches
-// take too long.
+// seedUser writes a user's record, claim and name without a batch, which takes too long for many users.
 func seedUser(t testing.TB, s *Store, u User) {
 	t.Helper()
 	record, err := json.Marshal(u)
@@ -119,7 +121,7 @@ func seedUser(t testing.TB, s *Store, u User) {
 	}
 }
 
-// atOnce runs n calls that all begin when the last of them is ready, and returns their errors.
+// atOnce runs n calls concurrently and returns their errors. All begin when the last one is ready.
 func atOnce(n int, call func(i int) error) []error {
 	errs := make([]error, n)
 	var ready, done sync.WaitGroup
@@ -135,7 +137,7 @@ func atOnce(n int, call func(i int) error) []error {
 	return errs
 }
 
-// eventually waits for a condition that the server brings about by itself.
+// eventually waits until the condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -147,11 +149,12 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("never happened: %s", what)
+			t.Fatalf("timeout: %s", what)
 		}
 	}
 }
 
+// names returns the names of users, separated by commas.
 func names(users []User) string {
 	var all []string
 	for _, u := range users {

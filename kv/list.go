@@ -7,22 +7,23 @@ import (
 )
 
 const (
-	listLimit = 256
-	// A page has three keys for each user, of which one is the record: with pictures of
-	// 64 KiB, 16 MiB at most.
-	listPage    = 3 * listLimit
-	listMinimum = 64
-	listPages   = 16 // read for one call at most, so that a filter that matches nothing answers too
+	defaultListLimit = 256
+	// List reads three keys for each user, of which one is the record. With pictures of 64 KiB, a page has at most 16
+	// MiB.
+	maxListKeys  = 3 * defaultListLimit
+	minListKeys  = 64
+	maxListPages = 16 // bounds the pages read for one call, so that a call whose filter matches nothing ends
 )
 
-// ListOptions say which users are listed.
+// ListOptions select the users that List returns.
 type ListOptions struct {
-	After    uint64 // the cursor that the call before returned; 0 to begin
-	Limit    int    // of users returned; default 256
-	Prefix   string // beginning of the account or the name, compared folded; "" for all
+	After    uint64 // the cursor that the last call returned; 0 for the first call
+	Limit    int    // number of users; default 256
+	Prefix   string // of the account or the name, compared folded; "" for all
 	Disabled *bool  // nil for both
 }
 
+// match reports whether a user is selected. prefix is folded.
 func (o ListOptions) match(user User, prefix string) bool {
 	if o.Disabled != nil && *o.Disabled != user.Disabled {
 		return false
@@ -32,18 +33,20 @@ func (o ListOptions) match(user User, prefix string) bool {
 		strings.HasPrefix(FoldAccount(user.Name), prefix)
 }
 
-// List returns a part of the users in the order in which they were last written, and the cursor for
-// the next part. It ends when the cursor is 0; until then a part may have fewer users than asked
-// for, or none. A user that changes meanwhile moves to the end: it may be listed twice, but never missed.
+// List returns a part of the users, in the order in which they were last written, and the cursor for the next part.
+// The cursor of the last part is 0. Any part may have fewer users than the limit, or none. A user that changes
+// meanwhile moves to the end: it may be listed twice, but is never missed.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error) {
 	if o.Limit <= 0 {
-		o.Limit = listLimit
+		o.Limit = defaultListLimit
 	}
 	prefix := FoldAccount(o.Prefix)
 	var users []User
 	after := o.After
-	for range listPages {
-		p, err := u.b.walk(ctx, after, max(listMinimum, min(listPage, 3*o.Limit)))
+	for range maxListPages {
+		p, err := u.b.nextKeys(ctx, after, max(minListKeys, min(maxListKeys, 3*o.Limit)))
 		if err != nil {
 			return nil, 0, fmt.Errorf("kv: list users: %w", err)
 		}
@@ -71,10 +74,12 @@ func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error)
 	return users, after, nil
 }
 
-// Count returns the number of users, by the stream's own count of keys: 30 ms for 100,000. It counts the claims, since a
-// deleted user's record remains as a delete marker.
+// Count returns the number of users. The server counts the keys: 30 ms for 100,000. Count counts claims, since the
+// record of a deleted user remains as a delete marker.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) Count(ctx context.Context) (int, error) {
-	p, err := u.b.next(ctx, "account.*", 0, 1)
+	p, err := u.b.nextPage(ctx, "account.*", 0, 1)
 	if err != nil {
 		return 0, fmt.Errorf("kv: count users: %w", err)
 	}

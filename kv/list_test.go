@@ -25,7 +25,7 @@ func TestListAndCount(t *testing.T) {
 				t.Fatal(err)
 			}
 			if o.Limit > 0 && len(part) > o.Limit {
-				t.Fatalf("%d users where %d were asked for", len(part), o.Limit)
+				t.Fatalf("List returned %d users, more than the limit of %d", len(part), o.Limit)
 			}
 			users = append(users, part...)
 			calls++
@@ -33,7 +33,7 @@ func TestListAndCount(t *testing.T) {
 				return users, calls
 			}
 			if next <= o.After {
-				t.Fatalf("the cursor went from %d to %d", o.After, next)
+				t.Fatalf("the cursor after %d is %d, want a higher one", o.After, next)
 			}
 			o.After = next
 		}
@@ -47,7 +47,7 @@ func TestListAndCount(t *testing.T) {
 		{ListOptions{}, n, 2},
 		{ListOptions{Limit: 7}, n, 43},
 		{ListOptions{Limit: n}, n, 1},
-		{ListOptions{Limit: 100}, n, 3}, // ends with the last full part, not with an empty one
+		{ListOptions{Limit: 100}, n, 3}, // the third part is full, and no empty part follows
 		{ListOptions{Limit: 1000, Disabled: &yes}, n / 10, 1},
 		{ListOptions{Limit: 1000, Disabled: &no}, n - n/10, 1},
 		{ListOptions{Limit: 1000, Prefix: "ACC00"}, 10, 1},
@@ -68,18 +68,18 @@ func TestListAndCount(t *testing.T) {
 	}
 }
 
-// A part that reads as much as one call may, and matches nothing, still moves on.
-func TestListMovesOnWhereNothingMatches(t *testing.T) {
+// A call that reads as many pages as it may, and finds no match, returns a cursor.
+func TestListWithoutMatches(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	for i := range listMinimum*listPages + 1 {
+	for i := range minListKeys*maxListPages + 1 {
 		seedUser(t, s, User{ID: NewID(), Account: fmt.Sprint(i)})
 	}
 	yes := true
 	users, next, err := s.Users.List(ctx, ListOptions{Limit: 1, Disabled: &yes})
 	if err != nil || len(users) != 0 || next == 0 {
-		t.Errorf("List = %d users, cursor %d, %v; want none and a cursor", len(users), next, err)
+		t.Errorf("List = %d users, cursor %d, %v; want no users and a cursor", len(users), next, err)
 	}
 }
 
@@ -87,20 +87,20 @@ func TestDeletedUsersAreNeitherListedNorCounted(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	gone, kept := mustCreate(t, s, "a", "a"), mustCreate(t, s, "b", "b")
-	if err := s.Users.Delete(ctx, gone.ID); err != nil {
+	deleted, kept := mustCreate(t, s, "a", "a"), mustCreate(t, s, "b", "b")
+	if err := s.Users.Delete(ctx, deleted.ID); err != nil {
 		t.Fatal(err)
 	}
 	users, next, err := s.Users.List(ctx, ListOptions{})
 	if err != nil || next != 0 || len(users) != 1 || users[0] != kept {
-		t.Errorf("List = %v, %d, %v", users, next, err)
+		t.Errorf("List = %v, %d, %v; want %v", users, next, err, kept)
 	}
 	if n, err := s.Users.Count(ctx); n != 1 || err != nil {
 		t.Errorf("Count = %d, %v; want 1", n, err)
 	}
 }
 
-func TestCountOfNobody(t *testing.T) {
+func TestCountOfNoUsers(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	if n, err := s.Users.Count(testContext(t)); n != 0 || err != nil {

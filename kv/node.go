@@ -8,17 +8,15 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Nodes are the servers that share the buckets. A node is listed from before it serves its first user until it has
-// ended in good order; one that crashed is still listed, and is told from the others by not answering.
+// Nodes is the list of the servers that share the buckets. A node is listed from before it serves its first user
+// until it has shut down gracefully. A node that crashed is still listed, but it does not answer.
 type Nodes struct {
 	b *bucket
 }
 
-// Node is one server.
+// Node is a server.
 type Node struct {
 	ID      string    `json:"id"`
 	Host    string    `json:"host,omitempty"`
@@ -32,19 +30,21 @@ const nodePrefix = "node."
 // overwritten.
 func nodeKey(id, registration string) string { return nodePrefix + id + "." + registration }
 
-// nodeOf returns the id of the node in a key.
+// nodeOf returns the id of the node that a key belongs to.
 func nodeOf(key string) string {
 	id, _, _ := strings.Cut(strings.TrimPrefix(key, nodePrefix), ".")
 	return id
 }
 
 // Register adds a node to the list, and replaces its earlier registration.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) Register(ctx context.Context, node Node) error {
 	record, err := json.Marshal(node)
 	if err != nil {
 		return fmt.Errorf("kv: encode a node: %w", err)
 	}
-	// A nearly full disk does not refuse this write: a node that can't register can't serve.
+	// This write is not refused on a nearly full disk: a node that cannot register cannot serve.
 	revision, err := n.b.store(ctx, putAt(nodeKey(node.ID, NewID()[:16]), record, 0))
 	if err == nil {
 		err = n.b.purge(ctx, nodeKey(node.ID, "*"), revision)
@@ -55,7 +55,10 @@ func (n *Nodes) Register(ctx context.Context, node Node) error {
 	return nil
 }
 
-// Remove takes a node off the list: itself when it ends, another that is known to have ended.
+// Remove removes a node from the list: the caller itself when it shuts down, or a node that is known to have ended. A
+// missing node is no error.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) Remove(ctx context.Context, id string) error {
 	if err := n.b.purge(ctx, nodeKey(id, "*"), 0); err != nil {
 		return fmt.Errorf("kv: remove a node: %w", err)
@@ -63,46 +66,38 @@ func (n *Nodes) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// Strike removes a node that does not answer from the list, unless ends returns false or the node has registered again
-// since Strike read its registration.
-func (n *Nodes) Strike(ctx context.Context, id string, ends func() bool) error {
+// Evict removes a node that does not answer from the list, unless isDead returns false, or the node has registered
+// again since Evict read its registration. A missing node is no error, and Evict does not call isDead then.
+//
+// Errors: only those of NATS and ctx.
+func (n *Nodes) Evict(ctx context.Context, id string, isDead func() bool) error {
 	e, err := n.b.getLeader(ctx, nodeKey(id, "*"))
-	if errors.Is(err, errNoKey) {
+	if errors.Is(err, errKeyNotFound) {
 		return nil
 	}
-	if err == nil && ends() {
+	if err == nil && isDead() {
 		err = n.b.purge(ctx, nodeKey(id, "*"), e.revision+1)
 	}
 	if err != nil {
-		return fmt.Errorf("kv: strike a node: %w", err)
+		return fmt.Errorf("kv: evict a node: %w", err)
 	}
 	return nil
 }
 
-// IDs returns the ids of all nodes that are listed at this moment, on whatever replica one asks: it is the stream's
-// leader that says so.
+// IDs returns the sorted ids of all nodes that are listed at this moment. The stream's leader answers, since a
+// replica may lag.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	body, err := json.Marshal(map[string]string{"subjects_filter": n.b.prefix() + nodeKey("*", "*")})
-	if err != nil {
-		return nil, fmt.Errorf("kv: list the nodes: %w", err)
-	}
-	msg, err := n.b.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+n.b.stream(), body)
-	if err != nil {
-		return nil, fmt.Errorf("kv: list the nodes: %w", err)
-	}
+	request := map[string]string{"subjects_filter": n.b.prefix() + nodeKey("*", "*")}
 	var answer struct {
-		Error *jetstream.APIError `json:"error"`
+		apiResponse
 		State struct {
 			Subjects map[string]uint64 `json:"subjects"`
 		} `json:"state"`
 	}
-	if err := json.Unmarshal(msg.Data, &answer); err != nil {
+	if err := n.b.request(ctx, "STREAM.INFO", request, &answer); err != nil {
 		return nil, fmt.Errorf("kv: list the nodes: %w", err)
-	}
-	if answer.Error != nil {
-		return nil, fmt.Errorf("kv: list the nodes: %w", answer.Error)
 	}
 	ids := make([]string, 0, len(answer.State.Subjects))
 	for subject := range answer.State.Subjects {
@@ -112,12 +107,14 @@ func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
 	return slices.Compact(ids), nil // a node that is registering again has two keys
 }
 
-// List returns all nodes. It may be late, where there are several replicas: for people to look at.
+// List returns all nodes, for display. With several replicas it may be outdated.
+//
+// Errors: only those of NATS and ctx.
 func (n *Nodes) List(ctx context.Context) ([]Node, error) {
 	var nodes []Node
-	// So few that one answer holds them all; errTooMany would need a thousand crashes.
-	p, err := n.b.matching(ctx, nodeKey("*", "*"), 1024)
-	if errors.Is(err, errNoKey) {
+	// There are so few that one answer has them all; errTooMany would need a thousand crashes.
+	p, err := n.b.firstPage(ctx, nodeKey("*", "*"), 1024)
+	if errors.Is(err, errKeyNotFound) {
 		return nil, nil
 	}
 	if err != nil {

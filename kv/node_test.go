@@ -26,12 +26,12 @@ func TestNodes(t *testing.T) {
 		}
 		slices.Sort(now)
 		if want := slices.Sorted(maps.Keys(ids)); !slices.Equal(now, want) {
-			t.Errorf("IDs are %v, listed are %v", now, want)
+			t.Errorf("IDs = %v, but List has %v", now, want)
 		}
 		return ids
 	}
 	if got := list(); len(got) != 0 {
-		t.Errorf("nobody registered, and listed are %v", got)
+		t.Errorf("List = %v before any registration", got)
 	}
 	a, b := Node{ID: "a", Host: "one", Version: "1", Started: then}, Node{ID: "b", Started: then}
 	for _, n := range []Node{a, b, a} {
@@ -40,25 +40,25 @@ func TestNodes(t *testing.T) {
 		}
 	}
 	if got := list(); len(got) != 2 || got["a"] != a || got["b"] != b {
-		t.Errorf("listed are %v", got)
+		t.Errorf("List = %v", got)
 	}
 	if err := s.Nodes.Remove(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
 	if got := list(); len(got) != 1 || got["b"] != b {
-		t.Errorf("listed are %v", got)
+		t.Errorf("List = %v", got)
 	}
 	mustCreate(t, s, "a", "a")
 	if n, err := s.Users.Count(ctx); n != 1 || err != nil {
-		t.Errorf("Count = %d, %v; want 1: a node is no user", n, err)
+		t.Errorf("Count = %d, %v; want 1, since a node is no user", n, err)
 	}
 	if users, _, err := s.Users.List(ctx, ListOptions{}); len(users) != 1 || err != nil {
 		t.Errorf("List = %v, %v", users, err)
 	}
 }
 
-// TestNodesStrike: a node is struck off once it does not listen, but not when it comes back in the same moment.
-func TestNodesStrike(t *testing.T) {
+// A dead node is evicted, unless it registers again meanwhile.
+func TestNodesEvict(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
@@ -70,20 +70,20 @@ func TestNodesStrike(t *testing.T) {
 	}
 	register()
 	for _, row := range []struct {
-		what string
-		ends func() bool
-		left int
+		what   string
+		isDead func() bool
+		left   int
 	}{
-		{"it listens", func() bool { return false }, 1},
-		{"it comes back", func() bool { register(); return true }, 1},
-		{"it is gone", func() bool { return true }, 0},
-		{"it was struck off already", func() bool { t.Error("asked again"); return true }, 0},
+		{"alive", func() bool { return false }, 1},
+		{"registers again", func() bool { register(); return true }, 1},
+		{"dead", func() bool { return true }, 0},
+		{"evicted already", func() bool { t.Error("isDead was called for a missing node"); return true }, 0},
 	} {
-		if err := s.Nodes.Strike(ctx, "a", row.ends); err != nil {
+		if err := s.Nodes.Evict(ctx, "a", row.isDead); err != nil {
 			t.Errorf("%s: %v", row.what, err)
 		}
 		if ids, err := s.Nodes.IDs(ctx); err != nil || len(ids) != row.left {
-			t.Errorf("%s: listed are %v, %v", row.what, ids, err)
+			t.Errorf("%s: IDs = %v, %v; want %d", row.what, ids, err, row.left)
 		}
 	}
 }

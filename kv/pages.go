@@ -13,21 +13,21 @@ import (
 const (
 	// pageKeys and pageBytes bound a page. All keys of a page fit into one batch of writes.
 	pageKeys, pageBytes = bulkBatch, bulkBytes
-	// pageAhead and pageAheadBytes are how much the server sends ahead of the page that is worked on. No message may be
-	// larger.
-	pageAhead, pageAheadBytes = 4 * pageKeys, 16 << 20
-	// pageQuiet is how long no message may come before the leader is asked whether there are any more.
-	pageQuiet = time.Second
-	// pageWork is how long the work on a page may take before the server removes the consumer; the client then makes
-	// another. It is also how long the consumer outlives the call.
+	// prefetchKeys and prefetchBytes bound what the server sends ahead of the page in work. No message may be larger.
+	prefetchKeys, prefetchBytes = 4 * pageKeys, 16 << 20
+	// pageIdle is how long pages waits for a message before it asks the leader whether there are more.
+	pageIdle = time.Second
+	// pageWork is how long the work on a page may take before the server removes the consumer. The client then creates
+	// another one. It is also how long the consumer outlives the call.
 	pageWork = time.Minute
 )
 
-// pages calls do with the entries of the bucket in the order of writing, a page at a time, up to revision upTo, which has
-// been written; 0 means the last one. do may write to the bucket. An entry's ttl is set.
+// pages calls do with the entries of the whole bucket, delete markers included, in the order of writing and one page
+// at a time. It ends with revision upTo, which must be written already; 0 means the last one. do may write to the
+// bucket. An error of do ends the call and is returned.
 //
-// It reads by an ordered consumer, whose cost is the same for each key. A direct get of the next key costs the more the
-// more keys the stream has as soon as its first messages are gone, and the moves of an upgrade remove them.
+// pages reads by an ordered consumer, whose cost is the same for each key. The cost of a direct get of the next key
+// grows with the number of keys as soon as the stream's first messages are removed, and an upgrade removes them.
 func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error) error {
 	failed := func(err error) error { return fmt.Errorf("read from %s: %w", b.stream(), err) }
 	stream, err := b.js.Stream(ctx, b.stream())
@@ -45,41 +45,41 @@ func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error)
 	if err != nil {
 		return failed(err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pageAhead, pageAheadBytes))
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(prefetchKeys, prefetchBytes))
 	if err != nil {
 		return failed(err)
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
 	var page []entry
-	for at, size, end := uint64(0), 0, false; !end; {
-		m, err := messages.Next(jetstream.NextMaxWait(pageQuiet))
-		quiet := errors.Is(err, nats.ErrTimeout)
+	for revision, size, end := uint64(0), 0, false; !end; {
+		m, err := messages.Next(jetstream.NextMaxWait(pageIdle))
+		idle := errors.Is(err, nats.ErrTimeout)
 		switch {
 		case ctx.Err() != nil:
 			return failed(ctx.Err())
-		case quiet:
-			if end, err = b.endsAt(ctx, at, upTo); err != nil {
+		case idle:
+			if end, err = b.endsAfter(ctx, revision, upTo); err != nil {
 				return err
 			}
 		case err != nil:
 			return failed(err)
 		default:
-			e, pending, err := b.delivered(m)
+			e, pending, err := b.decodeDelivered(m)
 			if err != nil {
 				return failed(err)
 			}
-			at = e.revision
-			if at <= upTo {
+			revision = e.revision
+			if revision <= upTo {
 				page, size = append(page, e), size+len(e.value)
 			}
-			if end = at >= upTo; !end && pending == 0 { // a replica may be late
-				if end, err = b.endsAt(ctx, at, upTo); err != nil {
+			if end = revision >= upTo; !end && pending == 0 { // the replica may lag
+				if end, err = b.endsAfter(ctx, revision, upTo); err != nil {
 					return err
 				}
 			}
 		}
-		if len(page) > 0 && (end || quiet || len(page) == pageKeys || size >= pageBytes) {
+		if len(page) > 0 && (end || idle || len(page) == pageKeys || size >= pageBytes) {
 			if err := do(page); err != nil {
 				return err
 			}
@@ -89,23 +89,27 @@ func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error)
 	return nil
 }
 
-// delivered reads a message of a consumer, and tells how many come after it.
-func (b *bucket) delivered(m jetstream.Msg) (e entry, pending uint64, err error) {
+// decodeDelivered decodes a message of a consumer, and returns how many messages the consumer has after it.
+func (b *bucket) decodeDelivered(m jetstream.Msg) (e entry, pending uint64, err error) {
 	meta, err := m.Metadata()
 	if err != nil || len(m.Subject()) <= len(b.prefix()) {
 		return entry{}, 0, errors.Join(err, fmt.Errorf("a message on %s is no record", m.Subject()))
 	}
-	e = entry{key: m.Subject()[len(b.prefix()):], value: m.Data(), revision: meta.Sequence.Stream, written: meta.Timestamp, ttl: ttlOf(m.Headers())}
+	e = entry{
+		key:      m.Subject()[len(b.prefix()):],
+		value:    m.Data(),
+		revision: meta.Sequence.Stream,
+		written:  meta.Timestamp,
+		ttl:      ttlOf(m.Headers()),
+	}
 	e.deleted = isMarker(m.Headers()) || e.expired()
 	return e, meta.NumPending, nil
 }
 
-// endsAt tells whether the stream has no message after one revision and up to another.
-func (b *bucket) endsAt(ctx context.Context, after, upTo uint64) (bool, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	e, err := b.askLeader(ctx, map[string]any{"next_by_subj": b.prefix() + ">", "seq": after + 1})
-	if errors.Is(err, errNoKey) {
+// endsAfter reports whether the stream has no message after revision up to revision upTo. The stream's leader answers.
+func (b *bucket) endsAfter(ctx context.Context, revision, upTo uint64) (bool, error) {
+	e, err := b.requestLeader(ctx, map[string]any{"next_by_subj": b.prefix() + ">", "seq": revision + 1})
+	if errors.Is(err, errKeyNotFound) {
 		return true, nil
 	}
 	return e.revision > upTo, err

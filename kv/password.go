@@ -13,14 +13,14 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// HasherOptions are argon2id's parameters and the bounds of what hashing may take.
+// HasherOptions are the parameters of argon2id and the limits of a Hasher.
 type HasherOptions struct {
 	MemoryKiB uint32        // for one hash; default 19 MiB
 	Passes    uint32        // default 2
 	MaxLength int           // of a password, in characters; default 256
-	Parallel  int           // hashes at once; default half the cores, at least 1
-	Wait      time.Duration // for a place to hash; default 10s
-	Remember  int           // credentials that verified, kept in memory; default 65536, none below 0
+	Parallel  int           // concurrent hashes; default half the cores, at least 1
+	Wait      time.Duration // for a slot to hash; default 10s
+	Remember  int           // verified credentials kept in memory; default 65536, none if negative
 }
 
 func (o HasherOptions) withDefaults() HasherOptions {
@@ -45,31 +45,31 @@ func (o HasherOptions) withDefaults() HasherOptions {
 	return o
 }
 
-// Hasher hashes and verifies passwords, a bounded number at once. Credentials that verified are
-// remembered, so that everybody's reconnecting at once is not everybody's hashing at once. It is
-// safe for concurrent use and has nothing to be closed.
+// Hasher hashes and verifies passwords. It bounds the number of concurrent hashes. It remembers verified credentials,
+// so that clients that all reconnect at the same time need no hashes. It is safe for concurrent use and needs no
+// Close.
 type Hasher struct {
 	o      HasherOptions
 	params params
-	places chan struct{}
+	slots  chan struct{} // holds a value for each hash in progress
 
-	// What verified is remembered under HMAC-SHA256(secret, hash \0 password): memory then holds
-	// nothing from which a password could be guessed without the secret, and a changed password
-	// is forgotten by its other hash. Nil: nothing is remembered.
+	// The keys of verified are HMAC-SHA256(secret, hash \0 password). So no password can be guessed from them without
+	// the secret, and a changed password, which has another hash, is not found. nil: nothing is remembered.
 	secret   [32]byte
 	verified *lru.Cache[[sha256.Size]byte, struct{}]
 
-	// dummy is verified for accounts that don't exist, so that they take as long as those that do.
+	// dummy is verified for accounts that do not exist, so that they take as long as those that do.
 	dummy phc
 }
 
-// Verdict is what verifying found.
+// Verdict is the result of Verify.
 type Verdict struct {
 	OK    bool // the password is right
-	Stale bool // it is right, and hashed with other parameters than today's: hash it again
+	Stale bool // the password is right, but must be hashed again, since the parameters have changed
 }
 
-// NewHasher takes one hash's time: it makes the hash that stands in for unknown accounts.
+// NewHasher returns a Hasher. It takes the time of one hash, since it creates the hash that stands for unknown
+// accounts.
 func NewHasher(o HasherOptions) *Hasher {
 	o = o.withDefaults()
 	h := &Hasher{
@@ -79,11 +79,11 @@ func NewHasher(o HasherOptions) *Hasher {
 			passes:    min(o.Passes, maxPasses),
 			lanes:     1,
 		},
-		places: make(chan struct{}, o.Parallel),
+		slots: make(chan struct{}, o.Parallel),
 	}
 	rand.Read(h.secret[:])
 	if o.Remember > 0 {
-		h.verified, _ = lru.New[[sha256.Size]byte, struct{}](o.Remember) // fails only below 1
+		h.verified, _ = lru.New[[sha256.Size]byte, struct{}](o.Remember) // fails only for sizes below 1
 	}
 	h.dummy = h.params.derive(NewID())
 	return h
@@ -102,14 +102,14 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	return h.params.derive(password).String(), nil
 }
 
-// Verify tells whether the password is the one that was hashed. An empty hash stands for an account
-// that does not exist: it never verifies, and takes as long as one that does. A hash that can't be
-// read is an error that shows nothing of it.
+// Verify reports whether the password is the one that was hashed. An empty hash stands for an account that does not
+// exist: no password is right, and Verify takes as long as for an existing account. If the hash is malformed, the
+// error does not show it.
 //
 // Errors: ErrBusy.
 func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, error) {
 	if h.tooLong(password) {
-		return Verdict{}, nil // told by the password alone, whatever the account
+		return Verdict{}, nil // for any account, so this shows nothing about it
 	}
 	stored := h.dummy
 	if hash != "" {
@@ -119,8 +119,8 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, er
 		}
 	}
 	right := Verdict{OK: true, Stale: stored.params != h.params}
-	mark := h.mark(hash, password)
-	if h.remembers(mark) {
+	key := h.cacheKey(hash, password)
+	if h.remembers(key) {
 		return right, nil
 	}
 	leave, err := h.enter(ctx)
@@ -128,14 +128,14 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, er
 		return Verdict{}, err
 	}
 	defer leave()
-	if h.remembers(mark) { // verified while this call waited for its place
+	if h.remembers(key) { // another call verified it while this one waited for its slot
 		return right, nil
 	}
 	if matches := stored.matches(password); !matches || hash == "" {
 		return Verdict{}, nil
 	}
 	if h.verified != nil {
-		h.verified.Add(mark, struct{}{})
+		h.verified.Add(key, struct{}{})
 	}
 	return right, nil
 }
@@ -144,7 +144,8 @@ func (h *Hasher) tooLong(password string) bool {
 	return len(password) > h.o.MaxLength && utf8.RuneCountInString(password) > h.o.MaxLength
 }
 
-func (h *Hasher) mark(hash, password string) (sum [sha256.Size]byte) {
+// cacheKey returns the key of verified for credentials.
+func (h *Hasher) cacheKey(hash, password string) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, h.secret[:])
 	mac.Write([]byte(hash))
 	mac.Write([]byte{0})
@@ -153,35 +154,38 @@ func (h *Hasher) mark(hash, password string) (sum [sha256.Size]byte) {
 	return sum
 }
 
-func (h *Hasher) remembers(mark [sha256.Size]byte) bool {
+// remembers reports whether the credentials with this key were verified before.
+func (h *Hasher) remembers(key [sha256.Size]byte) bool {
 	if h.verified == nil {
 		return false
 	}
-	_, ok := h.verified.Get(mark)
+	_, ok := h.verified.Get(key)
 	return ok
 }
 
-// enter waits for a place to hash. Whoever has one hashes in its own goroutine and leaves when the
-// work is done: a caller whose context ends meanwhile keeps its place, so giving up and trying again
-// never makes more hashes run than there are places.
+// enter waits for a slot to hash. The caller hashes in its own goroutine, and calls leave when it is done. A caller
+// keeps its slot if its context ends meanwhile. So clients that give up and retry never cause more concurrent hashes
+// than there are slots.
+//
+// Errors: ErrBusy.
 func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	leave = func() { <-h.places }
+	leave = func() { <-h.slots }
 	select {
-	case h.places <- struct{}{}:
+	case h.slots <- struct{}{}:
 		return leave, nil
 	default:
 	}
-	patience := time.NewTimer(h.o.Wait)
-	defer patience.Stop()
+	timeout := time.NewTimer(h.o.Wait)
+	defer timeout.Stop()
 	select {
-	case h.places <- struct{}{}:
+	case h.slots <- struct{}{}:
 		return leave, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-patience.C:
+	case <-timeout.C:
 		return nil, ErrBusy
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// quick is as little as argon2id does, so that tests don't take a login's time.
+// quick has the smallest parameters of argon2id, so that tests are fast.
 var quick = HasherOptions{MemoryKiB: 8, Passes: 1}
 
 func TestHashAndVerify(t *testing.T) {
@@ -21,7 +21,7 @@ func TestHashAndVerify(t *testing.T) {
 		t.Fatalf("%q, %v", hash, err)
 	}
 	if again, _ := h.Hash(ctx, " pass word "); again == hash {
-		t.Error("two hashes of one password are the same: there is no salt")
+		t.Error("two hashes of one password are equal, so they have no salt")
 	}
 	for range 2 { // the second time from memory
 		for password, want := range map[string]bool{" pass word ": true, "pass word": false, "": false, " pass word \x00": false} {
@@ -31,21 +31,21 @@ func TestHashAndVerify(t *testing.T) {
 		}
 	}
 	if v, err := h.Verify(ctx, "", " pass word "); v.OK || err != nil {
-		t.Errorf("an account that is not there verifies: %+v, %v", v, err)
+		t.Errorf("Verify for a missing account = %+v, %v; want false", v, err)
 	}
 }
 
-// A known answer of the reference implementation, from its own tests:
+// The hash is from the tests of the reference implementation:
 // https://github.com/P-H-C/phc-winner-argon2/blob/master/src/test.c
 func TestVerifyKnownHash(t *testing.T) {
 	t.Parallel()
 	const hash = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"
 	h := NewHasher(quick)
 	if v, err := h.Verify(testContext(t), hash, "password"); err != nil || v != (Verdict{OK: true, Stale: true}) {
-		t.Errorf("%+v, %v; want right, and stale", v, err)
+		t.Errorf("Verify = %+v, %v; want OK and Stale", v, err)
 	}
 	if v, err := h.Verify(testContext(t), hash, "passwore"); err != nil || v != (Verdict{}) {
-		t.Errorf("%+v, %v; want wrong", v, err)
+		t.Errorf("Verify of a wrong password = %+v, %v", v, err)
 	}
 }
 
@@ -61,7 +61,7 @@ func TestStaleHashes(t *testing.T) {
 		h := NewHasher(o)
 		for range 2 { // remembered credentials are stale too
 			if v, err := h.Verify(ctx, hash, "x"); err != nil || v != (Verdict{OK: true, Stale: true}) {
-				t.Errorf("%+v: %+v, %v; want right, and stale", o, v, err)
+				t.Errorf("%+v: Verify = %+v, %v; want OK and Stale", o, v, err)
 			}
 		}
 		fresh, err := h.Hash(ctx, "x")
@@ -69,7 +69,7 @@ func TestStaleHashes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if v, err := h.Verify(ctx, fresh, "x"); err != nil || v != (Verdict{OK: true}) {
-			t.Errorf("%+v: hashed again: %+v, %v", o, v, err)
+			t.Errorf("%+v: Verify of a new hash = %+v, %v; want OK", o, v, err)
 		}
 	}
 }
@@ -138,8 +138,8 @@ func TestPasswordLength(t *testing.T) {
 	}
 }
 
-// All places taken: who waits longer than it may is told so, and a place that comes free is used.
-func TestPlacesForHashing(t *testing.T) {
+// While all slots are in use, a call that waits too long fails with ErrBusy. A call gets a slot that becomes free.
+func TestHashSlots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := quick
@@ -153,32 +153,32 @@ func TestPlacesForHashing(t *testing.T) {
 			}
 			leave = append(leave, l)
 		}
-		began := time.Now()
-		if _, err := h.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) || time.Since(began) != o.Wait {
-			t.Errorf("after %v: %v", time.Since(began), err)
+		start := time.Now()
+		if _, err := h.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) || time.Since(start) != o.Wait {
+			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		if _, err := h.Verify(t.Context(), "", "x"); !errors.Is(err, ErrBusy) {
-			t.Errorf("an unknown account takes no place: %v", err)
+			t.Errorf("Verify for a missing account: %v, want %v", err, ErrBusy)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := h.Hash(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("who gave up is told %v", err)
+			t.Errorf("Hash after the end of its context: %v, want %v", err, context.DeadlineExceeded)
 		}
 		time.AfterFunc(5*time.Second, leave[0])
-		began = time.Now()
-		if _, err := h.Hash(t.Context(), "x"); err != nil || time.Since(began) != 5*time.Second {
-			t.Errorf("after %v: %v", time.Since(began), err)
+		start = time.Now()
+		if _, err := h.Hash(t.Context(), "x"); err != nil || time.Since(start) != 5*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		leave[1]()
-		if len(h.places) != 0 {
-			t.Errorf("%d places are still taken", len(h.places))
+		if len(h.slots) != 0 {
+			t.Errorf("%d slots are in use, want none", len(h.slots))
 		}
 	})
 }
 
-// Who verified lately needs no place, so a storm of reconnects passes while all are taken.
-func TestRememberedCredentialsNeedNoPlace(t *testing.T) {
+// Remembered credentials need no slot, so clients that reconnect can log in while all slots are in use.
+func TestRememberedCredentialsNeedNoSlot(t *testing.T) {
 	t.Parallel()
 	o := quick
 	o.Parallel, o.Wait, o.Remember = 1, time.Nanosecond, 2
@@ -206,12 +206,12 @@ func TestRememberedCredentialsNeedNoPlace(t *testing.T) {
 	}{
 		{hashes["third"], "third", nil},
 		{hashes["second"], "second", nil},
-		{hashes["first"], "first", ErrBusy},   // two are remembered
-		{hashes["third"], "second", ErrBusy},  // the pair, not the password
-		{hashes["third"], "wrong", ErrBusy},   // nothing wrong is ever remembered
+		{hashes["first"], "first", ErrBusy},   // only two are remembered
+		{hashes["third"], "second", ErrBusy},  // the pair is remembered, not the password
+		{hashes["third"], "wrong", ErrBusy},   // a wrong password is not remembered
 		{hashes["third"], "wrong", ErrBusy},   //
-		{"", "third", ErrBusy},                // nor anybody unknown
-		{hashes["third"] + "$", "third", nil}, // (a damaged hash is an error of its own)
+		{"", "third", ErrBusy},                // a missing account is not remembered
+		{hashes["third"] + "$", "third", nil}, // a damaged hash is another error
 	} {
 		v, err := h.Verify(ctx, tc.hash, tc.password)
 		if strings.HasSuffix(tc.hash, "$") {
@@ -226,7 +226,7 @@ func TestRememberedCredentialsNeedNoPlace(t *testing.T) {
 	}
 }
 
-func TestNothingIsRememberedWhenToldSo(t *testing.T) {
+func TestRememberNothing(t *testing.T) {
 	t.Parallel()
 	o := quick
 	o.Remember = -1
@@ -242,9 +242,9 @@ func TestNothingIsRememberedWhenToldSo(t *testing.T) {
 	}
 }
 
-// An unknown account costs what a known one with a wrong password does. Time on a busy machine
-// proves nothing, so the dummy's parameters are compared: they are all that the cost depends on.
-func TestUnknownAccountsCostTheSame(t *testing.T) {
+// An unknown account takes as long as a known one with a wrong password. Times on a busy machine prove nothing, so
+// the test compares the parameters of the dummy, on which the time depends.
+func TestUnknownAccountsTakeAsLong(t *testing.T) {
 	t.Parallel()
 	h := NewHasher(HasherOptions{MemoryKiB: 64, Passes: 3})
 	hash, err := h.Hash(testContext(t), "x")
@@ -260,7 +260,7 @@ func TestUnknownAccountsCostTheSame(t *testing.T) {
 	}
 	h.dummy = h.params.derive("x")
 	if v, err := h.Verify(testContext(t), "", "x"); v.OK || err != nil {
-		t.Errorf("whoever guesses the dummy's password is let in: %+v, %v", v, err)
+		t.Errorf("Verify with the password of the dummy = %+v, %v; want false", v, err)
 	}
 }
 

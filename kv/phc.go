@@ -11,8 +11,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// params are argon2id's. Parallelism stays 1: the hasher bounds whole hashes instead, so that one
-// login can't take every core.
+// params are the parameters of argon2id. New hashes have one lane: the Hasher bounds concurrent hashes instead, so
+// that one login cannot use all cores.
 type params struct {
 	memoryKiB uint32
 	passes    uint32
@@ -23,15 +23,15 @@ const (
 	saltSize = 16
 	keySize  = 32
 
-	// What a stored hash may ask for at most. Records can be imported: one that asks for more
-	// would be a way to make the server run out of memory.
+	// The limits of a stored hash. Records can be imported, and a hash with larger parameters could make the server
+	// run out of memory.
 	minMemoryKiB = 8
 	maxMemoryKiB = 1 << 20
 	maxPasses    = 64
 	maxLanes     = 16
 )
 
-// errHash: the stored string is no argon2id hash that could be verified.
+// errHash: the stored string is no argon2id hash, or exceeds the limits.
 var errHash = errors.New("not a usable argon2id hash")
 
 // phc is a parsed hash in the PHC string format,
@@ -42,14 +42,14 @@ type phc struct {
 	salt, key []byte
 }
 
+// String returns the hash in the PHC string format.
 func (h phc) String() string {
 	b64 := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
 		h.memoryKiB, h.passes, h.lanes, b64.EncodeToString(h.salt), b64.EncodeToString(h.key))
 }
 
-// parsePHC returns errHash for whatever argon2id could not or should not compute. The error never
-// holds any of s.
+// parsePHC parses a hash. Its error does not contain any part of s. Errors: errHash.
 func parsePHC(s string) (phc, error) {
 	parts := strings.Split(s, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
@@ -59,7 +59,7 @@ func parsePHC(s string) (phc, error) {
 	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &h.memoryKiB, &h.passes, &h.lanes); err != nil {
 		return phc{}, errHash
 	}
-	// Scanning is lenient about what follows and about leading zeros; this is not.
+	// Sscanf ignores leading zeros and a trailing text. They are errors here.
 	if parts[3] != fmt.Sprintf("m=%d,t=%d,p=%d", h.memoryKiB, h.passes, h.lanes) {
 		return phc{}, errHash
 	}
@@ -85,11 +85,12 @@ func (p params) derive(password string) phc {
 	return h
 }
 
+// compute returns the key of a password, with size bytes.
 func (h phc) compute(password string, size int) []byte {
 	return argon2.IDKey([]byte(password), h.salt, h.passes, h.memoryKiB, h.lanes, uint32(size))
 }
 
-// matches verifies a password, in time that does not depend on how much of it is right.
+// matches reports whether the password has this hash. It compares in constant time.
 func (h phc) matches(password string) bool {
 	return subtle.ConstantTimeCompare(h.key, h.compute(password, len(h.key))) == 1
 }

@@ -10,10 +10,10 @@ import (
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	var refused, tokensToo bool
-	why := errors.New("the disk is nearly full")
+	reason := errors.New("the disk is nearly full")
 	s := newStore(t, Options{MayWrite: func(token bool) error {
 		if refused && (!token || tokensToo) {
-			return why
+			return reason
 		}
 		return nil
 	}})
@@ -38,16 +38,16 @@ func TestReadOnly(t *testing.T) {
 			_, err := s.Users.Update(ctx, a.ID, func(u *User) error { u.Mail = "m"; return nil })
 			return err
 		},
-		"delete":  func() error { return s.Users.Delete(ctx, a.ID) },
-		"restore": func() error { return s.Users.Restore(ctx, []User{{Account: "d"}})[0].Err },
-		"remove":  func() error { _, err := s.Rosters.Remove(ctx, a.ID, b.ID); return err },
-		"request": func() error { _, err := s.Rosters.Request(ctx, a.ID, NewID(), "note"); return err },
-		"drop":    func() error { _, err := s.Rosters.Drop(ctx, a.ID); return err },
-		"reset":   func() error { return s.Resets.Put(ctx, a.ID, "hash", time.Hour, 1) },
-		"rotate":  func() error { _, _, err := s.Attachments.Rotate(ctx, "x"); return err },
+		"delete":      func() error { return s.Users.Delete(ctx, a.ID) },
+		"restore":     func() error { return s.Users.Restore(ctx, []User{{Account: "d"}})[0].Err },
+		"remove":      func() error { _, err := s.Rosters.Remove(ctx, a.ID, b.ID); return err },
+		"request":     func() error { _, err := s.Rosters.Request(ctx, a.ID, NewID(), "note"); return err },
+		"remove user": func() error { _, err := s.Rosters.RemoveUser(ctx, a.ID); return err },
+		"reset":       func() error { return s.Resets.Put(ctx, a.ID, "hash", time.Hour, 1) },
+		"rotate":      func() error { _, _, err := s.Attachments.Rotate(ctx, "x"); return err },
 	} {
-		if err := change(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, why) {
-			t.Errorf("%s: %v", name, err)
+		if err := change(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, reason) {
+			t.Errorf("%s: %v, want %v", name, err, ErrReadOnly)
 		}
 	}
 	if u, err := s.Users.Get(ctx, a.ID); err != nil || u.Mail != "" {
@@ -57,20 +57,20 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("the roster is %+v, %v", r, err)
 	}
 	if err := s.Nodes.Register(ctx, Node{ID: "n"}); err != nil {
-		t.Errorf("a node: %v", err)
+		t.Errorf("Register: %v", err)
 	}
 	token, err := s.Tokens.Issue(ctx, a.ID, "session")
 	if err != nil {
-		t.Fatalf("a token: %v", err)
+		t.Fatalf("Issue: %v", err)
 	}
 	tokensToo = true
 	if _, err := s.Tokens.Issue(ctx, a.ID, "session"); !errors.Is(err, ErrReadOnly) {
-		t.Errorf("a token too many: %v", err)
+		t.Errorf("Issue while tokens are refused: %v, want %v", err, ErrReadOnly)
 	}
 	if err := s.Tokens.Revoke(ctx, a.ID, token); err != nil {
-		t.Errorf("revoke: %v", err)
+		t.Errorf("Revoke: %v", err)
 	}
 	if err := s.Tokens.Check(ctx, a.ID, token); !errors.Is(err, ErrTokenInvalid) {
-		t.Errorf("a token that was revoked: %v", err)
+		t.Errorf("Check of a revoked token: %v, want %v", err, ErrTokenInvalid)
 	}
 }

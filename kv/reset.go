@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Resets are the codes by which people who forgot their password set a new one: at most one for each user, under a key
-// that the server removes when its time is over. What is kept is a hash of the code. It should be a Hasher's: from a
-// fast one, whoever has a copy of the bucket could find so short a code in time.
+// Resets stores the codes for forgotten passwords: at most one for each user, in a key that expires. It stores only a
+// hash of the code. The hash should be a Hasher's: with a fast hash, a reader of the bucket could find so short a
+// code before it expires.
 type Resets struct {
 	b *bucket
 }
@@ -18,36 +18,40 @@ type Resets struct {
 type resetRecord struct {
 	Hash    string    `json:"hash"`
 	Expires time.Time `json:"expires"`
-	Tries   int       `json:"tries"` // that are left
+	Tries   int       `json:"tries"` // remaining
 }
 
 func resetKey(id string) string { return "reset." + id }
 
-// Put keeps the hash of a user's code for a while and a number of tries, in place of an earlier one. Errors:
-// ErrUserNotFound if userID is no id at all.
+// Put stores the hash of a user's code, which is valid for the time life and a number of tries. It replaces an
+// earlier code.
+//
+// Errors: ErrUserNotFound for an invalid id, ErrConflict.
 func (r *Resets) Put(ctx context.Context, userID, hash string, life time.Duration, tries int) error {
 	if !ValidID(userID) {
-		return fmt.Errorf("kv: keep a code: %w", ErrUserNotFound)
+		return fmt.Errorf("kv: store a reset code: %w", ErrUserNotFound)
 	}
 	record := resetRecord{Hash: hash, Expires: now().Add(life), Tries: tries}
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		e, err := r.b.get(ctx, resetKey(userID), true)
-		if err != nil && !errors.Is(err, errNoKey) {
+		if err != nil && !errors.Is(err, errKeyNotFound) {
 			return err
 		}
 		return r.write(ctx, userID, e, record)
 	})
 	if err != nil {
-		return fmt.Errorf("kv: keep a code: %w", err)
+		return fmt.Errorf("kv: store a reset code: %w", err)
 	}
 	return nil
 }
 
-// Try takes one of the tries that a user's code has left and returns the hash to try it against. Tries count before
-// they are made, so that many at once are not more than were allowed. Errors: ErrNoReset, ErrConflict.
+// Try uses one of the remaining tries of a user's code, and returns the hash to compare with. It counts a try before
+// the caller compares, so that concurrent tries do not exceed the limit.
+//
+// Errors: ErrNoReset, ErrConflict.
 func (r *Resets) Try(ctx context.Context, userID string) (string, error) {
 	var record resetRecord
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		var e entry
 		var err error
 		if record, e, err = r.read(ctx, userID); err != nil {
@@ -60,14 +64,16 @@ func (r *Resets) Try(ctx context.Context, userID string) (string, error) {
 		return r.write(ctx, userID, e, record)
 	})
 	if err != nil {
-		return "", fmt.Errorf("kv: try a code: %w", err)
+		return "", fmt.Errorf("kv: try a reset code: %w", err)
 	}
 	return record.Hash, nil
 }
 
-// Take uses the code up that has this hash. Of several calls at once one succeeds. Errors: ErrNoReset, ErrConflict.
-func (r *Resets) Take(ctx context.Context, userID, hash string) error {
-	err := swap(ctx, func(ctx context.Context) error {
+// Use removes the user's code if it has this hash. Of several concurrent calls one succeeds.
+//
+// Errors: ErrNoReset, ErrConflict.
+func (r *Resets) Use(ctx context.Context, userID, hash string) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		record, e, err := r.read(ctx, userID)
 		if err == nil && record.Hash != hash {
 			err = ErrNoReset
@@ -78,19 +84,21 @@ func (r *Resets) Take(ctx context.Context, userID, hash string) error {
 		return r.erase(ctx, userID, e)
 	})
 	if err != nil {
-		return fmt.Errorf("kv: use a code: %w", err)
+		return fmt.Errorf("kv: use a reset code: %w", err)
 	}
 	return nil
 }
 
-// Drop makes the user's code, if there is one, good for nothing.
-func (r *Resets) Drop(ctx context.Context, userID string) error {
+// Remove removes the user's code. A missing code is no error.
+//
+// Errors: ErrConflict.
+func (r *Resets) Remove(ctx context.Context, userID string) error {
 	if !ValidID(userID) {
 		return nil
 	}
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		e, err := r.b.get(ctx, resetKey(userID), true)
-		if errors.Is(err, errNoKey) || err == nil && e.deleted {
+		if errors.Is(err, errKeyNotFound) || err == nil && e.deleted {
 			return nil
 		}
 		if err != nil {
@@ -99,17 +107,18 @@ func (r *Resets) Drop(ctx context.Context, userID string) error {
 		return r.erase(ctx, userID, e)
 	})
 	if err != nil {
-		return fmt.Errorf("kv: drop a code: %w", err)
+		return fmt.Errorf("kv: remove a reset code: %w", err)
 	}
 	return nil
 }
 
+// read returns a user's valid code. Errors: ErrNoReset.
 func (r *Resets) read(ctx context.Context, userID string) (resetRecord, entry, error) {
 	if !ValidID(userID) {
 		return resetRecord{}, entry{}, ErrNoReset
 	}
 	e, err := r.b.get(ctx, resetKey(userID), true)
-	if errors.Is(err, errNoKey) || err == nil && e.deleted {
+	if errors.Is(err, errKeyNotFound) || err == nil && e.deleted {
 		return resetRecord{}, entry{}, ErrNoReset
 	}
 	if err != nil {
@@ -122,7 +131,7 @@ func (r *Resets) read(ctx context.Context, userID string) (resetRecord, entry, e
 	return record, e, nil
 }
 
-// write replaces e with a record. The server removes it some time after it has expired.
+// write replaces e by a record. The server removes the record some time after it has expired.
 func (r *Resets) write(ctx context.Context, userID string, e entry, record resetRecord) error {
 	value, err := json.Marshal(record)
 	if err != nil {
@@ -132,7 +141,7 @@ func (r *Resets) write(ctx context.Context, userID string, e entry, record reset
 	return err
 }
 
-// erase replaces e with a delete marker that lives at least as long.
+// erase replaces e by a delete marker that lives at least as long.
 func (r *Resets) erase(ctx context.Context, userID string, e entry) error {
 	_, err := r.b.write(ctx, putFor(resetKey(userID), nil, e, 0).asMarker())
 	return err

@@ -32,25 +32,25 @@ func TestResets(t *testing.T) {
 	put(b, "other", time.Minute, 2)
 	try(a, "one", nil)
 	try(a, "one", nil)
-	try(a, "", ErrNoReset) // two tries were all
+	try(a, "", ErrNoReset) // no tries are left
 	try(b, "other", nil)
 
-	put(a, "two", time.Minute, 2) // in place of the first, with tries of its own
+	put(a, "two", time.Minute, 2) // replaces the first code, with new tries
 	try(a, "two", nil)
-	if err := r.Take(ctx, a, "one"); !errors.Is(err, ErrNoReset) {
-		t.Errorf("the code that was replaced: %v", err)
+	if err := r.Use(ctx, a, "one"); !errors.Is(err, ErrNoReset) {
+		t.Errorf("Use of the replaced code: %v, want %v", err, ErrNoReset)
 	}
-	if err := r.Take(ctx, a, "two"); err != nil {
-		t.Errorf("Take: %v", err)
+	if err := r.Use(ctx, a, "two"); err != nil {
+		t.Errorf("Use: %v", err)
 	}
-	if err := r.Take(ctx, a, "two"); !errors.Is(err, ErrNoReset) {
-		t.Errorf("a second time: %v", err)
+	if err := r.Use(ctx, a, "two"); !errors.Is(err, ErrNoReset) {
+		t.Errorf("Use of a used code: %v, want %v", err, ErrNoReset)
 	}
 	try(a, "", ErrNoReset)
-	put(a, "three", time.Minute, 1) // after a marker, too
+	put(a, "three", time.Minute, 1) // replaces a delete marker
 	try(a, "three", nil)
 
-	if err := r.Drop(ctx, b); err != nil {
+	if err := r.Remove(ctx, b); err != nil {
 		t.Fatal(err)
 	}
 	try(b, "", ErrNoReset)
@@ -59,17 +59,17 @@ func TestResets(t *testing.T) {
 			t.Errorf("Put for %q: %v", id, err)
 		}
 		try(id, "", ErrNoReset)
-		if err := r.Drop(ctx, id); err != nil {
-			t.Errorf("Drop of %q: %v", id, err)
+		if err := r.Remove(ctx, id); err != nil {
+			t.Errorf("Remove of %q: %v", id, err)
 		}
 	}
-	try(a, "", ErrNoReset) // one try, and it was not dropped by a wildcard
+	try(a, "", ErrNoReset) // the only try is used
 	if n, err := s.Users.Count(ctx); err != nil || n != 0 {
-		t.Errorf("codes count as %d users, %v", n, err)
+		t.Errorf("Count = %d, %v; want 0, since a code is no user", n, err)
 	}
 }
 
-// What was not used goes from the bucket by itself.
+// The server removes an expired code.
 func TestResetExpires(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
@@ -90,32 +90,32 @@ func TestResetExpires(t *testing.T) {
 	if _, err := bucket.Get(ctx, "reset."+id); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the code is good for nothing", func() bool {
+	eventually(t, "the code expires", func() bool {
 		_, err := s.Resets.Try(ctx, id)
 		return errors.Is(err, ErrNoReset)
 	})
-	eventually(t, "the server removes it", func() bool {
+	eventually(t, "the server removes the code", func() bool {
 		_, err := bucket.Get(ctx, "reset."+id)
 		return errors.Is(err, jetstream.ErrKeyNotFound)
 	})
 }
 
-// However many try at once, there are no more tries than were allowed, and one of them uses the code up.
+// Concurrent calls have no more tries than the code allows, and one call of Use succeeds.
 func TestResetAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	count := func(call func(context.Context, string) error, id string) (good int) {
+	count := func(call func(context.Context, string) error, id string) (succeeded int) {
 		t.Helper()
 		for _, err := range atOnce(12, func(int) error { return call(ctx, id) }) {
 			switch {
 			case err == nil:
-				good++
+				succeeded++
 			case !errors.Is(err, ErrNoReset) && !errors.Is(err, ErrConflict):
-				t.Errorf("at once: %v", err)
+				t.Errorf("a concurrent call: %v", err)
 			}
 		}
-		return good
+		return succeeded
 	}
 	id := NewID()
 	if err := s.Resets.Put(ctx, id, "hash", time.Minute, 4); err != nil {
@@ -123,10 +123,10 @@ func TestResetAtOnce(t *testing.T) {
 	}
 	try := func(ctx context.Context, id string) error { _, err := s.Resets.Try(ctx, id); return err }
 	if n := count(try, id); n != 4 {
-		t.Errorf("%d of 4 tries", n)
+		t.Errorf("%d tries succeeded, want 4", n)
 	}
-	take := func(ctx context.Context, id string) error { return s.Resets.Take(ctx, id, "hash") }
-	if n := count(take, id); n != 1 {
-		t.Errorf("used %d times", n)
+	use := func(ctx context.Context, id string) error { return s.Resets.Use(ctx, id, "hash") }
+	if n := count(use, id); n != 1 {
+		t.Errorf("%d calls of Use succeeded, want 1", n)
 	}
 }

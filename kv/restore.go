@@ -11,13 +11,14 @@ import (
 )
 
 const (
-	// restoreReads bounds how many accounts are looked up side by side.
+	// restoreReads bounds how many accounts are looked up concurrently.
 	restoreReads = 32
 	// restoreUsers is how many accounts are written in one atomic batch: each has three keys.
 	restoreUsers = bulkBatch / 3
 )
 
-// CheckHash returns an error for what no password could be verified against. The empty hash is good: nobody gets in by it.
+// CheckHash returns an error for a hash that no password can be verified with. It accepts the empty hash, with which
+// no password verifies.
 func CheckHash(hash string) error {
 	if hash == "" {
 		return nil
@@ -26,35 +27,37 @@ func CheckHash(hash string) error {
 	return err
 }
 
-// Restored is what became of an account that Restore was given.
+// Restored is the result of Restore for one account.
 type Restored struct {
-	User User // as it is now
-	Made bool // false: it was there already, and is as it was
-	Err  error
+	User    User // as it is stored now
+	Created bool // false: it existed and was not changed
+	Err     error
 }
 
-// Restore makes the accounts that are not there yet, as they were: with id, hash of the password, time of creation.
-// One without an id gets one, or is the account that has its name already. What is there is left alone. The answer has
-// one entry for each user, with these errors: ErrAccountExists where account or id belongs to another, ErrAccountEmpty,
-// ErrUserNotFound for what is no id, ErrConflict.
+// Restore creates the accounts that do not exist, with their ids, password hashes and times of creation. A user
+// without an id is the existing user of that account, or gets a new id. Restore does not change existing accounts. It
+// returns one result for each user.
+//
+// Errors in the results: ErrAccountExists if the account or the id belongs to another user, ErrAccountEmpty,
+// ErrUserNotFound for an invalid id, ErrConflict.
 func (u *Users) Restore(ctx context.Context, users []User) []Restored {
 	all := make([]Restored, 0, len(users))
-	for some := range slices.Chunk(users, restoreUsers) {
-		all = append(all, u.restoreSome(ctx, some)...)
+	for chunk := range slices.Chunk(users, restoreUsers) {
+		all = append(all, u.restoreBatch(ctx, chunk)...)
 	}
 	return all
 }
 
-// restoreSome writes what has to be written in one batch, since that costs hardly more than one account. Where somebody
-// else makes one of them meanwhile, each is tried by itself.
-func (u *Users) restoreSome(ctx context.Context, users []User) []Restored {
+// restoreBatch writes all new accounts in one batch, which costs hardly more than one account. If another caller
+// creates one of them meanwhile, it restores them one by one.
+func (u *Users) restoreBatch(ctx context.Context, users []User) []Restored {
 	plans := make([]restorePlan, len(users))
 	var group errgroup.Group
 	group.SetLimit(restoreReads)
 	for i, user := range users {
 		group.Go(func() error { plans[i] = u.plan(ctx, user); return nil })
 	}
-	_ = group.Wait() // every plan has its own error
+	_ = group.Wait() // each plan has its own error
 	taken := make(map[string]bool)
 	var writes []write
 	for i := range plans {
@@ -63,7 +66,7 @@ func (u *Users) restoreSome(ctx context.Context, users []User) []Restored {
 			continue
 		}
 		if p.alone = taken[p.writes[0].key] || taken[p.user.ID]; p.alone {
-			continue // twice in one call: the second is tried when the first is there
+			continue // it occurs twice: the second one is restored after the first
 		}
 		taken[p.writes[0].key], taken[p.user.ID] = true, true
 		writes = append(writes, p.writes...)
@@ -72,7 +75,7 @@ func (u *Users) restoreSome(ctx context.Context, users []User) []Restored {
 	if len(writes) > 0 {
 		_, err = u.b.write(ctx, writes...)
 	}
-	retry := conflicting(err) || crowded(err)
+	retry := conflicting(err) || tooManyBatches(err)
 	all := make([]Restored, len(users))
 	for i, p := range plans {
 		switch {
@@ -83,7 +86,7 @@ func (u *Users) restoreSome(ctx context.Context, users []User) []Restored {
 		case p.alone || retry:
 			all[i] = u.restoreOne(ctx, users[i])
 		default:
-			all[i] = Restored{User: p.user, Made: err == nil, Err: err}
+			all[i] = Restored{User: p.user, Created: err == nil, Err: err}
 		}
 		if err := all[i].Err; err != nil {
 			all[i].Err = fmt.Errorf("kv: restore an account: %w", err)
@@ -92,27 +95,29 @@ func (u *Users) restoreSome(ctx context.Context, users []User) []Restored {
 	return all
 }
 
+// restoreOne restores one account in a batch of its own.
 func (u *Users) restoreOne(ctx context.Context, user User) (r Restored) {
-	r.Err = swap(ctx, func(ctx context.Context) error {
+	r.Err = compareAndSwap(ctx, func(ctx context.Context) error {
 		p := u.plan(ctx, user)
-		if r = (Restored{User: p.user, Made: len(p.writes) > 0}); p.err != nil || !r.Made {
+		if r = (Restored{User: p.user, Created: len(p.writes) > 0}); p.err != nil || !r.Created {
 			return p.err
 		}
 		_, err := u.b.write(ctx, p.writes...)
 		return err
 	})
-	r.Made = r.Made && r.Err == nil
+	r.Created = r.Created && r.Err == nil
 	return r
 }
 
-// restorePlan is what has to be done for one account. Without writes it is there.
+// restorePlan has the writes that restore one account. An account without writes exists already.
 type restorePlan struct {
 	user   User
-	writes []write // the claim is the first
+	writes []write // the claim comes first
 	err    error
-	alone  bool
+	alone  bool // must not be in a batch with the others
 }
 
+// plan decides how to restore an account.
 func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	folded := FoldAccount(user.Account)
 	switch {
@@ -121,15 +126,15 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	case user.ID != "" && !ValidID(user.ID):
 		return restorePlan{err: ErrUserNotFound}
 	}
-	// Read the record before the claim: one batch writes both, and an existing record is enough. A deleted user has a
-	// delete marker, and the write must expect its revision.
+	// The record is read before the claim: one batch writes both, and an existing record is enough. A deleted user
+	// has a delete marker, whose revision the write must expect.
 	var record entry
 	if user.ID != "" {
-		e, there, err := u.peek(ctx, userKey(user.ID))
+		e, exists, err := u.peek(ctx, userKey(user.ID))
 		if err != nil {
 			return restorePlan{err: err}
 		}
-		if there {
+		if exists {
 			have, err := decodeUser(e)
 			if err == nil && FoldAccount(have.Account) != folded {
 				err = ErrAccountExists
@@ -167,10 +172,10 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	return restorePlan{user: user, writes: append(writes, putAt(userKey(user.ID), body, record.revision))}
 }
 
-// peek reads a key that may not be there.
-func (u *Users) peek(ctx context.Context, key string) (e entry, there bool, err error) {
+// peek reads a key that may be missing or deleted.
+func (u *Users) peek(ctx context.Context, key string) (e entry, exists bool, err error) {
 	e, err = u.b.get(ctx, key, true)
-	if errors.Is(err, errNoKey) {
+	if errors.Is(err, errKeyNotFound) {
 		return entry{}, false, nil
 	}
 	return e, err == nil && !e.deleted, err

@@ -14,54 +14,54 @@ func TestRestoreUsers(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	there, err := s.Users.Create(ctx, User{Account: "there", Mail: "now"})
+	existing, err := s.Users.Create(ctx, User{Account: "existing", Mail: "now"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone, err := s.Users.Create(ctx, User{Account: "gone", Profile: Profile{Name: "Gone"}})
+	deleted, err := s.Users.Create(ctx, User{Account: "deleted", Profile: Profile{Name: "Deleted"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Users.Delete(ctx, gone.ID); err != nil {
+	if err := s.Users.Delete(ctx, deleted.ID); err != nil {
 		t.Fatal(err)
 	}
 	created := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
-	whole := User{ID: NewID(), Account: "Whole", PasswordHash: "hash", Mail: "m", Profile: Profile{"Name", "p", "x", "b", "s"}, Created: created, Disabled: true}
-	same := there
+	complete := User{ID: NewID(), Account: "Complete", PasswordHash: "hash", Mail: "m", Profile: Profile{"Name", "p", "x", "b", "s"}, Created: created, Disabled: true}
+	same := existing
 	same.Mail = "then"
 	lines := []User{
-		whole, same, {Account: "THERE"}, gone, {Account: "new"}, {Account: "NEW"},
-		{ID: NewID(), Account: "there"}, {ID: there.ID, Account: "other"}, {Account: " "}, {ID: "x", Account: "x"},
+		complete, same, {Account: "EXISTING"}, deleted, {Account: "new"}, {Account: "NEW"},
+		{ID: NewID(), Account: "existing"}, {ID: existing.ID, Account: "other"}, {Account: " "}, {ID: "x", Account: "x"},
 	}
 	for round := range 2 {
 		got := s.Users.Restore(ctx, lines)
 		for i, want := range []struct {
-			made bool
-			err  error
+			created bool
+			err     error
 		}{
 			{true, nil}, {false, nil}, {false, nil}, {true, nil}, {true, nil}, {false, nil},
 			{false, ErrAccountExists}, {false, ErrAccountExists}, {false, ErrAccountEmpty}, {false, ErrUserNotFound},
 		} {
-			if got[i].Made != (want.made && round == 0) || !errors.Is(got[i].Err, want.err) || (want.err == nil) != (got[i].Err == nil) {
-				t.Errorf("round %d, %s: made %v, %v", round, lines[i].Account, got[i].Made, got[i].Err)
+			if got[i].Created != (want.created && round == 0) || !errors.Is(got[i].Err, want.err) || (want.err == nil) != (got[i].Err == nil) {
+				t.Errorf("round %d, %s: created %t, %v", round, lines[i].Account, got[i].Created, got[i].Err)
 			}
 		}
-		if got[2].User != there || got[4].User.ID != got[5].User.ID {
-			t.Errorf("%+v, %+v, %+v", got[2].User, got[4].User, got[5].User)
+		if got[2].User != existing || got[4].User.ID != got[5].User.ID {
+			t.Errorf("the users are %+v, %+v and %+v", got[2].User, got[4].User, got[5].User)
 		}
 	}
-	if u, err := s.Users.ByAccount(ctx, "whole"); err != nil || u != whole {
-		t.Errorf("got %+v, %v", u, err)
+	if u, err := s.Users.ByAccount(ctx, "complete"); err != nil || u != complete {
+		t.Errorf("ByAccount = %+v, %v; want %+v", u, err, complete)
 	}
-	if u, err := s.Users.Get(ctx, there.ID); err != nil || u != there {
-		t.Errorf("what was there is %+v, %v", u, err)
+	if u, err := s.Users.Get(ctx, existing.ID); err != nil || u != existing {
+		t.Errorf("the existing user is %+v, %v; want %+v", u, err, existing)
 	}
-	if found, err := s.Users.Find(ctx, "gone", 1, ""); err != nil || len(found) != 1 {
-		t.Errorf("found %v, %v", found, err)
+	if found, err := s.Users.Find(ctx, "deleted", 1, ""); err != nil || len(found) != 1 {
+		t.Errorf("Find = %v, %v; want the restored user", found, err)
 	}
 }
 
-// TestRestoreUsersAtOnce has two nodes restore the same.
+// Two nodes restore the same users concurrently.
 func TestRestoreUsersAtOnce(t *testing.T) {
 	t.Parallel()
 	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
@@ -78,8 +78,8 @@ func TestRestoreUsersAtOnce(t *testing.T) {
 	wg.Wait()
 	for i := range users {
 		a, b := all[0][i], all[1][i]
-		if a.Err != nil || b.Err != nil || a.Made == b.Made {
-			t.Errorf("%s: made %v and %v, %v, %v", users[i].Account, a.Made, b.Made, a.Err, b.Err)
+		if a.Err != nil || b.Err != nil || a.Created == b.Created {
+			t.Errorf("%s: created %t and %t, %v, %v; want one of the nodes to create it", users[i].Account, a.Created, b.Created, a.Err, b.Err)
 		}
 	}
 	if n, err := stores[0].Users.Count(ctx); err != nil || n != len(users) {
@@ -93,39 +93,39 @@ func TestRestoreRosters(t *testing.T) {
 	ctx := testContext(t)
 	since := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	a, b, c, d := NewID(), NewID(), NewID(), NewID()
-	ofA := Restoration{
-		Friends:  []Friend{{b, "Bob", since}, {"nobody", "", since}, {a, "me", since}},
+	ofA := RosterSnapshot{
+		Friends:  []Friend{{b, "Bob", since}, {"invalid id", "", since}, {a, "me", since}},
 		Requests: []Request{{c, "hello", since}},
 		Asked:    []Request{{d, "please", since}},
 	}
-	for i := range restoreAtOnce {
+	for i := range restoreBatch {
 		ofA.Friends = append(ofA.Friends, Friend{ID: NewID(), Since: since.Add(time.Duration(i))})
 	}
-	changes, err := s.Rosters.Restore(ctx, Remembered{a, ofA})
-	if err != nil || len(changes) != restoreAtOnce+3 {
+	changes, err := s.Rosters.Restore(ctx, UserSnapshot{a, ofA})
+	if err != nil || len(changes) != restoreBatch+3 {
 		t.Fatalf("%d changes, %v", len(changes), err)
 	}
 	for _, c := range changes {
 		for id, revision := range map[string]uint64{c.A: c.RevisionA, c.B: c.RevisionB} {
 			if _, now, err := s.Rosters.Get(ctx, id); err != nil || revision == 0 || revision > now {
-				t.Errorf("%v says revision %d, the bucket %d (%v)", c.Kind, revision, now, err)
+				t.Errorf("the change %v has revision %d, the roster %d (%v)", c.Kind, revision, now, err)
 			}
 		}
 	}
-	if changes, err = s.Rosters.Restore(ctx, Remembered{b, Restoration{Friends: []Friend{{a, "Alice", since}}}}); err != nil || len(changes) != 1 || changes[0].Kind != Named {
-		t.Errorf("the other end: %v, %v", changes, err)
+	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{b, RosterSnapshot{Friends: []Friend{{a, "Alice", since}}}}); err != nil || len(changes) != 1 || changes[0].Kind != Named {
+		t.Errorf("restoring the other end: %v, %v; want its alias", changes, err)
 	}
-	if changes, err = s.Rosters.Restore(ctx, Remembered{b, Restoration{Friends: []Friend{{a, "Another", since}}}}); err != nil || len(changes) != 0 {
-		t.Errorf("a name that is there: %v, %v", changes, err)
+	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{b, RosterSnapshot{Friends: []Friend{{a, "Another", since}}}}); err != nil || len(changes) != 0 {
+		t.Errorf("restoring another alias: %v, %v; want no change", changes, err)
 	}
-	if changes, err = s.Rosters.Restore(ctx, Remembered{a, ofA}); err != nil || len(changes) != 0 {
-		t.Errorf("once more: %v, %v", changes, err)
+	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{a, ofA}); err != nil || len(changes) != 0 {
+		t.Errorf("restoring again: %v, %v; want no change", changes, err)
 	}
-	if was, err := s.Rosters.Remember(ctx, a); err != nil || !reflect.DeepEqual(was.Requests, ofA.Requests) || !reflect.DeepEqual(was.Asked, ofA.Asked) ||
-		len(was.Friends) != restoreAtOnce+1 {
-		t.Errorf("remembered %+v, %v", was, err)
+	if snapshot, err := s.Rosters.Snapshot(ctx, a); err != nil || !reflect.DeepEqual(snapshot.Requests, ofA.Requests) || !reflect.DeepEqual(snapshot.Asked, ofA.Asked) ||
+		len(snapshot.Friends) != restoreBatch+1 {
+		t.Errorf("Snapshot = %+v, %v", snapshot, err)
 	}
-	for who, want := range map[string]struct {
+	for user, want := range map[string]struct {
 		id  string
 		has Roster
 	}{
@@ -134,68 +134,68 @@ func TestRestoreRosters(t *testing.T) {
 		"d": {d, Roster{Requests: []Request{{a, "please", since}}}},
 	} {
 		if got := mustGet(t, s, want.id); !reflect.DeepEqual(got, want.has) {
-			t.Errorf("%s has %+v", who, got)
+			t.Errorf("the roster of %s is %+v, want %+v", user, got, want.has)
 		}
 	}
 	got := mustGet(t, s, a)
-	if len(got.Friends) != restoreAtOnce+1 || got.Friends[0] != ofA.Friends[0] || !reflect.DeepEqual(got.Requests, ofA.Requests) || len(got.Asked) != 1 {
-		t.Errorf("a has %+v", got)
+	if len(got.Friends) != restoreBatch+1 || got.Friends[0] != ofA.Friends[0] || !reflect.DeepEqual(got.Requests, ofA.Requests) || len(got.Asked) != 1 {
+		t.Errorf("the roster of a is %+v", got)
 	}
 }
 
-// TestRestoreDeleted gives somebody a roster who was deleted lately, but not to others.
+// Restore replaces the delete marker of the restored user, but not those of other users.
 func TestRestoreDeleted(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	back, still, friend := NewID(), NewID(), NewID()
-	for _, id := range []string{back, still} {
-		if _, err := s.Rosters.Drop(ctx, id); err != nil {
+	restored, deleted, friend := NewID(), NewID(), NewID()
+	for _, id := range []string{restored, deleted} {
+		if _, err := s.Rosters.RemoveUser(ctx, id); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 2 {
-		if changes, err := s.Rosters.Restore(ctx, Remembered{back, Restoration{Friends: []Friend{{ID: still}}}}); err != nil || len(changes) != 0 {
-			t.Errorf("%v, %v", changes, err)
+		if changes, err := s.Rosters.Restore(ctx, UserSnapshot{restored, RosterSnapshot{Friends: []Friend{{ID: deleted}}}}); err != nil || len(changes) != 0 {
+			t.Errorf("Restore = %v, %v; want no change", changes, err)
 		}
 	}
-	if _, err := s.Rosters.Befriend(ctx, back, friend); err != nil {
-		t.Errorf("who is back makes a friend: %v", err)
+	if _, err := s.Rosters.Befriend(ctx, restored, friend); err != nil {
+		t.Errorf("Befriend of a restored user: %v", err)
 	}
-	if _, err := s.Rosters.Befriend(ctx, still, friend); !errors.Is(err, ErrUserNotFound) {
-		t.Errorf("who is gone makes a friend: %v", err)
+	if _, err := s.Rosters.Befriend(ctx, deleted, friend); !errors.Is(err, ErrUserNotFound) {
+		t.Errorf("Befriend of a deleted user: %v, want %v", err, ErrUserNotFound)
 	}
 }
 
-// TestRestoreLarge restores rosters that do not fit into one batch together, each of which says the same as another.
+// Restore splits rosters that are too large for one batch. The snapshots of the two ends of a friendship agree.
 func TestRestoreLarge(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	const people, note = 60, 200_000
-	var all []Remembered
-	for i := range people {
-		all = append(all, Remembered{ID: fmt.Sprintf("%032x", i)})
+	const users, note = 60, 200_000
+	var all []UserSnapshot
+	for i := range users {
+		all = append(all, UserSnapshot{ID: fmt.Sprintf("%032x", i)})
 	}
 	for i := range all {
-		next := all[(i+1)%people].ID
+		next := all[(i+1)%users].ID
 		all[i].Friends = []Friend{{ID: next, Alias: "next"}}
-		all[i].Requests = []Request{{From: all[(i+2)%people].ID, Note: strings.Repeat("n", note)}}
+		all[i].Requests = []Request{{From: all[(i+2)%users].ID, Note: strings.Repeat("n", note)}}
 	}
 	for round := range 2 {
 		changes, err := s.Rosters.Restore(ctx, all...)
-		if err != nil || len(changes) != 2*people*(1-round) {
-			t.Fatalf("round %d: %d changes, %v", round, len(changes), err)
+		if err != nil || len(changes) != 2*users*(1-round) {
+			t.Fatalf("round %d: %d changes, %v; want %d", round, len(changes), err, 2*users*(1-round))
 		}
 		for _, c := range changes {
 			if _, revision, err := s.Rosters.Get(ctx, c.A); err != nil || c.RevisionA > revision || c.RevisionA == 0 {
-				t.Errorf("%v at revision %d of %d, %v", c.Kind, c.RevisionA, revision, err)
+				t.Errorf("the change %v has revision %d, the roster %d, %v", c.Kind, c.RevisionA, revision, err)
 			}
 		}
 	}
 	for i := range all {
 		if r := mustGet(t, s, all[i].ID); len(r.Friends) != 2 || len(r.Requests) != 1 || len(r.Requests[0].Note) != note || len(r.Asked) != 1 {
-			t.Errorf("%d has %d friends, %d requests", i, len(r.Friends), len(r.Requests))
+			t.Errorf("roster %d has %d friends and %d requests", i, len(r.Friends), len(r.Requests))
 		}
 	}
 }
@@ -206,9 +206,9 @@ func TestCheckHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, good := range map[string]bool{hash: true, "": true, "p": false, "$2a$10$abc": false, hash + "!": false} {
-		if err := CheckHash(text); (err == nil) != good {
-			t.Errorf("%q: %v", text, err)
+	for hash, valid := range map[string]bool{hash: true, "": true, "p": false, "$2a$10$abc": false, hash + "!": false} {
+		if err := CheckHash(hash); (err == nil) != valid {
+			t.Errorf("CheckHash(%q): %v", hash, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,61 +12,89 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// attempts bounds how often a compare-and-swap is tried. Changes of one key on one node wait for
-// each other (see locks), so only other nodes make it fail.
-const attempts = 16
+// maxAttempts bounds how often a compare-and-swap is tried. Changes of one roster on one node wait for each other, so
+// only other nodes make them fail.
+const maxAttempts = 16
 
-// JetStream's own names for passing trouble, which the client has no constants for.
+// Error codes of JetStream for which the client has no constants.
 const (
-	clusterNotAvailable jetstream.ErrorCode = 10008 // JetStream system temporarily unavailable
-	clusterNotLeader    jetstream.ErrorCode = 10009
-	noPeers             jetstream.ErrorCode = 10005 // the cluster's nodes are not all there yet
-	createFailed        jetstream.ErrorCode = 10049 // JetStream could not make a stream; the reason is in words
+	codeNoPeers             jetstream.ErrorCode = 10005 // not all nodes of the cluster are up yet
+	codeClusterNotAvailable jetstream.ErrorCode = 10008 // JetStream system temporarily unavailable
+	codeClusterNotLeader    jetstream.ErrorCode = 10009
+	codeCreateFailed        jetstream.ErrorCode = 10049 // JetStream could not create a stream; only the text has the reason
 )
 
-// conflicting tells that somebody else wrote a key first. The same conflict has one code where the
-// stream has one replica and, while the other's write is still being agreed on, another where it has several.
-func conflicting(err error) bool {
+// hasCode reports whether err is a JetStream error with one of the codes.
+func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	var apiErr *jetstream.APIError
-	return errors.As(err, &apiErr) &&
-		(apiErr.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-			apiErr.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+	if !errors.As(err, &apiErr) {
+		return false
+	}
+	for _, code := range codes {
+		if apiErr.ErrorCode == code {
+			return true
+		}
+	}
+	return false
 }
 
-// crowded tells that the stream has no room for another atomic batch right now. One node bounds its
-// own; several nodes together may still meet the server's limit.
-func crowded(err error) bool {
-	return errors.Is(err, jetstreamext.ErrAtomicPublishTooManyInflight)
+// conflicting reports whether err says that another caller wrote a key first. If the stream has several replicas and
+// the other write is not committed yet, this conflict has a code of its own.
+func conflicting(err error) bool {
+	return hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// Transient tells that waiting may help, while a cluster starts or elects another leader.
+// tooManyBatches reports whether err says that the stream accepts no further atomic batch at the moment. Each node
+// bounds its own batches; several nodes together may still reach the server's limit.
+func tooManyBatches(err error) bool {
+	return hasCode(err, jetstreamext.JSErrCodeAtomicPublishTooManyInflight)
+}
+
+// Transient reports whether a retry may succeed, since a cluster is starting or electing a leader.
 func Transient(err error) bool {
 	var apiErr *jetstream.APIError
 	if errors.As(err, &apiErr) {
-		return apiErr.ErrorCode == clusterNotAvailable || apiErr.ErrorCode == clusterNotLeader || apiErr.ErrorCode == noPeers
+		return hasCode(err, codeClusterNotAvailable, codeClusterNotLeader, codeNoPeers)
 	}
 	return errors.Is(err, context.DeadlineExceeded)
 }
 
-// swap calls try until it neither conflicts nor finds the stream crowded, at most attempts times.
-// try reads, decides and writes. Returns try's error, or ErrConflict.
-func swap(ctx context.Context, try func(context.Context) error) error {
+// compareAndSwap calls try, which reads, decides and writes. It retries while try conflicts or the stream accepts no
+// further batch, at most maxAttempts times. Errors: ErrConflict, and those of try.
+func compareAndSwap(ctx context.Context, try func(context.Context) error) error {
 	var err error
-	for n := range attempts {
+	for n := range maxAttempts {
 		if n > 0 {
-			// Up to 1, 2, 4 … 128 ms: long enough that not everybody comes back at once.
-			most := time.Millisecond << min(n-1, 7)
-			if err := sleep(ctx, time.Duration(rand.Int64N(int64(most)))); err != nil {
+			// Up to 1, 2, 4 ... 128 ms at random, so that not all callers retry at the same time.
+			limit := time.Millisecond << min(n-1, 7)
+			if err := sleep(ctx, time.Duration(rand.Int64N(int64(limit)))); err != nil {
 				return err
 			}
 		}
-		if err = try(ctx); !conflicting(err) && !crowded(err) {
+		if err = try(ctx); !conflicting(err) && !tooManyBatches(err) {
 			return err
 		}
 	}
 	return fmt.Errorf("%w: %w", ErrConflict, err)
 }
 
+// retryTransient calls f until it succeeds, fails with an error that is not transient, or ctx ends. A cluster that is
+// starting does not answer before it has a leader.
+func retryTransient(ctx context.Context, f func(context.Context) error) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := f(attempt)
+		cancel()
+		if err == nil || !Transient(err) {
+			return err
+		}
+		if sleep(ctx, wait) != nil {
+			return fmt.Errorf("%w (the last error: %w)", cmp.Or(context.Cause(ctx), ctx.Err()), err)
+		}
+	}
+}
+
+// sleep waits for d. It returns the error of ctx if that ends before.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

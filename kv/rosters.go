@@ -7,35 +7,37 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"imctl/kv/keymutex"
 )
 
-// Rosters is the bucket of friendships: one key for each user, with that user's whole roster. A user
-// without a roster has no key. A deleted user has a delete marker, so that a call which began before
-// the deletion fails.
+// Rosters is the bucket of friendships. It has one key for each user, with that user's whole roster. A user without a
+// roster has no key. A deleted user has a delete marker, so that a call which began before the deletion fails.
 type Rosters struct {
-	b     *bucket
-	most  atomic.Pointer[limits]
-	locks *locks
+	b      *bucket
+	limits atomic.Pointer[limits]
+	locks  keymutex.Mutex // by user id: changes of one roster on this node wait for each other instead of conflicting
 }
 
 func newRosters(b *bucket, o Options) *Rosters {
-	r := &Rosters{b: b, locks: newLocks()}
+	r := &Rosters{b: b}
 	r.SetLimits(o.MaxFriends, o.MaxRequests)
 	return r
 }
 
-// SetLimits changes how many friends and how many pending requests a user may have. Who has more keeps them.
+// SetLimits changes how many friends and how many pending requests a user may have. Existing rosters over the limits
+// are kept.
 func (r *Rosters) SetLimits(friends, requests int) {
-	r.most.Store(&limits{friends: friends, requests: requests})
+	r.limits.Store(&limits{friends: friends, requests: requests})
 }
 
-// Change is what a call did to the two who are concerned, as notices need it.
+// Change is what a call changed between two users. Notices are made from it.
 type Change struct {
 	Kind Kind
-	A, B string // the caller and the other
+	A, B string // ids of the caller and of the other user
 
-	// The revision of each one's roster after the change; 0 where the roster was not written.
-	// Of two changes of one roster the later has the higher.
+	// The revisions of the two rosters after the change. 0: the roster was not written. Of two changes of one roster,
+	// the later one has the higher revision.
 	RevisionA, RevisionB uint64
 
 	FriendOfA Friend  // A's entry of B, if they are friends now
@@ -43,7 +45,9 @@ type Change struct {
 	Request   Request // A's pending request to B, if Requested
 }
 
-// Get returns the user's roster and its revision: an empty one and 0 for who has none.
+// Get returns a user's roster and its revision. For a user without a roster they are empty and 0.
+//
+// Errors: ErrUserNotFound for an invalid id.
 func (r *Rosters) Get(ctx context.Context, id string) (Roster, uint64, error) {
 	e, err := r.read(ctx, id)
 	if err != nil {
@@ -52,13 +56,13 @@ func (r *Rosters) Get(ctx context.Context, id string) (Roster, uint64, error) {
 	return e.Roster, e.revision, nil
 }
 
-// Request lets from ask to, with a note. Asking again while the request is pending changes the note.
-// The caller must check that to has an account: Request recognizes deleted users only.
+// Request makes user from ask user to for friendship, with a note. Another call while the request is pending changes
+// the note. The caller must check that user to has an account: Request recognizes only deleted users.
 //
 // Errors: ErrSelf, ErrAlreadyFriends, ErrUserNotFound, ErrTooManyRequests, ErrConflict.
 func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, error) {
 	change, err := r.apply(ctx, from, to, func(a, b *party) (Kind, error) {
-		return request(a, b, note, now(), *r.most.Load())
+		return request(a, b, note, now(), *r.limits.Load())
 	})
 	if err != nil {
 		return Change{}, fmt.Errorf("kv: request a friend: %w", err)
@@ -66,13 +70,14 @@ func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, e
 	return change, nil
 }
 
-// Add lets me answer from's pending request, and name it; or, where from answered mine, name it.
+// Add makes user me accept the pending request of user from, and give that friend an alias. If the two are friends
+// and me has not given an alias yet, Add only does that.
 //
-// Errors: ErrAlreadyFriends if that friend has a name, ErrNoRequest, ErrTooManyFriends,
-// ErrUserNotFound, ErrConflict.
+// Errors: ErrAlreadyFriends if that friend has an alias, ErrNoRequest, ErrTooManyFriends, ErrUserNotFound,
+// ErrConflict.
 func (r *Rosters) Add(ctx context.Context, me, from, alias string) (Change, error) {
 	change, err := r.apply(ctx, me, from, func(a, b *party) (Kind, error) {
-		return add(a, b, alias, now(), *r.most.Load())
+		return add(a, b, alias, now(), *r.limits.Load())
 	})
 	if err != nil {
 		return Change{}, fmt.Errorf("kv: add a friend: %w", err)
@@ -80,8 +85,8 @@ func (r *Rosters) Add(ctx context.Context, me, from, alias string) (Change, erro
 	return change, nil
 }
 
-// Remove ends the friendship of the two at both ends, and withdraws what requests are pending between
-// them. Requests without a friendship are withdrawn too; the change is then Withdrawn, beside ErrNotFriends.
+// Remove ends the friendship of two users at both ends, and withdraws pending requests between them. If they are not
+// friends, it returns ErrNotFriends; the change is then Withdrawn if there were requests.
 //
 // Errors: ErrNotFriends, ErrConflict.
 func (r *Rosters) Remove(ctx context.Context, me, other string) (Change, error) {
@@ -97,13 +102,13 @@ func (r *Rosters) Remove(ctx context.Context, me, other string) (Change, error) 
 	return change, nil
 }
 
-// Befriend makes the two friends at once and unasked: the administrator's way. It leaves friends as
-// they are.
+// Befriend makes two users friends without a request, for administrators. It does not change users who are friends
+// already.
 //
 // Errors: ErrSelf, ErrUserNotFound, ErrTooManyFriends, ErrConflict.
 func (r *Rosters) Befriend(ctx context.Context, a, b string) (Change, error) {
 	change, err := r.apply(ctx, a, b, func(a, b *party) (Kind, error) {
-		return befriend(a, b, now(), *r.most.Load())
+		return befriend(a, b, now(), *r.limits.Load())
 	})
 	if err != nil {
 		return Change{}, fmt.Errorf("kv: befriend: %w", err)
@@ -116,18 +121,19 @@ type rosterEntry struct {
 	party
 	revision uint64
 	raw      []byte
-	gone     bool // its user was deleted
+	deleted  bool // the user was deleted
 }
 
-// read returns an empty roster at revision 0 where there is no key. It never takes a late replica's
-// word: who gets a roster keeps it for a session's life and learns of later changes only.
-// Errors: ErrUserNotFound for what is no id.
+// read returns a user's roster, or an empty one with revision 0 if there is no key. It never uses an outdated
+// replica: a session keeps the roster and receives only later changes.
+//
+// Errors: ErrUserNotFound for an invalid id.
 func (r *Rosters) read(ctx context.Context, id string) (rosterEntry, error) {
 	if !ValidID(id) {
 		return rosterEntry{}, ErrUserNotFound
 	}
 	e, err := r.b.get(ctx, id, true)
-	if errors.Is(err, errNoKey) {
+	if errors.Is(err, errKeyNotFound) {
 		return rosterEntry{party: party{id: id}}, nil
 	}
 	if err != nil {
@@ -137,12 +143,12 @@ func (r *Rosters) read(ctx context.Context, id string) (rosterEntry, error) {
 }
 
 func decodeRoster(e entry) (rosterEntry, error) {
-	r := rosterEntry{party: party{id: e.key}, revision: e.revision, raw: e.value, gone: e.deleted}
+	r := rosterEntry{party: party{id: e.key}, revision: e.revision, raw: e.value, deleted: e.deleted}
 	if e.deleted {
 		return r, nil
 	}
 	if err := json.Unmarshal(e.value, &r.Roster); err != nil {
-		return rosterEntry{}, fmt.Errorf("the roster at revision %d of %s is damaged", e.revision, e.key)
+		return rosterEntry{}, damaged(e)
 	}
 	return r, nil
 }
@@ -155,7 +161,7 @@ func encodeRoster(r Roster) ([]byte, error) {
 	return value, nil
 }
 
-// write appends what has to be written for the roster to writes, if anything.
+// write appends the write of the roster to writes, unless the roster is unchanged, and reports whether it did.
 func (e rosterEntry) write(writes []write) ([]write, bool, error) {
 	value, err := encodeRoster(e.Roster)
 	if err != nil {
@@ -167,42 +173,43 @@ func (e rosterEntry) write(writes []write) ([]write, bool, error) {
 	return append(writes, putAt(e.id, value, e.revision)), true, nil
 }
 
-// apply reads both rosters, lets rule change them and writes those that changed, at once.
+// apply reads both rosters, changes them by rule, and writes the changed ones in one batch.
 func (r *Rosters) apply(ctx context.Context, a, b string, rule func(a, b *party) (Kind, error)) (Change, error) {
 	if a != b && (!ValidID(a) || !ValidID(b)) {
 		return Change{}, ErrUserNotFound
 	}
-	unlock, err := r.locks.lock(ctx, a, b)
+	unlock, err := r.locks.Lock(ctx, a, b)
 	if err != nil {
 		return Change{}, err
 	}
 	defer unlock()
 	var change Change
-	err = swap(ctx, func(ctx context.Context) (err error) {
-		change, err = r.try(ctx, a, b, rule)
+	err = compareAndSwap(ctx, func(ctx context.Context) (err error) {
+		change, err = r.applyOnce(ctx, a, b, rule)
 		return err
 	})
 	return change, err
 }
 
-func (r *Rosters) try(ctx context.Context, a, b string, rule func(a, b *party) (Kind, error)) (Change, error) {
+// applyOnce is apply without retries.
+func (r *Rosters) applyOnce(ctx context.Context, a, b string, rule func(a, b *party) (Kind, error)) (Change, error) {
 	ends, err := r.readAll(ctx, []string{a, b})
 	if err != nil {
 		return Change{}, err
 	}
 	own, other := &ends[0], &ends[1]
-	if own.gone || other.gone {
-		return Change{}, ErrUserNotFound // and nobody's roster names it any more, see Drop
+	if own.deleted || other.deleted {
+		return Change{}, ErrUserNotFound // RemoveUser has removed the user from the other rosters
 	}
 	kind, err := rule(&own.party, &other.party)
 	if err != nil && kind != Withdrawn {
 		return Change{}, err
 	}
-	writes, wroteA, err := own.write(nil)
+	writes, writtenA, err := own.write(nil)
 	if err != nil {
 		return Change{}, err
 	}
-	writes, wroteB, err := other.write(writes)
+	writes, writtenB, err := other.write(writes)
 	if err != nil {
 		return Change{}, err
 	}
@@ -217,11 +224,11 @@ func (r *Rosters) try(ctx context.Context, a, b string, rule func(a, b *party) (
 	if err != nil {
 		return Change{}, err
 	}
-	if wroteB {
+	if writtenB {
 		change.RevisionB = last
 		last--
 	}
-	if wroteA {
+	if writtenA {
 		change.RevisionA = last
 	}
 	return change, nil

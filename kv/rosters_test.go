@@ -9,12 +9,13 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// twoStores opens two stores on one server, as two nodes would: their changes meet in the stream only.
+// twoStores opens two stores on one server, for two nodes. They share nothing but the streams.
 func twoStores(t *testing.T, s *server.Server, o Options) [2]*Store {
 	t.Helper()
 	return [2]*Store{openStore(t, connect(t, s), o), openStore(t, connect(t, s), o)}
 }
 
+// mustGet returns a roster.
 func mustGet(t *testing.T, s *Store, id string) Roster {
 	t.Helper()
 	r, _, err := s.Rosters.Get(testContext(t), id)
@@ -24,7 +25,7 @@ func mustGet(t *testing.T, s *Store, id string) Roster {
 	return r
 }
 
-// relation reads what is between two users.
+// relation returns the state between two users.
 func relation(t *testing.T, s *Store, a, b string) between {
 	t.Helper()
 	read := func(own, other string) end {
@@ -42,17 +43,17 @@ func TestFriendship(t *testing.T) {
 		return func(c Change, err error) {
 			t.Helper()
 			if err != nil || c.Kind != want {
-				t.Fatalf("%v, %v; want %v", c.Kind, err, want)
+				t.Fatalf("the change is %v, %v; want %v", c.Kind, err, want)
 			}
 			if got := relation(t, s, a, b); got != state {
-				t.Fatalf("leads to %+v, want %+v", got, state)
+				t.Fatalf("the state is %+v, want %+v", got, state)
 			}
 			for id, revision := range map[string]uint64{a: c.RevisionA, b: c.RevisionB} {
 				if c.A == b {
 					revision = c.RevisionA + c.RevisionB - revision
 				}
 				if _, now, err := s.Rosters.Get(ctx, id); err != nil || revision != 0 && revision != now {
-					t.Errorf("the change says revision %d, the bucket %d (%v)", revision, now, err)
+					t.Errorf("the change has revision %d, the roster %d (%v)", revision, now, err)
 				}
 			}
 		}
@@ -61,38 +62,38 @@ func TestFriendship(t *testing.T) {
 	step(Requested, asked)(s.Rosters.Request(ctx, a, b, "hello"))
 	c, err := s.Rosters.Request(ctx, a, b, "hello")
 	if c.RevisionA != 0 || c.RevisionB != 0 {
-		t.Errorf("asking again wrote revisions %d and %d", c.RevisionA, c.RevisionB)
+		t.Errorf("the same request again wrote revisions %d and %d", c.RevisionA, c.RevisionB)
 	}
 	step(Unchanged, asked)(c, err)
 
 	c, err = s.Rosters.Add(ctx, b, a, "Al")
 	step(Befriended, between{a: end{friend: unnamed}, b: end{friend: "Al"}})(c, err)
 	if c.A != b || c.B != a || c.FriendOfA.ID != a || c.FriendOfA.Alias != "Al" || c.FriendOfB.ID != b || c.FriendOfB.Alias != "" {
-		t.Errorf("the change says %+v", c)
+		t.Errorf("the change is %+v", c)
 	}
 	if c.RevisionA == 0 || c.RevisionB != c.RevisionA+1 {
-		t.Errorf("revisions %d and %d", c.RevisionA, c.RevisionB)
+		t.Errorf("the change has revisions %d and %d, want consecutive ones", c.RevisionA, c.RevisionB)
 	}
 	if _, err := s.Rosters.Add(ctx, b, a, "Bert"); !errors.Is(err, ErrAlreadyFriends) {
-		t.Errorf("naming twice: %v", err)
+		t.Errorf("a second alias: %v, want %v", err, ErrAlreadyFriends)
 	}
 	c, err = s.Rosters.Add(ctx, a, b, "Bo")
 	step(Named, between{a: end{friend: "Bo"}, b: end{friend: "Al"}})(c, err)
 	if c.RevisionA == 0 || c.RevisionB != 0 {
-		t.Errorf("naming wrote revisions %d and %d, want the caller's alone", c.RevisionA, c.RevisionB)
+		t.Errorf("an alias wrote revisions %d and %d, want only the caller's", c.RevisionA, c.RevisionB)
 	}
 	step(Removed, between{})(s.Rosters.Remove(ctx, a, b))
 	if _, err := s.Rosters.Remove(ctx, a, b); !errors.Is(err, ErrNotFriends) {
-		t.Errorf("removing twice: %v", err)
+		t.Errorf("a second Remove: %v, want %v", err, ErrNotFriends)
 	}
 
 	step(Requested, asked)(s.Rosters.Request(ctx, a, b, "hello"))
 	c, err = s.Rosters.Remove(ctx, b, a)
 	if !errors.Is(err, ErrNotFriends) || c.Kind != Withdrawn || c.RevisionA == 0 || c.RevisionB == 0 {
-		t.Errorf("removing a request: %+v, %v", c, err)
+		t.Errorf("Remove of a request = %+v, %v; want %v", c, err, Withdrawn)
 	}
 	if got := relation(t, s, a, b); got != (between{}) {
-		t.Errorf("a removed request left %+v", got)
+		t.Errorf("the state after Remove of a request is %+v", got)
 	}
 	step(Befriended, between{a: end{friend: unnamed}, b: end{friend: unnamed}})(s.Rosters.Befriend(ctx, a, b))
 	step(Unchanged, between{a: end{friend: unnamed}, b: end{friend: unnamed}})(s.Rosters.Befriend(ctx, b, a))
@@ -114,17 +115,17 @@ func TestRostersRefuse(t *testing.T) {
 	for what, tc := range map[string]struct {
 		err, want error
 	}{
-		"request oneself":             {second(s.Rosters.Request(ctx, a, a, "")), ErrSelf},
-		"request what is no id":       {second(s.Rosters.Request(ctx, a, "*", "")), ErrUserNotFound},
-		"request a friend":            {second(s.Rosters.Request(ctx, a, b, "")), ErrAlreadyFriends},
-		"request who has too many":    {second(s.Rosters.Request(ctx, d, a, "")), ErrTooManyRequests},
-		"request when one asked many": {second(s.Rosters.Request(ctx, c, d, "")), ErrTooManyRequests},
+		"request to oneself":          {second(s.Rosters.Request(ctx, a, a, "")), ErrSelf},
+		"request to an invalid id":    {second(s.Rosters.Request(ctx, a, "*", "")), ErrUserNotFound},
+		"request to a friend":         {second(s.Rosters.Request(ctx, a, b, "")), ErrAlreadyFriends},
+		"request to a full roster":    {second(s.Rosters.Request(ctx, d, a, "")), ErrTooManyRequests},
+		"too many own requests":       {second(s.Rosters.Request(ctx, c, d, "")), ErrTooManyRequests},
 		"add oneself":                 {second(s.Rosters.Add(ctx, a, a, "x")), ErrNoRequest},
-		"add who did not ask":         {second(s.Rosters.Add(ctx, a, d, "x")), ErrNoRequest},
-		"add when there are too many": {second(s.Rosters.Add(ctx, a, c, "x")), ErrTooManyFriends},
-		"befriend too many":           {second(s.Rosters.Befriend(ctx, c, b)), ErrTooManyFriends},
+		"add without a request":       {second(s.Rosters.Add(ctx, a, d, "x")), ErrNoRequest},
+		"add to a full roster":        {second(s.Rosters.Add(ctx, a, c, "x")), ErrTooManyFriends},
+		"befriend with a full roster": {second(s.Rosters.Befriend(ctx, c, b)), ErrTooManyFriends},
 		"remove a stranger":           {second(s.Rosters.Remove(ctx, a, d)), ErrNotFriends},
-		"remove what is no id":        {second(s.Rosters.Remove(ctx, a, "x")), ErrNotFriends},
+		"remove an invalid id":        {second(s.Rosters.Remove(ctx, a, "x")), ErrNotFriends},
 	} {
 		if !errors.Is(tc.err, tc.want) {
 			t.Errorf("%s: %v, want %v", what, tc.err, tc.want)
@@ -147,7 +148,7 @@ func TestCrossingRequestsAndAddsAtOnce(t *testing.T) {
 			}
 		}
 		if got := relation(t, stores[0], ids[0], ids[1]); got != states["both asked"] {
-			t.Fatalf("crossing requests lead to %+v", got)
+			t.Fatalf("the state after crossing requests is %+v", got)
 		}
 		kinds := make([]Kind, 2)
 		for i, err := range atOnce(2, func(i int) error {
@@ -160,10 +161,10 @@ func TestCrossingRequestsAndAddsAtOnce(t *testing.T) {
 			}
 		}
 		if kinds[0]+kinds[1] != Befriended+Named {
-			t.Errorf("the adds did %v; want one to befriend and one to name", kinds)
+			t.Errorf("the changes are %v, want one %v and one %v", kinds, Befriended, Named)
 		}
 		if got := relation(t, stores[0], ids[0], ids[1]); got != named("X", "X") {
-			t.Errorf("two adds at once lead to %+v", got)
+			t.Errorf("the state after two concurrent adds is %+v", got)
 		}
 	}
 }
@@ -176,26 +177,26 @@ func TestOneAddManyTimesAtOnce(t *testing.T) {
 	if _, err := stores[0].Rosters.Request(ctx, b, a, ""); err != nil {
 		t.Fatal(err)
 	}
-	done := 0
+	succeeded := 0
 	for i, err := range atOnce(12, func(i int) error {
 		_, err := stores[i%2].Rosters.Add(ctx, a, b, "Bo")
 		return err
 	}) {
 		if err == nil {
-			done++
+			succeeded++
 		} else if !errors.Is(err, ErrAlreadyFriends) {
 			t.Errorf("add %d: %v", i, err)
 		}
 	}
-	if done != 1 {
-		t.Errorf("%d adds succeeded, want 1", done)
+	if succeeded != 1 {
+		t.Errorf("%d adds succeeded, want 1", succeeded)
 	}
 	if got := relation(t, stores[0], a, b); got != named("Bo", unnamed) {
-		t.Errorf("leads to %+v", got)
+		t.Errorf("the state is %+v", got)
 	}
 }
 
-// Whichever comes first, nothing remains: a removal before the add takes the request away.
+// In any order nothing remains: a Remove before the Add withdraws the request.
 func TestAddAgainstRemoveAtOnce(t *testing.T) {
 	t.Parallel()
 	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
@@ -219,7 +220,7 @@ func TestAddAgainstRemoveAtOnce(t *testing.T) {
 			t.Errorf("add: %v, remove: %v", errs[0], errs[1])
 		}
 		if got := relation(t, stores[0], a, b); got != (between{}) {
-			t.Errorf("leads to %+v", got)
+			t.Errorf("the state is %+v", got)
 		}
 	}
 }
@@ -250,8 +251,7 @@ func TestManyRequestsToOneAtOnce(t *testing.T) {
 	}
 }
 
-// Random calls of four users on two nodes at once: at the end, every two of them are in a state that
-// the rules know.
+// Four users make random calls on two nodes concurrently. At the end every two of them are in a consistent state.
 func TestRandomCallsAtOnce(t *testing.T) {
 	t.Parallel()
 	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
@@ -288,8 +288,8 @@ func TestRandomCallsAtOnce(t *testing.T) {
 	}
 	for i, a := range ids {
 		for _, b := range ids[:i] {
-			if got := relation(t, stores[0], a, b); !known(got) {
-				t.Errorf("ended in %+v", got)
+			if got := relation(t, stores[0], a, b); !consistent(got) {
+				t.Errorf("two users are in the inconsistent state %+v", got)
 			}
 		}
 	}

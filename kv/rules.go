@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// The rules of friendship. Each is a pure function of two rosters, the caller's (a) and the
-// other's (b): it returns what happened and leaves the rosters as they are afterwards, or returns an
-// error that forbids it. What a roster says about anybody else it never touches.
+// The rules of friendship. Each is a pure function of two rosters: the caller's (a) and that of the other user (b).
+// It changes the rosters and returns what it changed, or it returns an error. It never changes entries of third
+// users.
 //
-// Between two people there is at any time one of: nothing; a request of one, of the other, or of
-// both; a friendship, which has a friend's entry at both ends, each with or without an alias. A
-// request is an entry at the one who was asked and a mark at the one who asked.
+// Between two users there is at any time one of: nothing; a request of one, of the other, or of both; a friendship,
+// which has an entry in both rosters, each with or without an alias. A request is an entry in the roster of the user
+// who was asked, and an id in Asked of the user who asked.
 
 // Friend is an entry of a roster.
 type Friend struct {
 	ID    string    `json:"id"`
-	Alias string    `json:"alias,omitempty"` // given by the roster's owner; "" while it has given none
+	Alias string    `json:"alias,omitempty"` // given by the roster's owner; "" for none
 	Since time.Time `json:"since"`
 }
 
@@ -27,14 +27,14 @@ type Request struct {
 	Since time.Time `json:"since"`
 }
 
-// Roster is all that one user's friendships are. The zero Roster is an empty one.
+// Roster has the friends and pending requests of one user. The zero Roster is empty.
 type Roster struct {
 	Friends  []Friend  `json:"friends,omitempty"`
 	Requests []Request `json:"requests,omitempty"`
-	Asked    []string  `json:"asked,omitempty"` // whom the owner asked, and has no answer from
+	Asked    []string  `json:"asked,omitempty"` // ids of the users with a pending request of the owner
 }
 
-// Friend returns the entry of a friend.
+// Friend returns the entry of the friend with this id.
 func (r Roster) Friend(id string) (Friend, bool) {
 	if i := r.friend(id); i >= 0 {
 		return r.Friends[i], true
@@ -42,7 +42,7 @@ func (r Roster) Friend(id string) (Friend, bool) {
 	return Friend{}, false
 }
 
-// Request returns the pending request of somebody.
+// Request returns the pending request of the user with this id.
 func (r Roster) Request(from string) (Request, bool) {
 	if i := r.request(from); i >= 0 {
 		return r.Requests[i], true
@@ -50,26 +50,29 @@ func (r Roster) Request(from string) (Request, bool) {
 	return Request{}, false
 }
 
+// friend returns the index of a friend, -1 for none.
 func (r Roster) friend(id string) int {
 	return slices.IndexFunc(r.Friends, func(f Friend) bool { return f.ID == id })
 }
 
+// request returns the index of a pending request, -1 for none.
 func (r Roster) request(from string) int {
 	return slices.IndexFunc(r.Requests, func(q Request) bool { return q.From == from })
 }
 
-// Kind is what a call did.
+// Kind is what a call changed.
 type Kind int
 
 const (
-	Unchanged  Kind = iota // nothing: it was so already
-	Requested              // A asks B, or asks with another note
+	Unchanged  Kind = iota // nothing
+	Requested              // A asked B, or changed the note
 	Befriended             // A and B became friends
 	Named                  // A gave B its alias
-	Removed                // A and B are friends no more
-	Withdrawn              // requests between A and B are gone; they were no friends
+	Removed                // A and B are no longer friends
+	Withdrawn              // requests between A and B were withdrawn; they were not friends
 )
 
+// String returns the kind in lower case.
 func (k Kind) String() string {
 	names := [...]string{"unchanged", "requested", "befriended", "named", "removed", "withdrawn"}
 	if k < 0 || int(k) >= len(names) {
@@ -78,25 +81,26 @@ func (k Kind) String() string {
 	return names[k]
 }
 
-// limits bound the rosters. Both ends' are checked, since both grow.
+// limits bound a roster. The rules check both rosters, since both grow.
 type limits struct{ friends, requests int }
 
-// party is one end of a call: whose roster it is, and the roster.
+// party is one of the two users of a call, with the roster.
 type party struct {
 	id string
 	Roster
 }
 
-// mend repairs what rosters that were written together never say, and a damaged restore may: a
-// friendship at one end only is none, a request counts where it is to be answered, and friends
-// have no requests. So the rules below need to know consistent states only.
-func mend(a, b *party) {
+// repair makes two rosters consistent. Rosters that were written together are consistent, but those of a damaged
+// backup may not be. A friendship that only one roster has is removed. A request counts if the roster of the user who
+// was asked has it. Friends have no requests. So the rules below need to handle only consistent rosters.
+func repair(a, b *party) {
 	both := a.friend(b.id) >= 0 && b.friend(a.id) >= 0
-	mendEnd(a, b, both)
-	mendEnd(b, a, both)
+	repairEnd(a, b, both)
+	repairEnd(b, a, both)
 }
 
-func mendEnd(own, other *party, friends bool) {
+// repairEnd repairs one of the two rosters. friends reports whether both have the friendship.
+func repairEnd(own, other *party, friends bool) {
 	if friends {
 		own.forgetRequests(other.id)
 		return
@@ -123,13 +127,14 @@ func (p *party) forgetRequests(id string) {
 	p.forgetAsked(id)
 }
 
-// request: a asks b to be friends. Asking again changes the note and nothing else.
+// request makes a ask b for friendship. If the request is pending already, it only changes the note.
+//
 // Errors: ErrSelf, ErrAlreadyFriends, ErrTooManyRequests.
-func request(a, b *party, note string, now time.Time, most limits) (Kind, error) {
+func request(a, b *party, note string, now time.Time, max limits) (Kind, error) {
 	if a.id == b.id {
 		return 0, ErrSelf
 	}
-	mend(a, b)
+	repair(a, b)
 	if a.friend(b.id) >= 0 {
 		return 0, ErrAlreadyFriends
 	}
@@ -140,7 +145,7 @@ func request(a, b *party, note string, now time.Time, most limits) (Kind, error)
 		b.Requests[i].Note = note
 		return Requested, nil
 	}
-	if len(b.Requests) >= most.requests || len(a.Asked) >= most.requests {
+	if len(b.Requests) >= max.requests || len(a.Asked) >= max.requests {
 		return 0, ErrTooManyRequests
 	}
 	b.Requests = append(b.Requests, Request{From: a.id, Note: note, Since: now})
@@ -148,13 +153,15 @@ func request(a, b *party, note string, now time.Time, most limits) (Kind, error)
 	return Requested, nil
 }
 
-// add: a answers the request of b, and names b; or, being a friend already, names b for the first time.
+// add makes a accept the request of b, and give b an alias. If they are friends and b has no alias yet, it only gives
+// the alias.
+//
 // Errors: ErrAlreadyFriends, ErrNoRequest, ErrTooManyFriends.
-func add(a, b *party, alias string, now time.Time, most limits) (Kind, error) {
+func add(a, b *party, alias string, now time.Time, max limits) (Kind, error) {
 	if a.id == b.id {
 		return 0, ErrNoRequest
 	}
-	mend(a, b)
+	repair(a, b)
 	if i := a.friend(b.id); i >= 0 {
 		if a.Friends[i].Alias != "" {
 			return 0, ErrAlreadyFriends
@@ -165,19 +172,19 @@ func add(a, b *party, alias string, now time.Time, most limits) (Kind, error) {
 	if a.Roster.request(b.id) < 0 {
 		return 0, ErrNoRequest
 	}
-	return join(a, b, alias, now, most)
+	return join(a, b, alias, now, max)
 }
 
-// remove: a ends the friendship with b, at both ends, and all requests between the two. Requests
-// without a friendship are withdrawn too, and ErrNotFriends is returned all the same: with Withdrawn,
-// there is something to be written.
+// remove ends the friendship of a and b in both rosters, and withdraws all requests between them. If they are not
+// friends, it returns ErrNotFriends. The kind is then Withdrawn if there were requests, and the rosters must be
+// written.
 func remove(a, b *party) (Kind, error) {
 	kind, err := Unchanged, ErrNotFriends
 	if a.id == b.id {
 		return kind, err
 	}
 	if a.friend(b.id) >= 0 || b.friend(a.id) >= 0 {
-		// One end alone is enough: to its owner it looks like a friend, and it must go.
+		// One entry is enough: its owner sees a friend, who must be removed.
 		kind, err = Removed, nil
 	} else if a.linked(b.id) || b.linked(a.id) {
 		kind = Withdrawn
@@ -192,27 +199,28 @@ func remove(a, b *party) (Kind, error) {
 	return kind, err
 }
 
-// linked tells that the roster names id in any way.
+// linked reports whether any list of the roster has id.
 func (p *party) linked(id string) bool {
 	return p.friend(id) >= 0 || p.Roster.request(id) >= 0 || slices.Contains(p.Asked, id)
 }
 
-// befriend makes a and b friends without being asked, and without aliases.
+// befriend makes a and b friends without a request and without aliases.
+//
 // Errors: ErrSelf, ErrTooManyFriends.
-func befriend(a, b *party, now time.Time, most limits) (Kind, error) {
+func befriend(a, b *party, now time.Time, max limits) (Kind, error) {
 	if a.id == b.id {
 		return 0, ErrSelf
 	}
-	mend(a, b)
+	repair(a, b)
 	if a.friend(b.id) >= 0 {
 		return Unchanged, nil
 	}
-	return join(a, b, "", now, most)
+	return join(a, b, "", now, max)
 }
 
-// join makes friends of two who are none, which answers every request between them.
-func join(a, b *party, alias string, now time.Time, most limits) (Kind, error) {
-	if len(a.Friends) >= most.friends || len(b.Friends) >= most.friends {
+// join makes a and b, who are not friends, friends. This answers all requests between them. Errors: ErrTooManyFriends.
+func join(a, b *party, alias string, now time.Time, max limits) (Kind, error) {
+	if len(a.Friends) >= max.friends || len(b.Friends) >= max.friends {
 		return 0, ErrTooManyFriends
 	}
 	a.forgetRequests(b.id)
@@ -222,37 +230,37 @@ func join(a, b *party, alias string, now time.Time, most limits) (Kind, error) {
 	return Befriended, nil
 }
 
-// restoreFriend: a and b are friends again, since when they were and by the alias that a had given, where a has
-// given none meanwhile.
-func restoreFriend(a, b *party, was Friend) Kind {
+// restoreFriend makes a and b friends again, with the time and the alias of the old entry. If they are friends, it
+// only restores the alias, unless a has given another one since.
+func restoreFriend(a, b *party, old Friend) Kind {
 	if a.id == b.id {
 		return Unchanged
 	}
-	mend(a, b)
+	repair(a, b)
 	if i := a.friend(b.id); i >= 0 {
-		if a.Friends[i].Alias != "" || was.Alias == "" {
+		if a.Friends[i].Alias != "" || old.Alias == "" {
 			return Unchanged
 		}
-		a.Friends[i].Alias = was.Alias
+		a.Friends[i].Alias = old.Alias
 		return Named
 	}
 	a.forgetRequests(b.id)
 	b.forgetRequests(a.id)
-	a.Friends = append(a.Friends, Friend{ID: b.id, Alias: was.Alias, Since: was.Since})
-	b.Friends = append(b.Friends, Friend{ID: a.id, Since: was.Since})
+	a.Friends = append(a.Friends, Friend{ID: b.id, Alias: old.Alias, Since: old.Since})
+	b.Friends = append(b.Friends, Friend{ID: a.id, Since: old.Since})
 	return Befriended
 }
 
-// restoreRequest: a asks b again, unless they are friends or a has asked meanwhile.
-func restoreRequest(a, b *party, was Request) Kind {
+// restoreRequest makes a ask b again, unless they are friends or the request is pending.
+func restoreRequest(a, b *party, old Request) Kind {
 	if a.id == b.id {
 		return Unchanged
 	}
-	mend(a, b)
+	repair(a, b)
 	if a.friend(b.id) >= 0 || b.Roster.request(a.id) >= 0 {
 		return Unchanged
 	}
-	b.Requests = append(b.Requests, Request{From: a.id, Note: was.Note, Since: was.Since})
+	b.Requests = append(b.Requests, Request{From: a.id, Note: old.Note, Since: old.Since})
 	a.Asked = append(a.Asked, b.id)
 	return Requested
 }

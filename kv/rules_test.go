@@ -9,16 +9,17 @@ import (
 )
 
 var (
-	idA  = strings.Repeat("a", 32)
-	idB  = strings.Repeat("b", 32)
-	idC  = strings.Repeat("c", 32) // somebody else, whom no call about a and b may touch
-	then = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-	most = limits{friends: 10, requests: 10}
+	idA   = strings.Repeat("a", 32)
+	idB   = strings.Repeat("b", 32)
+	idC   = strings.Repeat("c", 32) // a third user, whose entries must not change
+	then  = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	limit = limits{friends: 10, requests: 10}
 )
 
-// between is what is between a and b, one end after the other.
+// between is the state between a and b.
 type between struct{ a, b end }
 
+// end is the part of the state that one roster has.
 type end struct {
 	friend  string // "", "friend" for one without an alias, or the alias
 	request string // the note of the other's pending request, "" for none
@@ -27,7 +28,7 @@ type end struct {
 
 const unnamed = "friend"
 
-// The states that the rules know.
+// states has the consistent states.
 var states = map[string]between{
 	"strangers":        {},
 	"a asked":          {a: end{asked: true}, b: end{request: "old"}},
@@ -39,6 +40,7 @@ var states = map[string]between{
 	"friends, named":   {a: end{friend: "Al"}, b: end{friend: "Bo"}},
 }
 
+// parties returns two rosters in the state s. Both also have entries of c.
 func (s between) parties() (a, b *party) {
 	a, b = &party{id: idA}, &party{id: idB}
 	s.a.apply(a, idB)
@@ -67,14 +69,13 @@ func (e end) apply(p *party, other string) {
 	}
 }
 
-// look reads back what is between the two, and fails if anything about c is lost or anything is
-// there twice.
-func look(t *testing.T, a, b *party) between {
+// stateOf returns the state between a and b. It fails if an entry of c is lost or any entry occurs twice.
+func stateOf(t *testing.T, a, b *party) between {
 	t.Helper()
-	return between{lookEnd(t, a, idB), lookEnd(t, b, idA)}
+	return between{endOf(t, a, idB), endOf(t, b, idA)}
 }
 
-func lookEnd(t *testing.T, p *party, other string) (e end) {
+func endOf(t *testing.T, p *party, other string) (e end) {
 	t.Helper()
 	seen := map[string]int{}
 	for _, f := range p.Friends {
@@ -98,24 +99,24 @@ func lookEnd(t *testing.T, p *party, other string) (e end) {
 	}
 	for what, n := range seen {
 		if n > 1 {
-			t.Errorf("%s: %s is there %d times", p.id[:1], what, n)
+			t.Errorf("roster %s: %s occurs %d times", p.id[:1], what, n)
 		}
 	}
 	if seen["friend "+idC] != 1 || seen["request "+idC] != 1 || seen["asked "+idC] != 1 {
-		t.Errorf("%s: the entries of somebody else changed: %v", p.id[:1], seen)
+		t.Errorf("roster %s: the entries of a third user have changed: %v", p.id[:1], seen)
 	}
 	return e
 }
 
 var calls = map[string]func(a, b *party) (Kind, error){
-	"request":  func(a, b *party) (Kind, error) { return request(a, b, "new", time.Now(), most) },
-	"add":      func(a, b *party) (Kind, error) { return add(a, b, "Ali", time.Now(), most) },
+	"request":  func(a, b *party) (Kind, error) { return request(a, b, "new", time.Now(), limit) },
+	"add":      func(a, b *party) (Kind, error) { return add(a, b, "Ali", time.Now(), limit) },
 	"remove":   remove,
-	"befriend": func(a, b *party) (Kind, error) { return befriend(a, b, time.Now(), most) },
+	"befriend": func(a, b *party) (Kind, error) { return befriend(a, b, time.Now(), limit) },
 }
 
-// after is what a call of a leads to: the state is only looked at where something happened.
-type after struct {
+// result is the result of a call of a. The state is compared only after a change.
+type result struct {
 	kind  Kind
 	err   error
 	state between
@@ -125,9 +126,9 @@ var (
 	named   = func(a, b string) between { return between{a: end{friend: a}, b: end{friend: b}} }
 	nothing = between{}
 
-	// table is every state and every call: what b's calls do follows from a's in the state that
-	// has the two exchanged, which is in the table too.
-	table = map[string]map[string]after{
+	// table has the results of all calls in all states. The calls of b are those of a in the state with the two
+	// exchanged, which the table also has.
+	table = map[string]map[string]result{
 		"strangers": {
 			"request":  {Requested, nil, between{a: end{asked: true}, b: end{request: "new"}}},
 			"add":      {err: ErrNoRequest},
@@ -136,7 +137,7 @@ var (
 		},
 		"a asked": {
 			"request":  {Requested, nil, between{a: end{asked: true}, b: end{request: "new"}}},
-			"add":      {err: ErrNoRequest}, // nobody becomes a friend unasked
+			"add":      {err: ErrNoRequest}, // a user does not become a friend without having asked
 			"remove":   {Withdrawn, ErrNotFriends, nothing},
 			"befriend": {Befriended, nil, named(unnamed, unnamed)},
 		},
@@ -148,7 +149,7 @@ var (
 		},
 		"both asked": {
 			"request":  {Requested, nil, between{a: end{asked: true, request: "old"}, b: end{asked: true, request: "new"}}},
-			"add":      {Befriended, nil, named("Ali", unnamed)}, // answers both
+			"add":      {Befriended, nil, named("Ali", unnamed)}, // accepts both requests
 			"remove":   {Withdrawn, ErrNotFriends, nothing},
 			"befriend": {Befriended, nil, named(unnamed, unnamed)},
 		},
@@ -185,30 +186,29 @@ func TestRules(t *testing.T) {
 		for call, rule := range calls {
 			want, ok := table[name][call]
 			if !ok {
-				t.Errorf("the table lacks %s when %s", call, name)
+				t.Errorf("the table has no result of %s in the state %s", call, name)
 				continue
 			}
 			t.Run(name+"/"+call, func(t *testing.T) {
 				a, b := state.parties()
 				kind, err := rule(a, b)
 				if kind != want.kind || !errors.Is(err, want.err) {
-					t.Fatalf("%v, %v; want %v, %v", kind, err, want.kind, want.err)
+					t.Fatalf("the change is %v, %v; want %v, %v", kind, err, want.kind, want.err)
 				}
 				if err != nil && kind == Unchanged {
 					return
 				}
-				if got := look(t, a, b); got != want.state {
-					t.Errorf("leads to %+v, want %+v", got, want.state)
+				if got := stateOf(t, a, b); got != want.state {
+					t.Errorf("the state is %+v, want %+v", got, want.state)
 				}
 			})
 		}
 	}
 }
 
-// Every combination of entries at both ends, most of which no call leads to: whatever was on the
-// disk, a call that succeeds leaves a state that the rules know, and answers as the state does that
-// the entries amount to.
-func TestRulesMendWhatIsInconsistent(t *testing.T) {
+// The test has all combinations of entries in both rosters, most of which are inconsistent. After a call that
+// succeeds, the state is consistent. The result is that of the consistent state that repair makes.
+func TestRulesRepairInconsistentRosters(t *testing.T) {
 	t.Parallel()
 	var ends []end
 	for _, friend := range []string{"", unnamed, "X"} {
@@ -225,27 +225,27 @@ func TestRulesMendWhatIsInconsistent(t *testing.T) {
 				a, b := raw.parties()
 				kind, err := rule(a, b)
 				if call == "remove" && kind != removes(raw) {
-					t.Errorf("remove in %+v does %v, want %v", raw, kind, removes(raw))
+					t.Errorf("remove in the state %+v: %v, want %v", raw, kind, removes(raw))
 				}
 				if err != nil && kind == Unchanged {
 					continue
 				}
-				got := look(t, a, b)
-				if !known(got) {
-					t.Errorf("%s in %+v leads to %+v, which the rules don't know", call, raw, got)
+				got := stateOf(t, a, b)
+				if !consistent(got) {
+					t.Errorf("%s in the state %+v leads to the inconsistent state %+v", call, raw, got)
 				}
 				if call == "remove" && got != nothing {
-					t.Errorf("remove in %+v leaves %+v", raw, got)
+					t.Errorf("remove in the state %+v leads to %+v, want no relation", raw, got)
 				}
 				if call == "add" && kind == Befriended && ea.request == "" && ea.friend == "" {
-					t.Errorf("add in %+v makes a friend unasked", raw)
+					t.Errorf("add in the state %+v makes a friend without a request", raw)
 				}
 			}
 		}
 	}
 }
 
-// removes is what remove has to do in any state: a friend at either end counts, then anything else.
+// removes returns the kind of change of remove in any state. A friend in one roster is enough for Removed.
 func removes(s between) Kind {
 	switch {
 	case s.a.friend != "" || s.b.friend != "":
@@ -256,8 +256,8 @@ func removes(s between) Kind {
 	return Unchanged
 }
 
-// known tells that a state is one of those in states, whatever the names and notes in it.
-func known(s between) bool {
+// consistent reports whether a state is one of states, with any aliases and notes.
+func consistent(s between) bool {
 	friends := s.a.friend != "" && s.b.friend != ""
 	if friends {
 		return s.a.request == "" && s.b.request == "" && !s.a.asked && !s.b.asked
@@ -270,17 +270,17 @@ func TestRequestAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	a, b := states["a asked"].parties()
 	a2, b2 := states["a asked"].parties()
-	if kind, err := request(a, b, "old", time.Now(), most); kind != Unchanged || err != nil {
-		t.Errorf("%v, %v; want unchanged", kind, err)
+	if kind, err := request(a, b, "old", time.Now(), limit); kind != Unchanged || err != nil {
+		t.Errorf("the change is %v, %v; want %v", kind, err, Unchanged)
 	}
 	if !reflect.DeepEqual(a, a2) || !reflect.DeepEqual(b, b2) {
-		t.Error("asking again with the same note changed a roster")
+		t.Error("the same request again changed a roster")
 	}
-	if kind, err := request(a, b, "", time.Now(), most); kind != Requested || err != nil {
-		t.Errorf("%v, %v; want the note to be taken away", kind, err)
+	if kind, err := request(a, b, "", time.Now(), limit); kind != Requested || err != nil {
+		t.Errorf("the change is %v, %v; want %v", kind, err, Requested)
 	}
 	if q, _ := b.Roster.Request(idA); q.Note != "" || !q.Since.Equal(then) {
-		t.Errorf("the request is now %+v", q)
+		t.Errorf("the request is %+v, want no note and the old time", q)
 	}
 }
 
@@ -299,7 +299,7 @@ func TestRulesAboutOneself(t *testing.T) {
 
 func TestRulesKeepTheLimits(t *testing.T) {
 	t.Parallel()
-	// Both rosters have one friend, one request and one mark, all of c.
+	// Both rosters have one friend, one received and one sent request, all with c.
 	full := limits{friends: 1, requests: 1}
 	roomy := limits{friends: 2, requests: 2}
 	for _, tc := range []struct {
@@ -316,14 +316,14 @@ func TestRulesKeepTheLimits(t *testing.T) {
 		if _, err := tc.call(a, b, full); !errors.Is(err, tc.want) {
 			t.Errorf("%s at the limit: %v, want %v", tc.name, err, tc.want)
 		}
-		for _, emptied := range []string{"a", "b"} { // one full end is enough
+		for _, emptied := range []string{"a", "b"} { // one full roster is enough
 			a, b := states[tc.state].parties()
 			p := map[string]*party{"a": a, "b": b}[emptied]
 			p.Friends = p.Friends[:len(p.Friends)-1]
 			p.Requests = p.Requests[:len(p.Requests)-1]
 			p.Asked = p.Asked[:len(p.Asked)-1]
 			if _, err := tc.call(a, b, full); !errors.Is(err, tc.want) {
-				t.Errorf("%s with room at %s alone: %v, want %v", tc.name, emptied, err, tc.want)
+				t.Errorf("%s with only %s below the limit: %v, want %v", tc.name, emptied, err, tc.want)
 			}
 		}
 		a, b = states[tc.state].parties()
@@ -331,7 +331,7 @@ func TestRulesKeepTheLimits(t *testing.T) {
 			t.Errorf("%s below the limit: %v", tc.name, err)
 		}
 	}
-	// At the limit, what adds nothing still works.
+	// At the limit, a change that adds no entry succeeds.
 	a, b := states["a asked"].parties()
 	if _, err := request(a, b, "new", then, full); err != nil {
 		t.Errorf("a new note at the limit: %v", err)

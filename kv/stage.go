@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A restore into running servers has two parts. It stages: it fills the set of buckets that is not in use. Staging does
-// not affect the servers and may be abandoned at any moment. Then it commits: it marks in the state that the old
-// contents are about to be removed. From then on a restore can only be completed, by this command or by a later one.
+// A restore into running servers has two parts. First it stages: it fills the set of buckets that is not in use.
+// Staging does not affect the servers and may be abandoned at any time. Then it commits: it marks in the state that
+// the old contents are about to be removed. From then on the restore can only be completed, by this command or by a
+// later one.
 
 var (
 	// ErrRestoreOvertaken: another restore began while this one was staging.
@@ -22,14 +23,18 @@ var (
 	ErrStagedDiffers = errors.New("the staged records differ from the backup's")
 )
 
-// revisionGap is by how much the revisions of a staged bucket exceed those of the bucket that it replaces. The old
-// bucket is written to until the commit. So a revision of the new bucket is always later than one of the old bucket,
-// and a write that was prepared on the old bucket never finds the revision that it expects.
-const revisionGap = 1 << 32
+const (
+	// revisionGap is by how much the revisions of a staged bucket exceed those of the bucket that it replaces. The
+	// old bucket is written to until the commit. So a revision of the new bucket is always later than one of the old
+	// bucket, and a write that was prepared on the old bucket never finds the revision that it expects.
+	revisionGap = 1 << 32
+	// progressRecords is how many records are written between two calls of Fill's progress.
+	progressRecords = 4096
+)
 
 // Staging fills the set of buckets that is not in use with the records of another NATS server.
 type Staging struct {
-	o       Options
+	opts    Options
 	id      string
 	slot    string
 	js      jetstream.JetStream
@@ -39,8 +44,9 @@ type Staging struct {
 	created map[string]time.Time // creation times of the staged streams
 }
 
-// Stage begins a restore: from the buckets in use on from, into the set of buckets that is not in use on to. It removes
-// what an earlier restore left in that set. Another restore that is still staging there fails with ErrRestoreOvertaken.
+// Stage begins a restore from the buckets in use on from, into the set of buckets that is not in use on to. It
+// removes what an earlier restore left in that set. If another restore is still staging there, that one fails with
+// ErrRestoreOvertaken.
 //
 // Errors: ErrNoState, ErrRestoreUnfinished.
 func Stage(ctx context.Context, from, to *nats.Conn, o Options) (*Staging, error) {
@@ -49,7 +55,7 @@ func Stage(ctx context.Context, from, to *nats.Conn, o Options) (*Staging, error
 	if err != nil {
 		return nil, fmt.Errorf("kv: %w", err)
 	}
-	s := &Staging{o: o, id: NewID(), js: js, started: now()}
+	s := &Staging{opts: o, id: NewID(), js: js, started: now()}
 	if s.source, err = openSource(ctx, from, o.Prefix); err != nil {
 		return nil, err
 	}
@@ -66,24 +72,22 @@ func Stage(ctx context.Context, from, to *nats.Conn, o Options) (*Staging, error
 	if err != nil {
 		return nil, err
 	}
-	s.slot = OtherSlot(state.Slot)
-	if err := s.clear(ctx); err != nil {
+	s.slot = otherSlot(state.Slot)
+	if err := s.removeStaged(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.make(ctx, state.Slot)
+	return s, s.createStreams(ctx, state.Slot)
 }
 
-// Slot returns the set of buckets that is filled.
-func (s *Staging) Slot() string { return s.slot }
-
-// clear removes the streams of the slot.
-func (s *Staging) clear(ctx context.Context) error {
-	return removeStreams(ctx, s.js, Streams(s.o.Prefix, s.slot)...)
+// removeStaged removes the streams of the slot that is staged.
+func (s *Staging) removeStaged(ctx context.Context) error {
+	return removeStreams(ctx, s.js, Streams(s.opts.Prefix, s.slot)...)
 }
 
+// removeStreams removes streams. A missing stream is no error.
 func removeStreams(ctx context.Context, js jetstream.JetStream, streams ...string) error {
 	for _, name := range streams {
-		err := persist(ctx, func(ctx context.Context) error { return js.DeleteStream(ctx, name) })
+		err := retryTransient(ctx, func(ctx context.Context) error { return js.DeleteStream(ctx, name) })
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("kv: remove stream %s: %w", name, err)
 		}
@@ -91,61 +95,65 @@ func removeStreams(ctx context.Context, js jetstream.JetStream, streams ...strin
 	return nil
 }
 
-// make makes the streams of the slot. Their revisions begin above those of the slot in use.
-func (s *Staging) make(ctx context.Context, inUse string) error {
-	old, n := Streams(s.o.Prefix, inUse), namesOf(s.o.Prefix, s.slot)
+// createStreams creates the streams of the slot that is staged. Their revisions begin above those of the slot in use.
+func (s *Staging) createStreams(ctx context.Context, inUse string) error {
+	old, n := Streams(s.opts.Prefix, inUse), namesOf(s.opts.Prefix, s.slot)
 	s.created = make(map[string]time.Time)
-	for i, config := range []jetstream.StreamConfig{recordsConfig(n.users, s.o), tokensConfig(n.tokens, s.o), recordsConfig(n.friendships, s.o)} {
+	configs := []jetstream.StreamConfig{recordsConfig(n.users, s.opts), tokensConfig(n.tokens, s.opts), recordsConfig(n.friendships, s.opts)}
+	for i, config := range configs {
 		config.FirstSeq = 1
-		err := persist(ctx, func(ctx context.Context) error {
-			was, err := s.js.Stream(ctx, old[i])
+		err := retryTransient(ctx, func(ctx context.Context) error {
+			replaced, err := s.js.Stream(ctx, old[i])
 			if err == nil {
-				config.FirstSeq = was.CachedInfo().State.LastSeq + revisionGap
+				config.FirstSeq = replaced.CachedInfo().State.LastSeq + revisionGap
 			}
 			return err
 		})
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("kv: stage: stream %s: %w", old[i], err)
 		}
-		err = persist(ctx, func(ctx context.Context) error {
-			made, err := createStream(ctx, s.js, config)
+		err = retryTransient(ctx, func(ctx context.Context) error {
+			stream, err := createStream(ctx, s.js, config)
 			if err == nil {
-				s.created[config.Name] = made.CachedInfo().Created
+				s.created[config.Name] = stream.CachedInfo().Created
 			}
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("kv: stage: make stream %s: %w", config.Name, err)
+			return fmt.Errorf("kv: stage: create stream %s: %w", config.Name, err)
 		}
 	}
 	return nil
 }
 
-// Fill copies accounts and rosters, and checks that the copies equal the originals. It copies no tokens, so all clients
-// log in again. It calls progress with the number of records written so far, once for every eachPage records.
+// Fill copies accounts and rosters, and checks that the copies equal the originals. It does not copy tokens, so all
+// clients log in again. It calls progress with the number of records written so far, once for every 4,096 records.
 //
-// Errors: ErrStagedDiffers.
+// Errors: ErrStagedDiffers, ErrRestoreOvertaken.
 func (s *Staging) Fill(ctx context.Context, progress func(records int)) (Contents, error) {
-	n := namesOf(s.o.Prefix, s.slot)
+	n := namesOf(s.opts.Prefix, s.slot)
 	pairs := [2]struct {
 		from, to *bucket
 		want     Contents
 		got      Contents
-	}{{from: s.source.users, to: newBucket(s.js, n.users, s.o.Replicas)}, {from: s.source.rosters, to: newBucket(s.js, n.friendships, s.o.Replicas)}}
-	group, gctx := errgroup.WithContext(ctx)
+	}{
+		{from: s.source.users, to: newBucket(s.js, n.users, s.opts.Replicas)},
+		{from: s.source.rosters, to: newBucket(s.js, n.friendships, s.opts.Replicas)},
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
 	counts := make(chan int)
 	for i := range pairs {
 		p := &pairs[i]
 		group.Go(func() error {
-			if err := s.copy(gctx, p.from, p.to, &p.want, counts); err != nil {
+			if err := s.copy(groupCtx, p.from, p.to, &p.want, counts); err != nil {
 				return err
 			}
-			return s.check(gctx, p.to, p.want, &p.got)
+			return s.check(groupCtx, p.to, p.want, &p.got)
 		})
 	}
-	told := make(chan struct{})
+	reported := make(chan struct{})
 	go func() {
-		defer close(told)
+		defer close(reported)
 		sum := 0
 		for n := range counts {
 			sum += n
@@ -154,7 +162,7 @@ func (s *Staging) Fill(ctx context.Context, progress func(records int)) (Content
 	}()
 	err := group.Wait()
 	close(counts)
-	<-told
+	<-reported
 	if err != nil {
 		return Contents{}, fmt.Errorf("kv: stage: %w", err)
 	}
@@ -163,44 +171,37 @@ func (s *Staging) Fill(ctx context.Context, progress func(records int)) (Content
 	return all, nil
 }
 
-// copy writes all records of a bucket to another one, in order.
-func (s *Staging) copy(ctx context.Context, from, to *bucket, sum *Contents, counts chan<- int) error {
-	group, ctx := errgroup.WithContext(ctx)
-	w := newBulkWriter(ctx, to, group)
-	unsaid := 0
-	_, err := s.source.walk(ctx, from, func(e entry) error {
-		sum.add(e)
-		if unsaid++; unsaid == eachPage {
-			counts <- unsaid
-			unsaid = 0
-		}
-		return w.add(putAt(e.key, e.value, 0))
+// copy writes all records of a bucket to another one, in order, and adds them to contents.
+func (s *Staging) copy(ctx context.Context, from, to *bucket, contents *Contents, counts chan<- int) error {
+	return writeBulk(ctx, []*bucket{to}, func(ctx context.Context, writers []*bulkWriter) error {
+		uncounted := 0
+		return s.source.records(ctx, from, func(e entry) error {
+			contents.add(e)
+			if uncounted++; uncounted == progressRecords {
+				counts <- uncounted
+				uncounted = 0
+			}
+			return writers[0].add(putAt(e.key, e.value, 0))
+		})
 	})
-	if err == nil {
-		err = w.flush()
-	}
-	close(w.batches)
-	if sent := group.Wait(); sent != nil {
-		return sent // err is then only the cancellation
-	}
-	return err
 }
 
-// check reads the staged bucket and compares its contents with want.
+// check reads a staged bucket and compares its contents with want. Errors: ErrStagedDiffers, ErrRestoreOvertaken.
 func (s *Staging) check(ctx context.Context, b *bucket, want Contents, got *Contents) error {
 	stream, err := s.js.Stream(ctx, b.stream())
 	if err != nil {
 		return err
 	}
-	state := stream.CachedInfo().State
 	if !stream.CachedInfo().Created.Equal(s.created[b.stream()]) {
 		return ErrRestoreOvertaken
 	}
-	until := state.LastSeq
-	if state.Msgs == 0 {
-		until = 0
-	}
-	if err := b.each(ctx, until, func(e entry) error { got.add(e); return nil }); err != nil {
+	err = b.pages(ctx, 0, func(entries []entry) error {
+		for _, e := range entries {
+			got.add(e)
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	if *got != want {
@@ -209,32 +210,41 @@ func (s *Staging) check(ctx context.Context, b *bucket, want Contents, got *Cont
 	return nil
 }
 
-// Commit is the point of no return: it marks in the state that the staged buckets replace those in use. log names the
-// stream that holds the restored event log, "" for none. backup is when the backup was made.
+// Commit is the point of no return: it marks in the state that the staged buckets replace those in use. log is the
+// name of the stream with the restored event log, "" for none. backup is when the backup was created.
 //
-// Errors: ErrRestoreOvertaken.
+// Errors: ErrRestoreOvertaken, ErrConflict.
 func (s *Staging) Commit(ctx context.Context, backup time.Time, log string) error {
 	_, err := s.states.Update(ctx, func(state *State) error {
-		if state.Staging != s.id || OtherSlot(state.Slot) != s.slot {
+		if state.Staging != s.id || otherSlot(state.Slot) != s.slot {
 			return ErrRestoreOvertaken
 		}
 		state.Staging = ""
-		// From now on a start must not expect the old streams: it may find some of them deleted.
-		for _, name := range Streams(s.o.Prefix, state.Slot) {
+		// From now on a start must not expect the old streams: some of them may be deleted already.
+		for _, name := range Streams(s.opts.Prefix, state.Slot) {
 			delete(state.Streams, name)
 		}
 		if log != "" {
-			delete(state.Streams, LogStream(s.o.Prefix))
-			forgetConsumers(state, LogStream(s.o.Prefix))
+			delete(state.Streams, LogStream(s.opts.Prefix))
+			forgetConsumers(state, LogStream(s.opts.Prefix))
 		}
-		state.Restore = &RestoreMark{Slot: s.slot, Started: s.started, Backup: backup, Format: s.source.state.Format, Log: log, Streams: s.created}
+		state.Restore = &RestoreMark{
+			Slot:    s.slot,
+			Started: s.started,
+			Backup:  backup,
+			Format:  s.source.state.Format,
+			Log:     log,
+			Streams: s.created,
+		}
 		return nil
 	})
 	return err
 }
 
 // Abandon removes the staged buckets and the other streams of this restore. It must not be called after Commit. If
-// another restore has begun since, Abandon leaves everything alone.
+// another restore has begun since, Abandon changes nothing.
+//
+// Errors: ErrConflict.
 func (s *Staging) Abandon(ctx context.Context, others ...string) error {
 	_, err := s.states.Update(ctx, func(state *State) error {
 		if state.Staging != s.id {
@@ -246,5 +256,5 @@ func (s *Staging) Abandon(ctx context.Context, others ...string) error {
 	if errors.Is(err, ErrRestoreOvertaken) {
 		return nil // the staged buckets belong to the other restore
 	}
-	return errors.Join(err, s.clear(ctx), removeStreams(ctx, s.js, others...))
+	return errors.Join(err, s.removeStaged(ctx), removeStreams(ctx, s.js, others...))
 }

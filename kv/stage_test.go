@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestStage replaces the buckets in use. For a node that switches, every revision of the new buckets is higher than every
-// revision of the old ones.
+// A restore replaces the buckets in use. For a node that switches, all revisions of the new buckets are higher than
+// those of the old ones.
 func TestStage(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -22,7 +22,7 @@ func TestStage(t *testing.T) {
 	}
 	got, err := staging.Fill(ctx, func(int) {})
 	if err != nil || got.Users != 2 {
-		t.Fatalf("%+v, %v", got, err)
+		t.Fatalf("Fill = %+v, %v; want 2 users", got, err)
 	}
 	late := mustCreate(t, s, "late", "Late")
 	_, before, err := s.Rosters.Get(ctx, alice.ID)
@@ -33,10 +33,10 @@ func TestStage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(ctx, nc, Options{}); !errors.Is(err, ErrRestoreUnfinished) {
-		t.Errorf("open: %v", err)
+		t.Errorf("Open: %v, want %v", err, ErrRestoreUnfinished)
 	}
 	if _, err := Stage(ctx, nc, nc, Options{}); !errors.Is(err, ErrRestoreUnfinished) {
-		t.Errorf("stage: %v", err)
+		t.Errorf("Stage: %v, want %v", err, ErrRestoreUnfinished)
 	}
 	state, err := s.States.Get(ctx)
 	if err == nil {
@@ -46,27 +46,27 @@ func TestStage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Users.Create(ctx, User{Account: "too late"}); err == nil {
-		t.Error("an account was made in buckets that are gone")
+		t.Error("Create succeeded in a removed bucket")
 	}
-	if state, err = s.States.Finish(ctx); err != nil || s.InUse(state) {
-		t.Fatalf("%+v, %v", state, err)
+	if state, err = s.States.FinishRestore(ctx); err != nil || s.InUse(state) {
+		t.Fatalf("FinishRestore = %+v, %v; want other buckets in use", state, err)
 	}
-	if err := s.Use(ctx, state); err != nil || !s.InUse(state) {
+	if err := s.SwitchTo(ctx, state); err != nil || !s.InUse(state) {
 		t.Fatal(err)
 	}
 	roster, after, err := s.Rosters.Get(ctx, alice.ID)
 	if _, friends := roster.Friend(bob.ID); err != nil || !friends || after <= before {
-		t.Errorf("friends %v, revision %d after %d, %v", friends, after, before, err)
+		t.Errorf("friends %t, revision %d after %d, %v; want friends and a higher revision", friends, after, before, err)
 	}
 	if _, err := s.Users.Get(ctx, late.ID); !errors.Is(err, ErrUserNotFound) {
-		t.Errorf("an account from after the staging: %v", err)
+		t.Errorf("Get of an account created after the staging: %v, want %v", err, ErrUserNotFound)
 	}
 	if n, err := openStore(t, nc, Options{}).Users.Count(ctx); err != nil || n != 2 {
-		t.Errorf("%d accounts, %v", n, err)
+		t.Errorf("Count = %d, %v; want 2", n, err)
 	}
 }
 
-// TestStageOvertaken: of two restores the later one wins, completely.
+// The later one of two restores replaces the other.
 func TestStageOvertaken(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -84,7 +84,7 @@ func TestStageOvertaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := first.Commit(ctx, now(), ""); !errors.Is(err, ErrRestoreOvertaken) {
-		t.Errorf("commit: %v", err)
+		t.Errorf("Commit of the first restore: %v, want %v", err, ErrRestoreOvertaken)
 	}
 	if err := first.Abandon(ctx); err != nil {
 		t.Error(err)

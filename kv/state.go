@@ -1,12 +1,12 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,18 +18,18 @@ import (
 // which deleted keys may have come back.
 const currentFormat = 1
 
-// State is what all servers of one prefix share about their streams. It is one record, so that it changes as a whole: a
-// restore puts other buckets into use with one write.
+// State is what all servers of one prefix know about their streams. It is one record, so that it changes as a whole:
+// a restore puts other buckets into use with one write.
 type State struct {
 	Format int `json:"format"` // of the records in the buckets
 	// Slot is the set of buckets in use: "" for <prefix>_users and so on, "b" for <prefix>_users_b. A restore fills the
 	// other set before it puts it into use.
 	Slot string `json:"slot,omitempty"`
 	// Streams maps each stream that must exist, by name, and each durable consumer that must exist, as STREAM/CONSUMER,
-	// to its creation time. A stream or consumer that is missing, or was created at another time, has lost its contents.
+	// to its creation time. If one is missing or was created at another time, its contents are lost.
 	Streams map[string]time.Time `json:"streams"`
-	// Staging is the id of the restore that fills the set of buckets not in use, "" for none. A restore that begins
-	// later replaces it.
+	// Staging is the id of the restore that fills the set of buckets not in use, "" for none. A later restore replaces
+	// it.
 	Staging string `json:"staging,omitempty"`
 	// Restore is set from the point of no return of a restore until its end.
 	Restore *RestoreMark `json:"restore,omitempty"`
@@ -39,12 +39,12 @@ type State struct {
 type RestoreMark struct {
 	Slot    string    `json:"slot"`    // the set of buckets that the restore puts into use
 	Started time.Time `json:"started"` // when the restore began
-	Backup  time.Time `json:"backup"`  // when the backup was made
+	Backup  time.Time `json:"backup"`  // when the backup was created
 	Format  int       `json:"format"`  // of the restored records
-	// Log names the stream that holds the restored event log. It is "" once the event log is restored.
+	// Log is the name of the stream with the restored event log. It is "" once the event log is restored.
 	Log     string               `json:"log,omitempty"`
 	Streams map[string]time.Time `json:"streams"`         // the streams of the slot, with their creation times
-	Nodes   []string             `json:"nodes,omitempty"` // the nodes to tell, noted before their list is removed
+	Nodes   []string             `json:"nodes,omitempty"` // ids of the nodes to inform, noted before their list is removed
 }
 
 // String returns the times that identify the restore.
@@ -52,7 +52,7 @@ func (m RestoreMark) String() string {
 	return fmt.Sprintf("it began at %s, with the backup of %s", m.Started.Format(time.RFC3339), m.Backup.Format(time.RFC3339))
 }
 
-// States is the bucket of the state: one key.
+// States is the bucket of the state. It has one key.
 type States struct {
 	b        *bucket
 	prefix   string
@@ -64,10 +64,10 @@ type States struct {
 
 const stateKey = "state"
 
-// stateBucket names the bucket of the state. It does not depend on the slot in use.
+// stateBucket returns the name of the bucket of the state. It does not depend on the slot in use.
 func stateBucket(prefix string) string { return prefix + "_state" }
 
-// StateStream names the stream of the state.
+// StateStream returns the name of the stream of the state.
 func StateStream(prefix string) string { return streamOf(stateBucket(prefix)) }
 
 // bucketNames are the names of the three buckets of one slot.
@@ -98,17 +98,17 @@ func Buckets(prefix string) []string {
 func Slots() []string { return []string{"", "b"} }
 
 // OtherSlot returns the set of buckets that is not in use while slot is in use.
-func OtherSlot(slot string) string {
+func otherSlot(slot string) string {
 	if slot == "" {
 		return "b"
 	}
 	return ""
 }
 
-// OpenStates opens the bucket of the state, and makes it if it is missing.
+// OpenStates opens the bucket of the state, and creates it if it is missing.
 //
 // Errors: ErrStreamMismatch.
-func OpenStates(ctx context.Context, js jetstream.JetStream, o Options) (*States, error) {
+func openStates(ctx context.Context, js jetstream.JetStream, o Options) (*States, error) {
 	o = o.withDefaults()
 	name := stateBucket(o.Prefix)
 	have, err := EnsureStream(ctx, js, bucketConfig(name, o), bucketRules, o.Log)
@@ -118,7 +118,7 @@ func OpenStates(ctx context.Context, js jetstream.JetStream, o Options) (*States
 	return &States{b: newBucket(js, name, have.Replicas), prefix: o.Prefix, remember: o.Remember}, nil
 }
 
-// FindStates returns the existing bucket of the state, and leaves its configuration alone.
+// FindStates returns the existing bucket of the state, and does not change its configuration.
 //
 // Errors: ErrNoState.
 func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*States, error) {
@@ -134,6 +134,8 @@ func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*St
 }
 
 // Get returns the state from the stream's leader, or the zero State if none is written yet.
+//
+// Errors: those of Options.Remember, NATS and ctx.
 func (s *States) Get(ctx context.Context) (State, error) {
 	state, revision, err := s.read(ctx)
 	if err == nil {
@@ -145,7 +147,8 @@ func (s *States) Get(ctx context.Context) (State, error) {
 	return state, nil
 }
 
-// rememberOnce calls remember with the state, unless it was called with this state or a later one.
+// rememberOnce calls remember with the streams of the state, unless it was called with those of this state or a later
+// one.
 func (s *States) rememberOnce(state State, revision uint64) error {
 	if s.remember == nil {
 		return nil
@@ -162,11 +165,10 @@ func (s *States) rememberOnce(state State, revision uint64) error {
 	return nil
 }
 
+// read returns the state and its revision, which is 0 if no state is written yet.
 func (s *States) read(ctx context.Context) (State, uint64, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
 	e, err := s.b.getLeader(ctx, stateKey)
-	if errors.Is(err, errNoKey) {
+	if errors.Is(err, errKeyNotFound) {
 		return State{}, 0, nil
 	}
 	if err != nil {
@@ -182,11 +184,11 @@ func (s *States) read(ctx context.Context) (State, uint64, error) {
 // Update calls change with the state, stores the result and returns it. After a conflict it calls change again with the
 // new state. An error of change ends the update and is returned. An unchanged state is not written.
 //
-// Errors: ErrConflict, and change's own.
+// Errors: ErrConflict, and those of change and Options.Remember.
 func (s *States) Update(ctx context.Context, change func(*State) error) (State, error) {
 	var state State
 	var written uint64
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		before, revision, err := s.read(ctx)
 		if err != nil {
 			return err
@@ -199,18 +201,18 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 		if err := change(&state); err != nil {
 			return err
 		}
-		was, err := json.Marshal(before)
+		oldRecord, err := json.Marshal(before)
 		if err != nil {
 			return err
 		}
-		is, err := json.Marshal(state)
+		record, err := json.Marshal(state)
 		if err != nil {
 			return err
 		}
-		if revision > 0 && string(was) == string(is) {
+		if revision > 0 && bytes.Equal(oldRecord, record) {
 			return nil
 		}
-		written, err = s.b.write(ctx, putAt(stateKey, is, revision))
+		written, err = s.b.write(ctx, putAt(stateKey, record, revision))
 		return err
 	})
 	if err == nil {
@@ -222,17 +224,19 @@ func (s *States) Update(ctx context.Context, change func(*State) error) (State, 
 	return state, nil
 }
 
-// Expect notes that streams and durable consumers must exist, with their creation times. A later start refuses to go on
-// without them. A consumer is named STREAM/CONSUMER.
+// Expect notes in the state that streams and durable consumers must exist, with their creation times, and returns the
+// new state. A later start fails without them. A consumer is named STREAM/CONSUMER.
+//
+// Errors: ErrConflict, and NATS's own if a stream or consumer is missing.
 func (s *States) Expect(ctx context.Context, names ...string) (State, error) {
 	return s.expect(ctx, func(State) error { return nil }, names...)
 }
 
-// errSlotChanged: a restore has put other buckets into use.
+// errSlotChanged: a restore has put another set of buckets into use.
 var errSlotChanged = errors.New("other buckets are in use")
 
-// expectSlot is Expect for the streams of a slot, and fails if another slot is in use: a start that a restore has
-// overtaken must not expect the replaced streams.
+// expectSlot is Expect for the state and the streams of a slot. It fails if another slot is in use: a start that a
+// restore has overtaken must not expect the replaced streams.
 //
 // Errors: errSlotChanged, ErrRestoreUnfinished.
 func (s *States) expectSlot(ctx context.Context, slot string) (State, error) {
@@ -247,6 +251,7 @@ func (s *States) expectSlot(ctx context.Context, slot string) (State, error) {
 	}, append(Streams(s.prefix, slot), StateStream(s.prefix))...)
 }
 
+// expect is Expect, and calls check with the state before it writes. An error of check ends it and is returned.
 func (s *States) expect(ctx context.Context, check func(State) error, names ...string) (State, error) {
 	created := make(map[string]time.Time, len(names))
 	for _, name := range names {
@@ -265,7 +270,9 @@ func (s *States) expect(ctx context.Context, check func(State) error, names ...s
 	})
 }
 
-// Forget removes the notes of Expect. Call it before a stream or a consumer is deleted on purpose.
+// Forget removes what Expect noted. It must be called before a stream or a consumer is deleted on purpose.
+//
+// Errors: ErrConflict.
 func (s *States) Forget(ctx context.Context, names ...string) error {
 	_, err := s.Update(ctx, func(state *State) error {
 		for _, name := range names {
@@ -276,11 +283,11 @@ func (s *States) Forget(ctx context.Context, names ...string) error {
 	return err
 }
 
-// createdAt returns when a stream, or a durable consumer (STREAM/CONSUMER), was created. It waits for a cluster that is
-// starting. For a missing one it returns an error for which isMissing holds.
+// createdAt returns when a stream or a durable consumer, as STREAM/CONSUMER, was created. It waits for a cluster that
+// is starting. If the stream or consumer is missing, isMissing holds for the error.
 func createdAt(ctx context.Context, js jetstream.JetStream, name string) (created time.Time, err error) {
 	stream, consumer, isConsumer := strings.Cut(name, "/")
-	err = persist(ctx, func(ctx context.Context) error {
+	err = retryTransient(ctx, func(ctx context.Context) error {
 		if isConsumer {
 			c, err := js.Consumer(ctx, stream, consumer)
 			if err == nil {
@@ -300,100 +307,4 @@ func createdAt(ctx context.Context, js jetstream.JetStream, name string) (create
 // isMissing reports whether err says that a stream or a consumer does not exist.
 func isMissing(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
-}
-
-// LostError names the streams, and the consumers as STREAM/CONSUMER, that must exist and are missing or were made anew.
-type LostError struct {
-	Names []string // sorted
-}
-
-func (e *LostError) Error() string {
-	return "missing, or made anew since the last start: " + strings.Join(e.Names, ", ")
-}
-
-// accepts reports whether accepted has name, or, if name is a consumer, its stream.
-func accepts(accepted []string, name string) bool {
-	stream, _, _ := strings.Cut(name, "/")
-	return slices.Contains(accepted, name) || slices.Contains(accepted, stream)
-}
-
-// lost returns the expected names that are missing or were created at another time, sorted, without the accepted ones.
-func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.Time, accepted []string) ([]string, error) {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(expected)) {
-		if accepts(accepted, name) {
-			continue
-		}
-		created, err := createdAt(ctx, js, name)
-		switch {
-		case isMissing(err):
-			names = append(names, name)
-		case err != nil:
-			return nil, fmt.Errorf("look for %s: %w", name, err)
-		case !created.Equal(expected[name]):
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
-// openState opens the bucket of the state. It makes nothing before it knows that all streams that must exist do exist,
-// and that no restore has to be completed.
-//
-// Errors: *LostError, ErrRestoreUnfinished, ErrStreamMismatch.
-func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States, State, error) {
-	states, err := FindStates(ctx, js, o.Prefix)
-	expected := o.Expected
-	var state State
-	switch {
-	case errors.Is(err, ErrNoState): // then only the caller remembers the streams
-	case err != nil:
-		return nil, State{}, err
-	default:
-		if state, err = states.Get(ctx); err != nil {
-			return nil, State{}, err
-		}
-		expected = maps.Clone(state.Streams)
-		delete(expected, StateStream(o.Prefix)) // a restored state has the creation time of the stream in the backup
-	}
-	if state.Restore != nil {
-		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
-	}
-	missing, err := lost(ctx, js, expected, o.AcceptLoss)
-	if err != nil {
-		return nil, State{}, fmt.Errorf("kv: %w", err)
-	}
-	if len(missing) > 0 {
-		return nil, State{}, &LostError{Names: missing}
-	}
-	fresh := states == nil
-	if states, err = OpenStates(ctx, js, o); err != nil {
-		return nil, State{}, err
-	}
-	if fresh {
-		// Without a state and without buckets there is nothing of an older format.
-		if state.Format, err = firstFormat(ctx, js, o.Prefix); err != nil {
-			return nil, State{}, fmt.Errorf("kv: %w", err)
-		}
-	}
-	state, err = states.Update(ctx, func(s *State) error {
-		s.Format = max(s.Format, state.Format)
-		maps.DeleteFunc(s.Streams, func(name string, _ time.Time) bool { return accepts(o.AcceptLoss, name) })
-		return nil
-	})
-	return states, state, err
-}
-
-// firstFormat returns the format of the existing buckets if there is no state yet.
-func firstFormat(ctx context.Context, js jetstream.JetStream, prefix string) (int, error) {
-	for _, name := range Streams(prefix, "") {
-		_, err := js.Stream(ctx, name)
-		if err == nil {
-			return 0, nil
-		}
-		if !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, fmt.Errorf("look for stream %s: %w", name, err)
-		}
-	}
-	return currentFormat, nil
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Adopt makes the state fit the streams of a restored data directory, and makes a state if the backup has none. The state
-// then expects the streams of its slot, and those of others that exist, with their present creation times, and no
-// restore is marked. A server can then open the buckets.
+// Adopt adapts the state to the streams of a restored data directory, and returns it. It creates a state if the
+// backup has none. The state then expects the streams of its slot, and those of others that exist, with their present
+// creation times. It marks no restore. A server can then open the buckets.
 //
-// Errors: ErrStreamMismatch, and ErrStagedDiffers if a bucket is missing.
+// Errors: ErrStreamMismatch, ErrStagedDiffers if a bucket is missing, ErrConflict.
 func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (State, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return State{}, fmt.Errorf("kv: %w", err)
 	}
-	states, err := OpenStates(ctx, js, o)
+	states, err := openStates(ctx, js, o)
 	if err != nil {
 		return State{}, err
 	}
@@ -50,17 +50,18 @@ func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (Sta
 	})
 }
 
-// NoteNodes copies the list of nodes from the buckets that a marked restore replaces to its mark, and returns all nodes
-// that must be told of the restore.
+// NoteNodes copies the list of nodes from the buckets that a marked restore replaces to its mark, and returns the ids
+// of all nodes that must be informed of the restore.
+//
+// Errors: ErrConflict.
 func (s *States) NoteNodes(ctx context.Context, mark RestoreMark) ([]string, error) {
-	listed := &Nodes{newBucket(s.b.js, namesOf(s.prefix, OtherSlot(mark.Slot)).users, 1)}
+	listed := &Nodes{newBucket(s.b.js, namesOf(s.prefix, otherSlot(mark.Slot)).users, 1)}
 	var ids []string
-	err := persist(ctx, func(ctx context.Context) (err error) {
+	err := retryTransient(ctx, func(ctx context.Context) (err error) {
 		ids, err = listed.IDs(ctx)
 		return err
 	})
-	var apiErr *jetstream.APIError
-	if errors.As(err, &apiErr) && apiErr.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+	if hasCode(err, jetstream.JSErrCodeStreamNotFound) {
 		return mark.Nodes, nil
 	}
 	if err != nil {
@@ -79,14 +80,19 @@ func (s *States) NoteNodes(ctx context.Context, mark RestoreMark) ([]string, err
 	return ids, err
 }
 
-// RemoveReplaced removes the buckets that a marked restore replaces. No write to them succeeds afterwards.
+// RemoveReplaced removes the buckets that a marked restore replaces. No write to them succeeds afterwards. A missing
+// bucket is no error.
+//
+// Errors: only those of NATS and ctx.
 func (s *States) RemoveReplaced(ctx context.Context, mark RestoreMark) error {
-	return removeStreams(ctx, s.b.js, Streams(s.prefix, OtherSlot(mark.Slot))...)
+	return removeStreams(ctx, s.b.js, Streams(s.prefix, otherSlot(mark.Slot))...)
 }
 
-// LogRestored notes in the state that stream holds the event log of a marked restore.
+// LogRestored notes in the state that stream has the event log of a marked restore.
+//
+// Errors: ErrConflict, and NATS's own if the stream is missing.
 func (s *States) LogRestored(ctx context.Context, stream string) error {
-	made, err := s.b.js.Stream(ctx, stream)
+	log, err := s.b.js.Stream(ctx, stream)
 	if err != nil {
 		return fmt.Errorf("kv: restored log %s: %w", stream, err)
 	}
@@ -94,25 +100,28 @@ func (s *States) LogRestored(ctx context.Context, stream string) error {
 		if state.Restore != nil {
 			mark := *state.Restore
 			mark.Log, state.Restore = "", &mark
-			state.Streams[stream] = made.CachedInfo().Created
-			forgetConsumers(state, stream) // those of the replaced log; nodes note the new ones
+			state.Streams[stream] = log.CachedInfo().Created
+			forgetConsumers(state, stream) // of the replaced log; nodes note the new ones
 		}
 		return nil
 	})
 	return err
 }
 
-// forgetConsumers removes the notes that consumers of a stream must exist.
+// forgetConsumers makes the state expect no consumers of a stream.
 func forgetConsumers(state *State, stream string) {
 	maps.DeleteFunc(state.Streams, func(name string, _ time.Time) bool { return strings.HasPrefix(name, stream+"/") })
 }
 
-// Finish puts the staged buckets of a marked restore into use.
-func (s *States) Finish(ctx context.Context) (State, error) {
+// FinishRestore puts the staged buckets of a marked restore into use, and returns the new state. Without a mark it
+// changes nothing.
+//
+// Errors: ErrConflict.
+func (s *States) FinishRestore(ctx context.Context) (State, error) {
 	return s.Update(ctx, func(state *State) error {
 		mark := state.Restore
 		if mark == nil {
-			return nil // another command has finished it
+			return nil // another command has finished the restore
 		}
 		for name, created := range mark.Streams {
 			state.Streams[name] = created
@@ -124,35 +133,35 @@ func (s *States) Finish(ctx context.Context) (State, error) {
 
 // InUse reports whether the store uses the buckets that the state names.
 func (s *Store) InUse(state State) bool {
-	mine := s.state.Load()
-	if mine.Slot != state.Slot {
+	own := s.state.Load()
+	if own.Slot != state.Slot {
 		return false
 	}
 	return !slices.ContainsFunc(Streams(s.States.prefix, state.Slot), func(name string) bool {
-		return !mine.Streams[name].Equal(state.Streams[name])
+		return !own.Streams[name].Equal(state.Streams[name])
 	})
 }
 
-// Use makes the store use the buckets that the state names, from the next call on. A call that is under way may fail. It
-// can't overwrite a record that it has not read, since the revisions of the two sets differ.
+// SwitchTo makes the store use the buckets that the state names, from the next call on. A call in progress may fail.
+// It cannot overwrite a record that it has not read, since the revisions of the two sets differ.
 //
-// Errors: ErrStreamMismatch.
-func (s *Store) Use(ctx context.Context, state State) error {
-	n, js := namesOf(s.o.Prefix, state.Slot), s.Users.b.js
+// Errors: ErrStreamMismatch, and NATS's own if a bucket is missing.
+func (s *Store) SwitchTo(ctx context.Context, state State) error {
+	n, js := namesOf(s.opts.Prefix, state.Slot), s.Users.b.js
 	replicas := make(map[string]int)
-	for _, config := range []jetstream.StreamConfig{recordsConfig(n.users, s.o), tokensConfig(n.tokens, s.o), recordsConfig(n.friendships, s.o)} {
-		if _, err := js.Stream(ctx, config.Name); err != nil { // EnsureStream would make a missing one
+	for _, config := range []jetstream.StreamConfig{recordsConfig(n.users, s.opts), tokensConfig(n.tokens, s.opts), recordsConfig(n.friendships, s.opts)} {
+		if _, err := js.Stream(ctx, config.Name); err != nil { // EnsureStream would create it
 			return fmt.Errorf("kv: bucket of %s: %w", config.Name, err)
 		}
-		have, err := EnsureStream(ctx, js, config, bucketRules, s.o.Log)
+		have, err := EnsureStream(ctx, js, config, bucketRules, s.opts.Log)
 		if err != nil {
 			return fmt.Errorf("kv: bucket of %s: %w", config.Name, err)
 		}
 		replicas[config.Name] = have.Replicas
 	}
-	s.Users.b.move(n.users, replicas[streamOf(n.users)])
-	s.Tokens.b.move(n.tokens, replicas[streamOf(n.tokens)])
-	s.Rosters.b.move(n.friendships, replicas[streamOf(n.friendships)])
+	s.Users.b.relocate(n.users, replicas[streamOf(n.users)])
+	s.Tokens.b.relocate(n.tokens, replicas[streamOf(n.tokens)])
+	s.Rosters.b.relocate(n.friendships, replicas[streamOf(n.friendships)])
 	s.state.Store(&state)
 	return nil
 }

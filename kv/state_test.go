@@ -34,19 +34,19 @@ func TestStateUpdate(t *testing.T) {
 	}
 	refused := errors.New("refused")
 	if _, err := s.States.Update(ctx, func(*State) error { return refused }); !errors.Is(err, refused) {
-		t.Errorf("a refused update: %v", err)
+		t.Errorf("Update: %v, want %v", err, refused)
 	}
 	if _, err := s.States.Update(ctx, func(*State) error { return nil }); err != nil {
 		t.Error(err)
 	}
 	if _, after, err := s.States.read(ctx); after != revision || err != nil {
-		t.Errorf("updates that change nothing lead from revision %d to %d, %v", revision, after, err)
+		t.Errorf("updates without a change changed the revision from %d to %d, %v", revision, after, err)
 	}
 }
 
-// A stream or consumer that must exist counts as lost when it is missing or was made anew, unless its loss is accepted or
-// it was forgotten before.
-func TestStateMisses(t *testing.T) {
+// A stream or consumer that must exist is lost if it is missing or was created again, unless its loss is accepted or
+// Forget was called before.
+func TestLost(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
 	js, err := jetstream.New(nc)
@@ -60,7 +60,7 @@ func TestStateMisses(t *testing.T) {
 		return nil
 	}}
 	s := openStore(t, nc, o)
-	remake := func() jetstream.Stream {
+	createLog := func() jetstream.Stream {
 		t.Helper()
 		stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "IM_LOG", Subjects: []string{"im.log.>"}})
 		if err != nil {
@@ -73,38 +73,38 @@ func TestStateMisses(t *testing.T) {
 		}
 		return stream
 	}
-	log := remake()
+	log := createLog()
 	if _, err := s.States.Expect(ctx, "IM_LOG", "IM_LOG/archiver", "IM_LOG/bot"); err != nil {
 		t.Fatal(err)
 	}
-	opens := func(what string, want ...string) {
+	expectLost := func(what string, want ...string) {
 		t.Helper()
 		_, err := Open(ctx, nc, o)
 		var lost *LostError
 		if errors.As(err, &lost); len(want) == 0 && err != nil || len(want) > 0 && (lost == nil || !slices.Equal(lost.Names, want)) {
-			t.Errorf("%s: %v, want %q", what, err, want)
+			t.Errorf("%s: Open: %v, want lost %q", what, err, want)
 		}
 	}
-	opens("all there")
+	expectLost("nothing lost")
 	if err := log.DeleteConsumer(ctx, "archiver"); err != nil {
 		t.Fatal(err)
 	}
-	opens("a consumer gone", "IM_LOG/archiver")
+	expectLost("a missing consumer", "IM_LOG/archiver")
 	if _, err := log.CreateConsumer(ctx, jetstream.ConsumerConfig{Durable: "archiver"}); err != nil {
 		t.Fatal(err)
 	}
-	opens("a consumer made anew", "IM_LOG/archiver")
+	expectLost("a consumer created again", "IM_LOG/archiver")
 	o.AcceptLoss = []string{"IM_LOG/archiver"}
-	opens("that accepted")
+	expectLost("accepted")
 	o.AcceptLoss = nil
-	opens("accepted before")
+	expectLost("accepted before")
 	if err := s.States.Forget(ctx, "IM_LOG/bot"); err != nil {
 		t.Fatal(err)
 	}
 	if err := log.DeleteConsumer(ctx, "bot"); err != nil {
 		t.Fatal(err)
 	}
-	opens("a consumer forgotten, then deleted")
+	expectLost("a consumer deleted after Forget")
 	if _, err := s.States.Expect(ctx, "IM_LOG/archiver"); err != nil {
 		t.Fatal(err)
 	}
@@ -112,11 +112,11 @@ func TestStateMisses(t *testing.T) {
 	if err := js.DeleteStream(ctx, "IM_LOG"); err != nil {
 		t.Fatal(err)
 	}
-	opens("a stream gone with its consumer", "IM_LOG", "IM_LOG/archiver")
-	remake()
-	opens("a stream made anew", "IM_LOG", "IM_LOG/archiver")
+	expectLost("a missing stream with its consumer", "IM_LOG", "IM_LOG/archiver")
+	createLog()
+	expectLost("a stream created again", "IM_LOG", "IM_LOG/archiver")
 	o.AcceptLoss = []string{"IM_LOG"}
-	opens("that accepted with its consumers")
+	expectLost("accepted with its consumers")
 	o.AcceptLoss = nil
 	if _, err := s.States.Expect(ctx, "IM_LOG"); err != nil {
 		t.Fatal(err)
@@ -128,17 +128,17 @@ func TestStateMisses(t *testing.T) {
 		}
 	}
 	o.Expected = maps.Clone(remembered)
-	opens("the state gone, and remembered elsewhere", "KV_im_state", "KV_im_users")
+	expectLost("a missing state, with Options.Expected", "KV_im_state", "KV_im_users")
 	if _, err := js.Stream(ctx, "KV_im_users"); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("a refused opening made a stream: %v", err)
+		t.Errorf("a failed Open created a stream: %v", err)
 	}
 	o.AcceptLoss = []string{"KV_im_state", "KV_im_users"}
-	opens("that accepted")
+	expectLost("accepted")
 	o.AcceptLoss, o.Expected = nil, maps.Clone(remembered)
-	opens("all made anew")
+	expectLost("created again")
 }
 
-// What is remembered elsewhere is the latest state, although the one before it is told late.
+// Options.Remember is called last with the latest state, although a call with an earlier state takes longer.
 func TestStateIsRemembered(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
@@ -171,8 +171,8 @@ func TestStateIsRemembered(t *testing.T) {
 		_, second := state.Streams["second"]
 		return err == nil && second
 	})
-	// Where the second one is told without waiting for the first, it has been by now.
-	eventually(t, "the second update is told, or waits", func() bool {
+	// A call for the second update that does not wait for the first call would have returned.
+	eventually(t, "Remember is called for the second update, or waits", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		_, second := remembered["second"]
@@ -191,6 +191,6 @@ func TestStateIsRemembered(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if _, second := remembered["second"]; !second {
-		t.Errorf("remembered is %v", remembered)
+		t.Errorf("the last call of Remember had %v, want it to have second", remembered)
 	}
 }

@@ -1,9 +1,12 @@
-// Package kv keeps users, tokens and friendships in three JetStream key-value buckets.
+// Package kv stores users, tokens and friendships in three JetStream key-value buckets.
 //
-// What must change together (an account with its claim and its name, the two rosters of a
-// friendship) is written as one atomic batch with the expected revision of every key, so nothing
-// half-made can be seen, on any node, whatever breaks. The rules of friendship are pure functions
-// in rules.go; the stores only read, apply and write.
+// Records that must change together (an account with its claim and its name, the two rosters of a friendship) are
+// written as one atomic batch with the expected revision of every key. So no node ever sees a partial change,
+// whatever fails. The rules of friendship are pure functions in rules.go; the stores only read, apply and write.
+//
+// A method's comment lists the errors that a caller may decide by. Beside these, each method returns the errors of NATS and
+// of its context, and a method that writes records returns ErrReadOnly while writes are refused. Purges, such as those of
+// revoked tokens, and the registration of a node are never refused.
 package kv
 
 import (
@@ -19,7 +22,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Options say where the buckets are and what bounds them.
+// Options configure a Store.
 type Options struct {
 	Prefix      string        // of the buckets' names; default "im"
 	Replicas    int           // of each bucket; default 1
@@ -27,12 +30,12 @@ type Options struct {
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Log         *slog.Logger  // default: none
-	Wait        time.Duration // for NATS to have a leader and answer, not counting an upgrade; default: as long as ctx allows
+	Wait        time.Duration // for NATS to have a leader and to answer, without the time of an upgrade; default: until ctx ends
 
 	// Expected maps the streams and consumers that must exist to their creation times, as the caller remembers them.
 	// It is used only if the state itself is lost.
 	Expected map[string]time.Time
-	// AcceptLoss names streams and consumers that may be missing. Missing streams are made anew, empty.
+	// AcceptLoss names streams and consumers that may be missing. Missing streams are created again, empty.
 	AcceptLoss []string
 	// Remember, if set, is called with the streams and consumers that must exist whenever they change. The caller
 	// passes them to a later Open as Expected.
@@ -67,8 +70,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Store is the three buckets and the state. It is safe for concurrent use and needs no Close: the
-// connection is the caller's.
+// Store has the three buckets and the state. It is safe for concurrent use and needs no Close, since the caller owns
+// the connection.
 type Store struct {
 	Users   *Users
 	Tokens  *Tokens
@@ -80,26 +83,27 @@ type Store struct {
 
 	States *States
 
-	o     Options
-	state atomic.Pointer[State] // the state that names the buckets of this store
+	opts  Options
+	state atomic.Pointer[State] // names the buckets that this store uses
 }
 
 var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
 
-// Open makes the buckets, or checks and updates those that exist, and returns the store on them.
-// In a cluster that has no leader yet it keeps trying until ctx ends.
+// Open creates the buckets, or checks and updates the existing ones, and returns the store on them. While a cluster
+// has no leader, Open retries until Options.Wait is over or ctx ends. Buckets of an older format are upgraded, which
+// may take minutes.
 //
-// Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch, ErrRestoreUnfinished, *LostError.
+// Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch, ErrRestoreUnfinished, ErrConflict, *LostError.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	o = o.withDefaults()
-	whole := ctx
-	ctx, cancel := o.waiting(whole)
+	unbounded := ctx
+	ctx, cancel := o.withWait(unbounded)
 	defer func() { cancel() }()
 	if err := checkPrefix(o.Prefix); err != nil {
 		return nil, err
 	}
 	if o.TokenTTL < time.Second {
-		return nil, fmt.Errorf("kv: a token's time to live is %s; it must be at least 1s", o.TokenTTL)
+		return nil, fmt.Errorf("kv: a token's time to live is %s: use at least 1s", o.TokenTTL)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -122,8 +126,8 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 			return nil
 		}
 		if have.PersistMode != cfg.PersistMode {
-			// This is safe, only slower. misfit refuses the opposite case.
-			o.Log.Warn("tokens wait for the disk: the stream was created that way, and NATS can't change it", "stream", have.Name)
+			// This is safe, only slower. EnsureStream refuses the opposite case.
+			o.Log.Warn("tokens are written synchronously: the stream was created that way, and NATS cannot change it", "stream", have.Name)
 		}
 		return newBucket(js, name, have.Replicas)
 	}
@@ -133,20 +137,20 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		Tokens:  &Tokens{b: open(n.tokens, tokensConfig(n.tokens, o)), ttl: o.TokenTTL},
 		Rosters: newRosters(open(n.friendships, recordsConfig(n.friendships, o)), o),
 		States:  states,
-		o:       o,
+		opts:    o,
 	}
 	if err != nil {
 		return nil, err
 	}
 	if state.Format < currentFormat {
-		if err := s.upgrade(whole, o); err != nil {
+		if err := s.upgrade(unbounded, o); err != nil {
 			return nil, err
 		}
 		cancel()
-		ctx, cancel = o.waiting(whole)
+		ctx, cancel = o.withWait(unbounded)
 	}
 	if state, err = states.expectSlot(ctx, state.Slot); errors.Is(err, errSlotChanged) {
-		return Open(whole, nc, o)
+		return Open(unbounded, nc, o)
 	}
 	if err != nil {
 		return nil, err
@@ -157,17 +161,17 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	return s, nil
 }
 
-// guard has every write call mayWrite before it is sent, except the registration of a node.
+// guard makes each write call mayWrite before it is sent, except the registration of a node.
 func (s *Store) guard(mayWrite func(token bool) error) {
 	s.Users.b.mayWrite = func() error { return mayWrite(false) }
 	s.Rosters.b.mayWrite = s.Users.b.mayWrite
 	s.Tokens.b.mayWrite = func() error { return mayWrite(true) }
 }
 
-// Writable returns nil while changes are accepted. Errors: ErrReadOnly.
+// Writable returns nil while writes are accepted. Errors: ErrReadOnly.
 func (s *Store) Writable() error { return s.Users.b.writable() }
 
-// FindStore returns the store on the buckets in use, and leaves their configuration alone.
+// FindStore returns the store on the buckets in use, and does not change their configuration.
 //
 // Errors: ErrNoState.
 func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error) {
@@ -185,13 +189,17 @@ func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error
 		found[name] = newBucket(in.js, name, s.CachedInfo().Config.Replicas)
 	}
 	o := Options{Prefix: prefix}.withDefaults()
-	s := &Store{Users: &Users{b: found[n.users], log: o.Log}, Tokens: &Tokens{b: found[n.tokens], ttl: o.TokenTTL},
-		Rosters: newRosters(found[n.friendships], o), States: in.states}
+	s := &Store{
+		Users:   &Users{b: found[n.users], log: o.Log},
+		Tokens:  &Tokens{b: found[n.tokens], ttl: o.TokenTTL},
+		Rosters: newRosters(found[n.friendships], o),
+		States:  in.states,
+	}
 	s.shareUsers()
 	return s, nil
 }
 
-// inUse is the state of a prefix and the names of the buckets in use.
+// inUse has the state of a prefix and the names of the buckets in use.
 type inUse struct {
 	js     jetstream.JetStream
 	states *States
@@ -228,19 +236,20 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-// shareUsers makes the stores whose keys are in the bucket of users.
+// shareUsers sets the stores whose keys are in the bucket of users.
 func (s *Store) shareUsers() {
 	s.Nodes, s.Resets, s.Attachments = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}, &Attachments{b: s.Users.b}
 }
 
-// apiLevel is JetStream's API level of nats-server 2.12, the first with atomic batches and
-// asynchronous persistence. The level and not the version decides: in a mixed cluster it is the
-// leader's that counts, not that of the server one happens to be connected to.
+// apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous
+// persistence. checkServer compares the level and not the version: in a mixed cluster the leader's level counts, and
+// not the version of the server that this connection has.
 const apiLevel = 2
 
+// checkServer returns an error if the server lacks a feature. Errors: ErrServerTooOld, ErrNoJetStream.
 func checkServer(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
 	var info *jetstream.AccountInfo
-	err := persist(ctx, func(ctx context.Context) (err error) {
+	err := retryTransient(ctx, func(ctx context.Context) (err error) {
 		info, err = js.AccountInfo(ctx)
 		return err
 	})
@@ -250,7 +259,7 @@ func checkServer(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) err
 		errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w on the NATS server at %s, or not for this account", ErrNoJetStream, nc.ConnectedUrlRedacted())
 	case err != nil:
-		return fmt.Errorf("ask for JetStream: %w", err)
+		return fmt.Errorf("request JetStream's account information: %w", err)
 	case info.API.Level < apiLevel:
 		return fmt.Errorf("%w: it is %s, and atomic batches need 2.12 or later", ErrServerTooOld, nc.ConnectedServerVersion())
 	}

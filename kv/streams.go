@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,20 +12,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The streams are made by stream configurations and not by the client's key-value API, since that
-// knows neither atomic batches nor persistence, and resets them when it updates a bucket. Whatever
-// that API needs is here too, so that its readers (the nats tool among them) work on the buckets.
+// The buckets are created from stream configurations and not by the client's key-value API. That API does not support
+// atomic batches or the mode of persistence, and resets them when it updates a bucket. The configurations have all
+// that the API needs, so that its readers, such as the nats tool, can read the buckets.
 
-// recordsConfig is the bucket of users and that of friendships.
+// recordsConfig returns the configuration of the buckets of users and friendships.
 func recordsConfig(bucket string, o Options) jetstream.StreamConfig {
 	cfg := bucketConfig(bucket, o)
 	cfg.AllowAtomicPublish = true
-	cfg.AllowMsgTTL = true // delete markers vanish by it
+	cfg.AllowMsgTTL = true // for reset codes
 	return cfg
 }
 
-// tokensConfig is the bucket of tokens. Losing the newest of them in a power cut costs a login, so
-// with one replica they don't wait for the disk; with several, the server offers no such choice.
+// tokensConfig returns the configuration of the bucket of tokens. If a power cut loses the newest tokens, their
+// clients log in again. So with one replica the server acknowledges a token before it is on the disk. With several
+// replicas nats-server does not support that.
 func tokensConfig(bucket string, o Options) jetstream.StreamConfig {
 	cfg := bucketConfig(bucket, o)
 	cfg.MaxAge = o.TokenTTL
@@ -37,6 +37,7 @@ func tokensConfig(bucket string, o Options) jetstream.StreamConfig {
 	return cfg
 }
 
+// bucketConfig returns the part of the configuration that all buckets have.
 func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              streamOf(bucket),
@@ -53,32 +54,49 @@ func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 		AllowRollup:       true,
 		DenyDelete:        true,
 		AllowDirect:       true,
-		Compression:       jetstream.NoCompression, // random gets cost ten times as much with it
+		Compression:       jetstream.NoCompression, // with compression, random gets cost ten times as much
 		Duplicates:        2 * time.Minute,
 	}
 }
 
-// StreamRules say what matters about a stream to who uses it.
+// StreamRules say which configuration of an existing stream is acceptable.
 type StreamRules struct {
-	// Misfit tells what about have can't be changed into want, or "".
+	// Misfit returns what about have cannot be changed into want, "" for nothing. EnsureStream checks what no stream
+	// may have by itself. nil checks nothing more.
 	Misfit func(have, want jetstream.StreamConfig) string
-	// Overlay returns have with all that matters as want has it, and the names of what differed. What an operator may have
-	// added, such as a description or a placement, stays.
-	Overlay func(have, want jetstream.StreamConfig) (next jetstream.StreamConfig, changed []string)
+	// Update sets the fields that matter to their values in want, each with SetField. All other fields, such as a
+	// description or a placement, are the operator's.
+	Update func(u *StreamUpdate, want jetstream.StreamConfig)
 }
 
-// EnsureStream makes the stream want, or brings the one that exists to it, and returns what is there then. Several nodes
-// may do so at once. In a cluster that has no leader yet it keeps trying until ctx ends.
+// StreamUpdate is the configuration of an existing stream while it is updated.
+type StreamUpdate struct {
+	jetstream.StreamConfig
+	changed []string // names of the fields that differed
+}
+
+// SetField sets a field of u to the value that the caller wants, and notes its name if it differed. The name is that
+// of the JSON field.
+func SetField[T comparable](u *StreamUpdate, name string, field *T, want T) {
+	if *field != want {
+		*field = want
+		u.changed = append(u.changed, name)
+	}
+}
+
+// EnsureStream creates the stream want, or updates an existing one by the rules, and returns the resulting
+// configuration. Several nodes may do so concurrently. While a cluster has no leader, EnsureStream retries until ctx
+// ends.
 //
-// Errors: ErrStreamMismatch, and NATS's own.
+// Errors: ErrStreamMismatch, and those of NATS.
 func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
 	var got jetstream.StreamConfig
-	err := persist(ctx, func(ctx context.Context) error {
+	err := retryTransient(ctx, func(ctx context.Context) error {
 		s, err := js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			s, err = createStream(ctx, js, want)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				s, err = js.Stream(ctx, want.Name) // another node was first, with other settings
+				s, err = js.Stream(ctx, want.Name) // another node created it first, with other settings
 			}
 		}
 		if err != nil {
@@ -90,44 +108,48 @@ func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	return got, err
 }
 
-// creations is how often a stream is tried to be made. NATS may still be removing the files of one that was deleted, and
-// then fails to make those of a new one of that name.
-const creations = 5
+// maxCreateAttempts bounds how often the creation of a stream is tried. While NATS removes the files of a deleted
+// stream, it fails to create a new stream of that name.
+const maxCreateAttempts = 5
 
+// createStream creates a stream, and retries while NATS removes the files of a deleted one.
 func createStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	for n := 1; ; n++ {
 		s, err := js.CreateStream(ctx, want)
-		var apiErr *jetstream.APIError
-		failed := errors.As(err, &apiErr) && apiErr.ErrorCode == createFailed
-		if !failed || n == creations || sleep(ctx, 25*time.Millisecond<<n) != nil {
+		if !hasCode(err, codeCreateFailed) || n == maxCreateAttempts || sleep(ctx, 25*time.Millisecond<<n) != nil {
 			return s, err
 		}
 	}
 }
 
+// updateStream updates an existing stream by the rules, and returns its configuration. Errors: ErrStreamMismatch.
 func updateStream(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
-	if why := rules.Misfit(have, want); why != "" {
+	if why := misfit(have, want, rules); why != "" {
 		return have, fmt.Errorf("%w: %s: %s", ErrStreamMismatch, have.Name, why)
 	}
-	next, changed := rules.Overlay(have, want)
-	if len(changed) == 0 {
+	update := &StreamUpdate{StreamConfig: have}
+	rules.Update(update, want)
+	if len(update.changed) == 0 {
 		return have, nil
 	}
-	s, err := js.UpdateStream(ctx, next)
+	s, err := js.UpdateStream(ctx, update.StreamConfig)
 	if apiErr := (*jetstream.APIError)(nil); errors.As(err, &apiErr) && !Transient(err) {
-		return have, fmt.Errorf("%w: %s: setting %s: %w", ErrStreamMismatch, have.Name, strings.Join(changed, ", "), err)
+		return have, fmt.Errorf("%w: %s: set %s: %w", ErrStreamMismatch, have.Name, strings.Join(update.changed, ", "), err)
 	}
 	if err != nil {
 		return have, err
 	}
-	log.Info("stream updated", "stream", have.Name, "changed", changed)
+	log.Info("stream updated", "stream", have.Name, "changed", update.changed)
 	return s.CachedInfo().Config, nil
 }
 
-// bucketRules are those of the three buckets.
-var bucketRules = StreamRules{Misfit: misfit, Overlay: overlay}
-
-func misfit(have, want jetstream.StreamConfig) string {
+// misfit returns what about have cannot be changed into want, "" for nothing.
+func misfit(have, want jetstream.StreamConfig, rules StreamRules) string {
+	if rules.Misfit != nil {
+		if why := rules.Misfit(have, want); why != "" {
+			return why
+		}
+	}
 	switch {
 	case !slices.Equal(have.Subjects, want.Subjects):
 		return fmt.Sprintf("its subjects are %q, not %q", have.Subjects, want.Subjects)
@@ -136,66 +158,45 @@ func misfit(have, want jetstream.StreamConfig) string {
 	case have.Sealed:
 		return "it is sealed"
 	case have.NoAck:
-		return "it does not acknowledge what is published to it"
+		return "it does not acknowledge messages"
 	case have.Retention != want.Retention:
 		return fmt.Sprintf("its retention is %s, not %s", have.Retention, want.Retention)
 	case have.Storage != want.Storage:
-		return fmt.Sprintf("it is in %s, not in a %s", have.Storage, want.Storage)
-	case have.DenyPurge:
-		return "it denies purging, which revoking tokens needs"
-	case have.AllowMsgTTL && !want.AllowMsgTTL:
-		return "" // harmless, and can't be taken back
-	case have.PersistMode == jetstream.AsyncPersistMode && want.PersistMode != have.PersistMode:
-		return "it was made for one replica, with asynchronous persistence, which NATS can't change; " +
-			"delete it to have it made anew: it holds nothing but tokens, and whoever has one logs in again"
+		return fmt.Sprintf("its storage is %s, not %s", have.Storage, want.Storage)
+	case acknowledgesEarly(have, want):
+		return "its persistence is asynchronous: it acknowledges a message before it has stored it, and NATS cannot change that"
 	}
 	return ""
 }
 
-func overlay(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []string) {
-	var changed []string
-	note := func(name string, differs bool) {
-		if differs {
-			changed = append(changed, name)
-		}
-	}
-	set := func(name string, have *bool, want bool) {
-		note(name, *have != want)
-		*have = want
-	}
-	num := func(name string, have *int64, want int64) {
-		note(name, *have != want)
-		*have = want
-	}
-	num("max_msgs_per_subject", &have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	num("max_age", (*int64)(&have.MaxAge), int64(want.MaxAge))
-	num("duplicate_window", (*int64)(&have.Duplicates), int64(want.Duplicates))
-	set("allow_rollup_hdrs", &have.AllowRollup, want.AllowRollup)
-	set("deny_delete", &have.DenyDelete, want.DenyDelete)
-	set("allow_direct", &have.AllowDirect, want.AllowDirect)
-	set("allow_atomic", &have.AllowAtomicPublish, want.AllowAtomicPublish)
-	set("allow_msg_ttl", &have.AllowMsgTTL, want.AllowMsgTTL || have.AllowMsgTTL)
-	note("num_replicas", have.Replicas != want.Replicas)
-	note("discard", have.Discard != want.Discard)
-	note("compression", have.Compression != want.Compression)
-	have.Replicas, have.Discard, have.Compression = want.Replicas, want.Discard, want.Compression
-	return have, changed
+// acknowledgesEarly reports whether have acknowledges messages that it has not stored, although want does not.
+func acknowledgesEarly(have, want jetstream.StreamConfig) bool {
+	return have.PersistMode == jetstream.AsyncPersistMode && want.PersistMode != jetstream.AsyncPersistMode
 }
 
-// persist calls f until it succeeds, fails for good, or ctx ends: a cluster that is starting
-// answers nobody until it has a leader.
-func persist(ctx context.Context, f func(context.Context) error) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := f(attempt)
-		cancel()
-		if err == nil || !Transient(err) {
-			return err
+// bucketRules are the rules of all buckets.
+var bucketRules = StreamRules{
+	Misfit: func(have, want jetstream.StreamConfig) string {
+		switch {
+		case have.DenyPurge:
+			return "it denies purges, which revoking tokens needs"
+		case want.MaxAge != 0 && acknowledgesEarly(have, want): // the bucket of tokens
+			return "it was created for one replica, with asynchronous persistence, which NATS cannot change; " +
+				"delete it, and the next start creates it again: it holds only tokens, so clients log in again"
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w (the last answer: %w)", cmp.Or(context.Cause(ctx), ctx.Err()), err)
-		case <-time.After(wait):
-		}
-	}
+		return ""
+	},
+	Update: func(u *StreamUpdate, want jetstream.StreamConfig) {
+		SetField(u, "max_msgs_per_subject", &u.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+		SetField(u, "max_age", &u.MaxAge, want.MaxAge)
+		SetField(u, "duplicate_window", &u.Duplicates, want.Duplicates)
+		SetField(u, "allow_rollup_hdrs", &u.AllowRollup, want.AllowRollup)
+		SetField(u, "deny_delete", &u.DenyDelete, want.DenyDelete)
+		SetField(u, "allow_direct", &u.AllowDirect, want.AllowDirect)
+		SetField(u, "allow_atomic", &u.AllowAtomicPublish, want.AllowAtomicPublish)
+		SetField(u, "allow_msg_ttl", &u.AllowMsgTTL, want.AllowMsgTTL || u.AllowMsgTTL) // NATS cannot reset it, and it is harmless
+		SetField(u, "num_replicas", &u.Replicas, want.Replicas)
+		SetField(u, "discard", &u.Discard, want.Discard)
+		SetField(u, "compression", &u.Compression, want.Compression)
+	},
 }

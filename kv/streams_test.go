@@ -21,7 +21,7 @@ func streamConfig(t *testing.T, js jetstream.JetStream, name string) jetstream.S
 	return s.CachedInfo().Config
 }
 
-func TestOpenMakesTheBuckets(t *testing.T) {
+func TestOpenCreatesTheBuckets(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
 	js, err := jetstream.New(nc)
@@ -32,10 +32,10 @@ func TestOpenMakesTheBuckets(t *testing.T) {
 	for name, records := range map[string]bool{"KV_x_users": true, "KV_x_friendships": true, "KV_x_tokens": false} {
 		c := streamConfig(t, js, name)
 		if c.AllowAtomicPublish != records || c.AllowMsgTTL != records {
-			t.Errorf("%s: batches %v, time to live %v", name, c.AllowAtomicPublish, c.AllowMsgTTL)
+			t.Errorf("%s: AllowAtomicPublish %t, AllowMsgTTL %t", name, c.AllowAtomicPublish, c.AllowMsgTTL)
 		}
 		if (c.PersistMode == jetstream.AsyncPersistMode) == records || (c.MaxAge == time.Hour) == records {
-			t.Errorf("%s: persistence %v, age %v", name, c.PersistMode, c.MaxAge)
+			t.Errorf("%s: PersistMode %v, MaxAge %v", name, c.PersistMode, c.MaxAge)
 		}
 		if !c.AllowDirect || !c.DenyDelete || !c.AllowRollup || c.MaxMsgsPerSubject != 1 ||
 			c.Discard != jetstream.DiscardNew || c.Compression != jetstream.NoCompression || c.Storage != jetstream.FileStorage {
@@ -44,7 +44,7 @@ func TestOpenMakesTheBuckets(t *testing.T) {
 	}
 }
 
-// Opening again changes nothing, whatever an operator added; another token time to live is taken over.
+// Opening again keeps the operator's settings, and applies another time to live of tokens.
 func TestOpenAgain(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
@@ -55,34 +55,34 @@ func TestOpenAgain(t *testing.T) {
 	s := openStore(t, nc, Options{})
 	u := mustCreate(t, s, "a", "a")
 	added := streamConfig(t, js, "KV_im_users")
-	added.Description, added.MaxBytes = "ours", 1<<30
+	added.Description, added.MaxBytes = "operator", 1<<30
 	if _, err := js.UpdateStream(testContext(t), added); err != nil {
 		t.Fatal(err)
 	}
 	s = openStore(t, nc, Options{TokenTTL: time.Minute})
 	if got, err := s.Users.Get(testContext(t), u.ID); err != nil || got != u {
-		t.Errorf("after opening again: %v, %v", got, err)
+		t.Errorf("Get after opening again = %v, %v; want %v", got, err, u)
 	}
-	if c := streamConfig(t, js, "KV_im_users"); c.Description != "ours" || c.MaxBytes != 1<<30 {
-		t.Errorf("the operator's settings became %q and %d", c.Description, c.MaxBytes)
+	if c := streamConfig(t, js, "KV_im_users"); c.Description != "operator" || c.MaxBytes != 1<<30 {
+		t.Errorf("the operator's settings are now %q and %d", c.Description, c.MaxBytes)
 	}
 	if c := streamConfig(t, js, "KV_im_tokens"); c.MaxAge != time.Minute || c.Duplicates > time.Minute {
-		t.Errorf("tokens live %v", c.MaxAge)
+		t.Errorf("MaxAge of tokens is %v", c.MaxAge)
 	}
 	openStore(t, nc, Options{})
 	if c := streamConfig(t, js, "KV_im_tokens"); c.MaxAge != 24*time.Hour {
-		t.Errorf("tokens live %v", c.MaxAge)
+		t.Errorf("MaxAge of tokens is %v", c.MaxAge)
 	}
 }
 
-func TestOpenMendsAStream(t *testing.T) {
+func TestOpenUpdatesAStream(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As the client's key-value API makes and updates a bucket: without batches, and compressed.
+	// The client's key-value API creates buckets without batches, and here with compression.
 	for _, bucket := range []string{"im_users", "im_tokens", "im_friendships"} {
 		_, err := js.CreateKeyValue(testContext(t), jetstream.KeyValueConfig{Bucket: bucket, Compression: true, History: 5})
 		if err != nil {
@@ -95,7 +95,7 @@ func TestOpenMendsAStream(t *testing.T) {
 		t.Errorf("the stream is %+v", c)
 	}
 	if c := streamConfig(t, js, "KV_im_tokens"); c.MaxAge != 24*time.Hour {
-		t.Errorf("tokens live %v", c.MaxAge)
+		t.Errorf("MaxAge of tokens is %v", c.MaxAge)
 	}
 	u := mustCreate(t, s, "a", "a")
 	if err := s.Users.Delete(testContext(t), u.ID); err != nil {
@@ -103,7 +103,7 @@ func TestOpenMendsAStream(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesAStreamThatDoesNotFit(t *testing.T) {
+func TestOpenRefusesAMismatch(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
 	js, err := jetstream.New(nc)
@@ -112,11 +112,11 @@ func TestOpenRefusesAStreamThatDoesNotFit(t *testing.T) {
 	}
 	for why, change := range map[string]func(*jetstream.StreamConfig){
 		"subjects":     func(c *jetstream.StreamConfig) { c.Subjects = []string{"other.>"} },
-		"memory":       func(c *jetstream.StreamConfig) { c.Storage, c.PersistMode = jetstream.MemoryStorage, 0 },
+		"Memory":       func(c *jetstream.StreamConfig) { c.Storage, c.PersistMode = jetstream.MemoryStorage, 0 },
 		"retention":    func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
 		"acknowledge":  func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false },
 		"sealed":       func(c *jetstream.StreamConfig) { c.Sealed = true },
-		"purging":      func(c *jetstream.StreamConfig) { c.DenyPurge, c.AllowRollup = true, false },
+		"purges":       func(c *jetstream.StreamConfig) { c.DenyPurge, c.AllowRollup = true, false },
 		"copies":       func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "S"}} },
 		"asynchronous": func(c *jetstream.StreamConfig) { c.AllowAtomicPublish, c.PersistMode = false, 1 },
 	} {
@@ -126,7 +126,7 @@ func TestOpenRefusesAStreamThatDoesNotFit(t *testing.T) {
 		sealed := cfg.Sealed
 		cfg.Sealed = false
 		made, err := js.CreateStream(testContext(t), cfg)
-		if err == nil && sealed { // which only an update can do
+		if err == nil && sealed { // only an update can seal a stream
 			cfg = made.CachedInfo().Config
 			cfg.Sealed = true
 			_, err = js.UpdateStream(testContext(t), cfg)
@@ -137,7 +137,7 @@ func TestOpenRefusesAStreamThatDoesNotFit(t *testing.T) {
 		before := streamConfig(t, js, cfg.Name)
 		_, err = Open(testContext(t), nc, Options{Prefix: prefix})
 		if !errors.Is(err, ErrStreamMismatch) || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), cfg.Name) {
-			t.Errorf("%s: %v", why, err)
+			t.Errorf("%s: %v, want %v", why, err, ErrStreamMismatch)
 		}
 		if after := streamConfig(t, js, cfg.Name); after.Retention != before.Retention || after.AllowRollup != before.AllowRollup {
 			t.Errorf("%s: the stream was changed", why)
@@ -150,7 +150,7 @@ func TestOpenRefusesWrongOptions(t *testing.T) {
 	nc := connect(t, startServer(t, t.TempDir(), false))
 	for _, o := range []Options{{Prefix: "a.b"}, {Prefix: "a*"}, {Prefix: "a b"}, {TokenTTL: time.Millisecond}, {TokenTTL: -1}} {
 		if _, err := Open(testContext(t), nc, o); err == nil {
-			t.Errorf("Open took %+v", o)
+			t.Errorf("Open accepted %+v", o)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// All that was acknowledged is there after a restart.
+// All acknowledged changes are stored after a restart.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -219,14 +219,14 @@ func TestRestart(t *testing.T) {
 		t.Errorf("Find = %v, %v", found, err)
 	}
 	if got := relation(t, s, a.ID, b.ID); got != named(unnamed, unnamed) {
-		t.Errorf("the friends are %+v", got)
+		t.Errorf("the state of the friends is %+v", got)
 	}
 	if err := s.Tokens.Check(ctx, a.ID, token); err != nil {
-		t.Errorf("the token: %v", err)
+		t.Errorf("Check: %v", err)
 	}
 }
 
-// A server of before atomic batches tells its API level, and is refused by name.
+// A server without atomic batches is recognized by its API level.
 func TestOpenOnAnOldServer(t *testing.T) {
 	t.Parallel()
 	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true})

@@ -6,93 +6,95 @@ import (
 	"slices"
 )
 
-// Sweep reads every key of the buckets in use, and removes the keys that belong to a user who does not exist. With dry
-// it only counts them. The server may run meanwhile. A million accounts take some minutes.
+// Sweep reads all keys of the buckets in use, and removes keys that belong to no existing user. With dry it only
+// counts them. Servers may run meanwhile. A million accounts take some minutes. Sweep returns the counts, also if it
+// fails.
 //
-// Errors: ErrNoState.
+// Errors: ErrReadOnly, and those of NATS and ctx.
 func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
-	i := newInspector(s.Users)
-	if err := i.survey(ctx, func([]entry) {}); err != nil {
-		return i.found, fmt.Errorf("kv: sweep %s: %w", s.Users.b.stream(), err)
+	f := newOrphanFinder(s.Users)
+	if err := f.readUsers(ctx, func([]entry) {}); err != nil {
+		return f.found, fmt.Errorf("kv: sweep %s: %w", s.Users.b.stream(), err)
 	}
 	for _, part := range []struct {
-		b    *bucket
-		rule func(context.Context, []entry) ([]ruling, error)
-	}{{s.Users.b, i.inUsers}, {s.Rosters.b, i.inRosters}, {s.Tokens.b, i.inTokens}} {
+		b     *bucket
+		check func(context.Context, []entry) ([]decision, error)
+	}{{s.Users.b, f.checkUserKeys}, {s.Rosters.b, f.checkRosters}, {s.Tokens.b, f.checkTokens}} {
 		err := part.b.pages(ctx, 0, func(entries []entry) error {
-			rulings, err := part.rule(ctx, entries)
+			decisions, err := part.check(ctx, entries)
 			if err != nil {
 				return err
 			}
-			rulings = slices.DeleteFunc(rulings, func(r ruling) bool { return r.counter == nil })
-			if len(rulings) == 0 {
+			decisions = slices.DeleteFunc(decisions, func(r decision) bool { return r.counter == nil })
+			if len(decisions) == 0 {
 				return nil
 			}
-			// Check again: the key may be part of a change that was under way.
+			// Check again: the keys may be part of a change in progress.
 			if err := s.Users.barrier(ctx); err != nil {
 				return err
 			}
-			if rulings, err = i.recheck(ctx, part.b, rulings, part.rule); err != nil {
+			if decisions, err = f.recheck(ctx, part.b, decisions, part.check); err != nil {
 				return err
 			}
-			for _, r := range rulings {
+			for _, r := range decisions {
 				if r.counter == nil {
 					continue
 				}
-				if !dry && r.counter != &i.found.Unknown {
+				if !dry && r.counter != &f.found.Unknown {
 					if err := part.b.apply(ctx, r); conflicting(err) {
-						continue // it has changed since
+						continue // the key has changed since
 					} else if err != nil {
 						return err
 					}
 				}
-				*r.counter += r.found
+				*r.counter += r.count
 			}
 			return nil
 		})
 		if err != nil {
-			return i.found, fmt.Errorf("kv: sweep %s: %w", part.b.stream(), err)
+			return f.found, fmt.Errorf("kv: sweep %s: %w", part.b.stream(), err)
 		}
 	}
-	return i.found, nil
+	return f.found, nil
 }
 
-// recheck rules again on the keys that have not changed since, and reads their users for that.
-func (i *inspector) recheck(ctx context.Context, b *bucket, rulings []ruling, rule func(context.Context, []entry) ([]ruling, error)) ([]ruling, error) {
-	clear(i.lookedUp)
-	keys := make([]string, len(rulings))
-	for n, r := range rulings {
+// recheck decides again on the keys that have not changed since, and reads their users again.
+func (f *orphanFinder) recheck(ctx context.Context, b *bucket, decisions []decision, check func(context.Context, []entry) ([]decision, error)) ([]decision, error) {
+	clear(f.lookedUp)
+	keys := make([]string, len(decisions))
+	for n, r := range decisions {
 		keys[n] = r.key
 	}
-	now, err := b.getMany(ctx, keys)
+	current, err := b.getMany(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
 	var entries []entry
-	for _, r := range rulings {
-		if e, ok := now[r.key]; ok && e.revision == r.revision {
+	for _, r := range decisions {
+		if e, ok := current[r.key]; ok && e.revision == r.revision {
 			entries = append(entries, e)
 		}
 	}
-	return rule(ctx, entries)
+	return check(ctx, entries)
 }
 
-// barrier returns when all changes of users that were under way when it was called are complete.
+// barrier waits until all changes of users are complete that were in progress when it was called: the server handles
+// its write after theirs.
 func (u *Users) barrier(ctx context.Context) error {
-	key := newWorkKey()
-	note, err := work{}.note(key)
+	key := newNoteKey()
+	w, err := unfinished{}.write(key)
 	if err != nil {
 		return err
 	}
-	if _, err := u.b.write(ctx, note); err != nil {
+	if _, err := u.b.write(ctx, w); err != nil {
 		return err
 	}
 	return u.b.purge(ctx, key, 0)
 }
 
-// apply corrects or removes a key, as the ruling says.
-func (b *bucket) apply(ctx context.Context, r ruling) error {
-	k, _ := kindOf(b.at.Load().kinds, r.key)
+// apply corrects or removes a key by the decision.
+func (b *bucket) apply(ctx context.Context, r decision) error {
+	k, _ := kindOf(b.kinds(), r.key)
 	var err error
 	switch {
 	case r.keep:

@@ -11,18 +11,17 @@ import (
 	"time"
 )
 
-// Tokens is the bucket of tokens: a key is a user's id and the SHA-256 of the token, so a copy of
-// the bucket gives nobody access, and all tokens of one user are found by a filter. The server
-// removes them when their time is over.
+// Tokens is the bucket of tokens. A key is a user's id and the SHA-256 of the token. So a copy of the bucket gives no
+// access, and a filter finds all tokens of a user. The server removes expired tokens.
 type Tokens struct {
 	b   *bucket
 	ttl time.Duration
 }
 
-// TokenInfo is what is known of a token; the token itself is not.
+// TokenInfo describes a token. It does not have the token itself.
 type TokenInfo struct {
 	Hash    string // SHA-256 of the token, in hex
-	Session string // for which it was issued
+	Session string // the session that the token was issued for
 	Issued  time.Time
 	Expires time.Time
 }
@@ -32,7 +31,7 @@ type tokenRecord struct {
 	Session string    `json:"session,omitempty"`
 }
 
-// TokenHash returns the SHA-256 of a token in hex, which is what may be kept of it.
+// TokenHash returns the SHA-256 of a token in hex. Only this may be stored.
 func TokenHash(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
@@ -40,7 +39,7 @@ func TokenHash(token string) string {
 
 func tokenKey(userID, token string) string { return userID + "." + TokenHash(token) }
 
-// Issue makes a token for a user's session. Errors: ErrUserNotFound if userID is no id at all.
+// Issue creates a token for a user's session and returns it. Errors: ErrUserNotFound for an invalid id.
 func (t *Tokens) Issue(ctx context.Context, userID, session string) (string, error) {
 	if !ValidID(userID) {
 		return "", fmt.Errorf("kv: issue a token: %w", ErrUserNotFound)
@@ -56,38 +55,40 @@ func (t *Tokens) Issue(ctx context.Context, userID, session string) (string, err
 	return token, nil
 }
 
-// Check returns nil for a token of this user that is still good. Errors: ErrTokenInvalid.
+// Check returns nil for a valid token of the user. Errors: ErrTokenInvalid.
 func (t *Tokens) Check(ctx context.Context, userID, token string) error {
 	_, err := t.Get(ctx, userID, token)
 	return err
 }
 
-// Get returns what is known of a token of this user that is still good. Errors: ErrTokenInvalid.
+// Get describes a valid token of the user. Errors: ErrTokenInvalid.
 func (t *Tokens) Get(ctx context.Context, userID, token string) (TokenInfo, error) {
 	if !ValidID(userID) || !ValidID(token) {
 		return TokenInfo{}, ErrTokenInvalid
 	}
 	e, err := t.b.get(ctx, tokenKey(userID, token), false)
-	if errors.Is(err, errNoKey) || err == nil && e.deleted {
+	if errors.Is(err, errKeyNotFound) || err == nil && e.deleted {
 		return TokenInfo{}, ErrTokenInvalid
 	}
 	if err != nil {
 		return TokenInfo{}, fmt.Errorf("kv: check a token: %w", err)
 	}
 	info, err := t.info(userID, e)
-	if err != nil { // written by somebody else
+	if err != nil { // another program wrote it
 		return TokenInfo{}, ErrTokenInvalid
 	}
 	return info, nil
 }
 
-// TTL is how long a token is good for.
+// TTL returns how long a token is valid.
 func (t *Tokens) TTL() time.Duration { return t.ttl }
 
-// GoodHash tells whether a token of this user is still good, for who knows its hash only. The stream's leader says so.
-func (t *Tokens) GoodHash(ctx context.Context, userID, hash string) (bool, error) {
+// ValidHash reports whether the token of the user with this hash is valid. It reads from the stream's leader.
+//
+// Errors: only those of NATS and ctx.
+func (t *Tokens) ValidHash(ctx context.Context, userID, hash string) (bool, error) {
 	e, err := t.b.get(ctx, userID+"."+hash, true)
-	if errors.Is(err, errNoKey) {
+	if errors.Is(err, errKeyNotFound) {
 		return false, nil
 	}
 	if err != nil {
@@ -96,6 +97,7 @@ func (t *Tokens) GoodHash(ctx context.Context, userID, hash string) (bool, error
 	return !e.deleted, nil
 }
 
+// info decodes a token's record.
 func (t *Tokens) info(userID string, e entry) (TokenInfo, error) {
 	var record tokenRecord
 	if err := json.Unmarshal(e.value, &record); err != nil {
@@ -104,7 +106,9 @@ func (t *Tokens) info(userID string, e entry) (TokenInfo, error) {
 	return TokenInfo{Hash: e.key[len(userID)+1:], Session: record.Session, Issued: record.Issued, Expires: e.written.Add(t.ttl)}, nil
 }
 
-// RevokeOthers ends all tokens of the user that there are at this moment but one, which may be "" for none.
+// RevokeOthers revokes all tokens that the user has at this moment, except the token keep; "" keeps none.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) RevokeOthers(ctx context.Context, userID, keep string) error {
 	tokens, err := t.List(ctx, userID)
 	if err != nil {
@@ -122,7 +126,9 @@ func (t *Tokens) RevokeOthers(ctx context.Context, userID, keep string) error {
 	return nil
 }
 
-// Revoke ends one token at once. A token that is not there is revoked already.
+// Revoke revokes a token. A missing token is no error.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) Revoke(ctx context.Context, userID, token string) error {
 	if !ValidID(userID) {
 		return nil
@@ -133,7 +139,9 @@ func (t *Tokens) Revoke(ctx context.Context, userID, token string) error {
 	return nil
 }
 
-// RevokeHash is Revoke for who knows the token's hash only, as List tells it.
+// RevokeHash revokes the token with this hash, which List returns. A missing token is no error.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) RevokeHash(ctx context.Context, userID, hash string) error {
 	if !ValidID(userID) || strings.ContainsFunc(hash, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') }) {
 		return nil
@@ -144,7 +152,9 @@ func (t *Tokens) RevokeHash(ctx context.Context, userID, hash string) error {
 	return nil
 }
 
-// RevokeAll ends all tokens that the user has at this moment.
+// RevokeAll revokes all tokens that the user has at this moment.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
 	if !ValidID(userID) {
 		return nil
@@ -156,30 +166,22 @@ func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
 }
 
 // List returns the user's tokens, the oldest first.
+//
+// Errors: only those of NATS and ctx.
 func (t *Tokens) List(ctx context.Context, userID string) ([]TokenInfo, error) {
 	if !ValidID(userID) {
 		return nil, nil
 	}
-	const most = 256
 	var tokens []TokenInfo
-	for after := uint64(0); ; {
-		p, err := t.b.next(ctx, userID+".*", after, most)
+	for e, err := range t.b.list(ctx, userID+".*") {
 		if err != nil {
 			return nil, fmt.Errorf("kv: list tokens: %w", err)
 		}
-		for _, e := range p.entries {
-			if e.deleted {
-				continue
-			}
-			info, err := t.info(userID, e)
-			if err != nil {
-				continue // written by somebody else; good for nothing, and gone by itself
-			}
-			tokens = append(tokens, info)
+		info, err := t.info(userID, e)
+		if err != nil {
+			continue // another program wrote it; it is not valid, and it expires
 		}
-		if p.pending == 0 || len(p.entries) == 0 {
-			return tokens, nil
-		}
-		after = p.last()
+		tokens = append(tokens, info)
 	}
+	return tokens, nil
 }

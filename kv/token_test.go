@@ -40,10 +40,10 @@ func TestTokens(t *testing.T) {
 	}
 	for _, info := range list {
 		if life := info.Expires.Sub(info.Issued); life < 24*time.Hour || life > 24*time.Hour+2*time.Second {
-			t.Errorf("a token lives %v", life)
+			t.Errorf("the time to live of a token is %v", life)
 		}
 		if info.Hash == a1 || info.Hash == a2 || len(info.Hash) != 64 {
-			t.Errorf("the list shows %q", info.Hash)
+			t.Errorf("List has the hash %q", info.Hash)
 		}
 	}
 
@@ -52,23 +52,23 @@ func TestTokens(t *testing.T) {
 	}
 	check(a, a1, ErrTokenInvalid)
 	check(a, a2, nil)
-	four := issue(a, "four")
-	if err := s.Tokens.RevokeOthers(ctx, a, four); err != nil {
+	a4 := issue(a, "four")
+	if err := s.Tokens.RevokeOthers(ctx, a, a4); err != nil {
 		t.Fatal(err)
 	}
 	check(a, a2, ErrTokenInvalid)
-	check(a, four, nil)
+	check(a, a4, nil)
 	check(b, b1, nil)
-	if info, err := s.Tokens.Get(ctx, a, four); err != nil || info.Session != "four" || info.Hash != TokenHash(four) {
+	if info, err := s.Tokens.Get(ctx, a, a4); err != nil || info.Session != "four" || info.Hash != TokenHash(a4) {
 		t.Errorf("Get = %+v, %v", info, err)
 	}
 	if err := s.Tokens.RevokeAll(ctx, a); err != nil {
 		t.Fatal(err)
 	}
-	check(a, four, ErrTokenInvalid)
+	check(a, a4, ErrTokenInvalid)
 	check(b, b1, nil)
 	if list, err := s.Tokens.List(ctx, a); err != nil || len(list) != 0 {
-		t.Errorf("after RevokeAll: %+v, %v", list, err)
+		t.Errorf("List after RevokeAll = %+v, %v", list, err)
 	}
 	for _, id := range []string{"", ">", "*"} {
 		if err := s.Tokens.RevokeAll(ctx, id); err != nil {
@@ -80,7 +80,7 @@ func TestTokens(t *testing.T) {
 	}
 	check(b, b1, nil)
 	if _, err := s.Tokens.Issue(ctx, ">", ""); !errors.Is(err, ErrUserNotFound) {
-		t.Errorf("Issue for no id: %v", err)
+		t.Errorf("Issue for an invalid id: %v, want %v", err, ErrUserNotFound)
 	}
 }
 
@@ -101,8 +101,8 @@ func TestTokensExpire(t *testing.T) {
 	})
 }
 
-// What is on the disk at the moment a revocation is acknowledged is what a killed server starts
-// from: a revoked token must not be there, although tokens are not written through.
+// A killed server starts from what is on the disk when a revocation is acknowledged. It must not have a revoked
+// token, although tokens are written asynchronously.
 func TestRevokedTokensStayRevoked(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -120,23 +120,23 @@ func TestRevokedTokensStayRevoked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Wait until the tokens themselves are on the disk, or the test would prove nothing.
+	// Wait until the tokens are on the disk. Otherwise the test would prove nothing.
 	eventually(t, "the tokens reach the disk", func() bool {
-		before := openCopy(t, dir)
-		list, err := before.Tokens.List(ctx, id)
+		copied := openCopy(t, dir)
+		list, err := copied.Tokens.List(ctx, id)
 		return err == nil && len(list) == len(tokens)
 	})
 	if err := s.Tokens.Revoke(ctx, id, tokens[0]); err != nil {
 		t.Fatal(err)
 	}
 	if err := openCopy(t, dir).Tokens.Check(ctx, id, tokens[0]); !errors.Is(err, ErrTokenInvalid) {
-		t.Errorf("a revoked token is good again after a crash: %v", err)
+		t.Errorf("Check of a revoked token after a crash: %v, want %v", err, ErrTokenInvalid)
 	}
 	if err := s.Tokens.RevokeAll(ctx, id); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := openCopy(t, dir).Tokens.List(ctx, id); err != nil || len(list) != 0 {
-		t.Errorf("%d revoked tokens are good again after a crash, %v", len(list), err)
+		t.Errorf("%d revoked tokens are valid after a crash, %v", len(list), err)
 	}
 }
 
@@ -144,7 +144,7 @@ func TestRevokedTokensStayRevoked(t *testing.T) {
 func openCopy(t *testing.T, dir string) *Store {
 	t.Helper()
 	var copied string
-	eventually(t, "no file goes away while it is copied", func() bool {
+	eventually(t, "no file is removed while the directory is copied", func() bool {
 		copied = t.TempDir()
 		return os.CopyFS(copied, os.DirFS(dir)) == nil
 	})

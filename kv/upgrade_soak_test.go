@@ -18,8 +18,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestUpgradeHuge measures what a sweep and an upgrade of many accounts take: 20,000 and 100,000, or those of
-// SOAK_ACCOUNTS, a list with commas. With SOAK_PROFILE, a directory, it writes a CPU profile of each.
+// TestUpgradeHuge measures a sweep and an upgrade of many accounts: 20,000 and 100,000, or the numbers in
+// SOAK_ACCOUNTS, separated by commas. If SOAK_PROFILE is set to a directory, it writes a CPU profile of each
+// measurement to it.
 func TestUpgradeHuge(t *testing.T) {
 	sizes := []int{20_000, 100_000}
 	if list := os.Getenv("SOAK_ACCOUNTS"); list != "" {
@@ -27,7 +28,7 @@ func TestUpgradeHuge(t *testing.T) {
 		for _, text := range strings.Split(list, ",") {
 			n, err := strconv.Atoi(text)
 			if err != nil || n < 1 || n > 1_000_000 {
-				t.Fatalf("SOAK_ACCOUNTS: %q is no number from 1 to 1000000", text)
+				t.Fatalf("SOAK_ACCOUNTS: %q must have numbers from 1 to 1000000", text)
 			}
 			sizes = append(sizes, n)
 		}
@@ -39,14 +40,15 @@ func TestUpgradeHuge(t *testing.T) {
 	}
 }
 
-// upgradeHuge measures n accounts of 20 friends, and that many friends of theirs that do not exist, each in one roster.
+// upgradeHuge measures n accounts with 20 friends each. unknown is the number of friends that do not exist, each in
+// one roster.
 func upgradeHuge(t *testing.T, n, unknown int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
 	o := Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	s := openStore(t, nc, o)
-	makeHuge(ctx, t, nc, n, unknown)
+	createHuge(ctx, t, nc, n, unknown)
 	if _, err := s.States.Update(ctx, func(state *State) error { state.Format = 0; return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -77,10 +79,10 @@ func upgradeHuge(t *testing.T, n, unknown int) {
 	}
 }
 
-// makeHuge makes the accounts as a server leaves them after a while: every fourth record and roster was written again.
-func makeHuge(ctx context.Context, t *testing.T, nc *nats.Conn, n, unknown int) {
+// createHuge creates the accounts. It writes every fourth record and roster twice, like a server over time.
+func createHuge(ctx context.Context, t *testing.T, nc *nats.Conn, n, unknown int) {
 	t.Helper()
-	began := time.Now()
+	start := time.Now()
 	bulk, err := NewBulk(ctx, nc, "im")
 	if err != nil {
 		t.Fatal(err)
@@ -91,14 +93,14 @@ func makeHuge(ctx context.Context, t *testing.T, nc *nats.Conn, n, unknown int) 
 	}
 	user := func(i int) User {
 		return User{ID: ids[i], Account: fmt.Sprint("Account ", i), PasswordHash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$" + ids[i] + ids[i][:11],
-			Mail: fmt.Sprint(i, "@example.org"), Profile: Profile{Name: fmt.Sprint("Name ", i)}, Created: began.UTC()}
+			Mail: fmt.Sprint(i, "@example.org"), Profile: Profile{Name: fmt.Sprint("Name ", i)}, Created: start.UTC()}
 	}
 	roster := func(i int) (r Roster) {
 		for j := range min(20, n-1) {
-			r.Friends = append(r.Friends, Friend{ID: ids[(i+j+1)%n], Since: began.UTC()})
+			r.Friends = append(r.Friends, Friend{ID: ids[(i+j+1)%n], Since: start.UTC()})
 		}
 		if i < unknown {
-			r.Friends = append(r.Friends, Friend{ID: NewID(), Since: began.UTC()})
+			r.Friends = append(r.Friends, Friend{ID: NewID(), Since: start.UTC()})
 		}
 		return r
 	}
@@ -112,32 +114,32 @@ func makeHuge(ctx context.Context, t *testing.T, nc *nats.Conn, n, unknown int) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, again := range []struct {
-		b     *bucket
-		write func(i int) (string, any)
+	for _, rewrite := range []struct {
+		b      *bucket
+		record func(i int) (string, any)
 	}{
 		{bulk.users, func(i int) (string, any) { return userKey(ids[i]), user(i) }},
 		{bulk.rosters, func(i int) (string, any) { return ids[i], roster(i) }},
 	} {
 		var writes []write
 		for i := 0; i < n; i += 4 {
-			key, record := again.write(i)
+			key, record := rewrite.record(i)
 			value, err := json.Marshal(record)
 			if err != nil {
 				t.Fatal(err)
 			}
 			writes = append(writes, put(key, value))
 		}
-		for some := range slices.Chunk(writes, bulkBatch) {
-			if _, err := again.b.write(ctx, some...); err != nil {
+		for chunk := range slices.Chunk(writes, bulkBatch) {
+			if _, err := rewrite.b.write(ctx, chunk...); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	t.Logf("%d accounts made in %s", n, time.Since(began).Round(time.Millisecond))
+	t.Logf("%d accounts created in %s", n, time.Since(start).Round(time.Millisecond))
 }
 
-// measure logs how long a call took.
+// measure logs the duration of a call.
 func measure(t *testing.T, what string, call func() error) {
 	t.Helper()
 	if dir := os.Getenv("SOAK_PROFILE"); dir != "" {
@@ -150,9 +152,9 @@ func measure(t *testing.T, what string, call func() error) {
 		}
 		defer func() { pprof.StopCPUProfile(); f.Close() }()
 	}
-	began := time.Now()
+	start := time.Now()
 	if err := call(); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-	t.Logf("%s: %s", what, time.Since(began).Round(time.Millisecond))
+	t.Logf("%s: %s", what, time.Since(start).Round(time.Millisecond))
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Profile is what a user shows of itself.
+// Profile has what a user shows to others.
 type Profile struct {
 	Name     string `json:"name"`
 	Picture  string `json:"picture,omitempty"`
@@ -20,9 +20,9 @@ type Profile struct {
 	Sign     string `json:"sign,omitempty"`
 }
 
-// User is an account with its profile, as it is stored.
+// User is an account with its profile.
 type User struct {
-	ID           string `json:"id"`      // given by Create; never changes, never used again
+	ID           string `json:"id"`      // set by Create; never changes, and is never used again
 	Account      string `json:"account"` // as it was registered; compared folded; never changes
 	PasswordHash string `json:"password"`
 	Mail         string `json:"mail,omitempty"`
@@ -31,14 +31,14 @@ type User struct {
 	Disabled bool      `json:"disabled,omitempty"`
 }
 
-// String names the user and nothing else, so that no format verb puts a password hash into a log.
+// String returns the user's id and nothing else, so that no format verb writes a password hash to a log.
 func (u User) String() string { return "user " + u.ID }
 
-// LogValue is String's counterpart for slog.
+// LogValue returns the same for slog.
 func (u User) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
-// Users is the bucket of accounts. Beside a user's record it has the claim that makes the folded
-// account unique, and a key under which the name is found.
+// Users is the bucket of users. For each user it has a record, a claim that makes the folded account unique, and a
+// key by which the name is found.
 type Users struct {
 	b   *bucket
 	log *slog.Logger
@@ -47,7 +47,7 @@ type Users struct {
 // userRecord is a user as it is stored.
 type userRecord struct {
 	User
-	NameAt   uint64 `json:"name_at,omitempty"`  // the revision in the key of the name, see nameKey
+	NameAt   uint64 `json:"name_at,omitempty"`  // the revision in the key of the name; see nameKey
 	Deletion string `json:"deletion,omitempty"` // the key of the note while the user is being deleted
 }
 
@@ -81,8 +81,8 @@ func (r userRecord) nameKey() string {
 	return nameKey(folded, r.ID, r.NameAt)
 }
 
-// Create registers an account: record, claim and name at once. The id and, where it is not set,
-// the time of creation are given here. Returns the user as stored.
+// Create registers an account: it writes record, claim and name in one batch. It sets the id and, unless it is set,
+// the time of creation. It returns the user as it is stored.
 //
 // Errors: ErrAccountExists, ErrAccountEmpty, ErrConflict.
 func (u *Users) Create(ctx context.Context, user User) (User, error) {
@@ -99,7 +99,7 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("kv: encode a user: %w", err)
 	}
-	err = swap(ctx, func(ctx context.Context) error {
+	err = compareAndSwap(ctx, func(ctx context.Context) error {
 		if _, claimed, err := u.claim(ctx, accountKey(folded)); err != nil {
 			return err
 		} else if claimed {
@@ -109,7 +109,7 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		if key := r.nameKey(); key != "" {
 			writes = append(writes, putAt(key, nil, 0))
 		}
-		// Last, here and in Update: so a list that has come to the last record has come to the end.
+		// The record comes last, here and in Update, so that a list that has read the last record is complete.
 		writes = append(writes, putAt(userKey(user.ID), record, 0))
 		_, err = u.b.write(ctx, writes...)
 		return err
@@ -121,24 +121,25 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 }
 
 // claim returns the id of the user that the account belongs to. It removes a claim that outlived its user because the
-// deletion was cut off.
+// deletion was interrupted.
 func (u *Users) claim(ctx context.Context, key string) (id string, claimed bool, err error) {
 	claim, err := u.b.get(ctx, key, true)
-	if errors.Is(err, errNoKey) {
+	if errors.Is(err, errKeyNotFound) {
 		return "", false, nil
 	}
 	if err != nil {
 		return "", false, err
 	}
-	if claim.deleted { // by another program: this package purges claims, and a marker would block the next claim
+	if claim.deleted { // by another program: this package purges claims, and a delete marker would block the next claim
 		return "", false, u.b.purge(ctx, key, claim.revision+1)
 	}
 	id = string(claim.value)
 	record, err := u.b.get(ctx, userKey(id), true)
-	if err != nil && !errors.Is(err, errNoKey) {
+	if err != nil && !errors.Is(err, errKeyNotFound) {
 		return "", false, err
 	}
-	// If the record is missing, or was deleted before the claim was made, a batch is writing it together with the claim.
+	// If the record is missing, or was deleted before the claim was made, a batch is writing it together with the
+	// claim.
 	if err != nil || !record.deleted || record.revision < claim.revision {
 		return id, true, nil
 	}
@@ -154,23 +155,25 @@ func (u *Users) Get(ctx context.Context, id string) (User, error) {
 	return user, nil
 }
 
-// ByAccount returns the user whose account is the same after folding. Errors: ErrUserNotFound.
+// ByAccount returns the user with this account, compared folded. Errors: ErrUserNotFound.
 func (u *Users) ByAccount(ctx context.Context, account string) (User, error) {
 	folded := FoldAccount(account)
 	if folded == "" {
-		return User{}, fmt.Errorf("kv: look an account up: %w", ErrUserNotFound)
+		return User{}, fmt.Errorf("kv: look up an account: %w", ErrUserNotFound)
 	}
 	claim, err := u.b.get(ctx, accountKey(folded), false)
-	if errors.Is(err, errNoKey) || err == nil && claim.deleted {
+	if errors.Is(err, errKeyNotFound) || err == nil && claim.deleted {
 		err = ErrUserNotFound
 	}
 	if err != nil {
-		return User{}, fmt.Errorf("kv: look an account up: %w", err)
+		return User{}, fmt.Errorf("kv: look up an account: %w", err)
 	}
 	return u.Get(ctx, string(claim.value))
 }
 
-// GetMany returns the users with these ids, by id. Those that are not there are not in the map.
+// GetMany returns the users with these ids, by id. Users that do not exist are not in the map.
+//
+// Errors: only those of NATS and ctx.
 func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, error) {
 	keys := make([]string, 0, len(ids))
 	for _, id := range ids {
@@ -193,14 +196,14 @@ func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, err
 	return users, nil
 }
 
-// Update calls change with the user, stores the result and returns it. After a conflict it calls change
-// again with the new record. An error of change ends the update and is returned. Id, account and creation
-// time stay the same whatever change does to them. An unchanged user is not written.
+// Update calls change with the user, stores the result and returns it. After a conflict it calls change again with
+// the new record. An error of change ends the update and is returned. Update ignores changes of id, account and time
+// of creation. It does not write an unchanged user.
 //
-// Errors: ErrUserNotFound, ErrConflict, and change's own.
+// Errors: ErrUserNotFound, ErrConflict, and those of change.
 func (u *Users) Update(ctx context.Context, id string, change func(*User) error) (User, error) {
 	var after User
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		before, revision, err := u.readRecord(ctx, id, true)
 		if err != nil {
 			return err
@@ -221,20 +224,20 @@ func (u *Users) Update(ctx context.Context, id string, change func(*User) error)
 	return after, nil
 }
 
-// replace writes a user's new record, and the key of its name if the name has changed.
+// replace writes a user's new record, and the key of the name if the name has changed.
 func (u *Users) replace(ctx context.Context, before userRecord, after User, revision uint64) error {
 	r := before
 	r.User = after
-	var left work
+	var note unfinished
 	if !after.Disabled && before.Deletion != "" { // enabling the user ends its deletion
-		r.Deletion, left.Purge = "", []string{before.Deletion}
+		r.Deletion, note.Purge = "", []string{before.Deletion}
 	}
 	// The record's revision guards the name too: only this user's writes change its key.
 	var writes []write
 	if nameTokens(FoldAccount(before.Name)) != nameTokens(FoldAccount(after.Name)) {
 		r.NameAt = revision
 		if key := before.nameKey(); key != "" {
-			left.Purge = append(left.Purge, key)
+			note.Purge = append(note.Purge, key)
 		}
 		if key := r.nameKey(); key != "" {
 			writes = append(writes, putAt(key, nil, 0))
@@ -244,37 +247,37 @@ func (u *Users) replace(ctx context.Context, before userRecord, after User, revi
 	if err != nil {
 		return fmt.Errorf("encode a user: %w", err)
 	}
-	return u.writeAndFinish(ctx, left, append(writes, putAt(userKey(r.ID), record, revision)))
+	return u.writeAndFinish(ctx, note, append(writes, putAt(userKey(r.ID), record, revision)))
 }
 
-// writeAndFinish writes all of writes in one batch with a note of the remaining steps, and then takes these steps.
-func (u *Users) writeAndFinish(ctx context.Context, left work, writes []write) error {
-	if len(left.Purge) == 0 {
+// writeAndFinish writes all of writes and a note of the remaining steps in one batch, and then takes these steps.
+func (u *Users) writeAndFinish(ctx context.Context, note unfinished, writes []write) error {
+	if len(note.Purge) == 0 {
 		_, err := u.b.write(ctx, writes...)
 		return err
 	}
-	key := newWorkKey()
-	note, err := left.note(key)
+	key := newNoteKey()
+	noteWrite, err := note.write(key)
 	if err != nil {
 		return err
 	}
-	last, err := u.b.write(ctx, append([]write{note}, writes...)...)
+	last, err := u.b.write(ctx, append([]write{noteWrite}, writes...)...)
 	if err != nil {
 		return err
 	}
 	// The change is made. If the purges fail, the next start completes them. Until then the keys have no effect.
-	if err := u.b.finish(ctx, key, left, last+1); err != nil {
-		u.log.Warn("unused keys are not purged; the next start purges them", "err", err)
+	if err := u.b.finish(ctx, key, note, last+1); err != nil {
+		u.log.Warn("cannot purge unused keys; the next start purges them", "err", err)
 	}
 	return nil
 }
 
-// BeginDelete disables the user and notes the deletion, so that a start completes a deletion that is cut off. It returns
-// the user, and whether the user was enabled before. Enabling the user again ends the deletion.
+// BeginDelete disables the user and notes the deletion, so that a start completes a deletion that is interrupted. It
+// returns the user, and whether the user was enabled before. If the user is enabled again, the deletion is canceled.
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled bool, err error) {
-	err = swap(ctx, func(ctx context.Context) error {
+	err = compareAndSwap(ctx, func(ctx context.Context) error {
 		r, revision, err := u.readRecord(ctx, id, true)
 		if err != nil {
 			return err
@@ -285,8 +288,8 @@ func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled 
 		if r.Deletion != "" && !enabled {
 			return nil
 		}
-		r.Deletion = newWorkKey()
-		note, err := work{Delete: id}.note(r.Deletion)
+		r.Deletion = newNoteKey()
+		note, err := unfinished{Delete: id}.write(r.Deletion)
 		if err != nil {
 			return err
 		}
@@ -303,32 +306,32 @@ func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled 
 	return user, enabled, nil
 }
 
-// Delete removes the user, its claim and its name. The account is free again. Tokens and rosters must be removed
-// through their own stores. The record becomes a delete marker, which is never removed.
+// Delete removes the user with its claim and name. The account is free again. The caller must remove tokens and
+// roster through Tokens and Rosters. A delete marker replaces the record, and is never removed.
 //
 // Errors: ErrUserNotFound, ErrConflict.
 func (u *Users) Delete(ctx context.Context, id string) error {
-	err := swap(ctx, func(ctx context.Context) error {
+	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		r, revision, err := u.readRecord(ctx, id, true)
 		if err != nil {
 			return err
 		}
-		var left work
+		var note unfinished
 		if folded := FoldAccount(r.Account); folded != "" {
 			claim, err := u.b.get(ctx, accountKey(folded), true)
-			if err != nil && !errors.Is(err, errNoKey) {
+			if err != nil && !errors.Is(err, errKeyNotFound) {
 				return err
 			}
 			if err == nil && string(claim.value) == id { // else the account belongs to another user
-				left.Purge = append(left.Purge, claim.key)
+				note.Purge = append(note.Purge, claim.key)
 			}
 		}
 		for _, key := range []string{r.nameKey(), r.Deletion} {
 			if key != "" {
-				left.Purge = append(left.Purge, key)
+				note.Purge = append(note.Purge, key)
 			}
 		}
-		return u.writeAndFinish(ctx, left, []write{putAt(userKey(id), nil, revision).asMarker()})
+		return u.writeAndFinish(ctx, note, []write{putAt(userKey(id), nil, revision).asMarker()})
 	})
 	if err != nil {
 		return fmt.Errorf("kv: delete a user: %w", err)
@@ -348,7 +351,7 @@ func (u *Users) readRecord(ctx context.Context, id string, fresh bool) (userReco
 		return userRecord{}, 0, ErrUserNotFound
 	}
 	e, err := u.b.get(ctx, userKey(id), fresh)
-	if errors.Is(err, errNoKey) || err == nil && e.deleted {
+	if errors.Is(err, errKeyNotFound) || err == nil && e.deleted {
 		return userRecord{}, 0, ErrUserNotFound
 	}
 	if err != nil {
@@ -366,12 +369,11 @@ func decodeUser(e entry) (User, error) {
 func decodeUserRecord(e entry) (userRecord, error) {
 	var r userRecord
 	if err := json.Unmarshal(e.value, &r); err != nil {
-		// The decoder's error is left out: it may quote the record.
-		return userRecord{}, fmt.Errorf("the record at %s, revision %d, is damaged", e.key, e.revision)
+		return userRecord{}, damaged(e)
 	}
 	r.ID = strings.TrimPrefix(e.key, userKey("")) // the key decides, even if the record has another id
 	return r, nil
 }
 
-// now is the time as records keep it: to the second, which is what they are read by.
+// now returns the time as records have it: in UTC and in whole seconds.
 func now() time.Time { return time.Now().UTC().Truncate(time.Second) }

@@ -28,10 +28,10 @@ func TestUserLife(t *testing.T) {
 	}
 
 	want := john
-	want.Sign, want.Disabled = "I wanna to Mars", true
+	want.Sign, want.Disabled = "I want to go to Mars", true
 	got, err := s.Users.Update(ctx, john.ID, func(u *User) error {
 		u.Sign, u.Disabled = want.Sign, true
-		u.ID, u.Account = NewID(), "somebody else" // must not stick
+		u.ID, u.Account = NewID(), "another" // Update must ignore this
 		return nil
 	})
 	if err != nil || got != want {
@@ -54,15 +54,16 @@ func TestUserLife(t *testing.T) {
 			t.Errorf("%s of a deleted user: %v, want %v", call, err, ErrUserNotFound)
 		}
 	}
-	again := mustCreate(t, s, "john", "Funny John")
-	if again.ID == john.ID {
+	registered := mustCreate(t, s, "john", "Funny John")
+	if registered.ID == john.ID {
 		t.Error("the id of a deleted account was used again")
 	}
-	if got, err := s.Users.ByAccount(ctx, "John"); err != nil || got != again {
-		t.Errorf("ByAccount after registering anew = %+v, %v; want %+v", got, err, again)
+	if got, err := s.Users.ByAccount(ctx, "John"); err != nil || got != registered {
+		t.Errorf("ByAccount after another registration = %+v, %v; want %+v", got, err, registered)
 	}
 }
 
+// second returns the error of a call.
 func second[T any](_ T, err error) error { return err }
 
 func TestCreateRefuses(t *testing.T) {
@@ -81,7 +82,7 @@ func TestCreateRefuses(t *testing.T) {
 		}
 	}
 	if n, err := s.Users.Count(ctx); n != 1 || err != nil {
-		t.Errorf("Count = %d, %v; want 1: refused accounts must leave nothing behind", n, err)
+		t.Errorf("Count = %d, %v; want 1: a refused account leaves no records", n, err)
 	}
 }
 
@@ -116,18 +117,18 @@ func TestRegistrationsOfOneAccountAtOnce(t *testing.T) {
 		return err
 	})
 	var winner User
-	won := 0
+	succeeded := 0
 	for i, err := range errs {
 		switch {
 		case err == nil:
-			won++
+			succeeded++
 			winner = users[i]
 		case !errors.Is(err, ErrAccountExists):
 			t.Errorf("registration %d: %v", i, err)
 		}
 	}
-	if won != 1 {
-		t.Fatalf("%d registrations won, want 1", won)
+	if succeeded != 1 {
+		t.Fatalf("%d registrations succeeded, want 1", succeeded)
 	}
 	if got, err := s.Users.ByAccount(ctx, "wanted"); err != nil || got != winner {
 		t.Errorf("ByAccount = %+v, %v; want the winner %+v", got, err, winner)
@@ -136,11 +137,11 @@ func TestRegistrationsOfOneAccountAtOnce(t *testing.T) {
 		t.Errorf("Count = %d, %v; want 1", n, err)
 	}
 	if found, err := s.Users.Find(ctx, "n", 50, ""); err != nil || len(found) != 1 {
-		t.Errorf("Find = %d users, %v; want the winner's name alone", len(found), err)
+		t.Errorf("Find = %d users, %v; want only the winner's name", len(found), err)
 	}
 }
 
-// More registrations than the server takes batches: the store must bound them, not pass the refusal on.
+// There are more concurrent registrations than the server accepts batches. The store must bound its batches.
 func TestManyRegistrationsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
@@ -182,7 +183,7 @@ func TestUpdatesAtOnceLoseNothing(t *testing.T) {
 	}
 	got, err := s.Users.Get(ctx, u.ID)
 	if err != nil || len(got.Sign) != done || done == 0 {
-		t.Errorf("%d updates said they were done, %d are there (%v)", done, len(got.Sign), err)
+		t.Errorf("%d updates succeeded, %d are stored (%v)", done, len(got.Sign), err)
 	}
 }
 
@@ -191,12 +192,12 @@ func TestUpdateStopsAtTheCallersError(t *testing.T) {
 	s := newStore(t, Options{})
 	ctx := testContext(t)
 	u := mustCreate(t, s, "a", "a")
-	no := errors.New("no")
-	if _, err := s.Users.Update(ctx, u.ID, func(u *User) error { u.Sign = "x"; return no }); !errors.Is(err, no) {
-		t.Errorf("Update: %v, want %v", err, no)
+	refused := errors.New("refused")
+	if _, err := s.Users.Update(ctx, u.ID, func(u *User) error { u.Sign = "x"; return refused }); !errors.Is(err, refused) {
+		t.Errorf("Update: %v, want %v", err, refused)
 	}
 	if got, _ := s.Users.Get(ctx, u.ID); got != u {
-		t.Errorf("the user changed to %+v", got)
+		t.Errorf("the user is %+v, want %+v", got, u)
 	}
 }
 
@@ -209,10 +210,10 @@ func TestGetMany(t *testing.T) {
 		seedUser(t, s, u)
 		want[u.ID] = u
 	}
-	ids := append(slices.Collect(maps.Keys(want)), NewID(), "no id")
+	ids := append(slices.Collect(maps.Keys(want)), NewID(), "invalid id")
 	got, err := s.Users.GetMany(testContext(t), ids)
 	if err != nil || !maps.Equal(got, want) {
-		t.Errorf("GetMany returned %d users, %v; want the %d that are there", len(got), err, len(want))
+		t.Errorf("GetMany returned %d users, %v; want %d", len(got), err, len(want))
 	}
 }
 
@@ -221,15 +222,15 @@ func TestUserShowsNoSecret(t *testing.T) {
 	u := User{ID: NewID(), PasswordHash: "hunter2", Mail: "hunter2@example.org"}
 	for _, verb := range []string{"%v", "%+v", "%s", "%q"} {
 		if s := fmt.Sprintf(verb, u); strings.Contains(s, "hunter2") {
-			t.Errorf("%s shows %s", verb, s)
+			t.Errorf("%s writes a secret: %s", verb, s)
 		}
 	}
 	if s := u.LogValue().String(); strings.Contains(s, "hunter2") {
-		t.Errorf("a log would show %s", s)
+		t.Errorf("a log entry would have a secret: %s", s)
 	}
 }
 
-// The nats tool and every key-value client must be able to read the buckets.
+// The nats tool and all key-value clients must be able to read the buckets.
 func TestBucketsAreKeyValueBuckets(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, startServer(t, t.TempDir(), false))
@@ -245,12 +246,12 @@ func TestBucketsAreKeyValueBuckets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e, err := bucket.Get(ctx, "user."+u.ID); err != nil || !strings.Contains(string(e.Value()), u.ID) {
-		t.Errorf("a key-value client reads %v, %v", e, err)
+		t.Errorf("Get by a key-value client = %v, %v", e, err)
 	}
 	if err := s.Users.Delete(ctx, u.ID); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := bucket.Get(ctx, "user."+u.ID); !errors.Is(err, jetstream.ErrKeyNotFound) {
-		t.Errorf("a key-value client reads a deleted user: %v", err)
+		t.Errorf("Get of a deleted user by a key-value client: %v, want %v", err, jetstream.ErrKeyNotFound)
 	}
 }

@@ -8,56 +8,60 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"imctl/kv/batch"
 )
 
-// write is one key to be written.
+// write is a write of one key.
 type write struct {
-	key     string
-	value   []byte
-	expect  uint64        // the revision that the key must have, 0 for no message; only with guarded
-	guarded bool          // check expect
-	marker  bool          // write a delete marker instead of a value
-	ttl     time.Duration // time to live of an expiring key
-	least   time.Duration // time to live of the message that it replaces
-	moves   bool          // an upgrade writes the existing value again
+	key      string
+	value    []byte
+	expect   uint64        // the revision that the key must have, 0 for no message; only if guarded
+	guarded  bool          // check expect
+	marker   bool          // write a delete marker instead of a value
+	ttl      time.Duration // time to live of an expiring key
+	minTTL   time.Duration // time to live of the message that it replaces
+	rewrites bool          // an upgrade writes the existing value again
 }
 
+// put returns the write of a key, whatever its revision.
 func put(key string, value []byte) write { return write{key: key, value: value} }
 
+// putAt returns the write of a key that must have the revision, 0 for no message.
 func putAt(key string, value []byte, revision uint64) write {
 	return write{key: key, value: value, expect: revision, guarded: true}
 }
 
-// putFor returns the write of an expiring key that replaces e, which may be the zero entry. The key lives for ttl, but at
-// least as long as e.
+// putFor returns the write of an expiring key that replaces e, which may be the zero entry. The key expires after
+// ttl, but not before e.
 func putFor(key string, value []byte, e entry, ttl time.Duration) write {
-	ttl = ttl.Truncate(time.Second) + time.Second // NATS counts in whole seconds
-	return write{key: key, value: value, expect: e.revision, guarded: true, ttl: max(ttl, e.ttl), least: e.ttl}
+	ttl = ttl.Truncate(time.Second) + time.Second // NATS uses whole seconds
+	return write{key: key, value: value, expect: e.revision, guarded: true, ttl: max(ttl, e.ttl), minTTL: e.ttl}
 }
 
+// asMarker returns the write of a delete marker in place of the value.
 func (w write) asMarker() write {
 	w.value, w.marker = nil, true
 	return w
 }
 
-func (b *bucket) msg(w write) *nats.Msg {
-	msg := &nats.Msg{Subject: b.prefix() + w.key, Data: w.value, Header: nats.Header{}}
+// fill sets the subject, data and headers of the message that carries w.
+func (b *bucket) fill(m *nats.Msg, w write) {
+	m.Subject, m.Data = b.prefix()+w.key, w.value
 	if w.guarded {
-		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
 	}
 	if w.marker {
-		msg.Header.Set(headerOperation, operationDelete)
+		m.Header.Set(headerOperation, operationDelete)
 	}
 	if w.ttl != 0 {
-		msg.Header.Set(jetstream.MsgTTLHeader, w.ttl.String())
+		m.Header.Set(jetstream.MsgTTLHeader, w.ttl.String())
 	}
-	return msg
 }
 
 // check returns an error if a write breaks the rule of its kind.
 func (b *bucket) check(writes ...write) error {
-	all := b.at.Load().kinds
+	all := b.kinds()
 	for _, w := range writes {
 		k, ok := kindOf(all, w.key)
 		if !ok {
@@ -70,7 +74,7 @@ func (b *bucket) check(writes ...write) error {
 	return nil
 }
 
-// writable returns nil or an ErrReadOnly.
+// writable returns nil while writes are accepted. Errors: ErrReadOnly.
 func (b *bucket) writable() error {
 	if b.mayWrite == nil {
 		return nil
@@ -81,7 +85,7 @@ func (b *bucket) writable() error {
 	return nil
 }
 
-// write is store, but fails with ErrReadOnly, and writes nothing, while the bucket is not writable.
+// write is store, unless writes are refused. Errors: those of store, and ErrReadOnly, with which nothing is written.
 func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	if err := b.writable(); err != nil {
 		return 0, err
@@ -89,17 +93,19 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 	return b.store(ctx, writes...)
 }
 
-// store writes all or nothing, and returns the revision of the last write. The revisions of the others
-// directly precede it. After an error for which conflicting or crowded holds, nothing was written. After
-// any other error it is unknown whether the writes took effect.
+// store writes all of writes or none, and returns the revision of the last one. The revisions of the others directly
+// precede it. After an error for which conflicting or tooManyBatches holds, nothing is written. After any other error
+// it is unknown whether the writes took effect.
 func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	if err := b.check(writes...); err != nil {
 		return 0, err
 	}
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	if len(writes) == 1 { // a sixth of a batch's cost
-		ack, err := b.js.PublishMsg(ctx, b.msg(writes[0]))
+	if len(writes) == 1 { // costs a sixth of a batch
+		m := &nats.Msg{Header: nats.Header{}}
+		b.fill(m, writes[0])
+		ack, err := b.js.PublishMsg(ctx, m)
 		if err != nil {
 			return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
 		}
@@ -111,15 +117,12 @@ func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	case <-ctx.Done():
 		return 0, fmt.Errorf("write to %s: %w", b.stream(), ctx.Err())
 	}
-	msgs := make([]*nats.Msg, len(writes))
-	for i, w := range writes {
-		msgs[i] = b.msg(w)
-	}
-	// The first message is acknowledged too, which tells a refusal early. By default that would
-	// have to come in 5 seconds whatever ctx allows: a busy disk can take longer for a crowd.
-	deadline, _ := ctx.Deadline()
-	flow := jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: time.Until(deadline)}
-	ack, err := jetstreamext.PublishMsgBatch(ctx, b.js, msgs, flow)
+	ack, err := batch.Batch{
+		ID:       NewID(),
+		Size:     len(writes),
+		Message:  func(i int, m *nats.Msg) { b.fill(m, writes[i]) },
+		AckFirst: true, // so that a refusal is reported before the rest is sent
+	}.Publish(ctx, b.nc)
 	if err != nil {
 		return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
 	}

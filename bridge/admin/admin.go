@@ -77,7 +77,7 @@ type FriendService interface {
 	// Unfriend ends a friendship.
 	Unfriend(ctx context.Context, a, b string) error
 	// Restore adds what rosters lack of the given ones.
-	Restore(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error)
+	Restore(ctx context.Context, all ...kv.UserSnapshot) ([]kv.Change, error)
 }
 
 // AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of package kv.

@@ -149,7 +149,7 @@ func (s *Service) records(ctx context.Context, users []kv.User) ([]Record, error
 	g.SetLimit(parallelRosters)
 	for i, u := range users {
 		g.Go(func() error {
-			was, err := s.o.Store.Rosters.Remember(ctx, u.ID)
+			was, err := s.o.Store.Rosters.Snapshot(ctx, u.ID)
 			records[i] = recordOf(u, was)
 			return err
 		})
@@ -157,7 +157,7 @@ func (s *Service) records(ctx context.Context, users []kv.User) ([]Record, error
 	return records, g.Wait()
 }
 
-func recordOf(u kv.User, was kv.Restoration) Record {
+func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 	r := Record{Version: recordVersion, ID: u.ID, Account: u.Account, PasswordHash: u.PasswordHash, Mail: u.Mail, Name: u.Name, Picture: u.Picture,
 		Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign, Created: u.Created, Disabled: u.Disabled,
 		Friends: []RecordFriend{}, Requests: []RecordRequest{}, Asked: []RecordRequest{}}
@@ -219,7 +219,7 @@ func (s *Service) importUsers(ctx context.Context, r ImportUsers) (ImportResult,
 			result = s.notImported(failure(Invalid, "id is not 32 lowercase hex digits"))
 		case restored.Err != nil:
 			result = s.notImported(restored.Err)
-		case restored.Made:
+		case restored.Created:
 			result.State = StateCreated
 		}
 		results[places[i]] = result
@@ -240,7 +240,7 @@ func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResul
 		return ImportResult{}, err
 	}
 	results := make([]Imported, len(r.Users))
-	var all []kv.Remembered
+	var all []kv.UserSnapshot
 	places := make(map[string]int)
 	for i := range r.Users {
 		m, missing, err := s.remembered(ctx, &r.Users[i], existing)
@@ -287,7 +287,7 @@ func (s *Service) existing(ctx context.Context, records []Record) (map[string]kv
 
 // remembered returns the friendships and requests of a record with existing users, and the number of those with users
 // that do not exist.
-func (s *Service) remembered(ctx context.Context, r *Record, existing map[string]kv.User) (m kv.Remembered, missing int, err error) {
+func (s *Service) remembered(ctx context.Context, r *Record, existing map[string]kv.User) (m kv.UserSnapshot, missing int, err error) {
 	ref := r.Account
 	if r.ID != "" {
 		ref = "id:" + r.ID

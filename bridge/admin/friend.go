@@ -81,7 +81,7 @@ func (s *Service) listFriends(ctx context.Context, r ListFriends) (Friends, erro
 	if err != nil {
 		return Friends{}, err
 	}
-	was, err := s.o.Store.Rosters.Remember(ctx, u.ID)
+	was, err := s.o.Store.Rosters.Snapshot(ctx, u.ID)
 	if err != nil {
 		return Friends{}, err
 	}

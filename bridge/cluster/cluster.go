@@ -192,7 +192,7 @@ func (c *Cluster) requestOrStrike(ctx context.Context, id string, body []byte) (
 		return r, true, err
 	}
 	var last error
-	err = c.list.Strike(ctx, id, func() bool {
+	err = c.list.Evict(ctx, id, func() bool {
 		select {
 		case <-ctx.Done():
 		case <-time.After(InterestDelay):

@@ -3,7 +3,6 @@ package eventlog
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/kv/batch"
 )
 
 const (
@@ -102,35 +103,16 @@ func (w *writer) await(ctx context.Context, f jetstream.PubAckFuture) error {
 
 // publishBatch writes all entries, or none, as one atomic batch.
 func (w *writer) publishBatch(ctx context.Context, entries []entry) error {
-	m := &nats.Msg{Header: nats.Header{}}
-	if err := w.stage(m, entries); err != nil {
-		return err
-	}
-	reply, err := w.nc.RequestMsgWithContext(ctx, m)
+	w.batch++
+	ack, err := batch.Batch{
+		ID:      w.batches + strconv.FormatUint(w.batch, 36),
+		Size:    len(entries),
+		Message: func(i int, m *nats.Msg) { m.Subject, m.Data = entries[i].subject, entries[i].data },
+	}.Publish(ctx, w.nc)
 	if err != nil {
 		return fmt.Errorf("commit %d entries: %w", len(entries), err)
 	}
-	return w.acknowledged(reply.Data, len(entries))
-}
-
-// stage publishes all entries but the last, and fills m with the last one, which commits the batch.
-func (w *writer) stage(m *nats.Msg, entries []entry) error {
-	w.batch++
-	seq := []string{""}
-	m.Header["Nats-Batch-Id"] = []string{w.batches + strconv.FormatUint(w.batch, 36)}
-	m.Header["Nats-Batch-Sequence"] = seq
-	for i, e := range entries {
-		m.Subject, m.Data = e.subject, e.data
-		seq[0] = strconv.Itoa(i + 1)
-		if i == len(entries)-1 {
-			break
-		}
-		if err := w.nc.PublishMsg(m); err != nil {
-			return fmt.Errorf("stage %d entries: %w", len(entries), err)
-		}
-	}
-	m.Header["Nats-Batch-Commit"] = []string{"1"}
-	return nil
+	return w.isOwn(ack.Stream)
 }
 
 // isOwn returns an error unless stream is the log's own.
@@ -139,25 +121,6 @@ func (w *writer) isOwn(stream string) error {
 		return fmt.Errorf("%w: %q stored the entries", ErrStream, stream)
 	}
 	return nil
-}
-
-// acknowledged returns an error unless the answer to a batch says that the log's stream has all its n entries.
-func (w *writer) acknowledged(data []byte, n int) error {
-	var ack struct {
-		Stream string              `json:"stream"`
-		Count  int                 `json:"count"`
-		Error  *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(data, &ack); err != nil {
-		return fmt.Errorf("acknowledgement of %d entries: %w", n, err)
-	}
-	switch {
-	case ack.Error != nil:
-		return fmt.Errorf("commit %d entries: %w", n, ack.Error)
-	case ack.Count != n:
-		return fmt.Errorf("commit %d entries: NATS stored %d", n, ack.Count)
-	}
-	return w.isOwn(ack.Stream)
 }
 
 // disconnected cancels the current try, since its answer is lost.

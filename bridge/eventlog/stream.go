@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -47,7 +46,26 @@ func streamConfig(o Options) jetstream.StreamConfig {
 }
 
 // streamRules say which differences from the wanted configuration are refused, and which are corrected.
-var streamRules = kv.StreamRules{Misfit: streamMisfit, Overlay: streamOverlay}
+var streamRules = kv.StreamRules{
+	Misfit: func(have, _ jetstream.StreamConfig) string {
+		if have.SubjectTransform != nil {
+			return "it changes the subjects of messages"
+		}
+		return ""
+	},
+	Update: func(u *kv.StreamUpdate, want jetstream.StreamConfig) {
+		kv.SetField(u, "max_age", &u.MaxAge, want.MaxAge)
+		kv.SetField(u, "max_bytes", &u.MaxBytes, want.MaxBytes)
+		kv.SetField(u, "max_msgs", &u.MaxMsgs, want.MaxMsgs)
+		kv.SetField(u, "max_msgs_per_subject", &u.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+		kv.SetField(u, "max_msg_size", &u.MaxMsgSize, want.MaxMsgSize)
+		kv.SetField(u, "discard", &u.Discard, want.Discard)
+		kv.SetField(u, "discard_new_per_subject", &u.DiscardNewPerSubject, want.DiscardNewPerSubject)
+		kv.SetField(u, "duplicate_window", &u.Duplicates, want.Duplicates)
+		kv.SetField(u, "num_replicas", &u.Replicas, want.Replicas)
+		kv.SetField(u, "allow_atomic", &u.AllowAtomicPublish, want.AllowAtomicPublish)
+	},
+}
 
 // ensureStream creates the stream or updates the existing one. Several nodes may call it at once.
 func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, log *slog.Logger) error {
@@ -63,8 +81,6 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 const (
 	codeStorageExceeded  jetstream.ErrorCode = 10047
 	codeSubjectOverlap   jetstream.ErrorCode = 10065
-	codeBatchIncomplete  jetstream.ErrorCode = 10176
-	codeTooManyBatches   jetstream.ErrorCode = 10210
 	codeAccountResources jetstream.ErrorCode = 10002
 )
 
@@ -88,49 +104,4 @@ func explained(err error, want jetstream.StreamConfig) error {
 		return fmt.Errorf("JetStream does not answer: %w", err)
 	}
 	return err
-}
-
-func streamMisfit(have, want jetstream.StreamConfig) string {
-	switch {
-	case !slices.Equal(have.Subjects, want.Subjects):
-		return fmt.Sprintf("its subjects are %q, not %q", have.Subjects, want.Subjects)
-	case have.Mirror != nil || len(have.Sources) > 0:
-		return "it copies other streams (mirror or sources)"
-	case have.SubjectTransform != nil:
-		return "it changes the subjects of its messages"
-	case have.Sealed:
-		return "it is sealed"
-	case have.NoAck:
-		return "it does not acknowledge messages"
-	case have.Retention != want.Retention:
-		return fmt.Sprintf("its retention is %s, not %s", have.Retention, want.Retention)
-	case have.Storage != want.Storage:
-		return fmt.Sprintf("its storage is %s, not %s", have.Storage, want.Storage)
-	case have.PersistMode == jetstream.AsyncPersistMode:
-		return "it acknowledges messages before it stores them"
-	}
-	return ""
-}
-
-func streamOverlay(have, want jetstream.StreamConfig) (jetstream.StreamConfig, []string) {
-	var changed []string
-	note := func(name string, differs bool) {
-		if differs {
-			changed = append(changed, name)
-		}
-	}
-	note("max_age", have.MaxAge != want.MaxAge)
-	note("max_bytes", have.MaxBytes != want.MaxBytes)
-	note("max_msgs", have.MaxMsgs != want.MaxMsgs)
-	note("max_msgs_per_subject", have.MaxMsgsPerSubject != want.MaxMsgsPerSubject)
-	note("max_msg_size", have.MaxMsgSize != want.MaxMsgSize)
-	note("discard", have.Discard != want.Discard)
-	note("duplicate_window", have.Duplicates != want.Duplicates)
-	note("num_replicas", have.Replicas != want.Replicas)
-	note("allow_atomic", have.AllowAtomicPublish != want.AllowAtomicPublish)
-	have.MaxAge, have.MaxBytes, have.MaxMsgs = want.MaxAge, want.MaxBytes, want.MaxMsgs
-	have.MaxMsgsPerSubject, have.MaxMsgSize = want.MaxMsgsPerSubject, want.MaxMsgSize
-	have.Discard, have.DiscardNewPerSubject, have.Duplicates = want.Discard, false, want.Duplicates
-	have.Replicas, have.AllowAtomicPublish = want.Replicas, want.AllowAtomicPublish
-	return have, changed
 }

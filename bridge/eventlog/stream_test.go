@@ -57,7 +57,7 @@ func TestStreamDoesNotFit(t *testing.T) {
 		"Memory":        func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
 		"acknowledge":   func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false },
 		"copies":        func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "S"}} },
-		"before it stores": func(c *jetstream.StreamConfig) {
+		"before it has stored": func(c *jetstream.StreamConfig) {
 			c.AllowAtomicPublish, c.PersistMode = false, jetstream.AsyncPersistMode
 		},
 		"changes the subjects": func(c *jetstream.StreamConfig) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"imctl/bridge/natsutil"
 	"imctl/kv"
@@ -229,7 +230,7 @@ func (w *writer) retry(err error, n int) bool {
 		return false
 	}
 	switch apiCode(err) {
-	case codeBatchIncomplete, codeTooManyBatches:
+	case jetstreamext.JSErrCodeBatchPublishIncomplete, jetstreamext.JSErrCodeAtomicPublishTooManyInflight:
 		if n >= commitTries {
 			return false
 		}

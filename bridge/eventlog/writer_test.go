@@ -345,23 +345,24 @@ func TestOnACrowdedStream(t *testing.T) {
 	}
 }
 
-func TestAcknowledgements(t *testing.T) {
+// A batch that another stream stores is an error.
+func TestLogBatchOfAnotherStream(t *testing.T) {
 	t.Parallel()
-	w := &writer{log: &Log{stream: "IM_LOG"}}
-	for _, c := range []struct {
-		ack string
-		n   int
-		ok  bool
-	}{
-		{`{"stream":"IM_LOG","seq":9,"batch":"b","count":9}`, 9, true},
-		{`{"stream":"IM_LOG","seq":9,"batch":"b","count":8}`, 9, false},
-		{`{"stream":"IM_LOG","seq":9}`, 9, false},
-		{`{"stream":"OTHER","seq":9,"batch":"b","count":9}`, 9, false},
-		{`{"stream":"IM_LOG","seq":0,"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`, 9, false},
-		{``, 9, false},
-	} {
-		if err := w.acknowledged([]byte(c.ack), c.n); (err == nil) != c.ok {
-			t.Errorf("%s for %d: %v", c.ack, c.n, err)
+	nc := connect(t, startServer(t, t.TempDir(), -1).ClientURL())
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := streamConfig(Options{Prefix: "im"}.withDefaults())
+	config.Name = "OTHER"
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	entries := []entry{{subject: "im.log.a"}, {subject: "im.log.b"}}
+	for stream, want := range map[string]error{"OTHER": nil, "IM_LOG": ErrStream} {
+		w := &writer{log: &Log{stream: stream}, nc: nc, batches: stream}
+		if err := w.publishBatch(t.Context(), entries); !errors.Is(err, want) {
+			t.Errorf("the log's stream is %s: %v, want %v", stream, err, want)
 		}
 	}
 }

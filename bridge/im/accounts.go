@@ -11,13 +11,14 @@ import (
 	"imctl/bridge/eventlog"
 	"imctl/bridge/wire"
 	"imctl/kv"
+	"imctl/kv/keymutex"
 )
 
 // Accounts registers, authenticates, changes and deletes accounts, and ends their sessions.
 type Accounts struct {
 	Deps
 	friends     *Friends
-	registering keyedMutex     // by account
+	registering keymutex.Mutex // by folded account
 	background  sync.WaitGroup // rehashes that go on after a login was answered
 }
 
@@ -32,7 +33,7 @@ func (a *Accounts) Close() { a.background.Wait() }
 //
 // Errors: kv.ErrAccountExists, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly, and that of limit.
 func (a *Accounts) Register(ctx context.Context, u kv.User, password string, limit func() error) (kv.User, error) {
-	unlock, err := a.registering.lock(ctx, kv.FoldAccount(u.Account))
+	unlock, err := a.registering.Lock(ctx, kv.FoldAccount(u.Account))
 	if err != nil {
 		return kv.User{}, err
 	}
@@ -170,7 +171,7 @@ func (a *Accounts) setHash(ctx context.Context, id, hash string) error {
 		return err
 	}
 	a.Log.User(eventlog.UserPassword, u)
-	if err := a.Store.Resets.Drop(ctx, id); err != nil {
+	if err := a.Store.Resets.Remove(ctx, id); err != nil {
 		return err
 	}
 	return a.expel(ctx, id, "password changed")
@@ -194,7 +195,7 @@ func (a *Accounts) SetDisabled(ctx context.Context, id string, disabled bool) er
 			a.Log.User(eventlog.UserEnabled, u)
 		}
 		// A deletion that was cut off may have dropped the roster. Without a roster no user could befriend this one.
-		_, err := a.Store.Rosters.Restore(ctx, kv.Remembered{ID: id})
+		_, err := a.Store.Rosters.Restore(ctx, kv.UserSnapshot{ID: id})
 		return err
 	}
 	if changed {
@@ -215,13 +216,13 @@ func (a *Accounts) Delete(ctx context.Context, id string) error {
 	if enabled {
 		a.Log.User(eventlog.UserDisabled, u)
 	}
-	if err := a.Store.Resets.Drop(ctx, id); err != nil {
+	if err := a.Store.Resets.Remove(ctx, id); err != nil {
 		return err
 	}
 	if err := a.expel(ctx, id, "account disabled"); err != nil {
 		return err
 	}
-	changes, err := a.Store.Rosters.Drop(ctx, id)
+	changes, err := a.Store.Rosters.RemoveUser(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -242,8 +243,8 @@ func (a *Accounts) Delete(ctx context.Context, id string) error {
 
 // Repair completes deletions and renames that a process left unfinished when it ended, and returns how many. Its
 // duration does not depend on the number of accounts.
-func (a *Accounts) Repair(ctx context.Context) (kv.Finished, error) {
-	done, deleting, err := a.Store.Users.Finish(ctx)
+func (a *Accounts) Repair(ctx context.Context) (kv.Completed, error) {
+	done, deleting, err := a.Store.Users.CompleteUnfinished(ctx)
 	if err != nil {
 		return done, err
 	}
@@ -263,18 +264,18 @@ func (a *Accounts) Repair(ctx context.Context) (kv.Finished, error) {
 // Restore creates the accounts that do not exist yet, as they were; see kv.Users.Restore.
 func (a *Accounts) Restore(ctx context.Context, users []kv.User) []kv.Restored {
 	all := a.Store.Users.Restore(ctx, users)
-	var created []kv.Remembered
+	var created []kv.UserSnapshot
 	for _, r := range all {
-		if r.Made {
+		if r.Created {
 			a.Log.User(eventlog.UserCreated, r.User)
-			created = append(created, kv.Remembered{ID: r.User.ID})
+			created = append(created, kv.UserSnapshot{ID: r.User.ID})
 		}
 	}
 	// A user that was deleted a moment ago has a deleted roster. Create rosters, so that the users can have friends
 	// now.
 	if _, err := a.Store.Rosters.Restore(ctx, created...); err != nil {
 		for i := range all {
-			if all[i].Made {
+			if all[i].Created {
 				all[i].Err = err
 			}
 		}

@@ -115,7 +115,7 @@ const maxBefriended = 1000
 
 // Restore adds what rosters lack of the given ones, and returns the changes, also with an error; see
 // kv.Rosters.Restore. Sessions are shown new friends. They see restored requests at the next login.
-func (f *Friends) Restore(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error) {
+func (f *Friends) Restore(ctx context.Context, all ...kv.UserSnapshot) ([]kv.Change, error) {
 	changes, err := f.Store.Rosters.Restore(ctx, all...)
 	var made []cluster.Friendship
 	for _, c := range changes {

@@ -52,7 +52,7 @@ func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update Profile
 	}
 	if hash != "" || update.Mail != nil {
 		// A code for a forgotten password belongs to the old password and the old address.
-		if err := a.Store.Resets.Drop(ctx, me.ID); err != nil {
+		if err := a.Store.Resets.Remove(ctx, me.ID); err != nil {
 			return err
 		}
 	}

@@ -75,7 +75,7 @@ func (r *Resets) ResetPassword(ctx context.Context, account, code, password stri
 	if err != nil {
 		return err
 	}
-	if err := a.Store.Resets.Take(ctx, u.ID, stored); errors.Is(err, kv.ErrNoReset) {
+	if err := a.Store.Resets.Use(ctx, u.ID, stored); errors.Is(err, kv.ErrNoReset) {
 		return wire.WrongCredentials // a concurrent call has used it
 	} else if err != nil {
 		return err

@@ -66,7 +66,7 @@ func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 			return err
 		}
 		// Another node may be removing the attachment at the same time and have removed the note already.
-		good, err := as.store.Attachments.Good(ctx, a.Name)
+		good, err := as.store.Attachments.Active(ctx, a.Name)
 		if err == nil && !good {
 			err = as.store.States.Forget(ctx, mark)
 		}

@@ -61,7 +61,7 @@ func (t *Tunnel) checkToken(ctx context.Context, s *Session) error {
 	if token == "" || !time.Now().Before(until) {
 		return nil
 	}
-	good, err := t.opts.Store.Tokens.GoodHash(ctx, s.user(), token)
+	good, err := t.opts.Store.Tokens.ValidHash(ctx, s.user(), token)
 	if err == nil && !good && time.Now().Before(until) {
 		s.closeWith(nil, websocket.ClosePolicyViolation, "token revoked")
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// seedRosters writes rosters without the calls that would lead to them.
+// seedRosters writes rosters directly.
 func seedRosters(t *testing.T, s *Store, rosters map[string]Roster) {
 	t.Helper()
 	for id, r := range rosters {
@@ -21,7 +21,8 @@ func seedRosters(t *testing.T, s *Store, rosters map[string]Roster) {
 	}
 }
 
-// popular makes a user with n friends, n requests and n marks, each of somebody else.
+// popular returns the id of a user with n friends, n received and n sent requests, all with different users, and the
+// rosters.
 func popular(n int) (id string, rosters map[string]Roster) {
 	id = NewID()
 	rosters = map[string]Roster{}
@@ -39,7 +40,7 @@ func popular(n int) (id string, rosters map[string]Roster) {
 	return id, rosters
 }
 
-func TestDrop(t *testing.T) {
+func TestRemoveUser(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
@@ -47,30 +48,30 @@ func TestDrop(t *testing.T) {
 	id, rosters := popular(n)
 	seedRosters(t, s, rosters)
 
-	// Stopped halfway, both ends agree about everybody.
-	some, done, err := s.Rosters.dropSome(ctx, id)
-	if err != nil || done || len(some) != dropAtOnce {
-		t.Fatalf("the first step changed %d, done %v, %v", len(some), done, err)
+	// After the first step, both ends of each relation agree.
+	first, done, err := s.Rosters.removeStep(ctx, id)
+	if err != nil || done || len(first) != removeBatch {
+		t.Fatalf("the first step made %d changes, done %t, %v; want %d changes", len(first), done, err, removeBatch)
 	}
 	for other := range rosters {
 		if other == id {
 			continue
 		}
-		if got := relation(t, s, id, other); !known(got) {
-			t.Errorf("halfway: %+v", got)
+		if got := relation(t, s, id, other); !consistent(got) {
+			t.Errorf("after the first step two users are in the inconsistent state %+v", got)
 		}
 	}
 
-	rest, err := s.Rosters.Drop(ctx, id)
+	rest, err := s.Rosters.RemoveUser(ctx, id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	kinds := map[Kind]int{}
-	for _, c := range append(some, rest...) {
+	for _, c := range append(first, rest...) {
 		kinds[c.Kind]++
 		_, revision, err := s.Rosters.Get(ctx, c.B)
 		if c.A != id || err != nil || c.RevisionB == 0 || c.RevisionB != revision {
-			t.Errorf("change %+v; the roster is at revision %d, %v", c, revision, err)
+			t.Errorf("the change is %+v, the roster has revision %d, %v", c, revision, err)
 		}
 	}
 	if kinds[Removed] != n || kinds[Withdrawn] != 2*n || len(kinds) != 2 {
@@ -80,16 +81,16 @@ func TestDrop(t *testing.T) {
 		r := mustGet(t, s, other)
 		for _, named := range r.named() {
 			if named == id {
-				t.Errorf("%+v still names the dropped user", r)
+				t.Errorf("a roster still has the removed user: %+v", r)
 			}
 		}
 		if other != id && len(r.named()) != 1 {
-			t.Errorf("%+v lost more than the dropped user", r)
+			t.Errorf("a roster has lost more than the removed user: %+v", r)
 		}
 	}
 
-	if again, err := s.Rosters.Drop(ctx, id); err != nil || len(again) != 0 {
-		t.Errorf("dropping again: %d changes, %v", len(again), err)
+	if changes, err := s.Rosters.RemoveUser(ctx, id); err != nil || len(changes) != 0 {
+		t.Errorf("removing again: %d changes, %v; want none", len(changes), err)
 	}
 	other := NewID()
 	for call, err := range map[string]error{
@@ -99,31 +100,31 @@ func TestDrop(t *testing.T) {
 		"Befriend":     second(s.Rosters.Befriend(ctx, other, id)),
 	} {
 		if !errors.Is(err, ErrUserNotFound) {
-			t.Errorf("%s a dropped user: %v", call, err)
+			t.Errorf("%s a removed user: %v, want %v", call, err, ErrUserNotFound)
 		}
 	}
 	if _, err := s.Rosters.Remove(ctx, other, id); !errors.Is(err, ErrNotFriends) {
-		t.Errorf("Remove of a dropped user: %v", err)
+		t.Errorf("Remove of a removed user: %v, want %v", err, ErrNotFriends)
 	}
 }
 
-func TestDropOfAUserWithoutARoster(t *testing.T) {
+func TestRemoveUserWithoutARoster(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
 	id := NewID()
-	if changes, err := s.Rosters.Drop(ctx, id); err != nil || len(changes) != 0 {
+	if changes, err := s.Rosters.RemoveUser(ctx, id); err != nil || len(changes) != 0 {
 		t.Fatalf("%v, %v", changes, err)
 	}
 	if _, err := s.Rosters.Request(ctx, NewID(), id, ""); !errors.Is(err, ErrUserNotFound) {
-		t.Errorf("Request to a dropped user: %v", err)
+		t.Errorf("Request to a removed user: %v, want %v", err, ErrUserNotFound)
 	}
-	if _, err := s.Rosters.Drop(ctx, "no id"); !errors.Is(err, ErrUserNotFound) {
-		t.Errorf("Drop of what is no id: %v", err)
+	if _, err := s.Rosters.RemoveUser(ctx, "no id"); !errors.Is(err, ErrUserNotFound) {
+		t.Errorf("RemoveUser of an invalid id: %v, want %v", err, ErrUserNotFound)
 	}
 }
 
-func TestDropAgainstRequestsAtOnce(t *testing.T) {
+func TestRemoveUserDuringRequests(t *testing.T) {
 	t.Parallel()
 	stores := twoStores(t, startServer(t, t.TempDir(), false), Options{})
 	ctx := testContext(t)
@@ -134,7 +135,7 @@ func TestDropAgainstRequestsAtOnce(t *testing.T) {
 	}
 	for i, err := range atOnce(len(ids), func(i int) error {
 		if i == 0 {
-			_, err := stores[0].Rosters.Drop(ctx, id)
+			_, err := stores[0].Rosters.RemoveUser(ctx, id)
 			return err
 		}
 		_, err := stores[i%2].Rosters.Request(ctx, ids[i], id, "")
@@ -149,12 +150,12 @@ func TestDropAgainstRequestsAtOnce(t *testing.T) {
 	}
 	for _, other := range ids {
 		if r := mustGet(t, stores[0], other); len(r.named()) != 0 {
-			t.Errorf("somebody still names the dropped user: %+v", r)
+			t.Errorf("a roster still has the removed user: %+v", r)
 		}
 	}
 }
 
-// A deleted roster or user leaves a permanent delete marker. A deleted user's other keys are removed at once.
+// A deleted roster or user leaves a permanent delete marker. The other keys of a deleted user are removed.
 func TestMarkersStay(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
@@ -163,7 +164,7 @@ func TestMarkersStay(t *testing.T) {
 	if _, err := s.Rosters.Befriend(ctx, a, b); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Rosters.Drop(ctx, a); err != nil {
+	if _, err := s.Rosters.RemoveUser(ctx, a); err != nil {
 		t.Fatal(err)
 	}
 	u := mustCreate(t, s, "a", "Al")
@@ -171,7 +172,7 @@ func TestMarkersStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for bucket, want := range map[*bucket][]string{s.Rosters.b: {b, a}, s.Users.b: {userKey(u.ID)}} { // b's empty roster stays
-		p, err := bucket.walk(ctx, 0, 100)
+		p, err := bucket.nextKeys(ctx, 0, 100)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,110 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// LostError has the names of the streams, and of the consumers as STREAM/CONSUMER, that must exist but are missing or
+// were created again.
+type LostError struct {
+	Names []string // sorted
+}
+
+func (e *LostError) Error() string {
+	return "missing, or created again since the last start: " + strings.Join(e.Names, ", ")
+}
+
+// accepts reports whether accepted contains name or, if name is a consumer, its stream.
+func accepts(accepted []string, name string) bool {
+	stream, _, _ := strings.Cut(name, "/")
+	return slices.Contains(accepted, name) || slices.Contains(accepted, stream)
+}
+
+// lost returns the expected names that are missing or were created at another time, sorted. It leaves out accepted
+// names.
+func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.Time, accepted []string) ([]string, error) {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(expected)) {
+		if accepts(accepted, name) {
+			continue
+		}
+		created, err := createdAt(ctx, js, name)
+		switch {
+		case isMissing(err):
+			names = append(names, name)
+		case err != nil:
+			return nil, fmt.Errorf("look for %s: %w", name, err)
+		case !created.Equal(expected[name]):
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// openState opens the bucket of the state. It creates nothing before it knows that all streams that must exist do
+// exist and that no restore must be completed.
+//
+// Errors: *LostError, ErrRestoreUnfinished, ErrStreamMismatch.
+func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States, State, error) {
+	states, err := FindStates(ctx, js, o.Prefix)
+	expected := o.Expected
+	var state State
+	switch {
+	case errors.Is(err, ErrNoState): // only the caller knows which streams must exist
+	case err != nil:
+		return nil, State{}, err
+	default:
+		if state, err = states.Get(ctx); err != nil {
+			return nil, State{}, err
+		}
+		expected = maps.Clone(state.Streams)
+		delete(expected, StateStream(o.Prefix)) // a restored state has the creation time of the stream in the backup
+	}
+	if state.Restore != nil {
+		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
+	}
+	missing, err := lost(ctx, js, expected, o.AcceptLoss)
+	if err != nil {
+		return nil, State{}, fmt.Errorf("kv: %w", err)
+	}
+	if len(missing) > 0 {
+		return nil, State{}, &LostError{Names: missing}
+	}
+	isNew := states == nil
+	if states, err = openStates(ctx, js, o); err != nil {
+		return nil, State{}, err
+	}
+	if isNew {
+		if state.Format, err = firstFormat(ctx, js, o.Prefix); err != nil {
+			return nil, State{}, fmt.Errorf("kv: %w", err)
+		}
+	}
+	state, err = states.Update(ctx, func(s *State) error {
+		s.Format = max(s.Format, state.Format)
+		maps.DeleteFunc(s.Streams, func(name string, _ time.Time) bool { return accepts(o.AcceptLoss, name) })
+		return nil
+	})
+	return states, state, err
+}
+
+// firstFormat returns the format of the buckets while no state exists: 0 if any of them exists, else the current one.
+func firstFormat(ctx context.Context, js jetstream.JetStream, prefix string) (int, error) {
+	for _, name := range Streams(prefix, "") {
+		_, err := js.Stream(ctx, name)
+		if err == nil {
+			return 0, nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return 0, fmt.Errorf("look for stream %s: %w", name, err)
+		}
+	}
+	return currentFormat, nil
+}
