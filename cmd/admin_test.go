@@ -116,7 +116,7 @@ func TestAttachCommands(t *testing.T) {
 	if contextUser(file) != "archive" {
 		t.Error("a failure replaced the file")
 	}
-	command(t, dir, "", "attach", "rotate", "archive", "--context", "archive.json").want(t, exitDone, "another secret")
+	command(t, dir, "", "attach", "rotate", "archive", "--context", "archive.json").want(t, exitDone, "has a new secret")
 	eventually(t, "the old connection is closed", first.IsClosed)
 	connectByContext(t, file)
 	command(t, dir, "", "attach", "add", "second", "--role", "bridge", "--context", "second.json", "-o", "json").want(t, exitDone, `{"name":"second","role":"bridge","created"`)
@@ -139,7 +139,7 @@ func TestAttachCommands(t *testing.T) {
 	command(t, dir, "", "attach", "remove", "archive", "--yes").want(t, exitNotFound)
 	command(t, dir, "", "attach", "rotate", "archive").want(t, exitNotFound)
 	command(t, dir, "", "attach", "add", "x", "--role", "root").want(t, exitUse, "role")
-	command(t, dir, "", "attach", "add", "x").want(t, exitUse, "--role is missing")
+	command(t, dir, "", "attach", "add", "x").want(t, exitUse, "missing --role")
 	command(t, dir, "", "attach", "add", "x", "--role", "consumer", "--filter", "a..b").want(t, exitUse, "filter")
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	if err != nil || len(left) > 0 {
@@ -178,7 +178,7 @@ func TestStatusCommand(t *testing.T) {
 	w.leave(t)
 	s.close(t)
 	a := command(t, dir, "", "status")
-	if a.code != exitNoServer || !strings.Contains(a.out, "health    no server runs there\n") || !strings.Contains(a.out, "accounts  1\n") || a.err != "imctl: no server runs there\n" {
+	if a.code != exitNoServer || !strings.Contains(a.out, "health    no server is running\n") || !strings.Contains(a.out, "accounts  1\n") || a.err != "imctl: no server is running\n" {
 		t.Errorf("without a server: %+v", a)
 	}
 	command(t, dir, "", "session", "list").want(t, exitNoServer, "no server runs there")

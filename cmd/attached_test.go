@@ -125,15 +125,15 @@ func TestAttachRefused(t *testing.T) {
 		says []string
 	}{
 		"nobody there": {url: func(*testing.T) string { return "nats://127.0.0.1:1" },
-			says: []string{"nats://127.0.0.1:1: not reached in 5 tries", "; start it, or correct nats.url"}},
+			says: []string{"nats://127.0.0.1:1: not reachable after 5 attempts", "; start it, or correct nats.url"}},
 		"wrong password": {url: func(*testing.T) string { return strings.Replace(there.url, secret, "hunter2", 1) },
-			says: []string{"refuses these credentials; put a user and password", "imctl nats config"}},
+			says: []string{"refuses these credentials; set a valid user and password", "imctl nats config"}},
 		"no credentials": {url: func(*testing.T) string { return strings.Replace(there.url, "imctl:"+secret+"@", "", 1) },
 			says: []string{"refuses these credentials"}},
 		"no JetStream": {url: func(t *testing.T) string { return startNATSWith(t, fmt.Sprintf(users, "", "")) },
-			says: []string{"JetStream", `; its configuration needs "jetstream { store_dir: DIRECTORY }"`, "imctl nats config"}},
+			says: []string{"JetStream", `; add "jetstream { store_dir: DIRECTORY }"`, "imctl nats config"}},
 		"JetStream for others": {url: func(t *testing.T) string { return startNATSWith(t, store(t)+fmt.Sprintf(users, "", "")) },
-			says: []string{"JetStream", `"jetstream: enabled" in the account`}},
+			says: []string{"JetStream", `"jetstream: enabled" to the account`}},
 		"too old": {url: func(t *testing.T) string {
 			url := startNATSWith(t, fmt.Sprintf(users, "", ""))
 			nc, err := nats.Connect(url)
@@ -149,15 +149,15 @@ func TestAttachRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			return url
-		}, says: []string{"atomic batches need 2.12", "; put nats-server 2.12 or later there"}},
+		}, says: []string{"atomic batches need 2.12", "; upgrade it to nats-server 2.12 or later"}},
 		"replicas": {url: func(*testing.T) string { return there.url }, env: []string{"IMCTL_NATS_REPLICAS=3", "IMCTL_NATS_PREFIX=other"},
 			says: []string{"replicas", "; set nats.replicas to 1"}},
 		"may not publish": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ["im.>", "_INBOX.>", "$JS.API.>", "$KV.im_users.>", "$KV.im_tokens.>", "$KV.im_users_b.>", "$KV.im_tokens_b.>", "$KV.im_friendships_b.>", "$KV.im_state.>"]}`))
-		}, says: []string{`does not let us publish on $KV.im_friendships.none; in its configuration our user needs permissions: {publish: ["im.>", `, `"$KV.im_friendships.>"`}},
+		}, says: []string{`does not permit its user to publish to $KV.im_friendships.none; add to this user in its configuration: permissions: {publish: ["im.>", `, `"$KV.im_friendships.>"`}},
 		"may not subscribe": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ">", subscribe: ["_INBOX.>", "im.>"]}`))
-		}, says: []string{"does not let us subscribe to $JS.EVENT.ADVISORY.CONSUMER.CREATED.IM_LOG.>, $SRV.PING; "}},
+		}, says: []string{"does not permit its user to subscribe to $JS.EVENT.ADVISORY.CONSUMER.CREATED.IM_LOG.>, $SRV.PING; "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

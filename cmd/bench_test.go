@@ -111,9 +111,9 @@ func TestBenchOthers(t *testing.T) {
 	s, run := startForBench(t, overTLS)
 	for name, c := range map[string]struct{ args, rows []string }{
 		"idle":            {[]string{"idle", "--connections", "20", "--friends", "4", "--settle", "100ms"}, []string{"20 connections, 4 friends each", "login "}},
-		"login":           {[]string{"login", "--people", "20", "--friends", "2", "--at-once", "4"}, []string{"20 people by password", "logins "}},
-		"login by token":  {[]string{"login", "--people", "20", "--friends", "0", "--token"}, []string{"20 people by token", "logins "}},
-		"login and chat":  {[]string{"login", "--people", "10", "--pairs", "2", "--rate", "100", "--for", "200ms"}, []string{"10 people by password, 8 friends each", "chat before ", "chat beside "}},
+		"login":           {[]string{"login", "--people", "20", "--friends", "2", "--at-once", "4"}, []string{"20 logins by password", "logins "}},
+		"login by token":  {[]string{"login", "--people", "20", "--friends", "0", "--token"}, []string{"20 logins by token", "logins "}},
+		"login and chat":  {[]string{"login", "--people", "10", "--pairs", "2", "--rate", "100", "--for", "200ms"}, []string{"10 logins by password, 8 friends each", "chat before ", "chat during "}},
 		"calls":           {[]string{"calls", "--friends", "5", "--times", "3"}, []string{"login", "found", "request", "add", "remove", "list"}},
 		"register":        {[]string{"register", "--people", "5", "--at-once", "2"}, []string{"registrations ", "hashing "}},
 		"dialogue, table": {[]string{"dialogue", "--pairs", "1", "--for", "100ms"}, []string{"codes ", "200: ", "answer ", "delivery "}},
@@ -161,7 +161,7 @@ func TestBenchPlot(t *testing.T) {
 	if curves != 8 {
 		t.Errorf("%d curves, want p50, p99 and max over time and the distribution, of answers and of deliveries", curves)
 	}
-	run("dialogue", "--plot", "x.gif").want(t, exitUse, "SVG")
+	run("dialogue", "--plot", "x.gif").want(t, exitUse, "must end in .svg")
 }
 
 // TestBenchInterrupted interrupts a load, which removes the people that it made all the same.
@@ -195,7 +195,7 @@ func TestBenchRefused(t *testing.T) {
 	} {
 		command(t, t.TempDir(), "", append([]string{"bench"}, args...)...).want(t, exitUse)
 	}
-	command(t, t.TempDir(), "", "bench", "dialogue", "--url", "ftp://example.org").want(t, exitUse, "no URL of a server")
+	command(t, t.TempDir(), "", "bench", "dialogue", "--url", "ftp://example.org").want(t, exitUse, "not the URL of a server")
 	command(t, t.TempDir(), "", "bench", "dialogue").want(t, exitNoServer, "no server")
 }
 

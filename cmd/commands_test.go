@@ -42,7 +42,7 @@ func TestCommandsAreExplained(t *testing.T) {
 			}
 		}
 		if f := c.Flags().Lookup("output"); f != nil {
-			command(t, dir, "", append(words, "-o", "xml")...).want(t, exitUse, "wants table or json")
+			command(t, dir, "", append(words, "-o", "xml")...).want(t, exitUse, "must be table or json")
 		}
 	}
 }
@@ -65,7 +65,7 @@ func TestCommandsRefuse(t *testing.T) {
 		}
 		command(t, dir, "", append(args, "unexpected")...).want(t, exitUse, `unexpected argument "unexpected"; see imctl`)
 		if required := strings.Count(c.Use, " ") - strings.Count(c.Use, "["); required > 0 {
-			command(t, dir, "", words...).want(t, exitUse, named[0]+" is missing")
+			command(t, dir, "", words...).want(t, exitUse, "missing argument "+named[0])
 		}
 	}
 }

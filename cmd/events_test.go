@@ -66,7 +66,7 @@ func TestEventsEnd(t *testing.T) {
 	}
 	w.leave(t)
 	s.close(t)
-	if code := <-all.code; code != exitNoServer || !strings.Contains(all.errs.String(), "the server is gone") {
+	if code := <-all.code; code != exitNoServer || !strings.Contains(all.errs.String(), "connection to the server lost") {
 		t.Errorf("exit code %d: %s", code, all.errs)
 	}
 }

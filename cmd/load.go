@@ -82,7 +82,7 @@ func reloadConfig(env *Env, flags *pflag.FlagSet, before *Config) (*Config, erro
 		return nil, err
 	}
 	if file == "" && flags.Changed("config") {
-		return nil, wrongUse("--config wants a file")
+		return nil, usageErrorf("--config wants a file")
 	}
 	return Load(LoadOptions{File: file, Dir: env.Dir, Environ: env.Environ, Flags: flags, Before: before})
 }

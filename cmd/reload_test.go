@@ -115,14 +115,14 @@ func TestHangup(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	hangup(`level=ERROR msg="the configuration stays as it was" err="config.yaml: no such file or directory"`)
+	hangup(`level=ERROR msg="configuration reload rejected" err="config.yaml: no such file or directory"`)
 	if strings.Contains(log.String(), "read again") {
 		t.Errorf("the defaults were taken: %s", log)
 	}
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hangup(`msg="configuration read again"`)
+	hangup(`msg="configuration reloaded"`)
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}

@@ -188,14 +188,14 @@ func TestRestoreKilledInDir(t *testing.T) {
 					old = want
 				}
 				wantSame(t, everyone(t, dir), old)
-				command(t, dir, "", "restore", "--complete").want(t, exitDone, "no restore to complete")
+				command(t, dir, "", "restore", "--complete").want(t, exitDone, "no interrupted restore found")
 				wantSame(t, everyone(t, dir), old)
 			} else {
 				line := "complete it with imctl restore --complete --data "
 				for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"status"}, {"user", "list"}, {"restore", file, "--yes"}, {"backup", "-"}} {
 					command(t, dir, "", args...).want(t, exitFailed, line)
 				}
-				command(t, dir, "", "restore", "--complete").want(t, exitDone, "the restore is complete")
+				command(t, dir, "", "restore", "--complete").want(t, exitDone, "restore completed")
 				wantSame(t, everyone(t, dir), want)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "data", stagingFolder)); !errors.Is(err, fs.ErrNotExist) {
@@ -236,7 +236,7 @@ func TestRestoreKilledInServer(t *testing.T) {
 					fallthrough
 				case !marked:
 					wantSame(t, everyone(t, dir), old)
-					command(t, dir, "", "restore", "--complete").want(t, exitDone, "no restore to complete")
+					command(t, dir, "", "restore", "--complete").want(t, exitDone, "no interrupted restore found")
 					wantSame(t, everyone(t, dir), old)
 				default:
 					command(t, dir, "", "status").fails(t, line)
@@ -249,7 +249,7 @@ func TestRestoreKilledInServer(t *testing.T) {
 						})
 					}
 					command(t, dir, "", "backup", "-").want(t, exitFailed, line)
-					command(t, dir, "", "restore", "--complete").want(t, exitDone, "the restore is complete")
+					command(t, dir, "", "restore", "--complete").want(t, exitDone, "restore completed")
 					wantSame(t, everyone(t, dir), want)
 				}
 				if serverToo {

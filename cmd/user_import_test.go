@@ -38,7 +38,7 @@ func TestExportImport(t *testing.T) {
 	carol := w.stranger(t, 0)
 	carol.login(t)
 	carol.call(t, "request", "to", alice.id, "note", "please").want(t, "request", says(200))
-	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitDone, "3 accounts in all.jsonl\n")
+	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitDone, "3 accounts exported to all.jsonl\n")
 	file := filepath.Join(dir, "all.jsonl")
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v, %v", info, err)
@@ -58,8 +58,8 @@ func TestExportImport(t *testing.T) {
 	other, otherDir := startWithDoor(t)
 	ow := inhabit(t, other)
 	command(t, otherDir, "", "user", "import", file).want(t, exitDone, "created      3\n", "there        0\n", "friendships  1\n", "requests     1\n", "wrong        0\n")
-	again := fromJSON[imported](t, command(t, otherDir, exported, "user", "import", "-o", "json").want(t, exitDone).out)
-	if again != (imported{There: 3}) {
+	again := fromJSON[importReport](t, command(t, otherDir, exported, "user", "import", "-o", "json").want(t, exitDone).out)
+	if again != (importReport{There: 3}) {
 		t.Errorf("once more: %+v", again)
 	}
 	if got := command(t, otherDir, "", "user", "export").want(t, exitDone).out; !slices.Equal(sortedLines(got), sortedLines(exported)) {
@@ -114,14 +114,14 @@ func TestImportWrongLines(t *testing.T) {
 	}
 	input := strings.Join(lines, "\r\n")
 	stopped := command(t, dir, input, "user", "import")
-	if stopped.code != exitFailed || !strings.Contains(stopped.err, "imctl: line 3: unknown field \"acount\"\n") || !strings.Contains(stopped.err, "1 line is wrong, and what comes behind was not imported") {
+	if stopped.code != exitFailed || !strings.Contains(stopped.err, "imctl: line 3: unknown field \"acount\"\n") || !strings.Contains(stopped.err, "1 invalid line; the lines after it were not imported") {
 		t.Errorf("stopped: %+v", stopped)
 	}
 	if !strings.Contains(stopped.out, "created      1\n") || strings.Contains(stopped.err, "line 4") || strings.Contains(command(t, dir, "", "user", "list").out, "last") {
 		t.Errorf("it went on: %+v", stopped)
 	}
 	all := command(t, dir, input, "user", "import", "--keep-going", "-o", "json")
-	for n, why := range map[int]string{3: "acount", 4: "2026-01-02T15:04:05Z", 5: "behind its object", 6: "account wants string", 7: "invalid character",
+	for n, why := range map[int]string{3: "acount", 4: "2026-01-02T15:04:05Z", 5: "unexpected text after the object", 6: "account must be of type string", 7: "invalid character",
 		8: "password_hash", 9: "UTF-8", 10: "longer", 12: "version"} {
 		if !strings.Contains(all.err, fmt.Sprintf("imctl: line %d: ", n)) || !strings.Contains(all.err, why) {
 			t.Errorf("line %d, %s: %s", n, why, all.err)
@@ -130,7 +130,7 @@ func TestImportWrongLines(t *testing.T) {
 	if strings.Contains(all.err, "hunter2") {
 		t.Error("a hash is shown")
 	}
-	if got := fromJSON[imported](t, all.out); all.code != exitFailed || got.Wrong != 9 || got.Missing != 1 || got.Created+got.There != 3 {
+	if got := fromJSON[importReport](t, all.out); all.code != exitFailed || got.Wrong != 9 || got.Missing != 1 || got.Created+got.There != 3 {
 		t.Errorf("exit code %d, %+v", all.code, got)
 	}
 	if n := strings.Count(all.err, "\n"); n != 10 {
@@ -150,8 +150,8 @@ func TestImportMany(t *testing.T) {
 		fmt.Fprintf(&input, `{"id":"%032x","account":"user %d","sign":%q,"friends":[{"id":"%032x","alias":"next","since":"2020-01-01T00:00:00Z"}]}`+"\n",
 			i, i, strings.Repeat("s", 500), (i+1)%people)
 	}
-	got := fromJSON[imported](t, command(t, dir, input.String(), "user", "import", "-o", "json").want(t, exitDone).out)
-	if got != (imported{Created: people, Friendships: people}) {
+	got := fromJSON[importReport](t, command(t, dir, input.String(), "user", "import", "-o", "json").want(t, exitDone).out)
+	if got != (importReport{Created: people, Friendships: people}) {
 		t.Errorf("%+v", got)
 	}
 	command(t, dir, "", "friend", "list", "user 0").want(t, exitDone, "user 1 ", "next", "user 449")

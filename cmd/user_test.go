@@ -177,7 +177,7 @@ func TestUserByAddress(t *testing.T) {
 
 	other := startNATS(t)
 	command(t, dir, "", "user", "list", "--context", context("anybody.json", embedded.AdminContext{URL: other, User: "anybody", Password: "p"})).
-		want(t, exitFailed, "not an administrator's")
+		want(t, exitFailed, "do not have administrator permissions")
 	command(t, dir, "", "user", "list", "--context", context("root.json", embedded.AdminContext{URL: other, User: "root", Password: "p"})).
 		want(t, exitNoServer, "no imctl server answers there")
 }
@@ -207,16 +207,16 @@ func startNATS(t testing.TB) string {
 	return ns.ClientURL()
 }
 
-// TestUserWithoutDoor is told that a server holds the data directory and can't be spoken to.
-func TestUserWithoutDoor(t *testing.T) {
+// TestUserWithoutListener checks the error if the server of the data directory does not accept connections.
+func TestUserWithoutListener(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	finder := finder{env: &Env{Err: new(bytes.Buffer)}, config: s.app.config, cancel: cancel, wait: 10 * time.Millisecond}
-	_, _, err := finder.openDataDir(ctx)
-	if exitCode(err) != exitNoServer || !errors.Is(err, errNoDoor) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
-		t.Errorf("got %v", err)
+	d := dialer{env: &Env{Err: new(bytes.Buffer)}, config: s.app.config, cancel: cancel, timeout: 10 * time.Millisecond}
+	_, _, err := d.openDataDir(ctx)
+	if exitCode(err) != exitNoServer || !errors.Is(err, errNoListener) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("got %v, want errNoListener with the process ID", err)
 	}
 }
 
@@ -290,7 +290,7 @@ func TestConfirm(t *testing.T) {
 		if err := confirm(t.Context(), &Env{Terminal: p}, false, "Really?"); (err == nil) != want {
 			t.Errorf("%q: %v", typed, err)
 		}
-		if p.asked[0] != "Really? Type yes: " {
+		if p.asked[0] != "Really? Type yes to confirm: " {
 			t.Errorf("asked %q", p.asked)
 		}
 	}
