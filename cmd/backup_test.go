@@ -130,7 +130,7 @@ func TestRestoreFails(t *testing.T) {
 		"another content": spoiled(whole, 512+20), "another piece": spoiled(whole, len(whole)-6000), "another name": spoiled(whole, entries),
 	} {
 		spoil(b)
-		if a := command(t, dir, "", "restore", "bad.tar", "--data", "fresh").want(t, exitFailed, "bad.tar: it is"); !strings.Contains(a.err, errBackup.Error()) {
+		if a := command(t, dir, "", "restore", "bad.tar", "--data", "fresh").want(t, exitFailed, "bad.tar: not a backup"); !strings.Contains(a.err, errBackup.Error()) {
 			t.Errorf("%s: %s", name, a.err)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "fresh")); !errors.Is(err, fs.ErrNotExist) {

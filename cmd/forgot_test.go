@@ -2,11 +2,7 @@ package cmd
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
-	"log"
-	"mime/quotedprintable"
-	"net"
 	"net/http"
 	"net/mail"
 	"regexp"
@@ -15,104 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emersion/go-smtp"
 	"github.com/gorilla/websocket"
 )
-
-// postOffice is an SMTP server in this process. It keeps what it is given by recipient.
-type postOffice struct {
-	url string
-
-	mu      sync.Mutex // guards what follows
-	letters map[string][]string
-	refuse  string
-}
-
-// openPostOffice serves until the test ends.
-func openPostOffice(t *testing.T) *postOffice {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &postOffice{url: "smtp://" + l.Addr().String(), letters: make(map[string][]string)}
-	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &counter{office: p}, nil }))
-	s.Domain, s.ErrorLog = "mail.test", log.New(t.Output(), "smtp: ", 0)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	t.Cleanup(func() {
-		err := s.Close()
-		_ = l.Close() // Close does so itself, unless it comes before Serve
-		if err := errors.Join(err, <-done); err != nil {
-			t.Errorf("SMTP server: %v", err)
-		}
-	})
-	return p
-}
-
-// mails has a server send its mail there.
-func (p *postOffice) mails(c *Config) { c.Mail.SMTP, c.Mail.From = p.url, "imctl@example.org" }
-
-func (p *postOffice) count(to string) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.letters[to])
-}
-
-// all is how many letters there are.
-func (p *postOffice) all() (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, l := range p.letters {
-		n += len(l)
-	}
-	return n
-}
-
-// nth waits for somebody's n-th letter.
-func (p *postOffice) nth(t testing.TB, to string, n int) string {
-	t.Helper()
-	eventually(t, "a letter to "+to, func() bool { return p.count(to) >= n })
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.letters[to][n-1]
-}
-
-// counter is one client's session with the office.
-type counter struct {
-	office *postOffice
-	to     string
-}
-
-func (c *counter) Reset()        { c.to = "" }
-func (c *counter) Logout() error { return nil }
-
-func (c *counter) Mail(string, *smtp.MailOptions) error { return nil }
-
-func (c *counter) Rcpt(to string, _ *smtp.RcptOptions) error {
-	c.office.mu.Lock()
-	defer c.office.mu.Unlock()
-	if c.office.refuse != "" {
-		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: c.office.refuse + " " + to}
-	}
-	c.to = to
-	return nil
-}
-
-func (c *counter) Data(r io.Reader) error {
-	m, err := mail.ReadMessage(r)
-	if err != nil {
-		return err
-	}
-	text, err := io.ReadAll(quotedprintable.NewReader(m.Body))
-	if err != nil {
-		return err
-	}
-	c.office.mu.Lock()
-	defer c.office.mu.Unlock()
-	c.office.letters[c.to] = append(c.office.letters[c.to], string(text))
-	return nil
-}
 
 var codeInMail = regexp.MustCompile(`(?m)^    ([A-Z2-9]{4}-[A-Z2-9]{4})\r?$`)
 

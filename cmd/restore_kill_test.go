@@ -1,0 +1,255 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// diesAt is the environment's variable that names the step of a restore at which the command imctl-dies kills itself.
+const diesAt = "DIES_AT"
+
+// dies runs imctl and kills the process at that step.
+func dies() {
+	at := os.Getenv(diesAt)
+	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), step: func(name string) {
+		if name != at {
+			return
+		}
+		self, err := os.FindProcess(os.Getpid())
+		if err == nil {
+			err = self.Kill()
+		}
+		if err != nil {
+			panic(err)
+		}
+		select {}
+	}}
+	ctx, stop := interruptible(context.Background())
+	code := Run(ctx, env, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// restoreAndDie runs a restore in a process of its own that is killed at a step.
+func restoreAndDie(t *testing.T, dir, step string, args ...string) {
+	t.Helper()
+	c := exec.Command("imctl-dies", append([]string{"restore"}, args...)...)
+	c.Dir, c.Env = dir, append(os.Environ(), diesAt+"="+step, "GORACE=atexit_sleep_ms=0")
+	out, err := c.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Exited() && exit.ExitCode() <= 5 && exit.ExitCode() >= 0 {
+		t.Fatalf("the restore was not killed at %q: %v\n%s", step, err, out)
+	}
+}
+
+// fails is want for a failing command that also writes to standard output.
+func (a answer) fails(t *testing.T, line string) {
+	t.Helper()
+	if a.code != exitFailed || !strings.Contains(a.err, line) {
+		t.Errorf("exit code %d: %s%s", a.code, a.out, a.err)
+	}
+}
+
+// answered returns the body of a page, whatever its status.
+func answered(url string) (string, error) {
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	return string(b), err
+}
+
+// TestRestoreKilledInDir kills a restore of a data directory at every step. Afterwards the directory has the complete old
+// data or the complete new data, or a start is refused with the command that completes the restore.
+func TestRestoreKilledInDir(t *testing.T) {
+	t.Parallel()
+	from := backupOf(t, 30)
+	want := everyone(t, from)
+	for step, marked := range map[string]bool{"streams staged": false, "directory staged": false, "marked": true, "streams aside": true,
+		"streams swapped": true, "files swapped": true, "marker removed": false} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			dir := importDir(t)
+			file := filepath.Join(from, "all.tar")
+			command(t, dir, `{"account":"old"}`, "user", "import").want(t, exitDone)
+			old := everyone(t, dir)
+			restoreAndDie(t, dir, step, file, "--yes")
+			if !marked {
+				if step == "marker removed" {
+					old = want
+				}
+				wantSame(t, everyone(t, dir), old)
+				command(t, dir, "", "restore", "--complete").want(t, exitDone, "no interrupted restore found")
+				wantSame(t, everyone(t, dir), old)
+			} else {
+				line := "complete it with imctl restore --complete --data "
+				for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"status"}, {"user", "list"}, {"restore", file, "--yes"}, {"backup", "-"}} {
+					command(t, dir, "", args...).want(t, exitFailed, line)
+				}
+				command(t, dir, "", "restore", "--complete").want(t, exitDone, "restore completed")
+				wantSame(t, everyone(t, dir), want)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "data", stagingFolder)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("left behind: %v", err)
+			}
+			command(t, dir, "", "restore", file, "--yes").want(t, exitDone)
+			wantSame(t, everyone(t, dir), want)
+		})
+	}
+}
+
+// TestRestoreKilledInServer kills a restore into a server at every step, then the server too.
+func TestRestoreKilledInServer(t *testing.T) {
+	t.Parallel()
+	from := backupOf(t, 30)
+	want := everyone(t, from)
+	for step, marked := range map[string]bool{"streams staged": false, "log staged": false, "records staged": false, "committed": true, "nodes told": true,
+		"old streams removed": true, "log swapped": true, "log noted": true, "finished": false} {
+		for _, serverToo := range []bool{false, true} {
+			t.Run(fmt.Sprint(step, ", the server too: ", serverToo), func(t *testing.T) {
+				t.Parallel()
+				dir := importDir(t)
+				file, data := filepath.Join(from, "all.tar"), filepath.Join(dir, "data")
+				command(t, dir, `{"account":"old"}`, "user", "import").want(t, exitDone)
+				old := everyone(t, dir)
+				p := startProcess(t, data, new(logBuffer))
+				restoreAndDie(t, dir, step, file, "--yes")
+				if serverToo {
+					p.kill(t)
+				}
+				line := "complete it with imctl restore --complete --data "
+				switch {
+				case step == "finished":
+					old = want
+					if !serverToo { // nobody has told it of the end
+						eventually(t, "the server is ready", func() bool { body, _ := answered(p.ops + "/readyz"); return body == "ok\n" })
+					}
+					fallthrough
+				case !marked:
+					wantSame(t, everyone(t, dir), old)
+					command(t, dir, "", "restore", "--complete").want(t, exitDone, "no interrupted restore found")
+					wantSame(t, everyone(t, dir), old)
+				default:
+					command(t, dir, "", "status").fails(t, line)
+					if serverToo {
+						command(t, dir, "", "serve", "--listen", "127.0.0.1:0").want(t, exitFailed, line)
+					} else {
+						eventually(t, "the server says that a restore is not complete", func() bool {
+							body, _ := answered(p.ops + "/readyz")
+							return strings.Contains(body, "imctl restore --complete --data")
+						})
+					}
+					command(t, dir, "", "backup", "-").want(t, exitFailed, line)
+					command(t, dir, "", "restore", "--complete").want(t, exitDone, "restore completed")
+					wantSame(t, everyone(t, dir), want)
+				}
+				if serverToo {
+					p = startProcess(t, data, new(logBuffer))
+				}
+				eventually(t, "the server is ready", func() bool { body, _ := answered(p.ops + "/readyz"); return body == "ok\n" })
+				command(t, dir, "", "restore", file, "--yes").want(t, exitDone)
+				command(t, dir, "", "status").want(t, exitDone, "health    ok\n", "accounts  30\n")
+				p.stop(t)
+			})
+		}
+	}
+}
+
+// TestRestoreWhileRegistering restores during registrations. The restore drops accounts that were registered before the
+// swap. No registration during the swap is answered 200 and then lost.
+func TestRestoreWhileRegistering(t *testing.T) {
+	t.Parallel()
+	from := backupOf(t, 500)
+	s, dir := startWithDoor(t)
+	s.mayLog = []string{"call failed"} // that were under way when the buckets went
+	w := inhabit(t, s)
+	var refusing atomic.Bool
+	var after sync.Map // accounts that were made, and answered so, after the server began to refuse
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var made atomic.Int64
+	for i := range 4 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				account := fmt.Sprintf("new-%d-%d", i, n)
+				body, err := json.Marshal(map[string]string{"account": account, "password": "pass word", "mail": "m@example.org"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				refused := refusing.Load()
+				r, err := w.http.Post(w.base(0)+"/im/register", "application/json", bytes.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var said struct{ Code int }
+				err = errors.Join(json.NewDecoder(r.Body).Decode(&said), r.Body.Close())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if said.Code == 200 {
+					made.Add(1)
+					if refused {
+						after.Store(account, true)
+					}
+				}
+			}
+		})
+	}
+	eventually(t, "people register", func() bool { return made.Load() > 20 })
+	var out, errs bytes.Buffer
+	env := &Env{In: strings.NewReader(""), Out: &out, Err: &errs, Dir: dir, step: func(name string) {
+		if name == "nodes told" {
+			refusing.Store(true)
+		}
+	}}
+	if code := Run(t.Context(), env, []string{"restore", filepath.Join(from, "all.tar"), "--yes"}); code != exitDone {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	before := made.Load()
+	eventually(t, "people register again", func() bool { return made.Load() > before+20 })
+	close(stop)
+	wg.Wait()
+	there := make(map[string]bool)
+	for _, line := range everyone(t, dir) {
+		var u struct{ Account string }
+		if err := json.Unmarshal([]byte(line), &u); err != nil {
+			t.Fatal(err)
+		}
+		there[u.Account] = true
+	}
+	n := 0
+	after.Range(func(account, _ any) bool {
+		n++
+		if !there[account.(string)] {
+			t.Errorf("%s was registered after the swap, and is not there", account)
+		}
+		return true
+	})
+	if n == 0 || !there["bench-person-0"] || len(there) > 500+int(made.Load()-before)+n {
+		t.Errorf("%d accounts, %d of them new", len(there), n)
+	}
+}
