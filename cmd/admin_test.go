@@ -27,9 +27,9 @@ func fromJSON[T any](t testing.TB, text string) (v T) {
 // TestFriendCommands makes and ends friendships of people who are online.
 func TestFriendCommands(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	two := w.people(t, 2)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	two := w.newMembers(t, 2)
 	alice, bob := two[0], two[1]
 	command(t, dir, "", "friend", "list", alice.account).want(t, exitDone, "ACCOUNT")
 	command(t, dir, "", "friend", "add", alice.account, "id:"+bob.id).want(t, exitDone, alice.account+" and "+bob.account+" are friends\n")
@@ -46,7 +46,7 @@ func TestFriendCommands(t *testing.T) {
 	command(t, dir, "", "friend", "remove", bob.account, alice.account).want(t, exitNotFound, "not friends")
 	command(t, dir, "", "friend", "add", bob.account, bob.account).want(t, exitUse, "its own friend")
 	command(t, dir, "", "friend", "add", bob.account, "nobody").want(t, exitNotFound, `"nobody"`)
-	alice.call(t, "request", "to", bob.id, "note", "please\u202e").want(t, "request", says(200))
+	alice.call(t, "request", "to", bob.id, "note", "please\u202e").want(t, "request", replyBody(200))
 	command(t, dir, "", "friend", "list", bob.account, "--requests").want(t, exitDone, alice.account, "request", "please\uFFFD")
 	command(t, dir, "", "friend", "list", alice.account, "--requests", "--limit", "1").want(t, exitDone, bob.account, "asked")
 }
@@ -54,11 +54,11 @@ func TestFriendCommands(t *testing.T) {
 // TestSessionAndTokenCommands closes sessions and revokes tokens.
 func TestSessionAndTokenCommands(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	two := w.people(t, 2)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	two := w.newMembers(t, 2)
 	alice, bob := two[0], two[1]
-	second, _ := alice.another(t)
+	second, _ := alice.openTunnel(t)
 	type session struct {
 		ID, User, Account, Node, Address string
 		Push                             bool
@@ -91,7 +91,7 @@ func TestSessionAndTokenCommands(t *testing.T) {
 		t.Errorf("%d lines: %s", n, listed.out)
 	}
 	command(t, dir, "", "token", "revoke", alice.account, kv.TokenHash(alice.token)[:12]).want(t, exitDone, "1 token revoked\n")
-	alice.call(t, "found", "name", "x").want(t, "a token that was revoked", says(515))
+	alice.call(t, "found", "name", "x").want(t, "a token that was revoked", replyBody(515))
 	if frame, err := alice.tunnel.tryNext(); err == nil {
 		t.Errorf("the session of a token that was revoked still gets %s", frame)
 	}
@@ -103,7 +103,7 @@ func TestSessionAndTokenCommands(t *testing.T) {
 // TestAttachCommands lets a program in by nothing but its context file.
 func TestAttachCommands(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	file := filepath.Join(dir, "archive.json")
 	add := []string{"attach", "add", "archive", "--role", "consumer", "--filter", "dialogue.>"}
 	command(t, dir, "", append(add, "--context", "archive.json")...).want(t, exitDone, "archive (consumer) added: archive.json\n")
@@ -150,7 +150,7 @@ func TestAttachCommands(t *testing.T) {
 // connectByContext connects with no other setting.
 func connectByContext(t *testing.T, file string) *nats.Conn {
 	t.Helper()
-	nc, _, err := natscontext.Connect(file, nats.NoReconnect(), nats.Timeout(patience))
+	nc, _, err := natscontext.Connect(file, nats.NoReconnect(), nats.Timeout(waitTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,11 +161,11 @@ func connectByContext(t *testing.T, file string) *nats.Conn {
 // TestStatusCommand looks at a server that runs, and at a directory without one.
 func TestStatusCommand(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice := w.stranger(t, 0)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice := w.newMember(t, 0)
 	alice.login(t)
-	alice.another(t)
+	alice.openTunnel(t)
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)

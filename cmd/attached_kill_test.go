@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// TestKilledServer kills one of two servers without a word. Its people are offline at once, their friends are told, and
+// TestServerKilled kills one of two servers without a word. Its people are offline at once, their friends are told, and
 // what it may have written and told nobody of is in force on the other one.
-func TestKilledServer(t *testing.T) {
+func TestServerKilled(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	stays := start(t, there.attached)
 	dies := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "IMCTL_NATS_URL="+there.url)
-	w := inhabit(t, stays)
+	w := newWorld(t, stays)
 	w.secret(firstGroup(there.url, `:([0-9a-f]{32})@`))
-	a, b := w.pair(t)
-	c := w.people(t, 1)[0]
+	a, b := w.newFriends(t)
+	c := w.newMembers(t, 1)[0]
 	a.befriend(t, c)
-	push, _ := a.another(t, "push", "1")
+	push, _ := a.openTunnel(t, "push", "1")
 
 	// b moves to the other server, where a can talk to it.
 	b.tunnel.close(t)
@@ -31,7 +31,7 @@ func TestKilledServer(t *testing.T) {
 		t.Fatalf("a dialogue to the other server: %d", code)
 	}
 	push.next(t) // what one device sends the others show
-	b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+	b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 
 	// As if it had been killed between the change and telling the others.
 	if _, err := stays.app.backend.store.Rosters.Remove(t.Context(), a.id, c.id); err != nil {
@@ -51,7 +51,7 @@ func TestKilledServer(t *testing.T) {
 	eventually(t, "the removal in force", func() bool { return a.talk(t, c, "4") == 512 })
 	// Nobody waits for the dead: changes, and logins of the same person, work at once.
 	began := time.Now()
-	a.call(t, "remove", "to", b.id).want(t, "remove", says(200))
+	a.call(t, "remove", "to", b.id).want(t, "remove", replyBody(200))
 	if login := b.login(t); len(login.Friends) != 0 {
 		t.Errorf("friends: %v", login.Friends)
 	}
@@ -63,16 +63,16 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
-// TestRevokedMeanwhile: a session whose token is revoked while its server is away from NATS ends when that is back; the
+// TestRevokedDuringOutage: a session whose token is revoked while its server is away from NATS ends when that is back; the
 // others go on.
-func TestRevokedMeanwhile(t *testing.T) {
+func TestRevokedDuringOutage(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	s := start(t, there.attached)
 	s.mayLog = []string{"NATS", "the event log is not written"}
-	w := inhabit(t, s)
-	a, b := w.pair(t)
-	_, second := b.another(t)
+	w := newWorld(t, s)
+	a, b := w.newFriends(t)
+	_, second := b.openTunnel(t)
 	// As another server does it that this one does not hear.
 	if err := s.app.backend.store.Tokens.RevokeOthers(t.Context(), b.id, second.Token); err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestRevokedMeanwhile(t *testing.T) {
 	if code := a.talk(t, b, "1"); code != 200 {
 		t.Fatalf("before: %d", code)
 	}
-	b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+	b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 	there.stop()
 	there.start(t)
 	b.tunnel.wantClose(t, 1008)

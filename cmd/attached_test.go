@@ -18,23 +18,23 @@ import (
 	"imctl/bridge"
 )
 
-// natsThere is a NATS server that servers of ours attach to. Its configuration includes what `imctl nats config` prints.
-type natsThere struct {
+// externalNATS is a NATS server that servers of ours attach to. Its configuration includes what `imctl nats config` prints.
+type externalNATS struct {
 	url  string // as the command said that it belongs into the settings, but for the port
 	file string
 	port int // 0 before the first start
 	ns   *natsserver.Server
 }
 
-// startNATSThere starts one that is stopped when the test ends. It may have accounts of its own.
-func startNATSThere(t testing.TB, accounts ...string) *natsThere {
+// startExternalNATS starts one that is stopped when the test ends. It may have accounts of its own.
+func startExternalNATS(t testing.TB, accounts ...string) *externalNATS {
 	t.Helper()
 	dir := t.TempDir()
 	said := command(t, dir, "", "nats", "config")
 	if said.code != exitDone {
 		t.Fatalf("nats config: %s", said.err)
 	}
-	n := &natsThere{url: firstGroup(said.err, `url: (\S+)`), file: filepath.Join(dir, "nats-server.conf")}
+	n := &externalNATS{url: firstGroup(said.err, `url: (\S+)`), file: filepath.Join(dir, "nats-server.conf")}
 	said.out = strings.Replace(said.out, "accounts {\n", "accounts {\n"+strings.Join(append(accounts, ""), "\n"), 1)
 	text := fmt.Sprintf("include \"imctl.conf\"\nhost: 127.0.0.1\njetstream {store_dir: %q}\n", dir)
 	for file, content := range map[string]string{"imctl.conf": said.out, "nats-server.conf": text} {
@@ -48,7 +48,7 @@ func startNATSThere(t testing.TB, accounts ...string) *natsThere {
 }
 
 // start starts it, again on what it stored and at the same port.
-func (n *natsThere) start(t testing.TB) {
+func (n *externalNATS) start(t testing.TB) {
 	t.Helper()
 	o, err := natsserver.ProcessConfigFile(n.file)
 	if err != nil {
@@ -62,7 +62,7 @@ func (n *natsThere) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	n.ns.Start()
-	if !n.ns.ReadyForConnections(patience) {
+	if !n.ns.ReadyForConnections(waitTimeout) {
 		t.Fatal("NATS is not ready")
 	}
 	if n.port == 0 {
@@ -71,13 +71,13 @@ func (n *natsThere) start(t testing.TB) {
 	}
 }
 
-func (n *natsThere) stop() {
+func (n *externalNATS) stop() {
 	n.ns.Shutdown()
 	n.ns.WaitForShutdown()
 }
 
 // attached has a server attach to it.
-func (n *natsThere) attached(c *Config) { c.NATS.URL = n.url }
+func (n *externalNATS) attached(c *Config) { c.NATS.URL = n.url }
 
 // bridges is the deployment of several servers on one NATS. The people of a group are spread over them.
 type bridges []*server
@@ -85,7 +85,7 @@ type bridges []*server
 // startBridges starts so many on one NATS.
 func startBridges(t testing.TB, n int, change ...func(*Config)) bridges {
 	t.Helper()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	var all bridges
 	for range n {
 		all = append(all, start(t, append(change, there.attached)...))
@@ -103,19 +103,19 @@ func (b bridges) shown(t testing.TB) (all string) {
 	return all
 }
 
-// scattered is the deployment of several servers on one NATS that are taken in turn: a person's devices are not on the
+// roundRobin is the deployment of several servers on one NATS that are taken in turn: a person's devices are not on the
 // same one, nor are its calls made to the one that its tunnel is on.
-type scattered struct {
+type roundRobin struct {
 	bridges
 	turn atomic.Int64
 }
 
-func (s *scattered) base(int) string { return s.bridges.base(int(s.turn.Add(1))) }
+func (s *roundRobin) base(int) string { return s.bridges.base(int(s.turn.Add(1))) }
 
 // TestAttachRefused: what is wrong with a NATS is said in a line that names what is missing and how to mend it.
 func TestAttachRefused(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	secret := firstGroup(there.url, `:([0-9a-f]{32})@`)
 	const users = `accounts { A { %s users: [{user: u, password: pw-of-u %s}] } }`
 	store := func(t *testing.T) string { return fmt.Sprintf("jetstream {store_dir: %q}\n", t.TempDir()) }
@@ -214,7 +214,7 @@ func startNATSWith(t testing.TB, text string) string {
 // TestNATSInfo shows what is there, on an attached NATS by its context too, and on the embedded one.
 func TestNATSInfo(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	dir := t.TempDir()
 	command(t, dir, "", "nats", "info", "--nats", there.url).want(t, exitDone, "KV_im_users  ", "missing", "im.user.<id>.dialogue")
 	s := start(t, there.attached)
@@ -259,7 +259,7 @@ func TestNATSConfig(t *testing.T) {
 		t.Errorf("the same secret makes the issuer %s, and %s", got, want)
 	}
 	// Whoever the NATS server had before logs in as before.
-	there := startNATSThere(t, `OLD { users: [{user: old, password: friend}] }`)
+	there := startExternalNATS(t, `OLD { users: [{user: old, password: friend}] }`)
 	nc, err := nats.Connect(fmt.Sprintf("nats://old:friend@127.0.0.1:%d", there.port))
 	if err != nil {
 		t.Fatal(err)

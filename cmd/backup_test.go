@@ -26,9 +26,9 @@ import (
 // not read, and the administrator's credentials.
 func TestBackupRestore(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice, bob := w.pair(t)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice, bob := w.newFriends(t)
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "dialogue.>")
 	if code := alice.talk(t, bob, "unread"); code != 200 {
 		t.Fatalf("answered %d", code)
@@ -51,7 +51,7 @@ func TestBackupRestore(t *testing.T) {
 	again := start(t, func(c *Config) {
 		c.Data, c.NATS.Listen, c.NATS.Sync = filepath.Join(dir, "new"), "127.0.0.1:0", Sync(time.Minute)
 	})
-	w = inhabit(t, again)
+	w = newWorld(t, again)
 	if got := sortedLines(command(t, dir, "", "user", "export", "--data", "new").want(t, exitDone).out); !slices.Equal(got, people) {
 		t.Errorf("people are %s, and were %s", got, people)
 	}
@@ -69,7 +69,7 @@ func TestBackupRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := consumer.Next(jetstream.FetchMaxWait(patience))
+	m, err := consumer.Next(jetstream.FetchMaxWait(waitTimeout))
 	if err != nil || !strings.Contains(string(m.Data()), `"id":"unread"`) {
 		t.Errorf("the dialogue that was not read: %v", err)
 	}
@@ -163,12 +163,12 @@ func spoiled(b []byte, at int) []byte {
 // TestRestoreRunning restores into a server that runs: its sessions end, and people are as they were.
 func TestRestoreRunning(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice, bob := w.pair(t)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice, bob := w.newFriends(t)
 	command(t, dir, "", "backup", "all.tar").want(t, exitDone)
 	command(t, dir, "", "friend", "remove", alice.account, bob.account).want(t, exitDone)
-	late := w.stranger(t, 0)
+	late := w.newMember(t, 0)
 	late.login(t)
 	command(t, dir, "", "restore", "all.tar").want(t, exitUse, "--yes")
 	command(t, dir, "", "restore", "all.tar", "--yes").want(t, exitDone)
@@ -177,7 +177,7 @@ func TestRestoreRunning(t *testing.T) {
 			t.Errorf("a session from before still gets %s", frame)
 		}
 	}
-	w.dial(t, 0, "/im/login?"+query("account", late.account, "password", late.password)).want(t, says(505))
+	w.dial(t, 0, "/im/login?"+query("account", late.account, "password", late.password)).want(t, replyBody(505))
 	alice.login(t)
 	bob.login(t)
 	if code := alice.talk(t, bob, "1"); code != 200 {
@@ -200,12 +200,12 @@ func TestSendPiece(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	if _, err := nc.Request("pieces", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+	if _, err := nc.Request("pieces", nil, waitTimeout); !errors.Is(err, nats.ErrNoResponders) {
 		t.Fatal(err)
 	}
 	said := make(chan error, 1)
 	go func() {
-		b, err := sendPiece(t.Context(), nc, "pieces", []byte("x"), patience)
+		b, err := sendPiece(t.Context(), nc, "pieces", []byte("x"), waitTimeout)
 		if err == nil && string(b) != "got x" {
 			err = fmt.Errorf("answer %q", b)
 		}
@@ -223,7 +223,7 @@ func TestSendPiece(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := sendPiece(ctx, nc, "nowhere", nil, patience); !errors.Is(err, context.Canceled) {
+	if _, err := sendPiece(ctx, nc, "nowhere", nil, waitTimeout); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
@@ -284,7 +284,7 @@ func startNATSCluster(t *testing.T) string {
 		}
 		ns.Start()
 		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-		if !ns.ReadyForConnections(patience) {
+		if !ns.ReadyForConnections(waitTimeout) {
 			t.Fatal("a NATS server did not start")
 		}
 		routes = append(routes, &url.URL{Scheme: "nats-route", Host: ns.ClusterAddr().String()})

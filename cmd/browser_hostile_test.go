@@ -115,9 +115,9 @@ func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.register(t, 0, string(body)).want(t, "registration with "+trick, says(200))
+	w.register(t, 0, string(body)).want(t, "registration with "+trick, replyBody(200))
 	p.login(t)
-	p.call(t, "request", "to", victim, "note", upTo(trick, 512, false)).want(t, "request with "+trick, says(200))
+	p.call(t, "request", "to", victim, "note", upTo(trick, 512, false)).want(t, "request with "+trick, replyBody(200))
 	return p
 }
 
@@ -125,8 +125,8 @@ func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 func TestPageWithstands(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	victim := w.stranger(t, 0)
+	w := newWorld(t, start(t))
+	victim := w.newMember(t, 0)
 	victim.login(t)
 	b := openTab(t, browser, "victim", w.base(0)+pagePath, desk)
 	ask[bool](b, "window.pwned = 0, window.pwn = () => { pwned++; }, true")
@@ -144,7 +144,7 @@ func TestPageWithstands(t *testing.T) {
 	b.press("Close")
 	for i, trick := range tricks {
 		alias := upTo(trick, 64, true)
-		victim.call(t, "add", "from", attackers[i].id, "name", alias).want(t, "add as "+trick, says(200))
+		victim.call(t, "add", "from", attackers[i].id, "name", alias).want(t, "add as "+trick, replyBody(200))
 	}
 	b.until("count('nav .row') > 5 && !has('nav .row', 'Friend requests')")
 	b.unharmed("friends")
@@ -168,7 +168,7 @@ func TestPageWithstands(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.do(t, 0, http.MethodPost, "/im/profile/update", string(body)).want(t, "update", says(200))
+		w.do(t, 0, http.MethodPost, "/im/profile/update", string(body)).want(t, "update", replyBody(200))
 	}
 	b.look(phone)
 	b.unharmed("phone")

@@ -56,9 +56,9 @@ func TestPageAccessible(t *testing.T) {
 	t.Parallel()
 	source := axe(t)
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
+	w := newWorld(t, start(t))
 	url := w.base(0) + pagePath
-	bob, cleo := w.stranger(t, 0), w.stranger(t, 0)
+	bob, cleo := w.newMember(t, 0), w.newMember(t, 0)
 	bob.login(t)
 	cleo.login(t)
 
@@ -83,8 +83,8 @@ func TestPageAccessible(t *testing.T) {
 	ann.press("Ask")
 	ann.fill("Search friends and people", "")
 	me := findByName(t, bob, "Ann")
-	bob.call(t, "add", "from", me, "name", "Ann").want(t, "add", says(200))
-	cleo.call(t, "request", "to", me, "note", "May I?").want(t, "request", says(200))
+	bob.call(t, "add", "from", me, "name", "Ann").want(t, "add", replyBody(200))
+	cleo.call(t, "request", "to", me, "note", "May I?").want(t, "request", replyBody(200))
 	ann.until(row("Friend requests"))
 	ann.open("Friend requests")
 	ann.accessible(source, "requests")
@@ -144,8 +144,8 @@ func findByName(t testing.TB, p *member, name string) string {
 func TestPageByKeyboard(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.stranger(t, 0), w.stranger(t, 0)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newMember(t, 0), w.newMember(t, 0)
 	bob.login(t)
 	cleo.login(t)
 	bob.befriend(t, cleo)
@@ -189,8 +189,8 @@ func TestPageSpeaks(t *testing.T) {
 func TestPageRightToLeft(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	for _, as := range []screen{desk, {320, 640, false}} {
 		b := openTab(t, browser, "right to left", w.base(0)+pagePath, as)
 		b.signIn(bob.account, bob.password)
@@ -211,9 +211,9 @@ func TestPageRightToLeft(t *testing.T) {
 func TestPageForgetsNothing(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
-	dora := w.stranger(t, 0)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
+	dora := w.newMember(t, 0)
 	dora.login(t)
 	dora.befriend(t, bob)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
@@ -278,8 +278,8 @@ func TestPageForgetsNothing(t *testing.T) {
 func TestPageOneTab(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	url := w.base(0) + pagePath
 	b := openTab(t, browser, "bob", url, desk)
 	b.signIn(bob.account, bob.password)
@@ -299,8 +299,8 @@ func TestPageOneTab(t *testing.T) {
 func TestPageTells(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
 	ask[bool](b, `window.told = [], window.Notification = class {
 		constructor(title, {body}) { told.push(body); }
@@ -328,8 +328,8 @@ func TestPageTells(t *testing.T) {
 func TestPageProfile(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	url := w.base(0) + pagePath
 	b, c := openTab(t, browser, "bob", url, desk), openTab(t, browser, "cleo", url, phone)
 	b.signIn(bob.account, bob.password)

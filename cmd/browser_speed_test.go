@@ -11,8 +11,8 @@ import (
 func TestPageScrolls(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
 	b.signIn(bob.account, bob.password)
 	b.until(row("alias of " + cleo.account))

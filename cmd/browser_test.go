@@ -195,8 +195,8 @@ func TestPageReconnects(t *testing.T) {
 func TestPageWakes(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
 	ask[bool](b, `window.sockets = 0, window.WebSocket = class extends WebSocket {
 		constructor(...where) { super(...where); sockets++; }
@@ -216,8 +216,8 @@ func TestPageWakes(t *testing.T) {
 func TestPageDevices(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t, func(c *Config) { c.Sessions.PerUser = 2 }))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t, func(c *Config) { c.Sessions.PerUser = 2 }))
+	bob, cleo := w.newFriends(t)
 	bob.tunnel.close(t)
 	url := w.base(0) + pagePath
 	var places []*tab
@@ -249,8 +249,8 @@ func TestPageDevices(t *testing.T) {
 func TestPageForgotten(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	office := openPostOffice(t)
-	url := start(t, office.mails).app.URL() + pagePath
+	mailServer := startMailServer(t)
+	url := start(t, mailServer.configure).app.URL() + pagePath
 	ann := openTab(t, browser, "ann", url, phone)
 	ann.signUp("Ann")
 	ann.press("Menu")
@@ -264,7 +264,7 @@ func TestPageForgotten(t *testing.T) {
 	ann.fill("Code", "AAAA-AAAA")
 	ann.press("Set password")
 	ann.sees("Wrong, or no longer good.")
-	code := codeInMail.FindStringSubmatch(office.nth(t, "ann@example.org", 1))
+	code := codeInMail.FindStringSubmatch(mailServer.nth(t, "ann@example.org", 1))
 	if code == nil {
 		t.Fatal("no code in the mail")
 	}

@@ -145,7 +145,7 @@ func (b *tab) look(as screen) {
 
 func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	if _, err := chromedp.Call(ctx, cmd, params); err != nil {
 		b.fail(cmd.Method, err)
@@ -154,7 +154,7 @@ func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) {
 
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.fail("browser", err)
@@ -173,7 +173,7 @@ func (b *tab) fail(what string, err error) {
 // ask evaluates an expression in the page, and waits if it is a promise.
 func ask[T any](b *tab, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -196,7 +196,7 @@ const count = (css) => [...document.querySelectorAll(css)].filter(shown).length;
 // until waits for an expression to hold: it looks whenever the page changes, and goes on where another page takes its place.
 func (b *tab) until(condition string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	look := chromedp.Evaluate[bool](`new Promise((resolve) => {`+finders+`
 		const look = () => { if (!(`+condition+`)) return; clearInterval(timer); observer.disconnect(); resolve(true); };
@@ -257,7 +257,7 @@ func quote(s string) string {
 // download lets the tab put files into a directory.
 func download(b *tab, dir string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	_, err := chromedp.CallBrowser(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
 		Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir, BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,

@@ -31,8 +31,8 @@ type history struct {
 	all []porcupine.Operation
 }
 
-// settling lists the answers that tell their caller whether two users are friends.
-var settling = map[string][]int{"add": {200, 522, 523}, "remove": {200, 512}, "request": {522}}
+// conclusiveCodes lists the answers that tell their caller whether two users are friends.
+var conclusiveCodes = map[string][]int{"add": {200, 522, 523}, "remove": {200, 512}, "request": {522}}
 
 // record adds an operation, with end 0 if it was never answered.
 func (h *history) record(in operation, out outcome, begin, end int64) {
@@ -42,7 +42,7 @@ func (h *history) record(in operation, out outcome, begin, end int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all = append(h.all, porcupine.Operation{Input: in, Output: out, Call: begin, Return: end})
-	if slices.Contains(settling[in.call], out.code) {
+	if slices.Contains(conclusiveCodes[in.call], out.code) {
 		in.call = opSettled
 		h.all = append(h.all, porcupine.Operation{Input: in, Output: out, Call: end, Return: end})
 	}
@@ -55,8 +55,8 @@ func (h *history) complete() []porcupine.Operation {
 	return slices.Clone(h.all)
 }
 
-// mortals is a deployment of processes that are killed and restarted.
-type mortals struct {
+// killableNodes is a deployment of processes that are killed and restarted.
+type killableNodes struct {
 	mu    sync.Mutex // guards nodes
 	nodes []*process
 
@@ -65,12 +65,12 @@ type mortals struct {
 	log  *logBuffer
 }
 
-// startMortals starts several processes on one NATS server, or one process with an embedded NATS server.
-func startMortals(t *testing.T, n int) *mortals {
+// startKillableNodes starts several processes on one NATS server, or one process with an embedded NATS server.
+func startKillableNodes(t *testing.T, n int) *killableNodes {
 	t.Helper()
-	m := &mortals{log: new(logBuffer)}
+	m := &killableNodes{log: new(logBuffer)}
 	if n > 1 {
-		m.env = []string{"IMCTL_NATS_URL=" + startNATSThere(t).url}
+		m.env = []string{"IMCTL_NATS_URL=" + startExternalNATS(t).url}
 	}
 	for range n {
 		data := filepath.Join(t.TempDir(), "data")
@@ -79,14 +79,14 @@ func startMortals(t *testing.T, n int) *mortals {
 	return m
 }
 
-func (m *mortals) node(n int) *process {
+func (m *killableNodes) node(n int) *process {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.nodes[n%len(m.nodes)]
 }
 
 // revive restarts a killed node.
-func (m *mortals) revive(t *testing.T, n int) {
+func (m *killableNodes) restart(t *testing.T, n int) {
 	t.Helper()
 	p := startProcess(t, m.data[n], m.log, m.env...)
 	m.mu.Lock()
@@ -94,11 +94,11 @@ func (m *mortals) revive(t *testing.T, n int) {
 	m.nodes[n] = p
 }
 
-func (m *mortals) base(n int) string        { return m.node(n).url }
-func (m *mortals) trust() *tls.Config       { return nil }
-func (m *mortals) service() *bridge.Service { return nil } // it is out of reach
+func (m *killableNodes) base(n int) string        { return m.node(n).url }
+func (m *killableNodes) trust() *tls.Config       { return nil }
+func (m *killableNodes) service() *bridge.Service { return nil } // it is out of reach
 
-func (m *mortals) shown(t testing.TB) string {
+func (m *killableNodes) shown(t testing.TB) string {
 	t.Helper()
 	all := m.log.String()
 	for i := range m.nodes {
@@ -108,7 +108,7 @@ func (m *mortals) shown(t testing.TB) string {
 }
 
 // trial is a number of clients that work on one deployment. Each step needs a permission.
-type trial struct {
+type clientLoad struct {
 	w       *world
 	nodes   int
 	history history
@@ -120,7 +120,7 @@ type trial struct {
 	codes   [1000]atomic.Int64
 }
 
-func (x *trial) now() int64 { return int64(time.Since(x.began)) + 1 }
+func (x *clientLoad) now() int64 { return int64(time.Since(x.began)) + 1 }
 
 // person is one of the two users of a couple, with its credentials.
 type person struct {
@@ -130,13 +130,13 @@ type person struct {
 }
 
 // couple is two users who befriend and remove each other.
-type couple struct {
+type userPair struct {
 	about  string
 	people [2]*person
 }
 
 // get makes one call on a node. It returns 0 if it is unknown whether the call took effect, and false if it did not.
-func (x *trial) get(method string, node int, pathAndQuery, body string) (code int, done bool) {
+func (x *clientLoad) get(method string, node int, pathAndQuery, body string) (code int, done bool) {
 	q, err := http.NewRequest(method, x.w.base(node)+pathAndQuery, strings.NewReader(body))
 	if err != nil {
 		return 0, false
@@ -156,7 +156,7 @@ func (x *trial) get(method string, node int, pathAndQuery, body string) (code in
 }
 
 // change makes calls of one user, as long as there are permissions.
-func (x *trial) change(c couple, r *rand.Rand) {
+func (x *clientLoad) change(c userPair, r *rand.Rand) {
 	for range x.calls {
 		who, call := r.IntN(2), []string{"request", "request", "add", "add", "add", "remove"}[r.IntN(6)]
 		me, other := c.people[who], c.people[1-who]
@@ -171,7 +171,7 @@ func (x *trial) change(c couple, r *rand.Rand) {
 }
 
 // register registers accounts, each by several clients at once, and logs in.
-func (x *trial) register(r *rand.Rand, accounts []string) {
+func (x *clientLoad) register(r *rand.Rand, accounts []string) {
 	for range x.calls {
 		account := accounts[r.IntN(len(accounts))]
 		if begin := x.now(); r.IntN(2) == 0 {
@@ -186,7 +186,7 @@ func (x *trial) register(r *rand.Rand, accounts []string) {
 }
 
 // login opens a tunnel on a node. It returns nil if the node is down or refuses the login.
-func (x *trial) login(account string, node int) (*tunnel, loginAnswer) {
+func (x *clientLoad) login(account string, node int) (*tunnel, loginAnswer) {
 	begin := x.now()
 	c, err := x.w.tryDial(context.Background(), x.w.dialer(), node, "/im/login?"+query("account", account, "password", killedPassword), nil)
 	if err != nil {
@@ -209,7 +209,7 @@ func (x *trial) login(account string, node int) (*tunnel, loginAnswer) {
 }
 
 // enter logs a person in, and records what the answer says of the other person.
-func (x *trial) enter(c couple, who, node int) *tunnel {
+func (x *clientLoad) logIn(c userPair, who, node int) *tunnel {
 	begin := x.now()
 	me, other := c.people[who], c.people[1-who]
 	tunnel, a := x.login(me.account, node)
@@ -225,7 +225,7 @@ func (x *trial) enter(c couple, who, node int) *tunnel {
 }
 
 // talk sends dialogues of one person over a node, as long as there are permissions. Now and then it logs in anew.
-func (x *trial) talk(c couple, who, node int, r *rand.Rand) {
+func (x *clientLoad) talk(c userPair, who, node int, r *rand.Rand) {
 	var tunnel *tunnel
 	leave := func() {
 		if tunnel != nil {
@@ -239,7 +239,7 @@ func (x *trial) talk(c couple, who, node int, r *rand.Rand) {
 			leave()
 		}
 		if tunnel == nil {
-			if tunnel = x.enter(c, who, node); tunnel == nil {
+			if tunnel = x.logIn(c, who, node); tunnel == nil {
 				continue
 			}
 		}
@@ -281,12 +281,12 @@ func (c *tunnel) ask(id, to string) (int, error) {
 }
 
 // couple adds two users to the trial.
-func (x *trial) couple(t *testing.T) couple {
+func (x *clientLoad) newPair(t *testing.T) userPair {
 	t.Helper()
-	var c couple
+	var c userPair
 	for i := range c.people {
 		p := &person{account: fresh("consistent")}
-		x.w.register(t, 0, registration(p.account)).want(t, p.account, says(200))
+		x.w.register(t, 0, registration(p.account)).want(t, p.account, replyBody(200))
 		x.history.record(operation{about: p.account, call: "register"}, outcome{code: 200}, x.now(), x.now())
 		tunnel, a := x.login(p.account, 0)
 		if tunnel == nil {
@@ -302,7 +302,7 @@ func (x *trial) couple(t *testing.T) couple {
 }
 
 // permit lets clients make n calls, and three dialogues for each call.
-func (x *trial) permit(calls int) {
+func (x *clientLoad) permit(calls int) {
 	for range calls {
 		x.calls <- struct{}{}
 		for range 3 {
@@ -312,7 +312,7 @@ func (x *trial) permit(calls int) {
 }
 
 // check checks the history, part by part, and shows an invalid part.
-func (x *trial) check(t *testing.T, most time.Duration) {
+func (x *clientLoad) check(t *testing.T, most time.Duration) {
 	t.Helper()
 	all := x.history.complete()
 	unanswered, decided, began := 0, 0, time.Now()

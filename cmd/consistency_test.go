@@ -18,18 +18,18 @@ type size struct {
 }
 
 // consistent makes clients work on a deployment whose nodes are killed, and checks the history.
-func consistent(t *testing.T, nodes int, s size) {
-	m := startMortals(t, nodes)
-	w := inhabit(t, m)
+func runConsistency(t *testing.T, nodes int, s size) {
+	m := startKillableNodes(t, nodes)
+	w := newWorld(t, m)
 	w.secret(killedPassword)
-	x := &trial{w: w, nodes: nodes, began: time.Now(), calls: make(chan struct{}), talks: make(chan struct{}),
+	x := &clientLoad{w: w, nodes: nodes, began: time.Now(), calls: make(chan struct{}), talks: make(chan struct{}),
 		// A client library that retries a call by itself would hide that the first try may have taken effect.
-		http: &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}}
+		http: &http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}}
 	var work sync.WaitGroup
 	seed := uint64(0)
 	random := func() *rand.Rand { seed++; return rand.New(rand.NewPCG(uint64(nodes), seed)) }
 	for range s.couples {
-		c := x.couple(t)
+		c := x.newPair(t)
 		for range 2 {
 			r := random()
 			work.Go(func() { x.change(c, r) })
@@ -53,7 +53,7 @@ func consistent(t *testing.T, nodes int, s size) {
 	for i := range s.kills {
 		m.node(i % nodes).kill(t)
 		x.permit(s.calls / 2)
-		m.revive(t, i%nodes)
+		m.restart(t, i%nodes)
 		x.permit(s.calls)
 	}
 	close(x.calls)
@@ -75,7 +75,7 @@ func TestConsistency(t *testing.T) {
 	for name, nodes := range map[string]int{"one node": 1, "two nodes": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			consistent(t, nodes, size{couples: 3, calls: 120, kills: 1, check: 20 * time.Second})
+			runConsistency(t, nodes, size{couples: 3, calls: 120, kills: 1, check: 20 * time.Second})
 		})
 	}
 }

@@ -106,8 +106,8 @@ var maySubscribe = []struct {
 
 func TestNATSRoles(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p, other := w.stranger(t, 0), w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p, other := w.newMember(t, 0), w.newMember(t, 0)
 	p.login(t)
 	other.login(t)
 	self := map[string]string{"user": p.id, "consumer": "archive", "bridge": "second", "admin": "root"}
@@ -156,11 +156,11 @@ func (c *natsClient) tried(t *testing.T, do func(subject string) error, subject 
 		}
 		select {
 		case <-c.errs: // the sentinel's
-		case <-time.After(patience):
+		case <-time.After(waitTimeout):
 			t.Fatal("the sentinel was not refused")
 		}
 		return err
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("the sentinel was not refused")
 	}
 	return nil
@@ -176,8 +176,8 @@ func wantAllowed(t *testing.T, what string, err error, allowed bool) {
 // An answer does not go where the one who asks may not publish itself, and so is no way around what is forbidden.
 func TestNATSReplyElsewhere(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p, victim := w.pair(t)
+	w, s := newNATSWorld(t)
+	p, victim := w.newFriends(t)
 	user := s.asUser(t, p)
 	ctx := t.Context()
 	bystander, err := s.app.backend.connect("test")
@@ -206,7 +206,7 @@ func TestNATSReplyElsewhere(t *testing.T) {
 	}
 	// What was asked before was answered before, if it was, and the same bridge sees it.
 	for _, subject := range []string{"im.send." + p.id, "im.call." + p.id + ".found"} {
-		if _, err := user.Request(subject, []byte(`{"name":"nobody"}`), patience); err != nil {
+		if _, err := user.Request(subject, []byte(`{"name":"nobody"}`), waitTimeout); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -222,7 +222,7 @@ func TestNATSReplyElsewhere(t *testing.T) {
 	if err := consumer.PublishRequest(next, "im.user."+victim.id+".notice", []byte(`{"batch":1,"no_wait":true}`)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := consumer.Request(next, []byte(`{"batch":1,"no_wait":true}`), patience); err != nil {
+	if _, err := consumer.Request(next, []byte(`{"batch":1,"no_wait":true}`), waitTimeout); err != nil {
 		t.Fatal(err)
 	}
 	js, err := jetstream.New(bystander)
@@ -251,15 +251,15 @@ func TestNATSReplyElsewhere(t *testing.T) {
 // A consumer needs nothing but its context, as a plain client library reads it.
 func TestNATSConsumer(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	a, b := w.pair(t)
+	w, s := newNATSWorld(t)
+	a, b := w.newFriends(t)
 	credentials := s.attachment(t, "archive", kv.RoleConsumer, "dialogue.>")
 	c := s.asAttachment(t, credentials)
 	js, err := jetstream.New(c.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	consumer, err := js.Consumer(ctx, "IM_LOG", "archive")
 	if err != nil {
@@ -279,7 +279,7 @@ func TestNATSConsumer(t *testing.T) {
 			t.Fatalf("dialogue %d: %d", i, code)
 		}
 	}
-	batch, err := consumer.Fetch(many/2, jetstream.FetchMaxWait(patience))
+	batch, err := consumer.Fetch(many/2, jetstream.FetchMaxWait(waitTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,14 +13,14 @@ import (
 	"imctl/kv"
 )
 
-// natsDoor opens the door for NATS clients.
-func natsDoor(c *Config) { c.NATS.Listen = "127.0.0.1:0" }
+// natsListener opens the door for NATS clients.
+func natsListener(c *Config) { c.NATS.Listen = "127.0.0.1:0" }
 
-// natsWorld is a world with a door for NATS clients.
-func natsWorld(t *testing.T, change ...func(*Config)) (*world, *server) {
+// newNATSWorld is a world with a door for NATS clients.
+func newNATSWorld(t *testing.T, change ...func(*Config)) (*world, *server) {
 	t.Helper()
-	s := start(t, append(change, natsDoor)...)
-	return inhabit(t, s), s
+	s := start(t, append(change, natsListener)...)
+	return newWorld(t, s), s
 }
 
 func (s *server) natsURL() string { return s.app.backend.server.URL() }
@@ -37,7 +37,7 @@ type natsClient struct {
 func (s *server) dialNATS(user, password, inbox string) (*natsClient, error) {
 	c := &natsClient{inbox: inbox, errs: make(chan error, 256), closed: make(chan struct{})}
 	var err error
-	c.Conn, err = nats.Connect(s.natsURL(), nats.UserInfo(user, password), nats.CustomInboxPrefix(inbox), nats.NoReconnect(), nats.Timeout(patience),
+	c.Conn, err = nats.Connect(s.natsURL(), nats.UserInfo(user, password), nats.CustomInboxPrefix(inbox), nats.NoReconnect(), nats.Timeout(waitTimeout),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.errs <- err }),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }))
 	return c, err
@@ -85,7 +85,7 @@ func (c *natsClient) wantClosed(t testing.TB, why string) {
 	t.Helper()
 	select {
 	case <-c.closed:
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatalf("%s: the connection is still there", why)
 	}
 }
@@ -93,11 +93,11 @@ func (c *natsClient) wantClosed(t testing.TB, why string) {
 // Whatever is wrong with credentials, the client hears the same.
 func TestNATSLogin(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p, other := w.stranger(t, 0), w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p, other := w.newMember(t, 0), w.newMember(t, 0)
 	p.login(t)
 	other.login(t)
-	disabled := w.stranger(t, 0)
+	disabled := w.newMember(t, 0)
 	disabled.login(t)
 	if err := s.service().SetDisabled(t.Context(), disabled.id, true); err != nil {
 		t.Fatal(err)
@@ -162,8 +162,8 @@ func TestNATSLogin(t *testing.T) {
 // Guessing passwords over NATS counts like guessing them over HTTP, and keeps nobody out who has a secret.
 func TestNATSLoginLimit(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t, func(c *Config) { c.Limits.LoginFailures = Rate{3, time.Hour} })
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t, func(c *Config) { c.Limits.LoginFailures = Rate{3, time.Hour} })
+	p := w.newMember(t, 0)
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "")
 	for n := range 3 {
 		if _, err := s.dialNATS(p.account, fmt.Sprint("wrong", n), "_INBOX.x"); !errors.Is(err, nats.ErrAuthorization) {
@@ -174,15 +174,15 @@ func TestNATSLoginLimit(t *testing.T) {
 		t.Errorf("after too many failures: %v", err)
 	}
 	tunnel := w.dial(t, 0, "/im/login?"+query("account", p.account, "password", p.password))
-	tunnel.want(t, says(403))
+	tunnel.want(t, replyBody(403))
 	s.asAttachment(t, archive)
 }
 
 // A connection lives no longer than the token that it came by.
 func TestNATSLoginExpires(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t, func(c *Config) { c.Tokens.TTL = 3 * time.Second })
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t, func(c *Config) { c.Tokens.TTL = 3 * time.Second })
+	p := w.newMember(t, 0)
 	p.login(t)
 	byToken := s.natsClient(t, p.id, p.token, bridge.InboxPrefix(p.id))
 	byPassword := s.asUser(t, p)
@@ -195,9 +195,9 @@ func TestNATSLoginExpires(t *testing.T) {
 // Whatever takes somebody's access away closes the connections that it gave.
 func TestNATSRevoked(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
+	w, s := newNATSWorld(t)
 	ctx, service := t.Context(), s.service()
-	bystander := w.stranger(t, 0)
+	bystander := w.newMember(t, 0)
 	bystander.login(t)
 	stays := s.asUser(t, bystander)
 
@@ -217,11 +217,11 @@ func TestNATSRevoked(t *testing.T) {
 		"logged out":         {byToken, func(p *member) error { return service.Logout(ctx, p.id, p.token) }},
 		"profile": {byPassword, func(p *member) error {
 			w.secret("yet another")
-			w.do(t, 0, "POST", "/im/profile/update", `{"id":"`+p.id+`","token":"`+p.token+`","password":"yet another"}`).want(t, "profile", says(200))
+			w.do(t, 0, "POST", "/im/profile/update", `{"id":"`+p.id+`","token":"`+p.token+`","password":"yet another"}`).want(t, "profile", replyBody(200))
 			return nil
 		}},
 	} {
-		p := w.stranger(t, 0)
+		p := w.newMember(t, 0)
 		p.login(t)
 		nc := c.connect(p)
 		if err := c.revoke(p); err != nil {
@@ -248,7 +248,7 @@ func TestNATSRevoked(t *testing.T) {
 	if err := service.AttachRemove(ctx, "removed-admin"); !errors.Is(err, kv.ErrAttachmentNotFound) {
 		t.Errorf("removed again: %v", err)
 	}
-	if err := stays.FlushTimeout(patience); err != nil || stays.IsClosed() {
+	if err := stays.FlushTimeout(waitTimeout); err != nil || stays.IsClosed() {
 		t.Errorf("somebody else's connection: %v", err)
 	}
 }
@@ -256,8 +256,8 @@ func TestNATSRevoked(t *testing.T) {
 // Who logs in while the account is being disabled is not left over.
 func TestNATSRevokedMeanwhile(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p := w.newMember(t, 0)
 	p.login(t)
 	first := make(chan struct{}, 1)
 	all := make(chan []*natsClient)
@@ -292,8 +292,8 @@ func TestNATSRevokedMeanwhile(t *testing.T) {
 // Closing a crowd of connections takes more than one page of them.
 func TestNATSRevokedCrowd(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p := w.newMember(t, 0)
 	p.login(t)
 	clients := make([]*natsClient, 1100)
 	for i := range clients {

@@ -104,7 +104,7 @@ func (p *netPath) listen(t *testing.T, s *server) string {
 	if c := s.app.certs.TLSConfig(); c != nil {
 		l, url = tls.NewListener(l, c), "https://"+l.Addr().String()
 	}
-	front := &http.Server{Handler: s.app.bridge.Handler(), ReadHeaderTimeout: patience}
+	front := &http.Server{Handler: s.app.bridge.Handler(), ReadHeaderTimeout: waitTimeout}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = front.Serve(l) }()
 	t.Cleanup(func() { front.Close(); <-done })
@@ -148,8 +148,8 @@ func TestDeadPath(t *testing.T) {
 				t.Parallel()
 				const limit = 2 * time.Second
 				s := start(t, tls, func(c *Config) { c.Sessions.WriteTimeout = limit })
-				w := inhabit(t, s)
-				a, b := w.pair(t)
+				w := newWorld(t, s)
+				a, b := w.newFriends(t)
 				p := newNetPath(t)
 				far := p.login(t, b, p.listen(t, s))
 				b.tunnel.close(t)
@@ -180,7 +180,7 @@ func TestDeadPath(t *testing.T) {
 					if code == 200 {
 						n, last = n+1, sent
 					}
-					if sent > limit+patience/3 {
+					if sent > limit+waitTimeout/3 {
 						t.Fatalf("%d dialogues answered 200 in %v, and no end", n, sent)
 					}
 					time.Sleep(20 * time.Millisecond)

@@ -26,12 +26,12 @@ func TestDeletedStaysDeleted(t *testing.T) {
 		return command(t, dir, "", append(args, "--data", data)...).want(t, exitDone)
 	}
 	p := startProcess(t, data, log)
-	w := inhabit(t, p)
+	w := newWorld(t, p)
 	w.secret(killedPassword)
 	register := func(account string) {
 		t.Helper()
 		r, err := w.try(t.Context(), 0, http.MethodPost, "/im/register", registration(account))
-		if err != nil || r.body != says(200) {
+		if err != nil || r.body != replyBody(200) {
 			t.Fatalf("register %s: %s, %v", account, r.body, err)
 		}
 	}

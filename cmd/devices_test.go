@@ -11,14 +11,14 @@ import (
 )
 
 // echoed is what the sender's other devices get of a dialogue.
-func echoed(id string, from, to *member, payload string) string {
+func echoFrame(id string, from, to *member, payload string) string {
 	return `{"id":` + id + `,"from":"` + from.id + `","toFriend":"` + to.id + `","payload":` + payload + `}`
 }
 
 // testEcho: what one device sends and a friend takes, the others that asked for news are shown, on whatever server.
 func testEcho(t *testing.T, w *world) {
-	a, b := w.pair(t)
-	gone := w.people(t, 1)[0]
+	a, b := w.newFriends(t)
+	gone := w.newMembers(t, 1)[0]
 	gone.tunnel.close(t)
 	eventually(t, "gone before it has friends to tell", func() bool {
 		n, err := w.service().CountSessions(t.Context(), gone.id)
@@ -26,41 +26,41 @@ func testEcho(t *testing.T, w *world) {
 	})
 	a.befriend(t, gone)
 	eventually(t, "508", func() bool { return a.talk(t, gone, "off") == 508 })
-	here, _ := a.another(t, "push", "1")
-	there, _ := a.elsewhere().another(t, "push", "1")
-	silent, _ := a.another(t)
-	sender, _ := a.another(t, "push", "1")
+	here, _ := a.openTunnel(t, "push", "1")
+	there, _ := a.onNextServer().openTunnel(t, "push", "1")
+	silent, _ := a.openTunnel(t)
+	sender, _ := a.openTunnel(t, "push", "1")
 	const id, payload = `"7\u0041 \/"`, `" <b>\ud83d\ude42\u003c "`
 	sender.send(t, dialogue(id, b.id, payload))
-	b.tunnel.want(t, received(id, a.id, payload))
-	sender.want(t, saysTo(id, 200))
+	b.tunnel.want(t, dialogueFrame(id, a.id, payload))
+	sender.want(t, replyFrame(id, 200))
 	for _, c := range []*tunnel{here, there} {
-		c.want(t, echoed(id, a, b, payload))
+		c.want(t, echoFrame(id, a, b, payload))
 	}
 	// In order, and nothing of what was refused.
 	for n := range 20 {
 		for to, code := range map[string]int{gone.id: 508, "nobody": 512, b.id: 200} {
 			sender.send(t, dialogue(fmt.Sprint(`"`, n, `"`), to, `"x"`))
-			sender.want(t, saysTo(fmt.Sprint(`"`, n, `"`), code))
+			sender.want(t, replyFrame(fmt.Sprint(`"`, n, `"`), code))
 		}
 	}
 	for n := range 20 {
 		for _, c := range []*tunnel{here, there} {
-			c.want(t, echoed(fmt.Sprint(`"`, n, `"`), a, b, `"x"`))
+			c.want(t, echoFrame(fmt.Sprint(`"`, n, `"`), a, b, `"x"`))
 		}
-		b.tunnel.want(t, received(fmt.Sprint(`"`, n, `"`), a.id, `"x"`))
+		b.tunnel.want(t, dialogueFrame(fmt.Sprint(`"`, n, `"`), a.id, `"x"`))
 	}
 	// The sender and who did not ask for it have heard nothing: next is what a friend sends.
 	if code := b.talk(t, a, "back"); code != 200 {
 		t.Errorf("the friend's answer: %d", code)
 	}
 	for _, c := range []*tunnel{sender, silent, a.tunnel, here, there} {
-		c.want(t, received(`"back"`, b.id, `"hello"`))
+		c.want(t, dialogueFrame(`"back"`, b.id, `"hello"`))
 	}
 }
 
 // elsewhere is the same person at the next server, if there are several.
-func (p *member) elsewhere() *member {
+func (p *member) onNextServer() *member {
 	return &member{w: p.w, n: p.n + 1, account: p.account, password: p.password, id: p.id, token: p.token}
 }
 
@@ -69,14 +69,14 @@ func TestEchoAndNATSClients(t *testing.T) {
 	t.Parallel()
 	t.Run("one server", func(t *testing.T) {
 		t.Parallel()
-		s := start(t, natsDoor)
-		testEchoByNATS(t, inhabit(t, s), s.natsURL())
+		s := start(t, natsListener)
+		testEchoByNATS(t, newWorld(t, s), s.natsURL())
 	})
 	t.Run("two servers", func(t *testing.T) {
 		t.Parallel()
-		there := startNATSThere(t)
+		there := startExternalNATS(t)
 		both := bridges{start(t, there.attached), start(t, there.attached)}
-		w := inhabit(t, both)
+		w := newWorld(t, both)
 		for range 3 { // either of them may be asked
 			testEchoByNATS(t, w, firstGroup(there.url, `@(.+)$`))
 		}
@@ -84,11 +84,11 @@ func TestEchoAndNATSClients(t *testing.T) {
 }
 
 func testEchoByNATS(t *testing.T, w *world, url string) {
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	if code := a.talk(t, b, "0"); code != 200 {
 		t.Fatal(code)
 	}
-	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(bridge.InboxPrefix(a.id)), nats.Timeout(patience))
+	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(bridge.InboxPrefix(a.id)), nats.Timeout(waitTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,10 +100,10 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	b.tunnel.want(t, received(`"0"`, a.id, `"hello"`))
+	b.tunnel.want(t, dialogueFrame(`"0"`, a.id, `"hello"`))
 	heard := func(want string) {
 		t.Helper()
-		m, err := notices.NextMsg(patience)
+		m, err := notices.NextMsg(waitTimeout)
 		if err != nil || string(m.Data) != want {
 			t.Errorf("by NATS: %+v, %v", m, err)
 		}
@@ -113,23 +113,23 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 		if code := a.talk(t, b, "1"); code != 200 {
 			t.Fatal(code)
 		}
-		b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+		b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 		m, err := notices.NextMsg(10 * time.Millisecond)
 		if err == nil {
 			first = string(m.Data)
 		}
 		return err == nil
 	})
-	if want := echoed(`"1"`, a, b, `"hello"`); first != want {
+	if want := echoFrame(`"1"`, a, b, `"hello"`); first != want {
 		t.Errorf("by NATS: %s, want %s", first, want)
 	}
-	push, _ := a.elsewhere().another(t, "push", "1")
+	push, _ := a.onNextServer().openTunnel(t, "push", "1")
 	if code := a.talk(t, b, "2"); code != 200 {
 		t.Fatal(code)
 	}
-	b.tunnel.want(t, received(`"2"`, a.id, `"hello"`))
-	for want := echoed(`"2"`, a, b, `"hello"`); ; { // a late one may come before it
-		m, err := notices.NextMsg(patience)
+	b.tunnel.want(t, dialogueFrame(`"2"`, a.id, `"hello"`))
+	for want := echoFrame(`"2"`, a, b, `"hello"`); ; { // a late one may come before it
+		m, err := notices.NextMsg(waitTimeout)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,16 +137,16 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 			break
 		}
 	}
-	push.want(t, echoed(`"2"`, a, b, `"hello"`))
-	m, err := nc.Request("im.send."+a.id, []byte(dialogue(`"3"`, b.id, `"x"`)), patience)
-	if err != nil || string(m.Data) != saysTo(`"3"`, 200) {
+	push.want(t, echoFrame(`"2"`, a, b, `"hello"`))
+	m, err := nc.Request("im.send."+a.id, []byte(dialogue(`"3"`, b.id, `"x"`)), waitTimeout)
+	if err != nil || string(m.Data) != replyFrame(`"3"`, 200) {
 		t.Fatalf("%+v, %v", m, err)
 	}
-	b.tunnel.want(t, received(`"3"`, a.id, `"x"`))
-	heard(echoed(`"3"`, a, b, `"x"`)) // its own too
-	push.want(t, echoed(`"3"`, a, b, `"x"`))
+	b.tunnel.want(t, dialogueFrame(`"3"`, a.id, `"x"`))
+	heard(echoFrame(`"3"`, a, b, `"x"`)) // its own too
+	push.want(t, echoFrame(`"3"`, a, b, `"x"`))
 	if code := b.talk(t, a, "4"); code != 200 {
 		t.Fatal(code)
 	}
-	a.tunnel.want(t, received(`"4"`, b.id, `"hello"`)) // it asked for no news
+	a.tunnel.want(t, dialogueFrame(`"4"`, b.id, `"hello"`)) // it asked for no news
 }

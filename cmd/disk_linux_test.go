@@ -113,8 +113,8 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 			t.Log(log)
 		}
 	})
-	w := inhabit(t, p)
-	a, b := w.pair(t)
+	w := newWorld(t, p)
+	a, b := w.newFriends(t)
 	stop, registered := registerOn(t, w)
 	empty := fill(t, disk)
 	eventually(t, "a registration refused", func() bool { return tryRegistration(t, w, "late") == 500 })
@@ -126,8 +126,8 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		}
 		b.tunnel.next(t)
 	}
-	a.call(t, "remove", "to", b.id).want(t, "remove on a full disk", says(500))
-	again, _ := a.another(t)
+	a.call(t, "remove", "to", b.id).want(t, "remove on a full disk", replyBody(500))
+	again, _ := a.openTunnel(t)
 	again.close(t)
 
 	p.kill(t)
@@ -138,7 +138,7 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		t.Errorf("user create without a server: %v\n%s", err, out)
 	}
 	p2 := startProcess(t, data, log)
-	w2 := inhabit(t, p2)
+	w2 := newWorld(t, p2)
 	w.left = true // its server is gone
 	a.w, b.w = w2, w2
 	a.login(t)
@@ -185,8 +185,8 @@ func TestFullDiskWriteFails(t *testing.T) {
 			t.Log(log)
 		}
 	})
-	w := inhabit(t, p)
-	a, b := w.pair(t)
+	w := newWorld(t, p)
+	a, b := w.newFriends(t)
 	credentials, err := embedded.ReadContext(data)
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +215,7 @@ func TestFullDiskWriteFails(t *testing.T) {
 		t.Errorf("the other way: %d", code)
 	}
 	a.tunnel.next(t)
-	again, _ := a.another(t)
+	again, _ := a.openTunnel(t)
 	again.close(t)
 	wantReadOnly(t, p, w, data)
 	eventually(t, "the stream gone", func() bool { return js.DeleteStream(t.Context(), "JUNK") == nil })
@@ -228,11 +228,11 @@ func TestFullDiskWriteFails(t *testing.T) {
 func TestFullDiskAttached(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, "size=16m")
-	s := start(t, startNATSThere(t).attached, func(c *Config) { c.Data = filepath.Join(disk, "data") })
-	w := inhabit(t, s)
+	s := start(t, startExternalNATS(t).attached, func(c *Config) { c.Data = filepath.Join(disk, "data") })
+	w := newWorld(t, s)
 	empty := fillBytes(t, disk)
 	defer empty()
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	if code := a.talk(t, b, "1"); code != 200 {
 		t.Errorf("dialogue: %d", code)
 	}

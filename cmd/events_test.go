@@ -12,9 +12,9 @@ import (
 // TestEventsCommand follows the log until it is interrupted.
 func TestEventsCommand(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	two := w.people(t, 2)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	two := w.newMembers(t, 2)
 	alice, bob := two[0], two[1]
 	command(t, dir, "", "events", "--filter", "a..b").want(t, exitUse, "filter")
 	programs := s.follow(t, dir, "--filter", "im.log.dialogue.>", "-o", "json")
@@ -54,10 +54,10 @@ func TestEventsCommand(t *testing.T) {
 // TestEventsEnd ends after so many events, and when the server goes.
 func TestEventsEnd(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
 	one, all := s.follow(t, dir, "--limit", "1", "--filter", "user.>"), s.follow(t, dir, "--filter", "user.deleted.>")
-	carol := w.stranger(t, 0)
+	carol := w.newMember(t, 0)
 	if line := one.line(t); !strings.Contains(line, "user created      "+carol.account) {
 		t.Errorf("shown: %s", line)
 	}
@@ -116,7 +116,7 @@ func (f *follower) line(t *testing.T) string {
 	select {
 	case line := <-f.lines:
 		return line
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("no more events")
 	}
 	return ""

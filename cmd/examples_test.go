@@ -60,19 +60,19 @@ func TestEchoBots(t *testing.T) {
 	t.Parallel()
 	t.Run("Go", func(t *testing.T) {
 		t.Parallel()
-		w, s := natsWorld(t)
+		w, s := newNATSWorld(t)
 		echoes(t, w, s, build(t, "echo"))
 	})
 	t.Run("JavaScript", func(t *testing.T) {
 		t.Parallel()
 		dir := npm(t, "../examples/echo-js")
-		w, s := natsWorld(t)
+		w, s := newNATSWorld(t)
 		echoes(t, w, s, "node", filepath.Join(dir, "echo.mjs"))
 	})
 }
 
 func echoes(t *testing.T, w *world, s *server, program string, args ...string) {
-	bot, friend := w.pair(t)
+	bot, friend := w.newFriends(t)
 	bot.tunnel.close(t)
 	run(t, []string{"IM_NATS=" + s.natsURL(), "IM_ID=" + bot.id, "IM_ACCOUNT=" + bot.account, "IM_PASSWORD=" + bot.password}, program, args...)
 	eventually(t, "the bot to be online", func() bool {
@@ -82,8 +82,8 @@ func echoes(t *testing.T, w *world, s *server, program string, args ...string) {
 		return a.Friends[0].Online
 	})
 	talksBack(t, bot, friend)
-	stranger := w.people(t, 1)[0]
-	stranger.call(t, "request", "to", bot.id, "note", "hello").want(t, "request", says(200))
+	stranger := w.newMembers(t, 1)[0]
+	stranger.call(t, "request", "to", bot.id, "note", "hello").want(t, "request", replyBody(200))
 	eventually(t, "the bot to accept", func() bool { return stranger.call(t, "add", "from", bot.id, "name", "Bot").code() == 200 })
 	talksBack(t, bot, stranger)
 }
@@ -93,7 +93,7 @@ func talksBack(t *testing.T, bot, someone *member) {
 	someone.tunnel.send(t, dialogue(`"1"`, bot.id, `"an echo, please"`))
 	// The answer and the echo come in either order: they are on their way at the same time.
 	got := map[string]bool{someone.tunnel.next(t): true, someone.tunnel.next(t): true}
-	if !got[saysTo(`"1"`, 200)] || !got[received(`"echo-1"`, bot.id, `"an echo, please"`)] {
+	if !got[replyFrame(`"1"`, 200)] || !got[dialogueFrame(`"echo-1"`, bot.id, `"an echo, please"`)] {
 		t.Errorf("got %v", got)
 	}
 }
@@ -102,7 +102,7 @@ func talksBack(t *testing.T, bot, someone *member) {
 // 200 gets into the archive.
 func TestArchiver(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
+	w, s := newNATSWorld(t)
 	program, dir := build(t, "archiver"), t.TempDir()
 	archive, file := filepath.Join(dir, "archive.jsonl"), filepath.Join(dir, "archiver.json")
 	credentials := s.attachment(t, "archiver", kv.RoleConsumer, "dialogue.>")
@@ -117,7 +117,7 @@ func TestArchiver(t *testing.T) {
 	const pairs, each = 4, 400
 	done := make(chan map[string]bool, pairs)
 	for n := range pairs {
-		a, b := w.pair(t)
+		a, b := w.newFriends(t)
 		go func() { done <- pourCounted(t, a, b, n, each) }()
 	}
 	answered := make(map[string]bool)

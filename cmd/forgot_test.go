@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/mail"
 	"regexp"
 	"strings"
 	"sync"
@@ -43,12 +42,12 @@ func (w *world) post(t testing.TB, n int, path string, fields map[string]string)
 }
 
 // code asks for one and takes it from the n-th letter.
-func (p *member) code(t testing.TB, office *postOffice, n int) string {
+func (p *member) code(t testing.TB, mailServer *smtpServer, n int) string {
 	t.Helper()
-	p.w.forgot(t, p.n, p.account, p.address(t)).want(t, "forgot", says(200))
-	found := codeInMail.FindStringSubmatch(office.nth(t, p.address(t), n))
+	p.w.forgot(t, p.n, p.account, p.address(t)).want(t, "forgot", replyBody(200))
+	found := codeInMail.FindStringSubmatch(mailServer.nth(t, p.address(t), n))
 	if found == nil {
-		t.Fatalf("no code in %q", office.nth(t, p.address(t), n))
+		t.Fatalf("no code in %q", mailServer.nth(t, p.address(t), n))
 	}
 	p.w.secret(found[1])
 	p.w.secret(strings.ReplaceAll(found[1], "-", ""))
@@ -61,40 +60,40 @@ func unlimited(c *Config) { c.Limits.Forgotten = Rate{} }
 // TestForgot: a code comes by mail, is good once, and sets a password; sessions and tokens of before end.
 func TestForgot(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
+	mailServer := startMailServer(t)
 	for name, begin := range map[string]func(*testing.T) deployment{
-		"one server":  func(t *testing.T) deployment { return start(t, office.mails, unlimited) },
-		"two servers": func(t *testing.T) deployment { return startBridges(t, 2, office.mails, unlimited) },
+		"one server":  func(t *testing.T) deployment { return start(t, mailServer.configure, unlimited) },
+		"two servers": func(t *testing.T) deployment { return startBridges(t, 2, mailServer.configure, unlimited) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := inhabit(t, begin(t))
-			a, b := w.pair(t)
-			second, login := a.elsewhere().another(t, "push", "1")
-			code := a.code(t, office, 1)
-			if text := office.nth(t, a.address(t), 1); !strings.Contains(text, a.account) || !strings.Contains(text, "15 minutes") {
+			w := newWorld(t, begin(t))
+			a, b := w.newFriends(t)
+			second, login := a.onNextServer().openTunnel(t, "push", "1")
+			code := a.code(t, mailServer, 1)
+			if text := mailServer.nth(t, a.address(t), 1); !strings.Contains(text, a.account) || !strings.Contains(text, "15 minutes") {
 				t.Errorf("the mail: %s", text)
 			}
 			if c := b.talk(t, a, "1"); c != 200 {
 				t.Errorf("to ask changes nothing: %d", c)
 			}
 			for _, c := range []*tunnel{a.tunnel, second} {
-				c.want(t, received(`"1"`, b.id, `"hello"`))
+				c.want(t, dialogueFrame(`"1"`, b.id, `"hello"`))
 			}
 			// Typed on another server, in small letters and with a space.
 			typed := strings.ToLower(strings.ReplaceAll(code, "-", " "))
 			w.secret("new pass word")
-			w.reset(t, a.n+1, strings.ToUpper(a.account), typed, "new pass word").want(t, "reset", says(200))
+			w.reset(t, a.n+1, strings.ToUpper(a.account), typed, "new pass word").want(t, "reset", replyBody(200))
 			for _, c := range []*tunnel{a.tunnel, second} {
 				c.wantClose(t, websocket.ClosePolicyViolation)
 			}
 			for _, token := range []string{a.token, login.Token} {
-				a.resume(t, token).want(t, says(515))
+				a.resume(t, token).want(t, replyBody(515))
 			}
 			a.refused(t, "the old password", a.password)
 			a.password = "new pass word"
 			a.login(t)
-			w.reset(t, a.n, a.account, code, "another").want(t, "the code again", says(505))
+			w.reset(t, a.n, a.account, code, "another").want(t, "the code again", replyBody(505))
 			a.login(t)
 		})
 	}
@@ -104,9 +103,9 @@ func TestForgot(t *testing.T) {
 // account's own address gets a mail.
 func TestForgotAnswers(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	w := inhabit(t, start(t, office.mails, unlimited))
-	a, disabled := w.stranger(t, 0), w.stranger(t, 0)
+	mailServer := startMailServer(t)
+	w := newWorld(t, start(t, mailServer.configure, unlimited))
+	a, disabled := w.newMember(t, 0), w.newMember(t, 0)
 	disabled.login(t)
 	if err := w.service().SetDisabled(t.Context(), disabled.id, true); err != nil {
 		t.Fatal(err)
@@ -115,58 +114,58 @@ func TestForgotAnswers(t *testing.T) {
 		"unknown account": {"nobody", a.address(t)}, "another's address": {a.account, disabled.address(t)}, "no address": {a.account, "x"},
 		"disabled": {disabled.account, disabled.address(t)}, "two addresses": {a.account, a.address(t) + ",x@example.org"},
 	} {
-		w.forgot(t, 0, pair[0], pair[1]).want(t, what, says(200))
+		w.forgot(t, 0, pair[0], pair[1]).want(t, what, replyBody(200))
 	}
 	for _, body := range []string{``, `[]`, `{}`, `{"account":"a"}`, `{"mail":"a@b"}`, `{"account":" ","mail":"a@b"}`, `{"account":"a","mail":null}`, `{"account":1,"mail":"a@b"}`} {
-		w.do(t, 0, http.MethodPost, "/im/password/forgot", body).want(t, "forgot "+body, says(403))
+		w.do(t, 0, http.MethodPost, "/im/password/forgot", body).want(t, "forgot "+body, replyBody(403))
 	}
 	for _, body := range []string{``, `{}`, `{"account":"a","code":"b"}`, `{"account":"a","code":"b","password":""}`, `{"account":"a","code":" ","password":"p"}`, `{"account":"a","code":7,"password":"p"}`} {
-		w.do(t, 0, http.MethodPost, "/im/password/reset", body).want(t, "reset "+body, says(403))
+		w.do(t, 0, http.MethodPost, "/im/password/reset", body).want(t, "reset "+body, replyBody(403))
 	}
 	for _, path := range []string{"/im/password/forgot", "/im/password/reset"} {
-		w.do(t, 0, http.MethodGet, path, "").want(t, "GET "+path, says(403))
+		w.do(t, 0, http.MethodGet, path, "").want(t, "GET "+path, replyBody(403))
 	}
 	for what, account := range map[string]string{"unknown account": "nobody", "no code": a.account, "disabled": disabled.account} {
-		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, says(505))
+		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, replyBody(505))
 	}
 	// The address is compared as people write it. This is the first mail that anybody gets.
-	w.forgot(t, 0, " "+strings.ToUpper(a.account), " "+strings.ToUpper(a.address(t))).want(t, "forgot", says(200))
-	office.nth(t, a.address(t), 1)
-	if n := office.all(); n != 1 {
+	w.forgot(t, 0, " "+strings.ToUpper(a.account), " "+strings.ToUpper(a.address(t))).want(t, "forgot", replyBody(200))
+	mailServer.nth(t, a.address(t), 1)
+	if n := mailServer.all(); n != 1 {
 		t.Errorf("%d mails were sent", n)
 	}
 	a.login(t) // the password of before
 }
 
-// TestForgotTakesAsLong: nobody waits for the mail, whatever becomes of it; and a wrong code is refused after the same
+// TestForgotTiming: nobody waits for the mail, whatever becomes of it; and a wrong code is refused after the same
 // while for an account that has a code and one that does not exist.
-func TestForgotTakesAsLong(t *testing.T) {
+func TestForgotTiming(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	w := inhabit(t, start(t, office.mails, unlimited))
-	a, b := w.stranger(t, 0), w.stranger(t, 0)
-	b.code(t, office, 1)
-	office.mu.Lock() // no mail goes out
-	for range 8 {    // more than are sent at once
-		w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", says(200))
-		w.forgot(t, 0, "nobody", a.address(t)).want(t, "forgot", says(200))
+	mailServer := startMailServer(t)
+	w := newWorld(t, start(t, mailServer.configure, unlimited))
+	a, b := w.newMember(t, 0), w.newMember(t, 0)
+	b.code(t, mailServer, 1)
+	mailServer.mu.Lock() // no mail goes out
+	for range 8 {        // more than are sent at once
+		w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", replyBody(200))
+		w.forgot(t, 0, "nobody", a.address(t)).want(t, "forgot", replyBody(200))
 	}
-	office.mu.Unlock()
-	office.nth(t, a.address(t), 8)
+	mailServer.mu.Unlock()
+	mailServer.nth(t, a.address(t), 8)
 	for what, account := range map[string]string{"with a code": b.account, "unknown": "nobody"} {
 		started := time.Now()
-		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, says(505))
+		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, replyBody(505))
 		if took := time.Since(started); took < 250*time.Millisecond {
 			t.Errorf("%s: refused after %v", what, took)
 		}
 	}
 }
 
-// TestForgotTries: a code can't be guessed, nor used twice at once, and it does not outlive what it was sent for.
-func TestForgotTries(t *testing.T) {
+// TestForgotCodes: a code can't be guessed, nor used twice at once, and it does not outlive what it was sent for.
+func TestForgotCodes(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	w := inhabit(t, start(t, office.mails, unlimited))
+	mailServer := startMailServer(t)
+	w := newWorld(t, start(t, mailServer.configure, unlimited))
 	tries := func(t *testing.T, n int, account, code string) (codes map[int]int) {
 		t.Helper()
 		var wg sync.WaitGroup
@@ -188,40 +187,42 @@ func TestForgotTries(t *testing.T) {
 	}
 	t.Run("wrong ones", func(t *testing.T) {
 		t.Parallel()
-		a := w.stranger(t, 0)
-		code := a.code(t, office, 1)
+		a := w.newMember(t, 0)
+		code := a.code(t, mailServer, 1)
 		if got := tries(t, 10, a.account, "AAAA-AAAA"); got[505] != 10 {
 			t.Errorf("wrong codes: %v", got)
 		}
-		w.reset(t, 0, a.account, code, "x").want(t, "the right one, too late", says(505))
+		w.reset(t, 0, a.account, code, "x").want(t, "the right one, too late", replyBody(505))
 		a.login(t)
-		code = a.code(t, office, 2)
-		w.reset(t, 0, a.account, code, "by code").want(t, "the next", says(200))
+		code = a.code(t, mailServer, 2)
+		w.reset(t, 0, a.account, code, "by code").want(t, "the next", replyBody(200))
 	})
 	t.Run("at once", func(t *testing.T) {
 		t.Parallel()
-		a := w.stranger(t, 0)
-		if got := tries(t, 8, a.account, a.code(t, office, 1)); got[200] != 1 || got[200]+got[505] != 8 {
+		a := w.newMember(t, 0)
+		if got := tries(t, 8, a.account, a.code(t, mailServer, 1)); got[200] != 1 || got[200]+got[505] != 8 {
 			t.Errorf("the right code: %v", got)
 		}
 	})
 	t.Run("replaced", func(t *testing.T) {
 		t.Parallel()
-		a := w.stranger(t, 0)
-		first, second := a.code(t, office, 1), a.code(t, office, 2)
-		w.reset(t, 0, a.account, first, "x").want(t, "the first", says(505))
-		w.reset(t, 0, a.account, second, strings.Repeat("x", 257)).want(t, "a password too long", says(403))
-		w.reset(t, 0, a.account, second, "by code").want(t, "the second", says(200))
+		a := w.newMember(t, 0)
+		first, second := a.code(t, mailServer, 1), a.code(t, mailServer, 2)
+		w.reset(t, 0, a.account, first, "x").want(t, "the first", replyBody(505))
+		w.reset(t, 0, a.account, second, strings.Repeat("x", 257)).want(t, "a password too long", replyBody(403))
+		w.reset(t, 0, a.account, second, "by code").want(t, "the second", replyBody(200))
 	})
 	t.Run("another's", func(t *testing.T) {
 		t.Parallel()
-		a, b := w.stranger(t, 0), w.stranger(t, 0)
-		w.reset(t, 0, b.account, a.code(t, office, 1), "x").want(t, "another's", says(505))
+		a, b := w.newMember(t, 0), w.newMember(t, 0)
+		w.reset(t, 0, b.account, a.code(t, mailServer, 1), "x").want(t, "another's", replyBody(505))
 		b.login(t)
 	})
 	for what, change := range map[string]func(*testing.T, *member){
-		"new password": func(t *testing.T, a *member) { a.update(t, `"password":"by hand"`).want(t, "password", says(200)) },
-		"new address":  func(t *testing.T, a *member) { a.update(t, `"mail":"else@example.org"`).want(t, "mail", says(200)) },
+		"new password": func(t *testing.T, a *member) { a.update(t, `"password":"by hand"`).want(t, "password", replyBody(200)) },
+		"new address": func(t *testing.T, a *member) {
+			a.update(t, `"mail":"else@example.org"`).want(t, "mail", replyBody(200))
+		},
 		"administrator": func(t *testing.T, a *member) {
 			if err := w.service().SetPassword(t.Context(), a.id, "by the administrator"); err != nil {
 				t.Fatal(err)
@@ -235,11 +236,11 @@ func TestForgotTries(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			a := w.stranger(t, 0)
+			a := w.newMember(t, 0)
 			a.login(t)
-			code := a.code(t, office, 1)
+			code := a.code(t, mailServer, 1)
 			change(t, a)
-			w.reset(t, 0, a.account, code, "x").want(t, "a code of before", says(505))
+			w.reset(t, 0, a.account, code, "x").want(t, "a code of before", replyBody(505))
 		})
 	}
 }
@@ -247,12 +248,12 @@ func TestForgotTries(t *testing.T) {
 // TestForgotLimits: one account gets so many mails, and one address asks so often.
 func TestForgotLimits(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	w := inhabit(t, start(t, office.mails, func(c *Config) {
+	mailServer := startMailServer(t)
+	w := newWorld(t, start(t, mailServer.configure, func(c *Config) {
 		c.Limits.Forgotten, c.Limits.LoginFailures = Rate{3, time.Hour}, Rate{2, time.Hour}
 		c.HTTP.TrustedProxies = []string{"127.0.0.1"}
 	}))
-	a, b := w.stranger(t, 0), w.stranger(t, 0)
+	a, b := w.newMember(t, 0), w.newMember(t, 0)
 	from := func(address, path string, fields map[string]string) reply {
 		t.Helper()
 		body, err := json.Marshal(fields)
@@ -279,31 +280,31 @@ func TestForgotLimits(t *testing.T) {
 		return from(address, "/im/password/forgot", map[string]string{"account": p.account, "mail": p.address(t)})
 	}
 	for n := range 5 { // from everywhere: the answer stays, the mails end
-		forgot("192.0.2."+string(rune('1'+n)), a).want(t, "forgot", says(200))
+		forgot("192.0.2."+string(rune('1'+n)), a).want(t, "forgot", replyBody(200))
 	}
 	for range 3 {
-		forgot("198.51.100.1", b).want(t, "forgot", says(200))
+		forgot("198.51.100.1", b).want(t, "forgot", replyBody(200))
 	}
-	forgot("198.51.100.1", b).wantStatus(t, "the fourth from there", http.StatusTooManyRequests, says(403))
-	office.nth(t, b.address(t), 3)
-	eventually(t, "three mails to each", func() bool { return office.count(a.address(t)) == 3 })
-	forgot("198.51.100.2", b).want(t, "from elsewhere", says(200))
-	if n := office.all(); n != 6 {
+	forgot("198.51.100.1", b).wantStatus(t, "the fourth from there", http.StatusTooManyRequests, replyBody(403))
+	mailServer.nth(t, b.address(t), 3)
+	eventually(t, "three mails to each", func() bool { return mailServer.count(a.address(t)) == 3 })
+	forgot("198.51.100.2", b).want(t, "from elsewhere", replyBody(200))
+	if n := mailServer.all(); n != 6 {
 		t.Errorf("%d mails", n)
 	}
 	// Wrong codes count as logins that fail.
 	reset := map[string]string{"account": a.account, "code": "AAAA-AAAA", "password": "x"}
 	for range 2 {
-		from("203.0.113.1", "/im/password/reset", reset).want(t, "a wrong code", says(505))
+		from("203.0.113.1", "/im/password/reset", reset).want(t, "a wrong code", replyBody(505))
 	}
-	from("203.0.113.2", "/im/password/reset", reset).wantStatus(t, "one more for the account", http.StatusTooManyRequests, says(403))
+	from("203.0.113.2", "/im/password/reset", reset).wantStatus(t, "one more for the account", http.StatusTooManyRequests, replyBody(403))
 }
 
-// TestForgotOff: without a mail server the calls are not there, so that a client can say so.
-func TestForgotOff(t *testing.T) {
+// TestForgotWithoutMailServer: without a mail server the calls are not there, so that a client can say so.
+func TestForgotWithoutMailServer(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t))
-	a := w.people(t, 1)[0]
+	w := newWorld(t, start(t))
+	a := w.newMembers(t, 1)[0]
 	a.call(t, "found", "name", fresh("nobody"))
 	for _, path := range []string{"/im/password/forgot", "/im/password/reset"} {
 		if r := w.do(t, 0, http.MethodPost, path, `{"account":"a","mail":"a@example.org"}`); r.status != http.StatusNotFound {
@@ -312,17 +313,17 @@ func TestForgotOff(t *testing.T) {
 	}
 }
 
-// TestForgotFails: a mail that can't be sent is told to the administrator, and to nobody else; nothing about it is shown.
-func TestForgotFails(t *testing.T) {
+// TestForgotMailFails: a mail that can't be sent is told to the administrator, and to nobody else; nothing about it is shown.
+func TestForgotMailFails(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	office.refuse = "no such mailbox"
-	s := start(t, office.mails, unlimited)
-	w := inhabit(t, s)
-	a := w.people(t, 1)[0]
+	mailServer := startMailServer(t)
+	mailServer.refuse = "no such mailbox"
+	s := start(t, mailServer.configure, unlimited)
+	w := newWorld(t, s)
+	a := w.newMembers(t, 1)[0]
 	w.secret(a.address(t))
-	w.secret(office.refuse)
-	w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", says(200))
+	w.secret(mailServer.refuse)
+	w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", replyBody(200))
 	eventually(t, "a warning", func() bool {
 		log := s.log.String()
 		return strings.Contains(log, `level=WARN msg="the code for a new password was not sent" user=`+a.id) && strings.Contains(log, "550 5.1.1")

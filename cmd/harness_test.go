@@ -22,14 +22,14 @@ import (
 	"imctl/bridge"
 )
 
-// patience is how long a test waits for something that has to happen. It is long, since machines may be busy: a test
+// waitTimeout is how long a test waits for something that has to happen. It is long, since machines may be busy: a test
 // that passes never waits for it.
-const patience = 30 * time.Second
+const waitTimeout = 30 * time.Second
 
 // TestMain puts the program itself into the path as imctl, for tests that need a process of its own: one to be killed,
 // or one whose output is read.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imctl": Main, "imctl-dies": dies})
+	testscript.Main(m, map[string]func(){"imctl": Main, "imctl-killed": killedMain})
 }
 
 // deployment is one server, or several that speak the protocol as one. Tests of the protocol ask it where each of their
@@ -141,11 +141,11 @@ type world struct {
 }
 
 // inhabit makes a world of a deployment, and looks when the test ends whether anything secret was shown.
-func inhabit(t testing.TB, d deployment) *world {
+func newWorld(t testing.TB, d deployment) *world {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: d.trust(), MaxIdleConnsPerHost: 64}
 	w := &world{deployment: d, secrets: make(map[string]bool), http: &http.Client{
-		Transport: transport, Timeout: patience,
+		Transport: transport, Timeout: waitTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	t.Cleanup(func() { w.leave(t) })
@@ -160,7 +160,7 @@ func (w *world) leave(t testing.TB) {
 	}
 	w.left = true
 	w.http.CloseIdleConnections()
-	w.discreet(t)
+	w.checkNoSecrets(t)
 }
 
 func (w *world) secret(s string) {
@@ -170,16 +170,16 @@ func (w *world) secret(s string) {
 }
 
 // telling are traces of secrets that need no list of them: query strings, and hashes of passwords.
-var telling = regexp.MustCompile(`(?i)password=|token=|account=|%3d|argon2|"password"`)
+var secretPattern = regexp.MustCompile(`(?i)password=|token=|account=|%3d|argon2|"password"`)
 
 // discreet checks that nothing secret was shown.
-func (w *world) discreet(t testing.TB) {
+func (w *world) checkNoSecrets(t testing.TB) {
 	t.Helper()
 	shown := w.shown(t)
 	if len(shown) == 0 || !strings.Contains(shown, "level=DEBUG") || !strings.Contains(shown, "imctl_call_seconds") {
 		t.Error("logs at level debug and metrics should be there to be looked at")
 	}
-	if at := telling.FindStringIndex(shown); at != nil {
+	if at := secretPattern.FindStringIndex(shown); at != nil {
 		t.Errorf("logs or metrics tell too much: …%s…", shown[max(0, at[0]-200):min(len(shown), at[1]+100)])
 	}
 	w.mu.Lock()
@@ -194,7 +194,7 @@ func (w *world) discreet(t testing.TB) {
 // eventually waits until cond holds.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline, tick := time.After(patience), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.After(waitTimeout), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		select {
@@ -216,7 +216,7 @@ func httpBody(t testing.TB, url string) string {
 }
 
 func tryBody(url string) (string, error) {
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get(url)
 	if err != nil {
 		return "", err

@@ -32,7 +32,7 @@ type actorState struct {
 }
 
 // gone removes a deleted account from the state.
-func (s actorState) gone(i int) actorState {
+func (s actorState) without(i int) actorState {
 	s.people[i], s.asked, s.friends = accountState{}, false, false
 	return s
 }
@@ -90,7 +90,7 @@ func (a *killActor) http(ctx context.Context, method, path, body string) error {
 	if err != nil || r.code() == 500 || r.status >= 500 {
 		return errUnanswered // a server that is ending may say 500
 	}
-	if r.body != says(200) {
+	if r.body != replyBody(200) {
 		return fmt.Errorf("%s %s: %s", a.name, strings.SplitN(path, "?", 2)[0], r.body)
 	}
 	return nil
@@ -134,7 +134,7 @@ func (a *killActor) step(ctx context.Context, c *admin.Client) error {
 	i := a.rand.IntN(2)
 	if !a.now.people[i].there {
 		if a.rand.IntN(4) == 0 {
-			return a.bring(ctx, c, i)
+			return a.importAccount(ctx, c, i)
 		}
 		return a.register(ctx, i)
 	}
@@ -149,9 +149,9 @@ func (a *killActor) step(ctx context.Context, c *admin.Client) error {
 	case 4:
 		return a.password(ctx, c, i)
 	case 5:
-		return a.able(ctx, c, i)
+		return a.toggleDisabled(ctx, c, i)
 	case 6:
-		return a.change(a.now.gone(i), func() error {
+		return a.change(a.now.without(i), func() error {
 			_, err := c.DeleteUser(ctx, a.account(i))
 			return adminAnswer(err)
 		})
@@ -161,7 +161,7 @@ func (a *killActor) step(ctx context.Context, c *admin.Client) error {
 }
 
 func (a *killActor) register(ctx context.Context, i int) error {
-	next := a.now.gone(i)
+	next := a.now.without(i)
 	p := accountState{there: true, pass: a.fresh("pass"), name: a.fresh("name"), sign: a.fresh("sign")}
 	next.people[i] = p
 	a.w.secret(p.pass)
@@ -173,8 +173,8 @@ func (a *killActor) register(ctx context.Context, i int) error {
 }
 
 // bring imports an account, whose password an administrator then sets.
-func (a *killActor) bring(ctx context.Context, c *admin.Client, i int) error {
-	next := a.now.gone(i)
+func (a *killActor) importAccount(ctx context.Context, c *admin.Client, i int) error {
+	next := a.now.without(i)
 	next.people[i] = accountState{there: true, name: a.fresh("name"), sign: a.fresh("sign")}
 	record := admin.Record{Version: 1, Account: a.account(i), Name: next.people[i].name, Sign: next.people[i].sign, Mail: "m"}
 	return a.change(next, func() error {
@@ -247,7 +247,7 @@ func (a *killActor) password(ctx context.Context, c *admin.Client, i int) error 
 	})
 }
 
-func (a *killActor) able(ctx context.Context, c *admin.Client, i int) error {
+func (a *killActor) toggleDisabled(ctx context.Context, c *admin.Client, i int) error {
 	next := a.now
 	next.people[i].disabled = !a.now.people[i].disabled
 	return a.change(next, func() (err error) {
@@ -293,8 +293,8 @@ func (a *killActor) attachment(ctx context.Context, c *admin.Client) error {
 const unknownSecret = "unknown"
 
 // letsIn reports whether NATS accepts the secret of an attachment.
-func letsIn(url, name, secret string) bool {
-	nc, err := nats.Connect(url, nats.UserInfo(name, secret), nats.CustomInboxPrefix("_INBOX."+name), nats.Timeout(patience))
+func natsAccepts(url, name, secret string) bool {
+	nc, err := nats.Connect(url, nats.UserInfo(name, secret), nats.CustomInboxPrefix("_INBOX."+name), nats.Timeout(waitTimeout))
 	if err == nil {
 		nc.Close()
 	}

@@ -21,8 +21,8 @@ import (
 	"imctl/kv"
 )
 
-// killField is a server that is killed repeatedly, with the actors that work on it.
-type killField struct {
+// killRun is a server that is killed repeatedly, with the actors that work on it.
+type killRun struct {
 	data, backup string
 	log          *logBuffer
 	p            *process
@@ -33,26 +33,26 @@ type killField struct {
 	actors       []*killActor
 	rand         *rand.Rand
 	backedUp     []actorState // what the actors knew when the backup was made
-	// spent maps attachments to their revoked secrets and to the secrets of removed attachments of the same name.
-	spent map[string][]string
+	// revoked maps attachments to their revoked secrets and to the secrets of removed attachments of the same name.
+	revoked map[string][]string
 }
 
-// TestKilledAgainAndAgain kills the server at random moments during all kinds of changes, and during restores. After each
+// TestKillRounds kills the server at random moments during all kinds of changes, and during restores. After each
 // start the checker finds every answered change complete, and nothing deleted.
-func TestKilledAgainAndAgain(t *testing.T) {
+func TestKillRounds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	f := &killField{data: filepath.Join(dir, "data"), backup: filepath.Join(dir, "backup.tar"), log: new(logBuffer),
-		rand: rand.New(rand.NewPCG(seed, 0)), spent: make(map[string][]string)}
+	f := &killRun{data: filepath.Join(dir, "data"), backup: filepath.Join(dir, "backup.tar"), log: new(logBuffer),
+		rand: rand.New(rand.NewPCG(seed, 0)), revoked: make(map[string][]string)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", f.log)
 		}
 	})
 	f.start(t)
-	f.w = inhabit(t, f.p)
+	f.w = newWorld(t, f.p)
 	for i := range 6 {
 		f.actors = append(f.actors, &killActor{w: f.w, name: fmt.Sprintf("actor-%d", i), rand: rand.New(rand.NewPCG(seed, uint64(i+1)))})
 	}
@@ -75,12 +75,12 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		}
 	}
 	f.nc.Close()
-	f.w.stranger(t, 0) // so that the last process has something to show, too
+	f.w.newMember(t, 0) // so that the last process has something to show, too
 	f.w.leave(t)
 	f.p.stop(t)
 }
 
-func (f *killField) states() []actorState {
+func (f *killRun) states() []actorState {
 	var all []actorState
 	for _, a := range f.actors {
 		all = append(all, a.now)
@@ -89,7 +89,7 @@ func (f *killField) states() []actorState {
 }
 
 // start starts the server, which is not running, and connects as its administrator.
-func (f *killField) start(t *testing.T) {
+func (f *killRun) start(t *testing.T) {
 	t.Helper()
 	if f.nc != nil {
 		f.nc.Close()
@@ -114,12 +114,12 @@ func (f *killField) start(t *testing.T) {
 }
 
 // work lets the actors make changes until the server is killed, at a random moment within half a second.
-func (f *killField) work(t *testing.T) {
+func (f *killRun) work(t *testing.T) {
 	t.Helper()
 	var working sync.WaitGroup
 	for _, a := range f.actors {
 		working.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 			defer cancel()
 			for {
 				switch err := a.step(ctx, f.client); {
@@ -129,7 +129,7 @@ func (f *killField) work(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				f.learn(t, ctx, a)
+				f.readIDs(t, ctx, a)
 			}
 		})
 	}
@@ -141,7 +141,7 @@ func (f *killField) work(t *testing.T) {
 }
 
 // learn reads the ids of new accounts.
-func (f *killField) learn(t *testing.T, ctx context.Context, a *killActor) {
+func (f *killRun) readIDs(t *testing.T, ctx context.Context, a *killActor) {
 	for i := range a.now.people {
 		if p := &a.now.people[i]; p.there && p.id == "" {
 			if u, err := f.client.User(ctx, a.account(i)); err == nil {
@@ -155,7 +155,7 @@ func (f *killField) learn(t *testing.T, ctx context.Context, a *killActor) {
 
 // restore restores the backup into the running server, and kills the command, the server or neither in the middle.
 // Afterwards the complete old state or the complete restored state is in use.
-func (f *killField) restore(t *testing.T, round int) {
+func (f *killRun) restore(t *testing.T, round int) {
 	t.Helper()
 	restoring := exec.Command("imctl", "restore", f.backup, "--yes", "--data", f.data)
 	var said logBuffer
@@ -196,7 +196,7 @@ func (f *killField) restore(t *testing.T, round int) {
 		a.now, a.maybe = f.backedUp[i], nil
 	}
 	if restored = f.compare(t); len(restored) == 0 {
-		f.spent = make(map[string][]string) // what had been revoked since is good again
+		f.revoked = make(map[string][]string) // what had been revoked since is good again
 		return
 	}
 	if len(old) > 0 || killed == "" {
@@ -208,7 +208,7 @@ func (f *killField) restore(t *testing.T, round int) {
 }
 
 // startable reports whether a start succeeds. A restore that must be completed refuses it.
-func (f *killField) startable(t *testing.T) bool {
+func (f *killRun) startable(t *testing.T) bool {
 	t.Helper()
 	out, err := exec.Command("imctl", "user", "list", "--data", f.data).CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "restore --complete") {
@@ -218,7 +218,7 @@ func (f *killField) startable(t *testing.T) bool {
 }
 
 // check compares the server's data with the state of every actor, and settles unanswered changes.
-func (f *killField) check(t *testing.T, round int) {
+func (f *killRun) check(t *testing.T, round int) {
 	t.Helper()
 	for _, difference := range f.compare(t) {
 		t.Errorf("round %d: %s", round, difference)
@@ -227,9 +227,9 @@ func (f *killField) check(t *testing.T, round int) {
 
 // compare lists the differences between the server's data and the states of the actors. After an unanswered change either
 // state is valid. The actor takes over the state that compare finds.
-func (f *killField) compare(t *testing.T) (differences []string) {
+func (f *killRun) compare(t *testing.T) (differences []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	users := make(map[string]admin.Record)
 	for page, err := range f.client.Export(ctx, "") {
@@ -250,9 +250,9 @@ func (f *killField) compare(t *testing.T) (differences []string) {
 	}
 	for _, a := range f.actors {
 		was := a.now
-		problem := f.differs(ctx, a, a.now, users, roles)
+		problem := f.difference(ctx, a, a.now, users, roles)
 		if problem != "" && a.maybe != nil {
-			if other := f.differs(ctx, a, *a.maybe, users, roles); other == "" {
+			if other := f.difference(ctx, a, *a.maybe, users, roles); other == "" {
 				a.now, problem = *a.maybe, ""
 			} else {
 				problem += "; after the change without an answer: " + other
@@ -267,10 +267,10 @@ func (f *killField) compare(t *testing.T) (differences []string) {
 		}
 		a.maybe = nil
 		if was.secret != a.now.secret && was.secret != "" && was.secret != unknownSecret {
-			f.spent[a.name] = append(f.spent[a.name], was.secret)
+			f.revoked[a.name] = append(f.revoked[a.name], was.secret)
 		}
-		for _, secret := range f.spent[a.name] {
-			if letsIn(f.url, a.name, secret) {
+		for _, secret := range f.revoked[a.name] {
+			if natsAccepts(f.url, a.name, secret) {
 				differences = append(differences, a.name+": a secret that was revoked is good again")
 			}
 		}
@@ -286,7 +286,7 @@ func (f *killField) compare(t *testing.T) (differences []string) {
 }
 
 // differs describes how the server's data differs from a state, "" if they are equal.
-func (f *killField) differs(ctx context.Context, a *killActor, s actorState, users map[string]admin.Record, roles map[string]kv.Role) string {
+func (f *killRun) difference(ctx context.Context, a *killActor, s actorState, users map[string]admin.Record, roles map[string]kv.Role) string {
 	for i, p := range s.people {
 		r, there := users[a.account(i)]
 		switch {
@@ -318,7 +318,7 @@ func (f *killField) differs(ctx context.Context, a *killActor, s actorState, use
 	switch role, there := roles[a.name]; {
 	case there != (s.secret != "") || role != s.role:
 		return fmt.Sprintf("the attachment is %q, want %q", role, s.role)
-	case there && s.secret != unknownSecret && !letsIn(f.url, a.name, s.secret):
+	case there && s.secret != unknownSecret && !natsAccepts(f.url, a.name, s.secret):
 		return "the attachment's secret is refused"
 	}
 	return ""

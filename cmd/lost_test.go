@@ -33,8 +33,8 @@ func TestStartMissesStreams(t *testing.T) {
 			t.Parallel()
 			s := start(t)
 			data := s.app.config.Data
-			w := inhabit(t, s)
-			ada := w.stranger(t, 0)
+			w := newWorld(t, s)
+			ada := w.newMember(t, 0)
 			w.leave(t)
 			s.close(t)
 			if len(missing) == len(all) {
@@ -70,7 +70,7 @@ func TestStartMissesStreams(t *testing.T) {
 // it is made anew. A removed attachment needs no consumer.
 func TestStartMissesConsumer(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	data := s.app.config.Data
 	for _, name := range []string{"archiver", "other", "removed"} {
 		command(t, dir, "", "attach", "add", name, "--role", "consumer", "--context", filepath.Join(dir, name+".json")).want(t, exitDone)

@@ -13,24 +13,24 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// postOffice is an SMTP server in this process. It keeps what it is given by recipient.
-type postOffice struct {
+// smtpServer is an SMTP server in this process. It keeps what it is given by recipient.
+type smtpServer struct {
 	url string
 
-	mu      sync.Mutex // guards what follows
-	letters map[string][]string
-	refuse  string
+	mu     sync.Mutex // guards what follows
+	mails  map[string][]string
+	refuse string
 }
 
-// openPostOffice serves until the test ends.
-func openPostOffice(t *testing.T) *postOffice {
+// startMailServer serves until the test ends.
+func startMailServer(t *testing.T) *smtpServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &postOffice{url: "smtp://" + l.Addr().String(), letters: make(map[string][]string)}
-	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &counter{office: p}, nil }))
+	p := &smtpServer{url: "smtp://" + l.Addr().String(), mails: make(map[string][]string)}
+	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &counter{mailServer: p}, nil }))
 	s.Domain, s.ErrorLog = "mail.test", log.New(t.Output(), "smtp: ", 0)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
@@ -45,37 +45,37 @@ func openPostOffice(t *testing.T) *postOffice {
 }
 
 // mails has a server send its mail there.
-func (p *postOffice) mails(c *Config) { c.Mail.SMTP, c.Mail.From = p.url, "imctl@example.org" }
+func (p *smtpServer) configure(c *Config) { c.Mail.SMTP, c.Mail.From = p.url, "imctl@example.org" }
 
-func (p *postOffice) count(to string) int {
+func (p *smtpServer) count(to string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.letters[to])
+	return len(p.mails[to])
 }
 
-// all is how many letters there are.
-func (p *postOffice) all() (n int) {
+// all is how many mails there are.
+func (p *smtpServer) all() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, l := range p.letters {
+	for _, l := range p.mails {
 		n += len(l)
 	}
 	return n
 }
 
 // nth waits for somebody's n-th letter.
-func (p *postOffice) nth(t testing.TB, to string, n int) string {
+func (p *smtpServer) nth(t testing.TB, to string, n int) string {
 	t.Helper()
 	eventually(t, "a letter to "+to, func() bool { return p.count(to) >= n })
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.letters[to][n-1]
+	return p.mails[to][n-1]
 }
 
-// counter is one client's session with the office.
+// counter is one client's session with the mailServer.
 type counter struct {
-	office *postOffice
-	to     string
+	mailServer *smtpServer
+	to         string
 }
 
 func (c *counter) Reset()        { c.to = "" }
@@ -84,10 +84,10 @@ func (c *counter) Logout() error { return nil }
 func (c *counter) Mail(string, *smtp.MailOptions) error { return nil }
 
 func (c *counter) Rcpt(to string, _ *smtp.RcptOptions) error {
-	c.office.mu.Lock()
-	defer c.office.mu.Unlock()
-	if c.office.refuse != "" {
-		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: c.office.refuse + " " + to}
+	c.mailServer.mu.Lock()
+	defer c.mailServer.mu.Unlock()
+	if c.mailServer.refuse != "" {
+		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: c.mailServer.refuse + " " + to}
 	}
 	c.to = to
 	return nil
@@ -102,8 +102,8 @@ func (c *counter) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	c.office.mu.Lock()
-	defer c.office.mu.Unlock()
-	c.office.letters[c.to] = append(c.office.letters[c.to], string(text))
+	c.mailServer.mu.Lock()
+	defer c.mailServer.mu.Unlock()
+	c.mailServer.mails[c.to] = append(c.mailServer.mails[c.to], string(text))
 	return nil
 }

@@ -28,13 +28,13 @@ var messages = map[int]string{
 }
 
 // says is the answer with this code, to the letter.
-func says(code int) string {
+func replyBody(code int) string {
 	return fmt.Sprintf(`{"code":%d,"message":"%s","ok":%t}`, code, messages[code], code == 200)
 }
 
 // saysTo is the answer to the dialogue whose id is written so in JSON.
-func saysTo(id string, code int) string {
-	return strings.TrimSuffix(says(code), "}") + `,"id":` + id + `}`
+func replyFrame(id string, code int) string {
+	return strings.TrimSuffix(replyBody(code), "}") + `,"id":` + id + `}`
 }
 
 // query writes pairs of keys and values as a URL does.
@@ -122,26 +122,26 @@ type member struct {
 var serial atomic.Int64
 
 // people are n strangers of a group, registered and logged in, each in its place.
-func (w *world) people(t testing.TB, n int) []*member {
+func (w *world) newMembers(t testing.TB, n int) []*member {
 	t.Helper()
 	all := make([]*member, n)
 	for i := range all {
-		all[i] = w.stranger(t, i)
+		all[i] = w.newMember(t, i)
 		all[i].login(t)
 	}
 	return all
 }
 
 // pair are two friends who have named each other, both logged in.
-func (w *world) pair(t testing.TB) (a, b *member) {
+func (w *world) newFriends(t testing.TB) (a, b *member) {
 	t.Helper()
-	two := w.people(t, 2)
+	two := w.newMembers(t, 2)
 	two[0].befriend(t, two[1])
 	return two[0], two[1]
 }
 
 // stranger registers somebody whom nobody knows.
-func (w *world) stranger(t testing.TB, n int) *member {
+func (w *world) newMember(t testing.TB, n int) *member {
 	t.Helper()
 	k := strconv.FormatInt(serial.Add(1), 10)
 	p := &member{w: w, n: n, account: "Somebody " + k, password: "pass word+" + k + "&é"}
@@ -150,7 +150,7 @@ func (w *world) stranger(t testing.TB, n int) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.register(t, n, string(body)).want(t, "registration of "+p.account, says(200))
+	w.register(t, n, string(body)).want(t, "registration of "+p.account, replyBody(200))
 	return p
 }
 
@@ -163,9 +163,9 @@ func (p *member) call(t testing.TB, name string, pairs ...string) reply {
 // befriend makes two people friends: p asks, the other answers, and both give an alias.
 func (p *member) befriend(t testing.TB, other *member) {
 	t.Helper()
-	p.call(t, "request", "to", other.id).want(t, "request", says(200))
-	other.call(t, "add", "from", p.id, "name", "alias of "+p.account).want(t, "add", says(200))
-	p.call(t, "add", "from", other.id, "name", "alias of "+other.account).want(t, "add of the one who asked", says(200))
+	p.call(t, "request", "to", other.id).want(t, "request", replyBody(200))
+	other.call(t, "add", "from", p.id, "name", "alias of "+p.account).want(t, "add", replyBody(200))
+	p.call(t, "add", "from", other.id, "name", "alias of "+other.account).want(t, "add of the one who asked", replyBody(200))
 }
 
 // loginAnswer is the answer to a login.
@@ -190,13 +190,13 @@ type requestEntry struct{ ID, Name, To, Note string }
 func (p *member) login(t testing.TB) loginAnswer {
 	t.Helper()
 	var a loginAnswer
-	p.tunnel, a = p.another(t)
+	p.tunnel, a = p.openTunnel(t)
 	p.id, p.token = a.Profile.ID, a.Token
 	return a
 }
 
 // another opens one more tunnel.
-func (p *member) another(t testing.TB, pairs ...string) (*tunnel, loginAnswer) {
+func (p *member) openTunnel(t testing.TB, pairs ...string) (*tunnel, loginAnswer) {
 	t.Helper()
 	w := p.w.dial(t, p.n, "/im/login?"+query(append([]string{"account", p.account, "password", p.password}, pairs...)...))
 	frame := w.next(t)
@@ -215,7 +215,7 @@ type tunnel struct {
 }
 
 func (w *world) dialer() *websocket.Dialer {
-	return &websocket.Dialer{TLSClientConfig: w.trust(), HandshakeTimeout: patience, EnableCompression: true}
+	return &websocket.Dialer{TLSClientConfig: w.trust(), HandshakeTimeout: waitTimeout, EnableCompression: true}
 }
 
 // dial opens a WebSocket that is closed when the test ends.
@@ -247,7 +247,7 @@ func (c *tunnel) send(t testing.TB, frame string) {
 }
 
 func (c *tunnel) trySend(frame string) error {
-	return errors.Join(c.ws.SetWriteDeadline(time.Now().Add(patience)), c.ws.WriteMessage(websocket.TextMessage, []byte(frame)))
+	return errors.Join(c.ws.SetWriteDeadline(time.Now().Add(waitTimeout)), c.ws.WriteMessage(websocket.TextMessage, []byte(frame)))
 }
 
 // next reads one frame.
@@ -261,7 +261,7 @@ func (c *tunnel) next(t testing.TB) string {
 }
 
 func (c *tunnel) tryNext() (string, error) {
-	if err := c.ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.ws.SetReadDeadline(time.Now().Add(waitTimeout)); err != nil {
 		return "", err
 	}
 	kind, b, err := c.ws.ReadMessage()
@@ -295,7 +295,7 @@ func (c *tunnel) wantClose(t testing.TB, code int) {
 func (c *tunnel) close(t testing.TB) {
 	t.Helper()
 	bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-	if err := c.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(patience)); err != nil {
+	if err := c.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(waitTimeout)); err != nil {
 		t.Fatalf("close: %v", err)
 	}
 	for {
@@ -318,7 +318,7 @@ func dialogue(id, to, payload string) string {
 }
 
 // received is the frame that a friend gets.
-func received(id, from, payload string) string {
+func dialogueFrame(id, from, payload string) string {
 	return `{"id":` + id + `,"from":"` + from + `","payload":` + payload + `}`
 }
 
@@ -329,7 +329,7 @@ func (p *member) talk(t testing.TB, to *member, id string) int {
 	p.tunnel.send(t, dialogue(quoted, to.id, `"hello"`))
 	got := p.tunnel.next(t)
 	code := reply{body: got}.code()
-	if got != saysTo(quoted, code) {
+	if got != replyFrame(quoted, code) {
 		t.Fatalf("answer to dialogue %s: %s", id, got)
 	}
 	return code

@@ -17,7 +17,7 @@ var calls = map[string][]string{
 
 // testCallChecks: who calls is checked before what the call is about, and always in the same order.
 func testCallChecks(t *testing.T, w *world) {
-	two := w.people(t, 2)
+	two := w.newMembers(t, 2)
 	me, other := two[0], two[1]
 	never := strings.Repeat("0", 32)
 	for call, own := range calls {
@@ -56,7 +56,7 @@ func testCallChecks(t *testing.T, w *world) {
 				if fields != nil {
 					q += "&" + query(fields...)
 				}
-				w.do(t, me.n, http.MethodGet, "/im/friends/"+call+"?"+q, "").want(t, call+", "+row.what, says(row.want))
+				w.do(t, me.n, http.MethodGet, "/im/friends/"+call+"?"+q, "").want(t, call+", "+row.what, replyBody(row.want))
 			}
 		}
 		trimmed := query(append([]string{"id", " " + me.id + " ", "token", "\t" + me.token, "unknown", "x"}, own...)...)
@@ -64,13 +64,13 @@ func testCallChecks(t *testing.T, w *world) {
 			t.Errorf("%s: id and token with blanks: %d", call, got)
 		}
 		posted := query(append([]string{"id", me.id, "token", me.token}, own...)...)
-		w.do(t, me.n, http.MethodPost, "/im/friends/"+call+"?"+posted, "").want(t, "POST "+call, says(403))
+		w.do(t, me.n, http.MethodPost, "/im/friends/"+call+"?"+posted, "").want(t, "POST "+call, replyBody(403))
 	}
 }
 
 // testCallFields: each call's own fields, in the order of its table.
 func testCallFields(t *testing.T, w *world) {
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	never := strings.Repeat("0", 32)
 	long := func(n int) string { return strings.Repeat("é", n) }
 	for _, row := range []struct {
@@ -97,7 +97,7 @@ func testCallFields(t *testing.T, w *world) {
 		{"remove", []string{"to", never}, 512}, {"remove", []string{"to", a.id}, 512}, {"remove", []string{"to", "nobody"}, 512},
 		{"remove", []string{"to", b.id, "to", b.id}, 403},
 	} {
-		a.call(t, row.call, row.fields...).want(t, fmt.Sprintf("%s %q", row.call, row.fields), says(row.want))
+		a.call(t, row.call, row.fields...).want(t, fmt.Sprintf("%s %q", row.call, row.fields), replyBody(row.want))
 	}
 	if code := a.talk(t, b, "after all that"); code != 200 {
 		t.Errorf("none of this ends a friendship: %d", code)
@@ -110,7 +110,7 @@ func (w *world) named(t testing.TB, name string) *member {
 	p := &member{w: w, account: fresh("named"), password: "pw-named"}
 	body, _ := json.Marshal(map[string]string{"account": p.account, "password": p.password, "mail": "m", "name": name,
 		"picture": "p/" + p.account, "sex": "s", "birthday": "b", "sign": "<" + p.account + ">"})
-	w.register(t, 0, string(body)).want(t, name, says(200))
+	w.register(t, 0, string(body)).want(t, name, replyBody(200))
 	p.login(t)
 	return p
 }
@@ -168,10 +168,10 @@ func testFound(t *testing.T, w *world) {
 // testFoundFifty: no more than fifty, whole names before those that only begin so.
 func testFoundFifty(t *testing.T, w *world) {
 	k := fresh("fifty")
-	me := w.people(t, 1)[0]
+	me := w.newMembers(t, 1)[0]
 	for i := range 52 {
 		body := fmt.Sprintf(`{"account":"%s-%d","password":"pw-named","mail":"m","name":"%s %d"}`, k, i, k, i)
-		w.register(t, 0, body).want(t, body, says(200))
+		w.register(t, 0, body).want(t, body, replyBody(200))
 	}
 	last := w.named(t, k)
 	got := me.names(t, k)

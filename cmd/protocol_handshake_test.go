@@ -16,7 +16,7 @@ import (
 // shake sends a handshake verbatim and returns its answer.
 func (w *world) shake(t *testing.T, pathAndQuery string, header ...string) reply {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), patience)
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), waitTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func (w *world) shake(t *testing.T, pathAndQuery string, header ...string) reply
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	r, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -50,8 +50,8 @@ const goodKey = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 func TestHandshakes(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	w := inhabit(t, s)
-	p := w.stranger(t, 0)
+	w := newWorld(t, s)
+	p := w.newMember(t, 0)
 	upgrade := []string{"Connection: keep-alive, Upgrade", "Upgrade: WebSocket"}
 	for _, row := range []struct {
 		what   string
@@ -82,7 +82,7 @@ func TestHandshakes(t *testing.T) {
 				}
 				continue
 			}
-			got.wantStatus(t, row.what, row.want, says(403))
+			got.wantStatus(t, row.what, row.want, replyBody(403))
 			if v := got.header.Get("Sec-WebSocket-Version"); (v == "13") != (row.want == 426) {
 				t.Errorf("%s: Sec-WebSocket-Version is %q", row.what, v)
 			}
@@ -105,8 +105,8 @@ func TestRefusedHandshakesAreLogged(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
-			w := inhabit(t, s)
-			p := w.stranger(t, 0)
+			w := newWorld(t, s)
+			p := w.newMember(t, 0)
 			for range 20 {
 				w.shake(t, "/im/login?"+query("account", p.account, "password", p.password), row.header...)
 			}
@@ -143,17 +143,17 @@ func TestRefusedHandshakesAreLogged(t *testing.T) {
 // TestNotUTF8: a text frame that is not UTF-8 is answered, and ends the tunnel with the close code for it.
 func TestNotUTF8(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t))
+	a, b := w.newFriends(t)
 	for frame, want := range map[string]string{
-		"\xff": says(403),
-		"{\"id\":\"1\",\"toFriend\":\"" + b.id + "\",\"payload\":\"\xc3\"}":                     saysTo(`"1"`, 403),
-		"{\"id\":\"1\",\"toFriend\":\"" + b.id + "\",\"payload\":\"p\",\"x\":\"\xed\xa0\x80\"}": saysTo(`"1"`, 403),
+		"\xff": replyBody(403),
+		"{\"id\":\"1\",\"toFriend\":\"" + b.id + "\",\"payload\":\"\xc3\"}":                     replyFrame(`"1"`, 403),
+		"{\"id\":\"1\",\"toFriend\":\"" + b.id + "\",\"payload\":\"p\",\"x\":\"\xed\xa0\x80\"}": replyFrame(`"1"`, 403),
 	} {
-		c, _ := a.another(t)
+		c, _ := a.openTunnel(t)
 		c.send(t, frame)
 		got := c.next(t)
-		if got != want && got != says(403) {
+		if got != want && got != replyBody(403) {
 			t.Errorf("%q is answered %s", frame, got)
 		}
 		c.wantClose(t, websocket.CloseInvalidFramePayloadData)
@@ -166,8 +166,8 @@ func TestNotUTF8(t *testing.T) {
 // TestClosedIsOffline: a friend whose close handshake is complete is offline, even if the session is still ending.
 func TestClosedIsOffline(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t))
+	a, b := w.newFriends(t)
 	for i := range 300 {
 		b.tunnel.close(t)
 		if code := a.talk(t, b, "1"); code != 508 {

@@ -58,7 +58,7 @@ func (v *victim) register(t *testing.T, prefix string) {
 		if err != nil {
 			return
 		}
-		if r.body != says(200) {
+		if r.body != replyBody(200) {
 			t.Errorf("registration of %s: %s", account, r.body)
 		}
 		v.note(func() { v.accounts[account] = true; v.finished() })
@@ -85,7 +85,7 @@ func (v *victim) befriend(t *testing.T, pairs [][2]*member) {
 			if err != nil {
 				return
 			}
-			if r.body != says(200) {
+			if r.body != replyBody(200) {
 				t.Errorf("%s: %s", step[:3], r.body)
 			}
 			v.note(func() { v.pairs[pair] = progress(2*i + 2); v.finished() })
@@ -99,9 +99,9 @@ func TestKill(t *testing.T) {
 	t.Parallel()
 	data, log := filepath.Join(t.TempDir(), "data"), new(logBuffer)
 	p := startProcess(t, data, log)
-	w := inhabit(t, p)
+	w := newWorld(t, p)
 	w.secret(killedPassword)
-	people := w.people(t, 16)
+	people := w.newMembers(t, 16)
 	v := &victim{w: w, accounts: make(map[string]bool), pairs: make(map[[2]*member]progress), enough: make(chan struct{})}
 	var work sync.WaitGroup
 	for i := range 4 {
@@ -145,7 +145,7 @@ func (v *victim) checkAccount(t *testing.T, finder *member, account string, answ
 	frame := c.next(t)
 	c.ws.Close()
 	there := strings.HasPrefix(frame, `{"code":200,`)
-	if answered && !there || !there && frame != says(505) {
+	if answered && !there || !there && frame != replyBody(505) {
 		t.Errorf("login as %s, whose registration was answered: %t: %s", account, answered, frame)
 		return
 	}
@@ -164,7 +164,7 @@ func (v *victim) checkAccount(t *testing.T, finder *member, account string, answ
 	if there {
 		want = 504
 	}
-	v.w.register(t, 0, registration(account)).want(t, account+" again", says(want))
+	v.w.register(t, 0, registration(account)).want(t, account+" again", replyBody(want))
 }
 
 // checkPair: both ends say the same, and no less than what was answered.

@@ -34,7 +34,7 @@ func (p *member) pour(t testing.TB, to *member, n int, payload string) map[int]i
 			Code int
 			ID   int `json:",string"`
 		}
-		if err := json.Unmarshal([]byte(frame), &a); err != nil || frame != saysTo(fmt.Sprintf(`"%d"`, a.ID), a.Code) || codes[a.ID] != 0 {
+		if err := json.Unmarshal([]byte(frame), &a); err != nil || frame != replyFrame(fmt.Sprintf(`"%d"`, a.ID), a.Code) || codes[a.ID] != 0 {
 			t.Fatalf("answer %s, %v, after %d", frame, err, codes[a.ID])
 		}
 		codes[a.ID] = a.Code
@@ -58,18 +58,18 @@ func count(codes map[int]int) map[int]int {
 // buffers as they are by default.
 func TestFiveHundred(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways {
+	for _, way := range deployments {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
-			w := inhabit(t, way.start(t))
-			a, b := w.pair(t)
+			w := newWorld(t, way.start(t))
+			a, b := w.newFriends(t)
 			const n = 500
 			for _, ends := range [][2]*member{{a, b}, {b, a}} {
 				from, to := ends[0], ends[1]
 				read := make(chan error, 1)
 				go func() {
 					for i := range n {
-						if got, err := to.tunnel.tryNext(); err != nil || got != received(fmt.Sprintf(`"%d"`, i), from.id, `"hello"`) {
+						if got, err := to.tunnel.tryNext(); err != nil || got != dialogueFrame(fmt.Sprintf(`"%d"`, i), from.id, `"hello"`) {
 							read <- fmt.Errorf("dialogue %d: %s, %w", i, got, err)
 							return
 						}
@@ -90,8 +90,8 @@ func TestFiveHundred(t *testing.T) {
 // TestBothWays: two who pour into each other at once do not hold each other up.
 func TestBothWays(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t))
+	a, b := w.newFriends(t)
 	const n = 300
 	var wg sync.WaitGroup
 	for _, ends := range [][2]*member{{a, b}, {b, a}} {
@@ -109,9 +109,9 @@ func TestBothWays(t *testing.T) {
 			for dialogues+answers < 2*n {
 				got, err := from.tunnel.tryNext()
 				switch {
-				case got == received(fmt.Sprintf(`"%d"`, dialogues), to.id, `"p"`):
+				case got == dialogueFrame(fmt.Sprintf(`"%d"`, dialogues), to.id, `"p"`):
 					dialogues++
-				case got == saysTo(fmt.Sprintf(`"%d"`, answers), 200):
+				case got == replyFrame(fmt.Sprintf(`"%d"`, answers), 200):
 					answers++
 				default:
 					t.Errorf("after %d dialogues and %d answers: %s, %v", dialogues, answers, got, err)
@@ -126,8 +126,8 @@ func TestBothWays(t *testing.T) {
 // TestUnreadAnswers: who sends and never reads is held up, and nothing of it is lost once it reads.
 func TestUnreadAnswers(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) { c.Sessions.InFlight = 4; c.Dialogues.Timeout = 2 * patience }))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t, func(c *Config) { c.Sessions.InFlight = 4; c.Dialogues.Timeout = 2 * waitTimeout }))
+	a, b := w.newFriends(t)
 	const n = 200
 	go func() {
 		for {
@@ -140,7 +140,7 @@ func TestUnreadAnswers(t *testing.T) {
 		a.tunnel.send(t, dialogue(fmt.Sprintf(`"%d"`, i), b.id, `"p"`))
 	}
 	for i := range n {
-		a.tunnel.want(t, saysTo(fmt.Sprintf(`"%d"`, i), 200))
+		a.tunnel.want(t, replyFrame(fmt.Sprintf(`"%d"`, i), 200))
 	}
 	b.tunnel.ws.Close()
 }
@@ -150,7 +150,7 @@ func (p *member) reluctant(t testing.TB) *tunnel {
 	t.Helper()
 	d := p.w.dialer()
 	d.NetDial = func(network, addr string) (net.Conn, error) {
-		c, err := net.DialTimeout(network, addr, patience)
+		c, err := net.DialTimeout(network, addr, waitTimeout)
 		if tcp, ok := c.(*net.TCPConn); ok {
 			err = tcp.SetReadBuffer(128 << 10)
 		}
@@ -171,11 +171,11 @@ func (p *member) reluctant(t testing.TB) *tunnel {
 // The others' dialogues all have to arrive.
 func stalled(t *testing.T, w *world, work func(a, b *member)) {
 	t.Helper()
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	b.tunnel.close(t)
 	eventually(t, "508", func() bool { return a.talk(t, b, "x") == 508 })
 	b.tunnel = b.reluctant(t)
-	c, d := w.pair(t)
+	c, d := w.newFriends(t)
 	stop, others := make(chan struct{}), make(chan int)
 	go func() {
 		n := 0
@@ -191,7 +191,7 @@ func stalled(t *testing.T, w *world, work func(a, b *member)) {
 			err := c.tunnel.trySend(dialogue(id, d.id, `"hello"`))
 			got, errC := d.tunnel.tryNext()
 			answer, errD := c.tunnel.tryNext()
-			if err != nil || errC != nil || errD != nil || got != received(id, c.id, `"hello"`) || answer != saysTo(id, 200) {
+			if err != nil || errC != nil || errD != nil || got != dialogueFrame(id, c.id, `"hello"`) || answer != replyFrame(id, 200) {
 				t.Errorf("the others: %s, %s, %v, %v, %v", got, answer, err, errC, errD)
 				return
 			}
@@ -215,8 +215,8 @@ const bulk = 32 << 10
 // that was, in order.
 func TestStoppedReader(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) {
-		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 1500*time.Millisecond, 2*patience
+	w := newWorld(t, start(t, func(c *Config) {
+		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 1500*time.Millisecond, 2*waitTimeout
 	}))
 	stalled(t, w, func(a, b *member) {
 		codes := a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`)
@@ -245,8 +245,8 @@ func TestStoppedReader(t *testing.T) {
 // sign of life, whichever comes first. What waits for it then is answered 507, and then its user is offline.
 func TestStuckReader(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) {
-		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 2*patience, 3*time.Second
+	w := newWorld(t, start(t, func(c *Config) {
+		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 2*waitTimeout, 3*time.Second
 	}))
 	stalled(t, w, func(a, b *member) {
 		n := count(a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`))

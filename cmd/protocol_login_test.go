@@ -14,7 +14,7 @@ var hex32 = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // testLogin: both paths answer with the document's JSON to the letter.
 func testLogin(t *testing.T, w *world) {
-	p := w.stranger(t, 0)
+	p := w.newMember(t, 0)
 	seen := make(map[string]bool)
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
 		for _, q := range []string{
@@ -56,7 +56,7 @@ func firstGroup(text, pattern string) string {
 
 // testLoginRefusals: the WebSocket opens, says why, and closes; whatever else the client has sent.
 func testLoginRefusals(t *testing.T, w *world) {
-	p := w.stranger(t, 0)
+	p := w.newMember(t, 0)
 	rows := []struct {
 		what, query string
 		want        int
@@ -89,7 +89,7 @@ func testLoginRefusals(t *testing.T, w *world) {
 					break
 				}
 			}
-			if got := c.next(t); got != says(row.want) {
+			if got := c.next(t); got != replyBody(row.want) {
 				t.Errorf("%s: got %s, want %d", row.what, got, row.want)
 			}
 			c.wantClose(t, websocket.ClosePolicyViolation)
@@ -100,17 +100,17 @@ func testLoginRefusals(t *testing.T, w *world) {
 
 // testLoginPlain: a login that does not ask for a WebSocket.
 func testLoginPlain(t *testing.T, w *world) {
-	p := w.stranger(t, 0)
+	p := w.newMember(t, 0)
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
 		q := path + "?" + query("account", p.account, "password", p.password)
-		w.do(t, 0, http.MethodGet, q, "").want(t, "GET", says(403))
-		w.do(t, 0, http.MethodPost, q, "account=x").want(t, "POST", says(403))
+		w.do(t, 0, http.MethodGet, q, "").want(t, "GET", replyBody(403))
+		w.do(t, 0, http.MethodPost, q, "account=x").want(t, "POST", replyBody(403))
 	}
 }
 
 // testOrigins: a browser's page opens a tunnel from here or from where the configuration says.
 func testOrigins(t *testing.T, w *world) {
-	p := w.stranger(t, 0)
+	p := w.newMember(t, 0)
 	base := w.base(0) // the page's own server
 	path := "/im/login?" + query("account", p.account, "password", p.password)
 	for origin, allowed := range map[string]bool{
@@ -139,9 +139,9 @@ func testOrigins(t *testing.T, w *world) {
 			c.ws.Close()
 			continue
 		}
-		body := make([]byte, len(says(403))+1)
+		body := make([]byte, len(replyBody(403))+1)
 		n, _ := c.response.Body.Read(body)
-		if string(body[:n]) != says(403) {
+		if string(body[:n]) != replyBody(403) {
 			t.Errorf("origin %q: %s %s", origin, c.response.Status, body[:n])
 		}
 	}
@@ -149,13 +149,13 @@ func testOrigins(t *testing.T, w *world) {
 
 // testLoginLists: friends under their aliases and with their presence, requests with their notes.
 func testLoginLists(t *testing.T, w *world) {
-	all := w.people(t, 5)
+	all := w.newMembers(t, 5)
 	me, named, unnamed, away, asking := all[0], all[1], all[2], all[3], all[4]
 	me.befriend(t, named)
-	me.call(t, "request", "to", unnamed.id).want(t, "request", says(200))
-	unnamed.call(t, "add", "from", me.id, "name", "me").want(t, "add", says(200))
+	me.call(t, "request", "to", unnamed.id).want(t, "request", replyBody(200))
+	unnamed.call(t, "add", "from", me.id, "name", "me").want(t, "add", replyBody(200))
 	me.befriend(t, away)
-	asking.call(t, "request", "to", me.id, "note", ` Hello "John" <this> & that is Álex `).want(t, "request", says(200))
+	asking.call(t, "request", "to", me.id, "note", ` Hello "John" <this> & that is Álex `).want(t, "request", replyBody(200))
 	away.tunnel.close(t)
 	head := func(p *member, name string) string {
 		return `{"id":"` + p.id + `","name":"` + name + `","picture":"","sex":"","birthday":"","sign":""`

@@ -47,7 +47,7 @@ func startProcess(t testing.TB, data string, log *logBuffer, env ...string) *pro
 	}
 	t.Cleanup(func() { p.kill(t) })
 	// Should it never become ready, its output ends with it.
-	impatient := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+	impatient := time.AfterFunc(waitTimeout, func() { _ = p.cmd.Process.Kill() })
 	said, ready := bufio.NewScanner(out), false
 	for !ready && said.Scan() {
 		switch fields := strings.Fields(said.Text()); {
@@ -102,7 +102,7 @@ func (p *process) wait(t testing.TB) error {
 	case err := <-p.over:
 		p.gone = true
 		return err
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("the server does not end")
 		return nil
 	}
@@ -175,7 +175,7 @@ func (p *process) watch(t testing.TB, name string) (grown func() float64) {
 func TestMemoryStaysBounded(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "GOGC=25", "IMCTL_NATS_SYNC=1m", "IMCTL_SESSIONS_WRITE_TIMEOUT=4m", "IMCTL_DIALOGUES_TIMEOUT=2s")
-	w := inhabit(t, p)
+	w := newWorld(t, p)
 	grown := p.watch(t, "go_memstats_heap_inuse_bytes")
 	stalled(t, w, func(a, b *member) {
 		const size, n = 60 << 10, 400 // 25 MB, of which 64 frames, or 4 MB, may wait

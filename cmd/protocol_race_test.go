@@ -35,7 +35,7 @@ func codes(all ...func() reply) []int {
 // TestRegisterAtOnce: of many who want one account, one gets it, with limits and hashing as they are by default.
 func TestRegisterAtOnce(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) {
+	w := newWorld(t, start(t, func(c *Config) {
 		c.Limits, c.Passwords, c.NATS.Sync = Defaults().Limits, Defaults().Passwords, Defaults().NATS.Sync
 	}))
 	spellings := []string{"Sunny Tom", "sunny tom", "SUNNY TOM", " Sunny Tom\u00a0"}
@@ -65,18 +65,18 @@ func TestRegisterAtOnce(t *testing.T) {
 // TestLimits: what is too much is refused with 429 and 403, and what failed costs nothing.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) {
+	w := newWorld(t, start(t, func(c *Config) {
 		c.Limits.Registrations, c.Limits.LoginFailures = Rate{2, time.Hour}, Rate{3, time.Hour}
 	}))
 	body := func(account string) string { return `{"account":"` + account + `","password":"limited-pw","mail":"m"}` }
 	w.secret("limited-pw")
-	w.register(t, 0, body("one")).want(t, "the first", says(200))
+	w.register(t, 0, body("one")).want(t, "the first", replyBody(200))
 	for range 5 {
-		w.register(t, 0, body("one")).want(t, "taken", says(504))
-		w.register(t, 0, body("")).want(t, "empty", says(501))
+		w.register(t, 0, body("one")).want(t, "taken", replyBody(504))
+		w.register(t, 0, body("")).want(t, "empty", replyBody(501))
 	}
-	w.register(t, 0, body("two")).want(t, "the second", says(200))
-	w.register(t, 0, body("three")).wantStatus(t, "the third", http.StatusTooManyRequests, says(403))
+	w.register(t, 0, body("two")).want(t, "the second", replyBody(200))
+	w.register(t, 0, body("three")).wantStatus(t, "the third", http.StatusTooManyRequests, replyBody(403))
 	p := &member{w: w, account: "one", password: "limited-pw"}
 	for range 5 {
 		p.login(t) // good logins are not counted as failures
@@ -85,7 +85,7 @@ func TestLimits(t *testing.T) {
 		p.refused(t, "wrong password", "wrong")
 	}
 	c := w.dial(t, 0, "/im/login?"+query("account", "one", "password", "limited-pw"))
-	c.want(t, says(403)) // too many failures, whatever the password
+	c.want(t, replyBody(403)) // too many failures, whatever the password
 	if _, err := c.tryNext(); err == nil {
 		t.Error("a login over the limit stays open")
 	}
@@ -95,16 +95,16 @@ func TestLimits(t *testing.T) {
 // TestDialogueRate: who sends too fast is slowed down, not refused.
 func TestDialogueRate(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) { c.Limits.Dialogues = Rate{20, time.Second} }))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t, func(c *Config) { c.Limits.Dialogues = Rate{20, time.Second} }))
+	a, b := w.newFriends(t)
 	started := time.Now()
 	const all = 35
 	for i := range all {
 		a.tunnel.send(t, dialogue(fmt.Sprintf(`"%d"`, i), b.id, `"p"`))
 	}
 	for i := range all {
-		a.tunnel.want(t, saysTo(fmt.Sprintf(`"%d"`, i), 200))
-		b.tunnel.want(t, received(fmt.Sprintf(`"%d"`, i), a.id, `"p"`))
+		a.tunnel.want(t, replyFrame(fmt.Sprintf(`"%d"`, i), 200))
+		b.tunnel.want(t, dialogueFrame(fmt.Sprintf(`"%d"`, i), a.id, `"p"`))
 	}
 	if took := time.Since(started); took < 700*time.Millisecond { // 20 at once, 15 more at 20 a second
 		t.Errorf("%d dialogues at 20 a second took %v", all, took)
@@ -166,7 +166,7 @@ var races = []struct {
 		}, []string{`[200 522] friend "own name" | friend "A" |`, `[200 200] friend "own name" | friend "A" |`}},
 	{"naming against remove", func(t *testing.T, a, b *member) {
 		asked(t, a, b)
-		b.call(t, "add", "from", a.id, "name", "A").want(t, "add", says(200))
+		b.call(t, "add", "from", a.id, "name", "A").want(t, "add", replyBody(200))
 	}, func(t *testing.T, a, b *member) []func() reply {
 		return []func() reply{func() reply { return a.call(t, "add", "from", b.id, "name", "B") }, func() reply { return b.call(t, "remove", "to", a.id) }}
 	}, []string{"[200 200] | |", "[523 200] | |"}},
@@ -181,7 +181,7 @@ var races = []struct {
 }
 
 func asked(t *testing.T, a, b *member) {
-	a.call(t, "request", "to", b.id).want(t, "request", says(200))
+	a.call(t, "request", "to", b.id).want(t, "request", replyBody(200))
 }
 
 func cross(t *testing.T, a, b *member) {
@@ -193,17 +193,17 @@ func cross(t *testing.T, a, b *member) {
 // one that dialogues meet, at both ends. The calls go to one server, or to two that know of each other by NATS.
 func TestFriendsAtOnce(t *testing.T) {
 	t.Parallel()
-	patient := func(c *Config) { c.Dialogues.Timeout = 2 * patience }
+	patient := func(c *Config) { c.Dialogues.Timeout = 2 * waitTimeout }
 	for name, deploy := range map[string]func() deployment{
 		"one server":  func() deployment { return start(t, patient) },
-		"two servers": func() deployment { return &scattered{bridges: startBridges(t, 2, patient)} },
+		"two servers": func() deployment { return &roundRobin{bridges: startBridges(t, 2, patient)} },
 	} {
-		w := inhabit(t, deploy())
+		w := newWorld(t, deploy())
 		for _, race := range races {
 			t.Run(name+"/"+race.what, func(t *testing.T) {
 				t.Parallel()
 				for range 4 {
-					two := w.people(t, 2)
+					two := w.newMembers(t, 2)
 					a, b := two[0], two[1]
 					race.before(t, a, b)
 					got := fmt.Sprint(codes(race.calls(t, a, b)...))
@@ -229,7 +229,7 @@ func holds(t *testing.T, a, b *member, ended string, friends bool) {
 		t.Errorf("%s, but a dialogue is answered %d", ended, to)
 	}
 	if friends {
-		b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+		b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 	}
 	if from := b.talk(t, a, "2"); from != want {
 		t.Errorf("%s, but a dialogue the other way is answered %d", ended, from)
@@ -241,7 +241,7 @@ func holds(t *testing.T, a, b *member, ended string, friends bool) {
 func TestFriendsWhileMade(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	w := inhabit(t, s)
+	w := newWorld(t, s)
 	rosters := s.app.backend.store.Rosters
 	for name, x := range map[string]struct {
 		named  bool // both ends have their aliases
@@ -253,7 +253,7 @@ func TestFriendsWhileMade(t *testing.T) {
 		"added":   {true, "add", []string{"name", "B", "from"}, 522},
 		"request": {true, "request", []string{"note", "again", "to"}, 522},
 	} {
-		two := w.people(t, 2)
+		two := w.newMembers(t, 2)
 		a, b := two[0], two[1]
 		_, err := rosters.Request(t.Context(), a.id, b.id, "")
 		if err == nil {
@@ -265,12 +265,12 @@ func TestFriendsWhileMade(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.call(t, x.call, append(x.fields, b.id)...).want(t, name, says(x.want))
+		a.call(t, x.call, append(x.fields, b.id)...).want(t, name, replyBody(x.want))
 		if code := a.talk(t, b, "1"); code != 200 {
 			t.Errorf("%s: there: %d", name, code)
 			continue
 		}
-		b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+		b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 		if code := b.talk(t, a, "2"); code != 200 {
 			t.Errorf("%s: back: %d", name, code)
 		}

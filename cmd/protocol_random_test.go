@@ -69,12 +69,12 @@ var documented = map[string][]int{
 
 // raw sends bytes over a connection of their own and returns all answers until the server closes it.
 func (w *world) raw(b []byte) ([]*http.Response, [][]byte, error) {
-	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), patience)
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), waitTimeout)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 		return nil, nil, err
 	}
 	// The server may have said enough and closed before it has read everything.
@@ -118,7 +118,7 @@ func (w *world) answers(t *testing.T, path string, sent []byte) {
 		}
 		a := reply{body: string(bodies[i])}
 		code := a.code()
-		exact := a.body == says(code) || code == 200 && strings.HasPrefix(a.body, `{"code":200,"found":`) && json.Valid(bodies[i])
+		exact := a.body == replyBody(code) || code == 200 && strings.HasPrefix(a.body, `{"code":200,"found":`) && json.Valid(bodies[i])
 		known := path == "" && messages[code] != "" && code != 500 || slices.Contains(documented[path], code)
 		if !exact || !known {
 			t.Errorf("%q: %s %s", sent, r.Status, a.body)
@@ -131,9 +131,9 @@ func (w *world) answers(t *testing.T, path string, sent []byte) {
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "IMCTL_NATS_SYNC=1m")
-	w := inhabit(t, p)
-	a, b := w.pair(t)
-	two := w.people(t, 2) // whose ids and tokens are abused
+	w := newWorld(t, p)
+	a, b := w.newFriends(t)
+	two := w.newMembers(t, 2) // whose ids and tokens are abused
 	for _, m := range two {
 		m.tunnel.close(t)
 	}
@@ -157,7 +157,7 @@ func TestRandom(t *testing.T) {
 		if code := a.talk(t, b, fmt.Sprint(i)); code != 200 {
 			t.Errorf("amid it a dialogue is answered %d", code)
 		}
-		b.tunnel.want(t, received(fmt.Sprintf(`"%d"`, i), a.id, `"hello"`))
+		b.tunnel.want(t, dialogueFrame(fmt.Sprintf(`"%d"`, i), a.id, `"hello"`))
 	}
 	work.Wait()
 
@@ -259,7 +259,7 @@ func stormFrames(t *testing.T, w *world, r noise, two []*member) {
 		for range n {
 			answer, err := c.tryNext()
 			code := reply{body: answer}.code()
-			if err != nil || messages[code] == "" || !slices.Contains([]int{403, 506, 510, 511, 512}, code) || !strings.HasPrefix(answer, strings.TrimSuffix(says(code), "}")) || !json.Valid([]byte(answer)) {
+			if err != nil || messages[code] == "" || !slices.Contains([]int{403, 506, 510, 511, 512}, code) || !strings.HasPrefix(answer, strings.TrimSuffix(replyBody(code), "}")) || !json.Valid([]byte(answer)) {
 				t.Errorf("answer %s, %v", answer, err)
 			}
 		}
@@ -270,7 +270,7 @@ func stormFrames(t *testing.T, w *world, r noise, two []*member) {
 		case 2:
 			_, _ = c.ws.NetConn().Write(r.bytes(200))
 		case 3:
-			_ = c.ws.WriteControl(websocket.CloseMessage, r.bytes(20), time.Now().Add(patience))
+			_ = c.ws.WriteControl(websocket.CloseMessage, r.bytes(20), time.Now().Add(waitTimeout))
 		}
 		c.ws.Close()
 	}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// ways are the deployments that the protocol's tables are run on.
-var ways = []struct {
+// deployments are the deployments that the protocol's tables are run on.
+var deployments = []struct {
 	name  string
 	start func(testing.TB) deployment
 }{
@@ -15,7 +15,7 @@ var ways = []struct {
 	{"TLS", func(t testing.TB) deployment { return start(t, tableSettings, overTLS) }},
 	{"attached", func(t testing.TB) deployment { return startBridges(t, 1, tableSettings) }},
 	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings) }},
-	{"two servers in turn", func(t testing.TB) deployment { return &scattered{bridges: startBridges(t, 2, tableSettings)} }},
+	{"two servers in turn", func(t testing.TB) deployment { return &roundRobin{bridges: startBridges(t, 2, tableSettings)} }},
 }
 
 // tableSettings are what the tables count on beyond the harness's own.
@@ -25,17 +25,17 @@ func tableSettings(c *Config) {
 	c.HTTP.Origins = []string{"https://app.example.org"}
 	c.Limits.Picture = KiB
 	c.Passwords.MaxLength = 32
-	c.Dialogues.Timeout = 2 * patience // longer than any test waits: nothing may depend on it
+	c.Dialogues.Timeout = 2 * waitTimeout // longer than any test waits: nothing may depend on it
 }
 
 // TestProtocol runs every table of the protocol on every deployment. The tables share their servers, so that each runs
 // amid the others' traffic.
 func TestProtocol(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways {
-		t.Run(way.name, func(t *testing.T) {
+	for _, d := range deployments {
+		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			w := inhabit(t, way.start(t))
+			w := newWorld(t, d.start(t))
 			for name, table := range map[string]func(*testing.T, *world){
 				"paths":                     testPaths,
 				"register":                  testRegister,
@@ -92,7 +92,7 @@ func testPaths(t *testing.T, w *world) {
 	for path, right := range calls {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "ODD"} {
 			if method != right {
-				w.do(t, 0, method, path, "").want(t, method+" "+path, says(403))
+				w.do(t, 0, method, path, "").want(t, method+" "+path, replyBody(403))
 			}
 		}
 		if r := w.do(t, 0, http.MethodHead, path, ""); r.status != http.StatusOK || r.body != "" {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestReadAgain: at a reload the configuration file must still exist and must not be empty.
-func TestReadAgain(t *testing.T) {
+// TestReload: at a reload the configuration file must still exist and must not be empty.
+func TestReload(t *testing.T) {
 	t.Parallel()
 	const before = "log: {level: warn}\n"
 	write := func(text string) func(string) error {
@@ -76,8 +76,8 @@ func TestReadAgain(t *testing.T) {
 	}
 }
 
-// TestStartByDanglingLink: a configuration file that is a dangling link fails the start, instead of using the defaults.
-func TestStartByDanglingLink(t *testing.T) {
+// TestStartWithDanglingLink: a configuration file that is a dangling link fails the start, instead of using the defaults.
+func TestStartWithDanglingLink(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Symlink("nowhere", filepath.Join(dir, "config.yaml")); err != nil {
@@ -88,8 +88,8 @@ func TestStartByDanglingLink(t *testing.T) {
 	}
 }
 
-// TestHangup makes a server reload its configuration while the file is missing, and again when it is back.
-func TestHangup(t *testing.T) {
+// TestReloadOnHangup makes a server reload its configuration while the file is missing, and again when it is back.
+func TestReloadOnHangup(t *testing.T) {
 	t.Parallel()
 	const settings = "listen: 127.0.0.1:0\nops: {listen: ''}\nnats: {listen: '', sync: 1m}\n"
 	dir := writeConfig(t, settings)
@@ -116,7 +116,7 @@ func TestHangup(t *testing.T) {
 		t.Fatal(err)
 	}
 	hangup(`level=ERROR msg="configuration reload rejected" err="config.yaml: no such file or directory"`)
-	if strings.Contains(log.String(), "read again") {
+	if strings.Contains(log.String(), "configuration reloaded") {
 		t.Errorf("the defaults were taken: %s", log)
 	}
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {

@@ -15,7 +15,7 @@ import (
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	on := func(c *Config) { c.Data = data; natsDoor(c) }
+	on := func(c *Config) { c.Data = data; natsListener(c) }
 	s := start(t, on)
 	ctx, store := t.Context(), s.app.backend.store
 	create := func(account string) kv.User {

@@ -18,12 +18,12 @@ import (
 	"testing"
 )
 
-// diesAt is the environment's variable that names the step of a restore at which the command imctl-dies kills itself.
-const diesAt = "DIES_AT"
+// killStepVariable is the environment's variable that names the step of a restore at which the command imctl-killed kills itself.
+const killStepVariable = "DIES_AT"
 
 // dies runs imctl and kills the process at that step.
-func dies() {
-	at := os.Getenv(diesAt)
+func killedMain() {
+	at := os.Getenv(killStepVariable)
 	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), step: func(name string) {
 		if name != at {
 			return
@@ -43,11 +43,11 @@ func dies() {
 	os.Exit(code)
 }
 
-// restoreAndDie runs a restore in a process of its own that is killed at a step.
-func restoreAndDie(t *testing.T, dir, step string, args ...string) {
+// killRestore runs a restore in a process of its own that is killed at a step.
+func killRestore(t *testing.T, dir, step string, args ...string) {
 	t.Helper()
-	c := exec.Command("imctl-dies", append([]string{"restore"}, args...)...)
-	c.Dir, c.Env = dir, append(os.Environ(), diesAt+"="+step, "GORACE=atexit_sleep_ms=0")
+	c := exec.Command("imctl-killed", append([]string{"restore"}, args...)...)
+	c.Dir, c.Env = dir, append(os.Environ(), killStepVariable+"="+step, "GORACE=atexit_sleep_ms=0")
 	out, err := c.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Exited() && exit.ExitCode() <= 5 && exit.ExitCode() >= 0 {
@@ -56,7 +56,7 @@ func restoreAndDie(t *testing.T, dir, step string, args ...string) {
 }
 
 // fails is want for a failing command that also writes to standard output.
-func (a answer) fails(t *testing.T, line string) {
+func (a answer) wantFailure(t *testing.T, line string) {
 	t.Helper()
 	if a.code != exitFailed || !strings.Contains(a.err, line) {
 		t.Errorf("exit code %d: %s%s", a.code, a.out, a.err)
@@ -65,7 +65,7 @@ func (a answer) fails(t *testing.T, line string) {
 
 // answered returns the body of a page, whatever its status.
 func answered(url string) (string, error) {
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get(url)
 	if err != nil {
 		return "", err
@@ -79,8 +79,8 @@ func answered(url string) (string, error) {
 // data or the complete new data, or a start is refused with the command that completes the restore.
 func TestRestoreKilledInDir(t *testing.T) {
 	t.Parallel()
-	from := backupOf(t, 30)
-	want := everyone(t, from)
+	from := createBackup(t, 30)
+	want := exportedLines(t, from)
 	for step, marked := range map[string]bool{"streams staged": false, "directory staged": false, "marked": true, "streams aside": true,
 		"streams swapped": true, "files swapped": true, "marker removed": false} {
 		t.Run(step, func(t *testing.T) {
@@ -88,28 +88,28 @@ func TestRestoreKilledInDir(t *testing.T) {
 			dir := importDir(t)
 			file := filepath.Join(from, "all.tar")
 			command(t, dir, `{"account":"old"}`, "user", "import").want(t, exitDone)
-			old := everyone(t, dir)
-			restoreAndDie(t, dir, step, file, "--yes")
+			old := exportedLines(t, dir)
+			killRestore(t, dir, step, file, "--yes")
 			if !marked {
 				if step == "marker removed" {
 					old = want
 				}
-				wantSame(t, everyone(t, dir), old)
+				wantUsers(t, exportedLines(t, dir), old)
 				command(t, dir, "", "restore", "--complete").want(t, exitDone, "no interrupted restore found")
-				wantSame(t, everyone(t, dir), old)
+				wantUsers(t, exportedLines(t, dir), old)
 			} else {
 				line := "complete it with imctl restore --complete --data "
 				for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"status"}, {"user", "list"}, {"restore", file, "--yes"}, {"backup", "-"}} {
 					command(t, dir, "", args...).want(t, exitFailed, line)
 				}
 				command(t, dir, "", "restore", "--complete").want(t, exitDone, "restore completed")
-				wantSame(t, everyone(t, dir), want)
+				wantUsers(t, exportedLines(t, dir), want)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "data", stagingFolder)); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("left behind: %v", err)
 			}
 			command(t, dir, "", "restore", file, "--yes").want(t, exitDone)
-			wantSame(t, everyone(t, dir), want)
+			wantUsers(t, exportedLines(t, dir), want)
 		})
 	}
 }
@@ -117,8 +117,8 @@ func TestRestoreKilledInDir(t *testing.T) {
 // TestRestoreKilledInServer kills a restore into a server at every step, then the server too.
 func TestRestoreKilledInServer(t *testing.T) {
 	t.Parallel()
-	from := backupOf(t, 30)
-	want := everyone(t, from)
+	from := createBackup(t, 30)
+	want := exportedLines(t, from)
 	for step, marked := range map[string]bool{"streams staged": false, "log staged": false, "records staged": false, "committed": true, "nodes told": true,
 		"old streams removed": true, "log swapped": true, "log noted": true, "finished": false} {
 		for _, serverToo := range []bool{false, true} {
@@ -127,9 +127,9 @@ func TestRestoreKilledInServer(t *testing.T) {
 				dir := importDir(t)
 				file, data := filepath.Join(from, "all.tar"), filepath.Join(dir, "data")
 				command(t, dir, `{"account":"old"}`, "user", "import").want(t, exitDone)
-				old := everyone(t, dir)
+				old := exportedLines(t, dir)
 				p := startProcess(t, data, new(logBuffer))
-				restoreAndDie(t, dir, step, file, "--yes")
+				killRestore(t, dir, step, file, "--yes")
 				if serverToo {
 					p.kill(t)
 				}
@@ -142,11 +142,11 @@ func TestRestoreKilledInServer(t *testing.T) {
 					}
 					fallthrough
 				case !marked:
-					wantSame(t, everyone(t, dir), old)
+					wantUsers(t, exportedLines(t, dir), old)
 					command(t, dir, "", "restore", "--complete").want(t, exitDone, "no interrupted restore found")
-					wantSame(t, everyone(t, dir), old)
+					wantUsers(t, exportedLines(t, dir), old)
 				default:
-					command(t, dir, "", "status").fails(t, line)
+					command(t, dir, "", "status").wantFailure(t, line)
 					if serverToo {
 						command(t, dir, "", "serve", "--listen", "127.0.0.1:0").want(t, exitFailed, line)
 					} else {
@@ -157,7 +157,7 @@ func TestRestoreKilledInServer(t *testing.T) {
 					}
 					command(t, dir, "", "backup", "-").want(t, exitFailed, line)
 					command(t, dir, "", "restore", "--complete").want(t, exitDone, "restore completed")
-					wantSame(t, everyone(t, dir), want)
+					wantUsers(t, exportedLines(t, dir), want)
 				}
 				if serverToo {
 					p = startProcess(t, data, new(logBuffer))
@@ -175,10 +175,10 @@ func TestRestoreKilledInServer(t *testing.T) {
 // swap. No registration during the swap is answered 200 and then lost.
 func TestRestoreWhileRegistering(t *testing.T) {
 	t.Parallel()
-	from := backupOf(t, 500)
-	s, dir := startWithDoor(t)
+	from := createBackup(t, 500)
+	s, dir := startWithNATSListener(t)
 	s.mayLog = []string{"call failed"} // that were under way when the buckets went
-	w := inhabit(t, s)
+	w := newWorld(t, s)
 	var refusing atomic.Bool
 	var after sync.Map // accounts that were made, and answered so, after the server began to refuse
 	stop := make(chan struct{})
@@ -234,7 +234,7 @@ func TestRestoreWhileRegistering(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	there := make(map[string]bool)
-	for _, line := range everyone(t, dir) {
+	for _, line := range exportedLines(t, dir) {
 		var u struct{ Account string }
 		if err := json.Unmarshal([]byte(line), &u); err != nil {
 			t.Fatal(err)

@@ -18,9 +18,9 @@ import (
 // TestRestoreLog restores the log of a running server, with the acknowledgements of its consumer.
 func TestRestoreLog(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice, bob := w.pair(t)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice, bob := w.newFriends(t)
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "dialogue.>")
 	say := func(id string) {
 		t.Helper()
@@ -79,11 +79,11 @@ func TestRestoreLog(t *testing.T) {
 	}
 }
 
-// TestRestoreMends: a restore makes the missing consumer of an attachment, and removes a consumer without an attachment,
+// TestRestoreReconcilesConsumers: a restore makes the missing consumer of an attachment, and removes a consumer without an attachment,
 // since a backup takes the two streams one after the other.
-func TestRestoreMends(t *testing.T) {
+func TestRestoreReconcilesConsumers(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	js, err := jetstream.New(s.app.backend.nc)
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestRestoreMends(t *testing.T) {
 func TestRestoreLargeLog(t *testing.T) {
 	t.Parallel()
 	const entries = 20_000
-	address := startSyncedNATS(t)
+	address := startNATSWithSync(t)
 	dir := importDir(t)
 	from := start(t, func(c *Config) { c.Data, c.NATS.Listen = filepath.Join(dir, "from"), "127.0.0.1:0" })
 	from.attachment(t, "archive", kv.RoleConsumer, ">")
@@ -129,7 +129,7 @@ func TestRestoreLargeLog(t *testing.T) {
 	}
 	select {
 	case <-js.PublishAsyncComplete():
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("the log was not written")
 	}
 	command(t, dir, "", "backup", "all.tar", "--data", "from").want(t, exitDone)

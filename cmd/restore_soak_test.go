@@ -12,7 +12,7 @@ import (
 // server that forces every write to the disk.
 func TestRestoreHuge(t *testing.T) {
 	const accounts = 200_000
-	dir := backupOf(t, accounts)
+	dir := createBackup(t, accounts)
 	took := func(args ...string) time.Duration {
 		began := time.Now()
 		command(t, dir, "", append([]string{"restore", "all.tar", "--yes"}, args...)...).want(t, exitDone)

@@ -20,7 +20,7 @@ import (
 )
 
 // backupOf makes a directory with a backup, all.tar, of n accounts.
-func backupOf(t *testing.T, accounts int) (dir string) {
+func createBackup(t *testing.T, accounts int) (dir string) {
 	t.Helper()
 	dir = importDir(t)
 	args := append([]string{"bench", "populate", "--accounts", fmt.Sprint(accounts), "--friends", "6", "--popular", "0"}, cheap...)
@@ -30,7 +30,7 @@ func backupOf(t *testing.T, accounts int) (dir string) {
 }
 
 // everyone lists all users with all their data.
-func everyone(t *testing.T, dir string, args ...string) []string {
+func exportedLines(t *testing.T, dir string, args ...string) []string {
 	t.Helper()
 	a := command(t, dir, "", append([]string{"user", "export"}, args...)...)
 	if a.code != exitDone { // NATS may have something to say about how its server ended
@@ -39,15 +39,15 @@ func everyone(t *testing.T, dir string, args ...string) []string {
 	return sortedLines(a.out)
 }
 
-func wantSame(t *testing.T, got, want []string) {
+func wantUsers(t *testing.T, got, want []string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Errorf("%d people are not the %d of the backup", len(got), len(want))
 	}
 }
 
-// startSyncedNATS starts a NATS server that forces every write to the disk, and returns its address.
-func startSyncedNATS(t *testing.T) string {
+// startNATSWithSync starts a NATS server that forces every write to the disk, and returns its address.
+func startNATSWithSync(t *testing.T) string {
 	t.Helper()
 	ns, err := natsserver.NewServer(&natsserver.Options{ServerName: "n", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true,
 		StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true})
@@ -56,19 +56,19 @@ func startSyncedNATS(t *testing.T) string {
 	}
 	ns.Start()
 	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(patience) {
+	if !ns.ReadyForConnections(waitTimeout) {
 		t.Fatal("the NATS server did not start")
 	}
 	return ns.ClientURL()
 }
 
-// TestRestoreMany restores thousands of users into a running server that forces every write to the disk.
-func TestRestoreMany(t *testing.T) {
+// TestRestoreManyUsers restores thousands of users into a running server that forces every write to the disk.
+func TestRestoreManyUsers(t *testing.T) {
 	t.Parallel()
 	const accounts = 5000
-	dir := backupOf(t, accounts)
-	want := everyone(t, dir)
-	address := startSyncedNATS(t)
+	dir := createBackup(t, accounts)
+	want := exportedLines(t, dir)
+	address := startNATSWithSync(t)
 	for name, change := range map[string]func(*Config){
 		"embedded": func(c *Config) {
 			c.Data, c.NATS.Listen, c.NATS.Sync = filepath.Join(dir, "running"), "127.0.0.1:0", SyncAlways
@@ -82,23 +82,23 @@ func TestRestoreMany(t *testing.T) {
 			if name == "attached" {
 				at = []string{"--nats", address}
 			}
-			w := inhabit(t, s)
-			late := w.stranger(t, 0)
+			w := newWorld(t, s)
+			late := w.newMember(t, 0)
 			late.login(t)
 			command(t, dir, "", append(at, "restore", "all.tar", "--yes")...).want(t, exitDone, "KV_im_users")
 			command(t, dir, "", append(at, "status")...).want(t, exitDone, "health    ok\n", fmt.Sprintf("accounts  %d\n", accounts))
-			wantSame(t, everyone(t, dir, at...), want)
+			wantUsers(t, exportedLines(t, dir, at...), want)
 			late.tunnel.wantClose(t, websocket.CloseServiceRestart)
-			w.dial(t, 0, "/im/login?"+query("account", late.account, "password", late.password)).want(t, says(505))
+			w.dial(t, 0, "/im/login?"+query("account", late.account, "password", late.password)).want(t, replyBody(505))
 			if err := s.app.ready(); err != nil {
 				t.Error(err)
 			}
 			// And back again, into the buckets that were used first.
 			command(t, dir, "", append(at, "backup", name+".tar")...).want(t, exitDone, "KV_im_users_b")
 			command(t, dir, "", append(at, "restore", name+".tar", "--yes")...).want(t, exitDone)
-			wantSame(t, everyone(t, dir, at...), want)
+			wantUsers(t, exportedLines(t, dir, at...), want)
 			command(t, dir, "", "restore", name+".tar", "--data", name).want(t, exitDone)
-			wantSame(t, everyone(t, dir, "--data", name), want)
+			wantUsers(t, exportedLines(t, dir, "--data", name), want)
 		})
 	}
 }
@@ -106,12 +106,12 @@ func TestRestoreMany(t *testing.T) {
 // TestRestoreServers restores into two servers on one NATS server. Both are told.
 func TestRestoreServers(t *testing.T) {
 	t.Parallel()
-	address := startSyncedNATS(t)
+	address := startNATSWithSync(t)
 	attached := func(c *Config) { c.NATS.URL = address }
 	one, two := start(t, attached), start(t, attached)
 	dir := importDir(t)
-	w := inhabit(t, servers{one, two})
-	alice, bob := w.pair(t)
+	w := newWorld(t, servers{one, two})
+	alice, bob := w.newFriends(t)
 	at := []string{"--nats", address}
 	command(t, dir, "", append(at, "backup", "all.tar")...).want(t, exitDone)
 	command(t, dir, "", append(at, "friend", "remove", alice.account, bob.account)...).want(t, exitDone)
@@ -143,10 +143,10 @@ func (s servers) base(n int) string {
 	return s.server.base(n)
 }
 
-// TestRestoreUntold: a server that is not told finds out by itself that its buckets were replaced.
-func TestRestoreUntold(t *testing.T) {
+// TestRestoreWithoutNotification: a server that is not told finds out by itself that its buckets were replaced.
+func TestRestoreWithoutNotification(t *testing.T) {
 	t.Parallel()
-	address := startSyncedNATS(t)
+	address := startNATSWithSync(t)
 	s := start(t, func(c *Config) { c.NATS.URL = address })
 	dir := importDir(t)
 	command(t, dir, `{"account":"alice"}`, "--nats", address, "user", "import").want(t, exitDone)
@@ -186,7 +186,7 @@ func TestRestoreUntold(t *testing.T) {
 // TestBackupPipe pipes a backup from one process to a restore in another.
 func TestBackupPipe(t *testing.T) {
 	t.Parallel()
-	dir := backupOf(t, 30)
+	dir := createBackup(t, 30)
 	backup, restore := exec.Command("imctl", "backup", "-"), exec.Command("imctl", "restore", "-", "--data", "new")
 	var errs logBuffer
 	var out bytes.Buffer
@@ -205,7 +205,7 @@ func TestBackupPipe(t *testing.T) {
 	if err := errors.Join(restore.Wait(), backup.Wait()); err != nil || errs.String() != "" || !strings.Contains(out.String(), "KV_im_users") {
 		t.Fatalf("%v\n%s%s", err, errs.String(), out.String())
 	}
-	wantSame(t, everyone(t, dir, "--data", "new"), everyone(t, dir))
+	wantUsers(t, exportedLines(t, dir, "--data", "new"), exportedLines(t, dir))
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -216,14 +216,14 @@ func TestBackupPipe(t *testing.T) {
 	command(t, dir, said.out[:len(said.out)/2], "restore", "-", "--data", "half").want(t, exitFailed, errBackup.Error())
 }
 
-// TestRestoreOld restores a backup of a version that kept neither a state nor, before its first consumer, a log.
-func TestRestoreOld(t *testing.T) {
+// TestRestoreOldVersion restores a backup of a version that kept neither a state nor, before its first consumer, a log.
+func TestRestoreOldVersion(t *testing.T) {
 	t.Parallel()
-	address := startSyncedNATS(t)
+	address := startNATSWithSync(t)
 	dir := importDir(t)
 	s := start(t, func(c *Config) { c.NATS.URL = address })
 	command(t, dir, `{"account":"alice"}`, "--nats", address, "user", "import").want(t, exitDone)
-	want := everyone(t, dir, "--nats", address)
+	want := exportedLines(t, dir, "--nats", address)
 	s.close(t)
 	nc, err := nats.Connect(address)
 	if err != nil {
@@ -235,12 +235,12 @@ func TestRestoreOld(t *testing.T) {
 	}
 	command(t, dir, "", "--nats", address, "backup", "old.tar").want(t, exitDone, "KV_im_users")
 	command(t, dir, "", "restore", "old.tar", "--yes").want(t, exitDone)
-	wantSame(t, everyone(t, dir), want)
+	wantUsers(t, exportedLines(t, dir), want)
 
 	s = start(t, func(c *Config) { c.NATS.URL = address })
 	command(t, dir, `{"account":"late"}`, "--nats", address, "user", "import").want(t, exitDone)
 	command(t, dir, "", "--nats", address, "restore", "old.tar", "--yes").want(t, exitDone)
-	wantSame(t, everyone(t, dir, "--nats", address), want)
+	wantUsers(t, exportedLines(t, dir, "--nats", address), want)
 	command(t, dir, "", "--nats", address, "status").want(t, exitDone, "health    ok\n")
 
 	// A backup without one of the buckets is refused.
@@ -250,5 +250,5 @@ func TestRestoreOld(t *testing.T) {
 	s.mayLog = []string{"KV_im_friendships"}
 	command(t, dir, "", "--nats", address, "backup", "part.tar").want(t, exitDone)
 	command(t, dir, "", "restore", "part.tar", "--yes").want(t, exitFailed, errBackup.Error())
-	wantSame(t, everyone(t, dir), want)
+	wantUsers(t, exportedLines(t, dir), want)
 }

@@ -23,7 +23,7 @@ func (p *member) logout(t testing.TB, token string) reply {
 
 // testResume: a young token is kept, and one past half of its life gives way to another.
 func testResume(t *testing.T, w *world) {
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	for _, path := range []string{"/im/login?", "/im/login/im/login?"} {
 		c := w.dial(t, a.n, path+query("id", " "+a.id+" ", "token", a.token, "push", "1"))
 		var login loginAnswer
@@ -31,13 +31,13 @@ func testResume(t *testing.T, w *world) {
 			t.Fatalf("%+v, %v", login, err)
 		}
 		c.send(t, dialogue(`"1"`, b.id, `"x"`))
-		c.want(t, saysTo(`"1"`, 200))
+		c.want(t, replyFrame(`"1"`, 200))
 		c.close(t)
 	}
 }
 
 func testResumeRefusals(t *testing.T, w *world) {
-	two := w.people(t, 2)
+	two := w.newMembers(t, 2)
 	a, b := two[0], two[1]
 	never := strings.Repeat("0", 32)
 	for what, row := range map[string]struct {
@@ -57,7 +57,7 @@ func testResumeRefusals(t *testing.T, w *world) {
 		"token twice":      {query("id", a.id, "token", a.token, "token", a.token), 403},
 	} {
 		c := w.dial(t, a.n, "/im/login?"+row.query)
-		if got := c.next(t); got != says(row.want) {
+		if got := c.next(t); got != replyBody(row.want) {
 			t.Errorf("%s: %s", what, got)
 		}
 		c.wantClose(t, websocket.ClosePolicyViolation)
@@ -67,20 +67,20 @@ func testResumeRefusals(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	a.tunnel.wantClose(t, websocket.ClosePolicyViolation)
-	a.resume(t, a.token).want(t, says(515))
-	w.dial(t, a.n, "/im/login?"+query("account", a.account, "password", a.password)).want(t, says(505))
+	a.resume(t, a.token).want(t, replyBody(515))
+	w.dial(t, a.n, "/im/login?"+query("account", a.account, "password", a.password)).want(t, replyBody(505))
 	if err := w.service().SetDisabled(t.Context(), a.id, false); err != nil {
 		t.Fatal(err)
 	}
-	a.resume(t, a.token).want(t, says(515))
+	a.resume(t, a.token).want(t, replyBody(515))
 	a.login(t)
 }
 
 // testLogout: the token and the sessions that live by it end, and no others.
 func testLogout(t *testing.T, w *world) {
-	a, b := w.pair(t)
-	watch, _ := b.another(t, "push", "1")
-	other, login := a.another(t)
+	a, b := w.newFriends(t)
+	watch, _ := b.openTunnel(t, "push", "1")
+	other, login := a.openTunnel(t)
 	same := a.resume(t, a.token)
 	if a := (reply{body: same.next(t)}); a.code() != 200 {
 		t.Fatal(a.body)
@@ -94,31 +94,31 @@ func testLogout(t *testing.T, w *world) {
 		"no token": {`{"id":"` + a.id + `"}`, 514}, "no id": {`{"token":"` + a.token + `"}`, 517},
 		"wrong token": {`{"id":"` + a.id + `","token":"` + never + `"}`, 515}, "another's token": {`{"id":"` + a.id + `","token":"` + b.token + `"}`, 515},
 	} {
-		w.do(t, a.n, http.MethodPost, "/im/logout", row.body).want(t, what, says(row.want))
+		w.do(t, a.n, http.MethodPost, "/im/logout", row.body).want(t, what, replyBody(row.want))
 	}
-	w.do(t, a.n, http.MethodGet, "/im/logout?"+query("id", a.id, "token", a.token), "").want(t, "GET", says(403))
-	a.logout(t, a.token).want(t, "logout", says(200))
+	w.do(t, a.n, http.MethodGet, "/im/logout?"+query("id", a.id, "token", a.token), "").want(t, "GET", replyBody(403))
+	a.logout(t, a.token).want(t, "logout", replyBody(200))
 	a.tunnel.wantClose(t, websocket.CloseNormalClosure)
 	same.wantClose(t, websocket.CloseNormalClosure)
-	a.logout(t, a.token).want(t, "logout again", says(515))
-	a.resume(t, a.token).want(t, says(515))
-	a.call(t, "found", "name", "x").want(t, "call", says(515))
+	a.logout(t, a.token).want(t, "logout again", replyBody(515))
+	a.resume(t, a.token).want(t, replyBody(515))
+	a.call(t, "found", "name", "x").want(t, "call", replyBody(515))
 	other.send(t, dialogue(`"1"`, b.id, `"x"`))
-	other.want(t, saysTo(`"1"`, 200))
-	watch.want(t, received(`"1"`, a.id, `"x"`)) // and no word of being offline before
-	a.logout(t, login.Token).want(t, "the other's logout", says(200))
+	other.want(t, replyFrame(`"1"`, 200))
+	watch.want(t, dialogueFrame(`"1"`, a.id, `"x"`)) // and no word of being offline before
+	a.logout(t, login.Token).want(t, "the other's logout", replyBody(200))
 	other.wantClose(t, websocket.CloseNormalClosure)
-	watch.want(t, news(300, "Friend Offline", a))
+	watch.want(t, noticeFrame(300, "Friend Offline", a))
 	a.login(t)
-	watch.want(t, news(302, "Friend Online", a))
+	watch.want(t, noticeFrame(302, "Friend Online", a))
 }
 
 // TestResumeRenews: past half of its life a token gives way to a new one, and stays good for its time.
 func TestResumeRenews(t *testing.T) {
 	t.Parallel()
 	const life = 6 * time.Second
-	w := inhabit(t, start(t, func(c *Config) { c.Tokens.TTL = life }))
-	a := w.people(t, 1)[0]
+	w := newWorld(t, start(t, func(c *Config) { c.Tokens.TTL = life }))
+	a := w.newMembers(t, 1)[0]
 	issued := time.Now()
 	again := func() string {
 		t.Helper()
@@ -157,9 +157,9 @@ func TestRehash(t *testing.T) {
 	t.Parallel()
 	var data string
 	first := start(t, func(c *Config) { data = c.Data })
-	w := inhabit(t, first)
-	a := w.people(t, 1)[0]
-	a.update(t, `"password":"changed-by-user"`).want(t, "password", says(200))
+	w := newWorld(t, first)
+	a := w.newMembers(t, 1)[0]
+	a.update(t, `"password":"changed-by-user"`).want(t, "password", replyBody(200))
 	a.password = "changed-by-user"
 	hash := func() string {
 		t.Helper()

@@ -2,5 +2,5 @@
 
 package cmd
 
-// killRounds is how often TestKilledAgainAndAgain kills the server.
+// killRounds is how often TestKillRounds kills the server.
 const killRounds = 4

@@ -67,11 +67,11 @@ func sends(friend, gone string) []struct {
 }
 
 func (a *asyncAPI) onTheTunnel(t *testing.T) {
-	w := inhabit(t, start(t, func(c *Config) { c.Sessions.PerUser = 3 }))
-	three := w.people(t, 3)
+	w := newWorld(t, start(t, func(c *Config) { c.Sessions.PerUser = 3 }))
+	three := w.newMembers(t, 3)
 	me, friend, gone := three[0], three[1], three[2]
 	me.befriend(t, gone)
-	watch, _ := me.another(t, "push", "1")
+	watch, _ := me.openTunnel(t, "push", "1")
 	gone.tunnel.close(t)
 	a.hears(t, watch, "tell", "friendOffline") // or a later tunnel might hear of it
 	watch.close(t)
@@ -81,7 +81,7 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 		query("id", me.id): 514, query("id", me.id, "token", friend.token): 515, query("token", me.token): 517,
 	} {
 		c := w.dial(t, 0, "/im/login?"+q)
-		if frame := a.hears(t, c, "answerLogin", "refusal"); frame != says(code) {
+		if frame := a.hears(t, c, "answerLogin", "refusal"); frame != replyBody(code) {
 			t.Errorf("login %s: %s", q, frame)
 		}
 	}
@@ -93,13 +93,13 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 	}
 	// News of all kinds: whoever is asked, and gets to know the other; whoever leaves, changes and parts.
 	mine, theirs := login(me), login(friend)
-	me.call(t, "request", "to", friend.id, "note", "hi").want(t, "request", says(200))
+	me.call(t, "request", "to", friend.id, "note", "hi").want(t, "request", replyBody(200))
 	a.hears(t, theirs, "tell", "friendAsks")
 	login(friend).close(t) // with a request in its list
-	friend.call(t, "add", "from", me.id, "name", "alias").want(t, "add", says(200))
+	friend.call(t, "add", "from", me.id, "name", "alias").want(t, "add", replyBody(200))
 	a.hears(t, theirs, "tell", "friendAdded")
 	a.hears(t, mine, "tell", "friendAdded")
-	me.update(t, `"sign":"new"`).want(t, "update", says(200))
+	me.update(t, `"sign":"new"`).want(t, "update", replyBody(200))
 	a.hears(t, theirs, "tell", "friendProfile")
 	friend.tunnel.close(t)
 	for _, row := range sends(friend.id, gone.id) {
@@ -120,7 +120,7 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 	third := login(friend)
 	login(friend)
 	a.hears(t, theirs, "endSession", "goodbye")
-	friend.call(t, "remove", "to", me.id).want(t, "remove", says(200))
+	friend.call(t, "remove", "to", me.id).want(t, "remove", replyBody(200))
 	a.hears(t, mine, "tell", "friendRemoved")
 	a.hears(t, third, "tell", "friendRemoved")
 	if err := mine.ws.WriteMessage(websocket.BinaryMessage, []byte("x")); err != nil {
@@ -174,7 +174,7 @@ func (a *asyncAPI) listen(t *testing.T, nc *natsClient, id string) *client {
 			t.Fatal(err)
 		}
 	}
-	if err := nc.FlushTimeout(patience); err != nil {
+	if err := nc.FlushTimeout(waitTimeout); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -195,12 +195,12 @@ func (a *asyncAPI) calls(t testing.TB, c *natsClient, id, name, body string, cod
 }
 
 func (a *asyncAPI) onNATS(t *testing.T) {
-	w, s := natsWorld(t)
+	w, s := newNATSWorld(t)
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "")
 	admin := s.attachment(t, "root", kv.RoleAdmin, "")
 	w.secret(archive.Password)
 	w.secret(admin.Password)
-	three := w.people(t, 3)
+	three := w.newMembers(t, 3)
 	bot, person, gone := three[0], three[1], three[2]
 	bot.befriend(t, person)
 	bot.befriend(t, gone)
@@ -224,7 +224,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	// A refusal may be answered late, when nobody else has taken it either: so there are two at once.
 	refusal := `{"code":507}`
 	c.answer.Store(&refusal)
-	other := w.people(t, 1)[0]
+	other := w.newMembers(t, 1)[0]
 	other.tunnel.close(t)
 	person.befriend(t, other)
 	a.listen(t, s.asUser(t, other), other.id).answer.Store(&refusal)
@@ -238,13 +238,13 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	c.answer.Store(new(string))
 
 	a.everyCall(t, w, c.natsClient, bot, person)
-	person.update(t, `"sign":"new"`).want(t, "update", says(200))
+	person.update(t, `"sign":"new"`).want(t, "update", replyBody(200))
 	person.tunnel.close(t)
 	eventually(t, "300", func() bool { return c.has("friendOffline") })
 	person.login(t)
-	stranger := w.people(t, 1)[0]
-	stranger.call(t, "request", "to", bot.id).want(t, "request", says(200))
-	stranger.call(t, "remove", "to", bot.id).want(t, "withdraw", says(512))
+	stranger := w.newMembers(t, 1)[0]
+	stranger.call(t, "request", "to", bot.id).want(t, "request", replyBody(200))
+	stranger.call(t, "remove", "to", bot.id).want(t, "withdraw", replyBody(512))
 	for _, message := range newsNames {
 		eventually(t, message, func() bool { return c.has(message) })
 	}
@@ -255,8 +255,8 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 // everyCall makes each call with each of its answers, but for those of a server that fails.
 func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person *member) {
 	nobody, long := strings.Repeat("0", 32), strings.Repeat("x", 65)
-	asks := w.people(t, 1)[0]
-	asks.call(t, "request", "to", bot.id, "note", "hi").want(t, "request", says(200))
+	asks := w.newMembers(t, 1)[0]
+	asks.call(t, "request", "to", bot.id, "note", "hi").want(t, "request", replyBody(200))
 	w.secret("a new password")
 	for _, row := range []struct {
 		name, body string
@@ -278,7 +278,7 @@ func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person 
 
 // administered: what an administrator does to an account, and what calls for one that is gone are answered.
 func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as bridge.NATSContext, p *member) {
-	p.update(t, `"password":"a new password"`).want(t, "password", says(200))
+	p.update(t, `"password":"a new password"`).want(t, "password", replyBody(200))
 	for _, do := range []func() error{
 		func() error { return s.service().SetDisabled(t.Context(), p.id, true) },
 		func() error { return s.service().SetDisabled(t.Context(), p.id, false) },
@@ -311,7 +311,7 @@ func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
 	if len(missing) < 14 {
 		t.Errorf("kinds of entries: %v", missing)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	js, err := jetstream.New(nc.Conn)
 	if err != nil {
@@ -345,11 +345,11 @@ func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
 
 // failing: what is answered when what is stored about a user cannot be read.
 func (a *asyncAPI) failing(t *testing.T) {
-	w, s := natsWorld(t)
+	w, s := newNATSWorld(t)
 	s.mayLog = []string{"call failed"}
 	root := s.attachment(t, "root", kv.RoleAdmin, "")
 	w.secret(root.Password)
-	me, friend := w.pair(t)
+	me, friend := w.newFriends(t)
 	c := s.asUser(t, me)
 	js, err := jetstream.New(s.asAttachment(t, root).Conn)
 	if err != nil {
@@ -361,7 +361,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 		}
 	}
 	tunnel := w.dial(t, 0, "/im/login?"+query("id", me.id, "token", me.token))
-	if frame := a.hears(t, tunnel, "answerLogin", "refusal"); frame != says(500) {
+	if frame := a.hears(t, tunnel, "answerLogin", "refusal"); frame != replyBody(500) {
 		t.Errorf("login: %s", frame)
 	}
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`} {
@@ -369,7 +369,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 	}
 	got := c.ask(t, "im.send."+me.id, dialogue(`"1"`, friend.id, `"p"`))
 	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(got))
-	if got != saysTo(`"1"`, 500) {
+	if got != replyFrame(`"1"`, 500) {
 		t.Errorf("a dialogue: %s", got)
 	}
 }

@@ -205,12 +205,12 @@ func TestAsyncAPIIsWrong(t *testing.T) {
 		right              string
 		wrong              []string
 	}{
-		{"takeDialogue/reply", "answer", saysTo(`"7"`, 200), []string{says(200), saysTo(`""`, 200), saysTo(`7`, 200), says(505), saysTo(`"7"`, 506), saysTo(`"7"`, 513),
+		{"takeDialogue/reply", "answer", replyFrame(`"7"`, 200), []string{replyBody(200), replyFrame(`""`, 200), replyFrame(`7`, 200), replyBody(505), replyFrame(`"7"`, 506), replyFrame(`"7"`, 513),
 			`{"code":200,"message":"Success","ok":false,"id":"7"}`, `{"code":200,"message":"success","ok":true,"id":"7"}`, `{"code":200,"message":"Success","ok":true,"id":"7","more":1}`, `[]`, `x`}},
-		{"deliver", "dialogue", received(`"7"`, id, `"p"`), []string{received(`"7"`, id, `""`), received(`""`, id, `"p"`), received(`"7"`, "x", `"p"`), received(`"7"`, id, `1`),
-			`{"id":"7","from":"` + id + `"}`, `{"id":"7","from":"` + id + `","payload":"p","toFriend":"` + other + `"}`, received(`"7"`, id, `"p","more":1`)}},
-		{"answerLogin", "refusal", says(505), []string{saysTo(`"7"`, 505), says(512), says(200)}},
-		{"endSession", "goodbye", says(513), []string{says(512), saysTo(`"7"`, 513)}},
+		{"deliver", "dialogue", dialogueFrame(`"7"`, id, `"p"`), []string{dialogueFrame(`"7"`, id, `""`), dialogueFrame(`""`, id, `"p"`), dialogueFrame(`"7"`, "x", `"p"`), dialogueFrame(`"7"`, id, `1`),
+			`{"id":"7","from":"` + id + `"}`, `{"id":"7","from":"` + id + `","payload":"p","toFriend":"` + other + `"}`, dialogueFrame(`"7"`, id, `"p","more":1`)}},
+		{"answerLogin", "refusal", replyBody(505), []string{replyFrame(`"7"`, 505), replyBody(512), replyBody(200)}},
+		{"endSession", "goodbye", replyBody(513), []string{replyBody(512), replyFrame(`"7"`, 513)}},
 		{"tell", "friendOffline", `{"code":300,"message":"Friend Offline","ok":true,"id":"` + id + `"}`, []string{`{"code":300,"message":"Friend Offline","ok":true}`,
 			`{"code":302,"message":"Friend Online","ok":true,"id":"` + id + `"}`, `{"code":300,"message":"Friend Online","ok":true,"id":"` + id + `"}`}},
 		{"takeDialogue", "send", dialogue(`"7"`, id, `"p"`), []string{dialogue(`" "`, id, `"p"`), dialogue(`"7"`, "", `"p"`), dialogue(`"7"`, id, `""`), `{}`}},

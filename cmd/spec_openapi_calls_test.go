@@ -19,10 +19,10 @@ func fields(pairs ...string) string {
 }
 
 func (a *openAPI) atWork(t *testing.T) {
-	w := inhabit(t, start(t, func(c *Config) { c.Passwords.MaxLength = 32 }))
+	w := newWorld(t, start(t, func(c *Config) { c.Passwords.MaxLength = 32 }))
 	s := w.deployment.(*server)
-	me, friend := w.pair(t)
-	two := w.people(t, 2)
+	me, friend := w.newFriends(t)
+	two := w.newMembers(t, 2)
 	other, asks := two[0], two[1]
 	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.gets(me, friend, other, asks), pages(t, w)) {
 		a.try(t, w, x)
@@ -218,12 +218,12 @@ func (w *world) secretOf(frame string) {
 
 // mailAndFailure: forgotten passwords, with a mail server and without one, and every call while nothing can be stored.
 func (a *openAPI) mailAndFailure(t *testing.T) {
-	there, office := startNATSThere(t), openPostOffice(t)
+	there, mailServer := startExternalNATS(t), startMailServer(t)
 	plain := &world{deployment: start(t, there.attached), http: http.DefaultClient}
-	s := start(t, there.attached, office.mails, unlimited)
+	s := start(t, there.attached, mailServer.configure, unlimited)
 	plain.deployment.(*server).mayLog, s.mayLog = []string{"NATS", "event log"}, []string{"NATS", "event log", "call failed"}
-	w := inhabit(t, s)
-	me, friend := w.pair(t)
+	w := newWorld(t, s)
+	me, friend := w.newFriends(t)
 	forgot, reset := fields("account", me.account, "mail", me.address(t)), func(code string) string {
 		return fields("account", me.account, "code", code, "password", me.password)
 	}
@@ -236,7 +236,7 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		a.try(t, w, exchange{path: path, body: large, code: 403, status: 413})
 	}
 	a.try(t, w, exchange{path: "/im/password/forgot", body: forgot, code: 200})
-	code := codeInMail.FindStringSubmatch(office.nth(t, me.address(t), 1))[1]
+	code := codeInMail.FindStringSubmatch(mailServer.nth(t, me.address(t), 1))[1]
 	a.try(t, w, exchange{path: "/im/password/reset", body: reset("AAAA-BBBB"), code: 505})
 	a.try(t, w, exchange{path: "/im/password/reset", body: reset(" " + strings.ToLower(code)), code: 200})
 	me.login(t)

@@ -216,11 +216,11 @@ func (a *openAPI) isWrong(t *testing.T) {
 		return ok
 	}
 	found := "/im/friends/found?" + query("id", "a", "token", "b", "name", "c")
-	if !answer(found, 200, says(516)) || !answer(found, 200, `{"code":200,"found":null,"message":"Success","ok":true}`) {
+	if !answer(found, 200, replyBody(516)) || !answer(found, 200, `{"code":200,"found":null,"message":"Success","ok":true}`) {
 		t.Error("right answers are refused")
 	}
 	for _, body := range []string{
-		says(200), says(512), `{}`, `[]`, `{"code":516,"message":"Name Empty","ok":true}`, `{"code":516,"message":"name empty","ok":false}`,
+		replyBody(200), replyBody(512), `{}`, `[]`, `{"code":516,"message":"Name Empty","ok":true}`, `{"code":516,"message":"name empty","ok":false}`,
 		`{"code":"516","message":"Name Empty","ok":false}`, `{"code":516,"message":"Name Empty","ok":false,"more":1}`,
 		`{"code":200,"found":[],"message":"Success","ok":true}`, `{"code":200,"found":[{"id":"x"}],"message":"Success","ok":true}`,
 	} {
@@ -228,7 +228,7 @@ func (a *openAPI) isWrong(t *testing.T) {
 			t.Errorf("accepted: %s", body)
 		}
 	}
-	if answer(found, 429, says(403)) || answer("/im/friends/find", 200, says(200)) {
+	if answer(found, 429, replyBody(403)) || answer("/im/friends/find", 200, replyBody(200)) {
 		t.Error("an answer with a status, or to a path, that is not in the document")
 	}
 }

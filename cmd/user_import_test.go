@@ -30,14 +30,14 @@ func sortedLines(text string) []string {
 // TestExportImport carries people to another server, where they log in as before.
 func TestExportImport(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	two := w.people(t, 2)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	two := w.newMembers(t, 2)
 	alice, bob := two[0], two[1]
 	alice.befriend(t, bob)
-	carol := w.stranger(t, 0)
+	carol := w.newMember(t, 0)
 	carol.login(t)
-	carol.call(t, "request", "to", alice.id, "note", "please").want(t, "request", says(200))
+	carol.call(t, "request", "to", alice.id, "note", "please").want(t, "request", replyBody(200))
 	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitDone, "3 accounts exported to all.jsonl\n")
 	file := filepath.Join(dir, "all.jsonl")
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -55,8 +55,8 @@ func TestExportImport(t *testing.T) {
 	}
 	command(t, dir, "", "user", "export", "nobody").want(t, exitNotFound)
 
-	other, otherDir := startWithDoor(t)
-	ow := inhabit(t, other)
+	other, otherDir := startWithNATSListener(t)
+	ow := newWorld(t, other)
 	command(t, otherDir, "", "user", "import", file).want(t, exitDone, "created      3\n", "there        0\n", "friendships  1\n", "requests     1\n", "wrong        0\n")
 	again := fromJSON[importReport](t, command(t, otherDir, exported, "user", "import", "-o", "json").want(t, exitDone).out)
 	if again != (importReport{There: 3}) {
@@ -80,9 +80,9 @@ func TestExportImport(t *testing.T) {
 // TestImportOne shows a friend who is online the friendship that came back.
 func TestImportOne(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice, bob := w.pair(t)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice, bob := w.newFriends(t)
 	exported := command(t, dir, "", "user", "export", alice.account).want(t, exitDone).out
 	command(t, dir, "", "user", "delete", alice.account, "--yes").want(t, exitDone)
 	if code := bob.talk(t, alice, "1"); code != 512 {
@@ -96,7 +96,7 @@ func TestImportOne(t *testing.T) {
 	if code := bob.talk(t, alice, "3"); code != 200 {
 		t.Errorf("to somebody who is back: %d", code)
 	}
-	lonely := w.stranger(t, 0)
+	lonely := w.newMember(t, 0)
 	exported = command(t, dir, "", "user", "export", lonely.account).want(t, exitDone).out
 	command(t, dir, "", "user", "delete", lonely.account, "--yes").want(t, exitDone)
 	command(t, dir, exported, "user", "import").want(t, exitDone, "created      1\n")

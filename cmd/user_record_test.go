@@ -46,10 +46,10 @@ func unclaim(t *testing.T, bucket jetstream.KeyValue, id string) {
 	}
 }
 
-// TestDeleteByHalves deletes accounts with incomplete records that user list shows, by account and by id.
-func TestDeleteByHalves(t *testing.T) {
+// TestDeleteIncompleteRecord deletes accounts with incomplete records that user list shows, by account and by id.
+func TestDeleteIncompleteRecord(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	users, bucket := s.app.backend.store.Users, usersBucket(t, s)
 	create := func(account string) kv.User {
 		t.Helper()

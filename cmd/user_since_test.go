@@ -31,7 +31,7 @@ func outputs(t *testing.T, dir, user string) map[string]string {
 // TestImportWithoutTimes: records without times get the time of the import.
 func TestImportWithoutTimes(t *testing.T) {
 	t.Parallel()
-	_, dir := startWithDoor(t)
+	_, dir := startWithNATSListener(t)
 	began := time.Now().UTC().Truncate(time.Second)
 	command(t, dir, withoutTimes, "user", "import").want(t, exitDone, "created      3\n", "friendships  1\n", "requests     2\n")
 	for _, user := range []string{"alice", "bob", "carol"} {
@@ -57,7 +57,7 @@ func TestImportWithoutTimes(t *testing.T) {
 // TestUnknownTimes: an unknown time is left out of JSON, and a dash in tables.
 func TestUnknownTimes(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	rosters, bucket := s.app.backend.store.Rosters, usersBucket(t, s)
 	alice, bob := kv.NewID(), kv.NewID()
 	for id, account := range map[string]string{alice: "alice", bob: "bob"} {

@@ -63,8 +63,8 @@ func (a answer) want(t testing.TB, code int, words ...string) answer {
 	return a
 }
 
-// startWithDoor starts a server that takes NATS clients, and returns the directory that data is in.
-func startWithDoor(t testing.TB) (*server, string) {
+// startWithNATSListener starts a server that takes NATS clients, and returns the directory that data is in.
+func startWithNATSListener(t testing.TB) (*server, string) {
 	t.Helper()
 	dir := t.TempDir()
 	return start(t, func(c *Config) {
@@ -75,11 +75,11 @@ func startWithDoor(t testing.TB) (*server, string) {
 // TestUserOnServer administers a server that runs, by the credentials in its data directory.
 func TestUserOnServer(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice := w.stranger(t, 0)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice := w.newMember(t, 0)
 	alice.login(t)
-	second, _ := alice.another(t)
+	second, _ := alice.openTunnel(t)
 
 	command(t, dir, "", "user", "show", alice.account).want(t, exitDone, "tokens    2\n", "sessions  2\n")
 	command(t, dir, "", "user", "disable", "id:"+alice.id).want(t, exitDone, alice.account+" ("+alice.id+") disabled\n")
@@ -88,8 +88,8 @@ func TestUserOnServer(t *testing.T) {
 			t.Errorf("a session of a disabled account still gets %s", frame)
 		}
 	}
-	alice.call(t, "found", "name", "x").want(t, "a disabled account's token", says(515))
-	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, says(505))
+	alice.call(t, "found", "name", "x").want(t, "a disabled account's token", replyBody(515))
+	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, replyBody(505))
 	command(t, dir, "", "user", "show", alice.account).want(t, exitDone, "state     disabled\n", "tokens    0\n", "sessions  0\n")
 
 	command(t, dir, "", "user", "enable", alice.id).want(t, exitDone)
@@ -98,7 +98,7 @@ func TestUserOnServer(t *testing.T) {
 	if frame, err := alice.tunnel.tryNext(); err == nil {
 		t.Errorf("a session from before the new password still gets %s", frame)
 	}
-	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, says(505))
+	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, replyBody(505))
 	alice.password = "another one"
 	alice.login(t)
 
@@ -110,14 +110,14 @@ func TestUserOnServer(t *testing.T) {
 	command(t, dir, "pass", "user", "create", "BOB").want(t, exitExists, `"BOB"`)
 	w.dial(t, 0, "/im/login?"+query("account", "bob", "password", "pass")).next(t)
 	command(t, dir, "", "user", "delete", "bob", "--yes").want(t, exitDone)
-	w.dial(t, 0, "/im/login?"+query("account", "bob", "password", "pass")).want(t, says(505))
+	w.dial(t, 0, "/im/login?"+query("account", "bob", "password", "pass")).want(t, replyBody(505))
 	command(t, dir, "", "user", "show", bob.ID).want(t, exitNotFound, bob.ID)
 }
 
 // TestUserListStreams lists more than a page.
 func TestUserListStreams(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	const users = 530
 	var wg sync.WaitGroup
 	accounts := make(chan int)
@@ -154,7 +154,7 @@ func TestUserListStreams(t *testing.T) {
 // TestUserByAddress finds servers by their address, and tells what is wrong with the way there.
 func TestUserByAddress(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	url := s.app.backend.server.URL()
 	command(t, t.TempDir(), "", "user", "list", "--context", filepath.Join(dir, "data", "admin.json")).want(t, exitDone, "ACCOUNT")
 
@@ -201,7 +201,7 @@ func startNATS(t testing.TB) string {
 	}
 	ns.Start()
 	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(patience) {
+	if !ns.ReadyForConnections(waitTimeout) {
 		t.Fatal("the NATS server did not start")
 	}
 	return ns.ClientURL()
@@ -220,8 +220,8 @@ func TestUserWithoutListener(t *testing.T) {
 	}
 }
 
-// TestUserOneAfterTheOther has commands without a server wait for each other.
-func TestUserOneAfterTheOther(t *testing.T) {
+// TestUserCommandsWait has commands without a server wait for each other.
+func TestUserCommandsWait(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	config := "data: data\npasswords: {memory: 1MiB, passes: 1}\n"

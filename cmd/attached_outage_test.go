@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// TestNATSGoesAway stops NATS in the middle of dialogues between people on two servers, and starts it again. Nothing
+// TestNATSOutage stops NATS in the middle of dialogues between people on two servers, and starts it again. Nothing
 // that was answered 200 is missing at the friend, nobody waits for an answer, no tunnel ends, and all goes on by itself.
-func TestNATSGoesAway(t *testing.T) {
+func TestNATSOutage(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	all := bridges{start(t, there.attached), start(t, there.attached)}
 	for _, s := range all {
 		s.mayLog = []string{"NATS", "the event log is not written"}
 	}
-	w := inhabit(t, all)
+	w := newWorld(t, all)
 	const pairs = 6
 	var talks []*talk
 	for range pairs {
-		a, b := w.pair(t)
+		a, b := w.newFriends(t)
 		talks = append(talks, newTalk(a, b), newTalk(b, a))
 	}
-	leaver, stayer := w.pair(t)
+	leaver, stayer := w.newFriends(t)
 	watch := newWatch(t, stayer)
-	silent := w.people(t, 1)[0] // on the other server
+	silent := w.newMembers(t, 1)[0] // on the other server
 	stayer.befriend(t, silent)
 	var work sync.WaitGroup
 	for _, k := range talks {
@@ -93,7 +93,7 @@ type watch struct {
 func newWatch(t *testing.T, p *member) *watch {
 	t.Helper()
 	w := &watch{last: make(map[string]int)}
-	c, _ := p.another(t, "push", "1")
+	c, _ := p.openTunnel(t, "push", "1")
 	go func() {
 		for {
 			frame, err := c.tryNext()
@@ -132,8 +132,8 @@ func (s *server) ready(t testing.TB) bool {
 	return r.StatusCode == http.StatusOK
 }
 
-// promptly is how long an answer may take while NATS is away; dialogues that wait for their time have 5 seconds.
-const promptly = 3 * time.Second
+// maxOutageAnswer is how long an answer may take while NATS is away; dialogues that wait for their time have 5 seconds.
+const maxOutageAnswer = 3 * time.Second
 
 // talk is what one person says to another, again and again, with numbers for ids.
 type talk struct {
@@ -273,7 +273,7 @@ func (k *talk) check(t *testing.T) {
 			t.Errorf("dialogue %d was answered %d", id, code)
 		}
 	}
-	if k.slowest > promptly {
+	if k.slowest > maxOutageAnswer {
 		t.Errorf("an answer took %s", k.slowest)
 	}
 }
