@@ -175,7 +175,7 @@ func TestStatusCommand(t *testing.T) {
 	if st.Health != "ok" || len(st.Nodes) != 1 || st.Nodes[0].Sessions != 2 || st.Nodes[0].Users != 1 || len(st.Streams) != 5 || st.Streams[0].Messages == 0 {
 		t.Errorf("%+v", st)
 	}
-	w.leave(t)
+	w.close(t)
 	s.close(t)
 	a := command(t, dir, "", "status")
 	if a.code != exitNoServer || !strings.Contains(a.out, "health    no server is running\n") || !strings.Contains(a.out, "accounts  1\n") || a.err != "imctl: no server is running\n" {

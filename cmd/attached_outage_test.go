@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestNATSOutage stops NATS in the middle of dialogues between people on two servers, and starts it again. Nothing
-// that was answered 200 is missing at the friend, nobody waits for an answer, no tunnel ends, and all goes on by itself.
+// TestNATSOutage stops NATS during dialogues between users on two servers, and starts it again. Every dialogue answered
+// 200 arrives, every dialogue is answered in time, no tunnel ends, and the servers recover without a restart.
 func TestNATSOutage(t *testing.T) {
 	t.Parallel()
 	there := startExternalNATS(t)
@@ -63,14 +63,14 @@ func TestNATSOutage(t *testing.T) {
 		}
 		eventually(t, "dialogues go on", answered(200, talks[0].count(200)+50))
 	}
-	// Who left meanwhile is offline, and not a ghost that takes dialogues and does not answer.
+	// The user who left during the outage is offline.
 	eventually(t, "508", func() bool { return stayer.talk(t, leaver, "x") == 508 })
-	eventually(t, "the watcher knows who is there", func() bool { return watch.says(leaver) == 300 && watch.says(silent) == 302 })
+	eventually(t, "presence is up to date", func() bool { return watch.lastCode(leaver) == 300 && watch.lastCode(silent) == 302 })
 	for _, k := range talks {
 		close(k.enough)
 	}
 	for _, k := range talks {
-		eventually(t, "all is answered, and what was answered 200 has arrived", k.settled)
+		eventually(t, "all dialogues are answered, and those answered 200 have arrived", k.settled)
 		k.check(t)
 	}
 	for _, k := range talks {
@@ -80,11 +80,11 @@ func TestNATSOutage(t *testing.T) {
 	work.Wait()
 	leaver.login(t)
 	if code := stayer.talk(t, leaver, "y"); code != 200 {
-		t.Errorf("a dialogue to who came back: %d", code)
+		t.Errorf("dialogue after the second login: got code %d, want 200", code)
 	}
 }
 
-// watch is a tunnel that asks for news, and what it heard last of whom.
+// watch reads a tunnel with push=1 and keeps the last presence notice about each user.
 type watch struct {
 	mu   sync.Mutex // guards last
 	last map[string]int
@@ -114,14 +114,14 @@ func newWatch(t *testing.T, p *member) *watch {
 	return w
 }
 
-// says returns the code of the last news about somebody's presence.
-func (w *watch) says(of *member) int {
+// lastCode returns the code of the last presence notice about a user.
+func (w *watch) lastCode(of *member) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.last[of.id]
 }
 
-// ready asks the server whether it is.
+// ready reports whether /readyz answers 200.
 func (s *server) ready(t testing.TB) bool {
 	t.Helper()
 	r, err := http.Get("http://" + reachable(s.app.ops.Addr()) + "/readyz")
@@ -132,10 +132,10 @@ func (s *server) ready(t testing.TB) bool {
 	return r.StatusCode == http.StatusOK
 }
 
-// maxOutageAnswer is how long an answer may take while NATS is away; dialogues that wait for their time have 5 seconds.
+// maxOutageAnswer is how long an answer may take during an outage. It is shorter than dialogues.timeout, 5 seconds.
 const maxOutageAnswer = 3 * time.Second
 
-// talk is what one person says to another, again and again, with numbers for ids.
+// talk is a series of dialogues from one user to another. Their ids are numbers.
 type talk struct {
 	from, to *member
 	enough   chan struct{}

@@ -39,7 +39,7 @@ func TestBackupRestore(t *testing.T) {
 	}
 	command(t, dir, "", "backup", "all.tar").want(t, exitExists, "--force")
 	people := sortedLines(command(t, dir, "", "user", "export").want(t, exitDone).out)
-	w.leave(t)
+	w.close(t)
 	s.close(t)
 	command(t, dir, "", "backup", "all.tar", "--force", "-o", "json").want(t, exitDone, `"name":"KV_im_users"`, `"files":`)
 

@@ -177,7 +177,7 @@ func TestBenchInterrupted(t *testing.T) {
 		done <- answer{code, out.String(), errs.String()}
 	}()
 	eventually(t, "people talk", func() bool {
-		return strings.Contains(s.shown(t), `imctl_dialogues_total{code="200"}`)
+		return strings.Contains(s.output(t), `imctl_dialogues_total{code="200"}`)
 	})
 	interrupt(errInterrupted)
 	(<-done).want(t, exitFailed, "interrupted")

@@ -264,7 +264,7 @@ func TestPageForgotten(t *testing.T) {
 	ann.fill("Code", "AAAA-AAAA")
 	ann.press("Set password")
 	ann.sees("Wrong, or no longer good.")
-	code := codeInMail.FindStringSubmatch(mailServer.nth(t, "ann@example.org", 1))
+	code := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, "ann@example.org", 1))
 	if code == nil {
 		t.Fatal("no code in the mail")
 	}

@@ -31,7 +31,7 @@ type history struct {
 	all []porcupine.Operation
 }
 
-// conclusiveCodes lists the answers that tell their caller whether two users are friends.
+// conclusiveCodes lists, for each call, the codes that tell the caller whether two users are friends.
 var conclusiveCodes = map[string][]int{"add": {200, 522, 523}, "remove": {200, 512}, "request": {522}}
 
 // record adds an operation, with end 0 if it was never answered.
@@ -55,7 +55,7 @@ func (h *history) complete() []porcupine.Operation {
 	return slices.Clone(h.all)
 }
 
-// killableNodes is a deployment of processes that are killed and restarted.
+// killableNodes is a deployment of processes that a test kills and restarts.
 type killableNodes struct {
 	mu    sync.Mutex // guards nodes
 	nodes []*process
@@ -85,7 +85,7 @@ func (m *killableNodes) node(n int) *process {
 	return m.nodes[n%len(m.nodes)]
 }
 
-// revive restarts a killed node.
+// restart restarts a killed node.
 func (m *killableNodes) restart(t *testing.T, n int) {
 	t.Helper()
 	p := startProcess(t, m.data[n], m.log, m.env...)
@@ -96,9 +96,9 @@ func (m *killableNodes) restart(t *testing.T, n int) {
 
 func (m *killableNodes) base(n int) string        { return m.node(n).url }
 func (m *killableNodes) trust() *tls.Config       { return nil }
-func (m *killableNodes) service() *bridge.Service { return nil } // it is out of reach
+func (m *killableNodes) service() *bridge.Service { return nil } // the server is another process
 
-func (m *killableNodes) shown(t testing.TB) string {
+func (m *killableNodes) output(t testing.TB) string {
 	t.Helper()
 	all := m.log.String()
 	for i := range m.nodes {
@@ -107,7 +107,7 @@ func (m *killableNodes) shown(t testing.TB) string {
 	return all
 }
 
-// trial is a number of clients that work on one deployment. Each step needs a permission.
+// clientLoad is a number of clients on one deployment. The clients take a permit from a channel for each operation.
 type clientLoad struct {
 	w       *world
 	nodes   int
@@ -115,21 +115,21 @@ type clientLoad struct {
 	began   time.Time
 	serial  atomic.Int64
 	http    *http.Client
-	calls   chan struct{} // a permission for each call
-	talks   chan struct{} // likewise for each dialogue
+	calls   chan struct{} // permits for calls
+	talks   chan struct{} // permits for dialogues
 	codes   [1000]atomic.Int64
 }
 
 func (x *clientLoad) now() int64 { return int64(time.Since(x.began)) + 1 }
 
-// person is one of the two users of a couple, with its credentials.
+// person is one user of a pair, with its credentials.
 type person struct {
 	account string
 	id      string
 	token   atomic.Pointer[string]
 }
 
-// couple is two users who befriend and remove each other.
+// userPair is two users who befriend and remove each other.
 type userPair struct {
 	about  string
 	people [2]*person
@@ -152,10 +152,10 @@ func (x *clientLoad) get(method string, node int, pathAndQuery, body string) (co
 		return 0, true
 	}
 	x.codes[a.Code].Add(1)
-	return a.Code, a.Code != 515 // which is a token that was lost with its server
+	return a.Code, a.Code != 515 // the killed server has lost the token, since tokens are written asynchronously
 }
 
-// change makes calls of one user, as long as there are permissions.
+// change makes calls of a random user of the pair until the permits end.
 func (x *clientLoad) change(c userPair, r *rand.Rand) {
 	for range x.calls {
 		who, call := r.IntN(2), []string{"request", "request", "add", "add", "add", "remove"}[r.IntN(6)]
@@ -170,7 +170,7 @@ func (x *clientLoad) change(c userPair, r *rand.Rand) {
 	}
 }
 
-// register registers accounts, each by several clients at once, and logs in.
+// register registers accounts and logs in until the permits end. Several clients register the same accounts.
 func (x *clientLoad) register(r *rand.Rand, accounts []string) {
 	for range x.calls {
 		account := accounts[r.IntN(len(accounts))]
@@ -185,7 +185,7 @@ func (x *clientLoad) register(r *rand.Rand, accounts []string) {
 	}
 }
 
-// login opens a tunnel on a node. It returns nil if the node is down or refuses the login.
+// login opens a tunnel on a node. The tunnel is nil if the node is down or refuses the login.
 func (x *clientLoad) login(account string, node int) (*tunnel, loginAnswer) {
 	begin := x.now()
 	c, err := x.w.tryDial(context.Background(), x.w.dialer(), node, "/im/login?"+query("account", account, "password", killedPassword), nil)
@@ -208,7 +208,7 @@ func (x *clientLoad) login(account string, node int) (*tunnel, loginAnswer) {
 	return c, a
 }
 
-// enter logs a person in, and records what the answer says of the other person.
+// logIn logs one user of a pair in, and records whether the answer lists the other user as a friend or a requester.
 func (x *clientLoad) logIn(c userPair, who, node int) *tunnel {
 	begin := x.now()
 	me, other := c.people[who], c.people[1-who]
@@ -224,7 +224,7 @@ func (x *clientLoad) logIn(c userPair, who, node int) *tunnel {
 	return tunnel
 }
 
-// talk sends dialogues of one person over a node, as long as there are permissions. Now and then it logs in anew.
+// talk sends dialogues of one user through a node until the permits end. It logs in again from time to time.
 func (x *clientLoad) talk(c userPair, who, node int, r *rand.Rand) {
 	var tunnel *tunnel
 	leave := func() {
@@ -250,14 +250,14 @@ func (x *clientLoad) talk(c userPair, who, node int, r *rand.Rand) {
 			continue
 		}
 		x.codes[code].Add(1)
-		// 507 and 500 say nothing of the friendship.
+		// 507 and 500 do not depend on the friendship.
 		if code == 200 || code == 508 || code == 512 {
 			x.history.record(operation{about: c.about, call: opTalk, who: who}, outcome{code: code}, begin, x.now())
 		}
 	}
 }
 
-// ask sends a dialogue and returns the code of its answer. It skips dialogues that arrive meanwhile.
+// ask sends a dialogue and returns the code of its answer. It skips other frames.
 func (c *tunnel) ask(id, to string) (int, error) {
 	if err := c.trySend(dialogue(strconv.Quote(id), to, `"p"`)); err != nil {
 		return 0, err
@@ -280,7 +280,7 @@ func (c *tunnel) ask(id, to string) (int, error) {
 	}
 }
 
-// couple adds two users to the trial.
+// newPair registers two users.
 func (x *clientLoad) newPair(t *testing.T) userPair {
 	t.Helper()
 	var c userPair
@@ -301,7 +301,7 @@ func (x *clientLoad) newPair(t *testing.T) userPair {
 	return c
 }
 
-// permit lets clients make n calls, and three dialogues for each call.
+// permit issues permits for calls, and for three dialogues per call. It blocks until the clients have taken them.
 func (x *clientLoad) permit(calls int) {
 	for range calls {
 		x.calls <- struct{}{}
@@ -311,8 +311,8 @@ func (x *clientLoad) permit(calls int) {
 	}
 }
 
-// check checks the history, part by part, and shows an invalid part.
-func (x *clientLoad) check(t *testing.T, most time.Duration) {
+// check checks each part of the history, for up to timeout, and reports invalid parts.
+func (x *clientLoad) check(t *testing.T, timeout time.Duration) {
 	t.Helper()
 	all := x.history.complete()
 	unanswered, decided, began := 0, 0, time.Now()
@@ -322,14 +322,15 @@ func (x *clientLoad) check(t *testing.T, most time.Duration) {
 				unanswered++
 			}
 		}
-		result := porcupine.CheckOperationsTimeout(consistency, part, most)
+		result := porcupine.CheckOperationsTimeout(consistency, part, timeout)
 		switch {
 		case result == porcupine.Ok:
 			decided += len(part)
 			continue
 		case result == porcupine.Unknown:
-			// The search grows with the calls that overlap, and on a busy machine many do. That says nothing of the server.
-			t.Logf("a history of %d operations was not decided in %s", len(part), most)
+			// The search grows with the number of overlapping calls, which is high on a busy machine. That is no fault of the
+			// server.
+			t.Logf("a history of %d operations was not decided in %s", len(part), timeout)
 			continue
 		}
 		slices.SortFunc(part, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
@@ -340,7 +341,7 @@ func (x *clientLoad) check(t *testing.T, most time.Duration) {
 		t.Errorf("a history of %d operations is %s:\n%s", len(part), result, &lines)
 	}
 	if decided < len(all)/3 {
-		t.Errorf("only %d of %d operations are in histories that were decided", decided, len(all))
+		t.Errorf("only %d of %d operations are in decided histories, want at least a third", decided, len(all))
 	}
 	var codes []string
 	for code := range x.codes {
@@ -349,10 +350,10 @@ func (x *clientLoad) check(t *testing.T, most time.Duration) {
 		}
 	}
 	t.Logf("%d operations, %d of them unanswered, checked in %s; codes %s", len(all), unanswered, time.Since(began).Round(time.Millisecond), strings.Join(codes, ", "))
-	// Every answer that the model distinguishes must have occurred.
+	// The history must contain every code that the model distinguishes.
 	for _, code := range []int{200, 504, 512, 522, 523} {
 		if x.codes[code].Load() == 0 {
-			t.Errorf("no answer was %d: the clients did too little", code)
+			t.Errorf("no answer had code %d; the load is too small", code)
 		}
 	}
 }

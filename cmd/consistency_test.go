@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// size is how much a trial does.
-type size struct {
-	couples int           // at work at once
-	kills   int           // of a node, one after the other
-	calls   int           // before the first kill, and after each; half as many while the node is gone
-	check   time.Duration // bounds the check of one part of the history
+// loadSize is the size of a run.
+type loadSize struct {
+	pairs int           // pairs of users
+	kills int           // number of kills, one after the other
+	calls int           // calls before the first kill and after each restart; half as many while a node is down
+	check time.Duration // timeout for the check of one part of the history
 }
 
-// consistent makes clients work on a deployment whose nodes are killed, and checks the history.
-func runConsistency(t *testing.T, nodes int, s size) {
+// runConsistency runs clients on a deployment whose nodes are killed, and checks the history.
+func runConsistency(t *testing.T, nodes int, s loadSize) {
 	m := startKillableNodes(t, nodes)
 	w := newWorld(t, m)
 	w.secret(killedPassword)
 	x := &clientLoad{w: w, nodes: nodes, began: time.Now(), calls: make(chan struct{}), talks: make(chan struct{}),
-		// A client library that retries a call by itself would hide that the first try may have taken effect.
+		// Keep-alive connections would let the HTTP client retry a call, whose first attempt may have taken effect.
 		http: &http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}}
 	var work sync.WaitGroup
 	seed := uint64(0)
 	random := func() *rand.Rand { seed++; return rand.New(rand.NewPCG(uint64(nodes), seed)) }
-	for range s.couples {
+	for range s.pairs {
 		c := x.newPair(t)
 		for range 2 {
 			r := random()
@@ -60,7 +60,7 @@ func runConsistency(t *testing.T, nodes int, s size) {
 	close(x.talks)
 	work.Wait()
 	x.check(t, s.check)
-	w.leave(t)
+	w.close(t)
 	for line := range strings.Lines(m.log.String()) {
 		if strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") {
 			t.Errorf("logged: %s", line)
@@ -68,14 +68,14 @@ func runConsistency(t *testing.T, nodes int, s size) {
 	}
 }
 
-// TestConsistency makes many clients register, log in, befriend and remove each other, and talk, while nodes are killed.
-// The answers must be a valid history: an answered call is in force on every node.
+// TestConsistency runs clients that register, log in, befriend and remove each other, and send dialogues, while nodes are
+// killed. Their answers must be a valid history: once a call is answered, it is in force on every node.
 func TestConsistency(t *testing.T) {
 	t.Parallel()
 	for name, nodes := range map[string]int{"one node": 1, "two nodes": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			runConsistency(t, nodes, size{couples: 3, calls: 120, kills: 1, check: 20 * time.Second})
+			runConsistency(t, nodes, loadSize{pairs: 3, calls: 120, kills: 1, check: 20 * time.Second})
 		})
 	}
 }

@@ -87,7 +87,7 @@ func TestDeletedStaysDeleted(t *testing.T) {
 		t.Errorf("%d accounts, %v", st.Accounts, err)
 	}
 	register(fresh("new"))
-	w.leave(t)
+	w.close(t)
 	p.stop(t)
 	p.sound(t)
 }

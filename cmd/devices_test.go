@@ -10,17 +10,17 @@ import (
 	"imctl/bridge"
 )
 
-// echoed is what the sender's other devices get of a dialogue.
+// echoFrame returns the frame that the sender's other devices receive for a dialogue.
 func echoFrame(id string, from, to *member, payload string) string {
 	return `{"id":` + id + `,"from":"` + from.id + `","toFriend":"` + to.id + `","payload":` + payload + `}`
 }
 
-// testEcho: what one device sends and a friend takes, the others that asked for news are shown, on whatever server.
+// testEcho checks that the user's other devices with push=1 receive each delivered dialogue, on any server.
 func testEcho(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	gone := w.newMembers(t, 1)[0]
 	gone.tunnel.close(t)
-	eventually(t, "gone before it has friends to tell", func() bool {
+	eventually(t, "the session has ended", func() bool {
 		n, err := w.service().CountSessions(t.Context(), gone.id)
 		return n == 0 && err == nil
 	})
@@ -37,7 +37,7 @@ func testEcho(t *testing.T, w *world) {
 	for _, c := range []*tunnel{here, there} {
 		c.want(t, echoFrame(id, a, b, payload))
 	}
-	// In order, and nothing of what was refused.
+	// Echoes are in order. Refused dialogues have no echo.
 	for n := range 20 {
 		for to, code := range map[string]int{gone.id: 508, "nobody": 512, b.id: 200} {
 			sender.send(t, dialogue(fmt.Sprint(`"`, n, `"`), to, `"x"`))
@@ -50,21 +50,21 @@ func testEcho(t *testing.T, w *world) {
 		}
 		b.tunnel.want(t, dialogueFrame(fmt.Sprint(`"`, n, `"`), a.id, `"x"`))
 	}
-	// The sender and who did not ask for it have heard nothing: next is what a friend sends.
+	// The sender and devices without push=1 get no echo: their next frame is the friend's dialogue.
 	if code := b.talk(t, a, "back"); code != 200 {
-		t.Errorf("the friend's answer: %d", code)
+		t.Errorf("dialogue of the friend: got code %d, want 200", code)
 	}
 	for _, c := range []*tunnel{sender, silent, a.tunnel, here, there} {
 		c.want(t, dialogueFrame(`"back"`, b.id, `"hello"`))
 	}
 }
 
-// elsewhere is the same person at the next server, if there are several.
+// onNextServer returns the same user with the number of the next server, if there are several.
 func (p *member) onNextServer() *member {
 	return &member{w: p.w, n: p.n + 1, account: p.account, password: p.password, id: p.id, token: p.token}
 }
 
-// TestEchoAndNATSClients: a NATS client of the user's is one of its devices, whichever server let it in.
+// TestEchoAndNATSClients checks that a NATS client of a user counts as one of its devices, on any server.
 func TestEchoAndNATSClients(t *testing.T) {
 	t.Parallel()
 	t.Run("one server", func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestEchoAndNATSClients(t *testing.T) {
 		there := startExternalNATS(t)
 		both := bridges{start(t, there.attached), start(t, there.attached)}
 		w := newWorld(t, both)
-		for range 3 { // either of them may be asked
+		for range 3 { // NATS asks one of the two servers at random
 			testEchoByNATS(t, w, firstGroup(there.url, `@(.+)$`))
 		}
 	})
@@ -101,14 +101,14 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 		t.Fatal(err)
 	}
 	b.tunnel.want(t, dialogueFrame(`"0"`, a.id, `"hello"`))
-	heard := func(want string) {
+	wantNotice := func(want string) {
 		t.Helper()
 		m, err := notices.NextMsg(waitTimeout)
 		if err != nil || string(m.Data) != want {
-			t.Errorf("by NATS: %+v, %v", m, err)
+			t.Errorf("NATS client: got %+v, %v, want %s", m, err, want)
 		}
 	}
-	var first string // that it was heard of: the login does not wait until all servers know
+	var first string // the first echo; a login to NATS does not wait until all servers know of the new device
 	eventually(t, "an echo", func() bool {
 		if code := a.talk(t, b, "1"); code != 200 {
 			t.Fatal(code)
@@ -121,14 +121,14 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 		return err == nil
 	})
 	if want := echoFrame(`"1"`, a, b, `"hello"`); first != want {
-		t.Errorf("by NATS: %s, want %s", first, want)
+		t.Errorf("NATS client: got %s, want %s", first, want)
 	}
 	push, _ := a.onNextServer().openTunnel(t, "push", "1")
 	if code := a.talk(t, b, "2"); code != 200 {
 		t.Fatal(code)
 	}
 	b.tunnel.want(t, dialogueFrame(`"2"`, a.id, `"hello"`))
-	for want := echoFrame(`"2"`, a, b, `"hello"`); ; { // a late one may come before it
+	for want := echoFrame(`"2"`, a, b, `"hello"`); ; { // an earlier echo may arrive before it
 		m, err := notices.NextMsg(waitTimeout)
 		if err != nil {
 			t.Fatal(err)
@@ -143,10 +143,10 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	b.tunnel.want(t, dialogueFrame(`"3"`, a.id, `"x"`))
-	heard(echoFrame(`"3"`, a, b, `"x"`)) // its own too
+	wantNotice(echoFrame(`"3"`, a, b, `"x"`)) // a NATS client gets echoes of its own dialogues too
 	push.want(t, echoFrame(`"3"`, a, b, `"x"`))
 	if code := b.talk(t, a, "4"); code != 200 {
 		t.Fatal(code)
 	}
-	a.tunnel.want(t, dialogueFrame(`"4"`, b.id, `"hello"`)) // it asked for no news
+	a.tunnel.want(t, dialogueFrame(`"4"`, b.id, `"hello"`)) // opened without push=1
 }

@@ -139,7 +139,7 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 	}
 	p2 := startProcess(t, data, log)
 	w2 := newWorld(t, p2)
-	w.left = true // its server is gone
+	w.closed = true // its server is gone
 	a.w, b.w = w2, w2
 	a.login(t)
 	b.login(t)
@@ -170,7 +170,7 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		}
 	}
 	p2.stop(t)
-	w2.left = true
+	w2.closed = true
 }
 
 // A write that fails because no check came before it ends no session: NATS restarts inside the process, and the tunnels
@@ -221,7 +221,7 @@ func TestFullDiskWriteFails(t *testing.T) {
 	eventually(t, "the stream gone", func() bool { return js.DeleteStream(t.Context(), "JUNK") == nil })
 	eventually(t, "a registration taken", func() bool { return tryRegistration(t, w, "with room") == 200 })
 	p.stop(t)
-	w.left = true
+	w.closed = true
 }
 
 // A server that is attached to another NATS server stores nothing on its own disk, and refuses nothing when it is full.

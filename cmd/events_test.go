@@ -64,7 +64,7 @@ func TestEventsEnd(t *testing.T) {
 	if code := <-one.code; code != exitDone {
 		t.Errorf("exit code %d: %s", code, one.errs)
 	}
-	w.leave(t)
+	w.close(t)
 	s.close(t)
 	if code := <-all.code; code != exitNoServer || !strings.Contains(all.errs.String(), "connection to the server lost") {
 		t.Errorf("exit code %d: %s", code, all.errs)
@@ -92,7 +92,7 @@ func (s *server) follow(t *testing.T, dir string, args ...string) *follower {
 	}()
 	t.Cleanup(func() { cancel(errInterrupted); <-ended })
 	eventually(t, "somebody reads the log", func() bool {
-		return s.followers(t) > before && strings.Contains(s.shown(t), fmt.Sprintf("imctl_log_consumers %d\n", before+1))
+		return s.followers(t) > before && strings.Contains(s.output(t), fmt.Sprintf("imctl_log_consumers %d\n", before+1))
 	})
 	return f
 }

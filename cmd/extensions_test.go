@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// news is a frame of the protocol's family about somebody.
+// noticeFrame returns a notice about a user.
 func noticeFrame(code int, message string, about *member) string {
 	return fmt.Sprintf(`{"code":%d,"message":"%s","ok":true,"id":"%s"}`, code, message, about.id)
 }
 
-// TestProtocolExtensions runs what the protocol's family adds on one server and on two.
+// TestProtocolExtensions runs tables for echo, presence, notices, resume, logout and profiles on one and on two servers.
 func TestProtocolExtensions(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T) deployment{
@@ -25,13 +25,13 @@ func TestProtocolExtensions(t *testing.T) {
 			for name, table := range map[string]func(*testing.T, *world){
 				"echo":             testEcho,
 				"presence":         testPresenceOnServers,
-				"requests":         testRequestNotices,
+				"request notices":  testRequestNotices,
 				"resume":           testResume,
 				"resume: refusals": testResumeRefusals,
 				"logout":           testLogout,
 				"mail":             testMailChanges,
 				"picture":          testPictureLimit,
-				"who is told":      testProfileNotices,
+				"profile notices":  testProfileNotices,
 			} {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
@@ -42,7 +42,7 @@ func TestProtocolExtensions(t *testing.T) {
 	}
 }
 
-// testPresenceOnServers: friends hear of the first session and of the last, wherever they are.
+// testPresenceOnServers checks that friends are notified of the first and the last session of a user, on any server.
 func testPresenceOnServers(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	watch, _ := b.openTunnel(t, "push", "1")
@@ -51,9 +51,9 @@ func testPresenceOnServers(t *testing.T, w *world) {
 	a.tunnel.close(t)
 	second.close(t)
 	third.close(t)
-	// Two servers whose last sessions end at once may both say so, and say twice that it is back: the last word counts.
+	// If the last sessions on two servers end at the same time, both may send a notice. Only the last notice counts.
 	_, several := w.deployment.(bridges)
-	told := func(want string) {
+	wantNotice := func(want string) {
 		t.Helper()
 		frame := watch.next(t)
 		for several && frame != want && (frame == noticeFrame(300, "Friend Offline", a) || frame == noticeFrame(302, "Friend Online", a)) {
@@ -63,19 +63,19 @@ func testPresenceOnServers(t *testing.T, w *world) {
 			t.Fatalf("frame:\n got %s\nwant %s", frame, want)
 		}
 	}
-	told(noticeFrame(300, "Friend Offline", a))
+	wantNotice(noticeFrame(300, "Friend Offline", a))
 	back, _ := a.onNextServer().openTunnel(t) // on the other server
-	told(noticeFrame(302, "Friend Online", a))
-	// Who is no friend any more is no news.
+	wantNotice(noticeFrame(302, "Friend Online", a))
+	// A removed friend gets no more presence notices.
 	b.call(t, "remove", "to", a.id).want(t, "remove", replyBody(200))
-	told(noticeFrame(525, "Friend Removed", a))
+	wantNotice(noticeFrame(525, "Friend Removed", a))
 	back.close(t)
 	a.login(t)
 	a.call(t, "request", "to", b.id).want(t, "request", replyBody(200))
-	told(`{"code":520,"message":"Apply For a Friend","ok":true,"request":{"id":"` + a.id + `","name":"` + a.account + `","to":"` + b.id + `","note":""}}`)
+	wantNotice(`{"code":520,"message":"Apply For a Friend","ok":true,"request":{"id":"` + a.id + `","name":"` + a.account + `","to":"` + b.id + `","note":""}}`)
 }
 
-// testRequestNotices: an answered request, a declined one, and one that is asked again.
+// testRequestNotices checks the notices of a request, of declining it, of repeating it, and of accepting it.
 func testRequestNotices(t *testing.T, w *world) {
 	two := w.newMembers(t, 2)
 	a, b := two[0], two[1]
@@ -86,12 +86,12 @@ func testRequestNotices(t *testing.T, w *world) {
 	}
 	a.call(t, "request", "to", b.id, "note", "one").want(t, "request", replyBody(200))
 	pushB.want(t, asks("one"))
-	// Declined: the answer is 512, since they were no friends, and the request is gone for both.
+	// Declining is a remove. It is answered 512, since the users are not friends, and removes the request at both ends.
 	b.call(t, "remove", "to", a.id).want(t, "decline", replyBody(512))
 	pushA.want(t, noticeFrame(525, "Friend Removed", b))
 	pushB.want(t, noticeFrame(525, "Friend Removed", a))
 	if got := b.list(t).Requests; got != nil {
-		t.Errorf("a declined request: %v", got)
+		t.Errorf("the declined request is still listed: %v", got)
 	}
 	b.call(t, "add", "from", a.id, "name", "x").want(t, "add after all", replyBody(523))
 	a.call(t, "request", "to", b.id, "note", "two").want(t, "request again", replyBody(200))
@@ -106,7 +106,8 @@ func testRequestNotices(t *testing.T, w *world) {
 	}
 }
 
-// testMailChanges: the address is nobody else's business, and the account stays whatever is sent.
+// testMailChanges checks that a change of the mail address notifies no friends, and that an update cannot change the
+// account.
 func testMailChanges(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	watch, _ := b.openTunnel(t, "push", "1")
@@ -118,14 +119,14 @@ func testMailChanges(t *testing.T, w *world) {
 	if err != nil || u.Mail != "new@example.org" || u.Account != a.account || u.Name != a.account {
 		t.Errorf("%q %q %q, %v", u.Mail, u.Account, u.Name, err)
 	}
-	// Friends are told of what they see: the next is the name that was emptied.
+	// Friends are notified only of visible fields. An empty name becomes the account.
 	a.update(t, `"name":"Else"`).want(t, "name", replyBody(200))
 	a.update(t, `"name":" "`).want(t, "empty name", replyBody(200))
 	for _, name := range []string{"Else", a.account} {
 		watch.want(t, `{"code":301,"message":"Refresh Friend's Profile","ok":true,"id":"`+a.id+`","name":"`+name+`","picture":"","sex":"","birthday":"","sign":""}`)
 	}
 	if entry := a.list(t).Profile; entry.Name != a.account {
-		t.Errorf("an emptied name is %q", entry.Name)
+		t.Errorf("after an empty name: got name %q, want the account %q", entry.Name, a.account)
 	}
 }
 
@@ -137,15 +138,16 @@ func testPictureLimit(t *testing.T, w *world) {
 	a.update(t, `"picture":"`+picture+`A"`).want(t, "one byte more", replyBody(403))
 	a.update(t, `"picture":"`+strings.Repeat(`\u0041`, limit)+`"`).wantStatus(t, "a body too large", http.StatusRequestEntityTooLarge, replyBody(403))
 	if got := a.list(t).Profile.Picture; got != picture {
-		t.Errorf("the picture is of %d bytes", len(got))
+		t.Errorf("got a picture of %d bytes, want %d", len(got), limit)
 	}
 	a.update(t, `"picture":""`).want(t, "none", replyBody(200))
 	if got := a.list(t).Profile.Picture; got != "" {
-		t.Errorf("an emptied picture is of %d bytes", len(got))
+		t.Errorf("after an empty picture: got %d bytes", len(got))
 	}
 }
 
-// testProfileNotices: strangers, those who merely asked and one's own sessions hear nothing of a change that friends hear of.
+// testProfileNotices checks that a change of the profile notifies friends, but not strangers, users with a pending request,
+// or the user's own sessions.
 func testProfileNotices(t *testing.T, w *world) {
 	a, friend := w.newFriends(t)
 	stranger, asked := w.newMember(t, 0), w.newMember(t, 1)
@@ -153,15 +155,15 @@ func testProfileNotices(t *testing.T, w *world) {
 	asked.login(t)
 	asked.call(t, "request", "to", a.id).want(t, "request", replyBody(200))
 	open := func(p *member) *tunnel { c, _ := p.openTunnel(t, "push", "1"); return c }
-	told, others := open(friend), []*tunnel{open(stranger), open(asked), open(a)}
+	watcher, others := open(friend), []*tunnel{open(stranger), open(asked), open(a)}
 	a.update(t, `"sign":"s"`).want(t, "sign", replyBody(200))
-	told.want(t, `{"code":301,"message":"Refresh Friend's Profile","ok":true,"id":"`+a.id+`","name":"`+a.account+`","picture":"","sex":"","birthday":"","sign":"s"}`)
+	watcher.want(t, `{"code":301,"message":"Refresh Friend's Profile","ok":true,"id":"`+a.id+`","name":"`+a.account+`","picture":"","sex":"","birthday":"","sign":"s"}`)
 	second := open(a)
 	second.close(t)
 	if code := a.talk(t, friend, "1"); code != 200 {
 		t.Error(code)
 	}
-	told.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
+	watcher.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 	others[2].want(t, echoFrame(`"1"`, a, friend, `"hello"`))
 	for _, c := range others {
 		c.send(t, dialogue(`"2"`, "nobody", `"x"`))

@@ -15,7 +15,7 @@ import (
 
 var codeInMail = regexp.MustCompile(`(?m)^    ([A-Z2-9]{4}-[A-Z2-9]{4})\r?$`)
 
-// address is where the person's mail goes, as stranger registers it.
+// address returns the mail address with which newMember registers p.
 func (p *member) address(t testing.TB) string {
 	t.Helper()
 	_, number, _ := strings.Cut(p.account, " ")
@@ -41,23 +41,23 @@ func (w *world) post(t testing.TB, n int, path string, fields map[string]string)
 	return w.do(t, n, http.MethodPost, path, string(body))
 }
 
-// code asks for one and takes it from the n-th letter.
+// code requests a code and returns it from the n-th mail.
 func (p *member) code(t testing.TB, mailServer *smtpServer, n int) string {
 	t.Helper()
 	p.w.forgot(t, p.n, p.account, p.address(t)).want(t, "forgot", replyBody(200))
-	found := codeInMail.FindStringSubmatch(mailServer.nth(t, p.address(t), n))
+	found := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, p.address(t), n))
 	if found == nil {
-		t.Fatalf("no code in %q", mailServer.nth(t, p.address(t), n))
+		t.Fatalf("no code in %q", mailServer.waitForMail(t, p.address(t), n))
 	}
 	p.w.secret(found[1])
 	p.w.secret(strings.ReplaceAll(found[1], "-", ""))
 	return found[1]
 }
 
-// unlimited lets a test ask as often as it likes.
+// unlimited removes the limit of codes.
 func unlimited(c *Config) { c.Limits.Forgotten = Rate{} }
 
-// TestForgot: a code comes by mail, is good once, and sets a password; sessions and tokens of before end.
+// TestForgot resets a password with a code from a mail. The code is valid once, and existing sessions and tokens end.
 func TestForgot(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)
@@ -71,16 +71,16 @@ func TestForgot(t *testing.T) {
 			a, b := w.newFriends(t)
 			second, login := a.onNextServer().openTunnel(t, "push", "1")
 			code := a.code(t, mailServer, 1)
-			if text := mailServer.nth(t, a.address(t), 1); !strings.Contains(text, a.account) || !strings.Contains(text, "15 minutes") {
-				t.Errorf("the mail: %s", text)
+			if text := mailServer.waitForMail(t, a.address(t), 1); !strings.Contains(text, a.account) || !strings.Contains(text, "15 minutes") {
+				t.Errorf("got mail %q, want the account and 15 minutes", text)
 			}
 			if c := b.talk(t, a, "1"); c != 200 {
-				t.Errorf("to ask changes nothing: %d", c)
+				t.Errorf("dialogue after the request for a code: got code %d, want 200", c)
 			}
 			for _, c := range []*tunnel{a.tunnel, second} {
 				c.want(t, dialogueFrame(`"1"`, b.id, `"hello"`))
 			}
-			// Typed on another server, in small letters and with a space.
+			// The code is valid on another server, in lower case and with a space instead of the hyphen.
 			typed := strings.ToLower(strings.ReplaceAll(code, "-", " "))
 			w.secret("new pass word")
 			w.reset(t, a.n+1, strings.ToUpper(a.account), typed, "new pass word").want(t, "reset", replyBody(200))
@@ -99,8 +99,8 @@ func TestForgot(t *testing.T) {
 	}
 }
 
-// TestForgotAnswers: whatever is asked, nobody learns from the answer whether there is such an account, and only the
-// account's own address gets a mail.
+// TestForgotAnswers checks that the answer does not tell whether an account exists, and that only the address of the
+// account gets a mail.
 func TestForgotAnswers(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)
@@ -128,40 +128,41 @@ func TestForgotAnswers(t *testing.T) {
 	for what, account := range map[string]string{"unknown account": "nobody", "no code": a.account, "disabled": disabled.account} {
 		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, replyBody(505))
 	}
-	// The address is compared as people write it. This is the first mail that anybody gets.
+	// The comparison of addresses ignores case and spaces. This request sends the first mail.
 	w.forgot(t, 0, " "+strings.ToUpper(a.account), " "+strings.ToUpper(a.address(t))).want(t, "forgot", replyBody(200))
-	mailServer.nth(t, a.address(t), 1)
-	if n := mailServer.all(); n != 1 {
-		t.Errorf("%d mails were sent", n)
+	mailServer.waitForMail(t, a.address(t), 1)
+	if n := mailServer.total(); n != 1 {
+		t.Errorf("%d mails were sent, want 1", n)
 	}
-	a.login(t) // the password of before
+	a.login(t) // with the unchanged password
 }
 
-// TestForgotTiming: nobody waits for the mail, whatever becomes of it; and a wrong code is refused after the same
-// while for an account that has a code and one that does not exist.
+// TestForgotTiming checks that the answer does not wait for the mail, and that a wrong code is refused after the same delay
+// for an account with a code and for an unknown account.
 func TestForgotTiming(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)
 	w := newWorld(t, start(t, mailServer.configure, unlimited))
 	a, b := w.newMember(t, 0), w.newMember(t, 0)
 	b.code(t, mailServer, 1)
-	mailServer.mu.Lock() // no mail goes out
-	for range 8 {        // more than are sent at once
+	mailServer.mu.Lock() // blocks all mails
+	for range 8 {        // more than the server sends concurrently
 		w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", replyBody(200))
 		w.forgot(t, 0, "nobody", a.address(t)).want(t, "forgot", replyBody(200))
 	}
 	mailServer.mu.Unlock()
-	mailServer.nth(t, a.address(t), 8)
+	mailServer.waitForMail(t, a.address(t), 8)
 	for what, account := range map[string]string{"with a code": b.account, "unknown": "nobody"} {
-		started := time.Now()
+		start := time.Now()
 		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, replyBody(505))
-		if took := time.Since(started); took < 250*time.Millisecond {
-			t.Errorf("%s: refused after %v", what, took)
+		if delay := time.Since(start); delay < 250*time.Millisecond {
+			t.Errorf("%s: refused after %v, want at least 250ms", what, delay)
 		}
 	}
 }
 
-// TestForgotCodes: a code can't be guessed, nor used twice at once, and it does not outlive what it was sent for.
+// TestForgotCodes checks that the number of wrong codes is limited, that a code is valid once, and that a change of the
+// account invalidates it.
 func TestForgotCodes(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)
@@ -185,23 +186,23 @@ func TestForgotCodes(t *testing.T) {
 		wg.Wait()
 		return codes
 	}
-	t.Run("wrong ones", func(t *testing.T) {
+	t.Run("wrong codes", func(t *testing.T) {
 		t.Parallel()
 		a := w.newMember(t, 0)
 		code := a.code(t, mailServer, 1)
 		if got := tries(t, 10, a.account, "AAAA-AAAA"); got[505] != 10 {
-			t.Errorf("wrong codes: %v", got)
+			t.Errorf("wrong codes: got answers %v, want 505 ten times", got)
 		}
-		w.reset(t, 0, a.account, code, "x").want(t, "the right one, too late", replyBody(505))
+		w.reset(t, 0, a.account, code, "x").want(t, "the right code after too many wrong ones", replyBody(505))
 		a.login(t)
 		code = a.code(t, mailServer, 2)
-		w.reset(t, 0, a.account, code, "by code").want(t, "the next", replyBody(200))
+		w.reset(t, 0, a.account, code, "by code").want(t, "the next code", replyBody(200))
 	})
-	t.Run("at once", func(t *testing.T) {
+	t.Run("concurrent", func(t *testing.T) {
 		t.Parallel()
 		a := w.newMember(t, 0)
 		if got := tries(t, 8, a.account, a.code(t, mailServer, 1)); got[200] != 1 || got[200]+got[505] != 8 {
-			t.Errorf("the right code: %v", got)
+			t.Errorf("the right code: got answers %v, want 200 once and otherwise 505", got)
 		}
 	})
 	t.Run("replaced", func(t *testing.T) {
@@ -240,12 +241,12 @@ func TestForgotCodes(t *testing.T) {
 			a.login(t)
 			code := a.code(t, mailServer, 1)
 			change(t, a)
-			w.reset(t, 0, a.account, code, "x").want(t, "a code of before", replyBody(505))
+			w.reset(t, 0, a.account, code, "x").want(t, "a code from before the change", replyBody(505))
 		})
 	}
 }
 
-// TestForgotLimits: one account gets so many mails, and one address asks so often.
+// TestForgotLimits checks the limits of mails to one account and of requests from one address.
 func TestForgotLimits(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)
@@ -279,28 +280,28 @@ func TestForgotLimits(t *testing.T) {
 	forgot := func(address string, p *member) reply {
 		return from(address, "/im/password/forgot", map[string]string{"account": p.account, "mail": p.address(t)})
 	}
-	for n := range 5 { // from everywhere: the answer stays, the mails end
+	for n := range 5 { // from different addresses: the answer stays the same, but the number of mails is limited
 		forgot("192.0.2."+string(rune('1'+n)), a).want(t, "forgot", replyBody(200))
 	}
 	for range 3 {
 		forgot("198.51.100.1", b).want(t, "forgot", replyBody(200))
 	}
-	forgot("198.51.100.1", b).wantStatus(t, "the fourth from there", http.StatusTooManyRequests, replyBody(403))
-	mailServer.nth(t, b.address(t), 3)
+	forgot("198.51.100.1", b).wantStatus(t, "the fourth request from the address", http.StatusTooManyRequests, replyBody(403))
+	mailServer.waitForMail(t, b.address(t), 3)
 	eventually(t, "three mails to each", func() bool { return mailServer.count(a.address(t)) == 3 })
-	forgot("198.51.100.2", b).want(t, "from elsewhere", replyBody(200))
-	if n := mailServer.all(); n != 6 {
-		t.Errorf("%d mails", n)
+	forgot("198.51.100.2", b).want(t, "request from another address", replyBody(200))
+	if n := mailServer.total(); n != 6 {
+		t.Errorf("got %d mails, want 6", n)
 	}
-	// Wrong codes count as logins that fail.
+	// Wrong codes count as failed logins.
 	reset := map[string]string{"account": a.account, "code": "AAAA-AAAA", "password": "x"}
 	for range 2 {
 		from("203.0.113.1", "/im/password/reset", reset).want(t, "a wrong code", replyBody(505))
 	}
-	from("203.0.113.2", "/im/password/reset", reset).wantStatus(t, "one more for the account", http.StatusTooManyRequests, replyBody(403))
+	from("203.0.113.2", "/im/password/reset", reset).wantStatus(t, "a third wrong code for the account", http.StatusTooManyRequests, replyBody(403))
 }
 
-// TestForgotWithoutMailServer: without a mail server the calls are not there, so that a client can say so.
+// TestForgotWithoutMailServer checks that the calls are answered 404 without a mail server.
 func TestForgotWithoutMailServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t))
@@ -313,7 +314,7 @@ func TestForgotWithoutMailServer(t *testing.T) {
 	}
 }
 
-// TestForgotMailFails: a mail that can't be sent is told to the administrator, and to nobody else; nothing about it is shown.
+// TestForgotMailFails checks that a failed mail is logged without secrets, and that the answer does not tell of it.
 func TestForgotMailFails(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)

@@ -35,7 +35,7 @@ func TestStartMissesStreams(t *testing.T) {
 			data := s.app.config.Data
 			w := newWorld(t, s)
 			ada := w.newMember(t, 0)
-			w.leave(t)
+			w.close(t)
 			s.close(t)
 			if len(missing) == len(all) {
 				if err := os.RemoveAll(filepath.Join(data, "jetstream")); err != nil {

@@ -110,7 +110,7 @@ func TestRefusedHandshakesAreLogged(t *testing.T) {
 			for range 20 {
 				w.shake(t, "/im/login?"+query("account", p.account, "password", p.password), row.header...)
 			}
-			w.leave(t)
+			w.close(t)
 			s.close(t)
 			lines, more := 0, 0
 			for line := range strings.Lines(s.log.String()) {

@@ -133,7 +133,7 @@ func TestKill(t *testing.T) {
 	for pair, came := range v.pairs {
 		checkPair(t, pair[0], pair[1], came, lists)
 	}
-	w.leave(t)
+	w.close(t)
 	p.stop(t)
 	p.sound(t)
 }

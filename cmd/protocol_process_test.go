@@ -112,7 +112,7 @@ func (p *process) base(int) string          { return p.url }
 func (p *process) trust() *tls.Config       { return nil }
 func (p *process) service() *bridge.Service { return nil } // it is out of reach
 
-func (p *process) shown(t testing.TB) string {
+func (p *process) output(t testing.TB) string {
 	t.Helper()
 	return p.log.String() + httpBody(t, p.ops+"/metrics")
 }
@@ -187,7 +187,7 @@ func TestMemoryStaysBounded(t *testing.T) {
 	if g := grown(); g > 20<<20 {
 		t.Errorf("the heap grew by %.0f MB", g/1e6)
 	}
-	w.leave(t)
+	w.close(t)
 	p.stop(t)
 	p.sound(t)
 }

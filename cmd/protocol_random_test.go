@@ -170,7 +170,7 @@ func TestRandom(t *testing.T) {
 	if code := b.talk(t, a, "after it"); code != 200 {
 		t.Errorf("after it a dialogue is answered %d", code)
 	}
-	w.leave(t)
+	w.close(t)
 	p.stop(t)
 	p.sound(t)
 }

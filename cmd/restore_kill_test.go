@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,10 +16,10 @@ import (
 	"testing"
 )
 
-// killStepVariable is the environment's variable that names the step of a restore at which the command imctl-killed kills itself.
-const killStepVariable = "DIES_AT"
+// killStepVariable is the environment variable that names the step of a restore at which imctl-killed kills itself.
+const killStepVariable = "KILL_STEP"
 
-// dies runs imctl and kills the process at that step.
+// killedMain runs imctl and kills the process at that step.
 func killedMain() {
 	at := os.Getenv(killStepVariable)
 	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), step: func(name string) {
@@ -43,7 +41,7 @@ func killedMain() {
 	os.Exit(code)
 }
 
-// killRestore runs a restore in a process of its own that is killed at a step.
+// killRestore runs a restore in a process that kills itself at a step.
 func killRestore(t *testing.T, dir, step string, args ...string) {
 	t.Helper()
 	c := exec.Command("imctl-killed", append([]string{"restore"}, args...)...)
@@ -55,28 +53,22 @@ func killRestore(t *testing.T, dir, step string, args ...string) {
 	}
 }
 
-// fails is want for a failing command that also writes to standard output.
+// wantFailure is want for a failing command that also writes to standard output.
 func (a answer) wantFailure(t *testing.T, line string) {
 	t.Helper()
 	if a.code != exitFailed || !strings.Contains(a.err, line) {
-		t.Errorf("exit code %d: %s%s", a.code, a.out, a.err)
+		t.Errorf("got exit code %d: %s%s, want %d with %q", a.code, a.out, a.err, exitFailed, line)
 	}
 }
 
-// answered returns the body of a page, whatever its status.
-func answered(url string) (string, error) {
-	client := &http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := client.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer r.Body.Close()
-	b, err := io.ReadAll(r.Body)
-	return string(b), err
+// wantReady waits until a server is ready.
+func (p *process) wantReady(t *testing.T) {
+	t.Helper()
+	eventually(t, "the server is ready", func() bool { body, _, _ := fetch(p.ops + "/readyz"); return body == "ok\n" })
 }
 
-// TestRestoreKilledInDir kills a restore of a data directory at every step. Afterwards the directory has the complete old
-// data or the complete new data, or a start is refused with the command that completes the restore.
+// TestRestoreKilledInDir kills a restore into a data directory at every step. Afterwards the directory has all old data or
+// all new data, or commands fail with the command line that completes the restore.
 func TestRestoreKilledInDir(t *testing.T) {
 	t.Parallel()
 	from := createBackup(t, 30)
@@ -106,7 +98,7 @@ func TestRestoreKilledInDir(t *testing.T) {
 				wantUsers(t, exportedLines(t, dir), want)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "data", stagingFolder)); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("left behind: %v", err)
+				t.Errorf("the staging folder still exists: %v", err)
 			}
 			command(t, dir, "", "restore", file, "--yes").want(t, exitDone)
 			wantUsers(t, exportedLines(t, dir), want)
@@ -114,7 +106,7 @@ func TestRestoreKilledInDir(t *testing.T) {
 	}
 }
 
-// TestRestoreKilledInServer kills a restore into a server at every step, then the server too.
+// TestRestoreKilledInServer kills a restore into a running server at every step, with and without the server.
 func TestRestoreKilledInServer(t *testing.T) {
 	t.Parallel()
 	from := createBackup(t, 30)
@@ -122,7 +114,7 @@ func TestRestoreKilledInServer(t *testing.T) {
 	for step, marked := range map[string]bool{"streams staged": false, "log staged": false, "records staged": false, "committed": true, "nodes told": true,
 		"old streams removed": true, "log swapped": true, "log noted": true, "finished": false} {
 		for _, serverToo := range []bool{false, true} {
-			t.Run(fmt.Sprint(step, ", the server too: ", serverToo), func(t *testing.T) {
+			t.Run(fmt.Sprint(step, ", server killed: ", serverToo), func(t *testing.T) {
 				t.Parallel()
 				dir := importDir(t)
 				file, data := filepath.Join(from, "all.tar"), filepath.Join(dir, "data")
@@ -137,8 +129,8 @@ func TestRestoreKilledInServer(t *testing.T) {
 				switch {
 				case step == "finished":
 					old = want
-					if !serverToo { // nobody has told it of the end
-						eventually(t, "the server is ready", func() bool { body, _ := answered(p.ops + "/readyz"); return body == "ok\n" })
+					if !serverToo { // it has not been notified of the end of the restore
+						p.wantReady(t)
 					}
 					fallthrough
 				case !marked:
@@ -150,8 +142,8 @@ func TestRestoreKilledInServer(t *testing.T) {
 					if serverToo {
 						command(t, dir, "", "serve", "--listen", "127.0.0.1:0").want(t, exitFailed, line)
 					} else {
-						eventually(t, "the server says that a restore is not complete", func() bool {
-							body, _ := answered(p.ops + "/readyz")
+						eventually(t, "/readyz reports the interrupted restore", func() bool {
+							body, _, _ := fetch(p.ops + "/readyz")
 							return strings.Contains(body, "imctl restore --complete --data")
 						})
 					}
@@ -162,7 +154,7 @@ func TestRestoreKilledInServer(t *testing.T) {
 				if serverToo {
 					p = startProcess(t, data, new(logBuffer))
 				}
-				eventually(t, "the server is ready", func() bool { body, _ := answered(p.ops + "/readyz"); return body == "ok\n" })
+				p.wantReady(t)
 				command(t, dir, "", "restore", file, "--yes").want(t, exitDone)
 				command(t, dir, "", "status").want(t, exitDone, "health    ok\n", "accounts  30\n")
 				p.stop(t)
@@ -171,16 +163,16 @@ func TestRestoreKilledInServer(t *testing.T) {
 	}
 }
 
-// TestRestoreWhileRegistering restores during registrations. The restore drops accounts that were registered before the
-// swap. No registration during the swap is answered 200 and then lost.
+// TestRestoreWhileRegistering restores while clients register. The restore replaces accounts from before the swap. An
+// account whose registration is answered 200 after the swap must exist.
 func TestRestoreWhileRegistering(t *testing.T) {
 	t.Parallel()
 	from := createBackup(t, 500)
 	s, dir := startWithNATSListener(t)
-	s.mayLog = []string{"call failed"} // that were under way when the buckets went
+	s.mayLog = []string{"call failed"} // calls in progress when the buckets are replaced
 	w := newWorld(t, s)
 	var refusing atomic.Bool
-	var after sync.Map // accounts that were made, and answered so, after the server began to refuse
+	var after sync.Map // accounts whose registration was requested after the swap and answered 200
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var made atomic.Int64
@@ -204,13 +196,13 @@ func TestRestoreWhileRegistering(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				var said struct{ Code int }
-				err = errors.Join(json.NewDecoder(r.Body).Decode(&said), r.Body.Close())
+				var answer struct{ Code int }
+				err = errors.Join(json.NewDecoder(r.Body).Decode(&answer), r.Body.Close())
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if said.Code == 200 {
+				if answer.Code == 200 {
 					made.Add(1)
 					if refused {
 						after.Store(account, true)
@@ -219,7 +211,7 @@ func TestRestoreWhileRegistering(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "people register", func() bool { return made.Load() > 20 })
+	eventually(t, "registrations before the restore", func() bool { return made.Load() > 20 })
 	var out, errs bytes.Buffer
 	env := &Env{In: strings.NewReader(""), Out: &out, Err: &errs, Dir: dir, step: func(name string) {
 		if name == "nodes told" {
@@ -230,7 +222,7 @@ func TestRestoreWhileRegistering(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
 	before := made.Load()
-	eventually(t, "people register again", func() bool { return made.Load() > before+20 })
+	eventually(t, "registrations after the restore", func() bool { return made.Load() > before+20 })
 	close(stop)
 	wg.Wait()
 	there := make(map[string]bool)
@@ -245,11 +237,11 @@ func TestRestoreWhileRegistering(t *testing.T) {
 	after.Range(func(account, _ any) bool {
 		n++
 		if !there[account.(string)] {
-			t.Errorf("%s was registered after the swap, and is not there", account)
+			t.Errorf("%s was registered after the swap, but does not exist", account)
 		}
 		return true
 	})
 	if n == 0 || !there["bench-person-0"] || len(there) > 500+int(made.Load()-before)+n {
-		t.Errorf("%d accounts, %d of them new", len(there), n)
+		t.Errorf("got %d accounts, %d of them registered after the swap, want the 500 restored and the new accounts", len(there), n)
 	}
 }

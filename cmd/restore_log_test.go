@@ -15,7 +15,7 @@ import (
 	"imctl/kv"
 )
 
-// TestRestoreLog restores the log of a running server, with the acknowledgements of its consumer.
+// TestRestoreLog restores the log of a running server with the acknowledgments of its consumer.
 func TestRestoreLog(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -25,7 +25,7 @@ func TestRestoreLog(t *testing.T) {
 	say := func(id string) {
 		t.Helper()
 		if code := alice.talk(t, bob, id); code != 200 {
-			t.Fatalf("answered %d", code)
+			t.Fatalf("dialogue %s: got code %d, want 200", id, code)
 		}
 	}
 	read := func() (ids []string, last jetstream.Msg) {
@@ -69,18 +69,18 @@ func TestRestoreLog(t *testing.T) {
 	say("4")
 	command(t, dir, "", "restore", "all.tar", "--yes").want(t, exitDone)
 	if ids, _ := read(); !slices.Equal(ids, []string{"2", "3"}) {
-		t.Errorf("read %q after the restore", ids)
+		t.Errorf("read %q after the restore, want the entries that were unacknowledged in the backup", ids)
 	}
 	alice.login(t)
 	bob.login(t)
 	say("5")
 	if ids, _ := read(); !slices.Equal(ids, []string{"5"}) {
-		t.Errorf("read %q at last", ids)
+		t.Errorf(`read %q, want the new entry "5"`, ids)
 	}
 }
 
-// TestRestoreReconcilesConsumers: a restore makes the missing consumer of an attachment, and removes a consumer without an attachment,
-// since a backup takes the two streams one after the other.
+// TestRestoreReconcilesConsumers checks that a restore creates the missing consumer of an attachment, and removes a
+// consumer without an attachment. Both can be in a backup, since it captures the two streams one after the other.
 func TestRestoreReconcilesConsumers(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -106,11 +106,11 @@ func TestRestoreReconcilesConsumers(t *testing.T) {
 	}
 	slices.Sort(names)
 	if !slices.Equal(names, []string{"whole", "without"}) {
-		t.Errorf("consumers: %q", names)
+		t.Errorf("got consumers %q, want whole and without", names)
 	}
 }
 
-// TestRestoreLargeLog restores a log with thousands of entries into a server that forces every write to the disk.
+// TestRestoreLargeLog restores a log with thousands of entries into a server that syncs every write to disk.
 func TestRestoreLargeLog(t *testing.T) {
 	t.Parallel()
 	const entries = 20_000
@@ -130,7 +130,7 @@ func TestRestoreLargeLog(t *testing.T) {
 	select {
 	case <-js.PublishAsyncComplete():
 	case <-time.After(waitTimeout):
-		t.Fatal("the log was not written")
+		t.Fatal("timeout writing the log")
 	}
 	command(t, dir, "", "backup", "all.tar", "--data", "from").want(t, exitDone)
 	start(t, func(c *Config) { c.NATS.URL = address })

@@ -19,7 +19,7 @@ import (
 	"imctl/kv"
 )
 
-// backupOf makes a directory with a backup, all.tar, of n accounts.
+// createBackup returns a directory with all.tar, a backup of so many accounts.
 func createBackup(t *testing.T, accounts int) (dir string) {
 	t.Helper()
 	dir = importDir(t)
@@ -29,24 +29,25 @@ func createBackup(t *testing.T, accounts int) (dir string) {
 	return dir
 }
 
-// everyone lists all users with all their data.
+// exportedLines returns the sorted lines of user export.
 func exportedLines(t *testing.T, dir string, args ...string) []string {
 	t.Helper()
 	a := command(t, dir, "", append([]string{"user", "export"}, args...)...)
-	if a.code != exitDone { // NATS may have something to say about how its server ended
+	if a.code != exitDone { // standard error may have warnings of NATS about a killed server
 		t.Errorf("exit code %d: %s", a.code, a.err)
 	}
 	return sortedLines(a.out)
 }
 
+// wantUsers compares two results of exportedLines.
 func wantUsers(t *testing.T, got, want []string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
-		t.Errorf("%d people are not the %d of the backup", len(got), len(want))
+		t.Errorf("got %d users, want the %d users of the backup, or their data differs", len(got), len(want))
 	}
 }
 
-// startNATSWithSync starts a NATS server that forces every write to the disk, and returns its address.
+// startNATSWithSync starts a NATS server that syncs every write to disk, and returns its URL.
 func startNATSWithSync(t *testing.T) string {
 	t.Helper()
 	ns, err := natsserver.NewServer(&natsserver.Options{ServerName: "n", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true,
@@ -62,7 +63,7 @@ func startNATSWithSync(t *testing.T) string {
 	return ns.ClientURL()
 }
 
-// TestRestoreManyUsers restores thousands of users into a running server that forces every write to the disk.
+// TestRestoreManyUsers restores thousands of users into a running server that syncs every write to disk.
 func TestRestoreManyUsers(t *testing.T) {
 	t.Parallel()
 	const accounts = 5000
@@ -93,7 +94,7 @@ func TestRestoreManyUsers(t *testing.T) {
 			if err := s.app.ready(); err != nil {
 				t.Error(err)
 			}
-			// And back again, into the buckets that were used first.
+			// A second restore uses the first set of buckets again.
 			command(t, dir, "", append(at, "backup", name+".tar")...).want(t, exitDone, "KV_im_users_b")
 			command(t, dir, "", append(at, "restore", name+".tar", "--yes")...).want(t, exitDone)
 			wantUsers(t, exportedLines(t, dir, at...), want)
@@ -103,7 +104,7 @@ func TestRestoreManyUsers(t *testing.T) {
 	}
 }
 
-// TestRestoreServers restores into two servers on one NATS server. Both are told.
+// TestRestoreServers restores into two servers on one NATS server. Both end their sessions and use the new buckets.
 func TestRestoreServers(t *testing.T) {
 	t.Parallel()
 	address := startNATSWithSync(t)
@@ -115,7 +116,7 @@ func TestRestoreServers(t *testing.T) {
 	at := []string{"--nats", address}
 	command(t, dir, "", append(at, "backup", "all.tar")...).want(t, exitDone)
 	command(t, dir, "", append(at, "friend", "remove", alice.account, bob.account)...).want(t, exitDone)
-	for range 2 { // into the other buckets, and back
+	for range 2 { // into the other set of buckets, and back
 		command(t, dir, "", append(at, "restore", "all.tar", "--yes")...).want(t, exitDone)
 		for _, p := range []*member{alice, bob} {
 			p.tunnel.wantClose(t, websocket.CloseServiceRestart)
@@ -123,14 +124,14 @@ func TestRestoreServers(t *testing.T) {
 		alice.login(t)
 		bob.login(t)
 		if code := alice.talk(t, bob, "1"); code != 200 {
-			t.Errorf("friends again, from one server to the other: %d", code)
+			t.Errorf("dialogue to a restored friend on the other server: got code %d, want 200", code)
 		}
 		bob.tunnel.next(t)
 		command(t, dir, "", append(at, "status")...).want(t, exitDone, "health    ok\n", "sessions  2\n")
 	}
 }
 
-// servers is two servers. Every second user connects to the second server.
+// servers is a deployment of two servers. Users with odd numbers connect to the second one.
 type servers struct {
 	*server
 	second *server
@@ -143,7 +144,7 @@ func (s servers) base(n int) string {
 	return s.server.base(n)
 }
 
-// TestRestoreWithoutNotification: a server that is not told finds out by itself that its buckets were replaced.
+// TestRestoreWithoutNotification checks that a server detects a restore of which it was not notified.
 func TestRestoreWithoutNotification(t *testing.T) {
 	t.Parallel()
 	address := startNATSWithSync(t)
@@ -166,7 +167,7 @@ func TestRestoreWithoutNotification(t *testing.T) {
 	if err := staging.Commit(t.Context(), time.Now(), ""); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the server refuses", func() bool { return s.app.ready() != nil })
+	eventually(t, "the server is not ready", func() bool { return s.app.ready() != nil })
 	states := s.app.backend.store.States
 	state, err := states.Get(t.Context())
 	if err == nil {
@@ -207,16 +208,16 @@ func TestBackupPipe(t *testing.T) {
 	}
 	wantUsers(t, exportedLines(t, dir, "--data", "new"), exportedLines(t, dir))
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("temporary files remain: %v, %v", left, err)
 	}
-	said := command(t, dir, "", "backup", "-").want(t, exitDone)
-	if _, err := checkBackup(strings.NewReader(said.out)); err != nil {
-		t.Errorf("not only the backup is on standard output: %v", err)
+	a := command(t, dir, "", "backup", "-").want(t, exitDone)
+	if _, err := checkBackup(strings.NewReader(a.out)); err != nil {
+		t.Errorf("standard output is not a valid backup: %v", err)
 	}
-	command(t, dir, said.out[:len(said.out)/2], "restore", "-", "--data", "half").want(t, exitFailed, errBackup.Error())
+	command(t, dir, a.out[:len(a.out)/2], "restore", "-", "--data", "half").want(t, exitFailed, errBackup.Error())
 }
 
-// TestRestoreOldVersion restores a backup of a version that kept neither a state nor, before its first consumer, a log.
+// TestRestoreOldVersion restores a backup of a version without a state, and without a log before the first consumer.
 func TestRestoreOldVersion(t *testing.T) {
 	t.Parallel()
 	address := startNATSWithSync(t)

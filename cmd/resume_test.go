@@ -10,7 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// resume opens a tunnel by id and token.
+// resume opens a tunnel with id and token.
 func (p *member) resume(t testing.TB, token string, pairs ...string) *tunnel {
 	t.Helper()
 	return p.w.dial(t, p.n, "/im/login?"+query(append([]string{"id", p.id, "token", token}, pairs...)...))
@@ -21,7 +21,7 @@ func (p *member) logout(t testing.TB, token string) reply {
 	return p.w.do(t, p.n, http.MethodPost, "/im/logout", `{"id":"`+p.id+`","token":"`+token+`"}`)
 }
 
-// testResume: a young token is kept, and one past half of its life gives way to another.
+// testResume checks a login with a token. The answer contains the same token, since it is new.
 func testResume(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	for _, path := range []string{"/im/login?", "/im/login/im/login?"} {
@@ -62,7 +62,7 @@ func testResumeRefusals(t *testing.T, w *world) {
 		}
 		c.wantClose(t, websocket.ClosePolicyViolation)
 	}
-	// A disabled account's tokens are revoked, and it may not log in by its password either.
+	// Disabling an account revokes its tokens and refuses its password.
 	if err := w.service().SetDisabled(t.Context(), a.id, true); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func testResumeRefusals(t *testing.T, w *world) {
 	a.login(t)
 }
 
-// testLogout: the token and the sessions that live by it end, and no others.
+// testLogout checks that a logout revokes one token and ends only its sessions.
 func testLogout(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	watch, _ := b.openTunnel(t, "push", "1")
@@ -105,7 +105,7 @@ func testLogout(t *testing.T, w *world) {
 	a.call(t, "found", "name", "x").want(t, "call", replyBody(515))
 	other.send(t, dialogue(`"1"`, b.id, `"x"`))
 	other.want(t, replyFrame(`"1"`, 200))
-	watch.want(t, dialogueFrame(`"1"`, a.id, `"x"`)) // and no word of being offline before
+	watch.want(t, dialogueFrame(`"1"`, a.id, `"x"`)) // without a notice of being offline before
 	a.logout(t, login.Token).want(t, "the other's logout", replyBody(200))
 	other.wantClose(t, websocket.CloseNormalClosure)
 	watch.want(t, noticeFrame(300, "Friend Offline", a))
@@ -113,7 +113,8 @@ func testLogout(t *testing.T, w *world) {
 	watch.want(t, noticeFrame(302, "Friend Online", a))
 }
 
-// TestResumeRenews: past half of its life a token gives way to a new one, and stays good for its time.
+// TestResumeRenews checks that a login with a token past half of its lifetime gets a new token. The old token stays valid
+// until it expires.
 func TestResumeRenews(t *testing.T) {
 	t.Parallel()
 	const life = 6 * time.Second
@@ -134,25 +135,25 @@ func TestResumeRenews(t *testing.T) {
 		return login.Token
 	}
 	if got := again(); got != a.token && time.Since(issued) < life/3 {
-		t.Error("a young token was replaced")
+		t.Error("a token in the first third of its lifetime was replaced")
 	}
 	var renewed string
 	eventually(t, "another token", func() bool { renewed = again(); return renewed != a.token })
 	if age := time.Since(issued); age < life/3 {
-		t.Errorf("replaced after %v of %v", age, life)
+		t.Errorf("the token was replaced after %v of %v, want at least a third", age, life)
 	}
 	if renewed == "" {
 		t.Fatal("the token expired before it was replaced")
 	}
 	if r := a.call(t, "found", "name", fresh("nobody")); r.code() != 200 && time.Since(issued) < life {
-		t.Errorf("the old one: %s", r.body)
+		t.Errorf("call with the old token: got %s, want code 200", r.body)
 	}
 	eventually(t, "515", func() bool { return again() == "" })
 	a.token = renewed
 	a.call(t, "found", "name", fresh("nobody")).want(t, "the new one", `{"code":200,"found":null,"message":"Success","ok":true}`)
 }
 
-// TestRehash: a login after the parameters of the hash were raised stores the password anew.
+// TestRehash checks that a login updates the stored hash if the hash parameters have changed.
 func TestRehash(t *testing.T) {
 	t.Parallel()
 	var data string
@@ -170,14 +171,14 @@ func TestRehash(t *testing.T) {
 		return u.PasswordHash
 	}
 	if got := hash(); !strings.Contains(got, "$m=1024,t=1,") {
-		t.Fatalf("the hash's parameters: %.40s", got)
+		t.Fatalf("got hash %.40s, want m=1024,t=1", got)
 	}
 	a.tunnel.close(t)
 	first.close(t)
 	w.deployment = start(t, func(c *Config) { c.Data, c.Passwords.Passes = data, 3 })
-	defer w.leave(t)
+	defer w.close(t)
 	a.login(t)
-	eventually(t, "a hash by the new parameters", func() bool { return strings.Contains(hash(), "$m=1024,t=3,") })
+	eventually(t, "a hash with the new parameters", func() bool { return strings.Contains(hash(), "$m=1024,t=3,") })
 	a.login(t)
 	a.call(t, "found", "name", fresh("nobody")).want(t, "call", `{"code":200,"found":null,"message":"Success","ok":true}`)
 }

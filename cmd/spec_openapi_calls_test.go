@@ -236,7 +236,7 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		a.try(t, w, exchange{path: path, body: large, code: 403, status: 413})
 	}
 	a.try(t, w, exchange{path: "/im/password/forgot", body: forgot, code: 200})
-	code := codeInMail.FindStringSubmatch(mailServer.nth(t, me.address(t), 1))[1]
+	code := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, me.address(t), 1))[1]
 	a.try(t, w, exchange{path: "/im/password/reset", body: reset("AAAA-BBBB"), code: 505})
 	a.try(t, w, exchange{path: "/im/password/reset", body: reset(" " + strings.ToLower(code)), code: 200})
 	me.login(t)
