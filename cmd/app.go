@@ -40,8 +40,8 @@ type App struct {
 	stops    stops
 }
 
-// NewApp starts the server. When it returns, clients can connect. If it returns an error, it has stopped everything that
-// it had started.
+// NewApp starts the server. When it returns, clients can connect. If it returns an error, it has stopped everything
+// that it had started.
 func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelVar) (_ *App, err error) {
 	a := &App{config: c, log: log, level: level, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
 	defer func() {

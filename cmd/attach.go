@@ -87,8 +87,8 @@ if it is the context of this attachment. --force replaces any file.`,
 	return c
 }
 
-// outputSecret calls do to create a secret, and writes it to file or standard output. It opens the file first, so that no
-// secret is created that cannot be stored.
+// outputSecret calls do to create a secret, and writes it to file or standard output. It opens the file first, so that
+// no secret is created that cannot be stored.
 func outputSecret(c *cobra.Command, env *Env, file contextFile, output outputFormat, done string, do func(context.Context, *admin.Client) (admin.AttachmentSecret, error)) error {
 	out, err := file.open(env)
 	if err != nil {

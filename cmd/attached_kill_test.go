@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestServerKilled kills one of two servers. Its users are offline at once and their friends are notified. A change that
-// the killed server stored, but did not announce, is in force on the other server.
+// TestServerKilled kills one of two servers. Its users are offline at once and their friends are notified. A change
+// that the killed server stored, but did not announce, is in force on the other server.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
 	there := startExternalNATS(t)
@@ -63,8 +63,8 @@ func TestServerKilled(t *testing.T) {
 	}
 }
 
-// TestRevokedDuringOutage checks that a session whose token is revoked while its server has no connection to NATS ends when
-// the server is connected again. The other sessions continue.
+// TestRevokedDuringOutage checks that a session whose token is revoked while its server has no connection to NATS ends
+// when the server is connected again. The other sessions continue.
 func TestRevokedDuringOutage(t *testing.T) {
 	t.Parallel()
 	there := startExternalNATS(t)

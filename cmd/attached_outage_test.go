@@ -139,16 +139,16 @@ const maxOutageAnswer = 3 * time.Second
 type talk struct {
 	from, to *member
 	enough   chan struct{}
-	room     chan struct{} // a place for each dialogue that is not answered
+	room     chan struct{} // has an element for each unanswered dialogue
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	begun    map[int]time.Time
 	codes    map[int]int
-	got      map[int]int // how often each arrived
-	last     int         // the one that arrived last
+	got      map[int]int // how often each dialogue arrived
+	last     int         // id of the last dialogue that arrived
 	slowest  time.Duration
-	finished atomic.Bool // nothing more is sent
-	over     atomic.Bool // the tunnel may end
+	finished atomic.Bool // send has ended
+	over     atomic.Bool // an end of the tunnel is expected
 }
 
 func newTalk(from, to *member) *talk {
@@ -156,7 +156,7 @@ func newTalk(from, to *member) *talk {
 		begun: make(map[int]time.Time), codes: make(map[int]int), got: make(map[int]int)}
 }
 
-// back is the talk in the other direction, whose dialogues arrive on the same tunnel as the answers to this one's.
+// back returns the talk in the other direction. Its dialogues arrive on the tunnel that has the answers to k.
 func (k *talk) back(all []*talk) *talk {
 	for _, other := range all {
 		if other.from == k.to && other.to == k.from {
@@ -177,7 +177,7 @@ func (k *talk) count(code int) (n int) {
 	return n
 }
 
-// send sends until it is enough, a few at once; the last one tells the reader.
+// send sends dialogues until enough is closed, with up to four unanswered.
 func (k *talk) send(t *testing.T) {
 	pace := time.NewTicker(time.Millisecond)
 	defer pace.Stop()
@@ -199,7 +199,7 @@ func (k *talk) send(t *testing.T) {
 	}
 }
 
-// read takes answers to mine and dialogues of theirs.
+// read reads the answers to mine and the dialogues of theirs.
 func (p *member) read(t *testing.T, mine, theirs *talk) {
 	for {
 		frame, err := p.tunnel.tryNext()
@@ -216,7 +216,7 @@ func (p *member) read(t *testing.T, mine, theirs *talk) {
 	}
 }
 
-// settled tells whether all that was sent is answered, and all that was answered 200 has arrived.
+// settled reports whether all dialogues are answered, and those answered 200 have arrived.
 func (k *talk) settled() bool {
 	if !k.finished.Load() {
 		return false
@@ -258,7 +258,7 @@ func (k *talk) arrived(id int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.got[id]++; k.got[id] > 1 || id < k.last {
-		return fmt.Errorf("dialogue %d arrived behind %d, %d times", id, k.last, k.got[id])
+		return fmt.Errorf("dialogue %d arrived after %d, %d times", id, k.last, k.got[id])
 	}
 	k.last = id
 	return nil
@@ -270,10 +270,10 @@ func (k *talk) check(t *testing.T) {
 	defer k.mu.Unlock()
 	for id, code := range k.codes {
 		if code != 200 && code != 507 {
-			t.Errorf("dialogue %d was answered %d", id, code)
+			t.Errorf("dialogue %d: got code %d, want 200 or 507", id, code)
 		}
 	}
 	if k.slowest > maxOutageAnswer {
-		t.Errorf("an answer took %s", k.slowest)
+		t.Errorf("an answer took %s, want at most %s", k.slowest, maxOutageAnswer)
 	}
 }

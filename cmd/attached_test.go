@@ -18,15 +18,16 @@ import (
 	"imctl/bridge"
 )
 
-// externalNATS is a NATS server that servers of ours attach to. Its configuration includes what `imctl nats config` prints.
+// externalNATS is a NATS server for attached servers. Its configuration includes the output of imctl nats config.
 type externalNATS struct {
-	url  string // as the command said that it belongs into the settings, but for the port
+	url  string // the printed nats.url with the actual port
 	file string
 	port int // 0 before the first start
 	ns   *natsserver.Server
 }
 
-// startExternalNATS starts one that is stopped when the test ends. It may have accounts of its own.
+// startExternalNATS starts a NATS server and stops it at the end of the test. accounts are additional accounts in its
+// configuration.
 func startExternalNATS(t testing.TB, accounts ...string) *externalNATS {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,7 +48,7 @@ func startExternalNATS(t testing.TB, accounts ...string) *externalNATS {
 	return n
 }
 
-// start starts it, again on what it stored and at the same port.
+// start starts the server. A restart uses the same data and port.
 func (n *externalNATS) start(t testing.TB) {
 	t.Helper()
 	o, err := natsserver.ProcessConfigFile(n.file)
@@ -76,13 +77,13 @@ func (n *externalNATS) stop() {
 	n.ns.WaitForShutdown()
 }
 
-// attached has a server attach to it.
+// attached configures a server to attach to n.
 func (n *externalNATS) attached(c *Config) { c.NATS.URL = n.url }
 
-// bridges is the deployment of several servers on one NATS. The people of a group are spread over them.
+// bridges is a deployment of several servers on one NATS server. The users of a test are spread over them.
 type bridges []*server
 
-// startBridges starts so many on one NATS.
+// startBridges starts n servers on one NATS server.
 func startBridges(t testing.TB, n int, change ...func(*Config)) bridges {
 	t.Helper()
 	there := startExternalNATS(t)
@@ -103,8 +104,8 @@ func (b bridges) output(t testing.TB) (all string) {
 	return all
 }
 
-// roundRobin is the deployment of several servers on one NATS that are taken in turn: a person's devices are not on the
-// same one, nor are its calls made to the one that its tunnel is on.
+// roundRobin is a deployment of several servers on one NATS server. Each connection goes to the next server, so the
+// devices and the calls of a user are on different servers.
 type roundRobin struct {
 	bridges
 	turn atomic.Int64
@@ -112,7 +113,7 @@ type roundRobin struct {
 
 func (s *roundRobin) base(int) string { return s.bridges.base(int(s.turn.Add(1))) }
 
-// TestAttachRefused: what is wrong with a NATS is said in a line that names what is missing and how to mend it.
+// TestAttachRefused checks that serve names the problem of a NATS server and the remedy in one line.
 func TestAttachRefused(t *testing.T) {
 	t.Parallel()
 	there := startExternalNATS(t)
@@ -141,7 +142,7 @@ func TestAttachRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(nc.Close)
-			// What one of before atomic batches says of itself.
+			// The answer of a server without atomic batches.
 			_, err = nc.Subscribe("$JS.API.INFO", func(m *nats.Msg) {
 				_ = m.Respond([]byte(`{"type":"io.nats.jetstream.api.v1.account_info_response","api":{"level":1}}`))
 			})
@@ -162,7 +163,7 @@ func TestAttachRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := serveAttached(t, row.url(t), row.env...)
-			said := a.err[strings.LastIndex(strings.TrimSpace(a.err), "\n")+1:] // behind what is logged
+			said := a.err[strings.LastIndex(strings.TrimSpace(a.err), "\n")+1:] // the last line, after the log
 			if a.code != exitFailed || !strings.HasPrefix(said, "imctl: ") {
 				t.Errorf("exit code %d: %s", a.code, a.err)
 			}
@@ -173,14 +174,14 @@ func TestAttachRefused(t *testing.T) {
 			}
 			for _, hidden := range []string{"hunter2", "pw-of-u", secret} {
 				if strings.Contains(a.err, hidden) {
-					t.Errorf("the password is shown: %s", a.err)
+					t.Errorf("the password in the output: %s", a.err)
 				}
 			}
 		})
 	}
 }
 
-// serveAttached runs imctl serve on a NATS that it can't have.
+// serveAttached runs imctl serve on a NATS server that it cannot use, and returns the output.
 func serveAttached(t *testing.T, url string, env ...string) answer {
 	t.Helper()
 	dir := t.TempDir()
@@ -211,7 +212,7 @@ func startNATSWith(t testing.TB, text string) string {
 	return fmt.Sprintf("nats://u:pw-of-u@127.0.0.1:%d", o.Port)
 }
 
-// TestNATSInfo shows what is there, on an attached NATS by its context too, and on the embedded one.
+// TestNATSInfo runs imctl nats info on an attached NATS server, by URL and by context, and on the embedded server.
 func TestNATSInfo(t *testing.T) {
 	t.Parallel()
 	there := startExternalNATS(t)
@@ -235,7 +236,7 @@ func TestNATSInfo(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 5 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
 		t.Errorf("%s, %v", a.out, err)
 	}
-	// A server that attaches by a context finds its users for logins there too.
+	// A server that is attached with a context also has the auth callout.
 	byContext := start(t, func(c *Config) { c.NATS.Context = file })
 	for _, s := range []*server{s, byContext} {
 		if strings.Contains(s.log.String(), "cannot log in") {
@@ -245,20 +246,20 @@ func TestNATSInfo(t *testing.T) {
 	command(t, dir, "", "nats", "info", "--nats", "nats://127.0.0.1:1").want(t, exitNoServer, "start it, or correct nats.url")
 }
 
-// TestNATSConfig: a secret is shown once, and what is configured already is used.
+// TestNATSConfig checks that a new secret is printed once, and that a configured user is used instead.
 func TestNATSConfig(t *testing.T) {
 	t.Parallel()
 	a, b := command(t, t.TempDir(), "", "nats", "config"), command(t, t.TempDir(), "", "nats", "config")
 	secret := firstGroup(a.err, `url: nats://imctl:([0-9a-f]{32})@`)
 	if secret == "" || strings.Contains(a.out, secret) || a.err == b.err || a.out == b.out {
-		t.Errorf("the secret is new each time, and not in what a file is made of:\n%s%s", a.out, a.err)
+		t.Errorf("the secret must be new, and must not be on standard output:\n%s%s", a.out, a.err)
 	}
 	again := command(t, t.TempDir(), "", "nats", "config", "--nats", "nats://other:"+secret+"@127.0.0.1:4222").want(t, exitDone, `"other-auth"`, `"other-sys"`)
 	issuer := `issuer: (\S+)`
 	if got, want := firstGroup(again.out, issuer), firstGroup(a.out, issuer); got != want {
-		t.Errorf("the same secret makes the issuer %s, and %s", got, want)
+		t.Errorf("the issuers for the same secret differ: got %s, want %s", got, want)
 	}
-	// Whoever the NATS server had before logs in as before.
+	// The existing users of the NATS server can still log in.
 	there := startExternalNATS(t, `OLD { users: [{user: old, password: friend}] }`)
 	nc, err := nats.Connect(fmt.Sprintf("nats://old:friend@127.0.0.1:%d", there.port))
 	if err != nil {

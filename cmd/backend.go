@@ -14,7 +14,8 @@ import (
 	"imctl/kv"
 )
 
-// startTimeout limits the start of NATS, and then the opening of the buckets. An upgrade of the buckets may take longer.
+// startTimeout limits the start of NATS, and then the opening of the buckets. An upgrade of the buckets may take
+// longer.
 const startTimeout = 2 * time.Minute
 
 // stopTimeout limits each step of a graceful shutdown.
@@ -166,8 +167,8 @@ func (b *backend) healthy() error {
 	return nil
 }
 
-// failed returns a channel that receives the error after which the embedded server cannot continue. It is nil if NATS is
-// attached.
+// failed returns a channel that receives the error after which the embedded server cannot continue. It is nil if NATS
+// is attached.
 func (b *backend) failed() <-chan error {
 	if b.server == nil {
 		return nil

@@ -144,8 +144,8 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// checkUnchanged returns an error if a restore has replaced the streams since before. Such a backup would mix old and new
-// streams.
+// checkUnchanged returns an error if a restore has replaced the streams since before. Such a backup would mix old and
+// new streams.
 func (b *backup) checkUnchanged(ctx context.Context, before kv.State) error {
 	now, _, err := readState(ctx, b.nc, b.config.NATS.Prefix)
 	if err == nil && (now.Restore != nil || now.Slot != before.Slot) {

@@ -104,7 +104,8 @@ func upTo(s string, characters int, oneLine bool) string {
 	return strings.TrimSpace(s)
 }
 
-// attack registers somebody who has the trick for a name, a sign and a note, and an evil picture, and lets it ask to be a friend.
+// attack registers somebody who has the trick for a name, a sign and a note, and an evil picture, and lets it ask to
+// be a friend.
 func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 	t.Helper()
 	p := &member{w: w, account: fmt.Sprintf("attacker %d", i), password: "secret word"}
@@ -121,7 +122,8 @@ func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 	return p
 }
 
-// TestPageWithstands lets everybody who is up to no good be a friend, and looks whether anything of it ran, loaded or broke the page.
+// TestPageWithstands lets everybody who is up to no good be a friend, and looks whether anything of it ran, loaded or
+// broke the page.
 func TestPageWithstands(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")

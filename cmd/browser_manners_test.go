@@ -16,8 +16,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// axe is the source of axe-core, which looks for what keeps people out, in the version that testdata/axe/package-lock.json
-// names: as it was installed there, or as npm brings it.
+// axe is the source of axe-core, which looks for what keeps people out, in the version that
+// testdata/axe/package-lock.json names: as it was installed there, or as npm brings it.
 func axe(t testing.TB) string {
 	t.Helper()
 	source := filepath.Join("testdata", "axe")

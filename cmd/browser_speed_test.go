@@ -6,8 +6,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestPageScrolls gives the page 2,000 people and a talk of 10,000 dialogues, and scrolls through both. What it wants is far from what an idle
-// machine does: it has to hold on a busy one.
+// TestPageScrolls gives the page 2,000 people and a talk of 10,000 dialogues, and scrolls through both. What it wants
+// is far from what an idle machine does: it has to hold on a busy one.
 func TestPageScrolls(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
@@ -84,7 +84,8 @@ func TestPageScrolls(t *testing.T) {
 			t.Errorf("%s: that is not smooth", list.name)
 		}
 	}
-	// Nothing moved that was not moved: what one reads stays when something arrives, and one is told that there is more below.
+	// Nothing moved that was not moved: what one reads stays when something arrives, and one is told that there is
+	// more below.
 	ask[bool](b, "document.querySelector('.side .scroll').scrollTop = 0, document.querySelector('.stage .scroll').scrollTop = 100_000, true")
 	b.until("count('.toend') === 1")
 	place := `(() => { const s = document.querySelector('.stage .scroll').getBoundingClientRect(); const e = [...document.querySelectorAll('.dialogue')].find((e) => e.getBoundingClientRect().top >= s.top); return e && e.textContent.slice(0, 40) + Math.round(e.getBoundingClientRect().top); })()`

@@ -159,7 +159,8 @@ func TestPageForms(t *testing.T) {
 	other.sees("Somebody has this account already.")
 }
 
-// TestPageReconnects kills the server in the middle of a talk. What is written meanwhile waits, and nobody has to sign in again.
+// TestPageReconnects kills the server in the middle of a talk. What is written meanwhile waits, and nobody has to sign
+// in again.
 func TestPageReconnects(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
@@ -191,7 +192,8 @@ func TestPageReconnects(t *testing.T) {
 	ann.state("Written without a server", "delivered")
 }
 
-// TestPageWakes lets the machine sleep: the clock jumps, and the page connects anew, for its socket may be dead without a word.
+// TestPageWakes lets the machine sleep: the clock jumps, and the page connects anew, for its socket may be dead
+// without a word.
 func TestPageWakes(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
@@ -245,7 +247,8 @@ func TestPageDevices(t *testing.T) {
 	places[1].sees("Your account is open in too many places")
 }
 
-// TestPageForgotten sets a forgotten password anew where the server sends mail, and sends people to the administrator where it doesn't.
+// TestPageForgotten sets a forgotten password anew where the server sends mail, and sends people to the administrator
+// where it doesn't.
 func TestPageForgotten(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")

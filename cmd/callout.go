@@ -15,15 +15,15 @@ import (
 	"imctl/embedded"
 )
 
-// An attached NATS server has three users for imctl, with the same password: the user of the bridge, which nats.url or the
-// context names, and two users whose names are that name with a suffix.
+// An attached NATS server has three users for imctl, with the same password: the user of the bridge, which nats.url or
+// the context names, and two users whose names are that name with a suffix.
 const (
 	calloutSuffix = "-auth" // answers the auth callout for NATS clients that log in
 	systemSuffix  = "-sys"  // closes connections of NATS clients
 )
 
-// calloutIssuer returns the key that signs the answers to the auth callout of an attached NATS server. It is derived from
-// the password of the bridges, so that all bridges have the same key without sharing a file.
+// calloutIssuer returns the key that signs the answers to the auth callout of an attached NATS server. It is derived
+// from the password of the bridges, so that all bridges have the same key without sharing a file.
 func calloutIssuer(password string) (nkeys.KeyPair, error) {
 	seed := sha256.Sum256([]byte("imctl auth callout issuer\x00" + password))
 	key, err := nkeys.FromRawSeed(nkeys.PrefixByteAccount, seed[:])
@@ -51,8 +51,8 @@ func (b *backend) access(c *Config) bridge.Access {
 	return a
 }
 
-// callout returns the options of the auth callout. If the attached NATS server is not configured for it, callout logs the
-// reason and returns nil.
+// callout returns the options of the auth callout. If the attached NATS server is not configured for it, callout logs
+// the reason and returns nil.
 func (b *backend) callout(c *Config, log *slog.Logger) (*bridge.CalloutOptions, error) {
 	if s := b.server; s != nil {
 		return &bridge.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c)}, nil

@@ -61,8 +61,8 @@ are orphaned records.`,
 // bareData is the value of the flag --data without a directory.
 const bareData = "configured"
 
-// checkedData reports whether --data is set, and moves its directory from the arguments to the flag. pflag does not read
-// the next argument as the value of a flag with an optional value.
+// checkedData reports whether --data is set, and moves its directory from the arguments to the flag. pflag does not
+// read the next argument as the value of a flag with an optional value.
 func checkedData(flags *pflag.FlagSet, env *Env, args []string) (bool, []string, error) {
 	data := flags.Lookup("data")
 	if !data.Changed {

@@ -182,8 +182,8 @@ func ask[T any](b *tab, expression string) T {
 	return v
 }
 
-// finders are what the expressions of tests may use: `shown` tells what a person can see, `named` finds by the name that
-// a screen reader would say, in the dialog if one is open.
+// finders are what the expressions of tests may use: `shown` tells what a person can see, `named` finds by the name
+// that a screen reader would say, in the dialog if one is open.
 const finders = `
 const shown = (e) => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length > 0;
 const root = () => [...document.querySelectorAll('dialog[open]')].at(-1) ?? document;
@@ -193,7 +193,8 @@ const has = (css, text) => [...document.querySelectorAll(css)].filter(shown).som
 const count = (css) => [...document.querySelectorAll(css)].filter(shown).length;
 `
 
-// until waits for an expression to hold: it looks whenever the page changes, and goes on where another page takes its place.
+// until waits for an expression to hold: it looks whenever the page changes, and goes on where another page takes its
+// place.
 func (b *tab) until(condition string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)

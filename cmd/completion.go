@@ -38,8 +38,8 @@ func newCompletion(env *Env) *cobra.Command {
 	}
 }
 
-// addCompletions sets the completions of the commands below root: no file names for arguments that are not files, and the
-// formats of -o.
+// addCompletions sets the completions of the commands below root: no file names for arguments that are not files, and
+// the formats of -o.
 func addCompletions(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		if c.ValidArgsFunction == nil && c.ValidArgs == nil && !c.HasSubCommands() && !strings.Contains(c.Use, "FILE") {

@@ -83,8 +83,8 @@ type dialer struct {
 	timeout time.Duration
 }
 
-// dial connects to the configured NATS server or to the server that runs on the data directory. If no server is running,
-// dial opens the data directory.
+// dial connects to the configured NATS server or to the server that runs on the data directory. If no server is
+// running, dial opens the data directory.
 func (d *dialer) dial(ctx context.Context) (nc *nats.Conn, disconnect func() error, err error) {
 	c := d.config.NATS
 	if c.Embedded() {

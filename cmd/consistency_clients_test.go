@@ -328,8 +328,8 @@ func (x *clientLoad) check(t *testing.T, timeout time.Duration) {
 			decided += len(part)
 			continue
 		case result == porcupine.Unknown:
-			// The search grows with the number of overlapping calls, which is high on a busy machine. That is no fault of the
-			// server.
+			// The search grows with the number of overlapping calls, which is high on a busy machine. That is no fault
+			// of the server.
 			t.Logf("a history of %d operations was not decided in %s", len(part), timeout)
 			continue
 		}

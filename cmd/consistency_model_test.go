@@ -37,13 +37,13 @@ type relation struct {
 	asked   [2]bool // which user has a pending request
 	named   [2]bool // which user has set an alias
 
-	// held lists the states of the friendship that nodes may hold: the state after each call since the last answered call,
-	// as + or - and the id of the call, in the order of the calls.
+	// held lists the states of the friendship that nodes may hold: the state after each call since the last answered
+	// call, as + or - and the id of the call, in the order of the calls.
 	held string
 }
 
-// consistency is the model of valid histories. Calls take effect one by one. The answer to a dialogue depends on the state
-// that its node holds: the state after the last answered call, or after a call in progress.
+// consistency is the model of valid histories. Calls take effect one by one. The answer to a dialogue depends on the
+// state that its node holds: the state after the last answered call, or after a call in progress.
 var consistency = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		var parts [][]porcupine.Operation
@@ -140,8 +140,8 @@ func (r *relation) hold(id int) {
 // unanswered is the id of calls without an opSettled.
 const unanswered = 0
 
-// settle removes the states that are older than the call id. An older call that is not settled yet leaves an entry with *
-// and its id. settle returns false if the call has not taken effect yet.
+// settle removes the states that are older than the call id. An older call that is not settled yet leaves an entry
+// with * and its id. settle returns false if the call has not taken effect yet.
 func (r *relation) settle(id int) bool {
 	all := strings.Fields(r.held)
 	i := slices.IndexFunc(all, func(s string) bool { return s[1:] == fmt.Sprint(id) })

@@ -68,8 +68,8 @@ func runConsistency(t *testing.T, nodes int, s loadSize) {
 	}
 }
 
-// TestConsistency runs clients that register, log in, befriend and remove each other, and send dialogues, while nodes are
-// killed. Their answers must be a valid history: once a call is answered, it is in force on every node.
+// TestConsistency runs clients that register, log in, befriend and remove each other, and send dialogues, while nodes
+// are killed. Their answers must be a valid history: once a call is answered, it is in force on every node.
 func TestConsistency(t *testing.T) {
 	t.Parallel()
 	for name, nodes := range map[string]int{"one node": 1, "two nodes": 2} {

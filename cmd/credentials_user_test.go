@@ -116,8 +116,8 @@ func TestNATSUser(t *testing.T) {
 	}
 }
 
-// A NATS client is under the rate of dialogues as a session is. What comes sooner waits, in order; what would wait for longer
-// than a dialogue may take is refused, and nobody else is.
+// A NATS client is under the rate of dialogues as a session is. What comes sooner waits, in order; what would wait for
+// longer than a dialogue may take is refused, and nobody else is.
 func TestNATSUserRate(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netPath is a network path between two hosts, each in its own network namespace, over a switch in a third one. When the
-// switch is cut, packets are lost without an error at either host.
+// netPath is a network path between two hosts, each in its own network namespace, over a switch in a third one. When
+// the switch is cut, packets are lost without an error at either host.
 type netPath struct{ server, client, middle string }
 
 const serverAddress = "10.73.0.1"

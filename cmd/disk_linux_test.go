@@ -87,8 +87,8 @@ func noMore(err error) error {
 	return fmt.Errorf("filled the disk until: %w", err)
 }
 
-// When a disk fills up under a running server, dialogues and logins go on. Durable writes are refused until there is free
-// space, and then accepted again without a restart.
+// When a disk fills up under a running server, dialogues and logins go on. Durable writes are refused until there is
+// free space, and then accepted again without a restart.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for name, d := range map[string]struct {
@@ -258,7 +258,8 @@ func tryRegistration(t *testing.T, w *world, account string) int {
 	return r.code()
 }
 
-// registerOn registers large accounts, one after the other, until stop is called. stop returns the acknowledged accounts.
+// registerOn registers large accounts, one after the other, until stop is called. stop returns the acknowledged
+// accounts.
 func registerOn(t *testing.T, w *world) (stop func(), registered func() []*member) {
 	t.Helper()
 	var all []*member

@@ -154,7 +154,8 @@ func TestArchiver(t *testing.T) {
 	})
 }
 
-// redeliverSoon has what a consumer took with it into its grave delivered again after a second instead of half a minute.
+// redeliverSoon has what a consumer took with it into its grave delivered again after a second instead of half a
+// minute.
 func redeliverSoon(t testing.TB, s *server, consumer string) {
 	t.Helper()
 	js, err := jetstream.New(s.app.backend.nc)

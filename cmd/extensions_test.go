@@ -12,7 +12,8 @@ func noticeFrame(code int, message string, about *member) string {
 	return fmt.Sprintf(`{"code":%d,"message":"%s","ok":true,"id":"%s"}`, code, message, about.id)
 }
 
-// TestProtocolExtensions runs tables for echo, presence, notices, resume, logout and profiles on one and on two servers.
+// TestProtocolExtensions runs tables for echo, presence, notices, resume, logout and profiles on one and on two
+// servers.
 func TestProtocolExtensions(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T) deployment{
@@ -146,8 +147,8 @@ func testPictureLimit(t *testing.T, w *world) {
 	}
 }
 
-// testProfileNotices checks that a change of the profile notifies friends, but not strangers, users with a pending request,
-// or the user's own sessions.
+// testProfileNotices checks that a change of the profile notifies friends, but not strangers, users with a pending
+// request, or the user's own sessions.
 func testProfileNotices(t *testing.T, w *world) {
 	a, friend := w.newFriends(t)
 	stranger, asked := w.newMember(t, 0), w.newMember(t, 1)

@@ -137,8 +137,8 @@ func TestForgotAnswers(t *testing.T) {
 	a.login(t) // with the unchanged password
 }
 
-// TestForgotTiming checks that the answer does not wait for the mail, and that a wrong code is refused after the same delay
-// for an account with a code and for an unknown account.
+// TestForgotTiming checks that the answer does not wait for the mail, and that a wrong code is refused after the same
+// delay for an account with a code and for an unknown account.
 func TestForgotTiming(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)

@@ -59,8 +59,8 @@ With --requests, list the pending requests to USER (kind "request") and from USE
 	return c
 }
 
-// newFriendChange returns a command that changes the friendship of two users. do makes the change, and done describes the
-// two users in the output, such as "are friends".
+// newFriendChange returns a command that changes the friendship of two users. do makes the change, and done describes
+// the two users in the output, such as "are friends".
 func newFriendChange(env *Env, name, done, short, long string, do func(*admin.Client, context.Context, string, string) (admin.Friendship, error)) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{

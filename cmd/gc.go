@@ -10,8 +10,8 @@ import (
 )
 
 // By default, a garbage collection starts when the heap has doubled. A small server under load would collect every few
-// milliseconds, and a server with many connections or accounts would need twice its live memory. So the heap may grow by
-// about the same number of bytes at any size, within limits.
+// milliseconds, and a server with many connections or accounts would need twice its live memory. So the heap may grow
+// by about the same number of bytes at any size, within limits.
 const (
 	gcHeadroom   = 48 << 20 // bytes by which the heap may grow before a collection
 	minGCPercent = 50       // percent of the live heap
@@ -26,9 +26,9 @@ func gcPercent(live uint64) int {
 	return int(min(max(gcHeadroom*100/live, minGCPercent), maxGCPercent))
 }
 
-// The Go runtime collects an idle process only every two minutes, and returns freed memory to the system even later. So a
-// server that becomes idle, for example after many logins, would keep the memory. Once it allocates little, it collects
-// the heap and returns the memory, if that frees enough.
+// The Go runtime collects an idle process only every two minutes, and returns freed memory to the system even later.
+// So a server that becomes idle, for example after many logins, would keep the memory. Once it allocates little, it
+// collects the heap and returns the memory, if that frees enough.
 const (
 	idleInterval  = time.Second
 	idleAllocs    = 4 << 20  // an idle process allocates fewer bytes in idleInterval

@@ -22,12 +22,12 @@ import (
 	"imctl/bridge"
 )
 
-// waitTimeout is how long a test waits for an expected event. It is long, since machines may be busy. A passing test never
-// waits that long.
+// waitTimeout is how long a test waits for an expected event. It is long, since machines may be busy. A passing test
+// never waits that long.
 const waitTimeout = 30 * time.Second
 
-// TestMain adds imctl to the PATH, for tests that need a separate process, and imctl-killed, which kills itself at a step
-// of a restore.
+// TestMain adds imctl to the PATH, for tests that need a separate process, and imctl-killed, which kills itself at a
+// step of a restore.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"imctl": Main, "imctl-killed": killedMain})
 }
@@ -54,8 +54,8 @@ type server struct {
 	mayLog []string // substrings of error lines that the test causes
 }
 
-// start starts a server and closes it at the end of the test. It listens on free ports, hashes passwords cheaply and has
-// no rate limits. change can change the configuration.
+// start starts a server and closes it at the end of the test. It listens on free ports, hashes passwords cheaply and
+// has no rate limits. change can change the configuration.
 func start(t testing.TB, change ...func(*Config)) *server {
 	t.Helper()
 	c := Defaults()
@@ -81,7 +81,8 @@ func start(t testing.TB, change ...func(*Config)) *server {
 	return s
 }
 
-// close shuts the server down gracefully. It fails the test if the server has logged an error that mayLog does not allow.
+// close shuts the server down gracefully. It fails the test if the server has logged an error that mayLog does not
+// allow.
 func (s *server) close(t testing.TB) {
 	t.Helper()
 	if s.app == nil {

@@ -62,7 +62,8 @@ func (a *killActor) fresh(what string) string {
 // errUnanswered means that the server ended before it answered.
 var errUnanswered = errors.New("no answer")
 
-// change calls do, which requests the change to the state next. do returns errUnanswered, or an error that fails the test.
+// change calls do, which requests the change to the state next. do returns errUnanswered, or an error that fails the
+// test.
 func (a *killActor) change(next actorState, do func() error) error {
 	a.maybe = &next
 	err := do()

@@ -33,7 +33,8 @@ type killRun struct {
 	actors       []*killActor
 	rand         *rand.Rand
 	backedUp     []actorState // states of the actors at the time of the backup
-	// revoked maps the name of an attachment to its revoked secrets, and to those of removed attachments with this name.
+	// revoked maps the name of an attachment to its revoked secrets, and to those of removed attachments with this
+	// name.
 	revoked map[string][]string
 }
 

@@ -21,8 +21,8 @@ func lostStart(t *testing.T, data string, accept ...string) error {
 	return app.Close()
 }
 
-// A missing stream in the data directory is not silently made anew: the start fails and names it with both remedies. With
-// its loss accepted the server starts, and starts again.
+// A missing stream in the data directory is not silently made anew: the start fails and names it with both remedies.
+// With its loss accepted the server starts, and starts again.
 func TestStartMissesStreams(t *testing.T) {
 	t.Parallel()
 	all := []string{"IM_LOG", "KV_im_friendships", "KV_im_state", "KV_im_tokens", "KV_im_users"}
@@ -66,8 +66,8 @@ func TestStartMissesStreams(t *testing.T) {
 	}
 }
 
-// The consumer of an attachment must exist too: it holds the entries that its program has not read. With its loss accepted
-// it is made anew. A removed attachment needs no consumer.
+// The consumer of an attachment must exist too: it holds the entries that its program has not read. With its loss
+// accepted it is made anew. A removed attachment needs no consumer.
 func TestStartMissesConsumer(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)

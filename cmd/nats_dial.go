@@ -24,8 +24,8 @@ const (
 	// attempts. Both servers may have been started at the same moment.
 	dialAttempts = 5
 	dialInterval = time.Second
-	// attachTimeout limits one attempt. If the auth callout is configured and no imctl server answers it, NATS takes its
-	// whole authorization timeout to refuse an unknown user.
+	// attachTimeout limits one attempt. If the auth callout is configured and no imctl server answers it, NATS takes
+	// its whole authorization timeout to refuse an unknown user.
 	attachTimeout = 2 * connectTimeout
 	// reconnectWait and reconnectJitter are the fixed and the random part of the delay before a reconnect.
 	reconnectWait   = 250 * time.Millisecond
@@ -44,8 +44,8 @@ func dialNATS(c NATSConfig, options ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect(c.URL, options...)
 }
 
-// dialContext connects with a NATS context: the name of a context of the nats tool, or a file. It returns the settings of
-// the context.
+// dialContext connects with a NATS context: the name of a context of the nats tool, or a file. It returns the settings
+// of the context.
 func dialContext(name string, options ...nats.Option) (nc *nats.Conn, settings natscontext.Settings, err error) {
 	if isContextFile(name) {
 		if name, err = filepath.Abs(name); err != nil {
@@ -63,8 +63,8 @@ func dialContext(name string, options ...nats.Option) (nc *nats.Conn, settings n
 	return nc, settings, err
 }
 
-// isConnectError reports whether a server was not reached or refused the connection. Other errors of a dial mean that the
-// context could not be read.
+// isConnectError reports whether a server was not reached or refused the connection. Other errors of a dial mean that
+// the context could not be read.
 func isConnectError(err error) bool {
 	var network interface{ Timeout() bool }
 	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrTimeout) || errors.As(err, &network)
@@ -78,8 +78,8 @@ func serverName(c NATSConfig) string {
 	return RedactURL(c.URL)
 }
 
-// dialFailure adds the server and a remedy to an error of dialNATS. unreachable is the exit code if the server could not
-// be reached.
+// dialFailure adds the server and a remedy to an error of dialNATS. unreachable is the exit code if the server could
+// not be reached.
 func dialFailure(c NATSConfig, err error, unreachable int) error {
 	setting := "nats.url"
 	if c.Context != "" {
@@ -98,8 +98,9 @@ func dialFailure(c NATSConfig, err error, unreachable int) error {
 	return &failure{unreachable, fmt.Errorf("%s: %w", serverName(c), err), "start it, or correct " + setting}
 }
 
-// isRefused reports whether NATS refused the credentials. For users that are not in its configuration, NATS asks the auth
-// callout. If no imctl server answers, NATS pings the client before it refuses. The library has no error for that.
+// isRefused reports whether NATS refused the credentials. For users that are not in its configuration, NATS asks the
+// auth callout. If no imctl server answers, NATS pings the client before it refuses. The library has no error for
+// that.
 func isRefused(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) ||
 		strings.Contains(err.Error(), "expected 'PONG', got 'PING'")

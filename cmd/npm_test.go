@@ -7,7 +7,8 @@ import (
 )
 
 // npm installs what the package.json and package-lock.json in a directory name, in a copy of that directory, since npm
-// writes beside what it installs for. It returns the copy. Where npm is missing or can't, the test is skipped, but not in CI.
+// writes beside what it installs for. It returns the copy. Where npm is missing or can't, the test is skipped, but not
+// in CI.
 func npm(t testing.TB, source string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -6,17 +6,17 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// refused tries to log in with a password and wants 505.
+// refused checks that a login with this password is answered 505.
 func (p *member) refused(t testing.TB, what, password string) {
 	t.Helper()
 	c := p.w.dial(t, p.n, "/im/login?"+query("account", p.account, "password", password))
 	if got := c.next(t); got != replyBody(505) {
-		t.Errorf("%s: login: %s", what, got)
+		t.Errorf("%s: login: got %s, want code 505", what, got)
 	}
 	c.wantClose(t, websocket.ClosePolicyViolation)
 }
 
-// testDisabled: who is disabled is nowhere, until it is enabled again.
+// testDisabled checks that a disabled user cannot log in, is offline and is not found, until it is enabled again.
 func testDisabled(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	c := w.newMembers(t, 1)[0]
@@ -27,14 +27,14 @@ func testDisabled(t *testing.T, w *world) {
 	b.tunnel.wantClose(t, websocket.ClosePolicyViolation)
 	second.wantClose(t, websocket.ClosePolicyViolation)
 	if code := a.talk(t, b, "1"); code != 508 {
-		t.Errorf("a dialogue to who is disabled: %d", code)
+		t.Errorf("dialogue to a disabled user: got code %d", code)
 	}
 	b.refused(t, "disabled", b.password)
 	b.refused(t, "disabled", "wrong")
 	b.call(t, "found", "name", "x").want(t, "call of who is disabled", replyBody(515))
 	c.call(t, "request", "to", b.id).want(t, "request to who is disabled", replyBody(523))
 	if found := c.names(t, b.account); len(found) != 0 {
-		t.Errorf("who is disabled was found: %q", found)
+		t.Errorf("a disabled user was found: %q", found)
 	}
 	w.register(t, 0, `{"account":"`+b.account+`","password":"p","mail":"m"}`).want(t, "registration of a disabled account", replyBody(504))
 
@@ -45,11 +45,11 @@ func testDisabled(t *testing.T, w *world) {
 	b.login(t)
 	b.wantFriends(t, "enabled", map[*member]string{a: "alias of " + a.account})
 	if code := a.talk(t, b, "2"); code != 200 {
-		t.Errorf("a dialogue to who is enabled: %d", code)
+		t.Errorf("dialogue to the enabled user: got code %d, want 200", code)
 	}
 }
 
-// testDeleted: who is deleted leaves nothing behind, and the account is free for somebody else.
+// testDeleted checks that a deletion removes all data of the user, and that the account can be registered again.
 func testDeleted(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	asking := w.newMembers(t, 2)
@@ -61,7 +61,7 @@ func testDeleted(t *testing.T, w *world) {
 	}
 	b.tunnel.wantClose(t, websocket.ClosePolicyViolation)
 	if code := a.talk(t, b, "1"); code != 512 {
-		t.Errorf("a dialogue to who is deleted: %d", code)
+		t.Errorf("dialogue to a deleted user: got code %d", code)
 	}
 	b.refused(t, "deleted", b.password)
 	b.call(t, "found", "name", "x").want(t, "call of who is deleted", replyBody(515))
@@ -73,20 +73,20 @@ func testDeleted(t *testing.T, w *world) {
 		p.call(t, "remove", "to", b.id).want(t, "remove of who is deleted", replyBody(512))
 	}
 	if found := a.names(t, b.account); len(found) != 0 {
-		t.Errorf("who is deleted was found: %q", found)
+		t.Errorf("a deleted user was found: %q", found)
 	}
 	w.register(t, 0, `{"account":"`+b.account+`","password":"another","mail":"m"}`).want(t, "the account is free", replyBody(200))
 	b.refused(t, "the account is another's", b.password)
 	b.password = "another"
 	if b.login(t); b.id == old.id {
-		t.Error("an id was used again")
+		t.Error("the new user has the id of the deleted user")
 	}
 	b.wantFriends(t, "somebody else", nil)
 	b.wantRequests(t, "somebody else", nil)
 	old.call(t, "found", "name", "x").want(t, "a token of before", replyBody(515))
 }
 
-// testPassword: a new password ends what was begun with the old one.
+// testPassword checks that a new password ends the sessions and tokens of the old one.
 func testPassword(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	if err := w.service().SetPassword(t.Context(), b.id, "changed-password"); err != nil {
@@ -99,6 +99,6 @@ func testPassword(t *testing.T, w *world) {
 	w.secret(b.password)
 	b.login(t)
 	if code := a.talk(t, b, "1"); code != 200 {
-		t.Errorf("a dialogue after it: %d", code)
+		t.Errorf("dialogue after the change: got code %d, want 200", code)
 	}
 }

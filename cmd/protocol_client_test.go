@@ -322,8 +322,8 @@ func dialogueFrame(id, from, payload string) string {
 	return `{"id":` + id + `,"from":"` + from + `","payload":` + payload + `}`
 }
 
-// talk sends a dialogue through p's tunnel and returns the code of the answer. It fails the test if the next frame is not
-// that answer.
+// talk sends a dialogue through p's tunnel and returns the code of the answer. It fails the test if the next frame is
+// not that answer.
 func (p *member) talk(t testing.TB, to *member, id string) int {
 	t.Helper()
 	quoted := strconv.Quote(id)

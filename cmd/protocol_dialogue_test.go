@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// testDialogue: a dialogue arrives with the sender's id, and its answer carries its own.
+// testDialogue checks that a dialogue arrives with the id of its sender, and that the answer has the id of the
+// dialogue.
 func testDialogue(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	for i := range 5 {
@@ -18,7 +19,7 @@ func testDialogue(t *testing.T, w *world) {
 		a.tunnel.want(t, dialogueFrame(id, b.id, `"Fine"`))
 		b.tunnel.want(t, replyFrame(id, 200))
 	}
-	// The same id twice is two dialogues: it is the client's own mark.
+	// Two dialogues may have the same id, which only the client uses.
 	for range 2 {
 		a.tunnel.send(t, dialogue(`"x"`, b.id, `"p"`))
 		a.tunnel.want(t, replyFrame(`"x"`, 200))
@@ -26,8 +27,8 @@ func testDialogue(t *testing.T, w *world) {
 	}
 }
 
-// testDialogueRefusals: every refusal in the order of the checks, with the dialogue's id wherever it is known, and the
-// tunnel goes on after each.
+// testDialogueRefusals checks all refusals in the order of the checks. Each answer has the id of the dialogue, if it is
+// known, and the tunnel stays open.
 func testDialogueRefusals(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	stranger := w.newMembers(t, 1)[0]
@@ -71,21 +72,21 @@ func testDialogueRefusals(t *testing.T, w *world) {
 		}
 		if i%10 == 0 {
 			if code := a.talk(t, b, "still here"); code != 200 {
-				t.Fatalf("%s: a good dialogue after it: %d", row.what, code)
+				t.Fatalf("%s: valid dialogue after it: got code %d, want 200", row.what, code)
 			}
 			b.tunnel.want(t, dialogueFrame(`"still here"`, a.id, `"hello"`))
 		}
 	}
-	// Nothing of it reached anybody.
+	// None of the refused dialogues was delivered.
 	if code := b.talk(t, a, "last"); code != 200 {
-		t.Errorf("the friend's next frame should be its answer, and good: %d", code)
+		t.Errorf("next frame of the friend: got code %d, want its own answer 200", code)
 	}
 	if code := stranger.talk(t, a, "last"); code != 512 {
-		t.Errorf("the stranger's next frame should be its answer: %d", code)
+		t.Errorf("next frame of the stranger: got code %d, want its own answer", code)
 	}
 }
 
-// testDialogueBytes: ids and payloads leave as they came, whatever JSON allows in them.
+// testDialogueBytes checks that ids and payloads are delivered byte for byte, whatever their JSON text.
 func testDialogueBytes(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	for _, raw := range []string{
@@ -97,7 +98,7 @@ func testDialogueBytes(t *testing.T, w *world) {
 		b.tunnel.want(t, dialogueFrame(`"1"`, a.id, raw))
 		a.tunnel.want(t, replyFrame(`"1"`, 200))
 		if strings.TrimSpace(strings.ReplaceAll(raw, `\u0020`, " ")[1:]) == `"` {
-			continue // an id of blanks is none
+			continue // a blank id counts as missing
 		}
 		a.tunnel.send(t, dialogue(raw, b.id, `"p"`))
 		b.tunnel.want(t, dialogueFrame(raw, a.id, `"p"`))
@@ -105,25 +106,26 @@ func testDialogueBytes(t *testing.T, w *world) {
 	}
 }
 
-// testDialogueOffline: 508 while no session of the friend is there.
+// testDialogueOffline checks that the answer is 508 while the friend has no session.
 func testDialogueOffline(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	b.tunnel.close(t)
 	eventually(t, "508", func() bool { return a.talk(t, b, "7") == 508 })
 	a.tunnel.send(t, dialogue(`"\u0037"`, b.id, `"p"`))
 	a.tunnel.want(t, replyFrame(`"\u0037"`, 508))
-	// What was refused is not kept, and who is answered its login is there.
+	// Refused dialogues are not stored. A friend is online as soon as its login is answered.
 	b.login(t)
 	if code := a.talk(t, b, "8"); code != 200 {
-		t.Errorf("a dialogue to who came back: %d", code)
+		t.Errorf("dialogue after the second login: got code %d, want 200", code)
 	}
 	b.tunnel.want(t, dialogueFrame(`"8"`, a.id, `"hello"`))
-	// A tunnel that breaks without a word is as good as closed.
+	// A connection that breaks without a close frame also ends the session.
 	b.tunnel.ws.NetConn().Close()
 	eventually(t, "508", func() bool { return a.talk(t, b, "9") == 508 })
 }
 
-// testDialogueFriendship: friendships begin and end for tunnels that are open, at both ends, from the answer on.
+// testDialogueFriendship checks that changes of a friendship apply to open tunnels of both users once they are
+// answered.
 func testDialogueFriendship(t *testing.T, w *world) {
 	two := w.newMembers(t, 2)
 	a, b := two[0], two[1]
@@ -131,7 +133,7 @@ func testDialogueFriendship(t *testing.T, w *world) {
 		t.Helper()
 		for _, ends := range [][2]*member{{a, b}, {b, a}} {
 			if code := ends[0].talk(t, ends[1], what); code != want {
-				t.Errorf("%s: %d, want %d", what, code, want)
+				t.Errorf("%s: got code %d, want %d", what, code, want)
 			}
 			if want == 200 {
 				ends[1].tunnel.want(t, dialogueFrame(`"`+what+`"`, ends[0].id, `"hello"`))
@@ -150,12 +152,12 @@ func testDialogueFriendship(t *testing.T, w *world) {
 	}
 }
 
-// testDevices: all of a user's tunnels get a dialogue, which is answered once.
+// testDevices checks that all tunnels of a user receive a dialogue, and that it is answered once.
 func testDevices(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	second, login := b.openTunnel(t)
 	if login.Token == b.token || login.Profile.ID != b.id {
-		t.Error("a second login has a token of its own and the same id")
+		t.Error("a second login must have the same id and a different token")
 	}
 	mine, _ := a.openTunnel(t)
 	for _, id := range []string{`"1"`, `"2"`} {
@@ -164,10 +166,10 @@ func testDevices(t *testing.T, w *world) {
 		second.want(t, dialogueFrame(id, a.id, `"p"`))
 		a.tunnel.want(t, replyFrame(id, 200))
 	}
-	// The sender's other tunnel hears of neither: its next frame is an answer of its own.
+	// The sender's other tunnel receives neither dialogue: its next frame is its own answer.
 	mine.send(t, dialogue(`"3"`, b.id, `"p"`))
 	mine.want(t, replyFrame(`"3"`, 200))
-	// One that is left is enough.
+	// One remaining tunnel is enough for delivery.
 	second.close(t)
 	a.tunnel.send(t, dialogue(`"4"`, b.id, `"p"`))
 	a.tunnel.want(t, replyFrame(`"4"`, 200))

@@ -12,8 +12,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// pour sends dialogues without waiting for anything, and reads their answers meanwhile: it returns the codes by number.
-// Every dialogue has to be answered once, with its id.
+// pour sends n dialogues without waiting for answers, and returns the code of each. Their ids are numbers.
+// It fails the test unless each dialogue is answered once, with its id.
 func (p *member) pour(t testing.TB, to *member, n int, payload string) map[int]int {
 	t.Helper()
 	sent := make(chan error, 1)
@@ -45,7 +45,7 @@ func (p *member) pour(t testing.TB, to *member, n int, payload string) map[int]i
 	return codes
 }
 
-// count counts the codes.
+// count returns how often each code occurs.
 func count(codes map[int]int) map[int]int {
 	n := make(map[int]int)
 	for _, c := range codes {
@@ -54,8 +54,8 @@ func count(codes map[int]int) map[int]int {
 	return n
 }
 
-// TestFiveHundred: dialogues that are sent without waiting arrive in order, each once, and each is answered 200, with the
-// buffers as they are by default.
+// TestFiveHundred checks that dialogues that are sent without waiting for answers arrive once and in order, and are
+// answered 200, with the default buffers.
 func TestFiveHundred(t *testing.T) {
 	t.Parallel()
 	for _, way := range deployments {
@@ -87,7 +87,7 @@ func TestFiveHundred(t *testing.T) {
 	}
 }
 
-// TestBothWays: two who pour into each other at once do not hold each other up.
+// TestBothWays checks that two users who send to each other without waiting do not block each other.
 func TestBothWays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t))
@@ -123,7 +123,8 @@ func TestBothWays(t *testing.T) {
 	wg.Wait()
 }
 
-// TestUnreadAnswers: who sends and never reads is held up, and nothing of it is lost once it reads.
+// TestUnreadAnswers checks that the server stops reading from a client that does not read its answers, and that no
+// dialogue or answer is lost once it reads again.
 func TestUnreadAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t, func(c *Config) { c.Sessions.InFlight = 4; c.Dialogues.Timeout = 2 * waitTimeout }))
@@ -145,7 +146,7 @@ func TestUnreadAnswers(t *testing.T) {
 	b.tunnel.ws.Close()
 }
 
-// reluctant opens a tunnel whose socket takes little that is not read.
+// reluctant opens a tunnel with a small receive buffer.
 func (p *member) reluctant(t testing.TB) *tunnel {
 	t.Helper()
 	d := p.w.dialer()
@@ -167,8 +168,8 @@ func (p *member) reluctant(t testing.TB) *tunnel {
 	return c
 }
 
-// stalled makes friends of somebody who sends and somebody who never reads, and keeps two others talking meanwhile.
-// The others' dialogues all have to arrive.
+// stalled calls work with a sender and a friend who does not read, while two other users send dialogues.
+// All dialogues of these two users must arrive without delay.
 func stalled(t *testing.T, w *world, work func(a, b *member)) {
 	t.Helper()
 	a, b := w.newFriends(t)
@@ -196,14 +197,14 @@ func stalled(t *testing.T, w *world, work func(a, b *member)) {
 				return
 			}
 			if took := time.Since(started); took > 2*time.Second {
-				t.Errorf("the others noticed: a dialogue took %v", took)
+				t.Errorf("a dialogue of the other users took %v", took)
 			}
 		}
 	}()
 	defer func() {
 		close(stop)
 		if n := <-others; n < 5 {
-			t.Errorf("the others had %d dialogues only", n)
+			t.Errorf("the other users sent only %d dialogues", n)
 		}
 	}()
 	work(a, b)
@@ -211,8 +212,8 @@ func stalled(t *testing.T, w *world, work func(a, b *member)) {
 
 const bulk = 32 << 10
 
-// TestStoppedReader: what is not written to a socket is not answered 200. When the reader goes on, it finds everything
-// that was, in order.
+// TestStoppedReader checks that a dialogue is not answered 200 before it is written to the socket. When the client
+// reads again, it gets every dialogue that was answered 200, in order.
 func TestStoppedReader(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t, func(c *Config) {
@@ -222,7 +223,7 @@ func TestStoppedReader(t *testing.T) {
 		codes := a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`)
 		n := count(codes)
 		if n[200]+n[507] != 500 || n[507] < 64 || n[200] == 0 {
-			t.Errorf("answers: %v", n)
+			t.Errorf("unexpected answers: %v", n)
 		}
 		missing := n[200]
 		for last := -1; missing > 0; {
@@ -241,8 +242,8 @@ func TestStoppedReader(t *testing.T) {
 	})
 }
 
-// TestStuckReader: a client that does not read is cut off, when its socket takes nothing for too long or when it gives no
-// sign of life, whichever comes first. What waits for it then is answered 507, and then its user is offline.
+// TestStuckReader checks that a client that does not read is disconnected when its socket accepts no data, or when it
+// sends no pong, for too long. Waiting dialogues are answered 507, and then the user is offline.
 func TestStuckReader(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t, func(c *Config) {
@@ -250,9 +251,9 @@ func TestStuckReader(t *testing.T) {
 	}))
 	stalled(t, w, func(a, b *member) {
 		n := count(a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`))
-		// On a slow machine the session may end before its socket is full, with nothing that waits: 508 without a 507.
+		// On a slow machine the session may end before its socket is full. Then no dialogue waits, and there is no 507.
 		if n[200]+n[507]+n[508] != 500 || n[507]+n[508] == 0 {
-			t.Errorf("answers: %v", n)
+			t.Errorf("unexpected answers: %v", n)
 		}
 		eventually(t, "508", func() bool { return a.talk(t, b, "x") == 508 })
 		eventually(t, "the session to end", func() bool {
@@ -261,7 +262,7 @@ func TestStuckReader(t *testing.T) {
 		})
 		b.login(t)
 		if code := a.talk(t, b, "x"); code != 200 {
-			t.Errorf("a dialogue to who came back: %d", code)
+			t.Errorf("dialogue after the second login: got code %d, want 200", code)
 		}
 	})
 }

@@ -12,7 +12,7 @@ import (
 
 var hex32 = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// testLogin: both paths answer with the document's JSON to the letter.
+// testLogin checks that both login paths answer with exactly the documented JSON.
 func testLogin(t *testing.T, w *world) {
 	p := w.newMember(t, 0)
 	seen := make(map[string]bool)
@@ -41,7 +41,7 @@ func testLogin(t *testing.T, w *world) {
 			c.close(t)
 		}
 	}
-	for token := range seen { // each of them goes on being good
+	for token := range seen { // all tokens stay valid
 		p.token = token
 		p.call(t, "found", "name", fresh("nobody")).want(t, "call after the tunnel was closed", `{"code":200,"found":null,"message":"Success","ok":true}`)
 	}
@@ -54,7 +54,8 @@ func firstGroup(text, pattern string) string {
 	return ""
 }
 
-// testLoginRefusals: the WebSocket opens, says why, and closes; whatever else the client has sent.
+// testLoginRefusals checks that the server opens the WebSocket, sends the code and closes it, even if the client has
+// sent further frames.
 func testLoginRefusals(t *testing.T, w *world) {
 	p := w.newMember(t, 0)
 	rows := []struct {
@@ -84,7 +85,7 @@ func testLoginRefusals(t *testing.T, w *world) {
 	for _, row := range rows {
 		for _, path := range []string{"/im/login", "/im/login/im/login"} {
 			c := w.dial(t, 0, path+"?"+row.query)
-			for i := range 3 { // frames that nobody waits for may not cost the client its answer
+			for i := range 3 { // unexpected frames must not lose the answer
 				if c.trySend(fmt.Sprint(i)) != nil {
 					break
 				}
@@ -95,10 +96,10 @@ func testLoginRefusals(t *testing.T, w *world) {
 			c.wantClose(t, websocket.ClosePolicyViolation)
 		}
 	}
-	p.login(t) // and none of this has hurt the account
+	p.login(t) // the refused logins have no effect on the account
 }
 
-// testLoginPlain: a login that does not ask for a WebSocket.
+// testLoginPlain checks the answers to logins without a WebSocket handshake.
 func testLoginPlain(t *testing.T, w *world) {
 	p := w.newMember(t, 0)
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
@@ -108,10 +109,10 @@ func testLoginPlain(t *testing.T, w *world) {
 	}
 }
 
-// testOrigins: a browser's page opens a tunnel from here or from where the configuration says.
+// testOrigins checks that pages of the server's own origin and of http.origins can open a tunnel, and no others.
 func testOrigins(t *testing.T, w *world) {
 	p := w.newMember(t, 0)
-	base := w.base(0) // the page's own server
+	base := w.base(0) // the server's own origin
 	path := "/im/login?" + query("account", p.account, "password", p.password)
 	for origin, allowed := range map[string]bool{
 		"": true, base: true, "https://app.example.org": true, "HTTPS://APP.example.org": true,
@@ -135,7 +136,7 @@ func testOrigins(t *testing.T, w *world) {
 			continue
 		}
 		if err == nil {
-			t.Errorf("origin %q was let in", origin)
+			t.Errorf("origin %q was accepted", origin)
 			c.ws.Close()
 			continue
 		}
@@ -147,7 +148,7 @@ func testOrigins(t *testing.T, w *world) {
 	}
 }
 
-// testLoginLists: friends under their aliases and with their presence, requests with their notes.
+// testLoginLists checks the friends with aliases and presence, and the requests with notes, in the answer to a login.
 func testLoginLists(t *testing.T, w *world) {
 	all := w.newMembers(t, 5)
 	me, named, unnamed, away, asking := all[0], all[1], all[2], all[3], all[4]

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// testPush: a session that asks for it is told what happens to its user; one that does not ask never is.
+// testPush checks that only sessions with push=1 get notices.
 func testPush(t *testing.T, w *world) {
 	two := w.newMembers(t, 2)
 	a, b := two[0], two[1]
@@ -29,13 +29,13 @@ func testPush(t *testing.T, w *world) {
 	a.update(t, `"sign":"new"`).want(t, "profile", replyBody(200))
 	pushB.want(t, head("301", "Refresh Friend's Profile")+profile(a, a.account, "new")+`}`)
 
-	// Only the last session's end and the first one's beginning are told.
+	// Friends are notified only of the first and the last session.
 	pushA.close(t)
 	if code := b.talk(t, a, "1"); code != 200 {
-		t.Errorf("one session is left: %d", code)
+		t.Errorf("dialogue to the remaining session: got code %d, want 200", code)
 	}
 	a.tunnel.want(t, dialogueFrame(`"1"`, b.id, `"hello"`))
-	pushB.want(t, `{"id":"1","from":"`+b.id+`","toFriend":"`+a.id+`","payload":"hello"}`) // what one device sends the others show
+	pushB.want(t, `{"id":"1","from":"`+b.id+`","toFriend":"`+a.id+`","payload":"hello"}`) // the echo
 	a.tunnel.close(t)
 	pushB.want(t, head("300", "Friend Offline")+`"id":"`+a.id+`"}`)
 	a.login(t)
@@ -46,21 +46,21 @@ func testPush(t *testing.T, w *world) {
 	pushA.want(t, head("525", "Friend Removed")+`"id":"`+b.id+`"}`)
 	pushB.want(t, head("525", "Friend Removed")+`"id":"`+a.id+`"}`)
 
-	// Who did not ask for it has heard nothing of all this: its next frame is an answer.
+	// A tunnel without push=1 got no notices: its next frame is an answer.
 	for _, ends := range [][2]*member{{a, b}, {b, a}} {
 		if code := ends[0].talk(t, ends[1], "2"); code != 512 {
-			t.Errorf("a dialogue after the removal: %d", code)
+			t.Errorf("dialogue after the removal: got code %d", code)
 		}
 	}
 }
 
-// update sends a change of the profile; fields are as JSON writes them.
+// update changes the profile. fields is the JSON text of the fields.
 func (p *member) update(t testing.TB, fields string) reply {
 	t.Helper()
 	return p.w.do(t, p.n, http.MethodPost, "/im/profile/update", `{"id":"`+p.id+`","token":"`+p.token+`",`+fields+`}`)
 }
 
-// testProfile: what is there changes, and what is null or not there stays.
+// testProfile checks that an update changes the given fields, and keeps missing and null fields.
 func testProfile(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	never := strings.Repeat("0", 32)
@@ -86,20 +86,20 @@ func testProfile(t *testing.T, w *world) {
 	a.update(t, strings.Trim(string(fields), "{}")).want(t, "all", replyBody(200))
 	a.update(t, `"name":null,"picture":null,"sex":null,"birthday":null,"sign":null,"mail":null,"password":null`).want(t, "nothing", replyBody(200))
 	if got := a.list(t).Profile; got != want {
-		t.Errorf("profile: %+v, want %+v", got, want)
+		t.Errorf("profile: got %+v, want %+v", got, want)
 	}
 	friend := b.list(t).Friends[0]
 	if want.Name = "alias of " + a.account; friend.profileEntry != want {
-		t.Errorf("at the friend's: %+v, want %+v", friend, want)
+		t.Errorf("profile at the friend: got %+v, want %+v", friend, want)
 	}
 	if got := b.names(t, "new "+a.account); len(got) != 1 || got[0] != a.id {
-		t.Errorf("by the new name: %q", got)
+		t.Errorf("search for the new name: got %q", got)
 	}
 	if got := b.names(t, a.account); len(got) != 0 {
-		t.Errorf("by the old name: %q", got)
+		t.Errorf("search for the old name: got %q", got)
 	}
 
-	// A new password ends the other sessions and tokens; those of the token that came with it stay.
+	// A new password ends all sessions and tokens except those of the token in the request.
 	other, login := a.openTunnel(t)
 	a.update(t, `"password":"changed-by-user"`).want(t, "password", replyBody(200))
 	other.wantClose(t, 1008)
@@ -111,7 +111,7 @@ func testProfile(t *testing.T, w *world) {
 	a.password = "changed-by-user"
 	w.secret(a.password)
 	if code := a.talk(t, b, "1"); code != 200 {
-		t.Errorf("a dialogue from the session that stayed: %d", code)
+		t.Errorf("dialogue from the remaining session: got code %d, want 200", code)
 	}
 	a.login(t)
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// atOnce runs all functions at the same moment and waits for them.
+// atOnce runs all functions concurrently and waits for them.
 func atOnce(all ...func()) {
 	var wg sync.WaitGroup
 	ready := make(chan struct{})
@@ -21,7 +21,7 @@ func atOnce(all ...func()) {
 	wg.Wait()
 }
 
-// codes calls all functions at the same moment and returns what they answered, in their order.
+// codes runs all functions concurrently and returns the codes of their answers, in the order of the functions.
 func codes(all ...func() reply) []int {
 	got := make([]int, len(all))
 	run := make([]func(), len(all))
@@ -32,7 +32,8 @@ func codes(all ...func() reply) []int {
 	return got
 }
 
-// TestRegisterAtOnce: of many who want one account, one gets it, with limits and hashing as they are by default.
+// TestRegisterAtOnce checks that one of many concurrent registrations of an account succeeds, with the default limits
+// and hash parameters.
 func TestRegisterAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t, func(c *Config) {
@@ -52,7 +53,7 @@ func TestRegisterAtOnce(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Fatalf("24 registrations of one account: %v", got)
 	}
-	for i := range 3 { // the password is the winner's
+	for i := range 3 { // the stored password is that of the successful registration
 		p := &member{w: w, account: "sunny tom", password: fmt.Sprintf("at-once-%d", (winner+i)%24)}
 		if i == 0 {
 			p.login(t)
@@ -62,7 +63,7 @@ func TestRegisterAtOnce(t *testing.T) {
 	}
 }
 
-// TestLimits: what is too much is refused with 429 and 403, and what failed costs nothing.
+// TestLimits checks that requests over a limit are answered with status 429 and code 403.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t, func(c *Config) {
@@ -79,20 +80,20 @@ func TestLimits(t *testing.T) {
 	w.register(t, 0, body("three")).wantStatus(t, "the third", http.StatusTooManyRequests, replyBody(403))
 	p := &member{w: w, account: "one", password: "limited-pw"}
 	for range 5 {
-		p.login(t) // good logins are not counted as failures
+		p.login(t) // successful logins do not count as failures
 	}
 	for range 3 {
 		p.refused(t, "wrong password", "wrong")
 	}
 	c := w.dial(t, 0, "/im/login?"+query("account", "one", "password", "limited-pw"))
-	c.want(t, replyBody(403)) // too many failures, whatever the password
+	c.want(t, replyBody(403)) // refused after too many failures, even with the right password
 	if _, err := c.tryNext(); err == nil {
-		t.Error("a login over the limit stays open")
+		t.Error("the tunnel of a login over the limit stays open")
 	}
 	p.call(t, "found", "name", "x").want(t, "who is in stays in", `{"code":200,"found":null,"message":"Success","ok":true}`)
 }
 
-// TestDialogueRate: who sends too fast is slowed down, not refused.
+// TestDialogueRate checks that the server slows down a client over limits.dialogues instead of refusing its dialogues.
 func TestDialogueRate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t, func(c *Config) { c.Limits.Dialogues = Rate{20, time.Second} }))
@@ -111,7 +112,7 @@ func TestDialogueRate(t *testing.T) {
 	}
 }
 
-// state is what two people are to each other, as logins show it at both ends.
+// state describes the friendship of two users at both ends, as in the answers to their logins.
 func state(t testing.TB, a, b *member) string {
 	t.Helper()
 	var s []string
@@ -132,7 +133,7 @@ func state(t testing.TB, a, b *member) string {
 	return strings.Join(s, " ")
 }
 
-// races are calls of two people at the same moment. Each may end in a few ways only; a stands before the other.
+// races are concurrent calls of two users. Each has a few valid results.
 var races = []struct {
 	what   string
 	before func(t *testing.T, a, b *member)
@@ -189,8 +190,8 @@ func cross(t *testing.T, a, b *member) {
 	asked(t, b, a)
 }
 
-// TestFriendsAtOnce runs each race a few times, between people whose tunnels are open: the end that logins show is the
-// one that dialogues meet, at both ends. The calls go to one server, or to two that know of each other by NATS.
+// TestFriendsAtOnce runs each race several times between users with open tunnels. Logins and dialogues must agree on
+// the result at both ends. The calls go to one server, or to two servers on one NATS.
 func TestFriendsAtOnce(t *testing.T) {
 	t.Parallel()
 	patient := func(c *Config) { c.Dialogues.Timeout = 2 * waitTimeout }
@@ -218,7 +219,7 @@ func TestFriendsAtOnce(t *testing.T) {
 	}
 }
 
-// holds checks that dialogues meet what a race ended as.
+// holds checks that the answers to dialogues agree with the result of a race.
 func holds(t *testing.T, a, b *member, ended string, friends bool) {
 	t.Helper()
 	want := 512
@@ -226,18 +227,18 @@ func holds(t *testing.T, a, b *member, ended string, friends bool) {
 		want = 200
 	}
 	if to := a.talk(t, b, "1"); to != want {
-		t.Errorf("%s, but a dialogue is answered %d", ended, to)
+		t.Errorf("result %s, but a dialogue is answered %d", ended, to)
 	}
 	if friends {
 		b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 	}
 	if from := b.talk(t, a, "2"); from != want {
-		t.Errorf("%s, but a dialogue the other way is answered %d", ended, from)
+		t.Errorf("result %s, but a dialogue in the other direction is answered %d", ended, from)
 	}
 }
 
-// TestFriendsWhileMade: who hears that they are friends may talk, both ways, although whoever made them so has not told
-// the sessions yet.
+// TestFriendsWhileMade checks that after an answer that two users are friends, dialogues are accepted in both
+// directions, even if the node that made them friends has not notified the other nodes yet.
 func TestFriendsWhileMade(t *testing.T) {
 	t.Parallel()
 	s := start(t)

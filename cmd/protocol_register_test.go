@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// fresh is an account that nobody has.
+// fresh returns an account that is not registered.
 func fresh(prefix string) string { return fmt.Sprintf("%s%d", prefix, serial.Add(1)) }
 
-// entry is the profile that a login shows.
+// entry returns the profile in the answer to a login.
 func (w *world) entry(t testing.TB, account, password string) profileEntry {
 	t.Helper()
 	p := &member{w: w, account: account, password: password}
@@ -48,7 +48,7 @@ func testRegister(t *testing.T, w *world) {
 			t.Errorf("%s: profile is %+v", row.what, got)
 		}
 	}
-	// A password is taken as it is: with its blanks, in characters and not bytes.
+	// A password keeps its spaces. Its length is counted in characters.
 	for _, password := range []string{"   ", " p ", strings.Repeat("é", 32), "\u0001\u0000", "e\u0301"} {
 		account := fresh("pw")
 		body, _ := json.Marshal(map[string]string{"account": account, "password": password, "mail": "m"})
@@ -62,7 +62,7 @@ func testRegister(t *testing.T, w *world) {
 			}
 		}
 	}
-	// The type of the content is not asked for.
+	// The content type of a request does not matter.
 	r, err := w.http.Post(w.base(0)+"/im/register", "application/x-www-form-urlencoded",
 		strings.NewReader(`{"account":"`+fresh("form")+`","password":"p","mail":"m"}`))
 	if err != nil {
@@ -110,11 +110,11 @@ func testRegisterRefusals(t *testing.T, w *world) {
 	}
 	tooLarge := `{"account":"a","password":"p","mail":"m","more":"` + strings.Repeat("x", 1<<20) + `"}`
 	w.register(t, 0, tooLarge).wantStatus(t, "a body too large", http.StatusRequestEntityTooLarge, replyBody(403))
-	// What is refused leaves nothing behind: the account is free.
+	// A refused registration stores nothing, so the account can still be registered.
 	account := fresh("free")
 	w.register(t, 0, `{"account":"`+account+`","password":"p"}`).want(t, "refused", replyBody(503))
 	w.register(t, 0, `{"account":"`+account+`","password":"p","mail":"m"}`).want(t, "again", replyBody(200))
-	// The longest that may be.
+	// The maximum lengths.
 	longest := fresh("long")
 	longest += strings.Repeat("é", 64-len(longest))
 	w.register(t, 0, `{"account":"`+longest+`","password":"`+long(32)+`","mail":"`+long(254)+`","name":"`+long(64)+`","sex":"`+long(32)+
@@ -122,7 +122,7 @@ func testRegisterRefusals(t *testing.T, w *world) {
 	w.entry(t, longest, long(32))
 }
 
-// testRegisterFolding: an account is the same after trimming, normalising and folding.
+// testRegisterFolding checks that accounts are compared after trimming, normalization and case folding.
 func testRegisterFolding(t *testing.T, w *world) {
 	k := fresh("")
 	for _, same := range [][]string{
@@ -145,7 +145,7 @@ func testRegisterFolding(t *testing.T, w *world) {
 			}
 		}
 	}
-	// Others are others.
+	// These are different accounts.
 	for _, account := range []string{"T om" + k, "T0m" + k, "Cafe" + k, "Tom" + k + "."} {
 		w.register(t, 0, `{"account":"`+account+`","password":"p","mail":"m"}`).want(t, account, replyBody(200))
 	}

@@ -28,8 +28,8 @@ func tableSettings(c *Config) {
 	c.Dialogues.Timeout = 2 * waitTimeout // longer than any test waits, since no test may depend on this timeout
 }
 
-// TestProtocol runs all tables on all deployments. The tables of a deployment run at the same time on the same servers, so
-// each runs during the traffic of the others.
+// TestProtocol runs all tables on all deployments. The tables of a deployment run at the same time on the same
+// servers, so each runs during the traffic of the others.
 func TestProtocol(t *testing.T) {
 	t.Parallel()
 	for _, d := range deployments {

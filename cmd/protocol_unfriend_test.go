@@ -2,8 +2,8 @@ package cmd
 
 import "testing"
 
-// TestStrangersWhileUnmade: after an answer that two users are no friends, dialogues between them are refused in both
-// directions on every node, even if the node that ended the friendship has not told the other nodes yet.
+// TestStrangersWhileUnmade checks that after an answer that two users are not friends, dialogues are refused in both
+// directions on every node, even if the node that ended the friendship has not notified the other nodes yet.
 func TestStrangersWhileUnmade(t *testing.T) {
 	t.Parallel()
 	all := startBridges(t, 2)
@@ -25,7 +25,7 @@ func TestStrangersWhileUnmade(t *testing.T) {
 			a, b := w.newFriends(t)
 			for from, to := range map[*member]*member{a: b, b: a} {
 				if code := from.talk(t, to, "before"); code != 200 {
-					t.Fatalf("friends: a dialogue is answered %d", code)
+					t.Fatalf("dialogue between friends: got code %d, want 200", code)
 				}
 				to.tunnel.want(t, dialogueFrame(`"before"`, from.id, `"hello"`))
 			}

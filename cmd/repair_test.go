@@ -10,8 +10,8 @@ import (
 	"imctl/kv"
 )
 
-// TestRepair ends servers in the middle of deletions and of changes of attachments. The next start completes them and logs
-// one line, or no line if there was nothing to complete.
+// TestRepair ends servers in the middle of deletions and of changes of attachments. The next start completes them and
+// logs one line, or no line if there was nothing to complete.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")

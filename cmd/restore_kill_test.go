@@ -67,8 +67,8 @@ func (p *process) wantReady(t *testing.T) {
 	eventually(t, "the server is ready", func() bool { body, _, _ := fetch(p.ops + "/readyz"); return body == "ok\n" })
 }
 
-// TestRestoreKilledInDir kills a restore into a data directory at every step. Afterwards the directory has all old data or
-// all new data, or commands fail with the command line that completes the restore.
+// TestRestoreKilledInDir kills a restore into a data directory at every step. Afterwards the directory has all old
+// data or all new data, or commands fail with the command line that completes the restore.
 func TestRestoreKilledInDir(t *testing.T) {
 	t.Parallel()
 	from := createBackup(t, 30)

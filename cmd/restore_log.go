@@ -22,7 +22,8 @@ import (
 // acknowledged are restored with their sequence numbers, and acknowledged entries are not delivered again. The pieces
 // survive an interrupted swap.
 
-// logPieceSize is how many uncompressed bytes of the log are sent at once. The server must write them within five seconds.
+// logPieceSize is how many uncompressed bytes of the log are sent at once. The server must write them within five
+// seconds.
 const logPieceSize = 16 << 10
 
 // logStream returns the name of the stream of the log.

@@ -9,8 +9,8 @@ import (
 	"imctl/kv"
 )
 
-// intoServer restores the streams of one or several running servers. It first restores the backup in a NATS server of its
-// own, and then copies the records from there into the buckets that are not in use.
+// intoServer restores the streams of one or several running servers. It first restores the backup in a NATS server of
+// its own, and then copies the records from there into the buckets that are not in use.
 func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 	temp, err := os.MkdirTemp("", "imctl-restore-*") // with mode 0700
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestRestoreHuge measures a restore of 200,000 users with 600,000 friendships into a fresh directory, and into a running
-// server that syncs every write to disk.
+// TestRestoreHuge measures a restore of 200,000 users with 600,000 friendships into a fresh directory, and into a
+// running server that syncs every write to disk.
 func TestRestoreHuge(t *testing.T) {
 	const accounts = 200_000
 	dir := createBackup(t, accounts)

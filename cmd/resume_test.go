@@ -113,8 +113,8 @@ func testLogout(t *testing.T, w *world) {
 	watch.want(t, noticeFrame(302, "Friend Online", a))
 }
 
-// TestResumeRenews checks that a login with a token past half of its lifetime gets a new token. The old token stays valid
-// until it expires.
+// TestResumeRenews checks that a login with a token past half of its lifetime gets a new token. The old token stays
+// valid until it expires.
 func TestResumeRenews(t *testing.T) {
 	t.Parallel()
 	const life = 6 * time.Second

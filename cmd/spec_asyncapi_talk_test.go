@@ -28,7 +28,8 @@ func (a *asyncAPI) hears(t testing.TB, c *tunnel, operation, message string) str
 	return frame
 }
 
-// says sends a dialogue and reads its answer. The document allows the one unless it is refused as malformed, and has the other.
+// says sends a dialogue and reads its answer. The document allows the one unless it is refused as malformed, and has
+// the other.
 func (a *asyncAPI) says(t testing.TB, c *tunnel, frame string, code int, beyond bool) {
 	t.Helper()
 	a.allows(t, "takeDialogue", "send", frame, code, beyond)

@@ -41,8 +41,8 @@ func (a *asyncAPI) list(t testing.TB, at string) (all []string) {
 	return all
 }
 
-// is tells what is wrong with a message of an operation, or of its reply for a name that ends in /reply. It has to be the message
-// of that name and none of the others there.
+// is tells what is wrong with a message of an operation, or of its reply for a name that ends in /reply. It has to be
+// the message of that name and none of the others there.
 func (a *asyncAPI) is(t testing.TB, operation, name string, body []byte) error {
 	t.Helper()
 	a.mu.Lock()
@@ -109,8 +109,8 @@ func (a *asyncAPI) documented(t testing.TB) (all []string) {
 	return all
 }
 
-// channel finds the operation and the message of a subject that only one kind of message goes to, and checks the words in it that the document
-// enumerates.
+// channel finds the operation and the message of a subject that only one kind of message goes to, and checks the words
+// in it that the document enumerates.
 func (a *asyncAPI) channel(t testing.TB, subject string) (operation, message string) {
 	t.Helper()
 	for name, o := range a.object(t, "/operations") {
@@ -135,8 +135,8 @@ func (a *asyncAPI) channel(t testing.TB, subject string) (operation, message str
 	return "", ""
 }
 
-// asyncAPISchema is the official schema of such documents, in the version that testdata/asyncapi/package-lock.json names; where npm cannot bring
-// it, the test is skipped, but not in CI.
+// asyncAPISchema is the official schema of such documents, in the version that testdata/asyncapi/package-lock.json
+// names; where npm cannot bring it, the test is skipped, but not in CI.
 func asyncAPISchema(t testing.TB) []byte {
 	t.Helper()
 	dir := npm(t, filepath.Join("testdata", "asyncapi"))

@@ -172,7 +172,8 @@ func addYesFlag(c *cobra.Command, yes *bool) {
 	c.Flags().BoolVar(yes, "yes", false, "skip the confirmation prompt")
 }
 
-// confirm returns nil if yes is set or the user answers yes. It returns an error otherwise, and if there is no terminal.
+// confirm returns nil if yes is set or the user answers yes. It returns an error otherwise, and if there is no
+// terminal.
 func confirm(ctx context.Context, env *Env, yes bool, question string) error {
 	if yes {
 		return nil

@@ -22,8 +22,8 @@ import (
 const (
 	// concurrentImports is how many requests are in flight, so that the server never waits for the next one.
 	concurrentImports = 3
-	// importBonds limits the friendships and requests of one request, since the server may have to notify users online of
-	// each of them.
+	// importBonds limits the friendships and requests of one request, since the server may have to notify users online
+	// of each of them.
 	importBonds = 500
 )
 
@@ -217,8 +217,8 @@ func (i *importer) readLine(r *bufio.Reader) (text []byte, tooLong bool, err err
 	}
 }
 
-// parse parses a record. It rejects unknown fields, so that a misspelled field is not silently dropped. Its errors quote
-// keys, never values, since values may be secret.
+// parse parses a record. It rejects unknown fields, so that a misspelled field is not silently dropped. Its errors
+// quote keys, never values, since values may be secret.
 func (i *importer) parse(text []byte) (r admin.Record, err error) {
 	if !utf8.Valid(text) {
 		return r, errors.New("not valid UTF-8")

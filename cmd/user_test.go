@@ -182,7 +182,8 @@ func TestUserByAddress(t *testing.T) {
 		want(t, exitNoServer, "no imctl server answers there")
 }
 
-// startNATS starts a NATS server that has nothing to do with imctl. Its user root may do everything, anybody very little.
+// startNATS starts a NATS server that has nothing to do with imctl. Its user root may do everything, anybody very
+// little.
 func startNATS(t testing.TB) string {
 	t.Helper()
 	o := new(natsserver.Options)

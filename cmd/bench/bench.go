@@ -32,8 +32,8 @@ type Target struct {
 	client *http.Client
 }
 
-// NewTarget returns the target at an http or https URL. The default of the path is /im. With insecure, the target does not
-// verify the certificate of the server.
+// NewTarget returns the target at an http or https URL. The default of the path is /im. With insecure, the target does
+// not verify the certificate of the server.
 func NewTarget(address string, insecure bool) (*Target, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {

@@ -22,8 +22,8 @@ const (
 	concurrentLogins = 16
 	// drainTimeout limits the wait for outstanding answers at the end.
 	drainTimeout = 10 * time.Second
-	// keptTimes is how many of a user's latest dialogues have their send time kept, a power of two. The latency of a dialogue
-	// that is answered after this many later ones is too short.
+	// keptTimes is how many of a user's latest dialogues have their send time kept, a power of two. The latency of a
+	// dialogue that is answered after this many later ones is too short.
 	keptTimes = 4096
 )
 
@@ -54,8 +54,8 @@ type end struct {
 	gone     chan struct{}           // closed when the reader ends
 }
 
-// newChat logs in the pairs of friends 0 and 1, 2 and 3, and so on. rate is the number of dialogues per second of all users
-// together. With rate 0, only the window limits them.
+// newChat logs in the pairs of friends 0 and 1, 2 and 3, and so on. rate is the number of dialogues per second of all
+// users together. With rate 0, only the window limits them.
 func newChat(ctx context.Context, t *Target, people []Person, window, size int, rate float64) (*chat, error) {
 	c := &chat{window: window, payload: strings.Repeat("p", size), stop: make(chan struct{}), ends: make([]*end, len(people))}
 	if rate > 0 {

@@ -140,7 +140,8 @@ func (t *tally) add(code wire.Code, n int64) {
 	t.codes[code] += n
 }
 
-// Codes counts the answers by code. "none" counts dialogues without an answer, for example because the connection broke.
+// Codes counts the answers by code. "none" counts dialogues without an answer, for example because the connection
+// broke.
 type Codes map[string]int64
 
 func (t *tally) all() Codes {

@@ -103,8 +103,8 @@ func overTime(all []Series, y func(float64) float64, ticks []tick) panel {
 	return p
 }
 
-// distribution returns the panel with the distribution of each series. The axis is logarithmic: 90 %, 99 % and 99.9 % have
-// the same distance.
+// distribution returns the panel with the distribution of each series. The axis is logarithmic: 90 %, 99 % and 99.9 %
+// have the same distance.
 func distribution(all []Series, y func(float64) float64, ticks []tick) panel {
 	nines := func(share float64) float64 { return -math.Log10(1 - min(share, maxShare)) }
 	end := 2.0

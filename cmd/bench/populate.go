@@ -24,8 +24,8 @@ type PopulateOptions struct {
 // PopulateAccount returns the name of the i-th account.
 func PopulateAccount(i int) string { return fmt.Sprintf("%sperson-%d", AccountPrefix, i) }
 
-// Populate creates permanent accounts in the buckets of a server, to measure a server with many accounts. The friends of an
-// account are spread over all accounts, so that the records of friends are not stored next to each other.
+// Populate creates permanent accounts in the buckets of a server, to measure a server with many accounts. The friends
+// of an account are spread over all accounts, so that the records of friends are not stored next to each other.
 func Populate(ctx context.Context, bulk *kv.Bulk, progress *Progress, o PopulateOptions) error {
 	n := 0
 	var r rateCounter

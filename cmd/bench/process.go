@@ -21,8 +21,8 @@ type sample struct {
 	resident uint64  // bytes
 }
 
-// since returns the usage since an earlier sample, or nil if one of the samples is zero. items is the number of dialogues,
-// logins or calls. 0 means that the usage per item is unknown.
+// since returns the usage since an earlier sample, or nil if one of the samples is zero. items is the number of
+// dialogues, logins or calls. 0 means that the usage per item is unknown.
 func (s sample) since(before sample, items int64) *Usage {
 	if s.at.IsZero() || before.at.IsZero() {
 		return nil
