@@ -24,7 +24,7 @@ func fromJSON[T any](t testing.TB, text string) (v T) {
 	return v
 }
 
-// TestFriendCommands makes and ends friendships of people who are online.
+// TestFriendCommands makes and ends friendships of users online.
 func TestFriendCommands(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -35,13 +35,13 @@ func TestFriendCommands(t *testing.T) {
 	command(t, dir, "", "friend", "add", alice.account, "id:"+bob.id).want(t, exitDone, alice.account+" and "+bob.account+" are friends\n")
 	command(t, dir, "", "friend", "add", bob.account, alice.account).want(t, exitExists, "friends already")
 	if code := alice.talk(t, bob, "1"); code != 200 {
-		t.Errorf("friends: %d", code)
+		t.Errorf("dialogue between friends: got code %d, want 200", code)
 	}
 	command(t, dir, "", "friend", "list", alice.account).want(t, exitDone, bob.account, bob.id)
 	command(t, dir, "", "friend", "list", alice.account, "-o", "json").want(t, exitDone, `"kind":"friend"`, `"account":"`+bob.account+`"`)
 	command(t, dir, "", "friend", "remove", bob.account, alice.account, "-o", "json").want(t, exitDone, `{"user":{"id":"`+bob.id)
 	if code := alice.talk(t, bob, "2"); code != 512 {
-		t.Errorf("no friends any more: %d", code)
+		t.Errorf("dialogue after the end of the friendship: got code %d, want 512", code)
 	}
 	command(t, dir, "", "friend", "remove", bob.account, alice.account).want(t, exitNotFound, "not friends")
 	command(t, dir, "", "friend", "add", bob.account, bob.account).want(t, exitUse, "its own friend")
@@ -73,17 +73,17 @@ func TestSessionAndTokenCommands(t *testing.T) {
 	}
 	command(t, dir, "", "session", "list", "--user", bob.account).want(t, exitDone, all[1].ID)
 	if a := command(t, dir, "", "session", "list", "--node", kv.NewID()[:16]).want(t, exitDone); strings.Count(a.out, "\n") != 1 {
-		t.Errorf("on a node that is not there: %s", a.out)
+		t.Errorf("sessions on an unknown node: got %s", a.out)
 	}
 	command(t, dir, "", "session", "list", "--user", "nobody").want(t, exitNotFound)
 	command(t, dir, "", "session", "close", alice.account, all[1].ID).want(t, exitNotFound, all[1].ID)
 	command(t, dir, "", "session", "close", alice.account, all[2].ID).want(t, exitDone, "1 session closed\n")
 	if frame, err := second.tryNext(); err == nil {
-		t.Errorf("a session that was closed still gets %s", frame)
+		t.Errorf("a closed session received %s", frame)
 	}
 	command(t, dir, "", "session", "close", bob.account, "-o", "json").want(t, exitDone, `"account":"`+bob.account+`"`)
 	if frame, err := bob.tunnel.tryNext(); err == nil {
-		t.Errorf("a session that was closed still gets %s", frame)
+		t.Errorf("a closed session received %s", frame)
 	}
 
 	listed := command(t, dir, "", "token", "list", alice.account).want(t, exitDone, kv.TokenHash(alice.token))
@@ -93,14 +93,14 @@ func TestSessionAndTokenCommands(t *testing.T) {
 	command(t, dir, "", "token", "revoke", alice.account, kv.TokenHash(alice.token)[:12]).want(t, exitDone, "1 token revoked\n")
 	alice.call(t, "found", "name", "x").want(t, "a token that was revoked", replyBody(515))
 	if frame, err := alice.tunnel.tryNext(); err == nil {
-		t.Errorf("the session of a token that was revoked still gets %s", frame)
+		t.Errorf("the session of a revoked token received %s", frame)
 	}
 	command(t, dir, "", "token", "revoke", alice.account, "ffffffffffffffffffff").want(t, exitNotFound)
 	command(t, dir, "", "token", "revoke", alice.account, "-o", "json").want(t, exitDone, `[{"hash":`)
 	command(t, dir, "", "token", "revoke", alice.account).want(t, exitDone, "0 tokens revoked\n")
 }
 
-// TestAttachCommands lets a program in by nothing but its context file.
+// TestAttachCommands adds, rotates and removes an attachment, and connects with its context file.
 func TestAttachCommands(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -108,13 +108,13 @@ func TestAttachCommands(t *testing.T) {
 	add := []string{"attach", "add", "archive", "--role", "consumer", "--filter", "dialogue.>"}
 	command(t, dir, "", append(add, "--context", "archive.json")...).want(t, exitDone, "archive (consumer) added: archive.json\n")
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the file: %v, %v", info, err)
+		t.Errorf("context file: got %v, %v", info, err)
 	}
 	first := connectByContext(t, file)
 	command(t, dir, "", append(add, "--context", "archive.json")...).want(t, exitExists, "archive.json is there already; replace it by --force")
 	command(t, dir, "", append(add, "--context", "archive.json", "--force")...).want(t, exitExists, "attachment")
 	if contextUser(file) != "archive" {
-		t.Error("a failure replaced the file")
+		t.Error("a failed command replaced the file")
 	}
 	command(t, dir, "", "attach", "rotate", "archive", "--context", "archive.json").want(t, exitDone, "has a new secret")
 	eventually(t, "the old connection is closed", first.IsClosed)
@@ -128,11 +128,11 @@ func TestAttachCommands(t *testing.T) {
 		t.Errorf("shown: %s %s, and a password of %d", shown.URL, shown.User, len(shown.Password))
 	}
 	if again := fromJSON[bridge.NATSContext](t, command(t, dir, "", "attach", "rotate", "tool", "-o", "json").want(t, exitDone).out); again.Password == shown.Password {
-		t.Error("the secret stays the same")
+		t.Error("the secret has not changed")
 	}
 	listed := command(t, dir, "", "attach", "list").want(t, exitDone, "archive  consumer  dialogue.>", "second   bridge    -", "tool     admin")
 	if strings.Contains(listed.out, "lost") {
-		t.Error("an attachment was made though its file can't be written")
+		t.Error("an attachment was added although its file cannot be written")
 	}
 	command(t, dir, "", "attach", "remove", "archive").want(t, exitUse, "--yes")
 	command(t, dir, "", "attach", "remove", "archive", "--yes").want(t, exitDone, "archive (consumer) removed\n")
@@ -143,11 +143,11 @@ func TestAttachCommands(t *testing.T) {
 	command(t, dir, "", "attach", "add", "x", "--role", "consumer", "--filter", "a..b").want(t, exitUse, "filter")
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	if err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("temporary files remain: %v, %v", left, err)
 	}
 }
 
-// connectByContext connects with no other setting.
+// connectByContext connects with only the settings of a context file.
 func connectByContext(t *testing.T, file string) *nats.Conn {
 	t.Helper()
 	nc, _, err := natscontext.Connect(file, nats.NoReconnect(), nats.Timeout(waitTimeout))
@@ -158,7 +158,7 @@ func connectByContext(t *testing.T, file string) *nats.Conn {
 	return nc
 }
 
-// TestStatusCommand looks at a server that runs, and at a directory without one.
+// TestStatusCommand runs imctl status with and without a running server.
 func TestStatusCommand(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)

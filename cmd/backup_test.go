@@ -22,8 +22,8 @@ import (
 	"imctl/kv"
 )
 
-// TestBackupRestore carries a server to another directory: people, tokens, friendships, attachments with what they have
-// not read, and the administrator's credentials.
+// TestBackupRestore restores a backup in another directory: users, tokens, friendships, attachments with their unread
+// entries, and the administrator's credentials.
 func TestBackupRestore(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -35,7 +35,7 @@ func TestBackupRestore(t *testing.T) {
 	}
 	command(t, dir, "", "backup", "all.tar").want(t, exitDone, "STREAM", "KV_im_users", "KV_im_tokens", "KV_im_friendships", "IM_LOG")
 	if info, err := os.Stat(filepath.Join(dir, "all.tar")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the file: %v, %v", info, err)
+		t.Errorf("backup file: got %v, %v", info, err)
 	}
 	command(t, dir, "", "backup", "all.tar").want(t, exitExists, "--force")
 	people := sortedLines(command(t, dir, "", "user", "export").want(t, exitDone).out)
@@ -53,11 +53,11 @@ func TestBackupRestore(t *testing.T) {
 	})
 	w = newWorld(t, again)
 	if got := sortedLines(command(t, dir, "", "user", "export", "--data", "new").want(t, exitDone).out); !slices.Equal(got, people) {
-		t.Errorf("people are %s, and were %s", got, people)
+		t.Errorf("users: got %s, want %s", got, people)
 	}
 	alice.w, bob.w = w, w
 	if got := alice.call(t, "found", "name", bob.account); got.code() != 200 {
-		t.Errorf("a token from before: %s", got.body)
+		t.Errorf("call with a restored token: got %s", got.body)
 	}
 	archive.URL = again.natsURL()
 	nc := again.asAttachment(t, archive)
@@ -71,12 +71,12 @@ func TestBackupRestore(t *testing.T) {
 	}
 	m, err := consumer.Next(jetstream.FetchMaxWait(waitTimeout))
 	if err != nil || !strings.Contains(string(m.Data()), `"id":"unread"`) {
-		t.Errorf("the dialogue that was not read: %v", err)
+		t.Errorf("unread entry: got error %v", err)
 	}
 	alice.login(t)
 	bob.login(t)
 	if code := alice.talk(t, bob, "2"); code != 200 {
-		t.Errorf("friends afterwards: %d", code)
+		t.Errorf("dialogue after the restore: got code %d, want 200", code)
 	}
 }
 
@@ -89,7 +89,7 @@ func readContext(t *testing.T, data string) embedded.AdminContext {
 	return c
 }
 
-// TestRestoreAsks does not touch what is there unless it may.
+// TestRestoreAsks checks that a restore replaces existing data only after confirmation.
 func TestRestoreAsks(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -104,11 +104,11 @@ func TestRestoreAsks(t *testing.T) {
 	command(t, dir, "", "restore", "all.tar", "--yes", "--nats.prefix", "other").want(t, exitUse, "nats.prefix im")
 	command(t, dir, "", "restore", "nowhere.tar").want(t, exitUse, "nowhere.tar")
 	if left, err := filepath.Glob(filepath.Join(dir, "data", "*before-restore*")); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("temporary files remain: %v, %v", left, err)
 	}
 }
 
-// TestRestoreFails leaves everything as it was.
+// TestRestoreFails checks that a failed restore leaves the data unchanged.
 func TestRestoreFails(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -134,10 +134,10 @@ func TestRestoreFails(t *testing.T) {
 			t.Errorf("%s: %s", name, a.err)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "fresh")); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: the data directory was made", name)
+			t.Errorf("%s: the data directory was created", name)
 		}
 	}
-	// A file that is whole and says nonsense of a stream fails on the way.
+	// A file with a valid checksum and an invalid stream fails during the restore.
 	f, err := os.Create(bad)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func spoiled(b []byte, at int) []byte {
 	return b
 }
 
-// TestRestoreRunning restores into a server that runs: its sessions end, and people are as they were.
+// TestRestoreRunning restores into a running server, which ends its sessions.
 func TestRestoreRunning(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -174,25 +174,25 @@ func TestRestoreRunning(t *testing.T) {
 	command(t, dir, "", "restore", "all.tar", "--yes").want(t, exitDone)
 	for _, p := range []*member{alice, bob, late} {
 		if frame, err := p.tunnel.tryNext(); err == nil {
-			t.Errorf("a session from before still gets %s", frame)
+			t.Errorf("a session from before the restore received %s", frame)
 		}
 	}
 	w.dial(t, 0, "/im/login?"+query("account", late.account, "password", late.password)).want(t, replyBody(505))
 	alice.login(t)
 	bob.login(t)
 	if code := alice.talk(t, bob, "1"); code != 200 {
-		t.Errorf("friends again: %d", code)
+		t.Errorf("dialogue to a restored friend: got code %d, want 200", code)
 	}
 	eventually(t, "the old sessions are gone", func() bool {
 		return strings.Contains(command(t, dir, "", "status").want(t, exitDone, "health    ok\n", "accounts  2\n").out, "sessions  2\n")
 	})
 	command(t, dir, "", "friend", "remove", alice.account, bob.account).want(t, exitDone)
 	if code := alice.talk(t, bob, "2"); code != 512 {
-		t.Errorf("the node did not hear of the end of the friendship: %d", code)
+		t.Errorf("dialogue after the end of the friendship: got code %d, want 512", code)
 	}
 }
 
-// TestSendPiece sends a piece to somebody whose subscription is late.
+// TestSendPiece sends a piece before the receiver has subscribed.
 func TestSendPiece(t *testing.T) {
 	t.Parallel()
 	nc, err := nats.Connect(startNATS(t), nats.UserInfo("root", "p"))
@@ -211,10 +211,10 @@ func TestSendPiece(t *testing.T) {
 		}
 		said <- err
 	}()
-	// What comes in is the server's word that nobody is there.
+	// The first message is the server's reply that there is no subscriber.
 	in := func() uint64 { return nc.Stats().InMsgs }
 	first := in()
-	eventually(t, "nobody took the piece", func() bool { return in() > first })
+	eventually(t, "the first attempt to send the piece", func() bool { return in() > first })
 	if _, err := nc.Subscribe("pieces", func(m *nats.Msg) { _ = m.Respond(append([]byte("got "), m.Data...)) }); err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestSendPiece(t *testing.T) {
 	}
 }
 
-// TestRestoreAcross carries a single server's data into a cluster, and back.
+// TestRestoreAcross restores a backup of a single server in a cluster, and the other way round.
 func TestRestoreAcross(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -265,13 +265,13 @@ func TestRestoreAcross(t *testing.T) {
 	command(t, dir, "", append(at, "status")...).want(t, exitDone, "health    ok\n")
 }
 
-// startNATSCluster starts three NATS servers, and returns the address of one.
+// startNATSCluster starts a cluster of three NATS servers, and returns the URL of one.
 func startNATSCluster(t *testing.T) string {
 	t.Helper()
-	// A server takes the number of its routes for the size of the cluster, so each has two. Where there is no address
-	// yet nobody answers, and the route is made from the other side.
-	nobody := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
-	routes := []*url.URL{nobody, nobody}
+	// A server derives the size of the cluster from the number of its routes, so each server has two. A route without a
+	// valid address is created from the other side.
+	unused := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
+	routes := []*url.URL{unused, unused}
 	var address string
 	for i := range 3 {
 		ns, err := natsserver.NewServer(&natsserver.Options{

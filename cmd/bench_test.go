@@ -17,10 +17,10 @@ import (
 	"imctl/kv"
 )
 
-// cheap are flags by which passwords are hashed as the servers of tests do.
+// cheap are flags with the hash parameters of test servers.
 var cheap = []string{"--passwords.memory", "1MiB", "--passwords.passes", "1"}
 
-// startForBench starts a server that takes NATS clients, and returns a function that runs imctl bench on it.
+// startForBench starts a server with a NATS listener, and returns a function that runs imctl bench on it.
 func startForBench(t testing.TB, change ...func(*Config)) (*server, func(args ...string) answer) {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,12 +32,12 @@ func startForBench(t testing.TB, change ...func(*Config)) (*server, func(args ..
 	}
 }
 
-// wantNobody fails the test when accounts are left.
-func (s *server) wantNobody(t testing.TB) {
+// wantNoAccounts fails the test if the server has accounts.
+func (s *server) wantNoAccounts(t testing.TB) {
 	t.Helper()
 	users, _, err := s.app.backend.store.Users.List(t.Context(), kv.ListOptions{Limit: 1000})
 	if err != nil || len(users) != 0 {
-		t.Errorf("%d accounts are left behind: %v", len(users), err)
+		t.Errorf("%d accounts remain: %v", len(users), err)
 	}
 }
 
@@ -62,7 +62,7 @@ type usageJSON struct {
 func (u *usageJSON) plausible(t testing.TB) {
 	t.Helper()
 	if runtime.GOOS == "linux" && (u == nil || u.CPUSeconds < 0 || u.Resident == 0) {
-		t.Errorf("the server takes %+v", u)
+		t.Errorf("implausible usage of the server: %+v", u)
 	}
 }
 
@@ -95,14 +95,14 @@ func TestBenchDialogue(t *testing.T) {
 		r.DeliveryMillis.plausible(t, name, 10)
 		if name == "registered" {
 			if r.Server != nil {
-				t.Errorf("%s: nobody said which process the server is: %s", name, a.out)
+				t.Errorf("%s: usage of the server without --pid: %s", name, a.out)
 			}
 			continue
 		}
 		r.Server.plausible(t)
 	}
 	if users, _, err := s.app.backend.store.Users.List(t.Context(), kv.ListOptions{Limit: 1000}); err != nil || len(users) != 4 {
-		t.Errorf("%d accounts are there, want the 4 who registered by themselves: %v", len(users), err)
+		t.Errorf("got %d accounts, %v, want the 4 of --register", len(users), err)
 	}
 }
 
@@ -123,11 +123,11 @@ func TestBenchOthers(t *testing.T) {
 			t.Fatal(name)
 		}
 	}
-	s.wantNobody(t)
+	s.wantNoAccounts(t)
 	if a := run("idle", "--connections", "1"); a.code != exitFailed || !strings.Contains(a.err, "certificate") {
-		t.Errorf("a certificate that nobody vouches for: %+v", a)
+		t.Errorf("untrusted certificate: got %+v", a)
 	}
-	s.wantNobody(t)
+	s.wantNoAccounts(t)
 }
 
 func TestBenchPlot(t *testing.T) {
@@ -153,18 +153,18 @@ func TestBenchPlot(t *testing.T) {
 			curves++
 			for _, a := range e.Attr {
 				if a.Name.Local == "points" && (strings.Contains(a.Value, "NaN") || strings.Contains(a.Value, "Inf") || a.Value == "") {
-					t.Errorf("a curve has no such points: %s", a.Value)
+					t.Errorf("invalid points of a line: %s", a.Value)
 				}
 			}
 		}
 	}
 	if curves != 8 {
-		t.Errorf("%d curves, want p50, p99 and max over time and the distribution, of answers and of deliveries", curves)
+		t.Errorf("got %d lines, want p50, p99 and max over time and the distribution, of answers and of deliveries", curves)
 	}
 	run("dialogue", "--plot", "x.gif").want(t, exitUse, "must end in .svg")
 }
 
-// TestBenchInterrupted interrupts a load, which removes the people that it made all the same.
+// TestBenchInterrupted checks that an interrupted command deletes its test accounts.
 func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	s, _ := startForBench(t)
@@ -181,14 +181,14 @@ func TestBenchInterrupted(t *testing.T) {
 	})
 	interrupt(errInterrupted)
 	(<-done).want(t, exitFailed, "interrupted")
-	s.wantNobody(t)
+	s.wantNoAccounts(t)
 }
 
 func TestBenchRefused(t *testing.T) {
 	t.Parallel()
 	s, run := startForBench(t, func(c *Config) { c.Limits.Logins = Rate{Count: 1, Per: time.Hour} })
 	run("dialogue", "--pairs", "4").want(t, exitFailed, "(403)", "limits")
-	s.wantNobody(t)
+	s.wantNoAccounts(t)
 	for _, args := range [][]string{
 		{"dialogue", "--pairs", "0"}, {"dialogue", "--window", "9999"}, {"dialogue", "--size", "0"}, {"dialogue", "--for", "1ms"}, {"dialogue", "--rate", "-1"},
 		{"idle", "--connections", "0"}, {"login", "--people", "0"}, {"calls", "--times", "0"}, {"register", "--at-once", "0"}, {"populate", "--accounts", "0"},
@@ -199,7 +199,7 @@ func TestBenchRefused(t *testing.T) {
 	command(t, t.TempDir(), "", "bench", "dialogue").want(t, exitNoServer, "no server")
 }
 
-// TestBenchPopulate makes a crowd that stays, and logs in as one of it.
+// TestBenchPopulate creates permanent accounts and logs in with one of them.
 func TestBenchPopulate(t *testing.T) {
 	t.Parallel()
 	s, _ := startForBench(t)
@@ -223,12 +223,12 @@ func TestBenchPopulate(t *testing.T) {
 		for _, f := range mine.Friends {
 			theirs, _, err := s.app.backend.store.Rosters.Get(t.Context(), f.ID)
 			if _, ok := theirs.Friend(u.ID); err != nil || !ok || f.ID == u.ID {
-				t.Errorf("%s names %s, which does not name it: %v", u.Account, f.ID, err)
+				t.Errorf("%s has the friend %s, but not the other way round: %v", u.Account, f.ID, err)
 			}
 		}
 	}
 	if friends <= 600 {
-		t.Errorf("nobody is more popular: %d friends of all", friends)
+		t.Errorf("no account has additional friends: %d friends in total", friends)
 	}
 	command(t, dir, "pass", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--begins", "Ada", "--url", s.app.URL()}, cheap...)...).want(t, exitDone)
 	command(t, dir, "wrong", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--url", s.app.URL()}, cheap...)...).want(t, exitFailed, "(505)")

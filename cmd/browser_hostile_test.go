@@ -12,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// tricks are what people write who want a page to run, load or break something. Those that would run call pwn().
+// tricks are texts that try to make the page run a script, load a resource or break its layout. A script calls pwn().
 var tricks = []string{
 	`<script>pwn()</script>`,
 	`"><script>pwn()</script>`,
@@ -78,7 +78,7 @@ var tricks = []string{
 	"a\r\nb\tc",
 }
 
-// pictures are what they give for their own picture.
+// pictures are hostile profile pictures.
 var pictures = []string{
 	`javascript:pwn()`,
 	`https://evil.example/track.png`,
@@ -93,7 +93,7 @@ var pictures = []string{
 	strings.Repeat("/9j/", 10_000),
 }
 
-// upTo is the beginning of a text, as long as the protocol lets it be, on one line if it has to be.
+// upTo returns a text cut to a number of characters. With oneLine it replaces line breaks.
 func upTo(s string, characters int, oneLine bool) string {
 	if oneLine {
 		s = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ").Replace(s)
@@ -164,7 +164,7 @@ func TestPageWithstands(t *testing.T) {
 		}
 	}
 
-	// They also change, and write when nobody asks.
+	// The attackers also change their profiles and send dialogues.
 	for i, p := range attackers {
 		body, err := json.Marshal(map[string]string{"id": p.id, "token": p.token, "name": upTo(tricks[len(tricks)-1-i], 64, true), "picture": pictures[(i+1)%len(pictures)]})
 		if err != nil {
@@ -180,11 +180,11 @@ func TestPageWithstands(t *testing.T) {
 	b.key("\r")
 	b.until("has('.mine', 'Still here')")
 	if ask[bool](b, "window.pwned !== undefined && pwned > 0") {
-		t.Error("something of theirs ran")
+		t.Error("a script of an attacker ran")
 	}
 }
 
-// readsAsText opens the talk with an attacker and wants its trick there, letter for letter.
+// readsAsText opens the talk with an attacker and checks that its trick is shown as text.
 func (b *tab) readsAsText(id, trick string) {
 	b.t.Helper()
 	ask[bool](b, fmt.Sprintf("document.querySelector('.talk')?.classList.add('old'), location.hash = %q, true", id))
@@ -211,7 +211,7 @@ func (b *tab) readsAsText(id, trick string) {
 	}
 }
 
-// unharmed checks that nothing of theirs shows any effect.
+// unharmed checks that no trick has an effect.
 func (b *tab) unharmed(view string) {
 	b.t.Helper()
 	for _, f := range ask[[]string](b, harm) {
@@ -222,7 +222,7 @@ func (b *tab) unharmed(view string) {
 // harm is an expression that lists what ran, was loaded from elsewhere, is an element that the page would not make, or
 // hangs over an edge.
 const harm = `(async () => {
-	await new Promise((done) => setTimeout(done, 0)); // events that wait have their turn
+	await new Promise((done) => setTimeout(done, 0)); // let pending events run
 	const found = [];
 	if (window.pwned) found.push('something ran: ' + pwned);
 	const scripts = document.querySelectorAll('script').length;

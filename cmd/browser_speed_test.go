@@ -43,13 +43,13 @@ func TestPageScrolls(t *testing.T) {
 	})()`)
 	t.Logf("the talk of 10,000 is open after %.0f ms", opened)
 	if opened > 5000 {
-		t.Error("that is too long")
+		t.Error("opening the talk took too long")
 	}
 	for _, list := range []struct{ name, scroller, row string }{
 		{"10,000 dialogues", ".stage .scroll", ".dialogue"},
 		{"2,000 people", ".side .scroll", ".row"},
 	} {
-		// From one end to the other: 240 frames with a jump of several screens in each, then as slowly as a finger.
+		// From one end to the other: 240 frames with a jump of several screens each, then as slowly as a finger.
 		r := ask[struct{ Median, P95, Worst, Rows, Blank float64 }](b, `(async () => {
 			const scroller = document.querySelector('`+list.scroller+`');
 			const frame = () => new Promise(requestAnimationFrame);
@@ -78,10 +78,10 @@ func TestPageScrolls(t *testing.T) {
 			t.Errorf("%s: %.0f rows in the document", list.name, r.Rows)
 		}
 		if r.Blank > 2 {
-			t.Errorf("%s: %.0f times there was nothing to see", list.name, r.Blank)
+			t.Errorf("%s: %.0f blank frames", list.name, r.Blank)
 		}
 		if r.P95 > 250 {
-			t.Errorf("%s: that is not smooth", list.name)
+			t.Errorf("%s: scrolling is not smooth", list.name)
 		}
 	}
 	// Nothing moved that was not moved: what one reads stays when something arrives, and one is told that there is

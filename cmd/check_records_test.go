@@ -10,7 +10,7 @@ import (
 	"imctl/kv"
 )
 
-// TestCheckRecords checks a directory that no server uses, and one that a running server uses.
+// TestCheckRecords checks the records of a directory with and without a running server.
 func TestCheckRecords(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -8,7 +8,7 @@ import (
 	"imctl/kv"
 )
 
-// A bridge needs no more than its role to serve people together with the one that it is attached to.
+// TestNATSBridgeRole attaches a second server with an attachment of role bridge. Both servers serve the same users.
 func TestNATSBridgeRole(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
@@ -31,7 +31,7 @@ func TestNATSBridgeRole(t *testing.T) {
 	b.tunnel.send(t, dialogue(`"2"`, a.id, `"over here"`))
 	a.tunnel.want(t, dialogueFrame(`"2"`, b.id, `"over here"`))
 	b.tunnel.want(t, replyFrame(`"2"`, 200))
-	// What is changed at one is in force at the other, and closes connections that only the other can close.
+	// A change on one server is in force on the other, and closes NATS connections that only the other can close.
 	client := s.asUser(t, a)
 	if err := second.service().SetDisabled(t.Context(), a.id, true); err != nil {
 		t.Fatal(err)
@@ -40,10 +40,10 @@ func TestNATSBridgeRole(t *testing.T) {
 	client.wantClosed(t, "disabled")
 	for what, log := range map[string]string{"first": s.log.String(), "second": second.log.String()} {
 		if strings.Contains(strings.ToLower(log), "permissions violation") {
-			t.Errorf("the %s was refused something: %s", what, log)
+			t.Errorf("the %s server lacks a permission: %s", what, log)
 		}
 	}
 	if !strings.Contains(second.log.String(), "second"+calloutSuffix) {
-		t.Error("the second does not say that it lets no NATS clients in")
+		t.Error("the second server does not log that NATS clients cannot log in")
 	}
 }

@@ -19,7 +19,7 @@ import (
 // another user's, and OTHERS another consumer.
 var roles = []string{"user", "consumer", "bridge", "admin"}
 
-// mayPublish says who may publish on what. Everybody else is refused.
+// mayPublish lists the roles that may publish to a subject. All other roles are refused.
 var mayPublish = []struct {
 	subject string
 	roles   string
@@ -61,14 +61,14 @@ var mayPublish = []struct {
 	{"$JS.API.CONSUMER.DELETE.IM_LOG.none", "bridge admin"},
 	{"$JS.ACK.IM_LOG.SELF.1.1.1.1.0", "consumer bridge admin"},
 	{"$JS.ACK.IM_LOG.OTHERS.1.1.1.1.0", "bridge admin"},
-	{"$SYS.REQ.USER.AUTH", "admin"},          // nobody hears it: NATS asks in another account
+	{"$SYS.REQ.USER.AUTH", "admin"},          // without a listener: NATS sends its requests in another account
 	{"$SYS.REQ.SERVER.PING.CONNZ", "admin"},  // of the own account
-	{"$SYS.REQ.SERVER.none.KICK", "admin"},   // nobody hears it: it is not the system account
+	{"$SYS.REQ.SERVER.none.KICK", "admin"},   // without a listener: this is not the system account
 	{"$SYS.REQ.SERVER.none.RELOAD", "admin"}, // likewise
 	{"foreign.subject", "admin"},
 }
 
-// maySubscribe says who may subscribe to what.
+// maySubscribe lists the roles that may subscribe to a subject.
 var maySubscribe = []struct {
 	subject string
 	roles   string
@@ -137,10 +137,11 @@ func TestNATSRoles(t *testing.T) {
 	}
 }
 
-// sentinel is a subject that NATS refuses to everybody, an administrator too: an error about it is behind all others.
+// sentinel is a subject that NATS refuses to all roles. An error about it arrives after the errors of earlier
+// operations.
 const sentinel = "_GR_.end"
 
-// tried does something, and returns what NATS says about it.
+// tried calls do and returns the permission error of NATS, if there is one.
 func (c *natsClient) tried(t *testing.T, do func(subject string) error, subject string) error {
 	t.Helper()
 	if err := do(subject); err != nil {
@@ -169,11 +170,11 @@ func (c *natsClient) tried(t *testing.T, do func(subject string) error, subject 
 func wantAllowed(t *testing.T, what string, err error, allowed bool) {
 	t.Helper()
 	if allowed && err != nil || !allowed && !errors.Is(err, nats.ErrPermissionViolation) {
-		t.Errorf("%s: allowed should be %t, NATS says: %v", what, allowed, err)
+		t.Errorf("%s: got error %v, want allowed: %t", what, err, allowed)
 	}
 }
 
-// An answer does not go where the one who asks may not publish itself, and so is no way around what is forbidden.
+// TestNATSReplyElsewhere checks that the server does not reply to a subject to which the requester may not publish.
 func TestNATSReplyElsewhere(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
@@ -229,7 +230,7 @@ func TestNATSReplyElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// JetStream takes its commands one after the other.
+	// JetStream processes requests in order.
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "last", Subjects: []string{"last"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +249,7 @@ func TestNATSReplyElsewhere(t *testing.T) {
 	}
 }
 
-// A consumer needs nothing but its context, as a plain client library reads it.
+// TestNATSConsumer reads the log with only the context of an attachment.
 func TestNATSConsumer(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
@@ -311,7 +312,7 @@ func TestNATSConsumer(t *testing.T) {
 		select {
 		case <-got:
 		case <-ctx.Done():
-			t.Fatal("the rest did not come")
+			t.Fatal("timeout waiting for the remaining entries")
 		}
 	}
 	eventually(t, "everything is acknowledged", func() bool {
@@ -320,10 +321,10 @@ func TestNATSConsumer(t *testing.T) {
 	})
 	select {
 	case err := <-c.errs:
-		t.Errorf("NATS refused something: %v", err)
+		t.Errorf("unexpected permission error: %v", err)
 	default:
 	}
-	// With the attachment goes its consumer, and with that what was kept for it.
+	// Removing the attachment removes its consumer with the unread entries.
 	if err := s.service().AttachRemove(ctx, "archive"); err != nil {
 		t.Fatal(err)
 	}

@@ -13,10 +13,10 @@ import (
 	"imctl/kv"
 )
 
-// natsListener opens the door for NATS clients.
+// natsListener enables the listener for NATS clients.
 func natsListener(c *Config) { c.NATS.Listen = "127.0.0.1:0" }
 
-// newNATSWorld is a world with a door for NATS clients.
+// newNATSWorld returns a world on a server with a NATS listener.
 func newNATSWorld(t *testing.T, change ...func(*Config)) (*world, *server) {
 	t.Helper()
 	s := start(t, append(change, natsListener)...)
@@ -25,7 +25,7 @@ func newNATSWorld(t *testing.T, change ...func(*Config)) (*world, *server) {
 
 func (s *server) natsURL() string { return s.app.backend.server.URL() }
 
-// natsClient is a NATS client that notes what it is refused, and when it is closed.
+// natsClient is a NATS client that records permission errors and the end of the connection.
 type natsClient struct {
 	*nats.Conn
 	inbox  string
@@ -33,7 +33,7 @@ type natsClient struct {
 	closed chan struct{}
 }
 
-// dialNATS connects to the door once, and does not come back when it is thrown out.
+// dialNATS connects to the NATS listener, without reconnecting.
 func (s *server) dialNATS(user, password, inbox string) (*natsClient, error) {
 	c := &natsClient{inbox: inbox, errs: make(chan error, 256), closed: make(chan struct{})}
 	var err error
@@ -53,7 +53,7 @@ func (s *server) natsClient(t testing.TB, user, password, inbox string) *natsCli
 	return c
 }
 
-// attachment makes one and returns its context.
+// attachment adds an attachment and returns its context.
 func (s *server) attachment(t testing.TB, name string, role kv.Role, filter string) bridge.NATSContext {
 	t.Helper()
 	_, c, err := s.service().AttachAdd(t.Context(), name, role, filter)
@@ -66,7 +66,7 @@ func (s *server) attachment(t testing.TB, name string, role kv.Role, filter stri
 	return c
 }
 
-// asAttachment connects by nothing but what the context holds.
+// asAttachment connects with only the settings of a context.
 func (s *server) asAttachment(t testing.TB, c bridge.NATSContext) *natsClient {
 	t.Helper()
 	if c.InboxPrefix == "" {
@@ -75,7 +75,7 @@ func (s *server) asAttachment(t testing.TB, c bridge.NATSContext) *natsClient {
 	return s.natsClient(t, c.User, c.Password, c.InboxPrefix)
 }
 
-// asUser connects a member by account and password.
+// asUser connects with the account and password of a user.
 func (s *server) asUser(t testing.TB, p *member) *natsClient {
 	t.Helper()
 	return s.natsClient(t, p.account, p.password, bridge.InboxPrefix(p.id))
@@ -86,11 +86,11 @@ func (c *natsClient) wantClosed(t testing.TB, why string) {
 	select {
 	case <-c.closed:
 	case <-time.After(waitTimeout):
-		t.Fatalf("%s: the connection is still there", why)
+		t.Fatalf("%s: the connection is still open", why)
 	}
 }
 
-// Whatever is wrong with credentials, the client hears the same.
+// TestNATSLogin checks that the error is the same for all invalid credentials.
 func TestNATSLogin(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
@@ -146,7 +146,7 @@ func TestNATSLogin(t *testing.T) {
 			nc.Close()
 		}
 	}
-	// A static user's name is no attachment's.
+	// The names of static users are reserved.
 	for _, name := range []string{"admin", "bridge", "auth", "sys", "a.b", ""} {
 		if _, _, err := s.service().AttachAdd(t.Context(), name, kv.RoleAdmin, ""); !errors.Is(err, kv.ErrAttachmentInvalid) {
 			t.Errorf("attachment %q: %v", name, err)
@@ -159,7 +159,8 @@ func TestNATSLogin(t *testing.T) {
 	}
 }
 
-// Guessing passwords over NATS counts like guessing them over HTTP, and keeps nobody out who has a secret.
+// TestNATSLoginLimit checks that failed logins through NATS count like those through HTTP, and do not affect
+// attachments.
 func TestNATSLoginLimit(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t, func(c *Config) { c.Limits.LoginFailures = Rate{3, time.Hour} })
@@ -178,7 +179,7 @@ func TestNATSLoginLimit(t *testing.T) {
 	s.asAttachment(t, archive)
 }
 
-// A connection lives no longer than the token that it came by.
+// TestNATSLoginExpires checks that a connection ends when its token expires.
 func TestNATSLoginExpires(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t, func(c *Config) { c.Tokens.TTL = 3 * time.Second })
@@ -188,11 +189,11 @@ func TestNATSLoginExpires(t *testing.T) {
 	byPassword := s.asUser(t, p)
 	byToken.wantClosed(t, "the token has expired")
 	if byPassword.IsClosed() {
-		t.Error("the connection by password is closed too")
+		t.Error("the connection with a password was closed too")
 	}
 }
 
-// Whatever takes somebody's access away closes the connections that it gave.
+// TestNATSRevoked checks that every change that revokes access closes the connections.
 func TestNATSRevoked(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
@@ -241,7 +242,7 @@ func TestNATSRevoked(t *testing.T) {
 			}
 			nc.wantClosed(t, what)
 			if _, err := s.dialNATS(c.User, c.Password, "_INBOX.x"); !errors.Is(err, nats.ErrAuthorization) {
-				t.Errorf("%s %s comes back: %v", what, role, err)
+				t.Errorf("%s: login as %s: got error %v", what, role, err)
 			}
 		}
 	}
@@ -249,11 +250,11 @@ func TestNATSRevoked(t *testing.T) {
 		t.Errorf("removed again: %v", err)
 	}
 	if err := stays.FlushTimeout(waitTimeout); err != nil || stays.IsClosed() {
-		t.Errorf("somebody else's connection: %v", err)
+		t.Errorf("the connection of another user: got error %v", err)
 	}
 }
 
-// Who logs in while the account is being disabled is not left over.
+// TestNATSRevokedMeanwhile checks that a login during the disabling of the account leaves no connection.
 func TestNATSRevokedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
@@ -289,7 +290,7 @@ func TestNATSRevokedMeanwhile(t *testing.T) {
 	}
 }
 
-// Closing a crowd of connections takes more than one page of them.
+// TestNATSRevokedCrowd closes more connections than fit on one page.
 func TestNATSRevokedCrowd(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)

@@ -16,7 +16,7 @@ import (
 	"imctl/kv"
 )
 
-// ask sends a request and returns its answer's text.
+// ask sends a request and returns the text of the answer.
 func (c *natsClient) ask(t testing.TB, subject, request string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
@@ -35,7 +35,7 @@ func (c *natsClient) wantAnswer(t testing.TB, subject, request, want string) {
 	}
 }
 
-// A user is one whether it comes by WebSocket or by NATS: online, found, and talked to.
+// TestNATSUser checks that a user with a NATS client is online, is found, and exchanges dialogues like other users.
 func TestNATSUser(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
@@ -51,7 +51,7 @@ func TestNATSUser(t *testing.T) {
 		if err := m.Respond(nil); err != nil {
 			t.Error(err)
 		}
-		if strings.Contains(string(m.Data), person.id) { // not a question whether it is there
+		if strings.Contains(string(m.Data), person.id) { // not a presence request
 			got <- m
 		}
 	}); err != nil {
@@ -60,14 +60,14 @@ func TestNATSUser(t *testing.T) {
 	if err := c.FlushTimeout(waitTimeout); err != nil {
 		t.Fatal(err)
 	}
-	// Online, as a friend's login shows it.
+	// A friend's login shows the user as online.
 	_, a := person.openTunnel(t)
 	if len(a.Friends) != 1 || a.Friends[0].ID != bot.id || !a.Friends[0].Online {
 		t.Errorf("the friends are %+v", a.Friends)
 	}
 	person.tunnel.send(t, dialogue(`"q1"`, bot.id, `"how are you?"`))
 	if m := <-got; string(m.Data) != dialogueFrame(`"q1"`, person.id, `"how are you?"`) {
-		t.Errorf("the bot got %s", m.Data)
+		t.Errorf("the bot received %s", m.Data)
 	}
 	person.tunnel.want(t, replyFrame(`"q1"`, 200))
 
@@ -102,17 +102,17 @@ func TestNATSUser(t *testing.T) {
 	}
 	c.wantAnswer(t, call+"none", `{}`, replyBody(403))
 
-	// It changes its own password, hears that it worked, and has to come back with the new one.
+	// A change of its own password is answered, and ends the connection.
 	w.secret("a new password")
 	c.wantAnswer(t, call+"profile", `{"password":"a new password"}`, replyBody(200))
 	c.wantClosed(t, "a new password")
 	if _, err := s.dialNATS(bot.account, bot.password, "_INBOX.x"); !errors.Is(err, nats.ErrAuthorization) {
-		t.Errorf("the old password: %v", err)
+		t.Errorf("login with the old password: got error %v", err)
 	}
 	s.natsClient(t, bot.account, "a new password", bridge.InboxPrefix(bot.id))
-	// Nobody takes dialogues for it now.
+	// The user is offline now.
 	if code := person.talk(t, bot, "q2"); code != 508 {
-		t.Errorf("a dialogue to somebody who is gone: %d", code)
+		t.Errorf("dialogue to the offline user: got code %d, want 508", code)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestNATSUserRate(t *testing.T) {
 	}
 }
 
-// The buckets are out of reach by the client library's own ways too.
+// TestNATSUserHasNoJetStream checks that a user cannot read the buckets with the client library.
 func TestNATSUserHasNoJetStream(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
@@ -179,7 +179,7 @@ func TestNATSUserHasNoJetStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Refused requests are not answered; NATS's refusal ends the wait.
+		// NATS does not answer denied requests. Its permission error ends the wait.
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			for range 3 {

@@ -61,7 +61,7 @@ func fillBytes(t *testing.T, disk string) (empty func()) {
 	}
 }
 
-// fillFiles makes files until the disk has no inode left. It returns a function that removes them.
+// fillFiles creates files until the disk has no free inodes. It returns a function that removes them.
 func fillFiles(t *testing.T, disk string) (empty func()) {
 	t.Helper()
 	dir := filepath.Join(disk, "fillers")
@@ -212,7 +212,7 @@ func TestFullDiskWriteFails(t *testing.T) {
 	eventually(t, "a dialogue on the same tunnels", func() bool { n++; return a.talk(t, b, fmt.Sprint(n)) == 200 })
 	b.tunnel.next(t)
 	if code := b.talk(t, a, "back"); code != 200 {
-		t.Errorf("the other way: %d", code)
+		t.Errorf("dialogue in the other direction: got code %d, want 200", code)
 	}
 	a.tunnel.next(t)
 	again, _ := a.openTunnel(t)
@@ -240,7 +240,7 @@ func TestFullDiskAttached(t *testing.T) {
 		t.Errorf("readyz: %s", body)
 	}
 	if _, err := os.Stat(filepath.Join(disk, "data", "reserve")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a reserve that serves nobody: %v", err)
+		t.Errorf("an attached server must not hold a reserve: %v", err)
 	}
 }
 

@@ -21,7 +21,7 @@ func TestEventsCommand(t *testing.T) {
 	people := s.follow(t, dir)
 	alice.befriend(t, bob)
 	if code := alice.talk(t, bob, "1"); code != 200 {
-		t.Fatalf("answered %d", code)
+		t.Fatalf("dialogue: got code %d, want 200", code)
 	}
 	type event struct {
 		Subject string
@@ -47,11 +47,11 @@ func TestEventsCommand(t *testing.T) {
 	programs.interrupt(t)
 	people.interrupt(t)
 	if n := s.followers(t); n != 0 {
-		t.Errorf("%d read the log still", n)
+		t.Errorf("the log still has %d consumers", n)
 	}
 }
 
-// TestEventsEnd ends after so many events, and when the server goes.
+// TestEventsEnd checks that the command ends after --limit events, and when the server ends.
 func TestEventsEnd(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -59,7 +59,7 @@ func TestEventsEnd(t *testing.T) {
 	one, all := s.follow(t, dir, "--limit", "1", "--filter", "user.>"), s.follow(t, dir, "--filter", "user.deleted.>")
 	carol := w.newMember(t, 0)
 	if line := one.line(t); !strings.Contains(line, "user created      "+carol.account) {
-		t.Errorf("shown: %s", line)
+		t.Errorf("unexpected line: %s", line)
 	}
 	if code := <-one.code; code != exitDone {
 		t.Errorf("exit code %d: %s", code, one.errs)
@@ -79,7 +79,7 @@ type follower struct {
 	errs   *bytes.Buffer
 }
 
-// follow starts one, and returns when the log has it.
+// follow starts imctl events and waits until its consumer exists.
 func (s *server) follow(t *testing.T, dir string, args ...string) *follower {
 	t.Helper()
 	before := s.followers(t)
@@ -97,7 +97,7 @@ func (s *server) follow(t *testing.T, dir string, args ...string) *follower {
 	return f
 }
 
-// followers counts those whom the log's stream knows.
+// followers returns the number of consumers of the log.
 func (s *server) followers(t *testing.T) int {
 	t.Helper()
 	js, err := s.app.backend.nc.JetStream()
@@ -117,7 +117,7 @@ func (f *follower) line(t *testing.T) string {
 	case line := <-f.lines:
 		return line
 	case <-time.After(waitTimeout):
-		t.Fatal("no more events")
+		t.Fatal("timeout waiting for an event")
 	}
 	return ""
 }
@@ -130,7 +130,7 @@ func (f *follower) interrupt(t *testing.T) {
 	}
 }
 
-// lineWriter takes lines that are written whole.
+// lineWriter sends each write, which must be a whole line, to a channel.
 type lineWriter struct{ lines chan<- string }
 
 func (w lineWriter) Write(p []byte) (int, error) {

@@ -13,8 +13,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestMistakes loads every file of testdata/config. Each says in comments what must be found in it, and nothing else
-// may be.
+// TestMistakes loads every file of testdata/config. Each says in comments what must be found in it, and nothing else may be.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/config/*.yaml")

@@ -17,10 +17,10 @@ import (
 	"imctl/kv"
 )
 
-// newsNames are the messages of the document by their codes.
+// newsNames maps the codes of notices to the messages of the document.
 var newsNames = map[int]string{300: "friendOffline", 301: "friendProfile", 302: "friendOnline", 520: "friendAsks", 524: "friendAdded", 525: "friendRemoved", 0: "echo"}
 
-// hears reads a frame, which has to be this message.
+// hears reads a frame and checks that it is this message.
 func (a *asyncAPI) hears(t testing.TB, c *tunnel, operation, message string) string {
 	t.Helper()
 	frame := c.next(t)
@@ -130,7 +130,7 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 	a.hears(t, mine, "endSession", "goodbye")
 }
 
-// client is a user on NATS. It answers dialogues with what it is told to.
+// client is a NATS client of a user. It answers dialogues with a configured answer.
 type client struct {
 	*natsClient
 	answer atomic.Pointer[string]
@@ -145,7 +145,7 @@ func (c *client) has(message string) bool {
 	return c.heard[message]
 }
 
-// listen takes the user's dialogues and notices, and holds them against the document.
+// listen receives the user's dialogues and notices, and validates them against the document.
 func (a *asyncAPI) listen(t *testing.T, nc *natsClient, id string) *client {
 	t.Helper()
 	c := &client{natsClient: nc, heard: make(map[string]bool)}
@@ -181,10 +181,10 @@ func (a *asyncAPI) listen(t *testing.T, nc *natsClient, id string) *client {
 	return c
 }
 
-// callNames are the document's names for the calls: of the operation, and of the messages.
+// callNames maps the calls to the operations of the document.
 var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile"}
 
-// calls makes a call by NATS and holds it and its answer against the document.
+// calls makes a call through NATS and validates the request and the answer against the document.
 func (a *asyncAPI) calls(t testing.TB, c *natsClient, id, name, body string, code int, beyond bool) {
 	t.Helper()
 	a.allows(t, callNames[name], name+"Call", body, code, beyond)
@@ -253,7 +253,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	a.reads(t, s.asAttachment(t, archive))
 }
 
-// everyCall makes each call with each of its answers, but for those of a server that fails.
+// everyCall makes each call with each documented answer, except those of a failing server.
 func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person *member) {
 	nobody, long := strings.Repeat("0", 32), strings.Repeat("x", 65)
 	asks := w.newMembers(t, 1)[0]
@@ -277,7 +277,7 @@ func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person 
 	}
 }
 
-// administered: what an administrator does to an account, and what calls for one that is gone are answered.
+// administered checks the notices of administrative changes, and the answers to calls for a deleted account.
 func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as bridge.NATSContext, p *member) {
 	p.update(t, `"password":"a new password"`).want(t, "password", replyBody(200))
 	for _, do := range []func() error{
@@ -298,7 +298,7 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as bridge.NAT
 	}
 }
 
-// reads takes all entries of the log, among which each kind of them has to be.
+// reads reads the log and checks that it has entries of every kind.
 func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
 	missing := map[string]bool{"dialogue": true}
 	for name := range a.object(t, "/channels") {
@@ -344,7 +344,7 @@ func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
 	}
 }
 
-// failing: what is answered when what is stored about a user cannot be read.
+// failing checks the answers while the records of users cannot be read.
 func (a *asyncAPI) failing(t *testing.T) {
 	w, s := newNATSWorld(t)
 	s.mayLog = []string{"call failed"}

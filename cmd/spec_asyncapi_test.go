@@ -12,7 +12,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// asyncAPI is docs/asyncapi.yaml, and what was seen of what it describes.
+// asyncAPI is docs/asyncapi.yaml, and the messages that the test has seen.
 type asyncAPI struct {
 	spec
 	open, closed func(pointer string) *jsonschema.Schema
@@ -61,7 +61,7 @@ func (a *asyncAPI) is(t testing.TB, operation, name string, body []byte) error {
 			continue
 		}
 		found = true
-		// A client may write keys of its own; the server does not.
+		// A client may send additional keys, the server does not.
 		schema := a.closed
 		if _, action := a.at("/operations/" + strings.TrimSuffix(operation, "/reply") + "/action"); (action == "receive") != strings.HasSuffix(operation, "/reply") {
 			schema = a.open
@@ -83,7 +83,7 @@ func (a *asyncAPI) is(t testing.TB, operation, name string, body []byte) error {
 
 func leafName(leaf string) string { return leaf[strings.LastIndexByte(leaf, '/')+1:] }
 
-// saw is is for a message that has to be right.
+// saw fails the test unless the message is valid, and records it.
 func (a *asyncAPI) saw(t testing.TB, operation, name string, body []byte) {
 	t.Helper()
 	if err := a.is(t, operation, name, body); err != nil {
@@ -147,7 +147,7 @@ func asyncAPISchema(t testing.TB) []byte {
 	return b
 }
 
-// TestAsyncAPIDocument: the document is AsyncAPI 3.0, and what it shows is what it says.
+// TestAsyncAPIDocument checks that the document is valid AsyncAPI 3.0, and its examples against their schemas.
 func TestAsyncAPIDocument(t *testing.T) {
 	t.Parallel()
 	a := readAsyncAPI(t)
@@ -194,7 +194,7 @@ func TestAsyncAPIDocument(t *testing.T) {
 	})
 }
 
-// TestAsyncAPIIsWrong: frames that the server never sends are not what the document says.
+// TestAsyncAPIIsWrong checks that the schemas reject invalid frames.
 func TestAsyncAPIIsWrong(t *testing.T) {
 	t.Parallel()
 	a := readAsyncAPI(t)
@@ -230,7 +230,7 @@ func TestAsyncAPIIsWrong(t *testing.T) {
 	}
 }
 
-// TestAsyncAPI holds a conversation with everything that the document has, and holds each frame against it.
+// TestAsyncAPI exchanges all documented messages, and validates each frame.
 func TestAsyncAPI(t *testing.T) {
 	t.Parallel()
 	a := readAsyncAPI(t)

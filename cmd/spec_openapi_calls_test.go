@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// fields writes a JSON object; what is written twice replaces what was written before.
+// fields returns a JSON object. A repeated key replaces the value.
 func fields(pairs ...string) string {
 	m := make(map[string]string)
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -53,7 +53,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	}
 }
 
-// get is the path of a call with the person's id and token. A pair may take their place.
+// get returns the path of a call with the id and token of p. pairs can replace them.
 func (p *member) get(name string, pairs ...string) string {
 	all := []string{}
 	for _, own := range [][2]string{{"id", p.id}, {"token", p.token}} {
@@ -89,7 +89,7 @@ func (a *openAPI) registrations(t *testing.T, w *world, taken *member) []exchang
 	}
 }
 
-// posts are the calls with a body of who has an account already.
+// posts are the POST calls of a registered user.
 func (a *openAPI) posts(me *member) (all []exchange) {
 	never := strings.Repeat("0", 32)
 	for path, code := range map[string]int{"/im/profile/update": 200, "/im/logout": 515} {
@@ -174,7 +174,7 @@ func pages(t *testing.T, w *world) []exchange {
 	return all
 }
 
-// logins are the ways in that HTTP sees.
+// logins makes the documented logins.
 func (a *openAPI) logins(t *testing.T, w *world, me *member, path string) {
 	byPassword := path + "?" + query("account", me.account, "password", me.password)
 	for _, x := range []exchange{
@@ -216,7 +216,7 @@ func (w *world) secretOf(frame string) {
 	}
 }
 
-// mailAndFailure: forgotten passwords, with a mail server and without one, and every call while nothing can be stored.
+// mailAndFailure resets passwords with and without a mail server, and makes every call while nothing can be stored.
 func (a *openAPI) mailAndFailure(t *testing.T) {
 	there, mailServer := startExternalNATS(t), startMailServer(t)
 	plain := &world{deployment: start(t, there.attached), http: http.DefaultClient}

@@ -21,7 +21,7 @@ import (
 	verrors "github.com/pb33f/libopenapi-validator/errors"
 )
 
-// openAPI is docs/openapi.yaml, and what was seen of what it describes.
+// openAPI is docs/openapi.yaml, and the answers that the test has seen.
 type openAPI struct {
 	spec
 	requests validator.Validator
@@ -69,7 +69,7 @@ func faults(errs []*verrors.ValidationError) string {
 	return b.String()
 }
 
-// exchange is a call and what is documented to come of it.
+// exchange is a call and its documented answer.
 type exchange struct {
 	path   string // with the query of a GET
 	body   string // of a POST; "" makes it a GET
@@ -101,7 +101,7 @@ func (x exchange) request(t testing.TB, w *world) *http.Request {
 	return r
 }
 
-// try makes the call, and holds it and its answer against the document.
+// try makes the call, and validates the request and the answer against the document.
 func (a *openAPI) try(t testing.TB, w *world, x exchange) {
 	t.Helper()
 	if x.status == 0 {
@@ -164,7 +164,7 @@ func (a *openAPI) documented(t testing.TB) (all []string) {
 	return all
 }
 
-// examples: what the document shows is what it says.
+// examples validates the examples of the document.
 func (a *openAPI) examples(t testing.TB) {
 	t.Helper()
 	n, schema := 0, a.compiler(t, "2020-12", true)
@@ -203,7 +203,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// isWrong: the checks notice answers and calls that the document does not have.
+// isWrong checks that the validation rejects undocumented calls and answers.
 func (a *openAPI) isWrong(t *testing.T) {
 	answer := func(path string, status int, body string) bool {
 		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://im.example.org"+path, nil)
@@ -233,7 +233,7 @@ func (a *openAPI) isWrong(t *testing.T) {
 	}
 }
 
-// TestOpenAPIRoutes: every route is in the document, with its method, and the other way round.
+// TestOpenAPIRoutes checks that the document has exactly the routes of the server, with their methods.
 func TestOpenAPIRoutes(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(gotoken.NewFileSet(), "../bridge/http.go", nil, 0)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// importDir is a directory to administer without a server.
+// importDir returns a working directory with an empty data directory.
 func importDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,7 +27,7 @@ func sortedLines(text string) []string {
 	return lines
 }
 
-// TestExportImport carries people to another server, where they log in as before.
+// TestExportImport exports users and imports them into another server, where they can log in.
 func TestExportImport(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -41,7 +41,7 @@ func TestExportImport(t *testing.T) {
 	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitDone, "3 accounts exported to all.jsonl\n")
 	file := filepath.Join(dir, "all.jsonl")
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the file: %v, %v", info, err)
+		t.Errorf("exported file: got %v, %v", info, err)
 	}
 	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitExists, "--force")
 	exported := command(t, dir, "", "user", "export").want(t, exitDone).out
@@ -51,7 +51,7 @@ func TestExportImport(t *testing.T) {
 	one := command(t, dir, "", "user", "export", alice.account).want(t, exitDone, `"v":1,"id":"`+alice.id, `"password_hash":"$argon2id$`,
 		`"friends":[{"id":"`+bob.id+`","alias":"alias of `+bob.account+`","since":"`, `"requests":[{"id":"`+carol.id+`","note":"please"`)
 	if !slices.Contains(sortedLines(exported), strings.TrimSpace(one.out)) {
-		t.Errorf("one person differs: %s", one.out)
+		t.Errorf("the export of one user differs: %s", one.out)
 	}
 	command(t, dir, "", "user", "export", "nobody").want(t, exitNotFound)
 
@@ -60,7 +60,7 @@ func TestExportImport(t *testing.T) {
 	command(t, otherDir, "", "user", "import", file).want(t, exitDone, "created      3\n", "there        0\n", "friendships  1\n", "requests     1\n", "wrong        0\n")
 	again := fromJSON[importReport](t, command(t, otherDir, exported, "user", "import", "-o", "json").want(t, exitDone).out)
 	if again != (importReport{There: 3}) {
-		t.Errorf("once more: %+v", again)
+		t.Errorf("second import: got %+v, want only existing accounts", again)
 	}
 	if got := command(t, otherDir, "", "user", "export").want(t, exitDone).out; !slices.Equal(sortedLines(got), sortedLines(exported)) {
 		t.Errorf("got\n%s\nwant\n%s", got, exported)
@@ -72,12 +72,12 @@ func TestExportImport(t *testing.T) {
 		p.call(t, "found", "name", alice.account)
 	}
 	if code := alice.talk(t, bob, "1"); code != 200 {
-		t.Errorf("friends on the other server: %d", code)
+		t.Errorf("dialogue between friends on the other server: got code %d, want 200", code)
 	}
 	alice.wantFriends(t, "imported", map[*member]string{bob: "alias of " + bob.account})
 }
 
-// TestImportOne shows a friend who is online the friendship that came back.
+// TestImportOne imports a deleted user, and checks that an online friend can send dialogues to it again.
 func TestImportOne(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -86,15 +86,15 @@ func TestImportOne(t *testing.T) {
 	exported := command(t, dir, "", "user", "export", alice.account).want(t, exitDone).out
 	command(t, dir, "", "user", "delete", alice.account, "--yes").want(t, exitDone)
 	if code := bob.talk(t, alice, "1"); code != 512 {
-		t.Errorf("to somebody who is no more: %d", code)
+		t.Errorf("dialogue to a deleted user: got code %d", code)
 	}
 	command(t, dir, exported, "user", "import").want(t, exitDone, "created      1\n", "friendships  1\n")
 	if code := bob.talk(t, alice, "2"); code != 508 {
-		t.Errorf("to somebody who is back, and offline: %d", code)
+		t.Errorf("dialogue to the imported, offline user: got code %d, want 508", code)
 	}
 	alice.login(t)
 	if code := bob.talk(t, alice, "3"); code != 200 {
-		t.Errorf("to somebody who is back: %d", code)
+		t.Errorf("dialogue to the imported user: got code %d, want 200", code)
 	}
 	lonely := w.newMember(t, 0)
 	exported = command(t, dir, "", "user", "export", lonely.account).want(t, exitDone).out
@@ -103,7 +103,7 @@ func TestImportOne(t *testing.T) {
 	command(t, dir, "", "friend", "add", lonely.account, bob.account).want(t, exitDone)
 }
 
-// TestImportWrongLines names what is wrong, and stops there or goes on.
+// TestImportWrongLines checks that an import reports invalid lines, and stops or continues after them.
 func TestImportWrongLines(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -118,7 +118,7 @@ func TestImportWrongLines(t *testing.T) {
 		t.Errorf("stopped: %+v", stopped)
 	}
 	if !strings.Contains(stopped.out, "created      1\n") || strings.Contains(stopped.err, "line 4") || strings.Contains(command(t, dir, "", "user", "list").out, "last") {
-		t.Errorf("it went on: %+v", stopped)
+		t.Errorf("the import continued after the invalid line: %+v", stopped)
 	}
 	all := command(t, dir, input, "user", "import", "--keep-going", "-o", "json")
 	for n, why := range map[int]string{3: "acount", 4: "2026-01-02T15:04:05Z", 5: "unexpected text after the object", 6: "account must be of type string", 7: "invalid character",
@@ -128,7 +128,7 @@ func TestImportWrongLines(t *testing.T) {
 		}
 	}
 	if strings.Contains(all.err, "hunter2") {
-		t.Error("a hash is shown")
+		t.Error("a password hash in the error")
 	}
 	if got := fromJSON[importReport](t, all.out); all.code != exitFailed || got.Wrong != 9 || got.Missing != 1 || got.Created+got.There != 3 {
 		t.Errorf("exit code %d, %+v", all.code, got)
@@ -140,7 +140,7 @@ func TestImportWrongLines(t *testing.T) {
 	command(t, dir, "", "user", "import").want(t, exitDone, "created      0\n")
 }
 
-// TestImportMany is more than fits into one request.
+// TestImportMany imports more users than fit into one request.
 func TestImportMany(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)

@@ -28,7 +28,7 @@ func outputs(t *testing.T, dir, user string) map[string]string {
 	return all
 }
 
-// TestImportWithoutTimes: records without times get the time of the import.
+// TestImportWithoutTimes checks that records without times get the time of the import.
 func TestImportWithoutTimes(t *testing.T) {
 	t.Parallel()
 	_, dir := startWithNATSListener(t)
@@ -49,12 +49,12 @@ func TestImportWithoutTimes(t *testing.T) {
 			}
 		}
 		if out == "" {
-			t.Errorf("%v: nobody", args)
+			t.Errorf("%v: no entries", args)
 		}
 	}
 }
 
-// TestUnknownTimes: an unknown time is left out of JSON, and a dash in tables.
+// TestUnknownTimes checks that an unknown time is omitted from JSON and a dash in tables.
 func TestUnknownTimes(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)

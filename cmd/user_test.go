@@ -22,13 +22,13 @@ import (
 	"imctl/kv"
 )
 
-// answer is what a command said and how it ended.
+// answer is the output and the exit code of a command.
 type answer struct {
 	code     int
 	out, err string
 }
 
-// command runs one command line in this process, in its own working directory.
+// command runs one command line in this process, with dir as its working directory.
 func command(t testing.TB, dir, stdin string, args ...string) answer {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -37,20 +37,21 @@ func command(t testing.TB, dir, stdin string, args ...string) answer {
 	return answer{code, out.String(), errs.String()}
 }
 
-// want fails the test when the command did not end so, with words in what it said.
+// want checks the exit code and that the output contains words. A successful command must write nothing to standard
+// error, and a failed command one line, and nothing to standard output.
 func (a answer) want(t testing.TB, code int, words ...string) answer {
 	t.Helper()
 	said := a.out
 	if code != exitDone {
 		said = a.err
 		if a.out != "" {
-			t.Errorf("a command that fails says on stdout: %s", a.out)
+			t.Errorf("standard output of a failed command: %s", a.out)
 		}
 		if n := strings.Count(a.err, "\n"); n != 1 {
-			t.Errorf("%d lines say why: %s", n, a.err)
+			t.Errorf("got %d lines on standard error, want 1: %s", n, a.err)
 		}
 	} else if a.err != "" {
-		t.Errorf("a command that is done says on stderr: %s", a.err)
+		t.Errorf("standard error of a successful command: %s", a.err)
 	}
 	if a.code != code {
 		t.Errorf("exit code %d, want %d: %s%s", a.code, code, a.out, a.err)
@@ -63,7 +64,7 @@ func (a answer) want(t testing.TB, code int, words ...string) answer {
 	return a
 }
 
-// startWithNATSListener starts a server that takes NATS clients, and returns the directory that data is in.
+// startWithNATSListener starts a server with a NATS listener, and returns the directory that contains data.
 func startWithNATSListener(t testing.TB) (*server, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -72,7 +73,7 @@ func startWithNATSListener(t testing.TB) (*server, string) {
 	}), dir
 }
 
-// TestUserOnServer administers a server that runs, by the credentials in its data directory.
+// TestUserOnServer administers a running server with the credentials in its data directory.
 func TestUserOnServer(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -85,7 +86,7 @@ func TestUserOnServer(t *testing.T) {
 	command(t, dir, "", "user", "disable", "id:"+alice.id).want(t, exitDone, alice.account+" ("+alice.id+") disabled\n")
 	for _, c := range []*tunnel{alice.tunnel, second} {
 		if frame, err := c.tryNext(); err == nil {
-			t.Errorf("a session of a disabled account still gets %s", frame)
+			t.Errorf("a session of a disabled account received %s", frame)
 		}
 	}
 	alice.call(t, "found", "name", "x").want(t, "a disabled account's token", replyBody(515))
@@ -96,7 +97,7 @@ func TestUserOnServer(t *testing.T) {
 	alice.login(t)
 	command(t, dir, "another one\r\n", "user", "passwd", alice.account).want(t, exitDone)
 	if frame, err := alice.tunnel.tryNext(); err == nil {
-		t.Errorf("a session from before the new password still gets %s", frame)
+		t.Errorf("a session from before the new password received %s", frame)
 	}
 	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, replyBody(505))
 	alice.password = "another one"
@@ -114,7 +115,7 @@ func TestUserOnServer(t *testing.T) {
 	command(t, dir, "", "user", "show", bob.ID).want(t, exitNotFound, bob.ID)
 }
 
-// TestUserListStreams lists more than a page.
+// TestUserListStreams lists more users than fit on a page.
 func TestUserListStreams(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -151,7 +152,7 @@ func TestUserListStreams(t *testing.T) {
 	}
 }
 
-// TestUserByAddress finds servers by their address, and tells what is wrong with the way there.
+// TestUserByAddress selects servers by URL and by context, and checks the errors.
 func TestUserByAddress(t *testing.T) {
 	t.Parallel()
 	s, dir := startWithNATSListener(t)
@@ -171,7 +172,7 @@ func TestUserByAddress(t *testing.T) {
 	}
 	wrong := context("wrong.json", embedded.AdminContext{URL: url, User: "admin", Password: "hunter2"})
 	if a := command(t, dir, "", "user", "list", "--context", wrong).want(t, exitFailed, "refuses these credentials"); strings.Contains(a.err, "hunter2") {
-		t.Errorf("the password is shown: %s", a.err)
+		t.Errorf("the password in the error: %s", a.err)
 	}
 	command(t, dir, "", "user", "list", "--nats", url).want(t, exitFailed, url+" refuses these credentials")
 
@@ -182,8 +183,8 @@ func TestUserByAddress(t *testing.T) {
 		want(t, exitNoServer, "no imctl server answers there")
 }
 
-// startNATS starts a NATS server that has nothing to do with imctl. Its user root may do everything, anybody very
-// little.
+// startNATS starts a NATS server without imctl. Its user root has all permissions, its user anybody very
+// few.
 func startNATS(t testing.TB) string {
 	t.Helper()
 	o := new(natsserver.Options)
@@ -221,7 +222,7 @@ func TestUserWithoutListener(t *testing.T) {
 	}
 }
 
-// TestUserCommandsWait has commands without a server wait for each other.
+// TestUserCommandsWait runs concurrent commands without a server, which wait for each other.
 func TestUserCommandsWait(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -239,7 +240,7 @@ func TestUserCommandsWait(t *testing.T) {
 	}
 }
 
-// TestInterrupted ends a command that waits for its input.
+// TestInterrupted interrupts a command that waits for input.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -255,7 +256,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// blockedReader says when it is read from, and has nothing to read until the test ends.
+// blockedReader signals that it is read, and blocks until the test ends.
 type blockedReader struct {
 	reading chan struct{}
 	end     context.Context
@@ -267,7 +268,7 @@ func (r blockedReader) Read([]byte) (int, error) {
 	return 0, r.end.Err()
 }
 
-// typist answers what is asked at a terminal.
+// typist is a Terminal with prepared answers.
 type typist struct {
 	answers []string
 	asked   []string
@@ -296,7 +297,7 @@ func TestConfirm(t *testing.T) {
 		}
 	}
 	if err := confirm(t.Context(), &Env{}, false, "Really?"); exitCode(err) != exitUse {
-		t.Errorf("nobody to ask: %v", err)
+		t.Errorf("without a terminal: got error %v", err)
 	}
 	if err := confirm(t.Context(), &Env{}, true, "Really?"); err != nil {
 		t.Errorf("--yes: %v", err)
@@ -318,7 +319,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestLocalServerIsQuiet checks that what works inside a command says nothing of itself.
+// TestLocalServerIsQuiet checks that the server inside a command logs nothing.
 func TestLocalServerIsQuiet(t *testing.T) {
 	t.Parallel()
 	c := Defaults()
@@ -330,7 +331,7 @@ func TestLocalServerIsQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	if local.log.Enabled(t.Context(), slog.LevelInfo) {
-		t.Error("it logs at level info")
+		t.Error("the server logs at level info")
 	}
 	if err := local.close(); err != nil {
 		t.Error(err)
