@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -195,20 +194,8 @@ func serveAttached(t *testing.T, url string, env ...string) answer {
 // startNATSWith starts a NATS server with a configuration and returns the URL of its user u.
 func startNATSWith(t testing.TB, text string) string {
 	t.Helper()
-	o := new(natsserver.Options)
-	if err := o.ProcessConfigString("host: 127.0.0.1, port: -1\n" + text); err != nil {
-		t.Fatal(err)
-	}
-	o.NoSigs, o.NoLog = true, true
-	ns, err := natsserver.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS is not ready")
-	}
+	o := natsOptions(t, text)
+	runNATS(t, o)
 	return fmt.Sprintf("nats://u:pw-of-u@127.0.0.1:%d", o.Port)
 }
 

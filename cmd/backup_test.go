@@ -274,19 +274,11 @@ func startNATSCluster(t *testing.T) string {
 	routes := []*url.URL{unused, unused}
 	var address string
 	for i := range 3 {
-		ns, err := natsserver.NewServer(&natsserver.Options{
+		ns := runNATS(t, &natsserver.Options{
 			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: natsserver.RANDOM_PORT,
 			Cluster: natsserver.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT}, Routes: routes[len(routes)-2:],
-			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true,
+			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30,
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ns.Start()
-		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-		if !ns.ReadyForConnections(waitTimeout) {
-			t.Fatal("a NATS server did not start")
-		}
 		routes = append(routes, &url.URL{Scheme: "nats-route", Host: ns.ClusterAddr().String()})
 		address = ns.ClientURL()
 	}

@@ -108,11 +108,7 @@ func TestFullDisk(t *testing.T) {
 func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func()) {
 	data, log := filepath.Join(disk, "data"), new(logBuffer)
 	p := startProcess(t, data, log)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(log)
-		}
-	})
+	logOnFailure(t, log)
 	w := newWorld(t, p)
 	a, b := w.newFriends(t)
 	stop, registered := registerOn(t, w)
@@ -180,11 +176,7 @@ func TestFullDiskWriteFails(t *testing.T) {
 	disk := mountSmall(t, "size=64m")
 	data, log := filepath.Join(disk, "data"), new(logBuffer)
 	p := startProcess(t, data, log)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(log)
-		}
-	})
+	logOnFailure(t, log)
 	w := newWorld(t, p)
 	a, b := w.newFriends(t)
 	credentials, err := embedded.ReadContext(data)

@@ -238,6 +238,15 @@ func fetch(url string) (body string, status int, err error) {
 	return string(b), r.StatusCode, err
 }
 
+// logOnFailure prints the log of a server if the test fails.
+func logOnFailure(t testing.TB, log *logBuffer) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the server:\n%s", log)
+		}
+	})
+}
+
 // logBuffer is a log that a test can read while a server writes it.
 type logBuffer struct {
 	mu sync.Mutex // guards b

@@ -47,11 +47,7 @@ func TestKillRounds(t *testing.T) {
 	t.Logf("seed %d", seed)
 	f := &killRun{data: filepath.Join(dir, "data"), backup: filepath.Join(dir, "backup.tar"), log: new(logBuffer),
 		rand: rand.New(rand.NewPCG(seed, 0)), revoked: make(map[string][]string)}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("log of the server:\n%s", f.log)
-		}
-	})
+	logOnFailure(t, f.log)
 	f.start(t)
 	f.w = newWorld(t, f.p)
 	for i := range 6 {

@@ -50,17 +50,8 @@ func wantUsers(t *testing.T, got, want []string) {
 // startNATSWithSync starts a NATS server that syncs every write to disk, and returns its URL.
 func startNATSWithSync(t *testing.T) string {
 	t.Helper()
-	ns, err := natsserver.NewServer(&natsserver.Options{ServerName: "n", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true,
-		StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(waitTimeout) {
-		t.Fatal("the NATS server did not start")
-	}
-	return ns.ClientURL()
+	return runNATS(t, &natsserver.Options{ServerName: "n", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true,
+		StoreDir: t.TempDir(), SyncAlways: true}).ClientURL()
 }
 
 // TestRestoreManyUsers restores thousands of users into a running server that syncs every write to disk.

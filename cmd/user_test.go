@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"imctl/embedded"
@@ -187,26 +186,10 @@ func TestUserByAddress(t *testing.T) {
 // few.
 func startNATS(t testing.TB) string {
 	t.Helper()
-	o := new(natsserver.Options)
-	err := o.ProcessConfigString(`host: 127.0.0.1, port: -1
-		authorization { users: [
+	return runNATS(t, natsOptions(t, `authorization { users: [
 			{user: root, password: p}
 			{user: anybody, password: p, permissions: {publish: "own.>", subscribe: "_INBOX.>"}}
-		] }`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.NoSigs, o.NoLog = true, true
-	ns, err := natsserver.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(waitTimeout) {
-		t.Fatal("the NATS server did not start")
-	}
-	return ns.ClientURL()
+		] }`)).ClientURL()
 }
 
 // TestUserWithoutListener checks the error if the server of the data directory does not accept connections.
