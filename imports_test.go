@@ -16,19 +16,33 @@ import (
 // arrows say which packages of ours a package may import; a name that ends in /... means those below it too.
 // Whoever adds a package decides here where it stands.
 var arrows = map[string][]string{
-	"cmd/imctl":         {"cmd"},
-	"cmd":               {"bridge/...", "kv", "embedded", "cmd/bench"},
-	"cmd/bench":         {"bridge/admin", "bridge/wire", "kv"},
-	"bridge":            {"kv", "bridge/..."},
-	"bridge/admin":      {"kv", "bridge", "bridge/wire"},
-	"bridge/certs":      nil,
-	"bridge/limit":      nil,
-	"bridge/wire":       nil,
-	"bridge/www":        nil,
+	"cmd/imctl": {"cmd"},
+	"cmd":       {"bridge/...", "kv", "embedded", "cmd/bench"},
+	"cmd/bench": {"bridge/admin", "bridge/wire", "kv"},
+
+	"bridge":          {"kv", "bridge/..."},
+	"bridge/admin":    {"kv", "bridge/cluster", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/wire"},
+	"bridge/api":      {"kv", "bridge/answer", "bridge/delivery", "bridge/im", "bridge/limit", "bridge/mailer", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire", "bridge/www"},
+	"bridge/tunnel":   {"kv", "bridge/answer", "bridge/cluster", "bridge/delivery", "bridge/eventlog", "bridge/im", "bridge/limit", "bridge/recovery", "bridge/wire"},
+	"bridge/delivery": {"kv", "bridge/cluster", "bridge/eventlog", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
+	"bridge/natsauth": {"kv", "bridge/cluster", "bridge/eventlog", "bridge/im", "bridge/limit", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
+	"bridge/mailer":   {"kv", "bridge/im", "bridge/recovery"},
+	"bridge/answer":   {"kv", "bridge/im", "bridge/limit", "bridge/wire"},
+	"bridge/im":       {"kv", "bridge/cluster", "bridge/eventlog", "bridge/wire"},
+	"bridge/eventlog": {"kv", "bridge/natsutil", "bridge/recovery", "bridge/subject"},
+	"bridge/cluster":  {"kv", "bridge/recovery", "bridge/subject"},
+	"bridge/certs":    nil,
+	"bridge/limit":    nil,
+	"bridge/natsutil": nil,
+	"bridge/recovery": nil,
+	"bridge/subject":  nil,
+	"bridge/wire":     nil,
+	"bridge/www":      nil,
+
 	"embedded":          nil,
 	"examples/archiver": nil,
 	"examples/echo":     nil,
-	"kv":                nil,
+	"kv":                {"bridge/subject"},
 }
 
 const module = "imctl"

@@ -1,372 +1,276 @@
-// Package bridge stands between people and NATS. In front it speaks the protocol over HTTP and WebSocket; behind it
-// every user who is online has a set of NATS subjects, on which dialogues and notices arrive and other programs may
-// take part. It keeps nothing that it cannot lose: what lasts is in the buckets of package kv, what is live is interest
-// in a subject.
+// Package bridge connects people with NATS. In front it speaks the protocol over HTTP and WebSocket. Behind it, every
+// user that is online has a set of NATS subjects, on which dialogues and notices arrive and other programs may take
+// part. The bridge stores nothing itself: what lasts is in the buckets of package kv.
+//
+// This package wires the parts together. Each part is a package below it; docs/architecture.md walks through them.
 package bridge
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"net/http"
-	"net/netip"
-	"runtime"
-	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
-	"github.com/olahol/melody"
-	"github.com/prometheus/client_golang/prometheus"
 
+	"imctl/bridge/api"
+	"imctl/bridge/cluster"
+	"imctl/bridge/delivery"
+	"imctl/bridge/eventlog"
+	"imctl/bridge/im"
 	"imctl/bridge/limit"
+	"imctl/bridge/mailer"
+	"imctl/bridge/natsauth"
+	"imctl/bridge/subject"
+	"imctl/bridge/tunnel"
 	"imctl/kv"
 )
 
-// Options are what a Bridge is made of.
-type Options struct {
-	// Connect opens a connection to NATS on which nothing is held back while NATS is away.
-	Connect func(name string, opts ...nats.Option) (*nats.Conn, error)
-	Prefix  string // of all subjects
-	Lanes   int    // 0: as many as there are processors
-	Logins  int    // how many gather what their people are shown at once; 0: twice as many as there are processors
-	Host    string // of this node, for administrators to see
-	Version string // of this program, likewise
-
-	Store  *kv.Store
-	Hasher *kv.Hasher
-
-	Sessions  Sessions
-	Dialogues Dialogues
-	Limits    Limits
-	EventLog  EventLogOptions // MaxAge, MaxBytes, Replicas, OnError and Plain; the rest is the bridge's
-	Callout   *CalloutOptions // nil: somebody else decides who may log in to NATS
-
-	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.
-	ReadOnly func() error
-
-	Mailer *Mailer // of codes for forgotten passwords; nil: none are sent
-
-	Origins        []string       // of web pages, besides the server's own, that may open a WebSocket
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
-
-	Registry prometheus.Registerer
-	Log      *slog.Logger
-}
-
-// Sessions bound what one session, and one user, may hold.
-type Sessions struct {
-	PerUser      int           // sessions at once on a node; the oldest gives way
-	Buffer       int           // dialogues that wait for a session that does not read
-	InFlight     int           // frames of a session that are not answered yet; past them it is not read from
-	MaxFrame     int64         // bytes
-	Ping         time.Duration // how often a session is pinged; it ends when nothing comes back for somewhat longer
-	WriteTimeout time.Duration // for one write to a socket
-}
-
-// Dialogues say how dialogues are delivered.
-type Dialogues struct {
-	Timeout time.Duration // without word from the friend's side, 507
-}
-
-// Limits are rates for each address, account or session; the zero rate does not limit.
-type Limits struct {
-	Registrations limit.Rate // accounts made from one address
-	Logins        limit.Rate // attempts from one address
-	LoginFailures limit.Rate // for one address, and for one account
-	Dialogues     limit.Rate // of one session
-	Forgotten     limit.Rate // calls for a code by mail from one address, and codes for one account
-	Picture       int        // bytes of a picture
-}
-
-// Bridge serves the protocol. New starts it, Handler is what an HTTP server serves, Shutdown ends it.
+// Bridge serves the protocol. New starts it, Handler is for an HTTP server, and Shutdown ends it.
 type Bridge struct {
-	o        Options
-	node     kv.Node
-	log      *slog.Logger
-	metrics  *metrics
-	service  *Service
-	events   *EventLog
-	nc       *nats.Conn
-	system   *nats.Conn // nil: none
-	callout  *callout   // nil: another program decides who may log in to NATS
-	api      *natsAPI
-	post     *post // nil: without a mailer
-	lanes    []*lane
-	logins   chan struct{} // a semaphore for logins
-	seed     maphash.Seed
-	melody   *melody.Melody
-	refusal  *websocket.Upgrader // for logins that fail, which melody never sees
-	refusals refusals
-	limits   atomic.Pointer[limiters]
-	origins  atomic.Pointer[[]string]
-	link     *link
-	certain  atomic.Bool   // the rosters in memory are up to date
-	gone     chan struct{} // signals that a node has crashed and sessions need a reload
-	back     chan struct{} // signals that sessions need a presence refresh
-	checking chan struct{} // a mutex for checkState
-
-	mu       sync.Mutex // guards draining, sessions and adding to wg
-	draining bool
-	sessions map[*session]struct{}
-	wg       sync.WaitGroup // connections that were hijacked
+	opts       Options
+	node       kv.Node
+	log        *slog.Logger
+	limits     *limit.Limits
+	gate       im.Gate
+	monitor    *cluster.Monitor
+	nc         *nats.Conn
+	events     *eventlog.Log
+	services   *Services
+	lanes      *delivery.Lanes
+	tunnel     *tunnel.Tunnel
+	restores   *restores
+	refresher  *refresher
+	api        *api.API
+	broadcasts sync.WaitGroup // for which no caller waits
+	stops      stops
 }
 
-// startWait bounds the start, for a caller who sets no limit: the client library does not wait without one.
-const startWait = time.Minute
+// startTimeout bounds New for a caller that sets no limit.
+const startTimeout = time.Minute
 
-// New connects to NATS and starts the lanes.
-func New(ctx context.Context, o Options) (*Bridge, error) {
-	ctx, cancel := context.WithTimeout(ctx, startWait)
+// New connects to NATS and starts the bridge. After an error nothing runs.
+func New(ctx context.Context, opts Options) (_ *Bridge, err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if o.Lanes <= 0 {
-		o.Lanes = runtime.GOMAXPROCS(0)
-	}
-	if o.Logins <= 0 {
-		o.Logins = 2 * runtime.GOMAXPROCS(0)
-	}
-	// A friend's session refuses dialogues in flight that exceed its buffer. A fast sender would then get 507 although
-	// the friend reads all the time.
-	o.Sessions.InFlight = min(o.Sessions.InFlight, o.Sessions.Buffer)
-	b := &Bridge{o: o, node: kv.Node{ID: kv.NewID()[:16], Host: o.Host, Version: o.Version, Started: time.Now().UTC()}, log: o.Log, metrics: newMetrics(o.Registry), logins: make(chan struct{}, o.Logins), seed: maphash.MakeSeed(), sessions: make(map[*session]struct{}), gone: make(chan struct{}, 1), back: make(chan struct{}, 1), checking: make(chan struct{}, 1)}
-	b.refusals.log = o.Log
-	b.link = newLink(b)
-	b.SetLimits(o.Limits)
-	b.SetOrigins(o.Origins)
-	b.setUpMelody()
-	var err error
-	if b.nc, err = o.Connect("imctl service", b.link.options()...); err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
-	}
-	log := o.EventLog
-	log.Answering, log.States = b.gather, o.Store.States
-	log.Prefix, log.Timeout, log.Registry, log.Log = o.Prefix, o.Dialogues.Timeout, o.Registry, o.Log
-	if b.events, err = OpenEventLog(ctx, b.nc, o.Connect, log); err != nil {
-		return nil, errors.Join(err, b.Shutdown(ctx))
-	}
-	service := ServiceOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, Events: b.events, Log: o.Log}
-	if service.Access, service.System, err = b.access(); err != nil {
-		return nil, errors.Join(err, b.Shutdown(ctx))
-	}
-	b.service = NewService(b.nc, service)
-	for i := range o.Lanes {
-		nc, err := o.Connect(fmt.Sprintf("imctl lane %d", i), append(b.link.options(), nats.ReconnectBufSize(-1))...)
-		if err == nil {
-			var l *lane
-			if l, err = newLane(nc, b); err == nil {
-				b.lanes = append(b.lanes, l)
-				b.link.watch(l)
-				continue
-			}
-			nc.Close()
+	b := &Bridge{opts: opts, log: opts.Log, limits: limit.NewLimits(opts.Limits),
+		node: kv.Node{ID: kv.NewID()[:16], Host: opts.Host, Version: opts.Version, Started: time.Now().UTC()}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.stops.run(ctx))
 		}
-		return nil, errors.Join(fmt.Errorf("connect to NATS: %w", err), b.Shutdown(ctx))
+	}()
+	if err := b.startServices(ctx); err != nil {
+		return nil, err
 	}
-	if err := b.service.nodes.join(ctx, b.node, b.execute); err != nil {
-		return nil, errors.Join(err, b.Shutdown(ctx))
+	if err := b.join(ctx); err != nil {
+		return nil, err
 	}
-	if err := b.service.Repair(ctx); err != nil {
-		return nil, errors.Join(err, b.Shutdown(ctx))
-	}
-	// This node was not told of consumers that were attached before it registered: count them.
-	if _, err := b.events.look(ctx); err != nil {
-		return nil, errors.Join(err, b.Shutdown(ctx))
-	}
-	// This node was not told of a restore that began before it registered.
-	if err := b.checkState(ctx); err != nil {
-		return nil, errors.Join(err, b.Shutdown(ctx))
-	}
-	b.certain.Store(true)
-	if b.api, err = newNATSAPI(b, b.nc); err != nil {
-		return nil, errors.Join(err, b.Shutdown(ctx))
-	}
-	if o.Mailer != nil {
-		b.post = newPost(b, o.Mailer)
-	}
-	if o.Callout != nil {
-		if b.callout, err = newCallout(ctx, b); err != nil {
-			return nil, errors.Join(err, b.Shutdown(ctx))
-		}
-	}
-	b.link.wg.Go(func() { b.lookAfter(b.link.ctx) })
-	b.link.wg.Go(func() { b.surveys(b.link.ctx) })
-	b.metrics.observe(b)
-	return b, nil
+	return b, b.serve(ctx)
 }
 
-// Service is what the bridge's calls are made of, for the administration.
-func (b *Bridge) Service() *Service { return b.service }
-
-// SetLimits changes the rates; those who were counted start anew.
-func (b *Bridge) SetLimits(l Limits) { b.limits.Store(newLimiters(l)) }
-
-// SetOrigins changes which other pages may open a WebSocket.
-func (b *Bridge) SetOrigins(origins []string) { b.origins.Store(&origins) }
-
-// Handler serves everything below /im/.
-func (b *Bridge) Handler() http.Handler { return b.routes() }
-
-// lane is the one that owns the user.
-func (b *Bridge) lane(id string) *lane {
-	return b.lanes[maphash.String(b.seed, id)%uint64(len(b.lanes))]
-}
-
-// gather has frames wait, so that they leave together, until end is called.
-func (b *Bridge) gather() (end func()) {
-	for _, l := range b.lanes {
-		l.begin()
+// startServices connects to NATS and creates the parts that serve users, in the order in which they need each other.
+func (b *Bridge) startServices(ctx context.Context) (err error) {
+	o, prefix := &b.opts, subject.Prefix(b.opts.Prefix)
+	b.monitor = cluster.NewMonitor(cluster.MonitorOptions{CatchUp: b.catchUp, Alone: func() bool { return b.services.Cluster.Alone() }, Log: o.Log})
+	b.stops.add(func(context.Context) error { b.monitor.Close(); return nil })
+	if b.nc, err = o.Connect("imctl service", b.monitor.Options()...); err != nil {
+		return fmt.Errorf("connect to NATS: %w", err)
 	}
-	return func() {
-		for _, l := range b.lanes {
-			l.end()
-		}
-	}
-}
-
-// Len is how many sessions there are.
-func (b *Bridge) Len() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.sessions)
-}
-
-// remember and forget keep the list of sessions that Drain works through.
-func (b *Bridge) remember(s *session) {
-	b.mu.Lock()
-	b.sessions[s] = struct{}{}
-	draining := b.draining
-	b.mu.Unlock()
-	switch {
-	case draining:
-		s.closeWith(nil, websocket.CloseGoingAway, goingDown)
-	case b.isHalted():
-		s.closeWith(nil, closeServiceRestart, "restored from a backup")
-	}
-}
-
-func (b *Bridge) forget(s *session) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.sessions, s)
-}
-
-// enter counts a connection, unless the bridge is draining or halted by a restore. If enter returns true, the caller must
-// call b.wg.Done.
-func (b *Bridge) enter() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.draining || b.isHalted() {
-		return false
-	}
-	b.wg.Add(1)
-	return true
-}
-
-const goingDown = "server is going down"
-
-// Drain refuses new sessions and ends those that there are, each behind the frames that wait for it. It returns when
-// all have ended; those that have not when ctx is done are cut off.
-func (b *Bridge) Drain(ctx context.Context) error {
-	b.mu.Lock()
-	b.draining = true
-	open := make([]*session, 0, len(b.sessions))
-	for s := range b.sessions {
-		open = append(open, s)
-	}
-	b.mu.Unlock()
-	for _, s := range open {
-		s.closeWith(nil, websocket.CloseGoingAway, goingDown)
-	}
-	gone := make(chan struct{})
-	go func() { b.wg.Wait(); close(gone) }()
-	select {
-	case <-gone:
-		return nil
-	case <-ctx.Done():
-	}
-	b.mu.Lock()
-	left := len(b.sessions)
-	for s := range b.sessions {
-		s.conn.Kill()
-	}
-	b.mu.Unlock()
-	<-gone
-	return fmt.Errorf("%d sessions cut off: %w", left, ctx.Err())
-}
-
-// Shutdown drains the bridge and leaves NATS.
-func (b *Bridge) Shutdown(ctx context.Context) error {
-	err := b.Drain(ctx)
-	b.refusals.close()
-	b.link.close()
-	if b.post != nil {
-		b.post.close()
-	}
-	if b.callout != nil {
-		err = errors.Join(err, b.callout.close())
-	}
-	if b.api != nil {
-		err = errors.Join(err, b.api.close())
-	}
-	if b.service != nil {
-		err = errors.Join(err, b.service.nodes.leave(ctx, !b.isHalted()))
-	}
-	for _, l := range b.lanes {
-		l.close()
-	}
-	if b.service != nil {
-		b.service.Close()
-	}
-	if b.system != nil {
-		b.system.Close()
-	}
-	err = errors.Join(err, b.events.Close(ctx)) // the last answers to NATS clients go out behind it
-	if b.nc != nil {
-		b.nc.Close()
-	}
-	if b.melody != nil {
-		err = errors.Join(err, b.melody.Close())
-	}
-	return err
-}
-
-// recovered, deferred, keeps a panic from taking the process down and logs it once.
-func recovered(log *slog.Logger, what string) {
-	if p := recover(); p != nil {
-		log.Error("panic", "in", what, "panic", p, "stack", string(debug.Stack()))
-	}
-}
-
-// Ready is nil while the bridge can serve: it is not going down, and all its connections to NATS are up.
-func (b *Bridge) Ready() error {
-	b.mu.Lock()
-	draining := b.draining
-	b.mu.Unlock()
-	if draining {
-		return errors.New(goingDown)
-	}
-	for _, nc := range b.connections() {
-		if !nc.IsConnected() {
-			return errors.New("NATS is away")
-		}
-	}
-	if err := b.halting(); err != nil {
+	b.stops.add(func(context.Context) error { b.nc.Close(); return nil })
+	if err := b.openEventLog(ctx); err != nil {
 		return err
 	}
-	if !b.certain.Load() {
-		return errors.New("NATS was away: catching up")
+	access, system, err := b.connectSystem()
+	if err != nil {
+		return err
 	}
+	notices := delivery.NewNotices(b.nc, prefix)
+	b.services, err = NewServices(b.nc, ServicesOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, EventLog: b.events, Access: access,
+		System: system, Presence: presence{b}, Notices: notices, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
+	metrics := delivery.NewMetrics(o.Registry)
+	b.lanes, err = delivery.New(delivery.Options{Lanes: o.Lanes, Prefix: prefix, Node: b.node.ID, Timeout: o.Dialogues.Timeout,
+		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
+			return o.Connect(name, append(b.monitor.Options(), more...)...)
+		},
+		Notices: notices, Log: b.events, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
+	if err != nil {
+		return err
+	}
+	b.stops.add(func(context.Context) error { b.lanes.Close(); return nil })
+	b.monitor.OnLost(b.lanes.Abort)
+	metrics.Observe(b.lanes)
+	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
+		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
+		Limits: b.limits, Log: b.events, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
+	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
+	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
+	return b.newAPI(metrics)
+}
+
+// presence is the im.Presence of the services, which are created before the lanes.
+type presence struct{ b *Bridge }
+
+func (p presence) Online(ctx context.Context, ids ...string) ([]bool, error) {
+	return p.b.lanes.Online(ctx, ids...)
+}
+
+func (b *Bridge) openEventLog(ctx context.Context) (err error) {
+	opts := b.opts.EventLog
+	opts.Prefix, opts.States, opts.Timeout, opts.Registry, opts.Log = b.opts.Prefix, b.opts.Store.States, b.opts.Dialogues.Timeout, b.opts.Registry, b.log
+	opts.Answering = func() func() { return b.lanes.Gather() } // there are no entries before the lanes exist
+	if b.events, err = eventlog.Open(ctx, b.nc, b.opts.Connect, opts); err != nil {
+		return err
+	}
+	b.stops.add(b.events.Close)
 	return nil
 }
 
-func (b *Bridge) connections() []*nats.Conn {
-	all := []*nats.Conn{b.nc}
-	for _, l := range b.lanes {
-		all = append(all, l.nc)
+// connectSystem connects to NATS's system account, if there is one.
+func (b *Bridge) connectSystem() (access natsauth.Access, system *nats.Conn, err error) {
+	o := b.opts.Callout
+	if o == nil {
+		return access, nil, nil
 	}
-	return all
+	if o.System == nil {
+		b.log.Warn("NATS clients stay connected after their account is disabled or their secret is changed: there is no system account to disconnect them")
+		return o.Access, nil, nil
+	}
+	if system, err = o.System("imctl system"); err != nil {
+		return access, nil, fmt.Errorf("connect to NATS's system account: %w", err)
+	}
+	b.stops.add(func(context.Context) error { system.Close(); return nil })
+	return o.Access, system, nil
+}
+
+func (b *Bridge) newAPI(metrics *delivery.Metrics) error {
+	o := &b.opts
+	resets := im.NewResets(b.services.Accounts)
+	var mail *mailer.Queue
+	if o.Mailer != nil {
+		mail = mailer.NewQueue(o.Mailer, resets, b.limits.AllowCode, o.Log)
+		b.stops.add(func(context.Context) error { mail.Close(); return nil })
+	}
+	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, TrustedProxies: o.TrustedProxies, Store: o.Store,
+		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
+		Lanes: b.lanes, Limits: b.limits, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+	return nil
+}
+
+// join makes this process a node, and brings it up to date with what it was not told before it was on the list.
+func (b *Bridge) join(ctx context.Context) error {
+	b.stops.add(func(ctx context.Context) error { return b.services.Cluster.Leave(ctx, !b.gate.Closed()) })
+	if err := b.services.Cluster.Join(ctx, b.node, handler{b}); err != nil {
+		return err
+	}
+	if err := b.services.Repair(ctx); err != nil {
+		return err
+	}
+	if err := b.events.CountConsumers(ctx); err != nil {
+		return err
+	}
+	return b.restores.check(ctx)
+}
+
+// serve opens the doors for NATS clients and starts the loops.
+func (b *Bridge) serve(ctx context.Context) error {
+	b.monitor.Start()
+	clients, err := b.api.ServeNATS(b.nc)
+	if err != nil {
+		return err
+	}
+	b.stops.add(func(context.Context) error { return clients.Close() })
+	b.stops.add(func(context.Context) error { b.broadcasts.Wait(); return nil })
+	if b.opts.Callout != nil {
+		callout, err := natsauth.NewCallout(ctx, *b.opts.Callout, natsauth.CalloutDeps{Prefix: subject.Prefix(b.opts.Prefix), Store: b.opts.Store,
+			Accounts: b.services.Accounts, Gate: &b.gate, Limits: b.limits, Disconnector: b.services.disconnector,
+			Timeout: b.opts.Dialogues.Timeout, OnUser: b.clientConnected, Log: b.log})
+		if err != nil {
+			return err
+		}
+		b.stops.add(func(context.Context) error { return callout.Close() })
+	}
+	loops, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { b.services.Cluster.Heartbeat(loops, b.serving, b.gate.Closed) })
+	running.Go(func() { b.restores.watch(loops, b.monitor.Away) })
+	running.Go(func() { b.refresher.run(loops) })
+	b.stops.add(func(context.Context) error {
+		stop()
+		b.monitor.Close()
+		running.Wait()
+		return nil
+	})
+	return nil
+}
+
+// serving reports whether this node serves users at the moment.
+func (b *Bridge) serving() bool { return b.monitor.Fresh() && !b.gate.Closed() }
+
+// catchUp brings the node up to date after NATS was unreachable: a restore may have replaced the data, a consumer of
+// the event log may have been created, and records may have changed.
+func (b *Bridge) catchUp(ctx context.Context) error {
+	if err := b.restores.check(ctx); err != nil || b.gate.Closed() {
+		return err
+	}
+	if err := b.services.Cluster.Register(ctx, true); err != nil {
+		return err
+	}
+	if err := b.events.Attach(ctx); err != nil {
+		return err
+	}
+	return b.tunnel.ReloadAll(ctx)
+}
+
+// Services returns what administrators act on.
+func (b *Bridge) Services() *Services { return b.services }
+
+// Pass runs a call of an administrator, unless a restore is replacing the data. Errors: im.ErrRestoring, and the call's
+// own.
+func (b *Bridge) Pass(call func() error) error { return b.gate.Pass(call) }
+
+// SetLimits changes the limits, and resets their counters.
+func (b *Bridge) SetLimits(l limit.Options) { b.limits.Set(l) }
+
+// SetOrigins changes which other web pages may open a WebSocket.
+func (b *Bridge) SetOrigins(origins []string) { b.tunnel.SetOrigins(origins) }
+
+// Handler serves everything below /im/.
+func (b *Bridge) Handler() http.Handler { return b.api.Handler() }
+
+// Drain refuses new sessions and ends the existing ones, each after its waiting frames. When ctx ends, it cuts the
+// remaining sessions off and returns an error.
+func (b *Bridge) Drain(ctx context.Context) error { return b.tunnel.Drain(ctx) }
+
+// Shutdown drains the bridge and disconnects from NATS.
+func (b *Bridge) Shutdown(ctx context.Context) error {
+	return errors.Join(b.Drain(ctx), b.stops.run(ctx))
+}
+
+// Ready returns nil while the bridge can serve users, and otherwise the reason why it cannot.
+func (b *Bridge) Ready() error {
+	if b.tunnel.Draining() {
+		return errors.New("server is going down")
+	}
+	if !b.nc.IsConnected() {
+		return errors.New("NATS is unreachable")
+	}
+	if err := b.lanes.Connected(); err != nil {
+		return err
+	}
+	if err := b.gate.Err(); err != nil {
+		return err
+	}
+	if !b.monitor.Fresh() {
+		return errors.New("NATS was unreachable: catching up")
+	}
+	return nil
 }

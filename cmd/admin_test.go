@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/synadia-io/orbit.go/natscontext"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
 	"imctl/kv"
 )
 
@@ -33,7 +33,7 @@ func TestFriendCommands(t *testing.T) {
 	alice, bob := two[0], two[1]
 	command(t, dir, "", "friend", "list", alice.account).want(t, exitDone, "ACCOUNT")
 	command(t, dir, "", "friend", "add", alice.account, "id:"+bob.id).want(t, exitDone, alice.account+" and "+bob.account+" are friends\n")
-	command(t, dir, "", "friend", "add", bob.account, alice.account).want(t, exitExists, "friends already")
+	command(t, dir, "", "friend", "add", bob.account, alice.account).want(t, exitExists, "already friends")
 	if code := alice.talk(t, bob, "1"); code != 200 {
 		t.Errorf("dialogue between friends: got code %d, want 200", code)
 	}
@@ -123,11 +123,11 @@ func TestAttachCommands(t *testing.T) {
 	command(t, dir, "", "attach", "rotate", "second", "--context", "archive.json").want(t, exitExists)
 	command(t, dir, "", "attach", "add", "lost", "--role", "admin", "--context", filepath.Join("nowhere", "x.json")).want(t, exitFailed, "no such file")
 
-	shown := fromJSON[bridge.NATSContext](t, command(t, dir, "", "attach", "add", "tool", "--role", "admin").want(t, exitDone).out)
+	shown := fromJSON[natsauth.Context](t, command(t, dir, "", "attach", "add", "tool", "--role", "admin").want(t, exitDone).out)
 	if shown.URL != s.natsURL() || shown.User != "tool" || len(shown.Password) != 64 {
 		t.Errorf("shown: %s %s, and a password of %d", shown.URL, shown.User, len(shown.Password))
 	}
-	if again := fromJSON[bridge.NATSContext](t, command(t, dir, "", "attach", "rotate", "tool", "-o", "json").want(t, exitDone).out); again.Password == shown.Password {
+	if again := fromJSON[natsauth.Context](t, command(t, dir, "", "attach", "rotate", "tool", "-o", "json").want(t, exitDone).out); again.Password == shown.Password {
 		t.Error("the secret has not changed")
 	}
 	listed := command(t, dir, "", "attach", "list").want(t, exitDone, "archive  consumer  dialogue.>", "second   bridge    -", "tool     admin")
@@ -181,7 +181,7 @@ func TestStatusCommand(t *testing.T) {
 	if a.code != exitNoServer || !strings.Contains(a.out, "health    no server is running\n") || !strings.Contains(a.out, "accounts  1\n") || a.err != "imctl: no server is running\n" {
 		t.Errorf("without a server: %+v", a)
 	}
-	command(t, dir, "", "session", "list").want(t, exitNoServer, "no server runs there")
-	command(t, dir, "", "events").want(t, exitNoServer, "no server runs there")
+	command(t, dir, "", "session", "list").want(t, exitNoServer, "no server is running")
+	command(t, dir, "", "events").want(t, exitNoServer, "no server is running")
 	command(t, dir, "", "friend", "list", alice.account).want(t, exitDone)
 }

@@ -21,7 +21,12 @@ import (
 	"imctl/bridge"
 	"imctl/bridge/admin"
 	"imctl/bridge/certs"
+	"imctl/bridge/cluster"
+	"imctl/bridge/eventlog"
+	"imctl/bridge/im"
 	"imctl/bridge/limit"
+	"imctl/bridge/mailer"
+	"imctl/bridge/natsauth"
 )
 
 // App is a running server: backend, bridge, and the listeners in front of it.
@@ -175,8 +180,9 @@ func (a *App) startAdmin() error {
 		return err
 	}
 	a.stops.add("connection of the admin service", func(context.Context) error { nc.Close(); return nil })
-	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: a.bridge.Service(), Store: a.backend.store,
-		Live: a.bridge.Service(), Pass: a.bridge.Service().Pass, Log: a.log})
+	s := a.bridge.Services()
+	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
+		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -184,19 +190,26 @@ func (a *App) startAdmin() error {
 	return nil
 }
 
-func (b *backend) eventLog(c *Config) bridge.EventLogOptions {
+// live is the admin.Live of a running server.
+type live struct {
+	*cluster.Cluster
+	*im.Accounts
+	*natsauth.Attachments
+}
+
+func (b *backend) eventLog(c *Config) eventlog.Options {
 	l := c.NATS.Log
-	return bridge.EventLogOptions{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: bridge.OnLogError(l.OnError),
+	return eventlog.Options{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: eventlog.OnError(l.OnError),
 		Plain:    c.NATS.Embedded() && c.NATS.Sync != SyncAlways,
 		MayWrite: func() error { return b.mayWrite(false) }}
 }
 
 // newMailer returns the configured mailer, or nil without mail.smtp.
-func newMailer(c *Config) (*bridge.Mailer, error) {
+func newMailer(c *Config) (*mailer.Mailer, error) {
 	if c.Mail.SMTP == "" {
 		return nil, nil
 	}
-	m, err := bridge.NewMailer(c.Mail.SMTP, c.Mail.From)
+	m, err := mailer.New(c.Mail.SMTP, c.Mail.From)
 	if err != nil {
 		return nil, fmt.Errorf("mail: %w", err)
 	}

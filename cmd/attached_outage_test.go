@@ -18,7 +18,7 @@ func TestNATSOutage(t *testing.T) {
 	there := startExternalNATS(t)
 	all := bridges{start(t, there.attached), start(t, there.attached)}
 	for _, s := range all {
-		s.mayLog = []string{"NATS", "the event log is not written"}
+		s.mayLog = []string{"NATS", "the event log cannot be written"}
 	}
 	w := newWorld(t, all)
 	const pairs = 6

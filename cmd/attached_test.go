@@ -93,9 +93,9 @@ func startBridges(t testing.TB, n int, change ...func(*Config)) bridges {
 	return all
 }
 
-func (b bridges) base(n int) string        { return b[n%len(b)].base(n) }
-func (b bridges) trust() *tls.Config       { return nil }
-func (b bridges) service() *bridge.Service { return b[0].service() }
+func (b bridges) base(n int) string          { return b[n%len(b)].base(n) }
+func (b bridges) trust() *tls.Config         { return nil }
+func (b bridges) services() *bridge.Services { return b[0].services() }
 func (b bridges) output(t testing.TB) (all string) {
 	for _, s := range b {
 		all += s.output(t)

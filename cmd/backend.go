@@ -147,7 +147,10 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 		return b.attach(ctx, c, log)
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync),
-		Reserve: int64(c.DataReserve), Log: log, DiskLog: diskLog})
+		Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Log: log, DiskLog: diskLog})
+	if errors.Is(err, embedded.ErrStoreDamaged) {
+		return &failure{exitFailed, err, "or set data_check to false: NATS then starts and drops what it cannot read"}
+	}
 	if err != nil {
 		return err
 	}

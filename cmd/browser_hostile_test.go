@@ -133,7 +133,7 @@ func TestPageWithstands(t *testing.T) {
 	b := openTab(t, browser, "victim", w.base(0)+pagePath, desk)
 	ask[bool](b, "window.pwned = 0, window.pwn = () => { pwned++; }, true")
 	b.signIn(victim.account, victim.password)
-	b.sees("No friends here yet")
+	b.sees("No friends yet")
 
 	attackers := make([]*member, len(tricks))
 	for i, trick := range tricks {

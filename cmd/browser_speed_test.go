@@ -96,7 +96,7 @@ func TestPageScrolls(t *testing.T) {
 	if after := ask[string](b, place); after != before {
 		t.Errorf("the talk moved from %q to %q", before, after)
 	}
-	b.press("To the newest")
+	b.press("Jump to newest")
 	b.hears("The newest of all")
 	b.until("count('.toend') === 0")
 	b.say("And an answer")

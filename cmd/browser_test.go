@@ -67,9 +67,9 @@ func befriend(asker *tab, name string, other *tab, alias string) {
 	asker.press("Find people")
 	asker.fill("Search friends and people", name)
 	asker.open(name)
-	asker.fill("A word with it", "It is me, "+asker.who)
-	asker.press("Ask")
-	asker.until("has('nav .row', 'Asked')")
+	asker.fill("Note", "It is me, "+asker.who)
+	asker.press("Add")
+	asker.until("has('nav .row', 'Requested')")
 	other.press("Friend requests")
 	other.sees("It is me, " + asker.who)
 	other.press("Accept")
@@ -108,7 +108,7 @@ func TestPageTalk(t *testing.T) {
 	bob.sees("Welcome back")
 	ann.say("Are you there?")
 	ann.state("Are you there?", "offline")
-	ann.sees("Friend is offline, not delivered.")
+	ann.sees("Not delivered: friend is offline.")
 	bob.signIn("Bob", passwordOf("Bob"))
 	bob.until(row("Annie"))
 	ann.press("Try again")
@@ -148,7 +148,7 @@ func TestPageForms(t *testing.T) {
 	ann.fill("Password", passwordOf("Ann"))
 	ann.fill("Mail address", "ann@example.org")
 	ann.press("Create account")
-	ann.sees("No friends here yet")
+	ann.sees("No friends yet")
 
 	other := openTab(t, browser, "other", url, phone)
 	other.press("Create account")
@@ -156,7 +156,7 @@ func TestPageForms(t *testing.T) {
 	other.fill("Password", "y")
 	other.fill("Mail address", "a@example.org")
 	other.press("Create account")
-	other.sees("Somebody has this account already.")
+	other.sees("This account is already taken.")
 }
 
 // TestPageReconnects kills the server in the middle of a talk. What is written meanwhile waits, and nobody has to sign
@@ -241,10 +241,10 @@ func TestPageDevices(t *testing.T) {
 	third := openTab(t, browser, "bob's third place", url, desk)
 	third.signIn(bob.account, bob.password)
 	third.until(row("alias of " + cleo.account))
-	places[0].sees("Your account is open in too many places")
+	places[0].sees("Your account is signed in on too many devices")
 	places[0].press("Use it here")
 	places[0].until(row("alias of " + cleo.account))
-	places[1].sees("Your account is open in too many places")
+	places[1].sees("Your account is signed in on too many devices")
 }
 
 // TestPageForgotten sets a forgotten password anew where the server sends mail, and sends people to the administrator
@@ -266,7 +266,7 @@ func TestPageForgotten(t *testing.T) {
 	ann.fill("New password", "another secret")
 	ann.fill("Code", "AAAA-AAAA")
 	ann.press("Set password")
-	ann.sees("Wrong, or no longer good.")
+	ann.sees("Wrong or expired code.")
 	code := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, "ann@example.org", 1))
 	if code == nil {
 		t.Fatal("no code in the mail")
@@ -278,7 +278,7 @@ func TestPageForgotten(t *testing.T) {
 	ann.signIn("Ann", passwordOf("Ann"))
 	ann.sees("Account or password is wrong.")
 	ann.signIn("Ann", "another secret")
-	ann.sees("No friends here yet")
+	ann.sees("No friends yet")
 
 	other := openTab(t, browser, "other", start(t).app.URL()+pagePath, phone)
 	other.press("Forgot your password?")

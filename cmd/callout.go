@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
 	"imctl/embedded"
 )
 
@@ -34,8 +34,8 @@ func calloutIssuer(password string) (nkeys.KeyPair, error) {
 }
 
 // access returns the accounts, reserved user names and URL for NATS clients.
-func (b *backend) access(c *Config) bridge.Access {
-	a := bridge.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount}
+func (b *backend) access(c *Config) natsauth.Access {
+	a := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount}
 	if b.server != nil {
 		a.Reserved, a.URL = embedded.StaticUsers(), b.server.URL()
 		if a.URL == "" && c.NATS.Listen != "" {
@@ -53,9 +53,9 @@ func (b *backend) access(c *Config) bridge.Access {
 
 // callout returns the options of the auth callout. If the attached NATS server is not configured for it, callout logs
 // the reason and returns nil.
-func (b *backend) callout(c *Config, log *slog.Logger) (*bridge.CalloutOptions, error) {
+func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions, error) {
 	if s := b.server; s != nil {
-		return &bridge.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c)}, nil
+		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c)}, nil
 	}
 	const disabled = "NATS clients cannot log in with accounts or attachments"
 	user, _, ok := attachedUser(c.NATS)
@@ -68,7 +68,7 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*bridge.CalloutOptions, 
 	if err != nil {
 		return nil, err
 	}
-	o := &bridge.CalloutOptions{Connect: attachAs(c.NATS, user.Username()+calloutSuffix, password, log),
+	o := &natsauth.CalloutOptions{Connect: attachAs(c.NATS, user.Username()+calloutSuffix, password, log),
 		System: attachAs(c.NATS, user.Username()+systemSuffix, password, log), Issuer: issuer, Access: b.access(c)}
 	for _, login := range []struct {
 		suffix  string

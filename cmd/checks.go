@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"imctl/bridge"
+	"imctl/bridge/mailer"
 )
 
 func notEmpty(s string) error {
@@ -172,7 +172,7 @@ func smtpURL(s string) error {
 	if s == "" {
 		return nil
 	}
-	if _, err := bridge.NewMailer(s, "imctl@example.org"); err != nil {
+	if _, err := mailer.New(s, "imctl@example.org"); err != nil {
 		return errors.New("wants a URL, such as smtp://user:password@mail.example.org:587, or smtps for port 465")
 	}
 	return nil

@@ -14,6 +14,8 @@ type Config struct {
 	Data string
 	// DataReserve is how much of the data directory's disk is held in reserve until the disk is nearly full.
 	DataReserve Size
+	// DataCheck checks the files of the embedded server for damage before it starts.
+	DataCheck bool
 
 	Log       LogConfig
 	TLS       TLSConfig
@@ -156,7 +158,7 @@ type ClusterConfig struct {
 func Defaults() *Config {
 	return &Config{
 		Listen: "127.0.0.1:8080",
-		Data:   "data", DataReserve: 64 * MiB,
+		Data:   "data", DataReserve: 64 * MiB, DataCheck: true,
 		Log:  LogConfig{Level: "info", Format: "text"},
 		TLS:  TLSConfig{Mode: "auto", Domains: []string{}},
 		HTTP: HTTPConfig{Origins: []string{}, TrustedProxies: []string{}},

@@ -94,9 +94,9 @@ func (m *killableNodes) restart(t *testing.T, n int) {
 	m.nodes[n] = p
 }
 
-func (m *killableNodes) base(n int) string        { return m.node(n).url }
-func (m *killableNodes) trust() *tls.Config       { return nil }
-func (m *killableNodes) service() *bridge.Service { return nil } // the server is another process
+func (m *killableNodes) base(n int) string          { return m.node(n).url }
+func (m *killableNodes) trust() *tls.Config         { return nil }
+func (m *killableNodes) services() *bridge.Services { return nil } // the server is another process
 
 func (m *killableNodes) output(t testing.TB) string {
 	t.Helper()

@@ -33,7 +33,7 @@ func TestNATSBridgeRole(t *testing.T) {
 	b.tunnel.want(t, replyFrame(`"2"`, 200))
 	// A change on one server is in force on the other, and closes NATS connections that only the other can close.
 	client := s.asUser(t, a)
-	if err := second.service().SetDisabled(t.Context(), a.id, true); err != nil {
+	if err := second.services().Accounts.SetDisabled(t.Context(), a.id, true); err != nil {
 		t.Fatal(err)
 	}
 	a.tunnel.wantClose(t, 1008)

@@ -9,7 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
+	names "imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -54,9 +55,9 @@ func (s *server) natsClient(t testing.TB, user, password, inbox string) *natsCli
 }
 
 // attachment adds an attachment and returns its context.
-func (s *server) attachment(t testing.TB, name string, role kv.Role, filter string) bridge.NATSContext {
+func (s *server) attachment(t testing.TB, name string, role kv.Role, filter string) natsauth.Context {
 	t.Helper()
-	_, c, err := s.service().AttachAdd(t.Context(), name, role, filter)
+	_, c, err := s.services().Attachments.Add(t.Context(), name, role, filter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func (s *server) attachment(t testing.TB, name string, role kv.Role, filter stri
 }
 
 // asAttachment connects with only the settings of a context.
-func (s *server) asAttachment(t testing.TB, c bridge.NATSContext) *natsClient {
+func (s *server) asAttachment(t testing.TB, c natsauth.Context) *natsClient {
 	t.Helper()
 	if c.InboxPrefix == "" {
 		c.InboxPrefix = nats.InboxPrefix[:len(nats.InboxPrefix)-1]
@@ -78,7 +79,7 @@ func (s *server) asAttachment(t testing.TB, c bridge.NATSContext) *natsClient {
 // asUser connects with the account and password of a user.
 func (s *server) asUser(t testing.TB, p *member) *natsClient {
 	t.Helper()
-	return s.natsClient(t, p.account, p.password, bridge.InboxPrefix(p.id))
+	return s.natsClient(t, p.account, p.password, names.Inbox(p.id))
 }
 
 func (c *natsClient) wantClosed(t testing.TB, why string) {
@@ -99,7 +100,7 @@ func TestNATSLogin(t *testing.T) {
 	other.login(t)
 	disabled := w.newMember(t, 0)
 	disabled.login(t)
-	if err := s.service().SetDisabled(t.Context(), disabled.id, true); err != nil {
+	if err := s.services().Accounts.SetDisabled(t.Context(), disabled.id, true); err != nil {
 		t.Fatal(err)
 	}
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "")
@@ -148,12 +149,12 @@ func TestNATSLogin(t *testing.T) {
 	}
 	// The names of static users are reserved.
 	for _, name := range []string{"admin", "bridge", "auth", "sys", "a.b", ""} {
-		if _, _, err := s.service().AttachAdd(t.Context(), name, kv.RoleAdmin, ""); !errors.Is(err, kv.ErrAttachmentInvalid) {
+		if _, _, err := s.services().Attachments.Add(t.Context(), name, kv.RoleAdmin, ""); !errors.Is(err, kv.ErrAttachmentInvalid) {
 			t.Errorf("attachment %q: %v", name, err)
 		}
 	}
 	for _, c := range []struct{ role, filter string }{{"consumer", "a..b"}, {"consumer", "a b"}, {"consumer", ">.a"}, {"consumer", "a*"}, {"bridge", "a"}, {"root", ""}} {
-		if _, _, err := s.service().AttachAdd(t.Context(), "x", kv.Role(c.role), c.filter); !errors.Is(err, kv.ErrAttachmentInvalid) {
+		if _, _, err := s.services().Attachments.Add(t.Context(), "x", kv.Role(c.role), c.filter); !errors.Is(err, kv.ErrAttachmentInvalid) {
 			t.Errorf("role %s, filter %q: %v", c.role, c.filter, err)
 		}
 	}
@@ -185,7 +186,7 @@ func TestNATSLoginExpires(t *testing.T) {
 	w, s := newNATSWorld(t, func(c *Config) { c.Tokens.TTL = 3 * time.Second })
 	p := w.newMember(t, 0)
 	p.login(t)
-	byToken := s.natsClient(t, p.id, p.token, bridge.InboxPrefix(p.id))
+	byToken := s.natsClient(t, p.id, p.token, names.Inbox(p.id))
 	byPassword := s.asUser(t, p)
 	byToken.wantClosed(t, "the token has expired")
 	if byPassword.IsClosed() {
@@ -197,25 +198,25 @@ func TestNATSLoginExpires(t *testing.T) {
 func TestNATSRevoked(t *testing.T) {
 	t.Parallel()
 	w, s := newNATSWorld(t)
-	ctx, service := t.Context(), s.service()
+	ctx, services := t.Context(), s.services()
 	bystander := w.newMember(t, 0)
 	bystander.login(t)
 	stays := s.asUser(t, bystander)
 
 	byPassword := func(p *member) *natsClient { return s.asUser(t, p) }
-	byToken := func(p *member) *natsClient { return s.natsClient(t, p.id, p.token, bridge.InboxPrefix(p.id)) }
+	byToken := func(p *member) *natsClient { return s.natsClient(t, p.id, p.token, names.Inbox(p.id)) }
 	for what, c := range map[string]struct {
 		connect func(*member) *natsClient
 		revoke  func(*member) error
 	}{
-		"disabled": {byPassword, func(p *member) error { return service.SetDisabled(ctx, p.id, true) }},
-		"deleted":  {byPassword, func(p *member) error { return service.DeleteUser(ctx, p.id) }},
+		"disabled": {byPassword, func(p *member) error { return services.Accounts.SetDisabled(ctx, p.id, true) }},
+		"deleted":  {byPassword, func(p *member) error { return services.Accounts.Delete(ctx, p.id) }},
 		"password": {byPassword, func(p *member) error {
 			w.secret("another one")
-			return service.SetPassword(ctx, p.id, "another one")
+			return services.Accounts.SetPassword(ctx, p.id, "another one")
 		}},
-		"disabled, by token": {byToken, func(p *member) error { return service.SetDisabled(ctx, p.id, true) }},
-		"logged out":         {byToken, func(p *member) error { return service.Logout(ctx, p.id, p.token) }},
+		"disabled, by token": {byToken, func(p *member) error { return services.Accounts.SetDisabled(ctx, p.id, true) }},
+		"logged out":         {byToken, func(p *member) error { return services.Accounts.Logout(ctx, p.id, p.token) }},
 		"profile": {byPassword, func(p *member) error {
 			w.secret("yet another")
 			w.do(t, 0, "POST", "/im/profile/update", `{"id":"`+p.id+`","token":"`+p.token+`","password":"yet another"}`).want(t, "profile", replyBody(200))
@@ -231,8 +232,8 @@ func TestNATSRevoked(t *testing.T) {
 		nc.wantClosed(t, what)
 	}
 	for what, revoke := range map[string]func(name string) error{
-		"rotated": func(name string) error { _, _, err := service.AttachRotate(ctx, name); return err },
-		"removed": func(name string) error { return service.AttachRemove(ctx, name) },
+		"rotated": func(name string) error { _, _, err := services.Attachments.Rotate(ctx, name); return err },
+		"removed": func(name string) error { return services.Attachments.Remove(ctx, name) },
 	} {
 		for _, role := range []kv.Role{kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin} {
 			c := s.attachment(t, what+"-"+string(role), role, "")
@@ -246,7 +247,7 @@ func TestNATSRevoked(t *testing.T) {
 			}
 		}
 	}
-	if err := service.AttachRemove(ctx, "removed-admin"); !errors.Is(err, kv.ErrAttachmentNotFound) {
+	if err := services.Attachments.Remove(ctx, "removed-admin"); !errors.Is(err, kv.ErrAttachmentNotFound) {
 		t.Errorf("removed again: %v", err)
 	}
 	if err := stays.FlushTimeout(waitTimeout); err != nil || stays.IsClosed() {
@@ -280,7 +281,7 @@ func TestNATSRevokedMeanwhile(t *testing.T) {
 		}()
 	}
 	<-first
-	if err := s.service().SetDisabled(t.Context(), p.id, true); err != nil {
+	if err := s.services().Accounts.SetDisabled(t.Context(), p.id, true); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 {
@@ -300,7 +301,7 @@ func TestNATSRevokedCrowd(t *testing.T) {
 	for i := range clients {
 		clients[i] = s.natsClient(t, p.id, p.token, "_INBOX.x")
 	}
-	if err := s.service().SetDisabled(t.Context(), p.id, true); err != nil {
+	if err := s.services().Accounts.SetDisabled(t.Context(), p.id, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range clients {

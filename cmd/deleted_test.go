@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
 	"imctl/embedded"
 )
 
@@ -58,7 +58,7 @@ func TestDeletedStaysDeleted(t *testing.T) {
 		t.Errorf("the attachments are:\n%s", all)
 	}
 	for file, good := range map[string]bool{"a1.json": false, "c1.json": true} {
-		var c bridge.NATSContext
+		var c natsauth.Context
 		b, err := os.ReadFile(filepath.Join(dir, file))
 		if err == nil {
 			err = json.Unmarshal(b, &c)

@@ -7,7 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
+	names "imctl/bridge/subject"
 )
 
 // echoFrame returns the frame that the sender's other devices receive for a dialogue.
@@ -21,8 +22,8 @@ func testEcho(t *testing.T, w *world) {
 	gone := w.newMembers(t, 1)[0]
 	gone.tunnel.close(t)
 	eventually(t, "the session has ended", func() bool {
-		n, err := w.service().CountSessions(t.Context(), gone.id)
-		return n == 0 && err == nil
+		open, err := w.services().Cluster.Sessions(t.Context(), cluster.ListSessions{User: gone.id})
+		return len(open) == 0 && err == nil
 	})
 	a.befriend(t, gone)
 	eventually(t, "508", func() bool { return a.talk(t, gone, "off") == 508 })
@@ -88,7 +89,7 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 	if code := a.talk(t, b, "0"); code != 200 {
 		t.Fatal(code)
 	}
-	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(bridge.InboxPrefix(a.id)), nats.Timeout(waitTimeout))
+	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(names.Inbox(a.id)), nats.Timeout(waitTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func TestForgotAnswers(t *testing.T) {
 	w := newWorld(t, start(t, mailServer.configure, unlimited))
 	a, disabled := w.newMember(t, 0), w.newMember(t, 0)
 	disabled.login(t)
-	if err := w.service().SetDisabled(t.Context(), disabled.id, true); err != nil {
+	if err := w.services().Accounts.SetDisabled(t.Context(), disabled.id, true); err != nil {
 		t.Fatal(err)
 	}
 	for what, pair := range map[string][2]string{
@@ -225,12 +225,12 @@ func TestForgotCodes(t *testing.T) {
 			a.update(t, `"mail":"else@example.org"`).want(t, "mail", replyBody(200))
 		},
 		"administrator": func(t *testing.T, a *member) {
-			if err := w.service().SetPassword(t.Context(), a.id, "by the administrator"); err != nil {
+			if err := w.services().Accounts.SetPassword(t.Context(), a.id, "by the administrator"); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"disabled": func(t *testing.T, a *member) {
-			if err := w.service().SetDisabled(t.Context(), a.id, true); err != nil {
+			if err := w.services().Accounts.SetDisabled(t.Context(), a.id, true); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -40,7 +40,7 @@ type deployment interface {
 	// trust returns the TLS configuration of clients, nil without TLS.
 	trust() *tls.Config
 	// service returns the service with the functions of an administrator, nil if the server is another process.
-	service() *bridge.Service
+	services() *bridge.Services
 	// output returns everything that the servers have logged, and their metrics.
 	output(t testing.TB) string
 }
@@ -100,9 +100,9 @@ func (s *server) close(t testing.TB) {
 	}
 }
 
-func (s *server) base(int) string          { return s.app.URL() }
-func (s *server) trust() *tls.Config       { return s.tls }
-func (s *server) service() *bridge.Service { return s.app.bridge.Service() }
+func (s *server) base(int) string            { return s.app.URL() }
+func (s *server) trust() *tls.Config         { return s.tls }
+func (s *server) services() *bridge.Services { return s.app.bridge.Services() }
 
 func (s *server) output(t testing.TB) string {
 	t.Helper()

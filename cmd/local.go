@@ -10,6 +10,7 @@ import (
 
 	"imctl/bridge"
 	"imctl/bridge/admin"
+	"imctl/bridge/eventlog"
 )
 
 // localServer is the part of a server that administrative commands need: the data directory, an embedded NATS server
@@ -44,18 +45,22 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 	l.stops.add("connection", func(context.Context) error { l.nc.Close(); return nil })
 	options := backend.eventLog(c)
 	options.Prefix, options.States, options.Log = c.NATS.Prefix, backend.store.States, l.log
-	events, err := bridge.OpenEventLog(ctx, l.nc, backend.connect, options)
+	events, err := eventlog.Open(ctx, l.nc, backend.connect, options)
 	if err != nil {
 		return l, err
 	}
 	l.stops.add("event log", events.Close)
-	accounts := bridge.NewService(l.nc, bridge.ServiceOptions{Prefix: c.NATS.Prefix, Store: backend.store, Hasher: backend.hasher, Events: events,
-		Access: backend.access(c), Log: l.log})
-	l.stops.add("accounts", func(context.Context) error { accounts.Close(); return nil })
-	if err := accounts.Repair(ctx); err != nil {
+	services, closeServices, err := bridge.NewLocalServices(l.nc, bridge.ServicesOptions{Prefix: c.NATS.Prefix, Store: backend.store,
+		Hasher: backend.hasher, EventLog: events, Access: backend.access(c), Log: l.log})
+	if err != nil {
 		return l, err
 	}
-	service, err := admin.Serve(l.nc, admin.Options{Prefix: c.NATS.Prefix, Accounts: accounts, Store: backend.store, Log: l.log})
+	l.stops.add("accounts", func(context.Context) error { return closeServices() })
+	if err := services.Repair(ctx); err != nil {
+		return l, err
+	}
+	service, err := admin.Serve(l.nc, admin.Options{Prefix: c.NATS.Prefix, Accounts: services.Accounts, Friends: services.Friends,
+		Attachments: services.Attachments, Store: backend.store, Log: l.log})
 	if err != nil {
 		return l, err
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/natscontext"
 
-	"imctl/bridge"
+	"imctl/bridge/eventlog"
 	"imctl/kv"
 )
 
@@ -183,7 +183,7 @@ func attachFailure(c NATSConfig, err error) error {
 		remedy = "upgrade it to nats-server 2.12 or later"
 	case errors.Is(err, kv.ErrNoJetStream):
 		remedy = `add "jetstream { store_dir: DIRECTORY }" to its configuration, and "jetstream: enabled" to the account (see imctl nats config)`
-	case errors.Is(err, kv.ErrStreamMismatch), errors.Is(err, bridge.ErrLogStream):
+	case errors.Is(err, kv.ErrStreamMismatch), errors.Is(err, eventlog.ErrStream):
 		remedy = "delete that stream, or set another nats.prefix"
 	case errors.As(err, &apiError) && apiError.ErrorCode == replicasNotSupported:
 		remedy = "set nats.replicas to 1, or attach to a cluster"

@@ -11,7 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"imctl/bridge"
+	"imctl/bridge/im"
 )
 
 // serveOps serves health checks, metrics and profiles for operators.
@@ -52,8 +52,8 @@ func (a *App) ready() error {
 		return err
 	}
 	err := a.bridge.Ready()
-	if errors.Is(err, bridge.ErrRestoring) {
-		err = fmt.Errorf("%w; if it was interrupted, complete it with %s", bridge.ErrRestoring, completeLine(a.config))
+	if errors.Is(err, im.ErrRestoring) {
+		err = fmt.Errorf("%w; if it was interrupted, complete it with %s", im.ErrRestoring, completeLine(a.config))
 	}
 	return err
 }

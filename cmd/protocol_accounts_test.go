@@ -21,7 +21,7 @@ func testDisabled(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
 	c := w.newMembers(t, 1)[0]
 	second, _ := b.openTunnel(t)
-	if err := w.service().SetDisabled(t.Context(), b.id, true); err != nil {
+	if err := w.services().Accounts.SetDisabled(t.Context(), b.id, true); err != nil {
 		t.Fatal(err)
 	}
 	b.tunnel.wantClose(t, websocket.ClosePolicyViolation)
@@ -38,7 +38,7 @@ func testDisabled(t *testing.T, w *world) {
 	}
 	w.register(t, 0, `{"account":"`+b.account+`","password":"p","mail":"m"}`).want(t, "registration of a disabled account", replyBody(504))
 
-	if err := w.service().SetDisabled(t.Context(), b.id, false); err != nil {
+	if err := w.services().Accounts.SetDisabled(t.Context(), b.id, false); err != nil {
 		t.Fatal(err)
 	}
 	b.call(t, "found", "name", "x").want(t, "a token of before", replyBody(515))
@@ -56,7 +56,7 @@ func testDeleted(t *testing.T, w *world) {
 	asking[0].call(t, "request", "to", b.id).want(t, "request", replyBody(200))
 	b.call(t, "request", "to", asking[1].id).want(t, "request", replyBody(200))
 	old := *b
-	if err := w.service().DeleteUser(t.Context(), b.id); err != nil {
+	if err := w.services().Accounts.Delete(t.Context(), b.id); err != nil {
 		t.Fatal(err)
 	}
 	b.tunnel.wantClose(t, websocket.ClosePolicyViolation)
@@ -89,7 +89,7 @@ func testDeleted(t *testing.T, w *world) {
 // testPassword checks that a new password ends the sessions and tokens of the old one.
 func testPassword(t *testing.T, w *world) {
 	a, b := w.newFriends(t)
-	if err := w.service().SetPassword(t.Context(), b.id, "changed-password"); err != nil {
+	if err := w.services().Accounts.SetPassword(t.Context(), b.id, "changed-password"); err != nil {
 		t.Fatal(err)
 	}
 	b.tunnel.wantClose(t, websocket.ClosePolicyViolation)

@@ -108,9 +108,9 @@ func (p *process) wait(t testing.TB) error {
 	}
 }
 
-func (p *process) base(int) string          { return p.url }
-func (p *process) trust() *tls.Config       { return nil }
-func (p *process) service() *bridge.Service { return nil } // the server is another process
+func (p *process) base(int) string            { return p.url }
+func (p *process) trust() *tls.Config         { return nil }
+func (p *process) services() *bridge.Services { return nil } // the server is another process
 
 func (p *process) output(t testing.TB) string {
 	t.Helper()

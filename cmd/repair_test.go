@@ -51,14 +51,14 @@ func TestRepair(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"kept", "revoked"} {
-		if _, _, err := s.service().AttachAdd(ctx, name, kv.RoleConsumer, ""); err != nil {
+		if _, _, err := s.services().Attachments.Add(ctx, name, kv.RoleConsumer, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := store.Attachments.Revoke(ctx, "revoked"); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := s.service().AttachList(ctx); err != nil || len(all) != 2 {
+	if all, err := s.services().Attachments.List(ctx); err != nil || len(all) != 2 {
 		t.Errorf("a pending attachment is listed: %v, %v", all, err)
 	}
 	s.close(t)
@@ -79,7 +79,7 @@ func TestRepair(t *testing.T) {
 	if n, err := store.Users.Count(ctx); err != nil || n != 1 {
 		t.Errorf("%d users, %v", n, err)
 	}
-	if all, err := s.service().AttachList(ctx); err != nil || len(all) != 1 || all[0].Name != "kept" {
+	if all, err := s.services().Attachments.List(ctx); err != nil || len(all) != 1 || all[0].Name != "kept" {
 		t.Errorf("unexpected attachments: %+v, %v", all, err)
 	}
 	if f, err := store.Sweep(ctx, true); err != nil || f != (kv.Findings{}) {
@@ -94,7 +94,7 @@ func TestRepair(t *testing.T) {
 		_, err = store.Rosters.Drop(ctx, back.ID)
 	}
 	if err == nil {
-		err = s.service().SetDisabled(ctx, back.ID, false)
+		err = s.services().Accounts.SetDisabled(ctx, back.ID, false)
 	}
 	if err == nil {
 		_, err = store.Rosters.Befriend(ctx, stays.ID, back.ID)

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -192,7 +192,7 @@ func (r *restorer) stage(ctx context.Context, path string) (_ *stagedNATS, err e
 	if err != nil {
 		return nil, err
 	}
-	if err := bridge.ReconcileConsumers(ctx, s.nc, store, o.Prefix); err != nil {
+	if err := natsauth.ReconcileConsumers(ctx, s.nc, store, o.Prefix); err != nil {
 		return nil, err
 	}
 	r.progress.update("reading every record")

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -125,7 +125,7 @@ func completeDir(ctx context.Context, env *Env, c *Config, dir *embedded.Dir) (d
 		return done, err
 	}
 	log := newLogger(env.Err, LogConfig{Level: "error", Format: "text"}, new(slog.LevelVar))
-	server, err := embedded.Start(ctx, embedded.Options{Dir: dir, Sync: time.Duration(c.NATS.Sync), Log: log})
+	server, err := embedded.Start(ctx, embedded.Options{Dir: dir, Sync: time.Duration(c.NATS.Sync), SkipDataCheck: !c.DataCheck, Log: log})
 	if err != nil {
 		return done, err
 	}
@@ -199,7 +199,7 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 	progress.update("ending all sessions")
 	// A node that does not answer finds the restore when it next reads the state.
 	notifyNodes := func() {
-		if err := bridge.TellRestore(ctx, nc, prefix, nodes); err != nil {
+		if err := cluster.NotifyRestore(ctx, nc, prefix, nodes); err != nil {
 			fmt.Fprintf(env.Err, "imctl: a server does not answer and will detect the restore by itself: %s\n", oneLine(err))
 		}
 	}

@@ -63,13 +63,13 @@ func testResumeRefusals(t *testing.T, w *world) {
 		c.wantClose(t, websocket.ClosePolicyViolation)
 	}
 	// Disabling an account revokes its tokens and refuses its password.
-	if err := w.service().SetDisabled(t.Context(), a.id, true); err != nil {
+	if err := w.services().Accounts.SetDisabled(t.Context(), a.id, true); err != nil {
 		t.Fatal(err)
 	}
 	a.tunnel.wantClose(t, websocket.ClosePolicyViolation)
 	a.resume(t, a.token).want(t, replyBody(515))
 	w.dial(t, a.n, "/im/login?"+query("account", a.account, "password", a.password)).want(t, replyBody(505))
-	if err := w.service().SetDisabled(t.Context(), a.id, false); err != nil {
+	if err := w.services().Accounts.SetDisabled(t.Context(), a.id, false); err != nil {
 		t.Fatal(err)
 	}
 	a.resume(t, a.token).want(t, replyBody(515))
@@ -164,7 +164,7 @@ func TestRehash(t *testing.T) {
 	a.password = "changed-by-user"
 	hash := func() string {
 		t.Helper()
-		u, err := w.service().Authorize(t.Context(), a.id, a.token)
+		u, err := w.services().Accounts.Authorize(t.Context(), a.id, a.token)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -52,6 +52,7 @@ func (c *Config) serverSettings() []setting {
 		at("listen", &c.Listen, "address of the page, the HTTP calls and the tunnel", notEmpty, address),
 		at("data", &c.Data, "data directory", notEmpty).asPath(),
 		at("data_reserve", &c.DataReserve, "disk space held in reserve for the embedded server, 0 for none", between(0, TiB)),
+		at("data_check", &c.DataCheck, "check the embedded server's files for damage before it starts"),
 
 		at("log.level", &c.Log.Level, "debug, info, warn or error", oneOf("debug", "info", "warn", "error")).asLive(),
 		at("log.format", &c.Log.Format, "text or json", oneOf("text", "json")),

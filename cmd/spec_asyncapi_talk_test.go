@@ -13,7 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"imctl/bridge"
+	"imctl/bridge/natsauth"
+	names "imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -278,19 +279,19 @@ func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person 
 }
 
 // administered checks the notices of administrative changes, and the answers to calls for a deleted account.
-func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as bridge.NATSContext, p *member) {
+func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.Context, p *member) {
 	p.update(t, `"password":"a new password"`).want(t, "password", replyBody(200))
 	for _, do := range []func() error{
-		func() error { return s.service().SetDisabled(t.Context(), p.id, true) },
-		func() error { return s.service().SetDisabled(t.Context(), p.id, false) },
-		func() error { return s.service().DeleteUser(t.Context(), p.id) },
+		func() error { return s.services().Accounts.SetDisabled(t.Context(), p.id, true) },
+		func() error { return s.services().Accounts.SetDisabled(t.Context(), p.id, false) },
+		func() error { return s.services().Accounts.Delete(t.Context(), p.id) },
 	} {
 		if err := do(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Only who may speak for others can still ask.
-	as.InboxPrefix = bridge.InboxPrefix(p.id)
+	as.InboxPrefix = names.Inbox(p.id)
 	nc := s.asAttachment(t, as)
 	nobody := strings.Repeat("0", 32)
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`} {

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	gotoken "go/token"
 	"io"
 	"net/http"
 	"os"
@@ -230,52 +227,5 @@ func (a *openAPI) isWrong(t *testing.T) {
 	}
 	if answer(found, 429, replyBody(403)) || answer("/im/friends/find", 200, replyBody(200)) {
 		t.Error("an answer with a status, or to a path, that is not in the document")
-	}
-}
-
-// TestOpenAPIRoutes checks that the document has exactly the routes of the server, with their methods.
-func TestOpenAPIRoutes(t *testing.T) {
-	t.Parallel()
-	file, err := parser.ParseFile(gotoken.NewFileSet(), "../bridge/http.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	routes := make(map[string]string) // by path: the method
-	ast.Inspect(file, func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok || len(call.Args) < 2 {
-			return true
-		}
-		f, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok || f.Sel.Name != "Handle" && f.Sel.Name != "HandleFunc" {
-			return true
-		}
-		path, ok := call.Args[0].(*ast.BasicLit)
-		if !ok {
-			t.Errorf("a route whose path is no literal: %v", call.Args[0])
-			return true
-		}
-		method := "get"
-		ast.Inspect(call.Args[1], func(n ast.Node) bool {
-			if s, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(s.Sel.Name, "Method") {
-				method = strings.ToLower(strings.TrimPrefix(s.Sel.Name, "Method"))
-			}
-			return true
-		})
-		routes[strings.Replace(strings.Trim(path.Value, `"`), "{$}", "", 1)] = method
-		return true
-	})
-	if len(routes) < 12 {
-		t.Fatalf("routes: %v", routes)
-	}
-	for path, item := range readSpec(t, "openapi.yaml").object(t, "/paths") {
-		route := strings.TrimSuffix(path, "{file}")
-		if _, ok := item.(map[string]any)[routes[route]]; !ok || len(item.(map[string]any)) != 1 {
-			t.Errorf("%s: the document has %v, the server %q", path, item, routes[route])
-		}
-		delete(routes, route)
-	}
-	for path, method := range routes {
-		t.Errorf("not in the document: %s %s", method, path)
 	}
 }

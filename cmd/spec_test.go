@@ -231,7 +231,7 @@ func (s spec) codesAgree(t testing.TB) {
 		n, err := number.Int64()
 		c := wire.Code(n)
 		want := map[string]any{"message": map[string]any{"const": c.Message()}, "ok": map[string]any{"const": c.OK()}}
-		if got := map[string]any{"message": p["message"], "ok": p["ok"]}; err != nil || !c.Known() || !reflect.DeepEqual(got, want) {
+		if got := map[string]any{"message": p["message"], "ok": p["ok"]}; err != nil || c.Message() == "" || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: at %s code %s is %v", s.name, at, number, got)
 		}
 	})

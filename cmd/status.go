@@ -10,18 +10,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 	"imctl/kv"
 )
 
 // status is the state of all servers on one NATS.
 type status struct {
-	Health   string              `json:"health"` // ok, or the problems
-	Accounts int                 `json:"accounts"`
-	Online   int                 `json:"online"`   // users online, counted on each node
-	Sessions int                 `json:"sessions"` // on all nodes
-	Nodes    []bridge.NodeStatus `json:"nodes"`
-	Streams  []streamInfo        `json:"streams"`
+	Health   string               `json:"health"` // ok, or the problems
+	Accounts int                  `json:"accounts"`
+	Online   int                  `json:"online"`   // users online, counted on each node
+	Sessions int                  `json:"sessions"` // on all nodes
+	Nodes    []cluster.NodeStatus `json:"nodes"`
+	Streams  []streamInfo         `json:"streams"`
 }
 
 func newStatus(env *Env) *cobra.Command {

@@ -179,7 +179,7 @@ func TestUserByAddress(t *testing.T) {
 	command(t, dir, "", "user", "list", "--context", context("anybody.json", embedded.AdminContext{URL: other, User: "anybody", Password: "p"})).
 		want(t, exitFailed, "do not have administrator permissions")
 	command(t, dir, "", "user", "list", "--context", context("root.json", embedded.AdminContext{URL: other, User: "root", Password: "p"})).
-		want(t, exitNoServer, "no imctl server answers there")
+		want(t, exitNoServer, "no imctl server answers on that NATS")
 }
 
 // startNATS starts a NATS server without imctl. Its user root has all permissions, its user anybody very

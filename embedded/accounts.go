@@ -8,14 +8,13 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// The accounts of the server. Everything lives in IM. Whoever logs in shows its
-// password to AUTH, where nobody but the program listens. SYS closes connections.
+// The accounts of the NATS server. IM has all streams and subjects. AUTH receives the passwords of logins, and only
+// the program subscribes there. SYS lists and closes connections.
 //
-// Consumers of the log have an account to themselves, which takes from IM the
-// requests that a consumer needs and nothing else: NATS checks whether a client may
-// publish on a subject, but never what it asks the answer to be sent to. In IM a
-// consumer could have JetStream answer it on $JS.API.STREAM.DELETE.<stream>, and the
-// stream would be gone. An import sends answers back into the account that asked.
+// Programs that consume the log have an account of their own. It imports from IM only the requests that a consumer
+// needs. In IM such a program could delete a stream: NATS checks which subjects a client publishes on, but not the
+// reply subject of a request. A request with the reply subject $JS.API.STREAM.DELETE.<stream> would make JetStream
+// publish its answer there. An import publishes answers in the account that made the request.
 const (
 	Account         = "IM"
 	ConsumerAccount = "LOG"
@@ -23,7 +22,7 @@ const (
 	systemAccount   = "SYS"
 )
 
-// The users that the server inside the program knows by itself.
+// The users in the configuration of the embedded server.
 const (
 	bridgeUser  = "bridge"
 	adminUser   = "admin"
@@ -31,12 +30,11 @@ const (
 	systemUser  = "sys"
 )
 
-// authTimeout is how many seconds a client's login may take: hashing a password may have to wait for its turn.
+// authTimeout is how long a login may take, in seconds. The password may wait in a queue to be hashed.
 const authTimeout = 5
 
-// consumerServices are what a client needs to pull from a consumer that is there.
-// $JS.API.INFO is one of them since without it NATS would import all of JetStream's API
-// by itself, and answer each request twice.
+// consumerServices are the requests of a client that pulls from an existing consumer. They include $JS.API.INFO:
+// without it NATS imports all of JetStream's API by default, and answers each request twice.
 var consumerServices = []struct{ subject, response string }{
 	{"$JS.API.INFO", "singleton"},
 	{"$JS.API.CONSUMER.INFO.*.*", "singleton"},
@@ -44,23 +42,22 @@ var consumerServices = []struct{ subject, response string }{
 	{"$JS.ACK.>", "singleton"},
 }
 
-// AccountUser is a user that NATS knows by itself.
+// AccountUser is a user in the configuration of a NATS server.
 type AccountUser struct {
 	Name  string
-	Hash  string // of the password, by bcrypt
-	Types string // of connections that it may make, as NATS names them, with commas between; "" for all
+	Hash  string // bcrypt hash of the password
+	Types string // allowed connection types of NATS, separated by commas; "" for all
 }
 
-// Accounts are who may connect to a NATS server, and how far that reaches.
+// Accounts are the accounts and users of a NATS server.
 type Accounts struct {
 	Bridge, Callout, System AccountUser
-	Admin                   AccountUser // none without a name
-	Issuer                  string      // public key by which the callout's answers are known
+	Admin                   AccountUser // omitted if Name is empty
+	Issuer                  string      // public key that verifies the callout's answers
 }
 
-// Text writes the part of a NATS server's configuration. Users are either listed
-// there, and stay out of the callout's hands, or known to the callout. Those of
-// other accounts that the server may have are no concern of the callout either.
+// Text returns the accounts as a part of a NATS server's configuration. The users in it do not go through the
+// callout, and neither do users of other accounts that the server may have.
 func (a Accounts) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "system_account: %s\naccounts {\n", systemAccount)
@@ -89,7 +86,7 @@ func (a Accounts) Text() string {
 	return b.String()
 }
 
-// writeUsers opens the block of an account.
+// writeUsers opens the block of an account and writes its settings and users. The caller closes the block.
 func writeUsers(b *strings.Builder, account, settings string, users ...AccountUser) {
 	fmt.Fprintf(b, "  %s {\n%s    users: [\n", account, settings)
 	for _, u := range users {
@@ -105,24 +102,24 @@ func writeUsers(b *strings.Builder, account, settings string, users ...AccountUs
 	b.WriteString("    ]\n")
 }
 
-// accounts are those of the server inside the program: what the program itself
-// connects as, nobody outside can be.
+// accounts returns the accounts of the embedded server. The users of the program can only connect within the process.
 func (s settings) accounts() Accounts {
-	const inside = "IN_PROCESS"
+	const inProcess = "IN_PROCESS"
 	return Accounts{
-		Bridge:  AccountUser{bridgeUser, s.bridgeHash, inside},
-		Callout: AccountUser{calloutUser, s.bridgeHash, inside},
-		System:  AccountUser{systemUser, s.bridgeHash, inside},
-		Admin:   AccountUser{adminUser, s.adminHash, inside + ", STANDARD"},
+		Bridge:  AccountUser{bridgeUser, s.bridgeHash, inProcess},
+		Callout: AccountUser{calloutUser, s.bridgeHash, inProcess},
+		System:  AccountUser{systemUser, s.bridgeHash, inProcess},
+		Admin:   AccountUser{adminUser, s.adminHash, inProcess + ", STANDARD"},
 		Issuer:  s.issuer,
 	}
 }
 
-// StaticUsers are the names that the server knows by itself: nobody else logs in under one of them.
+// StaticUsers returns the user names in the configuration of the embedded server. No other user can log in with one of
+// them.
 func StaticUsers() []string { return []string{bridgeUser, adminUser, calloutUser, systemUser} }
 
-// newIssuer makes the key that signs what the callout answers. It lives as long as
-// the server: what it signed is of no use once the connection is there.
+// newIssuer makes the key that signs the callout's answers. Each process makes a new one, since an answer is only used
+// while its connection is opened.
 func newIssuer() (key nkeys.KeyPair, public string, err error) {
 	if key, err = nkeys.CreateAccount(); err == nil {
 		public, err = key.PublicKey()
@@ -133,15 +130,15 @@ func newIssuer() (key nkeys.KeyPair, public string, err error) {
 	return key, public, nil
 }
 
-// Callout opens a connection for answering who may log in, in an account where nothing else happens.
+// Callout is Connect for the callout, which answers logins, in the account for that purpose.
 func (s *Server) Callout(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, calloutUser, s.secret, opts)
 }
 
-// System opens a connection to the system account, from which connections can be listed and closed.
+// System is Connect for the system account, which can list and close connections.
 func (s *Server) System(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, systemUser, s.secret, opts)
 }
 
-// Issuer is the key that the callout's answers have to be signed with.
+// Issuer returns the key that must sign the callout's answers.
 func (s *Server) Issuer() nkeys.KeyPair { return s.issuer }

@@ -16,7 +16,7 @@ const (
 	answerWait     = 10 * time.Second
 )
 
-// answerCallout answers every login that is not decided by the server itself.
+// answerCallout answers the logins of all users that are not in the server's configuration.
 func answerCallout(t *testing.T, s *Server, answer func(*jwt.AuthorizationRequestClaims) []byte) {
 	t.Helper()
 	nc, err := s.Callout("test")
@@ -42,14 +42,15 @@ func answerCallout(t *testing.T, s *Server, answer func(*jwt.AuthorizationReques
 	}
 }
 
+// refuseAll makes the callout refuse all logins.
 func refuseAll(t *testing.T, s *Server) {
 	answerCallout(t, s, func(*jwt.AuthorizationRequestClaims) []byte { return nil })
 }
 
-// admitTo lets a client into an account of the server.
+// admitTo returns the callout's answer that logs a client in to an account.
 func admitTo(s *Server, r *jwt.AuthorizationRequestClaims, account string) ([]byte, error) {
 	user := jwt.NewUserClaims(r.UserNkey)
-	user.Name, user.Audience = "tested", account
+	user.Name, user.Audience = "alice", account
 	signed, err := user.Encode(s.Issuer())
 	if err != nil {
 		return nil, err
@@ -60,12 +61,12 @@ func admitTo(s *Server, r *jwt.AuthorizationRequestClaims, account string) ([]by
 	return []byte(token), err
 }
 
-// The callout decides about everybody whom the server does not know, and nobody in
-// the account that all share can see what passwords were shown to it.
+// TestCallout: the callout decides about all users that are not in the server's configuration. The administrator, in
+// the account of all clients, does not see their passwords.
 func TestCallout(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Listen: "127.0.0.1:0"})
-	admin, err := s.Admin("curious")
+	admin, err := s.Admin("observer")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestCallout(t *testing.T) {
 		t.Fatal(err)
 	}
 	answerCallout(t, s, func(r *jwt.AuthorizationRequestClaims) []byte {
-		if r.ConnectOptions.Username != "someone" || r.ConnectOptions.Password != "something" {
+		if r.ConnectOptions.Username != "alice" || r.ConnectOptions.Password != "secret" {
 			return nil
 		}
 		token, err := admitTo(s, r, Account)
@@ -90,11 +91,11 @@ func TestCallout(t *testing.T) {
 		}
 		return token
 	})
-	if err := connectAs(s.URL(), "someone", "else"); !errors.Is(err, nats.ErrAuthorization) {
-		t.Errorf("a wrong password: %v", err)
+	if err := connectAs(s.URL(), "alice", "wrong"); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("login with a wrong password: got %v, want %v", err, nats.ErrAuthorization)
 	}
 	closed := make(chan struct{})
-	nc, err := nats.Connect(s.URL(), nats.UserInfo("someone", "something"), nats.NoReconnect(),
+	nc, err := nats.Connect(s.URL(), nats.UserInfo("alice", "secret"), nats.NoReconnect(),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err != nil {
 		t.Fatal(err)
@@ -105,13 +106,13 @@ func TestCallout(t *testing.T) {
 	}
 	m, err := seen.NextMsg(answerWait)
 	if err != nil || m.Subject != "last" {
-		t.Errorf("the administrator saw %v (%v)", m, err)
+		t.Errorf("the administrator received %v (%v), want only the message on subject last", m, err)
 	}
-	kick(t, s, "tested")
+	kick(t, s, "alice")
 	select {
 	case <-closed:
 	case <-time.After(answerWait):
-		t.Error("the connection is still there")
+		t.Error("the connection is still open")
 	}
 }
 

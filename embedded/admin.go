@@ -13,19 +13,19 @@ import (
 
 const adminFile = "admin.json"
 
-// AdminContext is the local administrator's way in, kept in the data directory
-// as admin.json. The file is a NATS context, so the nats tool reads it as well
-// (https://github.com/nats-io/jsm.go, package natscontext).
+// AdminContext is the address and the credentials of the local administrator. The data directory has it as
+// admin.json. The file is a NATS context, which the nats tool can read too (https://github.com/nats-io/jsm.go,
+// package natscontext).
 type AdminContext struct {
 	Description string `json:"description"`
-	URL         string `json:"url"` // Empty when the server has no door for clients.
+	URL         string `json:"url"` // "" if the server does not listen
 	User        string `json:"user"`
 	Password    string `json:"password"`
 }
 
-// ReadContext reads the administrator's context from a data directory without
-// locking it, for commands that talk to the server which runs there. The URL is
-// the one of the last start. It is fs.ErrNotExist where no server has run yet.
+// ReadContext reads the administrator's context from a data directory without locking it, for commands that connect
+// to the server that runs there. The URL is that of the last start. The error is fs.ErrNotExist if no server has run
+// there.
 func ReadContext(dir string) (AdminContext, error) {
 	path := filepath.Join(dir, adminFile)
 	b, err := os.ReadFile(path)
@@ -34,16 +34,16 @@ func ReadContext(dir string) (AdminContext, error) {
 	}
 	var c AdminContext
 	if err := json.Unmarshal(b, &c); err != nil {
-		// The parser's own words may quote the file, and the file holds a password.
-		return AdminContext{}, fmt.Errorf("administrator's context %s is damaged; remove it and a new one is made at the next start", path)
+		// The parser's error may quote the file, which has a password.
+		return AdminContext{}, fmt.Errorf("administrator's context %s is damaged; remove it, and the next start makes a new one", path)
 	}
 	if c.User == "" || c.Password == "" {
-		return AdminContext{}, fmt.Errorf("administrator's context %s names no user or no password; remove it and a new one is made at the next start", path)
+		return AdminContext{}, fmt.Errorf("administrator's context %s has no user or no password; remove it, and the next start makes a new one", path)
 	}
 	return c, nil
 }
 
-// loadAdmin returns the administrator's credentials, new ones at the first start.
+// loadAdmin returns the administrator's context. The first start makes new credentials.
 func loadAdmin(d *Dir) (AdminContext, error) {
 	c, err := ReadContext(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -56,7 +56,7 @@ func loadAdmin(d *Dir) (AdminContext, error) {
 	return c, err
 }
 
-// saveAdmin writes the context with the address of this start.
+// saveAdmin writes the administrator's context to the data directory.
 func saveAdmin(d *Dir, c AdminContext) error {
 	b, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
@@ -65,7 +65,7 @@ func saveAdmin(d *Dir, c AdminContext) error {
 	return d.writeFile(adminFile, append(b, '\n'))
 }
 
-// newSecret returns 128 random bits in hex digits.
+// newSecret returns 128 random bits as hex digits.
 func newSecret() string {
 	var b [16]byte
 	rand.Read(b[:])

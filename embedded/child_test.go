@@ -17,17 +17,16 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// The child runs a server and writes to it as the program would: pairs of keys in
-// atomic batches. Each pair that was acknowledged is a line on its standard output.
-// It goes on until it is killed.
-func child(dir string) int {
-	if err := writeForEver(dir); err != nil {
+// runServer runs a server on a data directory in a process of its own. It stores pairs of messages in atomic batches,
+// and writes a line to standard output for each acknowledged pair, until the process is killed.
+func runServer(dir string) int {
+	if err := storePairs(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	return 1
 }
 
-func writeForEver(path string) error {
+func storePairs(path string) error {
 	ctx := context.Background()
 	d, err := OpenDir(path)
 	if err != nil {
@@ -37,7 +36,7 @@ func writeForEver(path string) error {
 	if err != nil {
 		return err
 	}
-	nc, err := s.Connect("child")
+	nc, err := s.Connect("test")
 	if err != nil {
 		return err
 	}
@@ -79,9 +78,9 @@ var crashStream = jetstream.StreamConfig{
 	AllowMsgTTL:        true,
 }
 
-// runChild starts the child on a directory and returns its lines; the stop it
-// returns kills it as the system would, without a word.
-func runChild(t *testing.T, dir string) (lines *bufio.Scanner, pid int, kill func()) {
+// startProcess starts a process with runServer on a data directory and waits until it is ready. It returns the lines
+// of the process. kill ends it with SIGKILL.
+func startProcess(t *testing.T, dir string) (lines *bufio.Scanner, pid int, kill func()) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -97,27 +96,27 @@ func runChild(t *testing.T, dir string) (lines *bufio.Scanner, pid int, kill fun
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	done := false
+	killed := false
 	kill = func() {
-		if done {
+		if killed {
 			return
 		}
-		done = true
+		killed = true
 		if err := cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}
-		_ = cmd.Wait() // It was killed, and says so.
+		_ = cmd.Wait() // The error is that the process was killed.
 	}
 	t.Cleanup(kill)
 	lines = bufio.NewScanner(out)
 	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "ready") {
-		t.Fatalf("the child said %q", lines.Text())
+		t.Fatalf("the process wrote %q, want ready", lines.Text())
 	}
 	return lines, cmd.Process.Pid, kill
 }
 
-// Whatever moment a server is killed at, it starts again, has all that it
-// acknowledged, and nothing by halves.
+// TestKilled: a server that is killed at any moment starts again. It has each acknowledged pair, and no half of a
+// pair.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -127,16 +126,16 @@ func TestKilled(t *testing.T) {
 	}
 	stored := make(map[string]uint64)
 	for round := range rounds {
-		lines, _, kill := runChild(t, dir)
+		lines, _, kill := startProcess(t, dir)
 		for range 10 + 13*(round%50) {
 			if !lines.Scan() {
-				t.Fatal("the child ended by itself")
+				t.Fatal("the process ended before it was killed")
 			}
-			remember(t, stored, lines.Text())
+			recordPair(t, stored, lines.Text())
 		}
 		kill()
 		for lines.Scan() {
-			remember(t, stored, lines.Text())
+			recordPair(t, stored, lines.Text())
 		}
 	}
 	s := start(t, Options{Dir: openDir(t, dir)})
@@ -154,12 +153,13 @@ func TestKilled(t *testing.T) {
 			pair[i] = binary.LittleEndian.Uint64(m.Data[len(m.Data)-8:])
 		}
 		if pair[0] < n || pair[0] != pair[1] {
-			t.Errorf("key %s: acknowledged %d, found %d and %d", key, n, pair[0], pair[1])
+			t.Errorf("key %s: got %d and %d, want equal numbers of at least %d", key, pair[0], pair[1], n)
 		}
 	}
 }
 
-func remember(t *testing.T, stored map[string]uint64, line string) {
+// recordPair adds the pair of a line to stored, which maps a key to its last acknowledged number.
+func recordPair(t *testing.T, stored map[string]uint64, line string) {
 	t.Helper()
 	f := strings.Fields(line)
 	if len(f) != 3 || f[0] != "stored" {

@@ -14,30 +14,25 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-const (
-	// maxStore is no limit: the disk is one already. nats-server's own default is
-	// a share of what is free at the start, and a stream whose size limit is above
-	// that share can't even be made.
-	maxStore = 1 << 60
-)
+// maxStore disables the limit on the size of all streams, since the disk is a limit. The default of nats-server is a
+// part of the space that is free at the start, and a stream with a higher size limit can't be created.
+const maxStore = 1 << 60
 
-// settings is what the configuration text is made of. Passwords are in it as
-// bcrypt hashes only.
+// settings are the settings of the NATS server. Its passwords are bcrypt hashes.
 type settings struct {
 	name       string
 	listen     bool
 	host       string
-	port       int // 0: any free port
-	storeDir   string
+	port       int // 0 means any free port
+	dataDir    string
 	sync       time.Duration
 	bridgeHash string
 	adminHash  string
-	issuer     string // public key
+	issuer     string // public key of the callout
 }
 
-// text returns the server's configuration. It is a text and not a filled-in
-// struct since a reload compares two parsed texts: that keeps JetStream and the
-// accounts as they are.
+// text returns the configuration of the NATS server. It is a text and not a struct since a reload compares two parsed
+// texts, which leaves JetStream and the accounts unchanged.
 func (s settings) text() string {
 	syncInterval := "always"
 	if s.sync > 0 {
@@ -50,27 +45,27 @@ func (s settings) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "server_name: %s\nhost: %s\nport: %d\n", quote(s.name), quote(s.host), port)
 	fmt.Fprintf(&b, "jetstream {\n  store_dir: %s\n  max_file_store: %d\n  sync_interval: %s\n}\n",
-		quote(s.storeDir), int64(maxStore), quote(syncInterval))
+		quote(s.dataDir), int64(maxStore), quote(syncInterval))
 	b.WriteString(s.accounts().Text())
 	return b.String()
 }
 
-// options parses the text and adds what no text can say.
+// options parses the text and adds the options that the text can't express.
 func (s settings) options() (*natsserver.Options, error) {
 	o := new(natsserver.Options)
 	if err := o.ProcessConfigString(s.text()); err != nil {
 		return nil, fmt.Errorf("NATS configuration: %w", err)
 	}
-	o.NoSigs = true // Signals belong to the program, not to a part of it.
-	// A login may have to wait for its turn to be hashed, and client libraries take
-	// a ping before its outcome for a mistake.
+	o.NoSigs = true // The program handles signals.
+	// The password of a login may wait in a queue to be hashed. Client libraries treat a ping before the answer as an
+	// error.
 	o.DisableShortFirstPing = true
 	o.DontListen = !s.listen
 	return o, nil
 }
 
-// quote writes a string as the configuration language reads it back, byte for
-// byte: it knows \xHH, so everything unusual is written like that.
+// quote returns s as a string of the configuration language, which reads it back byte for byte. Bytes that are not
+// printable ASCII are written as \xHH.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -89,8 +84,8 @@ func quote(s string) string {
 	return b.String()
 }
 
-// hashSecret is cheap on purpose: the secrets are 128 random bits, which nobody
-// guesses, and every connection pays for it.
+// hashSecret hashes a secret at the lowest cost, since each connection verifies the hash. The secrets are 128 random
+// bits, which can't be guessed.
 func hashSecret(secret string) (string, error) {
 	h, err := bcrypt.GenerateFromPassword([]byte(secret), bcrypt.MinCost)
 	if err != nil {
@@ -99,7 +94,7 @@ func hashSecret(secret string) (string, error) {
 	return string(h), nil
 }
 
-// splitListen takes an address apart; "" is no address at all.
+// splitListen splits an address into host and port. "" means that the server does not listen.
 func splitListen(listen string) (host string, port int, err error) {
 	if listen == "" {
 		return "127.0.0.1", 0, nil
@@ -118,8 +113,8 @@ func splitListen(listen string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// tryListen finds out whether the address can be had. nats-server says so as well,
-// but only after it has recovered every stream.
+// tryListen checks that the server can listen on the address. nats-server reports an address in use only after it has
+// recovered every stream.
 func tryListen(ctx context.Context, listen string) error {
 	if listen == "" {
 		return nil
@@ -128,7 +123,7 @@ func tryListen(ctx context.Context, listen string) error {
 	if err != nil {
 		var call *os.SyscallError
 		if errors.As(err, &call) {
-			err = call.Err // Less of "tcp" and "bind".
+			err = call.Err // The error without "listen tcp" and "bind", which the message below replaces.
 		}
 		return fmt.Errorf("listen %s for NATS clients: %w", listen, err)
 	}

@@ -15,17 +15,16 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// Errors that callers tell apart with errors.Is. The message around each is one
-// line that names the directory and, where somebody can mend it, how.
+// Errors for errors.Is. The message around each is one line that names the directory and, if there is one, the remedy.
 var (
-	// ErrDirInUse: another process holds the lock of the data directory.
+	// ErrDirInUse means that another process holds the lock of the data directory.
 	ErrDirInUse = errors.New("data directory is in use")
-	// ErrDirMode: the directory was written by the other kind of server,
-	// standalone or cluster; nats-server would delete what the other kind wrote.
+	// ErrDirMode means that the directory was written in another mode, standalone or cluster. nats-server would
+	// delete the data of the other mode.
 	ErrDirMode = errors.New("data directory has another mode")
-	// ErrDirNotWritable: permissions or a read-only file system forbid it.
+	// ErrDirNotWritable means that permissions or a read-only file system prevent writes.
 	ErrDirNotWritable = errors.New("data directory can't be written")
-	// ErrDiskFull: there is no room for even a small file.
+	// ErrDiskFull means that there is not enough space for a small file.
 	ErrDiskFull = errors.New("disk is full")
 )
 
@@ -35,24 +34,22 @@ const (
 
 	modeStandalone = "standalone"
 
-	// probeSize is what must fit on the disk for a start to make sense: the
-	// server rewrites its indexes when it starts and when it stops.
+	// probeSize is the free space that a start needs: nats-server writes its indexes when it starts and when it stops.
 	probeSize = 256 << 10
 )
 
-// Dir is a data directory that this process has locked. Everything that lasts
-// is in it: jetstream/, tls/, keys/, admin.json, mode. reserve/ holds disk space and
-// no data. Only the owner can read the directory (0700). Close unlocks it.
+// Dir is a data directory that this process has locked. It has all persistent data: jetstream/, tls/, keys/,
+// admin.json, streams.json, mode. reserve/ holds disk space and no data. Only the owner can read the directory (mode
+// 0700). Close unlocks it.
 type Dir struct {
-	path        string
-	lock        *flock.Flock
-	remembering sync.Mutex // guards memoryFile
+	path       string
+	lock       *flock.Flock
+	requiredMu sync.Mutex // guards requiredFile
 }
 
-// OpenDir locks the data directory, makes it if it is missing, and checks that it
-// can be written. Its errors fit on one line: the directory is in use (ErrDirInUse,
-// with the owner's process id), the path is not a directory, the directory can't be
-// written (ErrDirNotWritable), the disk is full even without the reserve (ErrDiskFull).
+// OpenDir locks the data directory, creates it if it is missing, and checks that it can be written. Its errors fit on
+// one line: the directory is in use (ErrDirInUse, with the process id of the owner), the path is not a directory, the
+// directory can't be written (ErrDirNotWritable), or the disk is full even without the reserve (ErrDiskFull).
 func OpenDir(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -62,7 +59,7 @@ func OpenDir(path string) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{path: abs, lock: flock.New(filepath.Join(abs, lockFile), flock.SetPermissions(0o600))}
-	// The lock comes before everything else, so that a directory in use is not touched.
+	// The lock comes first, so that nothing in a directory in use is changed.
 	if err := d.acquire(); err != nil {
 		return nil, err
 	}
@@ -81,21 +78,21 @@ func (d *Dir) withReserve(do func() error) error {
 		if !errors.Is(err, ErrDiskFull) || held == (reserve{}) {
 			return err
 		}
-		held.bytes -= min(held.bytes, leastBytes)
-		held.files -= min(held.files, leastFiles)
-		if lost := makeReserve(d.path, held); lost != nil {
-			return errors.Join(err, lost)
+		held.bytes -= min(held.bytes, minBytes)
+		held.files -= min(held.files, minFiles)
+		if reserveErr := makeReserve(d.path, held); reserveErr != nil {
+			return errors.Join(err, reserveErr)
 		}
 	}
 }
 
-// Path returns the path of something in the directory.
+// Path returns the path of a file in the directory.
 func (d *Dir) Path(elem ...string) string {
 	return filepath.Join(append([]string{d.path}, elem...)...)
 }
 
-// Close unlocks the directory. The lock file stays: removing it would race with
-// a process that has opened it and waits to lock it.
+// Close unlocks the directory. The lock file stays: its removal would race with a process that has opened it and is
+// about to lock it.
 func (d *Dir) Close() error {
 	if err := d.lock.Close(); err != nil {
 		return fmt.Errorf("data directory %s: unlock: %w", d.path, err)
@@ -103,8 +100,7 @@ func (d *Dir) Close() error {
 	return nil
 }
 
-// claimMode records the mode in a new directory and refuses an old one that has
-// the other mode.
+// claimMode writes the mode to a new directory. It returns ErrDirMode if an existing directory has another mode.
 func (d *Dir) claimMode(mode string) error {
 	b, err := os.ReadFile(d.Path(modeFile))
 	switch {
@@ -114,12 +110,13 @@ func (d *Dir) claimMode(mode string) error {
 		return d.explain("read "+modeFile, err)
 	}
 	if have := strings.TrimSpace(string(b)); have != mode {
-		return fmt.Errorf("%w: %s is %q and not %q; carry the data across with 'imctl backup' and 'imctl restore' into a new directory",
+		return fmt.Errorf("%w: %s is %q, not %q; use 'imctl backup' and 'imctl restore' to move the data to a new directory",
 			ErrDirMode, d.path, have, mode)
 	}
 	return nil
 }
 
+// makeDir creates the directory, or restricts the mode of an existing one.
 func makeDir(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -131,13 +128,13 @@ func makeDir(path string) error {
 		return explain(path, "open", err)
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return explain(path, "make", err)
+		return explain(path, "create", err)
 	}
 	return nil
 }
 
-// restrict closes an existing directory to others, but only one that is empty or
-// ours: whoever points at a shared directory by mistake must not lose its mode.
+// restrict removes the access of other users to an existing directory, if it is empty or a data directory. The path
+// may be a shared directory by mistake, which must keep its mode.
 func restrict(path string, info fs.FileInfo) error {
 	if info.Mode().Perm()&0o077 == 0 {
 		return nil
@@ -151,11 +148,12 @@ func restrict(path string, info fs.FileInfo) error {
 		return nil
 	}
 	if err := os.Chmod(path, 0o700); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return explain(path, "close to others", err)
+		return explain(path, "restrict the mode of", err)
 	}
-	return nil // A mounted volume often belongs to another user and can be written all the same.
+	return nil // A mounted volume often belongs to another user, and can still be written.
 }
 
+// acquire locks the directory and writes the process id to the lock file.
 func (d *Dir) acquire() error {
 	locked, err := d.lock.TryLock()
 	switch {
@@ -167,8 +165,7 @@ func (d *Dir) acquire() error {
 		}
 		return fmt.Errorf("%w: %s is locked by another process", ErrDirInUse, d.path)
 	}
-	// The leading space keeps the digits out of the one byte that Windows locks
-	// against readers.
+	// On Windows, other processes can't read the first byte, which is locked. So the digits begin after a space.
 	line := " " + strconv.Itoa(os.Getpid()) + "\n"
 	err = d.withReserve(func() error {
 		if err := os.WriteFile(d.lock.Path(), []byte(line), 0o600); err != nil {
@@ -182,7 +179,7 @@ func (d *Dir) acquire() error {
 	return nil
 }
 
-// ownerPID reads who holds the lock; 0 when it can't tell.
+// ownerPID returns the process id in a lock file, or 0 if it can't be read.
 func ownerPID(path string) int {
 	f, err := os.Open(path)
 	if err != nil {
@@ -200,8 +197,8 @@ func ownerPID(path string) int {
 	return pid
 }
 
-// probe writes through to the disk: a full disk and a read-only one accept a
-// file's name and refuse its contents.
+// probe writes and syncs a small file, since a full disk may accept a new file and refuse its contents. It removes the
+// file again.
 func (d *Dir) probe() (err error) {
 	f, err := os.CreateTemp(d.path, ".probe-*")
 	if err != nil {
@@ -210,7 +207,7 @@ func (d *Dir) probe() (err error) {
 	defer func() {
 		err = errors.Join(err, os.Remove(f.Name()))
 	}()
-	// Random bytes, since some file systems store zeros and repetitions in no room.
+	// Random bytes, since some file systems compress data or do not store zeros.
 	data := make([]byte, probeSize)
 	rand.Read(data)
 	if _, err := f.Write(data); err != nil {
@@ -225,10 +222,10 @@ func (d *Dir) probe() (err error) {
 	return nil
 }
 
-// writeFile replaces a small file whole, so that a crash leaves the old one or
-// the new one, and only its owner can read it.
+// writeFile replaces a small file atomically: after a crash it has the old or the new contents. Only the owner can
+// read it.
 func (d *Dir) writeFile(name string, data []byte) error {
-	f, err := os.CreateTemp(d.path, "."+name+"-*") // CreateTemp makes it 0600.
+	f, err := os.CreateTemp(d.path, "."+name+"-*") // CreateTemp uses mode 0600.
 	if err != nil {
 		return d.explain("write "+name, err)
 	}
@@ -246,23 +243,24 @@ func (d *Dir) writeFile(name string, data []byte) error {
 	return nil
 }
 
+// explain is the function explain for this directory.
 func (d *Dir) explain(doing string, err error) error {
 	return explain(d.path, doing, err)
 }
 
-// explain puts what a person needs to know before the system's words.
+// explain adds the cause, the action that failed and the path to a system error.
 func explain(path, doing string, err error) error {
 	switch {
 	case isDiskFull(err):
-		return fmt.Errorf("%w: %w", ErrDiskFull, named(path, err))
+		return fmt.Errorf("%w: %w", ErrDiskFull, withPath(path, err))
 	case errors.Is(err, fs.ErrPermission) || isReadOnly(err):
-		return fmt.Errorf("%w: %w", ErrDirNotWritable, named(path, err))
+		return fmt.Errorf("%w: %w", ErrDirNotWritable, withPath(path, err))
 	}
-	return fmt.Errorf("data directory: %s: %w", doing, named(path, err))
+	return fmt.Errorf("data directory: %s: %w", doing, withPath(path, err))
 }
 
-// named adds the path to an error that does not name one.
-func named(path string, err error) error {
+// withPath adds the path to an error that has none.
+func withPath(path string, err error) error {
 	var p *fs.PathError
 	var l *os.LinkError
 	if errors.As(err, &p) || errors.As(err, &l) {

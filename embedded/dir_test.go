@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-func TestOpenDirMakesItForItsOwnerAlone(t *testing.T) {
+// TestOpenDirMode: only the owner can access a new data directory, which has no file except the lock.
+func TestOpenDirMode(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "some", "data")
 	d := openDir(t, path)
@@ -25,35 +26,35 @@ func TestOpenDirMakesItForItsOwnerAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(entries) != 1 {
-		t.Errorf("opening left %v behind, want the lock alone", entries)
+		t.Errorf("got entries %v, want only the lock", entries)
 	}
 }
 
 func wantMode(t *testing.T, path string, want fs.FileMode) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		return // Access lists there, and the profile's directory is private already.
+		return // Windows has access lists, and the user's profile is private.
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := info.Mode().Perm(); got != want {
-		t.Errorf("%s has mode %o, want %o", path, got, want)
+		t.Errorf("%s: got mode %o, want %o", path, got, want)
 	}
 }
 
-// A directory that was there before is closed to others when it is empty or
-// ours, and left alone when it is somebody's.
+// TestOpenDirExisting: an existing directory loses the access of other users if it is empty or a data directory. Other
+// directories keep their mode.
 func TestOpenDirExisting(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		file string
 		want fs.FileMode
 	}{
-		"empty":      {"", 0o700},
-		"ours":       {modeFile, 0o700},
-		"of another": {"thesis.tex", 0o755},
+		"empty":          {"", 0o700},
+		"data directory": {modeFile, 0o700},
+		"foreign":        {"thesis.tex", 0o755},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,18 +88,17 @@ func TestOpenDirTwice(t *testing.T) {
 	openDir(t, path)
 }
 
-// The lock names the process that holds it, holds against other processes, and
-// goes with a process that is killed.
+// TestOpenDirOfAnotherProcess: the error names the process that holds the lock. The lock ends when the process is
+// killed.
 func TestOpenDirOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()
-	_, pid, kill := runChild(t, path)
-	before := tree(t, filepath.Join(path, "jetstream", Account))
+	lines, pid, kill := startProcess(t, path)
+	if !lines.Scan() {
+		t.Fatal("the process ended before it stored a pair")
+	}
 	_, err := OpenDir(path)
 	wantLine(t, err, ErrDirInUse, path, strconv.Itoa(pid))
-	if len(before) == 0 {
-		t.Error("the other process stores nothing: this test proves nothing")
-	}
 	kill()
 	openDir(t, path)
 }
@@ -115,14 +115,14 @@ func TestOpenDirOnAFile(t *testing.T) {
 	wantLine(t, err, nil, path, "not a directory")
 }
 
-func TestOpenDirThatCantBeWritten(t *testing.T) {
+func TestOpenDirNotWritable(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()
 	switch {
 	case runtime.GOOS == "linux" && os.Getuid() == 0:
-		path = "/sys" // Permission bits don't bind root; the kernel's own directory does.
+		path = "/sys" // The mode of a directory does not restrict root, but root can't write to /sys either.
 	case runtime.GOOS == "windows":
-		t.Skip("read-only directories are access lists on Windows")
+		t.Skip("the mode of a directory does not restrict access on Windows")
 	default:
 		if err := os.Chmod(path, 0o500); err != nil {
 			t.Fatal(err)
@@ -134,21 +134,21 @@ func TestOpenDirThatCantBeWritten(t *testing.T) {
 	wantLine(t, err, ErrDirNotWritable, path, "can't be written")
 }
 
-// wantLine checks an error that a user reads: one line, with these words in it.
+// wantLine checks that an error is is, fits on one line, and has these words. is may be nil.
 func wantLine(t *testing.T, err, is error, words ...string) {
 	t.Helper()
 	if err == nil {
 		t.Fatal("no error")
 	}
 	if is != nil && !errors.Is(err, is) {
-		t.Errorf("%v: it is not %v", err, is)
+		t.Errorf("got error %v, want %v", err, is)
 	}
 	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("more than one line: %v", err)
+		t.Errorf("the error has several lines: %v", err)
 	}
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%v: it does not say %q", err, w)
+			t.Errorf("got error %v, want %q in it", err, w)
 		}
 	}
 	t.Log(err)

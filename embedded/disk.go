@@ -9,79 +9,82 @@ import (
 	"time"
 )
 
-// ErrReadOnly: the disk is nearly full, and durable writes are refused.
+// ErrReadOnly means that the disk is nearly full and durable writes are refused.
 var ErrReadOnly = errors.New("read-only")
 
 const (
 	// checkEvery is how often the free disk space is checked.
 	checkEvery = 100 * time.Millisecond
-	// checkAge is how long writes rely on the last check.
+	// checkAge is how long a write relies on the last check.
 	checkAge = 5 * time.Millisecond
 	// refusalsEvery is how often refused writes are logged.
 	refusalsEvery = time.Minute
 )
 
-// Disk watches the free space on the data directory's disk. When little is left it turns read-only: it refuses durable
-// writes. When almost nothing is left it releases the reserve, slice by slice, for the NATS server's own writes. It does
-// not release it earlier, since the program that fills the disk would take that space too. When there is enough free
-// space again, it fills the reserve up and accepts writes. All methods may be called from any goroutine.
+// Disk watches the free space on the data directory's disk. When little is left it turns read-only: it refuses
+// durable writes. When almost nothing is left it releases the reserve in slices for the NATS server's own writes,
+// such as indexes. An earlier release would give the space to the program that fills the disk. When there is enough
+// free space again, Disk allocates the reserve again and accepts writes. All methods may be called from any
+// goroutine.
 type Disk struct {
 	dir    *Dir
 	log    *slog.Logger
 	levels levels
-	room   func() (room, error) // replaced by tests
+	space  func() (space, error) // reads the free space; replaced by tests
 
-	open  atomic.Int64 // until when writes are accepted without another check, in nanoseconds since start
-	start time.Time
+	writableUntil atomic.Int64 // writes are accepted without another check until then, in nanoseconds since start
+	start         time.Time
 
 	mu       sync.Mutex // guards the fields below
 	readOnly bool
-	why      string // the failed write that made it read-only; "" if the free space did
-	now      room
+	reason   string // the failed write that made it read-only, "" if the cause is the free space
+	now      space
 	held     reserve
 	checked  time.Time
 	refused  int       // writes refused while read-only
-	logged   time.Time // when a refusal was logged last
+	logged   time.Time // when the last refusal was logged
 }
 
 // DiskState is the free space of the disk.
 type DiskState struct {
 	FreeBytes uint64 // the reserve does not count as free
-	FreeFiles uint64 // inodes, likewise; 0 if the file system does not limit files
+	FreeFiles uint64 // inodes outside of the reserve; 0 if the file system does not limit files
 }
 
-// newDisk makes the reserve. If there is no space for it, the disk begins read-only.
+// newDisk allocates the reserve. If there is not enough space for it, the disk starts read-only.
 func newDisk(dir *Dir, size int64, log *slog.Logger) (*Disk, error) {
-	d := &Disk{dir: dir, log: log, start: time.Now(), room: func() (room, error) { return roomOf(dir.path) }}
+	d := &Disk{dir: dir, log: log, start: time.Now(), space: func() (space, error) { return spaceOf(dir.path) }}
 	if err := d.begin(size); err != nil {
 		return nil, dir.explain("read the free disk space", err)
 	}
 	return d, nil
 }
 
+// begin reads the free space and allocates a reserve of size bytes.
 func (d *Disk) begin(size int64) (err error) {
-	if d.now, err = d.room(); err != nil {
+	if d.now, err = d.space(); err != nil {
 		return err
 	}
 	d.checked, d.held = time.Now(), heldInReserve(d.dir.path)
 	d.levels = newLevels(d.now, uint64(max(size, 0)))
-	l, whole := d.levels, d.levels.whole()
-	enough := d.now.bytes.free+d.held.bytes >= whole.bytes+l.bytes.low && d.now.files.free+d.held.files >= whole.files+l.files.low
-	if !enough || d.hold(whole) != nil {
-		d.enter("")
+	l, full := d.levels, d.levels.full()
+	enough := d.now.bytes.free+d.held.bytes >= full.bytes+l.bytes.low && d.now.files.free+d.held.files >= full.files+l.files.low
+	if !enough || d.hold(full) != nil {
+		d.setReadOnly("")
 	}
 	return nil
 }
 
-// Writable returns nil while durable writes are accepted, and otherwise an ErrReadOnly with the reason. It is cheap: it
-// relies on the last check for checkAge.
+// Writable returns nil while durable writes are accepted, and otherwise an ErrReadOnly with the reason. It is cheap:
+// it relies on the last check for checkAge.
 func (d *Disk) Writable() error { return d.writable(false) }
 
-// TokenWritable is Writable for the token of a login, which may use a part of the reserve.
+// TokenWritable is Writable for the token of a login, which is also written while the disk is read-only if most of the
+// reserve is left.
 func (d *Disk) TokenWritable() error { return d.writable(true) }
 
 func (d *Disk) writable(token bool) error {
-	if int64(time.Since(d.start)) < d.open.Load() {
+	if int64(time.Since(d.start)) < d.writableUntil.Load() {
 		return nil
 	}
 	d.mu.Lock()
@@ -113,7 +116,8 @@ func (d *Disk) State() DiskState {
 // CountsFiles reports whether the file system limits files.
 func (d *Disk) CountsFiles() bool { return d.levels.files != marks{} }
 
-// state returns nil or an ErrReadOnly. It is called with d.mu held, as are refresh, release, hold, enter and countRefusal.
+// state returns nil or an ErrReadOnly. It is called with d.mu held, as are refresh, release, hold, setReadOnly and
+// countRefusal.
 func (d *Disk) state() error {
 	if !d.readOnly {
 		return nil
@@ -123,23 +127,23 @@ func (d *Disk) state() error {
 		text += fmt.Sprintf(" and %d inodes", d.now.files.free)
 	}
 	text += " free at " + d.dir.path
-	if d.why != "" {
-		text += " (" + d.why + ")"
+	if d.reason != "" {
+		text += " (" + d.reason + ")"
 	}
 	return fmt.Errorf("%w: %s", ErrReadOnly, text)
 }
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
-// refresh checks the free space, unless the last check is recent, and turns read-only if too little is left.
+// refresh checks the free space, unless the last check is recent. It turns the disk read-only if too little is left.
 func (d *Disk) refresh() {
 	if time.Since(d.checked) < checkAge {
 		return
 	}
-	now, err := d.room()
+	now, err := d.space()
 	d.checked = time.Now()
 	if err != nil {
-		// The free space is unknown. NATS reports a write that fails.
+		// The free space is unknown. If a write fails, the NATS server reports it.
 		d.log.Debug("read the free disk space", "err", err)
 		return
 	}
@@ -148,13 +152,13 @@ func (d *Disk) refresh() {
 	case d.readOnly:
 		d.release()
 	case d.levels.low(now):
-		d.enter("")
+		d.setReadOnly("")
 	default:
-		d.open.Store(int64(d.checked.Add(checkAge).Sub(d.start)))
+		d.writableUntil.Store(int64(d.checked.Add(checkAge).Sub(d.start)))
 	}
 }
 
-// release releases slices of the reserve while the NATS server's own writes lack space.
+// release releases slices of the reserve until there is enough space for the NATS server's own writes.
 func (d *Disk) release() {
 	for {
 		held := d.levels.release(d.now, d.held)
@@ -164,11 +168,11 @@ func (d *Disk) release() {
 	}
 }
 
-// hold changes the reserve to this size and reads the free space that remains.
+// hold changes the reserve to this size and reads the free space again.
 func (d *Disk) hold(size reserve) error {
 	err := makeReserve(d.dir.path, size)
 	d.held = heldInReserve(d.dir.path)
-	if now, lost := d.room(); lost == nil {
+	if now, spaceErr := d.space(); spaceErr == nil {
 		d.now = now
 	}
 	if err != nil {
@@ -177,39 +181,40 @@ func (d *Disk) hold(size reserve) error {
 	return err
 }
 
-// enter turns the disk read-only. why is the failed write that shows it, "" for none.
-func (d *Disk) enter(why string) {
-	d.open.Store(0)
+// setReadOnly turns the disk read-only. reason is the failed write that shows it, "" if there is none.
+func (d *Disk) setReadOnly(reason string) {
+	d.writableUntil.Store(0)
 	free := d.now
 	d.release()
 	if d.readOnly {
 		return
 	}
-	d.readOnly, d.why = true, why
+	d.readOnly, d.reason = true, reason
 	d.refused, d.logged = 0, time.Time{}
 	attrs := []any{"free", mebibytes(free.bytes.free), "in_reserve", mebibytes(d.held.bytes), "data", d.dir.path}
 	if free.files.total > 0 {
 		attrs = append(attrs, "inodes", free.files.free)
 	}
-	if why != "" {
-		attrs = append(attrs, "why", why)
+	if reason != "" {
+		attrs = append(attrs, "reason", reason)
 	}
 	d.log.Warn("disk is nearly full: read-only: dialogues go on, durable writes are refused; free disk space", attrs...)
 }
 
 // writeFailed turns the disk read-only after a write that failed.
-func (d *Disk) writeFailed(why string) {
+func (d *Disk) writeFailed(reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.enter(why)
+	d.setReadOnly(reason)
 }
 
-// releaseSlice releases a slice of the reserve even if the file system reports free space: a quota may leave less.
+// releaseSlice releases a slice of the reserve even if the file system reports free space: a quota may allow less.
 func (d *Disk) releaseSlice() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.levels
-	_ = d.hold(reserve{d.held.bytes - min(d.held.bytes, l.bytes.slice), d.held.files - min(d.held.files, l.files.slice)}) // hold logs the error
+	// hold logs the error.
+	_ = d.hold(reserve{d.held.bytes - min(d.held.bytes, l.bytes.slice), d.held.files - min(d.held.files, l.files.slice)})
 }
 
 // tick checks the free space.
@@ -219,27 +224,27 @@ func (d *Disk) tick() {
 	d.refresh()
 }
 
-// recover accepts writes again if there is space for the reserve and more. A quota may leave less than the file system
-// reports. So recover allocates some of the space beyond the reserve too, and frees it.
+// recover accepts writes again if there is space for the reserve and more. A quota may allow less than the file system
+// reports. So recover tries to allocate more than the reserve, and frees the excess.
 func (d *Disk) recover() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refresh()
 	l := d.levels
-	if !d.readOnly || !l.back(d.now, d.held) {
+	if !d.readOnly || !l.enough(d.now, d.held) {
 		return
 	}
 	before := d.held
-	if d.hold(reserve{l.bytes.reserve + l.bytes.low, l.files.reserve + l.files.low}) != nil || d.hold(l.whole()) != nil || l.low(d.now) {
+	if d.hold(reserve{l.bytes.reserve + l.bytes.low, l.files.reserve + l.files.low}) != nil || d.hold(l.full()) != nil || l.low(d.now) {
 		_ = d.hold(before) // hold logs the error
 		d.release()
 		return
 	}
-	d.readOnly, d.why = false, ""
+	d.readOnly, d.reason = false, ""
 	d.log.Info("the disk has free space again: writes are accepted", "free", mebibytes(d.now.bytes.free), "refused", d.refused)
 }
 
-// countRefusal counts a refused write, and logs the count every refusalsEvery.
+// countRefusal counts a refused write. It logs the count at most once in refusalsEvery.
 func (d *Disk) countRefusal() {
 	d.refused++
 	if time.Since(d.logged) < refusalsEvery {

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// fakeDisk is a disk of 80 MiB and 800 inodes whose free space the test sets. Its reserve is real.
+// fakeDisk is a disk of 80 MiB and 800 inodes. The test sets its free space. Its reserve is real.
 type fakeDisk struct {
 	*Disk
-	bytes, files uint64 // free, or held in reserve
+	bytes, files uint64 // free or in reserve
 }
 
 func newFakeDisk(t *testing.T, log *logBuffer) *fakeDisk {
 	t.Helper()
 	dir := openDir(t, t.TempDir())
 	f := &fakeDisk{bytes: 80 << 20, files: 800}
-	f.Disk = &Disk{dir: dir, log: log.logger(slog.LevelInfo), start: time.Now(), room: func() (room, error) {
+	f.Disk = &Disk{dir: dir, log: log.logger(slog.LevelInfo), start: time.Now(), space: func() (space, error) {
 		held := heldInReserve(dir.path)
-		return room{
+		return space{
 			bytes: amount{f.bytes - min(f.bytes, held.bytes), 80 << 20},
 			files: amount{f.files - min(f.files, held.files), 800},
 		}, nil
@@ -32,8 +32,8 @@ func newFakeDisk(t *testing.T, log *logBuffer) *fakeDisk {
 	return f
 }
 
-// sees makes the disk check its space and recover as the watcher does, with this much free or in reserve.
-func (f *fakeDisk) sees(bytes, files uint64) {
+// setFree sets the space that is free or in reserve. The disk then checks it and recovers, as in the watcher.
+func (f *fakeDisk) setFree(bytes, files uint64) {
 	f.bytes, f.files = bytes, files
 	f.mu.Lock()
 	f.checked = time.Time{}
@@ -42,7 +42,8 @@ func (f *fakeDisk) sees(bytes, files uint64) {
 	f.recover()
 }
 
-// The marks of this disk: 8 MiB in reserve, read-only below 2 MiB free, back at 12 MiB free or held; 64 inodes, 16, 96.
+// TestDiskHysteresis uses a disk with these marks: 8 MiB in reserve, read-only below 2 MiB free, writable again at 12
+// MiB free or in reserve. For inodes the marks are 64, 16 and 96.
 func TestDiskHysteresis(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
@@ -55,11 +56,11 @@ func TestDiskHysteresis(t *testing.T) {
 	}{
 		{80 * mib, 800, false, true, reserve{8 * mib, 64}},
 		{10 * mib, 800, false, true, reserve{8 * mib, 64}},
-		{10*mib - 1, 800, true, true, reserve{8 * mib, 64}}, // low, and nothing released
-		{11 * mib, 800, true, true, reserve{8 * mib, 64}},   // not back yet
-		{8 * mib, 800, true, true, reserve{7 * mib, 64}},    // as good as full: one slice
+		{10*mib - 1, 800, true, true, reserve{8 * mib, 64}}, // read-only, nothing released
+		{11 * mib, 800, true, true, reserve{8 * mib, 64}},   // still read-only
+		{8 * mib, 800, true, true, reserve{7 * mib, 64}},    // below the bottom mark: one slice
 		{4 * mib, 800, true, true, reserve{3 * mib, 64}},
-		{4*mib - 1, 800, true, false, reserve{3 * mib, 64}}, // the floor
+		{4*mib - 1, 800, true, false, reserve{3 * mib, 64}}, // below the floor
 		{0, 800, true, false, reserve{0, 64}},
 		{12*mib - 1, 800, true, true, reserve{0, 64}},
 		{12 * mib, 800, false, true, reserve{8 * mib, 64}},
@@ -69,42 +70,43 @@ func TestDiskHysteresis(t *testing.T) {
 		{80 * mib, 95, true, true, reserve{8 * mib, 24}},
 		{80 * mib, 96, false, true, reserve{8 * mib, 64}},
 	} {
-		f.sees(step.bytes, step.files)
+		f.setFree(step.bytes, step.files)
 		if err := f.Writable(); (err != nil) != step.readOnly || err != nil && !errors.Is(err, ErrReadOnly) {
-			t.Errorf("step %d: writable: %v", i, err)
+			t.Errorf("step %d: Writable: got %v, want read-only %v", i, err, step.readOnly)
 		}
 		if err := f.TokenWritable(); (err == nil) != step.token {
-			t.Errorf("step %d: token writable: %v", i, err)
+			t.Errorf("step %d: TokenWritable: got %v, want success %v", i, err, step.token)
 		}
 		if held := heldInReserve(f.dir.path); held != step.held {
-			t.Errorf("step %d: in reserve %+v, want %+v", i, held, step.held)
+			t.Errorf("step %d: got %+v in reserve, want %+v", i, held, step.held)
 		}
 	}
 }
 
-// The log has one line when the disk turns read-only and one when it recovers. Refusals do not flood the log.
+// TestDiskLog: the log has one line when the disk turns read-only and one when it recovers. Refusals are logged at
+// most once a minute.
 func TestDiskLog(t *testing.T) {
 	t.Parallel()
 	log := new(logBuffer)
 	f := newFakeDisk(t, log)
 	for range 3 {
-		f.sees(9<<20, 800)
+		f.setFree(9<<20, 800)
 	}
 	for range 100 {
 		if f.Writable() == nil {
-			t.Fatal("writable")
+			t.Fatal("the disk is writable, want read-only")
 		}
 	}
-	f.sees(80<<20, 800)
-	f.sees(80<<20, 800)
+	f.setFree(80<<20, 800)
+	f.setFree(80<<20, 800)
 	for what, n := range map[string]int{"level=WARN": 2, "nearly full: read-only": 1, "a write was refused": 1, "level=INFO": 1, "has free space again": 1, "refused=100": 1} {
 		if got := strings.Count(log.String(), what); got != n {
-			t.Errorf("%q is there %d times, want %d:\n%s", what, got, n, log)
+			t.Errorf("got %q %d times, want %d:\n%s", what, got, n, log)
 		}
 	}
 }
 
-// The blocks of the reserve are allocated, not only counted, and 0 removes it.
+// TestReserve: the blocks of the reserve are allocated. A size of 0 removes the reserve.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -114,21 +116,22 @@ func TestReserve(t *testing.T) {
 				t.Fatal(err)
 			}
 			if held := heldInReserve(dir); held != r {
-				t.Errorf("held %+v, want %+v", held, r)
+				t.Errorf("got %+v in reserve, want %+v", held, r)
 			}
 		}
 	}
 	if used := allocatedBytes(t, dir+"/reserve/blocks"); used < 2<<20 {
-		t.Errorf("%d bytes are allocated", used)
+		t.Errorf("got %d allocated bytes, want at least %d", used, 2<<20)
 	}
 	if err := makeReserve(dir, reserve{}); err != nil {
 		t.Fatal(err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
-		t.Errorf("left over: %v, %v", entries, err)
+		t.Errorf("after the removal: got entries %v, error %v", entries, err)
 	}
 }
 
+// TestRepairPauses: the pauses between repairs double, up to a limit, and start again long after the last repair.
 func TestRepairPauses(t *testing.T) {
 	t.Parallel()
 	var r repair
@@ -136,15 +139,15 @@ func TestRepairPauses(t *testing.T) {
 	var pauses []time.Duration
 	for range 9 {
 		if !r.due(now) || r.due(now) || r.due(r.next.Add(-1)) {
-			t.Fatal("a repair is due once, and then after a pause")
+			t.Fatal("want a repair that is due once, and again after the pause")
 		}
 		pauses = append(pauses, r.next.Sub(now))
 		now = r.next
 	}
-	if pauses[0] != repairPause || pauses[1] != 2*repairPause || pauses[8] != repairPauseMost {
-		t.Errorf("pauses: %v", pauses)
+	if pauses[0] != minRepairPause || pauses[1] != 2*minRepairPause || pauses[8] != maxRepairPause {
+		t.Errorf("got pauses %v, want them doubled from %v to %v", pauses, minRepairPause, maxRepairPause)
 	}
-	if now = now.Add(2 * repairPauseMost); !r.due(now) || r.next.Sub(now) != repairPause {
-		t.Error("after a long peace the pauses begin anew")
+	if now = now.Add(2 * maxRepairPause); !r.due(now) || r.next.Sub(now) != minRepairPause {
+		t.Errorf("long after the last repair: got a pause of %v, want %v", r.next.Sub(now), minRepairPause)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 )
 
+// isDiskFull reports whether a system error means that the disk or a quota is full.
 func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
@@ -17,6 +18,7 @@ func saysDiskFull(text string) bool {
 	return strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error())
 }
 
+// isReadOnly reports whether a system error means that the file system is read-only.
 func isReadOnly(err error) bool {
 	return errors.Is(err, syscall.EROFS)
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// isDiskFull reports whether a system error means that the disk is full.
 func isDiskFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
@@ -16,6 +17,7 @@ func saysDiskFull(text string) bool {
 	return strings.Contains(text, windows.ERROR_DISK_FULL.Error()) || strings.Contains(text, windows.ERROR_HANDLE_DISK_FULL.Error())
 }
 
+// isReadOnly reports whether a system error means that the disk is write-protected.
 func isReadOnly(err error) bool {
 	return errors.Is(err, windows.ERROR_WRITE_PROTECT)
 }

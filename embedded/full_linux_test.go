@@ -15,13 +15,13 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// mountSmall mounts a disk of so many bytes.
+// mountSmall mounts a disk of size bytes and returns its path.
 func mountSmall(t *testing.T, size int) string {
 	t.Helper()
 	path := t.TempDir()
 	err := syscall.Mount("tmpfs", path, "tmpfs", 0, fmt.Sprintf("size=%d", size))
 	if errors.Is(err, syscall.EPERM) {
-		t.Skip("a small disk can only be mounted by root")
+		t.Skip("only root can mount a disk")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -34,8 +34,8 @@ func mountSmall(t *testing.T, size int) string {
 	return path
 }
 
-// fill leaves no room on a disk.
-func fill(t *testing.T, dir string) (empty func()) {
+// fill fills the disk of dir. free frees the space again.
+func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	path := filepath.Join(dir, "filler")
 	f, err := os.Create(path)
@@ -61,11 +61,11 @@ func fill(t *testing.T, dir string) (empty func()) {
 func TestOpenDirOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, 1<<20)
-	empty := fill(t, disk)
+	free := fill(t, disk)
 	path := filepath.Join(disk, "data")
 	_, err := OpenDir(path)
 	wantLine(t, err, ErrDiskFull, path)
-	empty()
+	free()
 	d, err := OpenDir(path)
 	if err != nil {
 		t.Fatal(err)
@@ -85,8 +85,8 @@ func TestOpenDirOnAReadOnlyDisk(t *testing.T) {
 	wantLine(t, err, ErrDirNotWritable, disk, "read-only")
 }
 
-// When another program fills the disk faster than the server checks it, writes fail, and other requests go on. When there
-// is free space again, the same connections write again, and every acknowledged write is there.
+// TestDiskFillsUp: another program fills the disk faster than the server checks it. Writes fail, and other requests
+// go on. When there is free space again, the same connections write again, and no acknowledged write is lost.
 func TestDiskFillsUp(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, 16<<20)
@@ -96,15 +96,15 @@ func TestDiskFillsUp(t *testing.T) {
 	url, admin := s.URL(), s.admin
 	kv := bucket(t, s, "b")
 	put(t, kv, "before", []byte("x"))
-	nc, err := s.Connect("talker")
+	nc, err := s.Connect("responder")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	if _, err := nc.Subscribe("talk", func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
+	if _, err := nc.Subscribe("echo", func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
 		t.Fatal(err)
 	}
-	empty := fill(t, disk)
+	free := fill(t, disk)
 	stored := make(map[string][]byte)
 	for i := 0; ; i++ {
 		key, data := fmt.Sprintf("key.%d", i), value(i, 3000)
@@ -117,19 +117,19 @@ func TestDiskFillsUp(t *testing.T) {
 	eventually(t, "read-only", func() bool { return s.Disk().ReadOnly() != nil })
 	wantLine(t, s.Disk().Writable(), ErrReadOnly, "disk nearly full", path)
 	if s.Disk().TokenWritable() == nil {
-		t.Error("a token is written where nothing is left")
+		t.Error("TokenWritable on a full disk: got nil, want an error")
 	}
 	if err := s.Healthy(); err != nil {
-		t.Errorf("read-only is no illness: %v", err)
+		t.Errorf("Healthy of a read-only server: %v", err)
 	}
-	if _, err := nc.Request("talk", nil, 20*time.Second); err != nil {
-		t.Errorf("talk on a full disk: %v", err)
+	if _, err := nc.Request("echo", nil, 20*time.Second); err != nil {
+		t.Errorf("request on a full disk: %v", err)
 	}
 	for key, data := range stored {
 		want(t, kv, key, data)
 	}
 
-	empty()
+	free()
 	eventually(t, "writable", func() bool { return s.Disk().Writable() == nil })
 	eventually(t, "a write", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -138,26 +138,26 @@ func TestDiskFillsUp(t *testing.T) {
 		return err == nil
 	})
 	if !strings.Contains(log.String(), "the NATS server has restarted") {
-		t.Errorf("the write did not fail for good, and nothing was tested:\n%s", log)
+		t.Errorf("the NATS server did not restart:\n%s", log)
 	}
 	want(t, kv, "before", []byte("x"))
 	for key, data := range stored {
 		want(t, kv, key, data)
 	}
-	if _, err := nc.Request("talk", nil, 20*time.Second); err != nil {
-		t.Errorf("talk after the restart: %v", err)
+	if _, err := nc.Request("echo", nil, 20*time.Second); err != nil {
+		t.Errorf("request after the restart: %v", err)
 	}
 	if err := connectAs(url, admin.User, admin.Password); err != nil {
-		t.Errorf("the door after the restart: %v", err)
+		t.Errorf("connect by TCP after the restart: %v", err)
 	}
 	select {
 	case err := <-s.Failed():
-		t.Errorf("it failed: %v", err)
+		t.Errorf("the server failed: %v", err)
 	default:
 	}
 }
 
-// A server that was killed on a full disk restarts with space of its reserve, and is read-only.
+// TestStartOnAFullDisk: a start on a full disk uses space of the reserve and is read-only.
 func TestStartOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, 64<<20)
@@ -166,38 +166,24 @@ func TestStartOnAFullDisk(t *testing.T) {
 	s := start(t, Options{Dir: d, Reserve: 8 << 20})
 	put(t, bucket(t, s, "b"), "key", []byte("x"))
 	if held := heldInReserve(path); held.bytes != 8<<20 || held.files != reserveFiles {
-		t.Fatalf("in reserve: %+v", held)
+		t.Fatalf("got %+v in reserve", held)
 	}
 	shutdown(t, s)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	empty := fill(t, disk)
+	free := fill(t, disk)
 	s = start(t, Options{Dir: openDir(t, path), Reserve: 8 << 20})
 	wantLine(t, s.Disk().Writable(), ErrReadOnly, "disk nearly full")
 	if err := s.Disk().TokenWritable(); err != nil {
-		t.Errorf("a token with most of the reserve left: %v", err)
+		t.Errorf("TokenWritable with most of the reserve left: %v", err)
 	}
 	kv := bucket(t, s, "b")
 	want(t, kv, "key", []byte("x"))
 	put(t, kv, "token", []byte("y"))
-	empty()
+	free()
 	eventually(t, "writable", func() bool { return s.Disk().Writable() == nil })
 	if held := heldInReserve(path); held.bytes != 8<<20 || held.files != reserveFiles {
-		t.Errorf("in reserve again: %+v", held)
-	}
-}
-
-// eventually waits until cond holds.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	deadline, tick := time.After(30*time.Second), time.NewTicker(5*time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
-		case <-tick.C:
-		}
+		t.Errorf("got %+v in reserve after the recovery", held)
 	}
 }

@@ -10,13 +10,12 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
 
-// watchEvery is how often a running server is asked whether it can still write.
-// An error in its log asks at once.
+// watchEvery is how often a running NATS server is checked for failed writes. An error in its log triggers a check
+// too.
 const watchEvery = time.Second
 
-// Healthy returns nil while the server accepts connections, JetStream is up and every
-// stream on the disk exists and can be written. While the disk is read-only, Healthy
-// ignores streams that can't be written.
+// Healthy returns nil while the server accepts connections, JetStream runs, and every stream on the disk exists and
+// can be written. While the disk is read-only, Healthy ignores streams that can't be written.
 func (s *Server) Healthy() error { return s.healthy(s.ns.Load()) }
 
 func (s *Server) healthy(ns *natsserver.Server) error {
@@ -36,11 +35,11 @@ func (s *Server) healthy(ns *natsserver.Server) error {
 	return nil
 }
 
-// Failed delivers one error when a server that was up can't go on: JetStream
-// stopped, a stream can't be written for another reason than a full disk, or
-// the restart after a full disk fails.
+// Failed returns a channel that receives one error if a running server can't go on: JetStream has stopped, a stream
+// can't be written for another reason than a full disk, or the restart after a full disk has failed.
 func (s *Server) Failed() <-chan error { return s.failed }
 
+// watch checks the disk and the NATS server until ctx is done or the server has failed.
 func (s *Server) watch(ctx context.Context) {
 	defer close(s.watched)
 	check := time.NewTicker(checkEvery)
@@ -66,7 +65,8 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// broken is narrower than Healthy: only what does not heal by itself.
+// broken returns an error from which the NATS server does not recover by itself. Healthy also reports temporary
+// errors.
 func (s *Server) broken() error {
 	if err := s.log.err(); err != nil {
 		return err
@@ -75,8 +75,7 @@ func (s *Server) broken() error {
 	if !ns.JetStreamEnabled() {
 		return errors.New("NATS server: JetStream stopped")
 	}
-	// nats-server keeps the first failed write of a stream and refuses all that
-	// come after it.
+	// nats-server keeps the first failed write of a stream and refuses all later writes.
 	h := ns.Healthz(&natsserver.HealthzOptions{Details: true})
 	for _, e := range h.Errors {
 		if isWriteError(e) {

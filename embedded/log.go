@@ -8,71 +8,71 @@ import (
 	"sync"
 )
 
-// serverLog hands the server's lines to slog and keeps the fatal one: without a
-// logger of ours nats-server would end the process, or say nothing at all.
+// serverLog is the log of a NATS server. It writes to slog and keeps the fatal line. The default logger of nats-server
+// would exit the process or discard the line.
 type serverLog struct {
 	log *slog.Logger
 
 	mu    sync.Mutex // guards fatal
 	fatal error
 
-	wake chan struct{} // holds a token after an error, for the watcher
+	wake chan struct{} // signals the watcher after an error; has room for one signal
 }
 
 func newServerLog(log *slog.Logger) *serverLog {
 	return &serverLog{log: log, wake: make(chan struct{}, 1)}
 }
 
-// Noticef is for the developer: what a user should know the program says itself.
-func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(line(format, v)) }
-func (l *serverLog) Debugf(format string, v ...any)  { l.log.Debug(line(format, v)) }
-func (l *serverLog) Tracef(format string, v ...any)  { l.log.Debug(line(format, v)) }
+// Noticef logs at level debug, since the program logs what an operator needs to know.
+func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(formatLine(format, v)) }
+func (l *serverLog) Debugf(format string, v ...any)  { l.log.Debug(formatLine(format, v)) }
+func (l *serverLog) Tracef(format string, v ...any)  { l.log.Debug(formatLine(format, v)) }
 
 func (l *serverLog) Warnf(format string, v ...any) {
-	s := line(format, v)
+	s := formatLine(format, v)
 	level := slog.LevelWarn
 	if strings.HasPrefix(s, "Auth callout ") {
-		level = slog.LevelDebug // why a login was refused, which a line of its own has said
+		level = slog.LevelDebug // a refused login, which the program logs
 	}
 	l.log.Log(context.Background(), level, s)
 }
 
 func (l *serverLog) Errorf(format string, v ...any) {
-	s := line(format, v)
+	s := formatLine(format, v)
 	if strings.Contains(s, " - cid:") {
-		// A line about one connection: a stranger's wrong password is not this
-		// server's error.
+		// The line is about one client connection, for example a wrong password.
 		l.log.Warn(s)
 		return
 	}
 	l.log.Error(s)
-	l.rouse()
+	l.wakeWatcher()
 }
 
-// Fatalf keeps the first line: those that follow are mostly its consequences. It
-// is not logged, since it becomes an error that somebody reports.
+// Fatalf keeps the first line as the error of the server, which the caller reports. Later lines are mostly its
+// consequences.
 func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	if l.fatal == nil {
-		l.fatal = fmt.Errorf("NATS server: %s", line(format, v))
+		l.fatal = fmt.Errorf("NATS server: %s", formatLine(format, v))
 	}
 	l.mu.Unlock()
-	l.rouse()
+	l.wakeWatcher()
 }
 
+// err returns the fatal line as an error, nil if there is none.
 func (l *serverLog) err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.fatal
 }
 
-func (l *serverLog) rouse() {
+func (l *serverLog) wakeWatcher() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
 }
 
-func line(format string, v []any) string {
+func formatLine(format string, v []any) string {
 	return strings.TrimSpace(fmt.Sprintf(format, v...))
 }

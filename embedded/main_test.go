@@ -17,17 +17,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// childEnv makes the test binary play a server that another process owns.
+// childEnv is the data directory of runServer, which the test binary then runs instead of the tests.
 const childEnv = "IMCTL_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
-		os.Exit(child(os.Getenv(childEnv)))
+		os.Exit(runServer(os.Getenv(childEnv)))
 	}
 	os.Exit(m.Run())
 }
 
-// openDir opens a data directory that is closed when the test ends.
+// openDir opens a data directory and closes it when the test ends.
 func openDir(t *testing.T, path string) *Dir {
 	t.Helper()
 	d, err := OpenDir(path)
@@ -42,7 +42,7 @@ func openDir(t *testing.T, path string) *Dir {
 	return d
 }
 
-// start starts a server that is shut down when the test ends.
+// start starts a server and shuts it down when the test ends.
 func start(t *testing.T, o Options) *Server {
 	t.Helper()
 	if o.Log == nil {
@@ -65,7 +65,7 @@ func shutdown(t *testing.T, s *Server) {
 	}
 }
 
-// jetStream connects as the program itself does.
+// jetStream connects within the process, as the program does.
 func jetStream(t *testing.T, s *Server) jetstream.JetStream {
 	t.Helper()
 	nc, err := s.Connect("test")
@@ -103,11 +103,11 @@ func want(t *testing.T, kv jetstream.KeyValue, key string, value []byte) {
 		t.Fatalf("get %s: %v", key, err)
 	}
 	if !bytes.Equal(e.Value(), value) {
-		t.Fatalf("get %s: got %d bytes, want %d others", key, len(e.Value()), len(value))
+		t.Fatalf("get %s: got %d bytes that differ from the %d wanted", key, len(e.Value()), len(value))
 	}
 }
 
-// connectAs connects by TCP and closes at once.
+// connectAs opens a connection by TCP and closes it.
 func connectAs(url, user, password string) error {
 	nc, err := nats.Connect(url, nats.UserInfo(user, password))
 	if err == nil {
@@ -116,7 +116,7 @@ func connectAs(url, user, password string) error {
 	return err
 }
 
-// tree fingerprints everything below a directory.
+// tree returns a hash of each file below a directory.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -135,7 +135,7 @@ func tree(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// logBuffer is a log that a test reads while a server writes it.
+// logBuffer is a log that a test reads while a server writes to it.
 type logBuffer struct {
 	mu sync.Mutex // guards b
 	b  bytes.Buffer
@@ -155,4 +155,18 @@ func (l *logBuffer) String() string {
 
 func (l *logBuffer) logger(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: level}))
+}
+
+// eventually waits until cond is true.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline, tick := time.After(30*time.Second), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline:
+			t.Fatalf("timeout: %s", what)
+		case <-tick.C:
+		}
+	}
 }

@@ -19,8 +19,8 @@ const (
 // reserve is the size of a reserve.
 type reserve struct{ bytes, files uint64 }
 
-// makeReserve allocates a reserve of this size. It keeps what exists, adds what is missing and releases the excess. So it
-// can be called again after a crash, or with another size.
+// makeReserve allocates a reserve of this size. It keeps the existing reserve, adds the missing part and removes the
+// excess. So it can be called again after a crash or with another size.
 func makeReserve(dir string, r reserve) error {
 	if r == (reserve{}) {
 		return os.RemoveAll(filepath.Join(dir, reserveDir))
@@ -57,7 +57,7 @@ func makeReserve(dir string, r reserve) error {
 
 func inodeName(n uint64) string { return fmt.Sprintf("inode-%03d", n) }
 
-// makeBlocks makes a file of this size, or resizes an existing file.
+// makeBlocks creates a file of this size, or resizes an existing file.
 func makeBlocks(path string, size int64) (err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

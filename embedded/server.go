@@ -1,14 +1,17 @@
-// Package embedded runs a NATS server with JetStream inside the program: its
-// data directory, its start and readiness, connections to it that never leave
-// the process, and its end.
+// Package embedded runs a NATS server with JetStream inside the process. It locks the data directory, checks its
+// files, starts the server and waits until it is ready, connects to it within the process, restarts it after a full
+// disk, and shuts it down.
 package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,54 +20,61 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// readyEvery is how often a start asks whether all streams are back.
+// readyEvery is how often a start checks whether all streams are recovered.
 const readyEvery = 10 * time.Millisecond
 
-// reconnectWait is the pause between reconnects of the program's own connections while the NATS server restarts.
+// reconnectWait is the pause between reconnects of in-process connections while the NATS server restarts.
 const reconnectWait = 20 * time.Millisecond
 
-// Options is what a server is started with.
+// Options configures a Server.
 type Options struct {
 	// Dir is the locked data directory. The caller closes it, after Shutdown.
 	Dir *Dir
-	// Listen is the address of the door for NATS clients, host:port. Port 0 takes
-	// any free one, "" opens no door.
+	// Listen is the address where the server accepts NATS clients, host:port. Port 0 means any free port, "" means
+	// that only this process can connect.
 	Listen string
-	// Sync is how often written messages are forced to the disk; 0 does it before
-	// every acknowledgement, so that what was acknowledged survives a power cut.
+	// Sync is how often written messages are synced to the disk. 0 means before each acknowledgement, so that
+	// acknowledged messages survive a power failure.
 	Sync time.Duration
-	// Name is the server's name; "imctl" when empty.
+	// Name is the server's name. Default: "imctl".
 	Name string
 	// Reserve is how many bytes of the disk are held in reserve until it is nearly full, see Disk. 0 means none.
 	Reserve int64
-	// Log receives the server's own lines, its notices at level debug.
+	// SkipDataCheck starts the NATS server without checking its files before. nats-server drops what it can't read.
+	SkipDataCheck bool
+	// Log receives the log of the NATS server. Its notices have level debug.
 	Log *slog.Logger
 	// DiskLog receives the lines about the free disk space. Default: Log.
 	DiskLog *slog.Logger
 }
 
-// Server is a NATS server that is up. All methods may be called from any goroutine.
+// Server is a running NATS server. All methods may be called from any goroutine.
 type Server struct {
 	ns     atomic.Pointer[natsserver.Server] // replaced by a restart
 	dir    *Dir
 	disk   *Disk
 	log    *serverLog // of the running NATS server; only the watcher uses it once Start has returned
-	set    settings
+	logger *slog.Logger
+	check  bool // whether the data is checked before the NATS server starts
+	config settings
 	url    string
 	admin  AdminContext
-	secret string // of the users that are in process only, for this run only
+	secret string // password of the in-process users, new in each process
 	issuer nkeys.KeyPair
 	repair repair
+
+	// restarting is held for writing during a restart of the NATS server, and for reading while a connection is
+	// opened, since a NATS server that is stopped closes the connection.
+	restarting sync.RWMutex
 
 	stop    context.CancelFunc
 	watched chan struct{} // closed when the watcher has ended
 	failed  chan error
 }
 
-// Start starts the server on the data directory and returns when every stream is
-// back and clients can connect. Whatever stops it is an error that says in one line
-// what: the address in use, the store damaged (ErrStoreDamaged), the directory of the
-// other mode (ErrDirMode). After an error nothing runs and the directory stays locked.
+// Start starts the server on the data directory and returns when every stream is recovered and clients can connect.
+// Its errors fit on one line: for example the address is in use, the store is damaged (ErrStoreDamaged), or the
+// directory has another mode (ErrDirMode). After an error nothing runs, and the directory stays locked.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	host, port, err := splitListen(o.Listen)
 	if err != nil {
@@ -76,25 +86,24 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.DiskLog == nil {
 		o.DiskLog = o.Log
 	}
-	// The cheapest refusals come first, and all of them before the server can
-	// touch a file.
+	// The cheapest checks come first, and all of them before the NATS server can change a file.
 	if err := tryListen(ctx, o.Listen); err != nil {
 		return nil, err
 	}
 	if err := o.Dir.claimMode(modeStandalone); err != nil {
 		return nil, err
 	}
-	if err := checkStore(ctx, o.Dir, o.Sync, o.Log); err != nil {
+	s := newServer(o)
+	if err := s.checkData(ctx); err != nil {
 		return nil, err
 	}
-	s := newServer(o)
 	if s.disk, err = newDisk(o.Dir, o.Reserve, o.DiskLog); err != nil {
 		return nil, err
 	}
 	if s.admin, err = loadAdmin(o.Dir); err != nil {
 		return nil, err
 	}
-	s.set = settings{name: o.Name, listen: o.Listen != "", host: host, port: port, storeDir: o.Dir.path, sync: o.Sync}
+	s.config.name, s.config.listen, s.config.host, s.config.port = o.Name, o.Listen != "", host, port
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -117,27 +126,38 @@ func newServer(o Options) *Server {
 	return &Server{
 		dir:     o.Dir,
 		log:     newServerLog(o.Log),
+		logger:  o.Log,
+		check:   dataCheckEnabled(linkedVersion, o.SkipDataCheck, o.Log),
+		config:  settings{dataDir: o.Dir.path, sync: o.Sync},
 		secret:  newSecret(),
 		watched: make(chan struct{}),
 		failed:  make(chan error, 1),
 	}
 }
 
+// checkData checks the files of JetStream, unless the check is off.
+func (s *Server) checkData(ctx context.Context) error {
+	if !s.check {
+		return nil
+	}
+	return checkData(ctx, s.dir, s.config.sync, s.logger)
+}
+
 // prepare makes the secrets of this process. A restart of the NATS server keeps them.
 func (s *Server) prepare() (err error) {
-	if s.set.adminHash, err = hashSecret(s.admin.Password); err != nil {
+	if s.config.adminHash, err = hashSecret(s.admin.Password); err != nil {
 		return err
 	}
-	if s.set.bridgeHash, err = hashSecret(s.secret); err != nil {
+	if s.config.bridgeHash, err = hashSecret(s.secret); err != nil {
 		return err
 	}
-	s.issuer, s.set.issuer, err = newIssuer()
+	s.issuer, s.config.issuer, err = newIssuer()
 	return err
 }
 
 // run starts a NATS server and waits until it is ready. If run fails, the NATS server is stopped.
 func (s *Server) run(ctx context.Context) (*natsserver.Server, error) {
-	o, err := s.set.options()
+	o, err := s.config.options()
 	if err != nil {
 		return nil, err
 	}
@@ -158,19 +178,18 @@ func stop(ns *natsserver.Server) {
 	ns.WaitForShutdown()
 }
 
-// publish stores the server's address in the administrator's credentials. A restart keeps the address.
+// publish stores the server's address in the administrator's context. A restart keeps the address.
 func (s *Server) publish() error {
 	addr := s.ns.Load().Addr()
 	if tcp, ok := addr.(*net.TCPAddr); ok {
-		s.set.port = tcp.Port
+		s.config.port = tcp.Port
 	}
 	s.url = clientURL(addr)
 	s.admin.URL = s.url
 	return saveAdmin(s.dir, s.admin)
 }
 
-// ready waits until the server is healthy. nats-server returns from its start
-// after a fatal error as if nothing had happened.
+// ready waits until the NATS server is healthy. nats-server reports a fatal error of its start only in its log.
 func (s *Server) ready(ctx context.Context, ns *natsserver.Server) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
@@ -194,13 +213,13 @@ func (s *Server) ready(ctx context.Context, ns *natsserver.Server) error {
 	}
 }
 
-// Connect opens a connection for the program itself, as a user that nobody
-// outside the process can be.
+// Connect opens a connection within the process, as a user that can't log in from outside. It waits for a restart of
+// the NATS server to end.
 func (s *Server) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, bridgeUser, s.secret, opts)
 }
 
-// Admin opens a connection within the process as the administrator.
+// Admin is Connect as the administrator.
 func (s *Server) Admin(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, s.admin.User, s.admin.Password, opts)
 }
@@ -212,9 +231,12 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 		nats.InProcessServer(inProcess{s}),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(0, 0),
-		nats.FlusherTimeout(0), // a timer for each write, which within a process never waits for long
+		nats.FlusherTimeout(0), // The default starts a timer for each write. A write within the process is short.
 		nats.MaxReconnects(-1),
+		nats.ErrorHandler(s.logConnectionError(name)),
 	}, opts...)
+	s.restarting.RLock()
+	defer s.restarting.RUnlock()
 	nc, err := nats.Connect("", all...)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s to the NATS server: %w", name, err)
@@ -222,7 +244,23 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 	return nc, nil
 }
 
-// inProcess connects to the NATS server that is running at that time.
+// logConnectionError returns the error handler of a connection. The default handler of nats.go writes to standard
+// error.
+func (s *Server) logConnectionError(name string) nats.ErrHandler {
+	return func(_ *nats.Conn, sub *nats.Subscription, err error) {
+		level := slog.LevelError
+		if errors.Is(err, io.ErrClosedPipe) {
+			level = slog.LevelDebug // The NATS server has stopped. The connection reconnects to the next one.
+		}
+		attrs := []any{"connection", name, "err", err}
+		if sub != nil {
+			attrs = append(attrs, "subject", sub.Subject)
+		}
+		s.logger.Log(context.Background(), level, "NATS", attrs...)
+	}
+}
+
+// inProcess connects to the current NATS server.
 type inProcess struct{ s *Server }
 
 func (p inProcess) InProcessConn() (net.Conn, error) { return p.s.ns.Load().InProcessConn() }
@@ -230,11 +268,11 @@ func (p inProcess) InProcessConn() (net.Conn, error) { return p.s.ns.Load().InPr
 // Disk returns the watcher of the data directory's disk.
 func (s *Server) Disk() *Disk { return s.disk }
 
-// URL is where NATS clients connect to, with the real port; "" without a door.
+// URL returns the URL for NATS clients, with the actual port, or "" if the server does not listen.
 func (s *Server) URL() string { return s.url }
 
-// Shutdown stops the server and waits until its files are written and closed, or
-// until ctx is done. Connections to it should be drained before.
+// Shutdown stops the server and waits until its files are written and closed, or until ctx is done. The caller drains
+// its connections first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	done := make(chan struct{})
@@ -251,7 +289,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// clientURL names an address that a client on this machine can use; "" for none.
+// clientURL returns a URL that a client on this machine can use, or "" if a is not a TCP address.
 func clientURL(a net.Addr) string {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -20,7 +20,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// What was written is there after a restart, and so are the administrator's credentials.
+// TestRestart: the data and the administrator's credentials are the same after a restart.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	d := openDir(t, t.TempDir())
@@ -40,24 +40,24 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if second.URL != s.URL() {
-		t.Errorf("the context names %s, the server is at %s", second.URL, s.URL())
+		t.Errorf("the context has the URL %s, want %s", second.URL, s.URL())
 	}
 	if second.User != first.User || second.Password != first.Password {
 		t.Error("the administrator's credentials changed with the restart")
 	}
 	if err := connectAs(second.URL, second.User, second.Password); err != nil {
-		t.Errorf("the administrator's context does not connect: %v", err)
+		t.Errorf("connect with the administrator's context: %v", err)
 	}
 }
 
-// The door takes the administrator and nobody else; the program's own user gets
-// in from within the process only.
-func TestWhoMayConnect(t *testing.T) {
+// TestConnectByTCP: only the administrator can log in by TCP. The users of the program can only log in within the
+// process.
+func TestConnectByTCP(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
 	refuseAll(t, s)
 	for name, c := range map[string]struct{ user, password string }{
-		"nobody":               {"", ""},
+		"no user":              {"", ""},
 		"the program's user":   {bridgeUser, s.secret},
 		"the callout's user":   {calloutUser, s.secret},
 		"the system's user":    {systemUser, s.secret},
@@ -82,7 +82,7 @@ func TestWhoMayConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer program.Close()
-	// Both are in one account.
+	// Both users are in one account.
 	sub, err := program.SubscribeSync("hello")
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func hashOf(t *testing.T, secret string) string {
 	return h
 }
 
-// The file is one that the nats tool reads: these are its names.
+// TestAdminContextFile: the file has the keys of a context of the nats tool.
 func TestAdminContextFile(t *testing.T) {
 	t.Parallel()
 	d := openDir(t, t.TempDir())
@@ -121,11 +121,12 @@ func TestAdminContextFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Description == "" || c.URL != s.URL() || c.User != adminUser || len(c.Password) != 32 {
-		t.Errorf("the context is not whole: description %q, url %q, user %q, password of %d characters",
+		t.Errorf("the context is incomplete: description %q, url %q, user %q, password of %d characters",
 			c.Description, c.URL, c.User, len(c.Password))
 	}
 }
 
+// TestReadContextErrors: the error names the file and does not quote it.
 func TestReadContextErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -139,12 +140,13 @@ func TestReadContextErrors(t *testing.T) {
 		_, err := ReadContext(dir)
 		wantLine(t, err, nil, dir, "administrator's context")
 		if strings.Contains(err.Error(), "sesame") {
-			t.Errorf("the error tells the password: %v", err)
+			t.Errorf("the error has the password: %v", err)
 		}
 	}
 }
 
-func TestWithoutDoor(t *testing.T) {
+// TestWithoutListener: without an address the server does not listen, and works within the process.
+func TestWithoutListener(t *testing.T) {
 	t.Parallel()
 	d := openDir(t, t.TempDir())
 	s := start(t, Options{Dir: d})
@@ -157,7 +159,7 @@ func TestWithoutDoor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.URL != "" {
-		t.Errorf("the context names %s", c.URL)
+		t.Errorf("the context has the URL %s, want none", c.URL)
 	}
 }
 
@@ -171,7 +173,7 @@ func TestListenAddresses(t *testing.T) {
 	} {
 		s := start(t, Options{Dir: openDir(t, t.TempDir()), Listen: listen})
 		if !strings.HasPrefix(s.URL(), prefix) || strings.HasSuffix(s.URL(), ":0") {
-			t.Errorf("listen %s: the URL is %s", listen, s.URL())
+			t.Errorf("listen %s: got the URL %s", listen, s.URL())
 		}
 		if err := connectAs(s.URL(), s.admin.User, s.admin.Password); err != nil {
 			t.Errorf("listen %s: %v", listen, err)
@@ -183,7 +185,7 @@ func TestListenAddresses(t *testing.T) {
 	}
 }
 
-// A port in use is told before anything in the directory is touched.
+// TestPortInUse: a port in use fails the start before it changes the directory.
 func TestPortInUse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -198,7 +200,7 @@ func TestPortInUse(t *testing.T) {
 		t.Errorf("got %v, want %v", err, syscall.EADDRINUSE)
 	}
 	if after := tree(t, d.Path()); len(after) != len(before) {
-		t.Errorf("the refused start left files behind: %v", after)
+		t.Errorf("the failed start left files: %v", after)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -206,7 +208,7 @@ func TestPortInUse(t *testing.T) {
 	start(t, Options{Dir: d, Listen: l.Addr().String()})
 }
 
-// What nats-server calls fatal becomes the error, and what had started is stopped.
+// TestFatalLine: a fatal line of nats-server becomes the error of the start, and the NATS server is stopped.
 func TestFatalLine(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -217,20 +219,21 @@ func TestFatalLine(t *testing.T) {
 	port := l.Addr().(*net.TCPAddr).Port
 	d := openDir(t, t.TempDir())
 	s := newServer(Options{Dir: d, Log: slog.New(slog.DiscardHandler)})
-	if s.disk, err = newDisk(d, 0, s.log.log); err != nil {
+	if s.disk, err = newDisk(d, 0, s.logger); err != nil {
 		t.Fatal(err)
 	}
-	s.set = settings{name: "x", host: "127.0.0.1", port: port, storeDir: d.Path(), listen: true}
+	s.config = settings{name: "test", host: "127.0.0.1", port: port, dataDir: d.Path(), listen: true}
 	if err := s.prepare(); err != nil {
 		t.Fatal(err)
 	}
 	ns, err := s.run(t.Context())
 	wantLine(t, err, nil, "NATS server", fmt.Sprint(port), "in use")
 	if ns.Running() {
-		t.Error("the server still runs")
+		t.Error("the server is still running")
 	}
 }
 
+// TestOtherMode: a start fails in a directory of another mode, and changes nothing.
 func TestOtherMode(t *testing.T) {
 	t.Parallel()
 	d := openDir(t, t.TempDir())
@@ -244,11 +247,11 @@ func TestOtherMode(t *testing.T) {
 	_, err := Start(t.Context(), Options{Dir: d, Log: slog.New(slog.DiscardHandler)})
 	wantLine(t, err, ErrDirMode, d.Path(), "imctl backup", "imctl restore")
 	if after := tree(t, d.Path()); len(after) != len(before) {
-		t.Errorf("the refused start changed the directory: %v", after)
+		t.Errorf("the failed start changed the directory: %v", after)
 	}
 }
 
-// Paths are written into a configuration text: nothing in them may end a string there.
+// TestOddDirectoryNames: any path of the data directory is quoted correctly in the configuration text.
 func TestOddDirectoryNames(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{`a b`, `quo"te`, `back\slash`, `$HOME`, "Grüße", "{# x", "new\nline"} {
@@ -259,24 +262,25 @@ func TestOddDirectoryNames(t *testing.T) {
 		s := start(t, Options{Dir: d})
 		put(t, bucket(t, s, "b"), "key", []byte("value"))
 		if _, err := os.Stat(d.Path("jetstream", Account, "streams", "KV_b")); err != nil {
-			t.Errorf("%q: the store is elsewhere: %v", name, err)
+			t.Errorf("%q: the store is not in the directory: %v", name, err)
 		}
 	}
 }
 
+// TestSync: Options.Sync sets the sync interval of JetStream, and 0 means always.
 func TestSync(t *testing.T) {
 	t.Parallel()
 	always := start(t, Options{Dir: openDir(t, t.TempDir())}).ns.Load().JetStreamConfig()
 	if !always.SyncAlways {
-		t.Error("sync 0 does not force each write to the disk")
+		t.Error("sync 0: writes are not synced before the acknowledgement")
 	}
 	every := start(t, Options{Dir: openDir(t, t.TempDir()), Sync: 3 * time.Second}).ns.Load().JetStreamConfig()
 	if every.SyncAlways || every.SyncInterval != 3*time.Second {
-		t.Errorf("sync 3s: always %v, every %v", every.SyncAlways, every.SyncInterval)
+		t.Errorf("sync 3s: got always %v, interval %v", every.SyncAlways, every.SyncInterval)
 	}
 }
 
-// The size limit of a stream is not measured against what is free on this disk today.
+// TestLargeStreamLimit: the size limit of a stream may be higher than the free disk space.
 func TestLargeStreamLimit(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir())})
@@ -286,8 +290,7 @@ func TestLargeStreamLimit(t *testing.T) {
 	}
 }
 
-// A server that starts, works and stops says nothing above level debug, and no
-// secret at any level.
+// TestLog: a server that starts, works and stops logs nothing above level debug, and no secret at any level.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	d := openDir(t, t.TempDir())
@@ -302,11 +305,11 @@ func TestLog(t *testing.T) {
 	}
 	for line := range strings.Lines(log.String()) {
 		if !strings.Contains(line, "level=DEBUG") {
-			t.Errorf("in good order it says: %s", line)
+			t.Errorf("without an error, got the line: %s", line)
 		}
 	}
 	if !strings.Contains(log.String(), "Server is ready") {
-		t.Error("the server's own lines are not in the log")
+		t.Error("the log has no lines of the NATS server")
 	}
 	if err := connectAs(s.URL(), s.admin.User, "guess"); err == nil {
 		t.Fatal("a wrong password connected")
@@ -314,14 +317,15 @@ func TestLog(t *testing.T) {
 	shutdown(t, s)
 	for _, secret := range []string{s.secret, s.admin.Password, "$2a$", "guess"} {
 		if strings.Contains(log.String(), secret) {
-			t.Error("a secret is in the log")
+			t.Error("the log has a secret")
 		}
 	}
 	if strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "level=WARN") {
-		t.Errorf("a stranger's wrong password is worth a warning: %s", log.String())
+		t.Errorf("wrong password: want a warning and no error in the log: %s", log.String())
 	}
 }
 
+// TestStartCancelled: a start ends with its context, and the next start works.
 func TestStartCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -333,6 +337,7 @@ func TestStartCancelled(t *testing.T) {
 	start(t, Options{Dir: d})
 }
 
+// TestShutdown: Shutdown ends with its context. A second call waits until the server has stopped.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Listen: "127.0.0.1:0"})
@@ -342,26 +347,26 @@ func TestShutdown(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("with no time: got %v, want %v", err, context.Canceled)
+		t.Errorf("with a canceled context: got %v, want %v", err, context.Canceled)
 	}
-	shutdown(t, s) // Again, and this time it waits.
+	shutdown(t, s)
 	if s.ns.Load().Running() {
-		t.Error("the server still runs")
+		t.Error("the server is still running")
 	}
 	if err := s.Healthy(); err == nil {
 		t.Error("a stopped server is healthy")
 	}
 	if err := connectAs(s.URL(), s.admin.User, s.admin.Password); err == nil {
-		t.Error("a stopped server takes connections")
+		t.Error("a stopped server accepts connections")
 	}
 	select {
 	case err := <-s.Failed():
-		t.Errorf("a server that was stopped has not failed: %v", err)
+		t.Errorf("a server that was shut down reports a failure: %v", err)
 	default:
 	}
 }
 
-// A server that loses JetStream says so to whoever runs it.
+// TestFailed: a server whose JetStream stops reports a failure.
 func TestFailed(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Log: slog.New(slog.DiscardHandler)})
@@ -372,9 +377,9 @@ func TestFailed(t *testing.T) {
 	case err := <-s.Failed():
 		wantLine(t, err, nil, "JetStream")
 	case <-time.After(20 * time.Second):
-		t.Fatal("nobody was told")
+		t.Fatal("timeout: no failure is reported")
 	}
 	if err := s.Healthy(); err == nil {
-		t.Error("it is healthy without JetStream")
+		t.Error("the server is healthy without JetStream")
 	}
 }

@@ -1,9 +1,8 @@
-// Package admin is the administration over NATS: the micro service
-// imctl that every bridge runs, with subjects <prefix>.admin.<noun>.<verb>, and the
-// client of it that the command line uses. Requests and answers are JSON objects;
-// a failure is a micro service error with one of the codes below.
+// Package admin implements the administration over NATS: the micro service imctl, which every bridge runs with the
+// subjects <prefix>.admin.<noun>.<verb>, and its client, which the command line uses. Requests and answers are JSON
+// objects. A failure is a micro service error with one of the codes below.
 //
-// Who may call is decided by NATS: only an administrator may publish on these subjects.
+// NATS controls the access: only administrators may publish on these subjects.
 package admin
 
 import (
@@ -12,33 +11,34 @@ import (
 	"fmt"
 	"time"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
+	"imctl/bridge/natsauth"
 	"imctl/kv"
 )
 
-// ServiceName is the name under which the service is found ($SRV.INFO.imctl).
+// ServiceName is the name of the service in NATS, as in $SRV.INFO.imctl.
 const ServiceName = "imctl"
 
-// version is that of the subjects and messages. Its first number changes when a client of the last would break.
+// version is the version of the subjects and messages. Its first number changes with every incompatible change.
 const version = "1.0.0"
 
-// MaxPage is how many entries one answer of a list holds at most.
+// MaxPage is the maximum number of entries in a page of a list.
 const MaxPage = 500
 
-// Code says what kind of failure an answer is.
+// Code is the kind of a failure.
 type Code string
 
-// The codes, as the header Nats-Service-Error-Code has them.
+// The codes, as in the header Nats-Service-Error-Code.
 const (
-	NotFound      Code = "not_found"      // there is no such user, session, attachment
-	AlreadyExists Code = "already_exists" // the name is taken; the two are friends
-	Invalid       Code = "invalid"        // the request can't be carried out as it is
-	Failed        Code = "failed"         // the server could not do it; trying again may help
-	Unavailable   Code = "unavailable"    // only a server that runs can do it, and none does
-	Restoring     Code = "restoring"      // a restore is replacing the data, or was interrupted while it did
+	NotFound      Code = "not_found"      // the user, session, token or attachment does not exist
+	AlreadyExists Code = "already_exists" // the name is taken, or the two are already friends
+	Invalid       Code = "invalid"        // the request is invalid
+	Failed        Code = "failed"         // the server failed; a retry may succeed
+	Unavailable   Code = "unavailable"    // the request needs a running server, and none runs
+	Restoring     Code = "restoring"      // a restore is in progress, or was interrupted
 )
 
-// Error is a failure that the service answered. It holds nothing secret.
+// Error is a failure reported by the service. It has no secrets.
 type Error struct {
 	Code    Code
 	Message string
@@ -51,57 +51,64 @@ func failure(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// ErrNoService: nobody on that NATS answers for the administration.
-var ErrNoService = errors.New("no imctl server answers there")
+// ErrNoService means that no administration service answers on that NATS.
+var ErrNoService = errors.New("no imctl server answers on that NATS")
 
-// Accounts does the changes; bridge.Service is one. Errors are those of package kv.
-type Accounts interface {
-	// Register makes an account with that password. gate is nil.
-	Register(ctx context.Context, user kv.User, password string, gate func() error) (kv.User, error)
+// AccountService changes accounts. im.Accounts is one. Errors are those of package kv.
+type AccountService interface {
+	// Register creates an account with that password. limit is nil.
+	Register(ctx context.Context, user kv.User, password string, limit func() error) (kv.User, error)
 	// SetPassword changes the password, revokes the tokens and ends the sessions.
 	SetPassword(ctx context.Context, id, password string) error
-	// SetDisabled bars the account, which revokes its tokens and ends its sessions, or lets it in again.
+	// SetDisabled disables the account, which revokes its tokens and ends its sessions, or enables it.
 	SetDisabled(ctx context.Context, id string, disabled bool) error
-	// DeleteUser removes the account and all that is held about it.
-	DeleteUser(ctx context.Context, id string) error
-	// RestoreUsers makes the accounts that are not there yet, as they were.
-	RestoreUsers(ctx context.Context, users []kv.User) []kv.Restored
-	// RestoreRosters adds what the rosters lack of what was.
-	RestoreRosters(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error)
-	// Befriend makes friends of two users at once.
+	// Delete removes the account and all its records.
+	Delete(ctx context.Context, id string) error
+	// Restore creates the accounts that do not exist yet, as they were.
+	Restore(ctx context.Context, users []kv.User) []kv.Restored
+	// RevokeTokens revokes tokens, by their hashes, and ends the sessions that live by them.
+	RevokeTokens(ctx context.Context, id string, hashes ...string) error
+}
+
+// FriendService changes friendships. im.Friends is one. Errors are those of package kv.
+type FriendService interface {
+	// Befriend makes two users friends.
 	Befriend(ctx context.Context, a, b string) (kv.Change, error)
 	// Unfriend ends a friendship.
 	Unfriend(ctx context.Context, a, b string) error
-	// RevokeTokens ends tokens, by their hashes, and the sessions that live by them.
-	RevokeTokens(ctx context.Context, id string, hashes ...string) error
-	// AttachAdd, AttachList, AttachRotate and AttachRemove are for the programs that may log in to NATS.
-	AttachAdd(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, bridge.NATSContext, error)
-	AttachList(ctx context.Context) ([]kv.Attachment, error)
-	AttachRotate(ctx context.Context, name string) (kv.Attachment, bridge.NATSContext, error)
-	AttachRemove(ctx context.Context, name string) error
+	// Restore adds what rosters lack of the given ones.
+	Restore(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error)
 }
 
-// Live is what servers know that run; bridge.Service is one.
+// AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of package kv.
+type AttachmentService interface {
+	Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, natsauth.Context, error)
+	List(ctx context.Context) ([]kv.Attachment, error)
+	Rotate(ctx context.Context, name string) (kv.Attachment, natsauth.Context, error)
+	Remove(ctx context.Context, name string) error
+}
+
+// Live is what only running servers know and do.
 type Live interface {
-	Sessions(ctx context.Context, f bridge.SessionFilter) ([]bridge.SessionInfo, error)
-	// EndSessions ends those named, or all with all connections to NATS.
+	Sessions(ctx context.Context, query cluster.ListSessions) ([]cluster.Session, error)
+	// EndSessions ends the sessions with the given ids, or all, together with all connections to NATS.
 	EndSessions(ctx context.Context, id, reason string, sessions ...string) error
-	Nodes(ctx context.Context) ([]bridge.NodeStatus, error)
-	// FollowLog makes a consumer on the log for somebody who watches.
+	Nodes(ctx context.Context) ([]cluster.NodeStatus, error)
+	// FollowLog creates a consumer of the event log for a client that watches.
 	FollowLog(ctx context.Context, filter string) (stream, consumer string, err error)
 }
 
-// User is an account as lists show it.
+// User is an account in a list.
 type User struct {
 	ID       string    `json:"id"`
 	Account  string    `json:"account"`
 	Name     string    `json:"name"`
 	Mail     string    `json:"mail"`
-	Created  time.Time `json:"created,omitzero"` // left out if unknown
+	Created  time.Time `json:"created,omitzero"` // omitted if unknown
 	Disabled bool      `json:"disabled"`
 }
 
-// UserDetails is all that is shown of one account. Only an export has the password's hash, and nothing the password.
+// UserDetails has the details of one account. It has no password hash: only an export does.
 type UserDetails struct {
 	User
 	Sex      string `json:"sex"`
@@ -111,26 +118,25 @@ type UserDetails struct {
 	Friends  int    `json:"friends"`
 	Requests int    `json:"requests"` // pending, to this user
 	Tokens   int    `json:"tokens"`
-	Sessions *int   `json:"sessions"` // null where no server counts them
+	Sessions *int   `json:"sessions"` // null if no server runs
 }
 
-// ListUsers asks for a page of the accounts. The zero value asks for the first of all.
+// ListUsers requests a page of the accounts. The zero value requests the first page of all accounts.
 type ListUsers struct {
-	After    string `json:"after,omitempty"`    // the cursor that the page before had as its next
+	After    string `json:"after,omitempty"`    // the Next of the previous page
 	Limit    int    `json:"limit,omitempty"`    // 1 to MaxPage; 0 is MaxPage
-	Begins   string `json:"begins,omitempty"`   // how account or name begin, compared folded
+	Begins   string `json:"begins,omitempty"`   // prefix of the account or name, ignoring case
 	Disabled *bool  `json:"disabled,omitempty"` // null for both
 }
 
-// Users is a page, in the order in which the accounts were last changed. It may be
-// short, and even empty, though others follow. An account that changes while pages
-// are read may be in two of them, but is never left out.
+// Users is a page of accounts, in the order of their last change. It may be short or even empty although more pages
+// follow. An account that changes while the pages are read may be in two of them, but is never missing.
 type Users struct {
 	Users []User `json:"users"`
 	Next  string `json:"next"` // cursor of the next page, "" on the last
 }
 
-// CreateUser asks for a new account. Mail, unlike at registration, may be empty; an empty name becomes the account.
+// CreateUser creates an account. Unlike at registration, Mail may be empty. An empty Name is replaced by the account.
 type CreateUser struct {
 	Account  string `json:"account"`
 	Password string `json:"password"`
@@ -141,19 +147,19 @@ type CreateUser struct {
 	Sign     string `json:"sign,omitempty"`
 }
 
-// UserRef names a user by its account, or by its id, with or without "id:" before
-// it. What is the id of a user is taken as that, even where it is an account too.
+// UserRef names a user by its account or its id, with or without the prefix "id:". An existing id takes precedence
+// over an account with the same text.
 type UserRef struct {
 	User string `json:"user"`
 }
 
-// SetPassword asks for another password.
+// SetPassword sets a new password.
 type SetPassword struct {
 	User     string `json:"user"`
 	Password string `json:"password"`
 }
 
-// LookUp asks for the accounts that have these ids.
+// LookUp requests the accounts with these ids.
 type LookUp struct {
 	IDs []string `json:"ids"`
 }

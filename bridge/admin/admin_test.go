@@ -16,13 +16,15 @@ import (
 
 	"imctl/bridge"
 	"imctl/bridge/admin"
+	"imctl/bridge/cluster"
+	"imctl/bridge/im"
 	"imctl/embedded"
 	"imctl/kv"
 )
 
 const prefix = "im"
 
-// fixture is a NATS server with the buckets in it.
+// fixture is a NATS server with the buckets.
 type fixture struct {
 	server *embedded.Server
 	nc     *nats.Conn
@@ -83,14 +85,17 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// serve starts the service with the accounts that a bridge has, and returns a client of it.
+// serve starts the service with the accounts of a bridge, and returns a client.
 func (f *fixture) serve(t *testing.T, change ...func(*admin.Options)) *admin.Client {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(f.log, nil))
 	hasher := kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1, MaxLength: 20})
-	accounts := bridge.NewService(f.nc, bridge.ServiceOptions{Prefix: prefix, Store: f.store, Hasher: hasher, Log: log})
-	t.Cleanup(accounts.Close)
-	o := admin.Options{Prefix: prefix, Accounts: accounts, Store: f.store, Log: log}
+	services, stop, err := bridge.NewLocalServices(f.nc, bridge.ServicesOptions{Prefix: prefix, Store: f.store, Hasher: hasher, EventLog: im.NoLog{}, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, stop()) })
+	o := admin.Options{Prefix: prefix, Accounts: services.Accounts, Friends: services.Friends, Attachments: services.Attachments, Store: f.store, Log: log}
 	for _, c := range change {
 		c(&o)
 	}
@@ -102,7 +107,7 @@ func (f *fixture) serve(t *testing.T, change ...func(*admin.Options)) *admin.Cli
 	return admin.NewClient(f.connect(t), prefix)
 }
 
-// wantCode fails the test when err is not what the service answers with this code.
+// wantCode fails the test unless err is a failure of the service with this code.
 func wantCode(t *testing.T, err error, code admin.Code) {
 	t.Helper()
 	var answer *admin.Error
@@ -111,12 +116,12 @@ func wantCode(t *testing.T, err error, code admin.Code) {
 	}
 }
 
-func TestLifeOfAnAccount(t *testing.T) {
+func TestAccountLifecycle(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	ctx := t.Context()
 	client := f.serve(t, func(o *admin.Options) {
-		o.Live = fakeLive{sessions: make([]bridge.SessionInfo, 3)}
+		o.Live = fakeLive{sessions: make([]cluster.Session, 3)}
 	})
 	alice, err := client.CreateUser(ctx, admin.CreateUser{
 		Account: " Alice ", Password: "secret", Mail: "alice@example.org", Sex: "female", Birthday: "1990-01-01", Sign: "two\nlines",
@@ -146,7 +151,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Sessions == nil || *got.Sessions != 3 {
-		t.Errorf("sessions are %v, want 3", got.Sessions)
+		t.Errorf("sessions: got %v, want 3", got.Sessions)
 	}
 	got.Sessions = nil
 	want := admin.UserDetails{User: alice, Sex: "female", Birthday: "1990-01-01", Sign: "two\nlines", Friends: 1, Tokens: 1}
@@ -158,7 +163,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 		t.Errorf("disabled %+v, %v", u, err)
 	}
 	if err := f.store.Tokens.Check(ctx, alice.ID, token); !errors.Is(err, kv.ErrTokenInvalid) {
-		t.Errorf("the token of a disabled account: %v", err)
+		t.Errorf("token of a disabled account: got %v, want ErrTokenInvalid", err)
 	}
 	if u, err := client.EnableUser(ctx, alice.ID); err != nil || u.Disabled {
 		t.Errorf("enabled %+v, %v", u, err)
@@ -168,7 +173,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	if u, err := client.SetPassword(ctx, "bob", "another"); err != nil || u != bob {
-		t.Errorf("another password: %+v, %v", u, err)
+		t.Errorf("SetPassword returned %+v, %v; want %+v", u, err, bob)
 	}
 	after, err := f.store.Users.Get(ctx, bob.ID)
 	if err != nil || after.PasswordHash == before.PasswordHash {
@@ -180,10 +185,10 @@ func TestLifeOfAnAccount(t *testing.T) {
 	_, err = client.User(ctx, alice.ID)
 	wantCode(t, err, admin.NotFound)
 	if got, err := client.User(ctx, "bob"); err != nil || got.Friends != 0 {
-		t.Errorf("the friend of a deleted account: %+v, %v", got, err)
+		t.Errorf("friend of a deleted account: %+v, %v; want no friends", got, err)
 	}
 	if out := f.log.String(); strings.Contains(out, "secret") || strings.Contains(out, "another") {
-		t.Errorf("a password is in the log:\n%s", out)
+		t.Errorf("the log has a password:\n%s", out)
 	}
 }
 
@@ -194,7 +199,7 @@ func TestRefusals(t *testing.T) {
 	ctx := t.Context()
 	for name, r := range map[string]admin.CreateUser{
 		"no account":              {Password: "p"},
-		"account of white space":  {Account: " \t", Password: "p"},
+		"white space account":     {Account: " \t", Password: "p"},
 		"no password":             {Account: "a"},
 		"long password":           {Account: "a", Password: strings.Repeat("p", 21)},
 		"long account":            {Account: strings.Repeat("ä", 65), Password: "p"},
@@ -243,13 +248,14 @@ func TestMalformedRequests(t *testing.T) {
 			t.Fatalf("%q: %v", request, err)
 		}
 		if code := msg.Header.Get(micro.ErrorCodeHeader); code != string(admin.Invalid) || msg.Header.Get(micro.ErrorHeader) == "" {
-			t.Errorf("%q is answered %v %s", request, msg.Header, msg.Data)
+			t.Errorf("request %q: answer %v %s, want code invalid", request, msg.Header, msg.Data)
 		}
 	}
 }
 
-// TestIdBeforeAccount sees to it that nobody can have done to another what an administrator wants done to it.
-func TestIdBeforeAccount(t *testing.T) {
+// TestIDBeforeAccount checks that a user who registers the id of another user as its account does not receive the
+// changes meant for that user.
+func TestIDBeforeAccount(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	client := f.serve(t)
@@ -274,15 +280,15 @@ func TestIdBeforeAccount(t *testing.T) {
 		alice.ID: alice.ID, "id:" + alice.ID: alice.ID, mallory.ID: mallory.ID, hex.Account: hex.ID, "id:odd": odd.ID, "ALICE": alice.ID,
 	} {
 		if got, err := client.User(ctx, ref); err != nil || got.ID != want {
-			t.Errorf("%s is %s, %v, want %s", ref, got.ID, err, want)
+			t.Errorf("reference %s: got user %s, %v; want %s", ref, got.ID, err, want)
 		}
 	}
 	_, err = client.User(ctx, "id:"+hex.Account)
 	wantCode(t, err, admin.NotFound)
 }
 
-// TestDescribed reads what programs are told that look for the service.
-func TestDescribed(t *testing.T) {
+// TestServiceInfo checks the answer to $SRV.INFO.
+func TestServiceInfo(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.serve(t)
@@ -299,7 +305,7 @@ func TestDescribed(t *testing.T) {
 		subjects = append(subjects, e.Subject)
 		for _, key := range []string{"description", "request", "response", "errors"} {
 			if e.Metadata[key] == "" {
-				t.Errorf("%s has no %s", e.Name, key)
+				t.Errorf("endpoint %s has no %s", e.Name, key)
 			}
 		}
 	}
@@ -307,7 +313,7 @@ func TestDescribed(t *testing.T) {
 		"friend.list friend.add friend.remove friend.import session.list session.close token.list token.revoke " +
 		"attach.add attach.list attach.rotate attach.remove server.status log.follow"
 	if got := strings.ReplaceAll(strings.Join(subjects, " "), "im.admin.", ""); got != want {
-		t.Errorf("subjects are %s", got)
+		t.Errorf("subjects: got %s\nwant %s", got, want)
 	}
 }
 

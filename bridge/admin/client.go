@@ -11,17 +11,19 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
-// Client calls the service. Every method's errors are *Error for what the service
-// answered, ErrNoService where there is none, and the context's and the connection's own.
+// Client calls the service. The errors of all methods are *Error for a failure reported by the service, ErrNoService
+// if no service answers, and the errors of the context and the connection. Methods document the codes of *Error,
+// besides Failed and Restoring.
 type Client struct {
 	nc     *nats.Conn
 	prefix string
 }
 
-// NewClient returns a client of the service whose subjects begin with prefix. The connection stays the caller's.
+// NewClient returns a client of the service whose subjects begin with prefix. The caller keeps and closes nc.
 func NewClient(nc *nats.Conn, prefix string) *Client { return &Client{nc: nc, prefix: prefix} }
 
 // ListUsers returns one page.
@@ -29,7 +31,7 @@ func (c *Client) ListUsers(ctx context.Context, r ListUsers) (Users, error) {
 	return call[Users](ctx, c, "user", "list", r)
 }
 
-// pages asks for page after page. It ends behind the first error.
+// pages requests page after page. It ends after the first error.
 func pages[T any](next func(after string) ([]T, string, error), after string) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		for {
@@ -46,7 +48,7 @@ func pages[T any](next func(after string) ([]T, string, error), after string) it
 	}
 }
 
-// AllUsers asks for page after page, beginning with r's. It ends behind the first error.
+// AllUsers returns the pages of accounts, beginning with that of r. It ends after the first error.
 func (c *Client) AllUsers(ctx context.Context, r ListUsers) iter.Seq2[[]User, error] {
 	return pages(func(after string) ([]User, string, error) {
 		r.After = after
@@ -55,42 +57,42 @@ func (c *Client) AllUsers(ctx context.Context, r ListUsers) iter.Seq2[[]User, er
 	}, r.After)
 }
 
-// User returns all about one user. Codes: NotFound.
+// User returns the details of one user. Codes: NotFound.
 func (c *Client) User(ctx context.Context, user string) (UserDetails, error) {
 	return call[UserDetails](ctx, c, "user", "show", UserRef{user})
 }
 
-// CreateUser makes an account. Codes: AlreadyExists, Invalid.
+// CreateUser creates an account. Codes: AlreadyExists, Invalid.
 func (c *Client) CreateUser(ctx context.Context, r CreateUser) (User, error) {
 	return call[User](ctx, c, "user", "create", r)
 }
 
-// SetPassword changes a password. Codes: NotFound, Invalid.
+// SetPassword sets a new password. Codes: NotFound, Invalid.
 func (c *Client) SetPassword(ctx context.Context, user, password string) (User, error) {
 	return call[User](ctx, c, "user", "passwd", SetPassword{user, password})
 }
 
-// DisableUser bars an account. Codes: NotFound.
+// DisableUser disables an account. Codes: NotFound.
 func (c *Client) DisableUser(ctx context.Context, user string) (User, error) {
 	return call[User](ctx, c, "user", "disable", UserRef{user})
 }
 
-// EnableUser lets an account in again. Codes: NotFound.
+// EnableUser enables an account. Codes: NotFound.
 func (c *Client) EnableUser(ctx context.Context, user string) (User, error) {
 	return call[User](ctx, c, "user", "enable", UserRef{user})
 }
 
-// DeleteUser removes an account and returns what it was. Codes: NotFound.
+// DeleteUser deletes an account and returns it. Codes: NotFound.
 func (c *Client) DeleteUser(ctx context.Context, user string) (User, error) {
 	return call[User](ctx, c, "user", "delete", UserRef{user})
 }
 
-// LookUp returns the users that have these ids, MaxPage at most.
+// LookUp returns the users with these ids, at most MaxPage.
 func (c *Client) LookUp(ctx context.Context, ids []string) (Users, error) {
 	return call[Users](ctx, c, "user", "lookup", LookUp{ids})
 }
 
-// Friends returns the pages of a user's friends, or of its requests. It ends behind the first error. Codes: NotFound.
+// Friends returns the pages of a user's friends, or of its requests. It ends after the first error. Codes: NotFound.
 func (c *Client) Friends(ctx context.Context, r ListFriends) iter.Seq2[[]Friend, error] {
 	return pages(func(after string) ([]Friend, string, error) {
 		r.After = after
@@ -99,7 +101,7 @@ func (c *Client) Friends(ctx context.Context, r ListFriends) iter.Seq2[[]Friend,
 	}, r.After)
 }
 
-// AddFriend makes friends of two users. Codes: NotFound, AlreadyExists, Invalid.
+// AddFriend makes two users friends. Codes: NotFound, AlreadyExists, Invalid.
 func (c *Client) AddFriend(ctx context.Context, user, friend string) (Friendship, error) {
 	return call[Friendship](ctx, c, "friend", "add", Pair{user, friend})
 }
@@ -109,7 +111,7 @@ func (c *Client) RemoveFriend(ctx context.Context, user, friend string) (Friends
 	return call[Friendship](ctx, c, "friend", "remove", Pair{user, friend})
 }
 
-// Sessions returns the pages of the sessions. It ends behind the first error. Codes: NotFound, Unavailable.
+// Sessions returns the pages of the sessions. It ends after the first error. Codes: NotFound, Unavailable.
 func (c *Client) Sessions(ctx context.Context, r ListSessions) iter.Seq2[[]Session, error] {
 	return pages(func(after string) ([]Session, string, error) {
 		r.After = after
@@ -118,12 +120,12 @@ func (c *Client) Sessions(ctx context.Context, r ListSessions) iter.Seq2[[]Sessi
 	}, r.After)
 }
 
-// CloseSessions ends sessions of a user, all without ids, and returns those that were there. Codes: NotFound, Unavailable.
+// CloseSessions ends sessions of a user, all if no ids are given, and returns them. Codes: NotFound, Unavailable.
 func (c *Client) CloseSessions(ctx context.Context, user string, ids ...string) (Sessions, error) {
 	return call[Sessions](ctx, c, "session", "close", CloseSessions{user, ids})
 }
 
-// Tokens returns the pages of a user's tokens. It ends behind the first error. Codes: NotFound.
+// Tokens returns the pages of a user's tokens. It ends after the first error. Codes: NotFound.
 func (c *Client) Tokens(ctx context.Context, r ListTokens) iter.Seq2[[]Token, error] {
 	return pages(func(after string) ([]Token, string, error) {
 		r.After = after
@@ -132,42 +134,43 @@ func (c *Client) Tokens(ctx context.Context, r ListTokens) iter.Seq2[[]Token, er
 	}, r.After)
 }
 
-// RevokeTokens ends tokens of a user, all without hashes, and returns them. Codes: NotFound, Invalid.
+// RevokeTokens revokes tokens of a user, all if no hashes are given, and returns them. Codes: NotFound, Invalid.
 func (c *Client) RevokeTokens(ctx context.Context, user string, hashes ...string) (Tokens, error) {
 	return call[Tokens](ctx, c, "token", "revoke", RevokeTokens{user, hashes})
 }
 
-// AddAttachment lets a program in to NATS. Codes: AlreadyExists, Invalid.
+// AddAttachment adds a program that may log in to NATS. Codes: AlreadyExists, Invalid.
 func (c *Client) AddAttachment(ctx context.Context, r AddAttachment) (AttachmentSecret, error) {
 	return call[AttachmentSecret](ctx, c, "attach", "add", r)
 }
 
-// Attachments returns all of them.
+// Attachments returns all attachments.
 func (c *Client) Attachments(ctx context.Context) (Attachments, error) {
 	return call[Attachments](ctx, c, "attach", "list", struct{}{})
 }
 
-// RotateAttachment gives an attachment another secret. Codes: NotFound.
+// RotateAttachment gives an attachment a new secret. Codes: NotFound.
 func (c *Client) RotateAttachment(ctx context.Context, name string) (AttachmentSecret, error) {
 	return call[AttachmentSecret](ctx, c, "attach", "rotate", AttachmentRef{name})
 }
 
-// RemoveAttachment removes an attachment, and returns what it was. Codes: NotFound.
+// RemoveAttachment removes an attachment and returns it. Codes: NotFound.
 func (c *Client) RemoveAttachment(ctx context.Context, name string) (kv.Attachment, error) {
 	return call[kv.Attachment](ctx, c, "attach", "remove", AttachmentRef{name})
 }
 
-// Status returns how the servers are.
+// Status returns the state of the servers.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, "server", "status", struct{}{})
 }
 
-// FollowLog makes a consumer on the log for somebody who watches. Codes: Invalid, Unavailable.
+// FollowLog creates an ephemeral consumer of the log, for following it live. Codes: Invalid, Unavailable.
 func (c *Client) FollowLog(ctx context.Context, filter string) (Follower, error) {
 	return call[Follower](ctx, c, "log", "follow", FollowLog{filter})
 }
 
-// Export returns all that is held about one user, "" for the pages of all. It ends behind the first error. Codes: NotFound.
+// Export returns the record of one user, or the pages of all records if user is "". It ends after the first error.
+// Codes: NotFound.
 func (c *Client) Export(ctx context.Context, user string) iter.Seq2[[]Record, error] {
 	return pages(func(after string) ([]Record, string, error) {
 		p, err := call[Records](ctx, c, "user", "export", ExportUsers{User: user, After: after})
@@ -175,17 +178,17 @@ func (c *Client) Export(ctx context.Context, user string) iter.Seq2[[]Record, er
 	}, "")
 }
 
-// ImportUsers makes accounts as they were, MaxRecords at most.
+// ImportUsers creates accounts from at most MaxRecords records.
 func (c *Client) ImportUsers(ctx context.Context, records []Record) (ImportResult, error) {
 	return imported(records)(call[ImportResult](ctx, c, "user", "import", ImportUsers{records}))
 }
 
-// ImportFriends restores the friendships and requests of users that are there, MaxRecords at most.
+// ImportFriends restores the friendships and requests of existing users from at most MaxRecords records.
 func (c *Client) ImportFriends(ctx context.Context, records []Record) (ImportResult, error) {
 	return imported(records)(call[ImportResult](ctx, c, "friend", "import", ImportUsers{records}))
 }
 
-// imported refuses an answer that does not fit the question.
+// imported returns an error if an answer does not have one result per record.
 func imported(records []Record) func(ImportResult, error) (ImportResult, error) {
 	return func(r ImportResult, err error) (ImportResult, error) {
 		if err == nil && len(r.Results) != len(records) {
@@ -195,7 +198,7 @@ func imported(records []Record) func(ImportResult, error) (ImportResult, error) 
 	}
 }
 
-// URL is the NATS server that the client is connected to, "" where that is in this process.
+// URL returns the URL of the NATS server that the client is connected to, or "" for the server in this process.
 func (c *Client) URL() string {
 	if c.nc.ConnectedAddr() == inProcess {
 		return ""
@@ -203,13 +206,13 @@ func (c *Client) URL() string {
 	return c.nc.ConnectedUrl()
 }
 
-// inProcess is the address of a connection that never leaves the process, as net.Pipe names its ends.
+// inProcess is the address of a connection within the process: net.Pipe names its ends like this.
 const inProcess = "pipe"
 
-// MaxRequest is how many bytes a request may have.
+// MaxRequest returns the maximum size of a request in bytes.
 func (c *Client) MaxRequest() int { return int(c.nc.MaxPayload()) }
 
-// Ping returns nil when the service is there.
+// Ping returns nil if the service answers.
 func (c *Client) Ping(ctx context.Context) error {
 	_, err := c.ListUsers(ctx, ListUsers{Limit: 1})
 	var answer *Error
@@ -219,7 +222,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// callTimeout is for a service that never answers; it leaves the service the time that a request may take there.
+// callTimeout limits the wait for a service that does not answer. It exceeds Options.Timeout of the service.
 const callTimeout = time.Minute
 
 func call[Answer any](ctx context.Context, c *Client, noun, verb string, request any) (answer Answer, err error) {
@@ -229,7 +232,7 @@ func call[Answer any](ctx context.Context, c *Client, noun, verb string, request
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, subject(c.prefix, noun, verb), data)
+	msg, err := c.nc.RequestWithContext(ctx, subject.Prefix(c.prefix).Admin(noun, verb), data)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return answer, ErrNoService
@@ -240,7 +243,7 @@ func call[Answer any](ctx context.Context, c *Client, noun, verb string, request
 		return answer, &Error{Code: Code(code), Message: msg.Header.Get(micro.ErrorHeader)}
 	}
 	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		return answer, fmt.Errorf("admin: %s %s: the answer can't be read: %w", noun, verb, err)
+		return answer, fmt.Errorf("admin: %s %s: parse the answer: %w", noun, verb, err)
 	}
 	return answer, nil
 }

@@ -6,12 +6,12 @@ import (
 	"imctl/kv"
 )
 
-// WithAccount returns the users whose record has this account after folding, even if the account's claim does not lead
-// to them. It reads the whole list: call it only if the claim led to no user.
+// WithAccount returns the users whose record has this account, ignoring case, even if the claim of the account does
+// not refer to them. It reads the whole list: call it only if the claim refers to no user.
 func (c *Client) WithAccount(ctx context.Context, account string) ([]User, error) {
 	folded := kv.FoldAccount(account)
 	var found []User
-	seen := make(map[string]bool) // a user who changes meanwhile is listed twice
+	seen := make(map[string]bool) // a user that changes meanwhile is listed twice
 	for page, err := range c.AllUsers(ctx, ListUsers{Begins: account}) {
 		if err != nil {
 			return nil, err

@@ -13,35 +13,35 @@ import (
 	"imctl/kv"
 )
 
-// MaxRecords is how many records one export or import has at most.
+// MaxRecords is the maximum number of records in one export or import.
 const MaxRecords = 100
 
 const (
-	recordVersion = 1
-	rostersAtOnce = 32 // read side by side for an export
+	recordVersion   = 1
+	parallelRosters = 32 // rosters read concurrently for an export
 )
 
-// Record is all that is held about a person.
+// Record has all data of a user, for export and import.
 type Record struct {
-	Version      int       `json:"v"` // 1; 0 counts as that
+	Version      int       `json:"v"` // 1; 0 means the same
 	ID           string    `json:"id,omitempty"`
 	Account      string    `json:"account"`
-	PasswordHash string    `json:"password_hash"` // "": nobody can log in until there is a password
+	PasswordHash string    `json:"password_hash"` // "": no login until a password is set
 	Mail         string    `json:"mail"`
 	Name         string    `json:"name"`
 	Picture      string    `json:"picture"`
 	Sex          string    `json:"sex"`
 	Birthday     string    `json:"birthday"`
 	Sign         string    `json:"sign"`
-	Created      time.Time `json:"created,omitzero"` // left out if unknown; an import then sets its own time
+	Created      time.Time `json:"created,omitzero"` // omitted if unknown; an import then sets the current time
 	Disabled     bool      `json:"disabled"`
 
 	Friends  []RecordFriend  `json:"friends"`
-	Requests []RecordRequest `json:"requests"` // to this person
-	Asked    []RecordRequest `json:"asked"`    // of this person; the id is of who was asked
+	Requests []RecordRequest `json:"requests"` // to this user
+	Asked    []RecordRequest `json:"asked"`    // from this user; ID is the receiver
 }
 
-// RecordFriend is a friendship as one of the two has it.
+// RecordFriend is a friendship in the roster of one of the two users.
 type RecordFriend struct {
 	ID    string    `json:"id"`
 	Alias string    `json:"alias"`
@@ -55,46 +55,46 @@ type RecordRequest struct {
 	Since time.Time `json:"since,omitzero"` // as Record.Created
 }
 
-// Bonds is how many others the record names.
+// Bonds returns the number of friendships and requests in the record.
 func (r *Record) Bonds() int { return len(r.Friends) + len(r.Requests) + len(r.Asked) }
 
-// ExportUsers asks for the records of one user, or for a page of all.
+// ExportUsers requests the record of one user, or a page of all records.
 type ExportUsers struct {
 	User  string `json:"user,omitempty"`
 	After string `json:"after,omitempty"`
 	Limit int    `json:"limit,omitempty"` // 1 to MaxRecords; 0 is MaxRecords
 }
 
-// Records is a page. It may be short though others follow.
+// Records is a page of records. It may be short although more pages follow.
 type Records struct {
 	Users []Record `json:"users"`
 	Next  string   `json:"next"`
 }
 
-// ImportUsers brings records.
+// ImportUsers has the records of an import.
 type ImportUsers struct {
 	Users []Record `json:"users"`
 }
 
-// What became of a record.
+// The states of an imported record.
 const (
 	StateCreated = "created"
-	StateThere   = "there" // it is as it was
+	StateThere   = "there" // the account already existed
 	StateDone    = "done"
 	StateFailed  = "failed"
 )
 
-// Imported is what became of one record.
+// Imported is the result of importing one record.
 type Imported struct {
 	ID       string `json:"id"`
 	State    string `json:"state"`
-	Friends  int    `json:"friends"`  // friendships that were made
-	Requests int    `json:"requests"` // likewise
-	Missing  int    `json:"missing"`  // friendships and requests with somebody who is not there
+	Friends  int    `json:"friends"`  // friendships created
+	Requests int    `json:"requests"` // requests created
+	Missing  int    `json:"missing"`  // friendships and requests with users that do not exist
 	Error    string `json:"error"`
 }
 
-// ImportResult has an answer for each record.
+// ImportResult has a result for each record, in their order.
 type ImportResult struct {
 	Results []Imported `json:"results"`
 }
@@ -103,11 +103,11 @@ func (s *Service) exportEndpoints() []endpoint {
 	const record = `{"v": 1, "id", "account", "password_hash", "mail", "name", "picture", "sex", "birthday", "sign", "created", "disabled", ` +
 		`"friends": [{"id", "alias", "since"}], "requests" and "asked": [{"id", "note", "since"}]}`
 	return []endpoint{
-		{"user", "export", "All that is held about one person, or about a page of all",
+		{"user", "export", "Export all data of one user, or of a page of all users",
 			`{"user"} or {"after": cursor, "limit": 1 to 100}`, `{"users": [` + record + `], "next": cursor, "" on the last page}`,
 			"not_found, invalid, failed", handler(s.exportUsers)},
-		{"user", "import", "Make accounts as they were; what is there stays, and friendships are left to friend.import",
-			`{"users": up to 100 of ` + record + `}; all but account may be left out`,
+		{"user", "import", "Create accounts from exported records. Existing accounts are kept. Import friendships with friend.import",
+			`{"users": up to 100 of ` + record + `}; all except account are optional`,
 			`{"results": [{"id", "state": created, there or failed, "error"}]}, in the order of the users`,
 			"invalid, failed", handler(s.importUsers)},
 	}
@@ -129,7 +129,7 @@ func (s *Service) exportUsers(ctx context.Context, r ExportUsers) (Records, erro
 			return Records{}, failure(Invalid, "after is not a cursor")
 		}
 	}
-	return fitting(s, r.Limit, MaxRecords, func(limit int) (Records, error) {
+	return fitPage(s, r.Limit, MaxRecords, func(limit int) (Records, error) {
 		users, next, err := s.o.Store.Users.List(ctx, kv.ListOptions{After: after, Limit: limit})
 		if err != nil {
 			return Records{}, err
@@ -146,7 +146,7 @@ func (s *Service) exportUsers(ctx context.Context, r ExportUsers) (Records, erro
 func (s *Service) records(ctx context.Context, users []kv.User) ([]Record, error) {
 	records := make([]Record, len(users))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(rostersAtOnce)
+	g.SetLimit(parallelRosters)
 	for i, u := range users {
 		g.Go(func() error {
 			was, err := s.o.Store.Rosters.Remember(ctx, u.ID)
@@ -177,9 +177,9 @@ func (r *Record) user() (kv.User, error) {
 	u := kv.User{ID: r.ID, Account: r.Account, PasswordHash: r.PasswordHash, Mail: r.Mail, Created: r.Created, Disabled: r.Disabled,
 		Profile: kv.Profile{Name: r.Name, Picture: r.Picture, Sex: r.Sex, Birthday: r.Birthday, Sign: r.Sign}}
 	if r.Version != 0 && r.Version != recordVersion {
-		return u, failure(Invalid, "v is %d: this server knows version %d", r.Version, recordVersion)
+		return u, failure(Invalid, "v is %d: this server supports version %d", r.Version, recordVersion)
 	}
-	if err := tidyUser(&u); err != nil {
+	if err := normalizeUser(&u); err != nil {
 		return u, err
 	}
 	if kv.CheckHash(r.PasswordHash) != nil {
@@ -190,7 +190,7 @@ func (r *Record) user() (kv.User, error) {
 
 func checkRecords(r ImportUsers) error {
 	if len(r.Users) > MaxRecords {
-		return failure(Invalid, "at most %d users can be imported at once", MaxRecords)
+		return failure(Invalid, "at most %d users can be imported per request", MaxRecords)
 	}
 	return nil
 }
@@ -210,13 +210,13 @@ func (s *Service) importUsers(ctx context.Context, r ImportUsers) (ImportResult,
 		}
 		users, places = append(users, u), append(places, i)
 	}
-	for i, restored := range s.o.Accounts.RestoreUsers(ctx, users) {
+	for i, restored := range s.o.Accounts.Restore(ctx, users) {
 		result := Imported{ID: restored.User.ID, State: StateThere}
 		switch {
 		case errors.Is(restored.Err, kv.ErrAccountExists):
-			result = s.notImported(failure(AlreadyExists, "account or id belong to somebody else already"))
+			result = s.notImported(failure(AlreadyExists, "account or id belongs to another user"))
 		case errors.Is(restored.Err, kv.ErrUserNotFound):
-			result = s.notImported(failure(Invalid, "id is not 32 lower-case hex digits"))
+			result = s.notImported(failure(Invalid, "id is not 32 lowercase hex digits"))
 		case restored.Err != nil:
 			result = s.notImported(restored.Err)
 		case restored.Made:
@@ -235,7 +235,7 @@ func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResul
 	if err := checkRecords(r); err != nil {
 		return ImportResult{}, err
 	}
-	there, err := s.there(ctx, r.Users)
+	existing, err := s.existing(ctx, r.Users)
 	if err != nil {
 		return ImportResult{}, err
 	}
@@ -243,7 +243,7 @@ func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResul
 	var all []kv.Remembered
 	places := make(map[string]int)
 	for i := range r.Users {
-		m, missing, err := s.remembered(ctx, &r.Users[i], there)
+		m, missing, err := s.remembered(ctx, &r.Users[i], existing)
 		if err != nil {
 			results[i] = s.notImported(err)
 			continue
@@ -251,7 +251,7 @@ func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResul
 		results[i] = Imported{ID: m.ID, State: StateDone, Missing: missing}
 		places[m.ID], all = i, append(all, m)
 	}
-	changes, err := s.o.Accounts.RestoreRosters(ctx, all...)
+	changes, err := s.o.Friends.Restore(ctx, all...)
 	if err != nil {
 		return ImportResult{}, err
 	}
@@ -270,8 +270,8 @@ func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResul
 	return ImportResult{results}, nil
 }
 
-// there looks up who of those is there whom the records name.
-func (s *Service) there(ctx context.Context, records []Record) (map[string]kv.User, error) {
+// existing returns the users named in the records that exist, by id.
+func (s *Service) existing(ctx context.Context, records []Record) (map[string]kv.User, error) {
 	var ids []string
 	for _, r := range records {
 		for _, f := range r.Friends {
@@ -285,8 +285,9 @@ func (s *Service) there(ctx context.Context, records []Record) (map[string]kv.Us
 	return s.o.Store.Users.GetMany(ctx, slices.Compact(ids))
 }
 
-// remembered is what a record says of others who are there, and how many are not.
-func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv.User) (m kv.Remembered, missing int, err error) {
+// remembered returns the friendships and requests of a record with existing users, and the number of those with users
+// that do not exist.
+func (s *Service) remembered(ctx context.Context, r *Record, existing map[string]kv.User) (m kv.Remembered, missing int, err error) {
 	ref := r.Account
 	if r.ID != "" {
 		ref = "id:" + r.ID
@@ -297,7 +298,7 @@ func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv
 	}
 	m.ID = u.ID
 	known := func(id string) bool {
-		_, ok := there[id]
+		_, ok := existing[id]
 		if !ok {
 			missing++
 		}
@@ -306,7 +307,7 @@ func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv
 	now := time.Now().UTC().Truncate(time.Second)
 	for _, f := range r.Friends {
 		f.Since = orTime(f.Since, now)
-		if err := tidy("alias", &f.Alias, wire.MaxAlias); err != nil {
+		if err := normalize("alias", &f.Alias, wire.MaxAlias); err != nil {
 			return m, 0, err
 		}
 		if known(f.ID) {
@@ -318,7 +319,7 @@ func (s *Service) remembered(ctx context.Context, r *Record, there map[string]kv
 		to   *[]kv.Request
 	}{{r.Requests, &m.Requests}, {r.Asked, &m.Asked}} {
 		for _, q := range list.from {
-			if err := tidy("note", &q.Note, wire.MaxNote); err != nil {
+			if err := normalize("note", &q.Note, wire.MaxNote); err != nil {
 				return m, 0, err
 			}
 			if known(q.ID) {

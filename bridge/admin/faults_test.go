@@ -12,15 +12,15 @@ import (
 	"imctl/kv"
 )
 
-// fakeAccounts does what a test wants when a user is deleted.
+// fakeAccounts calls remove to delete a user.
 type fakeAccounts struct {
-	admin.Accounts
+	admin.AccountService
 	remove func(context.Context) error
 }
 
-func (a fakeAccounts) DeleteUser(ctx context.Context, _ string) error { return a.remove(ctx) }
+func (a fakeAccounts) Delete(ctx context.Context, _ string) error { return a.remove(ctx) }
 
-func TestFaults(t *testing.T) {
+func TestInternalErrors(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		remove func(context.Context) error
@@ -44,30 +44,30 @@ func TestFaults(t *testing.T) {
 			_, err := client.DeleteUser(t.Context(), "alice")
 			wantCode(t, err, admin.Failed)
 			if strings.Contains(err.Error(), "fire") {
-				t.Errorf("the client is told the cause: %v", err)
+				t.Errorf("the error for the client has the cause: %v", err)
 			}
 			if out := f.log.String(); !strings.Contains(out, test.logged) || (out == "") != (test.logged == "") {
-				t.Errorf("logged: %s", out)
+				t.Errorf("the log is %q, want %q in it", out, test.logged)
 			}
 			if err := client.Ping(t.Context()); err != nil {
-				t.Errorf("afterwards: %v", err)
+				t.Errorf("Ping after the error: %v", err)
 			}
 		})
 	}
 }
 
-// TestStop waits for a request that is under way, and calls it off when the time is up.
+// TestStop checks that Stop waits for a request in progress, and cancels it when its context ends.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	if _, err := f.store.Users.Create(t.Context(), kv.User{Account: "alice"}); err != nil {
 		t.Fatal(err)
 	}
-	entered, calledOff := make(chan struct{}), make(chan struct{})
+	entered, canceled := make(chan struct{}), make(chan struct{})
 	accounts := fakeAccounts{remove: func(ctx context.Context) error {
 		close(entered)
 		<-ctx.Done()
-		close(calledOff)
+		close(canceled)
 		return ctx.Err()
 	}}
 	service, err := admin.Serve(f.connect(t), admin.Options{Prefix: prefix, Accounts: accounts, Store: f.store, Timeout: time.Hour, Log: slog.New(slog.DiscardHandler)})
@@ -86,18 +86,18 @@ func TestStop(t *testing.T) {
 	go func() { stopped <- service.Stop(ctx) }()
 	select {
 	case <-stopped:
-		t.Fatal("stopped while a request was under way")
-	case <-calledOff:
-		t.Fatal("called off before its time")
+		t.Fatal("Stop returned while a request was in progress")
+	case <-canceled:
+		t.Fatal("Stop canceled the request before its context ended")
 	default:
 	}
 	cancel()
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
-	<-calledOff
+	<-canceled
 	wantCode(t, <-answered, admin.Failed)
 	if err := admin.NewClient(f.connect(t), prefix).Ping(t.Context()); !errors.Is(err, admin.ErrNoService) {
-		t.Errorf("after the stop: %v", err)
+		t.Errorf("Ping after Stop: got %v, want ErrNoService", err)
 	}
 }

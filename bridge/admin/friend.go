@@ -7,19 +7,19 @@ import (
 	"imctl/kv"
 )
 
-// ListFriends asks for a page of a user's friends, or of the requests that are pending.
+// ListFriends requests a page of a user's friends, or of its pending requests.
 type ListFriends struct {
 	User     string `json:"user"`
 	Requests bool   `json:"requests,omitempty"`
-	After    string `json:"after,omitempty"` // the cursor that the page before had as its next
+	After    string `json:"after,omitempty"` // the Next of the previous page
 	Limit    int    `json:"limit,omitempty"` // 1 to MaxPage; 0 is MaxPage
 }
 
-// The kinds of what is between two people, seen from the one whose list it is.
+// The kinds of entries, from the perspective of the list's owner.
 const (
 	KindFriend  = "friend"
-	KindRequest = "request" // the other asks
-	KindAsked   = "asked"   // the other was asked
+	KindRequest = "request" // the other user sent a request
+	KindAsked   = "asked"   // the owner sent a request
 )
 
 // Friend is an entry of a list of friends.
@@ -28,12 +28,12 @@ type Friend struct {
 	ID      string    `json:"id"`
 	Account string    `json:"account"` // "" while the account is being deleted
 	Name    string    `json:"name"`
-	Alias   string    `json:"alias"`          // that the list's owner gave a friend
+	Alias   string    `json:"alias"`          // set by the list's owner
 	Note    string    `json:"note"`           // of a request
-	Since   time.Time `json:"since,omitzero"` // left out if unknown
+	Since   time.Time `json:"since,omitzero"` // omitted if unknown
 }
 
-// Friends is a page, in the order in which people became friends, or asked.
+// Friends is a page of friends or requests, oldest first.
 type Friends struct {
 	Friends []Friend `json:"friends"`
 	Next    string   `json:"next"` // cursor of the next page, "" on the last
@@ -45,7 +45,7 @@ type Pair struct {
 	Friend string `json:"friend"`
 }
 
-// Friendship is a pair as it is then.
+// Friendship has the accounts of two users whose friendship changed.
 type Friendship struct {
 	User   User `json:"user"`
 	Friend User `json:"friend"`
@@ -54,19 +54,19 @@ type Friendship struct {
 func (s *Service) friendEndpoints() []endpoint {
 	const (
 		pair   = `{"user", "friend"}, each an account, an id or "id:" and id`
-		answer = `{"user": account's facts, "friend": the same}`
+		answer = `{"user": the account, "friend": the account}`
 	)
 	return []endpoint{
-		{"friend", "list", "A page of a user's friends, or of the requests that are pending",
-			`{"user", "requests": true for these, "after": cursor, "limit": 1 to 500}; all but user may be left out`,
+		{"friend", "list", "List a page of a user's friends, or of its pending requests",
+			`{"user", "requests": true for requests, "after": cursor, "limit": 1 to 500}; all except user are optional`,
 			`{"friends": [{"kind": friend, request or asked, "id", "account", "name", "alias", "note", "since"}], "next": cursor, "" on the last page}`,
 			"not_found, invalid, failed", handler(s.listFriends)},
-		{"friend", "add", "Make friends of two users, unasked and at once",
+		{"friend", "add", "Make two users friends, without a request",
 			pair, answer, "not_found, already_exists, invalid, failed", handler(s.addFriend)},
-		{"friend", "remove", "End a friendship at both ends, and withdraw requests between the two",
+		{"friend", "remove", "End a friendship on both sides, and withdraw requests between the two users",
 			pair, answer, "not_found, invalid, failed", handler(s.removeFriend)},
-		{"friend", "import", "Restore friendships and requests of users, at both ends; what is there stays",
-			`{"users": up to 100 of what user.export has}`,
+		{"friend", "import", "Restore friendships and requests of users, on both sides. Existing ones are kept",
+			`{"users": up to 100 records of user.export}`,
 			`{"results": [{"id", "state": done or failed, "friends", "requests", "missing", "error"}]}, in the order of the users`,
 			"invalid, failed", handler(s.importFriends)},
 	}
@@ -98,14 +98,14 @@ func (s *Service) listFriends(ctx context.Context, r ListFriends) (Friends, erro
 			all = append(all, Friend{Kind: KindFriend, ID: f.ID, Alias: f.Alias, Since: f.Since})
 		}
 	}
-	return fitting(s, r.Limit, MaxPage, func(limit int) (Friends, error) {
-		page, next := behind(all, after, limit, func(f Friend) place { return place{f.Since, f.ID + " " + f.Kind} })
+	return fitPage(s, r.Limit, MaxPage, func(limit int) (Friends, error) {
+		page, next := pageAfter(all, after, limit, func(f Friend) position { return position{f.Since, f.ID + " " + f.Kind} })
 		named, err := s.named(ctx, page)
 		return Friends{named, next}, err
 	})
 }
 
-// named looks up who the people are.
+// named returns the entries of page with accounts and names.
 func (s *Service) named(ctx context.Context, page []Friend) ([]Friend, error) {
 	ids := make([]string, len(page))
 	for i, f := range page {
@@ -135,9 +135,9 @@ func (s *Service) addFriend(ctx context.Context, r Pair) (Friendship, error) {
 	if err != nil {
 		return Friendship{}, err
 	}
-	change, err := s.o.Accounts.Befriend(ctx, a.ID, b.ID)
+	change, err := s.o.Friends.Befriend(ctx, a.ID, b.ID)
 	if err == nil && change.Kind == kv.Unchanged {
-		err = failure(AlreadyExists, "%s and %s are friends already", a.Account, b.Account)
+		err = failure(AlreadyExists, "%s and %s are already friends", a.Account, b.Account)
 	}
 	return Friendship{userOf(a), userOf(b)}, err
 }
@@ -147,5 +147,5 @@ func (s *Service) removeFriend(ctx context.Context, r Pair) (Friendship, error) 
 	if err != nil {
 		return Friendship{}, err
 	}
-	return Friendship{userOf(a), userOf(b)}, s.o.Accounts.Unfriend(ctx, a.ID, b.ID)
+	return Friendship{userOf(a), userOf(b)}, s.o.Friends.Unfriend(ctx, a.ID, b.ID)
 }

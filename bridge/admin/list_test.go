@@ -19,11 +19,11 @@ func TestList(t *testing.T) {
 	want := map[string]bool{}
 	for i := range users {
 		u := kv.User{Account: fmt.Sprintf("user-%04d", i), Profile: kv.Profile{Name: "n", Picture: "a picture"}, Disabled: i%100 == 0}
-		made, err := f.store.Users.Create(ctx, u)
+		created, err := f.store.Users.Create(ctx, u)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want[made.ID] = true
+		want[created.ID] = true
 	}
 	seen, pages := map[string]bool{}, 0
 	for page, err := range client.AllUsers(ctx, admin.ListUsers{}) {
@@ -32,7 +32,7 @@ func TestList(t *testing.T) {
 		}
 		pages++
 		if len(page) > admin.MaxPage {
-			t.Errorf("a page has %d users", len(page))
+			t.Errorf("a page has %d users, want at most %d", len(page), admin.MaxPage)
 		}
 		for _, u := range page {
 			if seen[u.ID] {
@@ -40,20 +40,20 @@ func TestList(t *testing.T) {
 			}
 			seen[u.ID] = true
 			if !want[u.ID] {
-				t.Errorf("%+v was not made", u)
+				t.Errorf("the list has an unknown user %+v", u)
 			}
 		}
 	}
 	if len(seen) != users || pages < 2 {
-		t.Errorf("%d users on %d pages, want %d on 2", len(seen), pages, users)
+		t.Errorf("got %d users on %d pages, want %d on at least 2", len(seen), pages, users)
 	}
 	first, err := client.ListUsers(ctx, admin.ListUsers{Limit: 3})
 	if err != nil || len(first.Users) != 3 || first.Next == "" {
-		t.Fatalf("the first three: %+v, %v", first, err)
+		t.Fatalf("first page: %+v, %v", first, err)
 	}
 	second, err := client.ListUsers(ctx, admin.ListUsers{Limit: 3, After: first.Next})
 	if err != nil || len(second.Users) != 3 || second.Users[0].Account != "user-0003" {
-		t.Errorf("the next three: %+v, %v", second, err)
+		t.Errorf("second page: %+v, %v", second, err)
 	}
 	yes, no := true, false
 	for _, test := range []struct {
@@ -71,11 +71,11 @@ func TestList(t *testing.T) {
 			got += len(page)
 		}
 		if got != test.want {
-			t.Errorf("%+v lists %d, want %d", test.r, got, test.want)
+			t.Errorf("%+v: got %d users, want %d", test.r, got, test.want)
 		}
 	}
 	msg, err := f.nc.Request(prefix+".admin.user.list", nil, 10*time.Second)
 	if err != nil || bytes.Contains(msg.Data, []byte("picture")) || bytes.Contains(msg.Data, []byte("password")) {
-		t.Errorf("the list has more than it should, %v: %.300s", err, msg.Data)
+		t.Errorf("the list has pictures or passwords, %v: %.300s", err, msg.Data)
 	}
 }

@@ -7,18 +7,18 @@ import (
 	"testing"
 	"time"
 
-	"imctl/bridge"
 	"imctl/bridge/admin"
+	"imctl/bridge/cluster"
 	"imctl/kv"
 )
 
-// fakeLive is servers with these sessions.
+// fakeLive has the given sessions, and records in ended which were ended.
 type fakeLive struct {
-	sessions []bridge.SessionInfo
+	sessions []cluster.Session
 	ended    *[]string
 }
 
-func (l fakeLive) Sessions(_ context.Context, f bridge.SessionFilter) (found []bridge.SessionInfo, _ error) {
+func (l fakeLive) Sessions(_ context.Context, f cluster.ListSessions) (found []cluster.Session, _ error) {
 	for _, i := range l.sessions {
 		c := i.Since.Compare(f.After.Since)
 		if (f.Node == "" || f.Node == i.Node) && (f.After.ID == "" || c > 0 || c == 0 && i.ID > f.After.ID) && (f.Limit == 0 || len(found) < f.Limit) {
@@ -33,18 +33,18 @@ func (l fakeLive) EndSessions(_ context.Context, id, _ string, sessions ...strin
 	return nil
 }
 
-func (l fakeLive) Nodes(context.Context) ([]bridge.NodeStatus, error) {
-	return []bridge.NodeStatus{{Sessions: len(l.sessions), State: "ok"}}, nil
+func (l fakeLive) Nodes(context.Context) ([]cluster.NodeStatus, error) {
+	return []cluster.NodeStatus{{Sessions: len(l.sessions), State: "ok"}}, nil
 }
 
 func (l fakeLive) FollowLog(_ context.Context, filter string) (string, string, error) {
 	if filter == "bad" {
-		return "", "", fmt.Errorf("%w: so it is", kv.ErrAttachmentInvalid)
+		return "", "", fmt.Errorf("%w: the reason", kv.ErrAttachmentInvalid)
 	}
 	return "IM_LOG", "c", nil
 }
 
-// TestSessionPages reads sessions that began at the same moments page by page, and closes some.
+// TestSessionPages lists sessions with equal start times page by page, and closes some.
 func TestSessionPages(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -58,7 +58,7 @@ func TestSessionPages(t *testing.T) {
 	for i := range 23 {
 		id := fmt.Sprintf("%02d", i)
 		want = append(want, id)
-		live.sessions = append(live.sessions, bridge.SessionInfo{ID: id, User: alice.ID, Node: fmt.Sprint("n", i%2), Since: began.Add(time.Duration(i / 5))})
+		live.sessions = append(live.sessions, cluster.Session{ID: id, User: alice.ID, Node: fmt.Sprint("n", i%2), Since: began.Add(time.Duration(i / 5))})
 	}
 	client := f.serve(t, func(o *admin.Options) { o.Live = live })
 	var got []string
@@ -71,42 +71,42 @@ func TestSessionPages(t *testing.T) {
 		for _, s := range page {
 			got = append(got, s.ID)
 			if s.Account != "alice" {
-				t.Errorf("session of %q", s.Account)
+				t.Errorf("session has account %q, want alice", s.Account)
 			}
 		}
 	}
 	if !slices.Equal(got, want) || pages != 6 {
-		t.Errorf("%d pages: %v", pages, got)
+		t.Errorf("got %d pages with %v, want 6 with %v", pages, got, want)
 	}
 	for page, err := range client.Sessions(t.Context(), admin.ListSessions{User: "alice", Node: "n1"}) {
 		if err != nil || len(page) != 11 {
-			t.Errorf("on a node: %d, %v", len(page), err)
+			t.Errorf("sessions on a node: got %d, %v; want 11", len(page), err)
 		}
 	}
 	for _, r := range []admin.ListSessions{{User: "nobody"}, {After: "x"}, {After: "1.x.y"}, {Limit: -1}} {
 		for _, err := range client.Sessions(t.Context(), r) {
 			if err == nil {
-				t.Errorf("%+v is answered", r)
+				t.Errorf("%+v: got a page, want an error", r)
 			}
 		}
 	}
 	closed, err := client.CloseSessions(t.Context(), "ALICE", "03", "07")
 	if err != nil || len(closed.Sessions) != 2 || !slices.Equal(*live.ended, []string{alice.ID, "03", "07"}) {
-		t.Errorf("closed %+v, %v, told %v", closed, err, *live.ended)
+		t.Errorf("closed %+v, %v; EndSessions got %v", closed, err, *live.ended)
 	}
 	_, err = client.CloseSessions(t.Context(), "alice", "03", "99")
 	wantCode(t, err, admin.NotFound)
 	if closed, err = client.CloseSessions(t.Context(), "alice"); err != nil || len(closed.Sessions) != 23 || !slices.Equal(*live.ended, []string{alice.ID}) {
-		t.Errorf("closed %d, %v, told %v", len(closed.Sessions), err, *live.ended)
+		t.Errorf("closed %d, %v; EndSessions got %v", len(closed.Sessions), err, *live.ended)
 	}
 	_, err = client.FollowLog(t.Context(), "bad")
 	wantCode(t, err, admin.Invalid)
-	if err.Error() != "so it is" {
-		t.Errorf("says %q", err)
+	if err.Error() != "the reason" {
+		t.Errorf("error %q, want only the reason", err)
 	}
 }
 
-// TestNoServer is told of what only a server can do.
+// TestNoServer checks the requests that need a running server.
 func TestNoServer(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -119,6 +119,6 @@ func TestNoServer(t *testing.T) {
 	_, err = client.FollowLog(t.Context(), "")
 	wantCode(t, err, admin.Unavailable)
 	if s, err := client.Status(t.Context()); err != nil || s.Nodes == nil || len(s.Nodes) != 0 {
-		t.Errorf("%+v, %v", s, err)
+		t.Errorf("status %+v, %v; want an empty list of nodes", s, err)
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// fitting returns a page that fits into a message: a NATS server may take messages only that are much smaller than
-// what was asked for.
-func fitting[Page any](s *Service, limit, most int, page func(limit int) (Page, error)) (none Page, err error) {
-	if limit < 0 || limit > most {
-		return none, failure(Invalid, "limit must be from 1 to %d", most)
+// fitPage returns a page that fits into a message: the maximum payload of the NATS server may be much smaller than a
+// page of limit entries. page returns a page of at most the given number of entries.
+func fitPage[Page any](s *Service, limit, maxLimit int, page func(limit int) (Page, error)) (none Page, err error) {
+	if limit < 0 || limit > maxLimit {
+		return none, failure(Invalid, "limit must be from 1 to %d", maxLimit)
 	}
 	if limit == 0 {
-		limit = most
+		limit = maxLimit
 	}
 	for ; ; limit /= 2 {
 		p, err := page(limit)
@@ -30,20 +30,22 @@ func fitting[Page any](s *Service, limit, most int, page func(limit int) (Page, 
 	}
 }
 
-// place is where something stands in a list that is ordered by time.
-type place struct {
+// position is the position of an entry in a list that is ordered by time.
+type position struct {
 	at  time.Time
 	key string
 }
 
-func (p place) compare(q place) int { return cmp.Or(p.at.Compare(q.at), cmp.Compare(p.key, q.key)) }
+func (p position) compare(q position) int {
+	return cmp.Or(p.at.Compare(q.at), cmp.Compare(p.key, q.key))
+}
 
-// cursor is the place as a text, which means something here only.
-func (p place) cursor() string {
+// cursor encodes the position. Clients treat it as opaque.
+func (p position) cursor() string {
 	return strconv.FormatInt(p.at.Unix(), 10) + "." + strconv.Itoa(p.at.Nanosecond()) + "." + p.key
 }
 
-func parseCursor(text string) (p place, err error) {
+func parseCursor(text string) (p position, err error) {
 	if text == "" {
 		return p, nil
 	}
@@ -54,16 +56,17 @@ func parseCursor(text string) (p place, err error) {
 	if err != nil || err2 != nil || key == "" {
 		return p, failure(Invalid, "after is not a cursor")
 	}
-	return place{time.Unix(unix, n), key}, nil
+	return position{time.Unix(unix, n), key}, nil
 }
 
-// behind sorts a list that is all there, and returns what comes after the cursor, limit at most, and the next cursor.
-func behind[T any](all []T, after place, limit int, where func(T) place) (page []T, next string) {
-	slices.SortFunc(all, func(x, y T) int { return where(x).compare(where(y)) })
+// pageAfter sorts a complete list and returns at most limit entries after the position, and the cursor of the next
+// page.
+func pageAfter[T any](all []T, after position, limit int, positionOf func(T) position) (page []T, next string) {
+	slices.SortFunc(all, func(x, y T) int { return positionOf(x).compare(positionOf(y)) })
 	i := 0
 	if after.key != "" {
-		i, _ = slices.BinarySearchFunc(all, after, func(x T, after place) int {
-			if where(x).compare(after) <= 0 {
+		i, _ = slices.BinarySearchFunc(all, after, func(x T, after position) int {
+			if positionOf(x).compare(after) <= 0 {
 				return -1
 			}
 			return 1
@@ -72,7 +75,7 @@ func behind[T any](all []T, after place, limit int, where func(T) place) (page [
 	all = all[i:]
 	if len(all) > limit {
 		all = all[:limit]
-		next = where(all[limit-1]).cursor()
+		next = positionOf(all[limit-1]).cursor()
 	}
 	return all, next
 }

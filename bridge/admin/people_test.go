@@ -76,7 +76,7 @@ func TestFriends(t *testing.T) {
 		seen[friend.ID] = true
 	}
 	if len(seen) != 11 {
-		t.Errorf("%d friends", len(seen))
+		t.Errorf("got %d friends, want 11", len(seen))
 	}
 	if users, err := client.LookUp(ctx, []string{bob.ID, kv.NewID(), "x", alice.ID}); err != nil || len(users.Users) != 2 || users.Users[1].Account != "alice" {
 		t.Errorf("looked up %+v, %v", users, err)
@@ -124,21 +124,21 @@ func TestTokens(t *testing.T) {
 	if r, err := client.RevokeTokens(ctx, "alice"); err != nil || len(r.Tokens) != 5 || len(list()) != 0 {
 		t.Errorf("revoked %+v, %v", r, err)
 	}
-	var same []string
-	for len(same) < 17 { // of 17 hashes two begin alike
+	var prefixes []string
+	for len(prefixes) < 17 { // of 17 hashes, two have the same first digit
 		token, err := f.store.Tokens.Issue(ctx, alice.ID, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		begin := kv.TokenHash(token)[:1]
-		if slices.Contains(same, begin) {
-			_, err = client.RevokeTokens(ctx, "alice", begin)
+		prefix := kv.TokenHash(token)[:1]
+		if slices.Contains(prefixes, prefix) {
+			_, err = client.RevokeTokens(ctx, "alice", prefix)
 			wantCode(t, err, admin.Invalid)
 			return
 		}
-		same = append(same, begin)
+		prefixes = append(prefixes, prefix)
 	}
-	t.Error("no two hashes begin alike")
+	t.Error("no two of 17 hashes have the same first digit")
 }
 
 func TestAttachments(t *testing.T) {
@@ -159,7 +159,7 @@ func TestAttachments(t *testing.T) {
 		_, err = client.AddAttachment(ctx, r)
 		wantCode(t, err, admin.Invalid)
 		if strings.Contains(err.Error(), "kv:") {
-			t.Errorf("says %q", err)
+			t.Errorf("error %q has an internal prefix", err)
 		}
 	}
 	other, err := client.RotateAttachment(ctx, "tool")
@@ -175,7 +175,7 @@ func TestAttachments(t *testing.T) {
 	wantCode(t, err, admin.NotFound)
 }
 
-// TestExportImport carries everybody to another server, twice.
+// TestExportImport copies all users to another server, twice.
 func TestExportImport(t *testing.T) {
 	t.Parallel()
 	from, to := setUp(t), setUp(t)
@@ -217,7 +217,7 @@ func TestExportImport(t *testing.T) {
 		t.Fatalf("%d records: %+v", len(want), want)
 	}
 	if one := export(source, "user 1"); len(one) != 1 || !reflect.DeepEqual(one[0], want[1]) {
-		t.Errorf("one: %+v", one)
+		t.Errorf("export of one user: got %+v, want %+v", one, want[1])
 	}
 	for round := range 2 {
 		for _, records := range [][]admin.Record{want[:2], want[2:4], want[4:]} {
@@ -231,16 +231,16 @@ func TestExportImport(t *testing.T) {
 				}
 			}
 		}
-		made := 0
+		created := 0
 		for i := range want {
 			result, err := target.ImportFriends(ctx, want[i:i+1])
 			if err != nil || result.Results[0].State != admin.StateDone {
 				t.Fatalf("%+v, %v", result, err)
 			}
-			made += result.Results[0].Friends + result.Results[0].Requests
+			created += result.Results[0].Friends + result.Results[0].Requests
 		}
-		if made != 2*(1-round) {
-			t.Errorf("round %d: %d friendships and requests were made", round, made)
+		if created != 2*(1-round) {
+			t.Errorf("round %d: created %d friendships and requests, want %d", round, created, 2*(1-round))
 		}
 		if got := export(target, ""); !reflect.DeepEqual(got, want) {
 			t.Errorf("round %d: got %+v", round, got)
@@ -255,10 +255,10 @@ func TestImportRefusals(t *testing.T) {
 	f := setUp(t)
 	client := f.serve(t)
 	ctx := t.Context()
-	there := f.user(t, "there")
+	existing := f.user(t, "there")
 	records := []admin.Record{
 		{Account: "new"}, {Account: "there"}, {}, {Account: "a", PasswordHash: "secret"}, {Account: "b", Version: 2},
-		{Account: "there", ID: kv.NewID()}, {Account: "c", ID: "x"}, {Account: "c", Sign: "\x1b"}, {Account: "d", ID: there.ID},
+		{Account: "there", ID: kv.NewID()}, {Account: "c", ID: "x"}, {Account: "c", Sign: "\x1b"}, {Account: "d", ID: existing.ID},
 	}
 	result, err := client.ImportUsers(ctx, records)
 	if err != nil {
@@ -270,9 +270,9 @@ func TestImportRefusals(t *testing.T) {
 			t.Errorf("%+v: %+v", records[i], r)
 		}
 	}
-	nobody := admin.RecordFriend{ID: kv.NewID()}
+	unknown := admin.RecordFriend{ID: kv.NewID()}
 	result, err = client.ImportFriends(ctx, []admin.Record{
-		{Account: "new", Friends: []admin.RecordFriend{{ID: there.ID}, nobody}}, {Account: "nobody"}, {Account: "there", Friends: []admin.RecordFriend{{ID: there.ID, Alias: "\x1b"}}},
+		{Account: "new", Friends: []admin.RecordFriend{{ID: existing.ID}, unknown}}, {Account: "nobody"}, {Account: "there", Friends: []admin.RecordFriend{{ID: existing.ID, Alias: "\x1b"}}},
 	})
 	if err != nil || result.Results[0].Friends != 1 || result.Results[0].Missing != 1 || result.Results[1].State != admin.StateFailed || result.Results[2].State != admin.StateFailed {
 		t.Errorf("%+v, %v", result, err)

@@ -3,21 +3,21 @@ package admin
 import (
 	"context"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 )
 
-// Status is how the servers are.
+// Status is the state of the servers.
 type Status struct {
-	Accounts int                 `json:"accounts"`
-	Nodes    []bridge.NodeStatus `json:"nodes"` // none where no server runs
+	Accounts int                  `json:"accounts"`
+	Nodes    []cluster.NodeStatus `json:"nodes"` // empty if no server runs
 }
 
-// FollowLog asks for a consumer on the log for somebody who watches.
+// FollowLog requests an ephemeral consumer of the log, for following it live.
 type FollowLog struct {
 	Filter string `json:"filter,omitempty"` // the part of the log, without its prefix; "" for all
 }
 
-// Follower is the consumer. It goes by itself some seconds after nobody takes entries from it any more.
+// Follower is the consumer. NATS deletes it after some seconds without a pull request.
 type Follower struct {
 	Stream   string `json:"stream"`
 	Consumer string `json:"consumer"`
@@ -25,17 +25,17 @@ type Follower struct {
 
 func (s *Service) serverEndpoints() []endpoint {
 	return []endpoint{
-		{"server", "status", "How many accounts there are, and how each node is", `{}`,
-			`{"accounts", "nodes": [{"id", "host", "version", "started", "sessions", "users", "state": ok or what is the matter}]}`,
+		{"server", "status", "Show the number of accounts and the state of each node", `{}`,
+			`{"accounts", "nodes": [{"id", "host", "version", "started", "sessions", "users", "state": ok, or the problem}]}`,
 			"failed", handler(s.status)},
-		{"log", "follow", "Make a consumer on the log for somebody who watches it live; it goes by itself",
-			`{"filter": part of the log, such as dialogue.>}; may be left out`, `{"stream", "consumer"}: a pull consumer without acknowledgements`,
+		{"log", "follow", "Create an ephemeral consumer of the log, for following it live",
+			`{"filter": part of the log, such as dialogue.>}; optional`, `{"stream", "consumer"}: a pull consumer without acknowledgements`,
 			"invalid, unavailable, failed", handler(s.followLog)},
 	}
 }
 
 func (s *Service) status(ctx context.Context, _ struct{}) (st Status, err error) {
-	st.Nodes = []bridge.NodeStatus{}
+	st.Nodes = []cluster.NodeStatus{}
 	if st.Accounts, err = s.o.Store.Users.Count(ctx); err == nil && s.o.Live != nil {
 		st.Nodes, err = s.o.Live.Nodes(ctx)
 	}

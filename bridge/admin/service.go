@@ -17,28 +17,31 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"imctl/bridge"
+	"imctl/bridge/im"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
-// Options are what the service works on.
+// Options configure a Service.
 type Options struct {
-	Prefix   string // first word of the subjects
-	Accounts Accounts
-	Store    *kv.Store
-	Live     Live // nil: no server runs, there is nothing but what is stored
-	// Pass, if set, runs a request's work or refuses it with an error.
+	Prefix      string // first word of the subjects
+	Accounts    AccountService
+	Friends     FriendService
+	Attachments AttachmentService
+	Store       *kv.Store
+	Live        Live // nil if no server runs; then only stored data is available
+	// Pass, if set, runs the work of a request or refuses it with an error.
 	Pass func(work func() error) error
-	// Timeout bounds one request's work; default 30 seconds.
+	// Timeout limits the work of one request. The default is 30 seconds.
 	Timeout time.Duration
 	Log     *slog.Logger
 }
 
-// flushWait bounds the wait for the server to have heard of the service's end.
+// flushWait limits the wait until the NATS server has processed the unsubscribes of Stop.
 const flushWait = 2 * time.Second
 
-// Service answers administrators on one connection. The endpoints work side by side, each
-// on one request after the other; what comes meanwhile waits in the connection's queue.
+// Service answers administrators on one connection. The endpoints work concurrently. Each handles its requests one
+// after the other, and the connection queues the rest.
 type Service struct {
 	o      Options
 	nc     *nats.Conn
@@ -46,12 +49,12 @@ type Service struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards stopped and adding to work
+	mu      sync.Mutex // guards stopped and calls of work.Add
 	stopped bool
 	work    sync.WaitGroup
 }
 
-// endpoint is one subject of the service, and what is told of it to whoever asks ($SRV.INFO.imctl).
+// endpoint is one subject of the service, with its description for $SRV.INFO.imctl.
 type endpoint struct {
 	noun, verb  string
 	description string
@@ -61,7 +64,7 @@ type endpoint struct {
 	handle      func(ctx context.Context, request []byte) (any, error)
 }
 
-// Serve starts the service. It answers once this returns.
+// Serve starts the service. It answers requests when Serve returns.
 func Serve(nc *nats.Conn, o Options) (*Service, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second
@@ -88,17 +91,18 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
 		}
 	}
-	// The subscriptions must have reached the server before anybody is told that the service is there.
+	// The subscriptions must have reached the NATS server before the service is announced.
 	if err := nc.Flush(); err != nil {
 		return nil, errors.Join(fmt.Errorf("admin: start the service: %w", err), s.Stop(context.Background()))
 	}
 	return s, nil
 }
 
-// Stop takes no more requests and waits for those under way; what is not done when ctx ends is called off.
+// Stop accepts no more requests and waits for those in progress. It cancels those that are not done when ctx ends.
 func (s *Service) Stop(ctx context.Context) error {
 	err := s.micro.Stop()
-	// The server has to hear that nobody listens here any more, so that other nodes are asked, or none.
+	// The NATS server must have processed the unsubscribes, so that new requests go to other nodes or get no
+	// responders.
 	if flushed := s.nc.FlushTimeout(flushWait); flushed != nil && !errors.Is(flushed, nats.ErrConnectionClosed) {
 		err = errors.Join(err, fmt.Errorf("admin: stop the service: %w", flushed))
 	}
@@ -117,11 +121,9 @@ func (s *Service) Stop(ctx context.Context) error {
 	return err
 }
 
-func subject(prefix, noun, verb string) string { return prefix + ".admin." + noun + "." + verb }
-
 func (s *Service) add(e endpoint) error {
 	return s.micro.AddEndpoint(e.noun+"-"+e.verb, micro.HandlerFunc(func(r micro.Request) { s.answer(e, r) }),
-		micro.WithEndpointSubject(subject(s.o.Prefix, e.noun, e.verb)),
+		micro.WithEndpointSubject(subject.Prefix(s.o.Prefix).Admin(e.noun, e.verb)),
 		micro.WithEndpointMetadata(map[string]string{
 			"description": e.description,
 			"request":     e.request,
@@ -130,7 +132,7 @@ func (s *Service) add(e endpoint) error {
 		}))
 }
 
-// begin counts a request in, unless the service has been stopped.
+// begin registers a request. It returns false if the service has been stopped.
 func (s *Service) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +145,7 @@ func (s *Service) begin() bool {
 
 func (s *Service) answer(e endpoint, r micro.Request) {
 	if !s.begin() {
-		s.refuse(e, r, failure(Failed, "the server is going down"))
+		s.refuse(e, r, failure(Failed, "the server is shutting down"))
 		return
 	}
 	defer s.work.Done()
@@ -158,7 +160,7 @@ func (s *Service) answer(e endpoint, r micro.Request) {
 	}
 }
 
-// run keeps a panic from taking the process with it: the handler runs on a goroutine of the connection's.
+// run turns a panic into an error: it would end the process, as the handler runs on a goroutine of the connection.
 func (s *Service) run(ctx context.Context, e endpoint, request []byte) (answer any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -176,57 +178,57 @@ func (s *Service) run(ctx context.Context, e endpoint, request []byte) (answer a
 }
 
 func (s *Service) refuse(e endpoint, r micro.Request, failed *Error) {
-	// A header can't hold a line's end.
+	// A header cannot have line breaks.
 	message := strings.Join(strings.Fields(failed.Message), " ")
 	if err := r.Error(string(failed.Code), message, nil); err != nil {
 		s.o.Log.Warn("administration: answer", "noun", e.noun, "verb", e.verb, "err", err)
 	}
 }
 
-// explain is the one place where an error becomes what the client is told. What is the server's
-// own fault goes into the log, and the client hears only that it happened.
+// explain converts an error to the answer for the client. It logs internal errors and hides their cause from the
+// client.
 func (s *Service) explain(e endpoint, err error) *Error {
 	var known *Error
 	switch {
 	case errors.As(err, &known):
 		return known
 	case errors.Is(err, kv.ErrUserNotFound):
-		return failure(NotFound, "there is no such user")
+		return failure(NotFound, "the user does not exist")
 	case errors.Is(err, kv.ErrAccountExists):
-		return failure(AlreadyExists, "the account exists already")
+		return failure(AlreadyExists, "the account already exists")
 	case errors.Is(err, kv.ErrAccountEmpty):
 		return failure(Invalid, "account must not be empty")
 	case errors.Is(err, kv.ErrPasswordTooLong):
 		return failure(Invalid, "password is too long")
 	case errors.Is(err, kv.ErrSelf):
-		return failure(Invalid, "nobody is its own friend")
+		return failure(Invalid, "a user cannot be its own friend")
 	case errors.Is(err, kv.ErrNotFriends):
-		return failure(NotFound, "the two are not friends")
+		return failure(NotFound, "the two users are not friends")
 	case errors.Is(err, kv.ErrTooManyFriends):
-		return failure(Failed, "one of the two has as many friends as limits.friends allows")
+		return failure(Failed, "one of the two users has reached limits.friends")
 	case errors.Is(err, kv.ErrAttachmentNotFound):
-		return failure(NotFound, "there is no such attachment")
+		return failure(NotFound, "the attachment does not exist")
 	case errors.Is(err, kv.ErrAttachmentExists):
-		return failure(AlreadyExists, "there is an attachment of that name already")
+		return failure(AlreadyExists, "an attachment with this name already exists")
 	case errors.Is(err, kv.ErrAttachmentInvalid):
 		_, why, _ := strings.Cut(err.Error(), kv.ErrAttachmentInvalid.Error()+": ")
 		return failure(Invalid, "%s", why)
 	case errors.Is(err, kv.ErrReadOnly):
 		_, why, _ := strings.Cut(err.Error(), kv.ErrReadOnly.Error()+": ")
 		return failure(Failed, "%s", why)
-	case errors.Is(err, bridge.ErrRestoring):
-		return failure(Restoring, "%s; if it was interrupted, complete it with imctl restore --complete", bridge.ErrRestoring.Error())
+	case errors.Is(err, im.ErrRestoring):
+		return failure(Restoring, "%s; if it was interrupted, complete it with imctl restore --complete", im.ErrRestoring.Error())
 	case errors.Is(err, kv.ErrBusy), errors.Is(err, kv.ErrConflict):
 		return failure(Failed, "the server is busy: try again")
 	}
 	s.o.Log.Error("administration", "noun", e.noun, "verb", e.verb, "err", err)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return failure(Failed, "the server did not manage in time: try again")
+		return failure(Failed, "the request timed out: try again")
 	}
-	return failure(Failed, "the server failed: its log says why")
+	return failure(Failed, "the server failed: see its log")
 }
 
-// handler makes an endpoint's handler of a function on its messages.
+// handler converts a function on messages to the handler of an endpoint.
 func handler[Request, Answer any](do func(context.Context, Request) (Answer, error)) func(context.Context, []byte) (any, error) {
 	return func(ctx context.Context, data []byte) (any, error) {
 		var request Request
@@ -239,20 +241,20 @@ func handler[Request, Answer any](do func(context.Context, Request) (Answer, err
 	}
 }
 
-// decode reads one JSON object. Unknown keys are refused: a filter that is not understood must not be left out.
+// decode parses one JSON object. It refuses unknown keys: an unknown filter must not be ignored.
 func decode(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		var wrongType *json.UnmarshalTypeError
 		if errors.As(err, &wrongType) && wrongType.Field != "" {
-			return failure(Invalid, "the request's %s wants %s", wrongType.Field, wrongType.Type)
+			return failure(Invalid, "%s of the request must be of type %s", wrongType.Field, wrongType.Type)
 		}
-		// The decoder's other errors quote keys and single characters, never values.
-		return failure(Invalid, "the request is not what was expected: %s", strings.TrimPrefix(err.Error(), "json: "))
+		// The other errors of the decoder quote keys and single characters, never values.
+		return failure(Invalid, "invalid request: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return failure(Invalid, "the request goes on behind its object")
+		return failure(Invalid, "invalid request: data after the JSON object")
 	}
 	return nil
 }

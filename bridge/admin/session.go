@@ -7,35 +7,35 @@ import (
 	"strings"
 	"time"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 )
 
-// ListSessions asks for a page of the sessions. The zero value asks for the first of all.
+// ListSessions requests a page of the sessions. The zero value requests the first page of all sessions.
 type ListSessions struct {
-	User  string `json:"user,omitempty"`  // of this user only
-	Node  string `json:"node,omitempty"`  // on this node only
-	After string `json:"after,omitempty"` // the cursor that the page before had as its next
+	User  string `json:"user,omitempty"`  // only of this user
+	Node  string `json:"node,omitempty"`  // only on this node
+	After string `json:"after,omitempty"` // the Next of the previous page
 	Limit int    `json:"limit,omitempty"` // 1 to MaxPage; 0 is MaxPage
 }
 
-// Session is somebody connected by HTTP. Connections to NATS are not counted as sessions.
+// Session is a WebSocket session. Connections to NATS are not sessions.
 type Session struct {
 	ID      string    `json:"id"`
 	User    string    `json:"user"` // id
 	Account string    `json:"account"`
 	Node    string    `json:"node"`
 	Address string    `json:"address"`
-	Push    bool      `json:"push"` // it asked for news of friends
+	Push    bool      `json:"push"` // the session requested news
 	Since   time.Time `json:"since"`
 }
 
-// Sessions is a page, the oldest first.
+// Sessions is a page of sessions, oldest first.
 type Sessions struct {
 	Sessions []Session `json:"sessions"`
 	Next     string    `json:"next"` // cursor of the next page, "" on the last
 }
 
-// CloseSessions asks for an end of these sessions of a user, or of all, with all its connections to NATS.
+// CloseSessions ends the given sessions of a user, or all its sessions and connections to NATS if none is given.
 type CloseSessions struct {
 	User     string   `json:"user"`
 	Sessions []string `json:"sessions,omitempty"` // ids
@@ -44,19 +44,19 @@ type CloseSessions struct {
 func (s *Service) sessionEndpoints() []endpoint {
 	const sessions = `{"sessions": [{"id", "user", "account", "node", "address", "push", "since"}], "next": cursor, "" on the last page}`
 	return []endpoint{
-		{"session", "list", "A page of the sessions, the oldest first",
-			`{"user", "node", "after": cursor, "limit": 1 to 500}; all may be left out`, sessions,
+		{"session", "list", "List a page of the sessions, oldest first",
+			`{"user", "node", "after": cursor, "limit": 1 to 500}; all are optional`, sessions,
 			"not_found, invalid, unavailable, failed", handler(s.listSessions)},
-		{"session", "close", "End sessions of a user; it may log in again",
-			`{"user", "sessions": ids}; without ids all end, and all the user's connections to NATS`, sessions,
+		{"session", "close", "End sessions of a user. The user may log in again",
+			`{"user", "sessions": ids}; without ids, all sessions and NATS connections of the user end`, sessions,
 			"not_found, invalid, unavailable, failed", handler(s.closeSessions)},
 	}
 }
 
-// live returns what servers know that run.
+// live returns the state of the running servers, or an Unavailable error.
 func (s *Service) live() (Live, error) {
 	if s.o.Live == nil {
-		return nil, failure(Unavailable, "no server runs there")
+		return nil, failure(Unavailable, "no server is running")
 	}
 	return s.o.Live, nil
 }
@@ -70,7 +70,7 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 	if err != nil {
 		return Sessions{}, err
 	}
-	filter := bridge.SessionFilter{Node: r.Node, After: bridge.SessionCursor{Since: after.at, ID: after.key}}
+	filter := cluster.ListSessions{Node: r.Node, After: cluster.SessionCursor{Since: after.at, ID: after.key}}
 	if r.User != "" {
 		u, err := s.resolve(ctx, r.User)
 		if err != nil {
@@ -78,8 +78,8 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 		}
 		filter.User = u.ID
 	}
-	return fitting(s, r.Limit, MaxPage, func(limit int) (Sessions, error) {
-		filter.Limit = limit + 1 // one more tells that there is another page
+	return fitPage(s, r.Limit, MaxPage, func(limit int) (Sessions, error) {
+		filter.Limit = limit + 1 // one more, to detect whether another page follows
 		found, err := live.Sessions(ctx, filter)
 		if err != nil {
 			return Sessions{}, err
@@ -87,15 +87,15 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 		next := ""
 		if len(found) > limit {
 			found = found[:limit]
-			next = place{found[limit-1].Since, found[limit-1].ID}.cursor()
+			next = position{found[limit-1].Since, found[limit-1].ID}.cursor()
 		}
 		sessions, err := s.sessions(ctx, found)
 		return Sessions{sessions, next}, err
 	})
 }
 
-// sessions looks up whose they are.
-func (s *Service) sessions(ctx context.Context, found []bridge.SessionInfo) ([]Session, error) {
+// sessions returns the sessions with their accounts.
+func (s *Service) sessions(ctx context.Context, found []cluster.Session) ([]Session, error) {
 	ids := make([]string, len(found))
 	for i, f := range found {
 		ids[i] = f.User
@@ -118,12 +118,12 @@ func (s *Service) closeSessions(ctx context.Context, r CloseSessions) (Sessions,
 		return Sessions{}, err
 	}
 	u, unknown := s.resolve(ctx, r.User)
-	if id, isID := strings.CutPrefix(r.User, "id:"); isID && errors.Is(unknown, errNobody) {
-		u.ID = id // where a backup was restored there may be sessions of people who are no more
+	if id, isID := strings.CutPrefix(r.User, "id:"); isID && errors.Is(unknown, errNoUser) {
+		u.ID = id // after a restore, there may be sessions of users that no longer exist
 	} else if unknown != nil {
 		return Sessions{}, unknown
 	}
-	open, err := live.Sessions(ctx, bridge.SessionFilter{User: u.ID})
+	open, err := live.Sessions(ctx, cluster.ListSessions{User: u.ID})
 	if err != nil {
 		return Sessions{}, err
 	}
@@ -131,12 +131,12 @@ func (s *Service) closeSessions(ctx context.Context, r CloseSessions) (Sessions,
 		return Sessions{}, unknown
 	}
 	for _, id := range r.Sessions {
-		if !slices.ContainsFunc(open, func(i bridge.SessionInfo) bool { return i.ID == id }) {
+		if !slices.ContainsFunc(open, func(i cluster.Session) bool { return i.ID == id }) {
 			return Sessions{}, failure(NotFound, "%s has no session %q", u.Account, id)
 		}
 	}
 	if len(r.Sessions) > 0 {
-		open = slices.DeleteFunc(open, func(i bridge.SessionInfo) bool { return !slices.Contains(r.Sessions, i.ID) })
+		open = slices.DeleteFunc(open, func(i cluster.Session) bool { return !slices.Contains(r.Sessions, i.ID) })
 	}
 	if err := live.EndSessions(ctx, u.ID, "closed by the administrator", r.Sessions...); err != nil {
 		return Sessions{}, err

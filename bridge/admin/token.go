@@ -8,41 +8,41 @@ import (
 	"imctl/kv"
 )
 
-// ListTokens asks for a page of a user's tokens.
+// ListTokens requests a page of a user's tokens.
 type ListTokens struct {
 	User  string `json:"user"`
-	After string `json:"after,omitempty"` // the cursor that the page before had as its next
+	After string `json:"after,omitempty"` // the Next of the previous page
 	Limit int    `json:"limit,omitempty"` // 1 to MaxPage; 0 is MaxPage
 }
 
-// Token is what is known of a token. The token itself nobody can find out.
+// Token describes a token. The token itself is not stored.
 type Token struct {
 	Hash    string    `json:"hash"`    // SHA-256, in hex
-	Session string    `json:"session"` // for which it was issued
+	Session string    `json:"session"` // session that it was issued for
 	Issued  time.Time `json:"issued"`
 	Expires time.Time `json:"expires"`
 }
 
-// Tokens is a page, the oldest first.
+// Tokens is a page of tokens, oldest first.
 type Tokens struct {
 	Tokens []Token `json:"tokens"`
 	Next   string  `json:"next"` // cursor of the next page, "" on the last
 }
 
-// RevokeTokens asks for an end of these tokens of a user, or of all, and of the sessions that live by them.
+// RevokeTokens revokes the given tokens of a user, or all if none is given, and ends the sessions that use them.
 type RevokeTokens struct {
 	User   string   `json:"user"`
-	Tokens []string `json:"tokens,omitempty"` // hashes, or as much of each as tells it from the others
+	Tokens []string `json:"tokens,omitempty"` // hashes, or unique prefixes of hashes
 }
 
 func (s *Service) tokenEndpoints() []endpoint {
 	const tokens = `{"tokens": [{"hash", "session", "issued", "expires"}], "next": cursor, "" on the last page}`
 	return []endpoint{
-		{"token", "list", "A page of a user's tokens, the oldest first; of a token only its hash is known",
-			`{"user", "after": cursor, "limit": 1 to 500}; all but user may be left out`, tokens,
+		{"token", "list", "List a page of a user's tokens, oldest first. Only the hash of a token is stored",
+			`{"user", "after": cursor, "limit": 1 to 500}; all except user are optional`, tokens,
 			"not_found, invalid, failed", handler(s.listTokens)},
-		{"token", "revoke", "End tokens of a user, and the sessions that live by them",
-			`{"user", "tokens": hashes, or how they begin}; without tokens all end`, tokens,
+		{"token", "revoke", "Revoke tokens of a user, and end the sessions that use them",
+			`{"user", "tokens": hashes, or prefixes of hashes}; without tokens, all are revoked`, tokens,
 			"not_found, invalid, failed", handler(s.revokeTokens)},
 	}
 }
@@ -60,8 +60,8 @@ func (s *Service) listTokens(ctx context.Context, r ListTokens) (Tokens, error) 
 	if err != nil {
 		return Tokens{}, err
 	}
-	return fitting(s, r.Limit, MaxPage, func(limit int) (Tokens, error) {
-		page, next := behind(tokensOf(infos), after, limit, func(t Token) place { return place{t.Issued, t.Hash} })
+	return fitPage(s, r.Limit, MaxPage, func(limit int) (Tokens, error) {
+		page, next := pageAfter(tokensOf(infos), after, limit, func(t Token) position { return position{t.Issued, t.Hash} })
 		return Tokens{page, next}, nil
 	})
 }
@@ -84,7 +84,7 @@ func (s *Service) revokeTokens(ctx context.Context, r RevokeTokens) (Tokens, err
 		return Tokens{}, err
 	}
 	if len(r.Tokens) > 0 {
-		if infos, err = meant(infos, r.Tokens, u.Account); err != nil {
+		if infos, err = tokensByPrefix(infos, r.Tokens, u.Account); err != nil {
 			return Tokens{}, err
 		}
 	}
@@ -96,27 +96,27 @@ func (s *Service) revokeTokens(ctx context.Context, r RevokeTokens) (Tokens, err
 		return Tokens{}, err
 	}
 	if len(infos) > MaxPage {
-		infos = infos[:MaxPage] // the answer has to fit; what was asked for is done
+		infos = infos[:MaxPage] // the answer has at most one page; all tokens were revoked
 	}
 	return Tokens{Tokens: tokensOf(infos)}, nil
 }
 
-// meant finds the tokens whose hashes begin so, each exactly one.
-func meant(infos []kv.TokenInfo, begins []string, account string) (found []kv.TokenInfo, err error) {
-	for _, begin := range begins {
-		var which []kv.TokenInfo
+// tokensByPrefix returns one token for each prefix of a hash. It returns an error if a prefix matches none or several.
+func tokensByPrefix(infos []kv.TokenInfo, prefixes []string, account string) (found []kv.TokenInfo, err error) {
+	for _, prefix := range prefixes {
+		var matches []kv.TokenInfo
 		for _, t := range infos {
-			if begin != "" && strings.HasPrefix(t.Hash, begin) {
-				which = append(which, t)
+			if prefix != "" && strings.HasPrefix(t.Hash, prefix) {
+				matches = append(matches, t)
 			}
 		}
-		switch len(which) {
+		switch len(matches) {
 		case 0:
-			return nil, failure(NotFound, "%s has no token %q", account, begin)
+			return nil, failure(NotFound, "%s has no token %q", account, prefix)
 		case 1:
-			found = append(found, which[0])
+			found = append(found, matches[0])
 		default:
-			return nil, failure(Invalid, "%d tokens begin with %q", len(which), begin)
+			return nil, failure(Invalid, "%d tokens match %q: use a longer prefix", len(matches), prefix)
 		}
 	}
 	return found, nil

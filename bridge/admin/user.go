@@ -9,7 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"imctl/bridge"
+	"imctl/bridge/cluster"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -20,25 +20,25 @@ func (s *Service) userEndpoints() []endpoint {
 		user = `{"id", "account", "name", "mail", "created", "disabled"}`
 	)
 	return []endpoint{
-		{"user", "list", "A page of the accounts",
-			`{"after": cursor, "limit": 1 to 500, "begins": how account or name begin, "disabled": true, false or null}; all may be left out`,
+		{"user", "list", "List a page of the accounts",
+			`{"after": cursor, "limit": 1 to 500, "begins": prefix of account or name, "disabled": true, false or null}; all are optional`,
 			`{"users": [` + user + `], "next": cursor, "" on the last page}`,
 			"invalid, failed", handler(s.listUsers)},
-		{"user", "show", "All about one account",
-			ref, `the same, and "sex", "birthday", "sign", "picture", and the numbers "friends", "requests", "tokens", "sessions"`,
+		{"user", "show", "Show one account",
+			ref, `the account, and "sex", "birthday", "sign", "picture", and the numbers "friends", "requests", "tokens", "sessions"`,
 			"not_found, failed", handler(s.showUser)},
-		{"user", "lookup", "The accounts that have these ids; ids that nobody has are left out",
+		{"user", "lookup", "Return the accounts with these ids. Unknown ids are ignored",
 			`{"ids": up to 500}`, `{"users": [` + user + `]}`, "invalid, failed", handler(s.lookUp)},
-		{"user", "create", "Make an account",
-			`{"account", "password", "name", "mail", "sex", "birthday", "sign"}; all but account and password may be left out`,
+		{"user", "create", "Create an account",
+			`{"account", "password", "name", "mail", "sex", "birthday", "sign"}; all except account and password are optional`,
 			user, "already_exists, invalid, failed", handler(s.createUser)},
-		{"user", "passwd", "Give an account another password; its tokens and sessions end",
+		{"user", "passwd", "Set a new password. This revokes the tokens and ends the sessions",
 			`{"user", "password"}`, user, "not_found, invalid, failed", handler(s.setPassword)},
-		{"user", "disable", "Bar an account; its tokens and sessions end",
+		{"user", "disable", "Disable an account. This revokes its tokens and ends its sessions",
 			ref, user, "not_found, failed", handler(func(ctx context.Context, r UserRef) (User, error) { return s.setDisabled(ctx, r, true) })},
-		{"user", "enable", "Let an account in again",
+		{"user", "enable", "Enable an account",
 			ref, user, "not_found, failed", handler(func(ctx context.Context, r UserRef) (User, error) { return s.setDisabled(ctx, r, false) })},
-		{"user", "delete", "Remove an account with its tokens, friendships and requests",
+		{"user", "delete", "Delete an account with its tokens, friendships and requests",
 			ref, user, "not_found, failed", handler(s.deleteUser)},
 	}
 }
@@ -51,7 +51,7 @@ func (s *Service) listUsers(ctx context.Context, r ListUsers) (Users, error) {
 			return Users{}, failure(Invalid, "after is not a cursor")
 		}
 	}
-	return fitting(s, r.Limit, MaxPage, func(limit int) (Users, error) {
+	return fitPage(s, r.Limit, MaxPage, func(limit int) (Users, error) {
 		return s.page(ctx, kv.ListOptions{After: after, Limit: limit, Prefix: r.Begins, Disabled: r.Disabled})
 	})
 }
@@ -73,7 +73,7 @@ func (s *Service) page(ctx context.Context, o kv.ListOptions) (Users, error) {
 
 func (s *Service) lookUp(ctx context.Context, r LookUp) (Users, error) {
 	if len(r.IDs) > MaxPage {
-		return Users{}, failure(Invalid, "at most %d ids can be looked up at once", MaxPage)
+		return Users{}, failure(Invalid, "at most %d ids can be looked up per request", MaxPage)
 	}
 	found, err := s.o.Store.Users.GetMany(ctx, r.IDs)
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *Service) showUser(ctx context.Context, r UserRef) (UserDetails, error) 
 		Friends: len(roster.Friends), Requests: len(roster.Requests), Tokens: len(tokens),
 	}
 	if s.o.Live != nil {
-		sessions, err := s.o.Live.Sessions(ctx, bridge.SessionFilter{User: u.ID})
+		sessions, err := s.o.Live.Sessions(ctx, cluster.ListSessions{User: u.ID})
 		if err != nil {
 			return UserDetails{}, err
 		}
@@ -118,7 +118,7 @@ func (s *Service) showUser(ctx context.Context, r UserRef) (UserDetails, error) 
 
 func (s *Service) createUser(ctx context.Context, r CreateUser) (User, error) {
 	u := kv.User{Mail: r.Mail, Account: r.Account, Profile: kv.Profile{Name: r.Name, Sex: r.Sex, Birthday: r.Birthday, Sign: r.Sign}}
-	if err := tidyUser(&u); err != nil {
+	if err := normalizeUser(&u); err != nil {
 		return User{}, err
 	}
 	if err := checkPassword(r.Password); err != nil {
@@ -126,13 +126,13 @@ func (s *Service) createUser(ctx context.Context, r CreateUser) (User, error) {
 	}
 	u, err := s.o.Accounts.Register(ctx, u, r.Password, nil)
 	if errors.Is(err, kv.ErrAccountExists) {
-		return User{}, failure(AlreadyExists, "there is an account %q already", r.Account)
+		return User{}, failure(AlreadyExists, "account %q already exists", r.Account)
 	}
 	return userOf(u), err
 }
 
-// tidyUser holds an account to the rules that registration has too.
-func tidyUser(u *kv.User) error {
+// normalizeUser trims the fields of an account and applies the rules of registration.
+func normalizeUser(u *kv.User) error {
 	for _, field := range []struct {
 		name  string
 		value *string
@@ -141,7 +141,7 @@ func tidyUser(u *kv.User) error {
 		{"account", &u.Account, wire.MaxAccount}, {"name", &u.Name, wire.MaxName}, {"mail", &u.Mail, wire.MaxMail},
 		{"sex", &u.Sex, wire.MaxSex}, {"birthday", &u.Birthday, wire.MaxBirthday}, {"sign", &u.Sign, wire.MaxSign},
 	} {
-		if err := tidy(field.name, field.value, field.limit); err != nil {
+		if err := normalize(field.name, field.value, field.limit); err != nil {
 			return err
 		}
 	}
@@ -154,11 +154,11 @@ func tidyUser(u *kv.User) error {
 	return nil
 }
 
-// tidy trims a field and holds it to the rules that registration has too.
-func tidy(name string, value *string, limit int) error {
+// normalize trims a field and applies the rules of registration.
+func normalize(name string, value *string, limit int) error {
 	*value = strings.TrimSpace(*value)
 	if n := utf8.RuneCountInString(*value); n > limit {
-		return failure(Invalid, "%s has %d characters, and may have %d", name, n, limit)
+		return failure(Invalid, "%s has %d characters, the maximum is %d", name, n, limit)
 	}
 	if strings.ContainsFunc(*value, func(r rune) bool {
 		return unicode.IsControl(r) && (name != "sign" && name != "note" || r != '\n' && r != '\r' && r != '\t')
@@ -168,7 +168,7 @@ func tidy(name string, value *string, limit int) error {
 	return nil
 }
 
-// checkPassword refuses what nobody could log in with. How long one may be is for the hasher to say.
+// checkPassword refuses an empty password. The hasher checks the maximum length.
 func checkPassword(password string) error {
 	if password == "" {
 		return failure(Invalid, "password must not be empty")
@@ -187,7 +187,7 @@ func (s *Service) setDisabled(ctx context.Context, r UserRef, disabled bool) (Us
 	return s.change(ctx, r.User, func(u kv.User) error { return s.o.Accounts.SetDisabled(ctx, u.ID, disabled) })
 }
 
-// change does something to a user and returns the user as it is then.
+// change calls do with a user and returns the user after the change.
 func (s *Service) change(ctx context.Context, ref string, do func(kv.User) error) (User, error) {
 	u, err := s.resolve(ctx, ref)
 	if err != nil {
@@ -202,17 +202,17 @@ func (s *Service) change(ctx context.Context, ref string, do func(kv.User) error
 	return userOf(u), nil
 }
 
-// deleteUser returns the user that is no more.
+// deleteUser returns the deleted user.
 func (s *Service) deleteUser(ctx context.Context, r UserRef) (User, error) {
 	u, err := s.resolve(ctx, r.User)
 	if err != nil {
 		return User{}, err
 	}
-	return userOf(u), s.o.Accounts.DeleteUser(ctx, u.ID)
+	return userOf(u), s.o.Accounts.Delete(ctx, u.ID)
 }
 
-// resolve finds the user that a reference means. Ids come before accounts: otherwise somebody could register
-// another's id as an account, and have done to it what was meant for the other.
+// resolve returns the user of a reference. Ids take precedence over accounts: otherwise a user could register the id
+// of another user as an account and receive the changes meant for that user.
 func (s *Service) resolve(ctx context.Context, ref string) (kv.User, error) {
 	if strings.TrimSpace(ref) == "" {
 		return kv.User{}, failure(Invalid, "user must not be empty")
@@ -228,13 +228,13 @@ func (s *Service) resolve(ctx context.Context, ref string) (kv.User, error) {
 	return u, missing(ref, err)
 }
 
-// errNobody is kv.ErrUserNotFound with who was not found.
-var errNobody = errors.New("no such user")
+// errNoUser is kv.ErrUserNotFound with the reference in its text.
+var errNoUser = errors.New("no such user")
 
-// missing says who was not found.
+// missing adds the reference to kv.ErrUserNotFound.
 func missing(ref string, err error) error {
 	if errors.Is(err, kv.ErrUserNotFound) {
-		return fmt.Errorf("%w: %w", errNobody, failure(NotFound, "there is no user %q", ref))
+		return fmt.Errorf("%w: %w", errNoUser, failure(NotFound, "user %q does not exist", ref))
 	}
 	return err
 }

@@ -24,30 +24,27 @@ import (
 )
 
 const (
-	// The first and the longest wait before a certificate is asked for again.
-	// Let's Encrypt stands five failures an hour.
+	// The first and the longest delay before a failed request for a certificate is retried. Let's Encrypt allows five
+	// failures per hour.
 	firstRetry, lastRetry = 5 * time.Minute, time.Hour
 
-	// expiryCheck is how often served certificates are looked at for a renewal that is late.
+	// expiryCheck is the interval of the checks for an overdue renewal.
 	expiryCheck = 12 * time.Hour
 
-	// alpnProto marks the connection by which an authority has the control of a
-	// domain proved to it (RFC 8737).
+	// alpnProto identifies the connection by which an authority verifies the control of a domain (RFC 8737).
 	alpnProto = acme.ALPNProto
 
-	// maxAnswer is more than any ACME answer needs; the largest is a chain of certificates.
+	// maxAnswer is larger than any ACME answer. The largest is a certificate chain.
 	maxAnswer = 1 << 20
 )
 
-// acmeCerts serves certificates that an authority grants for the domains. It
-// proves control of a domain on the TLS port itself (tls-alpn-01), so nothing
-// else has to listen.
+// acmeCerts serves certificates that an authority issues for the domains. It proves control of a domain on the TLS
+// port itself (tls-alpn-01), so it needs no other listener.
 type acmeCerts struct {
 	domains []string
 	manager *autocert.Manager
 	log     *slog.Logger
-	last    atomic.Pointer[x509.Certificate] // served last, nil at first
-	stop    context.CancelFunc               // cuts off exchanges with the authority
+	stop    context.CancelFunc // aborts requests to the authority
 }
 
 func newACME(o Options) (*acmeCerts, error) {
@@ -87,8 +84,8 @@ func newACME(o Options) (*acmeCerts, error) {
 	return a, nil
 }
 
-// cacheName keeps what one authority granted apart from another's: a
-// certificate of a test directory must not be served after the real one is set.
+// cacheName returns the cache directory of an authority. Each has its own, so that a certificate of a test authority
+// is not served after the switch to a real one.
 func cacheName(directory string) string {
 	sum := sha256.Sum256([]byte(directory))
 	host := ""
@@ -98,7 +95,7 @@ func cacheName(directory string) string {
 	return host + "-" + hex.EncodeToString(sum[:4])
 }
 
-// fileRune replaces what a file's name can't hold on every system.
+// fileRune replaces characters that file names cannot have on all platforms.
 func fileRune(r rune) rune {
 	if r == '.' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' {
 		return r
@@ -107,17 +104,12 @@ func fileRune(r rune) rune {
 }
 
 func (a *acmeCerts) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	cert, err := a.manager.GetCertificate(withECDSA(hello))
-	if err == nil && !slices.Equal(hello.SupportedProtos, []string{alpnProto}) {
-		a.last.Store(cert.Leaf)
-	}
-	return cert, err
+	return a.manager.GetCertificate(withECDSA(hello))
 }
 
-// withECDSA names a cipher suite with ECDSA for clients that speak TLS 1.3 only,
-// whose suites don't say what signatures they take. Without it the manager takes
-// them for clients of old and asks for a second certificate with an RSA key.
-// Signature algorithms and curves still have their say.
+// withECDSA adds a cipher suite with ECDSA for TLS 1.3 clients, whose suites do not specify signatures. Without it,
+// the manager treats clients that support only TLS 1.3 as legacy clients and requests a second certificate with an
+// RSA key. The manager still checks signature algorithms and curves.
 func withECDSA(hello *tls.ClientHelloInfo) *tls.ClientHelloInfo {
 	if !slices.Contains(hello.SupportedVersions, tls.VersionTLS13) {
 		return hello
@@ -127,15 +119,13 @@ func withECDSA(hello *tls.ClientHelloInfo) *tls.ClientHelloInfo {
 	return &h
 }
 
-func (a *acmeCerts) leaf() *x509.Certificate { return a.last.Load() }
-
 func (a *acmeCerts) protocols() []string { return []string{alpnProto} }
 
-// reload has nothing to do: the manager renews by itself.
+// reload does nothing: the manager renews certificates.
 func (a *acmeCerts) reload(context.Context) error { return nil }
 
-// run asks for the certificates, so that the first visitor need not wait and a
-// failure is in the log at the start. Renewal is the manager's.
+// run requests the certificates, so that the first client does not wait and failures are logged at the start. The
+// manager renews them.
 func (a *acmeCerts) run(ctx context.Context) {
 	defer a.stop()
 	defer a.manager.Client.HTTPClient.CloseIdleConnections()
@@ -153,7 +143,7 @@ func (a *acmeCerts) run(ctx context.Context) {
 	}
 }
 
-// sleep reports whether it could sleep that long before ctx ended.
+// sleep sleeps for d. It returns false if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -165,33 +155,32 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// obtain asks for the certificates of domains, one after the other, and returns
-// those that failed. Of one that is there already it only looks at the age: the
-// manager is silent when a renewal fails.
+// obtain requests the certificates of domains sequentially and returns the domains that failed. It also checks the
+// age of existing certificates, since the manager does not report a failed renewal.
 func (a *acmeCerts) obtain(ctx context.Context, domains []string, wait time.Duration) (failed []string) {
-	type answer struct {
+	type result struct {
 		cert *tls.Certificate
 		err  error
 	}
 	for _, domain := range domains {
-		got := make(chan answer, 1)
-		// The manager takes no context: when ours ends, this goroutine ends by the next
-		// thing that it asks the authority, and is not waited for.
+		results := make(chan result, 1)
+		// The manager accepts no context. When ctx ends, this goroutine ends with its next request to the authority,
+		// and nothing waits for it.
 		go func() {
 			cert, err := a.certificate(&tls.ClientHelloInfo{ServerName: domain, SupportedVersions: []uint16{tls.VersionTLS13}})
-			got <- answer{cert, err}
+			results <- result{cert, err}
 		}()
 		select {
 		case <-ctx.Done():
 			return domains
-		case got := <-got:
+		case got := <-results:
 			switch {
 			case got.err != nil:
-				a.log.Error("no certificate from the ACME authority; it connects to port 443 of the domain, which has to lead here",
-					"domain", domain, "error", got.err, "again_in", wait)
+				a.log.Error("no certificate from the ACME authority: it must reach this server on port 443 of the domain",
+					"domain", domain, "error", got.err, "retry_in", wait)
 				failed = append(failed, domain)
 			case late(got.cert.Leaf, time.Now()):
-				a.log.Error("the certificate should have been renewed by now", describe(got.cert.Leaf))
+				a.log.Error("the renewal of the certificate is overdue", describe(got.cert.Leaf))
 			default:
 				a.log.Debug("certificate ready", describe(got.cert.Leaf))
 			}
@@ -200,21 +189,20 @@ func (a *acmeCerts) obtain(ctx context.Context, domains []string, wait time.Dura
 	return failed
 }
 
-// late reports whether a certificate has been due for renewal for some time: the
-// manager begins 30 days before the end, or with the last third of a shorter life.
+// late reports whether the renewal of a certificate is overdue. The manager renews it 30 days before it expires, or
+// in the last third of a shorter lifetime.
 func late(cert *x509.Certificate, now time.Time) bool {
 	due := min(cert.NotAfter.Sub(cert.NotBefore)/3, 30*24*time.Hour)
 	return cert.NotAfter.Sub(now) < due*3/4
 }
 
-// transport talks to the authority. It ends with the life of the server, which
-// the manager knows nothing of, and logs why the authority refused a domain,
-// which the manager doesn't pass on.
+// transport sends requests to the authority. It does what the manager does not: it aborts requests when the server
+// shuts down, and logs why the authority refused a domain.
 type transport struct {
-	life context.Context
-	base *http.Transport
-	log  *slog.Logger
-	told atomic.Value // URL of the authorization whose refusal was logged last
+	life   context.Context // ends when the server shuts down
+	base   *http.Transport
+	log    *slog.Logger
+	logged atomic.Value // URL of the last authorization whose refusal was logged
 }
 
 func newTransport(life context.Context, o Options) *transport {
@@ -231,10 +219,10 @@ func newTransport(life context.Context, o Options) *transport {
 	}
 }
 
-// CloseIdleConnections is what http.Client looks for.
+// CloseIdleConnections is called by http.Client.CloseIdleConnections.
 func (t *transport) CloseIdleConnections() { t.base.CloseIdleConnections() }
 
-// RoundTrip reads the whole answer, since it has to look into some.
+// RoundTrip reads the whole answer, since it may need to log a refusal.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -249,15 +237,15 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("the ACME authority's answer is longer than %d bytes", maxAnswer)
+		return nil, fmt.Errorf("answer of the ACME authority exceeds %d bytes", maxAnswer)
 	}
 	t.logRefusal(r.URL.String(), body)
 	answer.Body = io.NopCloser(bytes.NewReader(body))
 	return answer, nil
 }
 
-// logRefusal looks for an authorization (RFC 8555, 7.1.4) that was refused. The
-// manager asks for each twice, the second time to clean up.
+// logRefusal logs a refused authorization (RFC 8555, section 7.1.4) once. The manager requests each twice, the second
+// time to clean up.
 func (t *transport) logRefusal(authzURL string, body []byte) {
 	var authorization struct {
 		Status     string
@@ -270,7 +258,7 @@ func (t *transport) logRefusal(authzURL string, body []byte) {
 	if json.Unmarshal(body, &authorization) != nil || authorization.Status != acme.StatusInvalid {
 		return
 	}
-	if len(authorization.Challenges) == 0 || t.told.Swap(authzURL) == authzURL {
+	if len(authorization.Challenges) == 0 || t.logged.Swap(authzURL) == authzURL {
 		return
 	}
 	for _, c := range authorization.Challenges {

@@ -29,17 +29,16 @@ import (
 	"golang.org/x/crypto/acme"
 )
 
-// acmeServer is an ACME authority (RFC 8555) that is as strict as a real one
-// where our side could be wrong: nonces are used once, every request is signed by a
-// known account, and a domain is only certified after its server has proved the
+// acmeServer is an ACME authority (RFC 8555) with the checks that can reveal faults of the client: nonces are used
+// once, every request is signed by a known account, and a domain is certified only after its server has proved
 // control of it by tls-alpn-01 (RFC 8737).
 type acmeServer struct {
 	*httptest.Server
 	t  *testing.T
 	ca *authority
 
-	mu       sync.Mutex // guards what is below
-	target   string     // where all domains lead to
+	mu       sync.Mutex // guards the fields below
+	target   string     // address of all domains
 	nonces   map[string]bool
 	accounts map[string]*acmeAccount // by URL
 	orders   []*acmeOrder
@@ -60,7 +59,7 @@ type acmeOrder struct {
 	cert    []byte
 }
 
-// acmeRequest is what a signed request holds once it has been verified.
+// acmeRequest is a verified request.
 type acmeRequest struct {
 	url     string
 	account *acmeAccount
@@ -93,7 +92,7 @@ func newACMEServer(t *testing.T) *acmeServer {
 	return a
 }
 
-// trust is for the client to talk to this server; it is apart from the roots of the certificates.
+// trust returns the roots for requests to this server, which differ from the roots of the certificates that it issues.
 func (a *acmeServer) trust() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.Certificate())
@@ -129,7 +128,7 @@ func (a *acmeServer) refuse(w http.ResponseWriter, problem string, err error) {
 	a.reply(w, http.StatusBadRequest, map[string]string{"type": "urn:ietf:params:acme:error:" + problem, "detail": err.Error()})
 }
 
-// signed verifies the JWS of a request before its handler sees it.
+// signed verifies the JWS of a request before it calls the handler.
 func (a *acmeServer) signed(handle func(http.ResponseWriter, *http.Request, acmeRequest)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		request, err := a.verify(r)
@@ -236,7 +235,7 @@ func (a *acmeServer) newOrder(w http.ResponseWriter, _ *http.Request, r acmeRequ
 	a.writeOrder(w, http.StatusCreated, n, order)
 }
 
-// withOrder finds the order that a URL ends with, and lets only its account touch it.
+// withOrder finds the order at the end of a URL and checks that it belongs to the account.
 func (a *acmeServer) withOrder(handle func(http.ResponseWriter, acmeRequest, int, *acmeOrder)) func(http.ResponseWriter, *http.Request, acmeRequest) {
 	return func(w http.ResponseWriter, r *http.Request, request acmeRequest) {
 		var n int
@@ -309,7 +308,7 @@ func (a *acmeServer) challenge(w http.ResponseWriter, _ acmeRequest, n int, orde
 	})
 }
 
-// validate connects to where the domain leads and looks for the proof.
+// validate connects to the address of the domain and checks the proof.
 func (a *acmeServer) validate(target string, order *acmeOrder) error {
 	thumbprint, err := acme.JWKThumbprint(order.account.key)
 	if err != nil {

@@ -23,8 +23,8 @@ func acmeOptions(t *testing.T, a *acmeServer, book *logbook, domains ...string) 
 	}
 }
 
-// TestACME is the whole way: the first visitor's handshake waits for a
-// certificate, which the authority grants after connecting back to the same listener.
+// TestACME covers the whole process: the handshake of the first client waits for a certificate, which the authority
+// issues after connecting to the same listener.
 func TestACME(t *testing.T) {
 	t.Parallel()
 	a := newACMEServer(t)
@@ -32,25 +32,25 @@ func TestACME(t *testing.T) {
 	s := mustNew(t, o)
 	addr := serve(t, s)
 	a.lead(addr)
-	if s.Certificate() != nil {
-		t.Error("a certificate before there can be one")
-	}
 	if domains := s.provider.(*acmeCerts).domains; !slices.Equal(domains, []string{"chat.example.org"}) {
 		t.Errorf("domains %q", domains)
 	}
 
-	// Modern clients and those of TLS 1.3 only share one certificate.
+	// Clients of TLS 1.2 and clients of TLS 1.3 only get the same certificate.
+	var first *x509.Certificate
 	for _, version := range []uint16{tls.VersionTLS13, tls.VersionTLS12} {
-		visitor := &tls.Config{RootCAs: a.ca.roots(), ServerName: "chat.example.org", MinVersion: version, NextProtos: []string{"h2", "http/1.1"}}
-		state, err := dial(t, addr, visitor)
+		client := &tls.Config{RootCAs: a.ca.roots(), ServerName: "chat.example.org", MinVersion: version, NextProtos: []string{"h2", "http/1.1"}}
+		state, err := dial(t, addr, client)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if state.NegotiatedProtocol != "h2" || len(state.PeerCertificates) != 2 {
 			t.Errorf("protocol %q, %d certificates", state.NegotiatedProtocol, len(state.PeerCertificates))
 		}
-		if !state.PeerCertificates[0].Equal(s.Certificate()) {
-			t.Errorf("Certificate is not what is served")
+		if first == nil {
+			first = state.PeerCertificates[0]
+		} else if !state.PeerCertificates[0].Equal(first) {
+			t.Errorf("TLS version %x: got another certificate", version)
 		}
 	}
 	if n := a.orderCount(); n != 1 {
@@ -65,19 +65,19 @@ func TestACME(t *testing.T) {
 	a.mu.Unlock()
 	checkPrivate(t, o.Dir)
 
-	// After a restart the certificate is there, without the authority.
+	// After a restart the certificate is served without the authority.
 	a.Close()
-	visitor := &tls.Config{RootCAs: a.ca.roots(), ServerName: "chat.example.org"}
-	state, err := dial(t, serve(t, mustNew(t, o)), visitor)
+	client := &tls.Config{RootCAs: a.ca.roots(), ServerName: "chat.example.org"}
+	state, err := dial(t, serve(t, mustNew(t, o)), client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !state.PeerCertificates[0].Equal(s.Certificate()) {
-		t.Error("another certificate after the restart")
+	if !state.PeerCertificates[0].Equal(first) {
+		t.Error("got another certificate after the restart")
 	}
 }
 
-// checkPrivate looks at the modes of everything below dir.
+// checkPrivate checks the modes of all files below dir.
 func checkPrivate(t *testing.T, dir string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -87,7 +87,7 @@ func checkPrivate(t *testing.T, dir string) {
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			if strings.HasSuffix(path, "+token") {
-				return nil // removed behind the challenge, maybe just now
+				return nil // removed after the challenge, perhaps just now
 			}
 			return err
 		}
@@ -107,7 +107,7 @@ func checkPrivate(t *testing.T, dir string) {
 		return nil
 	})
 	if err != nil || files < 2 {
-		t.Errorf("%d files, %v, want an account key and a certificate", files, err)
+		t.Errorf("%d files, %v; want an account key and a certificate", files, err)
 	}
 }
 
@@ -119,20 +119,20 @@ func TestACMEOtherNames(t *testing.T) {
 	a.lead(addr)
 	for _, name := range []string{"other.example.org", "example.org", "www.chat.example.org", "localhost", ""} {
 		if _, err := dial(t, addr, &tls.Config{ServerName: name, InsecureSkipVerify: true}); err == nil {
-			t.Errorf("%q is served", name)
+			t.Errorf("name %q: the handshake succeeded", name)
 		}
 	}
-	// A challenge that nobody asked for has no answer.
+	// A challenge without an order must fail.
 	if _, err := dial(t, addr, &tls.Config{ServerName: "chat.example.org", NextProtos: []string{"acme-tls/1"}, InsecureSkipVerify: true}); err == nil {
-		t.Error("a challenge is answered without an order")
+		t.Error("answered a challenge without an order")
 	}
 	if n := a.orderCount(); n != 0 {
-		t.Errorf("%d orders for names that are not ours", n)
+		t.Errorf("%d orders for foreign names, want none", n)
 	}
 }
 
-// TestACMERunAsksFirst: all domains are ready before a visitor comes.
-func TestACMERunAsksFirst(t *testing.T) {
+// TestACMERunRequestsAll checks that Run gets the certificates of all domains before a client connects.
+func TestACMERunRequestsAll(t *testing.T) {
 	t.Parallel()
 	a := newACMEServer(t)
 	book := newLogbook()
@@ -158,7 +158,8 @@ func TestACMERunAsksFirst(t *testing.T) {
 	}
 }
 
-// TestACMERefused: the domain leads to another server. No certificate, and the log says why.
+// TestACMERefused checks that there is no certificate if the domain leads to another server, and that the log has the
+// reason.
 func TestACMERefused(t *testing.T) {
 	t.Parallel()
 	a := newACMEServer(t)
@@ -169,17 +170,14 @@ func TestACMERefused(t *testing.T) {
 	run(t, s)
 	book.wait(t, "no certificate from the ACME authority")
 	if book.count("could not verify the domain") != 1 || book.count("connect to chat.example.org: remote error: tls: no application protocol") != 1 {
-		t.Errorf("the authority's reason is not told once: %s", book)
+		t.Errorf("want the reason of the authority once in the log: %s", book)
 	}
 	if _, err := dial(t, addr, &tls.Config{ServerName: "chat.example.org", InsecureSkipVerify: true}); err == nil {
-		t.Error("served without a certificate")
-	}
-	if s.Certificate() != nil {
-		t.Error("a certificate that nobody granted")
+		t.Error("the handshake succeeded without a certificate")
 	}
 }
 
-// TestACMEUntrusted: an authority with a certificate of its own making is not talked to.
+// TestACMEUntrusted checks that an authority with an untrusted certificate gets no request.
 func TestACMEUntrusted(t *testing.T) {
 	t.Parallel()
 	a := newACMEServer(t)
@@ -194,15 +192,15 @@ func TestACMEUntrusted(t *testing.T) {
 	}
 }
 
-// TestACMERunEnds: an authority that doesn't answer holds up nobody's shutdown,
-// and the exchange with it is cut off.
-func TestACMERunEnds(t *testing.T) {
+// TestACMERunAborts checks that an authority that does not answer does not delay a shutdown, and that the request to
+// it is aborted.
+func TestACMERunAborts(t *testing.T) {
 	t.Parallel()
-	asked, cut := make(chan struct{}), make(chan struct{})
+	requested, aborted := make(chan struct{}), make(chan struct{})
 	silent := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		close(asked)
+		close(requested)
 		<-r.Context().Done()
-		close(cut)
+		close(aborted)
 	}))
 	defer silent.Close()
 	pool := x509.NewCertPool()
@@ -215,25 +213,25 @@ func TestACMERunEnds(t *testing.T) {
 		s.Run(ctx)
 	}()
 	for _, step := range []struct {
-		what string
-		does func()
+		want string
+		do   func()
 		wait chan struct{}
 	}{
-		{"ask", func() {}, asked},
+		{"request a certificate", func() {}, requested},
 		{"return", cancel, done},
-		{"be cut off", func() {}, cut},
+		{"abort the request", func() {}, aborted},
 	} {
-		step.does()
+		step.do()
 		select {
 		case <-step.wait:
 		case <-time.After(20 * time.Second):
-			t.Fatalf("Run doesn't %s", step.what)
+			t.Fatalf("Run did not %s", step.want)
 		}
 	}
 }
 
-// TestACMECachesApart: certificates of a test directory don't serve for the real one.
-func TestACMECachesApart(t *testing.T) {
+// TestACMECachePerAuthority checks that certificates of one authority are not served for another.
+func TestACMECachePerAuthority(t *testing.T) {
 	t.Parallel()
 	first, second := newACMEServer(t), newACMEServer(t)
 	o := acmeOptions(t, first, newLogbook(), "chat.example.org")
@@ -248,11 +246,11 @@ func TestACMECachesApart(t *testing.T) {
 	for _, directory := range []string{"https://ca.example.org/a", "https://ca.example.org/b", "https://[::1]:8443/", "https://../x", "https://a%2Fb/"} {
 		name := cacheName(directory)
 		if name != filepath.Base(name) || !filepath.IsLocal(name) {
-			t.Errorf("%s is kept in %q", directory, name)
+			t.Errorf("cache of %s is %q, want a local base name", directory, name)
 		}
 	}
 	if cacheName("https://ca.example.org/a") == cacheName("https://ca.example.org/b") {
-		t.Error("two directories of one host share a folder")
+		t.Error("two directories of one host share a cache")
 	}
 }
 
@@ -276,7 +274,7 @@ func TestLate(t *testing.T) {
 	} {
 		end := now.Add(test.left)
 		if got := late(&x509.Certificate{NotBefore: end.Add(-test.life), NotAfter: end}, now); got != test.want {
-			t.Errorf("%v of %v left: late is %v", test.left, test.life, got)
+			t.Errorf("%v of %v left: late = %v", test.left, test.life, got)
 		}
 	}
 }

@@ -1,6 +1,5 @@
-// Package certs gives the HTTP listener its certificate: from files, from a
-// certificate authority by ACME, or one that it signs itself. It keeps that
-// certificate fresh while the server runs, and says when there is to be none.
+// Package certs provides the certificate of the HTTP listener: from files, from an ACME authority, or self-signed. It
+// renews or reloads the certificate while the server runs, and decides whether the listener uses TLS at all.
 package certs
 
 import (
@@ -14,8 +13,8 @@ import (
 	"time"
 )
 
-// The values of tls.mode. Auto and the empty string choose by the address that
-// is listened on; Source.Mode tells which of the others it became.
+// The values of the setting tls.mode. ModeAuto and the empty string choose one of the others by the listener's
+// address.
 const (
 	ModeAuto       = "auto"
 	ModeOff        = "off"
@@ -24,47 +23,45 @@ const (
 	ModeSelfSigned = "self-signed"
 )
 
-// Options say where the certificate comes from.
+// Options configure a Source.
 type Options struct {
-	// Mode is one of the constants above. Auto is plain HTTP on a loopback
-	// address; on any other it is files if Cert is set, ACME if Domains are,
-	// and self-signed otherwise.
+	// Mode is one of the constants above. ModeAuto means plain HTTP on a loopback address. On any other address it
+	// means files if Cert is set, ACME if Domains are set, and self-signed otherwise.
 	Mode string
 
-	// Cert and Key are PEM files, of mode files. Cert holds the chain, the
-	// server's own certificate first.
+	// Cert and Key are the PEM files of mode files. Cert has the chain, with the server's certificate first.
 	Cert, Key string
 
-	// Domains are the names that ACME certificates are asked for, one certificate
-	// each. In a self-signed certificate they are further names or IP addresses.
+	// Domains are the names of the ACME certificates, one certificate each. A self-signed certificate has them as
+	// additional names or IP addresses.
 	Domains []string
 
-	// Email is where the ACME authority may write to, or empty.
+	// Email is the contact address for the ACME authority, or empty.
 	Email string
 
-	// Directory is the ACME authority's directory URL; empty is Let's Encrypt.
+	// Directory is the directory URL of the ACME authority. Empty means Let's Encrypt.
 	Directory string
 
-	// RootCAs are trusted when talking to the ACME authority; nil means the system's.
+	// RootCAs are trusted for requests to the ACME authority. nil means the roots of the system.
 	RootCAs *x509.CertPool
 
-	// Dir is the folder for what is made here: keys, certificates, the ACME
-	// account. It is created with mode 0700, the files with 0600.
+	// Dir is the directory for generated files: keys, certificates, the ACME account. It is created with mode 0700,
+	// its files with mode 0600.
 	Dir string
 
 	// Listen is the host:port of the listener.
 	Listen string
 
-	// Interval is how often certificate files are looked at for a change; 0 is 3 s.
+	// Interval is the polling interval for changed certificate files. 0 means 3 s.
 	Interval time.Duration
 
 	// Log may be nil.
 	Log *slog.Logger
 }
 
-// SettingError is a setting that can't be followed.
+// SettingError is an invalid setting.
 type SettingError struct {
-	Setting string // as in the configuration: "tls.cert"
+	Setting string // its key in the configuration, such as "tls.cert"
 	Err     error
 }
 
@@ -72,25 +69,21 @@ func (e *SettingError) Error() string { return e.Setting + ": " + e.Err.Error() 
 
 func (e *SettingError) Unwrap() error { return e.Err }
 
-// provider is one way to come by a certificate.
+// provider is a way to get a certificate.
 type provider interface {
 	certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	leaf() *x509.Certificate // nil when there is none yet
-	protocols() []string     // for ALPN, beside HTTP's
+	protocols() []string // for ALPN, in addition to those of HTTP
 	reload(context.Context) error
 	run(context.Context)
 }
 
-// Source is where a listener's certificate comes from. Its methods may be called
-// concurrently.
+// Source provides the certificate of a listener. Its methods may be called concurrently.
 type Source struct {
-	mode     string
-	provider provider // nil when plain
+	provider provider // nil without TLS
 }
 
-// New checks the options and loads or makes the certificate; an ACME
-// certificate is only asked for by Run or the first connection, since the
-// authority calls back. Options that can't be followed are a *SettingError.
+// New checks the options and loads or creates the certificate. An ACME certificate is requested by Run or the first
+// connection, since the authority connects to the listener. The error for invalid options is a *SettingError.
 func New(o Options) (*Source, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -102,7 +95,7 @@ func New(o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{mode: mode}
+	s := &Source{}
 	switch mode {
 	case ModeFiles:
 		s.provider, err = newFiles(o)
@@ -117,11 +110,8 @@ func New(o Options) (*Source, error) {
 	return s, nil
 }
 
-// Mode is the effective mode: ModeOff, ModeFiles, ModeACME or ModeSelfSigned.
-func (s *Source) Mode() string { return s.mode }
-
-// TLSConfig is what to serve TLS with, a copy for each call, or nil when the
-// listener is to be plain. Certificates that change later reach it too.
+// TLSConfig returns a new configuration for the listener, or nil if the listener does not use TLS. The configuration
+// always serves the current certificate.
 func (s *Source) TLSConfig() *tls.Config {
 	if s.provider == nil {
 		return nil
@@ -133,17 +123,7 @@ func (s *Source) TLSConfig() *tls.Config {
 	}
 }
 
-// Certificate is what is served, or nil when plain or when the ACME authority
-// has not given one yet. With several domains it is the one served last.
-func (s *Source) Certificate() *x509.Certificate {
-	if s.provider == nil {
-		return nil
-	}
-	return s.provider.leaf()
-}
-
-// Reload looks for a new certificate at once: files are read again. On an error
-// the old one stays in use.
+// Reload reads certificate files again at once. On an error the old certificate stays in use.
 func (s *Source) Reload(ctx context.Context) error {
 	if s.provider == nil {
 		return nil
@@ -151,10 +131,9 @@ func (s *Source) Reload(ctx context.Context) error {
 	return s.provider.reload(ctx)
 }
 
-// Run keeps the certificate fresh until ctx ends: it follows changes of the
-// files, renews a self-signed certificate, asks for those of ACME before the first
-// visitor does. Call it once, when the listener is up. An ACME exchange that
-// is under way when ctx ends is cut off and may take a moment longer to notice.
+// Run keeps the certificate current until ctx ends: it reloads changed files, renews a self-signed certificate, and
+// requests ACME certificates before the first client connects. Call it once, when the listener is up. When ctx ends, a
+// pending ACME request is aborted, which may end shortly after Run.
 func (s *Source) Run(ctx context.Context) {
 	if s.provider == nil {
 		<-ctx.Done()
@@ -163,13 +142,13 @@ func (s *Source) Run(ctx context.Context) {
 	s.provider.run(ctx)
 }
 
-// Fingerprint is the SHA-256 of a certificate as browsers and openssl show it.
+// Fingerprint returns the SHA-256 of a certificate in the format of browsers and openssl.
 func Fingerprint(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.Raw)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
-// describe gives the attributes of a log line about a certificate.
+// describe returns the log attributes of a certificate.
 func describe(cert *x509.Certificate) slog.Attr {
 	names := append([]string(nil), cert.DNSNames...)
 	for _, ip := range cert.IPAddresses {
@@ -181,13 +160,13 @@ func describe(cert *x509.Certificate) slog.Attr {
 		slog.String("sha256", Fingerprint(cert)))
 }
 
-// valid says why cert can't be used at that time.
+// valid returns an error if cert is not valid at that time.
 func valid(cert *x509.Certificate, now time.Time) error {
 	switch {
 	case now.Before(cert.NotBefore):
 		return fmt.Errorf("the certificate is not valid before %s", cert.NotBefore.Format(time.RFC3339))
 	case now.After(cert.NotAfter):
-		return fmt.Errorf("the certificate ended at %s", cert.NotAfter.Format(time.RFC3339))
+		return fmt.Errorf("the certificate expired at %s", cert.NotAfter.Format(time.RFC3339))
 	}
 	return nil
 }

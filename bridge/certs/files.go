@@ -15,9 +15,8 @@ import (
 	"time"
 )
 
-// files serves a certificate from two PEM files and follows their changes. They
-// are polled: that works on every file system and platform, and for links that
-// are moved to another file, at the cost of two stats every few seconds.
+// files serves a certificate from two PEM files and reloads them when they change. It polls them: this works on every
+// file system and platform, and for links that are moved to another file, at the cost of two stats every few seconds.
 type files struct {
 	cert, key string
 	interval  time.Duration
@@ -25,9 +24,9 @@ type files struct {
 
 	current atomic.Pointer[tls.Certificate] // never nil
 
-	mu     sync.Mutex     // held while the files are read; guards what is below
-	seen   [2]os.FileInfo // of cert and key, from before they were last read; nil: not there
-	broken bool           // the last reading failed, and that was told
+	mu     sync.Mutex     // held while the files are read; guards the fields below
+	seen   [2]os.FileInfo // of cert and key, before they were last read; nil if missing
+	failed bool           // the last reload failed, and that was reported
 }
 
 func newFiles(o Options) (*files, error) {
@@ -37,7 +36,7 @@ func newFiles(o Options) (*files, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Served all the same: a restart must not turn a late renewal into no service at all.
+	// Serve it nevertheless: a restart must not turn a late renewal into an outage.
 	if err := valid(pair.Leaf, time.Now()); err != nil {
 		f.log.Warn("clients will refuse the certificate", "file", f.cert, "error", err)
 	}
@@ -48,8 +47,6 @@ func newFiles(o Options) (*files, error) {
 func (f *files) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.current.Load(), nil
 }
-
-func (f *files) leaf() *x509.Certificate { return f.current.Load().Leaf }
 
 func (f *files) protocols() []string { return nil }
 
@@ -72,21 +69,21 @@ func (f *files) run(ctx context.Context) {
 	}
 }
 
-// poll reads the files if they changed. A broken pair is read again each time,
-// since a file that is written in two steps may look the same after the second.
+// poll reloads the files if they changed. After a failure it reloads them each time, since a file that is written in
+// two steps may have the same time and size after the second.
 func (f *files) poll() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.broken && same(f.seen, f.stat()) {
+	if !f.failed && same(f.seen, f.stat()) {
 		return
 	}
-	told := f.broken
-	if err := f.load(); err != nil && !told {
-		f.log.Warn("the changed certificate can't be used: the old one stays until it can", "error", err)
+	reported := f.failed
+	if err := f.load(); err != nil && !reported {
+		f.log.Warn("cannot use the changed certificate, keeping the old one", "error", err)
 	}
 }
 
-// load replaces the certificate by what the files hold. The caller has the lock.
+// load replaces the certificate with that of the files. The caller holds the lock.
 func (f *files) load() error {
 	seen := f.stat()
 	pair, err := readPair(f.cert, f.key)
@@ -96,7 +93,7 @@ func (f *files) load() error {
 			err = &SettingError{"tls.cert", fmt.Errorf("%s: %w", f.cert, invalid)}
 		}
 	}
-	f.seen, f.broken = seen, err != nil
+	f.seen, f.failed = seen, err != nil
 	if err != nil {
 		return err
 	}
@@ -116,7 +113,7 @@ func (f *files) stat() (seen [2]os.FileInfo) {
 	return seen
 }
 
-// same reports whether both files are the ones that were seen, unchanged.
+// same reports whether both files are unchanged.
 func same(a, b [2]os.FileInfo) bool {
 	for i := range a {
 		if a[i] == nil || b[i] == nil {
@@ -125,7 +122,7 @@ func same(a, b [2]os.FileInfo) bool {
 			}
 			continue
 		}
-		// SameFile: one that was moved into place may be as old and as long as the one before.
+		// SameFile: a file that was moved into place may have the same time and size as the old one.
 		if !a[i].ModTime().Equal(b[i].ModTime()) || a[i].Size() != b[i].Size() || !os.SameFile(a[i], b[i]) {
 			return false
 		}
@@ -133,8 +130,7 @@ func same(a, b [2]os.FileInfo) bool {
 	return true
 }
 
-// readPair reads a certificate and its key, and names the setting that is at
-// fault. No error holds any of the key.
+// readPair reads a certificate and its key. Errors are *SettingError and have no part of the key.
 func readPair(certFile, keyFile string) (*tls.Certificate, error) {
 	certPEM, err := os.ReadFile(certFile)
 	if err != nil {
@@ -150,14 +146,14 @@ func readPair(certFile, keyFile string) (*tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		if bytes.Contains(keyPEM, []byte("ENCRYPTED")) {
-			err = errors.New("the key is encrypted: it has to be stored without a passphrase")
+			err = errors.New("the key is encrypted: store it without a passphrase")
 		}
 		return nil, &SettingError{"tls.key", fmt.Errorf("%s: %w", keyFile, err)}
 	}
 	return &pair, nil
 }
 
-// checkChain parses all the certificates of a chain: the key's check only looks at the first.
+// checkChain parses all certificates of a chain. tls.X509KeyPair parses only the first.
 func checkChain(certPEM []byte) error {
 	count := 0
 	for {
@@ -174,11 +170,11 @@ func checkChain(certPEM []byte) error {
 		count++
 	}
 	if count == 0 {
-		return errors.New("holds no PEM certificate")
+		return errors.New("has no PEM certificate")
 	}
-	// What is left is a block that was cut off, as while it is being written.
+	// The rest may be a truncated block, for example while the file is being written.
 	if bytes.Contains(certPEM, []byte("-----BEGIN")) {
-		return errors.New("a PEM block is not complete")
+		return errors.New("a PEM block is incomplete")
 	}
 	return nil
 }

@@ -55,15 +55,12 @@ func TestFilesServe(t *testing.T) {
 	old := trusting()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	if _, err := dial(t, addr, old); err == nil {
-		t.Error("TLS 1.1 is accepted")
+		t.Error("TLS 1.1 succeeded")
 	}
 	acme := trusting()
 	acme.NextProtos = []string{"acme-tls/1"}
 	if _, err := dial(t, addr, acme); err == nil {
-		t.Error("acme-tls/1 is accepted without ACME")
-	}
-	if got := s.Certificate().Subject.CommonName; got != "chat.example.org" {
-		t.Errorf("Certificate is of %s", got)
+		t.Error("acme-tls/1 succeeded without ACME")
 	}
 }
 
@@ -78,7 +75,7 @@ func TestFilesReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if book.count("new certificate") != 0 {
-		t.Errorf("an unchanged pair is told as new: %s", book)
+		t.Errorf("logged an unchanged pair as new: %s", book)
 	}
 	cert, key = ca.pair(t, "new.example.org")
 	write(t, certFile, cert)
@@ -87,16 +84,16 @@ func TestFilesReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := served(t, addr); got != "new.example.org" {
-		t.Errorf("served %s after the reload", got)
+		t.Errorf("serving %s after the reload", got)
 	}
-	if book.count("new certificate") != 1 || book.count(Fingerprint(s.Certificate())) != 1 {
-		t.Errorf("the new certificate is not told once: %s", book)
+	if book.count("new certificate") != 1 || book.count(Fingerprint(leaf(t, s))) != 1 {
+		t.Errorf("want the new certificate once in the log: %s", book)
 	}
 }
 
-// TestFilesReloadBroken: whatever stands in the files, the old pair stays, the
-// error names the setting and says nothing of a key.
-func TestFilesReloadBroken(t *testing.T) {
+// TestFilesReloadInvalid checks that invalid files do not replace the old pair, and that the error has the setting
+// and no part of a key.
+func TestFilesReloadInvalid(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	oldCert, oldKey := ca.pair(t, "old.example.org")
@@ -119,7 +116,7 @@ func TestFilesReloadBroken(t *testing.T) {
 		{"only the key is new", oldCert, key, "tls.key", "does not match"},
 		{"certificate cut off", cert[:len(cert)/2], key, "tls.cert", "PEM"},
 		{"certificate damaged", damaged, key, "tls.cert", "certificate 1"},
-		{"chain cut off", append(bytes.Clone(cert), cert[:len(cert)/2]...), key, "tls.cert", "not complete"},
+		{"chain cut off", append(bytes.Clone(cert), cert[:len(cert)/2]...), key, "tls.cert", "incomplete"},
 		{"chain damaged", append(bytes.Clone(cert), damaged...), key, "tls.cert", "certificate 2"},
 		{"certificate empty", []byte{}, key, "tls.cert", "no PEM certificate"},
 		{"certificate missing", nil, key, "tls.cert", "cert.pem"},
@@ -129,7 +126,7 @@ func TestFilesReloadBroken(t *testing.T) {
 		{"key encrypted", cert, encrypted, "tls.key", "passphrase"},
 		{"key encrypted the old way", cert, encryptedOld, "tls.key", "passphrase"},
 		{"files swapped", key, cert, "tls.cert", "no PEM certificate"},
-		{"ended", expired, expiredKey, "tls.cert", "ended"},
+		{"expired", expired, expiredKey, "tls.cert", "the certificate expired at"},
 		{"not yet valid", future, futureKey, "tls.cert", "not valid before"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -145,27 +142,27 @@ func TestFilesReloadBroken(t *testing.T) {
 			err := s.Reload(t.Context())
 			var setting *SettingError
 			if !errors.As(err, &setting) || setting.Setting != test.setting || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("got %v, want it to name %s and say %q", err, test.setting, test.says)
+				t.Errorf("got %v, want an error for %s with %q", err, test.setting, test.says)
 			}
 			if err != nil && (strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), string(key[40:60]))) {
-				t.Errorf("not one line, or a key in it: %q", err)
+				t.Errorf("want one line without a key: %q", err)
 			}
-			if got := s.Certificate().Subject.CommonName; got != "old.example.org" {
-				t.Errorf("the certificate is now that of %s", got)
+			if got := leaf(t, s).Subject.CommonName; got != "old.example.org" {
+				t.Errorf("serving %s, want the old certificate", got)
 			}
 		})
 	}
 }
 
-// TestFilesExpired: a late renewal is no reason not to start, and the end of the
-// old certificate is none to refuse a newer one that has ended too.
+// TestFilesExpired checks that the server starts with an expired certificate, and then also accepts a newer one that
+// has expired.
 func TestFilesExpired(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	cert, key := ca.pairUntil(t, "old.example.org", time.Now().Add(-time.Hour))
 	s, book, certFile, keyFile := newFileSource(t, cert, key)
-	if book.count("the certificate ended") != 1 {
-		t.Errorf("no warning: %s", book)
+	if book.count("the certificate expired") != 1 {
+		t.Errorf("the log has no warning: %s", book)
 	}
 	cert, key = ca.pairUntil(t, "new.example.org", time.Now().Add(-time.Minute))
 	write(t, certFile, cert)
@@ -175,7 +172,7 @@ func TestFilesExpired(t *testing.T) {
 	}
 }
 
-func TestFilesRunFollows(t *testing.T) {
+func TestFilesRunReloads(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	cert, key := ca.pair(t, "old.example.org")
@@ -185,21 +182,21 @@ func TestFilesRunFollows(t *testing.T) {
 
 	cert, key = ca.pair(t, "new.example.org")
 	write(t, certFile, cert)
-	book.wait(t, "can't be used")
+	book.wait(t, "cannot use the changed certificate")
 	if got := served(t, addr); got != "old.example.org" {
-		t.Errorf("served %s with half of the new pair", got)
+		t.Errorf("serving %s after half of the new pair was written", got)
 	}
 	write(t, keyFile, key)
 	book.wait(t, "new certificate in use")
 	if got := served(t, addr); got != "new.example.org" {
-		t.Errorf("served %s with the whole new pair", got)
+		t.Errorf("serving %s after the new pair was written", got)
 	}
-	if n := book.count("can't be used"); n != 1 {
-		t.Errorf("the half-written pair was told %d times: %s", n, book)
+	if n := book.count("cannot use the changed certificate"); n != 1 {
+		t.Errorf("the log has %d warnings about the incomplete pair: %s", n, book)
 	}
 }
 
-// TestFilesPoll walks through what a poll may meet, one poll at a time.
+// TestFilesPoll changes the files in different ways and polls after each.
 func TestFilesPoll(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
@@ -211,11 +208,11 @@ func TestFilesPoll(t *testing.T) {
 		for range 3 {
 			f.poll()
 		}
-		if got := f.leaf().Subject.CommonName; got != name {
-			t.Errorf("%s: certificate of %s, want %s", what, got, name)
+		if got := leaf(t, s).Subject.CommonName; got != name {
+			t.Errorf("%s: serving %s, want %s", what, got, name)
 		}
-		if w, n := book.count("can't be used"), book.count("new certificate"); w != warnings || n != news {
-			t.Errorf("%s: %d warnings and %d new certificates told, want %d and %d:\n%s", what, w, n, warnings, news, book)
+		if w, n := book.count("cannot use the changed certificate"), book.count("new certificate"); w != warnings || n != news {
+			t.Errorf("%s: the log has %d warnings and %d new certificates, want %d and %d:\n%s", what, w, n, warnings, news, book)
 		}
 	}
 	step("nothing changed", "first.example.org", 0, 0)
@@ -235,17 +232,17 @@ func TestFilesPoll(t *testing.T) {
 	write(t, keyFile, key)
 	step("key back", "second.example.org", 2, 1)
 
-	// An error that Reload returned isn't told by Run as well.
+	// Run does not log an error that Reload has returned.
 	write(t, keyFile, firstKey)
 	if err := s.Reload(t.Context()); err == nil {
-		t.Error("a key of another certificate is accepted")
+		t.Error("accepted the key of another certificate")
 	}
 	step("reload failed", "second.example.org", 2, 1)
 	write(t, certFile, firstCert)
 	step("repaired", "first.example.org", 2, 2)
 }
 
-// TestFilesMovedIntoPlace: as old and as long as the file before, but another.
+// TestFilesMovedIntoPlace replaces a file by one with the same time and size.
 func TestFilesMovedIntoPlace(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
@@ -269,12 +266,12 @@ func TestFilesMovedIntoPlace(t *testing.T) {
 		}
 	}
 	s.provider.(*files).poll()
-	if got := s.Certificate().Subject.CommonName; got != "new.example.org" {
-		t.Errorf("certificate of %s", got)
+	if got := leaf(t, s).Subject.CommonName; got != "new.example.org" {
+		t.Errorf("serving %s", got)
 	}
 }
 
-// TestFilesLinks is how Kubernetes replaces a secret: by one link to a folder.
+// TestFilesLinks replaces the files as Kubernetes does: with one link to a directory.
 func TestFilesLinks(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -305,14 +302,14 @@ func TestFilesLinks(t *testing.T) {
 	}
 	link("new")
 	s.provider.(*files).poll()
-	if got := s.Certificate().Subject.CommonName; got != "new.example.org" {
-		t.Errorf("certificate of %s", got)
+	if got := leaf(t, s).Subject.CommonName; got != "new.example.org" {
+		t.Errorf("serving %s", got)
 	}
 }
 
-// TestFilesSameStamp: a second write within the clock's grain leaves a file as old
-// and as long as the first did, so a broken pair is read again regardless.
-func TestFilesSameStamp(t *testing.T) {
+// TestFilesSameTime checks that an invalid pair is read again even if its time and size did not change, as after a
+// second write within the resolution of the clock.
+func TestFilesSameTime(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
 	cert, key := ca.pair(t, "old.example.org")
@@ -329,11 +326,11 @@ func TestFilesSameStamp(t *testing.T) {
 	}
 	write(t, keyFile, key)
 	put(bytes.Repeat([]byte{'\n'}, len(cert)))
-	if book.count("can't be used") != 1 {
-		t.Fatalf("no warning of a file without a certificate: %s", book)
+	if book.count("cannot use the changed certificate") != 1 {
+		t.Fatalf("the log has no warning about a file without a certificate: %s", book)
 	}
 	put(cert)
-	if got := s.Certificate().Subject.CommonName; got != "new.example.org" {
-		t.Errorf("certificate of %s", got)
+	if got := leaf(t, s).Subject.CommonName; got != "new.example.org" {
+		t.Errorf("serving %s", got)
 	}
 }

@@ -24,7 +24,7 @@ import (
 	"time"
 )
 
-// authority signs certificates for tests.
+// authority is a certificate authority for tests.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -62,7 +62,7 @@ func (a *authority) roots() *x509.CertPool {
 	return pool
 }
 
-// sign certifies a key for a name, from start to end.
+// sign issues a certificate for key and name that is valid from start to end.
 func (a *authority) sign(t *testing.T, key any, name string, start, end time.Time) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
@@ -79,7 +79,7 @@ func (a *authority) sign(t *testing.T, key any, name string, start, end time.Tim
 	return der
 }
 
-// pair makes a certificate for a name that is valid for an hour, and its key, as PEM.
+// pair returns a certificate for name that is valid for an hour, and its key, as PEM.
 func (a *authority) pair(t *testing.T, name string) (cert, key []byte) {
 	t.Helper()
 	return a.pairUntil(t, name, time.Now().Add(time.Hour))
@@ -107,7 +107,7 @@ func write(t *testing.T, path string, data []byte) {
 	}
 }
 
-// writePair puts a pair into a new folder.
+// writePair writes a pair into a new directory.
 func writePair(t *testing.T, cert, key []byte) (certFile, keyFile string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -117,11 +117,11 @@ func writePair(t *testing.T, cert, key []byte) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
-// logbook keeps log lines and lets a test wait for one.
+// logbook records log lines and lets a test wait for one.
 type logbook struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
-	changed chan struct{} // closed by the next line
+	changed chan struct{} // closed when a line is added
 }
 
 func newLogbook() *logbook { return &logbook{changed: make(chan struct{})} }
@@ -146,7 +146,7 @@ func (l *logbook) String() string {
 
 func (l *logbook) count(part string) int { return strings.Count(l.String(), part) }
 
-// wait returns when the log holds part.
+// wait returns when the log contains part.
 func (l *logbook) wait(t *testing.T, part string) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
@@ -160,12 +160,22 @@ func (l *logbook) wait(t *testing.T, part string) {
 		select {
 		case <-changed:
 		case <-limit:
-			t.Fatalf("the log never said %q:\n%s", part, l)
+			t.Fatalf("the log does not contain %q:\n%s", part, l)
 		}
 	}
 }
 
-// run calls s.Run until the test ends, and waits for it.
+// leaf returns the certificate that s serves.
+func leaf(t *testing.T, s *Source) *x509.Certificate {
+	t.Helper()
+	pair, err := s.TLSConfig().GetCertificate(&tls.ClientHelloInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair.Leaf
+}
+
+// run runs s.Run until the test ends, and waits for it.
 func run(t *testing.T, s *Source) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -180,7 +190,7 @@ func run(t *testing.T, s *Source) {
 	})
 }
 
-// serve answers HTTPS with the source's certificate, as the bridge does.
+// serve serves HTTPS with the certificate of s, as the bridge does.
 func serve(t *testing.T, s *Source) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -207,7 +217,7 @@ func serve(t *testing.T, s *Source) (addr string) {
 	return listener.Addr().String()
 }
 
-// dial makes a TLS connection and returns what came of it.
+// dial makes a TLS connection and returns its state.
 func dial(t *testing.T, addr string, config *tls.Config) (tls.ConnectionState, error) {
 	t.Helper()
 	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: 20 * time.Second}, Config: config}
@@ -219,7 +229,7 @@ func dial(t *testing.T, addr string, config *tls.Config) (tls.ConnectionState, e
 	return conn.(*tls.Conn).ConnectionState(), nil
 }
 
-// served is the name in the certificate that addr answers with.
+// served returns the name in the certificate that addr serves.
 func served(t *testing.T, addr string) string {
 	t.Helper()
 	state, err := dial(t, addr, &tls.Config{InsecureSkipVerify: true})

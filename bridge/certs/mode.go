@@ -12,19 +12,18 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// resolve checks the settings, and gives the host that is listened on and the
-// effective mode.
+// resolve checks the settings and returns the host of the listener and the effective mode.
 func resolve(o Options) (host, mode string, err error) {
 	host, _, err = net.SplitHostPort(o.Listen)
 	if err != nil {
-		return "", "", &SettingError{"listen", fmt.Errorf("%q is no host:port", o.Listen)}
+		return "", "", &SettingError{"listen", fmt.Errorf("%q is not host:port", o.Listen)}
 	}
 	if (o.Cert == "") != (o.Key == "") {
-		setting, other := "tls.key", "tls.cert"
+		missing, other := "tls.key", "tls.cert"
 		if o.Cert == "" {
-			setting, other = other, setting
+			missing, other = other, missing
 		}
-		return "", "", &SettingError{setting, fmt.Errorf("is needed together with %s", other)}
+		return "", "", &SettingError{missing, fmt.Errorf("is required with %s", other)}
 	}
 	mode = o.Mode
 	switch mode {
@@ -32,17 +31,17 @@ func resolve(o Options) (host, mode string, err error) {
 		mode = choose(o, host)
 	case ModeOff, ModeFiles, ModeACME, ModeSelfSigned:
 	default:
-		return "", "", &SettingError{"tls.mode", fmt.Errorf("%q is none of auto, off, files, acme, self-signed", o.Mode)}
+		return "", "", &SettingError{"tls.mode", fmt.Errorf("%q is not auto, off, files, acme or self-signed", o.Mode)}
 	}
 	return host, mode, check(o, mode)
 }
 
-// choose is mode auto.
+// choose returns the effective mode of ModeAuto.
 func choose(o Options, host string) string {
 	switch {
 	case isLoopback(host):
 		if o.Cert != "" || len(o.Domains) > 0 {
-			o.Log.Warn("the certificate settings are not used: a loopback address is served without TLS unless tls.mode says otherwise",
+			o.Log.Warn("the certificate settings are not used: a loopback address is served without TLS unless tls.mode is set",
 				"listen", o.Listen)
 		}
 		return ModeOff
@@ -55,8 +54,8 @@ func choose(o Options, host string) string {
 	}
 }
 
-// isLoopback takes nothing for loopback that it isn't sure of: a name would
-// have to be looked up, and might lead elsewhere tomorrow.
+// isLoopback reports whether host is localhost or a loopback address. Other names would need a lookup, whose result
+// can change.
 func isLoopback(host string) bool {
 	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
 		return true
@@ -65,7 +64,7 @@ func isLoopback(host string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
-// check finds what mode needs and hasn't got.
+// check returns an error if a setting that mode needs is missing or invalid.
 func check(o Options, mode string) error {
 	switch mode {
 	case ModeFiles:
@@ -94,7 +93,7 @@ func checkEmail(email string) error {
 		return nil
 	}
 	if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
-		return fmt.Errorf("%q is no mail address", email)
+		return fmt.Errorf("%q is not a mail address", email)
 	}
 	return nil
 }
@@ -105,33 +104,33 @@ func checkDirectory(directory string) error {
 	}
 	u, err := url.Parse(directory)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-		// Not quoted: it might hold a password.
-		return errors.New("is no https URL of an ACME directory")
+		// The value is not shown, since it may have a password.
+		return errors.New("is not an https URL of an ACME directory")
 	}
 	return nil
 }
 
-// publicDomain gives a domain as certificates and TLS handshakes write it, or
-// says why an authority would not certify it by the challenge that we answer.
+// publicDomain returns a domain in the form of certificates and TLS handshakes, or an error if an authority cannot
+// certify it with a tls-alpn-01 challenge.
 func publicDomain(name string) (string, error) {
 	trimmed := strings.TrimSuffix(strings.TrimSpace(name), ".")
 	if strings.HasPrefix(trimmed, "*.") {
-		return "", fmt.Errorf("%q is a wildcard, which ACME grants by DNS only: name each domain", name)
+		return "", fmt.Errorf("%q is a wildcard, which ACME certifies only by DNS: list each domain", name)
 	}
 	if _, err := netip.ParseAddr(trimmed); err == nil {
 		return "", fmt.Errorf("%q is an address: ACME needs a domain", name)
 	}
 	ascii, err := idna.Lookup.ToASCII(trimmed)
 	if err != nil || len(ascii) > 253 {
-		return "", fmt.Errorf("%q is no domain", name)
+		return "", fmt.Errorf("%q is not a domain", name)
 	}
 	labels := strings.Split(ascii, ".")
 	if len(labels) < 2 {
-		return "", fmt.Errorf("%q is no full domain, as chat.example.org", name)
+		return "", fmt.Errorf("%q is not a full domain, such as chat.example.org", name)
 	}
 	for _, label := range labels {
 		if label == "" || len(label) > 63 {
-			return "", fmt.Errorf("%q is no domain", name)
+			return "", fmt.Errorf("%q is not a domain", name)
 		}
 	}
 	return ascii, nil

@@ -57,15 +57,25 @@ func TestMode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if s.Mode() != test.want {
-				t.Fatalf("mode %s, want %s", s.Mode(), test.want)
+			var got string
+			switch s.provider.(type) {
+			case nil:
+				got = ModeOff
+			case *files:
+				got = ModeFiles
+			case *acmeCerts:
+				got = ModeACME
+			case *selfSigned:
+				got = ModeSelfSigned
 			}
-			plain := test.want == ModeOff
-			if (s.TLSConfig() == nil) != plain {
-				t.Errorf("TLS configuration %v in mode %s", s.TLSConfig(), s.Mode())
+			if got != test.want {
+				t.Fatalf("mode %s, want %s", got, test.want)
+			}
+			if (s.TLSConfig() == nil) != (test.want == ModeOff) {
+				t.Errorf("mode %s: TLS configuration %v", got, s.TLSConfig())
 			}
 			if _, err := os.Stat(o.Dir); (err == nil) != (test.want == ModeACME || test.want == ModeSelfSigned) {
-				t.Errorf("mode %s: the data folder: %v", s.Mode(), err)
+				t.Errorf("mode %s: data directory: %v", got, err)
 			}
 		})
 	}
@@ -80,13 +90,10 @@ func TestPlain(t *testing.T) {
 	if err := s.Reload(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if c := s.Certificate(); c != nil {
-		t.Errorf("a certificate without TLS: %v", c.Subject)
-	}
-	run(t, s) // returns when the test ends, or the test hangs
+	run(t, s) // the test hangs if Run does not return
 }
 
-// TestUnusedSettings: who names a certificate expects TLS, so auto says that there is none.
+// TestUnusedSettings checks that mode auto warns if it does not use the certificate settings.
 func TestUnusedSettings(t *testing.T) {
 	t.Parallel()
 	book := newLogbook()
@@ -94,7 +101,7 @@ func TestUnusedSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if book.count("not used") != 1 {
-		t.Errorf("no warning about unused settings: %s", book)
+		t.Errorf("the log has no warning about unused settings: %s", book)
 	}
 }
 
@@ -112,15 +119,15 @@ func TestWrongSettings(t *testing.T) {
 		setting string
 		says    string
 	}{
-		{"no such mode", Options{Mode: "on", Listen: ":443"}, "tls.mode", `"on" is none of auto, off, files, acme, self-signed`},
-		{"mode in capitals", Options{Mode: "OFF", Listen: ":443"}, "tls.mode", "none of"},
+		{"no such mode", Options{Mode: "on", Listen: ":443"}, "tls.mode", `"on" is not auto, off, files, acme or self-signed`},
+		{"mode in capitals", Options{Mode: "OFF", Listen: ":443"}, "tls.mode", "is not auto"},
 		{"listen without a port", Options{Listen: "localhost"}, "listen", "host:port"},
 		{"listen empty", Options{}, "listen", "host:port"},
 		{"listen no name", Options{Mode: "self-signed", Listen: "a b:80", Dir: t.TempDir()}, "listen", "host name"},
 
 		{"files without any", Options{Mode: "files", Listen: ":443"}, "tls.cert", "needs tls.cert and tls.key"},
-		{"cert without key", Options{Cert: file, Listen: ":443"}, "tls.key", "together with tls.cert"},
-		{"key without cert", Options{Key: file, Listen: "127.0.0.1:80"}, "tls.cert", "together with tls.key"},
+		{"cert without key", Options{Cert: file, Listen: ":443"}, "tls.key", "required with tls.cert"},
+		{"key without cert", Options{Key: file, Listen: "127.0.0.1:80"}, "tls.cert", "required with tls.key"},
 		{"cert missing", Options{Cert: file + ".missing", Key: file, Listen: ":443"}, "tls.cert", file + ".missing"},
 		{"cert no PEM", Options{Cert: file, Key: file, Listen: ":443"}, "tls.cert", "no PEM certificate"},
 
@@ -128,18 +135,18 @@ func TestWrongSettings(t *testing.T) {
 		{"wildcard", domains("*.example.org"), "tls.domains", "wildcard"},
 		{"address", domains("192.0.2.7"), "tls.domains", "is an address"},
 		{"IPv6 address", domains("2001:db8::1"), "tls.domains", "is an address"},
-		{"second is wrong", domains("chat.example.org", "chat"), "tls.domains", `"chat" is no full domain`},
-		{"with port", domains("chat.example.org:443"), "tls.domains", "no domain"},
-		{"URL", domains("https://chat.example.org"), "tls.domains", "no domain"},
-		{"empty", domains(""), "tls.domains", "no full domain"},
-		{"empty label", domains("chat..example.org"), "tls.domains", "no domain"},
-		{"long label", domains(strings.Repeat("a", 64) + ".example.org"), "tls.domains", "no domain"},
-		{"long", domains(strings.Repeat("abcdefg.", 40) + "org"), "tls.domains", "no domain"},
-		{"path", domains("../../etc.passwd"), "tls.domains", "no domain"},
-		{"self-signed extra", Options{Mode: "self-signed", Listen: ":443", Dir: t.TempDir(), Domains: []string{"*"}}, "tls.domains", "no host name"},
+		{"second is wrong", domains("chat.example.org", "chat"), "tls.domains", `"chat" is not a full domain`},
+		{"with port", domains("chat.example.org:443"), "tls.domains", "not a domain"},
+		{"URL", domains("https://chat.example.org"), "tls.domains", "not a domain"},
+		{"empty", domains(""), "tls.domains", "not a full domain"},
+		{"empty label", domains("chat..example.org"), "tls.domains", "not a domain"},
+		{"long label", domains(strings.Repeat("a", 64) + ".example.org"), "tls.domains", "not a domain"},
+		{"long", domains(strings.Repeat("abcdefg.", 40) + "org"), "tls.domains", "not a domain"},
+		{"path", domains("../../etc.passwd"), "tls.domains", "not a domain"},
+		{"self-signed extra", Options{Mode: "self-signed", Listen: ":443", Dir: t.TempDir(), Domains: []string{"*"}}, "tls.domains", "not a host name"},
 
-		{"mail", acme("operator", ""), "tls.email", "no mail address"},
-		{"mail with a name", acme("Op <op@example.org>", ""), "tls.email", "no mail address"},
+		{"mail", acme("operator", ""), "tls.email", "not a mail address"},
+		{"mail with a name", acme("Op <op@example.org>", ""), "tls.email", "not a mail address"},
 		{"directory plain", acme("", "http://ca.example.org/dir"), "tls.directory", "https"},
 		{"directory relative", acme("", "/dir"), "tls.directory", "https"},
 		{"directory with a password", acme("", "https://me:hunter2@ca.example.org"), "tls.directory", "https"},
@@ -157,10 +164,10 @@ func TestWrongSettings(t *testing.T) {
 				t.Fatalf("got %v, %v, want a SettingError", s, err)
 			}
 			if setting.Setting != test.setting || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("got %q, want it to name %s and say %q", err, test.setting, test.says)
+				t.Errorf("got %q, want an error for %s with %q", err, test.setting, test.says)
 			}
 			if text := err.Error(); strings.Contains(text, "\n") || strings.Contains(text, "hunter2") {
-				t.Errorf("not one line, or a secret in it: %q", text)
+				t.Errorf("want one line without a secret: %q", text)
 			}
 		})
 	}

@@ -27,23 +27,23 @@ import (
 )
 
 const (
-	// selfSignedLife keeps below the 398 days past which browsers refuse a certificate.
+	// selfSignedLife is below 398 days, the maximum that browsers accept.
 	selfSignedLife = 397 * 24 * time.Hour
 
-	// selfSignedRenew is how long before its end a certificate is replaced, so that
-	// whoever trusts it by its fingerprint has time to learn the new one.
+	// selfSignedRenew is how long before its expiry a certificate is replaced, so that users who trust its
+	// fingerprint have time to verify the new one.
 	selfSignedRenew = 30 * 24 * time.Hour
 
-	// clockSkew is how far a client's clock may be behind.
+	// clockSkew is how far the clock of a client may be behind.
 	clockSkew = time.Hour
 
 	renewalCheck = time.Hour
 )
 
-// selfSigned serves a certificate that it makes and keeps in files of its own.
+// selfSigned serves a certificate that it creates and stores in Dir.
 type selfSigned struct {
 	certFile, keyFile string
-	names             []string // hosts and addresses that have to be in it
+	names             []string // hosts and addresses that the certificate must have
 	log               *slog.Logger
 
 	current atomic.Pointer[tls.Certificate] // never nil
@@ -71,8 +71,6 @@ func (s *selfSigned) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	return s.current.Load(), nil
 }
 
-func (s *selfSigned) leaf() *x509.Certificate { return s.current.Load().Leaf }
-
 func (s *selfSigned) protocols() []string { return nil }
 
 func (s *selfSigned) run(ctx context.Context) {
@@ -83,41 +81,41 @@ func (s *selfSigned) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if now.Before(s.leaf().NotAfter.Add(-selfSignedRenew)) {
+			until := s.current.Load().Leaf.NotAfter
+			if now.Before(until.Add(-selfSignedRenew)) {
 				continue
 			}
 			if err := s.reload(ctx); err != nil {
-				s.log.Error("the self-signed certificate can't be renewed", "error", err, "until", s.leaf().NotAfter)
+				s.log.Error("cannot renew the self-signed certificate", "error", err, "until", until)
 			}
 		}
 	}
 }
 
-// reload takes the certificate from its files, or makes one when there is none
-// that will do.
+// reload loads the certificate from its files, or creates one if it is missing or unsuitable.
 func (s *selfSigned) reload(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pair, err := readPair(s.certFile, s.keyFile)
-	why := ""
+	reason := ""
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		why = "there is none"
+		reason = "no certificate yet"
 	case errors.As(err, new(*fs.PathError)):
 		return fmt.Errorf("read the self-signed certificate: %w", errors.Unwrap(err))
 	case err != nil:
-		why = "the old one is damaged" // half written when the machine stopped: nobody has seen it yet
+		reason = "the old certificate is damaged" // partly written when the machine stopped, so it was never served
 	default:
-		why = s.unfit(pair.Leaf)
+		reason = s.unsuitable(pair.Leaf)
 	}
-	if why != "" {
+	if reason != "" {
 		if pair, err = s.create(); err != nil {
-			return fmt.Errorf("make a self-signed certificate: %w", err)
+			return fmt.Errorf("create a self-signed certificate: %w", err)
 		}
-		s.log.Info("self-signed certificate made", "because", why, describe(pair.Leaf))
+		s.log.Info("self-signed certificate created", "reason", reason, describe(pair.Leaf))
 	} else {
 		if err := private(s.keyFile, 0o600); err != nil {
-			return fmt.Errorf("protect the self-signed certificate's key: %w", err)
+			return fmt.Errorf("protect the key of the self-signed certificate: %w", err)
 		}
 		if s.current.Load() == nil {
 			s.log.Info("self-signed certificate in use", describe(pair.Leaf))
@@ -127,27 +125,26 @@ func (s *selfSigned) reload(context.Context) error {
 	return nil
 }
 
-// unfit says why a certificate has to be replaced, or nothing. A new name of the
-// machine is no reason: in containers it changes with every start, and with it
-// would the fingerprint that people compare.
-func (s *selfSigned) unfit(cert *x509.Certificate) string {
+// unsuitable returns the reason why a certificate must be replaced, or "". A new host name of the machine is no
+// reason: in containers it changes with every start, and so would the fingerprint that users verify.
+func (s *selfSigned) unsuitable(cert *x509.Certificate) string {
 	now := time.Now()
 	if err := valid(cert, now); err != nil {
 		return err.Error()
 	}
 	if now.After(cert.NotAfter.Add(-selfSignedRenew)) {
-		return "the old one ends soon"
+		return "the old certificate expires soon"
 	}
 	for _, name := range s.names {
 		if cert.VerifyHostname(name) != nil {
-			return "the old one is not for " + name
+			return "the old certificate is not valid for " + name
 		}
 	}
 	return ""
 }
 
-// create makes a key and a certificate and writes them. The two files don't
-// change as one: a stop in between leaves a pair that doesn't match, which reload replaces.
+// create creates a key and a certificate and stores them. The two files are not replaced atomically: a crash in
+// between leaves a pair that does not match, which reload replaces.
 func (s *selfSigned) create() (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -178,11 +175,11 @@ func (s *selfSigned) template() *x509.Certificate {
 	cert := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "imctl"},
 		NotBefore:   start,
-		NotAfter:    start.Add(selfSignedLife - time.Second), // both ends count
+		NotAfter:    start.Add(selfSignedLife - time.Second), // NotAfter is inclusive
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		// No authority: whoever trusts it trusts this server, and no certificate
-		// that its key could sign. Firefox refuses an authority's as a server's.
+		// Not an authority: trusting it must not mean trusting certificates signed with its key. Firefox also refuses
+		// the certificate of an authority for a server.
 		BasicConstraintsValid: true,
 	}
 	for _, name := range append(slices.Clone(s.names), machineNames()...) {
@@ -195,8 +192,8 @@ func (s *selfSigned) template() *x509.Certificate {
 	return cert
 }
 
-// requiredNames is what clients on this machine use, the host that is listened
-// on unless that is every address, and what the settings add.
+// requiredNames returns the names that clients on this machine use, the host of the listener unless it is
+// unspecified, and the extra names of the settings.
 func requiredNames(host string, extra []string) ([]string, error) {
 	names := []string{"localhost", "127.0.0.1", "::1"}
 	add := func(name string) error {
@@ -223,7 +220,7 @@ func requiredNames(host string, extra []string) ([]string, error) {
 	return names, nil
 }
 
-// machineNames are the machine's own name, as it is and up to the first dot.
+// machineNames returns the host name of the machine, in full and up to the first dot.
 func machineNames() []string {
 	full, err := os.Hostname()
 	if err != nil {
@@ -231,14 +228,14 @@ func machineNames() []string {
 	}
 	full, err = hostName(full)
 	if err != nil {
-		return nil // a name that no certificate can hold
+		return nil // not a valid name in a certificate
 	}
 	short, _, _ := strings.Cut(full, ".")
 	return []string{full, short}
 }
 
-// hostName gives a name as certificates write it. Names inside a network are not
-// always what the rules of domains allow: my_host is let through.
+// hostName returns a name in the form of certificates. It allows underscores, which internal names have although the
+// rules for domains forbid them.
 func hostName(name string) (string, error) {
 	trimmed := strings.TrimSuffix(strings.TrimSpace(name), ".")
 	ascii, err := idna.Lookup.ToASCII(trimmed)
@@ -250,7 +247,7 @@ func hostName(name string) (string, error) {
 		}
 	}
 	if err != nil || ascii == "" || len(ascii) > 253 {
-		return "", fmt.Errorf("%q is no host name", name)
+		return "", fmt.Errorf("%q is not a host name", name)
 	}
 	return ascii, nil
 }

@@ -38,14 +38,14 @@ func TestSelfSignedCertificate(t *testing.T) {
 	o.Listen = "Chat.Example.org:8443"
 	o.Domains = []string{"bücher.example.org", "192.0.2.7", "my_host"}
 	s := mustNew(t, o)
-	cert := s.Certificate()
+	cert := leaf(t, s)
 
 	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
 	if !ok || key.Curve != elliptic.P256() {
 		t.Errorf("key %T, want ECDSA P-256", cert.PublicKey)
 	}
 	if life := cert.NotAfter.Sub(cert.NotBefore) + time.Second; life > 398*24*time.Hour || life < 365*24*time.Hour {
-		t.Errorf("it lives %v", life)
+		t.Errorf("lifetime %v, want 365 to 398 days", life)
 	}
 	if now := time.Now(); now.Add(-30*time.Minute).Before(cert.NotBefore) || now.After(cert.NotAfter) {
 		t.Errorf("valid from %v until %v", cert.NotBefore, cert.NotAfter)
@@ -64,22 +64,22 @@ func TestSelfSignedCertificate(t *testing.T) {
 		}
 	}
 	if err := cert.VerifyHostname("other.example.org"); err == nil {
-		t.Error("it is for any name")
+		t.Error("valid for a foreign name")
 	}
 	if book.count(Fingerprint(cert)) != 1 || book.count("\n") != 1 {
-		t.Errorf("the fingerprint is not told in one line: %s", book)
+		t.Errorf("want one log line with the fingerprint: %s", book)
 	}
 	if f := Fingerprint(cert); len(f) != 95 || strings.Trim(f, "0123456789ABCDEF:") != "" {
 		t.Errorf("fingerprint %q", f)
 	}
 }
 
-// TestSelfSignedServes: a client that trusts the certificate itself connects.
+// TestSelfSignedServes checks that a client that trusts the certificate can connect.
 func TestSelfSignedServes(t *testing.T) {
 	t.Parallel()
 	s := mustNew(t, selfSignedOptions(t, newLogbook()))
 	pool := x509.NewCertPool()
-	pool.AddCert(s.Certificate())
+	pool.AddCert(leaf(t, s))
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	answer, err := client.Get("https://" + serve(t, s))
 	if err != nil {
@@ -92,7 +92,7 @@ func TestSelfSignedServes(t *testing.T) {
 func TestSelfSignedPrivate(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no such modes")
+		t.Skip("Windows has no file modes")
 	}
 	o := selfSignedOptions(t, newLogbook())
 	modes := func() map[string]os.FileMode {
@@ -106,7 +106,7 @@ func TestSelfSignedPrivate(t *testing.T) {
 		}
 		entries, err := os.ReadDir(o.Dir)
 		if err != nil || len(entries) != 2 {
-			t.Errorf("%d files left in the folder, %v, want 2", len(entries), err)
+			t.Errorf("%d files in the directory, %v; want 2", len(entries), err)
 		}
 		return found
 	}
@@ -123,7 +123,7 @@ func TestSelfSignedPrivate(t *testing.T) {
 		}
 	}
 	mustNew(t, o)
-	check("made")
+	check("created")
 	if err := os.Chmod(o.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestSelfSignedPrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustNew(t, o)
-	check("found too open")
+	check("loaded with open permissions")
 }
 
 func TestSelfSignedKept(t *testing.T) {
@@ -139,21 +139,21 @@ func TestSelfSignedKept(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(t *testing.T, o *Options)
-		why    string // what the log says of a new one; empty: the old one is kept
+		reason string // for a new certificate; empty if the old one is kept
 	}{
 		{"unchanged", func(*testing.T, *Options) {}, ""},
 		{"other port", func(_ *testing.T, o *Options) { o.Listen = "0.0.0.0:9443" }, ""},
 		{"other open address", func(_ *testing.T, o *Options) { o.Listen = "[::]:8443" }, ""},
 		{"covered address", func(_ *testing.T, o *Options) { o.Listen = "127.0.0.1:8443" }, ""},
-		{"other address", func(_ *testing.T, o *Options) { o.Listen = "192.0.2.7:8443" }, "not for 192.0.2.7"},
-		{"other host", func(_ *testing.T, o *Options) { o.Listen = "chat.example.org:8443" }, "not for chat.example.org"},
-		{"link-local address", func(_ *testing.T, o *Options) { o.Listen = "[fe80::1%eth0]:8443" }, "not for fe80::1"},
-		{"further name", func(_ *testing.T, o *Options) { o.Domains = []string{"im.example.org"} }, "not for im.example.org"},
+		{"other address", func(_ *testing.T, o *Options) { o.Listen = "192.0.2.7:8443" }, "not valid for 192.0.2.7"},
+		{"other host", func(_ *testing.T, o *Options) { o.Listen = "chat.example.org:8443" }, "not valid for chat.example.org"},
+		{"link-local address", func(_ *testing.T, o *Options) { o.Listen = "[fe80::1%eth0]:8443" }, "not valid for fe80::1"},
+		{"further name", func(_ *testing.T, o *Options) { o.Domains = []string{"im.example.org"} }, "not valid for im.example.org"},
 		{"certificate gone", func(t *testing.T, o *Options) {
 			if err := os.Remove(filepath.Join(o.Dir, "self-signed.crt")); err != nil {
 				t.Fatal(err)
 			}
-		}, "there is none"},
+		}, "no certificate yet"},
 		{"certificate empty", func(t *testing.T, o *Options) { write(t, filepath.Join(o.Dir, "self-signed.crt"), nil) }, "damaged"},
 		{"key of another", func(t *testing.T, o *Options) {
 			_, key := newAuthority(t).pair(t, "localhost")
@@ -163,28 +163,28 @@ func TestSelfSignedKept(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			o := selfSignedOptions(t, newLogbook())
-			before := mustNew(t, o).Certificate()
+			before := leaf(t, mustNew(t, o))
 			book := newLogbook()
 			o.Log = book.logger()
 			test.change(t, &o)
-			after := mustNew(t, o).Certificate()
-			if kept := after.Equal(before); kept != (test.why == "") {
+			after := leaf(t, mustNew(t, o))
+			if kept := after.Equal(before); kept != (test.reason == "") {
 				t.Fatalf("kept: %v, log: %s", kept, book)
 			}
-			if test.why != "" && book.count(test.why) != 1 {
-				t.Errorf("the log doesn't say %q: %s", test.why, book)
+			if test.reason != "" && book.count(test.reason) != 1 {
+				t.Errorf("the log has no reason %q: %s", test.reason, book)
 			}
 			if book.count(Fingerprint(after)) != 1 {
-				t.Errorf("the fingerprint is not told once: %s", book)
+				t.Errorf("want the fingerprint once in the log: %s", book)
 			}
-			if again := mustNew(t, o).Certificate(); !again.Equal(after) {
-				t.Error("the next start makes yet another one")
+			if again := leaf(t, mustNew(t, o)); !again.Equal(after) {
+				t.Error("the next start creates another certificate")
 			}
 		})
 	}
 }
 
-// TestSelfSignedUnreadable: what can't be read is not overwritten either.
+// TestSelfSignedUnreadable checks that files that cannot be read are not overwritten.
 func TestSelfSignedUnreadable(t *testing.T) {
 	t.Parallel()
 	o := selfSignedOptions(t, newLogbook())
@@ -201,15 +201,15 @@ func TestSelfSignedUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := New(o); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("got %v, want an error that names %s", err, file)
+		t.Errorf("got %v, want an error with %s", err, file)
 	}
 	if after, err := os.ReadFile(filepath.Join(o.Dir, "self-signed.crt")); err != nil || !bytes.Equal(before, after) {
-		t.Errorf("the certificate was changed, %v", err)
+		t.Errorf("the certificate changed, %v", err)
 	}
 }
 
-// TestSelfSignedRenewed lives through three years of renewals, without a restart
-// and without a moment at which the certificate is not valid.
+// TestSelfSignedRenewed runs for three years without a restart and checks that the certificate is renewed and always
+// valid.
 func TestSelfSignedRenewed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -226,7 +226,7 @@ func TestSelfSignedRenewed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if left := time.Until(pair.Leaf.NotAfter); left < 29*24*time.Hour {
-				t.Fatalf("%v before its end the certificate is still in use", left)
+				t.Fatalf("serving a certificate that expires in %v", left)
 			}
 			seen[Fingerprint(pair.Leaf)] = true
 			time.Sleep(24 * time.Hour)
@@ -236,7 +236,7 @@ func TestSelfSignedRenewed(t *testing.T) {
 		}
 		for fingerprint := range seen {
 			if book.count(fingerprint) != 1 {
-				t.Errorf("%s is not told once: %s", fingerprint, book)
+				t.Errorf("want %s once in the log: %s", fingerprint, book)
 			}
 		}
 		cancel()
@@ -244,22 +244,22 @@ func TestSelfSignedRenewed(t *testing.T) {
 	})
 }
 
-// TestSelfSignedRenewedAtStart: a server that was off for long starts with a fresh one.
+// TestSelfSignedRenewedAtStart checks that a start after a long time creates a new certificate.
 func TestSelfSignedRenewedAtStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		book := newLogbook()
 		o := Options{Mode: ModeSelfSigned, Listen: ":8443", Dir: dir, Log: book.logger()}
-		first := mustNew(t, o).Certificate()
+		first := leaf(t, mustNew(t, o))
 		time.Sleep(370 * 24 * time.Hour)
-		second := mustNew(t, o).Certificate()
-		if second.Equal(first) || book.count("ends soon") != 1 {
-			t.Errorf("not renewed in its last month: %s", book)
+		second := leaf(t, mustNew(t, o))
+		if second.Equal(first) || book.count("expires soon") != 1 {
+			t.Errorf("not renewed in the last month: %s", book)
 		}
 		time.Sleep(1000 * 24 * time.Hour)
-		if third := mustNew(t, o).Certificate(); third.Equal(second) || book.count("ended at") != 1 {
-			t.Errorf("not renewed after its end: %s", book)
+		if third := leaf(t, mustNew(t, o)); third.Equal(second) || book.count("expired at") != 1 {
+			t.Errorf("not renewed after its expiry: %s", book)
 		}
 	})
 }

@@ -1,6 +1,5 @@
-// Package limit bounds how often something may happen: for each client address
-// or account (Keyed), and within one session (Session). It also says which
-// address a request comes from (ClientKey), since that is what most limits count by.
+// Package limit enforces rate limits: per client address or account ([Keyed]), and per session ([Session]).
+// [ClientKey] returns the client address of a request, which is the key of most limits.
 package limit
 
 import (
@@ -12,18 +11,16 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// DefaultSize is how many keys a Keyed remembers when it isn't told otherwise:
-// some 20 MB when all of them are in use.
+// DefaultSize is the default number of keys that a Keyed remembers. All of them together take about 20 MB.
 const DefaultSize = 1 << 16
 
-// Rate is a number of events in a span of time. One that has no events or no
-// span, as the zero value, is no limit at all.
+// Rate is a number of events in a span of time. A Rate without events or span, such as the zero value, does not limit.
 type Rate struct {
 	Events int
 	Per    time.Duration
 }
 
-// bucket gives the fill rate and the size of the token bucket that enforces r.
+// bucket returns the fill rate and the size of the token bucket that enforces r.
 func (r Rate) bucket(burst int) (rate.Limit, int) {
 	if r.Events <= 0 || r.Per <= 0 {
 		return rate.Inf, 0
@@ -34,111 +31,89 @@ func (r Rate) bucket(burst int) (rate.Limit, int) {
 	return rate.Limit(float64(r.Events) / r.Per.Seconds()), burst
 }
 
-// Keyed holds a token bucket for each key, full at first. It is bounded: past
-// its size the key that was asked for least recently is forgotten, and starts
-// again with a full bucket when it comes back. All methods are safe for concurrent use.
+// Keyed has a token bucket for each key, which starts full. At its maximum size it evicts the least recently used key.
+// An evicted key starts again with a full bucket. All methods are safe for concurrent use.
 //
-// Allow counts every attempt. Where only some outcomes count (logins that
-// failed, registrations that succeeded), Peek before the work and Take after it.
+// Allow counts every attempt. If only some outcomes count (failed logins, successful registrations), call Peek before
+// the work and Take after it.
 type Keyed struct {
-	mu      sync.Mutex // guards everything below; each bucket has a lock of its own
-	limit   rate.Limit
-	burst   int
+	limit rate.Limit
+	burst int
+
+	mu      sync.Mutex // guards buckets; each bucket has its own lock
 	buckets *simplelru.LRU[string, *rate.Limiter]
 }
 
-// New makes a Keyed with buckets of burst tokens (0: r.Events), at most size
-// of them (0: DefaultSize).
+// New returns a Keyed with at most size buckets (0: DefaultSize) of burst tokens each (0: r.Events).
 func New(r Rate, burst, size int) *Keyed {
 	if size <= 0 {
 		size = DefaultSize
 	}
 	buckets, err := simplelru.NewLRU[string, *rate.Limiter](size, nil)
 	if err != nil {
-		panic(err) // only a size below 1 is refused
+		panic(err) // impossible: the only error is a size below 1
 	}
 	k := &Keyed{buckets: buckets}
 	k.limit, k.burst = r.bucket(burst)
 	return k
 }
 
-// Allow takes a token for key and reports whether there was one.
+// Allow takes a token for key and reports whether one was available.
 func (k *Keyed) Allow(key string) bool {
 	b := k.bucket(key, true)
 	return b == nil || b.Allow()
 }
 
-// Peek reports whether there is a token for key, and takes none: Allow would
-// answer the same. Several callers may see the same token.
+// Peek reports whether a token for key is available, as Allow would, but does not take it. Several callers may see the
+// same token.
 func (k *Keyed) Peek(key string) bool {
 	b := k.bucket(key, false)
 	if b == nil {
 		return true
 	}
 	missing := 1 - b.Tokens()
-	// Like the limiter, count in whole nanoseconds: a token that is refilled but
-	// for a rounding error is there.
+	// Like the limiter, count in whole nanoseconds: a token that is missing only by a rounding error is available.
 	return missing <= 0 || missing/float64(b.Limit())*float64(time.Second) < 1
 }
 
-// Take takes a token for key whether there is one or not. What is taken below
-// zero has to be refilled before Allow and Peek say yes again, so callers that
-// saw the same token still keep to the rate on average.
+// Take takes a token for key, even if none is available. The bucket may become negative and must refill before Allow
+// and Peek return true again. Callers that saw the same token therefore keep to the rate on average.
 func (k *Keyed) Take(key string) {
 	if b := k.bucket(key, true); b != nil {
 		b.Reserve()
 	}
 }
 
-// Reserve takes a token for key and says how long to wait until it is there, unless that is longer than most: then it
-// takes none and reports false.
-func (k *Keyed) Reserve(key string, most time.Duration) (wait time.Duration, ok bool) {
+// Reserve takes a token for key and returns how long to wait until it is available. If that exceeds maxWait, it takes
+// no token and returns false.
+func (k *Keyed) Reserve(key string, maxWait time.Duration) (wait time.Duration, ok bool) {
 	b := k.bucket(key, true)
 	if b == nil {
 		return 0, true
 	}
 	now := time.Now()
 	r := b.ReserveN(now, 1)
-	if wait = r.DelayFrom(now); wait > most {
+	if wait = r.DelayFrom(now); wait > maxWait {
 		r.CancelAt(now)
 		return 0, false
 	}
 	return wait, true
 }
 
-// SetRate changes the rate and the burst for all keys, those in use included,
-// which keep the tokens that they have.
-func (k *Keyed) SetRate(r Rate, burst int) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.limit, k.burst = r.bucket(burst)
-	if k.unlimited() {
-		k.buckets.Purge()
-		return
-	}
-	for _, b := range k.buckets.Values() {
-		b.SetLimit(k.limit)
-		b.SetBurst(k.burst)
-	}
-}
-
-// bucket gives the bucket of key, or nil when there is no limit or, unless it
-// is to be made, no bucket.
+// bucket returns the bucket of key. If there is none, it creates one or, without create, returns nil. It always
+// returns nil if there is no limit.
 func (k *Keyed) bucket(key string, create bool) *rate.Limiter {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.unlimited() {
+	if k.limit == rate.Inf {
 		return nil
 	}
-	// Asking counts as use: whoever keeps knocking on an empty bucket isn't
-	// forgotten and let in afresh.
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	// Get counts as use, so a client that keeps retrying with an empty bucket is not evicted and given a full one.
 	b, ok := k.buckets.Get(key)
 	if !ok && create {
 		b = rate.NewLimiter(k.limit, k.burst)
-		// A copy, since the key may be a piece of a large request that would be kept with it.
+		// A copy, since the key may be part of a large request, which it would keep in memory.
 		k.buckets.Add(strings.Clone(key), b)
 	}
 	return b
 }
-
-func (k *Keyed) unlimited() bool { return k.limit == rate.Inf }

@@ -1,43 +1,26 @@
 package limit
 
 import (
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// Session limits one session by making it wait rather than by refusing: its
-// reader handles a frame, then sleeps for what Reserve says before it reads on,
-// and TCP holds the sender back. It is safe for concurrent use.
+// Session limits one session by making it wait instead of refusing it. The reader of the session handles a frame, then
+// sleeps for the duration that Reserve returns before it reads on, and TCP holds the sender back. It is safe for
+// concurrent use.
 type Session struct {
-	bucket atomic.Pointer[rate.Limiter] // never nil
+	bucket *rate.Limiter
 }
 
-// NewSession makes the limit of one session with a bucket of burst tokens
-// (0: r.Events), full at first.
+// NewSession returns the limit of one session. Its bucket has burst tokens (0: r.Events) and starts full.
 func NewSession(r Rate, burst int) *Session {
-	s := &Session{}
-	s.bucket.Store(rate.NewLimiter(r.bucket(burst)))
-	return s
+	return &Session{rate.NewLimiter(r.bucket(burst))}
 }
 
-// Reserve takes a token, and says how long to wait until it is there: 0 when it
-// is there already. Each call takes one, so wait before calling again.
+// Reserve takes a token and returns how long to wait until it is available, which may be 0. Each call takes a token,
+// so wait before the next call.
 func (s *Session) Reserve() time.Duration {
 	now := time.Now()
-	return s.bucket.Load().ReserveN(now, 1).DelayFrom(now)
-}
-
-// SetRate changes the rate and the burst. The tokens stay as they are, where
-// there was a limit before; otherwise the bucket is full.
-func (s *Session) SetRate(r Rate, burst int) {
-	old := s.bucket.Load()
-	limit, burst := r.bucket(burst)
-	if old.Limit() == rate.Inf {
-		s.bucket.Store(rate.NewLimiter(limit, burst))
-		return
-	}
-	old.SetLimit(limit)
-	old.SetBurst(burst)
+	return s.bucket.ReserveN(now, 1).DelayFrom(now)
 }

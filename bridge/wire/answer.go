@@ -2,32 +2,22 @@ package wire
 
 import "strconv"
 
-// A Profile is what others see of an account.
-type Profile struct {
-	ID       string `json:"id"`
-	Name     string `json:"name"`
-	Picture  string `json:"picture"`
-	Sex      string `json:"sex"`
-	Birthday string `json:"birthday"`
-	Sign     string `json:"sign"`
-}
-
-// A Friend is a profile as one of its friends sees it: Name is the alias that this friend gave, or else
-// the profile's own name.
+// A Friend is the profile of a friend of the receiving user. Name is the alias that the user set, or else the
+// profile's own name.
 type Friend struct {
 	Profile
 	Online bool `json:"online"`
 }
 
-// A Request is somebody's wish to be a friend.
+// A Request is a friend request.
 type Request struct {
-	ID   string `json:"id"`   // of the one who asks
-	Name string `json:"name"` // of the one who asks
-	To   string `json:"to"`   // the id of the one who is asked
+	ID   string `json:"id"`   // id of the sender
+	Name string `json:"name"` // name of the sender
+	To   string `json:"to"`   // id of the receiver
 	Note string `json:"note"`
 }
 
-// A Login is the answer to a login that succeeded. Make it with [NewLogin].
+// A Login is the answer to a successful login. Create it with [NewLogin].
 type Login struct {
 	Code     Code      `json:"code"`
 	Friends  []Friend  `json:"friends"`
@@ -60,7 +50,7 @@ func (l Login) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// A Found is the answer to a search. Make it with [NewFound].
+// A Found is the answer to a search. Create it with [NewFound].
 type Found struct {
 	Code    Code      `json:"code"`
 	Found   []Profile `json:"found"`
@@ -85,9 +75,9 @@ func (f Found) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// A Frame is any frame of the tunnel as a client reads it with encoding/json, but for the login's answer. The code
-// says which fields are meant: 301 has a profile, 300, 302, 525 and answers have its ID alone, 520 has a request and
-// 524 a friend. A dialogue has no code.
+// A Frame is any frame of the tunnel, except the answer to the login, as a client reads it with encoding/json. The
+// code says which fields are set: 301 has a profile, 300, 302, 525 and answers have only its ID, 520 has a request,
+// and 524 has a friend. A dialogue has no code.
 type Frame struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
@@ -100,7 +90,7 @@ type Frame struct {
 	Payload  string   `json:"payload"`
 }
 
-// AppendPresence appends 302 when the friend is online, else 300.
+// AppendPresence appends 302 if the friend with that id is online, and 300 otherwise.
 func AppendPresence(dst []byte, id string, online bool) []byte {
 	if online {
 		return appendIDFrame(dst, FriendOnline, id)
@@ -108,7 +98,7 @@ func AppendPresence(dst []byte, id string, online bool) []byte {
 	return appendIDFrame(dst, FriendOffline, id)
 }
 
-// AppendRemoved appends 525: id is the friend who is none any more.
+// AppendRemoved appends 525. id is the id of the removed friend.
 func AppendRemoved(dst []byte, id string) []byte { return appendIDFrame(dst, FriendRemoved, id) }
 
 func appendIDFrame(dst []byte, c Code, id string) []byte {
@@ -117,7 +107,7 @@ func appendIDFrame(dst []byte, c Code, id string) []byte {
 	return append(dst, '}')
 }
 
-// AppendRefresh appends 301: a friend's profile, under its own name, as it is now.
+// AppendRefresh appends 301: the current profile of a friend, with its own name.
 func AppendRefresh(dst []byte, p Profile) []byte {
 	dst = appendHead(dst, RefreshProfile)
 	dst = append(dst, ',')
@@ -125,7 +115,7 @@ func AppendRefresh(dst []byte, p Profile) []byte {
 	return append(dst, '}')
 }
 
-// AppendApply appends 520: somebody asks to be a friend.
+// AppendApply appends 520: a friend request.
 func AppendApply(dst []byte, r Request) []byte {
 	dst = appendHead(dst, FriendApply)
 	dst = append(dst, `,"request":`...)
@@ -133,28 +123,12 @@ func AppendApply(dst []byte, r Request) []byte {
 	return append(dst, '}')
 }
 
-// AppendAdded appends 524: a request was answered, and the two are friends.
+// AppendAdded appends 524: a request was accepted, and f is now a friend.
 func AppendAdded(dst []byte, f Friend) []byte {
 	dst = appendHead(dst, FriendAdded)
 	dst = append(dst, `,"friend":`...)
 	dst = f.Append(dst)
 	return append(dst, '}')
-}
-
-// Append appends the profile to dst as a JSON object.
-func (p Profile) Append(dst []byte) []byte {
-	dst = append(dst, '{')
-	dst = p.appendKeys(dst)
-	return append(dst, '}')
-}
-
-func (p Profile) appendKeys(dst []byte) []byte {
-	dst = appendKey(dst, `"id":`, p.ID)
-	dst = appendKey(dst, `,"name":`, p.Name)
-	dst = appendKey(dst, `,"picture":`, p.Picture)
-	dst = appendKey(dst, `,"sex":`, p.Sex)
-	dst = appendKey(dst, `,"birthday":`, p.Birthday)
-	return appendKey(dst, `,"sign":`, p.Sign)
 }
 
 // Append appends the friend to dst as a JSON object.

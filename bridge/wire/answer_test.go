@@ -8,8 +8,8 @@ import (
 )
 
 var (
-	tom   = Profile{ID: "f6", Name: "Tom", Picture: "img/base64:0101", Sex: "male", Birthday: "1937-07-07", Sign: "<b>&\"\u2028\x01"}
-	john  = Profile{ID: "61", Name: "Funny John"}
+	tom   = Profile{ID: "f6", ProfileFields: ProfileFields{Name: "Tom", Picture: "img/base64:0101", Sex: "male", Birthday: "1937-07-07", Sign: "<b>&\"\u2028\x01"}}
+	john  = Profile{ID: "61", ProfileFields: ProfileFields{Name: "Funny John"}}
 	sunny = Friend{Profile: tom, Online: true}
 	alex  = Request{ID: "f7", Name: "Alex", To: "61", Note: "Hello John,\nthis is Alex"}
 )
@@ -30,11 +30,11 @@ func TestAnswers(t *testing.T) {
 		{"login", NewLogin(john, []Friend{sunny, {Profile: john}}, []Request{alex, alex}, "2ab3").Append(nil),
 			`{"code":200,"friends":[{` + tomJSON + `,"online":true},{` + johnJSON + `,"online":false}],"message":"Success","ok":true,` +
 				`"profile":{` + johnJSON + `},"requests":[` + alexJSON + `,` + alexJSON + `],"token":"2ab3"}`},
-		{"login of somebody alone", NewLogin(john, []Friend{}, nil, "2ab3").Append(nil),
+		{"login without friends", NewLogin(john, []Friend{}, nil, "2ab3").Append(nil),
 			`{"code":200,"friends":null,"message":"Success","ok":true,"profile":{` + johnJSON + `},"requests":null,"token":"2ab3"}`},
 		{"found", NewFound([]Profile{tom, john}).Append(nil),
 			`{"code":200,"found":[{` + tomJSON + `},{` + johnJSON + `}],"message":"Success","ok":true}`},
-		{"found nobody", NewFound([]Profile{}).Append(nil), `{"code":200,"found":null,"message":"Success","ok":true}`},
+		{"found without a match", NewFound([]Profile{}).Append(nil), `{"code":200,"found":null,"message":"Success","ok":true}`},
 		{"offline", AppendPresence(nil, "f6", false), `{"code":300,"message":"Friend Offline","ok":true,"id":"f6"}`},
 		{"online", AppendPresence(nil, "f6", true), `{"code":302,"message":"Friend Online","ok":true,"id":"f6"}`},
 		{"refresh", AppendRefresh(nil, tom), `{"code":301,"message":"Refresh Friend's Profile","ok":true,` + tomJSON + `}`},
@@ -51,8 +51,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// The answers are appended by hand; encoding/json says what they should be.
-func TestAnswersAreWhatEncodingJSONWrites(t *testing.T) {
+// TestAnswersMatchEncodingJSON compares the Append methods with encoding/json.
+func TestAnswersMatchEncodingJSON(t *testing.T) {
 	t.Parallel()
 	for _, v := range []interface{ Append([]byte) []byte }{
 		tom, sunny, alex,
@@ -77,7 +77,7 @@ func viaJSON(t testing.TB, v any) []byte {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }
 
-func TestFrameReadsEveryFrame(t *testing.T) {
+func TestFrameUnmarshalsEveryFrame(t *testing.T) {
 	t.Parallel()
 	head := func(f Frame) Frame { f.Message, f.OK = f.Code.Message(), f.Code.OK(); return f }
 	for _, tt := range []struct {
@@ -90,12 +90,12 @@ func TestFrameReadsEveryFrame(t *testing.T) {
 		{AppendApply(nil, alex), head(Frame{Code: 520, Request: &alex})},
 		{AppendAdded(nil, sunny), head(Frame{Code: 524, Friend: &sunny})},
 		{AppendRemoved(nil, "f6"), head(Frame{Code: 525, Profile: Profile{ID: "f6"}})},
-		{AppendEcho(nil, Quote("7"), "f6", "61", Quote("x")),
+		{AppendEcho(nil, RawString(`"7"`), "f6", "61", RawString(`"x"`)),
 			Frame{Profile: Profile{ID: "7"}, From: "f6", ToFriend: "61", Payload: "x"}},
 	} {
 		var got Frame
 		if err := json.Unmarshal(tt.in, &got); err != nil || !reflect.DeepEqual(got, tt.want) {
-			t.Errorf("%s read as %+v, %v", tt.in, got, err)
+			t.Errorf("%s: got %+v, %v; want %+v", tt.in, got, err, tt.want)
 		}
 	}
 }

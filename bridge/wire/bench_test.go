@@ -9,9 +9,9 @@ func sendFrame(payload int) []byte {
 	return []byte(`{"id":"1f","toFriend":"61810e422ec1f24f2175c05a631c9a8f","payload":"` + strings.Repeat("How are you? ", payload)[:payload] + `"}`)
 }
 
-// A dialogue passes through these for every frame: what they allocate, the collector pays for a hundred
-// thousand times a second.
-func TestDialoguesWayDoesNotAllocate(t *testing.T) {
+// TestDialoguePathDoesNotAllocate covers the functions that run for every dialogue, up to a hundred thousand times a
+// second.
+func TestDialoguePathDoesNotAllocate(t *testing.T) {
 	frame := sendFrame(128)
 	buf := make([]byte, 0, 1024)
 	s, _ := ParseSend(frame)
@@ -27,7 +27,7 @@ func TestDialoguesWayDoesNotAllocate(t *testing.T) {
 	} {
 		ok := true
 		if n := testing.AllocsPerRun(100, func() { ok = f() && ok }); n != 0 || !ok {
-			t.Errorf("%s allocates %v times, works: %t", name, n, ok)
+			t.Errorf("%s: %v allocations, want 0; succeeded: %t", name, n, ok)
 		}
 	}
 }

@@ -1,11 +1,10 @@
-// Package wire is the protocol as bytes: its codes, the frames of the tunnel, the parameters
-// of the HTTP calls and the answers to both. It knows nothing of sockets, accounts or stores, and
-// imports the standard library alone.
+// Package wire encodes and parses the protocol: its codes, the frames of the tunnel, the parameters of the HTTP calls
+// and the answers to both. It is independent of sockets, accounts and stores, and imports only the standard library.
 //
-// Two rules hold for everything that it parses. What is malformed is [ProtocolError] before any
-// other fault is looked at: text that is not JSON or not UTF-8, a known key of the wrong type or given twice,
-// a control character where a line of text belongs, a field past its limit. And keys are exact: a known
-// key in another case is an unknown one, and unknown keys are skipped.
+// Two rules apply to all input. First, malformed input is [ProtocolError] before all other checks: text that is not
+// JSON or not UTF-8, a known key of the wrong type or repeated, a control character in a one-line field, or a field
+// that exceeds its limit. Second, keys are case-sensitive: a known key in another case is unknown, and unknown keys
+// are ignored.
 package wire
 
 import (
@@ -13,10 +12,10 @@ import (
 	"strconv"
 )
 
-// A Code is the number that every answer and notice carries. A client decides by it alone.
+// A Code is the number in every answer and notice. Clients decide by it alone.
 //
-// It is an error too, so that a function which refuses a call may return the answer as the reason.
-// The zero Code says that nothing is wrong so far; no frame carries it.
+// It is also an error, so that a function that refuses a call can return the answer as the reason. The zero Code means
+// that no fault was found. It is never sent.
 type Code int
 
 // The codes of the protocol, named after their messages. [All] says what each means.
@@ -53,28 +52,25 @@ const (
 	FriendRemoved    Code = 525
 )
 
-// An Info is all there is to know about one code.
+// An Info describes one code.
 type Info struct {
 	Code    Code
-	Message string // the text that goes with the code on the wire, to the letter
-	OK      bool   // the flag that goes with it
+	Message string // exact text of the code on the wire
+	OK      bool   // flag of the code on the wire
 	Meaning string // when the server sends it
-	Client  string // what a client should do about it
+	Client  string // what a client should do
 }
 
-// All returns every code in ascending order. The slice is the caller's own.
+// All returns every code in ascending order. The caller may modify the slice.
 func All() []Info { return append([]Info(nil), codes[:]...) }
 
-// Known tells whether the protocol has the code.
-func (c Code) Known() bool { return c.info().Code == c && c != 0 }
-
-// Message returns the code's text on the wire, or "" for a code that the protocol does not have.
+// Message returns the text of the code on the wire, or "" if the protocol does not have the code.
 func (c Code) Message() string { return c.info().Message }
 
-// OK returns the flag that goes with the code: true for a success and for news, false for a refusal.
+// OK returns the flag of the code on the wire: true for success and news, false for a refusal.
 func (c Code) OK() bool { return c.info().OK }
 
-// Error returns the code and its message, "523 Friend Not Exists".
+// Error returns the code and its message, such as "523 Friend Not Exists".
 func (c Code) Error() string {
 	s := strconv.Itoa(int(c))
 	if m := c.Message(); m != "" {
@@ -95,7 +91,7 @@ func (c Code) info() Info {
 //
 //	{"code":200,"message":"Success","ok":true,"id":"7"}
 //
-// The id is the dialogue's as it came, see [Send]; nil leaves the key out.
+// id is the id of the dialogue as in [Send]. The key is omitted if id is nil.
 func AppendReply(dst []byte, c Code, id RawString) []byte {
 	dst = appendHead(dst, c)
 	if id != nil {
@@ -105,7 +101,7 @@ func AppendReply(dst []byte, c Code, id RawString) []byte {
 	return append(dst, '}')
 }
 
-// appendHead opens an object with the three keys that every answer begins with.
+// appendHead opens an object with the three keys of every answer.
 func appendHead(dst []byte, c Code) []byte {
 	info := c.info()
 	dst = append(dst, `{"code":`...)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// protocolCodes are the answers as the protocol writes them, typed in again: the table in codes.go has to agree.
+// protocolCodes are the answers of the protocol, written independently of the table in codes.go.
 const protocolCodes = `
 {"code":200,"message":"Success","ok":true}
 {"code":300,"message":"Friend Offline","ok":true}
@@ -43,7 +43,7 @@ const protocolCodes = `
 {"code":525,"message":"Friend Removed","ok":true}
 `
 
-func TestRepliesAreTheProtocols(t *testing.T) {
+func TestRepliesMatchProtocol(t *testing.T) {
 	t.Parallel()
 	var got strings.Builder
 	got.WriteByte('\n')
@@ -56,26 +56,26 @@ func TestRepliesAreTheProtocols(t *testing.T) {
 	}
 }
 
-func TestTableIsWhole(t *testing.T) {
+func TestCodeTable(t *testing.T) {
 	t.Parallel()
 	last := Code(0)
 	for _, info := range All() {
 		if info.Code <= last {
-			t.Errorf("%d comes after %d", info.Code, last)
+			t.Errorf("code %d follows %d, want ascending order", info.Code, last)
 		}
 		last = info.Code
-		if !info.Code.Known() || info.Code.Message() != info.Message || info.Code.OK() != info.OK {
-			t.Errorf("%d is not found as it stands in the table", info.Code)
+		if info.Code.Message() != info.Message || info.Code.OK() != info.OK {
+			t.Errorf("code %d has another message or flag than the table", info.Code)
 		}
 		for _, text := range []string{info.Meaning, info.Client} {
 			if !strings.HasSuffix(text, ".") || strings.ContainsAny(text, "|\n") {
-				t.Errorf("%d: %q is not sentences for a cell of a table", info.Code, text)
+				t.Errorf("code %d: %q, want sentences that fit a cell of a Markdown table", info.Code, text)
 			}
 		}
 	}
 	for _, c := range []Code{-1, 0, 1, 199, 201, 518, 526, 1000} {
-		if c.Known() || c.Message() != "" || c.OK() {
-			t.Errorf("%d is known", c)
+		if c.Message() != "" || c.OK() {
+			t.Errorf("unknown code %d has message %q and flag %t", c, c.Message(), c.OK())
 		}
 	}
 }
@@ -84,7 +84,7 @@ func TestAllIsACopy(t *testing.T) {
 	t.Parallel()
 	All()[0].Message = "changed"
 	if got := Success.Message(); got != "Success" {
-		t.Errorf("message of 200 after a caller changed its slice: %q", got)
+		t.Errorf("message of 200 after the caller modified its slice: %q", got)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestCodeIsAnError(t *testing.T) {
 	err := fmt.Errorf("adding: %w", FriendNotExists)
 	var c Code
 	if !errors.As(err, &c) || c != FriendNotExists || !errors.Is(err, FriendNotExists) {
-		t.Errorf("%v does not carry its code", err)
+		t.Errorf("errors.As does not find the code in %v", err)
 	}
 	if got := err.Error(); got != "adding: 523 Friend Not Exists" {
 		t.Errorf("error text: %q", got)
@@ -121,7 +121,7 @@ func TestCodeIsAnError(t *testing.T) {
 
 const protocolDocument = "../../docs/protocol.md"
 
-func TestDocumentHasTheTableOfCodes(t *testing.T) {
+func TestDocumentHasCodeTable(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(protocolDocument)
 	if err != nil {
@@ -129,7 +129,7 @@ func TestDocumentHasTheTableOfCodes(t *testing.T) {
 	}
 	_, section, found := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n## Codes\n")
 	if !found {
-		t.Fatal("the document has no section of codes")
+		t.Fatal("the document has no section Codes")
 	}
 	var got []string
 	for line := range strings.Lines(section) {
@@ -140,18 +140,18 @@ func TestDocumentHasTheTableOfCodes(t *testing.T) {
 	}
 	all := All()
 	if len(got) != len(all) {
-		t.Errorf("%d codes in the document, %d in the package", len(got), len(all))
+		t.Errorf("the document has %d codes, the package %d", len(got), len(all))
 	}
 	for i, info := range all {
 		want := fmt.Sprintf("| %d | `%s` | %t | %s | %s |", info.Code, info.Message, info.OK, info.Meaning, info.Client)
 		if i >= len(got) || got[i] != want {
-			t.Errorf("the document's row %d should be\n%s", i+1, want)
+			t.Errorf("row %d of the document: want\n%s", i+1, want)
 		}
 	}
 }
 
-// The examples of the document are the bytes that the server sends, or bodies that it takes.
-func TestDocumentsExamplesAreValid(t *testing.T) {
+// TestDocumentExamples checks that the JSON examples of the document parse, and that answers have the right message.
+func TestDocumentExamples(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(protocolDocument)
 	if err != nil {
@@ -168,7 +168,7 @@ func TestDocumentsExamplesAreValid(t *testing.T) {
 		for dec.More() {
 			var raw json.RawMessage
 			if err := dec.Decode(&raw); err != nil {
-				t.Fatalf("an example is not JSON: %v in\n%s", err, body)
+				t.Fatalf("example is not JSON: %v in\n%s", err, body)
 			}
 			examples++
 			var f Frame
@@ -176,11 +176,11 @@ func TestDocumentsExamplesAreValid(t *testing.T) {
 				t.Errorf("%v in %s", err, raw)
 			}
 			if f.Code != 0 && (f.Message != f.Code.Message() || f.OK != f.Code.OK()) {
-				t.Errorf("not an answer of this server: %s", raw)
+				t.Errorf("%s: want message %q, ok %t", raw, f.Code.Message(), f.Code.OK())
 			}
 		}
 	}
 	if examples < 10 {
-		t.Errorf("%d examples found in the document", examples)
+		t.Errorf("the document has %d examples, want at least 10", examples)
 	}
 }

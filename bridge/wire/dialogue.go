@@ -5,24 +5,24 @@ import (
 	"slices"
 )
 
-// A Send is the frame by which a session sends a dialogue:
+// A Send is the frame with which a session sends a dialogue:
 //
 //	{"id":"7","toFriend":"61810e42…","payload":"How are you?"}
 //
-// All three are part of the frame that was parsed and hold while it is not overwritten.
+// Its fields alias the parsed frame and are valid until that is overwritten.
 type Send struct {
-	ID      RawString // nil where it is absent, empty or white space
+	ID      RawString // nil if absent, empty or white space
 	To      []byte    // toFriend, decoded and trimmed
 	Payload RawString
 }
 
-// IDEmpty tells whether the dialogue goes without an id. The caller answers it with [DialogueIDEmpty], but only after it has
-// asked whether the two are friends: that is the order in which the protocol checks.
+// IDEmpty reports whether the dialogue has no id. The caller answers it with [DialogueIDEmpty], but only after it has
+// checked whether the two users are friends: the protocol requires this order.
 func (s Send) IDEmpty() bool { return s.ID == nil }
 
-// ParseSend parses a dialogue as a session or a NATS client sends it. The code is 0 for a good one, else, in this
-// order, [ProtocolError], [FriendIDEmpty] or [PayloadEmpty]. Where the frame is JSON and has one id, the
-// id is there with any code, so that the answer can carry it.
+// ParseSend parses a dialogue from a session or a NATS client. The code is 0 if it is valid, or else the first of
+// [ProtocolError], [FriendIDEmpty] and [PayloadEmpty] that applies. If the frame is JSON and has one id, ID is set
+// with any code, so that the answer can have it.
 func ParseSend(frame []byte) (Send, Code) {
 	var v [3][]byte
 	found := scanObject(frame, sendKeys[:], v[:])
@@ -52,25 +52,25 @@ func ParseSend(frame []byte) (Send, Code) {
 
 var sendKeys = [...]string{"id", "toFriend", "payload"}
 
-// A Dialogue is a dialogue on its way to the friend:
+// A Dialogue is a dialogue as its receiver gets it:
 //
 //	{"id":"7","from":"f69f9777…","payload":"How are you?"}
 //
-// All three are part of the bytes that were parsed and hold while these are not overwritten.
+// Its fields alias the parsed bytes and are valid until these are overwritten.
 type Dialogue struct {
 	ID      RawString
 	From    []byte // decoded
 	Payload RawString
 }
 
-// AppendDialogue appends the dialogue as the friend gets it, over NATS and on its sockets alike. The id
-// and the payload are the ones that [ParseSend] returned, and go out as they came in.
+// AppendDialogue appends the dialogue as its receiver gets it, both over NATS and on its sockets. id and payload are
+// those that [ParseSend] returned, byte for byte.
 func AppendDialogue(dst []byte, id RawString, from string, payload RawString) []byte {
 	return appendDialogue(dst, id, from, "", payload)
 }
 
-// AppendEcho appends the dialogue as the sender's own other sessions get it: like [AppendDialogue], with
-// toFriend after from.
+// AppendEcho appends the dialogue as the other sessions of its sender get it: as [AppendDialogue], with toFriend after
+// from.
 func AppendEcho(dst []byte, id RawString, from, to string, payload RawString) []byte {
 	return appendDialogue(dst, id, from, to, payload)
 }
@@ -89,7 +89,7 @@ func appendDialogue(dst []byte, id RawString, from, to string, payload RawString
 	return append(dst, '}')
 }
 
-// appendRaw keeps the frame JSON where a caller has nothing to put.
+// appendRaw appends r, or an empty string if r is nil, so that the frame stays valid JSON.
 func appendRaw(dst []byte, r RawString) []byte {
 	if len(r) == 0 {
 		return append(dst, `""`...)
@@ -97,8 +97,8 @@ func appendRaw(dst []byte, r RawString) []byte {
 	return append(dst, r...)
 }
 
-// ParseDialogue parses what [AppendDialogue] wrote. It is false unless id, from and payload are
-// all there, each a string, and from and payload not empty.
+// ParseDialogue parses the output of [AppendDialogue]. It returns false unless id, from and payload are present and
+// strings, and from and payload are not empty.
 func ParseDialogue(b []byte) (Dialogue, bool) {
 	var v [3][]byte
 	if scanObject(b, dialogueKeys[:], v[:]) != sound || !stringsOnly(v[:]) {
@@ -116,11 +116,11 @@ var dialogueKeys = [...]string{"id", "from", "payload"}
 // A Reply is an answer as a client reads it.
 type Reply struct {
 	Code Code
-	ID   RawString // nil where the answer has none
+	ID   RawString // nil if the answer has none
 }
 
-// ParseReply parses the code and the id of an answer, whatever else it carries. It is false for what is not an answer
-// with a number of up to three digits for a code.
+// ParseReply parses the code and the id of an answer and ignores its other keys. It returns false unless the answer
+// has a code of one to three digits.
 func ParseReply(b []byte) (Reply, bool) {
 	var v [2][]byte
 	if scanObject(b, replyKeys[:], v[:]) != sound || len(v[0]) == 0 || len(v[0]) > 3 {
@@ -141,8 +141,8 @@ func ParseReply(b []byte) (Reply, bool) {
 
 var replyKeys = [...]string{"code", "id"}
 
-// ParseTaken parses the answer of one who was handed a dialogue over NATS. Nothing at all and a code of 200 are [Success], 512 is
-// [NotFriends]. Everything else is [SendFailed]: whoever did not say that it took the dialogue has not.
+// ParseTaken parses a receiver's answer to a dialogue over NATS. An empty answer and code 200 acknowledge the dialogue
+// and are [Success]. 512 is [NotFriends]. Any other answer does not acknowledge it and is [SendFailed].
 func ParseTaken(b []byte) Code {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return Success

@@ -63,8 +63,8 @@ func TestParseSend(t *testing.T) {
 	}
 }
 
-// An append to a parsed part must not run into the frame behind it.
-func TestPartsOfAFrameDoNotGrowIntoIt(t *testing.T) {
+// TestParsedFieldsAreClipped checks that appending to a parsed field does not overwrite its frame.
+func TestParsedFieldsAreClipped(t *testing.T) {
 	t.Parallel()
 	const text = `{"id":"7","toFriend":"f6  ","payload":"x"}`
 	frame := []byte(text)
@@ -73,13 +73,13 @@ func TestPartsOfAFrameDoNotGrowIntoIt(t *testing.T) {
 	_ = append(s.To, '!')
 	_ = append(s.Payload, '!')
 	if got := string(frame); got != text {
-		t.Errorf("the frame became %s", got)
+		t.Errorf("append changed the frame to %s", got)
 	}
 	dialogue := []byte(`{"id":"7","from":"f6","payload":"x"}`)
 	d, _ := ParseDialogue(dialogue)
 	_ = append(d.From, '!')
 	if got := string(dialogue); got != `{"id":"7","from":"f6","payload":"x"}` {
-		t.Errorf("the dialogue became %s", got)
+		t.Errorf("append changed the dialogue to %s", got)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestAppendDialogue(t *testing.T) {
 		t.Errorf("echo %s, want %s", got, want)
 	}
 	if got, want := string(AppendDialogue(nil, nil, "", nil)), `{"id":"","from":"","payload":""}`; got != want {
-		t.Errorf("dialogue of nothing %s, want %s", got, want)
+		t.Errorf("dialogue without fields: %s, want %s", got, want)
 	}
 }
 
@@ -129,7 +129,7 @@ func TestParseReply(t *testing.T) {
 		for _, id := range []RawString{nil, RawString(`"\u0037 7"`)} {
 			r, ok := ParseReply(AppendReply(nil, info.Code, id))
 			if !ok || r.Code != info.Code || string(r.ID) != string(id) || (r.ID == nil) != (id == nil) {
-				t.Errorf("answer %d with id %s read as %d, %s, %t", info.Code, id, r.Code, r.ID, ok)
+				t.Errorf("answer %d with id %s parsed as %d, %s, %t", info.Code, id, r.Code, r.ID, ok)
 			}
 		}
 	}
@@ -138,7 +138,7 @@ func TestParseReply(t *testing.T) {
 		`{"code":200,"code":200}`, `{"code":200,"id":7}`, `{"Code":200}`, `{"code":[200]}`, `{"code":{}}`,
 	} {
 		if r, ok := ParseReply([]byte(in)); ok {
-			t.Errorf("%s is taken for answer %d", in, r.Code)
+			t.Errorf("%s parsed as answer %d, want false", in, r.Code)
 		}
 	}
 }

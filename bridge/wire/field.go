@@ -9,36 +9,170 @@ import (
 
 // Limits are the sizes that an operator may set. The others are the protocol's, see the constants.
 type Limits struct {
-	Picture int // bytes of a picture; 0: no limit but that of the body
+	Picture int // bytes of a picture; 0: only the limit of the body
 }
 
 // The longest that a field may be, in characters.
 const (
-	MaxAccount  = 64
-	MaxName     = 64
-	MaxSex      = 32
-	MaxBirthday = 32
-	MaxSign     = 512
-	MaxMail     = 254
-	MaxNote     = 512
-	MaxAlias    = 64
+	MaxAccount   = 64
+	MaxName      = 64
+	MaxSex       = 32
+	MaxBirthday  = 32
+	MaxSign      = 512
+	MaxMail      = 254
+	MaxNote      = 512
+	MaxAlias     = 64
+	MaxResetCode = 32 // with the hyphens and spaces that a user types
 )
 
-// fields are the known fields of one call as they came. Their names are its keys.
-type fields struct {
+// A Kind is how a field is read. All kinds but Verbatim are trimmed.
+type Kind int
+
+// The kinds.
+const (
+	Line     Kind = iota // one line, without control characters
+	Lines                // may have line breaks and tabs
+	Verbatim             // as it is: a password
+	Picture              // Lines, within the limit of pictures in bytes: base64 may come in lines
+)
+
+// A Field declares a field of a call.
+type Field struct {
+	Name  string
+	Kind  Kind
+	Max   int  // characters; 0: no limit
+	Empty Code // the answer if the field is missing or empty; 0: it is optional
+	// NotEmpty makes a field that is given and empty a [ProtocolError].
+	NotEmpty bool
+}
+
+// Values are the fields of one call, as its declaration reads them.
+type Values struct {
+	fields []Field
+	raw    *rawFields
+	values []string
+}
+
+// ParseQuery reads the fields of a call from the query of a URL. The code is [ProtocolError] or 0.
+func ParseQuery(query string, fields []Field, limits Limits) (Values, Code) {
+	return parse(queryFields(query, names(fields)...), fields, limits)
+}
+
+// ParseBody reads the fields of a call from a JSON object of strings. null is as good as absent. The code is [ProtocolError]
+// or 0.
+func ParseBody(body []byte, fields []Field, limits Limits) (Values, Code) {
+	return parse(jsonFields(body, names(fields)...), fields, limits)
+}
+
+func names(fields []Field) []string {
+	all := make([]string, len(fields))
+	for i, f := range fields {
+		all[i] = f.Name
+	}
+	return all
+}
+
+func parse(raw *rawFields, fields []Field, limits Limits) (Values, Code) {
+	v := Values{fields: fields, raw: raw, values: make([]string, len(fields))}
+	for i, f := range fields {
+		switch f.Kind {
+		case Line:
+			v.values[i] = raw.line(f.Name, f.Max)
+		case Lines:
+			v.values[i] = raw.lines(f.Name, f.Max)
+		case Verbatim:
+			v.values[i] = raw.values[i]
+		case Picture:
+			v.values[i] = raw.lines(f.Name, 0)
+			raw.broken = raw.broken || limits.Picture > 0 && len(v.values[i]) > limits.Picture
+		}
+		raw.broken = raw.broken || f.NotEmpty && raw.given[i] && v.values[i] == ""
+	}
+	if raw.broken {
+		return Values{}, ProtocolError
+	}
+	return v, 0
+}
+
+// Check returns the code of the first field that must not be empty and is, or 0.
+func (v Values) Check() Code {
+	for i, f := range v.fields {
+		if f.Empty != 0 && v.values[i] == "" {
+			return f.Empty
+		}
+	}
+	return 0
+}
+
+// Get returns a field, or "" if the call does not give it.
+func (v Values) Get(name string) string {
+	s, _ := v.Lookup(name)
+	return s
+}
+
+// Lookup returns a field, and whether the call gives it.
+func (v Values) Lookup(name string) (string, bool) {
+	for i, f := range v.fields {
+		if f.Name == name {
+			return v.values[i], v.raw.given[i]
+		}
+	}
+	return "", false
+}
+
+// Optional returns a field, or nil if the call does not give it.
+func (v Values) Optional(name string) *string {
+	if s, given := v.Lookup(name); given {
+		return &s
+	}
+	return nil
+}
+
+// An Auth is the id and the token of a login's answer, by which HTTP calls are authorized.
+type Auth struct {
+	ID    string
+	Token string
+}
+
+// AuthFields declare the fields of an Auth.
+var AuthFields = []Field{{Name: "id"}, {Name: "token"}}
+
+// Auth returns the caller, as [AuthFields] declare it. The code is 0 or, in this order, [AuthEmpty] or [AccountIDEmpty].
+func (v Values) Auth() (Auth, Code) {
+	a := Auth{ID: v.Get("id"), Token: v.Get("token")}
+	return a, a.check()
+}
+
+func (f *rawFields) auth() Auth {
+	return Auth{ID: f.line("id", 0), Token: f.line("token", 0)}
+}
+
+// check looks at the token first, as the protocol does.
+func (a Auth) check() Code {
+	switch {
+	case a.Token == "":
+		return AuthEmpty
+	case a.ID == "":
+		return AccountIDEmpty
+	}
+	return 0
+}
+
+// rawFields are the known fields of one call as they came. Their names are its keys.
+type rawFields struct {
 	names  []string
 	values []string
 	given  []bool // there and not null
 	broken bool   // malformed, or a field broke its rule
 }
 
-func newFields(names []string) *fields {
-	return &fields{names: names, values: make([]string, len(names)), given: make([]bool, len(names))}
+func newRawFields(names []string) *rawFields {
+	return &rawFields{names: names, values: make([]string, len(names)), given: make([]bool, len(names))}
 }
 
 // jsonFields reads the fields from a JSON object of strings. null is as good as absent.
-func jsonFields(body []byte, names ...string) *fields {
-	f := newFields(names)
+func jsonFields(body []byte, names ...string) *rawFields {
+	f := newRawFields(names)
 	raw := make([][]byte, len(names))
 	if scanObject(body, names, raw) != sound || !stringsOnly(raw) {
 		f.broken = true
@@ -57,10 +191,10 @@ func jsonFields(body []byte, names ...string) *fields {
 	return f
 }
 
-// queryFields reads the fields from a URL's query. url.ParseQuery goes on after a pair that it can't read: here that
-// is the end, as is a known key that is there twice.
-func queryFields(raw string, names ...string) *fields {
-	f := newFields(names)
+// queryFields reads the fields from a URL's query. A query with a pair that url.ParseQuery cannot read is malformed, and so is
+// one with a known key twice.
+func queryFields(raw string, names ...string) *rawFields {
+	f := newRawFields(names)
 	query, err := url.ParseQuery(raw)
 	if err != nil {
 		f.broken = true
@@ -84,9 +218,8 @@ func queryFields(raw string, names ...string) *fields {
 	return f
 }
 
-// plain returns a field as it is. A name that is not one of the fields is one that was not given: a call by NATS
-// has neither id nor token, for its subject says who calls.
-func (f *fields) plain(name string) (string, bool) {
+// plain returns a field as it came, and whether it is given.
+func (f *rawFields) plain(name string) (string, bool) {
 	for i, n := range f.names {
 		if n == name {
 			return f.values[i], f.given[i]
@@ -96,39 +229,22 @@ func (f *fields) plain(name string) (string, bool) {
 }
 
 // line returns a field of one line, trimmed, of up to limit characters (0: any number).
-func (f *fields) line(name string, limit int) string {
+func (f *rawFields) line(name string, limit int) string {
 	return f.trimmed(name, limit, unicode.IsControl)
 }
 
 // lines returns a field that may have several lines, trimmed, of up to limit characters (0: any number).
-func (f *fields) lines(name string, limit int) string {
+func (f *rawFields) lines(name string, limit int) string {
 	return f.trimmed(name, limit, func(r rune) bool {
 		return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t'
 	})
 }
 
-func (f *fields) trimmed(name string, limit int, forbidden func(rune) bool) string {
+func (f *rawFields) trimmed(name string, limit int, forbidden func(rune) bool) string {
 	s, _ := f.plain(name)
 	s = strings.TrimSpace(s)
 	if limit > 0 && utf8.RuneCountInString(s) > limit || strings.ContainsFunc(s, forbidden) {
 		f.broken = true
 	}
 	return s
-}
-
-// picture returns a picture, trimmed. Base64 may come in lines.
-func (f *fields) picture(limits Limits) string {
-	s := f.lines("picture", 0)
-	if limits.Picture > 0 && len(s) > limits.Picture {
-		f.broken = true
-	}
-	return s
-}
-
-// optional hands back what was read of a field, or nil when the field was not given.
-func (f *fields) optional(name, value string) *string {
-	if _, given := f.plain(name); !given {
-		return nil
-	}
-	return &value
 }

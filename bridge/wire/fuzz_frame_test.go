@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// decode reads one object with encoding/json: every value of every key in their order. It is false for
-// what is not exactly one object in UTF-8. depth is how deep it nests, the object itself included.
+// decode parses one object with encoding/json into the values of each key, in order. It returns false unless b is
+// exactly one object in UTF-8. depth is its nesting, including the object itself.
 func decode(b []byte) (members map[string][]json.RawMessage, depth int, ok bool) {
 	if !utf8.Valid(b) || !json.Valid(b) {
 		return nil, 0, false
@@ -45,8 +45,8 @@ func decode(b []byte) (members map[string][]json.RawMessage, depth int, ok bool)
 	return members, depth, true
 }
 
-// oneString returns the raw string of the key, nil if the key is absent or null. It is false if the key is there twice
-// or is anything else.
+// oneString returns the raw string of the key, or nil if the key is absent or null. It returns false if the key is
+// repeated or has another type.
 func oneString(members map[string][]json.RawMessage, key string) (json.RawMessage, bool) {
 	values := members[key]
 	switch {
@@ -60,7 +60,7 @@ func oneString(members map[string][]json.RawMessage, key string) (json.RawMessag
 	return values[0], values[0][0] == '"'
 }
 
-// meaning is what encoding/json makes of a raw string: half of a surrogate pair is U+FFFD in it.
+// meaning decodes a raw string with encoding/json, which turns an unpaired surrogate into U+FFFD.
 func meaning(t testing.TB, raw []byte) string {
 	t.Helper()
 	if raw == nil {
@@ -71,6 +71,16 @@ func meaning(t testing.TB, raw []byte) string {
 		t.Fatalf("%v in %q", err, raw)
 	}
 	return s
+}
+
+// textOf checks and decodes a JSON string. It returns false for an unpaired surrogate.
+func textOf(raw []byte) (string, bool) {
+	s := scanner{b: raw}
+	if !s.string() || s.i != len(raw) || !utf8.Valid(raw) {
+		return "", false
+	}
+	b, ok := RawString(raw).text()
+	return string(b), ok
 }
 
 func addAll[T string | []byte](f *testing.F, seeds ...T) {
@@ -92,12 +102,12 @@ func FuzzParseSend(f *testing.F) {
 		before := bytes.Clone(frame)
 		s, code := ParseSend(frame)
 		if !bytes.Equal(before, frame) {
-			t.Fatal("the frame was changed")
+			t.Fatal("ParseSend modified the frame")
 		}
 		members, depth, ok := decode(frame)
 		if !ok || depth > maxDepth {
 			if code != ProtocolError || s.ID != nil || s.To != nil || s.Payload != nil {
-				t.Fatalf("malformed, and it is %d, %q", code, s)
+				t.Fatalf("malformed frame: code %d, %q", code, s)
 			}
 			return
 		}
@@ -112,7 +122,7 @@ func FuzzParseSend(f *testing.F) {
 		}
 		friend, isText := meaning(t, to), true
 		if toOK && to != nil {
-			_, isText = RawString(to).Text()
+			_, isText = textOf(to)
 		}
 		want := Code(0)
 		switch {
@@ -144,15 +154,15 @@ func FuzzAppendDialogue(f *testing.F) {
 		got := AppendDialogue(nil, s.ID, from, s.Payload)
 		var sent, arrived struct{ ID, From, Payload, ToFriend string }
 		if json.Unmarshal(got, &arrived) != nil {
-			t.Fatalf("no JSON: %s", got)
+			t.Fatalf("not JSON: %s", got)
 		}
 		sent.ID, sent.From, sent.Payload = meaning(t, s.ID), from, meaning(t, s.Payload)
 		if arrived != sent {
-			t.Fatalf("%+v arrived, %+v was sent", arrived, sent)
+			t.Fatalf("received %+v, sent %+v", arrived, sent)
 		}
 		d, ok := ParseDialogue(got)
 		if ok != (from != "") {
-			t.Fatalf("ParseDialogue is %t for %s", ok, got)
+			t.Fatalf("ParseDialogue returned %t for %s", ok, got)
 		}
 		if ok && (string(d.From) != from || !bytes.Equal(d.Payload, s.Payload) || s.ID != nil && !bytes.Equal(d.ID, s.ID)) {
 			t.Fatalf("%s parsed as %q", got, d)
@@ -178,7 +188,7 @@ func FuzzParseDialogue(f *testing.F) {
 		from, fromOK := oneString(members, "from")
 		payload, payloadOK := oneString(members, "payload")
 		want := valid && depth <= maxDepth && idOK && fromOK && payloadOK && id != nil && meaning(t, payload) != ""
-		text, isText := RawString(from).Text()
+		text, isText := textOf(from)
 		if want = want && isText && text != ""; ok != want {
 			t.Fatalf("%t, want %t", ok, want)
 		}
@@ -197,7 +207,7 @@ func FuzzParseReply(f *testing.F) {
 		r, ok := ParseReply(b)
 		if taken := ParseTaken(b); taken != SendFailed && taken != Success && taken != NotFriends ||
 			ok && taken != r.Code && taken != SendFailed || !ok && len(bytes.TrimSpace(b)) > 0 && taken != SendFailed {
-			t.Fatalf("taken as %d with code %d", taken, r.Code)
+			t.Fatalf("ParseTaken returned %d for code %d", taken, r.Code)
 		}
 		members, depth, valid := decode(b)
 		if !ok {
@@ -206,7 +216,7 @@ func FuzzParseReply(f *testing.F) {
 		id, idOK := oneString(members, "id")
 		var code int
 		if !valid || depth > maxDepth || len(members["code"]) != 1 || json.Unmarshal(members["code"][0], &code) != nil {
-			t.Fatalf("taken for code %d", r.Code)
+			t.Fatalf("invalid answer parsed as code %d", r.Code)
 		}
 		if code != int(r.Code) || code < 0 || code > 999 || !idOK || !bytes.Equal(r.ID, id) {
 			t.Fatalf("%d, %q; want %d, %q", r.Code, r.ID, code, id)
@@ -217,14 +227,14 @@ func FuzzParseReply(f *testing.F) {
 func FuzzText(f *testing.F) {
 	addAll(f, `""`, `"\ud83d\ude42"`, `"\ud83d"`, "\"\xff\"", `"\u2028\/"`, `null`)
 	f.Fuzz(func(t *testing.T, s string) {
-		quoted := Quote(s)
+		quoted := appendString(nil, s)
 		if want := viaJSON(t, s); !bytes.Equal(quoted, want) {
 			t.Fatalf("quoted %s, encoding/json %s", quoted, want)
 		}
-		if got, ok := quoted.Text(); !ok || got != string([]rune(s)) {
-			t.Fatalf("%q became %q, %t", s, got, ok)
+		if got, ok := textOf(quoted); !ok || got != string([]rune(s)) {
+			t.Fatalf("%q decoded as %q, %t", s, got, ok)
 		}
-		got, ok := RawString(s).Text()
+		got, ok := textOf([]byte(s))
 		var want string
 		trimmed := strings.TrimSpace(s) == s
 		isString := utf8.ValidString(s) && trimmed && strings.HasPrefix(s, `"`) && json.Unmarshal([]byte(s), &want) == nil

@@ -5,24 +5,23 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds how deep the values of unknown keys may nest, and with it the stack that one
-// hostile frame can use.
+// maxDepth limits the nesting of values, and so the stack that a hostile frame can use.
 const maxDepth = 32
 
-// A verdict tells how far an object can be trusted.
+// A verdict is the result of scanning an object.
 type verdict int
 
 const (
-	malformed verdict = iota // not one JSON object in UTF-8, or nested too deep
-	ambiguous                // JSON, but a known key is there twice
-	sound
+	malformed verdict = iota // not one JSON object in UTF-8, or nested too deeply
+	ambiguous                // valid, but a known key is repeated
+	sound                    // valid, no known key is repeated
 )
 
-// scanObject reads b as one JSON object and puts the raw value of names[i] into values[i]. A key that is
-// absent, null or there twice leaves nil; so does everything in what is malformed. The values are part of b.
+// scanObject parses b as one JSON object and sets values[i] to the raw value of the key names[i], which aliases b. The
+// value is nil if the key is absent, null or repeated. All values are nil if b is malformed.
 //
-// It is written by hand because a dialogue's id and payload have to leave as the bytes that came in, and
-// because encoding/json takes keys in any case, lets the last of two keys win and mends bad UTF-8.
+// encoding/json does not fit: the id and payload of a dialogue must leave as the bytes that arrived, and encoding/json
+// ignores the case of keys, lets the last of two equal keys win, and repairs invalid UTF-8.
 func scanObject(b []byte, names []string, values [][]byte) verdict {
 	clear(values)
 	if !utf8.Valid(b) {
@@ -37,7 +36,7 @@ func scanObject(b []byte, names []string, values [][]byte) verdict {
 	return v
 }
 
-// stringsOnly drops the values that are not strings, and tells whether there was none of them.
+// stringsOnly sets the values that are not strings to nil, and reports whether all values were strings.
 func stringsOnly(values [][]byte) bool {
 	ok := true
 	for i, v := range values {
@@ -53,8 +52,8 @@ type scanner struct {
 	i int
 }
 
-// object reads one object from the top. No value is nil in here but for keys that were not seen: a null
-// keeps its token until the end, so that a second one is noticed.
+// object reads one object. It records the keys that it has seen, so that it detects a repeated key even if its value
+// is null.
 func (s *scanner) object(names []string, values [][]byte) verdict {
 	v := sound
 	var seen uint64
@@ -111,7 +110,7 @@ func (s *scanner) member(depth int) (key, value []byte, ok bool) {
 	return key, value, true
 }
 
-// find returns the place of the quoted key in names, or -1.
+// find returns the index of the quoted key in names, or -1.
 func find(key []byte, names []string) int {
 	text := key[1 : len(key)-1]
 	if bytes.IndexByte(text, '\\') >= 0 {
@@ -148,7 +147,7 @@ func (s *scanner) value(depth int) bool {
 	return s.number()
 }
 
-// nested reads an object or array that nobody looks into.
+// nested skips an object or array.
 func (s *scanner) nested(depth int) bool {
 	object := s.b[s.i] == '{'
 	end := byte(']')
@@ -181,7 +180,7 @@ func (s *scanner) nested(depth int) bool {
 	}
 }
 
-// string reads a string with its quotes, and checks its escapes.
+// string reads a string with its quotes and checks its escapes.
 func (s *scanner) string() bool {
 	if !s.take('"') {
 		return false
@@ -205,7 +204,7 @@ func (s *scanner) string() bool {
 	return false
 }
 
-// escapeLen returns how many bytes belong to the escape whose backslash was before b, or 0 if it is none.
+// escapeLen returns the length of the escape at the start of b, without its backslash, or 0 if it is invalid.
 func escapeLen(b []byte) int {
 	if len(b) == 0 {
 		return 0
@@ -238,7 +237,7 @@ func (s *scanner) number() bool {
 	return true
 }
 
-// digits reads one digit or more.
+// digits reads one or more digits.
 func (s *scanner) digits() bool {
 	from := s.i
 	for s.i < len(s.b) && '0' <= s.b[s.i] && s.b[s.i] <= '9' {
@@ -263,7 +262,7 @@ func (s *scanner) take(c byte) bool {
 	return false
 }
 
-// skipSpace skips JSON's white space, and tells whether anything is left.
+// skipSpace skips JSON white space and reports whether any input is left.
 func (s *scanner) skipSpace() bool {
 	for s.i < len(s.b) {
 		switch s.b[s.i] {

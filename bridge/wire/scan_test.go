@@ -99,5 +99,5 @@ func TestScanObjectRefuses(t *testing.T) {
 	}
 }
 
-// deep nests n arrays.
+// deep returns n nested arrays.
 func deep(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }

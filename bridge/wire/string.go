@@ -6,26 +6,13 @@ import (
 	"unicode/utf8"
 )
 
-// A RawString is a JSON string as it stands in a frame, with its quotes and escapes. It lets what
-// one client wrote reach another byte for byte. nil is no string at all; an empty string is two quotes.
-// One that was parsed is a part of the parsed frame: it holds while the frame is not overwritten.
+// A RawString is a JSON string as in a frame, with its quotes and escapes, so that the text of one client reaches
+// another byte for byte. nil means no string. An empty string is two quotes. A parsed RawString aliases its frame and
+// is valid until the frame is overwritten.
 type RawString []byte
 
-// Quote returns s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
-func Quote(s string) RawString { return appendString(nil, s) }
-
-// Text returns what the string says. It is false for nil, for what is not a JSON string, and for half of a surrogate pair,
-// which is no text, though JSON lets it pass.
-func (r RawString) Text() (string, bool) {
-	s := scanner{b: r}
-	if !s.string() || s.i != len(r) || !utf8.Valid(r) {
-		return "", false
-	}
-	b, ok := r.text()
-	return string(b), ok
-}
-
-// text is Text for a string that was scanned: no check, and no copy where there is no escape.
+// text decodes a scanned string. The result aliases r if there are no escapes. It returns false for nil, and for an
+// unpaired surrogate, which JSON allows but which is not text.
 func (r RawString) text() ([]byte, bool) {
 	if len(r) < 2 {
 		return nil, false
@@ -37,8 +24,7 @@ func (r RawString) text() ([]byte, bool) {
 	return unescape(b)
 }
 
-// blank tells whether a scanned string says nothing: it is nil, empty or white space. White space may be
-// written in escapes.
+// blank reports whether a scanned string is nil, empty or white space, which may be escaped.
 func (r RawString) blank() bool {
 	if len(r) < 2 {
 		return true
@@ -47,7 +33,7 @@ func (r RawString) blank() bool {
 	return ok && len(bytes.TrimSpace(b)) == 0
 }
 
-// unescape decodes the inside of a scanned string. It is false for half of a surrogate pair.
+// unescape decodes a scanned string without its quotes. It returns false for an unpaired surrogate.
 func unescape(b []byte) ([]byte, bool) {
 	out := make([]byte, 0, len(b))
 	for i := 0; i < len(b); i++ {
@@ -110,8 +96,8 @@ func hex4(b []byte) (rune, bool) {
 	return r, true
 }
 
-// appendString appends s as a JSON string, as encoding/json does without its escapes for HTML: browsers get these
-// frames from a socket, never inside a page.
+// appendString appends s as a JSON string, as encoding/json does with SetEscapeHTML(false): browsers get these frames
+// from a socket, never inside a page. Bytes that are not UTF-8 become U+FFFD.
 func appendString[T string | []byte](dst []byte, s T) []byte {
 	const digits = "0123456789abcdef"
 	dst = append(dst, '"')
@@ -126,7 +112,7 @@ func appendString[T string | []byte](dst []byte, s T) []byte {
 		if c >= utf8.RuneSelf {
 			var r rune
 			r, size = utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
-			// The two line separators are escaped for readers that take JSON for JavaScript.
+			// The two line separators are escaped, as older versions of JavaScript do not allow them in strings.
 			if (r != utf8.RuneError || size > 1) && r != '\u2028' && r != '\u2029' {
 				i += size
 				continue

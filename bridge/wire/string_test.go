@@ -33,16 +33,16 @@ func TestText(t *testing.T) {
 		{`"\u12"`, "", false},
 		{"\"\xff\"", "", false},
 	} {
-		if got, ok := RawString(tt.raw).Text(); ok != tt.ok || ok && got != tt.want {
+		if got, ok := textOf([]byte(tt.raw)); ok != tt.ok || ok && got != tt.want {
 			t.Errorf("text of %s: %q, %t; want %q, %t", tt.raw, got, ok, tt.want, tt.ok)
 		}
 	}
-	if _, ok := RawString(nil).Text(); ok {
-		t.Error("no string has a text")
+	if _, ok := textOf(nil); ok {
+		t.Error("nil has a text")
 	}
 }
 
-func TestQuote(t *testing.T) {
+func TestAppendString(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"":                   `""`,
@@ -54,7 +54,7 @@ func TestQuote(t *testing.T) {
 		"a\xffb\xc3":         `"a\ufffdb\ufffd"`,
 		"\ufffd":             "\"\ufffd\"",
 	} {
-		if got := string(Quote(in)); got != want {
+		if got := string(appendString(nil, in)); got != want {
 			t.Errorf("%q quoted: %s, want %s", in, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-// Package www carries the web page that the server serves at /im/www/v1/.
+// Package www embeds the web page that the server serves at /im/www/v1/.
 package www
 
 import (
@@ -9,7 +9,7 @@ import (
 //go:embed v1
 var files embed.FS
 
-// FS returns the page's files; chat.html lies at its root.
+// FS returns the files of the page, with chat.html at the root.
 func FS() fs.FS {
 	root, err := fs.Sub(files, "v1")
 	if err != nil {

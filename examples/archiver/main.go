@@ -1,4 +1,5 @@
-// Command archiver writes the log, one JSON object a line, to a file, and acknowledges what is on the disk:
+// Command archiver appends the log to a file, one JSON object per line. It acknowledges entries after it has synced
+// them to the disk:
 //
 //	imctl attach add archiver --role consumer --filter 'dialogue.>' --context archiver.json
 //	go run ./examples/archiver archiver.json archive.jsonl
@@ -17,7 +18,7 @@ import (
 )
 
 func main() {
-	var c struct {
+	var c struct { // the NATS context file of the attachment
 		URL, User, Password string
 		InboxPrefix         string `json:"inbox_prefix"`
 	}
@@ -38,14 +39,14 @@ func main() {
 	for ctx.Err() == nil {
 		batch, err := consumer.Fetch(1000, jetstream.FetchMaxWait(time.Second))
 		must(err)
-		var taken []jetstream.Msg
+		var written []jetstream.Msg
 		for m := range batch.Messages() {
 			_, err := archive.Write(append(m.Data(), '\n'))
 			must(err)
-			taken = append(taken, m)
+			written = append(written, m)
 		}
 		must(archive.Sync())
-		for _, m := range taken { // what is not acknowledged comes again: once or more, never less
+		for _, m := range written { // unacknowledged entries are redelivered, so each arrives at least once
 			must(m.Ack())
 		}
 	}

@@ -1,4 +1,4 @@
-// A user who accepts every friend and sends back whatever it is told, by the NATS client for Node.
+// A bot that accepts every friend request and echoes every dialogue, with the NATS client for Node.js.
 //
 //   npm install
 //   IM_ID=… IM_ACCOUNT=echo IM_PASSWORD=… node echo.mjs
@@ -8,13 +8,13 @@ const {IM_NATS = "nats://127.0.0.1:4222", IM_ID: id, IM_ACCOUNT: user, IM_PASSWO
 const nc = await connect({servers: IM_NATS, user, pass, inboxPrefix: `_INBOX.${id}`, maxReconnectAttempts: -1});
 const request = (subject, body) => nc.request(subject, JSON.stringify(body), {timeout: 10_000});
 
-// Whoever subscribes here is online. An empty answer says that the dialogue was taken.
+// The subscription makes the user online. An empty answer acknowledges the dialogue.
 nc.subscribe(`im.user.${id}.dialogue`, {
   callback: async (error, m) => {
     if (error) throw error;
     const {id: number, from, payload} = m.json();
     m.respond();
-    if (!from) return; // an empty dialogue only asks whether somebody is here
+    if (!from) return; // an empty dialogue is a presence check
     const answer = await request(`im.send.${id}`, {id: `echo-${number}`, toFriend: from, payload});
     console.log(answer.string());
   },
@@ -24,7 +24,7 @@ nc.subscribe(`im.user.${id}.notice`, {
   callback: async (error, m) => {
     if (error) throw error;
     const {code, request: ask} = m.json();
-    if (code === 520) { // somebody asks to be a friend
+    if (code === 520) { // a friend request
       console.log((await request(`im.call.${id}.add`, {from: ask.id, name: ask.name})).string());
     }
   },

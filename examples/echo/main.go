@@ -1,5 +1,5 @@
-// Command echo is a user who accepts every friend and sends back whatever it is told. It is an ordinary account, and an
-// ordinary NATS client:
+// Command echo is a bot that accepts every friend request and echoes every dialogue. It uses an ordinary account and is
+// an ordinary NATS client:
 //
 //	IM_ID=… IM_ACCOUNT=echo IM_PASSWORD=… go run ./examples/echo
 package main
@@ -23,11 +23,11 @@ func main() {
 	must(err)
 	defer nc.Drain()
 
-	// Whoever subscribes here is online. An empty answer says that the dialogue was taken.
+	// The subscription makes the user online. An empty answer acknowledges the dialogue.
 	_, err = nc.Subscribe("im.user."+id+".dialogue", func(m *nats.Msg) {
 		var d struct{ ID, From, Payload string }
 		if json.Unmarshal(m.Data, &d) != nil || m.Respond(nil) != nil || d.From == "" {
-			return // an empty dialogue only asks whether somebody is here
+			return // an empty dialogue is a presence check
 		}
 		echo, _ := json.Marshal(map[string]string{"id": "echo-" + d.ID, "toFriend": d.From, "payload": d.Payload})
 		must(nc.PublishRequest("im.send."+id, nc.NewRespInbox(), echo))
@@ -39,7 +39,7 @@ func main() {
 			Code    int
 			Request struct{ ID, Name string }
 		}
-		if json.Unmarshal(m.Data, &n) == nil && n.Code == 520 { // somebody asks to be a friend
+		if json.Unmarshal(m.Data, &n) == nil && n.Code == 520 { // a friend request
 			add, _ := json.Marshal(map[string]string{"from": n.Request.ID, "name": n.Request.Name})
 			must(nc.PublishRequest("im.call."+id+".add", nc.NewRespInbox(), add))
 		}

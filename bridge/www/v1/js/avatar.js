@@ -1,10 +1,10 @@
-// A person's picture, or initials on a colour of its own.
+// The profile picture, or initials on a color that depends on the id.
 
 import {h} from './dom.js';
 
 const KINDS = {'/9j/': 'jpeg', iVBO: 'png', R0lG: 'gif', UklG: 'webp'};
 
-/** The protocol's picture, base64 behind "img/base64:" or the like; '' for what is not surely a bitmap. */
+/** The data URL of a bitmap, else ''. A picture is base64, perhaps after a prefix such as "img/base64:". */
 function pictureURL(picture) {
 	const base64 = String(picture ?? '').replace(/^[\w\-/;]*:?[\w\-/+;]*[,:]/, '');
 	const kind = KINDS[base64.slice(0, 4)];
@@ -14,14 +14,14 @@ function pictureURL(picture) {
 const segments = new Intl.Segmenter();
 
 function initials(name) {
-	// A heap of marks would climb out of the circle.
+	// Stacked combining marks would leave the circle.
 	const words = name.normalize('NFC').replace(/\p{M}+/gu, '').split(/[^\p{L}\p{N}\p{Extended_Pictographic}\u200d]+/u).filter(Boolean);
 	const [first = '•'] = words;
 	const picked = words.length > 1 ? [first, words.at(-1)] : [first];
 	return picked.map((word) => [...segments.segment(word)][0].segment).join('').toUpperCase();
 }
 
-/** Decoration: the name stands beside it. `online` puts a dot on it; more: classes. */
+/** Decorative. `online` adds a dot. more: further classes. */
 export function avatar({id, name, picture, online}, more = '') {
 	const letters = () => h('span', initials(name));
 	const src = pictureURL(picture);

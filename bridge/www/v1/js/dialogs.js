@@ -1,4 +1,4 @@
-// What asks for a moment of attention: small windows over the page.
+// The modal dialogs.
 
 import {avatar} from './avatar.js';
 import {button, field, fill, h, iconButton, uniqueID} from './dom.js';
@@ -7,7 +7,7 @@ import {pictureField} from './picture.js';
 import * as protocol from './protocol.js';
 import {Code} from './protocol.js';
 
-/** `action` belongs to the button with the label; what it throws is said in words. Returns how to close the dialog. */
+/** Returns a function that closes the dialog. The button `label` runs `action` and shows its error. */
 function open(title, content, {label, action, danger = '', onclose} = {}) {
 	const id = uniqueID();
 	const fault = h('p.fault', {role: 'alert'});
@@ -37,14 +37,14 @@ function open(title, content, {label, action, danger = '', onclose} = {}) {
 	return close;
 }
 
-function refuse(box, text) {
+function reject(box, text) {
 	box.fault(text);
 	box.input.focus();
 	throw Object.assign(new Error(text), {code: Code.field});
 }
 
-function needed(box) {
-	return box.input.value.trim() ? box.input.value : refuse(box, t('fillIn'));
+function required(box) {
+	return box.input.value.trim() ? box.input.value : reject(box, t('fillIn'));
 }
 
 export const confirmDialog = (label, action, values) => open(label, h('p', t(`${label}Question`, values)), {label, action, danger: '.danger'});
@@ -78,7 +78,7 @@ export function answerDialog({session}, request) {
 	open('answerTitle', [head(request, request.note), alias], {
 		label: 'accept',
 		async action() {
-			await session.answer(request, needed(alias));
+			await session.answer(request, required(alias));
 			location.hash = request.id;
 		},
 	});
@@ -86,7 +86,7 @@ export function answerDialog({session}, request) {
 
 export function renameDialog({session}, person) {
 	const alias = aliasField(person.name, 'renameHint');
-	open('rename', alias, {label: 'save', action: () => session.rename(person.id, needed(alias))});
+	open('rename', alias, {label: 'save', action: () => session.rename(person.id, required(alias))});
 }
 
 export function aboutDialog(app, person) {
@@ -101,14 +101,14 @@ export function aboutDialog(app, person) {
 	]);
 }
 
-/** The fields of a profile; changes() tells what differs from it. */
+/** changes() returns the fields that differ from the profile. */
 export function profileFields(profile = {}) {
 	const one = (key, attributes) => field(key, {value: profile[key] ?? '', ...attributes});
 	const fields = {
 		name: one('name', {maxlength: 64, autocomplete: 'nickname'}),
 		sign: one('sign', {maxlength: 512}),
 		sex: one('sex', {maxlength: 32}),
-		// Others may have written it in a way of their own.
+		// Other clients may use another format.
 		birthday: one('birthday', /^(\d{4}-\d\d-\d\d)?$/.test(profile.birthday ?? '') ? {type: 'date'} : {maxlength: 32}),
 	};
 	const {name, sign, sex, birthday} = fields;
@@ -170,12 +170,12 @@ export function forgotDialog(known) {
 	open('forgot', [account, mail], {
 		label: 'sendCode',
 		async action() {
-			const who = needed(account);
-			await protocol.forgot(who, needed(mail)).catch((error) => {
-				if (error.code === Code.missing) refuse(mail, t('askAdministrator'));
+			const name = required(account);
+			await protocol.forgot(name, required(mail)).catch((error) => {
+				if (error.code === Code.missing) reject(mail, t('askAdministrator'));
 				throw error;
 			});
-			resetDialog(who);
+			resetDialog(name);
 		},
 	});
 }
@@ -186,8 +186,8 @@ function resetDialog(account) {
 	open('forgot', [code, password], {
 		label: 'setPassword',
 		async action() {
-			await protocol.reset(account, needed(code), needed(password)).catch((error) => {
-				if (error.code === Code.wrongLogin) refuse(code, t('codeWrong'));
+			await protocol.reset(account, required(code), required(password)).catch((error) => {
+				if (error.code === Code.wrongLogin) reject(code, t('codeWrong'));
 				throw error;
 			});
 			tell('passwordSet');

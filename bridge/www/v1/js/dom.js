@@ -1,8 +1,8 @@
-// Elements without markup in strings: text stays text, whoever wrote it. Labels are keys of words.js.
+// Creates elements without parsing markup: text stays text. Labels are keys of lang/en.js.
 
 import {t} from './words.js';
 
-/** h('button.main', {onclick: f}, 'Send'): attributes may be missing, false and null are left out, arrays unfolded. */
+/** h('button.main', {onclick: f}, 'Send'). Omits false and null, flattens arrays. */
 export function h(name, ...children) {
 	const [tag, ...classes] = name.split('.');
 	const element = document.createElement(tag || 'div');
@@ -59,7 +59,7 @@ export const button = (label, onclick, more = '') => h(`button${more}`, {onclick
 
 export const iconButton = (name, label, onclick, more = '') => h(`button.iconic${more}`, {label, onclick}, icon(name));
 
-/** Runs f when it was not asked again for so long: many changes, one drawing. */
+/** Debounces f: it runs once there was no call for `pause` ms. */
 export function later(f, pause) {
 	let timer;
 	const run = () => {
@@ -76,13 +76,13 @@ export function announce(text) {
 	setTimeout(() => region.append(text), 50);
 }
 
-/** No keys to focus for, and no other Enter. */
+/** A touch device: focusing a field opens the keyboard, and Enter starts a new line. */
 export const onPhone = () => matchMedia('(pointer: coarse)').matches;
 
 let ids = 0;
 export const uniqueID = () => `u${++ids}`;
 
-/** A labelled `input`; fault(text) says what is wrong with it. */
+/** A labelled `input`. fault(text) shows an error. */
 export function field(label, {hint = '', tag = 'input', ...attributes} = {}) {
 	const id = uniqueID();
 	const note = h('p.hint', {id: `${id}n`}, hint && t(hint));
@@ -98,7 +98,7 @@ export function field(label, {hint = '', tag = 'input', ...attributes} = {}) {
 	return box;
 }
 
-/** Makes box pop up at a button; arrow keys move in it. */
+/** Opens box as a popover of button. Arrow keys move the focus in it. */
 export function popup(button, box, columns = 1, up = false) {
 	box.popover = 'auto';
 	button.popoverTargetElement = box;
@@ -122,7 +122,7 @@ export function popup(button, box, columns = 1, up = false) {
 	return [button, box];
 }
 
-/** items() → [text, action, danger] of each, asked at each opening. */
+/** items() returns [text, action, danger] of each item, at each opening. */
 export function menu(items) {
 	const box = h('.menu', {role: 'menu'});
 	const button = iconButton('more', 'menu');

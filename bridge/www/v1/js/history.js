@@ -1,4 +1,4 @@
-// What this browser has seen, by account. Where it keeps nothing, the page goes on without.
+// The history in this browser, by account. Without IndexedDB the page works without a history.
 
 const within = (...prefix) => IDBKeyRange.bound(prefix, [...prefix, []]);
 
@@ -22,14 +22,14 @@ export async function openHistory() {
 		console.warn('no history:', error);
 	}
 
-	/** of(name) is a store, within a transaction. */
+	/** Runs query(of) in a transaction. of(name) returns an object store. */
 	async function run(mode, query) {
 		try {
 			if (!db) return undefined;
 			const transaction = db.transaction(['dialogues', 'talks'], mode);
-			const asked = query((name) => transaction.objectStore(name));
-			transaction.commit(); // even if the page goes now
-			return await settled(asked ?? transaction);
+			const result = query((name) => transaction.objectStore(name));
+			transaction.commit(); // even if the page is closing
+			return await settled(result ?? transaction);
 		} catch (error) {
 			console.warn('history:', error);
 			return undefined;
@@ -38,7 +38,7 @@ export async function openHistory() {
 
 	return {
 		kept: Boolean(db),
-		/** A number for a dialogue: microseconds, made to grow, so that it orders and never repeats. */
+		/** The number of a dialogue: its time in microseconds, increased if needed to be unique. */
 		next() {
 			last = Math.max(last + 1, Date.now() * 1000);
 			return last;

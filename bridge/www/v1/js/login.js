@@ -1,9 +1,9 @@
-// What lets a person come back without a password.
+// Remembers the login token, so that users return without a password.
 
 const KEY = 'imctl.login';
-const OTHER = 'imctl.other'; // this tab wants another account than the browser's
+const OTHER = 'imctl.other'; // this tab uses another account than the browser
 
-/** {id, token, name, stay} or {}: this tab's `own`, which may be of another account, or the browser's. */
+/** {id, token, name, stay, own} or {}. own: of this tab, not of the browser. */
 export function rememberedLogin() {
 	try {
 		const own = sessionStorage.getItem(KEY);
@@ -18,7 +18,7 @@ export function rememberLogin(login) {
 		sessionStorage.removeItem(OTHER);
 		sessionStorage.setItem(KEY, JSON.stringify(login));
 		if (login.stay) localStorage.setItem(KEY, JSON.stringify(login));
-	} catch { /* a browser that keeps nothing asks for the password next time */ }
+	} catch { /* without storage, the page asks for the password next time */ }
 }
 
 export function forgetLogin(id, everywhere) {
@@ -26,17 +26,17 @@ export function forgetLogin(id, everywhere) {
 		sessionStorage.removeItem(KEY);
 		if (!everywhere) sessionStorage.setItem(OTHER, 1);
 		else if (JSON.parse(localStorage.getItem(KEY))?.id === id) localStorage.removeItem(KEY);
-	} catch { /* nothing there to forget */ }
+	} catch { /* nothing is stored */ }
 }
 
-/** Claims an account for this tab: two would write the history twice. Resolves to what gives it up; null: another tab has it. */
+/** Locks an account, since two tabs would write the history twice. Resolves to `unlock`, or null if locked. */
 export function claim(id, force, onLost) {
 	if (!navigator.locks) return Promise.resolve(() => {});
 	return new Promise((resolve) => {
-		let given = false;
-		navigator.locks.request(`imctl ${id}`, force ? {steal: true} : {ifAvailable: true}, (lock) => new Promise((letGo) => {
-			resolve(lock && (() => { given = true; letGo(); }));
-			if (!lock) letGo();
-		})).catch(() => { if (!given) onLost(); });
+		let released = false;
+		navigator.locks.request(`imctl ${id}`, force ? {steal: true} : {ifAvailable: true}, (lock) => new Promise((unlock) => {
+			resolve(lock && (() => { released = true; unlock(); }));
+			if (!lock) unlock();
+		})).catch(() => { if (!released) onLost(); });
 	});
 }

@@ -1,5 +1,3 @@
-// Puts the page together.
-
 import {announce} from './dom.js';
 import {openHistory} from './history.js';
 import {t, tCode} from './words.js';

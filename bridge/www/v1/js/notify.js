@@ -1,4 +1,4 @@
-// News for somebody who looks elsewhere: title, notifications, sound.
+// Title, notifications and sound, for users whose attention is elsewhere.
 
 import {oneLine} from './text.js';
 
@@ -10,7 +10,7 @@ export function newNotifier(store) {
 	let audio;
 	try {
 		Object.assign(settings, JSON.parse(localStorage.getItem(KEY)));
-	} catch { /* the defaults will do */ }
+	} catch { /* use the defaults */ }
 
 	function beep() {
 		audio ??= new AudioContext();
@@ -31,7 +31,7 @@ export function newNotifier(store) {
 			settings[name] = wanted && (name !== 'notify' || await globalThis.Notification?.requestPermission() === 'granted');
 			try {
 				localStorage.setItem(KEY, JSON.stringify(settings));
-			} catch { /* for this page's life then */ }
+			} catch { /* kept until the page closes */ }
 			if (name === 'sound' && wanted) beep();
 			return settings[name];
 		},
@@ -50,7 +50,7 @@ export function newNotifier(store) {
 					location.hash = id;
 					note.close();
 				};
-			} catch { /* some phones let only a service worker do this: the title has to do */ }
+			} catch { /* some phones allow this only in a service worker */ }
 		},
 	};
 }

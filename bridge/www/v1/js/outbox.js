@@ -1,14 +1,13 @@
-// Dialogues that wait for an answer, or for a connection.
+// Dialogues that wait for a connection or for their answer.
 
 import {Code, frameOf} from './protocol.js';
 
-const ANSWER_LIMIT = 30_000; // well past the server's own
+const ANSWER_LIMIT = 30_000; // above the server's limit
 const IN_FLIGHT = 64;
 
-/** Delivered, offline or failed. */
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
-/** send(text) tells whether it could; changed(dialogue) hears each new state. */
+/** send(text) returns whether it succeeded. changed(dialogue) is called for each new state. */
 export function outbox(send, changed) {
 	let queue = [];
 	const pending = new Map(); // dialogue's id → {dialogue, timer}, oldest first
@@ -38,15 +37,15 @@ export function outbox(send, changed) {
 
 	return {
 		flush,
-		/** Tried again, it keeps its id, by which the friend's page knows it when it had arrived after all. */
+		/** A resent dialogue keeps its id, so that the friend's page detects a duplicate. */
 		add(dialogue) {
 			queue.push(dialogue);
 			set(dialogue, 'queued');
 			flush();
 		},
-		/** Without an id it is about the oldest. Returns the dialogue. */
+		/** An answer without an id belongs to the oldest dialogue. Returns the dialogue. */
 		answered: ({code, id = pending.keys().next().value}) => settle(id, {[Code.success]: 'delivered', [Code.peerOffline]: 'offline'}[code] ?? 'failed', code),
-		/** Nobody knows whether what was on its way arrived. */
+		/** The connection was lost: pending dialogues may or may not have arrived. */
 		down() {
 			for (const id of [...pending.keys()]) settle(id, 'failed', Code.unreachable);
 		},

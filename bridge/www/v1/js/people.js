@@ -1,4 +1,4 @@
-// The side: oneself, the search, requests that wait, and everybody one talks with.
+// The sidebar: the own profile, the search, pending requests, and conversations.
 
 import {avatar} from './avatar.js';
 import {aboutDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
@@ -14,9 +14,9 @@ export function people(app) {
 	const {store, session} = app;
 	const life = new AbortController();
 	const {signal} = life;
-	let found = []; // by the server
-	let status = ''; // of the search
-	let tab = ''; // the row that Tab reaches
+	let found = []; // the server's results
+	let status = ''; // shown below the results
+	let tab = ''; // key of the row in the tab order
 
 	const search = h('input', {
 		type: 'search', dir: 'auto', label: 'searchPeople', autocomplete: 'off', spellcheck: 'false', maxlength: 64,
@@ -24,14 +24,14 @@ export function people(app) {
 	const body = h('ul', {role: 'list'});
 	const scroller = h('.scroll', {tabindex: -1}, body);
 	const self = h('button.self', {title: t('yourProfile'), onclick: () => profileDialog(app)});
-	const saying = h('p.hidden', {role: 'status'});
+	const announced = h('p.hidden', {role: 'status'});
 	const element = h('nav.side', {label: 'friends'},
 		h('header', self, iconButton('join', 'findPeople', () => search.focus()), menu(() => [
 			[t('yourProfile'), () => profileDialog(app)],
 			[t('settings'), () => settingsDialog(app)],
 			[t('signOut'), () => confirmDialog('signOut', session.signOut)],
 		])),
-		h('label.search', icon('search'), search), saying, scroller);
+		h('label.search', icon('search'), search), announced, scroller);
 
 	const sought = () => folded(search.value.trim());
 
@@ -99,15 +99,15 @@ export function people(app) {
 	const ask = later(async () => {
 		const name = search.value.trim();
 		if (!name) return;
-		let say = '';
+		let message = '';
 		const all = await session.find(name).catch(({code}) => {
-			say = tCode(code);
+			message = tCode(code);
 			return [];
 		});
 		if (name !== search.value.trim()) return;
 		found = all;
-		status = say;
-		saying.textContent = say || t('foundCount', {n: all.length});
+		status = message;
+		announced.textContent = message || t('foundCount', {n: all.length});
 		update();
 	}, 250);
 
@@ -143,7 +143,7 @@ export function people(app) {
 	});
 
 	const soon = later(update, 0);
-	const minute = setInterval(update, 60_000); // today becomes yesterday
+	const minute = setInterval(update, 60_000); // times such as "yesterday" change
 	for (const topic of ['me', 'friends', 'requests', 'talks']) store.on(topic, soon, signal);
 	update();
 

@@ -1,13 +1,13 @@
-// A picture for a profile: chosen, moved and enlarged by the person, shrunk here.
+// Chooses, crops and shrinks a profile picture.
 
 import {button, h} from './dom.js';
 import {t} from './words.js';
 
 const SHOWN = 480;
-// Every login carries those of all friends.
+// Small, since every login sends the pictures of all friends.
 const SIZE = 160;
 
-/** `value` is undefined while untouched; preview(picture) draws one. */
+/** `value` is undefined until changed. */
 export function pictureField(current, preview) {
 	const shown = h('div', preview(current));
 	const fault = h('p.hint', {role: 'alert'});
@@ -38,10 +38,10 @@ export function pictureField(current, preview) {
 function cropper(image, onDone) {
 	const canvas = h('canvas', {width: SHOWN, height: SHOWN, tabindex: 0, role: 'img', label: 'cropHelp'});
 	const zoom = h('input', {type: 'range', min: 1, max: 4, step: 0.01, value: 1, label: 'zoom', oninput: () => move(0, 0)});
-	let x = 0.5; // what is in the middle, as a part of the picture
+	let x = 0.5; // center of the crop, as a fraction
 	let y = 0.5;
 
-	/** The picture's size where the frame's is 1: it covers the frame. */
+	/** Relative to the frame, which the picture covers. */
 	function size() {
 		const scale = zoom.value / Math.min(image.width, image.height);
 		return [image.width * scale, image.height * scale];
@@ -51,7 +51,7 @@ function cropper(image, onDone) {
 		const side = target.width;
 		const context = target.getContext('2d');
 		context.imageSmoothingQuality = 'high';
-		context.fillStyle = '#fff'; // behind holes: JPEG has none
+		context.fillStyle = '#fff'; // under transparency, which JPEG lacks
 		context.fillRect(0, 0, side, side);
 		context.drawImage(image, (0.5 - x * w) * side, (0.5 - y * height) * side, w * side, height * side);
 	}

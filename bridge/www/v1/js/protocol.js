@@ -1,13 +1,13 @@
-// The server's calls and codes. Nothing here knows of the page.
+// The server's calls and codes, independent of the page.
 
 export const Code = {
 	success: 200, friendOffline: 300, profileChanged: 301, friendOnline: 302,
 	malformed: 403, internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
 	sendFailed: 507, peerOffline: 508, notFriends: 512, elsewhere: 513, authIllegal: 515,
 	friendApplies: 520, alreadyFriends: 522, friendAdded: 524, friendRemoved: 525,
-	// Ours: no answer at all, and three of HTTP's.
+	// Not of the protocol: no answer, and three HTTP statuses.
 	unreachable: 0, missing: 404, tooLarge: 413, tooMany: 429,
-	field: -1, // nothing was sent
+	field: -1, // a field is invalid, and nothing was sent
 };
 
 export class Refused extends Error {
@@ -25,7 +25,7 @@ export function loginURL(fields) {
 
 export const frameOf = ({id, friend, text}) => JSON.stringify({id, toFriend: friend, payload: text});
 
-/** Whether a dialogue fits into a frame of 64 KiB. */
+// A frame has at most 64 KiB.
 export const fits = (text) => new TextEncoder().encode(frameOf({text})).length < 65_000;
 
 async function call(path, init) {
@@ -44,10 +44,10 @@ const post = (path, fields) => call(`/im/${path}`, {
 	method: 'POST',
 	headers: {'Content-Type': 'application/json'},
 	body: JSON.stringify(fields),
-	keepalive: path === 'logout', // even when the page is on its way out
+	keepalive: path === 'logout', // even if the page is closing
 });
 
-// They throw Refused; `auth` is {id, token}.
+// The calls throw Refused. auth is {id, token}.
 export const register = (fields) => post('register', fields);
 export const found = async (auth, name) => (await get('found', {...auth, name})).found ?? [];
 export const request = (auth, to, note) => get('request', {...auth, to, note});

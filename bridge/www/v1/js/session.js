@@ -1,4 +1,4 @@
-// Keeps the store true to what the server says, and does what the person wants.
+// Updates the store from the server's frames, and carries out the user's actions.
 
 import {claim, forgetLogin, rememberLogin} from './login.js';
 import {isSettled, outbox} from './outbox.js';
@@ -6,20 +6,20 @@ import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
 import {openTunnel} from './tunnel.js';
 
-/** Ids this long never repeat; a shorter one may be a client's count in each session. */
-const TELLING = 12;
+/** Ids this long are unique. A shorter one may be a counter in each session. */
+const UNIQUE_LENGTH = 12;
 
 const PROFILE = ['name', 'picture', 'sex', 'birthday', 'sign'];
 const pick = (from, keys) => Object.fromEntries(keys.filter((key) => from[key] != null).map((key) => [key, from[key]]));
 
-/** onPhase('in'), ('out', why) or ('elsewhere', code: in another place, not another tab). */
+/** onPhase('in'), ('out', code) or ('elsewhere', code). Without a code, elsewhere is another tab. */
 export function newSession({store, history, onPhase, onDialogue, onRequest, onFriend}) {
 	let tunnel = null;
 	let login = null; // {id, token, name, stay}
-	let password = null; // until the first answer
-	let release = null; // of the claim
+	let password = null; // until the login is answered
+	let release = null; // unlocks the account
 	const seen = new Set();
-	const arriving = new Map(); // friend's id → what came while the history is read
+	const arriving = new Map(); // friend's id → dialogues received while the history is read
 	const out = outbox((text) => tunnel?.send(text), keep);
 	const auth = () => ({id: login.id, token: login.token});
 
@@ -39,7 +39,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			onState(state, until, why) {
 				store.link = {state, until};
 				store.emit('link');
-				// Who has just typed a password wants a word, not growing pauses.
+				// After typing a password, the user needs an error, not a retry.
 				if (state === 'waiting' && password) refused(why === Code.malformed ? Code.tooMany : why);
 			},
 		});
@@ -88,10 +88,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	function receive(frame) {
 		const {code, id} = frame;
 		const friend = store.friends.get(id);
-		if (code === undefined) heard(frame);
+		if (code === undefined) receiveDialogue(frame);
 		else if (code === Code.friendOnline || code === Code.friendOffline) presence(id, code === Code.friendOnline);
 		else if (code === Code.profileChanged) {
-			// The name in it is the friend's own; my alias stays.
+			// The frame has the friend's own name. The alias stays.
 			if (friend) Object.assign(friend, pick(frame, PROFILE), {name: friend.name, own: frame.name});
 			store.emit('friends');
 		} else if (code === Code.friendApplies) {
@@ -125,16 +125,16 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	}
 
 	function parted(id) {
-		// The name outlives the friendship where dialogues do.
+		// The name is needed as long as the history has dialogues.
 		if (store.talks.get(id)?.at) talk(id, {name: store.nameOf(id)});
 		for (const all of [store.friends, store.requests, store.asked]) all.delete(id);
 		store.emit('friends', 'requests');
 	}
 
-	function heard({id = '', from, toFriend, payload: text}) {
-		const mine = from === store.me.id; // said on another device of one's own
+	function receiveDialogue({id = '', from, toFriend, payload: text}) {
+		const mine = from === store.me.id; // sent from another device of this user
 		const friend = mine ? toFriend : from;
-		if (id.length >= TELLING && seen.has(friend + id)) return;
+		if (id.length >= UNIQUE_LENGTH && seen.has(friend + id)) return;
 		seen.add(friend + id);
 		const dialogue = {friend, id, mine, text, n: history.next(), state: 'delivered', code: 0};
 		const away = store.current !== friend || document.hidden || !document.hasFocus();
@@ -142,7 +142,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		if (mine) return;
 		onDialogue(dialogue, away);
 		presence(friend, true);
-		if (!store.friends.has(friend) && !seen.has(friend)) tunnel.again(); // a friend that it has not heard of
+		if (!store.friends.has(friend) && !seen.has(friend)) tunnel.reconnect(); // an unknown friend: get the list
 		seen.add(friend);
 	}
 
@@ -165,10 +165,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('talks');
 	}
 
-	/** Undefined where it was refused as expected. */
+	/** Resolves to undefined if the call was refused with the expected code. */
 	const called = (answer, expected) => answer.catch((error) => {
 		if (error.code === expected) return undefined;
-		if (error.code === Code.authIllegal) tunnel?.again();
+		if (error.code === Code.authIllegal) tunnel?.reconnect();
 		throw error;
 	});
 
@@ -181,13 +181,13 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 		resume,
 		takeOver: () => resume(login, true),
-		reconnect: () => tunnel?.again(),
+		reconnect: () => tunnel?.reconnect(),
 
 		async signOut() {
 			const last = auth();
 			forgetLogin(last.id, true);
 			end('out');
-			await protocol.logout(last).catch(() => {}); // it runs out by itself
+			await protocol.logout(last).catch(() => {}); // otherwise the token expires
 		},
 
 		async load(friend) {
@@ -196,10 +196,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			const arrived = [];
 			arriving.set(friend, arrived);
 			const kept = await history.all('dialogues', me.id, friend);
-			if (arriving.get(friend) !== arrived) return; // signed out meanwhile
+			if (arriving.get(friend) !== arrived) return; // the user signed out meanwhile
 			arriving.delete(friend);
 			for (const dialogue of kept) {
-				// What an earlier page sent gets no answer any more.
+				// A dialogue sent by an earlier page gets no answer any more.
 				if (!isSettled(dialogue.state)) Object.assign(dialogue, {state: 'failed', code: Code.unreachable});
 				seen.add(friend + dialogue.id);
 			}
@@ -208,12 +208,12 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			store.emit(friend);
 		},
 
-		say(friend, text) {
+		send(friend, text) {
 			const dialogue = {friend, id: `${Math.random()}`.slice(2) + Date.now(), mine: true, text, n: history.next(), state: 'queued', code: 0};
 			append(dialogue, {draft: '', unread: 0});
 			out.add(dialogue);
 		},
-		sayAgain: out.add,
+		resend: out.add,
 
 		keepDraft(friend, draft) {
 			if (store.me && (store.talks.get(friend)?.draft ?? '') !== draft) talk(friend, {draft});
@@ -241,7 +241,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			parted(id);
 		},
 
-		/** The server keeps the first alias; a later one is kept in this browser. */
+		/** The server stores only the first alias. A later one is stored in this browser. */
 		async rename(id, alias) {
 			const kept = await called(protocol.add(auth(), id, alias), Code.alreadyFriends);
 			talk(id, {alias: kept ? '' : alias, name: alias});

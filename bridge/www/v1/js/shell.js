@@ -1,4 +1,4 @@
-// The signed-in page: people and a talk, on a phone one of them at a time.
+// The signed-in page: sidebar and conversation. A phone shows one of them at a time.
 
 import {button, fill, h, icon, later} from './dom.js';
 import {t} from './words.js';
@@ -14,7 +14,7 @@ export function home(app) {
 	const life = new AbortController();
 	let pane = null;
 
-	/** The address names the friend. */
+	/** Shows the friend whose id is in the URL. */
 	function follow() {
 		const named = location.hash.slice(1);
 		const id = store.friends.has(named) || store.talks.has(named) ? named : '';
@@ -37,7 +37,7 @@ export function home(app) {
 			? [t('linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), button('tryNow', () => session.reconnect(), '.plain')]
 			: t('linkConnecting'));
 	}
-	// A loss that is mended at once is not worth a word.
+	// A short interruption is not shown.
 	const drawSoon = later(drawLink, 700);
 
 	const {signal} = life;
@@ -56,7 +56,7 @@ export function home(app) {
 			drawSoon.cancel();
 			pane?.leave?.();
 			side.leave();
-			// Not the next one's talk.
+			// The next user must not get this conversation.
 			history.replaceState(null, '', location.pathname);
 		},
 	};

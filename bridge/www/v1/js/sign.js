@@ -1,4 +1,4 @@
-// Before anybody is signed in.
+// The signed-out pages.
 
 import {forgotDialog, profileFields} from './dialogs.js';
 import {button, field, fill, h, icon} from './dom.js';
@@ -23,13 +23,13 @@ function passwordField(autocomplete) {
 	return box;
 }
 
-/** said: why it is shown. */
-export function signIn(app, said) {
+/** message: the reason why the page is shown. */
+export function signIn(app, message) {
 	const element = sheet();
 	const view = {element};
 
 	function show(registering, account = '') {
-		const fault = h('p.fault', {role: 'alert'}, said);
+		const fault = h('p.fault', {role: 'alert'}, message);
 		const name = field('account', {name: 'account', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', maxlength: 64, value: account});
 		const password = passwordField(registering ? 'new-password' : 'current-password');
 		const mail = field('mail', {type: 'email', name: 'mail', autocomplete: 'email', hint: 'mailHint', maxlength: 254});
@@ -57,7 +57,7 @@ export function signIn(app, said) {
 			h('form', {onsubmit: submit, novalidate: true}, name, password,
 				registering && [mail, h('details', h('summary', t('more')), profile.elements)],
 				h('label.check', stay, t('stay')), fault, ok),
-			link(registering ? 'signIn' : 'register', () => { said = ''; show(!registering, name.input.value); }, registering ? 'haveAccount' : 'noAccount'),
+			link(registering ? 'signIn' : 'register', () => { message = ''; show(!registering, name.input.value); }, registering ? 'haveAccount' : 'noAccount'),
 			!registering && link('forgot', () => forgotDialog(name.input.value.trim())));
 		view.focus = () => name.input.focus();
 		if (element.isConnected) view.focus();
@@ -73,7 +73,7 @@ export function starting({store}, login) {
 	return {element: sheet(h('h1', {dir: 'auto'}, login.name), h('.spin'), words, otherAccount()), leave: stop};
 }
 
-/** In another tab, or with a code in another place. */
+/** The account is open in another tab, or with a code on another device. */
 export function elsewhere({session}, code) {
 	const here = button('useHere', () => session.takeOver().catch(() => location.reload()), '.main');
 	return {

@@ -1,4 +1,4 @@
-// What the page knows. Views read and listen; session.js changes.
+// The state of the page. Views read it and listen. Only session.js changes it.
 
 export function newStore() {
 	const listeners = {};
@@ -7,10 +7,10 @@ export function newStore() {
 			Object.assign(store, {
 				me: null, // the own profile
 				friends: new Map(), // id → {id, name, picture, sex, birthday, sign, online}
-				requests: new Map(), // id of who asks → {id, name, note}
-				asked: new Set(), // from here, without an answer yet
+				requests: new Map(), // sender's id → {id, name, note}
+				asked: new Set(), // ids of sent requests without an answer
 				talks: new Map(), // friend's id → {friend, name, text, at, mine, unread, draft, alias}
-				dialogues: new Map(), // friend's id → in order, for talks that were opened
+				dialogues: new Map(), // friend's id → ordered dialogues of opened conversations
 				link: {state: 'off'},
 				current: '', // the friend on the screen
 			});
@@ -34,7 +34,7 @@ export function newStore() {
 			const talk = store.talks.get(id);
 			return talk?.alias || (store.friends.get(id) ?? store.requests.get(id) ?? talk)?.name || '?';
 		},
-		/** Friends, and who was one and left dialogues: the latest talk first, then by name. */
+		/** Friends, and former friends with dialogues, latest first, then by name. */
 		people() {
 			const ids = new Set(store.friends.keys());
 			for (const talk of store.talks.values()) if (talk.at) ids.add(talk.friend);

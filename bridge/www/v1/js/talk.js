@@ -18,7 +18,7 @@ export function talk(app, id) {
 	const life = new AbortController();
 	const {signal} = life;
 	const unread = store.talks.get(id)?.unread;
-	let newFrom; // the first that was new when the talk was opened
+	let newFrom; // number of the first unread dialogue
 	let sought = '';
 	let hits = []; // numbers of the dialogues found
 	let hit = 0;
@@ -28,11 +28,11 @@ export function talk(app, id) {
 	const about = () => ({...friend(), id, name: store.nameOf(id)});
 	const name = () => ({name: store.nameOf(id)});
 
-	// ---- the head
+	// ---- the header
 
 	const who = h('button.who', {onclick: () => aboutDialog(app, about())});
 	const head = h('header', iconButton('back', 'back', () => { location.hash = ''; }, '.back'), who,
-		iconButton('search', 'searchTalk', () => look(finder.hidden)),
+		iconButton('search', 'searchTalk', () => showFinder(finder.hidden)),
 		menu(() => [
 			[t('about'), () => aboutDialog(app, about())],
 			friend() && [t('rename'), () => renameDialog(app, about())],
@@ -91,7 +91,7 @@ export function talk(app, id) {
 				h('span.text', rich(text, sought)),
 				h('bdi.meta', h('time', {title: full(n / 1000)}, clock(n / 1000)),
 					mine && h(`span.state.${state}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', t(state))))),
-			failed && h('.failed', icon('fail'), failure(dialogue), button('tryAgain', () => session.sayAgain(dialogue), '.plain')));
+			failed && h('.failed', icon('fail'), failure(dialogue), button('tryAgain', () => session.resend(dialogue), '.plain')));
 	}
 
 	function failure({state, code}) {
@@ -105,7 +105,7 @@ export function talk(app, id) {
 		if (!dialogues) return;
 		if (unread) newFrom ??= dialogues.at(-unread)?.n;
 		const last = dialogues.at(-1);
-		// What one writes is shown, wherever one had scrolled to.
+		// Scroll to a dialogue that the user sends.
 		if (dialogues.length > count && last.mine && !isSettled(last.state)) list.pinned = true;
 		count = dialogues.length;
 		list.set(items());
@@ -126,9 +126,9 @@ export function talk(app, id) {
 	const findInput = h('input', {type: 'search', dir: 'auto', label: 'searchTalk'});
 	const findCount = h('span', {role: 'status'});
 	const finder = h('.finder', {hidden: true, role: 'search'}, h('label.search', icon('search'), findInput), findCount,
-		iconButton('up', 'previous', () => step(-1)), iconButton('down', 'next', () => step(1)), iconButton('close', 'close', () => look(false)));
+		iconButton('up', 'previous', () => step(-1)), iconButton('down', 'next', () => step(1)), iconButton('close', 'close', () => showFinder(false)));
 
-	function look(open) {
+	function showFinder(open) {
 		finder.hidden = !open;
 		findInput.value = '';
 		seek();
@@ -138,7 +138,7 @@ export function talk(app, id) {
 		sought = folded(findInput.value.trim());
 		hits = sought ? (store.dialogues.get(id) ?? []).filter((d) => folded(d.text).includes(sought)).map(({n}) => n) : [];
 		hit = 0;
-		step(-1); // the newest first
+		step(-1); // start with the newest
 	}
 	function step(by) {
 		hit = hits.length && (hit + by + hits.length) % hits.length;
@@ -153,12 +153,12 @@ export function talk(app, id) {
 		if (event.key === 'Enter') step(event.shiftKey ? 1 : -1);
 	});
 
-	// ---- the line to write in
+	// ---- the composer
 
 	const text = h('textarea', {rows: 1, dir: 'auto', label: 'write', value: store.talks.get(id)?.draft ?? ''});
 	const send = h('button.send', {type: 'submit', label: 'send'}, icon('send'));
 	const emoji = h('.emojis', {role: 'group', label: 'emoji'}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
-	const composer = h('form.composer', {onsubmit: say}, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
+	const composer = h('form.composer', {onsubmit: submit}, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
 	const parted = h('p.parted', t('noFriendHelp'));
 	const keepDraft = later(() => session.keepDraft(id, text.value), 400);
 
@@ -174,11 +174,11 @@ export function talk(app, id) {
 	}
 	text.addEventListener('input', changed);
 	text.addEventListener('keydown', (event) => {
-		// Input methods use Enter too, and phones have no other key for a new line.
-		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !onPhone()) say(event);
+		// Input methods also use Enter, and phones have no other key for a new line.
+		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !onPhone()) submit(event);
 	});
 
-	function say(event) {
+	function submit(event) {
 		event.preventDefault();
 		const words = text.value.replace(/^\n+|\s+$/g, '');
 		if (!words.trim()) return;
@@ -186,7 +186,7 @@ export function talk(app, id) {
 			tell('tooLong');
 			return;
 		}
-		session.say(id, words);
+		session.send(id, words);
 		text.value = '';
 		changed();
 		keepDraft.cancel();
@@ -195,8 +195,8 @@ export function talk(app, id) {
 
 	const element = h('section.talk', head, finder, h('.stage', scroller, empty, toEnd), composer, parted);
 	element.addEventListener('keydown', (event) => {
-		if (event.key === 'f' && (event.ctrlKey || event.metaKey)) look(true);
-		else if (event.key === 'Escape' && !finder.hidden) look(false);
+		if (event.key === 'f' && (event.ctrlKey || event.metaKey)) showFinder(true);
+		else if (event.key === 'Escape' && !finder.hidden) showFinder(false);
 		else return;
 		event.preventDefault();
 	});

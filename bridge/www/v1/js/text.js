@@ -1,15 +1,15 @@
-// A payload as nodes; a link is made only of what is surely one.
+// Converts a payload to nodes. Only unambiguous links become links.
 
 import {h} from './dom.js';
 
-// No quotes, brackets, white space, or characters that turn text around.
+// No quotes, brackets, white space, or characters that change the writing direction.
 const LINK = /\bhttps?:\/\/[^\s<>"'`\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gi;
 const TRAILING = /[.,;:!?)\]}…，。；：！？）】」]+$/u;
 const EMOJI = /^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}|[\u200d\ufe0f\s])+$/u;
 
 export const isEmoji = (text) => text.length <= 24 && EMOJI.test(text) && text.trim() !== '';
 
-/** Lower case, where that is as long: positions in one hold in the other. */
+/** Lower case, unless that changes the length: positions must be valid in both. */
 export function folded(text) {
 	const lower = text.toLowerCase();
 	return lower.length === text.length ? lower : text;
@@ -17,7 +17,7 @@ export function folded(text) {
 
 export const oneLine = (text) => text.slice(0, 200).replace(/\s+/g, ' ').trim();
 
-/** Nodes for a text; what is sought, folded, is marked. */
+/** The nodes of a text, with matches of `sought` (folded) marked. */
 export function rich(text, sought) {
 	const nodes = [];
 	let from = 0;
@@ -25,7 +25,7 @@ export function rich(text, sought) {
 		const end = match.match(TRAILING)?.[0] ?? '';
 		const shown = match.slice(0, match.length - end.length + (end[0] === ')' && match.includes('(')));
 		const url = URL.canParse(shown) && new URL(shown);
-		// "https://bank.com@evil.org" looks like what it isn't.
+		// "https://bank.com@evil.org" looks like another site.
 		if (!url || url.username || url.password) continue;
 		nodes.push(marked(text.slice(from, index), sought),
 			h('a', {href: url.href, title: url.href, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'ltr'}, marked(shown, sought)));

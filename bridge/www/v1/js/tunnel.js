@@ -1,16 +1,16 @@
-// The WebSocket: logs in, hands frames on, comes back after a loss.
+// The WebSocket: logs in, passes frames on, and reconnects.
 
 import {Code, loginURL} from './protocol.js';
 
 const LOGIN_LIMIT = 20_000;
-// A clock this late: the machine slept, and the socket with it.
+// If the timer is this late, the machine slept and the socket is dead.
 const TICK = 5000;
 const SLEPT = 30_000;
 
-/** Doubled up to half a minute, and spread: a server's return is no stampede. */
+/** Exponential backoff up to half a minute, with jitter. */
 const pauseBefore = (n) => Math.min(30_000, 1000 * 2 ** n) * (0.7 + 0.6 * Math.random());
 
-/** onRefused(code): for good; onDown(): it was up and is gone; onState('connecting' | 'on' | 'waiting' | 'off', until, why). */
+/** onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why). */
 export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onState}) {
 	let socket = null;
 	let timer = 0;
@@ -49,7 +49,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 			onState('on');
 			onOpen(frame);
 		} else if (frame.code === Code.internal || frame.code === Code.malformed) {
-			lost(frame.code); // trouble, or one attempt too many: both pass
+			lost(frame.code); // a server failure or a rate limit: retry
 		} else {
 			close();
 			onRefused(frame.code);
@@ -63,7 +63,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 		onState('waiting', Date.now() + pause, why);
 	}
 
-	function again() {
+	function reconnect() {
 		attempt = 0;
 		connect();
 	}
@@ -81,15 +81,15 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	}
 
 	const {signal} = open;
-	const soon = () => { if (!up && !document.hidden) again(); };
+	const soon = () => { if (!up && !document.hidden) reconnect(); };
 	addEventListener('online', soon, {signal});
 	document.addEventListener('visibilitychange', soon, {signal});
 	let last = Date.now();
 	const clock = setInterval(() => {
-		if (Date.now() - last > SLEPT) again();
+		if (Date.now() - last > SLEPT) reconnect();
 		last = Date.now();
 	}, TICK);
 	signal.addEventListener('abort', () => clearInterval(clock));
 	connect();
-	return {again, close, send};
+	return {reconnect, close, send};
 }

@@ -1,9 +1,9 @@
-// A list of which only the rows on the screen are in the document.
+// A virtual list: only the visible rows are in the document.
 
-const MARGIN = 600; // pixels around the screen that are kept ready
+const MARGIN = 600; // pixels around the visible part that are drawn too
 const NEAR = 48;
 
-/** A row is drawn anew when its stamp changed; guess(item, width): its height until measured; stick: to the end, or to what is in view. */
+/** Redraws a row when its stamp changes. guess(item, width) is its height until measured. stick: stay at the end. */
 export function windowed({scroller, body, key, stamp, draw, guess, stick = false, signal}) {
 	let items = [];
 	let indexes = new Map();
@@ -21,7 +21,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		const anchor = anchored();
 		if (scroller.clientWidth !== width) {
 			width = scroller.clientWidth;
-			heights.clear(); // lines break elsewhere now
+			heights.clear(); // lines wrap differently now
 			place();
 		}
 		show(anchor);
@@ -42,11 +42,11 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		show();
 	}
 
-	/** Brings an item into view, or into its middle. */
+	/** Scrolls an item into view, or to the middle. */
 	function reveal(name, middle) {
 		const index = indexes.get(name);
 		list.pinned = false;
-		// Twice: the first drawing measures what a guess had put elsewhere.
+		// Twice, since the first pass replaces guessed heights by measured ones.
 		for (let turn = 0; turn < 2; turn++) {
 			const [top, bottom] = [tops[index], tops[index + 1]];
 			const room = scroller.clientHeight;
@@ -61,7 +61,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		list.pinned = stick && scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - NEAR;
 	}
 
-	/** The first row in view, which must not move when others do. */
+	/** The first row in view, which stays in place. */
 	function anchored() {
 		if (!stick || list.pinned || !items.length) return null;
 		const index = indexAt(scroller.scrollTop);
@@ -85,9 +85,9 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 	}
 
 	function show(anchor) {
-		if (!scroller.clientHeight) return; // not on the screen: resizing will draw
+		if (!scroller.clientHeight) return; // not visible: drawn when resized
 		const at = anchor ?? anchored();
-		// Measuring rows moves others; a few turns settle it.
+		// Measuring rows moves others, so repeat until stable.
 		for (let turn = 0; turn < 4; turn++) {
 			const total = tops[items.length];
 			body.style.height = `${total}px`;
@@ -135,7 +135,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		});
 	}
 
-	/** True when a height was another than thought. */
+	/** Returns whether a height changed. */
 	function measure(shown, start) {
 		let changed = false;
 		shown.forEach((item, i) => {

@@ -1,0 +1,121 @@
+// Package api serves the protocol's calls, over HTTP and over NATS. A call is declared once, in calls.go, and both read
+// the declaration. The page and the way to the tunnel are here too.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"imctl/bridge/answer"
+	"imctl/bridge/delivery"
+	"imctl/bridge/im"
+	"imctl/bridge/limit"
+	"imctl/bridge/mailer"
+	"imctl/bridge/subject"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// Options configure an API.
+type Options struct {
+	Prefix         subject.Prefix
+	Timeout        time.Duration  // of a dialogue that a NATS client sends
+	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
+
+	Store        *kv.Store
+	Accounts     *im.Accounts
+	Friends      *im.Friends
+	Resets       *im.Resets
+	Gate         *im.Gate
+	Disconnector im.Disconnector
+	Lanes        *delivery.Lanes
+	Limits       *limit.Limits
+	Mail         *mailer.Queue // of codes for forgotten passwords; nil: these calls do not exist
+	Tunnel       http.Handler  // serves logins
+	// Away reports whether NATS is unreachable.
+	Away      func() bool
+	Dialogues *delivery.Metrics
+	Registry  prometheus.Registerer
+	Logger    *slog.Logger
+}
+
+// API serves calls.
+type API struct {
+	opts  Options
+	calls []Call
+	times *prometheus.HistogramVec
+}
+
+// New returns an API. Handler serves it over HTTP, and ServeNATS over NATS.
+func New(opts Options) *API {
+	a := &API{opts: opts, times: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imctl_call_seconds",
+		Help: "Duration of calls, by name and code.", Buckets: prometheus.DefBuckets}, []string{"call", "code"})}
+	opts.Registry.MustRegister(a.times)
+	for _, c := range Calls() {
+		if !c.NeedsMail || opts.Mail != nil {
+			a.calls = append(a.calls, c)
+		}
+	}
+	return a
+}
+
+// callTimeout bounds the work for one call.
+const callTimeout = 20 * time.Second
+
+// serve checks a call's fields and limits, and does it. The caller of an HTTP call is authorized by its fields, and a
+// NATS client by the subject of the call. serve returns the answer, or nil for one that has only its code.
+func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
+	var ans result
+	err := a.opts.Gate.Pass(func() (err error) {
+		if c.Auth {
+			if err := a.authorize(ctx, r); err != nil {
+				return err
+			}
+		}
+		if code := r.Check(); code != 0 {
+			return code
+		}
+		if c.Limit != nil {
+			if err := c.Limit(a.opts.Limits, r); err != nil {
+				return err
+			}
+		}
+		ans, err = c.do(ctx, a, r)
+		return err
+	})
+	return ans, err
+}
+
+// authorize finds the user that calls.
+func (a *API) authorize(ctx context.Context, r *request) (err error) {
+	if r.client != "" {
+		r.me, err = a.opts.Accounts.Active(ctx, r.client)
+		return err
+	}
+	auth, code := r.Auth()
+	if code != 0 {
+		return code
+	}
+	r.token = auth.Token
+	r.me, err = a.opts.Accounts.Authorize(ctx, auth.ID, auth.Token)
+	return err
+}
+
+// observe counts a call, by its code, and logs an error that is the server's own fault.
+func (a *API) observe(call string, err error, took time.Duration) wire.Code {
+	code := wire.Success
+	if err != nil {
+		code = answer.CodeOf(a.opts.Logger, call, err)
+	}
+	a.times.WithLabelValues(call, strconv.Itoa(int(code))).Observe(took.Seconds())
+	return code
+}
+
+// limits returns the sizes of fields that the operator sets.
+func (a *API) limits() wire.Limits { return wire.Limits{Picture: a.opts.Limits.Picture()} }

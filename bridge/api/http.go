@@ -1,0 +1,120 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"imctl/bridge/answer"
+	"imctl/bridge/limit"
+	"imctl/bridge/recovery"
+	"imctl/bridge/wire"
+	"imctl/bridge/www"
+)
+
+// pagePath is where the page is, and LoginPaths are where the tunnel is.
+const pagePath = "/im/www/v1/"
+
+// LoginPaths are the paths of logins.
+var LoginPaths = []string{"/im/login", "/im/login/im/login"}
+
+// Handler serves everything below /im/. Any other path is 404, except that / redirects to the page.
+func (a *API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for i := range a.calls {
+		mux.Handle(a.calls[i].Path, a.callHandler(&a.calls[i]))
+	}
+	for _, path := range LoginPaths {
+		mux.Handle(path, a.opts.Tunnel)
+	}
+	mux.Handle(pagePath, http.StripPrefix(pagePath, pages(www.FS())))
+	mux.Handle("/{$}", http.RedirectHandler(pagePath+"chat.html", http.StatusFound))
+	return a.guard(mux)
+}
+
+// guard sets the headers of every answer, and answers for a handler that panics.
+func (a *API) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			defer answer.WriteCode(w, http.StatusOK, wire.InternalError)
+			defer recovery.Log(a.opts.Logger, r.Method+" "+r.URL.Path)
+			panic(p)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// callHandler serves a call over HTTP.
+func (a *API) callHandler(c *Call) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		defer cancel()
+		var ans result
+		err := error(wire.ProtocolError)
+		switch {
+		case r.Method != c.Method:
+		case a.opts.Away():
+			err = answer.ErrAway // at once, instead of after the timeout
+		default:
+			ans, err = a.serveHTTP(ctx, c, w, r)
+		}
+		if err != nil && r.Context().Err() != nil {
+			return // the client has gone
+		}
+		code := a.observe(c.Name, err, time.Since(started))
+		if err == nil && ans != nil {
+			answer.Write(w, http.StatusOK, ans.Append(nil))
+			return
+		}
+		answer.WriteCode(w, answer.StatusOf(err), code)
+	})
+}
+
+// serveHTTP parses a call and serves it.
+func (a *API) serveHTTP(ctx context.Context, c *Call, w http.ResponseWriter, r *http.Request) (result, error) {
+	q := &request{address: limit.ClientKey(r, a.opts.TrustedProxies)}
+	var code wire.Code
+	if c.Method == http.MethodGet {
+		q.Values, code = wire.ParseQuery(r.URL.RawQuery, c.httpFields(), a.limits())
+	} else {
+		body, err := a.body(w, r)
+		if err != nil {
+			return nil, err
+		}
+		q.Values, code = wire.ParseBody(body, c.httpFields(), a.limits())
+	}
+	if code != 0 {
+		return nil, code
+	}
+	return a.serve(ctx, c, q)
+}
+
+// body reads the body of a POST. It allows for the largest registration, with every character of the picture escaped.
+func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	limit := int64(a.opts.Limits.Picture())*2 + 32<<10
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, answer.ErrTooLarge
+	}
+	if err != nil {
+		return nil, wire.ProtocolError
+	}
+	return body, nil
+}

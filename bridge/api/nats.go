@@ -1,0 +1,271 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/answer"
+	"imctl/bridge/delivery"
+	"imctl/bridge/natsutil"
+	"imctl/bridge/recovery"
+	"imctl/bridge/subject"
+	"imctl/bridge/wire"
+)
+
+// A user that is a NATS client has no tunnel. It sends dialogues by requests on <prefix>.send.<id>, and calls by
+// requests on <prefix>.call.<id>.<call>. The subject tells who the user is: NATS does not let a client publish on the
+// subject of another user. All nodes share the requests in a queue group.
+
+const (
+	concurrentSends = 8
+	sendQueue       = 8 << 10 // dialogues that wait; further ones are answered with 507
+	concurrentCalls = 64      // more wait, and NATS buffers them
+)
+
+// NATSServer serves users that are NATS clients.
+type NATSServer struct {
+	api   *API
+	calls map[string]*Call
+	slots chan struct{} // one element for each call that runs
+	sends chan struct{} // one element for each dialogue that is sent
+	wg    sync.WaitGroup
+	subs  []*nats.Subscription
+	done  chan struct{} // closed when queued dialogues no longer wait for the rate limit
+
+	mu      sync.Mutex              // guards the fields below
+	queues  map[string][]queuedSend // by sender; each has a goroutine that sends its dialogues
+	waiting int                     // in all queues
+}
+
+// queuedSend is a dialogue that waits to be sent.
+type queuedSend struct {
+	m   *nats.Msg
+	due time.Time // by the client's rate
+}
+
+// ServeNATS starts to serve NATS clients on nc.
+func (a *API) ServeNATS(nc *nats.Conn) (*NATSServer, error) {
+	s := &NATSServer{api: a, calls: make(map[string]*Call), slots: make(chan struct{}, concurrentCalls),
+		sends: make(chan struct{}, concurrentSends), done: make(chan struct{}), queues: make(map[string][]queuedSend)}
+	for i := range a.calls {
+		if c := &a.calls[i]; c.NATS {
+			s.calls[c.Name] = c
+		}
+	}
+	for filter, handle := range map[string]nats.MsgHandler{
+		a.opts.Prefix.SendAny(): s.receiveSend,
+		a.opts.Prefix.CallAny(): s.receiveCall,
+	} {
+		sub, err := nc.QueueSubscribe(filter, subject.QueueGroup, handle)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("serve %s: %w", filter, err), s.Close())
+		}
+		s.subs = append(s.subs, sub)
+	}
+	return s, nil
+}
+
+// Close stops serving, and waits for the requests that were accepted.
+func (s *NATSServer) Close() error {
+	var failed []error
+	for _, sub := range s.subs {
+		failed = append(failed, natsutil.Drain(sub))
+	}
+	close(s.done)
+	s.wg.Wait()
+	return errors.Join(failed...)
+}
+
+// receiveSend queues a dialogue. A dialogue over the client's rate waits, but no longer than the timeout of a dialogue.
+func (s *NATSServer) receiveSend(m *nats.Msg) {
+	opts := &s.api.opts
+	user := opts.Prefix.ParseSend(m.Subject)
+	if !s.mayReply(m, user) {
+		return
+	}
+	wait, ok := opts.Limits.ReserveSend(user, opts.Timeout)
+	if !ok || !s.enqueue(user, queuedSend{m, time.Now().Add(wait)}) {
+		opts.Dialogues.Dropped(delivery.DropSendQueue)
+		s.answer(m, wire.SendFailed, nil)
+	}
+}
+
+// enqueue queues a dialogue of a user. It returns false if there is no room.
+func (s *NATSServer) enqueue(user string, q queuedSend) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting == sendQueue {
+		return false
+	}
+	s.waiting++
+	queue, working := s.queues[user]
+	s.queues[user] = append(queue, q)
+	if !working {
+		s.wg.Go(func() { s.work(user) })
+	}
+	return true
+}
+
+// work sends the queued dialogues of a user, in order, until none is left.
+func (s *NATSServer) work(user string) {
+	for {
+		s.mu.Lock()
+		queue := s.queues[user]
+		if len(queue) == 0 {
+			delete(s.queues, user)
+			s.mu.Unlock()
+			return
+		}
+		q := queue[0]
+		queue[0] = queuedSend{}
+		s.queues[user] = queue[1:]
+		s.waiting--
+		s.mu.Unlock()
+		if wait := time.Until(q.due); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-s.done: // sends the accepted dialogues without delay
+			}
+		}
+		s.sends <- struct{}{}
+		s.send(user, q.m)
+		<-s.sends
+	}
+}
+
+// send sends a dialogue. It reads the roster from the bucket: there is no session that holds it in memory.
+func (s *NATSServer) send(user string, m *nats.Msg) {
+	opts := &s.api.opts
+	defer recovery.Log(opts.Logger, "dialogue by NATS")
+	s.markOnline(user)
+	send, code := wire.ParseSend(m.Data)
+	if code != 0 {
+		s.answer(m, code, send.ID)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), opts.Timeout)
+	defer cancel()
+	if opts.Gate.Closed() {
+		s.answer(m, wire.SendFailed, send.ID)
+		return
+	}
+	to := string(send.To)
+	roster, _, err := opts.Store.Rosters.Get(ctx, user)
+	if err != nil {
+		s.answer(m, answer.CodeOf(opts.Logger, "send", err), send.ID)
+		return
+	}
+	if _, ok := roster.Friend(to); !ok {
+		s.answer(m, wire.NotFriends, send.ID)
+		return
+	}
+	if send.IDEmpty() {
+		s.answer(m, wire.DialogueIDEmpty, nil)
+		return
+	}
+	if err := opts.Lanes.Send(user, to, send.ID, send.Payload, &sender{s, m}); err != nil {
+		s.answer(m, wire.SendFailed, send.ID)
+	}
+}
+
+// sender is the delivery.Sender of a NATS client's dialogue.
+type sender struct {
+	server *NATSServer
+	m      *nats.Msg
+}
+
+func (s *sender) Answered(id []byte, code wire.Code, took time.Duration) {
+	s.server.api.opts.Dialogues.Took(took)
+	s.server.answer(s.m, code, id)
+}
+
+// markOnline notes, for the user's sessions on this node, that the user also has a NATS client.
+func (s *NATSServer) markOnline(user string) {
+	if u := s.api.opts.Lanes.User(user); u != nil {
+		u.MarkElsewhere()
+	}
+}
+
+// mayReply reports whether the reply subject of a request is in the client's own inbox. NATS lets a client name any
+// subject, also one on which it may not publish: the answer could pass for another user's dialogue, for a command to
+// JetStream, or for the answer to another client. A request without a reply subject is ignored too: no client would
+// hear of its result.
+func (s *NATSServer) mayReply(m *nats.Msg, user string) bool {
+	if subject.InInbox(m.Reply, user) {
+		return true
+	}
+	s.api.opts.Logger.Debug("the reply subject of a NATS client is outside its inbox", "user", user)
+	return false
+}
+
+// answer answers a dialogue.
+func (s *NATSServer) answer(m *nats.Msg, code wire.Code, id []byte) {
+	s.api.opts.Dialogues.Answered(code)
+	s.respond(m, wire.AppendReply(nil, code, id))
+}
+
+func (s *NATSServer) respond(m *nats.Msg, body []byte) {
+	if err := m.Respond(body); err != nil && !errors.Is(err, nats.ErrMsgNoReply) {
+		s.api.opts.Logger.Error("answer a NATS client", "err", err)
+	}
+}
+
+func (s *NATSServer) receiveCall(m *nats.Msg) {
+	s.slots <- struct{}{}
+	s.wg.Go(func() {
+		defer func() { <-s.slots }()
+		defer recovery.Log(s.api.opts.Logger, "call by NATS")
+		user, name := s.api.opts.Prefix.ParseCall(m.Subject)
+		if s.mayReply(m, user) {
+			s.markOnline(user)
+			s.call(m, user, name)
+		}
+	})
+}
+
+// call serves a call of a user.
+func (s *NATSServer) call(m *nats.Msg, user, name string) {
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	r := &request{client: user}
+	var ans result
+	err := error(wire.ProtocolError)
+	if c := s.calls[name]; c != nil {
+		var code wire.Code
+		if r.Values, code = wire.ParseBody(m.Data, c.Fields, s.api.limits()); code == 0 {
+			ans, err = s.api.serve(ctx, c, r)
+		}
+	} else {
+		name = "unknown" // the client chooses the name, and a metric's labels must be few
+	}
+	code := s.api.observe(name, err, time.Since(started))
+	if err == nil && ans != nil {
+		s.respond(m, ans.Append(nil))
+	} else {
+		s.respond(m, wire.AppendReply(nil, code, nil))
+	}
+	if err == nil && r.disconnect {
+		s.disconnect(ctx, user)
+	}
+}
+
+// readDelay is the time that a client has to read the last answer before its connection is closed: NATS clients discard
+// messages that they have not handed over when a connection ends.
+const readDelay = 200 * time.Millisecond
+
+// disconnect closes the connections of a user whose credentials were revoked by its own call.
+func (s *NATSServer) disconnect(ctx context.Context, user string) {
+	select {
+	case <-time.After(readDelay):
+	case <-ctx.Done():
+	}
+	if err := s.api.opts.Disconnector.DisconnectUser(ctx, user); err != nil {
+		s.api.opts.Logger.Error("close a user's connections to NATS", "user", user, "err", err)
+	}
+}

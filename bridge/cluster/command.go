@@ -1,0 +1,214 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// A Command is what one node tells the others. It is in force on a node when that node has answered it. On the wire a
+// command is a JSON object: the name in "op" beside the fields of the struct.
+type Command interface{ op() string }
+
+// Handler carries out the commands that a node receives. The methods may be called concurrently.
+type Handler interface {
+	RosterChanged(RosterChanged)
+	Befriended(Befriended)
+	CloseSessions(CloseSessions)
+	ListSessions(ListSessions) []Session
+	ClientConnected(ClientConnected)
+	// NodeStarted is called when a node registers.
+	NodeStarted(NodeStarted)
+	// NodeLost is called after a crashed node was removed from the list.
+	NodeLost()
+	// ConsumerAttached is called after a consumer of the event log was created.
+	ConsumerAttached()
+	// CheckState is called when a restore has marked the state, or put other buckets into use.
+	CheckState()
+	Disconnect(Disconnect)
+	Status() NodeStatus
+}
+
+// RosterChanged tells that Other is a friend of User, or not, as of a revision of User's roster.
+type RosterChanged struct {
+	User     string `json:"user"`
+	Other    string `json:"other"`
+	Friend   bool   `json:"friend,omitempty"`
+	Revision uint64 `json:"revision,omitempty"`
+}
+
+// Befriended tells of new friendships.
+type Befriended struct {
+	Friends []Friendship `json:"friends,omitempty"`
+}
+
+// Friendship is one end of a friendship: that of User.
+type Friendship struct {
+	User     string `json:"user"`
+	Other    string `json:"other"`
+	Alias    string `json:"alias,omitempty"` // that User gave Other
+	Revision uint64 `json:"revision"`        // of User's roster
+}
+
+// CloseSessions closes sessions of a user. IDs, Token and KeepToken select among them. Empty fields select all.
+type CloseSessions struct {
+	User      string   `json:"user"`
+	IDs       []string `json:"sessions,omitempty"`
+	Token     string   `json:"token_hash,omitempty"`      // only sessions that live by this token
+	KeepToken string   `json:"keep_token_hash,omitempty"` // no session that lives by this token
+	Frame     []byte   `json:"frame,omitempty"`           // the last frame of the session; empty: none
+	Code      int      `json:"code,omitempty"`            // of the WebSocket's close frame
+	Reason    string   `json:"reason,omitempty"`
+}
+
+// ListSessions asks for sessions, oldest first. Empty fields select all.
+type ListSessions struct {
+	User  string        `json:"user,omitempty"`
+	Limit int           `json:"limit,omitempty"`
+	After SessionCursor `json:"after,omitzero"`
+	Node  string        `json:"node,omitempty"`
+	Joins string        `json:"joins,omitempty"` // the node on which User is logging in, if it is
+}
+
+// ClientConnected tells that a user logs in to NATS.
+type ClientConnected struct {
+	User string `json:"user"`
+}
+
+// NodeStarted tells that a node has registered.
+type NodeStarted struct {
+	Back bool `json:"back,omitempty"` // it had registered before and lost its connection to NATS
+}
+
+// Disconnect closes the connections to NATS of the client with that connection name, on nodes with a system account.
+type Disconnect struct {
+	Name string `json:"name"`
+}
+
+// Commands without fields.
+type (
+	nodeLost         struct{}
+	ping             struct{}
+	consumerAttached struct{}
+	checkState       struct{}
+	status           struct{}
+)
+
+// unknown is a command of a later version. A node answers it without doing anything, so that the sender need not wait.
+type unknown string
+
+func (RosterChanged) op() string    { return "roster" }
+func (Befriended) op() string       { return "friends" }
+func (CloseSessions) op() string    { return "close" }
+func (ListSessions) op() string     { return "sessions" }
+func (ClientConnected) op() string  { return "client" }
+func (NodeStarted) op() string      { return "hello" }
+func (Disconnect) op() string       { return "kick" }
+func (nodeLost) op() string         { return "gone" }
+func (ping) op() string             { return "ping" }
+func (consumerAttached) op() string { return "log" }
+func (checkState) op() string       { return "state" }
+func (status) op() string           { return "status" }
+func (c unknown) op() string        { return string(c) }
+
+// report is a node's answer to a command.
+type report struct {
+	Sessions []Session   `json:"sessions,omitempty"`
+	Status   *NodeStatus `json:"status,omitempty"`
+}
+
+// encode returns the JSON of a command.
+func encode(c Command) ([]byte, error) {
+	fields, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"op":%q`, c.op())
+	if len(fields) > len(`{}`) {
+		b.WriteByte(',')
+	}
+	b.Write(fields[1:])
+	return b.Bytes(), nil
+}
+
+// decode returns the command of a JSON object.
+func decode(data []byte) (Command, error) {
+	var head struct {
+		Op string `json:"op"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, err
+	}
+	switch head.Op {
+	case RosterChanged{}.op():
+		return as[RosterChanged](data)
+	case Befriended{}.op():
+		return as[Befriended](data)
+	case CloseSessions{}.op():
+		return as[CloseSessions](data)
+	case ListSessions{}.op():
+		return as[ListSessions](data)
+	case ClientConnected{}.op():
+		return as[ClientConnected](data)
+	case NodeStarted{}.op():
+		return as[NodeStarted](data)
+	case Disconnect{}.op():
+		return as[Disconnect](data)
+	case nodeLost{}.op():
+		return nodeLost{}, nil
+	case ping{}.op():
+		return ping{}, nil
+	case consumerAttached{}.op():
+		return consumerAttached{}, nil
+	case checkState{}.op():
+		return checkState{}, nil
+	case status{}.op():
+		return status{}, nil
+	}
+	return unknown(head.Op), nil
+}
+
+func as[C Command](data []byte) (Command, error) {
+	var c C
+	err := json.Unmarshal(data, &c)
+	return c, err
+}
+
+// dispatch has h carry out a command.
+func dispatch(h Handler, c Command) (r report) {
+	switch c := c.(type) {
+	case RosterChanged:
+		h.RosterChanged(c)
+	case Befriended:
+		h.Befriended(c)
+	case CloseSessions:
+		h.CloseSessions(c)
+	case ListSessions:
+		r.Sessions = h.ListSessions(c)
+	case ClientConnected:
+		h.ClientConnected(c)
+	case NodeStarted:
+		h.NodeStarted(c)
+	case Disconnect:
+		h.Disconnect(c)
+	case nodeLost:
+		h.NodeLost()
+	case consumerAttached:
+		h.ConsumerAttached()
+	case checkState:
+		h.CheckState()
+	case status:
+		s := h.Status()
+		r.Status = &s
+	case ping, unknown:
+	}
+	return r
+}
+
+// ConsumerAttached has the event log of every node take notice of a new consumer. Every dialogue that is sent after it
+// returns, and answered with 200, is in the log.
+func (c *Cluster) ConsumerAttached(ctx context.Context) error {
+	return c.Broadcast(ctx, consumerAttached{})
+}

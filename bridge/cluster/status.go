@@ -1,0 +1,44 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"imctl/kv"
+)
+
+// NodeStatus is the state of a node.
+type NodeStatus struct {
+	kv.Node
+	Sessions int    `json:"sessions"`
+	Users    int    `json:"users"` // online on the node
+	State    string `json:"state"` // StateOK, or what is wrong
+}
+
+// StateOK is the state of a node that serves users.
+const StateOK = "ok"
+
+// Nodes returns the state of all nodes, by the time of their start. A node that is on the list and does not answer has
+// that as its state.
+func (c *Cluster) Nodes(ctx context.Context) ([]NodeStatus, error) {
+	reports, failed := c.broadcast(ctx, status{})
+	var all []NodeStatus
+	for _, r := range reports {
+		if r.Status != nil {
+			all = append(all, *r.Status)
+		}
+	}
+	listed, err := c.list.List(ctx) // after the command, which strikes crashed nodes off the list
+	if err != nil {
+		return nil, fmt.Errorf("nodes: %w", cmp.Or(failed, err))
+	}
+	for _, n := range listed {
+		if !slices.ContainsFunc(all, func(s NodeStatus) bool { return s.ID == n.ID }) {
+			all = append(all, NodeStatus{Node: n, State: "does not answer"})
+		}
+	}
+	slices.SortFunc(all, func(x, y NodeStatus) int { return cmp.Or(x.Started.Compare(y.Started), cmp.Compare(x.ID, y.ID)) })
+	return all, nil
+}

@@ -1,0 +1,193 @@
+// Package delivery carries dialogues and notices between users. A dialogue is a request on the subject of the friend.
+// The node that serves the friend hands it to the friend's sessions, and replies after one of them has it on its
+// socket.
+//
+//	Member.Send ─▶ flight ─▶ NATS ─▶ lane of the friend ─▶ Sink.Deliver ─▶ on the socket
+//	Sender.Answered ◀─ event log ◀─ flight ◀─ NATS ◀─ ack batch ◀─ Receipt.Settle ◀┘
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/eventlog"
+	"imctl/bridge/natsutil"
+	"imctl/bridge/subject"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// Sink is where a user takes frames: a session. Its methods must not block.
+type Sink interface {
+	// Deliver queues the frame of a dialogue and takes over the receipt. After an error the receipt is still the
+	// caller's.
+	Deliver(frame []byte, r Receipt) error
+	// Notify queues a frame that no client waits for.
+	Notify(frame []byte)
+	// Flush writes the queued frames.
+	Flush()
+}
+
+// Sender waits for the outcome of a dialogue that it sent.
+type Sender interface {
+	// Answered is called once, with the id that the dialogue has on the wire. It must not keep id.
+	Answered(id []byte, code wire.Code, took time.Duration)
+}
+
+// Options configure Lanes.
+type Options struct {
+	Lanes   int // number of lanes; 0: one for each processor
+	Prefix  subject.Prefix
+	Node    string        // id of this node
+	Timeout time.Duration // of a dialogue: without an answer by then, 507
+	// Connect opens a connection to NATS that buffers nothing while NATS is unreachable.
+	Connect natsutil.Connect
+	Notices *Notices
+	Log     *eventlog.Log // nil: none
+	// Fresh reports whether the rosters in memory are up to date. While they are not, dialogues are refused.
+	Fresh func() bool
+	// Alone reports whether no other node serves users.
+	Alone   func() bool
+	Metrics *Metrics
+	Logger  *slog.Logger
+}
+
+// Lanes deliver to the users of this node. A user belongs to one lane, by a hash of its id.
+type Lanes struct {
+	lanes   []*lane
+	notices *Notices
+	seed    maphash.Seed
+}
+
+// New connects the lanes to NATS and starts them.
+func New(opts Options) (*Lanes, error) {
+	if opts.Lanes <= 0 {
+		opts.Lanes = runtime.GOMAXPROCS(0)
+	}
+	l := &Lanes{notices: opts.Notices, seed: maphash.MakeSeed()}
+	for i := range opts.Lanes {
+		nc, err := opts.Connect(fmt.Sprintf("imctl lane %d", i), nats.ReconnectBufSize(-1))
+		if err == nil {
+			var made *lane
+			if made, err = newLane(nc, opts); err == nil {
+				l.lanes = append(l.lanes, made)
+				continue
+			}
+			nc.Close()
+		}
+		l.Close()
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	return l, nil
+}
+
+// Close ends the lanes. Dialogues in flight are answered with 507.
+func (l *Lanes) Close() {
+	for _, lane := range l.lanes {
+		lane.close()
+	}
+}
+
+// of returns the lane of a user.
+func (l *Lanes) of(user string) *lane {
+	return l.lanes[maphash.String(l.seed, user)%uint64(len(l.lanes))]
+}
+
+// Join adds a member to a user, and returns once NATS knows that the user is online on this node. The roster is in
+// force before the first dialogue arrives. first reports whether the member is the user's only one on this node.
+func (l *Lanes) Join(ctx context.Context, user string, m *Member, r kv.Roster, revision uint64) (first bool, err error) {
+	return l.of(user).join(ctx, user, m, r, revision)
+}
+
+// Send sends a dialogue from a user that is a NATS client. After an error the sender is not answered.
+func (l *Lanes) Send(from, to string, id, payload []byte, s Sender) error {
+	lane := l.of(from)
+	return lane.send(from, to, lane.names.Dialogue(to), id, payload, nil, s)
+}
+
+// User returns the user with that id, or nil if it has no session on this node.
+func (l *Lanes) User(id string) *User { return l.of(id).user(id) }
+
+// Users returns the users with a session on this node.
+func (l *Lanes) Users() (all []*User) {
+	for _, lane := range l.lanes {
+		all = append(all, lane.all()...)
+	}
+	return all
+}
+
+// Len returns the number of users with a session on this node.
+func (l *Lanes) Len() (n int) {
+	for _, lane := range l.lanes {
+		n += lane.len()
+	}
+	return n
+}
+
+// Online reports which users are online, on this node or another, in the order of their ids.
+func (l *Lanes) Online(ctx context.Context, ids ...string) ([]bool, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return l.of(ids[0]).flights.online(ctx, ids)
+}
+
+// Gather delays the flush of frames, so that they leave together, until the caller calls end.
+func (l *Lanes) Gather() (end func()) {
+	for _, lane := range l.lanes {
+		lane.beginBatch()
+	}
+	return func() {
+		for _, lane := range l.lanes {
+			lane.endBatch()
+		}
+	}
+}
+
+// Abort answers all dialogues in flight with 507: their replies are lost.
+func (l *Lanes) Abort() {
+	for _, lane := range l.lanes {
+		lane.flights.abort()
+	}
+}
+
+// RefreshPresence shows the sessions that want notices which of their friends are online.
+func (l *Lanes) RefreshPresence(ctx context.Context) error {
+	for _, lane := range l.lanes {
+		if err := lane.refreshPresence(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Connected returns an error unless all lanes are connected to NATS.
+func (l *Lanes) Connected() error {
+	for _, lane := range l.lanes {
+		if !lane.nc.IsConnected() {
+			return errors.New("NATS is unreachable")
+		}
+	}
+	return nil
+}
+
+// Notices publishes frames that users' clients should see at once.
+type Notices struct {
+	nc     *nats.Conn
+	prefix subject.Prefix
+}
+
+// NewNotices returns notices that are published on nc.
+func NewNotices(nc *nats.Conn, prefix subject.Prefix) *Notices { return &Notices{nc, prefix} }
+
+// Notify sends a frame to all clients of a user, on all nodes.
+func (n *Notices) Notify(user string, frame []byte) error {
+	return n.nc.Publish(n.prefix.Notice(user), frame)
+}

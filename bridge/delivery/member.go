@@ -1,0 +1,59 @@
+package delivery
+
+// Member is a sink's place among those of its user. The methods are for the sink.
+type Member struct {
+	user *User // set by Join, before other goroutines see the member
+	sink Sink
+	push bool // the sink wants notices
+
+	lastTo, lastSubject string // of the last dialogue: most go where the one before went
+	dirty               bool   // it is in the lane's list of sinks to flush; guarded by lane.batch
+}
+
+// NewMember returns the member of a sink, for Lanes.Join. push asks for notices.
+func NewMember(s Sink, push bool) *Member { return &Member{sink: s, push: push} }
+
+// User returns the member's user. It must not be called before Join.
+func (m *Member) User() *User { return m.user }
+
+// IsFriend reports whether id is a friend of the user.
+func (m *Member) IsFriend(id []byte) bool { return m.user.isFriend(id) }
+
+// Send sends a dialogue. The caller must have checked that to is a friend, and must not call Send concurrently. After
+// an error the sender is not answered.
+func (m *Member) Send(to, id, payload []byte, s Sender) error {
+	if m.lastTo != string(to) {
+		m.lastTo = string(to)
+		m.lastSubject = m.user.lane.names.Dialogue(m.lastTo)
+	}
+	return m.user.lane.send(m.user.id, m.lastTo, m.lastSubject, id, payload, m, s)
+}
+
+// notify queues a notice, and flushes it with the lane's current batch.
+func (m *Member) notify(frame []byte) {
+	m.sink.Notify(frame)
+	m.user.lane.flushSoon(m)
+}
+
+// FlushSoon flushes the sink at the end of the lane's current batch, or now if none is running.
+func (m *Member) FlushSoon() { m.user.lane.flushSoon(m) }
+
+// FlushAcks sends the acknowledgements of receipts that were settled, unless the lane is about to.
+func (m *Member) FlushAcks() { m.user.lane.published(m.user.lane.acks.flush()) }
+
+// MarkElsewhere notes that the user has clients other than the sinks here.
+func (m *Member) MarkElsewhere() { m.user.MarkElsewhere() }
+
+// Announce tells the user's friends that it is online.
+func (m *Member) Announce() {
+	u := m.user
+	u.lane.announcer.add(announcement{user: u.id, friends: u.friendIDs(), online: true})
+}
+
+// Leave removes the sink from its user. After the last one the user is offline on this node. Leave may be called
+// repeatedly.
+func (m *Member) Leave() {
+	if m.user != nil {
+		m.user.lane.leave(m)
+	}
+}

@@ -1,0 +1,105 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/subject"
+	"imctl/bridge/wire"
+)
+
+// A user is online while there is a subscription to its dialogues: of a session in a node, or of a NATS client of its
+// own. So a probe tells whether a user is online, and no table can be wrong after a crash.
+
+// presenceTimeout bounds the probes of one call. A user that has not answered by then counts as offline.
+const presenceTimeout = time.Second
+
+// probe is a dialogue without content. A client that takes a user's dialogues acknowledges it and shows it to nobody.
+var probe = wire.AppendDialogue(nil, nil, "", nil)
+
+func isProbe(b []byte) bool { return bytes.Equal(b, probe) }
+
+// online reports which users are online, in the order of their ids. A node whose session has just left refuses a probe,
+// and may be faster than the node that accepts it: see flights.refused.
+func (f *flights) online(ctx context.Context, ids []string) ([]bool, error) {
+	online := make([]bool, len(ids))
+	answers := make(chan probeAnswer, len(ids))
+	for i, id := range ids {
+		fl := f.take(&prober{i, answers})
+		fl.subject, fl.data = f.names.Dialogue(id), append(fl.data, probe...)
+		if err := f.launch(fl); err != nil {
+			return nil, fmt.Errorf("presence of user %s: %w", id, err)
+		}
+	}
+	timeout, cancel := context.WithTimeout(ctx, presenceTimeout)
+	defer cancel()
+	for range ids {
+		select {
+		case a := <-answers:
+			online[a.index] = a.online
+		case <-timeout.Done():
+			if err := ctx.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				return nil, fmt.Errorf("presence: %w", err)
+			}
+			return online, nil
+		}
+	}
+	return online, nil
+}
+
+type probeAnswer struct {
+	index  int
+	online bool
+}
+
+// prober is the Sender of a probe. The channel has room for its answer.
+type prober struct {
+	index   int
+	answers chan<- probeAnswer
+}
+
+func (p *prober) Answered(_ []byte, code wire.Code, _ time.Duration) {
+	p.answers <- probeAnswer{p.index, code != wire.PeerOffline && code != wire.SendFailed}
+}
+
+// Prober reports which users are online for a process that serves none.
+type Prober struct {
+	flights *flights
+	in      chan *nats.Msg
+	wg      sync.WaitGroup
+}
+
+// NewProber returns a prober on a connection.
+func NewProber(nc *nats.Conn, prefix subject.Prefix) (*Prober, error) {
+	p := &Prober{flights: newFlights(nc, presenceTimeout, func() bool { return false }), in: make(chan *nats.Msg, queueSize)}
+	p.flights.names = prefix
+	if err := p.flights.subscribe(p.in); err != nil {
+		return nil, err
+	}
+	p.wg.Go(func() {
+		for m := range p.in {
+			p.flights.receive(m)
+		}
+	})
+	return p, nil
+}
+
+// Online reports which users are online, in the order of their ids.
+func (p *Prober) Online(ctx context.Context, ids ...string) ([]bool, error) {
+	return p.flights.online(ctx, ids)
+}
+
+// Close ends the prober. The connection stays open.
+func (p *Prober) Close() error {
+	err := p.flights.sub.Unsubscribe()
+	p.flights.close()
+	close(p.in)
+	p.wg.Wait()
+	return err
+}

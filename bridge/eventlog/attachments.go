@@ -1,0 +1,126 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
+)
+
+// Consumers creates and removes consumers of the log. Each attachment of role consumer has a durable pull consumer of
+// the same name.
+type Consumers struct {
+	js    jetstream.JetStream
+	names subject.Prefix
+}
+
+// NewConsumers returns the consumers of the log with that prefix.
+func NewConsumers(js jetstream.JetStream, prefix subject.Prefix) *Consumers {
+	return &Consumers{js: js, names: prefix}
+}
+
+// ErrConsumerTaken: the log has a consumer of that name that belongs to no attachment.
+var ErrConsumerTaken = errors.New("the log already has a consumer of that name that belongs to no attachment")
+
+// consumerDescription marks the consumers that belong to attachments.
+const consumerDescription = "attachment of imctl"
+
+// Mark returns the name under which the state notes that a consumer must exist.
+func (c *Consumers) Mark(name string) string { return c.names.LogStream() + "/" + name }
+
+// Create creates the consumer of an attachment, for the entries that filter selects. From now on the log keeps these
+// entries until the consumer acknowledges them or is removed.
+//
+// Errors: ErrConsumerTaken.
+func (c *Consumers) Create(ctx context.Context, name, filter string) error {
+	_, err := c.js.CreateConsumer(ctx, c.names.LogStream(), jetstream.ConsumerConfig{
+		Durable:       name,
+		Description:   consumerDescription,
+		DeliverPolicy: jetstream.DeliverNewPolicy, // older entries are kept for other consumers only, and not all of them
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		FilterSubject: c.names.Log(filter),
+	})
+	if errors.Is(err, jetstream.ErrConsumerExists) {
+		return fmt.Errorf("%w: %s", ErrConsumerTaken, name)
+	}
+	if err != nil {
+		return fmt.Errorf("create consumer %s: %w", name, err)
+	}
+	return nil
+}
+
+// Remove removes the consumer of an attachment. It keeps a consumer of that name that belongs to another program.
+func (c *Consumers) Remove(ctx context.Context, name string) error {
+	found, err := c.js.Consumer(ctx, c.names.LogStream(), name)
+	if err == nil && found.CachedInfo().Config.Description == consumerDescription {
+		err = c.js.DeleteConsumer(ctx, c.names.LogStream(), name)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("remove consumer %s: %w", name, err)
+	}
+	return nil
+}
+
+// Reconcile removes the consumers of attachments that are not in wanted, and creates the missing ones. wanted maps
+// names to filters. A log without a stream has no consumers, and Reconcile leaves it alone.
+func (c *Consumers) Reconcile(ctx context.Context, wanted map[string]string) error {
+	stream, err := c.js.Stream(ctx, c.names.LogStream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	exists := make(map[string]bool)
+	var orphans []string
+	list := stream.ListConsumers(ctx)
+	for info := range list.Info() {
+		exists[info.Name] = true
+		if _, ok := wanted[info.Name]; !ok && info.Config.Description == consumerDescription {
+			orphans = append(orphans, info.Name)
+		}
+	}
+	if err := list.Err(); err != nil {
+		return err
+	}
+	for _, name := range orphans {
+		if err := stream.DeleteConsumer(ctx, name); err != nil {
+			return fmt.Errorf("remove consumer %s: %w", name, err)
+		}
+	}
+	for name, filter := range wanted {
+		if exists[name] {
+			continue
+		}
+		if err := c.Create(ctx, name, filter); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// followerTimeout is how long the consumer of a follower outlives its last request.
+const followerTimeout = 10 * time.Second
+
+// Follow creates a consumer for a client that watches the log. The consumer begins with the next entry, needs no
+// acknowledgements, and expires when the client stops asking for entries. Follow returns the names of stream and
+// consumer.
+func (c *Consumers) Follow(ctx context.Context, filter string) (stream, consumer string, err error) {
+	stream = c.names.LogStream()
+	made, err := c.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		Description:       "follower of the event log",
+		DeliverPolicy:     jetstream.DeliverNewPolicy,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		InactiveThreshold: followerTimeout,
+		FilterSubject:     c.names.Log(filter),
+	})
+	if err != nil {
+		return "", "", fmt.Errorf("follow the event log: %w", err)
+	}
+	return stream, made.CachedInfo().Name, nil
+}

@@ -1,0 +1,133 @@
+package bridge
+
+import (
+	"context"
+
+	"imctl/bridge/cluster"
+	"imctl/bridge/delivery"
+)
+
+// handler carries out the commands of nodes, this one included.
+type handler struct{ b *Bridge }
+
+// commandContext bounds the work for a command: the node that sent it waits for the answer.
+func commandContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), cluster.CommandTimeout)
+}
+
+func (h handler) RosterChanged(c cluster.RosterChanged) {
+	if u := h.b.lanes.User(c.User); u != nil {
+		u.ApplyRoster(c.Other, c.Friend, c.Revision)
+		h.prune(u)
+	}
+}
+
+// prune reloads the roster of a user if commands have left too many entries of former friends. After an error the next
+// command retries.
+func (h handler) prune(u *delivery.User) {
+	if !u.NeedsReload() {
+		return
+	}
+	ctx, cancel := commandContext()
+	defer cancel()
+	if err := h.b.tunnel.ReloadRoster(ctx, u); err != nil {
+		h.b.log.Warn("reload a roster", "user", u.ID(), "err", err)
+	}
+}
+
+func (h handler) Befriended(c cluster.Befriended) {
+	ctx, cancel := commandContext()
+	defer cancel()
+	for _, f := range c.Friends {
+		u := h.b.lanes.User(f.User)
+		if u == nil {
+			continue
+		}
+		u.ApplyRoster(f.Other, true, f.Revision)
+		frame, err := h.b.services.Friends.AddedFrame(ctx, f.Other, f.Alias)
+		if err != nil {
+			h.b.log.Warn("show a new friend", "user", f.User, "err", err)
+			continue
+		}
+		u.Notify(frame)
+	}
+}
+
+func (h handler) CloseSessions(c cluster.CloseSessions) { h.b.tunnel.CloseSessions(c) }
+
+func (h handler) ListSessions(c cluster.ListSessions) []cluster.Session {
+	if c.Node != "" && c.Node != h.b.node.ID {
+		return nil
+	}
+	if c.Joins != "" && c.Joins != h.b.node.ID {
+		h.markElsewhere(c.User)
+	}
+	return cluster.Page(h.b.tunnel.List(c.User), c.After, c.Limit)
+}
+
+func (h handler) ClientConnected(c cluster.ClientConnected) { h.markElsewhere(c.User) }
+
+// markElsewhere notes that a user has clients other than its sessions on this node.
+func (h handler) markElsewhere(user string) {
+	if u := h.b.lanes.User(user); u != nil {
+		u.MarkElsewhere()
+	}
+}
+
+func (h handler) NodeStarted(c cluster.NodeStarted) {
+	if c.Back { // its users looked offline meanwhile
+		h.b.refresher.presence()
+	}
+}
+
+func (h handler) NodeLost() { h.b.refresher.reload() }
+
+func (h handler) ConsumerAttached() {
+	ctx, cancel := commandContext()
+	defer cancel()
+	if err := h.b.events.Attach(ctx); err != nil { // the log is attached all the same
+		h.b.log.Warn("count the consumers of the event log", "err", err)
+	}
+}
+
+func (h handler) CheckState() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*cluster.CommandTimeout)
+	defer cancel()
+	if err := h.b.restores.check(ctx); err != nil {
+		h.b.log.Error("check for a restore", "err", err)
+	}
+}
+
+func (h handler) Disconnect(c cluster.Disconnect) {
+	ctx, cancel := commandContext()
+	defer cancel()
+	if err := h.b.services.disconnector.DisconnectHere(ctx, c.Name); err != nil {
+		h.b.log.Error("close connections of NATS clients", "err", err)
+	}
+}
+
+func (h handler) Status() cluster.NodeStatus {
+	b := h.b
+	s := cluster.NodeStatus{Node: b.node, Sessions: b.tunnel.Len(), Users: b.lanes.Len(), State: cluster.StateOK}
+	err := b.Ready()
+	if err == nil && b.opts.ReadOnly != nil {
+		err = b.opts.ReadOnly()
+	}
+	if err != nil {
+		s.State = err.Error()
+	}
+	return s
+}
+
+// clientConnected notes on all nodes that a user logs in to NATS. It does not wait for the other nodes.
+func (b *Bridge) clientConnected(user string) {
+	handler{b}.markElsewhere(user)
+	if b.services.Cluster.Alone() {
+		return
+	}
+	b.broadcasts.Go(func() {
+		if err := b.services.Cluster.Broadcast(context.Background(), cluster.ClientConnected{User: user}); err != nil {
+			b.log.Warn("tell the nodes of a NATS client", "user", user, "err", err)
+		}
+	})
+}

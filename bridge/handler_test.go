@@ -1,0 +1,47 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"imctl/bridge/delivery"
+	"imctl/bridge/eventlog"
+	"imctl/kv"
+)
+
+// sink discards frames.
+type sink struct{}
+
+func (sink) Deliver([]byte, delivery.Receipt) error { return nil }
+func (sink) Notify([]byte)                          {}
+func (sink) Flush()                                 {}
+
+// TestRemovingStrangers: a client that repeatedly removes users who are not its friends does not fill the memory of the
+// node, and keeps its friend.
+func TestRemovingStrangers(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), -1)
+	b := startBridge(t, s.ClientURL(), eventlog.Options{})
+	id, friend := pair(t, b, connect(t, s.ClientURL()), 0)
+	m := delivery.NewMember(sink{}, false)
+	roster, revision, err := b.opts.Store.Rosters.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := b.lanes.Join(ctx, id, m, roster, revision); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		if err := b.services.Friends.Remove(ctx, kv.User{ID: id}, kv.NewID()); !errors.Is(err, kv.ErrNotFriends) {
+			t.Fatal(err)
+		}
+	}
+	if m.User().NeedsReload() || !m.IsFriend([]byte(friend)) {
+		t.Errorf("NeedsReload is %t, and the friend is one: %t", m.User().NeedsReload(), m.IsFriend([]byte(friend)))
+	}
+	m.Leave()
+}

@@ -1,0 +1,265 @@
+package im
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"imctl/bridge/cluster"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// Friends finds users, and makes and ends friendships.
+type Friends struct{ Deps }
+
+// NewFriends returns friends that work on d.
+func NewFriends(d Deps) *Friends { return &Friends{d} }
+
+// maxFound bounds the result of a search.
+const maxFound = 50
+
+// Find returns the profiles of users whose name is name or begins with it, without the caller's own.
+func (f *Friends) Find(ctx context.Context, me kv.User, name string) ([]wire.Profile, error) {
+	users, err := f.Store.Users.Find(ctx, name, maxFound, me.ID)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]wire.Profile, len(users))
+	for i, u := range users {
+		found[i] = ProfileOf(u)
+	}
+	return found, nil
+}
+
+// Request asks a user for its friendship.
+//
+// Errors: kv.ErrUserNotFound, kv.ErrSelf, kv.ErrAlreadyFriends, kv.ErrTooManyRequests, kv.ErrConflict, kv.ErrReadOnly.
+func (f *Friends) Request(ctx context.Context, me kv.User, to, note string) error {
+	if err := f.mustBeActive(ctx, to); err != nil {
+		return err
+	}
+	c, err := f.Store.Rosters.Request(ctx, me.ID, to, note)
+	if errors.Is(err, kv.ErrAlreadyFriends) {
+		return f.settle(ctx, me.ID, to, err)
+	}
+	if err != nil {
+		return err
+	}
+	f.Log.Friend(c)
+	if c.Kind != kv.Requested {
+		return nil
+	}
+	return f.notify(to, wire.AppendApply(nil, wire.Request{ID: me.ID, Name: me.Name, To: to, Note: note}))
+}
+
+// Add accepts a request, or gives a friend an alias.
+//
+// Errors: kv.ErrUserNotFound, kv.ErrNoRequest, kv.ErrAlreadyFriends, kv.ErrTooManyFriends, kv.ErrConflict,
+// kv.ErrReadOnly.
+func (f *Friends) Add(ctx context.Context, me kv.User, from, alias string) error {
+	if err := f.mustBeActive(ctx, from); err != nil {
+		return err
+	}
+	c, err := f.Store.Rosters.Add(ctx, me.ID, from, alias)
+	if errors.Is(err, kv.ErrAlreadyFriends) || errors.Is(err, kv.ErrNoRequest) {
+		return f.settle(ctx, me.ID, from, err)
+	}
+	if err != nil {
+		return err
+	}
+	return f.bringIntoForce(ctx, c)
+}
+
+// Remove ends a friendship at both ends, and all requests between the two.
+//
+// Errors: kv.ErrNotFriends, kv.ErrConflict, kv.ErrReadOnly.
+func (f *Friends) Remove(ctx context.Context, me kv.User, to string) error {
+	c, err := f.Store.Rosters.Remove(ctx, me.ID, to)
+	if errors.Is(err, kv.ErrNotFriends) {
+		if failed := f.bringIntoForce(ctx, c); failed != nil { // requests between the two may have been withdrawn
+			return failed
+		}
+		return f.settle(ctx, me.ID, to, err)
+	}
+	if err != nil {
+		return err
+	}
+	return f.bringIntoForce(ctx, c)
+}
+
+// Befriend makes two users friends at once, without aliases: the administrator's way. The change is kv.Unchanged if
+// they are friends already.
+//
+// Errors: kv.ErrSelf, kv.ErrUserNotFound, kv.ErrTooManyFriends, kv.ErrConflict, kv.ErrReadOnly.
+func (f *Friends) Befriend(ctx context.Context, a, b string) (kv.Change, error) {
+	c, err := f.Store.Rosters.Befriend(ctx, a, b)
+	if err != nil {
+		return c, err
+	}
+	if c.Kind == kv.Unchanged {
+		return c, f.settle(ctx, a, b, nil)
+	}
+	return c, f.bringIntoForce(ctx, c)
+}
+
+// Unfriend ends a friendship at both ends. Errors: kv.ErrNotFriends, kv.ErrConflict, kv.ErrReadOnly.
+func (f *Friends) Unfriend(ctx context.Context, a, b string) error {
+	return f.Remove(ctx, kv.User{ID: a}, b)
+}
+
+// maxBefriended bounds the friendships in one command, which has to fit into a message.
+const maxBefriended = 1000
+
+// Restore adds what rosters lack of the given ones, and returns the changes, also with an error; see
+// kv.Rosters.Restore. Sessions are shown new friends. They see restored requests at the next login.
+func (f *Friends) Restore(ctx context.Context, all ...kv.Remembered) ([]kv.Change, error) {
+	changes, err := f.Store.Rosters.Restore(ctx, all...)
+	var made []cluster.Friendship
+	for _, c := range changes {
+		f.Log.Friend(c)
+		if c.Kind == kv.Befriended {
+			made = append(made, cluster.Friendship{User: c.A, Other: c.B, Alias: c.FriendOfA.Alias, Revision: c.RevisionA},
+				cluster.Friendship{User: c.B, Other: c.A, Alias: c.FriendOfB.Alias, Revision: c.RevisionB})
+		}
+	}
+	for some := range slices.Chunk(made, maxBefriended) {
+		err = errors.Join(err, f.Cluster.Broadcast(ctx, cluster.Befriended{Friends: some}))
+	}
+	return changes, err
+}
+
+// mustBeActive returns kv.ErrUserNotFound for a user that cannot become a friend.
+func (f *Friends) mustBeActive(ctx context.Context, id string) error {
+	if !kv.ValidID(id) {
+		return kv.ErrUserNotFound
+	}
+	u, err := f.Store.Users.Get(ctx, id)
+	if err == nil && u.Disabled {
+		return kv.ErrUserNotFound
+	}
+	return err
+}
+
+// settle tells all nodes what the rosters say of a and b: that they are friends, or that they are not. A call that
+// changes nothing but tells its caller which of the two holds needs settle before its answer, since the call that made
+// or ended the friendship may not have told all nodes yet. settle returns answer. If it fails, it returns its own
+// error, since the answer does not hold on every node.
+func (f *Friends) settle(ctx context.Context, a, b string, answer error) error {
+	if a == b || !kv.ValidID(b) { // the caller's own id, or an invalid id: it is in no roster
+		return answer
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, end := range [...]struct{ id, other string }{{a, b}, {b, a}} {
+		g.Go(func() error {
+			r, revision, err := f.Store.Rosters.Get(ctx, end.id)
+			if err != nil || revision == 0 { // a user without a roster never had a friend
+				return err
+			}
+			_, friend := r.Friend(end.other)
+			return f.Cluster.Broadcast(ctx, cluster.RosterChanged{User: end.id, Other: end.other, Friend: friend, Revision: revision})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return answer
+}
+
+// bringIntoForce tells all nodes of a change of two rosters, then shows it to the two users.
+func (f *Friends) bringIntoForce(ctx context.Context, c kv.Change) error {
+	f.Log.Friend(c)
+	switch c.Kind {
+	case kv.Befriended, kv.Removed:
+	case kv.Named:
+		return f.settle(ctx, c.A, c.B, nil)
+	case kv.Withdrawn: // requests are not in the rosters that nodes hold
+		return errors.Join(f.notify(c.A, wire.AppendRemoved(nil, c.B)), f.notify(c.B, wire.AppendRemoved(nil, c.A)))
+	default:
+		return nil
+	}
+	befriended := c.Kind == kv.Befriended
+	ends := []struct {
+		id, other, alias string
+		revision         uint64
+	}{{c.A, c.B, c.FriendOfA.Alias, c.RevisionA}, {c.B, c.A, c.FriendOfB.Alias, c.RevisionB}}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, end := range ends {
+		if end.revision == 0 { // this roster did not change
+			continue
+		}
+		g.Go(func() error {
+			command := cluster.RosterChanged{User: end.id, Other: end.other, Friend: befriended, Revision: end.revision}
+			if err := f.Cluster.Broadcast(ctx, command); err != nil {
+				return err
+			}
+			frame := wire.AppendRemoved(nil, end.other)
+			if befriended {
+				var err error
+				if frame, err = f.AddedFrame(ctx, end.other, end.alias); err != nil {
+					return err
+				}
+			}
+			return f.notify(end.id, frame)
+		})
+	}
+	return g.Wait()
+}
+
+// AddedFrame returns the frame that shows a new friend. Of a friend that was deleted meanwhile it shows only the id.
+func (f *Friends) AddedFrame(ctx context.Context, id, alias string) ([]byte, error) {
+	u, err := f.Store.Users.Get(ctx, id)
+	if errors.Is(err, kv.ErrUserNotFound) {
+		u = kv.User{ID: id}
+	} else if err != nil {
+		return nil, err
+	}
+	online, err := f.Presence.Online(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return wire.AppendAdded(nil, friendOf(u, alias, online[0])), nil
+}
+
+// Lists returns the friends and the requests of a user as its login shows them.
+func (f *Friends) Lists(ctx context.Context, me kv.User, r kv.Roster) ([]wire.Friend, []wire.Request, error) {
+	ids := make([]string, 0, len(r.Friends)+len(r.Requests))
+	for _, friend := range r.Friends {
+		ids = append(ids, friend.ID)
+	}
+	for _, q := range r.Requests {
+		ids = append(ids, q.From)
+	}
+	if len(ids) == 0 {
+		return nil, nil, nil
+	}
+	var users map[string]kv.User
+	var online []bool
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		users, err = f.Store.Users.GetMany(ctx, ids)
+		return err
+	})
+	g.Go(func() (err error) {
+		online, err = f.Presence.Online(ctx, ids[:len(r.Friends)]...)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	friends := make([]wire.Friend, 0, len(r.Friends))
+	for i, friend := range r.Friends {
+		if u, ok := users[friend.ID]; ok { // a user that is being deleted may be missing
+			friends = append(friends, friendOf(u, friend.Alias, online[i]))
+		}
+	}
+	requests := make([]wire.Request, 0, len(r.Requests))
+	for _, q := range r.Requests {
+		if u, ok := users[q.From]; ok {
+			requests = append(requests, wire.Request{ID: u.ID, Name: u.Name, To: me.ID, Note: q.Note})
+		}
+	}
+	return friends, requests, nil
+}

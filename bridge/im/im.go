@@ -1,0 +1,85 @@
+// Package im is what users and administrators do: accounts and sessions, friendships, forgotten passwords. Each change
+// is written to its bucket, then told to the nodes that hold the users concerned, and only then does the call return.
+// HTTP, NATS and the command line all call this package.
+package im
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"imctl/bridge/cluster"
+	"imctl/bridge/eventlog"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// Cluster brings a command into force on all nodes before it returns. cluster.Cluster is one.
+type Cluster interface {
+	Broadcast(ctx context.Context, c cluster.Command) error
+}
+
+// Log writes events for programs that read along. eventlog.Log is one.
+type Log interface {
+	User(event eventlog.UserEvent, u kv.User)
+	Friend(c kv.Change)
+}
+
+// NoLog is a Log that discards events.
+type NoLog struct{}
+
+// User implements Log.
+func (NoLog) User(eventlog.UserEvent, kv.User) {}
+
+// Friend implements Log.
+func (NoLog) Friend(kv.Change) {}
+
+// Presence reports which users are online, in the order of their ids. delivery.Lanes is one.
+type Presence interface {
+	Online(ctx context.Context, ids ...string) ([]bool, error)
+}
+
+// Notices shows a frame to the clients that a user has at the moment. A client that is offline misses it, and sees its
+// effect at the next login. delivery.Notices is one.
+type Notices interface {
+	Notify(user string, frame []byte) error
+}
+
+// Disconnector closes the connections of a user to NATS. natsauth.Disconnector is one.
+type Disconnector interface {
+	DisconnectUser(ctx context.Context, id string) error
+}
+
+// Deps are what Accounts, Friends and Resets work on.
+type Deps struct {
+	Store        *kv.Store
+	Hasher       *kv.Hasher
+	Cluster      Cluster
+	Log          Log
+	Presence     Presence
+	Notices      Notices
+	Disconnector Disconnector
+	Logger       *slog.Logger
+}
+
+// notify sends a frame to a user's clients.
+func (d *Deps) notify(user string, frame []byte) error {
+	if err := d.Notices.Notify(user, frame); err != nil {
+		return fmt.Errorf("notice to user %s: %w", user, err)
+	}
+	return nil
+}
+
+// ProfileOf returns the profile of a user, as the protocol shows it.
+func ProfileOf(u kv.User) wire.Profile {
+	return wire.Profile{ID: u.ID, ProfileFields: wire.ProfileFields(u.Profile)}
+}
+
+// friendOf returns a user as a friend sees it: under the alias that the friend gave, if any.
+func friendOf(u kv.User, alias string, online bool) wire.Friend {
+	f := wire.Friend{Profile: ProfileOf(u), Online: online}
+	if alias != "" {
+		f.Name = alias
+	}
+	return f
+}

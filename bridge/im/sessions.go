@@ -1,0 +1,73 @@
+package im
+
+import (
+	"context"
+
+	"github.com/gorilla/websocket"
+
+	"imctl/bridge/cluster"
+	"imctl/kv"
+)
+
+// EndSessions ends sessions of a user on all nodes: those with the given ids, or all, together with all its connections
+// to NATS. The user may log in again at once.
+func (a *Accounts) EndSessions(ctx context.Context, id, reason string, sessions ...string) error {
+	err := a.Cluster.Broadcast(ctx, cluster.CloseSessions{User: id, IDs: sessions, Code: websocket.ClosePolicyViolation, Reason: reason})
+	if err != nil || len(sessions) > 0 {
+		return err
+	}
+	return a.Disconnector.DisconnectUser(ctx, id)
+}
+
+// expel revokes the user's tokens and ends its sessions on every node.
+func (a *Accounts) expel(ctx context.Context, id, reason string) error {
+	if err := a.Store.Tokens.RevokeAll(ctx, id); err != nil {
+		return err
+	}
+	return a.EndSessions(ctx, id, reason)
+}
+
+// expelOthers revokes all tokens of a user but one, and ends the sessions that live by them. token is "" to keep none.
+func (a *Accounts) expelOthers(ctx context.Context, id, token string) error {
+	if err := a.Store.Tokens.RevokeOthers(ctx, id, token); err != nil {
+		return err
+	}
+	c := cluster.CloseSessions{User: id, Code: websocket.ClosePolicyViolation, Reason: "password changed"}
+	if token != "" {
+		c.KeepToken = kv.TokenHash(token)
+	}
+	return a.Cluster.Broadcast(ctx, c)
+}
+
+// RevokeTokens revokes tokens of a user, by their hashes, and ends the sessions that live by them.
+func (a *Accounts) RevokeTokens(ctx context.Context, id string, hashes ...string) error {
+	for _, hash := range hashes {
+		if err := a.Store.Tokens.RevokeHash(ctx, id, hash); err != nil {
+			return err
+		}
+		if err := a.endToken(ctx, id, hash, websocket.ClosePolicyViolation, "token revoked"); err != nil {
+			return err
+		}
+	}
+	if len(hashes) == 0 {
+		return nil
+	}
+	return a.Disconnector.DisconnectUser(ctx, id)
+}
+
+// Logout revokes a token and ends the sessions that live by it.
+func (a *Accounts) Logout(ctx context.Context, id, token string) error {
+	if err := a.Store.Tokens.Revoke(ctx, id, token); err != nil {
+		return err
+	}
+	if err := a.endToken(ctx, id, kv.TokenHash(token), websocket.CloseNormalClosure, "logged out"); err != nil {
+		return err
+	}
+	// NATS does not say which connection used which token. Clients with another token or the password reconnect.
+	return a.Disconnector.DisconnectUser(ctx, id)
+}
+
+// endToken ends the sessions that live by a token.
+func (a *Accounts) endToken(ctx context.Context, id, hash string, code int, reason string) error {
+	return a.Cluster.Broadcast(ctx, cluster.CloseSessions{User: id, Token: hash, Code: code, Reason: reason})
+}

@@ -1,0 +1,154 @@
+package natsauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/eventlog"
+	"imctl/bridge/subject"
+	"imctl/kv"
+)
+
+// Cluster tells all nodes that a consumer of the event log was created. cluster.Cluster is one.
+type Cluster interface {
+	ConsumerAttached(ctx context.Context) error
+}
+
+// Attachments are the programs that may connect to NATS, each with a role. An attachment of role consumer has a durable
+// consumer of the same name on the event log.
+type Attachments struct {
+	store        *kv.Store
+	consumers    *eventlog.Consumers
+	cluster      Cluster
+	disconnector *Disconnector
+	access       Access
+	log          *slog.Logger
+}
+
+// NewAttachments returns the attachments in the store. nc is used for consumers of the event log.
+func NewAttachments(nc *nats.Conn, prefix subject.Prefix, store *kv.Store, c Cluster, d *Disconnector, access Access, log *slog.Logger) (*Attachments, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	return &Attachments{store: store, consumers: eventlog.NewConsumers(js, prefix), cluster: c, disconnector: d, access: access, log: log}, nil
+}
+
+// Add creates an attachment and, for a consumer, its consumer on the part of the event log that filter selects:
+// "dialogue.>", or "" for all entries. The context holds the secret, which cannot be read again.
+//
+// Errors: kv.ErrAttachmentExists, kv.ErrAttachmentInvalid, kv.ErrReadOnly.
+func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, Context, error) {
+	filter, err := as.check(name, role, filter)
+	if err != nil {
+		return kv.Attachment{}, Context{}, err
+	}
+	add := as.store.Attachments.Add
+	if role == kv.RoleConsumer {
+		add = as.store.Attachments.Prepare
+	}
+	a, secret, err := add(ctx, kv.Attachment{Name: name, Role: role, Filter: filter})
+	if err == nil && role == kv.RoleConsumer {
+		err = as.attach(ctx, a)
+	}
+	if err != nil {
+		return kv.Attachment{}, Context{}, err
+	}
+	return a, as.contextOf(a, secret), nil
+}
+
+// List returns all attachments by name.
+func (as *Attachments) List(ctx context.Context) ([]kv.Attachment, error) {
+	return as.store.Attachments.List(ctx)
+}
+
+// Rotate gives the attachment a new secret, and closes its connections.
+//
+// Errors: kv.ErrAttachmentNotFound, kv.ErrReadOnly.
+func (as *Attachments) Rotate(ctx context.Context, name string) (kv.Attachment, Context, error) {
+	a, secret, err := as.store.Attachments.Rotate(ctx, name)
+	if err != nil {
+		return kv.Attachment{}, Context{}, err
+	}
+	return a, as.contextOf(a, secret), as.disconnector.Disconnect(ctx, subject.AttachmentConn(name))
+}
+
+// Remove removes an attachment with its consumer, and closes its connections. A removal that is cut off revokes the
+// secret all the same, and another call completes it.
+//
+// Errors: kv.ErrAttachmentNotFound, kv.ErrReadOnly.
+func (as *Attachments) Remove(ctx context.Context, name string) error {
+	a, err := as.store.Attachments.Revoke(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := as.disconnector.Disconnect(ctx, subject.AttachmentConn(name)); err != nil {
+		return err
+	}
+	if a.Role == kv.RoleConsumer {
+		if err := as.store.States.Forget(ctx, as.consumers.Mark(name)); err != nil {
+			return err
+		}
+		if err := as.consumers.Remove(ctx, name); err != nil {
+			return err
+		}
+	}
+	return as.store.Attachments.Remove(ctx, name)
+}
+
+// Repair removes attachments whose creation or removal a process left unfinished when it ended, and returns how many.
+func (as *Attachments) Repair(ctx context.Context) (int, error) {
+	unfinished, err := as.store.Attachments.Unfinished(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range unfinished {
+		if err := as.Remove(ctx, a.Name); err != nil && !errors.Is(err, kv.ErrAttachmentNotFound) {
+			return 0, err
+		}
+	}
+	return len(unfinished), nil
+}
+
+// check returns the filter with its default, or an error if the attachment must not be created.
+func (as *Attachments) check(name string, role kv.Role, filter string) (string, error) {
+	invalid := func(format string, args ...any) (string, error) {
+		return "", fmt.Errorf("%w: %s", kv.ErrAttachmentInvalid, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case slices.Contains(as.access.Reserved, name):
+		return invalid("the name %s is reserved for the server", name)
+	case !slices.Contains([]kv.Role{kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin}, role):
+		return invalid("the role must be %s, %s or %s", kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin)
+	case role != kv.RoleConsumer && filter != "":
+		return invalid("only the role %s has a filter", kv.RoleConsumer)
+	case role != kv.RoleConsumer:
+		return "", nil
+	}
+	return checkFilter(filter)
+}
+
+// checkFilter returns the filter, with ">" for "".
+func checkFilter(filter string) (string, error) {
+	if filter == "" {
+		return ">", nil
+	}
+	if !subject.ValidFilter(filter) {
+		return "", fmt.Errorf("%w: a filter is words joined by dots, where * stands for any word and > at the end for all words that follow", kv.ErrAttachmentInvalid)
+	}
+	return filter, nil
+}
+
+func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
+	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret}
+	if a.Role == kv.RoleConsumer {
+		c.InboxPrefix = subject.Inbox(a.Name)
+	}
+	return c
+}

@@ -1,0 +1,308 @@
+package natsauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"imctl/bridge/cluster"
+	"imctl/bridge/im"
+	"imctl/bridge/limit"
+	"imctl/bridge/natsutil"
+	"imctl/bridge/recovery"
+	"imctl/bridge/subject"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// CalloutOptions configure the answers to NATS.
+type CalloutOptions struct {
+	// Connect opens a connection to the account in which NATS asks. Passwords are visible there, so it must have no
+	// other clients.
+	Connect natsutil.Connect
+	// System opens a connection to the system account. nil: there is none, and a client whose credentials are revoked
+	// stays connected until its token expires or it disconnects.
+	System natsutil.Connect
+	// Issuer signs the answers. NATS has its public key.
+	Issuer nkeys.KeyPair
+	Access Access
+}
+
+// CalloutDeps are what a Callout works on.
+type CalloutDeps struct {
+	Prefix       subject.Prefix
+	Store        *kv.Store
+	Accounts     *im.Accounts
+	Gate         *im.Gate
+	Limits       *limit.Limits
+	Disconnector *Disconnector
+	Timeout      time.Duration // of a dialogue
+	// OnUser is called when a user logs in. It must not wait.
+	OnUser func(id string)
+	Log    *slog.Logger
+}
+
+const (
+	calloutsAtOnce = 128             // concurrent logins; more wait, until NATS gives them up
+	calloutTimeout = 5 * time.Second // of one login, if NATS does not tell its own
+	settleTimeout  = cluster.CommandTimeout
+)
+
+// errRefused is the answer to wrong credentials, whichever part is wrong.
+var errRefused = errors.New("credentials refused")
+
+// Callout answers NATS whether a client may connect: attachments by name and secret, users by id and token, or by
+// account, or id, and password.
+type Callout struct {
+	CalloutDeps
+	opts  CalloutOptions
+	nc    *nats.Conn
+	sub   *nats.Subscription
+	slots chan struct{}
+	wg    sync.WaitGroup
+}
+
+// identity is a client that may connect.
+type identity struct {
+	name        string // of the connection
+	account     string
+	permissions jwt.Permissions
+	expires     time.Time // zero: never
+	// recheck reports whether the credentials are still valid.
+	recheck func(context.Context) (bool, error)
+}
+
+// NewCallout starts to answer NATS.
+func NewCallout(ctx context.Context, opts CalloutOptions, deps CalloutDeps) (*Callout, error) {
+	c := &Callout{CalloutDeps: deps, opts: opts, slots: make(chan struct{}, calloutsAtOnce)}
+	var err error
+	if c.nc, err = opts.Connect("imctl logins"); err != nil {
+		return nil, fmt.Errorf("connect to NATS for logins of its clients: %w", err)
+	}
+	if c.sub, err = c.nc.QueueSubscribe(subject.AuthCallout, subject.QueueGroup, c.receive); err == nil {
+		err = c.nc.FlushWithContext(ctx)
+	}
+	if err != nil {
+		c.nc.Close()
+		return nil, fmt.Errorf("subscribe to logins of NATS clients: %w", err)
+	}
+	return c, nil
+}
+
+// Close stops answering, and waits for the answers under way.
+func (c *Callout) Close() error {
+	err := natsutil.Drain(c.sub)
+	c.wg.Wait()
+	c.nc.Close()
+	return err
+}
+
+func (c *Callout) receive(m *nats.Msg) {
+	c.slots <- struct{}{}
+	c.wg.Go(func() {
+		defer func() { <-c.slots }()
+		defer recovery.Log(c.Log, "login to NATS")
+		if err := c.answer(m); err != nil {
+			c.Log.Error("login to NATS", "err", err)
+		}
+	})
+}
+
+// answer decides one login. The account may be disabled, or the secret changed, after admit has checked it and before
+// NATS knows the connection by its name. A disconnection would miss the client. So settle checks again after NATS knows
+// it.
+func (c *Callout) answer(m *nats.Msg) error {
+	r, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
+	if err != nil {
+		return fmt.Errorf("malformed request: %w", err)
+	}
+	until := time.Unix(r.Expires, 0)
+	if r.Expires == 0 {
+		until = time.Now().Add(calloutTimeout)
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	defer cancel()
+	client, err := c.admit(ctx, r)
+	if err != nil && ctx.Err() != nil {
+		return nil // NATS has given up
+	}
+	body, signErr := c.sign(r, client, err)
+	if signErr != nil {
+		return signErr
+	}
+	if err := m.Respond(body); err != nil {
+		return err
+	}
+	if client == nil {
+		return nil
+	}
+	return c.settle(r, client)
+}
+
+// settle checks the credentials again after NATS has admitted the client, and closes the connection if they are
+// revoked.
+func (c *Callout) settle(r *jwt.AuthorizationRequestClaims, client *identity) error {
+	// The deadline of the request does not apply: NATS has the answer.
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	if err := c.nc.FlushWithContext(ctx); err != nil {
+		return err
+	}
+	ok, err := client.recheck(ctx)
+	if !ok && c.Disconnector.system != nil {
+		err = errors.Join(err, c.Disconnector.kick(ctx, r.Server.ID, r.ClientInformation.ID))
+	}
+	return err
+}
+
+// sign returns the answer to NATS. NATS logs the reason of a refusal, and does not send it to the client.
+func (c *Callout) sign(r *jwt.AuthorizationRequestClaims, client *identity, refused error) ([]byte, error) {
+	answer := jwt.NewAuthorizationResponseClaims(r.UserNkey)
+	answer.Audience = r.Server.ID
+	if client == nil {
+		answer.Error = refused.Error()
+	} else {
+		user := jwt.NewUserClaims(r.UserNkey)
+		user.Name, user.Audience, user.Permissions = client.name, client.account, client.permissions
+		// A leaf node would connect a whole server.
+		user.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket, jwt.ConnectionTypeInProcess}
+		if !client.expires.IsZero() {
+			user.Expires = client.expires.Unix()
+		}
+		var err error
+		if answer.Jwt, err = user.Encode(c.opts.Issuer); err != nil {
+			return nil, fmt.Errorf("sign: %w", err)
+		}
+	}
+	token, err := answer.Encode(c.opts.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return []byte(token), nil
+}
+
+// admit returns the client that connects. Errors: errRefused, limit.ErrLimited, im.ErrRestoring, or one without detail.
+func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) (*identity, error) {
+	name, secret := r.ConnectOptions.Username, r.ConnectOptions.Password
+	if name == "" || secret == "" {
+		return nil, errRefused
+	}
+	if c.Gate.Closed() {
+		return nil, im.ErrRestoring
+	}
+	// Attachments have no limits: their secrets cannot be guessed, and a stranger must not be able to lock them out.
+	client, err := c.attachment(ctx, name, secret)
+	if errors.Is(err, kv.ErrAttachmentNotFound) {
+		client, err = c.user(ctx, r.ClientInformation.Host, name, secret)
+	}
+	switch {
+	case err == nil:
+		return client, nil
+	case errors.Is(err, wire.WrongCredentials):
+		return nil, errRefused
+	case errors.Is(err, limit.ErrLimited), errors.Is(err, kv.ErrBusy):
+		return nil, limit.ErrLimited
+	}
+	if ctx.Err() == nil {
+		c.Log.Error("login to NATS", "err", err)
+	}
+	return nil, errors.New("internal error")
+}
+
+func (c *Callout) attachment(ctx context.Context, name, secret string) (*identity, error) {
+	a, err := c.Store.Attachments.Check(ctx, name, secret)
+	if err != nil {
+		return nil, err
+	}
+	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a)}
+	client.recheck = func(ctx context.Context) (bool, error) {
+		_, err := c.Store.Attachments.Check(ctx, name, secret)
+		return valid(err, kv.ErrAttachmentNotFound)
+	}
+	return client, nil
+}
+
+// user checks a user's credentials within the limits of failed logins.
+func (c *Callout) user(ctx context.Context, host, name, secret string) (*identity, error) {
+	address, account := limit.ClientKey(&http.Request{RemoteAddr: host}, nil), kv.FoldAccount(name)
+	if err := c.Limits.AllowClient(address, account); err != nil {
+		return nil, err
+	}
+	client, err := c.byToken(ctx, name, secret)
+	if errors.Is(err, wire.WrongCredentials) {
+		client, err = c.byPassword(ctx, name, secret)
+	}
+	if errors.Is(err, wire.WrongCredentials) {
+		c.Limits.LoginFailed(address, account)
+	}
+	return client, err
+}
+
+func (c *Callout) byToken(ctx context.Context, id, token string) (*identity, error) {
+	if !kv.ValidID(id) || !kv.ValidID(token) {
+		return nil, wire.WrongCredentials
+	}
+	_, info, err := c.Accounts.AuthorizeToken(ctx, id, token)
+	if errors.Is(err, wire.AuthIllegal) || err == nil && !info.Expires.After(time.Now().Add(time.Second)) {
+		return nil, wire.WrongCredentials
+	}
+	if err != nil {
+		return nil, err
+	}
+	client := c.asUser(id)
+	client.expires = info.Expires
+	client.recheck = func(ctx context.Context) (bool, error) {
+		_, err := c.Accounts.Authorize(ctx, id, token)
+		return valid(err, wire.AuthIllegal)
+	}
+	return client, nil
+}
+
+// byPassword accepts an id in place of the account: a user whose account is also the name of an attachment, or of a
+// user in NATS's own configuration, has no other way to log in.
+func (c *Callout) byPassword(ctx context.Context, name, password string) (*identity, error) {
+	store := c.Store
+	if kv.ValidID(name) {
+		u, err := store.Users.Get(ctx, name)
+		if err == nil {
+			name = u.Account
+		} else if !errors.Is(err, kv.ErrUserNotFound) {
+			return nil, err
+		}
+	}
+	u, err := c.Accounts.Authenticate(ctx, name, password)
+	if err != nil {
+		return nil, err
+	}
+	client := c.asUser(u.ID)
+	client.recheck = func(ctx context.Context) (bool, error) {
+		now, err := store.Users.Get(ctx, u.ID)
+		if err == nil && (now.Disabled || now.PasswordHash != u.PasswordHash) {
+			return false, nil
+		}
+		return valid(err, kv.ErrUserNotFound)
+	}
+	return client, nil
+}
+
+func (c *Callout) asUser(id string) *identity {
+	c.OnUser(id)
+	return &identity{name: subject.UserConn(id), account: c.opts.Access.Account,
+		permissions: userPermissions(c.Prefix, id, c.Timeout)}
+}
+
+// valid returns the outcome of a check whose error is invalid for revoked credentials.
+func valid(err, invalid error) (bool, error) {
+	if errors.Is(err, invalid) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,59 @@
+package bridge
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"imctl/bridge/eventlog"
+	"imctl/bridge/limit"
+	"imctl/bridge/mailer"
+	"imctl/bridge/natsauth"
+	"imctl/bridge/natsutil"
+	"imctl/bridge/tunnel"
+	"imctl/kv"
+)
+
+// Options configure a Bridge.
+type Options struct {
+	// Connect opens a connection to NATS that buffers nothing while NATS is unreachable.
+	Connect natsutil.Connect
+	Prefix  string // of all subjects
+	Lanes   int    // 0: one for each processor
+	Logins  int    // logins that read their user's data at once; 0: twice the number of processors
+	Host    string // of this node, as administrators see it
+	Version string // of this program, as administrators see it
+
+	Store  *kv.Store
+	Hasher *kv.Hasher
+
+	Sessions  Sessions
+	Dialogues Dialogues
+	Limits    Limits
+	EventLog  eventlog.Options         // MaxAge, MaxBytes, Replicas, OnError, Plain and MayWrite; the bridge sets the rest
+	Callout   *natsauth.CalloutOptions // nil: another program decides which clients may log in to NATS
+
+	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.
+	ReadOnly func() error
+
+	Mailer *mailer.Mailer // of codes for forgotten passwords; nil: none are sent
+
+	Origins        []string       // origins of web pages, besides the server's own, that may open a WebSocket
+	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
+
+	Registry prometheus.Registerer
+	Log      *slog.Logger
+}
+
+// Sessions bound what one session, and one user, may hold.
+type Sessions = tunnel.SessionOptions
+
+// Limits bound what clients and accounts may do.
+type Limits = limit.Options
+
+// Dialogues configure the delivery of dialogues.
+type Dialogues struct {
+	Timeout time.Duration // without an answer by then, the sender gets 507
+}

@@ -1,6 +1,0 @@
-//go:build race
-
-package bridge
-
-// raced tells that the race detector is on, under which pools forget some of what they hold.
-const raced = true

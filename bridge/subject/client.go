@@ -1,0 +1,47 @@
+package subject
+
+import "strings"
+
+// Subjects of NATS itself.
+const (
+	// Inboxes is the filter of all inboxes.
+	Inboxes = "_INBOX.>"
+	// AuthCallout is the subject on which NATS asks whether a client may log in.
+	AuthCallout = "$SYS.REQ.USER.AUTH"
+	// ListConnections is the subject on which every NATS server lists its connections.
+	ListConnections = "$SYS.REQ.SERVER.PING.CONNZ"
+	// JetStreamAPI, JetStreamAcks, JetStreamAdvisories and Services are filters of what a bridge uses of NATS.
+	JetStreamAPI        = "$JS.API.>"
+	JetStreamAcks       = "$JS.ACK.>"
+	JetStreamAdvisories = "$JS.EVENT.ADVISORY.>"
+	Services            = "$SRV.>"
+)
+
+// ServerStats returns the subject on which a NATS server tells its statistics.
+func ServerStats(server string) string { return "$SYS.REQ.SERVER." + server + ".STATSZ" }
+
+// ServerKick returns the subject on which a NATS server closes a connection.
+func ServerKick(server string) string { return "$SYS.REQ.SERVER." + server + ".KICK" }
+
+// QueueGroup is the queue group in which all nodes share the requests of NATS clients.
+const QueueGroup = "imctl"
+
+// Inbox returns the prefix of the inboxes of a NATS client: a user by its id, a consumer by its name.
+func Inbox(name string) string { return "_INBOX." + name }
+
+// InInbox reports whether subject is in the inbox of a NATS client.
+func InInbox(subject, name string) bool {
+	rest, ok := strings.CutPrefix(subject, Inbox(name))
+	return ok && strings.HasPrefix(rest, ".")
+}
+
+// UserConn returns the name under which NATS knows the connections of a user.
+func UserConn(id string) string { return "user:" + id }
+
+// AttachmentConn returns the name under which NATS knows the connections of an attachment.
+func AttachmentConn(name string) string { return "attach:" + name }
+
+// IsClientConn reports whether name is one that UserConn or AttachmentConn returns.
+func IsClientConn(name string) bool {
+	return strings.HasPrefix(name, UserConn("")) || strings.HasPrefix(name, AttachmentConn(""))
+}

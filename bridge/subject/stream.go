@@ -1,0 +1,65 @@
+package subject
+
+import "strings"
+
+// LogStream returns the name of the event log's stream.
+func (p Prefix) LogStream() string { return strings.ToUpper(string(p)) + "_LOG" }
+
+// LogRestoreStream returns the name of the stream in which a restore stages the event log.
+func (p Prefix) LogRestoreStream() string { return p.LogStream() + "_RESTORE" }
+
+// LogRestore returns the subject of the stream in which a restore stages the event log.
+func (p Prefix) LogRestore() string { return string(p) + ".restore.log" }
+
+// ConsumerAdvisory returns the filter of what JetStream tells of the consumers of a stream. action is CREATED or
+// DELETED.
+func ConsumerAdvisory(action, stream string) string {
+	return "$JS.EVENT.ADVISORY.CONSUMER." + action + "." + stream + ".>"
+}
+
+// ConsumerPublish returns the filters on which the program that reads a consumer has to publish.
+func ConsumerPublish(stream, consumer string) []string {
+	return []string{
+		"$JS.API.CONSUMER.INFO." + stream + "." + consumer,
+		"$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
+		"$JS.ACK." + stream + "." + consumer + ".>",
+		"$JS.ACK.*.*." + stream + "." + consumer + ".>", // from servers in a JetStream domain
+	}
+}
+
+// Slots are the two sets of buckets. One is in use, and a restore fills the other.
+const (
+	SlotA = ""
+	SlotB = "b"
+)
+
+// Buckets are the names of the buckets of one slot.
+type Buckets struct {
+	Users, Tokens, Friendships string
+}
+
+// Buckets returns the names of the buckets of a slot.
+func (p Prefix) Buckets(slot string) Buckets {
+	if slot != "" {
+		slot = "_" + slot
+	}
+	name := func(what string) string { return string(p) + "_" + what + slot }
+	return Buckets{Users: name("users"), Tokens: name("tokens"), Friendships: name("friendships")}
+}
+
+// All returns the names as a list.
+func (b Buckets) All() []string { return []string{b.Users, b.Tokens, b.Friendships} }
+
+// StateBucket returns the name of the bucket of the state. It does not depend on the slot in use.
+func (p Prefix) StateBucket() string { return string(p) + "_state" }
+
+// AllBuckets returns the names of all buckets: those of both slots and the bucket of the state.
+func (p Prefix) AllBuckets() []string {
+	return append(append(p.Buckets(SlotA).All(), p.Buckets(SlotB).All()...), p.StateBucket())
+}
+
+// BucketStream returns the name of the stream behind a bucket.
+func BucketStream(bucket string) string { return "KV_" + bucket }
+
+// BucketKeys returns the subject in front of the keys of a bucket: "$KV.<bucket>.".
+func BucketKeys(bucket string) string { return "$KV." + bucket + "." }

@@ -1,0 +1,88 @@
+package subject
+
+import (
+	"strings"
+	"testing"
+)
+
+const im = Prefix("im")
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ got, want string }{
+		{im.All(), "im.>"},
+		{im.Dialogue("a"), "im.user.a.dialogue"},
+		{im.Notice("a"), "im.user.a.notice"},
+		{im.Live("a"), "im.user.a.*"},
+		{im.User("a"), "im.user.a.>"},
+		{im.Send("a"), "im.send.a"},
+		{im.SendAny(), "im.send.*"},
+		{im.Call("a", "add"), "im.call.a.add"},
+		{im.CallAny(), "im.call.*.*"},
+		{im.CallsOf("a"), "im.call.a.>"},
+		{im.Node("n"), "im.node.n"},
+		{im.Admin("user", "list"), "im.admin.user.list"},
+		{im.AdminAll(), "im.admin.>"},
+		{im.Log("user", "created", "a"), "im.log.user.created.a"},
+		{im.LogAll(), "im.log.>"},
+		{im.LogDialogue("a", "b"), "im.log.dialogue.a.b"},
+		{im.TrimLog("im.log.dialogue.a.b"), "dialogue.a.b"},
+		{im.LogStream(), "IM_LOG"},
+		{im.LogRestoreStream(), "IM_LOG_RESTORE"},
+		{im.LogRestore(), "im.restore.log"},
+		{strings.Join(im.AllBuckets(), " "), "im_users im_tokens im_friendships im_users_b im_tokens_b im_friendships_b im_state"},
+		{BucketStream("im_users"), "KV_im_users"},
+		{BucketKeys("im_users"), "$KV.im_users."},
+		{Inbox("a"), "_INBOX.a"},
+		{UserConn("a"), "user:a"},
+		{AttachmentConn("a"), "attach:a"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	for subject, want := range map[string]struct {
+		user string
+		leaf Leaf
+	}{
+		im.Dialogue("a"): {"a", Dialogue}, im.Notice("a"): {"a", Notice},
+		"im.user.a.other": {"a", Unknown}, "im.user.a": {"a", Unknown}, "im.user.": {"", Unknown}, "im": {"", Unknown},
+	} {
+		if user, leaf := im.ParseLive(subject); user != want.user || leaf != want.leaf {
+			t.Errorf("ParseLive(%q) = %q, %d, want %q, %d", subject, user, leaf, want.user, want.leaf)
+		}
+	}
+	if user := im.ParseSend(im.Send("a")); user != "a" {
+		t.Errorf("ParseSend: %q", user)
+	}
+	if user, call := im.ParseCall(im.Call("a", "add")); user != "a" || call != "add" {
+		t.Errorf("ParseCall: %q, %q", user, call)
+	}
+	for subject, want := range map[string]bool{"_INBOX.a.x": true, "_INBOX.ab.x": false, "_INBOX.a": false, "im.user.a.dialogue": false} {
+		if got := InInbox(subject, "a"); got != want {
+			t.Errorf("InInbox(%q) = %t", subject, got)
+		}
+	}
+	for name, want := range map[string]bool{"user:a": true, "attach:a": true, "admin": false} {
+		if got := IsClientConn(name); got != want {
+			t.Errorf("IsClientConn(%q) = %t", name, got)
+		}
+	}
+}
+
+func TestValidFilter(t *testing.T) {
+	t.Parallel()
+	for filter, want := range map[string]bool{
+		">": true, "dialogue.>": true, "user.*.a": true,
+		"": false, "a..b": false, ">.a": false, "a*": false, "a b": false, "ä": false,
+		strings.Repeat("a", 256): true, strings.Repeat("a", 257): false,
+	} {
+		if got := ValidFilter(filter); got != want {
+			t.Errorf("ValidFilter(%q) = %t", filter, got)
+		}
+	}
+}

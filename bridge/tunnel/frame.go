@@ -1,0 +1,50 @@
+package tunnel
+
+import (
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+
+	"imctl/bridge/wire"
+)
+
+// received handles one frame of the client: a dialogue. It runs on the session's reader. While it waits, for the rate
+// limit or for a place in flight, the server reads nothing more, and TCP holds the client back.
+func (s *Session) received(frame []byte) {
+	if wait := s.rate.Reserve(); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-s.done:
+		}
+	}
+	if !s.acquire() {
+		s.tunnel.metrics.unanswered.Inc()
+		return
+	}
+	send, code := wire.ParseSend(frame)
+	switch {
+	case code == wire.ProtocolError && !utf8.Valid(frame):
+		s.refuse(code, send.ID)
+		s.closeWith(nil, websocket.CloseInvalidFramePayloadData, "text must be UTF-8")
+		return
+	case code != 0:
+		s.refuse(code, send.ID)
+		return
+	case !s.tunnel.opts.Fresh():
+		s.refuse(wire.SendFailed, send.ID)
+		return
+	case !s.member.IsFriend(send.To):
+		s.refuse(wire.NotFriends, send.ID)
+		return
+	case send.IDEmpty():
+		s.refuse(wire.DialogueIDEmpty, nil)
+		return
+	}
+	if err := s.member.Send(send.To, send.ID, send.Payload, s); err != nil {
+		s.tunnel.opts.Logger.Debug("send a dialogue", "err", err)
+		s.refuse(wire.SendFailed, send.ID)
+	}
+}

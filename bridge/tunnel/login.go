@@ -1,0 +1,255 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"imctl/bridge/answer"
+	"imctl/bridge/eventlog"
+	"imctl/bridge/im"
+	"imctl/bridge/limit"
+	"imctl/bridge/recovery"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// loginTimeout bounds the time from a login's request to its answer.
+const loginTimeout = 30 * time.Second
+
+// ServeHTTP serves a login. It takes the connection from net/http as soon as it knows that the request opens a
+// WebSocket, so that nothing of the request, whose URL has the password, outlives the login.
+func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	query, code := wire.ParseLogin(r.URL.RawQuery)
+	address := limit.ClientKey(r, t.opts.TrustedProxies)
+	if mismatch := t.checkHandshake(r); mismatch != nil {
+		t.refuseHandshake(w, address, mismatch)
+		return
+	}
+	if !t.enter() {
+		w.Header().Set("Retry-After", "5")
+		answer.WriteCode(w, http.StatusServiceUnavailable, wire.InternalError)
+		return
+	}
+	hijacked, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		t.conns.Done()
+		t.opts.Logger.Error("take over a connection", "err", err)
+		answer.WriteCode(w, http.StatusOK, wire.InternalError)
+		return
+	}
+	c := newConn(hijacked, t.opts.Sessions.WriteTimeout)
+	if rw.Reader.Buffered() > 0 {
+		go func() {
+			defer t.conns.Done()
+			defer recovery.Log(t.opts.Logger, "handshake")
+			t.refuseEager(c, address)
+		}()
+		return
+	}
+	s := newSession(t, c, address, query.Push)
+	go t.login(s, slimRequest(r), query, code)
+}
+
+// login answers a login: it authenticates the user, puts the session online, and runs it. code is the error of the
+// query, or 0.
+func (t *Tunnel) login(s *Session, handshake *http.Request, query wire.LoginQuery, code wire.Code) {
+	running := false
+	defer func() {
+		if !running {
+			s.conn.Kill()
+			t.conns.Done()
+		}
+	}()
+	defer recovery.Log(t.opts.Logger, "login")
+	var welcome []byte
+	err := error(code)
+	if code == 0 {
+		welcome, err = t.open(s, query)
+	}
+	query = wire.LoginQuery{}
+	if err != nil {
+		code := answer.CodeOf(t.opts.Logger, "login", err)
+		t.metrics.login(code)
+		t.refuseLogin(s.conn, handshake, code)
+		return
+	}
+	t.metrics.login(wire.Success)
+	t.opts.Log.Session(eventlog.SessionBegan, s.user(), s.id, t.opts.Node)
+	running = true
+	// On a goroutine of its own: the login's stack has grown to twice what a session needs, and would stay so.
+	go t.run(s, handshake, welcome)
+}
+
+// open authenticates the user of a login, puts the session online, and returns the login's answer. After an error the
+// session is not online.
+func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), loginTimeout)
+	defer cancel()
+	if t.opts.Away() {
+		return nil, answer.ErrAway
+	}
+	if t.opts.Gate.Closed() {
+		return nil, im.ErrRestoring
+	}
+	me, token, err := t.authenticate(ctx, s.address, query)
+	if err != nil {
+		return nil, err
+	}
+	// A login is a burst of reads. If all logins of a storm read at once, every dialogue waits behind them, and no
+	// login is faster.
+	select {
+	case t.logins <- struct{}{}:
+		defer func() { <-t.logins }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	first, online, err := t.join(ctx, s, me.ID)
+	if err != nil {
+		return nil, err
+	}
+	if welcome, err = t.welcome(ctx, s, token); err != nil {
+		s.leave()
+		s.end()
+		t.unregister(s)
+		return nil, err
+	}
+	// A client that was online before may have left since, and been announced. What counts is who is online beside this
+	// session.
+	elsewhere := t.limitSessions(ctx, s)
+	if elsewhere || online && first { // online before, and not by a session of this node
+		s.member.MarkElsewhere()
+	}
+	if first && !elsewhere {
+		s.member.Announce()
+	}
+	return welcome, nil
+}
+
+// authenticate checks the credentials within the limits. For a login by token it returns the token that the session may
+// go on using, or "" if it needs a new one.
+func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.LoginQuery) (me kv.User, token string, err error) {
+	account := kv.FoldAccount(query.Account)
+	if query.ByToken() {
+		account = query.ID
+	}
+	if err := t.opts.Limits.AllowLogin(address, account); err != nil {
+		return kv.User{}, "", err
+	}
+	if query.ByToken() {
+		me, token, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
+	} else {
+		me, err = t.opts.Accounts.Authenticate(ctx, query.Account, query.Password)
+	}
+	if errors.Is(err, wire.WrongCredentials) || errors.Is(err, wire.AuthIllegal) {
+		t.opts.Limits.LoginFailed(address, account)
+	}
+	return me, token, err
+}
+
+// join puts the session online. first reports whether it is its user's only one on this node, and online whether the
+// user was online before, anywhere.
+func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, online bool, err error) {
+	roster, revision, err := t.opts.Store.Rosters.Get(ctx, user)
+	if err != nil {
+		return false, false, err
+	}
+	before, err := t.opts.Lanes.Online(ctx, user)
+	if err != nil {
+		return false, false, err
+	}
+	t.makeYoungest(ctx, s, user)
+	if first, err = t.opts.Lanes.Join(ctx, user, s.member, roster, revision); err != nil {
+		return false, false, err
+	}
+	t.register(s)
+	return first, before[0], nil
+}
+
+// welcome returns the login's answer. The session is online by now: later changes reach it as commands, and welcome
+// reads the earlier ones, the account included, which may have been disabled since the login was authenticated.
+func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) ([]byte, error) {
+	store, id := t.opts.Store, s.user()
+	me, err := store.Users.Get(ctx, id)
+	if errors.Is(err, kv.ErrUserNotFound) || err == nil && me.Disabled {
+		return nil, wire.WrongCredentials
+	}
+	if err != nil {
+		return nil, err
+	}
+	roster, revision, err := store.Rosters.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	s.member.User().LoadRoster(roster, revision)
+	friends, requests, err := t.opts.Friends.Lists(ctx, me, roster)
+	if err != nil {
+		return nil, err
+	}
+	until := time.Now().Add(store.Tokens.TTL() / 2) // Resume returns tokens with more than half of their life left
+	if token == "" {
+		until = time.Now().Add(store.Tokens.TTL())
+		if token, err = store.Tokens.Issue(ctx, id, s.id); err != nil {
+			return nil, err
+		}
+	}
+	if !s.bindToken(kv.TokenHash(token), until) { // disabled meanwhile: the tokens were revoked before this one was issued
+		return nil, errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
+	}
+	return wire.NewLogin(im.ProfileOf(me), friends, requests, token).Append(nil), nil
+}
+
+// run runs the session until it ends. welcome is its first frame.
+func (t *Tunnel) run(s *Session, handshake *http.Request, welcome []byte) {
+	defer t.conns.Done()
+	defer s.conn.Kill()
+	defer recovery.Log(t.opts.Logger, "session")
+	defer func() {
+		s.leave()
+		s.end()
+		s.conn.finish()
+		t.unregister(s)
+		t.opts.Log.Session(eventlog.SessionEnded, s.user(), s.id, t.opts.Node)
+	}()
+	s.conn.prepend(welcome)
+	s.conn.silence = pongWait(t.opts.Sessions)
+	s.conn.watch.limit, s.conn.watch.quiet = watchLimits(t.opts.Sessions.WriteTimeout)
+	s.conn.watch.ping, s.conn.watch.cut = s.ping, s.cutOff
+	if err := limitPeer(s.conn.Conn, s.conn.watch.limit); err != nil {
+		t.opts.Logger.Warn("limit a client's unacknowledged bytes", "session", s.id, "err", err)
+	}
+	if err := t.melody.serve(s, handshake); err != nil {
+		t.opts.Logger.Debug("handshake", "session", s.id, "err", err)
+	}
+}
+
+// refuseLogin opens the WebSocket, answers with the code, and closes it. It reads and discards what the client sends
+// meanwhile, so that a reset does not lose the answer.
+func (t *Tunnel) refuseLogin(c *conn, handshake *http.Request, code wire.Code) {
+	ws, err := t.refusal.Upgrade(newHijacked(c), handshake, nil)
+	if err != nil {
+		return
+	}
+	deadline := time.Now().Add(linger)
+	c.Conn.SetWriteDeadline(deadline)
+	if ws.WriteMessage(websocket.TextMessage, wire.AppendReply(nil, code, nil)) != nil {
+		return
+	}
+	closeCode := websocket.ClosePolicyViolation
+	if code == wire.InternalError {
+		closeCode = websocket.CloseTryAgainLater
+	}
+	if ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(closeCode, code.Message()), deadline) != nil {
+		return
+	}
+	ws.SetReadLimit(t.opts.Sessions.MaxFrame)
+	ws.SetReadDeadline(deadline)
+	for {
+		if _, _, err := ws.NextReader(); err != nil {
+			return
+		}
+	}
+}
