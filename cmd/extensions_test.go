@@ -116,7 +116,7 @@ func testMailChanges(t *testing.T, w *world) {
 		a.update(t, fields).want(t, fields, replyBody(403))
 	}
 	a.update(t, `"mail":" new@example.org ","account":"other","disabled":true`).want(t, "mail", replyBody(200))
-	u, err := w.services().Accounts.Authorize(t.Context(), a.id, a.token)
+	u, _, err := w.services().Accounts.Authorize(t.Context(), a.id, a.token)
 	if err != nil || u.Mail != "new@example.org" || u.Account != a.account || u.Name != a.account {
 		t.Errorf("%q %q %q, %v", u.Mail, u.Account, u.Name, err)
 	}

@@ -164,7 +164,7 @@ func TestRehash(t *testing.T) {
 	a.password = "changed-by-user"
 	hash := func() string {
 		t.Helper()
-		u, err := w.services().Accounts.Authorize(t.Context(), a.id, a.token)
+		u, _, err := w.services().Accounts.Authorize(t.Context(), a.id, a.token)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -103,7 +103,7 @@ func (a *API) authorize(ctx context.Context, r *request) (err error) {
 		return code
 	}
 	r.token = auth.Token
-	r.me, err = a.opts.Accounts.Authorize(ctx, auth.ID, auth.Token)
+	r.me, _, err = a.opts.Accounts.Authorize(ctx, auth.ID, auth.Token)
 	return err
 }
 

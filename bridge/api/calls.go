@@ -43,7 +43,8 @@ type request struct {
 	token   string  // of an HTTP call with Auth
 	client  string  // id of the user that is a NATS client; "" for HTTP
 	address string  // of the HTTP client, as the limits count it
-	// disconnect closes the client's connections to NATS after it has had time to read the answer.
+	// disconnect closes the user's connections to NATS: those of a NATS client that calls, after it has had time to read the
+	// answer.
 	disconnect bool
 }
 
@@ -158,11 +159,8 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 
 func updateProfile(ctx context.Context, a *API, r *request) (result, error) {
 	update := im.ProfileUpdate{Password: r.Optional("password"), Mail: r.Optional("mail"), SetProfile: r.SetProfile}
-	if r.client == "" {
-		return nil, a.opts.Accounts.UpdateProfile(ctx, r.me, update, r.token)
-	}
 	r.disconnect = update.Password != nil
-	return nil, a.opts.Accounts.UpdateProfileOnline(ctx, r.me, update, "")
+	return nil, a.opts.Accounts.UpdateProfile(ctx, r.me, update, r.token)
 }
 
 // refusalDelay is the least time that a refused reset code takes. A right account costs a write that waits for the

@@ -102,7 +102,11 @@ func (a *API) serveHTTP(ctx context.Context, c *Call, w http.ResponseWriter, r *
 	if code != 0 {
 		return nil, code
 	}
-	return a.serve(ctx, c, q)
+	ans, err := a.serve(ctx, c, q)
+	if err == nil && q.disconnect {
+		err = a.opts.Disconnector.DisconnectUser(ctx, q.me.ID)
+	}
+	return ans, err
 }
 
 // body reads the body of a POST. It allows for the largest registration, with every character of the picture escaped.

@@ -111,25 +111,17 @@ func (a *Accounts) rehash(ctx context.Context, u kv.User, password string) {
 //
 // Errors: wire.AuthIllegal.
 func (a *Accounts) Resume(ctx context.Context, id, token string) (kv.User, string, error) {
-	u, info, err := a.AuthorizeToken(ctx, id, token)
+	u, info, err := a.Authorize(ctx, id, token)
 	if err != nil || time.Until(info.Expires) < info.Expires.Sub(info.Issued)/2 {
 		return u, "", err
 	}
 	return u, token, nil
 }
 
-// Authorize returns the user that a token belongs to.
+// Authorize returns the user that a token belongs to, and the times of the token. It reads both concurrently.
 //
 // Errors: wire.AuthIllegal.
-func (a *Accounts) Authorize(ctx context.Context, id, token string) (kv.User, error) {
-	u, _, err := a.AuthorizeToken(ctx, id, token)
-	return u, err
-}
-
-// AuthorizeToken is Authorize with the times of the token. It reads the user and the token concurrently.
-//
-// Errors: wire.AuthIllegal.
-func (a *Accounts) AuthorizeToken(ctx context.Context, id, token string) (u kv.User, info kv.TokenInfo, err error) {
+func (a *Accounts) Authorize(ctx context.Context, id, token string) (u kv.User, info kv.TokenInfo, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		info, err = a.Store.Tokens.Get(ctx, id, token)

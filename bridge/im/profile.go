@@ -15,20 +15,12 @@ type ProfileUpdate struct {
 	SetProfile func(*wire.ProfileFields)
 }
 
-// UpdateProfile applies the update, and shows the new profile to friends. With a new password it
-// also revokes all other tokens and ends all other sessions: those of the given token, "" for none, stay.
+// UpdateProfile applies the update, and shows the new profile to friends. With a new password it also revokes all other tokens
+// and ends all other sessions: those of the given token, "" for none, stay. The caller then has to disconnect the user's
+// NATS clients; one that is such a client has to read its answer first.
 //
 // Errors: kv.ErrUserNotFound, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update ProfileUpdate, token string) error {
-	if err := a.UpdateProfileOnline(ctx, me, update, token); err != nil || update.Password == nil {
-		return err
-	}
-	return a.Disconnector.DisconnectUser(ctx, me.ID)
-}
-
-// UpdateProfileOnline is UpdateProfile without closing the user's connections to NATS: a caller that is a NATS client
-// has to read the answer first.
-func (a *Accounts) UpdateProfileOnline(ctx context.Context, me kv.User, update ProfileUpdate, token string) error {
 	hash := ""
 	if update.Password != nil {
 		var err error

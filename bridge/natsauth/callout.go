@@ -250,7 +250,7 @@ func (c *Callout) byToken(ctx context.Context, id, token string) (*identity, err
 	if !kv.ValidID(id) || !kv.ValidID(token) {
 		return nil, wire.WrongCredentials
 	}
-	_, info, err := c.Accounts.AuthorizeToken(ctx, id, token)
+	_, info, err := c.Accounts.Authorize(ctx, id, token)
 	if errors.Is(err, wire.AuthIllegal) || err == nil && !info.Expires.After(time.Now().Add(time.Second)) {
 		return nil, wire.WrongCredentials
 	}
@@ -260,7 +260,7 @@ func (c *Callout) byToken(ctx context.Context, id, token string) (*identity, err
 	client := c.asUser(id)
 	client.expires = info.Expires
 	client.recheck = func(ctx context.Context) (bool, error) {
-		_, err := c.Accounts.Authorize(ctx, id, token)
+		_, _, err := c.Accounts.Authorize(ctx, id, token)
 		return valid(err, wire.AuthIllegal)
 	}
 	return client, nil
