@@ -218,8 +218,8 @@ func TestMistakesOfAllLayersAreToldTogether(t *testing.T) {
 		Flags:   parseFlags(t, "--tokens.ttl", "1", "--nats.cluster.name", "a b"),
 	})
 	want := `config.yaml:1: listen: wants host:port, such as 127.0.0.1:8080
-config.yaml:2: log.levle: unknown key; did you mean log.level?
-IMCTL_DTAA: unknown variable; did you mean IMCTL_DATA?
+config.yaml:2: log.levle: unknown key: did you mean log.level?
+IMCTL_DTAA: unknown variable: did you mean IMCTL_DATA?
 IMCTL_NATS_URL: nats.url: wants a URL, such as nats://127.0.0.1:4222
 IMCTL_SESSIONS_BUFFER: sessions.buffer: must be from 1 to 65536
 --tokens.ttl: tokens.ttl: wants a time with its unit, such as 10s, 5m or 168h

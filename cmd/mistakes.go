@@ -2,19 +2,19 @@ package cmd
 
 import "strings"
 
-// maxKeyShown is how many bytes of an unknown key a message repeats. The keys of all settings are shorter.
+// maxKeyShown limits how much of an unknown key a message repeats. The keys of all settings are shorter.
 const maxKeyShown = 64
 
-// Mistake is one error in the configuration.
+// Mistake is one mistake in the configuration.
 type Mistake struct {
 	Where string // config.yaml:12, IMCTL_DATA or --data
-	Key   string // "" if the mistake does not concern a single key
+	Key   string // "" if it does not concern one key
 	Text  string
 
 	line int // line in the file, to sort by
 }
 
-// String returns the mistake as one line.
+// String returns the mistake on one line.
 func (m Mistake) String() string {
 	if m.Key == "" {
 		return m.Where + ": " + m.Text
@@ -26,10 +26,10 @@ func (m Mistake) String() string {
 	return m.Where + ": " + key + ": " + m.Text
 }
 
-// Mistakes lists all errors in a configuration.
+// Mistakes is the error of a wrong configuration. It lists all mistakes.
 type Mistakes []Mistake
 
-// Error returns one line for each mistake.
+// Error returns the mistakes, one per line.
 func (m Mistakes) Error() string {
 	lines := make([]string, len(m))
 	for i, mistake := range m {
@@ -38,11 +38,11 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// unknown returns the text of the mistake for an unknown name. It suggests the known name that is most similar.
+// unknown returns the message for an unknown name. It suggests the known name that is closest.
 func unknown(kind, name string, known []string) string {
 	best, distance := "", len(name)/3+1
 	if len(name) > maxKeyShown {
-		known = nil // comparing takes time proportional to the product of the lengths
+		known = nil // computing a distance costs the product of the lengths
 	}
 	for _, candidate := range known {
 		if d := editDistance(name, candidate); d < distance || d == distance && best == "" {
@@ -52,10 +52,10 @@ func unknown(kind, name string, known []string) string {
 	if best == "" {
 		return "unknown " + kind
 	}
-	return "unknown " + kind + "; did you mean " + best + "?"
+	return "unknown " + kind + ": did you mean " + best + "?"
 }
 
-// editDistance returns the Levenshtein distance of a and b: the number of bytes to insert, delete or replace.
+// editDistance returns the Levenshtein distance of a and b, in bytes.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
