@@ -104,8 +104,8 @@ func upTo(s string, characters int, oneLine bool) string {
 	return strings.TrimSpace(s)
 }
 
-// attack registers somebody who has the trick for a name, a sign and a note, and an evil picture, and lets it ask to
-// be a friend.
+// attack registers a user with the trick as its name, status message and note and with a hostile picture, which sends
+// a friend request to victim.
 func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 	t.Helper()
 	p := &member{w: w, account: fmt.Sprintf("attacker %d", i), password: "secret word"}
@@ -122,8 +122,8 @@ func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 	return p
 }
 
-// TestPageWithstands lets everybody who is up to no good be a friend, and looks whether anything of it ran, loaded or
-// broke the page.
+// TestPageWithstands makes all attackers friends of a user, and checks that no trick runs a script, loads a resource or
+// breaks the page.
 func TestPageWithstands(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")

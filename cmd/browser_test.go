@@ -9,7 +9,7 @@ import (
 
 const pagePath = "/im/www/v1/chat.html"
 
-// signUp registers somebody by the page's form, which signs them in too.
+// signUp registers a user with the form of the page, which also signs the user in.
 func (b *tab) signUp(name string) {
 	b.t.Helper()
 	b.press("Create account")
@@ -29,7 +29,7 @@ func (b *tab) signIn(name, password string) {
 	b.press("Sign in")
 }
 
-// row is the name of the row of somebody in the list.
+// row returns the expression that tells whether the list shows this name.
 func row(name string) string { return fmt.Sprintf("has('nav .row', %s)", quote(name)) }
 
 func (b *tab) open(name string) {
@@ -159,8 +159,8 @@ func TestPageForms(t *testing.T) {
 	other.sees("This account is already taken.")
 }
 
-// TestPageReconnects kills the server in the middle of a talk. What is written meanwhile waits, and nobody has to sign
-// in again.
+// TestPageReconnects kills the server during a talk. Messages written during the outage are sent later, without a new
+// sign-in.
 func TestPageReconnects(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
@@ -214,7 +214,7 @@ func TestPageWakes(t *testing.T) {
 	b.until("sockets === 2")
 }
 
-// TestPageDevices has one person in two places: each knows what the other says, and one too many gives way.
+// TestPageDevices signs one user in on two devices, which show each other's messages, and on one device too many.
 func TestPageDevices(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")

@@ -116,8 +116,8 @@ func TestNATSUser(t *testing.T) {
 	}
 }
 
-// A NATS client is under the rate of dialogues as a session is. What comes sooner waits, in order; what would wait for
-// longer than a dialogue may take is refused, and nobody else is.
+// TestNATSUserRate checks limits.dialogues for NATS clients. Dialogues over the limit wait, in order. A dialogue that
+// would wait longer than dialogues.timeout is refused. Other users are not affected.
 func TestNATSUserRate(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {

@@ -48,7 +48,7 @@ func (a *asyncAPI) allows(t testing.TB, operation, message, body string, code in
 	}
 }
 
-// sends are frames that somebody sends to a friend who is there, and what is documented to come of it.
+// sends returns frames that a user sends to a friend, with their documented answers.
 func sends(friend, gone string) []struct {
 	frame  string
 	code   int
@@ -93,7 +93,7 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 		w.secretOf(a.hears(t, c, "answerLogin", "welcome"))
 		return c
 	}
-	// News of all kinds: whoever is asked, and gets to know the other; whoever leaves, changes and parts.
+	// Notices of all kinds: requests, new friends, presence, profiles and removals.
 	mine, theirs := login(me), login(friend)
 	me.call(t, "request", "to", friend.id, "note", "hi").want(t, "request", replyBody(200))
 	a.hears(t, theirs, "tell", "friendAsks")
@@ -223,7 +223,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 		c.answer.Store(&answer)
 		a.says(t, person.tunnel, dialogue(`"1"`, bot.id, `"p"`), code, false)
 	}
-	// A refusal may be answered late, when nobody else has taken it either: so there are two at once.
+	// A refusal counts only after other nodes had time to accept, so the two requests run concurrently.
 	refusal := `{"code":507}`
 	c.answer.Store(&refusal)
 	other := w.newMembers(t, 1)[0]
