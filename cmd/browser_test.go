@@ -192,8 +192,8 @@ func TestPageReconnects(t *testing.T) {
 	ann.state("Written without a server", "delivered")
 }
 
-// TestPageWakes lets the machine sleep: the clock jumps, and the page connects anew, for its socket may be dead
-// without a word.
+// TestPageWakes simulates a sleep of the machine: the clock jumps, and the page reconnects, since its connection may be
+// dead.
 func TestPageWakes(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
@@ -247,8 +247,8 @@ func TestPageDevices(t *testing.T) {
 	places[1].sees("Your account is signed in on too many devices")
 }
 
-// TestPageForgotten sets a forgotten password anew where the server sends mail, and sends people to the administrator
-// where it doesn't.
+// TestPageForgotten resets a password on a server with a mail server, and checks that the page otherwise refers to the
+// administrator.
 func TestPageForgotten(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
