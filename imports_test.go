@@ -17,7 +17,7 @@ import (
 // Whoever adds a package decides here where it stands.
 var arrows = map[string][]string{
 	"cmd/imctl": {"cmd"},
-	"cmd":       {"bridge/...", "kv", "embedded", "cmd/bench"},
+	"cmd":       {"bridge/...", "kv", "embedded", "embedded/privatefile", "cmd/bench"},
 	"cmd/bench": {"bridge/admin", "bridge/wire", "kv"},
 
 	"bridge":          {"kv", "bridge/..."},
@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"bridge/im":       {"kv", "bridge/cluster", "bridge/eventlog", "bridge/wire"},
 	"bridge/eventlog": {"kv", "bridge/natsutil", "bridge/recovery", "bridge/subject"},
 	"bridge/cluster":  {"kv", "bridge/recovery", "bridge/subject"},
-	"bridge/certs":    nil,
+	"bridge/certs":    {"embedded/privatefile"},
 	"bridge/limit":    nil,
 	"bridge/natsutil": nil,
 	"bridge/recovery": nil,
@@ -39,10 +39,11 @@ var arrows = map[string][]string{
 	"bridge/wire":     nil,
 	"bridge/www":      nil,
 
-	"embedded":          nil,
-	"examples/archiver": nil,
-	"examples/echo":     nil,
-	"kv":                {"bridge/subject"},
+	"embedded":             {"embedded/privatefile"},
+	"embedded/privatefile": nil,
+	"examples/archiver":    nil,
+	"examples/echo":        nil,
+	"kv":                   {"bridge/subject"},
 }
 
 const module = "imctl"

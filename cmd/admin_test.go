@@ -111,7 +111,7 @@ func TestAttachCommands(t *testing.T) {
 		t.Errorf("context file: got %v, %v", info, err)
 	}
 	first := connectByContext(t, file)
-	command(t, dir, "", append(add, "--context", "archive.json")...).want(t, exitExists, "archive.json is there already; replace it by --force")
+	command(t, dir, "", append(add, "--context", "archive.json")...).want(t, exitExists, "archive.json already exists; use --force to replace it")
 	command(t, dir, "", append(add, "--context", "archive.json", "--force")...).want(t, exitExists, "attachment")
 	if contextUser(file) != "archive" {
 		t.Error("a failed command replaced the file")

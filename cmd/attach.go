@@ -94,7 +94,7 @@ func outputSecret(c *cobra.Command, env *Env, file contextFile, output outputFor
 	if err != nil {
 		return err
 	}
-	defer out.discard()
+	defer out.Discard()
 	return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 		a, err := do(ctx, client)
 		if err != nil {
@@ -115,7 +115,7 @@ func outputSecret(c *cobra.Command, env *Env, file contextFile, output outputFor
 		if err := writeIndented(out, a.Context); err != nil {
 			return err
 		}
-		if err := out.commit(); err != nil {
+		if err := out.Commit(); err != nil {
 			return &failure{exitFailed, fmt.Errorf("%s: %w; the secret is lost", file.path, err), "use imctl attach rotate " + a.Name + " to create another one"}
 		}
 		if output.json() {

@@ -64,11 +64,11 @@ contains secrets and is readable by its owner only. Use imctl restore to restore
 			if err != nil {
 				return err
 			}
-			defer out.discard()
+			defer out.Discard()
 			return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
 				report, err := writeBackup(ctx, env, nc, config, out)
 				if err == nil {
-					err = out.commit()
+					err = out.Commit()
 				}
 				if err != nil {
 					return err

@@ -16,46 +16,27 @@ import (
 	"imctl/bridge/mailer"
 )
 
-func notEmpty(s string) error {
-	if s == "" {
-		return errors.New("must not be empty")
-	}
-	return nil
-}
-
-func oneOf[T comparable](allowed ...T) func(T) error {
-	return func(v T) error {
-		if slices.Contains(allowed, v) {
-			return nil
-		}
-		names := make([]string, len(allowed))
-		for i, a := range allowed {
-			names[i] = fmt.Sprint(a)
-		}
-		if len(names) == 1 {
-			return errors.New("can only be " + names[0])
-		}
-		last := len(names) - 1
-		return errors.New("wants " + strings.Join(names[:last], ", ") + " or " + names[last])
-	}
-}
-
-func between[T cmp.Ordered](low, high T) func(T) error {
-	return func(v T) error {
-		if v < low || v > high {
-			return fmt.Errorf("must be from %s to %s", show(low), show(high))
-		}
+// expect returns an error with the text if ok is false.
+func expect(ok bool, text string) error {
+	if ok {
 		return nil
 	}
+	return errors.New(text)
 }
 
-func show(v any) string {
-	if d, ok := v.(time.Duration); ok {
-		return formatDuration(d)
+func notEmpty(s string) error { return expect(s != "", "must not be empty") }
+
+// orEmpty returns check for a setting that may be empty.
+func orEmpty(check func(string) error) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return nil
+		}
+		return check(s)
 	}
-	return fmt.Sprint(v)
 }
 
+// each returns check for a list.
 func each(check func(string) error) func([]string) error {
 	return func(list []string) error {
 		for i, item := range list {
@@ -67,208 +48,169 @@ func each(check func(string) error) func([]string) error {
 	}
 }
 
-// address checks host:port, where the host may be missing for all addresses of the machine.
-func address(s string) error {
-	if s == "" {
-		return nil
+func oneOf[T comparable](allowed ...T) func(T) error {
+	names := make([]string, len(allowed))
+	for i, a := range allowed {
+		names[i] = fmt.Sprint(a)
 	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return errors.New("wants host:port, such as 127.0.0.1:8080")
+	last := len(names) - 1
+	text := names[last]
+	if last > 0 {
+		text = strings.Join(names[:last], ", ") + " or " + text
 	}
-	if n, err := strconv.ParseUint(port, 10, 32); err != nil || n > 65535 {
-		return errors.New("wants a port from 0 to 65535")
-	}
-	if _, err := netip.ParseAddr(host); err != nil && host != "" && !isHostname(host) {
-		return errors.New("wants an address or a host name before the port")
-	}
-	return nil
+	return func(v T) error { return expect(slices.Contains(allowed, v), "must be "+text) }
 }
 
-// isHostname takes the letters that a host name may have; whether it resolves shows when it is used.
+func between[T cmp.Ordered](low, high T) func(T) error {
+	return func(v T) error {
+		return expect(low <= v && v <= high, fmt.Sprintf("must be from %s to %s", show(low), show(high)))
+	}
+}
+
+func show(v any) string {
+	if d, ok := v.(time.Duration); ok {
+		return formatDuration(d)
+	}
+	return fmt.Sprint(v)
+}
+
+// address checks host:port. An empty host means all addresses of the machine.
+func address(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return errors.New("must be host:port, such as 127.0.0.1:8080")
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New("must be a port from 0 to 65535")
+	}
+	return expect(host == "" || isIP(host) || isHostname(host), "must be an address or a host name before the port")
+}
+
+func isIP(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
+// isHostname checks the letters of a host name. Whether it resolves shows when it is used.
 func isHostname(s string) bool {
 	if len(s) > 253 {
 		return false
 	}
 	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+		if len(label) > 63 || !isToken(label) || label[0] == '-' || label[len(label)-1] == '-' {
 			return false
-		}
-		for _, r := range label {
-			if !isWord(r) {
-				return false
-			}
 		}
 	}
 	return true
 }
 
-func isWord(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
+// isToken reports whether s is one or more letters, digits, - and _.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
 }
 
 func domain(s string) error {
-	if _, err := netip.ParseAddr(s); err == nil || !isHostname(s) || !strings.Contains(s, ".") {
-		return errors.New("wants a domain name, such as im.example.org")
-	}
-	return nil
+	return expect(!isIP(s) && isHostname(s) && strings.Contains(s, "."), "must be a domain name, such as im.example.org")
 }
 
 func email(s string) error {
-	if s == "" {
-		return nil
-	}
-	if a, err := mail.ParseAddress(s); err != nil || a.Address != s {
-		return errors.New("wants a mail address")
-	}
-	return nil
+	a, err := mail.ParseAddress(s)
+	return expect(err == nil && a.Address == s, "must be a mail address")
+}
+
+// parseURL parses s. ok is false if s is not a URL with a host and one of the schemes.
+func parseURL(s string, schemes ...string) (u *url.URL, ok bool) {
+	u, err := url.Parse(s)
+	return u, err == nil && u.Hostname() != "" && slices.Contains(schemes, u.Scheme)
 }
 
 func httpURL(s string) error {
-	if s == "" {
-		return nil
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
-		return errors.New("wants a URL, such as https://acme.example.org/directory")
-	}
-	return nil
+	u, ok := parseURL(s, "https", "http")
+	return expect(ok && u.User == nil, "must be a URL, such as https://acme.example.org/directory")
 }
 
 func origin(s string) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || s != u.Scheme+"://"+u.Host {
-		return errors.New("wants scheme and host alone, such as https://www.example.org")
-	}
-	return nil
+	u, ok := parseURL(s, "https", "http")
+	return expect(ok && s == u.Scheme+"://"+u.Host, "must be scheme and host alone, such as https://www.example.org")
 }
 
 func prefix(s string) error {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return nil
-	}
-	if _, err := netip.ParsePrefix(s); err != nil {
-		return errors.New("wants an address or a network, such as 10.0.0.0/8")
-	}
-	return nil
+	_, err := netip.ParsePrefix(s)
+	return expect(err == nil || isIP(s), "must be an address or a network, such as 10.0.0.0/8")
 }
 
-// natsURLs checks a list separated by commas. It never repeats the value, which may hold a password.
+// natsURLs checks a list separated by commas. Its error never repeats the value, which may hold a password.
 func natsURLs(s string) error {
-	if s == "" {
-		return nil
-	}
 	for item := range strings.SplitSeq(s, ",") {
-		u, err := url.Parse(strings.TrimSpace(item))
-		if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			return errors.New("wants a URL, such as nats://127.0.0.1:4222")
+		if _, ok := parseURL(strings.TrimSpace(item), "nats", "tls", "ws", "wss"); !ok {
+			return errors.New("must be a URL, such as nats://127.0.0.1:4222")
 		}
 	}
 	return nil
 }
 
-// smtpURL never repeats the value, which may hold a password.
+// smtpURL never repeats the value in its error, since the value may hold a password.
 func smtpURL(s string) error {
-	if s == "" {
-		return nil
-	}
-	if _, err := mailer.New(s, "imctl@example.org"); err != nil {
-		return errors.New("wants a URL, such as smtp://user:password@mail.example.org:587, or smtps for port 465")
-	}
-	return nil
+	_, err := mailer.New(s, "imctl@example.org")
+	return expect(err == nil, "must be a URL, such as smtp://user:password@mail.example.org:587, or smtps for port 465")
 }
 
 func route(s string) error {
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(s, "nats://"))
-	if err != nil || host == "" || port == "0" || address(net.JoinHostPort(host, port)) != nil {
-		return errors.New("wants host:port, such as 10.0.0.2:6222")
-	}
-	return nil
+	ok := err == nil && host != "" && port != "0" && address(net.JoinHostPort(host, port)) == nil
+	return expect(ok, "must be host:port, such as 10.0.0.2:6222")
 }
 
-// token checks one word of a subject that is also part of stream and bucket names.
-func token(s string) error {
-	if s == "" || len(s) > 32 || strings.ContainsFunc(s, func(r rune) bool { return !isWord(r) }) {
-		return errors.New("wants one word of at most 32 letters, digits, - and _")
-	}
-	return nil
+// subjectToken checks one token of a subject that is also part of stream and bucket names.
+func subjectToken(s string) error {
+	return expect(isToken(s) && len(s) <= 32, "must be one word of at most 32 letters, digits, - and _")
 }
 
-func optionalToken(s string) error {
-	if s == "" {
-		return nil
-	}
-	return token(s)
-}
-
-// conflict is a mistake that only shows when settings are seen together. It is told of one key.
+// conflict is a mistake in the combination of settings. It is reported for one key.
 type conflict struct{ key, text string }
 
-// conflicts finds settings that cannot go together.
+// conflicts returns the settings that cannot be combined.
 func (c *Config) conflicts() []conflict {
-	return slices.Concat(c.tlsConflicts(), c.mailConflicts(), c.natsConflicts(), c.listenConflicts())
-}
+	var (
+		tls, smtp, nats, cluster = c.TLS, c.Mail, c.NATS, c.NATS.Cluster
+		clustered, embedded      = cluster.Name != "", nats.Embedded()
+		found                    []conflict
+	)
+	for _, rule := range []struct {
+		broken    bool
+		key, text string
+	}{
+		{tls.Cert != "" && tls.Key == "", "tls.cert", "requires tls.key"},
+		{tls.Cert == "" && tls.Key != "", "tls.key", "requires tls.cert"},
+		{tls.Mode == "files" && tls.Cert == "" && tls.Key == "", "tls.mode", "files requires tls.cert and tls.key"},
+		{tls.Mode == "acme" && len(tls.Domains) == 0, "tls.mode", "acme requires tls.domains"},
 
-func (c *Config) tlsConflicts() (found []conflict) {
-	tls := c.TLS
-	switch {
-	case tls.Cert != "" && tls.Key == "":
-		found = append(found, conflict{"tls.cert", "needs tls.key too"})
-	case tls.Cert == "" && tls.Key != "":
-		found = append(found, conflict{"tls.key", "needs tls.cert too"})
-	case tls.Mode == "files" && tls.Cert == "":
-		found = append(found, conflict{"tls.mode", "files needs tls.cert and tls.key"})
-	}
-	if tls.Mode == "acme" && len(tls.Domains) == 0 {
-		found = append(found, conflict{"tls.mode", "acme needs tls.domains"})
-	}
-	return found
-}
+		{smtp.SMTP != "" && smtp.From == "", "mail.smtp", "requires mail.from"},
+		{smtp.SMTP == "" && smtp.From != "", "mail.from", "requires mail.smtp"},
 
-func (c *Config) mailConflicts() []conflict {
-	switch {
-	case c.Mail.SMTP != "" && c.Mail.From == "":
-		return []conflict{{"mail.smtp", "needs mail.from too"}}
-	case c.Mail.SMTP == "" && c.Mail.From != "":
-		return []conflict{{"mail.from", "needs mail.smtp too"}}
-	}
-	return nil
-}
+		{nats.Context != "" && nats.URL != "", "nats.context", "cannot be combined with nats.url: keep one of them"},
+		{nats.Creds != "" && nats.URL == "", "nats.creds", "requires nats.url"},
 
-func (c *Config) natsConflicts() (found []conflict) {
-	n := c.NATS
-	add := func(key, text string) { found = append(found, conflict{key, text}) }
-	if n.Context != "" && n.URL != "" {
-		add("nats.context", "and nats.url are two servers: keep one of them")
-	}
-	if n.Creds != "" && n.URL == "" {
-		add("nats.creds", "needs nats.url too")
-	}
-	if n.Cluster.Name == "" {
-		if n.Cluster.Listen != "" || len(n.Cluster.Routes) > 0 || n.Cluster.Secret != "" {
-			add("nats.cluster.name", "must not be empty when another setting of nats.cluster is set")
+		{!clustered && (cluster.Listen != "" || len(cluster.Routes) > 0 || cluster.Secret != ""),
+			"nats.cluster.name", "must not be empty when another setting of nats.cluster is set"},
+		{!clustered && embedded && nats.Replicas > 1,
+			"nats.replicas", "must be 1 on a single server: more replicas require nats.cluster or nats.url"},
+		{clustered && !embedded,
+			"nats.cluster.name", "cannot be combined with nats.url or nats.context: only embedded servers form a cluster"},
+		{clustered && cluster.Listen == "", "nats.cluster.name", "requires nats.cluster.listen"},
+		{clustered && len(cluster.Routes) == 0, "nats.cluster.name", "requires nats.cluster.routes"},
+		{clustered && cluster.Secret == "", "nats.cluster.name", "requires nats.cluster.secret"},
+	} {
+		if rule.broken {
+			found = append(found, conflict{rule.key, rule.text})
 		}
-		if n.Embedded() && n.Replicas > 1 {
-			add("nats.replicas", "can only be 1 on a single server: more need nats.cluster or nats.url")
-		}
-		return found
 	}
-	if !n.Embedded() {
-		add("nats.cluster.name", "is for embedded servers, and nats.url or nats.context names another: keep one of them")
-	}
-	if n.Cluster.Listen == "" {
-		add("nats.cluster.name", "needs nats.cluster.listen too")
-	}
-	if len(n.Cluster.Routes) == 0 {
-		add("nats.cluster.name", "needs nats.cluster.routes too")
-	}
-	if n.Cluster.Secret == "" {
-		add("nats.cluster.name", "needs nats.cluster.secret too")
-	}
-	return found
+	return append(found, c.listenConflicts()...)
 }
 
-// listenConflicts finds two listeners on one port.
+// listenConflicts returns the listeners that share an address and port.
 func (c *Config) listenConflicts() (found []conflict) {
 	listeners := []conflict{{"listen", c.Listen}, {"ops.listen", c.Ops.Listen}}
 	if c.NATS.Embedded() {
@@ -277,7 +219,7 @@ func (c *Config) listenConflicts() (found []conflict) {
 	for i, second := range listeners {
 		for _, first := range listeners[:i] {
 			if sameListener(first.text, second.text) {
-				found = append(found, conflict{second.key, "is the address of " + first.key + " too"})
+				found = append(found, conflict{second.key, "is the same address as " + first.key})
 			}
 		}
 	}

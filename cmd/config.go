@@ -5,14 +5,13 @@ import (
 	"time"
 )
 
-// Config is every setting of the program. Its fields have the names of the
-// keys in config.yaml; settings.go ties the two together.
+// Config holds all settings. Its fields are named after the keys in config.yaml. settings.go maps keys to fields.
 type Config struct {
 	// Listen is host:port of the page, the HTTP calls and the tunnel.
 	Listen string
 	// Data is the data directory.
 	Data string
-	// DataReserve is how much of the data directory's disk is held in reserve until the disk is nearly full.
+	// DataReserve is the disk space of the data directory that is held in reserve until the disk is nearly full.
 	DataReserve Size
 	// DataCheck checks the files of the embedded server for damage before it starts.
 	DataCheck bool
@@ -29,7 +28,7 @@ type Config struct {
 	Mail      MailConfig
 	NATS      NATSConfig
 
-	// File is the file that was read, "" for none.
+	// File is the configuration file, "" for none.
 	File string
 
 	// acceptLoss names the streams and consumers that may be missing at the start, from the flag of serve.
@@ -37,8 +36,7 @@ type Config struct {
 	// blank is true if the file is empty, without even a comment.
 	blank bool
 
-	// origins says where the value of each key that is not at its default came
-	// from: "config.yaml:12", "IMCTL_DATA", "--data".
+	// origins is the source of each value that is not the default: "config.yaml:12", "IMCTL_DATA", "--data".
 	origins map[string]string
 }
 
@@ -48,10 +46,10 @@ type LogConfig struct {
 	Format string // text or json
 }
 
-// SlogLevel is Level as log/slog counts it.
+// SlogLevel returns Level as a level of log/slog.
 func (c LogConfig) SlogLevel() slog.Level {
 	var level slog.Level
-	// The settings' check lets only the four names through, and slog knows those.
+	// The setting's check allows only four names, and slog knows all of them.
 	_ = level.UnmarshalText([]byte(c.Level))
 	return level
 }
@@ -67,7 +65,7 @@ type TLSConfig struct {
 
 // HTTPConfig is the section http.
 type HTTPConfig struct {
-	Origins        []string // scheme://host[:port], beside the page's own
+	Origins        []string // scheme://host[:port], besides the server's own
 	TrustedProxies []string // addresses or CIDR prefixes
 }
 
@@ -80,8 +78,8 @@ type OpsConfig struct {
 // SessionsConfig is the section sessions.
 type SessionsConfig struct {
 	PerUser      int
-	Buffer       int // frames that may wait for one session's socket
-	InFlight     int // dialogues of one session that may wait for their answer
+	Buffer       int // frames queued for one session's socket
+	InFlight     int // unanswered dialogues of one session
 	MaxFrame     Size
 	Ping         time.Duration
 	WriteTimeout time.Duration
@@ -90,7 +88,6 @@ type SessionsConfig struct {
 // DialoguesConfig is the section dialogues.
 type DialoguesConfig struct {
 	Timeout time.Duration
-	Offline string // reject
 }
 
 // TokensConfig is the section tokens.
@@ -107,26 +104,26 @@ type PasswordsConfig struct {
 
 // LimitsConfig is the section limits.
 type LimitsConfig struct {
-	Registrations Rate // an address
-	Logins        Rate // an address
-	LoginFailures Rate // an account
-	Dialogues     Rate // a session
-	Forgotten     Rate // an account, and an address
-	Friends       int  // a user
-	Requests      int  // pending, to a user
+	Registrations Rate // per address
+	Logins        Rate // per address
+	LoginFailures Rate // per account
+	Dialogues     Rate // per session
+	Forgotten     Rate // per account, and per address
+	Friends       int  // per user
+	Requests      int  // pending, per user
 	Picture       Size
 }
 
 // MailConfig is the section mail.
 type MailConfig struct {
-	SMTP string // URL, "" for no mail; may hold a password: print it with RedactURL
+	SMTP string // URL, "" for no mail; may contain a password: print it with RedactURL
 	From string
 }
 
 // NATSConfig is the section nats.
 type NATSConfig struct {
-	URL      string // "" for the embedded server; may hold a password: print it with RedactURL
-	Context  string // name of a NATS context, or its file
+	URL      string // "" for the embedded server; may contain a password: print it with RedactURL
+	Context  string // a NATS context: its name or its file
 	Creds    string // file
 	Prefix   string
 	Replicas int
@@ -136,10 +133,10 @@ type NATSConfig struct {
 	Cluster  ClusterConfig
 }
 
-// Embedded reports whether the program runs a NATS server of its own.
+// Embedded reports whether the process runs its own NATS server.
 func (c NATSConfig) Embedded() bool { return c.URL == "" && c.Context == "" }
 
-// NATSLogConfig is the section nats.log: the stream of what happened.
+// NATSLogConfig is the section nats.log, the event log.
 type NATSLogConfig struct {
 	MaxAge   time.Duration
 	MaxBytes Size
@@ -167,7 +164,7 @@ func Defaults() *Config {
 			PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 * KiB,
 			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,
 		},
-		Dialogues: DialoguesConfig{Timeout: 5 * time.Second, Offline: "reject"},
+		Dialogues: DialoguesConfig{Timeout: 5 * time.Second},
 		Tokens:    TokensConfig{TTL: 24 * time.Hour},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MaxLength: 256},
 		Limits: LimitsConfig{

@@ -2,193 +2,203 @@ package cmd
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"regexp"
-	"strconv"
+	"path/filepath"
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
-// maxConfigFile bounds what is read as a configuration, so that a wrong name does not fill the memory.
-const maxConfigFile = 1 << 20
+const (
+	defaultConfigFile = "config.yaml"
 
-// fileValue is what a file says of one key, as setting.set takes it.
-type fileValue struct {
-	raw  any
-	line int
+	// maxConfigFile limits the size of a configuration file, so that a wrong name does not fill the memory.
+	maxConfigFile = 1 << 20
+)
+
+// readFile returns the text of the configuration file, "" if the file does not exist and is optional.
+func (l *loader) readFile() ([]byte, error) {
+	name := cmp.Or(l.options.File, defaultConfigFile)
+	path := relativeTo(l.options.Dir, name)
+	text, err := readLimited(path, maxConfigFile)
+	blank := len(bytes.TrimSpace(text)) == 0
+	before := l.options.Before
+	wasRead := before != nil && before.File != ""
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && l.options.File == "" && !wasRead && !exists(path):
+		return nil, nil
+	case err == nil && blank && wasRead && !before.blank:
+		err = errors.New("has become empty; to reload the defaults, write a comment into it")
+	}
+	if err != nil {
+		// name, since path may differ from what the caller wrote.
+		return nil, Mistakes{{Where: name, Text: withoutPath(err).Error()}}
+	}
+	l.config.File, l.config.blank = name, blank
+	return text, nil
 }
 
-// configFile reads YAML node by node instead of into a struct: a decoder knows
-// no line numbers, and stops at the first mistake.
-type configFile struct {
-	name     string
-	keys     []string
-	values   map[string]fileValue
-	blank    bool // it is empty, without even a comment
-	mistakes Mistakes
-}
-
-// readConfigFile opens path and reads what it says of keys. name is how messages call the file.
-func readConfigFile(path, name string, keys []string) (*configFile, error) {
+func readLimited(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("is too large for a configuration: the limit is %s", Size(limit))
+	}
+	return text, err
+}
+
+// exists reports whether path exists. A dangling symbolic link exists.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// fileDir is the directory that paths in the file are relative to.
+func (l *loader) fileDir() string { return relativeTo(l.options.Dir, filepath.Dir(l.config.File)) }
+
+// parseFile applies the text of the file. It walks the syntax tree, since a decoder stops at the first mistake.
+func (l *loader) parseFile(text []byte) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	if !utf8.Valid(text) || bytes.ContainsFunc(text, isForbidden) {
+		l.fileMistake(1, "", "not YAML: not UTF-8 text")
+		return
+	}
+	tokens := lexer.Tokenize(string(text))
+	if l.unsupported(tokens) {
+		return
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return nil, err
+		l.syntax(err)
+		return
 	}
-	if len(data) > maxConfigFile {
-		return nil, fmt.Errorf("%s is too large for a configuration", name)
-	}
-	return parseConfigFile(data, name, keys), nil
-}
-
-func parseConfigFile(data []byte, name string, keys []string) *configFile {
-	file := &configFile{name: name, keys: keys, values: map[string]fileValue{}, blank: len(bytes.TrimSpace(data)) == 0}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var document yaml.Node
-	switch err := decoder.Decode(&document); {
-	case errors.Is(err, io.EOF):
-		return file // nothing but comments
-	case err != nil:
-		file.syntax(err)
-		return file
-	}
-	if root := document.Content[0]; root.Kind == yaml.MappingNode {
-		file.section(root, "")
-	} else if root.ShortTag() != "!!null" {
-		file.mistake(root.Line, "", "wants settings, such as listen: 127.0.0.1:8080")
-	}
-	var second yaml.Node
-	if err := decoder.Decode(&second); err == nil {
-		file.mistake(second.Line, "", "a second document begins here: keep one")
-	} else if !errors.Is(err, io.EOF) {
-		file.syntax(err)
-	}
-	return file
-}
-
-func (f *configFile) mistake(line int, key, text string) {
-	f.mistakes = append(f.mistakes, Mistake{Where: f.where(line), Key: key, Text: text, line: line})
-}
-
-func (f *configFile) where(line int) string { return f.name + ":" + strconv.Itoa(line) }
-
-var (
-	yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
-	// yamlParserError is what the second stage of the YAML reader says. It counts lines from 0, the
-	// first stage from 1.
-	yamlParserError = regexp.MustCompile(`^did not find expected (node|key|'|<)`)
-)
-
-// syntax tells of an error of the YAML reader, whose words begin with the line where they know it.
-func (f *configFile) syntax(err error) {
-	line, text := 1, err.Error()
-	if m := yamlError.FindStringSubmatch(text); m != nil {
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			line = n
-			if yamlParserError.MatchString(m[2]) {
-				line++
-			}
+	documents := 0
+	for _, document := range file.Docs {
+		if _, ok := document.Body.(*ast.DirectiveNode); ok {
+			continue // %YAML 1.2
 		}
-		text = m[2]
+		if documents++; documents > 1 {
+			l.fileMistake(document.Start.Position.Line, "", "a second document begins here: keep one")
+			return
+		}
+		l.document(document.Body)
 	}
-	f.mistake(line, "", "not YAML: "+text)
 }
 
-// section reads a mapping whose keys all begin with prefix.
-func (f *configFile) section(node *yaml.Node, prefix string) {
+// isForbidden reports whether YAML does not allow r.
+func isForbidden(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\n\r", r) }
+
+func (l *loader) fileMistake(line int, key, text string) { l.mistake(l.fileLine(line), key, text) }
+
+func (l *loader) fileLine(line int) string { return fmt.Sprintf("%s:%d", l.config.File, line) }
+
+// unsupported reports parts of YAML that no configuration needs.
+func (l *loader) unsupported(tokens token.Tokens) (found bool) {
+	for _, t := range tokens {
+		switch t.Type {
+		case token.MappingKeyType: // ? [a, b]
+			l.fileMistake(t.Position.Line, "", "must be the name of a setting")
+		case token.TagType: // the library reads !!str 0123 as "83"
+			l.fileMistake(t.Position.Line, "", "tags such as !!str are not supported: put text in quotes")
+		default:
+			continue
+		}
+		found = true
+	}
+	return found
+}
+
+// syntax reports an error of the YAML library.
+func (l *loader) syntax(err error) {
+	line, text := 1, "cannot be read"
+	var positioned yaml.Error
+	if errors.As(err, &positioned) {
+		text = printable(strings.ReplaceAll(positioned.GetMessage(), "\t", `\t`))
+		if t := positioned.GetToken(); t != nil {
+			line = t.Position.Line
+		}
+	}
+	l.fileMistake(line, "", "not YAML: "+text)
+}
+
+func lineOf(node ast.Node) int { return node.GetToken().Position.Line }
+
+func (l *loader) document(body ast.Node) {
+	switch body := body.(type) {
+	case nil, *ast.NullNode: // nothing but comments
+	case *ast.MappingNode:
+		anchors := map[string]ast.Node{}
+		for _, node := range ast.Filter(ast.AnchorType, body) {
+			anchor := node.(*ast.AnchorNode)
+			anchors[anchor.Name.GetToken().Value] = anchor.Value
+		}
+		l.section(body, "", anchors)
+	default:
+		l.fileMistake(lineOf(body), "", "must contain settings, such as listen: 127.0.0.1:8080")
+	}
+}
+
+// section applies a mapping whose keys all begin with prefix.
+func (l *loader) section(mapping *ast.MappingNode, prefix string, anchors map[string]ast.Node) {
 	lines := map[string]int{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		name, value := node.Content[i], node.Content[i+1]
-		if name.Kind != yaml.ScalarNode {
-			f.mistake(name.Line, "", "wants the name of a setting")
+	for _, entry := range mapping.Values {
+		name, isScalar := entry.Key.(ast.ScalarNode)
+		line := lineOf(entry.Key)
+		if !isScalar {
+			l.fileMistake(line, "", "must be the name of a setting")
 			continue
 		}
-		key := prefix + name.Value
+		key := prefix + name.GetToken().Value
 		if first, twice := lines[key]; twice {
-			f.mistake(name.Line, key, fmt.Sprintf("is here twice, first on line %d", first))
+			l.fileMistake(line, key, fmt.Sprintf("is set twice, first on line %d", first))
 			continue
 		}
-		lines[key] = name.Line
-		if value.Kind == yaml.AliasNode {
-			value = value.Alias
+		lines[key] = line
+		value := entry.Value
+		switch node := value.(type) {
+		case *ast.AnchorNode:
+			value = node.Value
+		case *ast.AliasNode:
+			value = anchors[node.Value.GetToken().Value]
 		}
+		if value == nil {
+			l.fileMistake(line, key, "names an unknown anchor")
+			continue
+		}
+		s, isSetting := l.setting(key)
+		section, isMapping := value.(*ast.MappingNode)
 		switch {
-		case strings.Contains(name.Value, "."):
-			f.mistake(name.Line, key, "unknown key: sections are nested, as in log: {level: info}")
-		case f.isSetting(key):
-			f.values[key] = fileValue{raw: rawValue(value), line: value.Line}
-		case !f.isSection(key):
-			f.mistake(name.Line, key, unknown("key", key, f.keys))
-		case value.Kind == yaml.MappingNode:
-			f.section(value, key+".")
-		case value.ShortTag() != "!!null": // a section whose settings are all comments
-			f.mistake(name.Line, key, "is a section: its settings go below it")
+		case strings.Contains(name.GetToken().Value, "."):
+			l.fileMistake(line, key, "unknown key: sections are nested, as in log: {level: info}")
+		case isSetting:
+			l.accept(s, l.fileLine(lineOf(value)), s.setNode(value))
+		case slices.Contains(obsolete, key):
+		case !l.isSection(key):
+			l.fileMistake(line, key, unknown("key", key, l.keys))
+		case isMapping:
+			l.section(section, key+".", anchors)
+		case value.Type() != ast.NullType: // a section may be all comments
+			l.fileMistake(line, key, "is a section: its settings go below it")
 		}
 	}
 }
 
-func (f *configFile) isSetting(key string) bool {
-	for _, k := range f.keys {
-		if k == key {
-			return true
-		}
-	}
-	return false
-}
-
-func (f *configFile) isSection(key string) bool {
-	for _, k := range f.keys {
-		if strings.HasPrefix(k, key+".") {
-			return true
-		}
-	}
-	return false
-}
-
-// rawValue returns what a node says, as setting.set takes it. What is no value at all becomes a map, which no setting takes.
-func rawValue(node *yaml.Node) any {
-	switch node.Kind {
-	case yaml.SequenceNode:
-		list := make([]any, len(node.Content))
-		for i, item := range node.Content {
-			list[i] = rawScalar(item)
-		}
-		return list
-	case yaml.ScalarNode:
-		return rawScalar(node)
-	}
-	return map[string]any{}
-}
-
-func rawScalar(node *yaml.Node) any {
-	if node.Kind != yaml.ScalarNode {
-		return map[string]any{}
-	}
-	var (
-		whole int64
-		truth bool
-	)
-	switch node.ShortTag() {
-	case "!!null":
-		return nil
-	case "!!str":
-		return node.Value
-	case "!!int":
-		if node.Decode(&whole) == nil {
-			return whole
-		}
-	case "!!bool":
-		if node.Decode(&truth) == nil {
-			return truth
-		}
-	}
-	return 0.0 // a fraction, a date, binary: no setting takes any of them
+func (l *loader) isSection(key string) bool {
+	return slices.ContainsFunc(l.keys, func(k string) bool { return strings.HasPrefix(k, key+".") })
 }

@@ -87,8 +87,8 @@ func noMore(err error) error {
 	return fmt.Errorf("filled the disk until: %w", err)
 }
 
-// When a disk fills up under a running server, dialogues and logins go on. Durable writes are refused until there is
-// free space, and then accepted again without a restart.
+// TestFullDisk fills the disk of a running server. Dialogues and logins go on. Durable writes are refused until there
+// is free space, and then accepted again without a restart.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for name, d := range map[string]struct {

@@ -1,48 +1,43 @@
 package cmd
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 )
 
-// settingAnnotation marks a flag as one of a setting, and holds its key.
+// settingAnnotation marks the flag of a setting. Its value is the key.
 const settingAnnotation = "imctl_setting"
 
-// shortFlags are second names of flags.
+// shortFlags are additional, shorter flags of settings.
 var shortFlags = map[string]string{
 	"nats.url":     "nats",
 	"nats.creds":   "creds",
 	"nats.context": "context",
 }
 
-// settingFlag keeps what was given. Load parses it, together with the other
-// layers, so that all mistakes are told in the same words and at once.
-type settingFlag struct{ text, kind string }
+// settingFlag keeps the text of a flag. Load parses it, so that it reports the mistakes of all sources together.
+type settingFlag string
 
-func (f *settingFlag) String() string     { return f.text }
-func (f *settingFlag) Set(s string) error { f.text = s; return nil }
-func (f *settingFlag) Type() string       { return f.kind }
+func (f *settingFlag) String() string     { return string(*f) }
+func (f *settingFlag) Set(s string) error { *f = settingFlag(s); return nil }
+func (f *settingFlag) Type() string       { return "value" }
 
-// addSettingFlags adds a flag for every setting, --log.level for log.level, and their short names but for such as the
-// command uses for something else.
-// Help shows those of the keys in shown, or all where there is none.
+// addSettingFlags adds a flag for every setting, such as --log.level for log.level, and its short flag unless the
+// command has another flag of that name. The help shows the flags of the keys in shown, or all flags if shown is empty.
 func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
-	flags.String("config", "", "configuration `file` (default config.yaml, where there is one)")
+	flags.String("config", "", "configuration `file` (default config.yaml, if it exists)")
 	for _, s := range Defaults().settings() {
-		value := &settingFlag{text: s.String(), kind: "value"}
-		hide := len(shown) > 0
-		for _, key := range shown {
-			hide = hide && key != s.key
-		}
+		value := settingFlag(s.String())
 		names := []string{s.key}
 		if short := shortFlags[s.key]; short != "" && flags.Lookup(short) == nil {
 			names = []string{short, s.key}
 		}
 		for i, name := range names {
-			flag := flags.VarPF(value, name, "", s.help)
+			flag := flags.VarPF(&value, name, "", s.help)
 			flag.Annotations = map[string][]string{settingAnnotation: {s.key}}
-			flag.Hidden = hide || i > 0 && len(shown) > 0
+			flag.Hidden = len(shown) > 0 && (i > 0 || !slices.Contains(shown, s.key))
 			if _, ok := s.value.(*bool); ok {
 				flag.NoOptDefVal = "true"
 			}
@@ -51,7 +46,7 @@ func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
 	flags.SortFlags = false
 }
 
-// settingOfFlag returns the key of the setting that a flag sets, "" where it sets none.
+// settingOfFlag returns the key of the flag's setting, "" if the flag is not of a setting.
 func settingOfFlag(f *pflag.Flag) string {
 	return strings.Join(f.Annotations[settingAnnotation], "")
 }

@@ -2,31 +2,26 @@ package cmd
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/knadh/koanf/maps"
-	"github.com/knadh/koanf/providers/confmap"
-	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/posflag"
-	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 )
 
-const (
-	defaultConfigFile = "config.yaml"
-	envPrefix         = "IMCTL_"
-)
+const envPrefix = "IMCTL_"
 
-// LoadOptions says where the configuration comes from.
+// notSettings are variables with the prefix that shell completion reads (see cobra.ActiveHelp).
+var notSettings = []string{"IMCTL_ACTIVE_HELP", "IMCTL_COMPLETION_DESCRIPTIONS"}
+
+// LoadOptions are the sources of the configuration.
 type LoadOptions struct {
-	// File is the file to read, which must be there. "" reads config.yaml where there is one.
+	// File is the file to read. It must exist. "" reads config.yaml if it exists.
 	File string
-	// Dir is the working directory, "" for the process's own.
+	// Dir is the working directory, "" for that of the process.
 	Dir string
 	// Environ is the environment in the form of os.Environ.
 	Environ []string
@@ -37,37 +32,30 @@ type LoadOptions struct {
 	Before *Config
 }
 
-// Load reads the configuration: the defaults, over them the file, over it the
-// environment, over it the flags. The error is Mistakes when the settings are at
-// fault, and then holds all of them.
+// Load reads the configuration: the defaults, overridden by the file, the environment and the flags, in this order.
+// If settings are wrong, the error is Mistakes and lists all of them.
 //
-// Relative paths in the file are relative to the file, and so are the defaults, as
-// if the file said them; those of the environment and the flags are relative to Dir.
-func Load(o LoadOptions) (*Config, error) {
-	l := &loader{options: o, layers: koanf.New("."), origins: map[string]string{}}
-	for _, s := range Defaults().settings() {
-		l.keys = append(l.keys, s.key)
-	}
-	file, err := l.openFile()
+// Relative paths in the file and in the defaults are relative to the file, those in the environment and the flags to
+// Dir.
+func Load(options LoadOptions) (*Config, error) {
+	l := newLoader(options)
+	text, err := l.readFile()
 	if err != nil {
 		return nil, err
 	}
-	for _, load := range []func(*configFile) error{l.loadDefaults, l.loadFile, l.loadEnviron, l.loadFlags} {
-		if err := load(file); err != nil {
-			return nil, err
-		}
-	}
-	c := l.config()
-	c.File, c.blank = file.name, file.blank
+	l.config.Data = relativeTo(l.fileDir(), l.config.Data)
+	l.layer(l.fileDir(), func() { l.parseFile(text) })
+	l.layer(options.Dir, l.readEnviron)
+	l.layer(options.Dir, l.readFlags)
 	if len(l.mistakes) == 0 {
-		for _, conflict := range c.conflicts() {
-			l.mistakes = append(l.mistakes, Mistake{Where: c.Origin(conflict.key), Key: conflict.key, Text: conflict.text})
+		for _, c := range l.config.conflicts() {
+			l.mistakes = append(l.mistakes, Mistake{Where: l.config.Origin(c.key), Key: c.key, Text: c.text})
 		}
 	}
 	if len(l.mistakes) > 0 {
 		return nil, l.mistakes
 	}
-	return c, nil
+	return l.config, nil
 }
 
 // loadConfig reads the configuration of a command whose flags addSettingFlags made.
@@ -82,12 +70,12 @@ func reloadConfig(env *Env, flags *pflag.FlagSet, before *Config) (*Config, erro
 		return nil, err
 	}
 	if file == "" && flags.Changed("config") {
-		return nil, usageErrorf("--config wants a file")
+		return nil, usageErrorf("--config must name a file")
 	}
 	return Load(LoadOptions{File: file, Dir: env.Dir, Environ: env.Environ, Flags: flags, Before: before})
 }
 
-// Origin returns where a setting's value came from, "default" where nobody set it.
+// Origin returns the source of a setting's value, such as "config.yaml:12", or "default".
 func (c *Config) Origin(key string) string {
 	if where, ok := c.origins[key]; ok {
 		return where
@@ -95,220 +83,141 @@ func (c *Config) Origin(key string) string {
 	return "default"
 }
 
-// Restart returns the keys that differ in next and only take effect at the next start.
+// Restart returns the keys that differ in next and take effect only at the next start.
 func (c *Config) Restart(next *Config) []string {
 	var keys []string
-	now, then := c.settings(), next.settings()
-	for i, s := range now {
-		if !s.live && fmt.Sprint(deref(s)) != fmt.Sprint(deref(then[i])) {
+	changed := next.settings()
+	for i, s := range c.settings() {
+		if !s.live && !reflect.DeepEqual(s.get(), changed[i].get()) {
 			keys = append(keys, s.key)
 		}
 	}
 	return keys
 }
 
-// deref returns the value for comparing, secrets included.
-func deref(s setting) any {
-	if secret, ok := s.value.(*Secret); ok {
-		return string(*secret)
-	}
-	return s.get()
-}
-
-// loader gathers the layers. Values go into koanf parsed and checked, so what comes out of it is right whatever layer it is from.
+// loader applies one source after the other to a configuration that starts with the defaults.
 type loader struct {
 	options  LoadOptions
-	keys     []string
-	layers   *koanf.Koanf
-	origins  map[string]string
+	config   *Config
+	settings []setting // of config
+	keys     []string  // of settings
 	mistakes Mistakes
+
+	dir string          // relative paths of the current layer are relative to it
+	set map[string]bool // keys that the current layer has set
 }
 
-// openFile returns the file's values; those of a file that does not exist, and needn't, are none.
-func (l *loader) openFile() (*configFile, error) {
-	name := l.options.File
-	if name == "" {
-		name = defaultConfigFile
+func newLoader(options LoadOptions) *loader {
+	l := &loader{options: options, config: Defaults()}
+	l.config.origins = map[string]string{}
+	l.settings = l.config.settings()
+	for _, s := range l.settings {
+		l.keys = append(l.keys, s.key)
 	}
-	path := name
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(l.options.Dir, path)
+	return l
+}
+
+// layer applies one source of settings. If it names a NATS server, the settings of earlier layers that name another
+// server are dropped: --context overrides nats.url in the file instead of conflicting with it.
+func (l *loader) layer(dir string, read func()) {
+	l.dir, l.set = dir, map[string]bool{}
+	read()
+	if l.set["nats.context"] && l.config.NATS.Context != "" {
+		l.drop("nats.url", &l.config.NATS.URL)
+		l.drop("nats.creds", &l.config.NATS.Creds)
 	}
-	file, err := readConfigFile(path, name, l.keys)
-	var pathError *fs.PathError
-	before := l.options.Before
-	wasRead := before != nil && before.File != ""
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && l.options.File == "" && !wasRead && !isThere(path):
-		return &configFile{}, nil
-	case errors.As(err, &pathError):
-		// The error without its path, which may differ from name.
-		return nil, Mistakes{{Where: name, Text: pathError.Err.Error()}}
-	case err != nil:
-		return nil, Mistakes{{Where: name, Text: err.Error()}}
-	case file.blank && wasRead && !before.blank:
-		return nil, Mistakes{{Where: name, Text: "has become empty; to reload the defaults, write a comment into it"}}
+	if l.set["nats.url"] && l.config.NATS.URL != "" {
+		l.drop("nats.context", &l.config.NATS.Context)
 	}
-	return file, nil
 }
 
-// isThere reports whether path exists. A dangling symbolic link exists.
-func isThere(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
-// fileDir is what paths in the file are relative to.
-func (l *loader) fileDir(file *configFile) string {
-	dir := filepath.Dir(file.name)
-	if filepath.IsAbs(dir) {
-		return dir
+// drop empties a setting of an earlier layer.
+func (l *loader) drop(key string, field *string) {
+	if !l.set[key] {
+		*field = ""
+		delete(l.config.origins, key)
 	}
-	return filepath.Join(l.options.Dir, dir)
 }
 
-func (l *loader) loadDefaults(file *configFile) error {
-	values := map[string]any{}
-	for _, s := range Defaults().settings() {
-		l.resolve(s, l.fileDir(file))
-		values[s.key] = s.get()
-	}
-	return l.layers.Load(confmap.Provider(values, "."), nil)
-}
-
-func (l *loader) loadFile(file *configFile) error {
-	l.mistakes = file.mistakes
-	values := map[string]any{}
-	for _, key := range l.keys {
-		v, ok := file.values[key]
-		if !ok {
-			continue
-		}
-		before := len(l.mistakes)
-		if _, value := l.parse(key, file.where(v.line), l.fileDir(file), v.raw); len(l.mistakes) == before {
-			values[key] = value
-		} else {
-			l.mistakes[before].line = v.line
-		}
-	}
-	slices.SortStableFunc(l.mistakes, func(a, b Mistake) int { return a.line - b.line })
-	return l.layers.Load(confmap.Provider(values, "."), nil, l.merging())
-}
-
-// notSettings are variables of the prefix that the completion of shells reads (see cobra.ActiveHelp).
-var notSettings = []string{"IMCTL_ACTIVE_HELP", "IMCTL_COMPLETION_DESCRIPTIONS"}
-
-func (l *loader) loadEnviron(*configFile) error {
-	// Names of settings have underscores of their own, so a variable is looked up, never taken apart.
-	names := make(map[string]string, len(l.keys))
-	known := make([]string, 0, len(l.keys))
-	for _, key := range l.keys {
-		name := EnvName(key)
-		names[name] = key
-		known = append(known, name)
-	}
-	provider := env.Provider(".", env.Opt{
-		Prefix:      envPrefix,
-		EnvironFunc: func() []string { return slices.Sorted(slices.Values(l.options.Environ)) },
-		TransformFunc: func(name, value string) (string, any) {
-			key, ok := names[name]
-			if !ok {
-				if !slices.Contains(notSettings, name) {
-					l.mistakes = append(l.mistakes, Mistake{Where: name, Text: unknown("variable", name, known)})
-				}
-				return "", nil
-			}
-			return l.parse(key, name, l.options.Dir, given(value))
-		},
-	})
-	return l.layers.Load(provider, nil, l.merging())
-}
-
-// EnvName returns the name of the environment variable of a key: nats.log.max_age is IMCTL_NATS_LOG_MAX_AGE.
-func EnvName(key string) string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
-}
-
-func (l *loader) loadFlags(*configFile) error {
-	if l.options.Flags == nil {
-		return nil
-	}
-	provider := posflag.ProviderWithFlag(l.options.Flags, ".", nil, func(f *pflag.Flag) (string, any) {
-		key := settingOfFlag(f)
-		if key == "" || !f.Changed {
-			return "", nil
-		}
-		return l.parse(key, "--"+f.Name, l.options.Dir, given(f.Value.String()))
-	})
-	return l.layers.Load(provider, nil, l.merging())
-}
-
-// parse returns the key with its checked value, and remembers where it came from. The key is "" where the value is a mistake.
-func (l *loader) parse(key, where, dir string, raw any) (string, any) {
-	s, _ := Defaults().setting(key)
-	err := s.set(raw)
+// accept records that where has set s. err is the error of parsing the value.
+func (l *loader) accept(s setting, where string, err error) {
 	if err == nil {
 		err = s.check()
 	}
 	if err != nil {
-		l.mistakes = append(l.mistakes, Mistake{Where: where, Key: key, Text: err.Error()})
-		return "", nil
-	}
-	l.resolve(s, dir)
-	l.origins[key] = where
-	return key, s.get()
-}
-
-// resolve makes a relative path one that is relative to dir.
-func (l *loader) resolve(s setting, dir string) {
-	field, ok := s.value.(*string)
-	// A context is a path where it looks like one; else it is a name that the nats tool knows.
-	isPath := s.path || s.key == "nats.context" && isContextFile(*field)
-	if !ok || !isPath || *field == "" || filepath.IsAbs(*field) {
+		l.mistake(where, s.key, err.Error())
 		return
 	}
-	*field = filepath.Join(dir, *field)
+	l.resolve(s)
+	l.config.origins[s.key] = where
+	l.set[s.key] = true
 }
 
-// isContextFile reports whether a NATS context is named by its file.
+func (l *loader) mistake(where, key, text string) {
+	l.mistakes = append(l.mistakes, Mistake{Where: where, Key: key, Text: text})
+}
+
+// setting returns the setting of a key.
+func (l *loader) setting(key string) (setting, bool) {
+	i := slices.Index(l.keys, key)
+	if i < 0 {
+		return setting{}, false
+	}
+	return l.settings[i], true
+}
+
+// resolve makes a relative path relative to the layer's directory.
+func (l *loader) resolve(s setting) {
+	field, ok := s.value.(*string)
+	isPath := s.path || s.key == "nats.context" && isContextFile(*field)
+	if ok && isPath && *field != "" {
+		*field = relativeTo(l.dir, *field)
+	}
+}
+
+// isContextFile reports whether name is the file of a NATS context, and not the name that the nats tool has for it.
 func isContextFile(name string) bool {
 	return strings.ContainsAny(name, `/\`) || filepath.Ext(name) == ".json"
 }
 
-// merging puts a layer over the others. A layer that names a NATS server takes the place of
-// another way to name one below it: a --context must win over a file's nats.url, not clash with it.
-func (l *loader) merging() koanf.Option {
-	return koanf.WithMergeFunc(func(src, dest map[string]any) error {
-		replaced := map[string][]string{
-			"nats.context": {"nats.url", "nats.creds"},
-			"nats.url":     {"nats.context"},
-		}
-		for key, others := range replaced {
-			if text, _ := maps.Search(src, strings.Split(key, ".")).(string); text == "" {
-				continue
-			}
-			for _, other := range others {
-				if maps.Search(src, strings.Split(other, ".")) == nil {
-					maps.Merge(maps.Unflatten(map[string]any{other: ""}, "."), dest)
-					delete(l.origins, other)
-				}
-			}
-		}
-		maps.Merge(src, dest)
-		return nil
-	})
+// relativeTo returns path unchanged if it is absolute, and in dir otherwise.
+func relativeTo(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
 }
 
-// config returns what the layers say together.
-func (l *loader) config() *Config {
-	c := Defaults()
-	for _, s := range c.settings() {
-		if value := l.layers.Get(s.key); value != nil {
-			s.put(value)
+// EnvName returns the environment variable of a key: IMCTL_NATS_LOG_MAX_AGE for nats.log.max_age.
+func EnvName(key string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+func (l *loader) readEnviron() {
+	// Keys contain underscores, so a variable's name cannot be split into a key.
+	names := make([]string, len(l.keys))
+	for i, key := range l.keys {
+		names[i] = EnvName(key)
+	}
+	for _, variable := range slices.Sorted(slices.Values(l.options.Environ)) {
+		name, value, _ := strings.Cut(variable, "=")
+		if i := slices.Index(names, name); i >= 0 {
+			l.accept(l.settings[i], name, l.settings[i].setText(value))
+		} else if strings.HasPrefix(name, envPrefix) && !slices.Contains(notSettings, name) {
+			l.mistake(name, "", unknown("variable", name, names))
 		}
 	}
-	c.origins = l.origins
-	return c
+}
+
+func (l *loader) readFlags() {
+	if l.options.Flags == nil {
+		return
+	}
+	l.options.Flags.VisitAll(func(f *pflag.Flag) {
+		if s, ok := l.setting(settingOfFlag(f)); ok && f.Changed {
+			l.accept(s, "--"+f.Name, s.setText(f.Value.String()))
+		}
+	})
 }
 
 // checkFiles finds files that the configuration names and that cannot be read.
@@ -324,11 +233,16 @@ func (c *Config) checkFiles() Mistakes {
 			f.Close()
 			continue
 		}
-		var pathError *fs.PathError
-		if errors.As(err, &pathError) {
-			err = pathError.Err
-		}
-		mistakes = append(mistakes, Mistake{Where: c.Origin(s.key), Key: s.key, Text: *path + ": " + err.Error()})
+		mistakes = append(mistakes, Mistake{Where: c.Origin(s.key), Key: s.key, Text: *path + ": " + withoutPath(err).Error()})
 	}
 	return mistakes
+}
+
+// withoutPath returns an error of the file system without the path, for messages that name the file themselves.
+func withoutPath(err error) error {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestMistakes loads every file of testdata/config. Each says in comments what must be found in it, and nothing else may be.
+// TestMistakes loads every file of testdata/config. The comments of a file list exactly the mistakes that Load must
+// report.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/config/*.yaml")
@@ -35,7 +37,7 @@ func TestMistakes(t *testing.T) {
 				}
 			}
 			if len(want) == 0 {
-				t.Fatal("the file does not say what is wrong with it")
+				t.Fatal("the file lists no mistakes")
 			}
 			_, err = Load(LoadOptions{File: name, Dir: filepath.Dir(path)})
 			var mistakes Mistakes
@@ -49,7 +51,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestConfigYAML compares the file at the root of the repository with the defaults.
+// TestConfigYAML compares config.yaml at the root of the repository with the defaults.
 func TestConfigYAML(t *testing.T) {
 	t.Parallel()
 	c, err := Load(LoadOptions{File: "config.yaml", Dir: ".."})
@@ -62,39 +64,30 @@ func TestConfigYAML(t *testing.T) {
 	}
 	lines := strings.Split(string(data), "\n")
 	defaults := Defaults().settings()
-	file := parseConfigFile(data, "config.yaml", keysOf(defaults))
 	for i, got := range c.settings() {
 		want := defaults[i]
 		if got.key == "data" {
-			want.put(filepath.Join("..", "data")) // relative to the file
+			*want.value.(*string) = filepath.Join("..", "data") // relative to the file
 		}
-		if !reflect.DeepEqual(deref(got), deref(want)) {
-			t.Errorf("%s is %v in the file, and by default %v", got.key, got, want)
+		if !reflect.DeepEqual(got.get(), want.get()) {
+			t.Errorf("%s: the file has %v, the default is %v", got.key, got, want)
 		}
-		value, ok := file.values[got.key]
-		if !ok {
+		line, err := strconv.Atoi(strings.TrimPrefix(c.Origin(got.key), "config.yaml:"))
+		if err != nil {
 			t.Errorf("%s is missing", got.key)
 			continue
 		}
-		_, comment, ok := strings.Cut(lines[value.line-1], " # ")
+		_, comment, ok := strings.Cut(lines[line-1], " # ")
 		if !ok || len(strings.TrimSpace(comment)) < 5 {
 			t.Errorf("%s has no comment", got.key)
 		}
 		if starred := strings.HasPrefix(comment, "* "); starred != got.live {
-			t.Errorf("%s: marked as reloaded by SIGHUP: %t, it is: %t", got.key, starred, got.live)
+			t.Errorf("%s: marked as reloadable: %t, is reloadable: %t", got.key, starred, got.live)
 		}
 	}
 }
 
-func keysOf(settings []setting) []string {
-	keys := make([]string, len(settings))
-	for i, s := range settings {
-		keys[i] = s.key
-	}
-	return keys
-}
-
-// TestSettingsCoverConfig finds fields that no setting reaches.
+// TestSettingsCoverConfig checks that every field of Config has a setting.
 func TestSettingsCoverConfig(t *testing.T) {
 	t.Parallel()
 	c := Defaults()
@@ -121,16 +114,16 @@ func TestSettingsCoverConfig(t *testing.T) {
 	walk(reflect.ValueOf(c).Elem(), "")
 }
 
-// TestDefaultsAreRight checks that the defaults pass their own checks.
-func TestDefaultsAreRight(t *testing.T) {
+// TestDefaultsAreValid checks that the defaults pass their own checks, and that their text parses to the same value.
+func TestDefaultsAreValid(t *testing.T) {
 	t.Parallel()
 	for _, s := range Defaults().settings() {
 		if err := s.check(); err != nil {
 			t.Errorf("%s: %v", s.key, err)
 		}
-		again, _ := Defaults().setting(s.key)
-		if err := again.set(given(s.String())); err != nil || !reflect.DeepEqual(deref(again), deref(s)) {
-			t.Errorf("%s: %q is read as %v, %v", s.key, s, again, err)
+		parsed, _ := newLoader(LoadOptions{}).setting(s.key)
+		if err := parsed.setText(s.String()); err != nil || !reflect.DeepEqual(parsed.get(), s.get()) {
+			t.Errorf("%s: %q parses to %v, %v", s.key, s, parsed, err)
 		}
 	}
 	if found := Defaults().conflicts(); len(found) > 0 {
@@ -193,7 +186,7 @@ http: {origins: ["https://file.example.org"]}
 	want.NATS.Sync = Sync(10 * time.Second)
 	want.HTTP.Origins = []string{"https://a.example.org", "https://b.example.org"}
 	for i, s := range c.settings() {
-		if w := want.settings()[i]; !reflect.DeepEqual(deref(s), deref(w)) {
+		if w := want.settings()[i]; !reflect.DeepEqual(s.get(), w.get()) {
 			t.Errorf("%s is %v, want %v", s.key, s, w)
 		}
 	}
@@ -210,22 +203,44 @@ http: {origins: ["https://file.example.org"]}
 	}
 }
 
-func TestMistakesOfAllLayersAreToldTogether(t *testing.T) {
+func TestMistakesOfAllSources(t *testing.T) {
 	t.Parallel()
 	_, err := Load(LoadOptions{
 		Dir:     writeConfig(t, "listen: here\nlog: {level: info, levle: x}\n"),
 		Environ: []string{"IMCTL_DTAA=x", "IMCTL_SESSIONS_BUFFER=0", "IMCTL_NATS_URL=nats://u:hunter2@"},
 		Flags:   parseFlags(t, "--tokens.ttl", "1", "--nats.cluster.name", "a b"),
 	})
-	want := `config.yaml:1: listen: wants host:port, such as 127.0.0.1:8080
+	want := `config.yaml:1: listen: must be host:port, such as 127.0.0.1:8080
 config.yaml:2: log.levle: unknown key: did you mean log.level?
 IMCTL_DTAA: unknown variable: did you mean IMCTL_DATA?
-IMCTL_NATS_URL: nats.url: wants a URL, such as nats://127.0.0.1:4222
+IMCTL_NATS_URL: nats.url: must be a URL, such as nats://127.0.0.1:4222
 IMCTL_SESSIONS_BUFFER: sessions.buffer: must be from 1 to 65536
---tokens.ttl: tokens.ttl: wants a time with its unit, such as 10s, 5m or 168h
---nats.cluster.name: nats.cluster.name: wants one word of at most 32 letters, digits, - and _`
+--tokens.ttl: tokens.ttl: must be a time with its unit, such as 10s, 5m or 168h
+--nats.cluster.name: nats.cluster.name: must be one word of at most 32 letters, digits, - and _`
 	if err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+}
+
+func TestFileForms(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"byte order mark": "\ufeffops: {listen: 127.0.0.1:1}\n",
+		"directive":       "%YAML 1.2\n---\nops: {listen: 127.0.0.1:1}\n",
+		"document end":    "---\nops:\n  listen: 127.0.0.1:1\n...\n",
+		"CRLF":            "ops:\r\n  listen: 127.0.0.1:1\r\n",
+		"folded text":     "ops:\n  listen: >-\n    127.0.0.1:1\n",
+		"JSON":            `{"ops": {"listen": "127.0.0.1:1"}}`,
+		"alias":           "data: &address 127.0.0.1:1\nops: {listen: *address}\n",
+		"section alias":   "nats: {log: {}, cluster: &empty {}}\nlog: *empty\nops: &ops {listen: 127.0.0.1:1}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Load(LoadOptions{Dir: writeConfig(t, text)})
+			if err != nil || c.Ops.Listen != "127.0.0.1:1" {
+				t.Errorf("got %+v, %v", c, err)
+			}
+		})
 	}
 }
 
@@ -266,7 +281,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestNamedServerReplacesAnother(t *testing.T) {
+func TestNamedServerOverridesAnother(t *testing.T) {
 	t.Parallel()
 	dir := writeConfig(t, "nats: {url: 'nats://file:4222', creds: file.creds}\n")
 	tests := []struct {
@@ -297,12 +312,12 @@ func TestNamedServerReplacesAnother(t *testing.T) {
 		})
 	}
 	_, err := Load(LoadOptions{Dir: dir, Flags: parseFlags(t, "--nats", "nats://a:1", "--context", "b")})
-	if err == nil || !strings.Contains(err.Error(), "--context: nats.context: and nats.url are two servers") {
-		t.Errorf("two servers in one layer: %v", err)
+	if err == nil || !strings.Contains(err.Error(), "--context: nats.context: cannot be combined with nats.url") {
+		t.Errorf("two servers in one source: %v", err)
 	}
 }
 
-func TestFileThatCannotBeRead(t *testing.T) {
+func TestUnreadableFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"missing.yaml", "."} {
@@ -327,13 +342,13 @@ func TestRestart(t *testing.T) {
 	next.Log.Level = "debug"
 	next.Limits.Dialogues = Rate{}
 	if keys := now.Restart(next); len(keys) > 0 {
-		t.Errorf("a new start for %v", keys)
+		t.Errorf("restart needed for %v", keys)
 	}
 	next.Listen = "127.0.0.1:1"
 	next.NATS.Cluster.Secret = "other"
 	now.NATS.Cluster.Secret = "one"
 	if keys := now.Restart(next); !slices.Equal(keys, []string{"listen", "nats.cluster.secret"}) {
-		t.Errorf("a new start for %v", keys)
+		t.Errorf("restart needed for %v", keys)
 	}
 }
 
@@ -349,7 +364,7 @@ func TestEnvNamesAreUnique(t *testing.T) {
 	}
 }
 
-// FuzzConfigFile looks for text that makes the reader fall over, or that it takes though a value breaks its own rule.
+// FuzzConfigFile checks that no text crashes the parser, and that every accepted value parses again from its own text.
 func FuzzConfigFile(f *testing.F) {
 	files, err := filepath.Glob("testdata/config/*.yaml")
 	if err != nil {
@@ -364,23 +379,21 @@ func FuzzConfigFile(f *testing.F) {
 	}
 	f.Add([]byte("log: &a {level: info}\nops: *a\n"))
 	f.Add([]byte("a: &a [*a]\nlisten: *a\n"))
-	keys := keysOf(Defaults().settings())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		file := parseConfigFile(data, "config.yaml", keys)
-		for key, value := range file.values {
-			s, ok := Defaults().setting(key)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		l := newLoader(LoadOptions{})
+		l.config.File = "config.yaml"
+		l.layer("", func() { l.parseFile(text) })
+		for key := range l.set {
+			s, ok := l.setting(key)
 			if !ok {
-				t.Fatalf("took the unknown key %s", key)
+				t.Fatalf("accepted the unknown key %s", key)
 			}
-			if s.set(value.raw) != nil || s.check() != nil {
-				continue
-			}
-			again, _ := Defaults().setting(key)
-			if err := again.set(given(s.String())); err != nil && !s.secret() {
-				t.Errorf("%s: took %v, but not what it prints, %q: %v", key, value.raw, s, err)
+			parsed, _ := newLoader(LoadOptions{}).setting(key)
+			if err := parsed.setText(s.String()); err != nil && !s.secret() {
+				t.Errorf("%s: accepted a value, but not its text %q: %v", key, s, err)
 			}
 		}
-		for _, m := range file.mistakes {
+		for _, m := range l.mistakes {
 			if !strings.HasPrefix(m.Where, "config.yaml:") || m.Text == "" || strings.Contains(m.String(), "\n") {
 				t.Errorf("mistake %q", m)
 			}

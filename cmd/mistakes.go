@@ -10,8 +10,6 @@ type Mistake struct {
 	Where string // config.yaml:12, IMCTL_DATA or --data
 	Key   string // "" if it does not concern one key
 	Text  string
-
-	line int // line in the file, to sort by
 }
 
 // String returns the mistake on one line.

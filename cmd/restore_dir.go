@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"imctl/embedded"
+	"imctl/embedded/privatefile"
 	"imctl/kv"
 )
 
@@ -119,15 +120,7 @@ func writeMarker(dir *embedded.Dir, mark swapMark) error {
 	if err != nil {
 		return err
 	}
-	out, err := createPrivate(dir.Path(swapMarker), true)
-	if err != nil {
-		return err
-	}
-	defer out.discard()
-	if _, err := out.Write(append(body, '\n')); err != nil {
-		return err
-	}
-	if err := out.commit(); err != nil {
+	if err := privatefile.Write(dir.Path(swapMarker), append(body, '\n')); err != nil {
 		return err
 	}
 	return syncDir(dir.Path())

@@ -3,31 +3,32 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"math"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 )
 
-// setting is one key of the configuration: where its value is kept, what is
-// told about it, and what it must look like.
+// setting is one key of the configuration: its value, its help and its rules.
 type setting struct {
 	key  string
 	help string
-	// value points to the field of the Config that the setting came from: a *string, *Secret,
-	// *int, *bool, *[]string, *Size, *Rate, *Sync or *time.Duration.
+	// value points to a field of the Config: a *string, *Secret, *int, *bool, *[]string, *Size, *Rate, *Sync or
+	// *time.Duration.
 	value any
-	// check says what is wrong with the value that is in the field now.
+	// check returns what is wrong with the current value.
 	check func() error
-	// path marks names of files, which are relative to where they were written.
+	// path marks file names. They are relative to the file or working directory that they come from.
 	path bool
-	// live marks what takes effect when the configuration is read again.
+	// live marks settings that a reload puts into effect.
 	live bool
 }
 
-// at makes a setting of a field. The checks run in order, the first that fails is told.
-func at[T any](key string, field *T, help string, checks ...func(T) error) setting {
+// bind returns the setting of a field. The checks run in order, and the first one that fails is reported.
+func bind[T any](key string, field *T, help string, checks ...func(T) error) setting {
 	return setting{key: key, value: field, help: help, check: func() error {
 		for _, check := range checks {
 			if err := check(*field); err != nil {
@@ -38,162 +39,144 @@ func at[T any](key string, field *T, help string, checks ...func(T) error) setti
 	}}
 }
 
+// obsolete are keys of earlier versions that have no effect. A file may still have them.
+var obsolete = []string{"dialogues.offline"}
+
 func (s setting) asPath() setting { s.path = true; return s }
 
 func (s setting) asLive() setting { s.live = true; return s }
 
-// settings returns every setting, bound to the fields of this Config, in the order of config.yaml.
+// settings returns all settings, bound to the fields of c, in the order of config.yaml.
 func (c *Config) settings() []setting {
 	return append(c.serverSettings(), c.natsSettings()...)
 }
 
 func (c *Config) serverSettings() []setting {
 	return []setting{
-		at("listen", &c.Listen, "address of the page, the HTTP calls and the tunnel", notEmpty, address),
-		at("data", &c.Data, "data directory", notEmpty).asPath(),
-		at("data_reserve", &c.DataReserve, "disk space held in reserve for the embedded server, 0 for none", between(0, TiB)),
-		at("data_check", &c.DataCheck, "check the embedded server's files for damage before it starts"),
+		bind("listen", &c.Listen, "address of the page, the HTTP calls and the tunnel", notEmpty, address),
+		bind("data", &c.Data, "data directory", notEmpty).asPath(),
+		bind("data_reserve", &c.DataReserve, "disk space that the embedded server holds in reserve, 0 for none", between(0, TiB)),
+		bind("data_check", &c.DataCheck, "check the embedded server's files for damage before it starts"),
 
-		at("log.level", &c.Log.Level, "debug, info, warn or error", oneOf("debug", "info", "warn", "error")).asLive(),
-		at("log.format", &c.Log.Format, "text or json", oneOf("text", "json")),
+		bind("log.level", &c.Log.Level, "debug, info, warn or error", oneOf("debug", "info", "warn", "error")).asLive(),
+		bind("log.format", &c.Log.Format, "text or json", oneOf("text", "json")),
 
-		at("tls.mode", &c.TLS.Mode, "auto, off, files, acme or self-signed",
+		bind("tls.mode", &c.TLS.Mode, "auto, off, files, acme or self-signed",
 			oneOf("auto", "off", "files", "acme", "self-signed")),
-		at("tls.cert", &c.TLS.Cert, "certificate chain, a PEM file").asPath(),
-		at("tls.key", &c.TLS.Key, "key of the certificate, a PEM file").asPath(),
-		at("tls.domains", &c.TLS.Domains, "names to get a certificate for by ACME", each(domain)),
-		at("tls.email", &c.TLS.Email, "where the ACME authority may write to", email),
-		at("tls.directory", &c.TLS.Directory, "URL of the ACME directory, empty for Let's Encrypt", httpURL),
+		bind("tls.cert", &c.TLS.Cert, "certificate chain, a PEM file").asPath(),
+		bind("tls.key", &c.TLS.Key, "private key of the certificate, a PEM file").asPath(),
+		bind("tls.domains", &c.TLS.Domains, "domains to request an ACME certificate for", each(domain)),
+		bind("tls.email", &c.TLS.Email, "contact address for the ACME authority", orEmpty(email)),
+		bind("tls.directory", &c.TLS.Directory, "URL of the ACME directory, empty for Let's Encrypt", orEmpty(httpURL)),
 
-		at("http.origins", &c.HTTP.Origins, "origins of web pages that may connect, beside the server's own", each(origin)).asLive(),
-		at("http.trusted_proxies", &c.HTTP.TrustedProxies, "addresses whose X-Forwarded-For is believed", each(prefix)),
+		bind("http.origins", &c.HTTP.Origins, "web origins that may connect, besides the server's own", each(origin)).asLive(),
+		bind("http.trusted_proxies", &c.HTTP.TrustedProxies, "proxies whose X-Forwarded-For is trusted", each(prefix)),
 
-		at("ops.listen", &c.Ops.Listen, "address of health, readiness and metrics, empty for none", address),
-		at("ops.pprof", &c.Ops.Pprof, "serve profiles there too"),
+		bind("ops.listen", &c.Ops.Listen, "address of health, readiness and metrics, empty for none", orEmpty(address)),
+		bind("ops.pprof", &c.Ops.Pprof, "serve profiles at ops.listen"),
 
-		at("sessions.per_user", &c.Sessions.PerUser, "sessions of one user at once; the oldest gives way", between(1, 1000)),
-		at("sessions.buffer", &c.Sessions.Buffer, "frames that may wait for one socket", between(1, 65536)),
-		at("sessions.in_flight", &c.Sessions.InFlight, "dialogues of one session that may wait for their answer", between(1, 65536)),
-		at("sessions.max_frame", &c.Sessions.MaxFrame, "largest frame that a client may send", between(KiB, 512*KiB)),
-		at("sessions.ping", &c.Sessions.Ping, "how often a silent client is asked whether it is there", between(time.Second, time.Hour)),
-		at("sessions.write_timeout", &c.Sessions.WriteTimeout, "how long a write to a socket may take", between(100*time.Millisecond, 5*time.Minute)),
+		bind("sessions.per_user", &c.Sessions.PerUser, "concurrent sessions of one user; a further login ends the oldest", between(1, 1000)),
+		bind("sessions.buffer", &c.Sessions.Buffer, "frames that may be queued for one socket", between(1, 65536)),
+		bind("sessions.in_flight", &c.Sessions.InFlight, "unanswered dialogues of one session", between(1, 65536)),
+		bind("sessions.max_frame", &c.Sessions.MaxFrame, "largest frame accepted from a client", between(KiB, 512*KiB)),
+		bind("sessions.ping", &c.Sessions.Ping, "interval of pings to a silent client", between(time.Second, time.Hour)),
+		bind("sessions.write_timeout", &c.Sessions.WriteTimeout, "timeout of a write to a socket", between(100*time.Millisecond, 5*time.Minute)),
 
-		at("dialogues.timeout", &c.Dialogues.Timeout, "how long a dialogue may wait for its answer", between(100*time.Millisecond, 5*time.Minute)),
-		at("dialogues.offline", &c.Dialogues.Offline, "what becomes of a dialogue to somebody who is offline: reject", oneOf("reject")),
+		bind("dialogues.timeout", &c.Dialogues.Timeout, "timeout of a dialogue", between(100*time.Millisecond, 5*time.Minute)),
 
-		at("tokens.ttl", &c.Tokens.TTL, "how long a token is good for", between(time.Second, 10*365*24*time.Hour)),
+		bind("tokens.ttl", &c.Tokens.TTL, "lifetime of a token", between(time.Second, 10*365*24*time.Hour)),
 
-		at("passwords.memory", &c.Passwords.Memory, "memory of one argon2id hash", between(MiB, 4*GiB)),
-		at("passwords.passes", &c.Passwords.Passes, "passes of one argon2id hash", between(1, 100)),
-		at("passwords.max_length", &c.Passwords.MaxLength, "longest password, in characters", between(8, 65536)),
+		bind("passwords.memory", &c.Passwords.Memory, "memory of one argon2id hash", between(MiB, 4*GiB)),
+		bind("passwords.passes", &c.Passwords.Passes, "passes of one argon2id hash", between(1, 100)),
+		bind("passwords.max_length", &c.Passwords.MaxLength, "longest password, in characters", between(8, 65536)),
 
-		at("limits.registrations", &c.Limits.Registrations, "registrations of one address, 0 for no limit").asLive(),
-		at("limits.logins", &c.Limits.Logins, "logins of one address, 0 for no limit").asLive(),
-		at("limits.login_failures", &c.Limits.LoginFailures, "failed logins of one account, 0 for no limit").asLive(),
-		at("limits.dialogues", &c.Limits.Dialogues, "dialogues of one session, and of one user's NATS clients; 0 for no limit").asLive(),
-		at("limits.forgotten", &c.Limits.Forgotten, "codes for forgotten passwords, of one account and of one address, 0 for no limit").asLive(),
-		// A roster is one record that is written whole, so it cannot grow without bound.
-		at("limits.friends", &c.Limits.Friends, "friends of one user", between(1, 2000)),
-		at("limits.requests", &c.Limits.Requests, "friend requests that may wait for one user", between(1, 1000)),
-		at("limits.picture", &c.Limits.Picture, "largest picture of a profile", between(0, 512*KiB)).asLive(),
+		bind("limits.registrations", &c.Limits.Registrations, "registrations from one address, 0 for no limit").asLive(),
+		bind("limits.logins", &c.Limits.Logins, "logins from one address, 0 for no limit").asLive(),
+		bind("limits.login_failures", &c.Limits.LoginFailures, "failed logins to one account, 0 for no limit").asLive(),
+		bind("limits.dialogues", &c.Limits.Dialogues, "dialogues of one session and of one user's NATS clients, 0 for no limit").asLive(),
+		bind("limits.forgotten", &c.Limits.Forgotten, "password reset codes for one account and from one address, 0 for no limit").asLive(),
+		// Every change rewrites the whole roster, so its size is limited.
+		bind("limits.friends", &c.Limits.Friends, "friends of one user", between(1, 2000)),
+		bind("limits.requests", &c.Limits.Requests, "pending friend requests to one user", between(1, 1000)),
+		bind("limits.picture", &c.Limits.Picture, "largest profile picture", between(0, 512*KiB)).asLive(),
 
-		at("mail.smtp", &c.Mail.SMTP, "URL of the mail server for forgotten passwords, empty for none", smtpURL),
-		at("mail.from", &c.Mail.From, "address that mail comes from", email),
+		bind("mail.smtp", &c.Mail.SMTP, "URL of the mail server for password resets, empty for none", orEmpty(smtpURL)),
+		bind("mail.from", &c.Mail.From, "sender address of mail", orEmpty(email)),
 	}
 }
 
 func (c *Config) natsSettings() []setting {
 	return []setting{
-		at("nats.url", &c.NATS.URL, "NATS server to attach to, empty for the embedded one", natsURLs),
-		at("nats.context", &c.NATS.Context, "the same by a NATS context: its name or its file"),
-		at("nats.creds", &c.NATS.Creds, "credentials file for nats.url").asPath(),
-		at("nats.prefix", &c.NATS.Prefix, "first word of every subject and name of ours in NATS", token),
-		at("nats.replicas", &c.NATS.Replicas, "copies of all that is stored: 1, 3 or 5", oneOf(1, 3, 5)),
-		at("nats.listen", &c.NATS.Listen, "address where the embedded server takes NATS clients, empty for none", address),
-		at("nats.sync", &c.NATS.Sync, "when the embedded server's writes reach the disk: always, or an interval",
+		bind("nats.url", &c.NATS.URL, "NATS server to attach to, empty for the embedded one", orEmpty(natsURLs)),
+		bind("nats.context", &c.NATS.Context, "NATS context to attach by, a name or a file"),
+		bind("nats.creds", &c.NATS.Creds, "credentials file for nats.url").asPath(),
+		bind("nats.prefix", &c.NATS.Prefix, "first token of all subjects, and of bucket and stream names", subjectToken),
+		bind("nats.replicas", &c.NATS.Replicas, "replicas of all stored data: 1, 3 or 5", oneOf(1, 3, 5)),
+		bind("nats.listen", &c.NATS.Listen, "address where the embedded server accepts NATS clients, empty for none", orEmpty(address)),
+		bind("nats.sync", &c.NATS.Sync, "when the embedded server syncs writes to disk: always, or an interval",
 			between(SyncAlways, Sync(time.Hour))),
-		at("nats.log.max_age", &c.NATS.Log.MaxAge, "how long the log keeps what a consumer has not taken", between(time.Minute, 10*365*24*time.Hour)),
-		at("nats.log.max_bytes", &c.NATS.Log.MaxBytes, "how much the log keeps of what a consumer has not taken; it takes nothing more past that", between(MiB, 1024*TiB)),
-		at("nats.log.on_error", &c.NATS.Log.OnError, "a dialogue that the log does not take: refuse answers 507, continue answers 200 and counts it",
+		bind("nats.log.max_age", &c.NATS.Log.MaxAge, "how long the log keeps unacknowledged entries", between(time.Minute, 10*365*24*time.Hour)),
+		bind("nats.log.max_bytes", &c.NATS.Log.MaxBytes, "size limit of the log; a full log accepts no entries", between(MiB, 1024*TiB)),
+		bind("nats.log.on_error", &c.NATS.Log.OnError, "if the log cannot store a dialogue: refuse answers 507, continue answers 200 and counts a lost entry",
 			oneOf("refuse", "continue")),
-		at("nats.cluster.name", &c.NATS.Cluster.Name, "name of the cluster, empty for a single server", optionalToken),
-		at("nats.cluster.listen", &c.NATS.Cluster.Listen, "address where this node takes the others", address),
-		at("nats.cluster.routes", &c.NATS.Cluster.Routes, "addresses of all nodes of the cluster", each(route)),
-		at("nats.cluster.secret", &c.NATS.Cluster.Secret, "what the nodes of the cluster know each other by"),
+		bind("nats.cluster.name", &c.NATS.Cluster.Name, "name of the cluster, empty for a single server", orEmpty(subjectToken)),
+		bind("nats.cluster.listen", &c.NATS.Cluster.Listen, "address where this node accepts the other nodes", orEmpty(address)),
+		bind("nats.cluster.routes", &c.NATS.Cluster.Routes, "addresses of all nodes of the cluster", each(route)),
+		bind("nats.cluster.secret", &c.NATS.Cluster.Secret, "shared secret of the nodes of the cluster"),
 	}
 }
 
-// setting returns the setting of a key.
-func (c *Config) setting(key string) (setting, bool) {
-	for _, s := range c.settings() {
-		if s.key == key {
-			return s, true
-		}
+// setNode parses a value of the file into the setting's field. YAML's types matter: "8" is not a number, 12 not a text.
+func (s setting) setNode(node ast.Node) error {
+	var value any
+	if err := yaml.NodeToValue(node, &value); err != nil {
+		return errors.New("must be a plain value, without aliases inside")
 	}
-	return setting{}, false
-}
-
-// given is a value as it came from a flag or the environment: always text, whatever its setting takes.
-type given string
-
-// set puts a raw value into the setting's field: given, or what a file had, which is
-// a string, an int64, a float64, a bool, nil, a []any or a map[string]any.
-func (s setting) set(raw any) error {
-	if text, ok := raw.(given); ok {
-		return s.setText(string(text))
+	var number, truth string
+	switch value.(type) {
+	case int64, uint64:
+		number = fmt.Sprint(value)
+	case bool:
+		truth = fmt.Sprint(value)
 	}
+	// No parser accepts "", and its error says what the value must be.
 	switch field := s.value.(type) {
-	case *int:
-		n, ok := raw.(int64)
-		if !ok || n > math.MaxInt || n < math.MinInt {
-			return errors.New("wants a whole number")
-		}
-		*field = int(n)
-		return nil
-	case *bool:
-		b, ok := raw.(bool)
-		if !ok {
-			return errors.New("wants true or false")
-		}
-		*field = b
-		return nil
 	case *[]string:
-		return setList(field, raw)
+		return setList(field, value)
+	case *int:
+		return s.setText(number)
+	case *bool:
+		return s.setText(truth)
 	}
-	switch raw := raw.(type) {
+	switch value := value.(type) {
 	case string:
-		return s.setText(raw)
+		return s.setText(value)
 	case nil:
 		return errors.New("has no value")
 	case []any:
-		return errors.New("wants one value, not a list")
+		return errors.New("must be one value, not a list")
 	case map[string]any:
-		return errors.New("wants one value, not a section")
-	case int64:
-		// A size without a unit and the rate 0 are numbers for YAML.
-		switch s.value.(type) {
-		case *Size, *Rate:
-			return s.setText(strconv.FormatInt(raw, 10))
-		}
+		return errors.New("must be one value, not a section")
 	}
 	switch s.value.(type) {
 	case *string, *Secret:
-		// Turned into text it would not always be what was written: 0123, 1_000, 1e3.
-		return errors.New("wants text: put it in quotes")
+		// A number as text would not always be what was written: 0123, 1_000.
+		return errors.New("must be text: put it in quotes")
+	case *Size, *Rate:
+		return s.setText(number) // a size without a unit, or the rate 0
 	}
-	// No parser takes empty text, and each says best what it wants.
 	return s.setText("")
 }
 
-func setList(field *[]string, raw any) error {
-	items, ok := raw.([]any)
+func setList(field *[]string, value any) error {
+	items, ok := value.([]any)
 	if !ok {
-		return errors.New("wants a list, such as [a, b]")
+		return errors.New("must be a list, such as [a, b]")
 	}
 	list := make([]string, len(items))
 	for i, item := range items {
 		if list[i], ok = item.(string); !ok {
-			return fmt.Errorf("wants a list of texts: put item %d in quotes", i+1)
+			return fmt.Errorf("must be a list of texts: put item %d in quotes", i+1)
 		}
 	}
 	*field = list
@@ -209,11 +192,11 @@ func (s setting) setText(text string) (err error) {
 		*field = Secret(text)
 	case *int:
 		if *field, err = strconv.Atoi(text); err != nil {
-			err = errors.New("wants a whole number")
+			err = errors.New("must be a whole number")
 		}
 	case *bool:
 		if *field, err = strconv.ParseBool(text); err != nil {
-			err = errors.New("wants true or false")
+			err = errors.New("must be true or false")
 		}
 	case *[]string:
 		*field = splitList(text)
@@ -231,7 +214,7 @@ func (s setting) setText(text string) (err error) {
 	return err
 }
 
-// splitList reads the commas' way of writing a list.
+// splitList splits a list separated by commas.
 func splitList(text string) []string {
 	list := []string{}
 	for item := range strings.SplitSeq(text, ",") {
@@ -242,13 +225,10 @@ func splitList(text string) []string {
 	return list
 }
 
-// get returns the value in the setting's field.
+// get returns the value.
 func (s setting) get() any { return reflect.ValueOf(s.value).Elem().Interface() }
 
-// put sets the field to a value that get returned for the same key.
-func (s setting) put(value any) { reflect.ValueOf(s.value).Elem().Set(reflect.ValueOf(value)) }
-
-// String returns the value for people to read; nothing secret is in it.
+// String returns the value as it is displayed. It contains no secret.
 func (s setting) String() string {
 	switch v := s.get().(type) {
 	case time.Duration:
@@ -265,7 +245,7 @@ func (s setting) String() string {
 	}
 }
 
-// secret reports whether the value must not be shown as it is.
+// secret reports whether the value may contain a secret.
 func (s setting) secret() bool {
 	_, ok := s.value.(*Secret)
 	return ok || s.key == "nats.url" || s.key == "mail.smtp"

@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"imctl/embedded/privatefile"
 )
 
 func newUserExport(env *Env) *cobra.Command {
@@ -31,13 +33,13 @@ The output contains password hashes. A file written by --file is readable by its
 				user = args[0]
 			}
 			out := env.Out
-			var private *privateFile
+			var private *privatefile.File
 			if file != "" {
 				var err error
 				if private, err = createPrivate(env.path(file), force); err != nil {
 					return err
 				}
-				defer private.discard()
+				defer private.Discard()
 				out = private
 			}
 			return withServer(c, env, func(ctx context.Context, s *adminConn) error {
@@ -45,7 +47,7 @@ The output contains password hashes. A file written by --file is readable by its
 				if err != nil || private == nil {
 					return err
 				}
-				if err := private.commit(); err != nil {
+				if err := private.Commit(); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(env.Out, "%s exported to %s\n", plural(n, "account"), file)

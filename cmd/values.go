@@ -14,7 +14,7 @@ import (
 // Size is a number of bytes.
 type Size int64
 
-// Sizes that others are counted in.
+// The units of a Size.
 const (
 	KiB Size = 1 << 10
 	MiB Size = 1 << 20
@@ -27,12 +27,12 @@ var sizeUnits = []struct {
 	size Size
 }{{"TiB", TiB}, {"GiB", GiB}, {"MiB", MiB}, {"KiB", KiB}, {"B", 1}}
 
-// ParseSize reads a whole number with a unit: 64KiB, 1GiB, 512B. A number without one is bytes.
+// ParseSize parses a whole number with a unit, such as 64KiB, 1GiB or 512B. A number without a unit counts bytes.
 func ParseSize(s string) (Size, error) {
 	digits, unit := splitUnit(s)
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {
-		return 0, errors.New("wants a size such as 64KiB")
+		return 0, errors.New("must be a size such as 64KiB")
 	}
 	if unit == "" {
 		return Size(n), nil
@@ -46,10 +46,10 @@ func ParseSize(s string) (Size, error) {
 		}
 		return Size(n) * u.size, nil
 	}
-	return 0, errors.New("wants a size in B, KiB, MiB, GiB or TiB")
+	return 0, errors.New("must be a size in B, KiB, MiB, GiB or TiB")
 }
 
-// String returns the size in the largest unit that divides it.
+// String returns the size as a multiple of the largest unit that divides it.
 func (s Size) String() string {
 	for _, u := range sizeUnits {
 		if s != 0 && s%u.size == 0 {
@@ -59,7 +59,7 @@ func (s Size) String() string {
 	return "0B"
 }
 
-// Rate is how often something may happen. Its zero value sets no limit.
+// Rate is a limit of Count events in each period Per. The zero value sets no limit.
 type Rate struct {
 	Count int
 	Per   time.Duration
@@ -70,7 +70,7 @@ var rateUnits = []struct {
 	per  time.Duration
 }{{"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}}
 
-// ParseRate reads a rate such as 20/h; 0 is no limit.
+// ParseRate parses a rate such as 20/h. 0 is no limit.
 func ParseRate(s string) (Rate, error) {
 	if s == "0" {
 		return Rate{}, nil
@@ -80,15 +80,15 @@ func ParseRate(s string) (Rate, error) {
 	for _, u := range rateUnits {
 		if err == nil && u.name == unit {
 			if n < 1 {
-				return Rate{}, errors.New("wants 1 or more before the /, or 0 alone for no limit")
+				return Rate{}, errors.New("must be 1 or more before the /, or 0 alone for no limit")
 			}
 			return Rate{n, u.per}, nil
 		}
 	}
-	return Rate{}, errors.New("wants a rate such as 50/s, 60/m or 20/h, or 0 for no limit")
+	return Rate{}, errors.New("must be a rate such as 50/s, 60/m or 20/h, or 0 for no limit")
 }
 
-// String returns the rate as ParseRate reads it.
+// String returns the rate in the form that ParseRate parses.
 func (r Rate) String() string {
 	for _, u := range rateUnits {
 		if r.Count != 0 && u.per == r.Per {
@@ -98,25 +98,25 @@ func (r Rate) String() string {
 	return "0"
 }
 
-// Sync is how long an acknowledged write may wait for the disk. SyncAlways does not let it wait.
+// Sync is the longest time until an acknowledged write is synced to disk.
 type Sync time.Duration
 
-// SyncAlways has every write on the disk before it is acknowledged.
+// SyncAlways syncs every write to disk before it is acknowledged.
 const SyncAlways Sync = 0
 
-// ParseSync reads "always" or an interval.
+// ParseSync parses "always" or an interval.
 func ParseSync(s string) (Sync, error) {
 	if s == "always" {
 		return SyncAlways, nil
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d <= 0 {
-		return 0, errors.New("wants always or an interval such as 10s")
+		return 0, errors.New("must be always or an interval such as 10s")
 	}
 	return Sync(d), nil
 }
 
-// String returns the value as ParseSync reads it.
+// String returns the value in the form that ParseSync parses.
 func (s Sync) String() string {
 	if s == SyncAlways {
 		return "always"
@@ -127,12 +127,12 @@ func (s Sync) String() string {
 func parseDuration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		return 0, errors.New("wants a time with its unit, such as 10s, 5m or 168h")
+		return 0, errors.New("must be a time with its unit, such as 10s, 5m or 168h")
 	}
 	return d, nil
 }
 
-// formatDuration leaves out the units that time.Duration prints though they are zero: 168h, not 168h0m0s.
+// formatDuration formats d without trailing zero units: 168h, not 168h0m0s.
 func formatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -144,7 +144,7 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
-// Secret is text that must not be shown. Only a conversion to string gives it away.
+// Secret is text that must not be displayed. Only a conversion to string returns it.
 type Secret string
 
 const redacted = "(not shown)"
@@ -166,8 +166,8 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText does not return the secret.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// RedactURL returns the URLs of a list separated by commas without user names,
-// passwords and tokens. What is no URL is not returned at all.
+// RedactURL removes user names, passwords and tokens from a list of URLs separated by commas. It replaces an item that
+// is not a URL as a whole.
 func RedactURL(list string) string {
 	if list == "" {
 		return ""
@@ -179,7 +179,7 @@ func RedactURL(list string) string {
 			urls[i] = redacted
 			continue
 		}
-		// A NATS token stands where others have the user name, so that goes too.
+		// A NATS URL may have a token in place of the user name.
 		if u.User != nil {
 			u.User = url.User("xxxxx")
 		}
@@ -188,7 +188,7 @@ func RedactURL(list string) string {
 	return strings.Join(urls, ",")
 }
 
-// splitUnit parts "64KiB" into "64" and "KiB".
+// splitUnit splits "64KiB" into "64" and "KiB".
 func splitUnit(s string) (digits, unit string) {
 	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 	if end < 0 {

@@ -66,7 +66,7 @@ func admitTo(s *Server, r *jwt.AuthorizationRequestClaims, account string) ([]by
 func TestCallout(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Dir: openDir(t, t.TempDir()), Listen: "127.0.0.1:0"})
-	admin, err := s.Admin("observer")
+	admin, err := s.connect("observer", s.admin.User, s.admin.Password, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

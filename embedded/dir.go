@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/gofrs/flock"
+
+	"imctl/embedded/privatefile"
 )
 
 // Errors for errors.Is. The message around each is one line that names the directory and, if there is one, the remedy.
@@ -222,23 +224,10 @@ func (d *Dir) probe() (err error) {
 	return nil
 }
 
-// writeFile replaces a small file atomically: after a crash it has the old or the new contents. Only the owner can
-// read it.
+// writeFile replaces a file of the directory as a whole.
 func (d *Dir) writeFile(name string, data []byte) error {
-	f, err := os.CreateTemp(d.path, "."+name+"-*") // CreateTemp uses mode 0600.
-	if err != nil {
+	if err := privatefile.Write(d.Path(name), data); err != nil {
 		return d.explain("write "+name, err)
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), d.Path(name))
-	}
-	if err != nil {
-		return errors.Join(d.explain("write "+name, err), os.Remove(f.Name()))
 	}
 	return nil
 }

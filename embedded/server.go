@@ -219,11 +219,6 @@ func (s *Server) Connect(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, bridgeUser, s.secret, opts)
 }
 
-// Admin is Connect as the administrator.
-func (s *Server) Admin(name string, opts ...nats.Option) (*nats.Conn, error) {
-	return s.connect(name, s.admin.User, s.admin.Password, opts)
-}
-
 func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats.Conn, error) {
 	all := append([]nats.Option{
 		nats.Name(name),

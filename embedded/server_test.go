@@ -72,7 +72,7 @@ func TestConnectByTCP(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, nats.ErrAuthorization)
 		}
 	}
-	admin, err := s.Admin("administrator")
+	admin, err := s.connect("administrator", s.admin.User, s.admin.Password, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

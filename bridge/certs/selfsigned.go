@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/net/idna"
+
+	"imctl/embedded/privatefile"
 )
 
 const (
@@ -161,10 +163,10 @@ func (s *selfSigned) create() (*tls.Certificate, error) {
 	}
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if err := writePrivate(s.keyFile, keyPEM); err != nil {
+	if err := privatefile.Write(s.keyFile, keyPEM); err != nil {
 		return nil, err
 	}
-	if err := writePrivate(s.certFile, certPEM); err != nil {
+	if err := privatefile.Write(s.certFile, certPEM); err != nil {
 		return nil, err
 	}
 	return readPair(s.certFile, s.keyFile)

@@ -7,25 +7,21 @@ import (
 )
 
 const (
-	// unknownClient is the key of requests whose connection has no IP address
-	// (a Unix socket): they share one bucket.
+	// unknownClient is the shared key of all connections without an IP address, such as a Unix socket.
 	unknownClient = "unknown"
 
-	// maxHops bounds how much of a forwarded list is read. A real chain of
-	// proxies has a few.
+	// maxHops limits how many entries of X-Forwarded-For are read. A real chain of proxies has a few.
 	maxHops = 16
 )
 
-// ClientKey names the client that a request comes from, for limits and logs: an
-// IPv4 address ("192.0.2.7"), or the /64 network of an IPv6 address
-// ("2001:db8:1:2::/64"), since one host commands a whole /64; "unknown" where the
+// ClientKey returns the client of a request, for limits and logs: an IPv4 address ("192.0.2.7") or the /64 network of
+// an IPv6 address ("2001:db8:1:2::/64"), since one host usually controls a whole /64. It returns "unknown" if the
 // connection has no IP address.
 //
-// The address is the connection's, unless that belongs to one of the trusted
-// proxies: then X-Forwarded-For is read from the right, where each proxy adds
-// who it was called by, up to the first address that is not a trusted proxy.
-// What stands further left was written by whoever it liked, and is not looked
-// at. An entry that is no address ends the walk at the proxy that added it.
+// The address is that of the connection. If it belongs to a trusted proxy, ClientKey reads X-Forwarded-For from the
+// right, where each proxy appends the address of its client, and takes the first address that is not a trusted proxy.
+// Entries further left are not read, since a client can forge them. An entry that is not an address ends the search at
+// the proxy that appended it.
 func ClientKey(r *http.Request, trusted []netip.Prefix) string {
 	addr, ok := parseAddr(r.RemoteAddr)
 	if !ok {
@@ -37,8 +33,8 @@ func ClientKey(r *http.Request, trusted []netip.Prefix) string {
 	return addrKey(addr)
 }
 
-// forwardedFor walks the header's lines, which are one list, from the right.
-// The result is proxy when the list has nothing usable.
+// forwardedFor searches the lines of the header, which form one list, from the right. It returns proxy if the list has
+// no usable entry.
 func forwardedFor(lines []string, trusted []netip.Prefix, proxy netip.Addr) netip.Addr {
 	addr, hops := proxy, 0
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -53,8 +49,8 @@ func forwardedFor(lines []string, trusted []netip.Prefix, proxy netip.Addr) neti
 			} else {
 				entry, more = rest, false
 			}
-			// An empty entry too is a proxy that didn't know its caller, so what
-			// stands before it has no one to vouch for it.
+			// With an empty entry too, the proxy did not know its client, so no trusted proxy vouches for the entries
+			// before it.
 			next, ok := parseAddr(strings.Trim(entry, " \t"))
 			if !ok {
 				return addr
@@ -68,8 +64,8 @@ func forwardedFor(lines []string, trusted []netip.Prefix, proxy netip.Addr) neti
 	return addr
 }
 
-// parseAddr reads an address with or without port and brackets, as connections
-// and proxies write them.
+// parseAddr parses an address with or without port and brackets, the forms that connections and proxies use. It removes
+// the zone and converts IPv4 in IPv6 to IPv4.
 func parseAddr(s string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(s)
 	if err != nil {
@@ -87,8 +83,7 @@ func parseAddr(s string) (netip.Addr, bool) {
 			addr = ap.Addr()
 		}
 	}
-	// The zone is the sender's to choose, and 192.0.2.7 is one client however a
-	// socket writes it.
+	// The sender chooses the zone. ::ffff:192.0.2.7 and 192.0.2.7 are the same client.
 	return addr.WithZone("").Unmap(), true
 }
 
@@ -97,7 +92,7 @@ func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 		if p.Contains(addr) {
 			return true
 		}
-		// A network written as ::ffff:10.0.0.0/104 means IPv4 addresses.
+		// The network ::ffff:10.0.0.0/104 means IPv4 addresses.
 		if addr.Is4() && p.Addr().Is4In6() && p.Contains(netip.AddrFrom16(addr.As16())) {
 			return true
 		}

@@ -35,8 +35,8 @@ func TestClientKey(t *testing.T) {
 		{"Unix socket", "@", xff("192.0.2.7"), proxies, "unknown"},
 		{"empty remote", "", nil, nil, "unknown"},
 
-		{"nobody is trusted", "10.0.0.1:1", xff("192.0.2.7"), nil, "10.0.0.1"},
-		{"sender is no proxy", "198.51.100.9:1", xff("192.0.2.7"), proxies, "198.51.100.9"},
+		{"no trusted proxies", "10.0.0.1:1", xff("192.0.2.7"), nil, "10.0.0.1"},
+		{"sender is not a proxy", "198.51.100.9:1", xff("192.0.2.7"), proxies, "198.51.100.9"},
 		{"one proxy", "10.0.0.1:1", xff("192.0.2.7"), proxies, "192.0.2.7"},
 		{"one proxy, IPv6 client", "10.0.0.1:1", xff("2001:db8::1"), proxies, "2001:db8::/64"},
 		{"IPv6 proxy", "[2001:db8:ffff::1]:1", xff("192.0.2.7"), proxies, "192.0.2.7"},
@@ -48,14 +48,14 @@ func TestClientKey(t *testing.T) {
 		{"proxy without the header", "10.0.0.1:1", nil, proxies, "10.0.0.1"},
 		{"only proxies", "10.0.0.1:1", xff("10.0.0.3, 10.0.0.2"), proxies, "10.0.0.3"},
 
-		{"client lies about itself", "10.0.0.1:1", xff("1.1.1.1, 192.0.2.7"), proxies, "192.0.2.7"},
+		{"client forges an entry", "10.0.0.1:1", xff("1.1.1.1, 192.0.2.7"), proxies, "192.0.2.7"},
 		{"client pretends to be a proxy", "10.0.0.1:1", xff("10.0.0.8, 192.0.2.7"), proxies, "192.0.2.7"},
-		{"client sends a line of its own", "10.0.0.1:1", xff("1.1.1.1", "192.0.2.7"), proxies, "192.0.2.7"},
-		{"lines go on", "10.0.0.1:1", xff("1.1.1.1, 192.0.2.7", "10.0.0.2"), proxies, "192.0.2.7"},
+		{"client forges a line", "10.0.0.1:1", xff("1.1.1.1", "192.0.2.7"), proxies, "192.0.2.7"},
+		{"entries on two lines", "10.0.0.1:1", xff("1.1.1.1, 192.0.2.7", "10.0.0.2"), proxies, "192.0.2.7"},
 		{"garbage left of the client", "10.0.0.1:1", xff("\x00<script>, 192.0.2.7"), proxies, "192.0.2.7"},
 
-		{"proxy doesn't know", "10.0.0.1:1", xff("1.1.1.1, unknown"), proxies, "10.0.0.1"},
-		{"second proxy doesn't know", "10.0.0.1:1", xff("1.1.1.1, unix:, 10.0.0.2"), proxies, "10.0.0.2"},
+		{"proxy does not know its client", "10.0.0.1:1", xff("1.1.1.1, unknown"), proxies, "10.0.0.1"},
+		{"second proxy does not know its client", "10.0.0.1:1", xff("1.1.1.1, unix:, 10.0.0.2"), proxies, "10.0.0.2"},
 		{"empty entry", "10.0.0.1:1", xff("1.1.1.1,"), proxies, "10.0.0.1"},
 		{"empty line", "10.0.0.1:1", xff("1.1.1.1", ""), proxies, "10.0.0.1"},
 		{"only commas", "10.0.0.1:1", xff(strings.Repeat(",", 5000)), proxies, "10.0.0.1"},
@@ -90,13 +90,13 @@ func TestClientKeySameNetwork(t *testing.T) {
 	t.Parallel()
 	key := func(remote string) string { return ClientKey(&http.Request{RemoteAddr: remote}, nil) }
 	if a, b := key("[2001:db8:1:2::1]:1"), key("[2001:db8:1:2:ffff::9]:2"); a != b {
-		t.Errorf("one /64 has two keys: %s, %s", a, b)
+		t.Errorf("addresses of one /64 have the keys %s and %s", a, b)
 	}
 	if a, b := key("[2001:db8:1:2::1]:1"), key("[2001:db8:1:3::1]:1"); a == b {
-		t.Errorf("two /64 share the key %s", a)
+		t.Errorf("two /64 networks have the same key %s", a)
 	}
 	if a, b := key("192.0.2.7:1"), key("192.0.2.8:1"); a == b {
-		t.Errorf("two addresses share the key %s", a)
+		t.Errorf("two addresses have the same key %s", a)
 	}
 }
 
@@ -111,14 +111,14 @@ func FuzzClientKey(f *testing.F) {
 		key := ClientKey(with, trusted)
 		direct := ClientKey(&http.Request{RemoteAddr: remote}, trusted)
 		if addr, ok := parseAddr(remote); (!ok || !isTrusted(addr, trusted)) && key != direct {
-			t.Fatalf("the header of an untrusted sender counts: %q, want %q", key, direct)
+			t.Fatalf("the header of an untrusted sender is used: %q, want %q", key, direct)
 		}
 		if key == unknownClient {
 			return
 		}
 		if addr, err := netip.ParseAddr(key); err == nil {
 			if !addr.Is4() {
-				t.Fatalf("key %q is a single address but not IPv4", key)
+				t.Fatalf("key %q is a single address that is not IPv4", key)
 			}
 			return
 		}
