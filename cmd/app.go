@@ -39,13 +39,14 @@ type App struct {
 	certs    *certs.Source
 	registry *prometheus.Registry
 	front    net.Listener
-	ops      net.Listener // nil: none
-	failed   chan error   // of a listener
+	ops      net.Listener // nil without an operations listener
+	failed   chan error   // errors of the listeners
 	draining atomic.Bool
 	stops    stops
 }
 
-// NewApp starts everything. When it returns, clients can connect; after an error nothing runs.
+// NewApp starts the server. When it returns, clients can connect. If it returns an error, it has stopped everything
+// that it had started.
 func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelVar) (_ *App, err error) {
 	a := &App{config: c, log: log, level: level, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
 	defer func() {
@@ -59,7 +60,7 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	}
 	a.stops.add("backend", func(context.Context) error { return a.backend.stops.run(log) })
 	a.backend.observeDisk(a.registry)
-	// Listeners are opened first, so that an address in use fails the start before anything else is started.
+	// The listeners come before the bridge, so that an address in use fails the start early.
 	if err := a.listen(); err != nil {
 		return nil, err
 	}
@@ -79,21 +80,21 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 
 func (a *App) listen() (err error) {
 	if a.front, err = net.Listen("tcp", a.config.Listen); err != nil {
-		return cannotListen("listen", a.config.Listen, err)
+		return listenError("listen", a.config.Listen, err)
 	}
-	a.stops.add("listener", func(context.Context) error { return closed(a.front.Close()) })
+	a.stops.add("listener", func(context.Context) error { return ignoreClosed(a.front.Close()) })
 	if a.config.Ops.Listen == "" {
 		return nil
 	}
 	if a.ops, err = net.Listen("tcp", a.config.Ops.Listen); err != nil {
-		return cannotListen("ops.listen", a.config.Ops.Listen, err)
+		return listenError("ops.listen", a.config.Ops.Listen, err)
 	}
-	a.stops.add("operations listener", func(context.Context) error { return closed(a.ops.Close()) })
+	a.stops.add("operations listener", func(context.Context) error { return ignoreClosed(a.ops.Close()) })
 	return nil
 }
 
-// cannotListen names the setting and the address, once.
-func cannotListen(setting, address string, err error) error {
+// listenError returns an error that names the setting and the address once. A net.OpError repeats the address.
+func listenError(setting, address string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err
@@ -101,8 +102,8 @@ func cannotListen(setting, address string, err error) error {
 	return fmt.Errorf("%s: %s: %w", setting, address, err)
 }
 
-// closed is nil for a listener that its server has closed already.
-func closed(err error) error {
+// ignoreClosed returns nil for the error of a listener that its server has closed already.
+func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -125,7 +126,7 @@ func (a *App) startCerts() (err error) {
 
 func (a *App) startBridge(ctx context.Context) (err error) {
 	c := a.config
-	mailer, err := mailerOf(c)
+	mailer, err := newMailer(c)
 	if err != nil {
 		return err
 	}
@@ -135,12 +136,12 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		a.log.Warn("administrators will not see the name of this machine", "err", err)
+		a.log.Warn("cannot read the host name; imctl status will not show it", "err", err)
 	}
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Connect:        a.backend.connect,
 		Prefix:         c.NATS.Prefix,
-		Logins:         loginsAtOnce(c),
+		Logins:         concurrentLogins(c),
 		Host:           host,
 		Version:        readBuildInfo().Version,
 		Store:          a.backend.store,
@@ -164,9 +165,9 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	return nil
 }
 
-// loginsAtOnce is how many logins gather what they show at once: where NATS is elsewhere, they wait for the network more
-// than for a processor. 0 leaves it to the bridge.
-func loginsAtOnce(c *Config) int {
+// concurrentLogins returns how many logins may load the user's data at the same time. With an attached NATS server,
+// logins wait for the network more than for a processor, so more of them may run. 0 means the default of the bridge.
+func concurrentLogins(c *Config) int {
 	if c.NATS.Embedded() {
 		return 0
 	}
@@ -178,14 +179,14 @@ func (a *App) startAdmin() error {
 	if err != nil {
 		return err
 	}
-	a.stops.add("administration's connection", func(context.Context) error { nc.Close(); return nil })
+	a.stops.add("connection of the admin service", func(context.Context) error { nc.Close(); return nil })
 	s := a.bridge.Services()
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
 		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Log: a.log})
 	if err != nil {
 		return err
 	}
-	a.stops.add("administration", service.Stop)
+	a.stops.add("admin service", service.Stop)
 	return nil
 }
 
@@ -203,8 +204,8 @@ func (b *backend) eventLog(c *Config) eventlog.Options {
 		MayWrite: func() error { return b.mayWrite(false) }}
 }
 
-// mailerOf returns nil if no mail is sent.
-func mailerOf(c *Config) (*mailer.Mailer, error) {
+// newMailer returns the configured mailer, or nil without mail.smtp.
+func newMailer(c *Config) (*mailer.Mailer, error) {
 	if c.Mail.SMTP == "" {
 		return nil, nil
 	}
@@ -222,7 +223,7 @@ func limitsOf(c *Config) bridge.Limits {
 		Dialogues: rate(l.Dialogues), Forgotten: rate(l.Forgotten), Picture: int(l.Picture)}
 }
 
-// prefixes reads addresses and networks that the configuration's check has let through.
+// prefixes parses addresses and networks. It ignores invalid entries, which Load has already rejected.
 func prefixes(list []string) (all []netip.Prefix) {
 	for _, s := range list {
 		if p, err := netip.ParsePrefix(s); err == nil {
@@ -234,8 +235,8 @@ func prefixes(list []string) (all []netip.Prefix) {
 	return all
 }
 
-// serveFront serves the protocol and the page. A client has to be done with its request in good time; the WebSockets
-// are taken out of the server's hands and have limits of their own.
+// serveFront serves the protocol and the page. The timeouts apply to HTTP requests. WebSockets are hijacked connections
+// and have their own limits.
 func (a *App) serveFront() {
 	s := &http.Server{
 		Handler:           a.bridge.Handler(),
@@ -254,7 +255,7 @@ func (a *App) serveFront() {
 	go a.serve("listener", s, l)
 	a.stops.add("HTTP server", func(ctx context.Context) error {
 		a.draining.Store(true)
-		// New sessions are refused and those that there are end while the calls under way come to theirs.
+		// Refuse new sessions and end the existing ones while the server waits for the requests in progress.
 		drained := make(chan error, 1)
 		go func() { drained <- a.bridge.Drain(ctx) }()
 		return errors.Join(s.Shutdown(ctx), <-drained)
@@ -267,8 +268,8 @@ func (a *App) serve(name string, s *http.Server, l net.Listener) {
 	}
 }
 
-// Run lets the server work until ctx is done or something fails for good, and reads the configuration again whenever
-// reload delivers.
+// Run blocks until ctx is done or a part of the server fails permanently. It returns nil in the first case. It applies
+// each configuration that reload delivers.
 func (a *App) Run(ctx context.Context, reload <-chan *Config) error {
 	for {
 		select {
@@ -284,25 +285,25 @@ func (a *App) Run(ctx context.Context, reload <-chan *Config) error {
 	}
 }
 
-// Reload puts into force what can change while the server runs, and says what needs a restart.
+// Reload applies the settings that can change in a running server, and logs the keys that need a restart.
 func (a *App) Reload(ctx context.Context, c *Config) {
 	if keys := a.config.Restart(c); len(keys) > 0 {
-		a.log.Warn("these settings changed and take effect at the next start", "keys", strings.Join(keys, " "))
+		a.log.Warn("changed settings take effect after a restart", "keys", strings.Join(keys, " "))
 	}
 	a.level.Set(c.Log.SlogLevel())
 	a.bridge.SetLimits(limitsOf(c))
 	a.bridge.SetOrigins(c.HTTP.Origins)
 	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests)
 	if err := a.certs.Reload(ctx); err != nil {
-		a.log.Error("the certificate stays as it was", "err", err)
+		a.log.Error("certificate reload failed; the old certificate stays in use", "err", err)
 	}
-	a.log.Info("configuration read again", "file", c.File)
+	a.log.Info("configuration reloaded", "file", c.File)
 }
 
-// Close ends everything in order.
+// Close shuts the server down gracefully.
 func (a *App) Close() error { return a.stops.run(a.log) }
 
-// URL is where the server is reached: scheme, host and port, without a path.
+// URL returns the address of the server: scheme, host and port, without a path.
 func (a *App) URL() string {
 	scheme := "http"
 	if a.certs.TLSConfig() != nil {
@@ -311,7 +312,8 @@ func (a *App) URL() string {
 	return scheme + "://" + reachable(a.front.Addr())
 }
 
-// reachable names a listener's address in a way that a client on this machine can use.
+// reachable returns host and port of a listener for a client on this machine. It replaces an unspecified address with
+// localhost.
 func reachable(addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {

@@ -11,20 +11,20 @@ import (
 )
 
 func newAttach(env *Env) *cobra.Command {
-	group := newGroup("attach", "Let programs in to NATS",
+	group := newGroup("attach", "Administer the NATS access of programs",
 		newAttachAdd(env),
 		newAttachList(env),
 		newAttachRotate(env),
 		newAttachRemove(env),
 	)
-	group.Long = `Let programs in to NATS.
+	group.Long = `Administer the NATS access of programs.
 
-An attachment is a program that logs in to NATS by a name and a secret of its own. Its role says what
-it may do: a consumer reads a part of the log, a bridge is another imctl, an admin may do everything.`
+An attachment lets a program log in to NATS with its own name and secret. The role sets its permissions:
+a consumer reads a part of the log, a bridge is another imctl, an admin may do everything.`
 	return group
 }
 
-const contextHelp = "write what the program needs into this `file`, as NATS clients and the nats tool read it"
+const contextHelp = "write the address and credentials to this `file`, a context for NATS clients and the nats tool"
 
 func newAttachAdd(env *Env) *cobra.Command {
 	var request admin.AddAttachment
@@ -33,29 +33,29 @@ func newAttachAdd(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "add NAME",
-		Short: "Add a program, and show or write its secret once",
-		Long: `Adds a program. What it needs to log in is written into the file that --context names, which nobody
-else may read; without --context it is the answer, as JSON. The secret can't be shown again.
+		Short: "Add an attachment and output its credentials once",
+		Long: `Add an attachment. Its credentials are written to the file of --context, readable by its owner only, or
+to standard output as JSON. The secret cannot be shown again.
 
-A consumer gets a durable pull consumer of its name on the log's stream, from now on: what happens is
-kept for it until it is acknowledged. Its filter is a part of the log, such as dialogue.> or
-user.created.*; without one it reads all.`,
+For a consumer, a durable pull consumer with the name of the attachment is created on the stream of the
+log. It keeps every later entry until the program acknowledges it. --filter restricts it to a part of the
+log, such as dialogue.> or user.created.*.`,
 		Example: `  imctl attach add archive --role consumer --filter 'dialogue.>' --context archive.json
   imctl attach add second --role bridge > second.json`,
-		Args: wants("NAME"),
+		Args: exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if role == "" {
-				return wrongUse("--role is missing: consumer, bridge or admin")
+				return usageErrorf("missing --role: consumer, bridge or admin")
 			}
 			request.Name, request.Role = args[0], kv.Role(role)
-			return giveSecret(c, env, file, output, "added", func(ctx context.Context, client *admin.Client) (admin.AttachmentSecret, error) {
+			return outputSecret(c, env, file, output, "added", func(ctx context.Context, client *admin.Client) (admin.AttachmentSecret, error) {
 				return client.AddAttachment(ctx, request)
 			})
 		},
 	}
-	c.Flags().StringVar(&role, "role", "", "consumer, bridge or admin")
-	c.Flags().StringVar(&request.Filter, "filter", "", "of a consumer: the part of the log, as a `subject`")
-	file.addTo(c, "replace the file if it is there")
+	c.Flags().StringVar(&role, "role", "", "`role`: consumer, bridge or admin")
+	c.Flags().StringVar(&request.Filter, "filter", "", "for a consumer: only entries with this `subject` (default all)")
+	file.addTo(c, "replace an existing file")
 	output.addTo(c.Flags())
 	completeFlag(c, "role", "consumer", "bridge", "admin")
 	completeFlag(c, "filter", "dialogue.>", "user.>", "friend.>", "session.>")
@@ -67,27 +67,29 @@ func newAttachRotate(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "rotate NAME",
-		Short: "Give a program another secret; its connections are closed",
-		Long: `Gives a program another secret. Its connections are closed, and the old secret is good for nothing.
-The file that --context names is written anew, if it is the program's; another one needs --force.
-Without --context the answer is what the file would hold.`,
+		Short: "Rotate the secret of an attachment and close its connections",
+		Long: `Rotate the secret of an attachment. The old secret becomes invalid, and all connections that use it are
+closed.
+
+The credentials are written to the file of --context, or to standard output as JSON. The file is replaced
+if it is the context of this attachment. --force replaces any file.`,
 		Example: "  imctl attach rotate archive --context archive.json",
-		Args:    wants("NAME"),
+		Args:    exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			file.own = args[0]
-			return giveSecret(c, env, file, output, "has another secret", func(ctx context.Context, client *admin.Client) (admin.AttachmentSecret, error) {
+			return outputSecret(c, env, file, output, "has a new secret", func(ctx context.Context, client *admin.Client) (admin.AttachmentSecret, error) {
 				return client.RotateAttachment(ctx, args[0])
 			})
 		},
 	}
-	file.addTo(c, "replace the file even if it is another's")
+	file.addTo(c, "replace the file even if it belongs to another attachment")
 	output.addTo(c.Flags())
 	return c
 }
 
-// giveSecret has a secret made and hands it out. The file is prepared before: a secret that can't be kept should not
-// be made.
-func giveSecret(c *cobra.Command, env *Env, file contextFile, output outputFormat, done string, do func(context.Context, *admin.Client) (admin.AttachmentSecret, error)) error {
+// outputSecret calls do to create a secret, and writes it to file or standard output. It opens the file first, so that
+// no secret is created that cannot be stored.
+func outputSecret(c *cobra.Command, env *Env, file contextFile, output outputFormat, done string, do func(context.Context, *admin.Client) (admin.AttachmentSecret, error)) error {
 	out, err := file.open(env)
 	if err != nil {
 		return err
@@ -99,10 +101,10 @@ func giveSecret(c *cobra.Command, env *Env, file contextFile, output outputForma
 			return err
 		}
 		if url := client.URL(); url != "" {
-			a.Context.URL = withoutUser(url) // as it can be reached from here
+			a.Context.URL = withoutUser(url) // the address that this command has reached
 		}
 		if a.Context.URL == "" {
-			fmt.Fprintln(env.Err, "imctl: the server takes no NATS clients: set nats.listen, and the context's url to it")
+			fmt.Fprintln(env.Err, "imctl: the server does not accept NATS clients; set nats.listen, and set url in the context to that address")
 		}
 		if out == nil {
 			if output.json() {
@@ -114,7 +116,7 @@ func giveSecret(c *cobra.Command, env *Env, file contextFile, output outputForma
 			return err
 		}
 		if err := out.Commit(); err != nil {
-			return &failure{exitFailed, fmt.Errorf("%s: %w; the secret is lost", file.path, err), "imctl attach rotate " + a.Name + " makes another"}
+			return &failure{exitFailed, fmt.Errorf("%s: %w; the secret is lost", file.path, err), "use imctl attach rotate " + a.Name + " to create another one"}
 		}
 		if output.json() {
 			return writeJSON(env.Out, a.Attachment)
@@ -128,9 +130,9 @@ func newAttachList(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:     "list",
-		Short:   "List the programs that may log in to NATS",
+		Short:   "List attachments",
 		Example: "  imctl attach list -o json",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				all, err := client.Attachments(ctx)
@@ -154,13 +156,14 @@ func newAttachRemove(env *Env) *cobra.Command {
 	yes := false
 	c := &cobra.Command{
 		Use:   "remove NAME",
-		Short: "Remove a program, with what is kept for it; its connections are closed",
-		Long: `Removes a program. Its connections are closed, and it can't log in any more. Of a consumer the durable
-consumer goes too, and with it what it has not read yet.`,
+		Short: "Remove an attachment and close its connections",
+		Long: `Remove an attachment and close its connections. The program can no longer log in. The durable consumer of
+a consumer is removed too, with its unread entries.`,
 		Example: "  imctl attach remove archive --yes",
-		Args:    wants("NAME"),
+		Args:    exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := confirm(c.Context(), env, yes, fmt.Sprintf("Remove the attachment %s with what it has not read, for good?", printable(args[0]))); err != nil {
+			question := fmt.Sprintf("Remove the attachment %s and its unread entries permanently?", printable(args[0]))
+			if err := confirm(c.Context(), env, yes, question); err != nil {
 				return err
 			}
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
@@ -176,7 +179,7 @@ consumer goes too, and with it what it has not read yet.`,
 			})
 		},
 	}
-	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	addYesFlag(c, &yes)
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c

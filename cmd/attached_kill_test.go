@@ -6,81 +6,81 @@ import (
 	"time"
 )
 
-// TestKilledServer kills one of two servers without a word. Its people are offline at once, their friends are told, and
-// what it may have written and told nobody of is in force on the other one.
-func TestKilledServer(t *testing.T) {
+// TestServerKilled kills one of two servers. Its users are offline at once and their friends are notified. A change
+// that the killed server stored, but did not announce, is in force on the other server.
+func TestServerKilled(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
-	stays := start(t, there.attached)
-	dies := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "IMCTL_NATS_URL="+there.url)
-	w := inhabit(t, stays)
+	there := startExternalNATS(t)
+	survivor := start(t, there.attached)
+	victim := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "IMCTL_NATS_URL="+there.url)
+	w := newWorld(t, survivor)
 	w.secret(firstGroup(there.url, `:([0-9a-f]{32})@`))
-	a, b := w.pair(t)
-	c := w.people(t, 1)[0]
+	a, b := w.newFriends(t)
+	c := w.newMembers(t, 1)[0]
 	a.befriend(t, c)
-	push, _ := a.another(t, "push", "1")
+	push, _ := a.openTunnel(t, "push", "1")
 
 	// b moves to the other server, where a can talk to it.
 	b.tunnel.close(t)
 	push.want(t, `{"code":300,"message":"Friend Offline","ok":true,"id":"`+b.id+`"}`)
-	w.deployment = dies
+	w.deployment = victim
 	b.login(t)
-	w.deployment = stays
+	w.deployment = survivor
 	push.want(t, `{"code":302,"message":"Friend Online","ok":true,"id":"`+b.id+`"}`)
 	if code := a.talk(t, b, "1"); code != 200 {
-		t.Fatalf("a dialogue to the other server: %d", code)
+		t.Fatalf("dialogue to the other server: got code %d, want 200", code)
 	}
-	push.next(t) // what one device sends the others show
-	b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+	push.next(t) // the echo
+	b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 
-	// As if it had been killed between the change and telling the others.
-	if _, err := stays.app.backend.store.Rosters.Remove(t.Context(), a.id, c.id); err != nil {
+	// A change in the store without a notification, as if the server was killed between the two.
+	if _, err := survivor.app.backend.store.Rosters.Remove(t.Context(), a.id, c.id); err != nil {
 		t.Fatal(err)
 	}
 	if code := a.talk(t, c, "2"); code != 200 {
-		t.Errorf("nobody was told of the removal: %d", code)
+		t.Errorf("before the kill: got code %d, want 200, since the removal was not announced", code)
 	}
 	push.next(t)
-	dies.kill(t)
+	victim.kill(t)
 	killed := time.Now()
 	eventually(t, "508", func() bool { return a.talk(t, b, "3") == 508 })
-	if took := time.Since(killed); took > time.Second {
-		t.Errorf("its people were ghosts for %s", took)
+	if d := time.Since(killed); d > time.Second {
+		t.Errorf("users of the killed server went offline after %s, want at most 1s", d)
 	}
 	push.want(t, `{"code":300,"message":"Friend Offline","ok":true,"id":"`+b.id+`"}`)
 	eventually(t, "the removal in force", func() bool { return a.talk(t, c, "4") == 512 })
-	// Nobody waits for the dead: changes, and logins of the same person, work at once.
-	began := time.Now()
-	a.call(t, "remove", "to", b.id).want(t, "remove", says(200))
+	// Changes and logins do not wait for the killed server.
+	start := time.Now()
+	a.call(t, "remove", "to", b.id).want(t, "remove", replyBody(200))
 	if login := b.login(t); len(login.Friends) != 0 {
 		t.Errorf("friends: %v", login.Friends)
 	}
-	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("it took %s", took)
+	if d := time.Since(start); d > 3*time.Second {
+		t.Errorf("remove and login took %s, want at most 3s", d)
 	}
-	if ids, err := stays.app.backend.store.Nodes.IDs(t.Context()); err != nil || len(ids) != 1 {
-		t.Errorf("listed are %v, %v", ids, err)
+	if ids, err := survivor.app.backend.store.Nodes.IDs(t.Context()); err != nil || len(ids) != 1 {
+		t.Errorf("got nodes %v, %v, want one", ids, err)
 	}
 }
 
-// TestRevokedMeanwhile: a session whose token is revoked while its server is away from NATS ends when that is back; the
-// others go on.
-func TestRevokedMeanwhile(t *testing.T) {
+// TestRevokedDuringOutage checks that a session whose token is revoked while its server has no connection to NATS ends
+// when the server is connected again. The other sessions continue.
+func TestRevokedDuringOutage(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	s := start(t, there.attached)
-	s.mayLog = []string{"NATS", "the event log cannot be written"}
-	w := inhabit(t, s)
-	a, b := w.pair(t)
-	_, second := b.another(t)
-	// As another server does it that this one does not hear.
+	s.mayLog = []string{"NATS", "the event log is not written"}
+	w := newWorld(t, s)
+	a, b := w.newFriends(t)
+	_, second := b.openTunnel(t)
+	// A revocation in the store without a notification.
 	if err := s.app.backend.store.Tokens.RevokeOthers(t.Context(), b.id, second.Token); err != nil {
 		t.Fatal(err)
 	}
 	if code := a.talk(t, b, "1"); code != 200 {
 		t.Fatalf("before: %d", code)
 	}
-	b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+	b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 	there.stop()
 	there.start(t)
 	b.tunnel.wantClose(t, 1008)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -18,23 +17,24 @@ import (
 	"imctl/bridge"
 )
 
-// natsThere is a NATS server that servers of ours attach to. Its configuration includes what `imctl nats config` prints.
-type natsThere struct {
-	url  string // as the command said that it belongs into the settings, but for the port
+// externalNATS is a NATS server for attached servers. Its configuration includes the output of imctl nats config.
+type externalNATS struct {
+	url  string // the printed nats.url with the actual port
 	file string
 	port int // 0 before the first start
 	ns   *natsserver.Server
 }
 
-// startNATSThere starts one that is stopped when the test ends. It may have accounts of its own.
-func startNATSThere(t testing.TB, accounts ...string) *natsThere {
+// startExternalNATS starts a NATS server and stops it at the end of the test. accounts are additional accounts in its
+// configuration.
+func startExternalNATS(t testing.TB, accounts ...string) *externalNATS {
 	t.Helper()
 	dir := t.TempDir()
 	said := command(t, dir, "", "nats", "config")
 	if said.code != exitDone {
 		t.Fatalf("nats config: %s", said.err)
 	}
-	n := &natsThere{url: firstGroup(said.err, `url: (\S+)`), file: filepath.Join(dir, "nats-server.conf")}
+	n := &externalNATS{url: firstGroup(said.err, `url: (\S+)`), file: filepath.Join(dir, "nats-server.conf")}
 	said.out = strings.Replace(said.out, "accounts {\n", "accounts {\n"+strings.Join(append(accounts, ""), "\n"), 1)
 	text := fmt.Sprintf("include \"imctl.conf\"\nhost: 127.0.0.1\njetstream {store_dir: %q}\n", dir)
 	for file, content := range map[string]string{"imctl.conf": said.out, "nats-server.conf": text} {
@@ -47,8 +47,8 @@ func startNATSThere(t testing.TB, accounts ...string) *natsThere {
 	return n
 }
 
-// start starts it, again on what it stored and at the same port.
-func (n *natsThere) start(t testing.TB) {
+// start starts the server. A restart uses the same data and port.
+func (n *externalNATS) start(t testing.TB) {
 	t.Helper()
 	o, err := natsserver.ProcessConfigFile(n.file)
 	if err != nil {
@@ -62,7 +62,7 @@ func (n *natsThere) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	n.ns.Start()
-	if !n.ns.ReadyForConnections(patience) {
+	if !n.ns.ReadyForConnections(waitTimeout) {
 		t.Fatal("NATS is not ready")
 	}
 	if n.port == 0 {
@@ -71,21 +71,21 @@ func (n *natsThere) start(t testing.TB) {
 	}
 }
 
-func (n *natsThere) stop() {
+func (n *externalNATS) stop() {
 	n.ns.Shutdown()
 	n.ns.WaitForShutdown()
 }
 
-// attached has a server attach to it.
-func (n *natsThere) attached(c *Config) { c.NATS.URL = n.url }
+// attached configures a server to attach to n.
+func (n *externalNATS) attached(c *Config) { c.NATS.URL = n.url }
 
-// bridges is the deployment of several servers on one NATS. The people of a group are spread over them.
+// bridges is a deployment of several servers on one NATS server. The users of a test are spread over them.
 type bridges []*server
 
-// startBridges starts so many on one NATS.
+// startBridges starts n servers on one NATS server.
 func startBridges(t testing.TB, n int, change ...func(*Config)) bridges {
 	t.Helper()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	var all bridges
 	for range n {
 		all = append(all, start(t, append(change, there.attached)...))
@@ -96,26 +96,26 @@ func startBridges(t testing.TB, n int, change ...func(*Config)) bridges {
 func (b bridges) base(n int) string          { return b[n%len(b)].base(n) }
 func (b bridges) trust() *tls.Config         { return nil }
 func (b bridges) services() *bridge.Services { return b[0].services() }
-func (b bridges) shown(t testing.TB) (all string) {
+func (b bridges) output(t testing.TB) (all string) {
 	for _, s := range b {
-		all += s.shown(t)
+		all += s.output(t)
 	}
 	return all
 }
 
-// scattered is the deployment of several servers on one NATS that are taken in turn: a person's devices are not on the
-// same one, nor are its calls made to the one that its tunnel is on.
-type scattered struct {
+// roundRobin is a deployment of several servers on one NATS server. Each connection goes to the next server, so the
+// devices and the calls of a user are on different servers.
+type roundRobin struct {
 	bridges
 	turn atomic.Int64
 }
 
-func (s *scattered) base(int) string { return s.bridges.base(int(s.turn.Add(1))) }
+func (s *roundRobin) base(int) string { return s.bridges.base(int(s.turn.Add(1))) }
 
-// TestAttachRefused: what is wrong with a NATS is said in a line that names what is missing and how to mend it.
+// TestAttachRefused checks that serve names the problem of a NATS server and the remedy in one line.
 func TestAttachRefused(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	secret := firstGroup(there.url, `:([0-9a-f]{32})@`)
 	const users = `accounts { A { %s users: [{user: u, password: pw-of-u %s}] } }`
 	store := func(t *testing.T) string { return fmt.Sprintf("jetstream {store_dir: %q}\n", t.TempDir()) }
@@ -125,15 +125,15 @@ func TestAttachRefused(t *testing.T) {
 		says []string
 	}{
 		"nobody there": {url: func(*testing.T) string { return "nats://127.0.0.1:1" },
-			says: []string{"nats://127.0.0.1:1: not reached in 5 tries", "; start it, or correct nats.url"}},
+			says: []string{"nats://127.0.0.1:1: not reachable after 5 attempts", "; start it, or correct nats.url"}},
 		"wrong password": {url: func(*testing.T) string { return strings.Replace(there.url, secret, "hunter2", 1) },
-			says: []string{"refuses these credentials; put a user and password", "imctl nats config"}},
+			says: []string{"refuses these credentials; set a valid user and password", "imctl nats config"}},
 		"no credentials": {url: func(*testing.T) string { return strings.Replace(there.url, "imctl:"+secret+"@", "", 1) },
 			says: []string{"refuses these credentials"}},
 		"no JetStream": {url: func(t *testing.T) string { return startNATSWith(t, fmt.Sprintf(users, "", "")) },
-			says: []string{"JetStream", `; its configuration needs "jetstream { store_dir: DIRECTORY }"`, "imctl nats config"}},
+			says: []string{"JetStream", `; add "jetstream { store_dir: DIRECTORY }"`, "imctl nats config"}},
 		"JetStream for others": {url: func(t *testing.T) string { return startNATSWith(t, store(t)+fmt.Sprintf(users, "", "")) },
-			says: []string{"JetStream", `"jetstream: enabled" in the account`}},
+			says: []string{"JetStream", `"jetstream: enabled" to the account`}},
 		"too old": {url: func(t *testing.T) string {
 			url := startNATSWith(t, fmt.Sprintf(users, "", ""))
 			nc, err := nats.Connect(url)
@@ -141,7 +141,7 @@ func TestAttachRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(nc.Close)
-			// What one of before atomic batches says of itself.
+			// The answer of a server without atomic batches.
 			_, err = nc.Subscribe("$JS.API.INFO", func(m *nats.Msg) {
 				_ = m.Respond([]byte(`{"type":"io.nats.jetstream.api.v1.account_info_response","api":{"level":1}}`))
 			})
@@ -149,20 +149,20 @@ func TestAttachRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			return url
-		}, says: []string{"atomic batches need 2.12", "; put nats-server 2.12 or later there"}},
+		}, says: []string{"atomic batches need 2.12", "; upgrade it to nats-server 2.12 or later"}},
 		"replicas": {url: func(*testing.T) string { return there.url }, env: []string{"IMCTL_NATS_REPLICAS=3", "IMCTL_NATS_PREFIX=other"},
 			says: []string{"replicas", "; set nats.replicas to 1"}},
 		"may not publish": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ["im.>", "_INBOX.>", "$JS.API.>", "$KV.im_users.>", "$KV.im_tokens.>", "$KV.im_users_b.>", "$KV.im_tokens_b.>", "$KV.im_friendships_b.>", "$KV.im_state.>"]}`))
-		}, says: []string{`does not let us publish on $KV.im_friendships.none; in its configuration our user needs permissions: {publish: ["im.>", `, `"$KV.im_friendships.>"`}},
+		}, says: []string{`does not permit its user to publish to $KV.im_friendships.none; add to this user in its configuration: permissions: {publish: ["im.>", `, `"$KV.im_friendships.>"`}},
 		"may not subscribe": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ">", subscribe: ["_INBOX.>", "im.>"]}`))
-		}, says: []string{"does not let us subscribe to $JS.EVENT.ADVISORY.CONSUMER.CREATED.IM_LOG.>, $SRV.PING; "}},
+		}, says: []string{"does not permit its user to subscribe to $JS.EVENT.ADVISORY.CONSUMER.CREATED.IM_LOG.>, $SRV.PING; "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := serveAttached(t, row.url(t), row.env...)
-			said := a.err[strings.LastIndex(strings.TrimSpace(a.err), "\n")+1:] // behind what is logged
+			said := a.err[strings.LastIndex(strings.TrimSpace(a.err), "\n")+1:] // the last line, after the log
 			if a.code != exitFailed || !strings.HasPrefix(said, "imctl: ") {
 				t.Errorf("exit code %d: %s", a.code, a.err)
 			}
@@ -173,14 +173,14 @@ func TestAttachRefused(t *testing.T) {
 			}
 			for _, hidden := range []string{"hunter2", "pw-of-u", secret} {
 				if strings.Contains(a.err, hidden) {
-					t.Errorf("the password is shown: %s", a.err)
+					t.Errorf("the password in the output: %s", a.err)
 				}
 			}
 		})
 	}
 }
 
-// serveAttached runs imctl serve on a NATS that it can't have.
+// serveAttached runs imctl serve on a NATS server that it cannot use, and returns the output.
 func serveAttached(t *testing.T, url string, env ...string) answer {
 	t.Helper()
 	dir := t.TempDir()
@@ -194,27 +194,15 @@ func serveAttached(t *testing.T, url string, env ...string) answer {
 // startNATSWith starts a NATS server with a configuration and returns the URL of its user u.
 func startNATSWith(t testing.TB, text string) string {
 	t.Helper()
-	o := new(natsserver.Options)
-	if err := o.ProcessConfigString("host: 127.0.0.1, port: -1\n" + text); err != nil {
-		t.Fatal(err)
-	}
-	o.NoSigs, o.NoLog = true, true
-	ns, err := natsserver.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS is not ready")
-	}
+	o := natsOptions(t, text)
+	runNATS(t, o)
 	return fmt.Sprintf("nats://u:pw-of-u@127.0.0.1:%d", o.Port)
 }
 
-// TestNATSInfo shows what is there, on an attached NATS by its context too, and on the embedded one.
+// TestNATSInfo runs imctl nats info on an attached NATS server, by URL and by context, and on the embedded server.
 func TestNATSInfo(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	dir := t.TempDir()
 	command(t, dir, "", "nats", "info", "--nats", there.url).want(t, exitDone, "KV_im_users  ", "missing", "im.user.<id>.dialogue")
 	s := start(t, there.attached)
@@ -235,7 +223,7 @@ func TestNATSInfo(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 5 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
 		t.Errorf("%s, %v", a.out, err)
 	}
-	// A server that attaches by a context finds its users for logins there too.
+	// A server that is attached with a context also has the auth callout.
 	byContext := start(t, func(c *Config) { c.NATS.Context = file })
 	for _, s := range []*server{s, byContext} {
 		if strings.Contains(s.log.String(), "cannot log in") {
@@ -245,21 +233,21 @@ func TestNATSInfo(t *testing.T) {
 	command(t, dir, "", "nats", "info", "--nats", "nats://127.0.0.1:1").want(t, exitNoServer, "start it, or correct nats.url")
 }
 
-// TestNATSConfig: a secret is shown once, and what is configured already is used.
+// TestNATSConfig checks that a new secret is printed once, and that a configured user is used instead.
 func TestNATSConfig(t *testing.T) {
 	t.Parallel()
 	a, b := command(t, t.TempDir(), "", "nats", "config"), command(t, t.TempDir(), "", "nats", "config")
 	secret := firstGroup(a.err, `url: nats://imctl:([0-9a-f]{32})@`)
 	if secret == "" || strings.Contains(a.out, secret) || a.err == b.err || a.out == b.out {
-		t.Errorf("the secret is new each time, and not in what a file is made of:\n%s%s", a.out, a.err)
+		t.Errorf("the secret must be new, and must not be on standard output:\n%s%s", a.out, a.err)
 	}
 	again := command(t, t.TempDir(), "", "nats", "config", "--nats", "nats://other:"+secret+"@127.0.0.1:4222").want(t, exitDone, `"other-auth"`, `"other-sys"`)
 	issuer := `issuer: (\S+)`
 	if got, want := firstGroup(again.out, issuer), firstGroup(a.out, issuer); got != want {
-		t.Errorf("the same secret makes the issuer %s, and %s", got, want)
+		t.Errorf("the issuers for the same secret differ: got %s, want %s", got, want)
 	}
-	// Whoever the NATS server had before logs in as before.
-	there := startNATSThere(t, `OLD { users: [{user: old, password: friend}] }`)
+	// The existing users of the NATS server can still log in.
+	there := startExternalNATS(t, `OLD { users: [{user: old, password: friend}] }`)
 	nc, err := nats.Connect(fmt.Sprintf("nats://old:friend@127.0.0.1:%d", there.port))
 	if err != nil {
 		t.Fatal(err)

@@ -14,13 +14,15 @@ import (
 	"imctl/kv"
 )
 
-// startWait bounds how long NATS may take to be there, and then the buckets. An upgrade of the buckets may take longer.
-const startWait = 2 * time.Minute
+// startTimeout limits the start of NATS, and then the opening of the buckets. An upgrade of the buckets may take
+// longer.
+const startTimeout = 2 * time.Minute
 
-// stopWait bounds one step of an orderly end.
-const stopWait = 10 * time.Second
+// stopTimeout limits each step of a graceful shutdown.
+const stopTimeout = 10 * time.Second
 
-// stops are the steps of an orderly end, each added as soon as there is something to stop, taken last in, first out.
+// stops are the steps of a graceful shutdown. Each step is added as soon as its part has started. They run in reverse
+// order.
 type stops []struct {
 	name string
 	stop func(context.Context) error
@@ -33,12 +35,12 @@ func (s *stops) add(name string, stop func(context.Context) error) {
 	}{name, stop})
 }
 
-// run takes every step, whether the ones before it failed or not.
+// run runs every step, even if an earlier step fails. It returns all errors.
 func (s *stops) run(log *slog.Logger) error {
 	var failed []error
 	for i := len(*s) - 1; i >= 0; i-- {
 		step := (*s)[i]
-		ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		log.Debug("stopping", "part", step.name)
 		if err := step.stop(ctx); err != nil {
 			failed = append(failed, fmt.Errorf("stop %s: %w", step.name, err))
@@ -49,10 +51,10 @@ func (s *stops) run(log *slog.Logger) error {
 	return errors.Join(failed...)
 }
 
-// backend is what stands behind the bridge: the data directory, NATS, and the buckets in it.
+// backend is the storage behind the bridge: the data directory, NATS, and its buckets.
 type backend struct {
 	dir     *embedded.Dir
-	server  *embedded.Server // nil when attached to a NATS that was there
+	server  *embedded.Server // nil if attached to an external NATS server
 	connect func(name string, opts ...nats.Option) (*nats.Conn, error)
 	nc      *nats.Conn
 	store   *kv.Store
@@ -80,9 +82,9 @@ func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, list
 	if err := clearStaging(b.dir); err != nil {
 		return nil, err
 	}
-	starting, cancel := context.WithTimeout(ctx, startWait)
+	startCtx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := b.findNATS(starting, c, log, diskLog, listen); err != nil {
+	if err := b.openNATS(startCtx, c, log, diskLog, listen); err != nil {
 		return nil, err
 	}
 	if b.nc, err = b.connect("imctl buckets"); err != nil {
@@ -95,7 +97,7 @@ func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, list
 	return b, nil
 }
 
-// openStore opens the buckets. The data directory remembers from then on which streams must exist.
+// openStore opens the buckets. From then on, the data directory records which streams must exist.
 func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) error {
 	owner := b.owner(c)
 	expected, err := b.dir.Streams(owner)
@@ -103,21 +105,21 @@ func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) er
 		return err
 	}
 	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL,
-		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: startWait,
+		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: startTimeout,
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
 	var lost *kv.LostError
 	switch {
 	case errors.As(err, &lost):
 		return lossFailure(b.place(c), lost)
 	case errors.Is(err, kv.ErrRestoreUnfinished):
-		return unfinished(c, err)
+		return completeFailure(c, err)
 	case err != nil && b.server == nil:
 		return attachFailure(c.NATS, err)
 	}
 	return err
 }
 
-// owner returns the name under which the data directory remembers the streams.
+// owner returns the name under which the data directory records the streams.
 func (b *backend) owner(c *Config) string {
 	if b.server == nil {
 		return "attached/" + c.NATS.Prefix
@@ -133,21 +135,21 @@ func (b *backend) place(c *Config) string {
 	return "data directory " + b.dir.Path()
 }
 
-// lossFailure names what is missing and the two remedies.
+// lossFailure returns the failure for missing streams, with the two remedies.
 func lossFailure(place string, lost *kv.LostError) error {
 	return &failure{exitFailed, fmt.Errorf("%s: %w", place, lost),
 		"restore a backup with imctl restore FILE, or accept the loss with imctl serve --accept-loss " + strings.Join(lost.Names, ",")}
 }
 
-// findNATS starts the embedded server, or attaches to the NATS server of the configuration.
-func (b *backend) findNATS(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (err error) {
+// openNATS starts the embedded server, or attaches to the configured NATS server.
+func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (err error) {
 	if !c.NATS.Embedded() {
 		return b.attach(ctx, c, log)
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync),
 		Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Log: log, DiskLog: diskLog})
 	if errors.Is(err, embedded.ErrStoreDamaged) {
-		return &failure{exitFailed, err, "or set data_check to false: NATS then starts and drops what it can't read"}
+		return &failure{exitFailed, err, "or set data_check to false: NATS then starts and drops what it cannot read"}
 	}
 	if err != nil {
 		return err
@@ -157,18 +159,19 @@ func (b *backend) findNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 	return nil
 }
 
-// healthy is nil while NATS answers and its streams are there.
+// healthy returns nil while NATS answers and its streams exist.
 func (b *backend) healthy() error {
 	if b.server != nil {
 		return b.server.Healthy()
 	}
 	if !b.nc.IsConnected() {
-		return errors.New("NATS is away")
+		return errors.New("not connected to NATS")
 	}
 	return nil
 }
 
-// failed delivers an error that the embedded server can't go on after; it is nil, and delivers none, without one.
+// failed returns a channel that receives the error after which the embedded server cannot continue. It is nil if NATS
+// is attached.
 func (b *backend) failed() <-chan error {
 	if b.server == nil {
 		return nil

@@ -18,22 +18,22 @@ import (
 	"imctl/kv"
 )
 
-// backupFolders and the file admin.json are what a data directory has besides streams.
+// backupFolders and adminContextFile are the parts of a data directory, besides streams, that a backup includes.
 var backupFolders = [...]string{"tls", "keys"}
 
 const adminContextFile = "admin.json"
 
-// backupReport is what a backup has.
+// backupReport lists the contents of a backup.
 type backupReport struct {
 	File    string         `json:"file"`
 	Streams []backupStream `json:"streams"`
-	Files   int            `json:"files"` // of the data directory
+	Files   int            `json:"files"` // number of files from the data directory
 }
 
 type backupStream struct {
 	Name     string `json:"name"`
 	Messages uint64 `json:"messages"`
-	Bytes    int64  `json:"bytes"` // of the snapshot
+	Bytes    int64  `json:"bytes"` // size of the snapshot
 }
 
 func newBackup(env *Env) *cobra.Command {
@@ -41,23 +41,22 @@ func newBackup(env *Env) *cobra.Command {
 	force := false
 	c := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Back up all durable data into one file",
-		Long: `Write all durable data to FILE, or to standard output for -: the streams of users, tokens and
-friendships, the log with the entries that its consumers have not acknowledged, and from the data
-directory, if it is on this machine, the administrator's credentials, certificates and keys. The server
-may be running. It may also be a NATS server that imctl is attached to.
+		Short: "Back up all durable data to a file",
+		Long: `Back up all durable data to FILE, or to standard output if FILE is -. The server may be running.
 
-Each stream is captured at one moment, one stream after the other. The file has a checksum and holds
-secrets: only its owner can read it. Use imctl restore to restore it.`,
+A backup contains the streams of users, tokens and friendships, and the log with the entries that its
+consumers have not acknowledged. If the data directory is on this machine, it also contains the
+administrator's credentials, the certificates and the keys.
+
+The streams are captured one after the other, each at one point in time. The file has a checksum. It
+contains secrets and is readable by its owner only. Use imctl restore to restore it.`,
 		Example: `  imctl backup imctl-$(date +%F).tar
   imctl backup - | gpg --encrypt -r ops > imctl.tar.gpg`,
-		Args: wants("FILE"),
+		Args: exactArgs("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if args[0] == pipeName {
 				return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-					b := backup{progress: startProgress(env), nc: nc, config: config}
-					err := b.write(ctx, env.Out)
-					b.progress.stop()
+					_, err := writeBackup(ctx, env, nc, config, env.Out)
 					return err
 				})
 			}
@@ -67,21 +66,19 @@ secrets: only its owner can read it. Use imctl restore to restore it.`,
 			}
 			defer out.Discard()
 			return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-				b := backup{progress: startProgress(env), nc: nc, config: config}
-				err := b.write(ctx, out)
-				b.progress.stop()
+				report, err := writeBackup(ctx, env, nc, config, out)
 				if err == nil {
 					err = out.Commit()
 				}
 				if err != nil {
 					return err
 				}
-				b.report.File = args[0]
-				return writeBackupReport(env.Out, output, b.report)
+				report.File = args[0]
+				return writeBackupReport(env.Out, output, report)
 			})
 		},
 	}
-	c.Flags().BoolVar(&force, "force", false, "replace the file if it is there")
+	c.Flags().BoolVar(&force, "force", false, "replace an existing file")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
@@ -98,7 +95,15 @@ func writeBackupReport(w io.Writer, output outputFormat, r backupReport) error {
 	return newTable(w, "stream", "messages", "bytes").write(rows...)
 }
 
-// backup is a backup under way.
+// writeBackup writes a backup to out, and its progress to standard error.
+func writeBackup(ctx context.Context, env *Env, nc *nats.Conn, config *Config, out io.Writer) (backupReport, error) {
+	b := backup{progress: startProgress(env), nc: nc, config: config}
+	defer b.progress.stop()
+	err := b.write(ctx, out)
+	return b.report, err
+}
+
+// backup is a backup in progress.
 type backup struct {
 	progress *progressLine
 	nc       *nats.Conn
@@ -113,7 +118,7 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if before.Restore != nil {
-		return unfinished(b.config, fmt.Errorf("%w: %s", kv.ErrRestoreUnfinished, before.Restore))
+		return completeFailure(b.config, fmt.Errorf("%w: %s", kv.ErrRestoreUnfinished, before.Restore))
 	}
 	names, err := b.streams(ctx)
 	if err != nil {
@@ -123,15 +128,15 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	b.tar = newBackupWriter(out, now)
 	err = b.tar.addJSON(manifestEntry, manifest{Format: backupFormat, Created: now, Version: readBuildInfo().Version, Prefix: b.config.NATS.Prefix, Streams: names})
 	if err == nil && b.config.NATS.Embedded() {
-		err = b.files()
+		err = b.addFiles()
 	}
 	for _, name := range names {
 		if err == nil {
-			err = b.stream(ctx, name)
+			err = b.addStream(ctx, name)
 		}
 	}
 	if err == nil {
-		err = b.same(ctx, before)
+		err = b.checkUnchanged(ctx, before)
 	}
 	if err == nil {
 		err = b.tar.close()
@@ -139,22 +144,24 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// same returns an error if a restore has replaced the streams since before. The backup would mix old and new streams.
-func (b *backup) same(ctx context.Context, before kv.State) error {
+// checkUnchanged returns an error if a restore has replaced the streams since before. Such a backup would mix old and
+// new streams.
+func (b *backup) checkUnchanged(ctx context.Context, before kv.State) error {
 	now, _, err := readState(ctx, b.nc, b.config.NATS.Prefix)
 	if err == nil && (now.Restore != nil || now.Slot != before.Slot) {
-		err = errors.New("a restore replaced the streams meanwhile; run the backup again")
+		err = errors.New("a restore replaced the streams during the backup; run the backup again")
 	}
 	return err
 }
 
-// streams returns the names of the existing streams. Before the first start of a server there is no log.
+// streams returns the names of the existing streams. The stream of the log does not exist before the first start of a
+// server.
 func (b *backup) streams(ctx context.Context) ([]string, error) {
 	js, err := jetstream.New(b.nc)
 	if err != nil {
 		return nil, err
 	}
-	infos, err := askStreams(ctx, js, b.config.NATS.Prefix)
+	infos, err := readStreams(ctx, js, b.config.NATS.Prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -165,37 +172,38 @@ func (b *backup) streams(ctx context.Context) ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, &failure{code: exitNotFound, err: fmt.Errorf("there are no streams of prefix %s", b.config.NATS.Prefix)}
+		return nil, &failure{code: exitNotFound, err: fmt.Errorf("no streams with nats.prefix %s", b.config.NATS.Prefix)}
 	}
 	return names, nil
 }
 
-func (b *backup) stream(ctx context.Context, name string) error {
+// addStream adds a snapshot of a stream.
+func (b *backup) addStream(ctx context.Context, name string) error {
 	folder := streamsFolder + name + "/"
-	done := backupStream{Name: name}
+	report := backupStream{Name: name}
 	pieces := 0
 	err := takeSnapshot(ctx, b.nc, name, func(s streamSnapshot) error {
 		state, err := s.state()
 		if err != nil {
 			return err
 		}
-		done.Messages = state.Messages
+		report.Messages = state.Messages
 		return b.tar.addJSON(folder+streamEntry, s)
 	}, func(piece []byte) error {
 		pieces++
-		done.Bytes += int64(len(piece))
-		b.progress.say("%s: %s", name, Size(done.Bytes))
+		report.Bytes += int64(len(piece))
+		b.progress.update("%s: %s", name, Size(report.Bytes))
 		return b.tar.add(fmt.Sprintf("%s%08d", folder, pieces), piece)
 	})
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", name, err)
 	}
-	b.report.Streams = append(b.report.Streams, done)
+	b.report.Streams = append(b.report.Streams, report)
 	return nil
 }
 
-// files adds what the data directory has besides streams, if it is on this machine.
-func (b *backup) files() error {
+// addFiles adds the files of the data directory other than streams, if the directory is on this machine.
+func (b *backup) addFiles() error {
 	data := b.config.Data
 	add := func(file string) error {
 		content, err := os.ReadFile(file)

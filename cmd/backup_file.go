@@ -16,11 +16,11 @@ import (
 
 // A backup is a tar file:
 //
-//	manifest.json                   what it is a backup of
-//	files/admin.json, files/tls/…   of the data directory, where that was at hand
+//	manifest.json                   the manifest
+//	files/admin.json, files/tls/…   files of the data directory, if it was on the same machine
 //	streams/NAME/stream.json        configuration and state of a stream
-//	streams/NAME/00000001, …        its snapshot, in pieces
-//	sha256                          of the names and contents of all before
+//	streams/NAME/00000001, …        the pieces of its snapshot
+//	sha256                          checksum of the names and contents of all entries before it
 
 const (
 	backupFormat  = 1
@@ -30,31 +30,31 @@ const (
 	streamsFolder = "streams/"
 	streamEntry   = "stream.json"
 
-	// backupEntryMost bounds what is read into memory at once; the pieces of a snapshot are smaller.
-	backupEntryMost = 16 << 20
+	// maxBackupEntry limits the entries that are read into memory, in bytes. The pieces of a snapshot are smaller.
+	maxBackupEntry = 16 << 20
 )
 
-// manifest says what a backup is of.
+// manifest describes a backup.
 type manifest struct {
 	Format  int       `json:"format"`
 	Created time.Time `json:"created"`
-	Version string    `json:"version"` // of imctl
+	Version string    `json:"version"` // version of imctl
 	Prefix  string    `json:"prefix"`
 	Streams []string  `json:"streams"`
 }
 
-// errBackup: the file is no backup, or not one that is whole.
-var errBackup = errors.New("it is no backup, or it is damaged")
+// errBackup means that a file is not a backup, or is truncated or damaged.
+var errBackup = errors.New("not a backup, or damaged")
 
 // backupWriter writes a backup.
 type backupWriter struct {
-	tar  *tar.Writer
-	sum  hash.Hash
-	made time.Time
+	tar     *tar.Writer
+	sum     hash.Hash
+	created time.Time
 }
 
-func newBackupWriter(w io.Writer, made time.Time) *backupWriter {
-	return &backupWriter{tar.NewWriter(w), sha256.New(), made}
+func newBackupWriter(w io.Writer, created time.Time) *backupWriter {
+	return &backupWriter{tar.NewWriter(w), sha256.New(), created}
 }
 
 func (b *backupWriter) add(name string, data []byte) error {
@@ -71,7 +71,7 @@ func (b *backupWriter) addJSON(name string, v any) error {
 }
 
 func (b *backupWriter) write(name string, data []byte) error {
-	err := b.tar.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o600, Size: int64(len(data)), ModTime: b.made})
+	err := b.tar.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o600, Size: int64(len(data)), ModTime: b.created})
 	if err == nil {
 		_, err = b.tar.Write(data)
 	}
@@ -85,13 +85,13 @@ func (b *backupWriter) close() error {
 	return b.tar.Close()
 }
 
-// addSum counts an entry. Its size keeps what is name and what is content apart.
+// addSum adds an entry to the checksum. The size separates the name from the contents.
 func addSum(h hash.Hash, name string, data []byte) {
 	fmt.Fprintf(h, "%s\x00%d\x00", name, len(data))
 	h.Write(data)
 }
 
-// backupReader reads a backup's entries.
+// backupReader reads the entries of a backup.
 type backupReader struct{ tar *tar.Reader }
 
 func newBackupReader(r io.ReadSeeker) (*backupReader, error) {
@@ -101,13 +101,13 @@ func newBackupReader(r io.ReadSeeker) (*backupReader, error) {
 	return &backupReader{tar.NewReader(r)}, nil
 }
 
-// next returns io.EOF behind the last entry.
+// next returns the next entry, or io.EOF after the last one.
 func (b *backupReader) next() (name string, data []byte, err error) {
 	h, err := b.tar.Next()
 	if errors.Is(err, io.EOF) {
 		return "", nil, err
 	}
-	if err != nil || h.Typeflag != tar.TypeReg || h.Size > backupEntryMost {
+	if err != nil || h.Typeflag != tar.TypeReg || h.Size > maxBackupEntry {
 		return "", nil, errBackup
 	}
 	if data, err = io.ReadAll(b.tar); err != nil {
@@ -116,52 +116,52 @@ func (b *backupReader) next() (name string, data []byte, err error) {
 	return h.Name, data, nil
 }
 
-// checkBackup reads all of a backup, and returns what it is of.
+// checkBackup reads a whole backup, verifies its checksum, and returns its manifest.
 func checkBackup(r io.ReadSeeker) (m manifest, err error) {
 	b, err := newBackupReader(r)
 	if err != nil {
 		return m, err
 	}
 	sum := sha256.New()
-	whole := false
+	complete := false
 	for first := true; ; first = false {
 		name, data, err := b.next()
 		switch {
-		case errors.Is(err, io.EOF) && whole:
+		case errors.Is(err, io.EOF) && complete:
 			return m, nil
-		case errors.Is(err, io.EOF) || err == nil && (whole || first != (name == manifestEntry)):
+		case errors.Is(err, io.EOF) || err == nil && (complete || first != (name == manifestEntry)):
 			return m, errBackup
 		case err != nil:
 			return m, err
 		case first && json.Unmarshal(data, &m) != nil:
 			return m, errBackup
 		case first && m.Format != backupFormat:
-			return m, fmt.Errorf("its format is %d, and this version knows %d", m.Format, backupFormat)
+			return m, fmt.Errorf("backup format %d is not supported; this version of imctl reads format %d", m.Format, backupFormat)
 		case name == sumEntry:
 			if strings.TrimSpace(string(data)) != hex.EncodeToString(sum.Sum(nil)) {
 				return m, errBackup
 			}
-			whole = true
+			complete = true
 			continue
 		}
 		addSum(sum, name, data)
 	}
 }
 
-// backedUp is one stream of a backup, whose pieces are read one by one.
-type backedUp struct {
+// backedUpStream is one stream of a backup. Its pieces are read one by one.
+type backedUpStream struct {
 	streamSnapshot
 	reader *backupReader
 	prefix string
-	// ahead is the entry that was read behind the last piece, if there was one.
+	// ahead is the entry after the last piece. It is nil until next has read it, and if there is none.
 	ahead *struct {
 		name string
 		data []byte
 	}
 }
 
-// eachStream calls restore with every stream of a backup, which has to read all of it.
-func eachStream(r io.ReadSeeker, restore func(stream string, s *backedUp) error) error {
+// eachStream calls restore for each stream of a backup. restore must read all pieces of the stream.
+func eachStream(r io.ReadSeeker, restore func(stream string, s *backedUpStream) error) error {
 	b, err := newBackupReader(r)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func eachStream(r io.ReadSeeker, restore func(stream string, s *backedUp) error)
 			name, data, err = b.next()
 			continue
 		}
-		s := &backedUp{reader: b, prefix: streamsFolder + stream + "/"}
+		s := &backedUpStream{reader: b, prefix: streamsFolder + stream + "/"}
 		if err := json.Unmarshal(data, &s.streamSnapshot); err != nil {
 			return errBackup
 		}
@@ -191,8 +191,8 @@ func eachStream(r io.ReadSeeker, restore func(stream string, s *backedUp) error)
 	return err
 }
 
-// next returns a piece, and io.EOF behind the last.
-func (s *backedUp) next() ([]byte, error) {
+// next returns the next piece, or io.EOF after the last one.
+func (s *backedUpStream) next() ([]byte, error) {
 	if s.ahead != nil {
 		return nil, io.EOF
 	}

@@ -22,24 +22,24 @@ import (
 	"imctl/kv"
 )
 
-// TestBackupRestore carries a server to another directory: people, tokens, friendships, attachments with what they have
-// not read, and the administrator's credentials.
+// TestBackupRestore restores a backup in another directory: users, tokens, friendships, attachments with their unread
+// entries, and the administrator's credentials.
 func TestBackupRestore(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice, bob := w.pair(t)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice, bob := w.newFriends(t)
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "dialogue.>")
 	if code := alice.talk(t, bob, "unread"); code != 200 {
 		t.Fatalf("answered %d", code)
 	}
 	command(t, dir, "", "backup", "all.tar").want(t, exitDone, "STREAM", "KV_im_users", "KV_im_tokens", "KV_im_friendships", "IM_LOG")
 	if info, err := os.Stat(filepath.Join(dir, "all.tar")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the file: %v, %v", info, err)
+		t.Errorf("backup file: got %v, %v", info, err)
 	}
 	command(t, dir, "", "backup", "all.tar").want(t, exitExists, "--force")
 	people := sortedLines(command(t, dir, "", "user", "export").want(t, exitDone).out)
-	w.leave(t)
+	w.close(t)
 	s.close(t)
 	command(t, dir, "", "backup", "all.tar", "--force", "-o", "json").want(t, exitDone, `"name":"KV_im_users"`, `"files":`)
 
@@ -51,13 +51,13 @@ func TestBackupRestore(t *testing.T) {
 	again := start(t, func(c *Config) {
 		c.Data, c.NATS.Listen, c.NATS.Sync = filepath.Join(dir, "new"), "127.0.0.1:0", Sync(time.Minute)
 	})
-	w = inhabit(t, again)
+	w = newWorld(t, again)
 	if got := sortedLines(command(t, dir, "", "user", "export", "--data", "new").want(t, exitDone).out); !slices.Equal(got, people) {
-		t.Errorf("people are %s, and were %s", got, people)
+		t.Errorf("users: got %s, want %s", got, people)
 	}
 	alice.w, bob.w = w, w
 	if got := alice.call(t, "found", "name", bob.account); got.code() != 200 {
-		t.Errorf("a token from before: %s", got.body)
+		t.Errorf("call with a restored token: got %s", got.body)
 	}
 	archive.URL = again.natsURL()
 	nc := again.asAttachment(t, archive)
@@ -69,14 +69,14 @@ func TestBackupRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := consumer.Next(jetstream.FetchMaxWait(patience))
+	m, err := consumer.Next(jetstream.FetchMaxWait(waitTimeout))
 	if err != nil || !strings.Contains(string(m.Data()), `"id":"unread"`) {
-		t.Errorf("the dialogue that was not read: %v", err)
+		t.Errorf("unread entry: got error %v", err)
 	}
 	alice.login(t)
 	bob.login(t)
 	if code := alice.talk(t, bob, "2"); code != 200 {
-		t.Errorf("friends afterwards: %d", code)
+		t.Errorf("dialogue after the restore: got code %d, want 200", code)
 	}
 }
 
@@ -89,7 +89,7 @@ func readContext(t *testing.T, data string) embedded.AdminContext {
 	return c
 }
 
-// TestRestoreAsks does not touch what is there unless it may.
+// TestRestoreAsks checks that a restore replaces existing data only after confirmation.
 func TestRestoreAsks(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -104,11 +104,11 @@ func TestRestoreAsks(t *testing.T) {
 	command(t, dir, "", "restore", "all.tar", "--yes", "--nats.prefix", "other").want(t, exitUse, "nats.prefix im")
 	command(t, dir, "", "restore", "nowhere.tar").want(t, exitUse, "nowhere.tar")
 	if left, err := filepath.Glob(filepath.Join(dir, "data", "*before-restore*")); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("temporary files remain: %v, %v", left, err)
 	}
 }
 
-// TestRestoreFails leaves everything as it was.
+// TestRestoreFails checks that a failed restore leaves the data unchanged.
 func TestRestoreFails(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -130,14 +130,14 @@ func TestRestoreFails(t *testing.T) {
 		"another content": spoiled(whole, 512+20), "another piece": spoiled(whole, len(whole)-6000), "another name": spoiled(whole, entries),
 	} {
 		spoil(b)
-		if a := command(t, dir, "", "restore", "bad.tar", "--data", "fresh").want(t, exitFailed, "bad.tar: it is"); !strings.Contains(a.err, errBackup.Error()) {
+		if a := command(t, dir, "", "restore", "bad.tar", "--data", "fresh").want(t, exitFailed, "bad.tar: not a backup"); !strings.Contains(a.err, errBackup.Error()) {
 			t.Errorf("%s: %s", name, a.err)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "fresh")); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: the data directory was made", name)
+			t.Errorf("%s: the data directory was created", name)
 		}
 	}
-	// A file that is whole and says nonsense of a stream fails on the way.
+	// A file with a valid checksum and an invalid stream fails during the restore.
 	f, err := os.Create(bad)
 	if err != nil {
 		t.Fatal(err)
@@ -160,39 +160,39 @@ func spoiled(b []byte, at int) []byte {
 	return b
 }
 
-// TestRestoreRunning restores into a server that runs: its sessions end, and people are as they were.
+// TestRestoreRunning restores into a running server, which ends its sessions.
 func TestRestoreRunning(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice, bob := w.pair(t)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice, bob := w.newFriends(t)
 	command(t, dir, "", "backup", "all.tar").want(t, exitDone)
 	command(t, dir, "", "friend", "remove", alice.account, bob.account).want(t, exitDone)
-	late := w.stranger(t, 0)
+	late := w.newMember(t, 0)
 	late.login(t)
 	command(t, dir, "", "restore", "all.tar").want(t, exitUse, "--yes")
 	command(t, dir, "", "restore", "all.tar", "--yes").want(t, exitDone)
 	for _, p := range []*member{alice, bob, late} {
 		if frame, err := p.tunnel.tryNext(); err == nil {
-			t.Errorf("a session from before still gets %s", frame)
+			t.Errorf("a session from before the restore received %s", frame)
 		}
 	}
-	w.dial(t, 0, "/im/login?"+query("account", late.account, "password", late.password)).want(t, says(505))
+	w.dial(t, 0, "/im/login?"+query("account", late.account, "password", late.password)).want(t, replyBody(505))
 	alice.login(t)
 	bob.login(t)
 	if code := alice.talk(t, bob, "1"); code != 200 {
-		t.Errorf("friends again: %d", code)
+		t.Errorf("dialogue to a restored friend: got code %d, want 200", code)
 	}
 	eventually(t, "the old sessions are gone", func() bool {
 		return strings.Contains(command(t, dir, "", "status").want(t, exitDone, "health    ok\n", "accounts  2\n").out, "sessions  2\n")
 	})
 	command(t, dir, "", "friend", "remove", alice.account, bob.account).want(t, exitDone)
 	if code := alice.talk(t, bob, "2"); code != 512 {
-		t.Errorf("the node did not hear of the end of the friendship: %d", code)
+		t.Errorf("dialogue after the end of the friendship: got code %d, want 512", code)
 	}
 }
 
-// TestSendPiece sends a piece to somebody whose subscription is late.
+// TestSendPiece sends a piece before the receiver has subscribed.
 func TestSendPiece(t *testing.T) {
 	t.Parallel()
 	nc, err := nats.Connect(startNATS(t), nats.UserInfo("root", "p"))
@@ -200,21 +200,21 @@ func TestSendPiece(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	if _, err := nc.Request("pieces", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+	if _, err := nc.Request("pieces", nil, waitTimeout); !errors.Is(err, nats.ErrNoResponders) {
 		t.Fatal(err)
 	}
 	said := make(chan error, 1)
 	go func() {
-		b, err := sendPiece(t.Context(), nc, "pieces", []byte("x"), patience)
+		b, err := sendPiece(t.Context(), nc, "pieces", []byte("x"), waitTimeout)
 		if err == nil && string(b) != "got x" {
 			err = fmt.Errorf("answer %q", b)
 		}
 		said <- err
 	}()
-	// What comes in is the server's word that nobody is there.
+	// The first message is the server's reply that there is no subscriber.
 	in := func() uint64 { return nc.Stats().InMsgs }
 	first := in()
-	eventually(t, "nobody took the piece", func() bool { return in() > first })
+	eventually(t, "the first attempt to send the piece", func() bool { return in() > first })
 	if _, err := nc.Subscribe("pieces", func(m *nats.Msg) { _ = m.Respond(append([]byte("got "), m.Data...)) }); err != nil {
 		t.Fatal(err)
 	}
@@ -223,12 +223,12 @@ func TestSendPiece(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := sendPiece(ctx, nc, "nowhere", nil, patience); !errors.Is(err, context.Canceled) {
+	if _, err := sendPiece(ctx, nc, "nowhere", nil, waitTimeout); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
 
-// TestRestoreAcross carries a single server's data into a cluster, and back.
+// TestRestoreAcross restores a backup of a single server in a cluster, and the other way round.
 func TestRestoreAcross(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -265,28 +265,20 @@ func TestRestoreAcross(t *testing.T) {
 	command(t, dir, "", append(at, "status")...).want(t, exitDone, "health    ok\n")
 }
 
-// startNATSCluster starts three NATS servers, and returns the address of one.
+// startNATSCluster starts a cluster of three NATS servers, and returns the URL of one.
 func startNATSCluster(t *testing.T) string {
 	t.Helper()
-	// A server takes the number of its routes for the size of the cluster, so each has two. Where there is no address
-	// yet nobody answers, and the route is made from the other side.
-	nobody := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
-	routes := []*url.URL{nobody, nobody}
+	// A server derives the size of the cluster from the number of its routes, so each server has two. A route without a
+	// valid address is created from the other side.
+	unused := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
+	routes := []*url.URL{unused, unused}
 	var address string
 	for i := range 3 {
-		ns, err := natsserver.NewServer(&natsserver.Options{
+		ns := runNATS(t, &natsserver.Options{
 			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: natsserver.RANDOM_PORT,
 			Cluster: natsserver.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT}, Routes: routes[len(routes)-2:],
-			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true,
+			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30,
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ns.Start()
-		t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-		if !ns.ReadyForConnections(patience) {
-			t.Fatal("a NATS server did not start")
-		}
 		routes = append(routes, &url.URL{Scheme: "nats-route", Host: ns.ClusterAddr().String()})
 		address = ns.ClientURL()
 	}

@@ -23,11 +23,11 @@ import (
 	"imctl/kv"
 )
 
-// benchCleanup bounds how long the people who were made are removed for.
-const benchCleanup = 10 * time.Minute
+// benchCleanupTimeout limits the removal of the test accounts.
+const benchCleanupTimeout = 10 * time.Minute
 
 func newBench(env *Env) *cobra.Command {
-	group := newGroup("bench", "Measure a server under load",
+	group := newGroup("bench", "Measure the performance of a server",
 		newBenchDialogue(env),
 		newBenchIdle(env),
 		newBenchLogin(env),
@@ -35,18 +35,17 @@ func newBench(env *Env) *cobra.Command {
 		newBenchRegister(env),
 		newBenchPopulate(env),
 	)
-	group.Long = `Measure a server under load.
+	group.Long = `Measure the performance of a server under load.
 
-The people who talk and log in are made for it through the administrator's access, and removed
-afterwards, also when the command is interrupted. Should it be killed, their accounts, which
-begin with bench-, stay behind.
+The commands create test accounts with administrator access, and delete them at the end, also after an
+interrupt. If a command is killed, its accounts remain. Their names begin with bench-.
 
-The server's limits count for them as for everybody: set limits.logins, limits.login_failures,
-limits.dialogues and limits.registrations to 0 for the time.`
+The limits of the server apply to the test accounts. Set limits.logins, limits.login_failures,
+limits.dialogues and limits.registrations to 0 during a measurement.`
 	return group
 }
 
-// benchOptions are what all loads have in common.
+// benchOptions are the flags of all bench commands.
 type benchOptions struct {
 	url      string
 	insecure bool
@@ -58,32 +57,32 @@ type benchOptions struct {
 
 func (o *benchOptions) addTo(c *cobra.Command, canRegister bool) {
 	f := c.Flags()
-	f.StringVar(&o.url, "url", "", "`URL` of the server (default where the configuration has it listen)")
-	f.BoolVar(&o.insecure, "insecure", false, "believe any certificate, such as a self-signed one")
-	f.IntVar(&o.pid, "pid", 0, "`process` of the server, to tell what it takes (default the one that has the data directory)")
-	f.StringVar(&o.plot, "plot", "", "write a picture of the latencies to this `file`, an SVG")
+	f.StringVar(&o.url, "url", "", "`URL` of the server (default is the configured listener)")
+	f.BoolVar(&o.insecure, "insecure", false, "do not verify the certificate of the server")
+	f.IntVar(&o.pid, "pid", 0, "process `ID` of the server, to measure CPU and memory (default is the server of the data directory)")
+	f.StringVar(&o.plot, "plot", "", "plot the latencies to this SVG `file`")
 	if canRegister {
-		f.BoolVar(&o.register, "register", false, "make people by the protocol, on any server that speaks it; they stay")
+		f.BoolVar(&o.register, "register", false, "register the accounts through the protocol, without administrator access; they are not deleted")
 	}
 	o.output.addTo(f)
 	addServerFlags(c)
 }
 
-// benchRun is what a load has to work with.
+// benchRun holds what a bench command needs for its run.
 type benchRun struct {
 	target   *bench.Target
 	crowd    bench.Crowd
 	server   bench.Process
 	progress *bench.Progress
 	config   *Config
-	nc       *nats.Conn    // the administrator's; nil with --register
-	admin    *admin.Client // on it
+	nc       *nats.Conn    // connection of the administrator; nil with --register
+	admin    *admin.Client // uses nc
 }
 
-// runBench lets load work, removes the people that it made, and writes what came of it.
+// runBench runs load, removes the test accounts, and writes the report.
 func runBench(c *cobra.Command, env *Env, o *benchOptions, load func(context.Context, *benchRun) (bench.Report, error)) (err error) {
 	if o.plot != "" && !strings.EqualFold(filepath.Ext(o.plot), ".svg") {
-		return wrongUse("--plot %q: the picture is an SVG, and its name has to end so", o.plot)
+		return usageErrorf("--plot %q: the file name must end in .svg", o.plot)
 	}
 	ctx, cancel := context.WithCancelCause(c.Context())
 	defer cancel(nil)
@@ -109,7 +108,7 @@ func runBench(c *cobra.Command, env *Env, o *benchOptions, load func(context.Con
 
 func (o *benchOptions) write(env *Env, name string, report bench.Report) (err error) {
 	if o.plot != "" {
-		f, err := os.Create(inDir(env, o.plot))
+		f, err := os.Create(env.path(o.plot))
 		if err != nil {
 			return err
 		}
@@ -120,18 +119,10 @@ func (o *benchOptions) write(env *Env, name string, report bench.Report) (err er
 	if o.output.json() {
 		return writeJSON(env.Out, report)
 	}
-	return writeFacts(env.Out, report.Rows())
+	return writeFields(env.Out, report.Rows())
 }
 
-// inDir is a path that was given on the command line.
-func inDir(env *Env, path string) string {
-	if env.Dir == "" || filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(env.Dir, path)
-}
-
-// connect finds the server, and how people are made on it.
+// connect connects to the server, and selects how test accounts are created on it.
 func (o *benchOptions) connect(ctx context.Context, cancel context.CancelCauseFunc, c *cobra.Command, env *Env) (*benchRun, error) {
 	config, err := loadConfig(env, c.Flags())
 	if err != nil {
@@ -143,27 +134,26 @@ func (o *benchOptions) connect(ctx context.Context, cancel context.CancelCauseFu
 		address = frontURL(config)
 	}
 	if r.target, err = bench.NewTarget(address, o.insecure); err != nil {
-		return nil, wrongUse("--url: %w", err)
+		return nil, usageErrorf("--url: %w", err)
 	}
 	if o.register {
 		r.crowd = &bench.Registered{Target: r.target, Password: kv.NewID()}
 		return r, nil
 	}
-	f := finder{env: env, config: config, cancel: cancel}
+	d := dialer{env: env, config: config, cancel: cancel}
 	if config.NATS.Embedded() {
-		if r.nc, err = f.dialDataDir(ctx); err != nil {
-			return nil, &failure{code: exitNoServer, err: fmt.Errorf("no server: on the data directory %s: %w", config.Data, err),
-				todo: "start one with imctl serve, or say where it is by --data, --nats or --context"}
+		if r.nc, err = d.dialDataDir(ctx); err != nil {
+			return nil, &failure{exitNoServer, fmt.Errorf("no server found: data directory %s: %w", config.Data, err), noServerRemedy}
 		}
 		if r.server.PID == 0 {
 			r.server.PID = embedded.Owner(config.Data)
 		}
-	} else if r.nc, err = dialNATS(config.NATS, f.connectOptions()...); err != nil {
+	} else if r.nc, err = dialNATS(config.NATS, d.connectOptions()...); err != nil {
 		return nil, dialFailure(config.NATS, err, exitNoServer)
 	}
 	r.admin = admin.NewClient(r.nc, config.NATS.Prefix)
 	if err = r.admin.Ping(ctx); err == nil {
-		r.crowd, err = administered(ctx, r.nc, config)
+		r.crowd, err = newAdministered(ctx, r.nc, config)
 	}
 	if err != nil {
 		r.nc.Close()
@@ -172,7 +162,8 @@ func (o *benchOptions) connect(ctx context.Context, cancel context.CancelCauseFu
 	return r, nil
 }
 
-func administered(ctx context.Context, nc *nats.Conn, config *Config) (*bench.Administered, error) {
+// newAdministered returns a crowd with one password for all accounts.
+func newAdministered(ctx context.Context, nc *nats.Conn, config *Config) (*bench.Administered, error) {
 	bulk, err := kv.NewBulk(ctx, nc, config.NATS.Prefix)
 	if err != nil {
 		return nil, err
@@ -182,30 +173,30 @@ func administered(ctx context.Context, nc *nats.Conn, config *Config) (*bench.Ad
 	return &bench.Administered{Bulk: bulk, Hash: hash, Password: password}, err
 }
 
-// removeAll removes the people, also when the command was interrupted.
+// removeAll removes the test accounts, even if ctx has ended.
 func (r *benchRun) removeAll(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), benchCleanup)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), benchCleanupTimeout)
 	defer cancel()
 	if err := r.crowd.Remove(ctx); err != nil {
-		return fmt.Errorf("accounts that begin with %s are left behind: %w", bench.AccountPrefix, err)
+		return fmt.Errorf("cannot delete all test accounts (%s*): %w", bench.AccountPrefix, err)
 	}
 	return nil
 }
 
-// benchFailure says what may be the reason when the server refuses.
+// benchFailure adds the likely remedy to an error code of the server.
 func benchFailure(err error) error {
 	var code wire.Code
 	if errors.As(err, &code) {
-		return &failure{code: exitFailed, err: fmt.Errorf("%w (%d)", err, int(code)), todo: "the server's limits count for bench too: see imctl bench --help"}
+		return &failure{code: exitFailed, err: fmt.Errorf("%w (%d)", err, int(code)), remedy: "the limits of the server apply to bench; see imctl bench --help"}
 	}
 	return err
 }
 
-// frontURL is where the configuration has the server listen, as this machine reaches it.
+// frontURL returns the URL of the configured listener for a client on this machine.
 func frontURL(c *Config) string {
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return c.Listen // the configuration's check has let nothing such through
+		return c.Listen // Load rejects such an address
 	}
 	ip := net.ParseIP(host)
 	scheme := "https"
@@ -218,7 +209,7 @@ func frontURL(c *Config) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// terminalOf is w where somebody watches it, else nil.
+// terminalOf returns w if it is a terminal, or nil.
 func terminalOf(w io.Writer) io.Writer {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f

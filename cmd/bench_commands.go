@@ -14,34 +14,34 @@ import (
 	"imctl/kv"
 )
 
-// within refuses a flag's number that is out of bounds.
-func within(flag string, value, least, most int) error {
+// checkRange returns a usage error if the value of a flag is out of range.
+func checkRange(flag string, value, least, most int) error {
 	if value < least || value > most {
-		return wrongUse("--%s must be from %d to %d", flag, least, most)
+		return usageErrorf("--%s must be from %d to %d", flag, least, most)
 	}
 	return nil
 }
 
-// lastsWithin refuses a flag's time that is out of bounds.
-func lastsWithin(flag string, value time.Duration) error {
+// checkDuration returns a usage error if the duration of a flag is out of range.
+func checkDuration(flag string, value time.Duration) error {
 	if value < 100*time.Millisecond || value > 24*time.Hour {
-		return wrongUse("--%s must be from 100ms to 24h", flag)
+		return usageErrorf("--%s must be from 100ms to 24h", flag)
 	}
 	return nil
 }
 
-// addDialogueFlags adds what says how people talk.
+// addDialogueFlags adds the flags for pairs of users who send dialogues. Their defaults are pairs and rate.
 func addDialogueFlags(f *pflag.FlagSet, o *bench.DialogueOptions, pairs int, rate float64) {
-	f.IntVar(&o.Pairs, "pairs", pairs, "`pairs` of friends who talk, both to each other")
-	f.IntVar(&o.Window, "window", 32, "`dialogues` of each that may wait for their answers")
-	f.IntVar(&o.Size, "size", 128, "`bytes` of a payload")
-	f.Float64Var(&o.Rate, "rate", rate, "`dialogues` a second of all; 0: as many as the windows let them")
+	f.IntVar(&o.Pairs, "pairs", pairs, "`number` of pairs of friends who send dialogues to each other")
+	f.IntVar(&o.Window, "window", 32, "`number` of unanswered dialogues per user")
+	f.IntVar(&o.Size, "size", 128, "size of a payload in `bytes`")
+	f.Float64Var(&o.Rate, "rate", rate, "`dialogues` per second of all users (0 = limited by the window only)")
 }
 
-func checkDialogues(o bench.DialogueOptions, leastPairs int) error {
-	err := errors.Join(within("pairs", o.Pairs, leastPairs, 20000), within("window", o.Window, 1, 2048), within("size", o.Size, 1, 60000), lastsWithin("for", o.For))
+func checkDialogueOptions(o bench.DialogueOptions, minPairs int) error {
+	err := errors.Join(checkRange("pairs", o.Pairs, minPairs, 20000), checkRange("window", o.Window, 1, 2048), checkRange("size", o.Size, 1, 60000), checkDuration("for", o.For))
 	if err == nil && (o.Rate < 0 || o.Rate > 1e7) {
-		err = wrongUse("--rate must be from 0 to 10000000")
+		err = usageErrorf("--rate must be from 0 to 10000000")
 	}
 	return err
 }
@@ -53,11 +53,11 @@ func newBenchDialogue(env *Env) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:     "dialogue",
-		Short:   "Let pairs of friends talk",
+		Short:   "Measure dialogues between pairs of friends",
 		Example: "  imctl bench dialogue --pairs 50 --for 30s",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := checkDialogues(o, 1); err != nil {
+			if err := checkDialogueOptions(o, 1); err != nil {
 				return err
 			}
 			return runBench(c, env, &common, func(ctx context.Context, r *benchRun) (bench.Report, error) {
@@ -66,7 +66,7 @@ func newBenchDialogue(env *Env) *cobra.Command {
 		},
 	}
 	addDialogueFlags(c.Flags(), &o, 25, 0)
-	c.Flags().DurationVar(&o.For, "for", 10*time.Second, "how `long` they talk")
+	c.Flags().DurationVar(&o.For, "for", 10*time.Second, "`duration` of the measurement")
 	common.addTo(c, true)
 	return c
 }
@@ -78,12 +78,12 @@ func newBenchIdle(env *Env) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:     "idle",
-		Short:   "Open connections that say nothing, and tell what each costs in memory",
+		Short:   "Measure the memory of idle connections",
 		Example: "  imctl bench idle --connections 10000",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := errors.Join(within("connections", o.Connections, 1, 1_000_000), within("friends", o.Friends, 0, 2000),
-				within("at-once", o.AtOnce, 1, 1024), lastsWithin("settle", o.Settle))
+			err := errors.Join(checkRange("connections", o.Connections, 1, 1_000_000), checkRange("friends", o.Friends, 0, 2000),
+				checkRange("at-once", o.AtOnce, 1, 1024), checkDuration("settle", o.Settle))
 			if err != nil {
 				return err
 			}
@@ -92,10 +92,10 @@ func newBenchIdle(env *Env) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().IntVar(&o.Connections, "connections", 1000, "`how many`")
-	c.Flags().IntVar(&o.Friends, "friends", 0, "`friends` of each among them")
-	c.Flags().IntVar(&o.AtOnce, "at-once", 16, "`how many` connect side by side")
-	c.Flags().DurationVar(&o.Settle, "settle", 5*time.Second, "how `long` they are quiet before the memory is looked at")
+	c.Flags().IntVar(&o.Connections, "connections", 1000, "`number` of connections")
+	c.Flags().IntVar(&o.Friends, "friends", 0, "`number` of friends of each user")
+	c.Flags().IntVar(&o.AtOnce, "at-once", 16, "`number` of concurrent logins")
+	c.Flags().DurationVar(&o.Settle, "settle", 5*time.Second, "idle `time` before the memory is measured")
 	common.addTo(c, true)
 	return c
 }
@@ -107,14 +107,15 @@ func newBenchLogin(env *Env) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "login",
-		Short: "Have many people log in, all in a hurry",
-		Long: `Has many people log in, all in a hurry, as they do when a server has been restarted. The server knows
-their passwords: not hashing is measured but all the rest. With --pairs, others talk before the storm and in it.`,
+		Short: "Measure many concurrent logins",
+		Long: `Measure many concurrent logins, as after a restart of a server. The server has the passwords in its cache,
+so the time does not include hashing. With --pairs, other users send dialogues before and during the
+logins.`,
 		Example: "  imctl bench login --people 5000",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := errors.Join(within("people", o.People, 1, 1_000_000), within("friends", o.Friends, 0, 2000), within("at-once", o.AtOnce, 1, 4096),
-				checkDialogues(o.Chat, 0))
+			err := errors.Join(checkRange("people", o.People, 1, 1_000_000), checkRange("friends", o.Friends, 0, 2000), checkRange("at-once", o.AtOnce, 1, 4096),
+				checkDialogueOptions(o.Chat, 0))
 			if err != nil {
 				return err
 			}
@@ -123,12 +124,12 @@ their passwords: not hashing is measured but all the rest. With --pairs, others 
 			})
 		},
 	}
-	c.Flags().IntVar(&o.People, "people", 1000, "`how many`")
-	c.Flags().IntVar(&o.Friends, "friends", 20, "`friends` of each among them")
-	c.Flags().IntVar(&o.AtOnce, "at-once", 64, "`how many` log in side by side")
-	c.Flags().BoolVar(&o.Token, "token", false, "by token, as who was logged in before")
+	c.Flags().IntVar(&o.People, "people", 1000, "`number` of users who log in")
+	c.Flags().IntVar(&o.Friends, "friends", 20, "`number` of friends of each user")
+	c.Flags().IntVar(&o.AtOnce, "at-once", 64, "`number` of concurrent logins")
+	c.Flags().BoolVar(&o.Token, "token", false, "log in with tokens instead of passwords")
 	addDialogueFlags(c.Flags(), &o.Chat, 0, 500)
-	c.Flags().DurationVar(&o.Chat.For, "for", 5*time.Second, "how `long` pairs talk before the storm")
+	c.Flags().DurationVar(&o.Chat.For, "for", 5*time.Second, "`duration` of the dialogues before the logins")
 	common.addTo(c, true)
 	return c
 }
@@ -141,15 +142,17 @@ func newBenchCalls(env *Env) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "calls",
-		Short: "Measure logins and calls, one after the other",
-		Long: `Measures a login, a search, a request, its answer, the end of the friendship, and a page of the list of
-accounts, one after the other. The server knows the password of the login.
+		Short: "Measure logins and HTTP calls one at a time",
+		Long: `Measure each of these one at a time: a login, a search for users, a friend request, its acceptance, the
+removal of the friendship, and a page of the list of accounts. The server has the password of the login in
+its cache.
 
-With --as it is somebody's who exists: the password is asked for, or read from standard input.`,
+With --as, an existing account logs in. The command prompts for its password, or reads it from standard
+input if that is not a terminal.`,
 		Example: "  imctl bench calls --as alice",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := errors.Join(within("friends", o.Friends, 0, 2000), within("times", o.Times, 1, 100_000)); err != nil {
+			if err := errors.Join(checkRange("friends", o.Friends, 0, 2000), checkRange("times", o.Times, 1, 100_000)); err != nil {
 				return err
 			}
 			if as != "" {
@@ -165,10 +168,10 @@ With --as it is somebody's who exists: the password is asked for, or read from s
 			})
 		},
 	}
-	c.Flags().IntVar(&o.Friends, "friends", 200, "`friends` of who logs in")
-	c.Flags().IntVar(&o.Times, "times", 200, "`how often` each is done")
-	c.Flags().StringVar(&o.Begins, "begins", "", "beginning of the names that are searched, a `text` (default that of the people made for it)")
-	c.Flags().StringVar(&as, "as", "", "`account` that logs in (default one made for it)")
+	c.Flags().IntVar(&o.Friends, "friends", 200, "`number` of friends of the user who logs in")
+	c.Flags().IntVar(&o.Times, "times", 200, "`number` of repetitions")
+	c.Flags().StringVar(&o.Begins, "begins", "", "search for names that begin with this `text` (default is the names of the test accounts)")
+	c.Flags().StringVar(&as, "as", "", "log in with this existing `account` (default is a test account)")
 	common.addTo(c, true)
 	return c
 }
@@ -180,11 +183,11 @@ func newBenchRegister(env *Env) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:     "register",
-		Short:   "Have many people register",
+		Short:   "Measure concurrent registrations",
 		Example: "  imctl bench register --people 500 -o json",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := errors.Join(within("people", o.People, 1, 100_000), within("at-once", o.AtOnce, 1, 1024)); err != nil {
+			if err := errors.Join(checkRange("people", o.People, 1, 100_000), checkRange("at-once", o.AtOnce, 1, 1024)); err != nil {
 				return err
 			}
 			return runBench(c, env, &common, func(ctx context.Context, r *benchRun) (bench.Report, error) {
@@ -197,19 +200,19 @@ func newBenchRegister(env *Env) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().IntVar(&o.People, "people", 200, "`how many`")
-	c.Flags().IntVar(&o.AtOnce, "at-once", 8, "`how many` register side by side")
+	c.Flags().IntVar(&o.People, "people", 200, "`number` of registrations")
+	c.Flags().IntVar(&o.AtOnce, "at-once", 8, "`number` of concurrent registrations")
 	common.addTo(c, true)
 	return c
 }
 
-// adopt has people who registered by themselves removed in the end, as far as they did.
+// adopt registers accounts for removal that bench.Register has created. It ignores accounts that do not exist.
 func (r *benchRun) adopt(ctx context.Context, people []bench.Person) {
 	crowd, ok := r.crowd.(*bench.Administered)
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), benchCleanup)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), benchCleanupTimeout)
 	defer cancel()
 	for _, p := range people {
 		u, err := r.admin.User(ctx, p.Account)
@@ -219,20 +222,21 @@ func (r *benchRun) adopt(ctx context.Context, people []bench.Person) {
 	}
 }
 
-// newBenchPopulate is for measuring a server that has very many accounts, and for a data directory that was
-// made for that: hidden, since nobody wants a million strangers among the people who are there.
+// newBenchPopulate returns the command that prepares a data directory for measuring a server with many accounts. It is
+// hidden, since it would be a mistake to run it on a server in use.
 func newBenchPopulate(env *Env) *cobra.Command {
 	var o bench.PopulateOptions
 	c := &cobra.Command{
 		Use:    "populate",
-		Short:  "Make very many accounts that stay",
+		Short:  "Create many permanent test accounts",
 		Hidden: true,
-		Long: `Makes accounts that stay, bench-person-0 and so on, all with the one password that is asked for, or read from standard input.
-They are written straight into the buckets of the server, or of the data directory where none runs.`,
-		Args: mayHave(0),
+		Long: `Create the permanent accounts bench-person-0, bench-person-1 and so on. The command prompts for their
+common password, or reads it from standard input if that is not a terminal. It writes the accounts
+directly to the buckets of the server, or of the data directory if no server is running.`,
+		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := errors.Join(within("accounts", o.Accounts, 1, 100_000_000), within("friends", o.Friends, 0, 2000), within("popular", o.Popular, 0, 1000),
-				within("popular-friends", o.PopularFriends, 0, 2000))
+			err := errors.Join(checkRange("accounts", o.Accounts, 1, 100_000_000), checkRange("friends", o.Friends, 0, 2000), checkRange("popular", o.Popular, 0, 1000),
+				checkRange("popular-friends", o.PopularFriends, 0, 2000))
 			if err != nil {
 				return err
 			}
@@ -245,10 +249,10 @@ They are written straight into the buckets of the server, or of the data directo
 			})
 		},
 	}
-	c.Flags().IntVar(&o.Accounts, "accounts", 10_000, "`how many`")
-	c.Flags().IntVar(&o.Friends, "friends", 20, "`friends` of each, an even number")
-	c.Flags().IntVar(&o.Popular, "popular", 10, "`how many` of the first have more friends")
-	c.Flags().IntVar(&o.PopularFriends, "popular-friends", 180, "how many `more` they have")
+	c.Flags().IntVar(&o.Accounts, "accounts", 10_000, "`number` of accounts")
+	c.Flags().IntVar(&o.Friends, "friends", 20, "`number` of friends of each account, even")
+	c.Flags().IntVar(&o.Popular, "popular", 10, "`number` of accounts with additional friends")
+	c.Flags().IntVar(&o.PopularFriends, "popular-friends", 180, "`number` of their additional friends")
 	addServerFlags(c)
 	return c
 }

@@ -17,10 +17,10 @@ import (
 	"imctl/kv"
 )
 
-// cheap are flags by which passwords are hashed as the servers of tests do.
+// cheap are flags with the hash parameters of test servers.
 var cheap = []string{"--passwords.memory", "1MiB", "--passwords.passes", "1"}
 
-// startForBench starts a server that takes NATS clients, and returns a function that runs imctl bench on it.
+// startForBench starts a server with a NATS listener, and returns a function that runs imctl bench on it.
 func startForBench(t testing.TB, change ...func(*Config)) (*server, func(args ...string) answer) {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,12 +32,12 @@ func startForBench(t testing.TB, change ...func(*Config)) (*server, func(args ..
 	}
 }
 
-// wantNobody fails the test when accounts are left.
-func (s *server) wantNobody(t testing.TB) {
+// wantNoAccounts fails the test if the server has accounts.
+func (s *server) wantNoAccounts(t testing.TB) {
 	t.Helper()
 	users, _, err := s.app.backend.store.Users.List(t.Context(), kv.ListOptions{Limit: 1000})
 	if err != nil || len(users) != 0 {
-		t.Errorf("%d accounts are left behind: %v", len(users), err)
+		t.Errorf("%d accounts remain: %v", len(users), err)
 	}
 }
 
@@ -62,7 +62,7 @@ type usageJSON struct {
 func (u *usageJSON) plausible(t testing.TB) {
 	t.Helper()
 	if runtime.GOOS == "linux" && (u == nil || u.CPUSeconds < 0 || u.Resident == 0) {
-		t.Errorf("the server takes %+v", u)
+		t.Errorf("implausible usage of the server: %+v", u)
 	}
 }
 
@@ -95,14 +95,14 @@ func TestBenchDialogue(t *testing.T) {
 		r.DeliveryMillis.plausible(t, name, 10)
 		if name == "registered" {
 			if r.Server != nil {
-				t.Errorf("%s: nobody said which process the server is: %s", name, a.out)
+				t.Errorf("%s: usage of the server without --pid: %s", name, a.out)
 			}
 			continue
 		}
 		r.Server.plausible(t)
 	}
 	if users, _, err := s.app.backend.store.Users.List(t.Context(), kv.ListOptions{Limit: 1000}); err != nil || len(users) != 4 {
-		t.Errorf("%d accounts are there, want the 4 who registered by themselves: %v", len(users), err)
+		t.Errorf("got %d accounts, %v, want the 4 of --register", len(users), err)
 	}
 }
 
@@ -111,9 +111,9 @@ func TestBenchOthers(t *testing.T) {
 	s, run := startForBench(t, overTLS)
 	for name, c := range map[string]struct{ args, rows []string }{
 		"idle":            {[]string{"idle", "--connections", "20", "--friends", "4", "--settle", "100ms"}, []string{"20 connections, 4 friends each", "login "}},
-		"login":           {[]string{"login", "--people", "20", "--friends", "2", "--at-once", "4"}, []string{"20 people by password", "logins "}},
-		"login by token":  {[]string{"login", "--people", "20", "--friends", "0", "--token"}, []string{"20 people by token", "logins "}},
-		"login and chat":  {[]string{"login", "--people", "10", "--pairs", "2", "--rate", "100", "--for", "200ms"}, []string{"10 people by password, 8 friends each", "chat before ", "chat beside "}},
+		"login":           {[]string{"login", "--people", "20", "--friends", "2", "--at-once", "4"}, []string{"20 logins by password", "logins "}},
+		"login by token":  {[]string{"login", "--people", "20", "--friends", "0", "--token"}, []string{"20 logins by token", "logins "}},
+		"login and chat":  {[]string{"login", "--people", "10", "--pairs", "2", "--rate", "100", "--for", "200ms"}, []string{"10 logins by password, 8 friends each", "chat before ", "chat during "}},
 		"calls":           {[]string{"calls", "--friends", "5", "--times", "3"}, []string{"login", "found", "request", "add", "remove", "list"}},
 		"register":        {[]string{"register", "--people", "5", "--at-once", "2"}, []string{"registrations ", "hashing "}},
 		"dialogue, table": {[]string{"dialogue", "--pairs", "1", "--for", "100ms"}, []string{"codes ", "200: ", "answer ", "delivery "}},
@@ -123,11 +123,11 @@ func TestBenchOthers(t *testing.T) {
 			t.Fatal(name)
 		}
 	}
-	s.wantNobody(t)
+	s.wantNoAccounts(t)
 	if a := run("idle", "--connections", "1"); a.code != exitFailed || !strings.Contains(a.err, "certificate") {
-		t.Errorf("a certificate that nobody vouches for: %+v", a)
+		t.Errorf("untrusted certificate: got %+v", a)
 	}
-	s.wantNobody(t)
+	s.wantNoAccounts(t)
 }
 
 func TestBenchPlot(t *testing.T) {
@@ -153,18 +153,18 @@ func TestBenchPlot(t *testing.T) {
 			curves++
 			for _, a := range e.Attr {
 				if a.Name.Local == "points" && (strings.Contains(a.Value, "NaN") || strings.Contains(a.Value, "Inf") || a.Value == "") {
-					t.Errorf("a curve has no such points: %s", a.Value)
+					t.Errorf("invalid points of a line: %s", a.Value)
 				}
 			}
 		}
 	}
 	if curves != 8 {
-		t.Errorf("%d curves, want p50, p99 and max over time and the distribution, of answers and of deliveries", curves)
+		t.Errorf("got %d lines, want p50, p99 and max over time and the distribution, of answers and of deliveries", curves)
 	}
-	run("dialogue", "--plot", "x.gif").want(t, exitUse, "SVG")
+	run("dialogue", "--plot", "x.gif").want(t, exitUse, "must end in .svg")
 }
 
-// TestBenchInterrupted interrupts a load, which removes the people that it made all the same.
+// TestBenchInterrupted checks that an interrupted command deletes its test accounts.
 func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	s, _ := startForBench(t)
@@ -177,29 +177,29 @@ func TestBenchInterrupted(t *testing.T) {
 		done <- answer{code, out.String(), errs.String()}
 	}()
 	eventually(t, "people talk", func() bool {
-		return strings.Contains(s.shown(t), `imctl_dialogues_total{code="200"}`)
+		return strings.Contains(s.output(t), `imctl_dialogues_total{code="200"}`)
 	})
 	interrupt(errInterrupted)
 	(<-done).want(t, exitFailed, "interrupted")
-	s.wantNobody(t)
+	s.wantNoAccounts(t)
 }
 
 func TestBenchRefused(t *testing.T) {
 	t.Parallel()
 	s, run := startForBench(t, func(c *Config) { c.Limits.Logins = Rate{Count: 1, Per: time.Hour} })
 	run("dialogue", "--pairs", "4").want(t, exitFailed, "(403)", "limits")
-	s.wantNobody(t)
+	s.wantNoAccounts(t)
 	for _, args := range [][]string{
 		{"dialogue", "--pairs", "0"}, {"dialogue", "--window", "9999"}, {"dialogue", "--size", "0"}, {"dialogue", "--for", "1ms"}, {"dialogue", "--rate", "-1"},
 		{"idle", "--connections", "0"}, {"login", "--people", "0"}, {"calls", "--times", "0"}, {"register", "--at-once", "0"}, {"populate", "--accounts", "0"},
 	} {
 		command(t, t.TempDir(), "", append([]string{"bench"}, args...)...).want(t, exitUse)
 	}
-	command(t, t.TempDir(), "", "bench", "dialogue", "--url", "ftp://example.org").want(t, exitUse, "no URL of a server")
+	command(t, t.TempDir(), "", "bench", "dialogue", "--url", "ftp://example.org").want(t, exitUse, "not the URL of a server")
 	command(t, t.TempDir(), "", "bench", "dialogue").want(t, exitNoServer, "no server")
 }
 
-// TestBenchPopulate makes a crowd that stays, and logs in as one of it.
+// TestBenchPopulate creates permanent accounts and logs in with one of them.
 func TestBenchPopulate(t *testing.T) {
 	t.Parallel()
 	s, _ := startForBench(t)
@@ -223,12 +223,12 @@ func TestBenchPopulate(t *testing.T) {
 		for _, f := range mine.Friends {
 			theirs, _, err := s.app.backend.store.Rosters.Get(t.Context(), f.ID)
 			if _, ok := theirs.Friend(u.ID); err != nil || !ok || f.ID == u.ID {
-				t.Errorf("%s names %s, which does not name it: %v", u.Account, f.ID, err)
+				t.Errorf("%s has the friend %s, but not the other way round: %v", u.Account, f.ID, err)
 			}
 		}
 	}
 	if friends <= 600 {
-		t.Errorf("nobody is more popular: %d friends of all", friends)
+		t.Errorf("no account has additional friends: %d friends in total", friends)
 	}
 	command(t, dir, "pass", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--begins", "Ada", "--url", s.app.URL()}, cheap...)...).want(t, exitDone)
 	command(t, dir, "wrong", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--url", s.app.URL()}, cheap...)...).want(t, exitFailed, "(505)")

@@ -12,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// tricks are what people write who want a page to run, load or break something. Those that would run call pwn().
+// tricks are texts that try to make the page run a script, load a resource or break its layout. A script calls pwn().
 var tricks = []string{
 	`<script>pwn()</script>`,
 	`"><script>pwn()</script>`,
@@ -78,7 +78,7 @@ var tricks = []string{
 	"a\r\nb\tc",
 }
 
-// pictures are what they give for their own picture.
+// pictures are hostile profile pictures.
 var pictures = []string{
 	`javascript:pwn()`,
 	`https://evil.example/track.png`,
@@ -93,7 +93,7 @@ var pictures = []string{
 	strings.Repeat("/9j/", 10_000),
 }
 
-// upTo is the beginning of a text, as long as the protocol lets it be, on one line if it has to be.
+// upTo returns a text cut to a number of characters. With oneLine it replaces line breaks.
 func upTo(s string, characters int, oneLine bool) string {
 	if oneLine {
 		s = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ").Replace(s)
@@ -104,7 +104,8 @@ func upTo(s string, characters int, oneLine bool) string {
 	return strings.TrimSpace(s)
 }
 
-// attack registers somebody who has the trick for a name, a sign and a note, and an evil picture, and lets it ask to be a friend.
+// attack registers a user with the trick as its name, status message and note and with a hostile picture, which sends
+// a friend request to victim.
 func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 	t.Helper()
 	p := &member{w: w, account: fmt.Sprintf("attacker %d", i), password: "secret word"}
@@ -115,18 +116,19 @@ func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.register(t, 0, string(body)).want(t, "registration with "+trick, says(200))
+	w.register(t, 0, string(body)).want(t, "registration with "+trick, replyBody(200))
 	p.login(t)
-	p.call(t, "request", "to", victim, "note", upTo(trick, 512, false)).want(t, "request with "+trick, says(200))
+	p.call(t, "request", "to", victim, "note", upTo(trick, 512, false)).want(t, "request with "+trick, replyBody(200))
 	return p
 }
 
-// TestPageWithstands lets everybody who is up to no good be a friend, and looks whether anything of it ran, loaded or broke the page.
+// TestPageWithstands makes all attackers friends of a user, and checks that no trick runs a script, loads a resource or
+// breaks the page.
 func TestPageWithstands(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	victim := w.stranger(t, 0)
+	w := newWorld(t, start(t))
+	victim := w.newMember(t, 0)
 	victim.login(t)
 	b := openTab(t, browser, "victim", w.base(0)+pagePath, desk)
 	ask[bool](b, "window.pwned = 0, window.pwn = () => { pwned++; }, true")
@@ -144,7 +146,7 @@ func TestPageWithstands(t *testing.T) {
 	b.press("Close")
 	for i, trick := range tricks {
 		alias := upTo(trick, 64, true)
-		victim.call(t, "add", "from", attackers[i].id, "name", alias).want(t, "add as "+trick, says(200))
+		victim.call(t, "add", "from", attackers[i].id, "name", alias).want(t, "add as "+trick, replyBody(200))
 	}
 	b.until("count('nav .row') > 5 && !has('nav .row', 'Friend requests')")
 	b.unharmed("friends")
@@ -162,13 +164,13 @@ func TestPageWithstands(t *testing.T) {
 		}
 	}
 
-	// They also change, and write when nobody asks.
+	// The attackers also change their profiles and send dialogues.
 	for i, p := range attackers {
 		body, err := json.Marshal(map[string]string{"id": p.id, "token": p.token, "name": upTo(tricks[len(tricks)-1-i], 64, true), "picture": pictures[(i+1)%len(pictures)]})
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.do(t, 0, http.MethodPost, "/im/profile/update", string(body)).want(t, "update", says(200))
+		w.do(t, 0, http.MethodPost, "/im/profile/update", string(body)).want(t, "update", replyBody(200))
 	}
 	b.look(phone)
 	b.unharmed("phone")
@@ -178,11 +180,11 @@ func TestPageWithstands(t *testing.T) {
 	b.key("\r")
 	b.until("has('.mine', 'Still here')")
 	if ask[bool](b, "window.pwned !== undefined && pwned > 0") {
-		t.Error("something of theirs ran")
+		t.Error("a script of an attacker ran")
 	}
 }
 
-// readsAsText opens the talk with an attacker and wants its trick there, letter for letter.
+// readsAsText opens the talk with an attacker and checks that its trick is shown as text.
 func (b *tab) readsAsText(id, trick string) {
 	b.t.Helper()
 	ask[bool](b, fmt.Sprintf("document.querySelector('.talk')?.classList.add('old'), location.hash = %q, true", id))
@@ -209,7 +211,7 @@ func (b *tab) readsAsText(id, trick string) {
 	}
 }
 
-// unharmed checks that nothing of theirs shows any effect.
+// unharmed checks that no trick has an effect.
 func (b *tab) unharmed(view string) {
 	b.t.Helper()
 	for _, f := range ask[[]string](b, harm) {
@@ -220,7 +222,7 @@ func (b *tab) unharmed(view string) {
 // harm is an expression that lists what ran, was loaded from elsewhere, is an element that the page would not make, or
 // hangs over an edge.
 const harm = `(async () => {
-	await new Promise((done) => setTimeout(done, 0)); // events that wait have their turn
+	await new Promise((done) => setTimeout(done, 0)); // let pending events run
 	const found = [];
 	if (window.pwned) found.push('something ran: ' + pwned);
 	const scripts = document.querySelectorAll('script').length;

@@ -16,8 +16,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// axe is the source of axe-core, which looks for what keeps people out, in the version that testdata/axe/package-lock.json
-// names: as it was installed there, or as npm brings it.
+// axe is the source of axe-core, which looks for what keeps people out, in the version that
+// testdata/axe/package-lock.json names: as it was installed there, or as npm brings it.
 func axe(t testing.TB) string {
 	t.Helper()
 	source := filepath.Join("testdata", "axe")
@@ -32,7 +32,7 @@ func axe(t testing.TB) string {
 	return string(b)
 }
 
-// accessible lets axe look at what is on the screen, in the light on a desk and in the dark on a phone.
+// accessible runs axe on the page, on a desktop in light mode and on a phone in dark mode.
 func (b *tab) accessible(source, view string) {
 	b.t.Helper()
 	for _, as := range []screen{desk, {320, 640, true}} {
@@ -56,9 +56,9 @@ func TestPageAccessible(t *testing.T) {
 	t.Parallel()
 	source := axe(t)
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
+	w := newWorld(t, start(t))
 	url := w.base(0) + pagePath
-	bob, cleo := w.stranger(t, 0), w.stranger(t, 0)
+	bob, cleo := w.newMember(t, 0), w.newMember(t, 0)
 	bob.login(t)
 	cleo.login(t)
 
@@ -83,8 +83,8 @@ func TestPageAccessible(t *testing.T) {
 	ann.press("Add")
 	ann.fill("Search friends and people", "")
 	me := findByName(t, bob, "Ann")
-	bob.call(t, "add", "from", me, "name", "Ann").want(t, "add", says(200))
-	cleo.call(t, "request", "to", me, "note", "May I?").want(t, "request", says(200))
+	bob.call(t, "add", "from", me, "name", "Ann").want(t, "add", replyBody(200))
+	cleo.call(t, "request", "to", me, "note", "May I?").want(t, "request", replyBody(200))
 	ann.until(row("Friend requests"))
 	ann.open("Friend requests")
 	ann.accessible(source, "requests")
@@ -130,7 +130,7 @@ func TestPageAccessible(t *testing.T) {
 	}
 }
 
-// findByName is the id of the one who is called this.
+// findByName returns the id of the user with this name.
 func findByName(t testing.TB, p *member, name string) string {
 	t.Helper()
 	var a struct{ Found []profileEntry }
@@ -144,8 +144,8 @@ func findByName(t testing.TB, p *member, name string) string {
 func TestPageByKeyboard(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.stranger(t, 0), w.stranger(t, 0)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newMember(t, 0), w.newMember(t, 0)
 	bob.login(t)
 	cleo.login(t)
 	bob.befriend(t, cleo)
@@ -160,7 +160,7 @@ func TestPageByKeyboard(t *testing.T) {
 	b.do(chromedp.KeyEvent("All by keys\r"))
 	b.state("All by keys", "delivered")
 	if got := cleo.tunnel.next(t); !strings.Contains(got, "All by keys") {
-		t.Errorf("the friend got %s", got)
+		t.Errorf("the friend received %s", got)
 	}
 }
 
@@ -185,12 +185,12 @@ func TestPageSpeaks(t *testing.T) {
 	}
 }
 
-// TestPageRightToLeft turns the page around: everything goes to the other side and nothing leaves the screen.
+// TestPageRightToLeft checks that a right-to-left language mirrors the layout, and that nothing leaves the screen.
 func TestPageRightToLeft(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	for _, as := range []screen{desk, {320, 640, false}} {
 		b := openTab(t, browser, "right to left", w.base(0)+pagePath, as)
 		b.signIn(bob.account, bob.password)
@@ -207,13 +207,13 @@ func TestPageRightToLeft(t *testing.T) {
 	}
 }
 
-// TestPageForgetsNothing is about what is kept in the browser: talks, drafts, unread counts, and the way out of it.
+// TestPageForgetsNothing checks what the browser stores: talks, drafts, unread counts, export and removal.
 func TestPageForgetsNothing(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
-	dora := w.stranger(t, 0)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
+	dora := w.newMember(t, 0)
 	dora.login(t)
 	dora.befriend(t, bob)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
@@ -236,7 +236,7 @@ func TestPageForgetsNothing(t *testing.T) {
 	b.state("Before the reload", "delivered")
 	b.until("!has('nav .row .count', '1')")
 
-	// All of it, as a file.
+	// The export as a file.
 	dir := t.TempDir()
 	download(b, dir)
 	b.press("Menu")
@@ -265,7 +265,7 @@ func TestPageForgetsNothing(t *testing.T) {
 	b.open("alias of " + cleo.account)
 	b.sees("Say hello!")
 
-	// Another person in this browser sees nothing of it.
+	// Another user in this browser does not see it.
 	b.press("Menu")
 	b.press("Sign out")
 	b.press("Sign out")
@@ -274,12 +274,12 @@ func TestPageForgetsNothing(t *testing.T) {
 	b.until("count('nav .row') === 1")
 }
 
-// TestPageOneTab lets one tab at a time have an account.
+// TestPageOneTab checks that an account is active in one tab at a time.
 func TestPageOneTab(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	url := w.base(0) + pagePath
 	b := openTab(t, browser, "bob", url, desk)
 	b.signIn(bob.account, bob.password)
@@ -295,12 +295,12 @@ func TestPageOneTab(t *testing.T) {
 	second.until("has('nav .row', 'online') || document.querySelector('nav .dot')")
 }
 
-// TestPageTells checks title, notifications and the counts of what came while nobody looked.
+// TestPageTells checks the title, the notifications and the unread counts of a page in the background.
 func TestPageTells(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
 	ask[bool](b, `window.told = [], window.Notification = class {
 		constructor(title, {body}) { told.push(body); }
@@ -324,12 +324,12 @@ func TestPageTells(t *testing.T) {
 	b.until("document.title === 'imctl'")
 }
 
-// TestPageProfile changes a picture and a name, and looks at them with a friend's eyes.
+// TestPageProfile changes a picture and a name, and checks them on the page of a friend.
 func TestPageProfile(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	url := w.base(0) + pagePath
 	b, c := openTab(t, browser, "bob", url, desk), openTab(t, browser, "cleo", url, phone)
 	b.signIn(bob.account, bob.password)
@@ -358,7 +358,7 @@ func TestPageProfile(t *testing.T) {
 	c.until("has('header', 'Bobby')")
 }
 
-// photo is a picture as cameras make them: large, and not square.
+// photo returns a file like that of a camera: large and not square.
 func photo(t testing.TB) string {
 	t.Helper()
 	im := image.NewRGBA(image.Rect(0, 0, 1200, 800))

@@ -6,13 +6,13 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestPageScrolls gives the page 2,000 people and a talk of 10,000 dialogues, and scrolls through both. What it wants is far from what an idle
-// machine does: it has to hold on a busy one.
+// TestPageScrolls gives the page 2,000 people and a talk of 10,000 dialogues, and scrolls through both. What it wants
+// is far from what an idle machine does: it has to hold on a busy one.
 func TestPageScrolls(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
 	b.signIn(bob.account, bob.password)
 	b.until(row("alias of " + cleo.account))
@@ -43,13 +43,13 @@ func TestPageScrolls(t *testing.T) {
 	})()`)
 	t.Logf("the talk of 10,000 is open after %.0f ms", opened)
 	if opened > 5000 {
-		t.Error("that is too long")
+		t.Error("opening the talk took too long")
 	}
 	for _, list := range []struct{ name, scroller, row string }{
 		{"10,000 dialogues", ".stage .scroll", ".dialogue"},
 		{"2,000 people", ".side .scroll", ".row"},
 	} {
-		// From one end to the other: 240 frames with a jump of several screens in each, then as slowly as a finger.
+		// From one end to the other: 240 frames with a jump of several screens each, then as slowly as a finger.
 		r := ask[struct{ Median, P95, Worst, Rows, Blank float64 }](b, `(async () => {
 			const scroller = document.querySelector('`+list.scroller+`');
 			const frame = () => new Promise(requestAnimationFrame);
@@ -78,13 +78,14 @@ func TestPageScrolls(t *testing.T) {
 			t.Errorf("%s: %.0f rows in the document", list.name, r.Rows)
 		}
 		if r.Blank > 2 {
-			t.Errorf("%s: %.0f times there was nothing to see", list.name, r.Blank)
+			t.Errorf("%s: %.0f blank frames", list.name, r.Blank)
 		}
 		if r.P95 > 250 {
-			t.Errorf("%s: that is not smooth", list.name)
+			t.Errorf("%s: scrolling is not smooth", list.name)
 		}
 	}
-	// Nothing moved that was not moved: what one reads stays when something arrives, and one is told that there is more below.
+	// Nothing moved that was not moved: what one reads stays when something arrives, and one is told that there is
+	// more below.
 	ask[bool](b, "document.querySelector('.side .scroll').scrollTop = 0, document.querySelector('.stage .scroll').scrollTop = 100_000, true")
 	b.until("count('.toend') === 1")
 	place := `(() => { const s = document.querySelector('.stage .scroll').getBoundingClientRect(); const e = [...document.querySelectorAll('.dialogue')].find((e) => e.getBoundingClientRect().top >= s.top); return e && e.textContent.slice(0, 40) + Math.round(e.getBoundingClientRect().top); })()`

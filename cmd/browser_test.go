@@ -9,7 +9,7 @@ import (
 
 const pagePath = "/im/www/v1/chat.html"
 
-// signUp registers somebody by the page's form, which signs them in too.
+// signUp registers a user with the form of the page, which also signs the user in.
 func (b *tab) signUp(name string) {
 	b.t.Helper()
 	b.press("Create account")
@@ -29,7 +29,7 @@ func (b *tab) signIn(name, password string) {
 	b.press("Sign in")
 }
 
-// row is the name of the row of somebody in the list.
+// row returns the expression that tells whether the list shows this name.
 func row(name string) string { return fmt.Sprintf("has('nav .row', %s)", quote(name)) }
 
 func (b *tab) open(name string) {
@@ -159,7 +159,8 @@ func TestPageForms(t *testing.T) {
 	other.sees("This account is already taken.")
 }
 
-// TestPageReconnects kills the server in the middle of a talk. What is written meanwhile waits, and nobody has to sign in again.
+// TestPageReconnects kills the server during a talk. Messages written during the outage are sent later, without a new
+// sign-in.
 func TestPageReconnects(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
@@ -191,12 +192,13 @@ func TestPageReconnects(t *testing.T) {
 	ann.state("Written without a server", "delivered")
 }
 
-// TestPageWakes lets the machine sleep: the clock jumps, and the page connects anew, for its socket may be dead without a word.
+// TestPageWakes simulates a sleep of the machine: the clock jumps, and the page reconnects, since its connection may be
+// dead.
 func TestPageWakes(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t))
+	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
 	ask[bool](b, `window.sockets = 0, window.WebSocket = class extends WebSocket {
 		constructor(...where) { super(...where); sockets++; }
@@ -212,12 +214,12 @@ func TestPageWakes(t *testing.T) {
 	b.until("sockets === 2")
 }
 
-// TestPageDevices has one person in two places: each knows what the other says, and one too many gives way.
+// TestPageDevices signs one user in on two devices, which show each other's messages, and on one device too many.
 func TestPageDevices(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	w := inhabit(t, start(t, func(c *Config) { c.Sessions.PerUser = 2 }))
-	bob, cleo := w.pair(t)
+	w := newWorld(t, start(t, func(c *Config) { c.Sessions.PerUser = 2 }))
+	bob, cleo := w.newFriends(t)
 	bob.tunnel.close(t)
 	url := w.base(0) + pagePath
 	var places []*tab
@@ -245,12 +247,13 @@ func TestPageDevices(t *testing.T) {
 	places[1].sees("Your account is signed in on too many devices")
 }
 
-// TestPageForgotten sets a forgotten password anew where the server sends mail, and sends people to the administrator where it doesn't.
+// TestPageForgotten resets a password on a server with a mail server, and checks that the page otherwise refers to the
+// administrator.
 func TestPageForgotten(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")
-	office := openPostOffice(t)
-	url := start(t, office.mails).app.URL() + pagePath
+	mailServer := startMailServer(t)
+	url := start(t, mailServer.configure).app.URL() + pagePath
 	ann := openTab(t, browser, "ann", url, phone)
 	ann.signUp("Ann")
 	ann.press("Menu")
@@ -264,7 +267,7 @@ func TestPageForgotten(t *testing.T) {
 	ann.fill("Code", "AAAA-AAAA")
 	ann.press("Set password")
 	ann.sees("Wrong or expired code.")
-	code := codeInMail.FindStringSubmatch(office.nth(t, "ann@example.org", 1))
+	code := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, "ann@example.org", 1))
 	if code == nil {
 		t.Fatal("no code in the mail")
 	}

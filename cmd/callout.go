@@ -15,31 +15,31 @@ import (
 	"imctl/embedded"
 )
 
-// An attached NATS knows three users of ours, with one password: the bridge's, who is in nats.url or the context, and
-// two more whose names are made of that one's.
+// An attached NATS server has three users for imctl, with the same password: the user of the bridge, which nats.url or
+// the context names, and two users whose names are that name with a suffix.
 const (
-	calloutSuffix = "-auth" // who answers for NATS clients that log in
-	systemSuffix  = "-sys"  // who closes their connections
+	calloutSuffix = "-auth" // answers the auth callout for NATS clients that log in
+	systemSuffix  = "-sys"  // closes connections of NATS clients
 )
 
-// calloutIssuer is the key that signs who may log in to an attached NATS. It is made of the password that the bridges of
-// that NATS share, so that they agree on it without a file that goes from one to the other.
+// calloutIssuer returns the key that signs the answers to the auth callout of an attached NATS server. It is derived
+// from the password of the bridges, so that all bridges have the same key without sharing a file.
 func calloutIssuer(password string) (nkeys.KeyPair, error) {
 	seed := sha256.Sum256([]byte("imctl auth callout issuer\x00" + password))
 	key, err := nkeys.FromRawSeed(nkeys.PrefixByteAccount, seed[:])
 	if err != nil {
-		return nil, fmt.Errorf("make the callout's key: %w", err)
+		return nil, fmt.Errorf("create the key of the auth callout: %w", err)
 	}
 	return key, nil
 }
 
-// access is what NATS clients find.
+// access returns the accounts, reserved user names and URL for NATS clients.
 func (b *backend) access(c *Config) natsauth.Access {
 	a := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount}
 	if b.server != nil {
 		a.Reserved, a.URL = embedded.StaticUsers(), b.server.URL()
 		if a.URL == "" && c.NATS.Listen != "" {
-			a.URL = "nats://" + c.NATS.Listen // a command has the server to itself, and opens no door
+			a.URL = "nats://" + c.NATS.Listen // the server of a command has no listener
 		}
 		return a
 	}
@@ -51,15 +51,16 @@ func (b *backend) access(c *Config) natsauth.Access {
 	return a
 }
 
-// callout is how the bridge lets NATS clients in, or nil where it can't: then it says why, once.
+// callout returns the options of the auth callout. If the attached NATS server is not configured for it, callout logs
+// the reason and returns nil.
 func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions, error) {
 	if s := b.server; s != nil {
 		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c)}, nil
 	}
-	const without = "NATS clients cannot log in by account or attachment"
+	const disabled = "NATS clients cannot log in with accounts or attachments"
 	user, _, ok := attachedUser(c.NATS)
 	if !ok {
-		log.Warn(without + ": nats.url names no user with a password")
+		log.Warn(disabled + ": nats.url has no user and password")
 		return nil, nil
 	}
 	password, _ := user.Password()
@@ -69,13 +70,13 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions
 	}
 	o := &natsauth.CalloutOptions{Connect: attachAs(c.NATS, user.Username()+calloutSuffix, password, log),
 		System: attachAs(c.NATS, user.Username()+systemSuffix, password, log), Issuer: issuer, Access: b.access(c)}
-	for _, who := range []struct {
+	for _, login := range []struct {
 		suffix  string
 		connect func(string, ...nats.Option) (*nats.Conn, error)
 	}{{calloutSuffix, o.Connect}, {systemSuffix, o.System}} {
-		nc, err := who.connect("imctl attaching", nats.NoReconnect())
+		nc, err := login.connect("imctl attaching", nats.NoReconnect())
 		if err != nil {
-			log.Warn(without+": add what imctl nats config prints to the server's configuration", "user", user.Username()+who.suffix, "err", err)
+			log.Warn(disabled+": add the output of imctl nats config to the configuration of the NATS server", "user", user.Username()+login.suffix, "err", err)
 			return nil, nil
 		}
 		nc.Close()
@@ -83,11 +84,11 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions
 	return o, nil
 }
 
-// attachedUser is the user that the configuration names for an attached NATS, if it names one with a password, and the
-// URLs of its servers.
+// attachedUser returns the user and the server URLs that the configuration has for an attached NATS. ok reports whether
+// the user has a name and a password.
 func attachedUser(c NATSConfig) (user *url.Userinfo, servers string, ok bool) {
 	if c.Context != "" {
-		// The library reads a context only on the way to a connection.
+		// The library reads a context only when it connects.
 		nc, settings, err := dialContext(c.Context, nats.NoReconnect())
 		if err == nil {
 			nc.Close()
@@ -106,10 +107,10 @@ func attachedUser(c NATSConfig) (user *url.Userinfo, servers string, ok bool) {
 	return nil, c.URL, false
 }
 
-// attachAs connects to an attached NATS as another user than the configuration names.
+// attachAs returns a function that connects to an attached NATS as this user instead of the configured one.
 func attachAs(c NATSConfig, user, password string, log *slog.Logger) func(string, ...nats.Option) (*nats.Conn, error) {
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		all := slices.Concat(lasting(name, log), opts, []nats.Option{nats.UserInfo(user, password)})
+		all := slices.Concat(persistentOptions(name, log), opts, []nats.Option{nats.UserInfo(user, password)})
 		if c.Context != "" {
 			nc, _, err := dialContext(c.Context, all...)
 			return nc, err
@@ -118,7 +119,7 @@ func attachAs(c NATSConfig, user, password string, log *slog.Logger) func(string
 	}
 }
 
-// withoutUser takes users and passwords out of the URLs of NATS servers.
+// withoutUser removes users and passwords from the URLs of NATS servers.
 func withoutUser(servers string) string {
 	list := strings.Split(servers, ",")
 	for i, server := range list {

@@ -14,16 +14,17 @@ func newCheck(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "check [FILE]",
-		Short: "Check the configuration, and with --data the records",
-		Long: `Read the configuration as serve does: FILE, or --config, or config.yaml in the working directory, then
-IMCTL_ variables, then flags. Report each mistake on one line, and exit with 2 if there is any.
+		Short: "Check the configuration, or with --data all records",
+		Long: `Check the configuration. The command reads the same sources as serve: FILE, --config or config.yaml in the
+working directory, then IMCTL_ variables, then flags. It reports each mistake on one line, and exits with
+2 if there are any.
 
-With --data, also read every record in the data directory, or in the NATS server that the configuration
-names, and remove orphaned records: accounts that a crash of an older version brought back, names and
-tokens of users who do not exist, and the like. The server may be running. With --dry-run, remove
-nothing, and exit with 1 if orphaned records exist.`,
+With --data, also read all records in the data directory or the configured NATS server, and remove
+orphaned records, such as names and tokens of users who do not exist, or accounts that a crash of an older
+version has restored. The server may be running. With --dry-run, remove nothing, and exit with 1 if there
+are orphaned records.`,
 		Example: "  imctl check config.yaml\n  imctl check --data --dry-run\n  imctl check --data /var/lib/imctl",
-		Args:    mayHave(2),
+		Args:    maxArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			records, args, err := checkedData(c.Flags(), env, args)
 			if err != nil {
@@ -33,7 +34,7 @@ nothing, and exit with 1 if orphaned records exist.`,
 				return err
 			}
 			if !records && (dry || c.Flags().Changed("output")) {
-				return wrongUse("--dry-run and --output go with --data")
+				return usageErrorf("--dry-run and --output require --data")
 			}
 			config, err := loadConfig(env, c.Flags())
 			if err != nil {
@@ -50,18 +51,18 @@ nothing, and exit with 1 if orphaned records exist.`,
 	}
 	addSettingFlags(c.Flags(), "data")
 	data := c.Flags().Lookup("data")
-	data.Usage, data.NoOptDefVal = "read the records too, in this data directory or the configured one", bareData
-	c.Flags().BoolVar(&dry, "dry-run", false, "with --data: remove nothing")
+	data.Usage, data.NoOptDefVal = "also check the records in this data directory (default is the configured one)", bareData
+	c.Flags().BoolVar(&dry, "dry-run", false, "with --data, report orphaned records without removing them")
 	output.addTo(c.Flags())
-	c.Flags().BoolVar(&show, "show", false, "print every setting, its value and where it comes from")
+	c.Flags().BoolVar(&show, "show", false, "print every setting with its value and origin")
 	return c
 }
 
 // bareData is the value of the flag --data without a directory.
 const bareData = "configured"
 
-// checkedData reports whether --data is set, and moves its directory from the arguments to the flag: pflag does not take
-// the next argument as the value of a flag with an optional value.
+// checkedData reports whether --data is set, and moves its directory from the arguments to the flag. pflag does not
+// read the next argument as the value of a flag with an optional value.
 func checkedData(flags *pflag.FlagSet, env *Env, args []string) (bool, []string, error) {
 	data := flags.Lookup("data")
 	if !data.Changed {
@@ -85,11 +86,11 @@ func checkedFile(flags *pflag.FlagSet, args []string) error {
 	case len(args) == 0:
 		return nil
 	case len(args) > 1:
-		return wrongUse("unexpected argument %q", args[1])
+		return usageErrorf("unexpected argument %q", args[1])
 	case flags.Changed("config"):
-		return wrongUse("FILE and --config are the same: give one of them")
+		return usageErrorf("FILE and --config exclude each other")
 	case args[0] == "":
-		return wrongUse("FILE must not be empty")
+		return usageErrorf("FILE must not be empty")
 	}
 	return flags.Set("config", args[0])
 }
@@ -107,8 +108,8 @@ func runCheck(env *Env, config *Config, show bool) error {
 	}
 	name := config.File
 	if name == "" {
-		name = "no " + defaultConfigFile + " here, and the defaults"
+		name = "defaults (no " + defaultConfigFile + ")"
 	}
-	_, err := fmt.Fprintf(env.Out, "%s: right\n", name)
+	_, err := fmt.Fprintf(env.Out, "%s: OK\n", name)
 	return err
 }

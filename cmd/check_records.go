@@ -17,7 +17,7 @@ type recordsReport struct {
 	Removed bool `json:"removed"`
 }
 
-// checkRecords reads all records of the server and removes the orphaned ones. With dry it only reports them.
+// checkRecords reads all records of the server and removes orphaned records. With dry it only reports them.
 func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) error {
 	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
 		store, err := kv.FindStore(ctx, nc, config.NATS.Prefix)
@@ -25,7 +25,7 @@ func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) err
 			return err
 		}
 		progress := startProgress(env)
-		progress.say("reading all records")
+		progress.update("reading all records")
 		found, err := store.Sweep(ctx, dry)
 		progress.stop()
 		if err != nil {
@@ -33,8 +33,8 @@ func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) err
 		}
 		var problem error
 		if dry && found != (kv.Findings{}) {
-			problem = &failure{code: exitFailed, err: fmt.Errorf("orphaned records: %s", counted(found)),
-				todo: "remove them with imctl check --data"}
+			problem = &failure{code: exitFailed, err: fmt.Errorf("orphaned records: %s", formatFindings(found)),
+				remedy: "remove them with imctl check --data"}
 		}
 		if output.json() {
 			return errors.Join(writeJSON(env.Out, recordsReport{found, !dry}), problem)
@@ -47,8 +47,8 @@ func checkRecords(c *cobra.Command, env *Env, output outputFormat, dry bool) err
 	})
 }
 
-// counted lists the findings that are not zero.
-func counted(found kv.Findings) (text string) {
+// formatFindings lists the counts that are not zero, such as "2 tokens, 1 names".
+func formatFindings(found kv.Findings) (text string) {
 	for _, f := range found.List() {
 		if f.Count > 0 {
 			if text != "" {

@@ -10,7 +10,7 @@ import (
 	"imctl/kv"
 )
 
-// TestCheckRecords checks a directory that no server uses, and one that a running server uses.
+// TestCheckRecords checks the records of a directory with and without a running server.
 func TestCheckRecords(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -18,7 +18,7 @@ func TestCheckRecords(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte("data: "+data+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, natsDoor, func(c *Config) { c.Data = data })
+	s := start(t, natsListener, func(c *Config) { c.Data = data })
 	ctx, store := t.Context(), s.app.backend.store
 	litter := func() {
 		t.Helper()

@@ -60,13 +60,13 @@ func chromium(t testing.TB, language string) context.Context {
 	return ctx
 }
 
-// tab is one person's page, in a browser context of its own: it shares neither storage nor sessions with others.
+// tab is the page of one user, in its own browser context: it shares neither storage nor sessions with other tabs.
 type tab struct {
 	t    testing.TB
 	who  string
 	ctx  context.Context
 	mu   sync.Mutex // guards said
-	said []string   // what the page had to complain of in the console
+	said []string   // errors and warnings in the console
 }
 
 type screen struct {
@@ -79,13 +79,13 @@ var (
 	phone = screen{390, 780, false}
 )
 
-// openTab opens the page for somebody. It may complain of lost connections in the console, and of nothing else.
+// openTab opens the page for a user. The console may have errors about lost connections, but no others.
 func openTab(t testing.TB, browser context.Context, who, url string, as screen) *tab {
 	t.Helper()
 	return newTab(t, browser, who, url, as, chromedp.WithNewBrowserContext())
 }
 
-// beside opens the page once more in the same browser, as another of its tabs.
+// beside opens the page in another tab of the same browser context.
 func (b *tab) beside(url string) *tab {
 	b.t.Helper()
 	return newTab(b.t, b.ctx, b.who+" beside", url, desk)
@@ -127,7 +127,7 @@ func newTab(t testing.TB, parent context.Context, who, url string, as screen, op
 	return b
 }
 
-// look gives the tab a size and a theme, the focus that a real window would have, and stops its animations.
+// look sets the size and theme of the tab, gives it the focus, and stops animations.
 func (b *tab) look(as screen) {
 	b.t.Helper()
 	theme := "light"
@@ -145,7 +145,7 @@ func (b *tab) look(as screen) {
 
 func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	if _, err := chromedp.Call(ctx, cmd, params); err != nil {
 		b.fail(cmd.Method, err)
@@ -154,14 +154,14 @@ func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) {
 
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.fail("browser", err)
 	}
 }
 
-// fail ends the test with what the person has in front of them.
+// fail fails the test with the text of the page.
 func (b *tab) fail(what string, err error) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
@@ -170,10 +170,10 @@ func (b *tab) fail(what string, err error) {
 	b.t.Fatalf("%s: %s: %v\nthe page shows:\n%s", b.who, what, err, text)
 }
 
-// ask evaluates an expression in the page, and waits if it is a promise.
+// ask evaluates an expression in the page, and awaits a promise.
 func ask[T any](b *tab, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -182,8 +182,8 @@ func ask[T any](b *tab, expression string) T {
 	return v
 }
 
-// finders are what the expressions of tests may use: `shown` tells what a person can see, `named` finds by the name that
-// a screen reader would say, in the dialog if one is open.
+// finders are what the expressions of tests may use: `shown` tells what a person can see, `named` finds by the name
+// that a screen reader would say, in the dialog if one is open.
 const finders = `
 const shown = (e) => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length > 0;
 const root = () => [...document.querySelectorAll('dialog[open]')].at(-1) ?? document;
@@ -193,10 +193,11 @@ const has = (css, text) => [...document.querySelectorAll(css)].filter(shown).som
 const count = (css) => [...document.querySelectorAll(css)].filter(shown).length;
 `
 
-// until waits for an expression to hold: it looks whenever the page changes, and goes on where another page takes its place.
+// until waits for an expression to hold: it looks whenever the page changes, and goes on where another page takes its
+// place.
 func (b *tab) until(condition string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	look := chromedp.Evaluate[bool](`new Promise((resolve) => {`+finders+`
 		const look = () => { if (!(`+condition+`)) return; clearInterval(timer); observer.disconnect(); resolve(true); };
@@ -231,7 +232,7 @@ func (b *tab) pressOn(element string) {
 	b.do(chromedp.MouseClickXY(at[0], at[1]))
 }
 
-// fill types into the field with this label, in place of what is there.
+// fill replaces the text of the field with this label.
 func (b *tab) fill(name, text string) {
 	b.t.Helper()
 	field := fmt.Sprintf("named('input, textarea', %s)", quote(name))
@@ -250,14 +251,14 @@ func (b *tab) key(keys string) {
 }
 
 func quote(s string) string {
-	b, _ := json.Marshal(s) // a string always has JSON
+	b, _ := json.Marshal(s) // encoding a string cannot fail
 	return string(b)
 }
 
-// download lets the tab put files into a directory.
+// download allows the tab to download files to a directory.
 func download(b *tab, dir string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	_, err := chromedp.CallBrowser(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
 		Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir, BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,

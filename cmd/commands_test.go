@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// leaves are the commands that do something, and are shown.
+// leaves returns the visible commands without subcommands.
 func leaves(c *cobra.Command) (all []*cobra.Command) {
 	if c.Hidden {
 		return nil
@@ -21,7 +21,7 @@ func leaves(c *cobra.Command) (all []*cobra.Command) {
 	return all
 }
 
-// TestCommandsAreExplained asks every command for help.
+// TestCommandsAreExplained checks the help text and the example of every command.
 func TestCommandsAreExplained(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -29,7 +29,7 @@ func TestCommandsAreExplained(t *testing.T) {
 		words := strings.Fields(c.CommandPath())[1:]
 		help := command(t, dir, "", append(words, "--help")...).want(t, exitDone, "Usage:", "Examples:", "imctl "+strings.Join(words, " "))
 		if !strings.HasPrefix(c.Use, words[len(words)-1]) || c.Short == "" || strings.HasSuffix(c.Short, ".") {
-			t.Errorf("%s: %q", c.CommandPath(), c.Short)
+			t.Errorf("%s: invalid Use %q or Short %q", c.CommandPath(), c.Use, c.Short)
 		}
 		for line := range strings.Lines(help.out) {
 			if n := columns(strings.TrimRight(line, "\n")); n > 110 && !strings.Contains(line, "--") {
@@ -42,12 +42,12 @@ func TestCommandsAreExplained(t *testing.T) {
 			}
 		}
 		if f := c.Flags().Lookup("output"); f != nil {
-			command(t, dir, "", append(words, "-o", "xml")...).want(t, exitUse, "wants table or json")
+			command(t, dir, "", append(words, "-o", "xml")...).want(t, exitUse, "must be table or json")
 		}
 	}
 }
 
-// TestCommandsRefuse gives every command what it does not know.
+// TestCommandsRefuse checks that every command rejects unknown flags and wrong arguments.
 func TestCommandsRefuse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -65,12 +65,12 @@ func TestCommandsRefuse(t *testing.T) {
 		}
 		command(t, dir, "", append(args, "unexpected")...).want(t, exitUse, `unexpected argument "unexpected"; see imctl`)
 		if required := strings.Count(c.Use, " ") - strings.Count(c.Use, "["); required > 0 {
-			command(t, dir, "", words...).want(t, exitUse, named[0]+" is missing")
+			command(t, dir, "", words...).want(t, exitUse, "missing argument "+named[0])
 		}
 	}
 }
 
-// TestCommandsComplete asks for what shells offer.
+// TestCommandsComplete checks the shell completions.
 func TestCommandsComplete(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -91,11 +91,11 @@ func TestCommandsComplete(t *testing.T) {
 		a := command(t, dir, "", append([]string{"__complete"}, args...)...)
 		for _, w := range test.words {
 			if !strings.Contains("\n"+a.out, "\n"+w) {
-				t.Errorf("%q: %q is not in %s", test.args, w, a.out)
+				t.Errorf("%q: completion %q is not in %s", test.args, w, a.out)
 			}
 		}
 		if files := strings.HasSuffix(a.out, ":0\n"); files != test.files {
-			t.Errorf("%q: offers files: %t: %s", test.args, files, a.out)
+			t.Errorf("%q: completes file names: %t, want %t: %s", test.args, files, test.files, a.out)
 		}
 	}
 }

@@ -11,15 +11,15 @@ func newCompletion(env *Env) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
 		Use:   "completion SHELL",
-		Short: "Print a script that lets a shell complete imctl's commands",
-		Long: `Prints a script for bash, zsh, fish or powershell. For the shell that runs now:
+		Short: "Print a shell completion script",
+		Long: `Print a completion script for bash, zsh, fish or powershell. To load it into the current shell:
 
   source <(imctl completion bash)
   source <(imctl completion zsh)
   imctl completion fish | source
   imctl completion powershell | Out-String | Invoke-Expression`,
 		Example:   "  imctl completion bash > /etc/bash_completion.d/imctl",
-		Args:      wants("SHELL"),
+		Args:      exactArgs("SHELL"),
 		ValidArgs: shells,
 		RunE: func(c *cobra.Command, args []string) error {
 			root := c.Root()
@@ -33,13 +33,14 @@ func newCompletion(env *Env) *cobra.Command {
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(env.Out)
 			}
-			return wrongUse("no completion for %q, only for bash, zsh, fish and powershell", args[0])
+			return usageErrorf("unsupported shell %q; use bash, zsh, fish or powershell", args[0])
 		},
 	}
 }
 
-// completeBelow has shells offer what fits: no files where a user or a name is meant, and the formats of -o.
-func completeBelow(root *cobra.Command) {
+// addCompletions sets the completions of the commands below root: no file names for arguments that are not files, and
+// the formats of -o.
+func addCompletions(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		if c.ValidArgsFunction == nil && c.ValidArgs == nil && !c.HasSubCommands() && !strings.Contains(c.Use, "FILE") {
 			c.ValidArgsFunction = cobra.NoFileCompletions
@@ -54,12 +55,12 @@ func completeBelow(root *cobra.Command) {
 				}
 			}
 		})
-		completeBelow(c)
+		addCompletions(c)
 	}
 }
 
-// completeFlag has shells offer these values of a flag.
+// completeFlag sets the completions of a flag.
 func completeFlag(c *cobra.Command, name string, values ...cobra.Completion) {
-	// It fails for a flag that is not there or has them already, and nothing comes of it but that.
+	// The error is for a flag that does not exist or has completions already. Neither matters.
 	_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -16,34 +16,34 @@ import (
 )
 
 const (
-	// connectWait bounds the way to a server.
-	connectWait = 5 * time.Second
-	// connectEvery is how often is tried in that time.
-	connectEvery = 100 * time.Millisecond
+	// connectTimeout limits the time to connect to a server.
+	connectTimeout = 5 * time.Second
+	// connectInterval is the time between two attempts.
+	connectInterval = 100 * time.Millisecond
 )
 
-// addServerFlags adds what a command needs to find the server that it administers.
+// addServerFlags adds the flags that name the server that a command administers.
 func addServerFlags(c *cobra.Command) {
 	addSettingFlags(c.Flags(), "data", "nats.url", "nats.creds", "nats.context")
 }
 
-// withAdmin finds the server, lets do its work with it, and lets go of it.
+// withAdmin connects to the admin service of the server, calls do, and disconnects.
 func withAdmin(c *cobra.Command, env *Env, do func(context.Context, *admin.Client) error) error {
-	return withServer(c, env, func(ctx context.Context, s *operated) error { return do(ctx, s.Client) })
+	return withServer(c, env, func(ctx context.Context, s *adminConn) error { return do(ctx, s.Client) })
 }
 
-// operated is the server that a command works on, with the NATS behind it.
-type operated struct {
+// adminConn is a connection to the admin service of a server, and to its NATS.
+type adminConn struct {
 	*admin.Client
 	nc     *nats.Conn
 	config *Config
 }
 
-// withServer is withAdmin for commands that need more than what the administration does.
-func withServer(c *cobra.Command, env *Env, do func(context.Context, *operated) error) error {
+// withServer is withAdmin for commands that also need the NATS connection and the configuration.
+func withServer(c *cobra.Command, env *Env, do func(context.Context, *adminConn) error) error {
 	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-		s := &operated{admin.NewClient(nc, config.NATS.Prefix), nc, config}
-		if !config.NATS.Embedded() { // whoever answers there is not known to be a server of ours
+		s := &adminConn{admin.NewClient(nc, config.NATS.Prefix), nc, config}
+		if !config.NATS.Embedded() { // an attached NATS server may have no imctl server
 			if err := s.Ping(ctx); err != nil {
 				return fmt.Errorf("%s: %w", serverName(config.NATS), err)
 			}
@@ -52,7 +52,7 @@ func withServer(c *cobra.Command, env *Env, do func(context.Context, *operated) 
 	})
 }
 
-// withNATS finds the server, lets do its work on the NATS behind it, and lets go of it.
+// withNATS connects to the NATS of the server, calls do, and disconnects.
 func withNATS(c *cobra.Command, env *Env, do func(context.Context, *nats.Conn, *Config) error) (err error) {
 	config, err := loadConfig(env, c.Flags())
 	if err != nil {
@@ -60,8 +60,8 @@ func withNATS(c *cobra.Command, env *Env, do func(context.Context, *nats.Conn, *
 	}
 	ctx, cancel := context.WithCancelCause(c.Context())
 	defer cancel(nil)
-	f := finder{env: env, config: config, cancel: cancel, wait: connectWait}
-	nc, disconnect, err := f.find(ctx)
+	d := dialer{env: env, config: config, cancel: cancel, timeout: connectTimeout}
+	nc, disconnect, err := d.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -72,66 +72,67 @@ func withNATS(c *cobra.Command, env *Env, do func(context.Context, *nats.Conn, *
 	return err
 }
 
-// finder finds the server that a command administers.
-type finder struct {
+// dialer connects to the server that a command administers.
+type dialer struct {
 	env    *Env
 	config *Config
-	// cancel ends the command when a server does not let it ask: then no answer would come.
+	// cancel ends the command if the server denies a request, since NATS never answers such a request.
 	cancel context.CancelCauseFunc
-	// wait is how long a data directory that somebody else holds is waited for: by a
-	// server that starts, or by another command that is about to end.
-	wait time.Duration
+	// timeout is how long to wait for a locked data directory, until its server has started or the other command has
+	// ended.
+	timeout time.Duration
 }
 
-// find connects to the server that the configuration names: a NATS that it attaches to, or the
-// one that runs on the data directory, or, where none runs there, the directory itself.
-func (f *finder) find(ctx context.Context) (nc *nats.Conn, disconnect func() error, err error) {
-	c := f.config.NATS
+// dial connects to the configured NATS server or to the server that runs on the data directory. If no server is
+// running, dial opens the data directory.
+func (d *dialer) dial(ctx context.Context) (nc *nats.Conn, disconnect func() error, err error) {
+	c := d.config.NATS
 	if c.Embedded() {
-		return f.openDataDir(ctx)
+		return d.openDataDir(ctx)
 	}
-	if nc, err = dialNATS(c, f.connectOptions()...); err != nil {
+	if nc, err = dialNATS(c, d.connectOptions()...); err != nil {
 		return nil, nil, dialFailure(c, err, exitNoServer)
 	}
 	return nc, func() error { nc.Close(); return nil }, nil
 }
 
-func (f *finder) connectOptions() []nats.Option {
+func (d *dialer) connectOptions() []nats.Option {
 	return []nats.Option{
 		nats.Name("imctl command line"),
-		nats.Timeout(connectWait),
+		nats.Timeout(connectTimeout),
 		nats.NoReconnect(),
-		// The library would print to the process's stderr otherwise.
+		// Without a handler the library prints errors to standard error.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
-				f.cancel(errors.New("these credentials are not an administrator's"))
+				d.cancel(errors.New("these credentials do not have administrator permissions"))
 			}
 		}),
 	}
 }
 
-// openDataDir connects to the server that runs on the data directory, or opens the directory where none does.
-// Which of the two it is can change at any moment, so both are tried until the time is up.
-func (f *finder) openDataDir(ctx context.Context) (*nats.Conn, func() error, error) {
-	data := f.config.Data
+// noServerRemedy is the remedy if no server was found.
+const noServerRemedy = "start a server with imctl serve, or select one with --data, --nats or --context"
+
+// openDataDir connects to the server that runs on the data directory, or opens the directory if no server is running.
+// A server may start or stop at any moment, so openDataDir tries both until the timeout.
+func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, error) {
+	data := d.config.Data
 	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, &failure{code: exitNoServer,
-			err:  fmt.Errorf("no server: there is no data directory %s", data),
-			todo: "start one with imctl serve, or say where it is by --data, --nats or --context"}
+		return nil, nil, &failure{exitNoServer, fmt.Errorf("no server found: data directory %s does not exist", data), noServerRemedy}
 	}
-	deadline := time.NewTimer(f.wait)
+	deadline := time.NewTimer(d.timeout)
 	defer deadline.Stop()
-	tick := time.NewTicker(connectEvery)
+	tick := time.NewTicker(connectInterval)
 	defer tick.Stop()
 	for {
-		local, err := openLocal(ctx, f.env, f.config)
+		local, err := openLocal(ctx, d.env, d.config)
 		if err == nil {
 			return local.nc, local.close, nil
 		}
 		if !errors.Is(err, embedded.ErrDirInUse) {
 			return nil, nil, err
 		}
-		nc, reason := f.dialDataDir(ctx)
+		nc, reason := d.dialDataDir(ctx)
 		if reason == nil {
 			return nc, func() error { nc.Close(); return nil }, nil
 		}
@@ -139,29 +140,29 @@ func (f *finder) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 		case <-ctx.Done():
 			return nil, nil, context.Cause(ctx)
 		case <-deadline.C:
-			return nil, nil, &failure{code: exitNoServer, err: fmt.Errorf("%w; the server there does not answer: %w", err, reason)}
+			return nil, nil, &failure{code: exitNoServer, err: fmt.Errorf("%w, but its server does not answer: %w", err, reason)}
 		case <-tick.C:
 		}
 	}
 }
 
-// errNoDoor: a server runs on the data directory, and takes no connections.
-var errNoDoor = errors.New("it takes no NATS clients, since nats.listen is empty")
+// errNoListener means that the server of the data directory does not accept connections.
+var errNoListener = errors.New("it does not accept NATS clients, since nats.listen is empty")
 
-// dialDataDir connects to the server that holds the data directory, by the credentials that it keeps there.
-func (f *finder) dialDataDir(ctx context.Context) (*nats.Conn, error) {
-	credentials, err := embedded.ReadContext(f.config.Data)
+// dialDataDir connects to the server that runs on the data directory, with the credentials in that directory.
+func (d *dialer) dialDataDir(ctx context.Context) (*nats.Conn, error) {
+	credentials, err := embedded.ReadContext(d.config.Data)
 	if err != nil {
 		return nil, err
 	}
 	if credentials.URL == "" {
-		return nil, errNoDoor
+		return nil, errNoListener
 	}
-	nc, err := nats.Connect(credentials.URL, append(f.connectOptions(), nats.UserInfo(credentials.User, credentials.Password))...)
+	nc, err := nats.Connect(credentials.URL, append(d.connectOptions(), nats.UserInfo(credentials.User, credentials.Password))...)
 	if err != nil {
 		return nil, err
 	}
-	if err := admin.NewClient(nc, f.config.NATS.Prefix).Ping(ctx); err != nil {
+	if err := admin.NewClient(nc, d.config.NATS.Prefix).Ping(ctx); err != nil {
 		nc.Close()
 		return nil, err
 	}

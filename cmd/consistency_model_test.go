@@ -13,20 +13,20 @@ import (
 type operation struct {
 	about string
 	call  string
-	who   int // which of the two calls
-	id    int // of a call that adds or removes; its opSettled has the same
+	who   int // which of the two users makes the call
+	id    int // id of an add or remove; the opSettled of that call has the same id
 }
 
-// The operations beside the names of the calls.
+// Operations other than calls.
 const (
 	opTalk    = "dialogue"
-	opList    = "list"    // what a login's answer says of the other
-	opSettled = "settled" // the call with this id was answered: no node holds anything older
+	opList    = "list"    // the lists of friends and requests in the answer to a login
+	opSettled = "settled" // the call with this id was answered, so no node holds an older state
 )
 
 // outcome is the answer to an operation.
 type outcome struct {
-	code          int // 0: there was no answer, or one that does not tell whether the call took effect
+	code          int // 0 without an answer, or if the answer does not tell whether the call took effect
 	friend, asked bool
 }
 
@@ -34,16 +34,16 @@ type outcome struct {
 type relation struct {
 	exists  bool
 	friends bool
-	asked   [2]bool // who has a request pending
-	named   [2]bool // whose end has its alias
+	asked   [2]bool // which user has a pending request
+	named   [2]bool // which user has set an alias
 
-	// held lists the states of the friendship that nodes may hold: those of each call since the last answered call, as + or
-	// - and the call's id, in the order of the calls.
+	// held lists the states of the friendship that nodes may hold: the state after each call since the last answered
+	// call, as + or - and the id of the call, in the order of the calls.
 	held string
 }
 
-// consistency says which histories are valid. Calls take effect one by one. The answer to a dialogue depends on the state
-// that its node holds: the state of the last answered call, or of a call still under way.
+// consistency is the model of valid histories. Calls take effect one by one. The answer to a dialogue depends on the
+// state that its node holds: the state after the last answered call, or after a call in progress.
 var consistency = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		var parts [][]porcupine.Operation
@@ -73,7 +73,7 @@ func describe(in operation, out outcome) string {
 	return fmt.Sprintf("%s: %s by %d, id %d: %+v", in.about, in.call, in.who, in.id, out)
 }
 
-// step changes the state as the operation does. It returns false if the operation can't be answered so.
+// step applies an operation to the state. It returns false if the outcome is not valid in this state.
 func (r *relation) step(in operation, out outcome) bool {
 	is := func(code int) bool { return out.code == code || out.code == 0 }
 	me, other, id := in.who, 1-in.who, in.id
@@ -132,16 +132,16 @@ func (r *relation) add(me, other, id int) (code int) {
 	return 200
 }
 
-// hold adds a state that nodes may hold from now on.
+// hold adds the current state to the states that nodes may hold.
 func (r *relation) hold(id int) {
 	r.held += fmt.Sprintf("%s%d ", map[bool]string{true: "+", false: "-"}[r.friends], id)
 }
 
-// unanswered is the id of calls that no opSettled follows.
+// unanswered is the id of calls without an opSettled.
 const unanswered = 0
 
-// settle drops the states that no node holds any more. An older call that is not settled yet leaves its id behind, as *.
-// settle returns false if the call has not taken effect yet.
+// settle removes the states that are older than the call id. An older call that is not settled yet leaves an entry
+// with * and its id. settle returns false if the call has not taken effect yet.
 func (r *relation) settle(id int) bool {
 	all := strings.Fields(r.held)
 	i := slices.IndexFunc(all, func(s string) bool { return s[1:] == fmt.Sprint(id) })
@@ -162,10 +162,10 @@ func (r *relation) settle(id int) bool {
 	return true
 }
 
-// TestConsistencyModel: the model accepts the histories that the protocol allows, and refuses the others.
+// TestConsistencyModel checks that the model accepts exactly the histories that the protocol allows.
 func TestConsistencyModel(t *testing.T) {
 	t.Parallel()
-	// Each operation is written as begin, end, call, who, code; an end of 0 is none.
+	// A row is begin, end, call, user and code. An end of 0 means that there is no answer.
 	type row struct {
 		begin, end int64
 		call       string
@@ -176,20 +176,20 @@ func TestConsistencyModel(t *testing.T) {
 		rows []row
 		want bool
 	}{
-		"friends talk":                             {[]row{{5, 6, opTalk, 0, 200}, {7, 8, opTalk, 1, 508}}, true},
-		"friends are refused":                      {[]row{{5, 6, opTalk, 1, 512}}, false},
-		"strangers talk":                           {[]row{{5, 6, "remove", 0, 200}, {7, 8, opTalk, 0, 200}}, false},
-		"two nodes while a remove is under way":    {[]row{{5, 20, "remove", 0, 200}, {6, 7, opTalk, 0, 512}, {8, 9, opTalk, 1, 200}, {21, 22, opTalk, 1, 512}}, true},
-		"an old answer behind the remove":          {[]row{{5, 20, "remove", 0, 200}, {21, 22, opTalk, 1, 200}}, false},
-		"a second remove before the first's end":   {[]row{{5, 20, "remove", 0, 200}, {6, 7, "remove", 1, 512}, {8, 9, opTalk, 1, 200}}, false},
-		"a second remove, and who talks meanwhile": {[]row{{5, 20, "remove", 0, 200}, {6, 9, "remove", 1, 512}, {7, 8, opTalk, 1, 200}}, true},
-		"a remove without an answer":               {[]row{{5, 0, "remove", 0, 0}, {6, 7, opTalk, 1, 200}, {8, 9, opTalk, 1, 512}, {10, 11, opTalk, 1, 200}}, true},
-		"a remove without an answer, found done":   {[]row{{5, 0, "remove", 0, 0}, {6, 7, "remove", 1, 512}, {8, 9, opTalk, 1, 200}}, false},
-		"a remove without an answer, not done":     {[]row{{5, 0, "remove", 0, 0}, {6, 7, "remove", 1, 200}, {8, 9, "remove", 1, 512}}, true},
-		"two removes that end one friendship":      {[]row{{5, 8, "remove", 0, 200}, {6, 7, "remove", 1, 200}}, false},
-		"named twice":                              {[]row{{5, 6, "add", 1, 200}}, false},
-		"named by the one who asked":               {[]row{{5, 6, "add", 0, 200}, {7, 8, "add", 0, 522}}, true},
-		"a call from before, answered after":       {[]row{{5, 30, "remove", 0, 512}, {6, 7, "remove", 1, 200}, {8, 9, "request", 1, 200}, {10, 11, "add", 0, 200}}, true},
+		"friends talk":                           {[]row{{5, 6, opTalk, 0, 200}, {7, 8, opTalk, 1, 508}}, true},
+		"friends are refused":                    {[]row{{5, 6, opTalk, 1, 512}}, false},
+		"strangers talk":                         {[]row{{5, 6, "remove", 0, 200}, {7, 8, opTalk, 0, 200}}, false},
+		"two nodes during a remove":              {[]row{{5, 20, "remove", 0, 200}, {6, 7, opTalk, 0, 512}, {8, 9, opTalk, 1, 200}, {21, 22, opTalk, 1, 512}}, true},
+		"an old answer after the remove":         {[]row{{5, 20, "remove", 0, 200}, {21, 22, opTalk, 1, 200}}, false},
+		"a second remove before the first's end": {[]row{{5, 20, "remove", 0, 200}, {6, 7, "remove", 1, 512}, {8, 9, opTalk, 1, 200}}, false},
+		"a dialogue during a second remove":      {[]row{{5, 20, "remove", 0, 200}, {6, 9, "remove", 1, 512}, {7, 8, opTalk, 1, 200}}, true},
+		"an unanswered remove":                   {[]row{{5, 0, "remove", 0, 0}, {6, 7, opTalk, 1, 200}, {8, 9, opTalk, 1, 512}, {10, 11, opTalk, 1, 200}}, true},
+		"an unanswered remove that took effect":  {[]row{{5, 0, "remove", 0, 0}, {6, 7, "remove", 1, 512}, {8, 9, opTalk, 1, 200}}, false},
+		"an unanswered remove without effect":    {[]row{{5, 0, "remove", 0, 0}, {6, 7, "remove", 1, 200}, {8, 9, "remove", 1, 512}}, true},
+		"two removes that end one friendship":    {[]row{{5, 8, "remove", 0, 200}, {6, 7, "remove", 1, 200}}, false},
+		"named twice":                            {[]row{{5, 6, "add", 1, 200}}, false},
+		"named by the requester":                 {[]row{{5, 6, "add", 0, 200}, {7, 8, "add", 0, 522}}, true},
+		"an old call with a late answer":         {[]row{{5, 30, "remove", 0, 512}, {6, 7, "remove", 1, 200}, {8, 9, "request", 1, 200}, {10, 11, "add", 0, 200}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -198,7 +198,7 @@ func TestConsistencyModel(t *testing.T) {
 				h.record(operation{about: "pair", call: r.call, who: r.who, id: i + 1}, outcome{code: r.code}, r.begin, r.end)
 			}
 			if got := porcupine.CheckOperations(consistency, h.complete()); got != x.want {
-				t.Errorf("allowed: %t, want %t", got, x.want)
+				t.Errorf("valid: %t, want %t", got, x.want)
 			}
 		})
 	}
@@ -208,10 +208,10 @@ func TestConsistencyModel(t *testing.T) {
 	}
 	h.record(operation{about: "account", call: "login"}, outcome{code: 200}, 40, 41)
 	if !porcupine.CheckOperations(consistency, h.complete()) {
-		t.Error("one registration of three is not allowed")
+		t.Error("the model rejects one successful registration of three")
 	}
 	h.record(operation{about: "account", call: "login"}, outcome{code: 505}, 42, 43)
 	if porcupine.CheckOperations(consistency, h.complete()) {
-		t.Error("an account may vanish")
+		t.Error("the model accepts that an account disappears")
 	}
 }

@@ -1,337 +1,35 @@
 package cmd
 
 import (
-	"cmp"
-	"context"
-	"crypto/tls"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"math"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/anishathalye/porcupine"
-
-	"imctl/bridge"
 )
 
-// history lists the operations of clients and their answers.
-type history struct {
-	mu  sync.Mutex // guards all
-	all []porcupine.Operation
+// loadSize is the size of a run.
+type loadSize struct {
+	pairs int           // pairs of users
+	kills int           // number of kills, one after the other
+	calls int           // calls before the first kill and after each restart; half as many while a node is down
+	check time.Duration // timeout for the check of one part of the history
 }
 
-// settling lists the answers that tell their caller whether two users are friends.
-var settling = map[string][]int{"add": {200, 522, 523}, "remove": {200, 512}, "request": {522}}
-
-// record adds an operation, with end 0 if it was never answered.
-func (h *history) record(in operation, out outcome, begin, end int64) {
-	if end == 0 || out.code == 0 {
-		out, end = outcome{}, math.MaxInt64
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.all = append(h.all, porcupine.Operation{Input: in, Output: out, Call: begin, Return: end})
-	if slices.Contains(settling[in.call], out.code) {
-		in.call = opSettled
-		h.all = append(h.all, porcupine.Operation{Input: in, Output: out, Call: end, Return: end})
-	}
-}
-
-// complete is the whole history.
-func (h *history) complete() []porcupine.Operation {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Clone(h.all)
-}
-
-// mortals is a deployment of processes that are killed and restarted.
-type mortals struct {
-	mu    sync.Mutex // guards nodes
-	nodes []*process
-
-	data []string
-	env  []string
-	log  *logBuffer
-}
-
-// startMortals starts several processes on one NATS server, or one process with an embedded NATS server.
-func startMortals(t *testing.T, n int) *mortals {
-	t.Helper()
-	m := &mortals{log: new(logBuffer)}
-	if n > 1 {
-		m.env = []string{"IMCTL_NATS_URL=" + startNATSThere(t).url}
-	}
-	for range n {
-		data := filepath.Join(t.TempDir(), "data")
-		m.data, m.nodes = append(m.data, data), append(m.nodes, startProcess(t, data, m.log, m.env...))
-	}
-	return m
-}
-
-func (m *mortals) node(n int) *process {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.nodes[n%len(m.nodes)]
-}
-
-// revive restarts a killed node.
-func (m *mortals) revive(t *testing.T, n int) {
-	t.Helper()
-	p := startProcess(t, m.data[n], m.log, m.env...)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.nodes[n] = p
-}
-
-func (m *mortals) base(n int) string          { return m.node(n).url }
-func (m *mortals) trust() *tls.Config         { return nil }
-func (m *mortals) services() *bridge.Services { return nil } // it is out of reach
-
-func (m *mortals) shown(t testing.TB) string {
-	t.Helper()
-	all := m.log.String()
-	for i := range m.nodes {
-		all += httpBody(t, m.node(i).ops+"/metrics")
-	}
-	return all
-}
-
-// trial is a number of clients that work on one deployment. Each step needs a permission.
-type trial struct {
-	w       *world
-	nodes   int
-	history history
-	began   time.Time
-	serial  atomic.Int64
-	http    *http.Client
-	calls   chan struct{} // a permission for each call
-	talks   chan struct{} // likewise for each dialogue
-	codes   [1000]atomic.Int64
-}
-
-func (x *trial) now() int64 { return int64(time.Since(x.began)) + 1 }
-
-// person is one of the two users of a couple, with its credentials.
-type person struct {
-	account string
-	id      string
-	token   atomic.Pointer[string]
-}
-
-// couple is two users who befriend and remove each other.
-type couple struct {
-	about  string
-	people [2]*person
-}
-
-// get makes one call on a node. It returns 0 if it is unknown whether the call took effect, and false if it did not.
-func (x *trial) get(method string, node int, pathAndQuery, body string) (code int, done bool) {
-	q, err := http.NewRequest(method, x.w.base(node)+pathAndQuery, strings.NewReader(body))
-	if err != nil {
-		return 0, false
-	}
-	r, err := x.http.Do(q)
-	if err != nil {
-		var op *net.OpError
-		return 0, !errors.As(err, &op) || op.Op != "dial"
-	}
-	defer r.Body.Close()
-	var a struct{ Code int }
-	if json.NewDecoder(r.Body).Decode(&a) != nil || a.Code == 500 {
-		return 0, true
-	}
-	x.codes[a.Code].Add(1)
-	return a.Code, a.Code != 515 // which is a token that was lost with its server
-}
-
-// change makes calls of one user, as long as there are permissions.
-func (x *trial) change(c couple, r *rand.Rand) {
-	for range x.calls {
-		who, call := r.IntN(2), []string{"request", "request", "add", "add", "add", "remove"}[r.IntN(6)]
-		me, other := c.people[who], c.people[1-who]
-		fields := map[string][]string{"request": {"to", other.id}, "add": {"from", other.id, "name", "n"}, "remove": {"to", other.id}}[call]
-		in := operation{about: c.about, call: call, who: who, id: int(x.serial.Add(1))}
-		begin := x.now()
-		code, done := x.get(http.MethodGet, r.IntN(x.nodes), "/im/friends/"+call+"?"+query(append(fields, "id", me.id, "token", *me.token.Load())...), "")
-		if done {
-			x.history.record(in, outcome{code: code}, begin, x.now())
-		}
-	}
-}
-
-// register registers accounts, each by several clients at once, and logs in.
-func (x *trial) register(r *rand.Rand, accounts []string) {
-	for range x.calls {
-		account := accounts[r.IntN(len(accounts))]
-		if begin := x.now(); r.IntN(2) == 0 {
-			body := fmt.Sprintf(`{"account":%q,"password":%q,"mail":"m"}`, account, killedPassword)
-			if code, done := x.get(http.MethodPost, r.IntN(x.nodes), "/im/register", body); done {
-				x.history.record(operation{about: account, call: "register"}, outcome{code: code}, begin, x.now())
-			}
-		} else if tunnel, _ := x.login(account, r.IntN(x.nodes)); tunnel != nil {
-			tunnel.ws.Close()
-		}
-	}
-}
-
-// login opens a tunnel on a node. It returns nil if the node is down or refuses the login.
-func (x *trial) login(account string, node int) (*tunnel, loginAnswer) {
-	begin := x.now()
-	c, err := x.w.tryDial(context.Background(), x.w.dialer(), node, "/im/login?"+query("account", account, "password", killedPassword), nil)
-	if err != nil {
-		return nil, loginAnswer{}
-	}
-	var a loginAnswer
-	frame, err := c.tryNext()
-	if err == nil {
-		err = json.Unmarshal([]byte(frame), &a)
-	}
-	if err == nil && (a.Code == 200 || a.Code == 505) {
-		x.history.record(operation{about: account, call: "login"}, outcome{code: a.Code}, begin, x.now())
-	}
-	if err != nil || a.Code != 200 {
-		c.ws.Close()
-		return nil, a
-	}
-	x.w.secret(a.Token)
-	return c, a
-}
-
-// enter logs a person in, and records what the answer says of the other person.
-func (x *trial) enter(c couple, who, node int) *tunnel {
-	begin := x.now()
-	me, other := c.people[who], c.people[1-who]
-	tunnel, a := x.login(me.account, node)
-	if tunnel == nil {
-		return nil
-	}
-	me.token.Store(&a.Token)
-	out := outcome{code: 200,
-		friend: slices.ContainsFunc(a.Friends, func(f friendEntry) bool { return f.ID == other.id }),
-		asked:  slices.ContainsFunc(a.Requests, func(q requestEntry) bool { return q.ID == other.id })}
-	x.history.record(operation{about: c.about, call: opList, who: who}, out, begin, x.now())
-	return tunnel
-}
-
-// talk sends dialogues of one person over a node, as long as there are permissions. Now and then it logs in anew.
-func (x *trial) talk(c couple, who, node int, r *rand.Rand) {
-	var tunnel *tunnel
-	leave := func() {
-		if tunnel != nil {
-			tunnel.ws.Close()
-			tunnel = nil
-		}
-	}
-	defer leave()
-	for range x.talks {
-		if r.IntN(50) == 0 {
-			leave()
-		}
-		if tunnel == nil {
-			if tunnel = x.enter(c, who, node); tunnel == nil {
-				continue
-			}
-		}
-		begin := x.now()
-		code, err := tunnel.ask(strconv.FormatInt(x.serial.Add(1), 10), c.people[1-who].id)
-		if err != nil {
-			leave()
-			continue
-		}
-		x.codes[code].Add(1)
-		// 507 and 500 say nothing of the friendship.
-		if code == 200 || code == 508 || code == 512 {
-			x.history.record(operation{about: c.about, call: opTalk, who: who}, outcome{code: code}, begin, x.now())
-		}
-	}
-}
-
-// ask sends a dialogue and returns the code of its answer. It skips dialogues that arrive meanwhile.
-func (c *tunnel) ask(id, to string) (int, error) {
-	if err := c.trySend(dialogue(strconv.Quote(id), to, `"p"`)); err != nil {
-		return 0, err
-	}
-	for {
-		frame, err := c.tryNext()
-		if err != nil {
-			return 0, err
-		}
-		var f struct {
-			Code     int
-			ID, From string
-		}
-		if err := json.Unmarshal([]byte(frame), &f); err != nil {
-			return 0, err
-		}
-		if f.From == "" && f.ID == id {
-			return f.Code, nil
-		}
-	}
-}
-
-// couple adds two users to the trial.
-func (x *trial) couple(t *testing.T) couple {
-	t.Helper()
-	var c couple
-	for i := range c.people {
-		p := &person{account: fresh("consistent")}
-		x.w.register(t, 0, registration(p.account)).want(t, p.account, says(200))
-		x.history.record(operation{about: p.account, call: "register"}, outcome{code: 200}, x.now(), x.now())
-		tunnel, a := x.login(p.account, 0)
-		if tunnel == nil {
-			t.Fatalf("login of %s: %+v", p.account, a)
-		}
-		tunnel.ws.Close()
-		p.id = a.Profile.ID
-		p.token.Store(&a.Token)
-		c.people[i] = p
-	}
-	c.about = c.people[0].account + " and " + c.people[1].account
-	return c
-}
-
-// permit lets clients make n calls, and three dialogues for each call.
-func (x *trial) permit(calls int) {
-	for range calls {
-		x.calls <- struct{}{}
-		for range 3 {
-			x.talks <- struct{}{}
-		}
-	}
-}
-
-// size is how much a trial does.
-type size struct {
-	couples int           // at work at once
-	kills   int           // of a node, one after the other
-	calls   int           // before the first kill, and after each; half as many while the node is gone
-	check   time.Duration // bounds the check of one part of the history
-}
-
-// consistent makes clients work on a deployment whose nodes are killed, and checks the history.
-func consistent(t *testing.T, nodes int, s size) {
-	m := startMortals(t, nodes)
-	w := inhabit(t, m)
+// runConsistency runs clients on a deployment whose nodes are killed, and checks the history.
+func runConsistency(t *testing.T, nodes int, s loadSize) {
+	m := startKillableNodes(t, nodes)
+	w := newWorld(t, m)
 	w.secret(killedPassword)
-	x := &trial{w: w, nodes: nodes, began: time.Now(), calls: make(chan struct{}), talks: make(chan struct{}),
-		// A client library that retries a call by itself would hide that the first try may have taken effect.
-		http: &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}}
+	x := &clientLoad{w: w, nodes: nodes, began: time.Now(), calls: make(chan struct{}), talks: make(chan struct{}),
+		// Keep-alive connections would let the HTTP client retry a call, whose first attempt may have taken effect.
+		http: &http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}}
 	var work sync.WaitGroup
 	seed := uint64(0)
 	random := func() *rand.Rand { seed++; return rand.New(rand.NewPCG(uint64(nodes), seed)) }
-	for range s.couples {
-		c := x.couple(t)
+	for range s.pairs {
+		c := x.newPair(t)
 		for range 2 {
 			r := random()
 			work.Go(func() { x.change(c, r) })
@@ -355,14 +53,14 @@ func consistent(t *testing.T, nodes int, s size) {
 	for i := range s.kills {
 		m.node(i % nodes).kill(t)
 		x.permit(s.calls / 2)
-		m.revive(t, i%nodes)
+		m.restart(t, i%nodes)
 		x.permit(s.calls)
 	}
 	close(x.calls)
 	close(x.talks)
 	work.Wait()
 	x.check(t, s.check)
-	w.leave(t)
+	w.close(t)
 	for line := range strings.Lines(m.log.String()) {
 		if strings.Contains(line, "panic") || strings.Contains(line, "DATA RACE") {
 			t.Errorf("logged: %s", line)
@@ -370,60 +68,14 @@ func consistent(t *testing.T, nodes int, s size) {
 	}
 }
 
-// check checks the history, part by part, and shows an invalid part.
-func (x *trial) check(t *testing.T, most time.Duration) {
-	t.Helper()
-	all := x.history.complete()
-	unanswered, decided, began := 0, 0, time.Now()
-	for _, part := range consistency.Partition(all) {
-		for _, o := range part {
-			if o.Return == math.MaxInt64 {
-				unanswered++
-			}
-		}
-		result := porcupine.CheckOperationsTimeout(consistency, part, most)
-		switch {
-		case result == porcupine.Ok:
-			decided += len(part)
-			continue
-		case result == porcupine.Unknown:
-			// The search grows with the calls that overlap, and on a busy machine many do. That says nothing of the server.
-			t.Logf("a history of %d operations was not decided in %s", len(part), most)
-			continue
-		}
-		slices.SortFunc(part, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
-		var lines strings.Builder
-		for _, o := range part {
-			fmt.Fprintf(&lines, "%12d %12d %s\n", o.Call, o.Return, describe(o.Input.(operation), o.Output.(outcome)))
-		}
-		t.Errorf("a history of %d operations is %s:\n%s", len(part), result, &lines)
-	}
-	if decided < len(all)/3 {
-		t.Errorf("only %d of %d operations are in histories that were decided", decided, len(all))
-	}
-	var codes []string
-	for code := range x.codes {
-		if n := x.codes[code].Load(); n > 0 {
-			codes = append(codes, fmt.Sprintf("%d: %d", code, n))
-		}
-	}
-	t.Logf("%d operations, %d of them unanswered, checked in %s; codes %s", len(all), unanswered, time.Since(began).Round(time.Millisecond), strings.Join(codes, ", "))
-	// Every answer that the model distinguishes must have occurred.
-	for _, code := range []int{200, 504, 512, 522, 523} {
-		if x.codes[code].Load() == 0 {
-			t.Errorf("no answer was %d: the clients did too little", code)
-		}
-	}
-}
-
-// TestConsistency makes many clients register, log in, befriend and remove each other, and talk, while nodes are killed.
-// The answers must be a valid history: an answered call is in force on every node.
+// TestConsistency runs clients that register, log in, befriend and remove each other, and send dialogues, while nodes
+// are killed. Their answers must be a valid history: once a call is answered, it is in force on every node.
 func TestConsistency(t *testing.T) {
 	t.Parallel()
 	for name, nodes := range map[string]int{"one node": 1, "two nodes": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			consistent(t, nodes, size{couples: 3, calls: 120, kills: 1, check: 20 * time.Second})
+			runConsistency(t, nodes, loadSize{pairs: 3, calls: 120, kills: 1, check: 20 * time.Second})
 		})
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestDocumentedRoles: docs/consumers.md says of each role what TestNATSRoles has seen it do and be refused.
+// TestDocumentedRoles checks that docs/consumers.md documents the permissions that TestNATSRoles tests.
 func TestDocumentedRoles(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/consumers.md")

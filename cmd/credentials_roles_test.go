@@ -19,7 +19,7 @@ import (
 // another user's, and OTHERS another consumer.
 var roles = []string{"user", "consumer", "bridge", "admin"}
 
-// mayPublish says who may publish on what. Everybody else is refused.
+// mayPublish lists the roles that may publish to a subject. All other roles are refused.
 var mayPublish = []struct {
 	subject string
 	roles   string
@@ -61,14 +61,14 @@ var mayPublish = []struct {
 	{"$JS.API.CONSUMER.DELETE.IM_LOG.none", "bridge admin"},
 	{"$JS.ACK.IM_LOG.SELF.1.1.1.1.0", "consumer bridge admin"},
 	{"$JS.ACK.IM_LOG.OTHERS.1.1.1.1.0", "bridge admin"},
-	{"$SYS.REQ.USER.AUTH", "admin"},          // nobody hears it: NATS asks in another account
+	{"$SYS.REQ.USER.AUTH", "admin"},          // without a listener: NATS sends its requests in another account
 	{"$SYS.REQ.SERVER.PING.CONNZ", "admin"},  // of the own account
-	{"$SYS.REQ.SERVER.none.KICK", "admin"},   // nobody hears it: it is not the system account
+	{"$SYS.REQ.SERVER.none.KICK", "admin"},   // without a listener: this is not the system account
 	{"$SYS.REQ.SERVER.none.RELOAD", "admin"}, // likewise
 	{"foreign.subject", "admin"},
 }
 
-// maySubscribe says who may subscribe to what.
+// maySubscribe lists the roles that may subscribe to a subject.
 var maySubscribe = []struct {
 	subject string
 	roles   string
@@ -106,8 +106,8 @@ var maySubscribe = []struct {
 
 func TestNATSRoles(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p, other := w.stranger(t, 0), w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p, other := w.newMember(t, 0), w.newMember(t, 0)
 	p.login(t)
 	other.login(t)
 	self := map[string]string{"user": p.id, "consumer": "archive", "bridge": "second", "admin": "root"}
@@ -137,10 +137,11 @@ func TestNATSRoles(t *testing.T) {
 	}
 }
 
-// sentinel is a subject that NATS refuses to everybody, an administrator too: an error about it is behind all others.
+// sentinel is a subject that NATS refuses to all roles. An error about it arrives after the errors of earlier
+// operations.
 const sentinel = "_GR_.end"
 
-// tried does something, and returns what NATS says about it.
+// tried calls do and returns the permission error of NATS, if there is one.
 func (c *natsClient) tried(t *testing.T, do func(subject string) error, subject string) error {
 	t.Helper()
 	if err := do(subject); err != nil {
@@ -156,11 +157,11 @@ func (c *natsClient) tried(t *testing.T, do func(subject string) error, subject 
 		}
 		select {
 		case <-c.errs: // the sentinel's
-		case <-time.After(patience):
+		case <-time.After(waitTimeout):
 			t.Fatal("the sentinel was not refused")
 		}
 		return err
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		t.Fatal("the sentinel was not refused")
 	}
 	return nil
@@ -169,15 +170,15 @@ func (c *natsClient) tried(t *testing.T, do func(subject string) error, subject 
 func wantAllowed(t *testing.T, what string, err error, allowed bool) {
 	t.Helper()
 	if allowed && err != nil || !allowed && !errors.Is(err, nats.ErrPermissionViolation) {
-		t.Errorf("%s: allowed should be %t, NATS says: %v", what, allowed, err)
+		t.Errorf("%s: got error %v, want allowed: %t", what, err, allowed)
 	}
 }
 
-// An answer does not go where the one who asks may not publish itself, and so is no way around what is forbidden.
+// TestNATSReplyElsewhere checks that the server does not reply to a subject to which the requester may not publish.
 func TestNATSReplyElsewhere(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p, victim := w.pair(t)
+	w, s := newNATSWorld(t)
+	p, victim := w.newFriends(t)
 	user := s.asUser(t, p)
 	ctx := t.Context()
 	bystander, err := s.app.backend.connect("test")
@@ -206,7 +207,7 @@ func TestNATSReplyElsewhere(t *testing.T) {
 	}
 	// What was asked before was answered before, if it was, and the same bridge sees it.
 	for _, subject := range []string{"im.send." + p.id, "im.call." + p.id + ".found"} {
-		if _, err := user.Request(subject, []byte(`{"name":"nobody"}`), patience); err != nil {
+		if _, err := user.Request(subject, []byte(`{"name":"nobody"}`), waitTimeout); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -222,14 +223,14 @@ func TestNATSReplyElsewhere(t *testing.T) {
 	if err := consumer.PublishRequest(next, "im.user."+victim.id+".notice", []byte(`{"batch":1,"no_wait":true}`)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := consumer.Request(next, []byte(`{"batch":1,"no_wait":true}`), patience); err != nil {
+	if _, err := consumer.Request(next, []byte(`{"batch":1,"no_wait":true}`), waitTimeout); err != nil {
 		t.Fatal(err)
 	}
 	js, err := jetstream.New(bystander)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// JetStream takes its commands one after the other.
+	// JetStream processes requests in order.
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "last", Subjects: []string{"last"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -248,18 +249,18 @@ func TestNATSReplyElsewhere(t *testing.T) {
 	}
 }
 
-// A consumer needs nothing but its context, as a plain client library reads it.
+// TestNATSConsumer reads the log with only the context of an attachment.
 func TestNATSConsumer(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	a, b := w.pair(t)
+	w, s := newNATSWorld(t)
+	a, b := w.newFriends(t)
 	credentials := s.attachment(t, "archive", kv.RoleConsumer, "dialogue.>")
 	c := s.asAttachment(t, credentials)
 	js, err := jetstream.New(c.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	consumer, err := js.Consumer(ctx, "IM_LOG", "archive")
 	if err != nil {
@@ -279,7 +280,7 @@ func TestNATSConsumer(t *testing.T) {
 			t.Fatalf("dialogue %d: %d", i, code)
 		}
 	}
-	batch, err := consumer.Fetch(many/2, jetstream.FetchMaxWait(patience))
+	batch, err := consumer.Fetch(many/2, jetstream.FetchMaxWait(waitTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +312,7 @@ func TestNATSConsumer(t *testing.T) {
 		select {
 		case <-got:
 		case <-ctx.Done():
-			t.Fatal("the rest did not come")
+			t.Fatal("timeout waiting for the remaining entries")
 		}
 	}
 	eventually(t, "everything is acknowledged", func() bool {
@@ -320,10 +321,10 @@ func TestNATSConsumer(t *testing.T) {
 	})
 	select {
 	case err := <-c.errs:
-		t.Errorf("NATS refused something: %v", err)
+		t.Errorf("unexpected permission error: %v", err)
 	default:
 	}
-	// With the attachment goes its consumer, and with that what was kept for it.
+	// Removing the attachment removes its consumer with the unread entries.
 	if err := s.services().Attachments.Remove(ctx, "archive"); err != nil {
 		t.Fatal(err)
 	}

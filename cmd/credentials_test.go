@@ -14,19 +14,19 @@ import (
 	"imctl/kv"
 )
 
-// natsDoor opens the door for NATS clients.
-func natsDoor(c *Config) { c.NATS.Listen = "127.0.0.1:0" }
+// natsListener enables the listener for NATS clients.
+func natsListener(c *Config) { c.NATS.Listen = "127.0.0.1:0" }
 
-// natsWorld is a world with a door for NATS clients.
-func natsWorld(t *testing.T, change ...func(*Config)) (*world, *server) {
+// newNATSWorld returns a world on a server with a NATS listener.
+func newNATSWorld(t *testing.T, change ...func(*Config)) (*world, *server) {
 	t.Helper()
-	s := start(t, append(change, natsDoor)...)
-	return inhabit(t, s), s
+	s := start(t, append(change, natsListener)...)
+	return newWorld(t, s), s
 }
 
 func (s *server) natsURL() string { return s.app.backend.server.URL() }
 
-// natsClient is a NATS client that notes what it is refused, and when it is closed.
+// natsClient is a NATS client that records permission errors and the end of the connection.
 type natsClient struct {
 	*nats.Conn
 	inbox  string
@@ -34,11 +34,11 @@ type natsClient struct {
 	closed chan struct{}
 }
 
-// dialNATS connects to the door once, and does not come back when it is thrown out.
+// dialNATS connects to the NATS listener, without reconnecting.
 func (s *server) dialNATS(user, password, inbox string) (*natsClient, error) {
 	c := &natsClient{inbox: inbox, errs: make(chan error, 256), closed: make(chan struct{})}
 	var err error
-	c.Conn, err = nats.Connect(s.natsURL(), nats.UserInfo(user, password), nats.CustomInboxPrefix(inbox), nats.NoReconnect(), nats.Timeout(patience),
+	c.Conn, err = nats.Connect(s.natsURL(), nats.UserInfo(user, password), nats.CustomInboxPrefix(inbox), nats.NoReconnect(), nats.Timeout(waitTimeout),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.errs <- err }),
 		nats.ClosedHandler(func(*nats.Conn) { close(c.closed) }))
 	return c, err
@@ -54,7 +54,7 @@ func (s *server) natsClient(t testing.TB, user, password, inbox string) *natsCli
 	return c
 }
 
-// attachment makes one and returns its context.
+// attachment adds an attachment and returns its context.
 func (s *server) attachment(t testing.TB, name string, role kv.Role, filter string) natsauth.Context {
 	t.Helper()
 	_, c, err := s.services().Attachments.Add(t.Context(), name, role, filter)
@@ -67,7 +67,7 @@ func (s *server) attachment(t testing.TB, name string, role kv.Role, filter stri
 	return c
 }
 
-// asAttachment connects by nothing but what the context holds.
+// asAttachment connects with only the settings of a context.
 func (s *server) asAttachment(t testing.TB, c natsauth.Context) *natsClient {
 	t.Helper()
 	if c.InboxPrefix == "" {
@@ -76,7 +76,7 @@ func (s *server) asAttachment(t testing.TB, c natsauth.Context) *natsClient {
 	return s.natsClient(t, c.User, c.Password, c.InboxPrefix)
 }
 
-// asUser connects a member by account and password.
+// asUser connects with the account and password of a user.
 func (s *server) asUser(t testing.TB, p *member) *natsClient {
 	t.Helper()
 	return s.natsClient(t, p.account, p.password, names.Inbox(p.id))
@@ -86,19 +86,19 @@ func (c *natsClient) wantClosed(t testing.TB, why string) {
 	t.Helper()
 	select {
 	case <-c.closed:
-	case <-time.After(patience):
-		t.Fatalf("%s: the connection is still there", why)
+	case <-time.After(waitTimeout):
+		t.Fatalf("%s: the connection is still open", why)
 	}
 }
 
-// Whatever is wrong with credentials, the client hears the same.
+// TestNATSLogin checks that the error is the same for all invalid credentials.
 func TestNATSLogin(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p, other := w.stranger(t, 0), w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p, other := w.newMember(t, 0), w.newMember(t, 0)
 	p.login(t)
 	other.login(t)
-	disabled := w.stranger(t, 0)
+	disabled := w.newMember(t, 0)
 	disabled.login(t)
 	if err := s.services().Accounts.SetDisabled(t.Context(), disabled.id, true); err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func TestNATSLogin(t *testing.T) {
 			nc.Close()
 		}
 	}
-	// A static user's name is no attachment's.
+	// The names of static users are reserved.
 	for _, name := range []string{"admin", "bridge", "auth", "sys", "a.b", ""} {
 		if _, _, err := s.services().Attachments.Add(t.Context(), name, kv.RoleAdmin, ""); !errors.Is(err, kv.ErrAttachmentInvalid) {
 			t.Errorf("attachment %q: %v", name, err)
@@ -160,11 +160,12 @@ func TestNATSLogin(t *testing.T) {
 	}
 }
 
-// Guessing passwords over NATS counts like guessing them over HTTP, and keeps nobody out who has a secret.
+// TestNATSLoginLimit checks that failed logins through NATS count like those through HTTP, and do not affect
+// attachments.
 func TestNATSLoginLimit(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t, func(c *Config) { c.Limits.LoginFailures = Rate{3, time.Hour} })
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t, func(c *Config) { c.Limits.LoginFailures = Rate{3, time.Hour} })
+	p := w.newMember(t, 0)
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "")
 	for n := range 3 {
 		if _, err := s.dialNATS(p.account, fmt.Sprint("wrong", n), "_INBOX.x"); !errors.Is(err, nats.ErrAuthorization) {
@@ -175,30 +176,30 @@ func TestNATSLoginLimit(t *testing.T) {
 		t.Errorf("after too many failures: %v", err)
 	}
 	tunnel := w.dial(t, 0, "/im/login?"+query("account", p.account, "password", p.password))
-	tunnel.want(t, says(403))
+	tunnel.want(t, replyBody(403))
 	s.asAttachment(t, archive)
 }
 
-// A connection lives no longer than the token that it came by.
+// TestNATSLoginExpires checks that a connection ends when its token expires.
 func TestNATSLoginExpires(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t, func(c *Config) { c.Tokens.TTL = 3 * time.Second })
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t, func(c *Config) { c.Tokens.TTL = 3 * time.Second })
+	p := w.newMember(t, 0)
 	p.login(t)
 	byToken := s.natsClient(t, p.id, p.token, names.Inbox(p.id))
 	byPassword := s.asUser(t, p)
 	byToken.wantClosed(t, "the token has expired")
 	if byPassword.IsClosed() {
-		t.Error("the connection by password is closed too")
+		t.Error("the connection with a password was closed too")
 	}
 }
 
-// Whatever takes somebody's access away closes the connections that it gave.
+// TestNATSRevoked checks that every change that revokes access closes the connections.
 func TestNATSRevoked(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
+	w, s := newNATSWorld(t)
 	ctx, services := t.Context(), s.services()
-	bystander := w.stranger(t, 0)
+	bystander := w.newMember(t, 0)
 	bystander.login(t)
 	stays := s.asUser(t, bystander)
 
@@ -218,11 +219,11 @@ func TestNATSRevoked(t *testing.T) {
 		"logged out":         {byToken, func(p *member) error { return services.Accounts.Logout(ctx, p.id, p.token) }},
 		"profile": {byPassword, func(p *member) error {
 			w.secret("yet another")
-			w.do(t, 0, "POST", "/im/profile/update", `{"id":"`+p.id+`","token":"`+p.token+`","password":"yet another"}`).want(t, "profile", says(200))
+			w.do(t, 0, "POST", "/im/profile/update", `{"id":"`+p.id+`","token":"`+p.token+`","password":"yet another"}`).want(t, "profile", replyBody(200))
 			return nil
 		}},
 	} {
-		p := w.stranger(t, 0)
+		p := w.newMember(t, 0)
 		p.login(t)
 		nc := c.connect(p)
 		if err := c.revoke(p); err != nil {
@@ -242,23 +243,23 @@ func TestNATSRevoked(t *testing.T) {
 			}
 			nc.wantClosed(t, what)
 			if _, err := s.dialNATS(c.User, c.Password, "_INBOX.x"); !errors.Is(err, nats.ErrAuthorization) {
-				t.Errorf("%s %s comes back: %v", what, role, err)
+				t.Errorf("%s: login as %s: got error %v", what, role, err)
 			}
 		}
 	}
 	if err := services.Attachments.Remove(ctx, "removed-admin"); !errors.Is(err, kv.ErrAttachmentNotFound) {
 		t.Errorf("removed again: %v", err)
 	}
-	if err := stays.FlushTimeout(patience); err != nil || stays.IsClosed() {
-		t.Errorf("somebody else's connection: %v", err)
+	if err := stays.FlushTimeout(waitTimeout); err != nil || stays.IsClosed() {
+		t.Errorf("the connection of another user: got error %v", err)
 	}
 }
 
-// Who logs in while the account is being disabled is not left over.
+// TestNATSRevokedMeanwhile checks that a login during the disabling of the account leaves no connection.
 func TestNATSRevokedMeanwhile(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p := w.newMember(t, 0)
 	p.login(t)
 	first := make(chan struct{}, 1)
 	all := make(chan []*natsClient)
@@ -290,11 +291,11 @@ func TestNATSRevokedMeanwhile(t *testing.T) {
 	}
 }
 
-// Closing a crowd of connections takes more than one page of them.
+// TestNATSRevokedCrowd closes more connections than fit on one page.
 func TestNATSRevokedCrowd(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p := w.newMember(t, 0)
 	p.login(t)
 	clients := make([]*natsClient, 1100)
 	for i := range clients {

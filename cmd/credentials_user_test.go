@@ -16,10 +16,10 @@ import (
 	"imctl/kv"
 )
 
-// ask sends a request and returns its answer's text.
+// ask sends a request and returns the text of the answer.
 func (c *natsClient) ask(t testing.TB, subject, request string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	m, err := c.RequestWithContext(ctx, subject, []byte(request))
 	if err != nil {
@@ -35,11 +35,11 @@ func (c *natsClient) wantAnswer(t testing.TB, subject, request, want string) {
 	}
 }
 
-// A user is one whether it comes by WebSocket or by NATS: online, found, and talked to.
+// TestNATSUser checks that a user with a NATS client is online, is found, and exchanges dialogues like other users.
 func TestNATSUser(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	bot, person := w.stranger(t, 0), w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	bot, person := w.newMember(t, 0), w.newMember(t, 0)
 	bot.login(t)
 	bot.tunnel.close(t)
 	person.login(t)
@@ -51,73 +51,73 @@ func TestNATSUser(t *testing.T) {
 		if err := m.Respond(nil); err != nil {
 			t.Error(err)
 		}
-		if strings.Contains(string(m.Data), person.id) { // not a question whether it is there
+		if strings.Contains(string(m.Data), person.id) { // not a presence request
 			got <- m
 		}
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.FlushTimeout(patience); err != nil {
+	if err := c.FlushTimeout(waitTimeout); err != nil {
 		t.Fatal(err)
 	}
-	// Online, as a friend's login shows it.
-	_, a := person.another(t)
+	// A friend's login shows the user as online.
+	_, a := person.openTunnel(t)
 	if len(a.Friends) != 1 || a.Friends[0].ID != bot.id || !a.Friends[0].Online {
 		t.Errorf("the friends are %+v", a.Friends)
 	}
 	person.tunnel.send(t, dialogue(`"q1"`, bot.id, `"how are you?"`))
-	if m := <-got; string(m.Data) != received(`"q1"`, person.id, `"how are you?"`) {
-		t.Errorf("the bot got %s", m.Data)
+	if m := <-got; string(m.Data) != dialogueFrame(`"q1"`, person.id, `"how are you?"`) {
+		t.Errorf("the bot received %s", m.Data)
 	}
-	person.tunnel.want(t, saysTo(`"q1"`, 200))
+	person.tunnel.want(t, replyFrame(`"q1"`, 200))
 
 	send, call := "im.send."+bot.id, "im.call."+bot.id+"."
-	c.wantAnswer(t, send, dialogue(`"a1"`, person.id, `"well"`), saysTo(`"a1"`, 200))
-	person.tunnel.want(t, received(`"a1"`, bot.id, `"well"`))
+	c.wantAnswer(t, send, dialogue(`"a1"`, person.id, `"well"`), replyFrame(`"a1"`, 200))
+	person.tunnel.want(t, dialogueFrame(`"a1"`, bot.id, `"well"`))
 	for name, x := range map[string]struct{ request, want string }{
-		"no friend":  {dialogue(`"a2"`, kv.NewID(), `"x"`), saysTo(`"a2"`, 512)},
-		"no id":      {dialogue(`""`, person.id, `"x"`), says(506)},
-		"no payload": {dialogue(`"a3"`, person.id, `""`), saysTo(`"a3"`, 511)},
-		"no JSON":    {`hello`, says(403)},
+		"no friend":  {dialogue(`"a2"`, kv.NewID(), `"x"`), replyFrame(`"a2"`, 512)},
+		"no id":      {dialogue(`""`, person.id, `"x"`), replyBody(506)},
+		"no payload": {dialogue(`"a3"`, person.id, `""`), replyFrame(`"a3"`, 511)},
+		"no JSON":    {`hello`, replyBody(403)},
 	} {
 		t.Logf("send: %s", name)
 		c.wantAnswer(t, send, x.request, x.want)
 	}
 
-	third := w.stranger(t, 0)
+	third := w.newMember(t, 0)
 	third.login(t)
-	c.wantAnswer(t, call+"request", `{"to":"`+third.id+`","note":"hello"}`, says(200))
-	third.call(t, "add", "from", bot.id, "name", "the bot").want(t, "add", says(200))
-	c.wantAnswer(t, call+"add", `{"from":"`+third.id+`","name":"the third"}`, says(200))
-	c.wantAnswer(t, send, dialogue(`"b1"`, third.id, `"hello"`), saysTo(`"b1"`, 200))
-	third.tunnel.want(t, received(`"b1"`, bot.id, `"hello"`))
-	c.wantAnswer(t, call+"remove", `{"to":"`+third.id+`"}`, says(200))
-	c.wantAnswer(t, send, dialogue(`"b2"`, third.id, `"hello"`), saysTo(`"b2"`, 512))
-	c.wantAnswer(t, call+"profile", `{"name":"Robot `+bot.account+`"}`, says(200))
+	c.wantAnswer(t, call+"request", `{"to":"`+third.id+`","note":"hello"}`, replyBody(200))
+	third.call(t, "add", "from", bot.id, "name", "the bot").want(t, "add", replyBody(200))
+	c.wantAnswer(t, call+"add", `{"from":"`+third.id+`","name":"the third"}`, replyBody(200))
+	c.wantAnswer(t, send, dialogue(`"b1"`, third.id, `"hello"`), replyFrame(`"b1"`, 200))
+	third.tunnel.want(t, dialogueFrame(`"b1"`, bot.id, `"hello"`))
+	c.wantAnswer(t, call+"remove", `{"to":"`+third.id+`"}`, replyBody(200))
+	c.wantAnswer(t, send, dialogue(`"b2"`, third.id, `"hello"`), replyFrame(`"b2"`, 512))
+	c.wantAnswer(t, call+"profile", `{"name":"Robot `+bot.account+`"}`, replyBody(200))
 	if r := person.call(t, "found", "name", "Robot "+bot.account); r.code() != 200 || !strings.Contains(r.body, bot.id) {
 		t.Errorf("found by its new name: %s", r.body)
 	}
 	if body := c.ask(t, call+"found", `{"name":"`+person.account+`"}`); !strings.Contains(body, person.id) {
 		t.Errorf("found: %s", body)
 	}
-	c.wantAnswer(t, call+"none", `{}`, says(403))
+	c.wantAnswer(t, call+"none", `{}`, replyBody(403))
 
-	// It changes its own password, hears that it worked, and has to come back with the new one.
+	// A change of its own password is answered, and ends the connection.
 	w.secret("a new password")
-	c.wantAnswer(t, call+"profile", `{"password":"a new password"}`, says(200))
+	c.wantAnswer(t, call+"profile", `{"password":"a new password"}`, replyBody(200))
 	c.wantClosed(t, "a new password")
 	if _, err := s.dialNATS(bot.account, bot.password, "_INBOX.x"); !errors.Is(err, nats.ErrAuthorization) {
-		t.Errorf("the old password: %v", err)
+		t.Errorf("login with the old password: got error %v", err)
 	}
 	s.natsClient(t, bot.account, "a new password", names.Inbox(bot.id))
-	// Nobody takes dialogues for it now.
+	// The user is offline now.
 	if code := person.talk(t, bot, "q2"); code != 508 {
-		t.Errorf("a dialogue to somebody who is gone: %d", code)
+		t.Errorf("dialogue to the offline user: got code %d, want 508", code)
 	}
 }
 
-// A NATS client is under the rate of dialogues as a session is. What comes sooner waits, in order; what would wait for longer
-// than a dialogue may take is refused, and nobody else is.
+// TestNATSUserRate checks limits.dialogues for NATS clients. Dialogues over the limit wait, in order. A dialogue that
+// would wait longer than dialogues.timeout is refused. Other users are not affected.
 func TestNATSUserRate(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
@@ -129,8 +129,8 @@ func TestNATSUserRate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, s := natsWorld(t, func(c *Config) { c.Limits.Dialogues = x.rate })
-			bot, other, person := w.stranger(t, 0), w.stranger(t, 0), w.stranger(t, 0)
+			w, s := newNATSWorld(t, func(c *Config) { c.Limits.Dialogues = x.rate })
+			bot, other, person := w.newMember(t, 0), w.newMember(t, 0), w.newMember(t, 0)
 			person.login(t)
 			for _, p := range []*member{bot, other} {
 				p.login(t)
@@ -148,30 +148,30 @@ func TestNATSUserRate(t *testing.T) {
 				}
 			}
 			for n := range x.taken {
-				person.tunnel.want(t, received(fmt.Sprintf(`"%d"`, n), bot.id, `"x"`))
+				person.tunnel.want(t, dialogueFrame(fmt.Sprintf(`"%d"`, n), bot.id, `"x"`))
 			}
 			codes := make(map[string]int)
 			for range x.taken + x.refused {
 				select {
 				case m := <-answers:
 					codes[string(m.Data)[:len(`{"code":200`)]]++
-				case <-time.After(patience):
+				case <-time.After(waitTimeout):
 					t.Fatalf("answers so far: %v", codes)
 				}
 			}
 			if codes[`{"code":200`] != x.taken || codes[`{"code":507`] != x.refused {
 				t.Errorf("answers: %v", codes)
 			}
-			s.asUser(t, other).wantAnswer(t, "im.send."+other.id, dialogue(`"1"`, person.id, `"x"`), saysTo(`"1"`, 200))
+			s.asUser(t, other).wantAnswer(t, "im.send."+other.id, dialogue(`"1"`, person.id, `"x"`), replyFrame(`"1"`, 200))
 		})
 	}
 }
 
-// The buckets are out of reach by the client library's own ways too.
+// TestNATSUserHasNoJetStream checks that a user cannot read the buckets with the client library.
 func TestNATSUserHasNoJetStream(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
-	p := w.stranger(t, 0)
+	w, s := newNATSWorld(t)
+	p := w.newMember(t, 0)
 	p.login(t)
 	archive := s.asAttachment(t, s.attachment(t, "archive", kv.RoleConsumer, ""))
 	for name, c := range map[string]*natsClient{"user": s.asUser(t, p), "consumer": archive} {
@@ -179,7 +179,7 @@ func TestNATSUserHasNoJetStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Refused requests are not answered; NATS's refusal ends the wait.
+		// NATS does not answer denied requests. Its permission error ends the wait.
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			for range 3 {

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netPath is a network path between two hosts, each in its own network namespace, over a switch in a third one. When the
-// switch is cut, packets are lost without an error at either host.
+// netPath is a network path between two hosts, each in its own network namespace, over a switch in a third one. When
+// the switch is cut, packets are lost without an error at either host.
 type netPath struct{ server, client, middle string }
 
 const serverAddress = "10.73.0.1"
@@ -104,7 +104,7 @@ func (p *netPath) listen(t *testing.T, s *server) string {
 	if c := s.app.certs.TLSConfig(); c != nil {
 		l, url = tls.NewListener(l, c), "https://"+l.Addr().String()
 	}
-	front := &http.Server{Handler: s.app.bridge.Handler(), ReadHeaderTimeout: patience}
+	front := &http.Server{Handler: s.app.bridge.Handler(), ReadHeaderTimeout: waitTimeout}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = front.Serve(l) }()
 	t.Cleanup(func() { front.Close(); <-done })
@@ -139,7 +139,8 @@ func (p *netPath) login(t *testing.T, m *member, url string) *tunnel {
 	return c
 }
 
-// TestDeadPath: when the path to a friend dies, dialogues are answered 200 for the write timeout at most, and then 508.
+// TestDeadPath checks that dialogues to a friend behind a dead path are answered 200 for at most the write timeout, then
+// 508.
 func TestDeadPath(t *testing.T) {
 	t.Parallel()
 	for name, tls := range map[string]func(*Config){"plain": func(*Config) {}, "TLS": overTLS} {
@@ -148,8 +149,8 @@ func TestDeadPath(t *testing.T) {
 				t.Parallel()
 				const limit = 2 * time.Second
 				s := start(t, tls, func(c *Config) { c.Sessions.WriteTimeout = limit })
-				w := inhabit(t, s)
-				a, b := w.pair(t)
+				w := newWorld(t, s)
+				a, b := w.newFriends(t)
 				p := newNetPath(t)
 				far := p.login(t, b, p.listen(t, s))
 				b.tunnel.close(t)
@@ -165,10 +166,10 @@ func TestDeadPath(t *testing.T) {
 					}
 				}()
 				if code := a.talk(t, b, "before"); code != 200 {
-					t.Fatalf("a dialogue before the outage: %d", code)
+					t.Fatalf("dialogue before the outage: got code %d, want 200", code)
 				}
 				<-arrived
-				time.Sleep(wait) // silence is what is tested
+				time.Sleep(wait) // the test needs a silent connection
 				p.cut(t)
 				began, n, last := time.Now(), 0, time.Duration(0)
 				for {
@@ -180,18 +181,18 @@ func TestDeadPath(t *testing.T) {
 					if code == 200 {
 						n, last = n+1, sent
 					}
-					if sent > limit+patience/3 {
-						t.Fatalf("%d dialogues answered 200 in %v, and no end", n, sent)
+					if sent > limit+waitTimeout/3 {
+						t.Fatalf("%d dialogues were answered 200 for %v, without a 508", n, sent)
 					}
 					time.Sleep(20 * time.Millisecond)
 				}
 				t.Logf("%d dialogues answered 200, the last one after %v; 508 after %v", n, last, time.Since(began))
 				if n == 0 {
-					t.Error("no dialogue was lost, which is no test")
+					t.Error("no dialogue was lost, so the path was not dead")
 				}
 				for i := range 5 {
 					if code := a.talk(t, b, fmt.Sprint("later ", i)); code != 508 {
-						t.Errorf("then a dialogue is answered %d", code)
+						t.Errorf("later dialogue: got code %d, want 508", code)
 					}
 				}
 				select {

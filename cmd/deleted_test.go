@@ -15,8 +15,8 @@ import (
 	"imctl/embedded"
 )
 
-// TestDeletedStaysDeleted deletes accounts and an attachment, and kills the server later on, so that NATS rebuilds its
-// indexes from the files. Nothing comes back.
+// TestDeletedStaysDeleted deletes accounts and an attachment, and kills the server later, so that NATS rebuilds its
+// indexes from the files. No deleted record must be back.
 func TestDeletedStaysDeleted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -26,12 +26,12 @@ func TestDeletedStaysDeleted(t *testing.T) {
 		return command(t, dir, "", append(args, "--data", data)...).want(t, exitDone)
 	}
 	p := startProcess(t, data, log)
-	w := inhabit(t, p)
+	w := newWorld(t, p)
 	w.secret(killedPassword)
 	register := func(account string) {
 		t.Helper()
 		r, err := w.try(t.Context(), 0, http.MethodPost, "/im/register", registration(account))
-		if err != nil || r.body != says(200) {
+		if err != nil || r.body != replyBody(200) {
 			t.Fatalf("register %s: %s, %v", account, r.body, err)
 		}
 	}
@@ -73,7 +73,7 @@ func TestDeletedStaysDeleted(t *testing.T) {
 			nc.Close()
 		}
 		if (err == nil) != good {
-			t.Errorf("the secret in %s: %v, want good: %t", file, err, good)
+			t.Errorf("the secret in %s: got error %v, want valid: %t", file, err, good)
 		}
 	}
 	if all := imctl("user", "list").out; strings.Contains(all, "gone") || strings.Count(all, "\n") != 3 {
@@ -87,12 +87,12 @@ func TestDeletedStaysDeleted(t *testing.T) {
 		t.Errorf("%d accounts, %v", st.Accounts, err)
 	}
 	register(fresh("new"))
-	w.leave(t)
+	w.close(t)
 	p.stop(t)
 	p.sound(t)
 }
 
-// natsAddress returns the address for NATS clients of the server on a data directory.
+// natsAddress returns the NATS URL of the server on a data directory.
 func natsAddress(t *testing.T, data string) string {
 	t.Helper()
 	c, err := embedded.ReadContext(data)

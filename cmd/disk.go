@@ -4,8 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Only the embedded server stores its streams on the data directory's disk. With an attached NATS server the directory
-// holds certificates, and its disk says nothing about whether that server can write.
+// Only the embedded server stores its streams on the disk of the data directory. With an attached NATS server, the
+// directory contains only certificates and a list of streams, so its disk does not matter for writes.
 
 // mayWrite refuses durable writes while the embedded server's disk is nearly full.
 func (b *backend) mayWrite(token bool) error {
@@ -18,7 +18,7 @@ func (b *backend) mayWrite(token bool) error {
 	return b.server.Disk().Writable()
 }
 
-// readOnly returns the reason while durable writes are refused, and otherwise nil.
+// readOnly returns the reason while durable writes are refused, or nil.
 func (b *backend) readOnly() error {
 	if b.server == nil {
 		return nil
@@ -26,7 +26,7 @@ func (b *backend) readOnly() error {
 	return b.server.Disk().ReadOnly()
 }
 
-// observeDisk adds metrics of the embedded server's disk.
+// observeDisk registers the metrics of the embedded server's disk.
 func (b *backend) observeDisk(r prometheus.Registerer) {
 	if b.server == nil {
 		return

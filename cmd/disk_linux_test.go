@@ -61,7 +61,7 @@ func fillBytes(t *testing.T, disk string) (empty func()) {
 	}
 }
 
-// fillFiles makes files until the disk has no inode left. It returns a function that removes them.
+// fillFiles creates files until the disk has no free inodes. It returns a function that removes them.
 func fillFiles(t *testing.T, disk string) (empty func()) {
 	t.Helper()
 	dir := filepath.Join(disk, "fillers")
@@ -87,8 +87,8 @@ func noMore(err error) error {
 	return fmt.Errorf("filled the disk until: %w", err)
 }
 
-// When a disk fills up under a running server, dialogues and logins go on. Durable writes are refused until there is free
-// space, and then accepted again without a restart.
+// TestFullDisk fills the disk of a running server. Dialogues and logins go on. Durable writes are refused until there
+// is free space, and then accepted again without a restart.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for name, d := range map[string]struct {
@@ -108,13 +108,9 @@ func TestFullDisk(t *testing.T) {
 func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func()) {
 	data, log := filepath.Join(disk, "data"), new(logBuffer)
 	p := startProcess(t, data, log)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(log)
-		}
-	})
-	w := inhabit(t, p)
-	a, b := w.pair(t)
+	logOnFailure(t, log)
+	w := newWorld(t, p)
+	a, b := w.newFriends(t)
 	stop, registered := registerOn(t, w)
 	empty := fill(t, disk)
 	eventually(t, "a registration refused", func() bool { return tryRegistration(t, w, "late") == 500 })
@@ -126,8 +122,8 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		}
 		b.tunnel.next(t)
 	}
-	a.call(t, "remove", "to", b.id).want(t, "remove on a full disk", says(500))
-	again, _ := a.another(t)
+	a.call(t, "remove", "to", b.id).want(t, "remove on a full disk", replyBody(500))
+	again, _ := a.openTunnel(t)
 	again.close(t)
 
 	p.kill(t)
@@ -138,8 +134,8 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		t.Errorf("user create without a server: %v\n%s", err, out)
 	}
 	p2 := startProcess(t, data, log)
-	w2 := inhabit(t, p2)
-	w.left = true // its server is gone
+	w2 := newWorld(t, p2)
+	w.closed = true // its server is gone
 	a.w, b.w = w2, w2
 	a.login(t)
 	b.login(t)
@@ -170,7 +166,7 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		}
 	}
 	p2.stop(t)
-	w2.left = true
+	w2.closed = true
 }
 
 // A write that fails because no check came before it ends no session: NATS restarts inside the process, and the tunnels
@@ -180,13 +176,9 @@ func TestFullDiskWriteFails(t *testing.T) {
 	disk := mountSmall(t, "size=64m")
 	data, log := filepath.Join(disk, "data"), new(logBuffer)
 	p := startProcess(t, data, log)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(log)
-		}
-	})
-	w := inhabit(t, p)
-	a, b := w.pair(t)
+	logOnFailure(t, log)
+	w := newWorld(t, p)
+	a, b := w.newFriends(t)
 	credentials, err := embedded.ReadContext(data)
 	if err != nil {
 		t.Fatal(err)
@@ -212,27 +204,27 @@ func TestFullDiskWriteFails(t *testing.T) {
 	eventually(t, "a dialogue on the same tunnels", func() bool { n++; return a.talk(t, b, fmt.Sprint(n)) == 200 })
 	b.tunnel.next(t)
 	if code := b.talk(t, a, "back"); code != 200 {
-		t.Errorf("the other way: %d", code)
+		t.Errorf("dialogue in the other direction: got code %d, want 200", code)
 	}
 	a.tunnel.next(t)
-	again, _ := a.another(t)
+	again, _ := a.openTunnel(t)
 	again.close(t)
 	wantReadOnly(t, p, w, data)
 	eventually(t, "the stream gone", func() bool { return js.DeleteStream(t.Context(), "JUNK") == nil })
 	eventually(t, "a registration taken", func() bool { return tryRegistration(t, w, "with room") == 200 })
 	p.stop(t)
-	w.left = true
+	w.closed = true
 }
 
 // A server that is attached to another NATS server stores nothing on its own disk, and refuses nothing when it is full.
 func TestFullDiskAttached(t *testing.T) {
 	t.Parallel()
 	disk := mountSmall(t, "size=16m")
-	s := start(t, startNATSThere(t).attached, func(c *Config) { c.Data = filepath.Join(disk, "data") })
-	w := inhabit(t, s)
+	s := start(t, startExternalNATS(t).attached, func(c *Config) { c.Data = filepath.Join(disk, "data") })
+	w := newWorld(t, s)
 	empty := fillBytes(t, disk)
 	defer empty()
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	if code := a.talk(t, b, "1"); code != 200 {
 		t.Errorf("dialogue: %d", code)
 	}
@@ -240,7 +232,7 @@ func TestFullDiskAttached(t *testing.T) {
 		t.Errorf("readyz: %s", body)
 	}
 	if _, err := os.Stat(filepath.Join(disk, "data", "reserve")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a reserve that serves nobody: %v", err)
+		t.Errorf("an attached server must not hold a reserve: %v", err)
 	}
 }
 
@@ -258,7 +250,8 @@ func tryRegistration(t *testing.T, w *world, account string) int {
 	return r.code()
 }
 
-// registerOn registers large accounts, one after the other, until stop is called. stop returns the acknowledged accounts.
+// registerOn registers large accounts, one after the other, until stop is called. stop returns the acknowledged
+// accounts.
 func registerOn(t *testing.T, w *world) (stop func(), registered func() []*member) {
 	t.Helper()
 	var all []*member

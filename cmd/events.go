@@ -16,8 +16,8 @@ import (
 	"imctl/bridge/admin"
 )
 
-// unfollowWait bounds the wait for the log's consumer to be gone; it goes by itself a little later.
-const unfollowWait = 2 * time.Second
+// unfollowTimeout limits the deletion of the consumer on the log. If it fails, the consumer expires a little later.
+const unfollowTimeout = 2 * time.Second
 
 func newEvents(env *Env) *cobra.Command {
 	var filter string
@@ -25,46 +25,47 @@ func newEvents(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "events",
-		Short: "Follow the log live",
-		Long: `Shows what happens from now on: dialogues that were taken, what becomes of accounts, friendships and
-sessions. The filter is a part of the log, as docs/consumers.md has it.
+		Short: "Follow the event log",
+		Long: `Show new entries of the event log: delivered dialogues, and changes of accounts, friendships and sessions.
+docs/consumers.md lists the subjects for --filter.
 
-With -o json every event is a line {"subject", "entry"}, the entry as it is in the log.
+With -o json, each entry is one line {"subject": ..., "entry": ...}. The entry is as stored in the log.
 
-The log is written only while somebody reads it, and while somebody does, the answer to a dialogue
-waits until the log has it. So while this command runs dialogues take a little longer.
+The server writes the log only while it has a consumer, and then answers a dialogue only after the log has
+stored it. So dialogues take slightly longer while this command runs.
 
-It ends with SIGINT (ctrl-C), which is no failure, or after --limit events.`,
+Stop with Ctrl-C, which exits with 0, or use --limit.`,
 		Example: `  imctl events
   imctl events --filter 'user.created.*' -o json`,
-		Args: mayHave(0),
+		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if limit < 0 {
-				return wrongUse("--limit must not be negative")
+				return usageErrorf("--limit must not be negative")
 			}
-			return withServer(c, env, func(ctx context.Context, s *operated) error {
-				part := strings.TrimPrefix(filter, s.config.NATS.Prefix+".log.")
-				err := follow(ctx, s, part, limit, eventWriter(env.Out, output, s))
+			return withServer(c, env, func(ctx context.Context, s *adminConn) error {
+				subject := strings.TrimPrefix(filter, s.config.NATS.Prefix+".log.")
+				err := follow(ctx, s, subject, limit, eventWriter(env.Out, output, s))
 				if ctx.Err() != nil && errors.Is(context.Cause(ctx), errInterrupted) {
 					return nil
 				}
 				if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, jetstream.ErrConnectionClosed) || errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-					return &failure{code: exitNoServer, err: errors.New("the server is gone")}
+					return &failure{code: exitNoServer, err: errors.New("connection to the server lost")}
 				}
 				return err
 			})
 		},
 	}
-	c.Flags().StringVar(&filter, "filter", "", "only this part of the log, as a `subject`: dialogue.>, friend.added.>, …")
-	c.Flags().IntVar(&limit, "limit", 0, "end after so `many`; 0: never")
+	c.Flags().StringVar(&filter, "filter", "", "show only entries with this `subject`, such as dialogue.> or friend.added.>")
+	c.Flags().IntVar(&limit, "limit", 0, "end after `N` events (0 = no limit)")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	completeFlag(c, "filter", "dialogue.>", "user.>", "friend.>", "session.>")
 	return c
 }
 
-// follow shows the log's entries until ctx ends, or limit of them.
-func follow(ctx context.Context, s *operated, filter string, limit int, show func(context.Context, string, []byte) error) error {
+// follow calls show with the subject and data of each new log entry. It returns after limit entries, if limit is not 0,
+// or with an error when ctx ends.
+func follow(ctx context.Context, s *adminConn, filter string, limit int, show func(context.Context, string, []byte) error) error {
 	f, err := s.FollowLog(ctx, filter)
 	if err != nil {
 		return err
@@ -74,8 +75,8 @@ func follow(ctx context.Context, s *operated, filter string, limit int, show fun
 		return err
 	}
 	defer func() {
-		// Answers should not wait for the log any longer.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unfollowWait)
+		// Without a consumer, answers to dialogues no longer wait for the log.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unfollowTimeout)
 		defer cancel()
 		_ = js.DeleteConsumer(ctx, f.Stream, f.Consumer)
 	}()
@@ -100,21 +101,21 @@ func follow(ctx context.Context, s *operated, filter string, limit int, show fun
 	return nil
 }
 
-// event is a line of the output in JSON.
+// event is one line of the JSON output.
 type event struct {
 	Subject string          `json:"subject"`
 	Entry   json.RawMessage `json:"entry"`
 }
 
-func eventWriter(w io.Writer, output outputFormat, s *operated) func(context.Context, string, []byte) error {
+func eventWriter(w io.Writer, output outputFormat, s *adminConn) func(context.Context, string, []byte) error {
 	if output.json() {
 		return func(_ context.Context, subject string, data []byte) error { return writeJSON(w, event{subject, data}) }
 	}
-	people := people{client: s.Client, accounts: make(map[string]string)}
+	cache := accountCache{client: s.Client, accounts: make(map[string]string)}
 	t := newTable(w)
 	t.widths = []int{len("2006-01-02 15:04:05"), len("friend requested"), 0}
 	return func(ctx context.Context, subject string, data []byte) error {
-		row, err := eventRow(ctx, &people, strings.TrimPrefix(subject, s.config.NATS.Prefix+".log."), data)
+		row, err := eventRow(ctx, &cache, strings.TrimPrefix(subject, s.config.NATS.Prefix+".log."), data)
 		if err != nil {
 			return err
 		}
@@ -122,39 +123,39 @@ func eventWriter(w io.Writer, output outputFormat, s *operated) func(context.Con
 	}
 }
 
-// entry is what may be in an entry of the log.
+// entry has the fields of all kinds of log entries.
 type entry struct {
 	Time                                                               time.Time
 	From, To, Payload, User, Account, Name, Session, Node, Note, Alias string
 }
 
-// eventRow is an event as a person reads it: when, what, and who.
-func eventRow(ctx context.Context, people *people, subject string, data []byte) ([]string, error) {
+// eventRow returns the table row of an event: time, kind and description, with accounts instead of ids.
+func eventRow(ctx context.Context, cache *accountCache, subject string, data []byte) ([]string, error) {
 	words := strings.Split(subject, ".")
-	what := words[0]
-	if what != "dialogue" && len(words) > 1 {
-		what += " " + words[1]
+	kind := words[0]
+	if kind != "dialogue" && len(words) > 1 {
+		kind += " " + words[1]
 	}
 	var e entry
 	if err := json.Unmarshal(data, &e); err != nil {
-		return []string{"-", what, string(data)}, nil // somebody else's
+		return []string{"-", kind, string(data)}, nil // another program has written it
 	}
 	if e.Account != "" {
-		people.accounts[e.User] = e.Account
+		cache.accounts[e.User] = e.Account
 	}
-	who, err := people.names(ctx, e.From, e.To, e.User)
+	names, err := cache.lookUp(ctx, e.From, e.To, e.User)
 	if err != nil {
 		return nil, err
 	}
-	from, to, user := who[0], who[1], who[2]
+	from, to, user := names[0], names[1], names[2]
 	text := ""
 	switch words[0] {
 	case "dialogue":
-		text = from + " → " + to + ": " + shortened(e.Payload)
+		text = from + " → " + to + ": " + shorten(e.Payload)
 	case "friend":
 		text = from + " → " + to
-		if said := e.Note + e.Alias; said != "" {
-			text += ": " + shortened(said)
+		if words := e.Note + e.Alias; words != "" {
+			text += ": " + shorten(words)
 		}
 	case "session":
 		text = fmt.Sprintf("%s, session %s on node %s", user, e.Session, e.Node)
@@ -164,57 +165,58 @@ func eventRow(ctx context.Context, people *people, subject string, data []byte) 
 			text += " (" + e.Name + ")"
 		}
 	}
-	return []string{localTime(e.Time), what, text}, nil
+	return []string{localTime(e.Time), kind, text}, nil
 }
 
-const textShown = 300
+// maxTextShown is how many characters of a text an event shows.
+const maxTextShown = 300
 
-// shortened is as much of a text as fits on a few lines.
-func shortened(text string) string {
+// shorten returns text, cut after maxTextShown characters.
+func shorten(text string) string {
 	n := 0
 	for i := range text {
-		if n++; n > textShown {
+		if n++; n > maxTextShown {
 			return text[:i] + "…"
 		}
 	}
 	return text
 }
 
-// people remembers the accounts of ids.
-type people struct {
+// accountCache caches the accounts of user ids.
+type accountCache struct {
 	client   *admin.Client
 	accounts map[string]string
 }
 
-// peopleKnown bounds how many are remembered.
-const peopleKnown = 10_000
+// maxCachedAccounts limits the size of an accountCache.
+const maxCachedAccounts = 10_000
 
-// names returns the accounts of ids, and the id itself of somebody who is no more.
-func (p *people) names(ctx context.Context, ids ...string) ([]string, error) {
-	if len(p.accounts) > peopleKnown {
-		clear(p.accounts)
+// lookUp returns the accounts of ids. For a user who does not exist it returns the id.
+func (a *accountCache) lookUp(ctx context.Context, ids ...string) ([]string, error) {
+	if len(a.accounts) > maxCachedAccounts {
+		clear(a.accounts)
 	}
-	var unknown []string
+	var missing []string
 	for _, id := range ids {
-		if _, ok := p.accounts[id]; id != "" && !ok {
-			unknown = append(unknown, id)
+		if _, ok := a.accounts[id]; id != "" && !ok {
+			missing = append(missing, id)
 		}
 	}
-	if len(unknown) > 0 {
-		found, err := p.client.LookUp(ctx, unknown)
+	if len(missing) > 0 {
+		found, err := a.client.LookUp(ctx, missing)
 		if err != nil {
 			return nil, err
 		}
-		for _, id := range unknown {
-			p.accounts[id] = id
+		for _, id := range missing {
+			a.accounts[id] = id
 		}
 		for _, u := range found.Users {
-			p.accounts[u.ID] = u.Account
+			a.accounts[u.ID] = u.Account
 		}
 	}
 	names := make([]string, len(ids))
 	for i, id := range ids {
-		names[i] = p.accounts[id]
+		names[i] = a.accounts[id]
 	}
 	return names, nil
 }

@@ -12,16 +12,16 @@ import (
 // TestEventsCommand follows the log until it is interrupted.
 func TestEventsCommand(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	two := w.people(t, 2)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	two := w.newMembers(t, 2)
 	alice, bob := two[0], two[1]
 	command(t, dir, "", "events", "--filter", "a..b").want(t, exitUse, "filter")
 	programs := s.follow(t, dir, "--filter", "im.log.dialogue.>", "-o", "json")
 	people := s.follow(t, dir)
 	alice.befriend(t, bob)
 	if code := alice.talk(t, bob, "1"); code != 200 {
-		t.Fatalf("answered %d", code)
+		t.Fatalf("dialogue: got code %d, want 200", code)
 	}
 	type event struct {
 		Subject string
@@ -47,26 +47,26 @@ func TestEventsCommand(t *testing.T) {
 	programs.interrupt(t)
 	people.interrupt(t)
 	if n := s.followers(t); n != 0 {
-		t.Errorf("%d read the log still", n)
+		t.Errorf("the log still has %d consumers", n)
 	}
 }
 
-// TestEventsEnd ends after so many events, and when the server goes.
+// TestEventsEnd checks that the command ends after --limit events, and when the server ends.
 func TestEventsEnd(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
 	one, all := s.follow(t, dir, "--limit", "1", "--filter", "user.>"), s.follow(t, dir, "--filter", "user.deleted.>")
-	carol := w.stranger(t, 0)
+	carol := w.newMember(t, 0)
 	if line := one.line(t); !strings.Contains(line, "user created      "+carol.account) {
-		t.Errorf("shown: %s", line)
+		t.Errorf("unexpected line: %s", line)
 	}
 	if code := <-one.code; code != exitDone {
 		t.Errorf("exit code %d: %s", code, one.errs)
 	}
-	w.leave(t)
+	w.close(t)
 	s.close(t)
-	if code := <-all.code; code != exitNoServer || !strings.Contains(all.errs.String(), "the server is gone") {
+	if code := <-all.code; code != exitNoServer || !strings.Contains(all.errs.String(), "connection to the server lost") {
 		t.Errorf("exit code %d: %s", code, all.errs)
 	}
 }
@@ -79,7 +79,7 @@ type follower struct {
 	errs   *bytes.Buffer
 }
 
-// follow starts one, and returns when the log has it.
+// follow starts imctl events and waits until its consumer exists.
 func (s *server) follow(t *testing.T, dir string, args ...string) *follower {
 	t.Helper()
 	before := s.followers(t)
@@ -92,12 +92,12 @@ func (s *server) follow(t *testing.T, dir string, args ...string) *follower {
 	}()
 	t.Cleanup(func() { cancel(errInterrupted); <-ended })
 	eventually(t, "somebody reads the log", func() bool {
-		return s.followers(t) > before && strings.Contains(s.shown(t), fmt.Sprintf("imctl_log_consumers %d\n", before+1))
+		return s.followers(t) > before && strings.Contains(s.output(t), fmt.Sprintf("imctl_log_consumers %d\n", before+1))
 	})
 	return f
 }
 
-// followers counts those whom the log's stream knows.
+// followers returns the number of consumers of the log.
 func (s *server) followers(t *testing.T) int {
 	t.Helper()
 	js, err := s.app.backend.nc.JetStream()
@@ -116,8 +116,8 @@ func (f *follower) line(t *testing.T) string {
 	select {
 	case line := <-f.lines:
 		return line
-	case <-time.After(patience):
-		t.Fatal("no more events")
+	case <-time.After(waitTimeout):
+		t.Fatal("timeout waiting for an event")
 	}
 	return ""
 }
@@ -130,7 +130,7 @@ func (f *follower) interrupt(t *testing.T) {
 	}
 }
 
-// lineWriter takes lines that are written whole.
+// lineWriter sends each write, which must be a whole line, to a channel.
 type lineWriter struct{ lines chan<- string }
 
 func (w lineWriter) Write(p []byte) (int, error) {

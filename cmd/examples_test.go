@@ -17,7 +17,7 @@ import (
 	"imctl/kv"
 )
 
-// build makes the example's program.
+// build builds the program of an example.
 func build(t testing.TB, name string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name)
@@ -28,7 +28,7 @@ func build(t testing.TB, name string) string {
 	return program
 }
 
-// run starts a program that is killed when the test ends, unless it was ended before.
+// run starts a program and kills it at the end of the test.
 func run(t testing.TB, env []string, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	c := exec.Command(name, args...)
@@ -47,7 +47,7 @@ func run(t testing.TB, env []string, name string, args ...string) *exec.Cmd {
 	return c
 }
 
-// kill ends a program without a chance to tidy up.
+// kill kills a program.
 func kill(c *exec.Cmd) {
 	if c.ProcessState == nil {
 		_ = c.Process.Kill() // an error means that it has ended
@@ -55,24 +55,24 @@ func kill(c *exec.Cmd) {
 	}
 }
 
-// TestEchoBots: a bot by NATS is a user. It accepts a friend, is online, takes dialogues and answers them.
+// TestEchoBots runs the example bots, which accept a friend request and answer dialogues.
 func TestEchoBots(t *testing.T) {
 	t.Parallel()
 	t.Run("Go", func(t *testing.T) {
 		t.Parallel()
-		w, s := natsWorld(t)
+		w, s := newNATSWorld(t)
 		echoes(t, w, s, build(t, "echo"))
 	})
 	t.Run("JavaScript", func(t *testing.T) {
 		t.Parallel()
 		dir := npm(t, "../examples/echo-js")
-		w, s := natsWorld(t)
+		w, s := newNATSWorld(t)
 		echoes(t, w, s, "node", filepath.Join(dir, "echo.mjs"))
 	})
 }
 
 func echoes(t *testing.T, w *world, s *server, program string, args ...string) {
-	bot, friend := w.pair(t)
+	bot, friend := w.newFriends(t)
 	bot.tunnel.close(t)
 	run(t, []string{"IM_NATS=" + s.natsURL(), "IM_ID=" + bot.id, "IM_ACCOUNT=" + bot.account, "IM_PASSWORD=" + bot.password}, program, args...)
 	eventually(t, "the bot to be online", func() bool {
@@ -82,8 +82,8 @@ func echoes(t *testing.T, w *world, s *server, program string, args ...string) {
 		return a.Friends[0].Online
 	})
 	talksBack(t, bot, friend)
-	stranger := w.people(t, 1)[0]
-	stranger.call(t, "request", "to", bot.id, "note", "hello").want(t, "request", says(200))
+	stranger := w.newMembers(t, 1)[0]
+	stranger.call(t, "request", "to", bot.id, "note", "hello").want(t, "request", replyBody(200))
 	eventually(t, "the bot to accept", func() bool { return stranger.call(t, "add", "from", bot.id, "name", "Bot").code() == 200 })
 	talksBack(t, bot, stranger)
 }
@@ -91,18 +91,18 @@ func echoes(t *testing.T, w *world, s *server, program string, args ...string) {
 func talksBack(t *testing.T, bot, someone *member) {
 	t.Helper()
 	someone.tunnel.send(t, dialogue(`"1"`, bot.id, `"an echo, please"`))
-	// The answer and the echo come in either order: they are on their way at the same time.
+	// The answer and the echo can arrive in any order.
 	got := map[string]bool{someone.tunnel.next(t): true, someone.tunnel.next(t): true}
-	if !got[saysTo(`"1"`, 200)] || !got[received(`"echo-1"`, bot.id, `"an echo, please"`)] {
+	if !got[replyFrame(`"1"`, 200)] || !got[dialogueFrame(`"echo-1"`, bot.id, `"an echo, please"`)] {
 		t.Errorf("got %v", got)
 	}
 }
 
-// TestArchiver: while the archiver is killed and started again and again under load, every dialogue that is answered
-// 200 gets into the archive.
+// TestArchiver kills and restarts the example archiver under load. Every dialogue that is answered
+// 200 must be in the archive.
 func TestArchiver(t *testing.T) {
 	t.Parallel()
-	w, s := natsWorld(t)
+	w, s := newNATSWorld(t)
 	program, dir := build(t, "archiver"), t.TempDir()
 	archive, file := filepath.Join(dir, "archive.jsonl"), filepath.Join(dir, "archiver.json")
 	credentials := s.attachment(t, "archiver", kv.RoleConsumer, "dialogue.>")
@@ -117,7 +117,7 @@ func TestArchiver(t *testing.T) {
 	const pairs, each = 4, 400
 	done := make(chan map[string]bool, pairs)
 	for n := range pairs {
-		a, b := w.pair(t)
+		a, b := w.newFriends(t)
 		go func() { done <- pourCounted(t, a, b, n, each) }()
 	}
 	answered := make(map[string]bool)
@@ -154,7 +154,8 @@ func TestArchiver(t *testing.T) {
 	})
 }
 
-// redeliverSoon has what a consumer took with it into its grave delivered again after a second instead of half a minute.
+// redeliverSoon lowers the acknowledgment timeout of a consumer to a second, so that entries that a killed program has
+// not acknowledged are redelivered soon.
 func redeliverSoon(t testing.TB, s *server, consumer string) {
 	t.Helper()
 	js, err := jetstream.New(s.app.backend.nc)
@@ -215,7 +216,7 @@ func lines(t testing.TB, file string) int {
 	return bytes.Count(text, []byte("\n"))
 }
 
-// archived are the ids in the archive. A line that a killed archiver left half-written is part of none.
+// archived returns the ids in the archive. It ignores incomplete lines of a killed archiver.
 func archived(t testing.TB, file string) map[string]bool {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -225,7 +226,7 @@ func archived(t testing.TB, file string) map[string]bool {
 	ids := make(map[string]bool)
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
-		// Behind what was cut off the next entry begins in the same line.
+		// The next entry follows an incomplete one in the same line.
 		line := lines.Text()
 		var entry struct{ ID string }
 		if json.Unmarshal([]byte(line[max(strings.LastIndex(line, `{"v":`), 0):]), &entry) == nil {

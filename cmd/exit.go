@@ -15,49 +15,49 @@ import (
 const (
 	exitDone     = 0
 	exitFailed   = 1
-	exitUse      = 2 // wrong use or wrong configuration
+	exitUse      = 2 // usage or configuration error
 	exitNotFound = 3
 	exitExists   = 4
 	exitNoServer = 5
 )
 
-// failure is an error that knows its exit code and what can be done about it.
+// failure is an error with an exit code and a remedy.
 type failure struct {
-	code int
-	err  error
-	todo string // "" where nothing helps
+	code   int
+	err    error
+	remedy string // "" if there is none
 }
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// wrongUse is the failure of a command that was not used as it wants to be.
-func wrongUse(format string, args ...any) error {
+// usageErrorf returns a failure with the exit code of a usage error.
+func usageErrorf(format string, args ...any) error {
 	return &failure{code: exitUse, err: fmt.Errorf(format, args...)}
 }
 
-// ranError marks errors of a command that did run, which tells them from those of the command line's parser.
-type ranError struct{ error }
+// runError marks an error of a command's RunE. All other errors come from the command-line parser.
+type runError struct{ error }
 
-func (e ranError) Unwrap() error { return e.error }
+func (e runError) Unwrap() error { return e.error }
 
-// markFailures has every command below root mark the errors of its run.
-func markFailures(root *cobra.Command) {
+// markRunErrors wraps the RunE of every command below root, so that it returns a runError.
+func markRunErrors(root *cobra.Command) {
 	for _, c := range root.Commands() {
 		if run := c.RunE; run != nil {
 			c.RunE = func(c *cobra.Command, args []string) error {
 				if err := run(c, args); err != nil {
-					return ranError{err}
+					return runError{err}
 				}
 				return nil
 			}
 		}
-		markFailures(c)
+		markRunErrors(c)
 	}
 }
 
-// answerCodes are the exit codes of what a server answers.
-var answerCodes = map[admin.Code]int{
+// adminExitCodes maps the error codes of the admin service to exit codes.
+var adminExitCodes = map[admin.Code]int{
 	admin.NotFound:      exitNotFound,
 	admin.AlreadyExists: exitExists,
 	admin.Invalid:       exitUse,
@@ -66,43 +66,43 @@ var answerCodes = map[admin.Code]int{
 	admin.Unavailable:   exitNoServer,
 }
 
-// exitCode is the one place where an error becomes an exit code.
+// exitCode returns the exit code for an error. No other function maps errors to exit codes.
 func exitCode(err error) int {
 	var (
-		known    *failure
-		mistakes Mistakes
-		answer   *admin.Error
+		failed     *failure
+		mistakes   Mistakes
+		adminError *admin.Error
 	)
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &known):
-		return known.code
+	case errors.As(err, &failed):
+		return failed.code
 	case errors.As(err, &mistakes):
 		return exitUse
-	case errors.As(err, &answer):
-		return answerCodes[answer.Code]
+	case errors.As(err, &adminError):
+		return adminExitCodes[adminError.Code]
 	case errors.Is(err, admin.ErrNoService):
 		return exitNoServer
-	case errors.As(err, &ranError{}) || errors.Is(err, errInterrupted):
+	case errors.As(err, &runError{}) || errors.Is(err, errInterrupted):
 		return exitFailed
 	}
-	return exitUse // the parser's
+	return exitUse // the error of the parser
 }
 
-// report tells w what went wrong, and what to do about it, and returns the exit code.
+// report writes the error and its remedy to w, and returns the exit code.
 func report(w io.Writer, c *cobra.Command, err error) int {
 	code := exitCode(err)
 	var (
-		known    *failure
+		failed   *failure
 		mistakes Mistakes
 	)
 	switch {
 	case err == nil:
 	case errors.As(err, &mistakes):
 		fmt.Fprintln(w, mistakes)
-	case errors.As(err, &known) && known.todo != "":
-		fmt.Fprintf(w, "imctl: %s; %s\n", oneLine(err), known.todo)
+	case errors.As(err, &failed) && failed.remedy != "":
+		fmt.Fprintf(w, "imctl: %s; %s\n", oneLine(err), failed.remedy)
 	case code == exitUse:
 		fmt.Fprintf(w, "imctl: %s; see %s --help\n", oneLine(err), c.CommandPath())
 	default:

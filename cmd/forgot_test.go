@@ -2,121 +2,20 @@ package cmd
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
-	"log"
-	"mime/quotedprintable"
-	"net"
 	"net/http"
-	"net/mail"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/emersion/go-smtp"
 	"github.com/gorilla/websocket"
 )
 
-// postOffice is an SMTP server in this process. It keeps what it is given by recipient.
-type postOffice struct {
-	url string
-
-	mu      sync.Mutex // guards what follows
-	letters map[string][]string
-	refuse  string
-}
-
-// openPostOffice serves until the test ends.
-func openPostOffice(t *testing.T) *postOffice {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &postOffice{url: "smtp://" + l.Addr().String(), letters: make(map[string][]string)}
-	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &counter{office: p}, nil }))
-	s.Domain, s.ErrorLog = "mail.test", log.New(t.Output(), "smtp: ", 0)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	t.Cleanup(func() {
-		err := s.Close()
-		_ = l.Close() // Close does so itself, unless it comes before Serve
-		if err := errors.Join(err, <-done); err != nil {
-			t.Errorf("SMTP server: %v", err)
-		}
-	})
-	return p
-}
-
-// mails has a server send its mail there.
-func (p *postOffice) mails(c *Config) { c.Mail.SMTP, c.Mail.From = p.url, "imctl@example.org" }
-
-func (p *postOffice) count(to string) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.letters[to])
-}
-
-// all is how many letters there are.
-func (p *postOffice) all() (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, l := range p.letters {
-		n += len(l)
-	}
-	return n
-}
-
-// nth waits for somebody's n-th letter.
-func (p *postOffice) nth(t testing.TB, to string, n int) string {
-	t.Helper()
-	eventually(t, "a letter to "+to, func() bool { return p.count(to) >= n })
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.letters[to][n-1]
-}
-
-// counter is one client's session with the office.
-type counter struct {
-	office *postOffice
-	to     string
-}
-
-func (c *counter) Reset()        { c.to = "" }
-func (c *counter) Logout() error { return nil }
-
-func (c *counter) Mail(string, *smtp.MailOptions) error { return nil }
-
-func (c *counter) Rcpt(to string, _ *smtp.RcptOptions) error {
-	c.office.mu.Lock()
-	defer c.office.mu.Unlock()
-	if c.office.refuse != "" {
-		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: c.office.refuse + " " + to}
-	}
-	c.to = to
-	return nil
-}
-
-func (c *counter) Data(r io.Reader) error {
-	m, err := mail.ReadMessage(r)
-	if err != nil {
-		return err
-	}
-	text, err := io.ReadAll(quotedprintable.NewReader(m.Body))
-	if err != nil {
-		return err
-	}
-	c.office.mu.Lock()
-	defer c.office.mu.Unlock()
-	c.office.letters[c.to] = append(c.office.letters[c.to], string(text))
-	return nil
-}
-
 var codeInMail = regexp.MustCompile(`(?m)^    ([A-Z2-9]{4}-[A-Z2-9]{4})\r?$`)
 
-// address is where the person's mail goes, as stranger registers it.
+// address returns the mail address with which newMember registers p.
 func (p *member) address(t testing.TB) string {
 	t.Helper()
 	_, number, _ := strings.Cut(p.account, " ")
@@ -142,71 +41,71 @@ func (w *world) post(t testing.TB, n int, path string, fields map[string]string)
 	return w.do(t, n, http.MethodPost, path, string(body))
 }
 
-// code asks for one and takes it from the n-th letter.
-func (p *member) code(t testing.TB, office *postOffice, n int) string {
+// code requests a code and returns it from the n-th mail.
+func (p *member) code(t testing.TB, mailServer *smtpServer, n int) string {
 	t.Helper()
-	p.w.forgot(t, p.n, p.account, p.address(t)).want(t, "forgot", says(200))
-	found := codeInMail.FindStringSubmatch(office.nth(t, p.address(t), n))
+	p.w.forgot(t, p.n, p.account, p.address(t)).want(t, "forgot", replyBody(200))
+	found := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, p.address(t), n))
 	if found == nil {
-		t.Fatalf("no code in %q", office.nth(t, p.address(t), n))
+		t.Fatalf("no code in %q", mailServer.waitForMail(t, p.address(t), n))
 	}
 	p.w.secret(found[1])
 	p.w.secret(strings.ReplaceAll(found[1], "-", ""))
 	return found[1]
 }
 
-// unlimited lets a test ask as often as it likes.
+// unlimited removes the limit of codes.
 func unlimited(c *Config) { c.Limits.Forgotten = Rate{} }
 
-// TestForgot: a code comes by mail, is good once, and sets a password; sessions and tokens of before end.
+// TestForgot resets a password with a code from a mail. The code is valid once, and existing sessions and tokens end.
 func TestForgot(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
+	mailServer := startMailServer(t)
 	for name, begin := range map[string]func(*testing.T) deployment{
-		"one server":  func(t *testing.T) deployment { return start(t, office.mails, unlimited) },
-		"two servers": func(t *testing.T) deployment { return startBridges(t, 2, office.mails, unlimited) },
+		"one server":  func(t *testing.T) deployment { return start(t, mailServer.configure, unlimited) },
+		"two servers": func(t *testing.T) deployment { return startBridges(t, 2, mailServer.configure, unlimited) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := inhabit(t, begin(t))
-			a, b := w.pair(t)
-			second, login := a.elsewhere().another(t, "push", "1")
-			code := a.code(t, office, 1)
-			if text := office.nth(t, a.address(t), 1); !strings.Contains(text, a.account) || !strings.Contains(text, "15 minutes") {
-				t.Errorf("the mail: %s", text)
+			w := newWorld(t, begin(t))
+			a, b := w.newFriends(t)
+			second, login := a.onNextServer().openTunnel(t, "push", "1")
+			code := a.code(t, mailServer, 1)
+			if text := mailServer.waitForMail(t, a.address(t), 1); !strings.Contains(text, a.account) || !strings.Contains(text, "15 minutes") {
+				t.Errorf("got mail %q, want the account and 15 minutes", text)
 			}
 			if c := b.talk(t, a, "1"); c != 200 {
-				t.Errorf("to ask changes nothing: %d", c)
+				t.Errorf("dialogue after the request for a code: got code %d, want 200", c)
 			}
 			for _, c := range []*tunnel{a.tunnel, second} {
-				c.want(t, received(`"1"`, b.id, `"hello"`))
+				c.want(t, dialogueFrame(`"1"`, b.id, `"hello"`))
 			}
-			// Typed on another server, in small letters and with a space.
+			// The code is valid on another server, in lower case and with a space instead of the hyphen.
 			typed := strings.ToLower(strings.ReplaceAll(code, "-", " "))
 			w.secret("new pass word")
-			w.reset(t, a.n+1, strings.ToUpper(a.account), typed, "new pass word").want(t, "reset", says(200))
+			w.reset(t, a.n+1, strings.ToUpper(a.account), typed, "new pass word").want(t, "reset", replyBody(200))
 			for _, c := range []*tunnel{a.tunnel, second} {
 				c.wantClose(t, websocket.ClosePolicyViolation)
 			}
 			for _, token := range []string{a.token, login.Token} {
-				a.resume(t, token).want(t, says(515))
+				a.resume(t, token).want(t, replyBody(515))
 			}
 			a.refused(t, "the old password", a.password)
 			a.password = "new pass word"
 			a.login(t)
-			w.reset(t, a.n, a.account, code, "another").want(t, "the code again", says(505))
+			w.reset(t, a.n, a.account, code, "another").want(t, "the code again", replyBody(505))
 			a.login(t)
 		})
 	}
 }
 
-// TestForgotAnswers: whatever is asked, nobody learns from the answer whether there is such an account, and only the
-// account's own address gets a mail.
+// TestForgotAnswers checks that the answer does not tell whether an account exists, and that only the address of the
+// account gets a mail.
 func TestForgotAnswers(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	w := inhabit(t, start(t, office.mails, unlimited))
-	a, disabled := w.stranger(t, 0), w.stranger(t, 0)
+	mailServer := startMailServer(t)
+	w := newWorld(t, start(t, mailServer.configure, unlimited))
+	a, disabled := w.newMember(t, 0), w.newMember(t, 0)
 	disabled.login(t)
 	if err := w.services().Accounts.SetDisabled(t.Context(), disabled.id, true); err != nil {
 		t.Fatal(err)
@@ -215,58 +114,59 @@ func TestForgotAnswers(t *testing.T) {
 		"unknown account": {"nobody", a.address(t)}, "another's address": {a.account, disabled.address(t)}, "no address": {a.account, "x"},
 		"disabled": {disabled.account, disabled.address(t)}, "two addresses": {a.account, a.address(t) + ",x@example.org"},
 	} {
-		w.forgot(t, 0, pair[0], pair[1]).want(t, what, says(200))
+		w.forgot(t, 0, pair[0], pair[1]).want(t, what, replyBody(200))
 	}
 	for _, body := range []string{``, `[]`, `{}`, `{"account":"a"}`, `{"mail":"a@b"}`, `{"account":" ","mail":"a@b"}`, `{"account":"a","mail":null}`, `{"account":1,"mail":"a@b"}`} {
-		w.do(t, 0, http.MethodPost, "/im/password/forgot", body).want(t, "forgot "+body, says(403))
+		w.do(t, 0, http.MethodPost, "/im/password/forgot", body).want(t, "forgot "+body, replyBody(403))
 	}
 	for _, body := range []string{``, `{}`, `{"account":"a","code":"b"}`, `{"account":"a","code":"b","password":""}`, `{"account":"a","code":" ","password":"p"}`, `{"account":"a","code":7,"password":"p"}`} {
-		w.do(t, 0, http.MethodPost, "/im/password/reset", body).want(t, "reset "+body, says(403))
+		w.do(t, 0, http.MethodPost, "/im/password/reset", body).want(t, "reset "+body, replyBody(403))
 	}
 	for _, path := range []string{"/im/password/forgot", "/im/password/reset"} {
-		w.do(t, 0, http.MethodGet, path, "").want(t, "GET "+path, says(403))
+		w.do(t, 0, http.MethodGet, path, "").want(t, "GET "+path, replyBody(403))
 	}
 	for what, account := range map[string]string{"unknown account": "nobody", "no code": a.account, "disabled": disabled.account} {
-		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, says(505))
+		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, replyBody(505))
 	}
-	// The address is compared as people write it. This is the first mail that anybody gets.
-	w.forgot(t, 0, " "+strings.ToUpper(a.account), " "+strings.ToUpper(a.address(t))).want(t, "forgot", says(200))
-	office.nth(t, a.address(t), 1)
-	if n := office.all(); n != 1 {
-		t.Errorf("%d mails were sent", n)
+	// The comparison of addresses ignores case and spaces. This request sends the first mail.
+	w.forgot(t, 0, " "+strings.ToUpper(a.account), " "+strings.ToUpper(a.address(t))).want(t, "forgot", replyBody(200))
+	mailServer.waitForMail(t, a.address(t), 1)
+	if n := mailServer.total(); n != 1 {
+		t.Errorf("%d mails were sent, want 1", n)
 	}
-	a.login(t) // the password of before
+	a.login(t) // with the unchanged password
 }
 
-// TestForgotTakesAsLong: nobody waits for the mail, whatever becomes of it; and a wrong code is refused after the same
-// while for an account that has a code and one that does not exist.
-func TestForgotTakesAsLong(t *testing.T) {
+// TestForgotTiming checks that the answer does not wait for the mail, and that a wrong code is refused after the same
+// delay for an account with a code and for an unknown account.
+func TestForgotTiming(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	w := inhabit(t, start(t, office.mails, unlimited))
-	a, b := w.stranger(t, 0), w.stranger(t, 0)
-	b.code(t, office, 1)
-	office.mu.Lock() // no mail goes out
-	for range 8 {    // more than are sent at once
-		w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", says(200))
-		w.forgot(t, 0, "nobody", a.address(t)).want(t, "forgot", says(200))
+	mailServer := startMailServer(t)
+	w := newWorld(t, start(t, mailServer.configure, unlimited))
+	a, b := w.newMember(t, 0), w.newMember(t, 0)
+	b.code(t, mailServer, 1)
+	mailServer.mu.Lock() // blocks all mails
+	for range 8 {        // more than the server sends concurrently
+		w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", replyBody(200))
+		w.forgot(t, 0, "nobody", a.address(t)).want(t, "forgot", replyBody(200))
 	}
-	office.mu.Unlock()
-	office.nth(t, a.address(t), 8)
+	mailServer.mu.Unlock()
+	mailServer.waitForMail(t, a.address(t), 8)
 	for what, account := range map[string]string{"with a code": b.account, "unknown": "nobody"} {
-		started := time.Now()
-		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, says(505))
-		if took := time.Since(started); took < 250*time.Millisecond {
-			t.Errorf("%s: refused after %v", what, took)
+		start := time.Now()
+		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, replyBody(505))
+		if delay := time.Since(start); delay < 250*time.Millisecond {
+			t.Errorf("%s: refused after %v, want at least 250ms", what, delay)
 		}
 	}
 }
 
-// TestForgotTries: a code can't be guessed, nor used twice at once, and it does not outlive what it was sent for.
-func TestForgotTries(t *testing.T) {
+// TestForgotCodes checks that the number of wrong codes is limited, that a code is valid once, and that a change of the
+// account invalidates it.
+func TestForgotCodes(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	w := inhabit(t, start(t, office.mails, unlimited))
+	mailServer := startMailServer(t)
+	w := newWorld(t, start(t, mailServer.configure, unlimited))
 	tries := func(t *testing.T, n int, account, code string) (codes map[int]int) {
 		t.Helper()
 		var wg sync.WaitGroup
@@ -286,42 +186,44 @@ func TestForgotTries(t *testing.T) {
 		wg.Wait()
 		return codes
 	}
-	t.Run("wrong ones", func(t *testing.T) {
+	t.Run("wrong codes", func(t *testing.T) {
 		t.Parallel()
-		a := w.stranger(t, 0)
-		code := a.code(t, office, 1)
+		a := w.newMember(t, 0)
+		code := a.code(t, mailServer, 1)
 		if got := tries(t, 10, a.account, "AAAA-AAAA"); got[505] != 10 {
-			t.Errorf("wrong codes: %v", got)
+			t.Errorf("wrong codes: got answers %v, want 505 ten times", got)
 		}
-		w.reset(t, 0, a.account, code, "x").want(t, "the right one, too late", says(505))
+		w.reset(t, 0, a.account, code, "x").want(t, "the right code after too many wrong ones", replyBody(505))
 		a.login(t)
-		code = a.code(t, office, 2)
-		w.reset(t, 0, a.account, code, "by code").want(t, "the next", says(200))
+		code = a.code(t, mailServer, 2)
+		w.reset(t, 0, a.account, code, "by code").want(t, "the next code", replyBody(200))
 	})
-	t.Run("at once", func(t *testing.T) {
+	t.Run("concurrent", func(t *testing.T) {
 		t.Parallel()
-		a := w.stranger(t, 0)
-		if got := tries(t, 8, a.account, a.code(t, office, 1)); got[200] != 1 || got[200]+got[505] != 8 {
-			t.Errorf("the right code: %v", got)
+		a := w.newMember(t, 0)
+		if got := tries(t, 8, a.account, a.code(t, mailServer, 1)); got[200] != 1 || got[200]+got[505] != 8 {
+			t.Errorf("the right code: got answers %v, want 200 once and otherwise 505", got)
 		}
 	})
 	t.Run("replaced", func(t *testing.T) {
 		t.Parallel()
-		a := w.stranger(t, 0)
-		first, second := a.code(t, office, 1), a.code(t, office, 2)
-		w.reset(t, 0, a.account, first, "x").want(t, "the first", says(505))
-		w.reset(t, 0, a.account, second, strings.Repeat("x", 257)).want(t, "a password too long", says(403))
-		w.reset(t, 0, a.account, second, "by code").want(t, "the second", says(200))
+		a := w.newMember(t, 0)
+		first, second := a.code(t, mailServer, 1), a.code(t, mailServer, 2)
+		w.reset(t, 0, a.account, first, "x").want(t, "the first", replyBody(505))
+		w.reset(t, 0, a.account, second, strings.Repeat("x", 257)).want(t, "a password too long", replyBody(403))
+		w.reset(t, 0, a.account, second, "by code").want(t, "the second", replyBody(200))
 	})
 	t.Run("another's", func(t *testing.T) {
 		t.Parallel()
-		a, b := w.stranger(t, 0), w.stranger(t, 0)
-		w.reset(t, 0, b.account, a.code(t, office, 1), "x").want(t, "another's", says(505))
+		a, b := w.newMember(t, 0), w.newMember(t, 0)
+		w.reset(t, 0, b.account, a.code(t, mailServer, 1), "x").want(t, "another's", replyBody(505))
 		b.login(t)
 	})
 	for what, change := range map[string]func(*testing.T, *member){
-		"new password": func(t *testing.T, a *member) { a.update(t, `"password":"by hand"`).want(t, "password", says(200)) },
-		"new address":  func(t *testing.T, a *member) { a.update(t, `"mail":"else@example.org"`).want(t, "mail", says(200)) },
+		"new password": func(t *testing.T, a *member) { a.update(t, `"password":"by hand"`).want(t, "password", replyBody(200)) },
+		"new address": func(t *testing.T, a *member) {
+			a.update(t, `"mail":"else@example.org"`).want(t, "mail", replyBody(200))
+		},
 		"administrator": func(t *testing.T, a *member) {
 			if err := w.services().Accounts.SetPassword(t.Context(), a.id, "by the administrator"); err != nil {
 				t.Fatal(err)
@@ -335,24 +237,24 @@ func TestForgotTries(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			a := w.stranger(t, 0)
+			a := w.newMember(t, 0)
 			a.login(t)
-			code := a.code(t, office, 1)
+			code := a.code(t, mailServer, 1)
 			change(t, a)
-			w.reset(t, 0, a.account, code, "x").want(t, "a code of before", says(505))
+			w.reset(t, 0, a.account, code, "x").want(t, "a code from before the change", replyBody(505))
 		})
 	}
 }
 
-// TestForgotLimits: one account gets so many mails, and one address asks so often.
+// TestForgotLimits checks the limits of mails to one account and of requests from one address.
 func TestForgotLimits(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	w := inhabit(t, start(t, office.mails, func(c *Config) {
+	mailServer := startMailServer(t)
+	w := newWorld(t, start(t, mailServer.configure, func(c *Config) {
 		c.Limits.Forgotten, c.Limits.LoginFailures = Rate{3, time.Hour}, Rate{2, time.Hour}
 		c.HTTP.TrustedProxies = []string{"127.0.0.1"}
 	}))
-	a, b := w.stranger(t, 0), w.stranger(t, 0)
+	a, b := w.newMember(t, 0), w.newMember(t, 0)
 	from := func(address, path string, fields map[string]string) reply {
 		t.Helper()
 		body, err := json.Marshal(fields)
@@ -378,32 +280,32 @@ func TestForgotLimits(t *testing.T) {
 	forgot := func(address string, p *member) reply {
 		return from(address, "/im/password/forgot", map[string]string{"account": p.account, "mail": p.address(t)})
 	}
-	for n := range 5 { // from everywhere: the answer stays, the mails end
-		forgot("192.0.2."+string(rune('1'+n)), a).want(t, "forgot", says(200))
+	for n := range 5 { // from different addresses: the answer stays the same, but the number of mails is limited
+		forgot("192.0.2."+string(rune('1'+n)), a).want(t, "forgot", replyBody(200))
 	}
 	for range 3 {
-		forgot("198.51.100.1", b).want(t, "forgot", says(200))
+		forgot("198.51.100.1", b).want(t, "forgot", replyBody(200))
 	}
-	forgot("198.51.100.1", b).wantStatus(t, "the fourth from there", http.StatusTooManyRequests, says(403))
-	office.nth(t, b.address(t), 3)
-	eventually(t, "three mails to each", func() bool { return office.count(a.address(t)) == 3 })
-	forgot("198.51.100.2", b).want(t, "from elsewhere", says(200))
-	if n := office.all(); n != 6 {
-		t.Errorf("%d mails", n)
+	forgot("198.51.100.1", b).wantStatus(t, "the fourth request from the address", http.StatusTooManyRequests, replyBody(403))
+	mailServer.waitForMail(t, b.address(t), 3)
+	eventually(t, "three mails to each", func() bool { return mailServer.count(a.address(t)) == 3 })
+	forgot("198.51.100.2", b).want(t, "request from another address", replyBody(200))
+	if n := mailServer.total(); n != 6 {
+		t.Errorf("got %d mails, want 6", n)
 	}
-	// Wrong codes count as logins that fail.
+	// Wrong codes count as failed logins.
 	reset := map[string]string{"account": a.account, "code": "AAAA-AAAA", "password": "x"}
 	for range 2 {
-		from("203.0.113.1", "/im/password/reset", reset).want(t, "a wrong code", says(505))
+		from("203.0.113.1", "/im/password/reset", reset).want(t, "a wrong code", replyBody(505))
 	}
-	from("203.0.113.2", "/im/password/reset", reset).wantStatus(t, "one more for the account", http.StatusTooManyRequests, says(403))
+	from("203.0.113.2", "/im/password/reset", reset).wantStatus(t, "a third wrong code for the account", http.StatusTooManyRequests, replyBody(403))
 }
 
-// TestForgotOff: without a mail server the calls are not there, so that a client can say so.
-func TestForgotOff(t *testing.T) {
+// TestForgotWithoutMailServer checks that the calls are answered 404 without a mail server.
+func TestForgotWithoutMailServer(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t))
-	a := w.people(t, 1)[0]
+	w := newWorld(t, start(t))
+	a := w.newMembers(t, 1)[0]
 	a.call(t, "found", "name", fresh("nobody"))
 	for _, path := range []string{"/im/password/forgot", "/im/password/reset"} {
 		if r := w.do(t, 0, http.MethodPost, path, `{"account":"a","mail":"a@example.org"}`); r.status != http.StatusNotFound {
@@ -412,17 +314,17 @@ func TestForgotOff(t *testing.T) {
 	}
 }
 
-// TestForgotFails: a mail that can't be sent is told to the administrator, and to nobody else; nothing about it is shown.
-func TestForgotFails(t *testing.T) {
+// TestForgotMailFails checks that a failed mail is logged without secrets, and that the answer does not tell of it.
+func TestForgotMailFails(t *testing.T) {
 	t.Parallel()
-	office := openPostOffice(t)
-	office.refuse = "no such mailbox"
-	s := start(t, office.mails, unlimited)
-	w := inhabit(t, s)
-	a := w.people(t, 1)[0]
+	mailServer := startMailServer(t)
+	mailServer.refuse = "no such mailbox"
+	s := start(t, mailServer.configure, unlimited)
+	w := newWorld(t, s)
+	a := w.newMembers(t, 1)[0]
 	w.secret(a.address(t))
-	w.secret(office.refuse)
-	w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", says(200))
+	w.secret(mailServer.refuse)
+	w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", replyBody(200))
 	eventually(t, "a warning", func() bool {
 		log := s.log.String()
 		return strings.Contains(log, `level=WARN msg="the code for a new password was not sent" user=`+a.id) && strings.Contains(log, "550 5.1.1")

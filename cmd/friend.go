@@ -12,14 +12,14 @@ import (
 func newFriend(env *Env) *cobra.Command {
 	group := newGroup("friend", "Administer friendships",
 		newFriendList(env),
-		newFriendChange(env, "add", "are friends", "Make friends of two users, unasked and at once",
-			"Exit code 4 tells that they are friends already.", (*admin.Client).AddFriend),
-		newFriendChange(env, "remove", "are no friends any more", "End a friendship at both ends",
-			"Requests between the two are withdrawn. Exit code 3 tells that they are no friends.", (*admin.Client).RemoveFriend),
+		newFriendChange(env, "add", "are friends", "Make two users friends, without a friend request",
+			"Exit with 4 if they are already friends.", (*admin.Client).AddFriend),
+		newFriendChange(env, "remove", "are no longer friends", "End a friendship at both ends",
+			"Requests between the two users are withdrawn. Exit with 3 if they are not friends.", (*admin.Client).RemoveFriend),
 	)
 	group.Long = `Administer friendships.
 
-USER and FRIEND are accounts, or id: and the id. What changes is in force at once, on every server.`
+USER and FRIEND are accounts, or id:ID. Changes take effect at once, on every server.`
 	return group
 }
 
@@ -31,13 +31,13 @@ func newFriendList(env *Env) *cobra.Command {
 	}
 	c := &cobra.Command{
 		Use:   "list USER",
-		Short: "List a user's friends, or the requests that are pending",
-		Long: `Lists a user's friends, in the order in which they became that, with the alias that USER gave them.
+		Short: "List the friends or the pending requests of a user",
+		Long: `List the friends of USER, oldest friendship first, with the aliases that USER gave them.
 
-With --requests it lists who asks USER (request) and whom USER has asked (asked).`,
+With --requests, list the pending requests to USER (kind "request") and from USER (kind "asked").`,
 		Example: `  imctl friend list alice
   imctl friend list alice --requests -o json`,
-		Args: wants("USER"),
+		Args: exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := list.check(); err != nil {
 				return err
@@ -49,17 +49,18 @@ With --requests it lists who asks USER (request) and whom USER has asked (asked)
 				}
 			}
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
-				return list.write(env.Out, client.Friends(ctx, admin.ListFriends{User: args[0], Requests: requests, Limit: list.page()}))
+				return list.write(env.Out, client.Friends(ctx, admin.ListFriends{User: args[0], Requests: requests, Limit: list.pageSize()}))
 			})
 		},
 	}
-	c.Flags().BoolVar(&requests, "requests", false, "the requests that are pending, instead of friends")
+	c.Flags().BoolVar(&requests, "requests", false, "list pending requests instead of friends")
 	list.addTo(c.Flags())
 	addServerFlags(c)
 	return c
 }
 
-// newFriendChange makes a command that does something to two users. done is what they are then.
+// newFriendChange returns a command that changes the friendship of two users. do makes the change, and done describes
+// the two users in the output, such as "are friends".
 func newFriendChange(env *Env, name, done, short, long string, do func(*admin.Client, context.Context, string, string) (admin.Friendship, error)) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
@@ -67,7 +68,7 @@ func newFriendChange(env *Env, name, done, short, long string, do func(*admin.Cl
 		Short:   short,
 		Long:    short + ".\n\n" + long,
 		Example: "  imctl friend " + name + " alice bob",
-		Args:    wants("USER", "FRIEND"),
+		Args:    exactArgs("USER", "FRIEND"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				f, err := do(client, ctx, args[0], args[1])

@@ -9,41 +9,42 @@ import (
 	"time"
 )
 
-// The collector runs, unless told otherwise, whenever the heap has doubled. For a small server that is every few
-// milliseconds under load, and for one with many connections or accounts it is as much memory again as it needs. So the
-// heap is given a room that is about the same at any size, within limits.
+// By default, a garbage collection starts when the heap has doubled. A small server under load would collect every few
+// milliseconds, and a server with many connections or accounts would need twice its live memory. So the heap may grow
+// by about the same number of bytes at any size, within limits.
 const (
-	gcRoom  = 48 << 20 // bytes the heap may grow by before it is collected
-	gcLeast = 50       // percent of what is live
-	gcMost  = 400
+	gcHeadroom   = 48 << 20 // bytes by which the heap may grow before a collection
+	minGCPercent = 50       // percent of the live heap
+	maxGCPercent = 400
 )
 
-// gcPercent is how much the heap may grow by, in percent of the bytes that are live.
+// gcPercent returns by how much the heap may grow, in percent of the live bytes.
 func gcPercent(live uint64) int {
 	if live == 0 {
-		return gcMost
+		return maxGCPercent
 	}
-	return int(min(max(gcRoom*100/live, gcLeast), gcMost))
+	return int(min(max(gcHeadroom*100/live, minGCPercent), maxGCPercent))
 }
 
-// A server that has become quiet, after a storm of logins say, is not collected for two minutes, and holds all
-// that time what the storm left, and longer what the collector has freed. So once it allocates little, it is collected
-// and the memory given back to the system, if there is enough of it.
+// The Go runtime collects an idle process only every two minutes, and returns freed memory to the system even later.
+// So a server that becomes idle, for example after many logins, would keep the memory. Once it allocates little, it
+// collects the heap and returns the memory, if that frees enough.
 const (
-	quietFor   = time.Second
-	quietMost  = 4 << 20  // bytes allocated in that time
-	worthwhile = 16 << 20 // bytes that are garbage, or free, or an eighth of what is live, which a collection has to look at
+	idleInterval  = time.Second
+	idleAllocs    = 4 << 20  // an idle process allocates fewer bytes in idleInterval
+	minReclaimed  = 16 << 20 // garbage and free memory that make a collection worthwhile, in bytes
+	reclaimedPart = 8        // and at least 1/8 of the live heap, since a collection scans it
 )
 
-// tuneGC adapts the collector to the heap after each of its runs, until stop is called. Whoever has set GOGC is left
-// alone.
+// tuneGC adapts the garbage collector to the heap after each collection, until stop is called. It does nothing if the
+// environment sets GOGC.
 func tuneGC(environ []string) (stop func()) {
 	for _, e := range environ {
 		if strings.HasPrefix(e, "GOGC=") {
 			return func() {}
 		}
 	}
-	before := debug.SetGCPercent(gcMost)
+	before := debug.SetGCPercent(maxGCPercent)
 	var stopped atomic.Bool
 	var arm func()
 	adapt := func(struct{}) {
@@ -55,11 +56,11 @@ func tuneGC(environ []string) (stop func()) {
 		debug.SetGCPercent(gcPercent(live[0].Value.Uint64()))
 		arm()
 	}
-	// A thing that nobody holds is cleaned up after the next run of the collector.
+	// The cleanup of an unreachable object runs after the next collection.
 	arm = func() { runtime.AddCleanup(new([16]byte), adapt, struct{}{}) }
 	arm()
 	done, ended := make(chan struct{}), make(chan struct{})
-	go func() { defer close(ended); tidyUp(done) }()
+	go func() { defer close(ended); reclaimWhenIdle(done) }()
 	return func() {
 		stopped.Store(true)
 		close(done)
@@ -68,9 +69,10 @@ func tuneGC(environ []string) (stop func()) {
 	}
 }
 
-// tidyUp collects what is left when the process has become quiet, until done is closed.
-func tidyUp(done <-chan struct{}) {
-	tick := time.NewTicker(quietFor)
+// reclaimWhenIdle collects the heap and returns memory to the system when the process has become idle, until done is
+// closed.
+func reclaimWhenIdle(done <-chan struct{}) {
+	tick := time.NewTicker(idleInterval)
 	defer tick.Stop()
 	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
 		{Name: "/memory/classes/heap/free:bytes"}}
@@ -83,7 +85,7 @@ func tidyUp(done <-chan struct{}) {
 		}
 		metrics.Read(samples)
 		allocated, live, objects, free := samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64(), samples[3].Value.Uint64()
-		if allocated-before < quietMost && objects+free > live+max(worthwhile, live/8) {
+		if allocated-before < idleAllocs && objects+free > live+max(minReclaimed, live/reclaimedPart) {
 			debug.FreeOSMemory()
 		}
 		before = allocated

@@ -22,47 +22,47 @@ import (
 	"imctl/bridge"
 )
 
-// patience is how long a test waits for something that has to happen. It is long, since machines may be busy: a test
-// that passes never waits for it.
-const patience = 30 * time.Second
+// waitTimeout is how long a test waits for an expected event. It is long, since machines may be busy. A passing test
+// never waits that long.
+const waitTimeout = 30 * time.Second
 
-// TestMain puts the program itself into the path as imctl, for tests that need a process of its own: one to be killed,
-// or one whose output is read.
+// TestMain adds imctl to the PATH, for tests that need a separate process, and imctl-killed, which kills itself at a
+// step of a restore.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imctl": Main, "imctl-dies": dies})
+	testscript.Main(m, map[string]func(){"imctl": Main, "imctl-killed": killedMain})
 }
 
-// deployment is one server, or several that speak the protocol as one. Tests of the protocol ask it where each of their
-// people connects, so that they hold for a server with NATS inside, one attached to another NATS, and more of them.
+// deployment is one server, or several servers on one NATS. The tests of the protocol run on several deployments: with
+// embedded NATS, with attached NATS, and with more than one server.
 type deployment interface {
-	// base is the URL, without a path, for the n-th person of a group that has to do with each other.
+	// base returns the URL, without a path, of the server for the n-th user of a test.
 	base(n int) string
-	// trust is what a client needs to know of the servers' certificates, nil without TLS.
+	// trust returns the TLS configuration of clients, nil without TLS.
 	trust() *tls.Config
-	// service does what administrators ask for.
+	// service returns the service with the functions of an administrator, nil if the server is another process.
 	services() *bridge.Services
-	// shown is all that the servers logged so far, and their metrics.
-	shown(t testing.TB) string
+	// output returns everything that the servers have logged, and their metrics.
+	output(t testing.TB) string
 }
 
-// server is the deployment of one server with NATS inside, in this process.
+// server is a deployment of one server with embedded NATS, in this process.
 type server struct {
 	app *App
 	log *logBuffer
 	tls *tls.Config
 
-	mayLog []string // parts of the lines of errors that the test brings about
+	mayLog []string // substrings of error lines that the test causes
 }
 
-// start starts a server that is closed when the test ends. It listens on free ports, hashes passwords cheaply and has
-// no rate limits; change may alter that.
+// start starts a server and closes it at the end of the test. It listens on free ports, hashes passwords cheaply and
+// has no rate limits. change can change the configuration.
 func start(t testing.TB, change ...func(*Config)) *server {
 	t.Helper()
 	c := Defaults()
 	c.Listen, c.Ops.Listen, c.NATS.Listen = "127.0.0.1:0", "127.0.0.1:0", ""
 	c.Data = filepath.Join(t.TempDir(), "data")
 	c.Log.Level = "debug"
-	c.NATS.Sync = Sync(time.Minute) // what these tests write need not outlive the machine
+	c.NATS.Sync = Sync(time.Minute) // the data need not survive power loss
 	c.Passwords.Memory, c.Passwords.Passes = MiB, 1
 	c.Limits.Registrations, c.Limits.Logins, c.Limits.LoginFailures, c.Limits.Dialogues = Rate{}, Rate{}, Rate{}, Rate{}
 	for _, f := range change {
@@ -81,7 +81,8 @@ func start(t testing.TB, change ...func(*Config)) *server {
 	return s
 }
 
-// close ends the server in good order. Nothing that a client does makes it log an error.
+// close shuts the server down gracefully. It fails the test if the server has logged an error that mayLog does not
+// allow.
 func (s *server) close(t testing.TB) {
 	t.Helper()
 	if s.app == nil {
@@ -92,9 +93,9 @@ func (s *server) close(t testing.TB) {
 	}
 	s.app = nil
 	for line := range strings.Lines(s.log.String()) {
-		meant := slices.ContainsFunc(s.mayLog, func(part string) bool { return strings.Contains(line, part) })
-		if strings.Contains(line, "level=ERROR") && !meant || strings.Contains(line, "panic") {
-			t.Errorf("logged: %s", line)
+		allowed := slices.ContainsFunc(s.mayLog, func(part string) bool { return strings.Contains(line, part) })
+		if strings.Contains(line, "level=ERROR") && !allowed || strings.Contains(line, "panic") {
+			t.Errorf("the server logged: %s", line)
 		}
 	}
 }
@@ -103,15 +104,15 @@ func (s *server) base(int) string            { return s.app.URL() }
 func (s *server) trust() *tls.Config         { return s.tls }
 func (s *server) services() *bridge.Services { return s.app.bridge.Services() }
 
-func (s *server) shown(t testing.TB) string {
+func (s *server) output(t testing.TB) string {
 	t.Helper()
 	return s.log.String() + httpBody(t, "http://"+reachable(s.app.ops.Addr())+"/metrics")
 }
 
-// overTLS is for the address that tests use, where the program would serve plain HTTP by itself.
+// overTLS enables TLS, which is off by default on a loopback address.
 func overTLS(c *Config) { c.TLS.Mode = "self-signed" }
 
-// trustSelfSigned trusts the certificate that a server made for itself, and no other.
+// trustSelfSigned returns a TLS configuration that trusts only the self-signed certificate in a data directory.
 func trustSelfSigned(t testing.TB, data string) *tls.Config {
 	t.Helper()
 	pool := x509.NewCertPool()
@@ -120,7 +121,7 @@ func trustSelfSigned(t testing.TB, data string) *tls.Config {
 			return err
 		}
 		b, err := os.ReadFile(path)
-		pool.AppendCertsFromPEM(b) // what is no certificate it passes over
+		pool.AppendCertsFromPEM(b) // ignores files that are not certificates
 		return err
 	})
 	if err != nil || pool.Equal(x509.NewCertPool()) {
@@ -129,83 +130,84 @@ func trustSelfSigned(t testing.TB, data string) *tls.Config {
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 }
 
-// world is a deployment with people in it.
+// world is a deployment with its test users.
 type world struct {
 	deployment
 	http *http.Client
 
-	left bool // nobody uses it any more
+	closed bool
 
 	mu      sync.Mutex      // guards secrets
-	secrets map[string]bool // passwords and tokens: nothing that is shown may hold one
+	secrets map[string]bool // passwords and tokens, which must not appear in logs and metrics
 }
 
-// inhabit makes a world of a deployment, and looks when the test ends whether anything secret was shown.
-func inhabit(t testing.TB, d deployment) *world {
+// newWorld returns a world on a deployment. At the end of the test it checks that logs and metrics contain no secrets.
+func newWorld(t testing.TB, d deployment) *world {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: d.trust(), MaxIdleConnsPerHost: 64}
 	w := &world{deployment: d, secrets: make(map[string]bool), http: &http.Client{
-		Transport: transport, Timeout: patience,
+		Transport: transport, Timeout: waitTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	t.Cleanup(func() { w.leave(t) })
+	t.Cleanup(func() { w.close(t) })
 	return w
 }
 
-// leave looks whether anything secret was shown, once: at the end of the test, or before its server is stopped.
-func (w *world) leave(t testing.TB) {
+// close checks that logs and metrics contain no secrets, once. A test that stops its server must call it before.
+func (w *world) close(t testing.TB) {
 	t.Helper()
-	if w.left {
+	if w.closed {
 		return
 	}
-	w.left = true
+	w.closed = true
 	w.http.CloseIdleConnections()
-	w.discreet(t)
+	w.checkNoSecrets(t)
 }
 
+// secret adds a secret for checkNoSecrets.
 func (w *world) secret(s string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.secrets[s] = true
 }
 
-// telling are traces of secrets that need no list of them: query strings, and hashes of passwords.
-var telling = regexp.MustCompile(`(?i)password=|token=|account=|%3d|argon2|"password"`)
+// secretPattern matches traces of secrets: query strings of logins, and hashes of passwords.
+var secretPattern = regexp.MustCompile(`(?i)password=|token=|account=|%3d|argon2|"password"`)
 
-// discreet checks that nothing secret was shown.
-func (w *world) discreet(t testing.TB) {
+// checkNoSecrets checks that logs and metrics contain no secrets.
+func (w *world) checkNoSecrets(t testing.TB) {
 	t.Helper()
-	shown := w.shown(t)
-	if len(shown) == 0 || !strings.Contains(shown, "level=DEBUG") || !strings.Contains(shown, "imctl_call_seconds") {
-		t.Error("logs at level debug and metrics should be there to be looked at")
+	output := w.output(t)
+	if !strings.Contains(output, "level=DEBUG") || !strings.Contains(output, "imctl_call_seconds") {
+		t.Error("no debug log or no metrics to check for secrets")
 	}
-	if at := telling.FindStringIndex(shown); at != nil {
-		t.Errorf("logs or metrics tell too much: …%s…", shown[max(0, at[0]-200):min(len(shown), at[1]+100)])
+	if at := secretPattern.FindStringIndex(output); at != nil {
+		t.Errorf("a secret in the logs or metrics: …%s…", output[max(0, at[0]-200):min(len(output), at[1]+100)])
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for s := range w.secrets {
-		if at := strings.Index(shown, s); at >= 0 {
-			t.Errorf("the secret %q was shown: …%s…", s, shown[max(0, at-200):min(len(shown), at+100)])
+		if at := strings.Index(output, s); at >= 0 {
+			t.Errorf("the secret %q in the logs or metrics: …%s…", s, output[max(0, at-200):min(len(output), at+100)])
 		}
 	}
 }
 
-// eventually waits until cond holds.
+// eventually waits until cond returns true. It fails the test after waitTimeout. what describes the condition.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline, tick := time.After(patience), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.After(waitTimeout), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		select {
 		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("timeout waiting for: %s", what)
 		case <-tick.C:
 		}
 	}
 }
 
-// httpBody gets a page that has to be there.
+// httpBody returns the body of a page. It fails the test if the status is not 200.
 func httpBody(t testing.TB, url string) string {
 	t.Helper()
 	body, err := tryBody(url)
@@ -215,21 +217,37 @@ func httpBody(t testing.TB, url string) string {
 	return body
 }
 
+// tryBody returns the body of a page, and an error if the status is not 200.
 func tryBody(url string) (string, error) {
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	body, status, err := fetch(url)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("GET %s: status %d", url, status)
+	}
+	return body, err
+}
+
+// fetch returns the body and the status of a page.
+func fetch(url string) (body string, status int, err error) {
+	client := &http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get(url)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer r.Body.Close()
 	b, err := io.ReadAll(r.Body)
-	if err == nil && r.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %s", url, r.Status)
-	}
-	return string(b), err
+	return string(b), r.StatusCode, err
 }
 
-// logBuffer is a log that a test reads while a server writes it.
+// logOnFailure prints the log of a server if the test fails.
+func logOnFailure(t testing.TB, log *logBuffer) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the server:\n%s", log)
+		}
+	})
+}
+
+// logBuffer is a log that a test can read while a server writes it.
 type logBuffer struct {
 	mu sync.Mutex // guards b
 	b  bytes.Buffer

@@ -16,52 +16,54 @@ import (
 	"imctl/kv"
 )
 
-// accountState is what a client knows of an account after an answer.
+// accountState is the expected state of an account.
 type accountState struct {
-	there, disabled      bool
+	exists, disabled     bool
 	id, pass, name, sign string
 }
 
-// actorState is the state of one actor: two accounts, their friendship, and an attachment.
+// actorState is the expected state of one actor: two accounts, their friendship, and an attachment.
 type actorState struct {
 	people  [2]accountState
-	asked   bool // the first has a request pending with the second
+	asked   bool // the first user has a pending request to the second
 	friends bool
-	secret  string // of the attachment; "": there is none
+	secret  string // secret of the attachment, "" if there is none
 	role    kv.Role
 }
 
-// gone removes a deleted account from the state.
-func (s actorState) gone(i int) actorState {
+// without returns the state after account i has been deleted.
+func (s actorState) without(i int) actorState {
 	s.people[i], s.asked, s.friends = accountState{}, false, false
 	return s
 }
 
-// killActor makes changes one after the other, and knows the state after each change before it requests it. When the
-// server is killed, at most one change is unanswered. The state is then the one before it or the one after it.
+// killActor makes changes one after the other. It computes the state after a change before it requests the change. When
+// the server is killed, at most one change is unanswered, and the state is the one before or after that change.
 type killActor struct {
 	w      *world
 	name   string
 	now    actorState
-	maybe  *actorState // the state after a change that was not answered
+	maybe  *actorState // the state after an unanswered change
 	rand   *rand.Rand
 	serial int
 	tokens [2]string
 
-	history []string // what was asked for, and what came of it
+	history []string // the changes and their results
 }
 
 func (a *killActor) account(i int) string { return fmt.Sprintf("%s-%d", a.name, i) }
 
+// fresh returns a text that the actor has not used before.
 func (a *killActor) fresh(what string) string {
 	a.serial++
 	return fmt.Sprintf("%s %s %d", what, a.name, a.serial)
 }
 
-// errUnanswered: the server ended before it answered.
+// errUnanswered means that the server ended before it answered.
 var errUnanswered = errors.New("no answer")
 
-// change requests a change that leads to next. do returns errUnanswered, or an error that fails the test.
+// change calls do, which requests the change to the state next. do returns errUnanswered, or an error that fails the
+// test.
 func (a *killActor) change(next actorState, do func() error) error {
 	a.maybe = &next
 	err := do()
@@ -72,7 +74,8 @@ func (a *killActor) change(next actorState, do func() error) error {
 	return err
 }
 
-// adminAnswer converts an administrator's error for change: any error that is not the server's answer is errUnanswered.
+// adminAnswer converts an error of the admin client for change: an error without an answer of the server becomes
+// errUnanswered.
 func adminAnswer(err error) error {
 	var refusal *admin.Error
 	switch {
@@ -88,15 +91,15 @@ func adminAnswer(err error) error {
 func (a *killActor) http(ctx context.Context, method, path, body string) error {
 	r, err := a.w.try(ctx, 0, method, path, body)
 	if err != nil || r.code() == 500 || r.status >= 500 {
-		return errUnanswered // a server that is ending may say 500
+		return errUnanswered // a server that shuts down may answer 500
 	}
-	if r.body != says(200) {
+	if r.body != replyBody(200) {
 		return fmt.Errorf("%s %s: %s", a.name, strings.SplitN(path, "?", 2)[0], r.body)
 	}
 	return nil
 }
 
-// signIn gets a token for a person. It changes nothing.
+// signIn gets a token for account i. It changes no state.
 func (a *killActor) signIn(ctx context.Context, i int) error {
 	code, answer, err := tryLogin(ctx, a.w, a.account(i), a.now.people[i].pass)
 	if err != nil || code == 500 {
@@ -129,18 +132,18 @@ func tryLogin(ctx context.Context, w *world, account, password string) (int, log
 	return answer.Code, answer, nil
 }
 
-// step makes one change at random.
+// step makes a random change.
 func (a *killActor) step(ctx context.Context, c *admin.Client) error {
 	i := a.rand.IntN(2)
-	if !a.now.people[i].there {
+	if !a.now.people[i].exists {
 		if a.rand.IntN(4) == 0 {
-			return a.bring(ctx, c, i)
+			return a.importAccount(ctx, c, i)
 		}
 		return a.register(ctx, i)
 	}
 	switch a.rand.IntN(8) {
 	case 0, 1, 2:
-		if a.now.people[1-i].there && !a.now.people[0].disabled && !a.now.people[1].disabled {
+		if a.now.people[1-i].exists && !a.now.people[0].disabled && !a.now.people[1].disabled {
 			return a.friendship(ctx)
 		}
 		return a.profile(ctx, i)
@@ -149,9 +152,9 @@ func (a *killActor) step(ctx context.Context, c *admin.Client) error {
 	case 4:
 		return a.password(ctx, c, i)
 	case 5:
-		return a.able(ctx, c, i)
+		return a.toggleDisabled(ctx, c, i)
 	case 6:
-		return a.change(a.now.gone(i), func() error {
+		return a.change(a.now.without(i), func() error {
 			_, err := c.DeleteUser(ctx, a.account(i))
 			return adminAnswer(err)
 		})
@@ -161,8 +164,8 @@ func (a *killActor) step(ctx context.Context, c *admin.Client) error {
 }
 
 func (a *killActor) register(ctx context.Context, i int) error {
-	next := a.now.gone(i)
-	p := accountState{there: true, pass: a.fresh("pass"), name: a.fresh("name"), sign: a.fresh("sign")}
+	next := a.now.without(i)
+	p := accountState{exists: true, pass: a.fresh("pass"), name: a.fresh("name"), sign: a.fresh("sign")}
 	next.people[i] = p
 	a.w.secret(p.pass)
 	body, err := json.Marshal(map[string]string{"account": a.account(i), "password": p.pass, "mail": "m", "name": p.name, "sign": p.sign})
@@ -172,10 +175,10 @@ func (a *killActor) register(ctx context.Context, i int) error {
 	return a.change(next, func() error { return a.http(ctx, http.MethodPost, "/im/register", string(body)) })
 }
 
-// bring imports an account, whose password an administrator then sets.
-func (a *killActor) bring(ctx context.Context, c *admin.Client, i int) error {
-	next := a.now.gone(i)
-	next.people[i] = accountState{there: true, name: a.fresh("name"), sign: a.fresh("sign")}
+// importAccount imports an account without a password. A later change sets one.
+func (a *killActor) importAccount(ctx context.Context, c *admin.Client, i int) error {
+	next := a.now.without(i)
+	next.people[i] = accountState{exists: true, name: a.fresh("name"), sign: a.fresh("sign")}
 	record := admin.Record{Version: 1, Account: a.account(i), Name: next.people[i].name, Sign: next.people[i].sign, Mail: "m"}
 	return a.change(next, func() error {
 		result, err := c.ImportUsers(ctx, []admin.Record{record})
@@ -186,11 +189,11 @@ func (a *killActor) bring(ctx context.Context, c *admin.Client, i int) error {
 	})
 }
 
-// friendship takes the next step from strangers to friends and back.
+// friendship makes the next change in the cycle of request, add and remove.
 func (a *killActor) friendship(ctx context.Context) error {
 	for i := range a.now.people {
 		if a.now.people[i].pass == "" {
-			return nil // imported, and nobody knows its password yet
+			return nil // an imported account without a password
 		}
 		if err := a.signIn(ctx, i); err != nil {
 			return err
@@ -233,7 +236,8 @@ func (a *killActor) profile(ctx context.Context, i int) error {
 	return a.change(next, func() error { return a.http(ctx, http.MethodPost, "/im/profile/update", string(body)) })
 }
 
-// password skips disabled accounts: after an unanswered change no login could find out their password.
+// password sets a password. It skips disabled accounts, since a login could not tell which password is set after an
+// unanswered change.
 func (a *killActor) password(ctx context.Context, c *admin.Client, i int) error {
 	if a.now.people[i].disabled {
 		return nil
@@ -247,7 +251,7 @@ func (a *killActor) password(ctx context.Context, c *admin.Client, i int) error 
 	})
 }
 
-func (a *killActor) able(ctx context.Context, c *admin.Client, i int) error {
+func (a *killActor) toggleDisabled(ctx context.Context, c *admin.Client, i int) error {
 	next := a.now
 	next.people[i].disabled = !a.now.people[i].disabled
 	return a.change(next, func() (err error) {
@@ -289,12 +293,12 @@ func (a *killActor) attachment(ctx context.Context, c *admin.Client) error {
 	})
 }
 
-// unknownSecret stands for a secret that the server made in an unanswered change.
+// unknownSecret stands for a secret that the server has created in an unanswered change.
 const unknownSecret = "unknown"
 
-// letsIn reports whether NATS accepts the secret of an attachment.
-func letsIn(url, name, secret string) bool {
-	nc, err := nats.Connect(url, nats.UserInfo(name, secret), nats.CustomInboxPrefix("_INBOX."+name), nats.Timeout(patience))
+// natsAccepts reports whether NATS accepts the secret of an attachment.
+func natsAccepts(url, name, secret string) bool {
+	nc, err := nats.Connect(url, nats.UserInfo(name, secret), nats.CustomInboxPrefix("_INBOX."+name), nats.Timeout(waitTimeout))
 	if err == nil {
 		nc.Close()
 	}

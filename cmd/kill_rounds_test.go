@@ -21,38 +21,35 @@ import (
 	"imctl/kv"
 )
 
-// killField is a server that is killed repeatedly, with the actors that work on it.
-type killField struct {
+// killRun is a server that is killed repeatedly, with the actors that change its data.
+type killRun struct {
 	data, backup string
 	log          *logBuffer
 	p            *process
 	w            *world
 	nc           *nats.Conn
 	client       *admin.Client
-	url          string // of NATS
+	url          string // URL of NATS
 	actors       []*killActor
 	rand         *rand.Rand
-	backedUp     []actorState // what the actors knew when the backup was made
-	// spent maps attachments to their revoked secrets and to the secrets of removed attachments of the same name.
-	spent map[string][]string
+	backedUp     []actorState // states of the actors at the time of the backup
+	// revoked maps the name of an attachment to its revoked secrets, and to those of removed attachments with this
+	// name.
+	revoked map[string][]string
 }
 
-// TestKilledAgainAndAgain kills the server at random moments during all kinds of changes, and during restores. After each
-// start the checker finds every answered change complete, and nothing deleted.
-func TestKilledAgainAndAgain(t *testing.T) {
+// TestKillRounds kills the server at random moments during all kinds of changes, and during restores. After each start
+// it checks that every answered change is complete, and that no deleted record is back.
+func TestKillRounds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	f := &killField{data: filepath.Join(dir, "data"), backup: filepath.Join(dir, "backup.tar"), log: new(logBuffer),
-		rand: rand.New(rand.NewPCG(seed, 0)), spent: make(map[string][]string)}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the server's log:\n%s", f.log)
-		}
-	})
+	f := &killRun{data: filepath.Join(dir, "data"), backup: filepath.Join(dir, "backup.tar"), log: new(logBuffer),
+		rand: rand.New(rand.NewPCG(seed, 0)), revoked: make(map[string][]string)}
+	logOnFailure(t, f.log)
 	f.start(t)
-	f.w = inhabit(t, f.p)
+	f.w = newWorld(t, f.p)
 	for i := range 6 {
 		f.actors = append(f.actors, &killActor{w: f.w, name: fmt.Sprintf("actor-%d", i), rand: rand.New(rand.NewPCG(seed, uint64(i+1)))})
 	}
@@ -75,12 +72,12 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		}
 	}
 	f.nc.Close()
-	f.w.stranger(t, 0) // so that the last process has something to show, too
-	f.w.leave(t)
+	f.w.newMember(t, 0) // close requires that the last process has logged something
+	f.w.close(t)
 	f.p.stop(t)
 }
 
-func (f *killField) states() []actorState {
+func (f *killRun) states() []actorState {
 	var all []actorState
 	for _, a := range f.actors {
 		all = append(all, a.now)
@@ -88,8 +85,8 @@ func (f *killField) states() []actorState {
 	return all
 }
 
-// start starts the server, which is not running, and connects as its administrator.
-func (f *killField) start(t *testing.T) {
+// start starts the server and connects as its administrator.
+func (f *killRun) start(t *testing.T) {
 	t.Helper()
 	if f.nc != nil {
 		f.nc.Close()
@@ -97,7 +94,7 @@ func (f *killField) start(t *testing.T) {
 	before := strings.Count(f.log.String(), "repaired after")
 	f.p = startProcess(t, f.data, f.log, "IMCTL_TOKENS_TTL=5s")
 	if lines := strings.Count(f.log.String(), "repaired after") - before; lines > 1 {
-		t.Errorf("the start says in %d lines what it repaired", lines)
+		t.Errorf("the start logged %d lines about repairs, want at most 1", lines)
 	}
 	if f.w != nil {
 		f.w.deployment = f.p
@@ -113,13 +110,13 @@ func (f *killField) start(t *testing.T) {
 	f.client = admin.NewClient(f.nc, "im")
 }
 
-// work lets the actors make changes until the server is killed, at a random moment within half a second.
-func (f *killField) work(t *testing.T) {
+// work lets the actors make changes, and kills the server at a random moment.
+func (f *killRun) work(t *testing.T) {
 	t.Helper()
 	var working sync.WaitGroup
 	for _, a := range f.actors {
 		working.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 			defer cancel()
 			for {
 				switch err := a.step(ctx, f.client); {
@@ -129,63 +126,62 @@ func (f *killField) work(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				f.learn(t, ctx, a)
+				f.readIDs(t, ctx, a)
 			}
 		})
 	}
-	life := time.NewTimer(time.Duration(100+f.rand.IntN(1500)) * time.Millisecond)
-	<-life.C
+	<-time.After(time.Duration(100+f.rand.IntN(1500)) * time.Millisecond)
 	f.p.kill(t)
 	f.nc.Close()
 	working.Wait()
 }
 
-// learn reads the ids of new accounts.
-func (f *killField) learn(t *testing.T, ctx context.Context, a *killActor) {
+// readIDs reads the ids of new accounts.
+func (f *killRun) readIDs(t *testing.T, ctx context.Context, a *killActor) {
 	for i := range a.now.people {
-		if p := &a.now.people[i]; p.there && p.id == "" {
+		if p := &a.now.people[i]; p.exists && p.id == "" {
 			if u, err := f.client.User(ctx, a.account(i)); err == nil {
 				p.id = u.ID
 			} else if adminAnswer(err) != errUnanswered {
-				t.Errorf("%s was registered: %v", a.account(i), err)
+				t.Errorf("%s was registered, but cannot be read: %v", a.account(i), err)
 			}
 		}
 	}
 }
 
-// restore restores the backup into the running server, and kills the command, the server or neither in the middle.
-// Afterwards the complete old state or the complete restored state is in use.
-func (f *killField) restore(t *testing.T, round int) {
+// restore restores the backup into the running server, and kills the command, the server or neither of them. Afterwards
+// the complete old state or the complete restored state must be in use.
+func (f *killRun) restore(t *testing.T, round int) {
 	t.Helper()
-	restoring := exec.Command("imctl", "restore", f.backup, "--yes", "--data", f.data)
-	var said logBuffer
-	restoring.Stdout, restoring.Stderr = &said, &said
-	if err := restoring.Start(); err != nil {
+	command := exec.Command("imctl", "restore", f.backup, "--yes", "--data", f.data)
+	var output logBuffer
+	command.Stdout, command.Stderr = &output, &output
+	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	over := make(chan error, 1)
-	go func() { over <- restoring.Wait() }()
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
 	killed := ""
 	select {
-	case err := <-over:
-		over <- err
+	case err := <-ended:
+		ended <- err
 	case <-time.After(time.Duration(f.rand.IntN(1500)) * time.Millisecond):
 		if f.rand.IntN(2) == 0 {
 			killed = "the restore"
-			_ = restoring.Process.Kill() // it may just have ended
+			_ = command.Process.Kill() // it may just have ended
 		} else {
 			killed = "the server"
 			f.p.kill(t)
 		}
 	}
-	err := <-over
+	err := <-ended
 	if killed == "" && err != nil {
-		t.Errorf("round %d: the restore: %v, %s", round, err, said.String())
+		t.Errorf("round %d: the restore failed: %v, %s", round, err, output.String())
 	}
 	f.nc.Close()
 	f.p.kill(t)
-	if completes := exec.Command("imctl", "restore", "--complete", "--data", f.data); !f.startable(t) {
-		if out, err := completes.CombinedOutput(); err != nil {
+	if complete := exec.Command("imctl", "restore", "--complete", "--data", f.data); !f.startable(t) {
+		if out, err := complete.CombinedOutput(); err != nil {
 			t.Fatalf("round %d: restore --complete after %s was killed: %v: %s", round, killed, err, out)
 		}
 	}
@@ -196,19 +192,19 @@ func (f *killField) restore(t *testing.T, round int) {
 		a.now, a.maybe = f.backedUp[i], nil
 	}
 	if restored = f.compare(t); len(restored) == 0 {
-		f.spent = make(map[string][]string) // what had been revoked since is good again
+		f.revoked = make(map[string][]string) // secrets that were revoked after the backup are valid again
 		return
 	}
 	if len(old) > 0 || killed == "" {
-		t.Errorf("round %d: after %s was killed in a restore there is neither the old (%q) nor the restored state (%q)", round, killed, old, restored)
+		t.Errorf("round %d: after %q was killed during a restore, the data differs from the old state (%q) and from the restored state (%q)", round, killed, old, restored)
 	}
 	for i, a := range f.actors {
 		a.now = before[i]
 	}
 }
 
-// startable reports whether a start succeeds. A restore that must be completed refuses it.
-func (f *killField) startable(t *testing.T) bool {
+// startable reports whether a server can start, which fails if a restore must be completed first.
+func (f *killRun) startable(t *testing.T) bool {
 	t.Helper()
 	out, err := exec.Command("imctl", "user", "list", "--data", f.data).CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "restore --complete") {
@@ -217,19 +213,19 @@ func (f *killField) startable(t *testing.T) bool {
 	return err == nil
 }
 
-// check compares the server's data with the state of every actor, and settles unanswered changes.
-func (f *killField) check(t *testing.T, round int) {
+// check compares the data of the server with the states of the actors, and resolves unanswered changes.
+func (f *killRun) check(t *testing.T, round int) {
 	t.Helper()
 	for _, difference := range f.compare(t) {
 		t.Errorf("round %d: %s", round, difference)
 	}
 }
 
-// compare lists the differences between the server's data and the states of the actors. After an unanswered change either
-// state is valid. The actor takes over the state that compare finds.
-func (f *killField) compare(t *testing.T) (differences []string) {
+// compare lists the differences between the data of the server and the states of the actors. After an unanswered change
+// either state is valid, and compare sets the actor to the state that it finds.
+func (f *killRun) compare(t *testing.T) (differences []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	users := make(map[string]admin.Record)
 	for page, err := range f.client.Export(ctx, "") {
@@ -250,12 +246,12 @@ func (f *killField) compare(t *testing.T) (differences []string) {
 	}
 	for _, a := range f.actors {
 		was := a.now
-		problem := f.differs(ctx, a, a.now, users, roles)
+		problem := f.difference(ctx, a, a.now, users, roles)
 		if problem != "" && a.maybe != nil {
-			if other := f.differs(ctx, a, *a.maybe, users, roles); other == "" {
+			if other := f.difference(ctx, a, *a.maybe, users, roles); other == "" {
 				a.now, problem = *a.maybe, ""
 			} else {
-				problem += "; after the change without an answer: " + other
+				problem += "; after the unanswered change: " + other
 			}
 		}
 		if problem != "" {
@@ -267,37 +263,37 @@ func (f *killField) compare(t *testing.T) (differences []string) {
 		}
 		a.maybe = nil
 		if was.secret != a.now.secret && was.secret != "" && was.secret != unknownSecret {
-			f.spent[a.name] = append(f.spent[a.name], was.secret)
+			f.revoked[a.name] = append(f.revoked[a.name], was.secret)
 		}
-		for _, secret := range f.spent[a.name] {
-			if letsIn(f.url, a.name, secret) {
-				differences = append(differences, a.name+": a secret that was revoked is good again")
+		for _, secret := range f.revoked[a.name] {
+			if natsAccepts(f.url, a.name, secret) {
+				differences = append(differences, a.name+": a revoked secret is accepted again")
 			}
 		}
 		delete(roles, a.name)
 	}
 	for _, account := range slices.Sorted(maps.Keys(users)) {
-		differences = append(differences, "nobody made the account "+account)
+		differences = append(differences, "unexpected account "+account)
 	}
 	for _, name := range slices.Sorted(maps.Keys(roles)) {
-		differences = append(differences, "nobody made the attachment "+name)
+		differences = append(differences, "unexpected attachment "+name)
 	}
 	return differences
 }
 
-// differs describes how the server's data differs from a state, "" if they are equal.
-func (f *killField) differs(ctx context.Context, a *killActor, s actorState, users map[string]admin.Record, roles map[string]kv.Role) string {
+// difference describes how the data of the server differs from a state. It returns "" if they are equal.
+func (f *killRun) difference(ctx context.Context, a *killActor, s actorState, users map[string]admin.Record, roles map[string]kv.Role) string {
 	for i, p := range s.people {
-		r, there := users[a.account(i)]
+		r, exists := users[a.account(i)]
 		switch {
-		case there != p.there:
-			return fmt.Sprintf("account %d is there: %t, want %t", i, there, p.there)
-		case !there:
+		case exists != p.exists:
+			return fmt.Sprintf("account %d exists: %t, want %t", i, exists, p.exists)
+		case !exists:
 			continue
 		case p.id != "" && r.ID != p.id:
 			return fmt.Sprintf("account %d has id %s, want %s", i, r.ID, p.id)
 		case r.Disabled != p.disabled || r.Name != p.name || r.Sign != p.sign:
-			return fmt.Sprintf("account %d is %t %q %q, want %+v", i, r.Disabled, r.Name, r.Sign, p)
+			return fmt.Sprintf("account %d has disabled %t, name %q, sign %q, want %+v", i, r.Disabled, r.Name, r.Sign, p)
 		}
 		want := 200
 		if p.disabled || p.pass == "" {
@@ -308,18 +304,18 @@ func (f *killField) differs(ctx context.Context, a *killActor, s actorState, use
 		}
 	}
 	friends := func(i int) (n int) { return len(users[a.account(i)].Friends) }
-	if one := s.people[0].there && s.friends; friends(0) != btoi(one) || friends(1) != btoi(one) {
-		return fmt.Sprintf("the two have %d and %d friends, want %t", friends(0), friends(1), one)
+	if want := btoi(s.people[0].exists && s.friends); friends(0) != want || friends(1) != want {
+		return fmt.Sprintf("the users have %d and %d friends, want %d", friends(0), friends(1), want)
 	}
 	asked, asking := len(users[a.account(0)].Asked), len(users[a.account(1)].Requests)
 	if asked != btoi(s.asked) || asking != btoi(s.asked) {
-		return fmt.Sprintf("the first has asked %d, and the second was asked by %d, want %t", asked, asking, s.asked)
+		return fmt.Sprintf("requests from the first user: %d, to the second: %d, want %d", asked, asking, btoi(s.asked))
 	}
-	switch role, there := roles[a.name]; {
-	case there != (s.secret != "") || role != s.role:
-		return fmt.Sprintf("the attachment is %q, want %q", role, s.role)
-	case there && s.secret != unknownSecret && !letsIn(f.url, a.name, s.secret):
-		return "the attachment's secret is refused"
+	switch role, exists := roles[a.name]; {
+	case exists != (s.secret != "") || role != s.role:
+		return fmt.Sprintf("the attachment has role %q, want %q", role, s.role)
+	case exists && s.secret != unknownSecret && !natsAccepts(f.url, a.name, s.secret):
+		return "the secret of the attachment is refused"
 	}
 	return ""
 }

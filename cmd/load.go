@@ -70,7 +70,7 @@ func reloadConfig(env *Env, flags *pflag.FlagSet, before *Config) (*Config, erro
 		return nil, err
 	}
 	if file == "" && flags.Changed("config") {
-		return nil, wrongUse("--config must name a file")
+		return nil, usageErrorf("--config must name a file")
 	}
 	return Load(LoadOptions{File: file, Dir: env.Dir, Environ: env.Environ, Flags: flags, Before: before})
 }

@@ -13,19 +13,20 @@ import (
 	"imctl/bridge/eventlog"
 )
 
-// localServer is what of a server an administrator's command needs: the data directory, NATS without a
-// door to the outside, and the administration. It is what a command starts where no server runs.
+// localServer is the part of a server that administrative commands need: the data directory, an embedded NATS server
+// without a listener, and the admin service. A command starts it if no server is running on the data directory.
 type localServer struct {
 	nc    *nats.Conn
 	stops stops
 	log   *slog.Logger
 }
 
-// openLocal starts it. The error is embedded.ErrDirInUse where a server, or another command, has the directory.
+// openLocal starts a localServer. The error is embedded.ErrDirInUse if a server or another command has locked the data
+// directory.
 func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err error) {
 	level := new(slog.LevelVar)
 	l := &localServer{log: newLogger(env.Err, c.Log, level)}
-	// A command says what it did itself; of the server inside it only trouble is news.
+	// The command reports its own result, so only warnings and errors of the server are logged.
 	level.Set(max(c.Log.SlogLevel(), slog.LevelWarn))
 	defer func() {
 		if err != nil {
@@ -63,7 +64,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 	if err != nil {
 		return l, err
 	}
-	l.stops.add("administration", service.Stop)
+	l.stops.add("admin service", service.Stop)
 	return l, nil
 }
 

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// newLogger returns the logger that the configuration asks for. The level is taken from the
-// variable with every line, so that setting it changes the level of a running server.
+// newLogger returns a logger with the configured format. It sets level to the configured level. Later changes of level
+// apply at once, which lets a reload change the log level.
 func newLogger(w io.Writer, c LogConfig, level *slog.LevelVar) *slog.Logger {
 	level.Set(c.SlogLevel())
 	options := &slog.HandlerOptions{Level: level}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// lostStart starts on the data directory, stops again, and returns the error of the start.
+// lostStart starts a server on the data directory, stops it, and returns the error of the start.
 func lostStart(t *testing.T, data string, accept ...string) error {
 	t.Helper()
 	c := Defaults()
@@ -21,8 +21,8 @@ func lostStart(t *testing.T, data string, accept ...string) error {
 	return app.Close()
 }
 
-// A missing stream in the data directory is not silently made anew: the start fails and names it with both remedies. With
-// its loss accepted the server starts, and starts again.
+// TestStartMissesStreams checks that a start fails if a stream is missing, and names the stream and both remedies.
+// After the loss is accepted the server starts, and later starts succeed too.
 func TestStartMissesStreams(t *testing.T) {
 	t.Parallel()
 	all := []string{"IM_LOG", "KV_im_friendships", "KV_im_state", "KV_im_tokens", "KV_im_users"}
@@ -33,9 +33,9 @@ func TestStartMissesStreams(t *testing.T) {
 			t.Parallel()
 			s := start(t)
 			data := s.app.config.Data
-			w := inhabit(t, s)
-			ada := w.stranger(t, 0)
-			w.leave(t)
+			w := newWorld(t, s)
+			ada := w.newMember(t, 0)
+			w.close(t)
 			s.close(t)
 			if len(missing) == len(all) {
 				if err := os.RemoveAll(filepath.Join(data, "jetstream")); err != nil {
@@ -47,30 +47,30 @@ func TestStartMissesStreams(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for range 2 { // the refused start has made nothing that would satisfy the next
+			for range 2 { // a failed start must not create the stream
 				said := command(t, filepath.Dir(data), "", "serve", "--data", data, "--listen", "127.0.0.1:0", "--ops.listen", "", "--nats.listen", "")
 				said.want(t, exitFailed, append(slices.Clone(missing), "imctl restore FILE", "--accept-loss "+name)...)
 			}
 			command(t, filepath.Dir(data), "", "user", "list", "--data", data).want(t, exitFailed, missing...)
 			if err := lostStart(t, data, missing...); err != nil {
-				t.Fatalf("with the loss accepted: %v", err)
+				t.Fatalf("start with the loss accepted: %v", err)
 			}
 			if err := lostStart(t, data); err != nil {
-				t.Errorf("the start after it: %v", err)
+				t.Errorf("next start: %v", err)
 			}
 			said := command(t, filepath.Dir(data), "", "user", "list", "--data", data)
 			if kept := !strings.Contains(name, "users"); said.code != exitDone || strings.Contains(said.out, ada.account) != kept {
-				t.Errorf("user list ends with %d and says %s", said.code, said.out)
+				t.Errorf("user list: got exit code %d: %s", said.code, said.out)
 			}
 		})
 	}
 }
 
-// The consumer of an attachment must exist too: it holds the entries that its program has not read. With its loss accepted
-// it is made anew. A removed attachment needs no consumer.
+// TestStartMissesConsumer checks that a start fails if the consumer of an attachment is missing. After the loss is
+// accepted, the server creates a new consumer. A removed attachment needs no consumer.
 func TestStartMissesConsumer(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	data := s.app.config.Data
 	for _, name := range []string{"archiver", "other", "removed"} {
 		command(t, dir, "", "attach", "add", name, "--role", "consumer", "--context", filepath.Join(dir, name+".json")).want(t, exitDone)
@@ -84,16 +84,16 @@ func TestStartMissesConsumer(t *testing.T) {
 	for range 2 {
 		err := lostStart(t, data)
 		if err == nil || !strings.Contains(err.Error(), "IM_LOG/archiver") || strings.Contains(err.Error(), "other") {
-			t.Fatalf("the start without the consumer: %v", err)
+			t.Fatalf("start without the consumer: %v", err)
 		}
 	}
 	if err := lostStart(t, data, "IM_LOG/archiver"); err != nil {
-		t.Fatalf("with the loss accepted: %v", err)
+		t.Fatalf("start with the loss accepted: %v", err)
 	}
 	if _, err := os.Stat(durable); err != nil {
-		t.Errorf("the consumer was not made anew: %v", err)
+		t.Errorf("the consumer was not created: %v", err)
 	}
 	if err := lostStart(t, data); err != nil {
-		t.Errorf("the start after it: %v", err)
+		t.Errorf("next start: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-// Package cmd is the command line of imctl: one file a command, the configuration,
+// Package cmd is the command line of imctl: one file for each command, the configuration,
 // and the wiring of the other packages into a server.
 package cmd
 
@@ -15,30 +15,30 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Env is what a command has from the world around it, so that tests can hand in another.
+// Env holds the standard streams, environment and working directory of a command. Tests pass their own.
 type Env struct {
 	In       io.Reader
 	Out, Err io.Writer
 	// Environ is the environment, in the form of os.Environ.
 	Environ []string
-	// Dir is the working directory, "" for the process's own.
+	// Dir is the working directory. "" means the working directory of the process.
 	Dir string
-	// Terminal asks the user at the terminal; nil if there is no terminal.
+	// Terminal prompts the user. It is nil if standard input is not a terminal.
 	Terminal Terminal
-	// Hangup delivers requests to reload the configuration; nil for the process's SIGHUP.
+	// Hangup delivers requests to reload the configuration. nil means the SIGHUP of the process.
 	Hangup <-chan os.Signal
-	// step, set by tests, is called after each step of a restore.
+	// step is called after each step of a restore. Only tests set it.
 	step func(name string)
 }
 
-// reach calls step, if set.
-func (e *Env) reach(step string) {
+// stepDone calls e.step, if it is set.
+func (e *Env) stepDone(step string) {
 	if e.step != nil {
 		e.step(step)
 	}
 }
 
-// Main runs the process's command line and exits.
+// Main runs the command line of the process and exits.
 func Main() {
 	ctx, stop := interruptible(context.Background())
 	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), Terminal: stdinTerminal()}
@@ -47,7 +47,7 @@ func Main() {
 	os.Exit(code)
 }
 
-// Run runs one command line and returns its exit code. It has told env.Err of its failure.
+// Run runs one command line and returns its exit code. It writes an error message to env.Err if the command fails.
 func Run(ctx context.Context, env *Env, args []string) int {
 	root := newRoot(env)
 	root.SetArgs(args)
@@ -61,11 +61,11 @@ func Run(ctx context.Context, env *Env, args []string) int {
 	return report(env.Err, command, err)
 }
 
-// errInterrupted is why the context of a command ends when the process is told to stop.
+// errInterrupted is the cause of a command's canceled context after SIGINT or SIGTERM.
 var errInterrupted = errors.New("interrupted")
 
-// interruptible returns a context that SIGINT and SIGTERM end. A second one ends
-// the process at once: whoever sends it does not want to wait for an orderly end.
+// interruptible returns a context that SIGINT and SIGTERM cancel, and a function that releases its resources. A second
+// signal ends the process at once, without a graceful shutdown.
 func interruptible(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
@@ -79,8 +79,8 @@ func interruptible(parent context.Context) (context.Context, func()) {
 	return ctx, func() { signal.Stop(signals); cancel(nil) }
 }
 
-// hangups returns where SIGHUP arrives, and a function to stop that. Only who calls it
-// survives the signal: every other command should end with its terminal.
+// hangups returns a channel that receives SIGHUP, and a function that stops the delivery. Only a command that calls it
+// survives the signal. Every other command ends when its terminal closes.
 func (e *Env) hangups() (<-chan os.Signal, func()) {
 	if e.Hangup != nil {
 		return e.Hangup, func() {}
@@ -96,11 +96,11 @@ func newRoot(env *Env) *cobra.Command {
 		Short: "An instant-messaging server on NATS JetStream",
 		Long: `imctl is an instant-messaging server on NATS JetStream, and the tool that administers it.
 
-Every setting of config.yaml is a flag of serve and the other commands too (--log.level debug),
-and a variable of the environment (IMCTL_LOG_LEVEL=debug).
+Every setting of config.yaml is also a command-line flag (--log.level debug) and an environment
+variable (IMCTL_LOG_LEVEL=debug).
 
-Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration, 3 not found,
-4 already there, 5 no server reached.`,
+Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
+4 already exists, 5 server not reachable.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
@@ -122,20 +122,20 @@ Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration, 3 not found,
 		newVersion(env),
 		newCompletion(env),
 	)
-	markFailures(root)
-	completeBelow(root)
+	markRunErrors(root)
+	addCompletions(root)
 	return root
 }
 
-// newGroup makes a command that only holds others.
+// newGroup returns a command that only has subcommands.
 func newGroup(name, short string, commands ...*cobra.Command) *cobra.Command {
 	group := &cobra.Command{
 		Use:   name,
 		Short: short,
-		// Without these two cobra would print help and call a misspelt command a success.
+		// Without Args and RunE, cobra prints help for a misspelled command and exits with 0.
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("a command is missing")
+				return errors.New("missing command")
 			}
 			return fmt.Errorf("unknown command %q", args[0])
 		},
@@ -145,52 +145,52 @@ func newGroup(name, short string, commands ...*cobra.Command) *cobra.Command {
 	return group
 }
 
-// wants takes exactly the named arguments.
-func wants(names ...string) cobra.PositionalArgs {
+// exactArgs requires exactly the named arguments.
+func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < len(names) {
-			return errors.New(names[len(args)] + " is missing")
+			return errors.New("missing argument " + names[len(args)])
 		}
 		for i, name := range names {
 			if args[i] == "" {
 				return errors.New(name + " must not be empty")
 			}
-			// The messages to the server are JSON, where it would become something else.
+			// The requests to the server are JSON, which replaces invalid UTF-8.
 			if !utf8.ValidString(args[i]) {
-				return errors.New(name + " is not UTF-8")
+				return errors.New(name + " is not valid UTF-8")
 			}
 		}
-		return atMost(len(names), args)
+		return checkArgCount(len(names), args)
 	}
 }
 
-// wantsMore takes the named argument, and any number of others.
-func wantsMore(name, others string) cobra.PositionalArgs {
+// argAndMore requires the named argument, and accepts any number of others.
+func argAndMore(name, others string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		names := []string{name}
 		for range max(0, len(args)-1) {
 			names = append(names, others)
 		}
-		return wants(names...)(c, args)
+		return exactArgs(names...)(c, args)
 	}
 }
 
-// optional takes the named argument, or none.
-func optional(name string) cobra.PositionalArgs {
+// optionalArg accepts the named argument, or none.
+func optionalArg(name string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
 		}
-		return wants(name)(c, args)
+		return exactArgs(name)(c, args)
 	}
 }
 
-// mayHave takes up to n arguments.
-func mayHave(n int) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error { return atMost(n, args) }
+// maxArgs accepts up to n arguments.
+func maxArgs(n int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error { return checkArgCount(n, args) }
 }
 
-func atMost(n int, args []string) error {
+func checkArgCount(n int, args []string) error {
 	if len(args) > n {
 		return fmt.Errorf("unexpected argument %q", args[n])
 	}

@@ -5,7 +5,7 @@ import (
 )
 
 func newNATS(env *Env) *cobra.Command {
-	group := newGroup("nats", "Attach to NATS, and see what is there",
+	group := newGroup("nats", "Configure and inspect NATS",
 		newNATSConfig(env),
 		newNATSInfo(env),
 	)

@@ -13,28 +13,28 @@ import (
 	"imctl/embedded"
 )
 
-// attachUser is the user of bridges that attach to a NATS, where the configuration names no other.
+// attachUser is the user of an attached bridge if the configuration does not name one.
 const attachUser = "imctl"
 
 func newNATSConfig(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
-		Short: "Print what a NATS server's configuration needs for imctl to attach",
-		Long: `Print what the configuration of a NATS server needs, version 2.12 or later, for imctl to attach to it
-instead of running its own:
+		Short: "Print the configuration that a NATS server needs for imctl",
+		Long: `Print the configuration that lets imctl attach to an existing NATS server, version 2.12 or later, instead
+of running its own:
 
   imctl nats config > imctl.conf
   echo 'include "imctl.conf"' >> nats-server.conf
 
-The output holds a new secret as a hash. The secret itself is shown once, on standard error, in the
-line that belongs into imctl's own configuration. Where nats.url names a user and password
-already, the output is for those.
+If nats.url has a user and password, the output is for that user. Otherwise it contains the hash of a new
+secret. The secret itself is printed once, to standard error, with the setting for the configuration of
+imctl.
 
-NATS takes the last of two blocks of one name: where the configuration has accounts already, copy
-these into its block. NATS then asks imctl who may log in to the accounts IM and LOG. Users
-of other accounts log in as before.`,
+If the configuration of the NATS server already has an accounts block, copy the accounts into it: NATS
+uses only the last of two blocks with the same name. The NATS server then asks imctl which clients may log
+in to the accounts IM and LOG. Users of other accounts log in as before.`,
 		Example: "  imctl nats config > imctl.conf",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := loadConfig(env, c.Flags())
 			if err != nil {
@@ -48,7 +48,7 @@ of other accounts log in as before.`,
 }
 
 func printNATSConfig(env *Env, c NATSConfig) error {
-	// The cost of a hash is for secrets that a person chose; random ones nobody guesses, and each login pays for it.
+	// A random secret does not need an expensive hash, and NATS computes the hash at each login.
 	name, secret, cost, fresh := attachUser, "", bcrypt.DefaultCost, true
 	if c.Context == "" {
 		if user, _, ok := attachedUser(c); ok {
@@ -69,11 +69,11 @@ func printNATSConfig(env *Env, c NATSConfig) error {
 	if !fresh {
 		return nil
 	}
-	_, err = fmt.Fprintf(env.Err, "For imctl's own configuration, with the server's address; the secret is not shown again:\n\nnats:\n  url: nats://%s:%s@127.0.0.1:4222\n", name, secret)
+	_, err = fmt.Fprintf(env.Err, "Add this to the configuration of imctl, with the address of the NATS server. The secret is not shown again.\n\nnats:\n  url: nats://%s:%s@127.0.0.1:4222\n", name, secret)
 	return err
 }
 
-// natsConfigText is what a NATS server's configuration needs for bridges that log in with that name and secret.
+// natsConfigText returns the configuration of a NATS server for bridges that log in with this name and secret.
 func natsConfigText(name, secret string, cost int) (string, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(secret), cost)
 	if err != nil {
@@ -85,20 +85,20 @@ func natsConfigText(name, secret string, cost int) (string, error) {
 	}
 	public, err := issuer.PublicKey()
 	if err != nil {
-		return "", fmt.Errorf("make the callout's key: %w", err)
+		return "", fmt.Errorf("create the key of the auth callout: %w", err)
 	}
 	user := func(suffix string) embedded.AccountUser {
 		return embedded.AccountUser{Name: name + suffix, Hash: string(hash)}
 	}
 	accounts := embedded.Accounts{Bridge: user(""), Callout: user(calloutSuffix), System: user(systemSuffix), Issuer: public}
 	return strings.TrimLeft(`
-# What imctl needs of a NATS server, 2.12 or later. JetStream has to be on:
+# Configuration of a NATS server, 2.12 or later, for imctl. JetStream must be enabled:
 #
 #   jetstream { store_dir: "/var/lib/nats" }
 #
-# NATS takes the last of two blocks of one name: where there are accounts already, copy these into
-# their block. A server that has a system account keeps it: put the user of SYS there and leave
-# out SYS and system_account. These make a peer that vanished without a word be missed sooner:
+# NATS uses only the last of two blocks with the same name. If you already have an accounts block,
+# copy these accounts into it. If you already have a system account, add the user of SYS to it, and
+# leave out SYS and system_account. These settings detect a lost connection sooner:
 #
 #   ping_interval: 10s, ping_max: 2
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,7 +14,7 @@ import (
 	"imctl/kv"
 )
 
-// natsInfo is what is told of a NATS.
+// natsInfo describes a NATS server.
 type natsInfo struct {
 	Server   string       `json:"server"`
 	Version  string       `json:"version"`
@@ -26,16 +25,16 @@ type natsInfo struct {
 	Streams  []streamInfo `json:"streams"`
 }
 
-// subject is a kind of subjects and what happens there.
+// subject describes the subjects of one pattern.
 type subject struct {
 	Subject string `json:"subject"`
 	Meaning string `json:"meaning"`
 }
 
-// streamInfo is the state of a stream of ours.
+// streamInfo is the state of one of imctl's streams.
 type streamInfo struct {
 	Name      string `json:"name"`
-	State     string `json:"state"` // ok, missing, or what is the matter
+	State     string `json:"state"` // ok, missing, or a problem
 	Messages  uint64 `json:"messages"`
 	Bytes     uint64 `json:"bytes"`
 	Consumers int    `json:"consumers"`
@@ -46,12 +45,12 @@ func newNATSInfo(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:     "info",
-		Short:   "Show the NATS behind the server: its version, the subjects, the streams",
+		Short:   "Show the version, subjects and streams of the NATS server",
 		Example: "  imctl nats info -o json",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-				info, err := askNATS(ctx, nc, config.NATS.Prefix)
+				info, err := readNATSInfo(ctx, nc, config.NATS.Prefix)
 				if err != nil {
 					return err
 				}
@@ -67,25 +66,25 @@ func newNATSInfo(env *Env) *cobra.Command {
 	return c
 }
 
-func askNATS(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, error) {
+func readNATSInfo(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, error) {
 	info := natsInfo{Server: nc.ConnectedServerName(), Version: nc.ConnectedServerVersion(), URL: RedactURL(nc.ConnectedUrl()),
 		Cluster: nc.ConnectedClusterName(), Prefix: prefix, Subjects: subjects(prefix)}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return info, err
 	}
-	info.Streams, err = askStreams(ctx, js, prefix)
+	info.Streams, err = readStreams(ctx, js, prefix)
 	return info, err
 }
 
-// askStreams asks for all streams of ours.
-func askStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all []streamInfo, err error) {
+// readStreams returns the state of all streams. A stream that does not exist has the state "missing".
+func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all []streamInfo, err error) {
 	state, _, err := readState(ctx, js.Conn(), prefix)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", kv.StateStream(prefix), err)
 	}
 	for _, name := range allStreams(prefix, state.Slot) {
-		s, err := askStream(ctx, js, name)
+		s, err := readStream(ctx, js, name)
 		if err != nil {
 			return all, fmt.Errorf("stream %s: %w", name, err)
 		}
@@ -94,13 +93,13 @@ func askStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all
 	return all, nil
 }
 
-// allStreams returns the names of the streams of a slot, of the state and of the log.
+// allStreams returns the names of the streams of a set of buckets, of the state and of the log.
 func allStreams(prefix, slot string) []string {
 	return append(kv.Streams(prefix, slot), kv.StateStream(prefix), logStream(prefix))
 }
 
-func askStream(ctx context.Context, js jetstream.JetStream, name string) (streamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectWait)
+func readStream(ctx context.Context, js jetstream.JetStream, name string) (streamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	s, err := js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -113,7 +112,7 @@ func askStream(ctx context.Context, js jetstream.JetStream, name string) (stream
 	return streamInfo{name, streamState(i), i.State.Msgs, i.State.Bytes, i.State.Consumers, i.Config.Replicas}, nil
 }
 
-// streamState says what is the matter with a stream's copies.
+// streamState returns the first problem with the replicas of a stream, or "ok".
 func streamState(i *jetstream.StreamInfo) string {
 	if i.Config.Replicas == 1 || i.Cluster == nil {
 		return "ok"
@@ -124,29 +123,30 @@ func streamState(i *jetstream.StreamInfo) string {
 	for _, p := range i.Cluster.Replicas {
 		switch {
 		case p.Offline:
-			return p.Name + " is away"
+			return p.Name + " is offline"
 		case !p.Current:
-			return fmt.Sprintf("%s is %d behind", p.Name, p.Lag)
+			return fmt.Sprintf("%s lags by %d", p.Name, p.Lag)
 		}
 	}
 	return "ok"
 }
 
+// subjects lists the subjects that imctl uses.
 func subjects(prefix string) []subject {
 	return []subject{
-		{prefix + ".user.<id>.dialogue", "a request delivers a dialogue to a user"},
-		{prefix + ".user.<id>.notice", "news for a user's clients"},
-		{prefix + ".send.<id>", "a user that is a NATS client sends a dialogue"},
-		{prefix + ".call.<id>.<call>", "and calls: found, request, add, remove, profile"},
-		{prefix + ".log.>", "what happened, for consumers of " + strings.ToUpper(prefix) + "_LOG"},
-		{prefix + ".admin.<noun>.<verb>", "the administration, the micro service imctl"},
-		{prefix + ".node.<node>", "what one server tells another"},
+		{prefix + ".user.<id>.dialogue", "deliver a dialogue to a user (request)"},
+		{prefix + ".user.<id>.notice", "notify the clients of a user"},
+		{prefix + ".send.<id>", "send a dialogue as a NATS client (request)"},
+		{prefix + ".call.<id>.<call>", "call as a NATS client: found, request, add, remove, profile (request)"},
+		{prefix + ".log.>", "event log, stored in the stream " + logStream(prefix)},
+		{prefix + ".admin.<noun>.<verb>", "administration, the micro service imctl (request)"},
+		{prefix + ".node.<node>", "commands between servers"},
 	}
 }
 
 func writeNATSInfo(env *Env, info natsInfo) error {
-	facts := [][]string{{"server", info.Server}, {"version", info.Version}, {"url", orDash(info.URL)}, {"cluster", orDash(info.Cluster)}, {"prefix", info.Prefix}}
-	if err := writeFacts(env.Out, facts); err != nil {
+	fields := [][]string{{"server", info.Server}, {"version", info.Version}, {"url", orDash(info.URL)}, {"cluster", orDash(info.Cluster)}, {"prefix", info.Prefix}}
+	if err := writeFields(env.Out, fields); err != nil {
 		return err
 	}
 	fmt.Fprintln(env.Out)

@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// npm installs what the package.json and package-lock.json in a directory name, in a copy of that directory, since npm
-// writes beside what it installs for. It returns the copy. Where npm is missing or can't, the test is skipped, but not in CI.
+// npm runs npm ci in a copy of a directory with package.json and package-lock.json, since npm writes to the
+// directory. It returns the copy. If npm is missing or fails, the test is skipped, except
+// in CI.
 func npm(t testing.TB, source string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -31,8 +31,8 @@ func (a *App) serveOps() {
 
 func (a *App) opsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, "ok", nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { say(w, a.readiness(), a.ready()) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, "ok", nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, a.readyText(), a.ready()) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}))
 	if a.config.Ops.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -43,10 +43,10 @@ func (a *App) opsHandler() http.Handler {
 	return mux
 }
 
-// ready is nil while logins and dialogues work.
+// ready returns nil while logins and dialogues work.
 func (a *App) ready() error {
 	if a.draining.Load() {
-		return errors.New("going down")
+		return errors.New("shutting down")
 	}
 	if err := a.backend.healthy(); err != nil {
 		return err
@@ -58,21 +58,22 @@ func (a *App) ready() error {
 	return err
 }
 
-// readiness returns the answer of a ready server. A read-only server is ready: a load balancer that removes the node
-// would end its sessions, and the other nodes on the same NATS could not store anything either.
-func (a *App) readiness() string {
+// readyText returns the answer of /readyz for a ready server. A read-only server is ready: a load balancer that removes
+// the node would end its sessions, and the other nodes on the same NATS could not store anything either.
+func (a *App) readyText() string {
 	if err := a.backend.readOnly(); err != nil {
 		return "ok, " + err.Error()
 	}
 	return "ok"
 }
 
-func say(w http.ResponseWriter, good string, err error) {
+// writeHealth answers a health check with 200 and ok, or with 503 and err.
+func writeHealth(w http.ResponseWriter, ok string, err error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if err != nil {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte(err.Error() + "\n"))
 		return
 	}
-	_, _ = w.Write([]byte(good + "\n"))
+	_, _ = w.Write([]byte(ok + "\n"))
 }

@@ -15,62 +15,62 @@ import (
 	"imctl/bridge/admin"
 )
 
-// outputFormat is the flag -o: a table for people or json for programs.
+// outputFormat is the value of the flag -o: table or json.
 type outputFormat struct{ name string }
 
 func (o *outputFormat) addTo(flags *pflag.FlagSet) {
 	o.name = "table"
-	flags.VarP(o, "output", "o", "table or json")
+	flags.VarP(o, "output", "o", "output format: table or json")
 }
 
 func (o *outputFormat) json() bool { return o.name == "json" }
 
-// String, Set and Type make it a flag.
+// String implements pflag.Value.
 func (o *outputFormat) String() string { return o.name }
 
-// Set takes the two names.
+// Set implements pflag.Value. It accepts table and json.
 func (o *outputFormat) Set(s string) error {
 	if s != "table" && s != "json" {
-		return errors.New("wants table or json")
+		return errors.New("must be table or json")
 	}
 	o.name = s
 	return nil
 }
 
-// Type names the value in help.
+// Type implements pflag.Value. Help shows it as the name of the value.
 func (o *outputFormat) Type() string { return "format" }
 
-// writeJSON writes one value on one line.
+// writeJSON writes v as one line of JSON.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }
 
-// listing is how a command lists what may be long: page after page, as they come.
+// listing writes the entries of a list command page by page, so that a long list needs little memory.
 type listing[T any] struct {
 	output outputFormat
-	limit  int // 0: all
+	limit  int // 0 means no limit
 	header []string
 	row    func(T) []string
 }
 
 func (l *listing[T]) addTo(flags *pflag.FlagSet) {
-	flags.IntVar(&l.limit, "limit", 0, "at most so `many`; 0: all")
+	flags.IntVar(&l.limit, "limit", 0, "list at most `N` entries (0 = no limit)")
 	l.output.addTo(flags)
 }
 
 func (l *listing[T]) check() error {
 	if l.limit < 0 {
-		return wrongUse("--limit must not be negative")
+		return usageErrorf("--limit must not be negative")
 	}
 	return nil
 }
 
-// page is how many entries are asked for at once, 0 for as many as the server gives.
-func (l *listing[T]) page() int { return min(l.limit, admin.MaxPage) }
+// pageSize returns the number of entries to request at once. 0 lets the server decide.
+func (l *listing[T]) pageSize() int { return min(l.limit, admin.MaxPage) }
 
-// write writes a row for each entry, or an object on a line of its own.
+// write writes a table row or a line of JSON for each entry.
 func (l *listing[T]) write(w io.Writer, pages iter.Seq2[[]T, error]) error {
 	t := newTable(w, slices.Clone(l.header)...)
 	listed := 0
@@ -106,10 +106,11 @@ func (l *listing[T]) writePage(w io.Writer, t *table, page []T) error {
 	return t.write(rows...)
 }
 
-// table writes rows as they come, the columns aligned. It can't know how wide later rows are, so columns grow where they have to.
+// table writes rows with aligned columns. It writes rows before it knows the later ones, so a column grows when a wider
+// cell arrives.
 type table struct {
 	w      io.Writer
-	header []string // nil: none, or written
+	header []string // nil if there is none or it has been written
 	widths []int
 }
 
@@ -120,7 +121,7 @@ func newTable(w io.Writer, header ...string) *table {
 	return &table{w: w, header: header}
 }
 
-// write writes rows, and before the first the header.
+// write writes rows. The first call also writes the header.
 func (t *table) write(rows ...[]string) error {
 	if t.header != nil {
 		rows = append([][]string{t.header}, rows...)
@@ -148,11 +149,11 @@ func (t *table) write(rows ...[]string) error {
 	return err
 }
 
-// writeFacts writes names and values of one thing.
-func writeFacts(w io.Writer, rows [][]string) error { return newTable(w).write(rows...) }
+// writeFields writes the fields of one object as rows of a name and a value.
+func writeFields(w io.Writer, rows [][]string) error { return newTable(w).write(rows...) }
 
-// printable replaces what would move a terminal's cursor, or turn its writing around:
-// names and accounts are other people's text.
+// printable replaces control characters, which could move the cursor of a terminal or reverse its writing direction.
+// Names and accounts are user input.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) {
@@ -162,7 +163,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// columns counts the columns that text takes on a terminal.
+// columns returns the number of terminal columns that s takes.
 func columns(s string) int {
 	n := 0
 	for _, r := range s {

@@ -6,36 +6,42 @@ import (
 	"os"
 )
 
-// pipeName stands for standard input or output in place of a file name.
+// pipeName is the file name that means standard input or standard output.
 const pipeName = "-"
 
-// backupSource is a backup that can be read more than once.
+// backupSource is a backup that can be read repeatedly.
 type backupSource interface {
 	io.ReadSeeker
 	io.Closer
 }
 
-// openBackup opens the file of a backup. It copies standard input to a private temporary file, which Close removes.
+// openBackup opens a backup file. It copies standard input to a private temporary file, which Close removes.
 func openBackup(env *Env, name string) (backupSource, error) {
 	if name != pipeName {
 		f, err := os.Open(env.path(name))
 		if err != nil {
-			return nil, wrongUse("%w", err)
+			return nil, usageErrorf("%w", err)
 		}
 		return f, nil
 	}
-	f, err := os.CreateTemp("", "imctl-backup-*") // made 0600
+	return spool("imctl-backup-*", env.In)
+}
+
+// spool copies r to a private temporary file and returns the file, at an unspecified offset.
+func spool(pattern string, r io.Reader) (_ *spooledFile, err error) {
+	f, err := os.CreateTemp("", pattern) // with mode 0600
 	if err != nil {
 		return nil, err
 	}
-	s := spooled{f}
-	if _, err := io.Copy(f, env.In); err != nil {
+	s := &spooledFile{f}
+	if _, err := io.Copy(f, r); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// spooled is a temporary file that Close removes.
-type spooled struct{ *os.File }
+// spooledFile is a temporary file that Close removes.
+type spooledFile struct{ *os.File }
 
-func (s spooled) Close() error { return errors.Join(s.File.Close(), os.Remove(s.Name())) }
+// Close closes the file and removes it.
+func (s *spooledFile) Close() error { return errors.Join(s.File.Close(), os.Remove(s.Name())) }

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// progressEvery is how often the line is written anew.
-const progressEvery = 200 * time.Millisecond
+// progressInterval is the minimum time between two updates of the progress line.
+const progressInterval = 200 * time.Millisecond
 
-// progressLine is a line on standard error that says how far a long command has come, where somebody watches.
+// progressLine shows the progress of a long command on standard error, if that is a terminal.
 type progressLine struct {
-	w    io.Writer // nil: nobody watches
+	w    io.Writer // nil if standard error is not a terminal
 	last atomic.Int64
 }
 
 func startProgress(env *Env) *progressLine { return &progressLine{w: terminalOf(env.Err)} }
 
-// say shows how far it has come, unless it did so a moment ago. It may be called from any goroutine.
-func (p *progressLine) say(format string, args ...any) {
+// update replaces the line, unless the last update is younger than progressInterval. It is safe for concurrent use.
+func (p *progressLine) update(format string, args ...any) {
 	now, last := time.Now().UnixNano(), p.last.Load()
-	if p.w == nil || now-last < int64(progressEvery) || !p.last.CompareAndSwap(last, now) {
+	if p.w == nil || now-last < int64(progressInterval) || !p.last.CompareAndSwap(last, now) {
 		return
 	}
 	fmt.Fprintf(p.w, "\r\x1b[K"+format, args...)

@@ -18,7 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// messages are the protocol's codes with their texts, as clients know them.
+// messages maps the codes of the protocol to their texts.
 var messages = map[int]string{
 	200: "Success", 403: "Protocol Error", 500: "Internal Server Error", 501: "Account Info Empty", 502: "Password Info Empty",
 	503: "Secure Mail Info Empty", 504: "Account Already Exists", 505: "Account & Password Wrong", 506: "Dialogue ID Empty",
@@ -27,17 +27,17 @@ var messages = map[int]string{
 	517: "Account ID Empty", 519: "Friend Info Empty", 521: "Alias Empty", 522: "Already Be Friend", 523: "Friend Not Exists",
 }
 
-// says is the answer with this code, to the letter.
-func says(code int) string {
+// replyBody returns the exact body of an answer with this code.
+func replyBody(code int) string {
 	return fmt.Sprintf(`{"code":%d,"message":"%s","ok":%t}`, code, messages[code], code == 200)
 }
 
-// saysTo is the answer to the dialogue whose id is written so in JSON.
-func saysTo(id string, code int) string {
-	return strings.TrimSuffix(says(code), "}") + `,"id":` + id + `}`
+// replyFrame returns the exact answer to a dialogue. id is the JSON text of its id.
+func replyFrame(id string, code int) string {
+	return strings.TrimSuffix(replyBody(code), "}") + `,"id":` + id + `}`
 }
 
-// query writes pairs of keys and values as a URL does.
+// query encodes keys and values as a query string.
 func query(pairs ...string) string {
 	v := url.Values{}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -53,7 +53,7 @@ type reply struct {
 	body   string
 }
 
-// do sends one request to the n-th person's server.
+// do sends a request to the server of the n-th user.
 func (w *world) do(t testing.TB, n int, method, pathAndQuery, body string) reply {
 	t.Helper()
 	r, err := w.try(t.Context(), n, method, pathAndQuery, body)
@@ -77,7 +77,7 @@ func (w *world) try(ctx context.Context, n int, method, pathAndQuery, body strin
 	return reply{r.StatusCode, r.Header, string(b)}, err
 }
 
-// want compares an answer with what is documented: body, status and type of content.
+// want checks that an answer has status 200, this body and the documented content type.
 func (r reply) want(t testing.TB, what, body string) {
 	t.Helper()
 	r.wantStatus(t, what, http.StatusOK, body)
@@ -89,11 +89,11 @@ func (r reply) wantStatus(t testing.TB, what string, status int, body string) {
 		t.Errorf("%s:\n got %d %s\nwant %d %s", what, r.status, r.body, status, body)
 	}
 	if got := r.header.Get("Content-Type"); got != "application/json; charset=utf-8" {
-		t.Errorf("%s: Content-Type is %q", what, got)
+		t.Errorf("%s: Content-Type is %q, want application/json; charset=utf-8", what, got)
 	}
 }
 
-// code is the answer's, or 0.
+// code returns the code in the body, or 0 if there is none.
 func (r reply) code() int {
 	var a struct{ Code int }
 	if json.Unmarshal([]byte(r.body), &a) != nil {
@@ -102,16 +102,16 @@ func (r reply) code() int {
 	return a.Code
 }
 
-// register sends a registration as it stands.
+// register sends a registration with this body.
 func (w *world) register(t testing.TB, n int, body string) reply {
 	t.Helper()
 	return w.do(t, n, http.MethodPost, "/im/register", body)
 }
 
-// member is somebody with an account, and a tunnel once it is logged in.
+// member is a test user. id, token and tunnel are set by login.
 type member struct {
 	w        *world
-	n        int // place in its group
+	n        int // number in the test, which selects the server
 	account  string
 	password string
 	id       string
@@ -121,27 +121,27 @@ type member struct {
 
 var serial atomic.Int64
 
-// people are n strangers of a group, registered and logged in, each in its place.
-func (w *world) people(t testing.TB, n int) []*member {
+// newMembers registers n users, with the numbers 0 to n-1, and logs them in.
+func (w *world) newMembers(t testing.TB, n int) []*member {
 	t.Helper()
 	all := make([]*member, n)
 	for i := range all {
-		all[i] = w.stranger(t, i)
+		all[i] = w.newMember(t, i)
 		all[i].login(t)
 	}
 	return all
 }
 
-// pair are two friends who have named each other, both logged in.
-func (w *world) pair(t testing.TB) (a, b *member) {
+// newFriends registers two users, logs them in, and makes them friends with aliases.
+func (w *world) newFriends(t testing.TB) (a, b *member) {
 	t.Helper()
-	two := w.people(t, 2)
+	two := w.newMembers(t, 2)
 	two[0].befriend(t, two[1])
 	return two[0], two[1]
 }
 
-// stranger registers somebody whom nobody knows.
-func (w *world) stranger(t testing.TB, n int) *member {
+// newMember registers the n-th user of a test.
+func (w *world) newMember(t testing.TB, n int) *member {
 	t.Helper()
 	k := strconv.FormatInt(serial.Add(1), 10)
 	p := &member{w: w, n: n, account: "Somebody " + k, password: "pass word+" + k + "&é"}
@@ -150,22 +150,22 @@ func (w *world) stranger(t testing.TB, n int) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.register(t, n, string(body)).want(t, "registration of "+p.account, says(200))
+	w.register(t, n, string(body)).want(t, "registration of "+p.account, replyBody(200))
 	return p
 }
 
-// call makes a call with the person's id and token.
+// call makes an HTTP call with the id and token of p.
 func (p *member) call(t testing.TB, name string, pairs ...string) reply {
 	t.Helper()
 	return p.w.do(t, p.n, http.MethodGet, "/im/friends/"+name+"?"+query(append([]string{"id", p.id, "token", p.token}, pairs...)...), "")
 }
 
-// befriend makes two people friends: p asks, the other answers, and both give an alias.
+// befriend makes two users friends: p requests, other accepts, and both set an alias.
 func (p *member) befriend(t testing.TB, other *member) {
 	t.Helper()
-	p.call(t, "request", "to", other.id).want(t, "request", says(200))
-	other.call(t, "add", "from", p.id, "name", "alias of "+p.account).want(t, "add", says(200))
-	p.call(t, "add", "from", other.id, "name", "alias of "+other.account).want(t, "add of the one who asked", says(200))
+	p.call(t, "request", "to", other.id).want(t, "request", replyBody(200))
+	other.call(t, "add", "from", p.id, "name", "alias of "+p.account).want(t, "add", replyBody(200))
+	p.call(t, "add", "from", other.id, "name", "alias of "+other.account).want(t, "add by the requester", replyBody(200))
 }
 
 // loginAnswer is the answer to a login.
@@ -186,17 +186,17 @@ type friendEntry struct {
 
 type requestEntry struct{ ID, Name, To, Note string }
 
-// login opens a tunnel by account and password. It becomes the person's own, as do id and token.
+// login logs p in with account and password, and sets its id, token and tunnel.
 func (p *member) login(t testing.TB) loginAnswer {
 	t.Helper()
 	var a loginAnswer
-	p.tunnel, a = p.another(t)
+	p.tunnel, a = p.openTunnel(t)
 	p.id, p.token = a.Profile.ID, a.Token
 	return a
 }
 
-// another opens one more tunnel.
-func (p *member) another(t testing.TB, pairs ...string) (*tunnel, loginAnswer) {
+// openTunnel opens an additional tunnel with account and password. pairs are further query parameters.
+func (p *member) openTunnel(t testing.TB, pairs ...string) (*tunnel, loginAnswer) {
 	t.Helper()
 	w := p.w.dial(t, p.n, "/im/login?"+query(append([]string{"account", p.account, "password", p.password}, pairs...)...))
 	frame := w.next(t)
@@ -215,10 +215,10 @@ type tunnel struct {
 }
 
 func (w *world) dialer() *websocket.Dialer {
-	return &websocket.Dialer{TLSClientConfig: w.trust(), HandshakeTimeout: patience, EnableCompression: true}
+	return &websocket.Dialer{TLSClientConfig: w.trust(), HandshakeTimeout: waitTimeout, EnableCompression: true}
 }
 
-// dial opens a WebSocket that is closed when the test ends.
+// dial opens a WebSocket and closes it at the end of the test.
 func (w *world) dial(t testing.TB, n int, pathAndQuery string) *tunnel {
 	t.Helper()
 	c, err := w.tryDial(t.Context(), w.dialer(), n, pathAndQuery, nil)
@@ -247,7 +247,7 @@ func (c *tunnel) send(t testing.TB, frame string) {
 }
 
 func (c *tunnel) trySend(frame string) error {
-	return errors.Join(c.ws.SetWriteDeadline(time.Now().Add(patience)), c.ws.WriteMessage(websocket.TextMessage, []byte(frame)))
+	return errors.Join(c.ws.SetWriteDeadline(time.Now().Add(waitTimeout)), c.ws.WriteMessage(websocket.TextMessage, []byte(frame)))
 }
 
 // next reads one frame.
@@ -261,7 +261,7 @@ func (c *tunnel) next(t testing.TB) string {
 }
 
 func (c *tunnel) tryNext() (string, error) {
-	if err := c.ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.ws.SetReadDeadline(time.Now().Add(waitTimeout)); err != nil {
 		return "", err
 	}
 	kind, b, err := c.ws.ReadMessage()
@@ -271,7 +271,7 @@ func (c *tunnel) tryNext() (string, error) {
 	return string(b), err
 }
 
-// want reads frames that have to be these.
+// want reads frames and compares them with frames.
 func (c *tunnel) want(t testing.TB, frames ...string) {
 	t.Helper()
 	for _, want := range frames {
@@ -281,21 +281,21 @@ func (c *tunnel) want(t testing.TB, frames ...string) {
 	}
 }
 
-// wantClose waits for the server's close frame, and answers it.
+// wantClose checks that the next frame is a close frame with this code.
 func (c *tunnel) wantClose(t testing.TB, code int) {
 	t.Helper()
 	frame, err := c.tryNext()
 	var closed *websocket.CloseError
 	if !errors.As(err, &closed) || closed.Code != code {
-		t.Fatalf("wanted the tunnel closed with %d, got %s, %v", code, frame, err)
+		t.Fatalf("got frame %q and error %v, want a close frame with code %d", frame, err, code)
 	}
 }
 
-// close says goodbye and waits until the server has said so too.
+// close sends a close frame and waits until the server ends the connection.
 func (c *tunnel) close(t testing.TB) {
 	t.Helper()
-	bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-	if err := c.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(patience)); err != nil {
+	message := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	if err := c.ws.WriteControl(websocket.CloseMessage, message, time.Now().Add(waitTimeout)); err != nil {
 		t.Fatalf("close: %v", err)
 	}
 	for {
@@ -312,25 +312,26 @@ func (c *tunnel) close(t testing.TB) {
 	}
 }
 
-// dialogue is the frame that sends one; id and payload are given as JSON writes them.
+// dialogue returns the frame that sends a dialogue. id and payload are JSON texts.
 func dialogue(id, to, payload string) string {
 	return `{"id":` + id + `,"toFriend":"` + to + `","payload":` + payload + `}`
 }
 
-// received is the frame that a friend gets.
-func received(id, from, payload string) string {
+// dialogueFrame returns the frame that the friend receives.
+func dialogueFrame(id, from, payload string) string {
 	return `{"id":` + id + `,"from":"` + from + `","payload":` + payload + `}`
 }
 
-// talk sends a dialogue over the person's tunnel and returns the code of its answer, which has to carry its id.
+// talk sends a dialogue through p's tunnel and returns the code of the answer. It fails the test if the next frame is
+// not that answer.
 func (p *member) talk(t testing.TB, to *member, id string) int {
 	t.Helper()
 	quoted := strconv.Quote(id)
 	p.tunnel.send(t, dialogue(quoted, to.id, `"hello"`))
 	got := p.tunnel.next(t)
 	code := reply{body: got}.code()
-	if got != saysTo(quoted, code) {
-		t.Fatalf("answer to dialogue %s: %s", id, got)
+	if got != replyFrame(quoted, code) {
+		t.Fatalf("answer to dialogue %s: got %s", id, got)
 	}
 	return code
 }

@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// calls are the friends' calls, with fields of their own that are good enough to get past the checks of who calls.
+// calls are the calls below /im/friends/ with valid fields, for tests of the checks of id and token.
 var calls = map[string][]string{
 	"found": {"name", "nobody at all"}, "request": {"to", strings.Repeat("0", 32)},
 	"add": {"from", strings.Repeat("0", 32), "name", "x"}, "remove": {"to", strings.Repeat("0", 32)},
 }
 
-// testCallChecks: who calls is checked before what the call is about, and always in the same order.
+// testCallChecks checks that id and token are checked in a fixed order, before the other fields.
 func testCallChecks(t *testing.T, w *world) {
-	two := w.people(t, 2)
+	two := w.newMembers(t, 2)
 	me, other := two[0], two[1]
 	never := strings.Repeat("0", 32)
 	for call, own := range calls {
-		for _, fields := range [][]string{own, nil} { // the call's own fields are looked at last
+		for _, fields := range [][]string{own, nil} { // the other fields are checked last
 			for _, row := range []struct {
 				what  string
 				query string
@@ -56,21 +56,21 @@ func testCallChecks(t *testing.T, w *world) {
 				if fields != nil {
 					q += "&" + query(fields...)
 				}
-				w.do(t, me.n, http.MethodGet, "/im/friends/"+call+"?"+q, "").want(t, call+", "+row.what, says(row.want))
+				w.do(t, me.n, http.MethodGet, "/im/friends/"+call+"?"+q, "").want(t, call+", "+row.what, replyBody(row.want))
 			}
 		}
 		trimmed := query(append([]string{"id", " " + me.id + " ", "token", "\t" + me.token, "unknown", "x"}, own...)...)
 		if got := w.do(t, me.n, http.MethodGet, "/im/friends/"+call+"?"+trimmed, "").code(); got == 515 || got == 403 {
-			t.Errorf("%s: id and token with blanks: %d", call, got)
+			t.Errorf("%s: id and token with spaces: got code %d", call, got)
 		}
 		posted := query(append([]string{"id", me.id, "token", me.token}, own...)...)
-		w.do(t, me.n, http.MethodPost, "/im/friends/"+call+"?"+posted, "").want(t, "POST "+call, says(403))
+		w.do(t, me.n, http.MethodPost, "/im/friends/"+call+"?"+posted, "").want(t, "POST "+call, replyBody(403))
 	}
 }
 
-// testCallFields: each call's own fields, in the order of its table.
+// testCallFields checks the fields of each call, in the documented order.
 func testCallFields(t *testing.T, w *world) {
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	never := strings.Repeat("0", 32)
 	long := func(n int) string { return strings.Repeat("é", n) }
 	for _, row := range []struct {
@@ -97,25 +97,25 @@ func testCallFields(t *testing.T, w *world) {
 		{"remove", []string{"to", never}, 512}, {"remove", []string{"to", a.id}, 512}, {"remove", []string{"to", "nobody"}, 512},
 		{"remove", []string{"to", b.id, "to", b.id}, 403},
 	} {
-		a.call(t, row.call, row.fields...).want(t, fmt.Sprintf("%s %q", row.call, row.fields), says(row.want))
+		a.call(t, row.call, row.fields...).want(t, fmt.Sprintf("%s %q", row.call, row.fields), replyBody(row.want))
 	}
 	if code := a.talk(t, b, "after all that"); code != 200 {
-		t.Errorf("none of this ends a friendship: %d", code)
+		t.Errorf("dialogue after the refused calls: got code %d, want 200", code)
 	}
 }
 
-// named registers somebody with a name.
+// named registers a user with a name.
 func (w *world) named(t testing.TB, name string) *member {
 	t.Helper()
 	p := &member{w: w, account: fresh("named"), password: "pw-named"}
 	body, _ := json.Marshal(map[string]string{"account": p.account, "password": p.password, "mail": "m", "name": name,
 		"picture": "p/" + p.account, "sex": "s", "birthday": "b", "sign": "<" + p.account + ">"})
-	w.register(t, 0, string(body)).want(t, name, says(200))
+	w.register(t, 0, string(body)).want(t, name, replyBody(200))
 	p.login(t)
 	return p
 }
 
-// names searches and returns the ids that were found.
+// names searches for a name and returns the ids that were found.
 func (p *member) names(t testing.TB, name string) []string {
 	t.Helper()
 	r := p.call(t, "found", "name", name)
@@ -133,7 +133,7 @@ func (p *member) names(t testing.TB, name string) []string {
 	return ids
 }
 
-// testFound: a whole name or its beginning, in whatever case, but never oneself.
+// testFound checks the search for a name or a prefix. It ignores case and never finds the caller.
 func testFound(t *testing.T, w *world) {
 	k := fresh("k")
 	longer, whole, other, odd := w.named(t, "Minami "+k+" the Second"), w.named(t, "MINAMI "+k), w.named(t, "Sunny "+k), w.named(t, ".*> "+k+" Straße é%/\"")
@@ -156,30 +156,30 @@ func testFound(t *testing.T, w *world) {
 		".*> " + k + " STRASSE E\u0301": {odd.id},
 	} {
 		if got := me.names(t, name); !slices.Equal(got, found) {
-			t.Errorf("search for %q: %q, want %q", name, got, found)
+			t.Errorf("search for %q: got %q, want %q", name, got, found)
 		}
 	}
 	me.call(t, "found", "name", fresh("nobody")).want(t, "nobody", `{"code":200,"found":null,"message":"Success","ok":true}`)
 	if got := whole.names(t, "minami "+k); !slices.Equal(got, []string{me.id, longer.id}) {
-		t.Errorf("who searches is left out: %q", got)
+		t.Errorf("the caller was found: %q", got)
 	}
 }
 
-// testFoundFifty: no more than fifty, whole names before those that only begin so.
+// testFoundFifty checks that a search finds at most 50 users, with exact matches before prefix matches.
 func testFoundFifty(t *testing.T, w *world) {
 	k := fresh("fifty")
-	me := w.people(t, 1)[0]
+	me := w.newMembers(t, 1)[0]
 	for i := range 52 {
 		body := fmt.Sprintf(`{"account":"%s-%d","password":"pw-named","mail":"m","name":"%s %d"}`, k, i, k, i)
-		w.register(t, 0, body).want(t, body, says(200))
+		w.register(t, 0, body).want(t, body, replyBody(200))
 	}
 	last := w.named(t, k)
 	got := me.names(t, k)
 	if len(got) != 50 || got[0] != last.id {
-		t.Errorf("%d were found, the first is %s", len(got), got[0])
+		t.Errorf("found %d users, the first is %s; want 50, with the exact match first", len(got), got[0])
 	}
 	slices.Sort(got)
 	if distinct := slices.Compact(got); len(distinct) != 50 {
-		t.Errorf("%d of 50 are distinct", len(distinct))
+		t.Errorf("only %d of 50 results are distinct", len(distinct))
 	}
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// shake sends a handshake verbatim and returns its answer.
+// shake sends a handshake with these headers and returns the answer.
 func (w *world) shake(t *testing.T, pathAndQuery string, header ...string) reply {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), patience)
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), waitTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func (w *world) shake(t *testing.T, pathAndQuery string, header ...string) reply
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	r, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -46,12 +46,13 @@ func (w *world) shake(t *testing.T, pathAndQuery string, header ...string) reply
 
 const goodKey = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 
-// TestHandshakes: every handshake is answered. The log names the reason for each refused handshake, without secrets.
+// TestHandshakes checks that every handshake is answered, and that the log has the reason for a refusal without
+// secrets.
 func TestHandshakes(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	w := inhabit(t, s)
-	p := w.stranger(t, 0)
+	w := newWorld(t, s)
+	p := w.newMember(t, 0)
 	upgrade := []string{"Connection: keep-alive, Upgrade", "Upgrade: WebSocket"}
 	for _, row := range []struct {
 		what   string
@@ -82,7 +83,7 @@ func TestHandshakes(t *testing.T) {
 				}
 				continue
 			}
-			got.wantStatus(t, row.what, row.want, says(403))
+			got.wantStatus(t, row.what, row.want, replyBody(403))
 			if v := got.header.Get("Sec-WebSocket-Version"); (v == "13") != (row.want == 426) {
 				t.Errorf("%s: Sec-WebSocket-Version is %q", row.what, v)
 			}
@@ -91,7 +92,7 @@ func TestHandshakes(t *testing.T) {
 	p.login(t)
 }
 
-// TestRefusedHandshakesAreLogged: the log has one refusal a second, and the number of the others.
+// TestRefusedHandshakesAreLogged checks that the log has at most one refusal per second, with the number of the others.
 func TestRefusedHandshakesAreLogged(t *testing.T) {
 	t.Parallel()
 	for what, row := range map[string]struct {
@@ -105,12 +106,12 @@ func TestRefusedHandshakesAreLogged(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
-			w := inhabit(t, s)
-			p := w.stranger(t, 0)
+			w := newWorld(t, s)
+			p := w.newMember(t, 0)
 			for range 20 {
 				w.shake(t, "/im/login?"+query("account", p.account, "password", p.password), row.header...)
 			}
-			w.leave(t)
+			w.close(t)
 			s.close(t)
 			lines, more := 0, 0
 			for line := range strings.Lines(s.log.String()) {
@@ -130,48 +131,48 @@ func TestRefusedHandshakesAreLogged(t *testing.T) {
 					}
 				}
 				if strings.Contains(line, "secret-path") {
-					t.Errorf("tells too much: %s", line)
+					t.Errorf("a secret in the log: %s", line)
 				}
 			}
 			if lines == 0 || lines > 10 || lines+more != 20 {
-				t.Errorf("20 handshakes refused: %d lines, and %d left out", lines, more)
+				t.Errorf("20 refused handshakes: got %d lines and %d suppressed", lines, more)
 			}
 		})
 	}
 }
 
-// TestNotUTF8: a text frame that is not UTF-8 is answered, and ends the tunnel with the close code for it.
+// TestNotUTF8 checks that a text frame with invalid UTF-8 is answered, and ends the tunnel with close code 1007.
 func TestNotUTF8(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t))
+	a, b := w.newFriends(t)
 	for frame, want := range map[string]string{
-		"\xff": says(403),
-		"{\"id\":\"1\",\"toFriend\":\"" + b.id + "\",\"payload\":\"\xc3\"}":                     saysTo(`"1"`, 403),
-		"{\"id\":\"1\",\"toFriend\":\"" + b.id + "\",\"payload\":\"p\",\"x\":\"\xed\xa0\x80\"}": saysTo(`"1"`, 403),
+		"\xff": replyBody(403),
+		"{\"id\":\"1\",\"toFriend\":\"" + b.id + "\",\"payload\":\"\xc3\"}":                     replyFrame(`"1"`, 403),
+		"{\"id\":\"1\",\"toFriend\":\"" + b.id + "\",\"payload\":\"p\",\"x\":\"\xed\xa0\x80\"}": replyFrame(`"1"`, 403),
 	} {
-		c, _ := a.another(t)
+		c, _ := a.openTunnel(t)
 		c.send(t, frame)
 		got := c.next(t)
-		if got != want && got != says(403) {
-			t.Errorf("%q is answered %s", frame, got)
+		if got != want && got != replyBody(403) {
+			t.Errorf("%q: got answer %s", frame, got)
 		}
 		c.wantClose(t, websocket.CloseInvalidFramePayloadData)
 	}
 	if code := a.talk(t, b, "1"); code != 200 {
-		t.Errorf("the others go on: %d", code)
+		t.Errorf("dialogue of the other tunnels: got code %d, want 200", code)
 	}
 }
 
-// TestClosedIsOffline: a friend whose close handshake is complete is offline, even if the session is still ending.
+// TestClosedIsOffline checks that a friend is offline once its close handshake is complete.
 func TestClosedIsOffline(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t))
+	a, b := w.newFriends(t)
 	for i := range 300 {
 		b.tunnel.close(t)
 		if code := a.talk(t, b, "1"); code != 508 {
-			t.Fatalf("after %d close handshakes: %d", i+1, code)
+			t.Fatalf("after %d close handshakes: got code %d, want 508", i+1, code)
 		}
 		b.login(t)
 	}

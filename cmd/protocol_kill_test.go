@@ -12,29 +12,29 @@ import (
 	"testing"
 )
 
-// progress is how far something came before the server was killed: each step is noted before it is asked for and after
-// it was answered.
+// progress is the last step of a friendship before the server was killed. A step is recorded before the request and
+// after the answer.
 type progress int
 
 const (
 	untouched progress = iota
-	asking             // the request was sent
-	wasAsked           // and answered 200
-	adding             // the add was sent
-	wasAdded           // and answered 200
+	asking             // the request has been sent
+	wasAsked           // it has been answered 200
+	adding             // the add has been sent
+	wasAdded           // it has been answered 200
 )
 
-// victim is a server under work that is killed in the middle of it.
+// victim is a server that is killed while clients make changes.
 type victim struct {
 	w        *world
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	accounts map[string]bool
 	pairs    map[[2]*member]progress
 	done     int
-	enough   chan struct{} // closed when there is enough to be killed for
+	enough   chan struct{} // closed after enoughDone answers
 }
 
-// enoughDone is how many steps are answered before the server is killed; as many as there are workers are under way then.
+// enoughDone is how many steps are answered before the server is killed. Each worker then has one step in progress.
 const enoughDone = 90
 
 func (v *victim) note(f func()) {
@@ -49,7 +49,7 @@ func (v *victim) finished() {
 	}
 }
 
-// register makes accounts until the server is gone.
+// register registers accounts until the server has been killed.
 func (v *victim) register(t *testing.T, prefix string) {
 	for i := 0; ; i++ {
 		account := fmt.Sprintf("%s.%d", prefix, i)
@@ -58,7 +58,7 @@ func (v *victim) register(t *testing.T, prefix string) {
 		if err != nil {
 			return
 		}
-		if r.body != says(200) {
+		if r.body != replyBody(200) {
 			t.Errorf("registration of %s: %s", account, r.body)
 		}
 		v.note(func() { v.accounts[account] = true; v.finished() })
@@ -71,7 +71,7 @@ func registration(account string) string {
 	return `{"account":"` + account + `","password":"` + killedPassword + `","mail":"m","sign":"sign of ` + account + `"}`
 }
 
-// befriend makes friends of pairs until the server is gone.
+// befriend makes pairs friends until the server has been killed.
 func (v *victim) befriend(t *testing.T, pairs [][2]*member) {
 	for _, pair := range pairs {
 		a, b := pair[0], pair[1]
@@ -85,7 +85,7 @@ func (v *victim) befriend(t *testing.T, pairs [][2]*member) {
 			if err != nil {
 				return
 			}
-			if r.body != says(200) {
+			if r.body != replyBody(200) {
 				t.Errorf("%s: %s", step[:3], r.body)
 			}
 			v.note(func() { v.pairs[pair] = progress(2*i + 2); v.finished() })
@@ -93,15 +93,15 @@ func (v *victim) befriend(t *testing.T, pairs [][2]*member) {
 	}
 }
 
-// TestKill kills the server in the middle of registrations and adds. What was answered is there after the restart, and
-// nothing that was not is there by half.
+// TestKill kills the server during registrations and adds. After the restart every answered change exists, and every
+// other change exists completely or not at all.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	data, log := filepath.Join(t.TempDir(), "data"), new(logBuffer)
 	p := startProcess(t, data, log)
-	w := inhabit(t, p)
+	w := newWorld(t, p)
 	w.secret(killedPassword)
-	people := w.people(t, 16)
+	people := w.newMembers(t, 16)
 	v := &victim{w: w, accounts: make(map[string]bool), pairs: make(map[[2]*member]progress), enough: make(chan struct{})}
 	var work sync.WaitGroup
 	for i := range 4 {
@@ -133,41 +133,41 @@ func TestKill(t *testing.T) {
 	for pair, came := range v.pairs {
 		checkPair(t, pair[0], pair[1], came, lists)
 	}
-	w.leave(t)
+	w.close(t)
 	p.stop(t)
 	p.sound(t)
 }
 
-// checkAccount: an account is there with everything that belongs to it, or not at all.
+// checkAccount checks that an account exists with all its records, or not at all.
 func (v *victim) checkAccount(t *testing.T, finder *member, account string, answered bool) {
 	t.Helper()
 	c := v.w.dial(t, 0, "/im/login?"+query("account", account, "password", killedPassword))
 	frame := c.next(t)
 	c.ws.Close()
 	there := strings.HasPrefix(frame, `{"code":200,`)
-	if answered && !there || !there && frame != says(505) {
-		t.Errorf("login as %s, whose registration was answered: %t: %s", account, answered, frame)
+	if answered && !there || !there && frame != replyBody(505) {
+		t.Errorf("login as %s (registration answered: %t): got %s", account, answered, frame)
 		return
 	}
 	if there {
 		v.w.secret(firstGroup(frame, `"token":"([^"]*)"`))
 	}
 	if there && !strings.Contains(frame, `"name":"`+account+`","picture":"","sex":"","birthday":"","sign":"sign of `+account+`"`) {
-		t.Errorf("%s is there by half: %s", account, frame)
+		t.Errorf("%s is incomplete: %s", account, frame)
 	}
 	found := finder.names(t, account)
 	id := firstGroup(frame, `"profile":\{"id":"([^"]*)"`)
 	if there != slices.Contains(found, id) || len(found) > 0 && !there {
-		t.Errorf("%s is there: %t, and was found: %q", account, there, found)
+		t.Errorf("%s exists: %t, but the search found %q", account, there, found)
 	}
 	want := 200
 	if there {
 		want = 504
 	}
-	v.w.register(t, 0, registration(account)).want(t, account+" again", says(want))
+	v.w.register(t, 0, registration(account)).want(t, account+" again", replyBody(want))
 }
 
-// checkPair: both ends say the same, and no less than what was answered.
+// checkPair checks that both ends of a friendship agree, and include every answered step.
 func checkPair(t *testing.T, a, b *member, came progress, lists map[*member]loginAnswer) {
 	t.Helper()
 	friendOf := func(m, other *member, name string) bool {
@@ -184,10 +184,10 @@ func checkPair(t *testing.T, a, b *member, came progress, lists map[*member]logi
 	case !pending && !named && !known:
 		got = untouched
 	default:
-		t.Errorf("half-made: friend at one end %t, at the other %t, request pending %t", named, known, pending)
+		t.Errorf("incomplete friendship: friend at the ends %t and %t, pending request %t", named, known, pending)
 		return
 	}
 	if got != came && !(came == asking && (got == untouched || got == wasAsked)) && !(came == adding && (got == wasAsked || got == wasAdded)) {
-		t.Errorf("came to %d before the end, found at %d", came, got)
+		t.Errorf("got step %d, want at least %d, which was answered", got, came)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// pour sends dialogues without waiting for anything, and reads their answers meanwhile: it returns the codes by number.
-// Every dialogue has to be answered once, with its id.
+// pour sends n dialogues without waiting for answers, and returns the code of each. Their ids are numbers.
+// It fails the test unless each dialogue is answered once, with its id.
 func (p *member) pour(t testing.TB, to *member, n int, payload string) map[int]int {
 	t.Helper()
 	sent := make(chan error, 1)
@@ -34,7 +34,7 @@ func (p *member) pour(t testing.TB, to *member, n int, payload string) map[int]i
 			Code int
 			ID   int `json:",string"`
 		}
-		if err := json.Unmarshal([]byte(frame), &a); err != nil || frame != saysTo(fmt.Sprintf(`"%d"`, a.ID), a.Code) || codes[a.ID] != 0 {
+		if err := json.Unmarshal([]byte(frame), &a); err != nil || frame != replyFrame(fmt.Sprintf(`"%d"`, a.ID), a.Code) || codes[a.ID] != 0 {
 			t.Fatalf("answer %s, %v, after %d", frame, err, codes[a.ID])
 		}
 		codes[a.ID] = a.Code
@@ -45,7 +45,7 @@ func (p *member) pour(t testing.TB, to *member, n int, payload string) map[int]i
 	return codes
 }
 
-// count counts the codes.
+// count returns how often each code occurs.
 func count(codes map[int]int) map[int]int {
 	n := make(map[int]int)
 	for _, c := range codes {
@@ -54,22 +54,22 @@ func count(codes map[int]int) map[int]int {
 	return n
 }
 
-// TestFiveHundred: dialogues that are sent without waiting arrive in order, each once, and each is answered 200, with the
-// buffers as they are by default.
+// TestFiveHundred checks that dialogues that are sent without waiting for answers arrive once and in order, and are
+// answered 200, with the default buffers.
 func TestFiveHundred(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways {
+	for _, way := range deployments {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
-			w := inhabit(t, way.start(t))
-			a, b := w.pair(t)
+			w := newWorld(t, way.start(t))
+			a, b := w.newFriends(t)
 			const n = 500
 			for _, ends := range [][2]*member{{a, b}, {b, a}} {
 				from, to := ends[0], ends[1]
 				read := make(chan error, 1)
 				go func() {
 					for i := range n {
-						if got, err := to.tunnel.tryNext(); err != nil || got != received(fmt.Sprintf(`"%d"`, i), from.id, `"hello"`) {
+						if got, err := to.tunnel.tryNext(); err != nil || got != dialogueFrame(fmt.Sprintf(`"%d"`, i), from.id, `"hello"`) {
 							read <- fmt.Errorf("dialogue %d: %s, %w", i, got, err)
 							return
 						}
@@ -87,11 +87,11 @@ func TestFiveHundred(t *testing.T) {
 	}
 }
 
-// TestBothWays: two who pour into each other at once do not hold each other up.
+// TestBothWays checks that two users who send to each other without waiting do not block each other.
 func TestBothWays(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t))
+	a, b := w.newFriends(t)
 	const n = 300
 	var wg sync.WaitGroup
 	for _, ends := range [][2]*member{{a, b}, {b, a}} {
@@ -109,9 +109,9 @@ func TestBothWays(t *testing.T) {
 			for dialogues+answers < 2*n {
 				got, err := from.tunnel.tryNext()
 				switch {
-				case got == received(fmt.Sprintf(`"%d"`, dialogues), to.id, `"p"`):
+				case got == dialogueFrame(fmt.Sprintf(`"%d"`, dialogues), to.id, `"p"`):
 					dialogues++
-				case got == saysTo(fmt.Sprintf(`"%d"`, answers), 200):
+				case got == replyFrame(fmt.Sprintf(`"%d"`, answers), 200):
 					answers++
 				default:
 					t.Errorf("after %d dialogues and %d answers: %s, %v", dialogues, answers, got, err)
@@ -123,11 +123,12 @@ func TestBothWays(t *testing.T) {
 	wg.Wait()
 }
 
-// TestUnreadAnswers: who sends and never reads is held up, and nothing of it is lost once it reads.
+// TestUnreadAnswers checks that the server stops reading from a client that does not read its answers, and that no
+// dialogue or answer is lost once it reads again.
 func TestUnreadAnswers(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) { c.Sessions.InFlight = 4; c.Dialogues.Timeout = 2 * patience }))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t, func(c *Config) { c.Sessions.InFlight = 4; c.Dialogues.Timeout = 2 * waitTimeout }))
+	a, b := w.newFriends(t)
 	const n = 200
 	go func() {
 		for {
@@ -140,17 +141,17 @@ func TestUnreadAnswers(t *testing.T) {
 		a.tunnel.send(t, dialogue(fmt.Sprintf(`"%d"`, i), b.id, `"p"`))
 	}
 	for i := range n {
-		a.tunnel.want(t, saysTo(fmt.Sprintf(`"%d"`, i), 200))
+		a.tunnel.want(t, replyFrame(fmt.Sprintf(`"%d"`, i), 200))
 	}
 	b.tunnel.ws.Close()
 }
 
-// reluctant opens a tunnel whose socket takes little that is not read.
+// reluctant opens a tunnel with a small receive buffer.
 func (p *member) reluctant(t testing.TB) *tunnel {
 	t.Helper()
 	d := p.w.dialer()
 	d.NetDial = func(network, addr string) (net.Conn, error) {
-		c, err := net.DialTimeout(network, addr, patience)
+		c, err := net.DialTimeout(network, addr, waitTimeout)
 		if tcp, ok := c.(*net.TCPConn); ok {
 			err = tcp.SetReadBuffer(128 << 10)
 		}
@@ -167,15 +168,15 @@ func (p *member) reluctant(t testing.TB) *tunnel {
 	return c
 }
 
-// stalled makes friends of somebody who sends and somebody who never reads, and keeps two others talking meanwhile.
-// The others' dialogues all have to arrive.
+// stalled calls work with a sender and a friend who does not read, while two other users send dialogues.
+// All dialogues of these two users must arrive without delay.
 func stalled(t *testing.T, w *world, work func(a, b *member)) {
 	t.Helper()
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	b.tunnel.close(t)
 	eventually(t, "508", func() bool { return a.talk(t, b, "x") == 508 })
 	b.tunnel = b.reluctant(t)
-	c, d := w.pair(t)
+	c, d := w.newFriends(t)
 	stop, others := make(chan struct{}), make(chan int)
 	go func() {
 		n := 0
@@ -191,19 +192,19 @@ func stalled(t *testing.T, w *world, work func(a, b *member)) {
 			err := c.tunnel.trySend(dialogue(id, d.id, `"hello"`))
 			got, errC := d.tunnel.tryNext()
 			answer, errD := c.tunnel.tryNext()
-			if err != nil || errC != nil || errD != nil || got != received(id, c.id, `"hello"`) || answer != saysTo(id, 200) {
+			if err != nil || errC != nil || errD != nil || got != dialogueFrame(id, c.id, `"hello"`) || answer != replyFrame(id, 200) {
 				t.Errorf("the others: %s, %s, %v, %v, %v", got, answer, err, errC, errD)
 				return
 			}
 			if took := time.Since(started); took > 2*time.Second {
-				t.Errorf("the others noticed: a dialogue took %v", took)
+				t.Errorf("a dialogue of the other users took %v", took)
 			}
 		}
 	}()
 	defer func() {
 		close(stop)
 		if n := <-others; n < 5 {
-			t.Errorf("the others had %d dialogues only", n)
+			t.Errorf("the other users sent only %d dialogues", n)
 		}
 	}()
 	work(a, b)
@@ -211,18 +212,18 @@ func stalled(t *testing.T, w *world, work func(a, b *member)) {
 
 const bulk = 32 << 10
 
-// TestStoppedReader: what is not written to a socket is not answered 200. When the reader goes on, it finds everything
-// that was, in order.
+// TestStoppedReader checks that a dialogue is not answered 200 before it is written to the socket. When the client
+// reads again, it gets every dialogue that was answered 200, in order.
 func TestStoppedReader(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) {
-		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 1500*time.Millisecond, 2*patience
+	w := newWorld(t, start(t, func(c *Config) {
+		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 1500*time.Millisecond, 2*waitTimeout
 	}))
 	stalled(t, w, func(a, b *member) {
 		codes := a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`)
 		n := count(codes)
 		if n[200]+n[507] != 500 || n[507] < 64 || n[200] == 0 {
-			t.Errorf("answers: %v", n)
+			t.Errorf("unexpected answers: %v", n)
 		}
 		missing := n[200]
 		for last := -1; missing > 0; {
@@ -241,18 +242,18 @@ func TestStoppedReader(t *testing.T) {
 	})
 }
 
-// TestStuckReader: a client that does not read is cut off, when its socket takes nothing for too long or when it gives no
-// sign of life, whichever comes first. What waits for it then is answered 507, and then its user is offline.
+// TestStuckReader checks that a client that does not read is disconnected when its socket accepts no data, or when it
+// sends no pong, for too long. Waiting dialogues are answered 507, and then the user is offline.
 func TestStuckReader(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) {
-		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 2*patience, 3*time.Second
+	w := newWorld(t, start(t, func(c *Config) {
+		c.Dialogues.Timeout, c.Sessions.WriteTimeout = 2*waitTimeout, 3*time.Second
 	}))
 	stalled(t, w, func(a, b *member) {
 		n := count(a.pour(t, b, 500, `"`+strings.Repeat("x", bulk)+`"`))
-		// On a slow machine the session may end before its socket is full, with nothing that waits: 508 without a 507.
+		// On a slow machine the session may end before its socket is full. Then no dialogue waits, and there is no 507.
 		if n[200]+n[507]+n[508] != 500 || n[507]+n[508] == 0 {
-			t.Errorf("answers: %v", n)
+			t.Errorf("unexpected answers: %v", n)
 		}
 		eventually(t, "508", func() bool { return a.talk(t, b, "x") == 508 })
 		eventually(t, "the session to end", func() bool {
@@ -261,7 +262,7 @@ func TestStuckReader(t *testing.T) {
 		})
 		b.login(t)
 		if code := a.talk(t, b, "x"); code != 200 {
-			t.Errorf("a dialogue to who came back: %d", code)
+			t.Errorf("dialogue after the second login: got code %d, want 200", code)
 		}
 	})
 }

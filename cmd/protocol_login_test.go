@@ -12,9 +12,9 @@ import (
 
 var hex32 = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// testLogin: both paths answer with the document's JSON to the letter.
+// testLogin checks that both login paths answer with exactly the documented JSON.
 func testLogin(t *testing.T, w *world) {
-	p := w.stranger(t, 0)
+	p := w.newMember(t, 0)
 	seen := make(map[string]bool)
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
 		for _, q := range []string{
@@ -41,7 +41,7 @@ func testLogin(t *testing.T, w *world) {
 			c.close(t)
 		}
 	}
-	for token := range seen { // each of them goes on being good
+	for token := range seen { // all tokens stay valid
 		p.token = token
 		p.call(t, "found", "name", fresh("nobody")).want(t, "call after the tunnel was closed", `{"code":200,"found":null,"message":"Success","ok":true}`)
 	}
@@ -54,9 +54,10 @@ func firstGroup(text, pattern string) string {
 	return ""
 }
 
-// testLoginRefusals: the WebSocket opens, says why, and closes; whatever else the client has sent.
+// testLoginRefusals checks that the server opens the WebSocket, sends the code and closes it, even if the client has
+// sent further frames.
 func testLoginRefusals(t *testing.T, w *world) {
-	p := w.stranger(t, 0)
+	p := w.newMember(t, 0)
 	rows := []struct {
 		what, query string
 		want        int
@@ -84,34 +85,34 @@ func testLoginRefusals(t *testing.T, w *world) {
 	for _, row := range rows {
 		for _, path := range []string{"/im/login", "/im/login/im/login"} {
 			c := w.dial(t, 0, path+"?"+row.query)
-			for i := range 3 { // frames that nobody waits for may not cost the client its answer
+			for i := range 3 { // unexpected frames must not lose the answer
 				if c.trySend(fmt.Sprint(i)) != nil {
 					break
 				}
 			}
-			if got := c.next(t); got != says(row.want) {
+			if got := c.next(t); got != replyBody(row.want) {
 				t.Errorf("%s: got %s, want %d", row.what, got, row.want)
 			}
 			c.wantClose(t, websocket.ClosePolicyViolation)
 		}
 	}
-	p.login(t) // and none of this has hurt the account
+	p.login(t) // the refused logins have no effect on the account
 }
 
-// testLoginPlain: a login that does not ask for a WebSocket.
+// testLoginPlain checks the answers to logins without a WebSocket handshake.
 func testLoginPlain(t *testing.T, w *world) {
-	p := w.stranger(t, 0)
+	p := w.newMember(t, 0)
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
 		q := path + "?" + query("account", p.account, "password", p.password)
-		w.do(t, 0, http.MethodGet, q, "").want(t, "GET", says(403))
-		w.do(t, 0, http.MethodPost, q, "account=x").want(t, "POST", says(403))
+		w.do(t, 0, http.MethodGet, q, "").want(t, "GET", replyBody(403))
+		w.do(t, 0, http.MethodPost, q, "account=x").want(t, "POST", replyBody(403))
 	}
 }
 
-// testOrigins: a browser's page opens a tunnel from here or from where the configuration says.
+// testOrigins checks that pages of the server's own origin and of http.origins can open a tunnel, and no others.
 func testOrigins(t *testing.T, w *world) {
-	p := w.stranger(t, 0)
-	base := w.base(0) // the page's own server
+	p := w.newMember(t, 0)
+	base := w.base(0) // the server's own origin
 	path := "/im/login?" + query("account", p.account, "password", p.password)
 	for origin, allowed := range map[string]bool{
 		"": true, base: true, "https://app.example.org": true, "HTTPS://APP.example.org": true,
@@ -135,27 +136,27 @@ func testOrigins(t *testing.T, w *world) {
 			continue
 		}
 		if err == nil {
-			t.Errorf("origin %q was let in", origin)
+			t.Errorf("origin %q was accepted", origin)
 			c.ws.Close()
 			continue
 		}
-		body := make([]byte, len(says(403))+1)
+		body := make([]byte, len(replyBody(403))+1)
 		n, _ := c.response.Body.Read(body)
-		if string(body[:n]) != says(403) {
+		if string(body[:n]) != replyBody(403) {
 			t.Errorf("origin %q: %s %s", origin, c.response.Status, body[:n])
 		}
 	}
 }
 
-// testLoginLists: friends under their aliases and with their presence, requests with their notes.
+// testLoginLists checks the friends with aliases and presence, and the requests with notes, in the answer to a login.
 func testLoginLists(t *testing.T, w *world) {
-	all := w.people(t, 5)
+	all := w.newMembers(t, 5)
 	me, named, unnamed, away, asking := all[0], all[1], all[2], all[3], all[4]
 	me.befriend(t, named)
-	me.call(t, "request", "to", unnamed.id).want(t, "request", says(200))
-	unnamed.call(t, "add", "from", me.id, "name", "me").want(t, "add", says(200))
+	me.call(t, "request", "to", unnamed.id).want(t, "request", replyBody(200))
+	unnamed.call(t, "add", "from", me.id, "name", "me").want(t, "add", replyBody(200))
 	me.befriend(t, away)
-	asking.call(t, "request", "to", me.id, "note", ` Hello "John" <this> & that is Álex `).want(t, "request", says(200))
+	asking.call(t, "request", "to", me.id, "note", ` Hello "John" <this> & that is Álex `).want(t, "request", replyBody(200))
 	away.tunnel.close(t)
 	head := func(p *member, name string) string {
 		return `{"id":"` + p.id + `","name":"` + name + `","picture":"","sex":"","birthday":"","sign":""`

@@ -18,17 +18,17 @@ import (
 	"imctl/bridge"
 )
 
-// process is the deployment of one server in a process of its own, as `imctl serve` runs it.
+// process is a deployment of one server in a separate process, which runs imctl serve.
 type process struct {
 	cmd  *exec.Cmd
 	url  string // of the protocol
 	ops  string // of the metrics
 	log  *logBuffer
-	over chan error // what the process ended with
-	gone bool       // and over was read
+	over chan error // receives the result of the process
+	gone bool       // over has been read
 }
 
-// startProcess runs the server on a data directory and waits until it says where it is. What it logs is added to log.
+// startProcess starts the server on a data directory and waits until it is ready. It appends the server's log to log.
 func startProcess(t testing.TB, data string, log *logBuffer, env ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command("imctl", "serve", "--log.level", "debug"), log: log, over: make(chan error, 1)}
@@ -46,8 +46,8 @@ func startProcess(t testing.TB, data string, log *logBuffer, env ...string) *pro
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.kill(t) })
-	// Should it never become ready, its output ends with it.
-	impatient := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+	// If the server fails to start, its output ends.
+	impatient := time.AfterFunc(waitTimeout, func() { _ = p.cmd.Process.Kill() })
 	said, ready := bufio.NewScanner(out), false
 	for !ready && said.Scan() {
 		switch fields := strings.Fields(said.Text()); {
@@ -68,12 +68,12 @@ func startProcess(t testing.TB, data string, log *logBuffer, env ...string) *pro
 		p.over <- p.cmd.Wait()
 	}()
 	if !ready || p.url == "" || p.ops == "" {
-		t.Fatalf("the server did not say where it is:\n%s", log)
+		t.Fatalf("the server did not become ready:\n%s", log)
 	}
 	return p
 }
 
-// kill ends the process without a word, and waits until it is gone. One that is gone it leaves alone.
+// kill kills the process, unless it has ended, and waits for its end.
 func (p *process) kill(t testing.TB) {
 	t.Helper()
 	if p.gone {
@@ -85,14 +85,14 @@ func (p *process) kill(t testing.TB) {
 	p.wait(t)
 }
 
-// stop asks the process to end, which it does in good order.
+// stop sends SIGTERM and checks that the process exits with 0.
 func (p *process) stop(t testing.TB) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.wait(t); err != nil {
-		t.Errorf("the server ended with %v", err)
+		t.Errorf("the server exited with %v", err)
 	}
 }
 
@@ -102,22 +102,22 @@ func (p *process) wait(t testing.TB) error {
 	case err := <-p.over:
 		p.gone = true
 		return err
-	case <-time.After(patience):
-		t.Fatal("the server does not end")
+	case <-time.After(waitTimeout):
+		t.Fatal("timeout waiting for the server to exit")
 		return nil
 	}
 }
 
 func (p *process) base(int) string            { return p.url }
 func (p *process) trust() *tls.Config         { return nil }
-func (p *process) services() *bridge.Services { return nil } // it is out of reach
+func (p *process) services() *bridge.Services { return nil } // the server is another process
 
-func (p *process) shown(t testing.TB) string {
+func (p *process) output(t testing.TB) string {
 	t.Helper()
 	return p.log.String() + httpBody(t, p.ops+"/metrics")
 }
 
-// metric reads one number of the metrics.
+// metric returns the value of a metric.
 func (p *process) metric(name string) (float64, error) {
 	body, err := tryBody(p.ops + "/metrics")
 	if err != nil {
@@ -130,7 +130,7 @@ func (p *process) metric(name string) (float64, error) {
 	return strconv.ParseFloat(m[1], 64)
 }
 
-// sound checks what a process logged in its life.
+// sound checks that the log of the process has no errors and panics.
 func (p *process) sound(t testing.TB) {
 	t.Helper()
 	for line := range strings.Lines(p.log.String()) {
@@ -142,7 +142,7 @@ func (p *process) sound(t testing.TB) {
 	}
 }
 
-// watch reads a metric again and again, until the function that it returns is called, which says by how much it grew.
+// watch samples a metric until grown is called, which returns the maximum growth.
 func (p *process) watch(t testing.TB, name string) (grown func() float64) {
 	t.Helper()
 	before, err := p.metric(name)
@@ -171,11 +171,11 @@ func (p *process) watch(t testing.TB, name string) (grown func() float64) {
 	return func() float64 { close(stop); <-stopped; return most - before }
 }
 
-// TestMemoryStaysBounded: a reader that stops costs its buffer, and nothing beyond it.
+// TestMemoryStaysBounded checks that a client that does not read needs no more memory than its buffer.
 func TestMemoryStaysBounded(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "GOGC=25", "IMCTL_NATS_SYNC=1m", "IMCTL_SESSIONS_WRITE_TIMEOUT=4m", "IMCTL_DIALOGUES_TIMEOUT=2s")
-	w := inhabit(t, p)
+	w := newWorld(t, p)
 	grown := p.watch(t, "go_memstats_heap_inuse_bytes")
 	stalled(t, w, func(a, b *member) {
 		const size, n = 60 << 10, 400 // 25 MB, of which 64 frames, or 4 MB, may wait
@@ -185,9 +185,9 @@ func TestMemoryStaysBounded(t *testing.T) {
 		}
 	})
 	if g := grown(); g > 20<<20 {
-		t.Errorf("the heap grew by %.0f MB", g/1e6)
+		t.Errorf("the heap grew by %.0f MB, more than the buffer", g/1e6)
 	}
-	w.leave(t)
+	w.close(t)
 	p.stop(t)
 	p.sound(t)
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// atOnce runs all functions at the same moment and waits for them.
+// atOnce runs all functions concurrently and waits for them.
 func atOnce(all ...func()) {
 	var wg sync.WaitGroup
 	ready := make(chan struct{})
@@ -21,7 +21,7 @@ func atOnce(all ...func()) {
 	wg.Wait()
 }
 
-// codes calls all functions at the same moment and returns what they answered, in their order.
+// codes runs all functions concurrently and returns the codes of their answers, in the order of the functions.
 func codes(all ...func() reply) []int {
 	got := make([]int, len(all))
 	run := make([]func(), len(all))
@@ -32,10 +32,11 @@ func codes(all ...func() reply) []int {
 	return got
 }
 
-// TestRegisterAtOnce: of many who want one account, one gets it, with limits and hashing as they are by default.
+// TestRegisterAtOnce checks that one of many concurrent registrations of an account succeeds, with the default limits
+// and hash parameters.
 func TestRegisterAtOnce(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) {
+	w := newWorld(t, start(t, func(c *Config) {
 		c.Limits, c.Passwords, c.NATS.Sync = Defaults().Limits, Defaults().Passwords, Defaults().NATS.Sync
 	}))
 	spellings := []string{"Sunny Tom", "sunny tom", "SUNNY TOM", " Sunny Tom\u00a0"}
@@ -52,7 +53,7 @@ func TestRegisterAtOnce(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Fatalf("24 registrations of one account: %v", got)
 	}
-	for i := range 3 { // the password is the winner's
+	for i := range 3 { // the stored password is that of the successful registration
 		p := &member{w: w, account: "sunny tom", password: fmt.Sprintf("at-once-%d", (winner+i)%24)}
 		if i == 0 {
 			p.login(t)
@@ -62,56 +63,56 @@ func TestRegisterAtOnce(t *testing.T) {
 	}
 }
 
-// TestLimits: what is too much is refused with 429 and 403, and what failed costs nothing.
+// TestLimits checks that requests over a limit are answered with status 429 and code 403.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) {
+	w := newWorld(t, start(t, func(c *Config) {
 		c.Limits.Registrations, c.Limits.LoginFailures = Rate{2, time.Hour}, Rate{3, time.Hour}
 	}))
 	body := func(account string) string { return `{"account":"` + account + `","password":"limited-pw","mail":"m"}` }
 	w.secret("limited-pw")
-	w.register(t, 0, body("one")).want(t, "the first", says(200))
+	w.register(t, 0, body("one")).want(t, "the first", replyBody(200))
 	for range 5 {
-		w.register(t, 0, body("one")).want(t, "taken", says(504))
-		w.register(t, 0, body("")).want(t, "empty", says(501))
+		w.register(t, 0, body("one")).want(t, "taken", replyBody(504))
+		w.register(t, 0, body("")).want(t, "empty", replyBody(501))
 	}
-	w.register(t, 0, body("two")).want(t, "the second", says(200))
-	w.register(t, 0, body("three")).wantStatus(t, "the third", http.StatusTooManyRequests, says(403))
+	w.register(t, 0, body("two")).want(t, "the second", replyBody(200))
+	w.register(t, 0, body("three")).wantStatus(t, "the third", http.StatusTooManyRequests, replyBody(403))
 	p := &member{w: w, account: "one", password: "limited-pw"}
 	for range 5 {
-		p.login(t) // good logins are not counted as failures
+		p.login(t) // successful logins do not count as failures
 	}
 	for range 3 {
 		p.refused(t, "wrong password", "wrong")
 	}
 	c := w.dial(t, 0, "/im/login?"+query("account", "one", "password", "limited-pw"))
-	c.want(t, says(403)) // too many failures, whatever the password
+	c.want(t, replyBody(403)) // refused after too many failures, even with the right password
 	if _, err := c.tryNext(); err == nil {
-		t.Error("a login over the limit stays open")
+		t.Error("the tunnel of a login over the limit stays open")
 	}
 	p.call(t, "found", "name", "x").want(t, "who is in stays in", `{"code":200,"found":null,"message":"Success","ok":true}`)
 }
 
-// TestDialogueRate: who sends too fast is slowed down, not refused.
+// TestDialogueRate checks that the server slows down a client over limits.dialogues instead of refusing its dialogues.
 func TestDialogueRate(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) { c.Limits.Dialogues = Rate{20, time.Second} }))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t, func(c *Config) { c.Limits.Dialogues = Rate{20, time.Second} }))
+	a, b := w.newFriends(t)
 	started := time.Now()
 	const all = 35
 	for i := range all {
 		a.tunnel.send(t, dialogue(fmt.Sprintf(`"%d"`, i), b.id, `"p"`))
 	}
 	for i := range all {
-		a.tunnel.want(t, saysTo(fmt.Sprintf(`"%d"`, i), 200))
-		b.tunnel.want(t, received(fmt.Sprintf(`"%d"`, i), a.id, `"p"`))
+		a.tunnel.want(t, replyFrame(fmt.Sprintf(`"%d"`, i), 200))
+		b.tunnel.want(t, dialogueFrame(fmt.Sprintf(`"%d"`, i), a.id, `"p"`))
 	}
 	if took := time.Since(started); took < 700*time.Millisecond { // 20 at once, 15 more at 20 a second
 		t.Errorf("%d dialogues at 20 a second took %v", all, took)
 	}
 }
 
-// state is what two people are to each other, as logins show it at both ends.
+// state describes the friendship of two users at both ends, as in the answers to their logins.
 func state(t testing.TB, a, b *member) string {
 	t.Helper()
 	var s []string
@@ -132,7 +133,7 @@ func state(t testing.TB, a, b *member) string {
 	return strings.Join(s, " ")
 }
 
-// races are calls of two people at the same moment. Each may end in a few ways only; a stands before the other.
+// races are concurrent calls of two users. Each has a few valid results.
 var races = []struct {
 	what   string
 	before func(t *testing.T, a, b *member)
@@ -166,7 +167,7 @@ var races = []struct {
 		}, []string{`[200 522] friend "own name" | friend "A" |`, `[200 200] friend "own name" | friend "A" |`}},
 	{"naming against remove", func(t *testing.T, a, b *member) {
 		asked(t, a, b)
-		b.call(t, "add", "from", a.id, "name", "A").want(t, "add", says(200))
+		b.call(t, "add", "from", a.id, "name", "A").want(t, "add", replyBody(200))
 	}, func(t *testing.T, a, b *member) []func() reply {
 		return []func() reply{func() reply { return a.call(t, "add", "from", b.id, "name", "B") }, func() reply { return b.call(t, "remove", "to", a.id) }}
 	}, []string{"[200 200] | |", "[523 200] | |"}},
@@ -181,7 +182,7 @@ var races = []struct {
 }
 
 func asked(t *testing.T, a, b *member) {
-	a.call(t, "request", "to", b.id).want(t, "request", says(200))
+	a.call(t, "request", "to", b.id).want(t, "request", replyBody(200))
 }
 
 func cross(t *testing.T, a, b *member) {
@@ -189,21 +190,21 @@ func cross(t *testing.T, a, b *member) {
 	asked(t, b, a)
 }
 
-// TestFriendsAtOnce runs each race a few times, between people whose tunnels are open: the end that logins show is the
-// one that dialogues meet, at both ends. The calls go to one server, or to two that know of each other by NATS.
+// TestFriendsAtOnce runs each race several times between users with open tunnels. Logins and dialogues must agree on
+// the result at both ends. The calls go to one server, or to two servers on one NATS.
 func TestFriendsAtOnce(t *testing.T) {
 	t.Parallel()
-	patient := func(c *Config) { c.Dialogues.Timeout = 2 * patience }
+	patient := func(c *Config) { c.Dialogues.Timeout = 2 * waitTimeout }
 	for name, deploy := range map[string]func() deployment{
 		"one server":  func() deployment { return start(t, patient) },
-		"two servers": func() deployment { return &scattered{bridges: startBridges(t, 2, patient)} },
+		"two servers": func() deployment { return &roundRobin{bridges: startBridges(t, 2, patient)} },
 	} {
-		w := inhabit(t, deploy())
+		w := newWorld(t, deploy())
 		for _, race := range races {
 			t.Run(name+"/"+race.what, func(t *testing.T) {
 				t.Parallel()
 				for range 4 {
-					two := w.people(t, 2)
+					two := w.newMembers(t, 2)
 					a, b := two[0], two[1]
 					race.before(t, a, b)
 					got := fmt.Sprint(codes(race.calls(t, a, b)...))
@@ -218,7 +219,7 @@ func TestFriendsAtOnce(t *testing.T) {
 	}
 }
 
-// holds checks that dialogues meet what a race ended as.
+// holds checks that the answers to dialogues agree with the result of a race.
 func holds(t *testing.T, a, b *member, ended string, friends bool) {
 	t.Helper()
 	want := 512
@@ -226,22 +227,22 @@ func holds(t *testing.T, a, b *member, ended string, friends bool) {
 		want = 200
 	}
 	if to := a.talk(t, b, "1"); to != want {
-		t.Errorf("%s, but a dialogue is answered %d", ended, to)
+		t.Errorf("result %s, but a dialogue is answered %d", ended, to)
 	}
 	if friends {
-		b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+		b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 	}
 	if from := b.talk(t, a, "2"); from != want {
-		t.Errorf("%s, but a dialogue the other way is answered %d", ended, from)
+		t.Errorf("result %s, but a dialogue in the other direction is answered %d", ended, from)
 	}
 }
 
-// TestFriendsWhileMade: who hears that they are friends may talk, both ways, although whoever made them so has not told
-// the sessions yet.
+// TestFriendsWhileMade checks that after an answer that two users are friends, dialogues are accepted in both
+// directions, even if the node that made them friends has not notified the other nodes yet.
 func TestFriendsWhileMade(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	w := inhabit(t, s)
+	w := newWorld(t, s)
 	rosters := s.app.backend.store.Rosters
 	for name, x := range map[string]struct {
 		named  bool // both ends have their aliases
@@ -253,7 +254,7 @@ func TestFriendsWhileMade(t *testing.T) {
 		"added":   {true, "add", []string{"name", "B", "from"}, 522},
 		"request": {true, "request", []string{"note", "again", "to"}, 522},
 	} {
-		two := w.people(t, 2)
+		two := w.newMembers(t, 2)
 		a, b := two[0], two[1]
 		_, err := rosters.Request(t.Context(), a.id, b.id, "")
 		if err == nil {
@@ -265,12 +266,12 @@ func TestFriendsWhileMade(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.call(t, x.call, append(x.fields, b.id)...).want(t, name, says(x.want))
+		a.call(t, x.call, append(x.fields, b.id)...).want(t, name, replyBody(x.want))
 		if code := a.talk(t, b, "1"); code != 200 {
 			t.Errorf("%s: there: %d", name, code)
 			continue
 		}
-		b.tunnel.want(t, received(`"1"`, a.id, `"hello"`))
+		b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 		if code := b.talk(t, a, "2"); code != 200 {
 			t.Errorf("%s: back: %d", name, code)
 		}

@@ -20,12 +20,12 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// noise makes input that nobody should send: always the same for one seed, so that what it finds is found again.
+// noise generates invalid input. The same seed generates the same input, so that a failure can be reproduced.
 type noise struct{ *rand.Rand }
 
 func newNoise(seed uint64) noise { return noise{rand.New(rand.NewPCG(seed, 2))} }
 
-// bytes are up to n of any kind.
+// bytes returns up to n random bytes.
 func (r noise) bytes(n int) []byte {
 	b := make([]byte, r.IntN(n+1))
 	for i := range b {
@@ -34,7 +34,7 @@ func (r noise) bytes(n int) []byte {
 	return b
 }
 
-// spoil changes a few places of what would be good: bytes change, go, come twice, or are exchanged for trouble.
+// spoil changes valid input at a few places: it changes, removes, repeats or replaces bytes.
 func (r noise) spoil(good string) string {
 	trouble := []string{"\x00", "\xff", `"`, `\`, "{", "}", "[", ",", ":", "%", "&", ";", "=", "+", "\r\n", "null", "1e999", `\ud800`, "é", "%00", "../", "*", ">"}
 	b := []byte(good)
@@ -56,8 +56,8 @@ func (r noise) spoil(good string) string {
 	return string(b)
 }
 
-// documented are the codes that each call may answer with, whatever it is sent. 500 is not among them: it is for faults
-// of the server's own, and this one has none.
+// documented lists the codes with which each call may answer invalid input. 500 is not among them: it is for faults
+// of the server.
 var documented = map[string][]int{
 	"/im/register":        {200, 403, 501, 502, 503, 504},
 	"/im/friends/found":   {200, 403, 514, 515, 516, 517},
@@ -67,17 +67,17 @@ var documented = map[string][]int{
 	"/im/login":           {403},
 }
 
-// raw sends bytes over a connection of their own and returns all answers until the server closes it.
+// raw sends bytes over a new connection and returns all answers until the server closes it.
 func (w *world) raw(b []byte) ([]*http.Response, [][]byte, error) {
-	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), patience)
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(w.base(0), "http://"), waitTimeout)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(waitTimeout)); err != nil {
 		return nil, nil, err
 	}
-	// The server may have said enough and closed before it has read everything.
+	// The server may answer and close the connection before it has read everything.
 	_, _ = c.Write(b)
 	_ = c.(*net.TCPConn).CloseWrite()
 	said, err := io.ReadAll(c)
@@ -100,10 +100,10 @@ func (w *world) raw(b []byte) ([]*http.Response, [][]byte, error) {
 	}
 }
 
-// plausible are the statuses that net/http itself, the mux and the page answer with where no call was meant.
+// plausible lists the statuses of net/http, the mux and the page for requests that are not calls.
 var plausible = []int{200, 301, 302, 307, 308, 400, 404, 405, 408, 413, 414, 417, 426, 429, 431, 501, 505}
 
-// answers checks what came back for bytes that were meant for path; "" where it is not known which call they hit.
+// answers checks the answers to bytes that were sent to path. path is "" if it is not known which call they reach.
 func (w *world) answers(t *testing.T, path string, sent []byte) {
 	all, bodies, err := w.raw(sent)
 	if err != nil {
@@ -118,7 +118,7 @@ func (w *world) answers(t *testing.T, path string, sent []byte) {
 		}
 		a := reply{body: string(bodies[i])}
 		code := a.code()
-		exact := a.body == says(code) || code == 200 && strings.HasPrefix(a.body, `{"code":200,"found":`) && json.Valid(bodies[i])
+		exact := a.body == replyBody(code) || code == 200 && strings.HasPrefix(a.body, `{"code":200,"found":`) && json.Valid(bodies[i])
 		known := path == "" && messages[code] != "" && code != 500 || slices.Contains(documented[path], code)
 		if !exact || !known {
 			t.Errorf("%q: %s %s", sent, r.Status, a.body)
@@ -126,14 +126,14 @@ func (w *world) answers(t *testing.T, path string, sent []byte) {
 	}
 }
 
-// TestRandom sends bytes at random to every endpoint and into the tunnel. Only what is documented comes back, everybody
-// else goes on talking, and when it is over no goroutine, connection or session is left.
+// TestRandom sends random bytes to every endpoint and through the tunnel. All answers must be documented, other users
+// must not be affected, and no goroutine, connection or session may remain.
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "IMCTL_NATS_SYNC=1m")
-	w := inhabit(t, p)
-	a, b := w.pair(t)
-	two := w.people(t, 2) // whose ids and tokens are abused
+	w := newWorld(t, p)
+	a, b := w.newFriends(t)
+	two := w.newMembers(t, 2) // whose ids and tokens are abused
 	for _, m := range two {
 		m.tunnel.close(t)
 	}
@@ -155,27 +155,27 @@ func TestRandom(t *testing.T) {
 	}
 	for i := range 20 {
 		if code := a.talk(t, b, fmt.Sprint(i)); code != 200 {
-			t.Errorf("amid it a dialogue is answered %d", code)
+			t.Errorf("dialogue of other users: got code %d, want 200", code)
 		}
-		b.tunnel.want(t, received(fmt.Sprintf(`"%d"`, i), a.id, `"hello"`))
+		b.tunnel.want(t, dialogueFrame(fmt.Sprintf(`"%d"`, i), a.id, `"hello"`))
 	}
 	work.Wait()
 
 	w.http.CloseIdleConnections()
 	eventually(t, "all other sessions to end", func() bool { return left("imctl_sessions") == 2 })
-	// The connection that asks, and what the runtime or NATS start for themselves, come and go.
+	// The connection for metrics, and goroutines of the runtime and of NATS, come and go.
 	const some = 4
 	eventually(t, "all connections to end", func() bool { return left("process_open_fds") <= files+some })
 	eventually(t, "all goroutines to end", func() bool { return left("go_goroutines") <= goroutines+some })
 	if code := b.talk(t, a, "after it"); code != 200 {
-		t.Errorf("after it a dialogue is answered %d", code)
+		t.Errorf("dialogue after the test: got code %d, want 200", code)
 	}
-	w.leave(t)
+	w.close(t)
 	p.stop(t)
 	p.sound(t)
 }
 
-// stormHTTP: what is hardly HTTP.
+// stormHTTP sends invalid HTTP requests.
 func stormHTTP(t *testing.T, w *world, r noise, two []*member) {
 	good := "POST /im/register HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 	for i := range 150 {
@@ -187,7 +187,7 @@ func stormHTTP(t *testing.T, w *world, r noise, two []*member) {
 	}
 }
 
-// stormBodies: registrations that are none.
+// stormBodies sends registrations with invalid bodies.
 func stormBodies(t *testing.T, w *world, r noise, two []*member) {
 	w.secret("random-pw")
 	for i := range 150 {
@@ -199,7 +199,7 @@ func stormBodies(t *testing.T, w *world, r noise, two []*member) {
 	}
 }
 
-// unbroken keeps random bytes from ending the line that they stand in.
+// unbroken removes bytes that would end the request line.
 func unbroken(b []byte) string {
 	return strings.Map(func(c rune) rune {
 		if c <= ' ' || c == 0x7f {
@@ -209,7 +209,7 @@ func unbroken(b []byte) string {
 	}, string(b))
 }
 
-// stormQueries: calls that are none.
+// stormQueries sends calls with invalid queries.
 func stormQueries(t *testing.T, w *world, r noise, two []*member) {
 	for i := range 200 {
 		paths := []string{"/im/friends/found", "/im/friends/request", "/im/friends/add", "/im/friends/remove", "/im/login"}
@@ -223,7 +223,7 @@ func stormQueries(t *testing.T, w *world, r noise, two []*member) {
 	}
 }
 
-// stormHandshakes: upgrades that are none, and some that are, with bytes behind them.
+// stormHandshakes sends invalid handshakes, and valid ones that are followed by random bytes.
 func stormHandshakes(t *testing.T, w *world, r noise, two []*member) {
 	for range 120 {
 		q := query("account", two[0].account, "password", two[0].password)
@@ -232,7 +232,7 @@ func stormHandshakes(t *testing.T, w *world, r noise, two []*member) {
 	}
 }
 
-// stormFrames: frames that are no dialogues, and bytes that are no frames.
+// stormFrames sends invalid dialogues and invalid frames.
 func stormFrames(t *testing.T, w *world, r noise, two []*member) {
 	for i := range 25 {
 		c, err := w.tryDial(t.Context(), w.dialer(), 0, "/im/login?"+query("account", two[1].account, "password", two[1].password), nil)
@@ -259,18 +259,18 @@ func stormFrames(t *testing.T, w *world, r noise, two []*member) {
 		for range n {
 			answer, err := c.tryNext()
 			code := reply{body: answer}.code()
-			if err != nil || messages[code] == "" || !slices.Contains([]int{403, 506, 510, 511, 512}, code) || !strings.HasPrefix(answer, strings.TrimSuffix(says(code), "}")) || !json.Valid([]byte(answer)) {
+			if err != nil || messages[code] == "" || !slices.Contains([]int{403, 506, 510, 511, 512}, code) || !strings.HasPrefix(answer, strings.TrimSuffix(replyBody(code), "}")) || !json.Valid([]byte(answer)) {
 				t.Errorf("answer %s, %v", answer, err)
 			}
 		}
 		switch i % 4 {
-		case 0: // gone without a word
+		case 0: // close without a close frame
 		case 1:
 			_ = c.ws.WriteMessage(websocket.BinaryMessage, r.bytes(50))
 		case 2:
 			_, _ = c.ws.NetConn().Write(r.bytes(200))
 		case 3:
-			_ = c.ws.WriteControl(websocket.CloseMessage, r.bytes(20), time.Now().Add(patience))
+			_ = c.ws.WriteControl(websocket.CloseMessage, r.bytes(20), time.Now().Add(waitTimeout))
 		}
 		c.ws.Close()
 	}

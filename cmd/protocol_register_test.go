@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// fresh is an account that nobody has.
+// fresh returns an account that is not registered.
 func fresh(prefix string) string { return fmt.Sprintf("%s%d", prefix, serial.Add(1)) }
 
-// entry is the profile that a login shows.
+// entry returns the profile in the answer to a login.
 func (w *world) entry(t testing.TB, account, password string) profileEntry {
 	t.Helper()
 	p := &member{w: w, account: account, password: password}
@@ -38,7 +38,7 @@ func testRegister(t *testing.T, w *world) {
 	for _, row := range rows {
 		account := fresh(row.account)
 		quoted, _ := json.Marshal("  " + account + "\u3000")
-		w.register(t, 0, fmt.Sprintf(row.body, quoted)).want(t, row.what, says(200))
+		w.register(t, 0, fmt.Sprintf(row.body, quoted)).want(t, row.what, replyBody(200))
 		got := w.entry(t, account, "pw-full")
 		if row.want.Name == "" {
 			row.want.Name = account
@@ -48,21 +48,21 @@ func testRegister(t *testing.T, w *world) {
 			t.Errorf("%s: profile is %+v", row.what, got)
 		}
 	}
-	// A password is taken as it is: with its blanks, in characters and not bytes.
+	// A password keeps its spaces. Its length is counted in characters.
 	for _, password := range []string{"   ", " p ", strings.Repeat("é", 32), "\u0001\u0000", "e\u0301"} {
 		account := fresh("pw")
 		body, _ := json.Marshal(map[string]string{"account": account, "password": password, "mail": "m"})
-		w.register(t, 0, string(body)).want(t, fmt.Sprintf("password %q", password), says(200))
+		w.register(t, 0, string(body)).want(t, fmt.Sprintf("password %q", password), replyBody(200))
 		p := &member{w: w, account: account, password: password}
 		p.login(t)
 		for _, other := range []string{strings.TrimSpace(password), " " + password, "\u00e9"} {
 			if other != password {
 				c := w.dial(t, 0, "/im/login?"+query("account", account, "password", other))
-				c.want(t, says(505))
+				c.want(t, replyBody(505))
 			}
 		}
 	}
-	// The type of the content is not asked for.
+	// The content type of a request does not matter.
 	r, err := w.http.Post(w.base(0)+"/im/register", "application/x-www-form-urlencoded",
 		strings.NewReader(`{"account":"`+fresh("form")+`","password":"p","mail":"m"}`))
 	if err != nil {
@@ -106,23 +106,23 @@ func testRegisterRefusals(t *testing.T, w *world) {
 		{"mail is blank", `{"account":"a","password":"p","mail":"  "}`, 503},
 	}
 	for _, row := range rows {
-		w.register(t, 0, row.body).want(t, row.what, says(row.want))
+		w.register(t, 0, row.body).want(t, row.what, replyBody(row.want))
 	}
 	tooLarge := `{"account":"a","password":"p","mail":"m","more":"` + strings.Repeat("x", 1<<20) + `"}`
-	w.register(t, 0, tooLarge).wantStatus(t, "a body too large", http.StatusRequestEntityTooLarge, says(403))
-	// What is refused leaves nothing behind: the account is free.
+	w.register(t, 0, tooLarge).wantStatus(t, "a body too large", http.StatusRequestEntityTooLarge, replyBody(403))
+	// A refused registration stores nothing, so the account can still be registered.
 	account := fresh("free")
-	w.register(t, 0, `{"account":"`+account+`","password":"p"}`).want(t, "refused", says(503))
-	w.register(t, 0, `{"account":"`+account+`","password":"p","mail":"m"}`).want(t, "again", says(200))
-	// The longest that may be.
+	w.register(t, 0, `{"account":"`+account+`","password":"p"}`).want(t, "refused", replyBody(503))
+	w.register(t, 0, `{"account":"`+account+`","password":"p","mail":"m"}`).want(t, "again", replyBody(200))
+	// The maximum lengths.
 	longest := fresh("long")
 	longest += strings.Repeat("é", 64-len(longest))
 	w.register(t, 0, `{"account":"`+longest+`","password":"`+long(32)+`","mail":"`+long(254)+`","name":"`+long(64)+`","sex":"`+long(32)+
-		`","birthday":"`+long(32)+`","sign":"`+long(512)+`","picture":"`+strings.Repeat("x", 1024)+`"}`).want(t, "the longest fields", says(200))
+		`","birthday":"`+long(32)+`","sign":"`+long(512)+`","picture":"`+strings.Repeat("x", 1024)+`"}`).want(t, "the longest fields", replyBody(200))
 	w.entry(t, longest, long(32))
 }
 
-// testRegisterFolding: an account is the same after trimming, normalising and folding.
+// testRegisterFolding checks that accounts are compared after trimming, normalization and case folding.
 func testRegisterFolding(t *testing.T, w *world) {
 	k := fresh("")
 	for _, same := range [][]string{
@@ -135,18 +135,18 @@ func testRegisterFolding(t *testing.T, w *world) {
 			b, _ := json.Marshal(map[string]string{"account": account, "password": "folded", "mail": mail})
 			return string(b)
 		}
-		w.register(t, 0, body(same[0], "m")).want(t, same[0], says(200))
+		w.register(t, 0, body(same[0], "m")).want(t, same[0], replyBody(200))
 		id := w.entry(t, same[0], "folded").ID
 		for _, account := range same {
-			w.register(t, 0, body(account, "m")).want(t, account+" again", says(504))
-			w.register(t, 0, body(account, " ")).want(t, account+" again, without mail", says(503))
+			w.register(t, 0, body(account, "m")).want(t, account+" again", replyBody(504))
+			w.register(t, 0, body(account, " ")).want(t, account+" again, without mail", replyBody(503))
 			if got := w.entry(t, account, "folded"); got.ID != id || got.Name != strings.TrimSpace(same[0]) {
 				t.Errorf("login as %q: %+v", account, got)
 			}
 		}
 	}
-	// Others are others.
+	// These are different accounts.
 	for _, account := range []string{"T om" + k, "T0m" + k, "Cafe" + k, "Tom" + k + "."} {
-		w.register(t, 0, `{"account":"`+account+`","password":"p","mail":"m"}`).want(t, account, says(200))
+		w.register(t, 0, `{"account":"`+account+`","password":"p","mail":"m"}`).want(t, account, replyBody(200))
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// ways are the deployments that the protocol's tables are run on.
-var ways = []struct {
+// deployments are the deployments on which TestProtocol runs.
+var deployments = []struct {
 	name  string
 	start func(testing.TB) deployment
 }{
@@ -15,27 +15,27 @@ var ways = []struct {
 	{"TLS", func(t testing.TB) deployment { return start(t, tableSettings, overTLS) }},
 	{"attached", func(t testing.TB) deployment { return startBridges(t, 1, tableSettings) }},
 	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings) }},
-	{"two servers in turn", func(t testing.TB) deployment { return &scattered{bridges: startBridges(t, 2, tableSettings)} }},
+	{"two servers, round robin", func(t testing.TB) deployment { return &roundRobin{bridges: startBridges(t, 2, tableSettings)} }},
 }
 
-// tableSettings are what the tables count on beyond the harness's own.
+// tableSettings changes the settings that the tables of TestProtocol rely on.
 func tableSettings(c *Config) {
 	c.Sessions.PerUser = 3
 	c.Sessions.MaxFrame = 4 * KiB
 	c.HTTP.Origins = []string{"https://app.example.org"}
 	c.Limits.Picture = KiB
 	c.Passwords.MaxLength = 32
-	c.Dialogues.Timeout = 2 * patience // longer than any test waits: nothing may depend on it
+	c.Dialogues.Timeout = 2 * waitTimeout // longer than any test waits, since no test may depend on this timeout
 }
 
-// TestProtocol runs every table of the protocol on every deployment. The tables share their servers, so that each runs
-// amid the others' traffic.
+// TestProtocol runs all tables on all deployments. The tables of a deployment run at the same time on the same
+// servers, so each runs during the traffic of the others.
 func TestProtocol(t *testing.T) {
 	t.Parallel()
-	for _, way := range ways {
-		t.Run(way.name, func(t *testing.T) {
+	for _, d := range deployments {
+		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			w := inhabit(t, way.start(t))
+			w := newWorld(t, d.start(t))
 			for name, table := range map[string]func(*testing.T, *world){
 				"paths":                     testPaths,
 				"register":                  testRegister,
@@ -77,7 +77,7 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
-// testPaths: what the document does not have is 404, and what it has answers with a code even to the wrong method.
+// testPaths checks that undocumented paths are answered 404, and documented paths with a code for any method.
 func testPaths(t *testing.T, w *world) {
 	for _, path := range []string{
 		"/im", "/im/", "/im/register/", "/im/registered", "/im/friends", "/im/friends/", "/im/friends/found/", "/im/friends/find",
@@ -89,10 +89,10 @@ func testPaths(t *testing.T, w *world) {
 	}
 	calls := map[string]string{"/im/register": "POST", "/im/friends/found": "GET", "/im/friends/request": "GET",
 		"/im/friends/add": "GET", "/im/friends/remove": "GET", "/im/login": "", "/im/login/im/login": ""}
-	for path, right := range calls {
+	for path, documented := range calls {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "ODD"} {
-			if method != right {
-				w.do(t, 0, method, path, "").want(t, method+" "+path, says(403))
+			if method != documented {
+				w.do(t, 0, method, path, "").want(t, method+" "+path, replyBody(403))
 			}
 		}
 		if r := w.do(t, 0, http.MethodHead, path, ""); r.status != http.StatusOK || r.body != "" {

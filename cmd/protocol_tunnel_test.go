@@ -9,47 +9,47 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// testGivesWay: past sessions.per_user the oldest is told, and ends.
+// testGivesWay checks that a login over sessions.per_user ends the oldest session with 513.
 func testGivesWay(t *testing.T, w *world) {
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	first := b.tunnel
-	second, _ := b.another(t)
-	third, _ := b.another(t)
-	fourth, _ := b.another(t)
-	first.want(t, says(513))
+	second, _ := b.openTunnel(t)
+	third, _ := b.openTunnel(t)
+	fourth, _ := b.openTunnel(t)
+	first.want(t, replyBody(513))
 	first.wantClose(t, websocket.ClosePolicyViolation)
-	fifth, _ := b.another(t)
-	second.want(t, says(513))
+	fifth, _ := b.openTunnel(t)
+	second.want(t, replyBody(513))
 	second.wantClose(t, websocket.ClosePolicyViolation)
 	if code := a.talk(t, b, "1"); code != 200 {
-		t.Errorf("a dialogue to who has others: %d", code)
+		t.Errorf("dialogue to the remaining sessions: got code %d, want 200", code)
 	}
 	for _, c := range []*tunnel{third, fourth, fifth} {
-		c.want(t, received(`"1"`, a.id, `"hello"`))
+		c.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
 	}
-	// The token of a session that gave way is still good for calls.
+	// The token of the ended session stays valid.
 	b.call(t, "found", "name", fresh("nobody")).want(t, "call", `{"code":200,"found":null,"message":"Success","ok":true}`)
 }
 
-// testBinary: a binary frame is answered 509, and ends the tunnel.
+// testBinary checks that a binary frame is answered 509 and ends the tunnel.
 func testBinary(t *testing.T, w *world) {
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	for _, frame := range []string{dialogue(`"1"`, b.id, `"p"`), "", "\x00\xff"} {
-		c, _ := a.another(t)
+		c, _ := a.openTunnel(t)
 		if err := c.ws.WriteMessage(websocket.BinaryMessage, []byte(frame)); err != nil {
 			t.Fatal(err)
 		}
-		c.want(t, says(509))
+		c.want(t, replyBody(509))
 		c.wantClose(t, websocket.CloseUnsupportedData)
 	}
 	if code := b.talk(t, a, "1"); code != 200 {
-		t.Errorf("the others go on: %d", code)
+		t.Errorf("dialogue of the other tunnels: got code %d, want 200", code)
 	}
 }
 
-// testFrames: sizes, pieces and control frames.
+// testFrames checks frame sizes, fragments and control frames.
 func testFrames(t *testing.T, w *world) {
-	a, b := w.pair(t)
+	a, b := w.newFriends(t)
 	const limit = 4 << 10 // tableSettings
 	filled := func(size int) (frame, payload string) {
 		empty := dialogue(`"1"`, b.id, `""`)
@@ -58,17 +58,17 @@ func testFrames(t *testing.T, w *world) {
 	}
 	largest, payload := filled(limit)
 	a.tunnel.send(t, largest)
-	b.tunnel.want(t, received(`"1"`, a.id, payload))
-	a.tunnel.want(t, saysTo(`"1"`, 200))
+	b.tunnel.want(t, dialogueFrame(`"1"`, a.id, payload))
+	a.tunnel.want(t, replyFrame(`"1"`, 200))
 
-	// In pieces, with a ping between them.
+	// A fragmented frame with a ping between the fragments.
 	pieces, err := a.tunnel.ws.NextWriter(websocket.TextMessage)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < len(largest); i += 1000 {
 		_, err := pieces.Write([]byte(largest[i:min(i+1000, len(largest))]))
-		err = errors.Join(err, a.tunnel.ws.WriteControl(websocket.PingMessage, []byte("here?"), time.Now().Add(patience)))
+		err = errors.Join(err, a.tunnel.ws.WriteControl(websocket.PingMessage, []byte("here?"), time.Now().Add(waitTimeout)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,45 +78,45 @@ func testFrames(t *testing.T, w *world) {
 	if err := pieces.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b.tunnel.want(t, received(`"1"`, a.id, payload))
-	a.tunnel.want(t, saysTo(`"1"`, 200))
+	b.tunnel.want(t, dialogueFrame(`"1"`, a.id, payload))
+	a.tunnel.want(t, replyFrame(`"1"`, 200))
 	if pong != "here?" {
-		t.Errorf("a ping was answered %q", pong)
+		t.Errorf("got pong %q", pong)
 	}
 
 	tooLarge, _ := filled(limit + 1)
 	a.tunnel.send(t, tooLarge)
 	a.tunnel.wantClose(t, websocket.CloseMessageTooBig)
-	c, _ := b.another(t) // and nobody got it
+	c, _ := b.openTunnel(t) // it was not delivered
 	c.close(t)
 	b.tunnel.send(t, `{}`)
-	b.tunnel.want(t, says(510))
+	b.tunnel.want(t, replyBody(510))
 
-	// A frame that no client may send ends the tunnel.
+	// A frame that violates the WebSocket protocol ends the tunnel.
 	if _, err := b.tunnel.ws.NetConn().Write([]byte{0xff, 0xff, 0, 0}); err != nil {
 		t.Fatal(err)
 	}
 	b.tunnel.wantClose(t, websocket.CloseProtocolError)
 }
 
-// TestPing: a silent client is asked whether it is there; one that does not answer is cut off.
+// TestPing checks that the server pings silent clients, and disconnects a client that does not answer.
 func TestPing(t *testing.T) {
 	t.Parallel()
-	w := inhabit(t, start(t, func(c *Config) { c.Sessions.Ping = time.Second }))
-	a, b := w.pair(t)
+	w := newWorld(t, start(t, func(c *Config) { c.Sessions.Ping = time.Second }))
+	a, b := w.newFriends(t)
 	pings := 0
 	answer := b.tunnel.ws.PingHandler()
 	b.tunnel.ws.SetPingHandler(func(s string) error { pings++; return answer(s) })
 	a.tunnel.ws.SetPingHandler(func(string) error { return nil })
-	// The one that never answers is gone first; then the other is told apart by its dialogue.
+	// The silent client is disconnected first. The other client can then still send a dialogue.
 	if _, err := a.tunnel.tryNext(); err == nil {
-		t.Error("a frame out of nowhere")
+		t.Error("got an unexpected frame")
 	}
 	done := make(chan error, 1)
 	go func() { _, err := b.tunnel.tryNext(); done <- err }()
 	a.login(t)
 	if code := a.talk(t, b, "1"); code != 200 {
-		t.Errorf("who answers pings is still there: %d", code)
+		t.Errorf("dialogue of the client that answers pings: got code %d", code)
 	}
 	if err := <-done; err != nil || pings == 0 {
 		t.Errorf("%d pings, %v", pings, err)

@@ -2,12 +2,12 @@ package cmd
 
 import "testing"
 
-// TestStrangersWhileUnmade: after an answer that two users are no friends, dialogues between them are refused in both
-// directions on every node, even if the node that ended the friendship has not told the other nodes yet.
+// TestStrangersWhileUnmade checks that after an answer that two users are not friends, dialogues are refused in both
+// directions on every node, even if the node that ended the friendship has not notified the other nodes yet.
 func TestStrangersWhileUnmade(t *testing.T) {
 	t.Parallel()
 	all := startBridges(t, 2)
-	w := inhabit(t, all)
+	w := newWorld(t, all)
 	rosters := all[0].app.backend.store.Rosters
 	for name, x := range map[string]struct {
 		asks   bool // the friend asks again after the end of the friendship
@@ -22,12 +22,12 @@ func TestStrangersWhileUnmade(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, b := w.pair(t)
+			a, b := w.newFriends(t)
 			for from, to := range map[*member]*member{a: b, b: a} {
 				if code := from.talk(t, to, "before"); code != 200 {
-					t.Fatalf("friends: a dialogue is answered %d", code)
+					t.Fatalf("dialogue between friends: got code %d, want 200", code)
 				}
-				to.tunnel.want(t, received(`"before"`, from.id, `"hello"`))
+				to.tunnel.want(t, dialogueFrame(`"before"`, from.id, `"hello"`))
 			}
 			_, err := rosters.Remove(t.Context(), b.id, a.id)
 			if err == nil && x.asks {
@@ -36,7 +36,7 @@ func TestStrangersWhileUnmade(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.call(t, x.call, append(x.fields, b.id)...).want(t, name, says(x.want))
+			a.call(t, x.call, append(x.fields, b.id)...).want(t, name, replyBody(x.want))
 			holds(t, a, b, name, x.call == "add" && x.want == 200)
 		})
 	}

@@ -9,38 +9,38 @@ import (
 	"testing"
 )
 
-// TestReadAgain: at a reload the configuration file must still exist and must not be empty.
-func TestReadAgain(t *testing.T) {
+// TestReload checks that a reload requires a configuration file that exists and is not empty, if the start had one.
+func TestReload(t *testing.T) {
 	t.Parallel()
 	const before = "log: {level: warn}\n"
 	write := func(text string) func(string) error {
 		return func(file string) error { return os.WriteFile(file, []byte(text), 0o600) }
 	}
 	for name, x := range map[string]struct {
-		first string // "" for no file
-		named bool   // by --config
+		first string // file at the start, "" for none
+		named bool   // the file is named by --config
 		then  func(file string) error
-		says  string // "" where it is read
-		level string // then
+		err   string // expected prefix of the error, "" for none
+		level string // expected log level after the reload
 	}{
-		"as it was":          {first: before, then: write(before), level: "warn"},
+		"unchanged":          {first: before, then: write(before), level: "warn"},
 		"changed":            {first: before, then: write("log: {level: debug}\n"), level: "debug"},
-		"gone":               {first: before, then: os.Remove, says: "config.yaml: no such file"},
-		"gone, and named":    {first: before, named: true, then: os.Remove, says: "config.yaml: no such file"},
-		"a directory by now": {first: before, then: func(file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o700)) }, says: "config.yaml: is a directory"},
-		"empty by now":       {first: before, then: write(""), says: "config.yaml: has become empty"},
-		"blank by now":       {first: before, then: write(" \n\n"), says: "config.yaml: has become empty"},
-		"a comment by now":   {first: before, then: write("# as by default\n"), level: "info"},
-		"empty as it was":    {first: "\n", then: write(""), level: "info"},
-		"there by now":       {then: write(before), level: "warn"},
-		"there never":        {then: func(string) error { return nil }, level: "info"},
-		"unreadable by now": {first: before, then: func(file string) error {
-			if os.Geteuid() == 0 || os.PathSeparator == '\\' { // may read everything; has no such modes
+		"removed":            {first: before, then: os.Remove, err: "config.yaml: no such file"},
+		"removed, and named": {first: before, named: true, then: os.Remove, err: "config.yaml: no such file"},
+		"directory":          {first: before, then: func(file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o700)) }, err: "config.yaml: is a directory"},
+		"emptied":            {first: before, then: write(""), err: "config.yaml: has become empty"},
+		"blank":              {first: before, then: write(" \n\n"), err: "config.yaml: has become empty"},
+		"only a comment":     {first: before, then: write("# defaults\n"), level: "info"},
+		"still empty":        {first: "\n", then: write(""), level: "info"},
+		"created":            {then: write(before), level: "warn"},
+		"still missing":      {then: func(string) error { return nil }, level: "info"},
+		"unreadable": {first: before, then: func(file string) error {
+			if os.Geteuid() == 0 || os.PathSeparator == '\\' { // root can read any file, and Windows has no modes
 				return errors.Join(os.Remove(file), os.Symlink(file, file))
 			}
 			return os.Chmod(file, 0)
-		}, says: "config.yaml: "},
-		"a link that leads nowhere": {first: before, then: func(file string) error { return errors.Join(os.Remove(file), os.Symlink("nowhere", file)) }, says: "config.yaml: no such file"},
+		}, err: "config.yaml: "},
+		"dangling link": {first: before, then: func(file string) error { return errors.Join(os.Remove(file), os.Symlink("nowhere", file)) }, err: "config.yaml: no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -63,33 +63,34 @@ func TestReadAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			next, err := Load(o)
-			if x.says == "" {
+			if x.err == "" {
 				if err != nil || next.Log.Level != x.level {
-					t.Errorf("read as %+v, %v", next, err)
+					t.Errorf("got %+v, %v, want log level %s", next, err, x.level)
 				}
 				return
 			}
-			if err == nil || !strings.HasPrefix(err.Error(), x.says) {
-				t.Errorf("got %v, want %s", err, x.says)
+			if err == nil || !strings.HasPrefix(err.Error(), x.err) {
+				t.Errorf("got error %v, want %s", err, x.err)
 			}
 		})
 	}
 }
 
-// TestStartByDanglingLink: a configuration file that is a dangling link fails the start, instead of using the defaults.
-func TestStartByDanglingLink(t *testing.T) {
+// TestStartWithDanglingLink checks that a dangling link as the configuration file fails the start, instead of using the
+// defaults.
+func TestStartWithDanglingLink(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Symlink("nowhere", filepath.Join(dir, "config.yaml")); err != nil {
-		t.Skip(err) // Windows lets few do that
+		t.Skip(err) // Windows requires a privilege for links
 	}
 	if _, err := Load(LoadOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(), "config.yaml: no such file") {
-		t.Errorf("got %v", err)
+		t.Errorf("got error %v, want no such file", err)
 	}
 }
 
-// TestHangup makes a server reload its configuration while the file is missing, and again when it is back.
-func TestHangup(t *testing.T) {
+// TestReloadOnHangup makes a server reload its configuration while the file is missing, and after it exists again.
+func TestReloadOnHangup(t *testing.T) {
 	t.Parallel()
 	const settings = "listen: 127.0.0.1:0\nops: {listen: ''}\nnats: {listen: '', sync: 1m}\n"
 	dir := writeConfig(t, settings)
@@ -107,25 +108,25 @@ func TestHangup(t *testing.T) {
 		}
 	}()
 	eventually(t, "the server is ready", func() bool { return strings.Contains(out.String(), "imctl is ready") })
-	hangup := func(says string) {
+	hangup := func(want string) {
 		t.Helper()
 		hangups <- os.Interrupt
-		eventually(t, says, func() bool { return strings.Contains(log.String(), says) })
+		eventually(t, want, func() bool { return strings.Contains(log.String(), want) })
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	hangup(`level=ERROR msg="the configuration stays as it was" err="config.yaml: no such file or directory"`)
-	if strings.Contains(log.String(), "read again") {
-		t.Errorf("the defaults were taken: %s", log)
+	hangup(`level=ERROR msg="configuration reload rejected" err="config.yaml: no such file or directory"`)
+	if strings.Contains(log.String(), "configuration reloaded") {
+		t.Errorf("the server uses the defaults: %s", log)
 	}
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hangup(`msg="configuration read again"`)
+	hangup(`msg="configuration reloaded"`)
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	hangups <- os.Interrupt
-	eventually(t, "the error again", func() bool { return strings.Count(log.String(), "no such file or directory") == 2 })
+	eventually(t, "the second error", func() bool { return strings.Count(log.String(), "no such file or directory") == 2 })
 }

@@ -10,12 +10,12 @@ import (
 	"imctl/kv"
 )
 
-// TestRepair ends servers in the middle of deletions and of changes of attachments. The next start completes them and logs
-// one line, or no line if there was nothing to complete.
+// TestRepair interrupts deletions and changes of attachments after each step. The next start completes them and
+// logs one line, or no line if there was nothing to complete.
 func TestRepair(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	on := func(c *Config) { c.Data = data; natsDoor(c) }
+	on := func(c *Config) { c.Data = data; natsListener(c) }
 	s := start(t, on)
 	ctx, store := t.Context(), s.app.backend.store
 	create := func(account string) kv.User {
@@ -66,24 +66,24 @@ func TestRepair(t *testing.T) {
 	s = start(t, on)
 	store = s.app.backend.store
 	if n := strings.Count(s.log.String(), `msg="repaired after an unclean stop" users=3 names=0 attachments=2`); n != 1 {
-		t.Errorf("said %d times what was repaired:\n%s", n, s.log)
+		t.Errorf("the repair was logged %d times, want once:\n%s", n, s.log)
 	}
 	for n := range steps {
 		if _, err := store.Users.ByAccount(ctx, fmt.Sprint("gone", n)); !errors.Is(err, kv.ErrUserNotFound) {
-			t.Errorf("cut off after step %d: %v", n, err)
+			t.Errorf("interrupted after step %d: %v", n, err)
 		}
 	}
 	if r, _, err := store.Rosters.Get(ctx, stays.ID); err != nil || len(r.Friends) != 0 {
-		t.Errorf("the roster is %+v, %v", r, err)
+		t.Errorf("unexpected roster: %+v, %v", r, err)
 	}
 	if n, err := store.Users.Count(ctx); err != nil || n != 1 {
 		t.Errorf("%d users, %v", n, err)
 	}
 	if all, err := s.services().Attachments.List(ctx); err != nil || len(all) != 1 || all[0].Name != "kept" {
-		t.Errorf("the attachments are %+v, %v", all, err)
+		t.Errorf("unexpected attachments: %+v, %v", all, err)
 	}
 	if f, err := store.Sweep(ctx, true); err != nil || f != (kv.Findings{}) {
-		t.Errorf("a sweep finds %+v, %v", f, err)
+		t.Errorf("a sweep found orphaned records: %+v, %v", f, err)
 	}
 	// An account that is enabled during its deletion can have friends again.
 	back, err := store.Users.Create(ctx, kv.User{Account: "back"})
@@ -106,6 +106,6 @@ func TestRepair(t *testing.T) {
 
 	s = start(t, on)
 	if text := s.log.String(); strings.Contains(text, "repaired") {
-		t.Errorf("nothing was left, and it says:\n%s", text)
+		t.Errorf("a start without repairs logged:\n%s", text)
 	}
 }

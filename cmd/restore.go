@@ -27,33 +27,33 @@ func newRestore(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Restore a backup",
-		Long: `Restore FILE, a backup of imctl backup, or standard input for -: users, tokens, friendships, the log with
-its consumers, and in a data directory the administrator's credentials, certificates and keys.
+		Long: `Restore FILE, or standard input if FILE is -. A restore replaces users, tokens, friendships and the log
+with its consumers. In a data directory it also replaces the administrator's credentials, the certificates
+and the keys. The checksum of the file is verified first.
 
-A restore either completes or leaves the old data alone: it fills new streams beside those in use, checks
-them, and swaps them. Before the swap it may be interrupted at any moment. If it is interrupted during the
-swap, the server refuses to work until imctl restore --complete has completed the restore. That command
-does not need the file.
+A restore either completes or leaves the old data unchanged. It fills new streams beside the streams in
+use, checks them, and swaps them. It can be interrupted at any time before the swap. If it is interrupted
+during the swap, servers neither start nor serve clients until imctl restore --complete has completed the
+restore. That command does not need FILE.
 
-A restore into a data directory that is not empty, or into a running server, replaces its data. The
-command asks first, unless --yes is given. The server may be part of a cluster or attached to another
-NATS. In a running server only the streams are restored. All sessions end at the swap, and since tokens
-are not restored, all clients log in again.
+The command asks for confirmation before it replaces the data of a running server, or of a data directory
+that is not empty. The server may be part of a cluster or attached to a NATS server. A restore into a
+running server ends all sessions. It does not restore tokens, so all clients must log in again.
 
-A backup of a single server can be restored in a cluster, and the other way round: nats.replicas sets the
-number of copies of each stream.
+A backup of a single server can be restored in a cluster and vice versa. nats.replicas sets the number of
+replicas of each stream.
 
-The file's checksum is verified before anything is changed. Standard input, and a restore into a running
-server, need space for the backup in the directory for temporary files (TMPDIR).`,
+A restore from standard input or into a running server needs space for the backup in the directory for
+temporary files (TMPDIR).`,
 		Example: `  imctl restore imctl-2026-01-02.tar --data new
   imctl restore imctl-2026-01-02.tar --context cluster --yes
   ssh old imctl backup - | imctl restore - --data new
   imctl restore --complete`,
 		Args: func(c *cobra.Command, args []string) error {
 			if complete {
-				return atMost(0, args)
+				return checkArgCount(0, args)
 			}
-			return wants("FILE")(c, args)
+			return exactArgs("FILE")(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			config, err := loadConfig(env, c.Flags())
@@ -68,12 +68,12 @@ server, need space for the backup in the directory for temporary files (TMPDIR).
 				return err
 			}
 			defer file.Close()
-			r := restoring{env: env, config: config, file: file, progress: startProgress(env), report: backupReport{File: args[0]}}
+			r := restorer{env: env, config: config, file: file, progress: startProgress(env), report: backupReport{File: args[0]}}
 			if r.manifest, err = checkBackup(file); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if r.manifest.Prefix != config.NATS.Prefix {
-				return wrongUse("%s is of nats.prefix %s, and the configuration says %s", args[0], r.manifest.Prefix, config.NATS.Prefix)
+				return usageErrorf("%s has nats.prefix %s, but the configuration has %s", args[0], r.manifest.Prefix, config.NATS.Prefix)
 			}
 			err = r.run(c, yes)
 			r.progress.stop()
@@ -83,15 +83,15 @@ server, need space for the backup in the directory for temporary files (TMPDIR).
 			return writeBackupReport(env.Out, output, r.report)
 		},
 	}
-	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	addYesFlag(c, &yes)
 	c.Flags().BoolVar(&complete, "complete", false, "complete an interrupted restore")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
 }
 
-// restoring is a restore under way.
-type restoring struct {
+// restorer is a restore in progress.
+type restorer struct {
 	env      *Env
 	config   *Config
 	file     io.ReadSeeker
@@ -101,12 +101,14 @@ type restoring struct {
 	contents kv.Contents // of the staged streams
 }
 
-// run restores into a data directory that no server uses, or into a running server.
-func (r *restoring) run(c *cobra.Command, yes bool) error {
+// run restores into a data directory without a running server, or into a running server.
+func (r *restorer) run(c *cobra.Command, yes bool) error {
 	data := r.config.Data
-	question := fmt.Sprintf("Replace all that the server of %s has by the backup of %s?", data, r.manifest.Created.Local().Format(time.DateTime))
+	question := func(place string) string {
+		return fmt.Sprintf("Replace all data of %s with the backup of %s?", place, r.manifest.Created.Local().Format(time.DateTime))
+	}
 	if !r.config.NATS.Embedded() {
-		if err := confirm(c.Context(), r.env, yes, strings.Replace(question, "the server of "+data, serverName(r.config.NATS), 1)); err != nil {
+		if err := confirm(c.Context(), r.env, yes, question(serverName(r.config.NATS))); err != nil {
 			return err
 		}
 		return withServer(c, r.env, r.intoServer)
@@ -119,7 +121,7 @@ func (r *restoring) run(c *cobra.Command, yes bool) error {
 		return err
 	}
 	if !empty {
-		if err := confirm(c.Context(), r.env, yes, question); err != nil {
+		if err := confirm(c.Context(), r.env, yes, question("the server in "+data)); err != nil {
 			return err
 		}
 	}
@@ -133,7 +135,8 @@ func (r *restoring) run(c *cobra.Command, yes bool) error {
 	return errors.Join(r.intoDir(c.Context(), dir), dir.Close())
 }
 
-// isEmptyDir reports whether a data directory has nothing but its lock and the staging folder of an interrupted restore.
+// isEmptyDir reports whether a data directory is missing, or contains only its lock and the staging folder of an
+// interrupted restore.
 func isEmptyDir(path string) (bool, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -150,16 +153,16 @@ func storeOptions(c *Config) kv.Options {
 	return kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests}
 }
 
-// stagedNATS is a NATS server of the restore command that has the checked streams of the backup.
+// stagedNATS is a NATS server of the restore command with the checked streams of the backup.
 type stagedNATS struct {
 	dir    *embedded.Dir
 	server *embedded.Server
 	nc     *nats.Conn
 }
 
-// stage starts a NATS server on the directory path, which does not wait for the disk, and restores the streams there. It
-// opens the buckets once, so that they have the format of this version, and reads every record.
-func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err error) {
+// stage starts a NATS server in the directory path and restores the streams there. The server does not sync each write.
+// stage opens the buckets, which upgrades them to the format of this version, and reads every record.
+func (r *restorer) stage(ctx context.Context, path string) (_ *stagedNATS, err error) {
 	var s stagedNATS
 	defer func() {
 		if err != nil {
@@ -176,14 +179,14 @@ func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err 
 	if s.nc, err = s.server.Connect("imctl restore"); err != nil {
 		return nil, err
 	}
-	if err := eachStream(r.file, func(stream string, b *backedUp) error { return r.stream(ctx, s.nc, stream, b) }); err != nil {
+	if err := eachStream(r.file, func(stream string, b *backedUpStream) error { return r.stageStream(ctx, s.nc, stream, b) }); err != nil {
 		return nil, err
 	}
-	r.env.reach("streams staged")
+	r.env.stepDone("streams staged")
 	o := storeOptions(r.config)
 	o.Replicas = 1
 	if _, err := kv.Adopt(ctx, s.nc, o, logStream(o.Prefix)); err != nil {
-		return nil, backupDamage(err)
+		return nil, markDamage(err)
 	}
 	store, err := kv.Open(ctx, s.nc, o)
 	if err != nil {
@@ -192,7 +195,7 @@ func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err 
 	if err := natsauth.ReconcileConsumers(ctx, s.nc, store, o.Prefix); err != nil {
 		return nil, err
 	}
-	r.progress.say("reading every record")
+	r.progress.update("reading every record")
 	contents, err := kv.Inspect(ctx, s.nc, o.Prefix)
 	if err != nil {
 		return nil, err
@@ -201,8 +204,8 @@ func (r *restoring) stage(ctx context.Context, path string) (_ *stagedNATS, err 
 	return &s, nil
 }
 
-// backupDamage marks the error for a missing stream as damage of the backup.
-func backupDamage(err error) error {
+// markDamage marks the error for a missing stream as damage of the backup.
+func markDamage(err error) error {
 	if errors.Is(err, kv.ErrStagedDiffers) {
 		return fmt.Errorf("%w: %w", errBackup, err)
 	}
@@ -215,7 +218,7 @@ func (s *stagedNATS) close(ctx context.Context) error {
 		s.nc.Close()
 	}
 	if s.server != nil {
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreWait) // it may still have much to write
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreWait) // the server may still have much to write
 		defer cancel()
 		failed = append(failed, s.server.Shutdown(stop))
 	}
@@ -225,22 +228,22 @@ func (s *stagedNATS) close(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// stream restores one stream in the restore command's NATS server.
-func (r *restoring) stream(ctx context.Context, nc *nats.Conn, stream string, s *backedUp) error {
-	if !slices.Contains(restorable(r.config.NATS.Prefix), stream) {
+// stageStream restores one stream in the NATS server of the restore command.
+func (r *restorer) stageStream(ctx context.Context, nc *nats.Conn, stream string, s *backedUpStream) error {
+	if !slices.Contains(restorableStreams(r.config.NATS.Prefix), stream) {
 		return errBackup
 	}
-	own := r.config.NATS
-	own.Replicas = 1
+	single := r.config.NATS
+	single.Replicas = 1
 	var err error
-	if s.Config, err = forReplicas(stream, own, s.Config); err != nil {
+	if s.Config, err = withReplicas(stream, single, s.Config); err != nil {
 		return err
 	}
-	done := backupStream{Name: stream}
+	report := backupStream{Name: stream}
 	err = putSnapshot(ctx, nc, stream, s.streamSnapshot, func() ([]byte, error) {
 		piece, err := s.next()
-		done.Bytes += int64(len(piece))
-		r.progress.say("%s: %s", stream, Size(done.Bytes))
+		report.Bytes += int64(len(piece))
+		r.progress.update("%s: %s", stream, Size(report.Bytes))
 		return piece, err
 	})
 	if err != nil {
@@ -250,13 +253,13 @@ func (r *restoring) stream(ctx context.Context, nc *nats.Conn, stream string, s 
 	if err != nil {
 		return err
 	}
-	done.Messages = state.Messages
-	r.report.Streams = append(r.report.Streams, done)
+	report.Messages = state.Messages
+	r.report.Streams = append(r.report.Streams, report)
 	return nil
 }
 
-// restorable returns the names of the streams that a backup may have.
-func restorable(prefix string) []string {
+// restorableStreams returns the names of the streams that a backup may contain.
+func restorableStreams(prefix string) []string {
 	all := []string{kv.StateStream(prefix), logStream(prefix)}
 	for _, slot := range kv.Slots() {
 		all = append(all, kv.Streams(prefix, slot)...)
@@ -264,9 +267,9 @@ func restorable(prefix string) []string {
 	return all
 }
 
-// forReplicas returns the configuration of a restored stream, with the number of copies of c. With one copy, tokens do
-// not wait for the disk. NATS does not offer that for more copies.
-func forReplicas(stream string, c NATSConfig, config json.RawMessage) (json.RawMessage, error) {
+// withReplicas returns the configuration of a restored stream with c.Replicas replicas. A single replica of tokens is
+// written asynchronously, which NATS does not support for more replicas.
+func withReplicas(stream string, c NATSConfig, config json.RawMessage) (json.RawMessage, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(config, &fields); err != nil {
 		return nil, errBackup

@@ -17,9 +17,9 @@ import (
 	"imctl/kv"
 )
 
-// unfinished returns the failure of a command that finds an interrupted restore.
-func unfinished(c *Config, err error) error {
-	return &failure{code: exitFailed, err: err, todo: "complete it with " + completeLine(c)}
+// completeFailure returns the failure for an interrupted restore. Its remedy is the command line that completes it.
+func completeFailure(c *Config, err error) error {
+	return &failure{code: exitFailed, err: err, remedy: "complete it with " + completeLine(c)}
 }
 
 // completeLine returns the command line that completes a restore.
@@ -49,13 +49,13 @@ func completeLine(c *Config) string {
 	return line
 }
 
-// completion is the report of restore --complete.
-type completion struct {
+// completeReport is the report of restore --complete.
+type completeReport struct {
 	Completed bool   `json:"completed"`
-	Restore   string `json:"restore,omitempty"` // when it began, and of which backup
+	Restore   string `json:"restore,omitempty"` // start of the restore, and time of the backup
 }
 
-// runComplete completes an interrupted restore. It does not need the backup, since all of it is staged.
+// runComplete completes an interrupted restore. It does not need the backup, since the backup is staged.
 func runComplete(ctx context.Context, env *Env, c *Config, output outputFormat) error {
 	done, err := complete(ctx, env, c)
 	if err != nil {
@@ -65,20 +65,20 @@ func runComplete(ctx context.Context, env *Env, c *Config, output outputFormat) 
 		return writeJSON(env.Out, done)
 	}
 	if !done.Completed {
-		_, err = fmt.Fprintln(env.Out, "there is no restore to complete")
+		_, err = fmt.Fprintln(env.Out, "no interrupted restore found")
 		return err
 	}
-	_, err = fmt.Fprintf(env.Out, "the restore is complete: %s\n", done.Restore)
+	_, err = fmt.Fprintf(env.Out, "restore completed: %s\n", done.Restore)
 	return err
 }
 
-func complete(ctx context.Context, env *Env, c *Config) (done completion, err error) {
+func complete(ctx context.Context, env *Env, c *Config) (done completeReport, err error) {
 	var nc *nats.Conn
 	if c.NATS.Embedded() {
 		dir, err := embedded.OpenDir(c.Data)
 		switch {
 		case errors.Is(err, embedded.ErrDirInUse):
-			if nc, err = dialHeldDir(c); err != nil {
+			if nc, err = dialLockedDir(c); err != nil {
 				return done, &failure{code: exitNoServer, err: err}
 			}
 			defer nc.Close()
@@ -89,35 +89,34 @@ func complete(ctx context.Context, env *Env, c *Config) (done completion, err er
 		done, err = completeDir(ctx, env, c, dir)
 		return done, errors.Join(err, dir.Close())
 	}
-	if nc, err = dialNATS(c.NATS, nats.Name("imctl restore"), nats.Timeout(connectWait), nats.NoReconnect()); err != nil {
+	if nc, err = dialNATS(c.NATS, nats.Name("imctl restore"), nats.Timeout(connectTimeout), nats.NoReconnect()); err != nil {
 		return done, dialFailure(c.NATS, err, exitNoServer)
 	}
 	defer nc.Close()
 	return completeStreams(ctx, env, nc, c)
 }
 
-// dialHeldDir connects to the server that has locked a data directory. Its administration may not answer.
-func dialHeldDir(c *Config) (*nats.Conn, error) {
+// dialLockedDir connects to the server that has locked a data directory. Its admin service may not answer.
+func dialLockedDir(c *Config) (*nats.Conn, error) {
 	credentials, err := embedded.ReadContext(c.Data)
 	if err != nil {
 		return nil, err
 	}
 	if credentials.URL == "" {
-		return nil, errNoDoor
+		return nil, errNoListener
 	}
-	return nats.Connect(credentials.URL, nats.Name("imctl restore"), nats.Timeout(connectWait), nats.NoReconnect(),
+	return nats.Connect(credentials.URL, nats.Name("imctl restore"), nats.Timeout(connectTimeout), nats.NoReconnect(),
 		nats.UserInfo(credentials.User, credentials.Password))
 }
 
-// completeDir completes both kinds of restore in a data directory that no server uses.
-func completeDir(ctx context.Context, env *Env, c *Config, dir *embedded.Dir) (done completion, err error) {
+// completeDir completes both kinds of restore in a data directory without a running server.
+func completeDir(ctx context.Context, env *Env, c *Config, dir *embedded.Dir) (done completeReport, err error) {
 	mark, err := readMarker(dir.Path())
 	if err != nil {
 		return done, err
 	}
 	if mark != nil {
-		done = completion{true, fmt.Sprintf("it began at %s, with the backup of %s", mark.Started.Format(time.RFC3339), mark.Backup.Format(time.RFC3339))}
-		return done, completeSwap(env, dir)
+		return completeReport{true, mark.String()}, completeSwap(env, dir)
 	}
 	if err := clearStaging(dir); err != nil {
 		return done, err
@@ -132,17 +131,17 @@ func completeDir(ctx context.Context, env *Env, c *Config, dir *embedded.Dir) (d
 	}
 	nc, err := server.Connect("imctl restore")
 	if err == nil {
-		done, err = completeStreamsOf(ctx, env, dir, nc, c)
+		done, err = completeOwnStreams(ctx, env, dir, nc, c)
 		nc.Close()
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	return done, errors.Join(err, server.Shutdown(stop))
 }
 
-// completeStreamsOf is completeStreams for a data directory that this command has locked. The directory first remembers
-// the streams that must exist now.
-func completeStreamsOf(ctx context.Context, env *Env, dir *embedded.Dir, nc *nats.Conn, c *Config) (done completion, err error) {
+// completeOwnStreams is completeStreams for a data directory that this command has locked. It first records in the
+// directory which streams must exist now.
+func completeOwnStreams(ctx context.Context, env *Env, dir *embedded.Dir, nc *nats.Conn, c *Config) (done completeReport, err error) {
 	state, states, err := readState(ctx, nc, c.NATS.Prefix)
 	if err == nil && states != nil {
 		err = dir.RememberStreams(embedded.EmbeddedOwner(c.NATS.Prefix), state.Streams)
@@ -154,23 +153,23 @@ func completeStreamsOf(ctx context.Context, env *Env, dir *embedded.Dir, nc *nat
 }
 
 // completeStreams completes a restore of the streams of a running NATS server.
-func completeStreams(ctx context.Context, env *Env, nc *nats.Conn, c *Config) (done completion, err error) {
+func completeStreams(ctx context.Context, env *Env, nc *nats.Conn, c *Config) (done completeReport, err error) {
 	state, _, err := readState(ctx, nc, c.NATS.Prefix)
 	if err != nil || state.Restore == nil {
 		return done, err
 	}
 	progress := startProgress(env)
 	defer progress.stop()
-	return completion{true, state.Restore.String()}, completeInServer(ctx, env, nc, c, progress)
+	return completeReport{true, state.Restore.String()}, completeInServer(ctx, env, nc, c, progress)
 }
 
-// readState returns the state, or the zero State and nil if there is none.
+// readState returns the state and its store. If there is no state, it returns the zero State and nil.
 func readState(ctx context.Context, nc *nats.Conn, prefix string) (state kv.State, states *kv.States, err error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return state, nil, err
 	}
-	find, cancel := context.WithTimeout(ctx, connectWait)
+	find, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	states, err = kv.FindStates(find, js, prefix)
 	if errors.Is(err, kv.ErrNoState) {
@@ -182,7 +181,7 @@ func readState(ctx context.Context, nc *nats.Conn, prefix string) (state kv.Stat
 	return state, states, err
 }
 
-// completeInServer takes the remaining steps of a marked restore. It may be interrupted at any point and repeated.
+// completeInServer runs the remaining steps of a marked restore. It can be interrupted at any point and repeated.
 func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, progress *progressLine) error {
 	prefix := c.NATS.Prefix
 	state, states, err := readState(ctx, nc, prefix)
@@ -191,34 +190,35 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 	}
 	mark := *state.Restore
 	failed := func(err error) error {
-		return unfinished(c, fmt.Errorf("%w: %w", kv.ErrRestoreUnfinished, err))
+		return completeFailure(c, fmt.Errorf("%w: %w", kv.ErrRestoreUnfinished, err))
 	}
 	nodes, err := states.NoteNodes(ctx, mark)
 	if err != nil {
 		return failed(err)
 	}
-	progress.say("ending all sessions")
-	warn := func(err error) {
-		if err != nil {
-			fmt.Fprintf(env.Err, "imctl: a server does not answer; it checks the state by itself: %s\n", oneLine(err))
+	progress.update("ending all sessions")
+	// A node that does not answer finds the restore when it next reads the state.
+	notifyNodes := func() {
+		if err := cluster.NotifyRestore(ctx, nc, prefix, nodes); err != nil {
+			fmt.Fprintf(env.Err, "imctl: a server does not answer and will detect the restore by itself: %s\n", oneLine(err))
 		}
 	}
-	warn(cluster.NotifyRestore(ctx, nc, prefix, nodes))
-	env.reach("nodes told")
+	notifyNodes()
+	env.stepDone("nodes told")
 	if err := states.RemoveReplaced(ctx, mark); err != nil {
 		return failed(err)
 	}
-	env.reach("old streams removed")
+	env.stepDone("old streams removed")
 	if mark.Log != "" {
-		progress.say("restoring the log")
+		progress.update("restoring the log")
 		if err := swapLog(ctx, nc, prefix, mark.Log); err != nil {
 			return failed(err)
 		}
-		env.reach("log swapped")
+		env.stepDone("log swapped")
 		if err := states.LogRestored(ctx, logStream(prefix)); err != nil {
 			return failed(err)
 		}
-		env.reach("log noted")
+		env.stepDone("log noted")
 	}
 	if err := deleteStream(ctx, nc, stagedLog(prefix)); err != nil {
 		return failed(err)
@@ -226,7 +226,7 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 	if _, err := states.FinishRestore(ctx); err != nil {
 		return failed(err)
 	}
-	env.reach("finished")
-	warn(cluster.NotifyRestore(ctx, nc, prefix, nodes))
+	env.stepDone("finished")
+	notifyNodes()
 	return nil
 }

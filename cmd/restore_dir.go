@@ -18,29 +18,34 @@ import (
 	"imctl/kv"
 )
 
-// A restore into a data directory that no server uses takes these steps:
+// A restore into a data directory without a running server has these steps:
 //
-//	restore/new/     stage the streams and files of the backup here, and force them to the disk
+//	restore/new/     stage the streams and files of the backup here, and sync them to disk
 //	restore.json     write this marker: from now on the restore can only be completed
-//	restore/old/     move the old streams here, and the staged streams and files to their place
+//	restore/old/     move the old streams here, and the staged streams and files to their final place
 //
 // Finally it removes the marker, then restore/. A folder restore/ without the marker can be removed.
 const (
-	storeFolder   = "jetstream"
-	stagingFolder = "restore"
-	stagedFolder  = "new"
-	asideFolder   = "old"
-	swapMarker    = "restore.json"
+	storeFolder    = "jetstream"
+	stagingFolder  = "restore"
+	stagedFolder   = "new"
+	replacedFolder = "old"
+	swapMarker     = "restore.json"
 )
 
 // swapMark is the contents of the marker.
 type swapMark struct {
-	Started time.Time `json:"started"`
-	Backup  time.Time `json:"backup"` // when the backup was made
+	Started time.Time `json:"started"` // start of the restore
+	Backup  time.Time `json:"backup"`  // time of the backup
+}
+
+// String describes the restore for messages.
+func (m *swapMark) String() string {
+	return fmt.Sprintf("started at %s, with the backup of %s", m.Started.Format(time.RFC3339), m.Backup.Format(time.RFC3339))
 }
 
 // intoDir restores into a data directory that this command has locked.
-func (r *restoring) intoDir(ctx context.Context, dir *embedded.Dir) (err error) {
+func (r *restorer) intoDir(ctx context.Context, dir *embedded.Dir) (err error) {
 	mark := swapMark{Started: time.Now().UTC().Truncate(time.Second), Backup: r.manifest.Created}
 	if err := os.RemoveAll(dir.Path(stagingFolder)); err != nil {
 		return err
@@ -59,14 +64,14 @@ func (r *restoring) intoDir(ctx context.Context, dir *embedded.Dir) (err error) 
 	if err := server.close(ctx); err != nil {
 		return err
 	}
-	if err := r.files(filepath.Join(staged, filesFolder)); err != nil {
+	if err := r.stageFiles(filepath.Join(staged, filesFolder)); err != nil {
 		return err
 	}
-	r.progress.say("forcing the files to the disk")
+	r.progress.update("syncing the files to disk")
 	if err := syncTree(dir.Path(stagingFolder)); err != nil {
 		return err
 	}
-	r.env.reach("directory staged")
+	r.env.stepDone("directory staged")
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -77,8 +82,8 @@ func (r *restoring) intoDir(ctx context.Context, dir *embedded.Dir) (err error) 
 	return completeSwap(r.env, dir)
 }
 
-// files stages the files of the backup other than streams.
-func (r *restoring) files(root string) error {
+// stageFiles stages the files of the backup other than streams.
+func (r *restorer) stageFiles(root string) error {
 	b, err := newBackupReader(r.file)
 	if err != nil {
 		return err
@@ -109,7 +114,7 @@ func (r *restoring) files(root string) error {
 	}
 }
 
-// writeMarker writes the marker atomically and forces it to the disk.
+// writeMarker writes the marker atomically and syncs it to disk.
 func writeMarker(dir *embedded.Dir, mark swapMark) error {
 	body, err := json.Marshal(mark)
 	if err != nil {
@@ -121,7 +126,7 @@ func writeMarker(dir *embedded.Dir, mark swapMark) error {
 	return syncDir(dir.Path())
 }
 
-// readMarker returns the marker of a data directory, nil if there is none.
+// readMarker returns the marker of a data directory, or nil if there is none.
 func readMarker(data string) (*swapMark, error) {
 	body, err := os.ReadFile(filepath.Join(data, swapMarker))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -137,47 +142,46 @@ func readMarker(data string) (*swapMark, error) {
 	return &mark, nil
 }
 
-// checkSwapped refuses a data directory in which a restore has to be completed.
+// checkSwapped returns an error if a restore into the data directory has to be completed.
 func checkSwapped(data string, c *Config) error {
 	mark, err := readMarker(data)
 	if err != nil || mark == nil {
 		return err
 	}
-	return unfinished(c, fmt.Errorf("%w: it began at %s, with the backup of %s", kv.ErrRestoreUnfinished,
-		mark.Started.Format(time.RFC3339), mark.Backup.Format(time.RFC3339)))
+	return completeFailure(c, fmt.Errorf("%w: %s", kv.ErrRestoreUnfinished, mark))
 }
 
 // clearStaging removes the staging folder of a restore that is complete or was interrupted before the swap.
 func clearStaging(dir *embedded.Dir) error { return os.RemoveAll(dir.Path(stagingFolder)) }
 
-// completeSwap moves the staged streams and files to their place. It continues an interrupted swap.
+// completeSwap moves the staged streams and files to their final place. It continues an interrupted swap.
 func completeSwap(env *Env, dir *embedded.Dir) error {
 	staged, store := dir.Path(stagingFolder, stagedFolder), dir.Path(storeFolder)
-	aside := dir.Path(stagingFolder, asideFolder)
+	replaced := dir.Path(stagingFolder, replacedFolder)
 	if _, err := os.Stat(filepath.Join(staged, storeFolder)); err == nil {
-		if err := os.MkdirAll(aside, 0o700); err != nil {
+		if err := os.MkdirAll(replaced, 0o700); err != nil {
 			return err
 		}
-		env.reach("marked")
+		env.stepDone("marked")
 		if err := dir.ForgetStreams(); err != nil { // the restored state names the restored streams
 			return err
 		}
-		if err := os.Rename(store, filepath.Join(aside, storeFolder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(store, filepath.Join(replaced, storeFolder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		env.reach("streams aside")
+		env.stepDone("streams aside")
 		if err := os.Rename(filepath.Join(staged, storeFolder), store); err != nil {
 			return err
 		}
-		env.reach("streams swapped")
+		env.stepDone("streams swapped")
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := swapFiles(dir, filepath.Join(staged, filesFolder)); err != nil {
 		return err
 	}
-	env.reach("files swapped")
-	for _, path := range []string{aside, staged, dir.Path(stagingFolder), dir.Path()} {
+	env.stepDone("files swapped")
+	for _, path := range []string{replaced, staged, dir.Path(stagingFolder), dir.Path()} {
 		if err := syncDir(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -188,11 +192,11 @@ func completeSwap(env *Env, dir *embedded.Dir) error {
 	if err := syncDir(dir.Path()); err != nil {
 		return err
 	}
-	env.reach("marker removed")
+	env.stepDone("marker removed")
 	return clearStaging(dir)
 }
 
-// swapFiles replaces files of the data directory with the staged files.
+// swapFiles replaces files of the data directory with the staged files in root.
 func swapFiles(dir *embedded.Dir, root string) error {
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -215,7 +219,7 @@ func swapFiles(dir *embedded.Dir, root string) error {
 	})
 }
 
-// syncTree forces files and directories to the disk. The NATS server does not do so during a restore.
+// syncTree syncs files and directories to disk. The NATS server of a restore does not.
 func syncTree(root string) error {
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -234,7 +238,7 @@ func syncTree(root string) error {
 	})
 }
 
-// syncDir forces a directory's entries to the disk, if the system supports it.
+// syncDir syncs the entries of a directory to disk. Windows does not support that.
 func syncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil

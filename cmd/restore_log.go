@@ -17,29 +17,32 @@ import (
 	"imctl/kv"
 )
 
-// The log's stream keeps its name, since programs know it by that name. So a restore stages the log's snapshot, piece by
-// piece, in another stream. The swap restores the log from these pieces, with all its consumers. Entries that a consumer
-// had not acknowledged are there again, under the same sequence numbers; acknowledged entries are not delivered again.
-// After an interrupted swap the pieces are still there.
+// The stream of the log keeps its name, since programs use it. So a restore stages the pieces of the log's snapshot in
+// another stream. The swap restores the log from these pieces, with all its consumers. Entries that a consumer has not
+// acknowledged are restored with their sequence numbers, and acknowledged entries are not delivered again. The pieces
+// survive an interrupted swap.
 
-// logPiece is how many uncompressed bytes of the log are sent at once. The server must write them within five seconds.
-const logPiece = 16 << 10
+// logPieceSize is how many uncompressed bytes of the log are sent at once. The server must write them within five
+// seconds.
+const logPieceSize = 16 << 10
 
-// logStream returns the name of the log's stream.
+// logStream returns the name of the stream of the log.
 func logStream(prefix string) string { return kv.LogStream(prefix) }
 
-// stagedLog returns the name of the stream in which the log is staged. logPieces returns its subject.
+// stagedLog returns the name of the stream in which the log is staged.
 func stagedLog(prefix string) string { return logStream(prefix) + "_RESTORE" }
-func logPieces(prefix string) string { return prefix + ".restore.log" }
 
-// stagedHead is the first message of the staged log. The snapshot's pieces follow.
+// stagedLogSubject returns the subject of that stream.
+func stagedLogSubject(prefix string) string { return prefix + ".restore.log" }
+
+// stagedHead is the first message of the staged log. The pieces of the snapshot follow.
 type stagedHead struct {
 	streamSnapshot
-	Empty bool `json:"empty,omitempty"` // the backup has no log; Config is that of the log in use
+	Empty bool `json:"empty,omitempty"` // the backup has no log, and Config is the configuration of the log in use
 }
 
-// stageLog stages the log of from, and returns the name of the staging stream on to.
-func (r *restoring) stageLog(ctx context.Context, from, to *nats.Conn) (string, error) {
+// stageLog copies the log from one NATS server to a staging stream on another. It returns the name of that stream.
+func (r *restorer) stageLog(ctx context.Context, from, to *nats.Conn) (string, error) {
 	c := r.config.NATS
 	js, err := jetstream.New(to)
 	if err != nil {
@@ -49,15 +52,15 @@ func (r *restoring) stageLog(ctx context.Context, from, to *nats.Conn) (string, 
 	if err := deleteStream(ctx, to, name); err != nil {
 		return "", err
 	}
-	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{logPieces(c.Prefix)}, Storage: jetstream.FileStorage,
+	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{stagedLogSubject(c.Prefix)}, Storage: jetstream.FileStorage,
 		Replicas: c.Replicas, Description: "staged log of a restore"})
 	if err != nil {
 		return "", err
 	}
-	w := stagedLogWriter{ctx: ctx, js: js, config: c, sum: sha256.New(), say: r.progress.say}
+	w := stagedLogWriter{ctx: ctx, js: js, config: c, sum: sha256.New(), progress: r.progress}
 	err = takeSnapshot(ctx, from, logStream(c.Prefix), w.begin, w.add)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		err = w.none()
+		err = w.addEmpty()
 	}
 	if err == nil {
 		err = w.check(stream)
@@ -67,26 +70,26 @@ func (r *restoring) stageLog(ctx context.Context, from, to *nats.Conn) (string, 
 
 // stagedLogWriter writes the staged log.
 type stagedLogWriter struct {
-	ctx    context.Context
-	js     jetstream.JetStream
-	config NATSConfig
-	sum    hash.Hash
-	count  uint64
-	bytes  int64
-	say    func(format string, args ...any)
+	ctx      context.Context
+	js       jetstream.JetStream
+	config   NATSConfig
+	sum      hash.Hash
+	count    uint64
+	bytes    int64
+	progress *progressLine
 }
 
 func (w *stagedLogWriter) add(data []byte) error {
 	w.count++
 	w.bytes += int64(len(data))
-	w.say("the log: %s", Size(w.bytes))
+	w.progress.update("the log: %s", Size(w.bytes))
 	addSum(w.sum, "", data)
-	_, err := w.js.Publish(w.ctx, logPieces(w.config.Prefix), data, jetstream.WithExpectStream(stagedLog(w.config.Prefix)),
+	_, err := w.js.Publish(w.ctx, stagedLogSubject(w.config.Prefix), data, jetstream.WithExpectStream(stagedLog(w.config.Prefix)),
 		jetstream.WithExpectLastSequence(w.count-1))
 	return err
 }
 
-func (w *stagedLogWriter) head(h stagedHead) error {
+func (w *stagedLogWriter) addHead(h stagedHead) error {
 	body, err := json.Marshal(h)
 	if err != nil {
 		return err
@@ -96,14 +99,14 @@ func (w *stagedLogWriter) head(h stagedHead) error {
 
 // begin stores the head of the staged log.
 func (w *stagedLogWriter) begin(s streamSnapshot) (err error) {
-	if s.Config, err = forReplicas(logStream(w.config.Prefix), w.config, s.Config); err != nil {
+	if s.Config, err = withReplicas(logStream(w.config.Prefix), w.config, s.Config); err != nil {
 		return err
 	}
-	return w.head(stagedHead{streamSnapshot: s})
+	return w.addHead(stagedHead{streamSnapshot: s})
 }
 
-// none stages an empty log with the configuration of the log in use, for a backup without a log.
-func (w *stagedLogWriter) none() error {
+// addEmpty stages an empty log with the configuration of the log in use, for a backup without a log.
+func (w *stagedLogWriter) addEmpty() error {
 	h := stagedHead{Empty: true}
 	inUse, err := w.js.Stream(w.ctx, logStream(w.config.Prefix))
 	if err == nil {
@@ -112,10 +115,10 @@ func (w *stagedLogWriter) none() error {
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
-	return w.head(h)
+	return w.addHead(h)
 }
 
-// check reads the staged log and compares it with the backup.
+// check reads the staged log and compares its checksum with that of the written pieces.
 func (w *stagedLogWriter) check(s jetstream.Stream) error {
 	sum := sha256.New()
 	for seq := uint64(1); seq <= w.count; seq++ {
@@ -126,13 +129,13 @@ func (w *stagedLogWriter) check(s jetstream.Stream) error {
 		addSum(sum, "", m.Data)
 	}
 	if !bytes.Equal(sum.Sum(nil), w.sum.Sum(nil)) {
-		return errors.New("the staged log differs from the backup's")
+		return errors.New("the staged log differs from the log of the backup")
 	}
 	return nil
 }
 
-// swapLog replaces the log in use with the staged log. A server may make the log's stream anew while it is missing. swapLog
-// then retries.
+// swapLog replaces the log in use with the staged log. A server may recreate the stream of the log while it is missing.
+// swapLog then retries.
 func swapLog(ctx context.Context, nc *nats.Conn, prefix, staged string) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -143,7 +146,7 @@ func swapLog(ctx context.Context, nc *nats.Conn, prefix, staged string) error {
 		return fmt.Errorf("staged log %s: %w", staged, err)
 	}
 	for try := 1; ; try++ {
-		err := placeLog(ctx, nc, js, stream, logStream(prefix))
+		err := restoreLog(ctx, nc, js, stream, logStream(prefix))
 		var refused *jetstream.APIError
 		if err == nil || try == restoreTries || !errors.As(err, &refused) || refused.ErrorCode != streamExists {
 			return err
@@ -154,7 +157,8 @@ func swapLog(ctx context.Context, nc *nats.Conn, prefix, staged string) error {
 // streamExists is JetStream's error code for a restore of an existing stream. The client library has no name for it.
 const streamExists jetstream.ErrorCode = 10130
 
-func placeLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged jetstream.Stream, name string) error {
+// restoreLog deletes the stream name and restores it from the staged log.
+func restoreLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged jetstream.Stream, name string) error {
 	var head stagedHead
 	first, err := staged.GetMsg(ctx, 1)
 	if err == nil {
@@ -169,18 +173,18 @@ func placeLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged
 	if head.Empty {
 		var config jetstream.StreamConfig
 		if len(head.Config) == 0 || string(head.Config) == "null" {
-			return nil // a server makes the log when it starts
+			return nil // a server creates the log when it starts
 		}
 		if err := json.Unmarshal(head.Config, &config); err != nil {
 			return err
 		}
 		_, err := js.CreateStream(ctx, config)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // a server has made it
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // a server has created it
 			err = nil
 		}
 		return err
 	}
-	pieces := newSmallPieces(&stagedReader{ctx: ctx, stream: staged, seq: 1, last: staged.CachedInfo().State.LastSeq})
+	pieces := newRecompressor(&stagedReader{ctx: ctx, stream: staged, seq: 1, last: staged.CachedInfo().State.LastSeq})
 	return putSnapshot(ctx, nc, name, head.streamSnapshot, pieces.next)
 }
 
@@ -188,7 +192,7 @@ func placeLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged
 type stagedReader struct {
 	ctx       context.Context
 	stream    jetstream.Stream
-	seq, last uint64 // sequences of the message that was read, and of the last message
+	seq, last uint64 // sequence numbers of the current and of the last message
 	rest      []byte
 }
 
@@ -209,25 +213,25 @@ func (r *stagedReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// smallPieces recompresses a snapshot in small blocks. The server writes a block message by message, may force each to
-// the disk, and fails the restore if a piece takes more than five seconds. A block that JetStream has compressed may have
-// thousands of messages.
-type smallPieces struct {
-	from io.Reader // not compressed
+// recompressor recompresses a snapshot in small blocks. The server writes a block message by message, may sync each
+// message to disk, and fails the restore if a piece takes more than five seconds. A block that JetStream has compressed
+// may have thousands of messages.
+type recompressor struct {
+	from io.Reader // uncompressed
 	to   *s2.Writer
 	out  bytes.Buffer
-	room [logPiece]byte
+	buf  [logPieceSize]byte
 }
 
-func newSmallPieces(compressed io.Reader) *smallPieces {
-	p := &smallPieces{from: s2.NewReader(compressed)}
-	p.to = s2.NewWriter(&p.out, s2.WriterBlockSize(logPiece), s2.WriterConcurrency(1))
+func newRecompressor(compressed io.Reader) *recompressor {
+	p := &recompressor{from: s2.NewReader(compressed)}
+	p.to = s2.NewWriter(&p.out, s2.WriterBlockSize(logPieceSize), s2.WriterConcurrency(1))
 	return p
 }
 
 // next returns the next piece, or io.EOF after the last one.
-func (p *smallPieces) next() ([]byte, error) {
-	n, err := io.ReadFull(p.from, p.room[:])
+func (p *recompressor) next() ([]byte, error) {
+	n, err := io.ReadFull(p.from, p.buf[:])
 	if n == 0 {
 		return nil, err
 	}
@@ -235,7 +239,7 @@ func (p *smallPieces) next() ([]byte, error) {
 		return nil, err
 	}
 	p.out.Reset()
-	if _, err := p.to.Write(p.room[:n]); err != nil {
+	if _, err := p.to.Write(p.buf[:n]); err != nil {
 		return nil, err
 	}
 	if err := p.to.Flush(); err != nil {

@@ -9,10 +9,10 @@ import (
 	"imctl/kv"
 )
 
-// intoServer restores the streams of one or several running servers. It first restores the backup in a NATS server of its
-// own, and then writes the records from there into the buckets that are not in use.
-func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
-	temp, err := os.MkdirTemp("", "imctl-restore-*") // made 0700
+// intoServer restores the streams of one or several running servers. It first restores the backup in a NATS server of
+// its own, and then copies the records from there into the buckets that are not in use.
+func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
+	temp, err := os.MkdirTemp("", "imctl-restore-*") // with mode 0700
 	if err != nil {
 		return err
 	}
@@ -24,14 +24,14 @@ func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
 	defer func() { err = errors.Join(err, staged.close(ctx)) }()
 	staging, err := kv.Stage(ctx, staged.nc, s.nc, storeOptions(r.config))
 	if err != nil {
-		return r.unfinished(err)
+		return r.completeFailure(err)
 	}
 	committed := false
 	defer func() {
 		if committed {
 			return
 		}
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		err = errors.Join(err, staging.Abandon(undo, stagedLog(r.config.NATS.Prefix)))
 	}()
@@ -39,12 +39,12 @@ func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
 	if err != nil {
 		return fmt.Errorf("stage the log: %w", err)
 	}
-	r.env.reach("log staged")
-	all := r.contents.Records
-	if _, err := staging.Fill(ctx, func(records int) { r.progress.say("%d of %d records", records, all) }); err != nil {
+	r.env.stepDone("log staged")
+	total := r.contents.Records
+	if _, err := staging.Fill(ctx, func(records int) { r.progress.update("%d of %d records", records, total) }); err != nil {
 		return err
 	}
-	r.env.reach("records staged")
+	r.env.stepDone("records staged")
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -52,15 +52,15 @@ func (r *restoring) intoServer(ctx context.Context, s *operated) (err error) {
 		return err
 	}
 	committed = true
-	r.env.reach("committed")
-	// The restore can only be completed now, so an interrupt does not stop it.
+	r.env.stepDone("committed")
+	// From here on the restore can only be completed, so an interrupt does not stop it.
 	return completeInServer(context.WithoutCancel(ctx), r.env, s.nc, r.config, r.progress)
 }
 
-// unfinished adds the command that completes a restore to an ErrRestoreUnfinished.
-func (r *restoring) unfinished(err error) error {
+// completeFailure adds the command line that completes a restore to an ErrRestoreUnfinished.
+func (r *restorer) completeFailure(err error) error {
 	if errors.Is(err, kv.ErrRestoreUnfinished) {
-		return unfinished(r.config, err)
+		return completeFailure(r.config, err)
 	}
 	return err
 }

@@ -2,5 +2,5 @@
 
 package cmd
 
-// killRounds is how often TestKilledAgainAndAgain kills the server.
+// killRounds is the number of rounds of TestKillRounds.
 const killRounds = 4

@@ -15,17 +15,20 @@ func newServe(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long: `Run the server until SIGTERM or SIGINT, which shut it down gracefully. A second signal stops it at once.
-SIGHUP reloads limits, log level, certificates and origins from the configuration. A reload changes
-nothing if the file has a mistake, or if it existed at the start and is now missing or empty.
+		Long: `Run the server until it receives SIGTERM or SIGINT, then shut it down gracefully. A second signal stops
+it at once.
 
-A start fails if a stream or consumer that must exist is missing. Restore a backup, or accept the loss
-with --accept-loss NAME, where a consumer is STREAM/NAME. Missing streams are made anew, empty.`,
+SIGHUP reloads limits, log level, certificates and origins from the configuration. The reload is rejected
+if the file is invalid, or if it existed at the start and is now missing or empty.
+
+The server does not start if a required stream or consumer is missing. Restore a backup, or accept the
+loss with --accept-loss NAME. The name of a consumer is STREAM/CONSUMER. The server then creates the
+missing streams, which are empty.`,
 		Example: `  imctl serve
   imctl serve --listen 127.0.0.1:9000 --data /var/lib/imctl`,
-		Args: mayHave(0),
+		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			load := func(before *Config) (*Config, error) { return reloadConfig(env, c.Flags(), before) }
+			load := func(current *Config) (*Config, error) { return reloadConfig(env, c.Flags(), current) }
 			config, err := load(nil)
 			if err != nil {
 				return err
@@ -34,13 +37,13 @@ with --accept-loss NAME, where a consumer is STREAM/NAME. Missing streams are ma
 			return runServe(c.Context(), env, config, load)
 		},
 	}
-	c.Flags().StringSliceVar(&acceptLoss, "accept-loss", nil, "start although these `streams` or consumers are missing, and make them anew, empty")
+	c.Flags().StringSliceVar(&acceptLoss, "accept-loss", nil, "start without these missing `streams` or consumers, and create them empty")
 	addSettingFlags(c.Flags(), "listen", "data", "nats.url", "log.level")
 	return c
 }
 
-// runServe runs the server until ctx is done. load reloads the configuration; before is the current one.
-func runServe(ctx context.Context, env *Env, config *Config, load func(before *Config) (*Config, error)) error {
+// runServe runs the server until ctx is done. load reads the configuration again. Its argument is the current one.
+func runServe(ctx context.Context, env *Env, config *Config, load func(current *Config) (*Config, error)) error {
 	level := new(slog.LevelVar)
 	log := newLogger(env.Err, config.Log, level)
 	hangups, stop := env.hangups()
@@ -53,25 +56,25 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(before *C
 	app.announce(env.Out)
 
 	reload := make(chan *Config)
-	reading, done := context.WithCancel(ctx)
-	defer done()
+	watchCtx, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
 	go func() {
-		before := config
+		current := config
 		for {
 			select {
-			case <-reading.Done():
+			case <-watchCtx.Done():
 				return
 			case <-hangups:
 			}
-			next, err := load(before)
+			next, err := load(current)
 			if err != nil {
-				log.Error("the configuration stays as it was", "err", err)
+				log.Error("configuration reload rejected", "err", err)
 				continue
 			}
-			before = next
+			current = next
 			select {
 			case reload <- next:
-			case <-reading.Done():
+			case <-watchCtx.Done():
 				return
 			}
 		}
@@ -80,7 +83,7 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(before *C
 	return errors.Join(err, app.Close())
 }
 
-// announce says where everything is.
+// announce writes the addresses of the server and the paths of its files to w.
 func (a *App) announce(w io.Writer) {
 	rows := [][]string{{"page", a.URL() + "/im/www/v1/chat.html"}, {"protocol", a.URL() + "/im/"}}
 	switch {

@@ -10,13 +10,13 @@ import (
 )
 
 func newSession(env *Env) *cobra.Command {
-	group := newGroup("session", "See who is connected, and close connections",
+	group := newGroup("session", "List and close sessions",
 		newSessionList(env),
 		newSessionClose(env),
 	)
-	group.Long = `See who is connected, and close connections.
+	group.Long = `List and close sessions.
 
-Sessions are those of browsers and apps. What connects to NATS itself is not listed.`
+A session is the WebSocket connection of a browser or an app. NATS clients are not listed.`
 	return group
 }
 
@@ -30,22 +30,22 @@ func newSessionList(env *Env) *cobra.Command {
 	}
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List the sessions on all nodes, the oldest first",
+		Short: "List the sessions on all nodes, oldest first",
 		Example: `  imctl session list --user alice
   imctl session list --node 1f0e2d3c4b5a6978 -o json`,
-		Args: mayHave(0),
+		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := list.check(); err != nil {
 				return err
 			}
-			request.Limit = list.page()
+			request.Limit = list.pageSize()
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				return list.write(env.Out, client.Sessions(ctx, request))
 			})
 		},
 	}
-	c.Flags().StringVar(&request.User, "user", "", "only those of this `user`")
-	c.Flags().StringVar(&request.Node, "node", "", "only those on the node with this `id`, as status shows it")
+	c.Flags().StringVar(&request.User, "user", "", "list only sessions of this `user`")
+	c.Flags().StringVar(&request.Node, "node", "", "list only sessions on the node with this `id` (see imctl status)")
 	list.addTo(c.Flags())
 	addServerFlags(c)
 	return c
@@ -55,14 +55,14 @@ func newSessionClose(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "close USER [SESSION...]",
-		Short: "End sessions of a user, who may log in again",
-		Long: `Ends the sessions of a user, on whatever node they are: those that are named, or all.
-With all of them the user's connections to NATS are closed too.
+		Short: "Close sessions of a user",
+		Long: `Close the given sessions of a user, or all of them, on every node. Without SESSION, also close the NATS
+connections of the user.
 
-The user may log in again, and its programs do. To keep it out, disable the account.`,
+The user can log in again, and client programs do so automatically. To prevent it, use imctl user disable.`,
 		Example: `  imctl session close alice
   imctl session close alice 0123456789abcdef`,
-		Args: wantsMore("USER", "SESSION"),
+		Args: argAndMore("USER", "SESSION"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				closed, err := client.CloseSessions(ctx, args[0], args[1:]...)
@@ -72,7 +72,7 @@ The user may log in again, and its programs do. To keep it out, disable the acco
 				if output.json() {
 					return writeJSON(env.Out, closed.Sessions)
 				}
-				_, err = fmt.Fprintf(env.Out, "%s closed\n", howMany(len(closed.Sessions), "session"))
+				_, err = fmt.Fprintf(env.Out, "%s closed\n", plural(len(closed.Sessions), "session"))
 				return err
 			})
 		},
@@ -82,10 +82,10 @@ The user may log in again, and its programs do. To keep it out, disable the acco
 	return c
 }
 
-// howMany says how many there are of something.
-func howMany(n int, what string) string {
+// plural returns the number and the noun, in the plural unless n is 1.
+func plural(n int, noun string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %ss", n, noun)
 }

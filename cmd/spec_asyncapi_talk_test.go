@@ -18,10 +18,10 @@ import (
 	"imctl/kv"
 )
 
-// newsNames are the messages of the document by their codes.
+// newsNames maps the codes of notices to the messages of the document.
 var newsNames = map[int]string{300: "friendOffline", 301: "friendProfile", 302: "friendOnline", 520: "friendAsks", 524: "friendAdded", 525: "friendRemoved", 0: "echo"}
 
-// hears reads a frame, which has to be this message.
+// hears reads a frame and checks that it is this message.
 func (a *asyncAPI) hears(t testing.TB, c *tunnel, operation, message string) string {
 	t.Helper()
 	frame := c.next(t)
@@ -29,7 +29,8 @@ func (a *asyncAPI) hears(t testing.TB, c *tunnel, operation, message string) str
 	return frame
 }
 
-// says sends a dialogue and reads its answer. The document allows the one unless it is refused as malformed, and has the other.
+// says sends a dialogue and reads its answer. The document allows the one unless it is refused as malformed, and has
+// the other.
 func (a *asyncAPI) says(t testing.TB, c *tunnel, frame string, code int, beyond bool) {
 	t.Helper()
 	a.allows(t, "takeDialogue", "send", frame, code, beyond)
@@ -47,7 +48,7 @@ func (a *asyncAPI) allows(t testing.TB, operation, message, body string, code in
 	}
 }
 
-// sends are frames that somebody sends to a friend who is there, and what is documented to come of it.
+// sends returns frames that a user sends to a friend, with their documented answers.
 func sends(friend, gone string) []struct {
 	frame  string
 	code   int
@@ -68,11 +69,11 @@ func sends(friend, gone string) []struct {
 }
 
 func (a *asyncAPI) onTheTunnel(t *testing.T) {
-	w := inhabit(t, start(t, func(c *Config) { c.Sessions.PerUser = 3 }))
-	three := w.people(t, 3)
+	w := newWorld(t, start(t, func(c *Config) { c.Sessions.PerUser = 3 }))
+	three := w.newMembers(t, 3)
 	me, friend, gone := three[0], three[1], three[2]
 	me.befriend(t, gone)
-	watch, _ := me.another(t, "push", "1")
+	watch, _ := me.openTunnel(t, "push", "1")
 	gone.tunnel.close(t)
 	a.hears(t, watch, "tell", "friendOffline") // or a later tunnel might hear of it
 	watch.close(t)
@@ -82,7 +83,7 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 		query("id", me.id): 514, query("id", me.id, "token", friend.token): 515, query("token", me.token): 517,
 	} {
 		c := w.dial(t, 0, "/im/login?"+q)
-		if frame := a.hears(t, c, "answerLogin", "refusal"); frame != says(code) {
+		if frame := a.hears(t, c, "answerLogin", "refusal"); frame != replyBody(code) {
 			t.Errorf("login %s: %s", q, frame)
 		}
 	}
@@ -92,15 +93,15 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 		w.secretOf(a.hears(t, c, "answerLogin", "welcome"))
 		return c
 	}
-	// News of all kinds: whoever is asked, and gets to know the other; whoever leaves, changes and parts.
+	// Notices of all kinds: requests, new friends, presence, profiles and removals.
 	mine, theirs := login(me), login(friend)
-	me.call(t, "request", "to", friend.id, "note", "hi").want(t, "request", says(200))
+	me.call(t, "request", "to", friend.id, "note", "hi").want(t, "request", replyBody(200))
 	a.hears(t, theirs, "tell", "friendAsks")
 	login(friend).close(t) // with a request in its list
-	friend.call(t, "add", "from", me.id, "name", "alias").want(t, "add", says(200))
+	friend.call(t, "add", "from", me.id, "name", "alias").want(t, "add", replyBody(200))
 	a.hears(t, theirs, "tell", "friendAdded")
 	a.hears(t, mine, "tell", "friendAdded")
-	me.update(t, `"sign":"new"`).want(t, "update", says(200))
+	me.update(t, `"sign":"new"`).want(t, "update", replyBody(200))
 	a.hears(t, theirs, "tell", "friendProfile")
 	friend.tunnel.close(t)
 	for _, row := range sends(friend.id, gone.id) {
@@ -121,7 +122,7 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 	third := login(friend)
 	login(friend)
 	a.hears(t, theirs, "endSession", "goodbye")
-	friend.call(t, "remove", "to", me.id).want(t, "remove", says(200))
+	friend.call(t, "remove", "to", me.id).want(t, "remove", replyBody(200))
 	a.hears(t, mine, "tell", "friendRemoved")
 	a.hears(t, third, "tell", "friendRemoved")
 	if err := mine.ws.WriteMessage(websocket.BinaryMessage, []byte("x")); err != nil {
@@ -130,7 +131,7 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 	a.hears(t, mine, "endSession", "goodbye")
 }
 
-// client is a user on NATS. It answers dialogues with what it is told to.
+// client is a NATS client of a user. It answers dialogues with a configured answer.
 type client struct {
 	*natsClient
 	answer atomic.Pointer[string]
@@ -145,7 +146,7 @@ func (c *client) has(message string) bool {
 	return c.heard[message]
 }
 
-// listen takes the user's dialogues and notices, and holds them against the document.
+// listen receives the user's dialogues and notices, and validates them against the document.
 func (a *asyncAPI) listen(t *testing.T, nc *natsClient, id string) *client {
 	t.Helper()
 	c := &client{natsClient: nc, heard: make(map[string]bool)}
@@ -175,16 +176,16 @@ func (a *asyncAPI) listen(t *testing.T, nc *natsClient, id string) *client {
 			t.Fatal(err)
 		}
 	}
-	if err := nc.FlushTimeout(patience); err != nil {
+	if err := nc.FlushTimeout(waitTimeout); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// callNames are the document's names for the calls: of the operation, and of the messages.
+// callNames maps the calls to the operations of the document.
 var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile"}
 
-// calls makes a call by NATS and holds it and its answer against the document.
+// calls makes a call through NATS and validates the request and the answer against the document.
 func (a *asyncAPI) calls(t testing.TB, c *natsClient, id, name, body string, code int, beyond bool) {
 	t.Helper()
 	a.allows(t, callNames[name], name+"Call", body, code, beyond)
@@ -196,12 +197,12 @@ func (a *asyncAPI) calls(t testing.TB, c *natsClient, id, name, body string, cod
 }
 
 func (a *asyncAPI) onNATS(t *testing.T) {
-	w, s := natsWorld(t)
+	w, s := newNATSWorld(t)
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "")
 	admin := s.attachment(t, "root", kv.RoleAdmin, "")
 	w.secret(archive.Password)
 	w.secret(admin.Password)
-	three := w.people(t, 3)
+	three := w.newMembers(t, 3)
 	bot, person, gone := three[0], three[1], three[2]
 	bot.befriend(t, person)
 	bot.befriend(t, gone)
@@ -222,10 +223,10 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 		c.answer.Store(&answer)
 		a.says(t, person.tunnel, dialogue(`"1"`, bot.id, `"p"`), code, false)
 	}
-	// A refusal may be answered late, when nobody else has taken it either: so there are two at once.
+	// A refusal counts only after other nodes had time to accept, so the two requests run concurrently.
 	refusal := `{"code":507}`
 	c.answer.Store(&refusal)
-	other := w.people(t, 1)[0]
+	other := w.newMembers(t, 1)[0]
 	other.tunnel.close(t)
 	person.befriend(t, other)
 	a.listen(t, s.asUser(t, other), other.id).answer.Store(&refusal)
@@ -239,13 +240,13 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	c.answer.Store(new(string))
 
 	a.everyCall(t, w, c.natsClient, bot, person)
-	person.update(t, `"sign":"new"`).want(t, "update", says(200))
+	person.update(t, `"sign":"new"`).want(t, "update", replyBody(200))
 	person.tunnel.close(t)
 	eventually(t, "300", func() bool { return c.has("friendOffline") })
 	person.login(t)
-	stranger := w.people(t, 1)[0]
-	stranger.call(t, "request", "to", bot.id).want(t, "request", says(200))
-	stranger.call(t, "remove", "to", bot.id).want(t, "withdraw", says(512))
+	stranger := w.newMembers(t, 1)[0]
+	stranger.call(t, "request", "to", bot.id).want(t, "request", replyBody(200))
+	stranger.call(t, "remove", "to", bot.id).want(t, "withdraw", replyBody(512))
 	for _, message := range newsNames {
 		eventually(t, message, func() bool { return c.has(message) })
 	}
@@ -253,11 +254,11 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	a.reads(t, s.asAttachment(t, archive))
 }
 
-// everyCall makes each call with each of its answers, but for those of a server that fails.
+// everyCall makes each call with each documented answer, except those of a failing server.
 func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person *member) {
 	nobody, long := strings.Repeat("0", 32), strings.Repeat("x", 65)
-	asks := w.people(t, 1)[0]
-	asks.call(t, "request", "to", bot.id, "note", "hi").want(t, "request", says(200))
+	asks := w.newMembers(t, 1)[0]
+	asks.call(t, "request", "to", bot.id, "note", "hi").want(t, "request", replyBody(200))
 	w.secret("a new password")
 	for _, row := range []struct {
 		name, body string
@@ -277,9 +278,9 @@ func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person 
 	}
 }
 
-// administered: what an administrator does to an account, and what calls for one that is gone are answered.
+// administered checks the notices of administrative changes, and the answers to calls for a deleted account.
 func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.Context, p *member) {
-	p.update(t, `"password":"a new password"`).want(t, "password", says(200))
+	p.update(t, `"password":"a new password"`).want(t, "password", replyBody(200))
 	for _, do := range []func() error{
 		func() error { return s.services().Accounts.SetDisabled(t.Context(), p.id, true) },
 		func() error { return s.services().Accounts.SetDisabled(t.Context(), p.id, false) },
@@ -298,7 +299,7 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 	}
 }
 
-// reads takes all entries of the log, among which each kind of them has to be.
+// reads reads the log and checks that it has entries of every kind.
 func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
 	missing := map[string]bool{"dialogue": true}
 	for name := range a.object(t, "/channels") {
@@ -312,7 +313,7 @@ func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
 	if len(missing) < 14 {
 		t.Errorf("kinds of entries: %v", missing)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	js, err := jetstream.New(nc.Conn)
 	if err != nil {
@@ -344,13 +345,13 @@ func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
 	}
 }
 
-// failing: what is answered when what is stored about a user cannot be read.
+// failing checks the answers while the records of users cannot be read.
 func (a *asyncAPI) failing(t *testing.T) {
-	w, s := natsWorld(t)
+	w, s := newNATSWorld(t)
 	s.mayLog = []string{"call failed"}
 	root := s.attachment(t, "root", kv.RoleAdmin, "")
 	w.secret(root.Password)
-	me, friend := w.pair(t)
+	me, friend := w.newFriends(t)
 	c := s.asUser(t, me)
 	js, err := jetstream.New(s.asAttachment(t, root).Conn)
 	if err != nil {
@@ -362,7 +363,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 		}
 	}
 	tunnel := w.dial(t, 0, "/im/login?"+query("id", me.id, "token", me.token))
-	if frame := a.hears(t, tunnel, "answerLogin", "refusal"); frame != says(500) {
+	if frame := a.hears(t, tunnel, "answerLogin", "refusal"); frame != replyBody(500) {
 		t.Errorf("login: %s", frame)
 	}
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`} {
@@ -370,7 +371,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 	}
 	got := c.ask(t, "im.send."+me.id, dialogue(`"1"`, friend.id, `"p"`))
 	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(got))
-	if got != saysTo(`"1"`, 500) {
+	if got != replyFrame(`"1"`, 500) {
 		t.Errorf("a dialogue: %s", got)
 	}
 }

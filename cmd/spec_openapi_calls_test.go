@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// fields writes a JSON object; what is written twice replaces what was written before.
+// fields returns a JSON object. A repeated key replaces the value.
 func fields(pairs ...string) string {
 	m := make(map[string]string)
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -19,10 +19,10 @@ func fields(pairs ...string) string {
 }
 
 func (a *openAPI) atWork(t *testing.T) {
-	w := inhabit(t, start(t, func(c *Config) { c.Passwords.MaxLength = 32 }))
+	w := newWorld(t, start(t, func(c *Config) { c.Passwords.MaxLength = 32 }))
 	s := w.deployment.(*server)
-	me, friend := w.pair(t)
-	two := w.people(t, 2)
+	me, friend := w.newFriends(t)
+	two := w.newMembers(t, 2)
 	other, asks := two[0], two[1]
 	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.gets(me, friend, other, asks), pages(t, w)) {
 		a.try(t, w, x)
@@ -53,7 +53,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	}
 }
 
-// get is the path of a call with the person's id and token. A pair may take their place.
+// get returns the path of a call with the id and token of p. pairs can replace them.
 func (p *member) get(name string, pairs ...string) string {
 	all := []string{}
 	for _, own := range [][2]string{{"id", p.id}, {"token", p.token}} {
@@ -89,7 +89,7 @@ func (a *openAPI) registrations(t *testing.T, w *world, taken *member) []exchang
 	}
 }
 
-// posts are the calls with a body of who has an account already.
+// posts are the POST calls of a registered user.
 func (a *openAPI) posts(me *member) (all []exchange) {
 	never := strings.Repeat("0", 32)
 	for path, code := range map[string]int{"/im/profile/update": 200, "/im/logout": 515} {
@@ -174,7 +174,7 @@ func pages(t *testing.T, w *world) []exchange {
 	return all
 }
 
-// logins are the ways in that HTTP sees.
+// logins makes the documented logins.
 func (a *openAPI) logins(t *testing.T, w *world, me *member, path string) {
 	byPassword := path + "?" + query("account", me.account, "password", me.password)
 	for _, x := range []exchange{
@@ -216,14 +216,14 @@ func (w *world) secretOf(frame string) {
 	}
 }
 
-// mailAndFailure: forgotten passwords, with a mail server and without one, and every call while nothing can be stored.
+// mailAndFailure resets passwords with and without a mail server, and makes every call while nothing can be stored.
 func (a *openAPI) mailAndFailure(t *testing.T) {
-	there, office := startNATSThere(t), openPostOffice(t)
+	there, mailServer := startExternalNATS(t), startMailServer(t)
 	plain := &world{deployment: start(t, there.attached), http: http.DefaultClient}
-	s := start(t, there.attached, office.mails, unlimited)
+	s := start(t, there.attached, mailServer.configure, unlimited)
 	plain.deployment.(*server).mayLog, s.mayLog = []string{"NATS", "event log"}, []string{"NATS", "event log", "call failed"}
-	w := inhabit(t, s)
-	me, friend := w.pair(t)
+	w := newWorld(t, s)
+	me, friend := w.newFriends(t)
 	forgot, reset := fields("account", me.account, "mail", me.address(t)), func(code string) string {
 		return fields("account", me.account, "code", code, "password", me.password)
 	}
@@ -236,7 +236,7 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		a.try(t, w, exchange{path: path, body: large, code: 403, status: 413})
 	}
 	a.try(t, w, exchange{path: "/im/password/forgot", body: forgot, code: 200})
-	code := codeInMail.FindStringSubmatch(office.nth(t, me.address(t), 1))[1]
+	code := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, me.address(t), 1))[1]
 	a.try(t, w, exchange{path: "/im/password/reset", body: reset("AAAA-BBBB"), code: 505})
 	a.try(t, w, exchange{path: "/im/password/reset", body: reset(" " + strings.ToLower(code)), code: 200})
 	me.login(t)

@@ -14,8 +14,8 @@ import (
 	"imctl/bridge/wire"
 )
 
-// TestOpenAPICalls: docs/openapi.yaml has every declared call with its method, fields, lengths, required fields and codes, and
-// no other call.
+// TestOpenAPICalls: docs/openapi.yaml has every declared call with its method, fields, lengths, required fields and
+// codes, and no other call.
 func TestOpenAPICalls(t *testing.T) {
 	t.Parallel()
 	s := readSpec(t, "openapi.yaml")

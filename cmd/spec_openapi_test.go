@@ -18,7 +18,7 @@ import (
 	verrors "github.com/pb33f/libopenapi-validator/errors"
 )
 
-// openAPI is docs/openapi.yaml, and what was seen of what it describes.
+// openAPI is docs/openapi.yaml, and the answers that the test has seen.
 type openAPI struct {
 	spec
 	requests validator.Validator
@@ -66,7 +66,7 @@ func faults(errs []*verrors.ValidationError) string {
 	return b.String()
 }
 
-// exchange is a call and what is documented to come of it.
+// exchange is a call and its documented answer.
 type exchange struct {
 	path   string // with the query of a GET
 	body   string // of a POST; "" makes it a GET
@@ -98,7 +98,7 @@ func (x exchange) request(t testing.TB, w *world) *http.Request {
 	return r
 }
 
-// try makes the call, and holds it and its answer against the document.
+// try makes the call, and validates the request and the answer against the document.
 func (a *openAPI) try(t testing.TB, w *world, x exchange) {
 	t.Helper()
 	if x.status == 0 {
@@ -161,7 +161,7 @@ func (a *openAPI) documented(t testing.TB) (all []string) {
 	return all
 }
 
-// examples: what the document shows is what it says.
+// examples validates the examples of the document.
 func (a *openAPI) examples(t testing.TB) {
 	t.Helper()
 	n, schema := 0, a.compiler(t, "2020-12", true)
@@ -200,7 +200,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// isWrong: the checks notice answers and calls that the document does not have.
+// isWrong checks that the validation rejects undocumented calls and answers.
 func (a *openAPI) isWrong(t *testing.T) {
 	answer := func(path string, status int, body string) bool {
 		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://im.example.org"+path, nil)
@@ -213,11 +213,11 @@ func (a *openAPI) isWrong(t *testing.T) {
 		return ok
 	}
 	found := "/im/friends/found?" + query("id", "a", "token", "b", "name", "c")
-	if !answer(found, 200, says(516)) || !answer(found, 200, `{"code":200,"found":null,"message":"Success","ok":true}`) {
+	if !answer(found, 200, replyBody(516)) || !answer(found, 200, `{"code":200,"found":null,"message":"Success","ok":true}`) {
 		t.Error("right answers are refused")
 	}
 	for _, body := range []string{
-		says(200), says(512), `{}`, `[]`, `{"code":516,"message":"Name Empty","ok":true}`, `{"code":516,"message":"name empty","ok":false}`,
+		replyBody(200), replyBody(512), `{}`, `[]`, `{"code":516,"message":"Name Empty","ok":true}`, `{"code":516,"message":"name empty","ok":false}`,
 		`{"code":"516","message":"Name Empty","ok":false}`, `{"code":516,"message":"Name Empty","ok":false,"more":1}`,
 		`{"code":200,"found":[],"message":"Success","ok":true}`, `{"code":200,"found":[{"id":"x"}],"message":"Success","ok":true}`,
 	} {
@@ -225,7 +225,7 @@ func (a *openAPI) isWrong(t *testing.T) {
 			t.Errorf("accepted: %s", body)
 		}
 	}
-	if answer(found, 429, says(403)) || answer("/im/friends/find", 200, says(200)) {
+	if answer(found, 429, replyBody(403)) || answer("/im/friends/find", 200, replyBody(200)) {
 		t.Error("an answer with a status, or to a path, that is not in the document")
 	}
 }

@@ -135,8 +135,8 @@ func (s spec) codes(t testing.TB, pointer string) (all []int) {
 	return all
 }
 
-// compiler makes schemas of the document's parts. Closed ones allow no key that they do not have: what the document leaves open for
-// the days to come, a server of today does not send.
+// compiler makes schemas of the document's parts. Closed ones allow no key that they do not have: what the document
+// leaves open for the days to come, a server of today does not send.
 func (s spec) compiler(t testing.TB, dialect string, closed bool) func(pointer string) *jsonschema.Schema {
 	t.Helper()
 	c := jsonschema.NewCompiler()

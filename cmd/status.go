@@ -14,11 +14,11 @@ import (
 	"imctl/kv"
 )
 
-// status is one look at everything.
+// status is the state of all servers on one NATS.
 type status struct {
-	Health   string               `json:"health"` // ok, or what is the matter
+	Health   string               `json:"health"` // ok, or the problems
 	Accounts int                  `json:"accounts"`
-	Online   int                  `json:"online"`   // users, on each node where they are
+	Online   int                  `json:"online"`   // users online, counted on each node
 	Sessions int                  `json:"sessions"` // on all nodes
 	Nodes    []cluster.NodeStatus `json:"nodes"`
 	Streams  []streamInfo         `json:"streams"`
@@ -28,7 +28,7 @@ func newStatus(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Show nodes, sessions, users, streams and health",
+		Short: "Show the health, nodes, sessions, users and streams of the server",
 		Long: `Show the state of the server: its nodes with version and start time, sessions, users online, accounts,
 and streams with their size. A user online on several nodes is counted on each.
 
@@ -36,10 +36,10 @@ Exit with 1 if the server has a problem, such as a nearly full disk, which makes
 if no server is running. Available information is shown in any case.`,
 		Example: `  imctl status
   imctl status -o json | jq .health`,
-		Args: mayHave(0),
+		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return withServer(c, env, func(ctx context.Context, s *operated) error {
-				st, problem := look(ctx, s)
+			return withServer(c, env, func(ctx context.Context, s *adminConn) error {
+				st, problem := readStatus(ctx, s)
 				write := writeStatus
 				if output.json() {
 					write = func(env *Env, st status) error { return writeJSON(env.Out, st) }
@@ -53,8 +53,9 @@ if no server is running. Available information is shown in any case.`,
 	return c
 }
 
-// look gathers the status. The error is the server's problem, if there is one.
-func look(ctx context.Context, s *operated) (status, error) {
+// readStatus reads the status. It returns an error if the server has a problem, with as much of the status as it has
+// read.
+func readStatus(ctx context.Context, s *adminConn) (status, error) {
 	var st status
 	state, _, err := readState(ctx, s.nc, s.config.NATS.Prefix)
 	if err != nil {
@@ -63,18 +64,18 @@ func look(ctx context.Context, s *operated) (status, error) {
 	if state.Restore != nil {
 		err := fmt.Errorf("%w: %s", kv.ErrRestoreUnfinished, state.Restore)
 		st.Health = fmt.Sprintf("%v; complete it with %s", err, completeLine(s.config))
-		return st, unfinished(s.config, err)
+		return st, completeFailure(s.config, err)
 	}
-	answer, err := s.Status(ctx)
+	live, err := s.Status(ctx)
 	if err != nil {
 		return st, err
 	}
-	st.Accounts, st.Nodes = answer.Accounts, answer.Nodes
+	st.Accounts, st.Nodes = live.Accounts, live.Nodes
 	js, err := jetstream.New(s.nc)
 	if err != nil {
 		return st, err
 	}
-	if st.Streams, err = askStreams(ctx, js, s.config.NATS.Prefix); err != nil {
+	if st.Streams, err = readStreams(ctx, js, s.config.NATS.Prefix); err != nil {
 		return st, err
 	}
 	var problems []string
@@ -92,7 +93,7 @@ func look(ctx context.Context, s *operated) (status, error) {
 	}
 	code := exitFailed
 	if len(st.Nodes) == 0 {
-		code, problems = exitNoServer, append([]string{"no server runs there"}, problems...)
+		code, problems = exitNoServer, append([]string{"no server is running"}, problems...)
 	}
 	st.Health = "ok"
 	if len(problems) > 0 {
@@ -104,9 +105,9 @@ func look(ctx context.Context, s *operated) (status, error) {
 
 func writeStatus(env *Env, st status) error {
 	if st.Health == "" {
-		return nil // nothing was seen
+		return nil // readStatus has failed early
 	}
-	err := writeFacts(env.Out, [][]string{{"health", st.Health}, {"accounts", strconv.Itoa(st.Accounts)}, {"online", strconv.Itoa(st.Online)},
+	err := writeFields(env.Out, [][]string{{"health", st.Health}, {"accounts", strconv.Itoa(st.Accounts)}, {"online", strconv.Itoa(st.Online)},
 		{"sessions", strconv.Itoa(st.Sessions)}})
 	if err != nil {
 		return err

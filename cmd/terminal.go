@@ -10,23 +10,23 @@ import (
 	"golang.org/x/term"
 )
 
-// Terminal asks somebody who can answer.
+// Terminal prompts the user. Its methods return early with the error of ctx when it ends.
 type Terminal interface {
-	// Line shows the prompt and returns what was typed.
+	// Line shows the prompt and returns the line that the user enters.
 	Line(ctx context.Context, prompt string) (string, error)
-	// Password does the same without showing what is typed.
+	// Password is Line without echo.
 	Password(ctx context.Context, prompt string) (string, error)
 }
 
-// processTerminal is the terminal that the process's standard input is.
+// processTerminal is the terminal of the process.
 type processTerminal struct{ in, out *os.File }
 
-// stdinTerminal returns nil where standard input is no terminal: nothing may wait for an answer then.
+// stdinTerminal returns nil if standard input is not a terminal. Commands do not prompt then.
 func stdinTerminal() Terminal {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return nil
 	}
-	// Standard output is for the answer of the command, not for its questions.
+	// Standard output is for the output of the command, not for prompts.
 	return processTerminal{in: os.Stdin, out: os.Stderr}
 }
 
@@ -50,28 +50,28 @@ func (t processTerminal) Password(ctx context.Context, prompt string) (string, e
 		return string(password), err
 	})
 	if ctx.Err() != nil {
-		// The read is still waiting, with the echo off.
+		// The read is still blocked, with the echo off.
 		_ = term.Restore(fd, state)
 	}
 	fmt.Fprintln(t.out)
 	return password, err
 }
 
-// await returns when the read does or the context ends. A read of a terminal or a pipe cannot be
-// called off; the process that was interrupted ends, and the read with it.
+// await calls read, and returns early when ctx ends. A read from a terminal or a pipe cannot be canceled, so it goes on
+// until the interrupted process ends.
 func await(ctx context.Context, read func() (string, error)) (string, error) {
-	type answer struct {
+	type result struct {
 		text string
 		err  error
 	}
-	answers := make(chan answer, 1)
+	results := make(chan result, 1)
 	go func() {
 		text, err := read()
-		answers <- answer{text, err}
+		results <- result{text, err}
 	}()
 	select {
-	case a := <-answers:
-		return a.text, a.err
+	case r := <-results:
+		return r.text, r.err
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}

@@ -10,13 +10,13 @@ import (
 )
 
 func newToken(env *Env) *cobra.Command {
-	group := newGroup("token", "See and revoke what logins were given",
+	group := newGroup("token", "List and revoke tokens",
 		newTokenList(env),
 		newTokenRevoke(env),
 	)
-	group.Long = `See and revoke the tokens that logins were given.
+	group.Long = `List and revoke tokens, which clients get at login to log in again.
 
-A token itself is known to its owner alone. It is named by its hash, the SHA-256 in hex.`
+The server stores no tokens, only their SHA-256 hashes. The commands show and accept these hashes in hex.`
 	return group
 }
 
@@ -29,15 +29,15 @@ func newTokenList(env *Env) *cobra.Command {
 	}
 	c := &cobra.Command{
 		Use:     "list USER",
-		Short:   "List a user's tokens, the oldest first",
+		Short:   "List the tokens of a user, oldest first",
 		Example: "  imctl token list alice",
-		Args:    wants("USER"),
+		Args:    exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := list.check(); err != nil {
 				return err
 			}
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
-				return list.write(env.Out, client.Tokens(ctx, admin.ListTokens{User: args[0], Limit: list.page()}))
+				return list.write(env.Out, client.Tokens(ctx, admin.ListTokens{User: args[0], Limit: list.pageSize()}))
 			})
 		},
 	}
@@ -50,12 +50,12 @@ func newTokenRevoke(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "revoke USER [HASH...]",
-		Short: "End tokens of a user, and the sessions that live by them",
-		Long: `Ends the tokens whose hashes are named, or all of the user. As much of a hash will do as tells it
-from the others. Sessions that live by them end, and the user's connections to NATS.`,
+		Short: "Revoke tokens of a user and end their sessions",
+		Long: `Revoke the tokens with the given hashes, or all tokens of the user. A unique prefix of a hash is enough.
+The sessions of the revoked tokens end, and the user's connections to NATS are closed.`,
 		Example: `  imctl token revoke alice
   imctl token revoke alice 9f86d081`,
-		Args: wantsMore("USER", "HASH"),
+		Args: argAndMore("USER", "HASH"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				revoked, err := client.RevokeTokens(ctx, args[0], args[1:]...)
@@ -65,7 +65,7 @@ from the others. Sessions that live by them end, and the user's connections to N
 				if output.json() {
 					return writeJSON(env.Out, revoked.Tokens)
 				}
-				_, err = fmt.Fprintf(env.Out, "%s revoked\n", howMany(len(revoked.Tokens), "token"))
+				_, err = fmt.Fprintf(env.Out, "%s revoked\n", plural(len(revoked.Tokens), "token"))
 				return err
 			})
 		},

@@ -21,18 +21,18 @@ func newUser(env *Env) *cobra.Command {
 		newUserShow(env),
 		newUserCreate(env),
 		newUserPasswd(env),
-		newUserChange(env, "disable", "disabled", "Bar an account: its sessions and tokens end", (*admin.Client).DisableUser),
-		newUserChange(env, "enable", "enabled", "Let an account in again", (*admin.Client).EnableUser),
+		newUserChange(env, "disable", "disabled", "Disable an account, end its sessions and revoke its tokens", (*admin.Client).DisableUser),
+		newUserChange(env, "enable", "enabled", "Enable a disabled account", (*admin.Client).EnableUser),
 		newUserDelete(env),
 		newUserExport(env),
 		newUserImport(env),
 	)
 	group.Long = `Administer accounts.
 
-USER is an account, or id: and the id. An id alone will do where somebody has it.
+USER is an account, or id:ID. The prefix can be omitted if the id exists.
 
-The server is the one that --context or --nats names, or the one that runs on the data directory.
-Where none runs there, the command opens the directory itself, does its work and closes it.`
+The commands use the server of --context or --nats, or else the server that runs on the data
+directory. If no server is running, they open the data directory themselves.`
 	return group
 }
 
@@ -40,9 +40,9 @@ func newUserShow(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:     "show USER",
-		Short:   "Show all about an account",
+		Short:   "Show an account",
 		Example: "  imctl user show alice -o json",
-		Args:    wants("USER"),
+		Args:    exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				u, err := client.User(ctx, args[0])
@@ -52,7 +52,7 @@ func newUserShow(env *Env) *cobra.Command {
 				if output.json() {
 					return writeJSON(env.Out, u)
 				}
-				return writeFacts(env.Out, userFacts(u))
+				return writeFields(env.Out, userFields(u))
 			})
 		},
 	}
@@ -61,7 +61,7 @@ func newUserShow(env *Env) *cobra.Command {
 	return c
 }
 
-func userFacts(u admin.UserDetails) [][]string {
+func userFields(u admin.UserDetails) [][]string {
 	picture, sessions := "-", "-"
 	if u.Picture != "" {
 		picture = Size(len(u.Picture)).String()
@@ -94,7 +94,7 @@ func userState(u admin.User) string {
 	return "enabled"
 }
 
-// localTime formats a time for people, "-" if it is unknown.
+// localTime formats t in the local time zone. It returns "-" for the zero time.
 func localTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -102,15 +102,15 @@ func localTime(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05")
 }
 
-// newUserChange makes a command that does something to one user, and needs to know no more than which.
-// done is what the user is then.
+// newUserChange returns a command that changes a user. do makes the change, and done is its participle for the output,
+// such as "deleted".
 func newUserChange(env *Env, name, done, short string, do func(*admin.Client, context.Context, string) (admin.User, error)) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:     name + " USER",
 		Short:   short,
 		Example: "  imctl user " + name + " alice",
-		Args:    wants("USER"),
+		Args:    exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				u, err := do(client, ctx, args[0])
@@ -128,12 +128,12 @@ func newUserChange(env *Env, name, done, short string, do func(*admin.Client, co
 
 func newUserDelete(env *Env) *cobra.Command {
 	yes := false
-	c := newUserChange(env, "delete", "deleted", "Remove an account with its tokens, friendships and requests", deleteUser)
-	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c := newUserChange(env, "delete", "deleted", "Delete an account with its tokens, friendships and requests", deleteUser)
+	addYesFlag(c, &yes)
 	remove := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
-		// Asked before anything is opened: nobody else should wait for the answer.
-		question := fmt.Sprintf("Remove the account %s with its friendships, for good?", printable(args[0]))
+		// Ask before the data directory is locked, so that no other command waits for the answer.
+		question := fmt.Sprintf("Delete the account %s and its friendships permanently?", printable(args[0]))
 		if err := confirm(c.Context(), env, yes, question); err != nil {
 			return err
 		}
@@ -142,8 +142,8 @@ func newUserDelete(env *Env) *cobra.Command {
 	return c
 }
 
-// deleteUser deletes an account. It also finds an account of which only the record is left: no lookup finds it, but user
-// list shows it.
+// deleteUser deletes an account. A record without its claim is found by no lookup, but user list shows it. deleteUser
+// searches the list for such a record.
 func deleteUser(client *admin.Client, ctx context.Context, ref string) (admin.User, error) {
 	u, err := client.DeleteUser(ctx, ref)
 	var refused *admin.Error
@@ -162,34 +162,40 @@ func deleteUser(client *admin.Client, ctx context.Context, ref string) (admin.Us
 		for i, f := range found {
 			ids[i] = "id:" + f.ID
 		}
-		return u, wrongUse("%d records have the account %q; use one of %s", len(found), ref, strings.Join(ids, ", "))
+		return u, usageErrorf("%d records have the account %q; use one of %s", len(found), ref, strings.Join(ids, ", "))
 	}
 	return client.DeleteUser(ctx, "id:"+found[0].ID)
 }
 
-// confirm returns nil when somebody says yes. Where nobody can be asked, only the flag says it.
+// addYesFlag adds the flag --yes, which skips confirm.
+func addYesFlag(c *cobra.Command, yes *bool) {
+	c.Flags().BoolVar(yes, "yes", false, "skip the confirmation prompt")
+}
+
+// confirm returns nil if yes is set or the user answers yes. It returns an error otherwise, and if there is no
+// terminal.
 func confirm(ctx context.Context, env *Env, yes bool, question string) error {
 	if yes {
 		return nil
 	}
 	if env.Terminal == nil {
-		return &failure{code: exitUse, err: errors.New("there is no terminal to ask for consent"), todo: "give it by --yes"}
+		return &failure{code: exitUse, err: errors.New("cannot ask for confirmation without a terminal"), remedy: "use --yes to confirm"}
 	}
-	answer, err := env.Terminal.Line(ctx, question+" Type yes: ")
+	answer, err := env.Terminal.Line(ctx, question+" Type yes to confirm: ")
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if answer != "yes" {
-		return errors.New("nothing was done")
+		return errors.New("not confirmed; nothing was changed")
 	}
 	return nil
 }
 
-// writeUser writes the user that a command has changed, and for people what became of it.
-func writeUser(env *Env, output outputFormat, u admin.User, what string) error {
+// writeUser writes a changed user as JSON, or as a line that ends with done, such as "deleted".
+func writeUser(env *Env, output outputFormat, u admin.User, done string) error {
 	if output.json() {
 		return writeJSON(env.Out, u)
 	}
-	_, err := fmt.Fprintf(env.Out, "%s (%s) %s\n", printable(u.Account), u.ID, what)
+	_, err := fmt.Fprintf(env.Out, "%s (%s) %s\n", printable(u.Account), u.ID, done)
 	return err
 }

@@ -15,18 +15,18 @@ func newUserExport(env *Env) *cobra.Command {
 	force := false
 	c := &cobra.Command{
 		Use:   "export [USER]",
-		Short: "Write all that is held about a person, or about everybody, as JSON lines",
-		Long: `Writes all that is held about a person, or about everybody without USER: the account with the hash of
-its password, the profile, mail, friends with the aliases that were given, and requests that are
-pending. Each person is an object on a line of its own, which user import takes.
+		Short: "Export the data of one user or of all users as JSON lines",
+		Long: `Export all data of USER, or of all users: the account with the hash of its password, profile, mail
+address, friends with their aliases, and pending requests. Each user is one line of JSON, in the format
+of user import.
 
-Others are named by their ids. Tokens and sessions are not exported: they end by themselves. What
-changes meanwhile may be in the export as it was or as it is then.
+Other users appear by id. Tokens and sessions are not exported. Changes during the export may or may not
+be included.
 
-The output holds hashes of passwords. A file that --file names is made so that nobody else may read it.`,
+The output contains password hashes. A file written by --file is readable by its owner only.`,
 		Example: `  imctl user export --file people.jsonl
   imctl user export alice | jq .`,
-		Args: optional("USER"),
+		Args: optionalArg("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			var user string
 			if len(args) > 0 {
@@ -42,7 +42,7 @@ The output holds hashes of passwords. A file that --file names is made so that n
 				defer private.Discard()
 				out = private
 			}
-			return withServer(c, env, func(ctx context.Context, s *operated) error {
+			return withServer(c, env, func(ctx context.Context, s *adminConn) error {
 				n, err := exportUsers(ctx, env, s, user, out)
 				if err != nil || private == nil {
 					return err
@@ -50,21 +50,22 @@ The output holds hashes of passwords. A file that --file names is made so that n
 				if err := private.Commit(); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(env.Out, "%s in %s\n", howMany(n, "account"), file)
+				_, err = fmt.Fprintf(env.Out, "%s exported to %s\n", plural(n, "account"), file)
 				return err
 			})
 		},
 	}
-	c.Flags().StringVar(&file, "file", "", "write into this `file` instead of standard output")
-	c.Flags().BoolVar(&force, "force", false, "replace the file if it is there")
+	c.Flags().StringVar(&file, "file", "", "write to this `file` instead of standard output")
+	c.Flags().BoolVar(&force, "force", false, "replace an existing file")
 	addServerFlags(c)
 	return c
 }
 
-func exportUsers(ctx context.Context, env *Env, s *operated, user string, out io.Writer) (n int, err error) {
+// exportUsers writes one user, or all users if user is empty, to out. It returns how many lines it has written.
+func exportUsers(ctx context.Context, env *Env, s *adminConn, user string, out io.Writer) (n int, err error) {
 	p := startProgress(env)
 	defer p.stop()
-	// An account that changes meanwhile comes once more; what comes last is how it is.
+	// An account that changes during the export is listed again. The last line is the current one.
 	for page, err := range s.Export(ctx, user) {
 		if err != nil {
 			return n, err
@@ -75,7 +76,7 @@ func exportUsers(ctx context.Context, env *Env, s *operated, user string, out io
 			}
 		}
 		n += len(page)
-		p.say("%d accounts", n)
+		p.update("%d accounts", n)
 	}
 	return n, nil
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// imported is what an import has done.
-type imported struct {
+// importReport counts the results of an import.
+type importReport struct {
 	Created     int `json:"created"`
-	There       int `json:"there"` // accounts that were there already
+	There       int `json:"there"` // accounts that already existed
 	Friendships int `json:"friendships"`
 	Requests    int `json:"requests"`
-	Missing     int `json:"missing"` // friendships and requests with somebody who is not there
-	Wrong       int `json:"wrong"`   // lines
+	Missing     int `json:"missing"` // friendships and requests with a user who does not exist
+	Wrong       int `json:"wrong"`   // invalid lines
 }
 
 func newUserImport(env *Env) *cobra.Command {
@@ -26,74 +26,71 @@ func newUserImport(env *Env) *cobra.Command {
 	keepGoing := false
 	c := &cobra.Command{
 		Use:   "import [FILE]",
-		Short: "Take what user export wrote into a server",
-		Long: `Takes accounts as user export writes them, from FILE or from standard input, into a server that may be
-running: with their ids, passwords, aliases and requests. Friendships are restored at both ends; those
-with somebody who is neither in the file nor on the server are counted as missing.
+		Short: "Import users from the output of user export",
+		Long: `Import users from FILE or standard input, in the format of user export, with their ids, passwords,
+aliases and requests. The server may be running.
 
-What is there already stays as it is, so an import that was cut off can be run again.
+Both ends of a friendship are restored. Friendships and requests with a user who is neither in the input
+nor on the server are counted as missing. Existing accounts and friendships are not changed, so an
+interrupted import can be repeated.
 
-A line that is wrong is named on standard error, and ends the import; with --keep-going the others are
-imported all the same. What was imported before stays. In a line all but "account" may be left out;
-a missing time becomes the time of the import.`,
+An invalid line is reported on standard error and ends the import. With --keep-going, the other lines are
+imported. Lines that were already imported stay imported. All fields except "account" are optional. The
+default for a time is the time of the import.`,
 		Example: `  imctl user import people.jsonl
   imctl user import --keep-going < people.jsonl`,
-		Args: mayHave(1),
+		Args: maxArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			in, done, err := importInput(env, args)
+			in, err := openImport(env, args)
 			if err != nil {
 				return err
 			}
-			defer done()
-			return withServer(c, env, func(ctx context.Context, s *operated) error {
+			defer in.Close()
+			return withServer(c, env, func(ctx context.Context, s *adminConn) error {
 				i := importer{client: s.Client, in: in, keepGoing: keepGoing, progress: startProgress(env), errs: env.Err}
 				err := i.run(ctx)
 				i.progress.stop()
 				if err == nil || i.Wrong > 0 {
-					err = errors.Join(writeImported(env, output, i.imported), err)
+					err = errors.Join(writeImportReport(env, output, i.importReport), err)
 				}
 				return err
 			})
 		},
 	}
-	c.Flags().BoolVar(&keepGoing, "keep-going", false, "go on behind lines that are wrong")
+	c.Flags().BoolVar(&keepGoing, "keep-going", false, "continue after an invalid line")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
 }
 
-func writeImported(env *Env, output outputFormat, n imported) error {
+func writeImportReport(env *Env, output outputFormat, r importReport) error {
 	if output.json() {
-		return writeJSON(env.Out, n)
+		return writeJSON(env.Out, r)
 	}
-	return writeFacts(env.Out, [][]string{
-		{"created", strconv.Itoa(n.Created)}, {"there", strconv.Itoa(n.There)}, {"friendships", strconv.Itoa(n.Friendships)},
-		{"requests", strconv.Itoa(n.Requests)}, {"missing", strconv.Itoa(n.Missing)}, {"wrong", strconv.Itoa(n.Wrong)},
+	return writeFields(env.Out, [][]string{
+		{"created", strconv.Itoa(r.Created)}, {"there", strconv.Itoa(r.There)}, {"friendships", strconv.Itoa(r.Friendships)},
+		{"requests", strconv.Itoa(r.Requests)}, {"missing", strconv.Itoa(r.Missing)}, {"wrong", strconv.Itoa(r.Wrong)},
 	})
 }
 
-// importInput is read twice: friendships need both ends to be there. What can't be is kept in a file meanwhile.
-func importInput(env *Env, args []string) (in io.ReadSeeker, done func(), err error) {
+// openImport opens the input of an import. The importer reads it twice, so openImport copies standard input, and a file
+// that is not regular, such as a pipe, to a temporary file.
+func openImport(env *Env, args []string) (io.ReadSeekCloser, error) {
 	source := env.In
-	if len(args) > 0 && args[0] != "-" {
+	if len(args) > 0 && args[0] != pipeName {
 		f, err := os.Open(env.path(args[0]))
 		if err != nil {
-			return nil, nil, wrongUse("%w", err)
+			return nil, usageErrorf("%w", err)
 		}
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			return f, func() { _ = f.Close() }, nil
+			return f, nil
 		}
 		defer f.Close()
 		source = f
 	}
-	spool, err := os.CreateTemp("", "imctl-import-*") // made 0600
+	f, err := spool("imctl-import-*", source)
 	if err != nil {
-		return nil, nil, fmt.Errorf("keep the input: %w", err)
+		return nil, fmt.Errorf("copy the input to a temporary file: %w", err)
 	}
-	done = func() { _ = spool.Close(); _ = os.Remove(spool.Name()) }
-	if _, err := io.Copy(spool, source); err != nil {
-		done()
-		return nil, nil, fmt.Errorf("keep the input: %w", err)
-	}
-	return spool, done, nil
+	return f, nil
 }

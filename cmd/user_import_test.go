@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// importDir is a directory to administer without a server.
+// importDir returns a working directory with an empty data directory.
 func importDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -27,21 +27,21 @@ func sortedLines(text string) []string {
 	return lines
 }
 
-// TestExportImport carries people to another server, where they log in as before.
+// TestExportImport exports users and imports them into another server, where they can log in.
 func TestExportImport(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	two := w.people(t, 2)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	two := w.newMembers(t, 2)
 	alice, bob := two[0], two[1]
 	alice.befriend(t, bob)
-	carol := w.stranger(t, 0)
+	carol := w.newMember(t, 0)
 	carol.login(t)
-	carol.call(t, "request", "to", alice.id, "note", "please").want(t, "request", says(200))
-	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitDone, "3 accounts in all.jsonl\n")
+	carol.call(t, "request", "to", alice.id, "note", "please").want(t, "request", replyBody(200))
+	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitDone, "3 accounts exported to all.jsonl\n")
 	file := filepath.Join(dir, "all.jsonl")
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the file: %v, %v", info, err)
+		t.Errorf("exported file: got %v, %v", info, err)
 	}
 	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitExists, "--force")
 	exported := command(t, dir, "", "user", "export").want(t, exitDone).out
@@ -51,16 +51,16 @@ func TestExportImport(t *testing.T) {
 	one := command(t, dir, "", "user", "export", alice.account).want(t, exitDone, `"v":1,"id":"`+alice.id, `"password_hash":"$argon2id$`,
 		`"friends":[{"id":"`+bob.id+`","alias":"alias of `+bob.account+`","since":"`, `"requests":[{"id":"`+carol.id+`","note":"please"`)
 	if !slices.Contains(sortedLines(exported), strings.TrimSpace(one.out)) {
-		t.Errorf("one person differs: %s", one.out)
+		t.Errorf("the export of one user differs: %s", one.out)
 	}
 	command(t, dir, "", "user", "export", "nobody").want(t, exitNotFound)
 
-	other, otherDir := startWithDoor(t)
-	ow := inhabit(t, other)
+	other, otherDir := startWithNATSListener(t)
+	ow := newWorld(t, other)
 	command(t, otherDir, "", "user", "import", file).want(t, exitDone, "created      3\n", "there        0\n", "friendships  1\n", "requests     1\n", "wrong        0\n")
-	again := fromJSON[imported](t, command(t, otherDir, exported, "user", "import", "-o", "json").want(t, exitDone).out)
-	if again != (imported{There: 3}) {
-		t.Errorf("once more: %+v", again)
+	again := fromJSON[importReport](t, command(t, otherDir, exported, "user", "import", "-o", "json").want(t, exitDone).out)
+	if again != (importReport{There: 3}) {
+		t.Errorf("second import: got %+v, want only existing accounts", again)
 	}
 	if got := command(t, otherDir, "", "user", "export").want(t, exitDone).out; !slices.Equal(sortedLines(got), sortedLines(exported)) {
 		t.Errorf("got\n%s\nwant\n%s", got, exported)
@@ -72,38 +72,38 @@ func TestExportImport(t *testing.T) {
 		p.call(t, "found", "name", alice.account)
 	}
 	if code := alice.talk(t, bob, "1"); code != 200 {
-		t.Errorf("friends on the other server: %d", code)
+		t.Errorf("dialogue between friends on the other server: got code %d, want 200", code)
 	}
 	alice.wantFriends(t, "imported", map[*member]string{bob: "alias of " + bob.account})
 }
 
-// TestImportOne shows a friend who is online the friendship that came back.
+// TestImportOne imports a deleted user, and checks that an online friend can send dialogues to it again.
 func TestImportOne(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice, bob := w.pair(t)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice, bob := w.newFriends(t)
 	exported := command(t, dir, "", "user", "export", alice.account).want(t, exitDone).out
 	command(t, dir, "", "user", "delete", alice.account, "--yes").want(t, exitDone)
 	if code := bob.talk(t, alice, "1"); code != 512 {
-		t.Errorf("to somebody who is no more: %d", code)
+		t.Errorf("dialogue to a deleted user: got code %d", code)
 	}
 	command(t, dir, exported, "user", "import").want(t, exitDone, "created      1\n", "friendships  1\n")
 	if code := bob.talk(t, alice, "2"); code != 508 {
-		t.Errorf("to somebody who is back, and offline: %d", code)
+		t.Errorf("dialogue to the imported, offline user: got code %d, want 508", code)
 	}
 	alice.login(t)
 	if code := bob.talk(t, alice, "3"); code != 200 {
-		t.Errorf("to somebody who is back: %d", code)
+		t.Errorf("dialogue to the imported user: got code %d, want 200", code)
 	}
-	lonely := w.stranger(t, 0)
+	lonely := w.newMember(t, 0)
 	exported = command(t, dir, "", "user", "export", lonely.account).want(t, exitDone).out
 	command(t, dir, "", "user", "delete", lonely.account, "--yes").want(t, exitDone)
 	command(t, dir, exported, "user", "import").want(t, exitDone, "created      1\n")
 	command(t, dir, "", "friend", "add", lonely.account, bob.account).want(t, exitDone)
 }
 
-// TestImportWrongLines names what is wrong, and stops there or goes on.
+// TestImportWrongLines checks that an import reports invalid lines, and stops or continues after them.
 func TestImportWrongLines(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -114,23 +114,23 @@ func TestImportWrongLines(t *testing.T) {
 	}
 	input := strings.Join(lines, "\r\n")
 	stopped := command(t, dir, input, "user", "import")
-	if stopped.code != exitFailed || !strings.Contains(stopped.err, "imctl: line 3: unknown field \"acount\"\n") || !strings.Contains(stopped.err, "1 line is wrong, and what comes behind was not imported") {
+	if stopped.code != exitFailed || !strings.Contains(stopped.err, "imctl: line 3: unknown field \"acount\"\n") || !strings.Contains(stopped.err, "1 invalid line; the lines after it were not imported") {
 		t.Errorf("stopped: %+v", stopped)
 	}
 	if !strings.Contains(stopped.out, "created      1\n") || strings.Contains(stopped.err, "line 4") || strings.Contains(command(t, dir, "", "user", "list").out, "last") {
-		t.Errorf("it went on: %+v", stopped)
+		t.Errorf("the import continued after the invalid line: %+v", stopped)
 	}
 	all := command(t, dir, input, "user", "import", "--keep-going", "-o", "json")
-	for n, why := range map[int]string{3: "acount", 4: "2026-01-02T15:04:05Z", 5: "behind its object", 6: "account wants string", 7: "invalid character",
+	for n, why := range map[int]string{3: "acount", 4: "2026-01-02T15:04:05Z", 5: "unexpected text after the object", 6: "account must be of type string", 7: "invalid character",
 		8: "password_hash", 9: "UTF-8", 10: "longer", 12: "version"} {
 		if !strings.Contains(all.err, fmt.Sprintf("imctl: line %d: ", n)) || !strings.Contains(all.err, why) {
 			t.Errorf("line %d, %s: %s", n, why, all.err)
 		}
 	}
 	if strings.Contains(all.err, "hunter2") {
-		t.Error("a hash is shown")
+		t.Error("a password hash in the error")
 	}
-	if got := fromJSON[imported](t, all.out); all.code != exitFailed || got.Wrong != 9 || got.Missing != 1 || got.Created+got.There != 3 {
+	if got := fromJSON[importReport](t, all.out); all.code != exitFailed || got.Wrong != 9 || got.Missing != 1 || got.Created+got.There != 3 {
 		t.Errorf("exit code %d, %+v", all.code, got)
 	}
 	if n := strings.Count(all.err, "\n"); n != 10 {
@@ -140,7 +140,7 @@ func TestImportWrongLines(t *testing.T) {
 	command(t, dir, "", "user", "import").want(t, exitDone, "created      0\n")
 }
 
-// TestImportMany is more than fits into one request.
+// TestImportMany imports more users than fit into one request.
 func TestImportMany(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
@@ -150,8 +150,8 @@ func TestImportMany(t *testing.T) {
 		fmt.Fprintf(&input, `{"id":"%032x","account":"user %d","sign":%q,"friends":[{"id":"%032x","alias":"next","since":"2020-01-01T00:00:00Z"}]}`+"\n",
 			i, i, strings.Repeat("s", 500), (i+1)%people)
 	}
-	got := fromJSON[imported](t, command(t, dir, input.String(), "user", "import", "-o", "json").want(t, exitDone).out)
-	if got != (imported{Created: people, Friendships: people}) {
+	got := fromJSON[importReport](t, command(t, dir, input.String(), "user", "import", "-o", "json").want(t, exitDone).out)
+	if got != (importReport{Created: people, Friendships: people}) {
 		t.Errorf("%+v", got)
 	}
 	command(t, dir, "", "friend", "list", "user 0").want(t, exitDone, "user 1 ", "next", "user 449")

@@ -20,71 +20,72 @@ import (
 )
 
 const (
-	// importsAtOnce is how many requests are under way: one waits while the server works on another.
-	importsAtOnce = 3
-	// importBonds bounds the friendships of one request: each may have to be told to people who are online.
+	// concurrentImports is how many requests are in flight, so that the server never waits for the next one.
+	concurrentImports = 3
+	// importBonds limits the friendships and requests of one request, since the server may have to notify users online
+	// of each of them.
 	importBonds = 500
 )
 
-// importer reads its input twice, first for the accounts, then for what is between them.
+// importer reads its input twice: first for the accounts, then for the friendships and requests between them.
 type importer struct {
 	client    *admin.Client
 	in        io.ReadSeeker
 	keepGoing bool
-	until     int // the line that the import ends before; 0: none
+	stopLine  int // the line before which the import ends; 0 if it reads all lines
 	progress  *progressLine
 	errs      io.Writer
 
-	mu sync.Mutex // guards what follows
-	imported
-	wrong map[int]bool // lines
+	mu sync.Mutex // guards the fields below
+	importReport
+	invalid map[int]bool // numbers of the invalid lines
 }
 
-// errWrongLines: the import has come to an end, and not to a good one.
-var errWrongLines = errors.New("lines are wrong")
+// errInvalidLines means that the import ended at an invalid line.
+var errInvalidLines = errors.New("invalid lines")
 
 func (i *importer) run(ctx context.Context) error {
-	i.wrong = make(map[int]bool)
+	i.invalid = make(map[int]bool)
 	stopped := false
 	for _, pass := range []func() error{
-		func() error { return i.pass(ctx, false, i.client.ImportUsers, i.account) },
-		func() error { return i.pass(ctx, true, i.client.ImportFriends, i.friends) },
+		func() error { return i.pass(ctx, false, i.client.ImportUsers, i.countAccount) },
+		func() error { return i.pass(ctx, true, i.client.ImportFriends, i.countFriends) },
 	} {
 		err := pass()
-		if err != nil && !errors.Is(err, errWrongLines) {
+		if err != nil && !errors.Is(err, errInvalidLines) {
 			return err
 		}
 		if err != nil {
 			stopped = true
-			i.until = slices.Min(slices.Collect(maps.Keys(i.wrong)))
+			i.stopLine = slices.Min(slices.Collect(maps.Keys(i.invalid)))
 		}
 	}
 	switch {
 	case stopped:
-		return fmt.Errorf("%s wrong, and what comes behind was not imported", are(i.Wrong, "line"))
+		return fmt.Errorf("%s; the lines after it were not imported", plural(i.Wrong, "invalid line"))
 	case i.Wrong > 0:
-		return fmt.Errorf("%s wrong; the others were imported", are(i.Wrong, "line"))
+		return fmt.Errorf("%s; the other lines were imported", plural(i.Wrong, "invalid line"))
 	}
 	return nil
 }
 
-func (i *importer) account(r admin.Imported) {
+func (i *importer) countAccount(r admin.Imported) {
 	if r.State == admin.StateCreated {
 		i.Created++
 	} else {
 		i.There++
 	}
-	i.progress.say("accounts: %d created, %d there already", i.Created, i.There)
+	i.progress.update("accounts: %d created, %d existed", i.Created, i.There)
 }
 
-func (i *importer) friends(r admin.Imported) {
+func (i *importer) countFriends(r admin.Imported) {
 	i.Friendships += r.Friends
 	i.Requests += r.Requests
 	i.Missing += r.Missing
-	i.progress.say("%d accounts; friendships: %d, requests: %d", i.Created+i.There, i.Friendships, i.Requests)
+	i.progress.update("%d accounts, %d friendships, %d requests", i.Created+i.There, i.Friendships, i.Requests)
 }
 
-// importBatch is what goes into one request.
+// importBatch holds the records of one request.
 type importBatch struct {
 	lines   []int
 	records []admin.Record
@@ -92,30 +93,31 @@ type importBatch struct {
 	bonds   int
 }
 
-// pass sends all lines, or those with friendships only, and counts what became of each.
-func (i *importer) pass(ctx context.Context, bonds bool, send func(context.Context, []admin.Record) (admin.ImportResult, error), done func(admin.Imported)) error {
+// pass reads the input once and sends its records in batches. With bonds it sends only records with friendships or
+// requests. It calls count for each imported record.
+func (i *importer) pass(ctx context.Context, bonds bool, send func(context.Context, []admin.Record) (admin.ImportResult, error), count func(admin.Imported)) error {
 	if _, err := i.in.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	g, sending := errgroup.WithContext(ctx)
-	g.SetLimit(importsAtOnce)
+	g, groupCtx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrentImports)
 	var next importBatch
 	flush := func() {
 		batch := next
 		next = importBatch{}
 		if len(batch.records) > 0 {
-			g.Go(func() error { return i.send(sending, batch, send, done) })
+			g.Go(func() error { return i.send(groupCtx, batch, send, count) })
 		}
 	}
-	read := i.each(sending, func(line int, text []byte) error {
+	readErr := i.eachLine(groupCtx, func(line int, text []byte) error {
 		record, err := i.parse(text)
 		if err != nil {
-			return i.isWrong(line, err.Error())
+			return i.reportInvalid(line, err.Error())
 		}
-		if bonds && record.Bonds() == 0 || i.passedOver(line) {
+		if bonds && record.Bonds() == 0 || i.isInvalid(line) {
 			return nil
 		}
-		if len(next.records) == admin.MaxRecords || next.bytes+len(text) > i.client.MaxRequest()*3/4 || bonds && next.bonds+record.Bonds() > importBonds {
+		if len(next.records) == admin.MaxRecords || next.bytes+len(text) > i.maxLine() || bonds && next.bonds+record.Bonds() > importBonds {
 			flush()
 		}
 		next.lines, next.records = append(next.lines, line), append(next.records, record)
@@ -123,60 +125,60 @@ func (i *importer) pass(ctx context.Context, bonds bool, send func(context.Conte
 		next.bonds += record.Bonds()
 		return nil
 	})
-	if read == nil || errors.Is(read, errWrongLines) {
-		flush() // what comes before a wrong line
+	if readErr == nil || errors.Is(readErr, errInvalidLines) {
+		flush() // the lines before the invalid one
 	}
 	if err := g.Wait(); err != nil {
-		return err // and not that the reading was called off for it
+		return err // readErr would only be that groupCtx was canceled
 	}
-	return read
+	return readErr
 }
 
-func (i *importer) send(ctx context.Context, batch importBatch, send func(context.Context, []admin.Record) (admin.ImportResult, error), done func(admin.Imported)) error {
+func (i *importer) send(ctx context.Context, batch importBatch, send func(context.Context, []admin.Record) (admin.ImportResult, error), count func(admin.Imported)) error {
 	result, err := send(ctx, batch.records)
 	if err != nil {
 		return fmt.Errorf("lines %d to %d: %w", batch.lines[0], batch.lines[len(batch.lines)-1], err)
 	}
-	var wrong error
+	var failed error
 	for n, r := range result.Results {
 		if r.State == admin.StateFailed {
-			wrong = errors.Join(wrong, i.isWrong(batch.lines[n], r.Error))
+			failed = errors.Join(failed, i.reportInvalid(batch.lines[n], r.Error))
 			continue
 		}
 		i.mu.Lock()
-		done(r)
+		count(r)
 		i.mu.Unlock()
 	}
-	return wrong
+	return failed
 }
 
-// isWrong names a line. It returns errWrongLines where that is the end.
-func (i *importer) isWrong(line int, why string) error {
+// reportInvalid reports an invalid line on standard error, once. It returns errInvalidLines unless keepGoing is set.
+func (i *importer) reportInvalid(line int, reason string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !i.wrong[line] {
-		i.wrong[line] = true
+	if !i.invalid[line] {
+		i.invalid[line] = true
 		i.Wrong++
 		i.progress.stop()
-		fmt.Fprintf(i.errs, "imctl: line %d: %s\n", line, printable(strings.TrimSpace(why)))
+		fmt.Fprintf(i.errs, "imctl: line %d: %s\n", line, printable(strings.TrimSpace(reason)))
 	}
 	if i.keepGoing {
 		return nil
 	}
-	return errWrongLines
+	return errInvalidLines
 }
 
-func (i *importer) passedOver(line int) bool {
+func (i *importer) isInvalid(line int) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.wrong[line]
+	return i.invalid[line]
 }
 
-// each calls do with every line that is not empty.
-func (i *importer) each(ctx context.Context, do func(int, []byte) error) error {
+// eachLine calls do with the number and the text of every line that is not empty.
+func (i *importer) eachLine(ctx context.Context, do func(int, []byte) error) error {
 	lines := bufio.NewReaderSize(i.in, 64<<10)
-	for n := 1; n != i.until; n++ {
-		text, long, err := i.line(lines)
+	for n := 1; n != i.stopLine; n++ {
+		text, tooLong, err := i.readLine(lines)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
@@ -185,8 +187,8 @@ func (i *importer) each(ctx context.Context, do func(int, []byte) error) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case long:
-			err = i.isWrong(n, "it is longer than a message to the server may be")
+		case tooLong:
+			err = i.reportInvalid(n, fmt.Sprintf("longer than %d bytes", i.maxLine()))
 		case len(text) > 0:
 			err = do(n, text)
 		default:
@@ -199,24 +201,27 @@ func (i *importer) each(ctx context.Context, do func(int, []byte) error) error {
 	return nil
 }
 
-// line reads a line. Of one that is too long it keeps nothing.
-func (i *importer) line(r *bufio.Reader) (text []byte, long bool, err error) {
+// maxLine is the length of the longest valid line, in bytes. Such a line fits into a request to the server.
+func (i *importer) maxLine() int { return i.client.MaxRequest() * 3 / 4 }
+
+// readLine reads a line. It does not return the whole text of a line that is too long.
+func (i *importer) readLine(r *bufio.Reader) (text []byte, tooLong bool, err error) {
 	for {
 		part, err := r.ReadSlice('\n')
-		if long = long || len(text)+len(part) > i.client.MaxRequest()*3/4; !long {
+		if tooLong = tooLong || len(text)+len(part) > i.maxLine(); !tooLong {
 			text = append(text, part...)
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
-			return text, long, err
+			return text, tooLong, err
 		}
 	}
 }
 
-// parse reads a record. What it does not know is refused: a name that is misspelt must not be left out. The errors
-// quote keys, never values.
+// parse parses a record. It rejects unknown fields, so that a misspelled field is not silently dropped. Its errors
+// quote keys, never values, since values may be secret.
 func (i *importer) parse(text []byte) (r admin.Record, err error) {
 	if !utf8.Valid(text) {
-		return r, errors.New("it is not UTF-8")
+		return r, errors.New("not valid UTF-8")
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -224,21 +229,13 @@ func (i *importer) parse(text []byte) (r admin.Record, err error) {
 	var wrongType *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrongType):
-		return r, fmt.Errorf("%s wants %s", wrongType.Field, wrongType.Type)
+		return r, fmt.Errorf("%s must be of type %s", wrongType.Field, wrongType.Type)
 	case err == nil && d.More():
-		return r, errors.New("it goes on behind its object")
+		return r, errors.New("unexpected text after the object")
 	case err == nil:
 		return r, nil
 	case strings.HasPrefix(err.Error(), "parsing time"):
-		return r, errors.New("created and since want times such as 2026-01-02T15:04:05Z")
+		return r, errors.New("created and since must be times such as 2026-01-02T15:04:05Z")
 	}
 	return r, errors.New(strings.TrimPrefix(err.Error(), "json: "))
-}
-
-// are says how many there are of something, as the subject of a sentence.
-func are(n int, what string) string {
-	if n == 1 {
-		return "1 " + what + " is"
-	}
-	return fmt.Sprintf("%d %ss are", n, what)
 }

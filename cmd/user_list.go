@@ -20,20 +20,20 @@ func newUserList(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List accounts",
-		Long: `Lists accounts in the order in which they were last changed, as they come: a million is
-no trouble. An account that changes meanwhile may be listed twice, but is not left out.
-With -o json every account is an object on a line of its own.`,
+		Long: `List accounts in the order of their last change. The output starts at once, whatever the number of
+accounts. An account that changes during the listing may appear twice, but is never left out. With
+-o json, each account is one line of JSON.`,
 		Example: `  imctl user list --begins al
   imctl user list --disabled -o json`,
-		Args: mayHave(0),
+		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := list.check(); err != nil {
 				return err
 			}
 			if disabled && enabled {
-				return wrongUse("--disabled and --enabled leave nobody: give one of them")
+				return usageErrorf("--disabled and --enabled exclude each other")
 			}
-			request := admin.ListUsers{Begins: begins, Limit: list.page()}
+			request := admin.ListUsers{Begins: begins, Limit: list.pageSize()}
 			if disabled || enabled {
 				request.Disabled = &disabled
 			}
@@ -42,9 +42,9 @@ With -o json every account is an object on a line of its own.`,
 			})
 		},
 	}
-	c.Flags().StringVar(&begins, "begins", "", "only those whose account or name begins with this `text`")
-	c.Flags().BoolVar(&disabled, "disabled", false, "only those that are disabled")
-	c.Flags().BoolVar(&enabled, "enabled", false, "only those that are not disabled")
+	c.Flags().StringVar(&begins, "begins", "", "list only accounts whose account or name begins with this `text`")
+	c.Flags().BoolVar(&disabled, "disabled", false, "list only disabled accounts")
+	c.Flags().BoolVar(&enabled, "enabled", false, "list only enabled accounts")
 	list.addTo(c.Flags())
 	addServerFlags(c)
 	return c

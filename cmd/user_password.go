@@ -19,15 +19,17 @@ func newUserCreate(env *Env) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "create ACCOUNT",
-		Short: "Make an account; the password is asked for, or read from standard input",
+		Short: "Create an account",
+		Long: `Create an account. The command prompts for the password, or reads it from standard input if that is not
+a terminal.`,
 		Example: `  imctl user create alice --mail alice@example.org
   imctl user create bob < password.txt`,
-		Args: wants("ACCOUNT"),
+		Args: exactArgs("ACCOUNT"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			user.Account = args[0]
 			for _, text := range []string{user.Name, user.Mail, user.Sex, user.Birthday, user.Sign} {
 				if !utf8.ValidString(text) {
-					return wrongUse("%q is not UTF-8", text)
+					return usageErrorf("%q is not valid UTF-8", text)
 				}
 			}
 			if user.Password, err = readPassword(c.Context(), env); err != nil {
@@ -42,11 +44,11 @@ func newUserCreate(env *Env) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVar(&user.Name, "name", "", "name that others see (default the account)")
+	c.Flags().StringVar(&user.Name, "name", "", "name that other users see (default is the account)")
 	c.Flags().StringVar(&user.Mail, "mail", "", "mail address")
 	c.Flags().StringVar(&user.Sex, "sex", "", "sex")
 	c.Flags().StringVar(&user.Birthday, "birthday", "", "birthday")
-	c.Flags().StringVar(&user.Sign, "sign", "", "what the user says of itself")
+	c.Flags().StringVar(&user.Sign, "sign", "", "status message of the user")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
@@ -56,11 +58,11 @@ func newUserPasswd(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:   "passwd USER",
-		Short: "Give an account another password; its sessions and tokens end",
-		Long: `Gives an account another password, which is asked for, or read from standard input.
-The account's sessions and tokens end.`,
+		Short: "Change the password of an account",
+		Long: `Change the password of an account, end its sessions and revoke its tokens. The command prompts for the
+password, or reads it from standard input if that is not a terminal.`,
 		Example: "  imctl user passwd alice",
-		Args:    wants("USER"),
+		Args:    exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
 			password, err := readPassword(c.Context(), env)
 			if err != nil {
@@ -71,7 +73,7 @@ The account's sessions and tokens end.`,
 				if err != nil {
 					return err
 				}
-				return writeUser(env, output, u, "has the new password")
+				return writeUser(env, output, u, "password changed")
 			})
 		},
 	}
@@ -80,13 +82,13 @@ The account's sessions and tokens end.`,
 	return c
 }
 
-// maxPasswordInput bounds what is read as a password. How long it may be is for the server to say.
+// maxPasswordInput is how many bytes of a password are read. The server checks the maximum length of a password.
 const maxPasswordInput = 64 << 10
 
-// readPassword asks for a new password twice, or reads the one line that standard input has.
+// readPassword prompts for a new password twice. Without a terminal it reads one line from standard input.
 func readPassword(ctx context.Context, env *Env) (password string, err error) {
 	if env.Terminal != nil {
-		password, err = askPassword(ctx, env.Terminal)
+		password, err = promptPassword(ctx, env.Terminal)
 	} else {
 		password, err = await(ctx, func() (string, error) { return readLine(env.In) })
 	}
@@ -94,25 +96,25 @@ func readPassword(ctx context.Context, env *Env) (password string, err error) {
 	case err != nil:
 		return "", err
 	case password == "":
-		return "", wrongUse("the password must not be empty")
+		return "", usageErrorf("the password must not be empty")
 	case !utf8.ValidString(password):
-		// It would not be what is stored: the messages to the server are JSON.
-		return "", wrongUse("the password is not UTF-8")
+		// The requests to the server are JSON, which would change the password.
+		return "", usageErrorf("the password is not valid UTF-8")
 	}
 	return password, nil
 }
 
-func askPassword(ctx context.Context, terminal Terminal) (string, error) {
+func promptPassword(ctx context.Context, terminal Terminal) (string, error) {
 	password, err := terminal.Password(ctx, "New password: ")
 	if err != nil {
 		return "", err
 	}
-	again, err := terminal.Password(ctx, "The same again: ")
+	repeated, err := terminal.Password(ctx, "Repeat the password: ")
 	if err != nil {
 		return "", err
 	}
-	if password != again {
-		return "", errors.New("the two passwords differ; nothing was done")
+	if password != repeated {
+		return "", errors.New("the passwords do not match; nothing was changed")
 	}
 	return password, nil
 }
@@ -123,11 +125,11 @@ func readLine(r io.Reader) (string, error) {
 		return "", err
 	}
 	if len(data) > maxPasswordInput {
-		return "", wrongUse("the password on standard input is too long")
+		return "", usageErrorf("the password on standard input is longer than %d bytes", maxPasswordInput)
 	}
 	line := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if strings.ContainsAny(line, "\r\n") {
-		return "", wrongUse("standard input has more than the one line of the password")
+		return "", usageErrorf("standard input has more than one line; the password must be a single line")
 	}
 	return line, nil
 }

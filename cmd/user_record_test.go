@@ -42,14 +42,14 @@ func unclaim(t *testing.T, bucket jetstream.KeyValue, id string) {
 		}
 	}
 	if removed != 1 {
-		t.Fatalf("%d claims of %s", removed, id)
+		t.Fatalf("removed %d claims of %s, want 1", removed, id)
 	}
 }
 
-// TestDeleteByHalves deletes accounts with incomplete records that user list shows, by account and by id.
-func TestDeleteByHalves(t *testing.T) {
+// TestDeleteIncompleteRecord deletes accounts with incomplete records that user list shows, by account and by id.
+func TestDeleteIncompleteRecord(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	users, bucket := s.app.backend.store.Users, usersBucket(t, s)
 	create := func(account string) kv.User {
 		t.Helper()
@@ -64,7 +64,7 @@ func TestDeleteByHalves(t *testing.T) {
 		return strings.Contains(command(t, dir, "", "user", "list", "-o", "json").want(t, exitDone).out, id)
 	}
 
-	// The claim is missing: the account leads to no user.
+	// Without its claim, a lookup of the account finds no user.
 	alice, bob := create("Alice"), create("bob")
 	if _, err := s.app.backend.store.Rosters.Befriend(t.Context(), alice.ID, bob.ID); err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestDeleteByHalves(t *testing.T) {
 	}
 	command(t, dir, "", "user", "delete", "alice", "--yes").want(t, exitNotFound, `"alice"`)
 
-	// Another user has the account by now: it keeps it.
+	// Another user has registered the account, and keeps it.
 	first := create("carol")
 	unclaim(t, bucket, first.ID)
 	second := create("carol")
@@ -89,7 +89,7 @@ func TestDeleteByHalves(t *testing.T) {
 		t.Errorf("carol is %v, %v; the other is listed: %t", u, err, lists(first.ID))
 	}
 
-	// Several records have the account: none is picked.
+	// If several records have the account, none of them is deleted.
 	third := create("dave")
 	unclaim(t, bucket, third.ID)
 	fourth := create("dave")
@@ -101,7 +101,7 @@ func TestDeleteByHalves(t *testing.T) {
 		t.Error("deleted users are listed")
 	}
 
-	// A record without an account, or without anything.
+	// Records without an account, or without any fields.
 	for _, record := range []string{`{"id":"ID","account":""}`, `{}`, `{"id":"somebody else's","account":"x"}`} {
 		id := kv.NewID()
 		if _, err := bucket.PutString(t.Context(), "user."+id, strings.Replace(record, "ID", id, 1)); err != nil {
@@ -112,7 +112,7 @@ func TestDeleteByHalves(t *testing.T) {
 		}
 		command(t, dir, "", "user", "delete", "id:"+id, "--yes").want(t, exitDone, id)
 		if lists(id) {
-			t.Errorf("%s is listed behind its deletion", record)
+			t.Errorf("%s is listed after its deletion", record)
 		}
 	}
 	if u, err := users.ByAccount(t.Context(), "bob"); err != nil || u.ID != bob.ID {

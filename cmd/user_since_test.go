@@ -28,10 +28,10 @@ func outputs(t *testing.T, dir, user string) map[string]string {
 	return all
 }
 
-// TestImportWithoutTimes: records without times get the time of the import.
+// TestImportWithoutTimes checks that records without times get the time of the import.
 func TestImportWithoutTimes(t *testing.T) {
 	t.Parallel()
-	_, dir := startWithDoor(t)
+	_, dir := startWithNATSListener(t)
 	began := time.Now().UTC().Truncate(time.Second)
 	command(t, dir, withoutTimes, "user", "import").want(t, exitDone, "created      3\n", "friendships  1\n", "requests     2\n")
 	for _, user := range []string{"alice", "bob", "carol"} {
@@ -49,15 +49,15 @@ func TestImportWithoutTimes(t *testing.T) {
 			}
 		}
 		if out == "" {
-			t.Errorf("%v: nobody", args)
+			t.Errorf("%v: no entries", args)
 		}
 	}
 }
 
-// TestUnknownTimes: an unknown time is left out of JSON, and a dash in tables.
+// TestUnknownTimes checks that an unknown time is omitted from JSON and a dash in tables.
 func TestUnknownTimes(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	rosters, bucket := s.app.backend.store.Rosters, usersBucket(t, s)
 	alice, bob := kv.NewID(), kv.NewID()
 	for id, account := range map[string]string{alice: "alice", bob: "bob"} {

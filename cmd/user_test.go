@@ -15,20 +15,19 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"imctl/embedded"
 	"imctl/kv"
 )
 
-// answer is what a command said and how it ended.
+// answer is the output and the exit code of a command.
 type answer struct {
 	code     int
 	out, err string
 }
 
-// command runs one command line in this process, in its own working directory.
+// command runs one command line in this process, with dir as its working directory.
 func command(t testing.TB, dir, stdin string, args ...string) answer {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -37,20 +36,21 @@ func command(t testing.TB, dir, stdin string, args ...string) answer {
 	return answer{code, out.String(), errs.String()}
 }
 
-// want fails the test when the command did not end so, with words in what it said.
+// want checks the exit code and that the output contains words. A successful command must write nothing to standard
+// error, and a failed command one line, and nothing to standard output.
 func (a answer) want(t testing.TB, code int, words ...string) answer {
 	t.Helper()
 	said := a.out
 	if code != exitDone {
 		said = a.err
 		if a.out != "" {
-			t.Errorf("a command that fails says on stdout: %s", a.out)
+			t.Errorf("standard output of a failed command: %s", a.out)
 		}
 		if n := strings.Count(a.err, "\n"); n != 1 {
-			t.Errorf("%d lines say why: %s", n, a.err)
+			t.Errorf("got %d lines on standard error, want 1: %s", n, a.err)
 		}
 	} else if a.err != "" {
-		t.Errorf("a command that is done says on stderr: %s", a.err)
+		t.Errorf("standard error of a successful command: %s", a.err)
 	}
 	if a.code != code {
 		t.Errorf("exit code %d, want %d: %s%s", a.code, code, a.out, a.err)
@@ -63,8 +63,8 @@ func (a answer) want(t testing.TB, code int, words ...string) answer {
 	return a
 }
 
-// startWithDoor starts a server that takes NATS clients, and returns the directory that data is in.
-func startWithDoor(t testing.TB) (*server, string) {
+// startWithNATSListener starts a server with a NATS listener, and returns the directory that contains data.
+func startWithNATSListener(t testing.TB) (*server, string) {
 	t.Helper()
 	dir := t.TempDir()
 	return start(t, func(c *Config) {
@@ -72,33 +72,33 @@ func startWithDoor(t testing.TB) (*server, string) {
 	}), dir
 }
 
-// TestUserOnServer administers a server that runs, by the credentials in its data directory.
+// TestUserOnServer administers a running server with the credentials in its data directory.
 func TestUserOnServer(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
-	w := inhabit(t, s)
-	alice := w.stranger(t, 0)
+	s, dir := startWithNATSListener(t)
+	w := newWorld(t, s)
+	alice := w.newMember(t, 0)
 	alice.login(t)
-	second, _ := alice.another(t)
+	second, _ := alice.openTunnel(t)
 
 	command(t, dir, "", "user", "show", alice.account).want(t, exitDone, "tokens    2\n", "sessions  2\n")
 	command(t, dir, "", "user", "disable", "id:"+alice.id).want(t, exitDone, alice.account+" ("+alice.id+") disabled\n")
 	for _, c := range []*tunnel{alice.tunnel, second} {
 		if frame, err := c.tryNext(); err == nil {
-			t.Errorf("a session of a disabled account still gets %s", frame)
+			t.Errorf("a session of a disabled account received %s", frame)
 		}
 	}
-	alice.call(t, "found", "name", "x").want(t, "a disabled account's token", says(515))
-	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, says(505))
+	alice.call(t, "found", "name", "x").want(t, "a disabled account's token", replyBody(515))
+	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, replyBody(505))
 	command(t, dir, "", "user", "show", alice.account).want(t, exitDone, "state     disabled\n", "tokens    0\n", "sessions  0\n")
 
 	command(t, dir, "", "user", "enable", alice.id).want(t, exitDone)
 	alice.login(t)
 	command(t, dir, "another one\r\n", "user", "passwd", alice.account).want(t, exitDone)
 	if frame, err := alice.tunnel.tryNext(); err == nil {
-		t.Errorf("a session from before the new password still gets %s", frame)
+		t.Errorf("a session from before the new password received %s", frame)
 	}
-	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, says(505))
+	w.dial(t, 0, "/im/login?"+query("account", alice.account, "password", alice.password)).want(t, replyBody(505))
 	alice.password = "another one"
 	alice.login(t)
 
@@ -110,14 +110,14 @@ func TestUserOnServer(t *testing.T) {
 	command(t, dir, "pass", "user", "create", "BOB").want(t, exitExists, `"BOB"`)
 	w.dial(t, 0, "/im/login?"+query("account", "bob", "password", "pass")).next(t)
 	command(t, dir, "", "user", "delete", "bob", "--yes").want(t, exitDone)
-	w.dial(t, 0, "/im/login?"+query("account", "bob", "password", "pass")).want(t, says(505))
+	w.dial(t, 0, "/im/login?"+query("account", "bob", "password", "pass")).want(t, replyBody(505))
 	command(t, dir, "", "user", "show", bob.ID).want(t, exitNotFound, bob.ID)
 }
 
-// TestUserListStreams lists more than a page.
+// TestUserListStreams lists more users than fit on a page.
 func TestUserListStreams(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	const users = 530
 	var wg sync.WaitGroup
 	accounts := make(chan int)
@@ -151,10 +151,10 @@ func TestUserListStreams(t *testing.T) {
 	}
 }
 
-// TestUserByAddress finds servers by their address, and tells what is wrong with the way there.
+// TestUserByAddress selects servers by URL and by context, and checks the errors.
 func TestUserByAddress(t *testing.T) {
 	t.Parallel()
-	s, dir := startWithDoor(t)
+	s, dir := startWithNATSListener(t)
 	url := s.app.backend.server.URL()
 	command(t, t.TempDir(), "", "user", "list", "--context", filepath.Join(dir, "data", "admin.json")).want(t, exitDone, "ACCOUNT")
 
@@ -171,57 +171,42 @@ func TestUserByAddress(t *testing.T) {
 	}
 	wrong := context("wrong.json", embedded.AdminContext{URL: url, User: "admin", Password: "hunter2"})
 	if a := command(t, dir, "", "user", "list", "--context", wrong).want(t, exitFailed, "refuses these credentials"); strings.Contains(a.err, "hunter2") {
-		t.Errorf("the password is shown: %s", a.err)
+		t.Errorf("the password in the error: %s", a.err)
 	}
 	command(t, dir, "", "user", "list", "--nats", url).want(t, exitFailed, url+" refuses these credentials")
 
 	other := startNATS(t)
 	command(t, dir, "", "user", "list", "--context", context("anybody.json", embedded.AdminContext{URL: other, User: "anybody", Password: "p"})).
-		want(t, exitFailed, "not an administrator's")
+		want(t, exitFailed, "do not have administrator permissions")
 	command(t, dir, "", "user", "list", "--context", context("root.json", embedded.AdminContext{URL: other, User: "root", Password: "p"})).
 		want(t, exitNoServer, "no imctl server answers on that NATS")
 }
 
-// startNATS starts a NATS server that has nothing to do with imctl. Its user root may do everything, anybody very little.
+// startNATS starts a NATS server without imctl. Its user root has all permissions, its user anybody very
+// few.
 func startNATS(t testing.TB) string {
 	t.Helper()
-	o := new(natsserver.Options)
-	err := o.ProcessConfigString(`host: 127.0.0.1, port: -1
-		authorization { users: [
+	return runNATS(t, natsOptions(t, `authorization { users: [
 			{user: root, password: p}
 			{user: anybody, password: p, permissions: {publish: "own.>", subscribe: "_INBOX.>"}}
-		] }`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.NoSigs, o.NoLog = true, true
-	ns, err := natsserver.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(patience) {
-		t.Fatal("the NATS server did not start")
-	}
-	return ns.ClientURL()
+		] }`)).ClientURL()
 }
 
-// TestUserWithoutDoor is told that a server holds the data directory and can't be spoken to.
-func TestUserWithoutDoor(t *testing.T) {
+// TestUserWithoutListener checks the error if the server of the data directory does not accept connections.
+func TestUserWithoutListener(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
-	finder := finder{env: &Env{Err: new(bytes.Buffer)}, config: s.app.config, cancel: cancel, wait: 10 * time.Millisecond}
-	_, _, err := finder.openDataDir(ctx)
-	if exitCode(err) != exitNoServer || !errors.Is(err, errNoDoor) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
-		t.Errorf("got %v", err)
+	d := dialer{env: &Env{Err: new(bytes.Buffer)}, config: s.app.config, cancel: cancel, timeout: 10 * time.Millisecond}
+	_, _, err := d.openDataDir(ctx)
+	if exitCode(err) != exitNoServer || !errors.Is(err, errNoListener) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("got %v, want errNoListener with the process ID", err)
 	}
 }
 
-// TestUserOneAfterTheOther has commands without a server wait for each other.
-func TestUserOneAfterTheOther(t *testing.T) {
+// TestUserCommandsWait runs concurrent commands without a server, which wait for each other.
+func TestUserCommandsWait(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	config := "data: data\npasswords: {memory: 1MiB, passes: 1}\n"
@@ -238,7 +223,7 @@ func TestUserOneAfterTheOther(t *testing.T) {
 	}
 }
 
-// TestInterrupted ends a command that waits for its input.
+// TestInterrupted interrupts a command that waits for input.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -254,7 +239,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// blockedReader says when it is read from, and has nothing to read until the test ends.
+// blockedReader signals that it is read, and blocks until the test ends.
 type blockedReader struct {
 	reading chan struct{}
 	end     context.Context
@@ -266,7 +251,7 @@ func (r blockedReader) Read([]byte) (int, error) {
 	return 0, r.end.Err()
 }
 
-// typist answers what is asked at a terminal.
+// typist is a Terminal with prepared answers.
 type typist struct {
 	answers []string
 	asked   []string
@@ -290,12 +275,12 @@ func TestConfirm(t *testing.T) {
 		if err := confirm(t.Context(), &Env{Terminal: p}, false, "Really?"); (err == nil) != want {
 			t.Errorf("%q: %v", typed, err)
 		}
-		if p.asked[0] != "Really? Type yes: " {
+		if p.asked[0] != "Really? Type yes to confirm: " {
 			t.Errorf("asked %q", p.asked)
 		}
 	}
 	if err := confirm(t.Context(), &Env{}, false, "Really?"); exitCode(err) != exitUse {
-		t.Errorf("nobody to ask: %v", err)
+		t.Errorf("without a terminal: got error %v", err)
 	}
 	if err := confirm(t.Context(), &Env{}, true, "Really?"); err != nil {
 		t.Errorf("--yes: %v", err)
@@ -317,7 +302,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestLocalServerIsQuiet checks that what works inside a command says nothing of itself.
+// TestLocalServerIsQuiet checks that the server inside a command logs nothing.
 func TestLocalServerIsQuiet(t *testing.T) {
 	t.Parallel()
 	c := Defaults()
@@ -329,7 +314,7 @@ func TestLocalServerIsQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	if local.log.Enabled(t.Context(), slog.LevelInfo) {
-		t.Error("it logs at level info")
+		t.Error("the server logs at level info")
 	}
 	if err := local.close(); err != nil {
 		t.Error(err)

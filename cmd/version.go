@@ -8,12 +8,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// buildInfo is what is known of how the binary was made.
+// buildInfo describes the build of the binary.
 type buildInfo struct {
 	Version    string `json:"version"`
-	Revision   string `json:"revision"` // of the source, "" where it was not built in a repository
-	Time       string `json:"time"`     // of the revision
-	Modified   bool   `json:"modified"` // the source was not as in the revision
+	Revision   string `json:"revision"` // revision of the source, "" if built outside a repository
+	Time       string `json:"time"`     // time of the revision
+	Modified   bool   `json:"modified"` // the source had uncommitted changes
 	NATSServer string `json:"nats_server"`
 	Go         string `json:"go"`
 	Platform   string `json:"platform"`
@@ -50,9 +50,9 @@ func newVersion(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:     "version",
-		Short:   "Say which build this is",
+		Short:   "Show the version and build of imctl",
 		Example: "  imctl version -o json",
-		Args:    mayHave(0),
+		Args:    maxArgs(0),
 		RunE: func(*cobra.Command, []string) error {
 			b := readBuildInfo()
 			if output.json() {
@@ -69,7 +69,7 @@ func newVersion(env *Env) *cobra.Command {
 			if _, err := fmt.Fprintln(env.Out, "imctl", b.Version); err != nil {
 				return err
 			}
-			return writeFacts(env.Out, rows)
+			return writeFields(env.Out, rows)
 		},
 	}
 	output.addTo(c.Flags())

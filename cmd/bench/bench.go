@@ -1,8 +1,7 @@
-// Package bench puts load on a server that speaks the protocol, by sessions and calls like
-// those of people, and tells how it bears it: rates, latencies, codes, and where the server is a
-// process of this machine, what it costs there.
+// Package bench measures a server of the protocol under load. It opens sessions and makes calls like real clients, and
+// reports rates, latencies and answer codes. For a server on the same machine it also reports CPU time and memory.
 //
-// Load comes from people who are made for it and removed afterwards, see Crowd.
+// The load comes from test accounts, which a Crowd creates and removes.
 package bench
 
 import (
@@ -23,70 +22,70 @@ import (
 	"imctl/bridge/wire"
 )
 
-// patience bounds one login and one call.
-const patience = 30 * time.Second
+// callTimeout limits one login or one call.
+const callTimeout = 30 * time.Second
 
 // Target is the server under load.
 type Target struct {
-	base   string // with the path /im, without a slash at its end
+	base   string // URL with the path /im, without a trailing slash
 	dialer websocket.Dialer
 	client *http.Client
 }
 
-// NewTarget returns the target at a URL of scheme http or https. Without a path the protocol is below /im. insecure
-// believes any certificate.
+// NewTarget returns the target at an http or https URL. The default of the path is /im. With insecure, the target does
+// not verify the certificate of the server.
 func NewTarget(address string, insecure bool) (*Target, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%q is no URL of a server, as http://localhost:8080", address)
+		return nil, fmt.Errorf("%q is not the URL of a server, such as http://localhost:8080", address)
 	}
 	if u.Path = strings.TrimRight(u.Path, "/"); u.Path == "" {
 		u.Path = "/im"
 	}
 	security := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: insecure}
-	dial := (&net.Dialer{Timeout: patience}).DialContext
+	dial := (&net.Dialer{Timeout: callTimeout}).DialContext
 	return &Target{
 		base:   u.String(),
-		dialer: websocket.Dialer{NetDialContext: dial, TLSClientConfig: security, HandshakeTimeout: patience, ReadBufferSize: 2 << 10, WriteBufferSize: 1 << 10},
-		client: &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: dial, TLSClientConfig: security, MaxIdleConnsPerHost: 1024}},
+		dialer: websocket.Dialer{NetDialContext: dial, TLSClientConfig: security, HandshakeTimeout: callTimeout, ReadBufferSize: 2 << 10, WriteBufferSize: 1 << 10},
+		client: &http.Client{Timeout: callTimeout, Transport: &http.Transport{DialContext: dial, TLSClientConfig: security, MaxIdleConnsPerHost: 1024}},
 	}, nil
 }
 
-// Close lets go of connections that wait to be used again.
+// Close closes idle connections.
 func (t *Target) Close() { t.client.CloseIdleConnections() }
 
-// Person is an account that is made for load.
+// Person is a test account.
 type Person struct{ ID, Account, Password string }
 
-// tunnel is the WebSocket of somebody logged in.
+// tunnel is the WebSocket of a logged-in user.
 type tunnel struct {
-	ws    *websocket.Conn
-	me    string // id
-	token string
-	buf   []byte
+	ws     *websocket.Conn
+	userID string
+	token  string
+	buf    []byte
 }
 
-// login opens a tunnel and reads the login's answer. A refusal is a wire.Code.
+// login opens a tunnel and reads the answer to the login. If the server refuses the login, the error is a wire.Code.
 func (t *Target) login(ctx context.Context, p Person) (*tunnel, error) {
 	return t.open(ctx, url.Values{"account": {p.Account}, "password": {p.Password}})
 }
 
-// resume is a login by token.
+// resume is login with a token.
 func (t *Target) resume(ctx context.Context, id, token string) (*tunnel, error) {
 	return t.open(ctx, url.Values{"id": {id}, "token": {token}})
 }
 
 func (t *Target) open(ctx context.Context, credentials url.Values) (*tunnel, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	ws, response, err := t.dialer.DialContext(ctx, "ws"+strings.TrimPrefix(t.base, "http")+"/login?"+credentials.Encode(), nil)
 	if err != nil {
 		if response != nil {
-			return nil, fmt.Errorf("log in: the server answers %s instead of a WebSocket", response.Status)
+			return nil, fmt.Errorf("log in: the server answers %s instead of opening a WebSocket", response.Status)
 		}
 		return nil, fmt.Errorf("log in: %w", hideURL(err))
 	}
-	// A context that ends while the answer is awaited ends the wait.
+	// If ctx ends, the deadline ends the read of the answer.
 	stop := context.AfterFunc(ctx, func() { ws.NetConn().SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	c := &tunnel{ws: ws}
@@ -105,16 +104,16 @@ func (t *Target) open(ctx context.Context, credentials url.Values) (*tunnel, err
 		if answer.Code != 0 {
 			return nil, fmt.Errorf("log in: %w", answer.Code)
 		}
-		return nil, errors.New("log in: the answer is none of the protocol's")
+		return nil, errors.New("log in: the server sends an invalid answer")
 	}
-	c.me, c.token = answer.Profile.ID, answer.Token
+	c.userID, c.token = answer.Profile.ID, answer.Token
 	if len(c.buf) > 4<<10 {
-		c.buf = nil // of a long list of friends, as thousands of idle connections need not hold
+		c.buf = nil // thousands of idle connections should not keep the buffer of a long list of friends
 	}
 	return c, nil
 }
 
-// read returns the next frame, which holds until the next call.
+// read returns the next frame, which is valid until the next call.
 func (c *tunnel) read() ([]byte, error) {
 	_, r, err := c.ws.NextReader()
 	if err != nil {
@@ -136,7 +135,7 @@ func (c *tunnel) read() ([]byte, error) {
 	}
 }
 
-// drain answers pings and throws the rest away, until the connection ends.
+// drain answers pings and discards all frames until the connection ends.
 func (c *tunnel) drain() {
 	for {
 		if _, _, err := c.ws.NextReader(); err != nil {
@@ -145,23 +144,23 @@ func (c *tunnel) drain() {
 	}
 }
 
-// close ends the session as a client does that leaves.
+// close ends the session with a close frame, like a client that leaves.
 func (c *tunnel) close() {
-	bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-	if c.ws.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second)) != nil {
-		c.ws.NetConn().Close() // it is not there any more
+	message := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	if c.ws.WriteControl(websocket.CloseMessage, message, time.Now().Add(time.Second)) != nil {
+		c.ws.NetConn().Close() // the connection is broken
 	}
 	c.ws.Close()
 }
 
-// get makes a call of somebody logged in.
+// get makes an HTTP call as the user of c.
 func (t *Target) get(ctx context.Context, path string, c *tunnel, query url.Values) error {
-	query.Set("id", c.me)
+	query.Set("id", c.userID)
 	query.Set("token", c.token)
 	return t.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil)
 }
 
-// call returns the answer's code where it is not Success.
+// call makes an HTTP call. It returns the code of the answer as the error, or nil for wire.Success.
 func (t *Target) call(ctx context.Context, method, path string, body io.Reader) error {
 	request, err := http.NewRequestWithContext(ctx, method, t.base+path, body)
 	if err != nil {
@@ -179,14 +178,14 @@ func (t *Target) call(ctx context.Context, method, path string, body io.Reader) 
 	answer, ok := wire.ParseReply(data)
 	switch {
 	case !ok:
-		return fmt.Errorf("the server answers %s, and not with one of the protocol's codes", response.Status)
+		return fmt.Errorf("the server answers %s without a code of the protocol", response.Status)
 	case answer.Code != wire.Success:
 		return answer.Code
 	}
 	return nil
 }
 
-// hideURL takes the URL out of an error: it has a password or a token in it.
+// hideURL removes the URL from an error, since it contains a password or a token.
 func hideURL(err error) error {
 	var named *url.Error
 	if errors.As(err, &named) {

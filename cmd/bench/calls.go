@@ -10,18 +10,18 @@ import (
 	"imctl/bridge/admin"
 )
 
-// CallOptions are calls that one person makes, one after the other.
+// CallOptions are the options of Calls.
 type CallOptions struct {
-	Friends int    // of the person who logs in
-	Times   int    // each call is made so often
-	Begins  string // of the names that are searched; "": that of the people made for this
-	// As is somebody who exists, to log in and search as instead of a person made for this.
+	Friends int    // friends of the user who logs in
+	Times   int    // repetitions of each call
+	Begins  string // beginning of the names to search for; "" means that of the test accounts
+	// As is an existing account that logs in. nil means a test account.
 	As *Person
-	// Users, if not nil, is asked for pages of the accounts, beginning all over the list.
+	// Users lists pages of the accounts, if it is not nil. After the last page it starts again with the first.
 	Users *admin.Client
 }
 
-// CallReport is how long each took.
+// CallReport is the result of Calls.
 type CallReport struct {
 	Friends int                `json:"friends"`
 	Times   int                `json:"times"`
@@ -31,9 +31,10 @@ type CallReport struct {
 	plot []Series
 }
 
-// Calls measures a login and the calls of the protocol on a server at rest. The password's hash is known to the server.
+// Calls measures a login and the calls of the protocol, one at a time. The server has the password in its cache, so a
+// login does not hash it.
 func Calls(ctx context.Context, t *Target, crowd Crowd, server Process, progress *Progress, o CallOptions) (*CallReport, error) {
-	progress.say("calls: making people")
+	progress.show("calls: creating accounts")
 	people, err := crowd.Make(ctx, o.Friends+3, func(yield func(int, int) bool) {
 		for i := range o.Friends {
 			if !yield(0, i+3) {
@@ -64,13 +65,13 @@ func Calls(ctx context.Context, t *Target, crowd Crowd, server Process, progress
 	defer b.close()
 	go a.drain()
 	go b.drain()
-	if c, err := t.login(ctx, me); err != nil { // so that it is remembered
+	if c, err := t.login(ctx, me); err != nil { // puts the password into the server's cache
 		return nil, err
 	} else {
 		c.close()
 	}
 	r := &CallReport{Friends: o.Friends, Times: o.Times, Calls: make(map[string]Latency)}
-	before := server.look()
+	before := server.sample()
 	m := calls{r: r, ctx: ctx, progress: progress}
 	m.each("login", func(int) error {
 		c, err := t.login(ctx, me)
@@ -84,21 +85,21 @@ func Calls(ctx context.Context, t *Target, crowd Crowd, server Process, progress
 	m.eachOf([]string{"request", "add", "remove"}, func(call string, i int) error {
 		switch call {
 		case "request":
-			return t.get(ctx, "/friends/request", a, url.Values{"to": {b.me}, "note": {"bench " + strconv.Itoa(i)}})
+			return t.get(ctx, "/friends/request", a, url.Values{"to": {b.userID}, "note": {"bench " + strconv.Itoa(i)}})
 		case "add":
-			return t.get(ctx, "/friends/add", b, url.Values{"from": {a.me}, "name": {"a"}})
+			return t.get(ctx, "/friends/add", b, url.Values{"from": {a.userID}, "name": {"a"}})
 		}
-		return t.get(ctx, "/friends/remove", a, url.Values{"to": {b.me}})
+		return t.get(ctx, "/friends/remove", a, url.Values{"to": {b.userID}})
 	})
 	m.list(o.Users)
 	if m.err != nil {
 		return nil, m.err
 	}
-	r.Server = server.look().since(before, 0)
+	r.Server = server.sample().since(before, 0)
 	return r, nil
 }
 
-// calls measures one kind of call after the other, up to the first that fails.
+// calls measures one kind of call after the other. It stops at the first error.
 type calls struct {
 	r        *CallReport
 	ctx      context.Context
@@ -110,7 +111,7 @@ func (m *calls) each(name string, do func(i int) error) {
 	m.eachOf([]string{name}, func(_ string, i int) error { return do(i) })
 }
 
-// eachOf does one of each kind in turn.
+// eachOf makes the named calls in turn, and measures each of them.
 func (m *calls) eachOf(names []string, do func(name string, i int) error) {
 	meters := make([]*meter, len(names))
 	for n := range names {
@@ -132,7 +133,7 @@ func (m *calls) eachOf(names []string, do func(name string, i int) error) {
 			now := time.Now()
 			meters[n].record(0, now, now.Sub(began))
 		}
-		m.progress.say(fmt.Sprintf("calls: %s %d of %d", names[0], i+1, m.r.Times))
+		m.progress.show(fmt.Sprintf("calls: %s %d of %d", names[0], i+1, m.r.Times))
 	}
 	for n, name := range names {
 		s := meters[n].series(name)
@@ -140,7 +141,7 @@ func (m *calls) eachOf(names []string, do func(name string, i int) error) {
 	}
 }
 
-// list asks for one page after the other, and begins anew behind the last.
+// list lists page after page, and starts again after the last one.
 func (m *calls) list(users *admin.Client) {
 	if users == nil {
 		return
@@ -153,10 +154,10 @@ func (m *calls) list(users *admin.Client) {
 	})
 }
 
-// Plot returns the latencies to plot.
+// Plot implements Report.
 func (r *CallReport) Plot() []Series { return r.plot }
 
-// Rows are the report as a table.
+// Rows implements Report.
 func (r *CallReport) Rows() [][]string {
 	rows := [][]string{{"load", fmt.Sprintf("%d times each, %d friends", r.Times, r.Friends)}}
 	for _, s := range r.plot {

@@ -18,23 +18,23 @@ import (
 )
 
 const (
-	// loginsAtOnce is how many people come online side by side where logins are not what is measured.
-	loginsAtOnce = 16
-	// lastWords is how long dialogues under way are waited for in the end.
-	lastWords = 10 * time.Second
-	// remembered is how many of an end's latest dialogues have their time of sending kept, a power of two. A dialogue that is answered
-	// after so many younger ones counts with a younger one's time.
-	remembered = 4096
+	// concurrentLogins is how many users log in at the same time if logins are not measured.
+	concurrentLogins = 16
+	// drainTimeout limits the wait for outstanding answers at the end.
+	drainTimeout = 10 * time.Second
+	// keptTimes is how many of a user's latest dialogues have their send time kept, a power of two. The latency of a
+	// dialogue that is answered after this many later ones is too short.
+	keptTimes = 4096
 )
 
-// chat is pairs of friends who talk to each other.
+// chat is a set of pairs of friends who send dialogues to each other.
 type chat struct {
 	window  int
 	payload string
-	gap     time.Duration // between two dialogues of one end; 0: as fast as the window lets them
+	gap     time.Duration // between two dialogues of one user; 0 means that only the window limits them
 	ends    []*end
 
-	begin time.Time
+	start time.Time
 	stop  chan struct{}
 	work  sync.WaitGroup
 
@@ -44,37 +44,37 @@ type chat struct {
 	answers, deliveries atomic.Pointer[meter]
 }
 
-// end is one person of a pair. Its writer and its reader run at the same time.
+// end is one user of a pair. A goroutine writes its dialogues, and another reads its frames.
 type end struct {
 	*tunnel
-	number int
-	peer   *end
-	places chan struct{}            // one for each dialogue under way
-	times  [remembered]atomic.Int64 // when the latest were sent, or should have been, in ns from the chat's begin
-	gone   chan struct{}            // closed when the reader ends
+	number   int
+	peer     *end
+	inFlight chan struct{}           // has an element for each unanswered dialogue
+	times    [keptTimes]atomic.Int64 // when the latest dialogues were sent or due, in ns since the chat's start
+	gone     chan struct{}           // closed when the reader ends
 }
 
-// newChat logs pairs in: people 0 and 1, 2 and 3, and so on, who are friends. rate is how many dialogues a second all of them
-// send together; 0 is as many as their windows let them.
+// newChat logs in the pairs of friends 0 and 1, 2 and 3, and so on. rate is the number of dialogues per second of all
+// users together. With rate 0, only the window limits them.
 func newChat(ctx context.Context, t *Target, people []Person, window, size int, rate float64) (*chat, error) {
 	c := &chat{window: window, payload: strings.Repeat("p", size), stop: make(chan struct{}), ends: make([]*end, len(people))}
 	if rate > 0 {
 		c.gap = time.Duration(float64(time.Second) / rate * float64(len(people)))
 	}
-	group, running := errgroup.WithContext(ctx)
-	group.SetLimit(loginsAtOnce)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(concurrentLogins)
 	for i, p := range people {
 		group.Go(func() error {
-			tunnel, err := t.login(running, p)
+			tunnel, err := t.login(groupCtx, p)
 			if err != nil {
 				return err
 			}
-			c.ends[i] = &end{tunnel: tunnel, number: i, places: make(chan struct{}, window), gone: make(chan struct{})}
+			c.ends[i] = &end{tunnel: tunnel, number: i, inFlight: make(chan struct{}, window), gone: make(chan struct{})}
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
-		c.hangUp()
+		c.close()
 		return nil, err
 	}
 	for i, e := range c.ends {
@@ -83,43 +83,43 @@ func newChat(ctx context.Context, t *Target, people []Person, window, size int, 
 	return c, nil
 }
 
-// measure has what comes from now on counted by new meters, for a part of the run that takes about so long.
-func (c *chat) measure(about time.Duration) {
-	c.answers.Store(newMeter(about))
-	c.deliveries.Store(newMeter(about))
+// measure starts new meters for the next part of the run. expected is its approximate duration.
+func (c *chat) measure(expected time.Duration) {
+	c.answers.Store(newMeter(expected))
+	c.deliveries.Store(newMeter(expected))
 }
 
-// start lets them talk. measure was called before.
-func (c *chat) start() {
-	c.begin = time.Now()
+// run starts sending dialogues. measure must have been called.
+func (c *chat) run() {
+	c.start = time.Now()
 	for _, e := range c.ends {
 		c.work.Go(func() { c.read(e) })
 		c.work.Go(func() { c.write(e) })
 	}
 }
 
-// finish lets nobody begin another dialogue, waits for those under way, and hangs up.
+// finish stops sending, waits for outstanding answers, and closes the connections.
 func (c *chat) finish() {
 	close(c.stop)
-	deadline := time.NewTimer(lastWords)
+	deadline := time.NewTimer(drainTimeout)
 	defer deadline.Stop()
 	for _, e := range c.ends {
-		for range c.window { // all places are free when nothing is under way
+		for range c.window { // inFlight takes window elements once all dialogues are answered
 			select {
-			case e.places <- struct{}{}:
+			case e.inFlight <- struct{}{}:
 				continue
 			case <-e.gone:
 			case <-deadline.C:
-				deadline.Reset(0) // for the others too
+				deadline.Reset(0) // it has expired for the other users too
 			}
 			c.codes.add(0, 1)
 		}
 	}
-	c.hangUp()
+	c.close()
 	c.work.Wait()
 }
 
-func (c *chat) hangUp() {
+func (c *chat) close() {
 	for _, e := range c.ends {
 		if e != nil {
 			e.close()
@@ -129,48 +129,48 @@ func (c *chat) hangUp() {
 
 func (c *chat) write(e *end) {
 	var frame []byte
-	rest := time.NewTimer(0)
-	defer rest.Stop()
-	due := c.gap * time.Duration(e.number) / time.Duration(len(c.ends)) // the ends don't all begin at once
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	due := c.gap * time.Duration(e.number) / time.Duration(len(c.ends)) // spreads the users over the gap
 	for seq := 0; ; seq++ {
 		if c.gap > 0 {
-			// What is late is sent at once and counts from when it was due: a server that stalls
-			// must not be spared the dialogues that nobody could send meanwhile.
-			rest.Reset(due - time.Since(c.begin))
+			// A late dialogue is sent at once, and its latency counts from the time when it was due. Otherwise the
+			// latencies would not show how long a stalled server delays dialogues (coordinated omission).
+			wait.Reset(due - time.Since(c.start))
 			select {
-			case <-rest.C:
+			case <-wait.C:
 			case <-c.stop:
 				return
 			}
 		}
 		select {
-		case e.places <- struct{}{}:
+		case e.inFlight <- struct{}{}:
 		case <-e.gone:
 			return
 		case <-c.stop:
 			return
 		}
 		select {
-		case <-c.stop: // it may have come at the same time
-			<-e.places
+		case <-c.stop: // both cases of the select above may have been ready
+			<-e.inFlight
 			return
 		default:
 		}
 		at := due
 		if c.gap == 0 {
-			at = time.Since(c.begin)
+			at = time.Since(c.start)
 		}
 		due += c.gap
-		e.times[seq%remembered].Store(int64(at))
+		e.times[seq%keptTimes].Store(int64(at))
 		frame = append(frame[:0], `{"id":"`...)
 		frame = strconv.AppendInt(frame, int64(seq), 10)
 		frame = append(frame, `","toFriend":"`...)
-		frame = append(frame, e.peer.me...)
+		frame = append(frame, e.peer.userID...)
 		frame = append(frame, `","payload":"`...)
 		frame = append(frame, c.payload...)
 		frame = append(frame, `"}`...)
 		if e.ws.WriteMessage(websocket.TextMessage, frame) != nil {
-			return // the reader ends too, and its end is counted
+			return // the reader ends too, and finish counts the missing answers
 		}
 		c.sent.Add(1)
 	}
@@ -192,7 +192,7 @@ func (c *chat) read(e *end) {
 			}
 		}
 		r, ok := wire.ParseReply(frame)
-		if !ok || r.ID == nil { // news, or nothing of the protocol's
+		if !ok || r.ID == nil { // a notice, or an invalid frame
 			continue
 		}
 		c.codes.add(r.Code, 1)
@@ -203,33 +203,33 @@ func (c *chat) read(e *end) {
 			c.refused.Add(1)
 		}
 		select {
-		case <-e.places:
-		default: // an answer to nothing that was asked
+		case <-e.inFlight:
+		default: // an answer without a dialogue
 		}
 	}
 }
 
-// record measures what became of the dialogue with this id, as JSON has it, that sender sent.
+// record records the latency of a dialogue of sender. id is the JSON string with its quotes.
 func (c *chat) record(m *atomic.Pointer[meter], number int, now time.Time, sender *end, id wire.RawString) {
 	if len(id) < 3 {
 		return
 	}
 	if seq, err := strconv.Atoi(string(id[1 : len(id)-1])); err == nil && seq >= 0 {
-		m.Load().record(number, now, now.Sub(c.begin)-time.Duration(sender.times[seq%remembered].Load()))
+		m.Load().record(number, now, now.Sub(c.start)-time.Duration(sender.times[seq%keptTimes].Load()))
 	}
 }
 
-// line is the progress of a chat.
-func (c *chat) line(what string, whole time.Duration) func() string {
-	var sent, answered speed
+// progressText returns a function that returns the text for Progress.every.
+func (c *chat) progressText(label string, total time.Duration) func() string {
+	var sent, answered rateCounter
 	return func() string {
-		return fmt.Sprintf("%s: %.0f of %.0f s, %.0f sent and %.0f answered a second, %d refused", what, time.Since(c.begin).Seconds(),
-			whole.Seconds(), sent.of(c.sent.Load()), answered.of(c.answered.Load()), c.refused.Load())
+		return fmt.Sprintf("%s: %.0f of %.0f s, %.0f sent/s, %.0f answered/s, %d refused", label, time.Since(c.start).Seconds(),
+			total.Seconds(), sent.rate(c.sent.Load()), answered.rate(c.answered.Load()), c.refused.Load())
 	}
 }
 
-// pause waits, or returns why ctx ended.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for d. If ctx ends before, it returns the cause.
+func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -17,28 +17,28 @@ import (
 	"imctl/kv"
 )
 
-// AccountPrefix is what the accounts of all people begin with who are made for load.
+// AccountPrefix is the prefix of all test accounts.
 const AccountPrefix = "bench-"
 
-// Crowd makes people and removes them. Who made somebody calls Remove in the end, also when making failed.
+// Crowd creates and removes test accounts. The caller must call Remove at the end, even if Make has failed.
 type Crowd interface {
-	// Make makes n people. friends are pairs of their indexes.
+	// Make creates n accounts. friends are pairs of their indexes.
 	Make(ctx context.Context, n int, friends iter.Seq2[int, int]) ([]Person, error)
-	// Remove removes everybody that Make made.
+	// Remove removes all accounts that Make has created.
 	Remove(ctx context.Context) error
 }
 
-// Administered makes people through the administrator's access, hundreds at a time. They all have one password and one
-// hash, so that the first login among them is the only one that has to hash it.
+// Administered creates accounts with administrator access, hundreds at a time. They have the same password and hash, so
+// the server hashes the password only at the first login.
 type Administered struct {
 	Bulk     *kv.Bulk
-	Hash     string // of Password, with the parameters that the server has
+	Hash     string // hash of Password, with the parameters of the server
 	Password string
 
 	made []kv.Member
 }
 
-// Make is Crowd's.
+// Make implements Crowd.
 func (a *Administered) Make(ctx context.Context, n int, friends iter.Seq2[int, int]) ([]Person, error) {
 	from, run, since := len(a.made), kv.NewID()[:8], time.Now().UTC().Truncate(time.Second)
 	people := make([]Person, n)
@@ -52,7 +52,7 @@ func (a *Administered) Make(ctx context.Context, n int, friends iter.Seq2[int, i
 		members[i].Friends = append(members[i].Friends, kv.Friend{ID: people[j].ID, Since: since})
 		members[j].Friends = append(members[j].Friends, kv.Friend{ID: people[i].ID, Since: since})
 	}
-	a.made = append(a.made, members...) // before the first of them is there: Remove must miss nobody
+	a.made = append(a.made, members...) // before Create, so that Remove finds them if Create fails
 	return people, a.Bulk.Create(ctx, func(yield func(kv.Member) bool) {
 		for _, m := range a.made[from:] {
 			if !yield(m) {
@@ -62,10 +62,10 @@ func (a *Administered) Make(ctx context.Context, n int, friends iter.Seq2[int, i
 	})
 }
 
-// Adopt has Remove remove somebody whom others made.
+// Adopt lets Remove also remove m, which another function has created.
 func (a *Administered) Adopt(m kv.Member) { a.made = append(a.made, m) }
 
-// Remove is Crowd's.
+// Remove implements Crowd.
 func (a *Administered) Remove(ctx context.Context) error {
 	err := a.Bulk.Remove(ctx, func(yield func(kv.Member) bool) {
 		for _, m := range a.made {
@@ -80,17 +80,17 @@ func (a *Administered) Remove(ctx context.Context) error {
 	return err
 }
 
-// Registered makes people by the protocol's own calls, as anybody could, on any server that speaks it: each registration
-// costs a hash, and the server's limits hold. It can't remove them.
+// Registered creates accounts with the calls of the protocol, without administrator access. It works with any server of
+// the protocol. The server hashes each password and applies its limits. Registered cannot remove accounts.
 type Registered struct {
 	Target   *Target
 	Password string
 }
 
-// registerAtOnce is how many people register side by side.
-const registerAtOnce = 8
+// concurrentRegistrations is how many accounts register at the same time.
+const concurrentRegistrations = 8
 
-// Make is Crowd's.
+// Make implements Crowd.
 func (r *Registered) Make(ctx context.Context, n int, friends iter.Seq2[int, int]) ([]Person, error) {
 	run := kv.NewID()[:8]
 	people, tunnels := make([]Person, n), make([]*tunnel, n)
@@ -101,18 +101,18 @@ func (r *Registered) Make(ctx context.Context, n int, friends iter.Seq2[int, int
 			}
 		}
 	}()
-	group, running := errgroup.WithContext(ctx)
-	group.SetLimit(registerAtOnce)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(concurrentRegistrations)
 	for i := range n {
 		people[i] = Person{Account: fmt.Sprintf("%s%s-%d", AccountPrefix, run, i), Password: r.Password}
 		group.Go(func() (err error) {
-			if err := r.Target.register(running, people[i]); err != nil {
+			if err := r.Target.register(groupCtx, people[i]); err != nil {
 				return fmt.Errorf("register: %w", err)
 			}
-			if tunnels[i], err = r.Target.login(running, people[i]); err != nil {
+			if tunnels[i], err = r.Target.login(groupCtx, people[i]); err != nil {
 				return err
 			}
-			people[i].ID = tunnels[i].me
+			people[i].ID = tunnels[i].userID
 			go tunnels[i].drain()
 			return nil
 		})
@@ -122,28 +122,28 @@ func (r *Registered) Make(ctx context.Context, n int, friends iter.Seq2[int, int
 	}
 	for i, j := range friends {
 		if err := r.befriend(ctx, tunnels[i], tunnels[j]); err != nil {
-			return people, fmt.Errorf("become friends: %w", err)
+			return people, fmt.Errorf("make friends: %w", err)
 		}
 	}
 	return people, nil
 }
 
 func (r *Registered) befriend(ctx context.Context, a, b *tunnel) error {
-	if err := r.Target.get(ctx, "/friends/request", a, url.Values{"to": {b.me}, "note": {"bench"}}); err != nil {
+	if err := r.Target.get(ctx, "/friends/request", a, url.Values{"to": {b.userID}, "note": {"bench"}}); err != nil {
 		return err
 	}
-	if err := r.Target.get(ctx, "/friends/add", b, url.Values{"from": {a.me}, "name": {"a"}}); err != nil {
+	if err := r.Target.get(ctx, "/friends/add", b, url.Values{"from": {a.userID}, "name": {"a"}}); err != nil {
 		return err
 	}
-	// Servers that keep friendships by their two ends want this too.
-	err := r.Target.get(ctx, "/friends/add", a, url.Values{"from": {b.me}, "name": {"b"}})
+	// Servers that store both ends of a friendship separately need this call too.
+	err := r.Target.get(ctx, "/friends/add", a, url.Values{"from": {b.userID}, "name": {"b"}})
 	if errors.Is(err, wire.AlreadyFriends) {
 		return nil
 	}
 	return err
 }
 
-// Remove is Crowd's.
+// Remove implements Crowd. It removes nothing.
 func (r *Registered) Remove(context.Context) error { return nil }
 
 func (t *Target) register(ctx context.Context, p Person) error {
@@ -154,7 +154,7 @@ func (t *Target) register(ctx context.Context, p Person) error {
 	return t.call(ctx, http.MethodPost, "/register", strings.NewReader(string(body)))
 }
 
-// pairsOf makes friends of 0 and 1, 2 and 3, and so on.
+// pairsOf returns the friendships of 0 and 1, 2 and 3, and so on.
 func pairsOf(pairs int) iter.Seq2[int, int] {
 	return func(yield func(int, int) bool) {
 		for i := range pairs {
@@ -165,10 +165,11 @@ func pairsOf(pairs int) iter.Seq2[int, int] {
 	}
 }
 
-// neighbours is how many of so many friends n people who sit in a circle can have: the same number to the left and to the right.
+// neighbours returns how many friends each of n users has in circle: at most friends, as many before as after the user.
 func neighbours(n, friends int) int { return 2 * min(friends/2, (n-1)/2) }
 
-// circle makes friends of those next to each other when n people sit in a circle.
+// circle returns friendships of n users in a circle, in which each user has the same number of nearest neighbours as
+// friends.
 func circle(n, friends int) iter.Seq2[int, int] {
 	return func(yield func(int, int) bool) {
 		for i := range n {

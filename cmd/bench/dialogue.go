@@ -6,36 +6,36 @@ import (
 	"time"
 )
 
-// DialogueOptions are a load of dialogues.
+// DialogueOptions are the options of Dialogue.
 type DialogueOptions struct {
-	Pairs  int           // of friends who talk to each other, both ways
-	Window int           // dialogues of each that may wait for their answers
+	Pairs  int           // pairs of friends who send dialogues to each other
+	Window int           // unanswered dialogues per user
 	Size   int           // bytes of a payload
-	Rate   float64       // dialogues a second of all; 0: as many as the windows let them
-	For    time.Duration // how long they talk
+	Rate   float64       // dialogues per second of all users; 0 means that only the window limits them
+	For    time.Duration // duration of the measurement
 }
 
-// DialogueReport is what came of it.
+// DialogueReport is the result of Dialogue.
 type DialogueReport struct {
 	Pairs     int     `json:"pairs"`
 	Window    int     `json:"window"`
 	Size      int     `json:"size"`
-	Rate      float64 `json:"rate"` // asked for; 0: as many as go
+	Rate      float64 `json:"rate"` // requested rate; 0 without a limit
 	Seconds   float64 `json:"seconds"`
 	Sent      float64 `json:"sent_per_second"`
 	Delivered float64 `json:"delivered_per_second"`
 	Answered  float64 `json:"answered_per_second"` // with 200
 	Codes     Codes   `json:"codes"`
-	Answer    Latency `json:"answer_ms"`   // from sending, or when it was due, to the answer 200
-	Delivery  Latency `json:"delivery_ms"` // the same to the friend's socket
-	Server    *Usage  `json:"server"`      // null where it is not known
+	Answer    Latency `json:"answer_ms"`   // from the time when the dialogue was sent or due to the answer 200
+	Delivery  Latency `json:"delivery_ms"` // from the same time to the arrival at the friend
+	Server    *Usage  `json:"server"`      // null if unknown
 
 	plot []Series
 }
 
-// Dialogue has pairs of friends talk.
+// Dialogue measures dialogues between pairs of friends.
 func Dialogue(ctx context.Context, t *Target, crowd Crowd, server Process, progress *Progress, o DialogueOptions) (*DialogueReport, error) {
-	progress.say(fmt.Sprintf("dialogue: %d people come online", 2*o.Pairs))
+	progress.show(fmt.Sprintf("dialogue: creating and logging in %d accounts", 2*o.Pairs))
 	people, err := crowd.Make(ctx, 2*o.Pairs, pairsOf(o.Pairs))
 	if err != nil {
 		return nil, err
@@ -44,38 +44,38 @@ func Dialogue(ctx context.Context, t *Target, crowd Crowd, server Process, progr
 	if err != nil {
 		return nil, err
 	}
-	before := server.look()
+	before := server.sample()
 	c.measure(o.For)
-	c.start()
-	stop := progress.every(c.line("dialogue", o.For))
-	err = pause(ctx, o.For)
+	c.run()
+	stop := progress.every(c.progressText("dialogue", o.For))
+	err = sleep(ctx, o.For)
 	stop()
-	took := time.Since(c.begin).Seconds()
+	seconds := time.Since(c.start).Seconds()
 	sent, delivered, answered := c.sent.Load(), c.delivered.Load(), c.answered.Load()
-	after := server.look()
+	after := server.sample()
 	c.finish()
 	if err != nil {
 		return nil, err
 	}
-	r := &DialogueReport{Pairs: o.Pairs, Window: o.Window, Size: o.Size, Rate: o.Rate, Seconds: took,
-		Sent: float64(sent) / took, Delivered: float64(delivered) / took, Answered: float64(answered) / took,
+	r := &DialogueReport{Pairs: o.Pairs, Window: o.Window, Size: o.Size, Rate: o.Rate, Seconds: seconds,
+		Sent: float64(sent) / seconds, Delivered: float64(delivered) / seconds, Answered: float64(answered) / seconds,
 		Codes: c.codes.all(), Server: after.since(before, answered),
 		plot: []Series{c.answers.Load().series("answer"), c.deliveries.Load().series("delivery")}}
 	r.Answer, r.Delivery = r.plot[0].Whole, r.plot[1].Whole
 	return r, nil
 }
 
-// Plot returns the latencies to plot.
+// Plot implements Report.
 func (r *DialogueReport) Plot() []Series { return r.plot }
 
-// Rows are the report as a table.
+// Rows implements Report.
 func (r *DialogueReport) Rows() [][]string {
-	asked := "as many as go"
+	rate := "no rate limit"
 	if r.Rate > 0 {
-		asked = perSecond(r.Rate)
+		rate = perSecond(r.Rate)
 	}
 	rows := [][]string{
-		{"load", fmt.Sprintf("%d pairs, window %d, %d bytes, %s, %.1f s", r.Pairs, r.Window, r.Size, asked, r.Seconds)},
+		{"load", fmt.Sprintf("%d pairs, window %d, %d bytes, %s, %.1f s", r.Pairs, r.Window, r.Size, rate, r.Seconds)},
 		{"sent", perSecond(r.Sent)},
 		{"delivered", perSecond(r.Delivered)},
 		{"answered", perSecond(r.Answered)},

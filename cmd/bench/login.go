@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// LoginOptions are a storm of logins.
+// LoginOptions are the options of Login.
 type LoginOptions struct {
 	People  int
-	Friends int  // of each, among them
-	AtOnce  int  // how many log in side by side
-	Token   bool // they resume their sessions by token
+	Friends int  // friends of each user
+	AtOnce  int  // concurrent logins
+	Token   bool // log in with tokens
 
-	// Chat goes on beside the storm, and before it for as long as For says: what the storm does to the latency of those who
-	// talk is the difference. No pairs: nobody talks.
+	// Chat runs for Chat.For before the logins, and during them. The report has its latencies for both times. Without
+	// pairs there is no chat.
 	Chat DialogueOptions
 }
 
-// LoginReport is what came of it.
+// LoginReport is the result of Login.
 type LoginReport struct {
 	People  int     `json:"people"`
 	Friends int     `json:"friends"`
@@ -27,26 +27,25 @@ type LoginReport struct {
 	Seconds float64 `json:"seconds"`
 	Rate    float64 `json:"logins_per_second"`
 	Login   Latency `json:"login_ms"`
-	// What those who talked waited for their answers, before the storm and in it.
+	// Latencies of the answers to the chat's dialogues, before and during the logins.
 	Quiet *Latency `json:"chat_quiet_ms,omitempty"`
 	Storm *Latency `json:"chat_storm_ms,omitempty"`
-	// Server counts the chat in.
+	// Server includes the usage by the chat.
 	Server *Usage `json:"server"`
 
 	plot []Series
 }
 
-// Login has people log in, all in a hurry. The server knows their password already, as one does that restarts its connections:
-// not the hash is measured but all the rest.
+// Login measures many concurrent logins. The server has the password in its cache, so the logins do not hash it.
 func Login(ctx context.Context, t *Target, crowd Crowd, server Process, progress *Progress, o LoginOptions) (*LoginReport, error) {
 	o.Friends = neighbours(o.People, o.Friends)
-	progress.say(fmt.Sprintf("login: making %d people", o.People))
+	progress.show(fmt.Sprintf("login: creating %d accounts", o.People))
 	people, err := crowd.Make(ctx, o.People, circle(o.People, o.Friends))
 	if err != nil {
 		return nil, err
 	}
-	h := &hall{target: t}
-	if h.open, err = known(ctx, t, people, o, progress); err != nil {
+	s := &sessions{target: t}
+	if s.open, err = prepareLogins(ctx, t, people, o, progress); err != nil {
 		return nil, err
 	}
 	report := &LoginReport{People: o.People, Friends: o.Friends, AtOnce: o.AtOnce, Token: o.Token}
@@ -61,9 +60,9 @@ func Login(ctx context.Context, t *Target, crowd Crowd, server Process, progress
 		}
 		defer func() { c.finish() }()
 		c.measure(o.Chat.For)
-		c.start()
-		stop := progress.every(c.line("login: before the storm", o.Chat.For))
-		err = pause(ctx, o.Chat.For)
+		c.run()
+		stop := progress.every(c.progressText("login: chat before the logins", o.Chat.For))
+		err = sleep(ctx, o.Chat.For)
 		stop()
 		if err != nil {
 			return nil, err
@@ -72,36 +71,38 @@ func Login(ctx context.Context, t *Target, crowd Crowd, server Process, progress
 		report.Quiet = &quiet.Whole
 		c.measure(time.Minute)
 	}
-	return report, report.storm(ctx, h, people, c, server, progress)
+	return report, report.measure(ctx, s, people, c, server, progress)
 }
 
-func (r *LoginReport) storm(ctx context.Context, h *hall, people []Person, c *chat, server Process, progress *Progress) error {
-	before := server.look()
-	h.meter = newMeter(30 * time.Second)
-	defer h.leave()
-	stop := progress.every(h.line("login", len(people)))
-	began := time.Now()
-	err := h.enter(ctx, people, r.AtOnce)
+// measure logs people in and fills the report.
+func (r *LoginReport) measure(ctx context.Context, s *sessions, people []Person, c *chat, server Process, progress *Progress) error {
+	before := server.sample()
+	s.meter = newMeter(30 * time.Second)
+	defer s.close()
+	stop := progress.every(s.progressText("login", len(people)))
+	start := time.Now()
+	err := s.login(ctx, people, r.AtOnce)
 	stop()
 	if err != nil {
 		return err
 	}
-	r.Seconds = time.Since(began).Seconds()
+	r.Seconds = time.Since(start).Seconds()
 	r.Rate = float64(r.People) / r.Seconds
-	r.Server = server.look().since(before, int64(r.People))
-	r.plot = []Series{h.meter.series("login")}
+	r.Server = server.sample().since(before, int64(r.People))
+	r.plot = []Series{s.meter.series("login")}
 	r.Login = r.plot[0].Whole
 	if c != nil {
-		beside := c.answers.Load().series("chat beside")
-		r.plot, r.Storm = append(r.plot, beside), &beside.Whole
+		during := c.answers.Load().series("chat during")
+		r.plot, r.Storm = append(r.plot, during), &during.Whole
 	}
 	return nil
 }
 
-// known sees to it that the server knows the people's passwords, or that they have tokens, and returns how they log in.
-func known(ctx context.Context, t *Target, people []Person, o LoginOptions, progress *Progress) (func(context.Context, int) (*tunnel, error), error) {
+// prepareLogins puts the password into the server's cache, or gets a token for each account. It returns a function that
+// logs the i-th person in.
+func prepareLogins(ctx context.Context, t *Target, people []Person, o LoginOptions, progress *Progress) (func(context.Context, int) (*tunnel, error), error) {
 	if !o.Token {
-		// Whoever registered has logged in; all others have one hash.
+		// Registered accounts have logged in already. Administered accounts have the same hash, so one login is enough.
 		c, err := t.login(ctx, people[0])
 		if err != nil {
 			return nil, err
@@ -110,37 +111,37 @@ func known(ctx context.Context, t *Target, people []Person, o LoginOptions, prog
 		return func(ctx context.Context, i int) (*tunnel, error) { return t.login(ctx, people[i]) }, nil
 	}
 	tokens := make([]string, len(people))
-	h := &hall{target: t, meter: newMeter(time.Minute)}
-	defer h.leave()
-	h.open = func(ctx context.Context, i int) (*tunnel, error) {
+	s := &sessions{target: t, meter: newMeter(time.Minute)}
+	defer s.close()
+	s.open = func(ctx context.Context, i int) (*tunnel, error) {
 		c, err := t.login(ctx, people[i])
 		if err == nil {
 			tokens[i] = c.token
 		}
 		return c, err
 	}
-	stop := progress.every(h.line("login: for tokens", len(people)))
-	err := h.enter(ctx, people, loginsAtOnce)
+	stop := progress.every(s.progressText("login: getting tokens", len(people)))
+	err := s.login(ctx, people, concurrentLogins)
 	stop()
 	return func(ctx context.Context, i int) (*tunnel, error) { return t.resume(ctx, people[i].ID, tokens[i]) }, err
 }
 
-// Plot returns the latencies to plot.
+// Plot implements Report.
 func (r *LoginReport) Plot() []Series { return r.plot }
 
-// Rows are the report as a table.
+// Rows implements Report.
 func (r *LoginReport) Rows() [][]string {
-	how := "by password"
+	method := "password"
 	if r.Token {
-		how = "by token"
+		method = "token"
 	}
 	rows := [][]string{
-		{"load", fmt.Sprintf("%d people %s, %d friends each, %d side by side, %.1f s", r.People, how, r.Friends, r.AtOnce, r.Seconds)},
+		{"load", fmt.Sprintf("%d logins by %s, %d friends each, %d concurrent, %.1f s", r.People, method, r.Friends, r.AtOnce, r.Seconds)},
 		{"logins", perSecond(r.Rate)},
 		{"login", r.Login.String()},
 	}
 	if r.Quiet != nil && r.Storm != nil {
-		rows = append(rows, []string{"chat before", r.Quiet.String()}, []string{"chat beside", r.Storm.String()})
+		rows = append(rows, []string{"chat before", r.Quiet.String()}, []string{"chat during", r.Storm.String()})
 	}
 	return append(rows, r.Server.rows("login")...)
 }

@@ -10,44 +10,44 @@ import (
 	"imctl/bridge/wire"
 )
 
-// Latencies are kept in microseconds, from one to two minutes; what takes longer counts as that.
+// Latencies are in microseconds. Latencies outside the range count as its nearest end.
 const (
-	leastLatency = 1
-	mostLatency  = 2 * 60 * 1e6
-	digits       = 3 // of the whole run
-	roughDigits  = 2 // of one slice of it
-	shards       = 8
-	sliceCount   = 120 // of a run, at most about
+	minLatency  = 1
+	maxLatency  = 2 * 60 * 1e6
+	wholeDigits = 3 // significant digits for a run
+	partDigits  = 2 // significant digits for a slice of a run
+	shards      = 8
+	sliceCount  = 120 // slices of a run with the expected duration
 )
 
-// meter keeps the latencies of a run, whole and by slices of time.
+// meter records the latencies of a run, for the whole run and for slices of time.
 type meter struct {
-	begin  time.Time
-	width  time.Duration // of a slice
+	start  time.Time
+	width  time.Duration // duration of a slice
 	shards [shards]shard
 }
 
-// shard is a part of the meter, so that those who measure seldom wait for each other.
+// shard is a part of a meter. Several shards reduce lock contention.
 type shard struct {
 	mu    sync.Mutex
 	whole *hdrhistogram.Histogram
-	parts []*hdrhistogram.Histogram // nil where nothing happened
-	_     [64]byte                  // keeps neighbours out of its cache line
+	parts []*hdrhistogram.Histogram // nil for a slice without latencies
+	_     [64]byte                  // keeps two shards out of one cache line
 }
 
-// newMeter is for a run that begins now and takes about so long.
-func newMeter(about time.Duration) *meter {
-	m := &meter{begin: time.Now(), width: max(about/sliceCount, 100*time.Millisecond)}
+// newMeter returns a meter for a run that starts now. expected is the approximate duration of the run.
+func newMeter(expected time.Duration) *meter {
+	m := &meter{start: time.Now(), width: max(expected/sliceCount, 100*time.Millisecond)}
 	for i := range m.shards {
-		m.shards[i].whole = hdrhistogram.New(leastLatency, mostLatency, digits)
+		m.shards[i].whole = hdrhistogram.New(minLatency, maxLatency, wholeDigits)
 	}
 	return m
 }
 
-// record counts what took so long and ended now. Those with different numbers don't wait for each other.
-func (m *meter) record(number int, now time.Time, took time.Duration) {
-	us := min(max(took.Microseconds(), leastLatency), mostLatency)
-	slice := min(max(int(now.Sub(m.begin)/m.width), 0), 2*sliceCount)
+// record records the latency of an operation that has ended now. number selects the shard.
+func (m *meter) record(number int, now time.Time, latency time.Duration) {
+	us := min(max(latency.Microseconds(), minLatency), maxLatency)
+	slice := min(max(int(now.Sub(m.start)/m.width), 0), 2*sliceCount)
 	s := &m.shards[number%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,14 +55,14 @@ func (m *meter) record(number int, now time.Time, took time.Duration) {
 		s.parts = append(s.parts, nil)
 	}
 	if s.parts[slice] == nil {
-		s.parts[slice] = hdrhistogram.New(leastLatency, mostLatency, roughDigits)
+		s.parts[slice] = hdrhistogram.New(minLatency, maxLatency, partDigits)
 	}
-	// Neither can fail: the value is in bounds.
+	// RecordValue fails only for a value out of range.
 	_ = s.whole.RecordValue(us)
 	_ = s.parts[slice].RecordValue(us)
 }
 
-// Latency is how long something took, in milliseconds.
+// Latency summarizes latencies in milliseconds.
 type Latency struct {
 	Count int64   `json:"count"`
 	Mean  float64 `json:"mean"`
@@ -78,27 +78,26 @@ func latencyOf(h *hdrhistogram.Histogram) Latency {
 	return Latency{Count: h.TotalCount(), Mean: h.Mean() / 1e3, P50: q(50), P90: q(90), P99: q(99), P999: q(99.9), Max: float64(h.Max()) / 1e3}
 }
 
-// Series is a measured latency as a plot shows it.
+// Series is a named latency over time.
 type Series struct {
 	Name  string
 	Whole Latency
 	Parts []Part // in the order of time
-	// Steps are the distribution: what share of all took no longer than so many milliseconds.
-	Steps []Step
+	Steps []Step // cumulative distribution
 }
 
-// Part is a slice of a run. Seconds is its middle, from the begin.
+// Part is the latency in a slice of a run.
 type Part struct {
-	Seconds float64
+	Seconds float64 // middle of the slice, since the start of the run
 	Latency
 }
 
-// Step is a point of a distribution. Share is from 0 to 1.
+// Step is a point of a cumulative distribution: the share, from 0 to 1, of all latencies up to Millis.
 type Step struct{ Share, Millis float64 }
 
-// series adds up what was measured.
+// series merges the shards.
 func (m *meter) series(name string) Series {
-	whole := hdrhistogram.New(leastLatency, mostLatency, digits)
+	whole := hdrhistogram.New(minLatency, maxLatency, wholeDigits)
 	var parts []*hdrhistogram.Histogram
 	for i := range m.shards {
 		s := &m.shards[i]
@@ -106,7 +105,7 @@ func (m *meter) series(name string) Series {
 		whole.Merge(s.whole)
 		for n, part := range s.parts {
 			if n == len(parts) {
-				parts = append(parts, hdrhistogram.New(leastLatency, mostLatency, roughDigits))
+				parts = append(parts, hdrhistogram.New(minLatency, maxLatency, partDigits))
 			}
 			if part != nil {
 				parts[n].Merge(part)
@@ -141,8 +140,8 @@ func (t *tally) add(code wire.Code, n int64) {
 	t.codes[code] += n
 }
 
-// Codes are how often each code was answered. What came to nothing, a connection that broke or an answer that
-// never came, is "none".
+// Codes counts the answers by code. "none" counts dialogues without an answer, for example because the connection
+// broke.
 type Codes map[string]int64
 
 func (t *tally) all() Codes {

@@ -9,32 +9,33 @@ import (
 	"strings"
 )
 
-// The picture is an SVG of two panels: latency over time, and its distribution. It is written by hand, since the plotting libraries
-// for Go bring fonts, a PDF writer and a TeX parser along, twice what the rest of this command weighs.
+// The plot is an SVG with two panels: latency over time, and the distribution of latencies. The package writes the SVG
+// itself, since the plotting libraries for Go include fonts, a PDF writer and a TeX parser, which are twice the size of
+// this package.
 
-// Sizes in the picture, in its units.
+// Sizes in SVG units.
 const (
-	plotWidth  = 1120
-	plotHeight = 480
-	panelWidth = 460
-	panelTop   = 50
-	panelSize  = 320 // height
-	panelLeft  = 70  // of the first; the second begins half the picture further
-	// legendColumns is the quantiles of one series in a row.
+	plotWidth   = 1120
+	plotHeight  = 480
+	panelWidth  = 460
+	panelTop    = 50
+	panelHeight = 320
+	panelLeft   = 70 // of the first panel; the second is half the width of the plot further right
+	// legendColumns is 3, so that the three quantiles of one series are in one row.
 	legendColumns = 3
-	// bestShare bounds the distribution, whose axis has no end: 99.9999 %.
-	bestShare = 1 - 1e-6
+	// maxShare is the end of the axis of the distribution, since it cannot show 100 %.
+	maxShare = 1 - 1e-6
 )
 
 var plotColours = [...]string{"#1f6fb4", "#c8500a", "#2b8a3e", "#8a3ea8", "#6b5b00"}
 
-// line is one curve.
+// line is a curve in a panel.
 type line struct {
 	name, colour, dash string
 	x, y               []float64
 }
 
-// panel is a pair of axes with curves. The scales map values to 0…1.
+// panel is a pair of axes with lines. The functions x and y map values to 0…1.
 type panel struct {
 	left           float64
 	title          string
@@ -48,7 +49,7 @@ type tick struct {
 	text string
 }
 
-// WritePlot writes the picture of a report.
+// WritePlot writes an SVG with the latencies of a report.
 func WritePlot(w io.Writer, title string, all []Series) error {
 	least, most := extent(all)
 	y := logScale(least, most)
@@ -64,7 +65,7 @@ func WritePlot(w io.Writer, title string, all []Series) error {
 	return err
 }
 
-// overTime has for each series the median, the 99th percentile and the greatest latency of each slice of time.
+// overTime returns the panel with the median, the 99th percentile and the maximum latency of each series over time.
 func overTime(all []Series, y func(float64) float64, ticks []tick) panel {
 	end := 1.0
 	for _, s := range all {
@@ -102,13 +103,14 @@ func overTime(all []Series, y func(float64) float64, ticks []tick) panel {
 	return p
 }
 
-// distribution gives every further nine of the share as much room as the one before.
+// distribution returns the panel with the distribution of each series. The axis is logarithmic: 90 %, 99 % and 99.9 %
+// have the same distance.
 func distribution(all []Series, y func(float64) float64, ticks []tick) panel {
-	nines := func(share float64) float64 { return -math.Log10(1 - min(share, bestShare)) }
+	nines := func(share float64) float64 { return -math.Log10(1 - min(share, maxShare)) }
 	end := 2.0
 	for _, s := range all {
 		if s.Whole.Count > 1 {
-			end = max(end, min(math.Ceil(math.Log10(float64(s.Whole.Count))), nines(bestShare)))
+			end = max(end, min(math.Ceil(math.Log10(float64(s.Whole.Count))), nines(maxShare)))
 		}
 	}
 	p := panel{left: plotWidth/2 + panelLeft, title: "latency in ms by share of all", y: y, yTicks: ticks,
@@ -133,22 +135,22 @@ func distribution(all []Series, y func(float64) float64, ticks []tick) panel {
 
 func (p panel) write(out *strings.Builder) {
 	px := func(v float64) float64 { return p.left + panelWidth*p.x(v) }
-	py := func(v float64) float64 { return panelTop + panelSize*(1-p.y(v)) }
+	py := func(v float64) float64 { return panelTop + panelHeight*(1-p.y(v)) }
 	text(out, p.left+panelWidth/2, panelTop-10, "middle", p.title)
 	for _, t := range p.yTicks {
 		fmt.Fprintf(out, `<path d="M%.1f %.1fh%d" stroke="#ddd"/>`+"\n", p.left, py(t.at), panelWidth)
 		text(out, p.left-6, py(t.at)+4, "end", t.text)
 	}
 	for _, t := range p.xTicks {
-		fmt.Fprintf(out, `<path d="M%.1f %dv%d" stroke="#eee"/>`+"\n", px(t.at), panelTop, panelSize)
-		text(out, px(t.at), panelTop+panelSize+16, "middle", t.text)
+		fmt.Fprintf(out, `<path d="M%.1f %dv%d" stroke="#eee"/>`+"\n", px(t.at), panelTop, panelHeight)
+		text(out, px(t.at), panelTop+panelHeight+16, "middle", t.text)
 	}
-	fmt.Fprintf(out, `<rect x="%.1f" y="%d" width="%d" height="%d" fill="none" stroke="#888"/>`+"\n", p.left, panelTop, panelWidth, panelSize)
+	fmt.Fprintf(out, `<rect x="%.1f" y="%d" width="%d" height="%d" fill="none" stroke="#888"/>`+"\n", p.left, panelTop, panelWidth, panelHeight)
 	for i, l := range p.lines {
 		if len(l.x) == 0 {
 			continue
 		}
-		legend, row := p.left+float64(i%legendColumns)*panelWidth/legendColumns, float64(panelTop+panelSize+36+18*(i/legendColumns))
+		legend, row := p.left+float64(i%legendColumns)*panelWidth/legendColumns, float64(panelTop+panelHeight+36+18*(i/legendColumns))
 		fmt.Fprintf(out, `<polyline fill="none" stroke="%s" stroke-width="1.5" stroke-dasharray="%s" points="`, l.colour, l.dash)
 		for i := range l.x {
 			fmt.Fprintf(out, "%.1f,%.1f ", px(l.x[i]), py(l.y[i]))
@@ -161,11 +163,11 @@ func (p panel) write(out *strings.Builder) {
 
 func text(out *strings.Builder, x, y float64, anchor, s string) {
 	fmt.Fprintf(out, `<text x="%.1f" y="%.1f" text-anchor="%s">`, x, y, anchor)
-	_ = xml.EscapeText(out, []byte(s)) // a strings.Builder takes everything
+	_ = xml.EscapeText(out, []byte(s)) // writing to a strings.Builder cannot fail
 	out.WriteString("</text>\n")
 }
 
-// extent is the least and the greatest latency, to whole powers of ten.
+// extent returns the minimum and maximum latency, rounded down and up to powers of ten.
 func extent(all []Series) (least, most float64) {
 	least, most = math.Inf(1), 0
 	for _, s := range all {

@@ -2,7 +2,7 @@ package bench
 
 import "github.com/prometheus/procfs"
 
-func look(pid int) (sample, error) {
+func sampleProcess(pid int) (sample, error) {
 	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return sample{}, err

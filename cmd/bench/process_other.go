@@ -4,4 +4,6 @@ package bench
 
 import "errors"
 
-func look(int) (sample, error) { return sample{}, errors.New("only Linux tells") }
+func sampleProcess(int) (sample, error) {
+	return sample{}, errors.New("processes can only be measured on Linux")
+}

@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// Progress is the line on a terminal that tells how far a run is. The zero Progress tells nothing.
+// Progress shows the progress of a run as a line on a terminal. The zero Progress shows nothing.
 type Progress struct {
 	Terminal io.Writer
 
-	mu sync.Mutex // guards Terminal: one line at a time
+	mu sync.Mutex // guards Terminal
 }
 
-func (p *Progress) say(line string) {
+// show replaces the line.
+func (p *Progress) show(line string) {
 	if p == nil || p.Terminal == nil {
 		return
 	}
@@ -23,10 +24,10 @@ func (p *Progress) say(line string) {
 	fmt.Fprintf(p.Terminal, "\r\x1b[K%s", line)
 }
 
-// Clear takes the line away.
-func (p *Progress) Clear() { p.say("") }
+// Clear clears the line.
+func (p *Progress) Clear() { p.show("") }
 
-// every shows a new line each second until the returned function is called.
+// every replaces the line each second, until stop is called.
 func (p *Progress) every(line func() string) (stop func()) {
 	if p == nil || p.Terminal == nil {
 		return func() {}
@@ -41,26 +42,27 @@ func (p *Progress) every(line func() string) (stop func()) {
 			case <-quit:
 				return
 			case <-tick.C:
-				p.say(line())
+				p.show(line())
 			}
 		}
 	}()
 	return func() { close(quit); <-done; p.Clear() }
 }
 
-// speed tells rates between two lines.
-type speed struct {
+// rateCounter computes the rate of a counter between two calls of rate.
+type rateCounter struct {
 	last time.Time
 	n    int64
 }
 
-// of returns how many a second were added since it was asked last.
-func (s *speed) of(n int64) float64 {
+// rate returns by how much the counter has grown per second since the last call. n is its current value. The first call
+// returns 0.
+func (r *rateCounter) rate(n int64) float64 {
 	now := time.Now()
 	rate := 0.0
-	if !s.last.IsZero() {
-		rate = float64(n-s.n) / now.Sub(s.last).Seconds()
+	if !r.last.IsZero() {
+		rate = float64(n-r.n) / now.Sub(r.last).Seconds()
 	}
-	s.last, s.n = now, n
+	r.last, r.n = now, n
 	return rate
 }

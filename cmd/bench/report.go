@@ -9,16 +9,18 @@ import (
 	"strings"
 )
 
-// Report is what every load comes to: JSON by its tags, a table by Rows, a picture by Plot.
+// Report is the result of a measurement. It can be encoded as JSON.
 type Report interface {
+	// Rows returns the rows of a table: a name and a value each.
 	Rows() [][]string
+	// Plot returns the latencies for WritePlot.
 	Plot() []Series
 }
 
-// perSecond writes a rate.
+// perSecond formats a rate.
 func perSecond(rate float64) string { return number(rate) + "/s" }
 
-// number writes three digits that count.
+// number formats v with up to three significant digits, and no fewer digits than its integer part.
 func number(v float64) string {
 	switch {
 	case v >= 100 || v == math.Trunc(v):
@@ -30,7 +32,7 @@ func number(v float64) string {
 	}
 }
 
-// String writes the quantiles.
+// String returns the quantiles.
 func (l Latency) String() string {
 	if l.Count == 0 {
 		return "-"
@@ -38,7 +40,7 @@ func (l Latency) String() string {
 	return fmt.Sprintf("p50 %s, p90 %s, p99 %s, p99.9 %s, max %s ms", number(l.P50), number(l.P90), number(l.P99), number(l.P999), number(l.Max))
 }
 
-// String writes the codes in their order.
+// String returns the counts, sorted by code.
 func (c Codes) String() string {
 	var all []string
 	for _, code := range slices.Sorted(maps.Keys(c)) {
@@ -50,14 +52,14 @@ func (c Codes) String() string {
 	return strings.Join(all, ", ")
 }
 
-// rows tell what each item cost. An empty item is none to divide by.
+// rows returns the usage as rows of a table. item is the unit of the CPU time per item, or "" to leave it out.
 func (u *Usage) rows(item string) [][]string {
 	if u == nil {
-		return [][]string{{"server", "not a process of this machine that can be looked at"}}
+		return [][]string{{"server", "CPU and memory unknown (no local process)"}}
 	}
 	each := ""
 	if item != "" && u.CPUMicros > 0 {
-		each = fmt.Sprintf("%s µs a %s, ", number(u.CPUMicros), item)
+		each = fmt.Sprintf("%s µs per %s, ", number(u.CPUMicros), item)
 	}
 	return [][]string{
 		{"server CPU", fmt.Sprintf("%s%s %% of one core", each, number(u.CPUPercent))},

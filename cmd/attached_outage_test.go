@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// TestNATSGoesAway stops NATS in the middle of dialogues between people on two servers, and starts it again. Nothing
-// that was answered 200 is missing at the friend, nobody waits for an answer, no tunnel ends, and all goes on by itself.
-func TestNATSGoesAway(t *testing.T) {
+// TestNATSOutage stops NATS during dialogues between users on two servers, and starts it again. Every dialogue answered
+// 200 arrives, every dialogue is answered in time, no tunnel ends, and the servers recover without a restart.
+func TestNATSOutage(t *testing.T) {
 	t.Parallel()
-	there := startNATSThere(t)
+	there := startExternalNATS(t)
 	all := bridges{start(t, there.attached), start(t, there.attached)}
 	for _, s := range all {
 		s.mayLog = []string{"NATS", "the event log cannot be written"}
 	}
-	w := inhabit(t, all)
+	w := newWorld(t, all)
 	const pairs = 6
 	var talks []*talk
 	for range pairs {
-		a, b := w.pair(t)
+		a, b := w.newFriends(t)
 		talks = append(talks, newTalk(a, b), newTalk(b, a))
 	}
-	leaver, stayer := w.pair(t)
+	leaver, stayer := w.newFriends(t)
 	watch := newWatch(t, stayer)
-	silent := w.people(t, 1)[0] // on the other server
+	silent := w.newMembers(t, 1)[0] // on the other server
 	stayer.befriend(t, silent)
 	var work sync.WaitGroup
 	for _, k := range talks {
@@ -63,14 +63,14 @@ func TestNATSGoesAway(t *testing.T) {
 		}
 		eventually(t, "dialogues go on", answered(200, talks[0].count(200)+50))
 	}
-	// Who left meanwhile is offline, and not a ghost that takes dialogues and does not answer.
+	// The user who left during the outage is offline.
 	eventually(t, "508", func() bool { return stayer.talk(t, leaver, "x") == 508 })
-	eventually(t, "the watcher knows who is there", func() bool { return watch.says(leaver) == 300 && watch.says(silent) == 302 })
+	eventually(t, "presence is up to date", func() bool { return watch.lastCode(leaver) == 300 && watch.lastCode(silent) == 302 })
 	for _, k := range talks {
 		close(k.enough)
 	}
 	for _, k := range talks {
-		eventually(t, "all is answered, and what was answered 200 has arrived", k.settled)
+		eventually(t, "all dialogues are answered, and those answered 200 have arrived", k.settled)
 		k.check(t)
 	}
 	for _, k := range talks {
@@ -80,11 +80,11 @@ func TestNATSGoesAway(t *testing.T) {
 	work.Wait()
 	leaver.login(t)
 	if code := stayer.talk(t, leaver, "y"); code != 200 {
-		t.Errorf("a dialogue to who came back: %d", code)
+		t.Errorf("dialogue after the second login: got code %d, want 200", code)
 	}
 }
 
-// watch is a tunnel that asks for news, and what it heard last of whom.
+// watch reads a tunnel with push=1 and keeps the last presence notice about each user.
 type watch struct {
 	mu   sync.Mutex // guards last
 	last map[string]int
@@ -93,7 +93,7 @@ type watch struct {
 func newWatch(t *testing.T, p *member) *watch {
 	t.Helper()
 	w := &watch{last: make(map[string]int)}
-	c, _ := p.another(t, "push", "1")
+	c, _ := p.openTunnel(t, "push", "1")
 	go func() {
 		for {
 			frame, err := c.tryNext()
@@ -114,14 +114,14 @@ func newWatch(t *testing.T, p *member) *watch {
 	return w
 }
 
-// says returns the code of the last news about somebody's presence.
-func (w *watch) says(of *member) int {
+// lastCode returns the code of the last presence notice about a user.
+func (w *watch) lastCode(of *member) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.last[of.id]
 }
 
-// ready asks the server whether it is.
+// ready reports whether /readyz answers 200.
 func (s *server) ready(t testing.TB) bool {
 	t.Helper()
 	r, err := http.Get("http://" + reachable(s.app.ops.Addr()) + "/readyz")
@@ -132,23 +132,23 @@ func (s *server) ready(t testing.TB) bool {
 	return r.StatusCode == http.StatusOK
 }
 
-// promptly is how long an answer may take while NATS is away; dialogues that wait for their time have 5 seconds.
-const promptly = 3 * time.Second
+// maxOutageAnswer is how long an answer may take during an outage. It is shorter than dialogues.timeout, 5 seconds.
+const maxOutageAnswer = 3 * time.Second
 
-// talk is what one person says to another, again and again, with numbers for ids.
+// talk is a series of dialogues from one user to another. Their ids are numbers.
 type talk struct {
 	from, to *member
 	enough   chan struct{}
-	room     chan struct{} // a place for each dialogue that is not answered
+	room     chan struct{} // has an element for each unanswered dialogue
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	begun    map[int]time.Time
 	codes    map[int]int
-	got      map[int]int // how often each arrived
-	last     int         // the one that arrived last
+	got      map[int]int // how often each dialogue arrived
+	last     int         // id of the last dialogue that arrived
 	slowest  time.Duration
-	finished atomic.Bool // nothing more is sent
-	over     atomic.Bool // the tunnel may end
+	finished atomic.Bool // send has ended
+	over     atomic.Bool // an end of the tunnel is expected
 }
 
 func newTalk(from, to *member) *talk {
@@ -156,7 +156,7 @@ func newTalk(from, to *member) *talk {
 		begun: make(map[int]time.Time), codes: make(map[int]int), got: make(map[int]int)}
 }
 
-// back is the talk in the other direction, whose dialogues arrive on the same tunnel as the answers to this one's.
+// back returns the talk in the other direction. Its dialogues arrive on the tunnel that has the answers to k.
 func (k *talk) back(all []*talk) *talk {
 	for _, other := range all {
 		if other.from == k.to && other.to == k.from {
@@ -177,7 +177,7 @@ func (k *talk) count(code int) (n int) {
 	return n
 }
 
-// send sends until it is enough, a few at once; the last one tells the reader.
+// send sends dialogues until enough is closed, with up to four unanswered.
 func (k *talk) send(t *testing.T) {
 	pace := time.NewTicker(time.Millisecond)
 	defer pace.Stop()
@@ -199,7 +199,7 @@ func (k *talk) send(t *testing.T) {
 	}
 }
 
-// read takes answers to mine and dialogues of theirs.
+// read reads the answers to mine and the dialogues of theirs.
 func (p *member) read(t *testing.T, mine, theirs *talk) {
 	for {
 		frame, err := p.tunnel.tryNext()
@@ -216,7 +216,7 @@ func (p *member) read(t *testing.T, mine, theirs *talk) {
 	}
 }
 
-// settled tells whether all that was sent is answered, and all that was answered 200 has arrived.
+// settled reports whether all dialogues are answered, and those answered 200 have arrived.
 func (k *talk) settled() bool {
 	if !k.finished.Load() {
 		return false
@@ -258,7 +258,7 @@ func (k *talk) arrived(id int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.got[id]++; k.got[id] > 1 || id < k.last {
-		return fmt.Errorf("dialogue %d arrived behind %d, %d times", id, k.last, k.got[id])
+		return fmt.Errorf("dialogue %d arrived after %d, %d times", id, k.last, k.got[id])
 	}
 	k.last = id
 	return nil
@@ -270,10 +270,10 @@ func (k *talk) check(t *testing.T) {
 	defer k.mu.Unlock()
 	for id, code := range k.codes {
 		if code != 200 && code != 507 {
-			t.Errorf("dialogue %d was answered %d", id, code)
+			t.Errorf("dialogue %d: got code %d, want 200 or 507", id, code)
 		}
 	}
-	if k.slowest > promptly {
-		t.Errorf("an answer took %s", k.slowest)
+	if k.slowest > maxOutageAnswer {
+		t.Errorf("an answer took %s, want at most %s", k.slowest, maxOutageAnswer)
 	}
 }

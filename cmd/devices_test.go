@@ -1,0 +1,153 @@
+package cmd
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/cluster"
+	names "imctl/bridge/subject"
+)
+
+// echoFrame returns the frame that the sender's other devices receive for a dialogue.
+func echoFrame(id string, from, to *member, payload string) string {
+	return `{"id":` + id + `,"from":"` + from.id + `","toFriend":"` + to.id + `","payload":` + payload + `}`
+}
+
+// testEcho checks that the user's other devices with push=1 receive each delivered dialogue, on any server.
+func testEcho(t *testing.T, w *world) {
+	a, b := w.newFriends(t)
+	gone := w.newMembers(t, 1)[0]
+	gone.tunnel.close(t)
+	eventually(t, "the session has ended", func() bool {
+		open, err := w.services().Cluster.Sessions(t.Context(), cluster.ListSessions{User: gone.id})
+		return len(open) == 0 && err == nil
+	})
+	a.befriend(t, gone)
+	eventually(t, "508", func() bool { return a.talk(t, gone, "off") == 508 })
+	here, _ := a.openTunnel(t, "push", "1")
+	there, _ := a.onNextServer().openTunnel(t, "push", "1")
+	silent, _ := a.openTunnel(t)
+	sender, _ := a.openTunnel(t, "push", "1")
+	const id, payload = `"7\u0041 \/"`, `" <b>\ud83d\ude42\u003c "`
+	sender.send(t, dialogue(id, b.id, payload))
+	b.tunnel.want(t, dialogueFrame(id, a.id, payload))
+	sender.want(t, replyFrame(id, 200))
+	for _, c := range []*tunnel{here, there} {
+		c.want(t, echoFrame(id, a, b, payload))
+	}
+	// Echoes are in order. Refused dialogues have no echo.
+	for n := range 20 {
+		for to, code := range map[string]int{gone.id: 508, "nobody": 512, b.id: 200} {
+			sender.send(t, dialogue(fmt.Sprint(`"`, n, `"`), to, `"x"`))
+			sender.want(t, replyFrame(fmt.Sprint(`"`, n, `"`), code))
+		}
+	}
+	for n := range 20 {
+		for _, c := range []*tunnel{here, there} {
+			c.want(t, echoFrame(fmt.Sprint(`"`, n, `"`), a, b, `"x"`))
+		}
+		b.tunnel.want(t, dialogueFrame(fmt.Sprint(`"`, n, `"`), a.id, `"x"`))
+	}
+	// The sender and devices without push=1 get no echo: their next frame is the friend's dialogue.
+	if code := b.talk(t, a, "back"); code != 200 {
+		t.Errorf("dialogue of the friend: got code %d, want 200", code)
+	}
+	for _, c := range []*tunnel{sender, silent, a.tunnel, here, there} {
+		c.want(t, dialogueFrame(`"back"`, b.id, `"hello"`))
+	}
+}
+
+// onNextServer returns the same user with the number of the next server, if there are several.
+func (p *member) onNextServer() *member {
+	return &member{w: p.w, n: p.n + 1, account: p.account, password: p.password, id: p.id, token: p.token}
+}
+
+// TestEchoAndNATSClients checks that a NATS client of a user counts as one of its devices, on any server.
+func TestEchoAndNATSClients(t *testing.T) {
+	t.Parallel()
+	t.Run("one server", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, natsListener)
+		testEchoByNATS(t, newWorld(t, s), s.natsURL())
+	})
+	t.Run("two servers", func(t *testing.T) {
+		t.Parallel()
+		there := startExternalNATS(t)
+		both := bridges{start(t, there.attached), start(t, there.attached)}
+		w := newWorld(t, both)
+		for range 3 { // NATS asks one of the two servers at random
+			testEchoByNATS(t, w, firstGroup(there.url, `@(.+)$`))
+		}
+	})
+}
+
+func testEchoByNATS(t *testing.T, w *world, url string) {
+	a, b := w.newFriends(t)
+	if code := a.talk(t, b, "0"); code != 200 {
+		t.Fatal(code)
+	}
+	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(names.Inbox(a.id)), nats.Timeout(waitTimeout))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	notices, err := nc.SubscribeSync("im.user." + a.id + ".notice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.tunnel.want(t, dialogueFrame(`"0"`, a.id, `"hello"`))
+	wantNotice := func(want string) {
+		t.Helper()
+		m, err := notices.NextMsg(waitTimeout)
+		if err != nil || string(m.Data) != want {
+			t.Errorf("NATS client: got %+v, %v, want %s", m, err, want)
+		}
+	}
+	var first string // the first echo; a login to NATS does not wait until all servers know of the new device
+	eventually(t, "an echo", func() bool {
+		if code := a.talk(t, b, "1"); code != 200 {
+			t.Fatal(code)
+		}
+		b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
+		m, err := notices.NextMsg(10 * time.Millisecond)
+		if err == nil {
+			first = string(m.Data)
+		}
+		return err == nil
+	})
+	if want := echoFrame(`"1"`, a, b, `"hello"`); first != want {
+		t.Errorf("NATS client: got %s, want %s", first, want)
+	}
+	push, _ := a.onNextServer().openTunnel(t, "push", "1")
+	if code := a.talk(t, b, "2"); code != 200 {
+		t.Fatal(code)
+	}
+	b.tunnel.want(t, dialogueFrame(`"2"`, a.id, `"hello"`))
+	for want := echoFrame(`"2"`, a, b, `"hello"`); ; { // an earlier echo may arrive before it
+		m, err := notices.NextMsg(waitTimeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(m.Data) == want {
+			break
+		}
+	}
+	push.want(t, echoFrame(`"2"`, a, b, `"hello"`))
+	m, err := nc.Request("im.send."+a.id, []byte(dialogue(`"3"`, b.id, `"x"`)), waitTimeout)
+	if err != nil || string(m.Data) != replyFrame(`"3"`, 200) {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	b.tunnel.want(t, dialogueFrame(`"3"`, a.id, `"x"`))
+	wantNotice(echoFrame(`"3"`, a, b, `"x"`)) // a NATS client gets echoes of its own dialogues too
+	push.want(t, echoFrame(`"3"`, a, b, `"x"`))
+	if code := b.talk(t, a, "4"); code != 200 {
+		t.Fatal(code)
+	}
+	a.tunnel.want(t, dialogueFrame(`"4"`, b.id, `"hello"`)) // opened without push=1
+}
