@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	names "imctl/bridge/subject"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -195,7 +195,7 @@ func TestNATSReplyElsewhere(t *testing.T) {
 	}
 	for _, reply := range []string{
 		"$JS.API.STREAM.PURGE.KV_im_users", "$JS.API.STREAM.DELETE.KV_im_users", "im.user." + victim.id + ".notice", "im.admin.user.delete",
-		"$KV.im_users.user." + victim.id, names.Inbox(victim.id) + ".x", names.Inbox(p.id) + "x",
+		"$KV.im_users.user." + victim.id, subject.Inbox(victim.id) + ".x", subject.Inbox(p.id) + "x",
 	} {
 		for subject, request := range map[string]string{
 			"im.send." + p.id: dialogue(`"x"`, kv.NewID(), `"y"`), "im.call." + p.id + ".found": `{"name":"nobody"}`, "im.call." + p.id + ".none": ``,

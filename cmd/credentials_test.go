@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/natsauth"
-	names "imctl/bridge/subject"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -79,7 +79,7 @@ func (s *server) asAttachment(t testing.TB, c natsauth.Context) *natsClient {
 // asUser connects with the account and password of a user.
 func (s *server) asUser(t testing.TB, p *member) *natsClient {
 	t.Helper()
-	return s.natsClient(t, p.account, p.password, names.Inbox(p.id))
+	return s.natsClient(t, p.account, p.password, subject.Inbox(p.id))
 }
 
 func (c *natsClient) wantClosed(t testing.TB, why string) {
@@ -186,7 +186,7 @@ func TestNATSLoginExpires(t *testing.T) {
 	w, s := newNATSWorld(t, func(c *Config) { c.Tokens.TTL = 3 * time.Second })
 	p := w.newMember(t, 0)
 	p.login(t)
-	byToken := s.natsClient(t, p.id, p.token, names.Inbox(p.id))
+	byToken := s.natsClient(t, p.id, p.token, subject.Inbox(p.id))
 	byPassword := s.asUser(t, p)
 	byToken.wantClosed(t, "the token has expired")
 	if byPassword.IsClosed() {
@@ -204,7 +204,7 @@ func TestNATSRevoked(t *testing.T) {
 	stays := s.asUser(t, bystander)
 
 	byPassword := func(p *member) *natsClient { return s.asUser(t, p) }
-	byToken := func(p *member) *natsClient { return s.natsClient(t, p.id, p.token, names.Inbox(p.id)) }
+	byToken := func(p *member) *natsClient { return s.natsClient(t, p.id, p.token, subject.Inbox(p.id)) }
 	for what, c := range map[string]struct {
 		connect func(*member) *natsClient
 		revoke  func(*member) error

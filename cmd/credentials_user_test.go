@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	names "imctl/bridge/subject"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -109,7 +109,7 @@ func TestNATSUser(t *testing.T) {
 	if _, err := s.dialNATS(bot.account, bot.password, "_INBOX.x"); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("login with the old password: got error %v", err)
 	}
-	s.natsClient(t, bot.account, "a new password", names.Inbox(bot.id))
+	s.natsClient(t, bot.account, "a new password", subject.Inbox(bot.id))
 	// The user is offline now.
 	if code := person.talk(t, bot, "q2"); code != 508 {
 		t.Errorf("dialogue to the offline user: got code %d, want 508", code)

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/cluster"
-	names "imctl/bridge/subject"
+	"imctl/bridge/subject"
 )
 
 // echoFrame returns the frame that the sender's other devices receive for a dialogue.
@@ -89,7 +89,7 @@ func testEchoByNATS(t *testing.T, w *world, url string) {
 	if code := a.talk(t, b, "0"); code != 200 {
 		t.Fatal(code)
 	}
-	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(names.Inbox(a.id)), nats.Timeout(waitTimeout))
+	nc, err := nats.Connect(url, nats.UserInfo(a.account, a.password), nats.CustomInboxPrefix(subject.Inbox(a.id)), nats.Timeout(waitTimeout))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,22 +11,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"imctl/kv"
+	"imctl/bridge/subject"
 )
 
 // natsInfo describes a NATS server.
 type natsInfo struct {
-	Server   string       `json:"server"`
-	Version  string       `json:"version"`
-	URL      string       `json:"url"`
-	Cluster  string       `json:"cluster"`
-	Prefix   string       `json:"prefix"`
-	Subjects []subject    `json:"subjects"`
-	Streams  []streamInfo `json:"streams"`
+	Server   string        `json:"server"`
+	Version  string        `json:"version"`
+	URL      string        `json:"url"`
+	Cluster  string        `json:"cluster"`
+	Prefix   string        `json:"prefix"`
+	Subjects []subjectInfo `json:"subjects"`
+	Streams  []streamInfo  `json:"streams"`
 }
 
-// subject describes the subjects of one pattern.
-type subject struct {
+// subjectInfo describes the subjects of one pattern.
+type subjectInfo struct {
 	Subject string `json:"subject"`
 	Meaning string `json:"meaning"`
 }
@@ -81,7 +81,7 @@ func readNATSInfo(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, 
 func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all []streamInfo, err error) {
 	state, _, err := readState(ctx, js.Conn(), prefix)
 	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", kv.StateStream(prefix), err)
+		return nil, fmt.Errorf("stream %s: %w", subject.Prefix(prefix).StateStream(), err)
 	}
 	for _, name := range allStreams(prefix, state.Slot) {
 		s, err := readStream(ctx, js, name)
@@ -95,7 +95,8 @@ func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (al
 
 // allStreams returns the names of the streams of a set of buckets, of the state and of the log.
 func allStreams(prefix, slot string) []string {
-	return append(kv.Streams(prefix, slot), kv.StateStream(prefix), logStream(prefix))
+	p := subject.Prefix(prefix)
+	return append(p.Buckets(slot).Streams(), p.StateStream(), p.LogStream())
 }
 
 func readStream(ctx context.Context, js jetstream.JetStream, name string) (streamInfo, error) {
@@ -132,15 +133,16 @@ func streamState(i *jetstream.StreamInfo) string {
 }
 
 // subjects lists the subjects that imctl uses.
-func subjects(prefix string) []subject {
-	return []subject{
-		{prefix + ".user.<id>.dialogue", "deliver a dialogue to a user (request)"},
-		{prefix + ".user.<id>.notice", "notify the clients of a user"},
-		{prefix + ".send.<id>", "send a dialogue as a NATS client (request)"},
-		{prefix + ".call.<id>.<call>", "call as a NATS client: found, request, add, remove, profile (request)"},
-		{prefix + ".log.>", "event log, stored in the stream " + logStream(prefix)},
-		{prefix + ".admin.<noun>.<verb>", "administration, the micro service imctl (request)"},
-		{prefix + ".node.<node>", "commands between servers"},
+func subjects(prefix string) []subjectInfo {
+	p := subject.Prefix(prefix)
+	return []subjectInfo{
+		{p.Dialogue("<id>"), "deliver a dialogue to a user (request)"},
+		{p.Notice("<id>"), "notify the clients of a user"},
+		{p.Send("<id>"), "send a dialogue as a NATS client (request)"},
+		{p.Call("<id>", "<call>"), "call as a NATS client: found, request, add, remove, profile (request)"},
+		{p.LogAll(), "event log, stored in the stream " + p.LogStream()},
+		{p.Admin("<noun>", "<verb>"), "administration, the micro service imctl (request)"},
+		{p.Node("<node>"), "commands between servers"},
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"imctl/kv"
+	"imctl/bridge/subject"
 )
 
 // NATS reports a permission violation as an asynchronous error of the connection. A denied request gets no answer. So a
@@ -28,53 +28,50 @@ const unusedID = "00000000000000000000000000000000"
 
 // publishPermissions returns the subjects that a bridge publishes to.
 func publishPermissions(prefix string) []permission {
+	p := subject.Prefix(prefix)
+	api := subject.JetStreamAPI
 	all := []permission{
-		{allow: prefix + ".>", test: prefix + ".user." + unusedID + ".dialogue"},
-		{allow: prefix + ".>", test: prefix + ".user." + unusedID + ".notice"},
-		{allow: prefix + ".>", test: prefix + ".node." + unusedID},
-		{allow: prefix + ".>", test: prefix + ".log.none"},
-		{allow: "_INBOX.>", test: "_INBOX." + unusedID},
-		{allow: "$JS.API.>", test: "$JS.API.INFO"},
+		{allow: p.All(), test: p.Dialogue(unusedID)},
+		{allow: p.All(), test: p.Notice(unusedID)},
+		{allow: p.All(), test: p.Node(unusedID)},
+		{allow: p.All(), test: p.Log("none")},
+		{allow: subject.Inboxes, test: subject.Inbox(unusedID)},
+		{allow: api, test: "$JS.API.INFO"},
 	}
-	streams := bucketStreams(prefix)
-	for _, stream := range append(streams, logStream(prefix)) {
+	for _, bucket := range p.AllBuckets() {
+		stream, keys := subject.BucketStream(bucket), subject.BucketKeys(bucket)
+		all = append(all, streamPermissions(stream)...)
 		all = append(all,
-			permission{"$JS.API.>", "$JS.API.STREAM.INFO." + stream, "{}"},
-			permission{"$JS.API.>", "$JS.API.STREAM.CREATE." + stream, "{}"}, // refused without a name
-			permission{"$JS.API.>", "$JS.API.STREAM.UPDATE." + stream, "{}"})
+			permission{api, "$JS.API.DIRECT.GET." + stream, "{}"},
+			permission{api, "$JS.API.STREAM.MSG.GET." + stream, "{}"},
+			permission{api, "$JS.API.STREAM.PURGE." + stream, `{"filter":"` + keys + `none.none.none"}`},
+			permission{keys + ">", keys + "none", ""})
 	}
-	for _, stream := range streams {
-		subjects := "$KV." + strings.TrimPrefix(stream, "KV_") + "."
-		all = append(all,
-			permission{"$JS.API.>", "$JS.API.DIRECT.GET." + stream, "{}"},
-			permission{"$JS.API.>", "$JS.API.STREAM.MSG.GET." + stream, "{}"},
-			permission{"$JS.API.>", "$JS.API.STREAM.PURGE." + stream, `{"filter":"` + subjects + `none.none.none"}`},
-			permission{subjects + ">", subjects + "none", ""})
+	return append(all, streamPermissions(p.LogStream())...)
+}
+
+// streamPermissions returns the requests with which a bridge creates and updates a stream.
+func streamPermissions(stream string) []permission {
+	return []permission{
+		{subject.JetStreamAPI, "$JS.API.STREAM.INFO." + stream, "{}"},
+		{subject.JetStreamAPI, "$JS.API.STREAM.CREATE." + stream, "{}"}, // refused without a name
+		{subject.JetStreamAPI, "$JS.API.STREAM.UPDATE." + stream, "{}"},
 	}
-	return all
 }
 
 // subscribePermissions returns the subjects that a bridge subscribes to.
 func subscribePermissions(prefix string) []permission {
+	p := subject.Prefix(prefix)
 	return []permission{
-		{allow: prefix + ".>", test: prefix + ".user." + unusedID + ".*"},
-		{allow: prefix + ".>", test: prefix + ".node." + unusedID},
-		{allow: prefix + ".>", test: prefix + ".send.*"},
-		{allow: prefix + ".>", test: prefix + ".call.*.*"},
-		{allow: prefix + ".>", test: prefix + ".admin.none"},
-		{allow: "_INBOX.>", test: "_INBOX." + unusedID + ".*"},
-		{allow: "$JS.EVENT.ADVISORY.>", test: "$JS.EVENT.ADVISORY.CONSUMER.CREATED." + logStream(prefix) + ".>"},
-		{allow: "$SRV.>", test: "$SRV.PING"},
+		{allow: p.All(), test: p.Live(unusedID)},
+		{allow: p.All(), test: p.Node(unusedID)},
+		{allow: p.All(), test: p.SendAny()},
+		{allow: p.All(), test: p.CallAny()},
+		{allow: p.All(), test: string(p) + ".admin.none"},
+		{allow: subject.Inboxes, test: subject.Inbox(unusedID) + ".*"},
+		{allow: subject.JetStreamAdvisories, test: subject.ConsumerAdvisory("CREATED", p.LogStream())},
+		{allow: subject.Services, test: "$SRV.PING"},
 	}
-}
-
-// bucketStreams returns the names of the streams of all buckets: both sets and the state.
-func bucketStreams(prefix string) []string {
-	var all []string
-	for _, bucket := range kv.Buckets(prefix) {
-		all = append(all, "KV_"+bucket)
-	}
-	return all
 }
 
 // checkPermissions returns an error that names all missing permissions of the connection's user.

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/natsauth"
+	"imctl/bridge/subject"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -260,9 +261,10 @@ func (r *restorer) stageStream(ctx context.Context, nc *nats.Conn, stream string
 
 // restorableStreams returns the names of the streams that a backup may contain.
 func restorableStreams(prefix string) []string {
-	all := []string{kv.StateStream(prefix), logStream(prefix)}
-	for _, slot := range kv.Slots() {
-		all = append(all, kv.Streams(prefix, slot)...)
+	p := subject.Prefix(prefix)
+	all := []string{p.StateStream(), p.LogStream()}
+	for _, slot := range subject.Slots() {
+		all = append(all, p.Buckets(slot).Streams()...)
 	}
 	return all
 }
@@ -276,7 +278,7 @@ func withReplicas(stream string, c NATSConfig, config json.RawMessage) (json.Raw
 	}
 	fields["num_replicas"] = json.RawMessage(fmt.Sprint(c.Replicas))
 	delete(fields, "persist_mode")
-	if c.Replicas == 1 && strings.HasPrefix(stream, "KV_"+c.Prefix+"_tokens") {
+	if c.Replicas == 1 && strings.HasPrefix(stream, subject.BucketStream(subject.Prefix(c.Prefix).Buckets("").Tokens)) {
 		fields["persist_mode"] = json.RawMessage(`"async"`)
 	}
 	return json.Marshal(fields)

@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"imctl/kv"
+	"imctl/bridge/subject"
 )
 
 // The stream of the log keeps its name, since programs use it. So a restore stages the pieces of the log's snapshot in
@@ -27,13 +27,13 @@ import (
 const logPieceSize = 16 << 10
 
 // logStream returns the name of the stream of the log.
-func logStream(prefix string) string { return kv.LogStream(prefix) }
+func logStream(prefix string) string { return subject.Prefix(prefix).LogStream() }
 
 // stagedLog returns the name of the stream in which the log is staged.
-func stagedLog(prefix string) string { return logStream(prefix) + "_RESTORE" }
+func stagedLog(prefix string) string { return subject.Prefix(prefix).LogRestoreStream() }
 
 // stagedLogSubject returns the subject of that stream.
-func stagedLogSubject(prefix string) string { return prefix + ".restore.log" }
+func stagedLogSubject(prefix string) string { return subject.Prefix(prefix).LogRestore() }
 
 // stagedHead is the first message of the staged log. The pieces of the snapshot follow.
 type stagedHead struct {

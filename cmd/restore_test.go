@@ -16,6 +16,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -222,7 +223,7 @@ func TestRestoreOldVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	if err := errors.Join(deleteStream(t.Context(), nc, kv.StateStream("im")), deleteStream(t.Context(), nc, logStream("im"))); err != nil {
+	if err := errors.Join(deleteStream(t.Context(), nc, subject.Prefix("im").StateStream()), deleteStream(t.Context(), nc, logStream("im"))); err != nil {
 		t.Fatal(err)
 	}
 	command(t, dir, "", "--nats", address, "backup", "old.tar").want(t, exitDone, "KV_im_users")

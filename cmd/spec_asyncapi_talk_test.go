@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/natsauth"
-	names "imctl/bridge/subject"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -291,7 +291,7 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 		}
 	}
 	// Only who may speak for others can still ask.
-	as.InboxPrefix = names.Inbox(p.id)
+	as.InboxPrefix = subject.Inbox(p.id)
 	nc := s.asAttachment(t, as)
 	nobody := strings.Repeat("0", 32)
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`} {

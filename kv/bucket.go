@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 const (
@@ -57,11 +59,8 @@ func newBucket(js jetstream.JetStream, name string, replicas int) *bucket {
 
 // relocate makes b use the stream of the bucket with that name, from the next call on.
 func (b *bucket) relocate(name string, replicas int) {
-	b.location.Store(&location{stream: streamOf(name), prefix: "$KV." + name + ".", kinds: kindsOf(name), replicated: replicas > 1})
+	b.location.Store(&location{stream: subject.BucketStream(name), prefix: subject.BucketKeys(name), kinds: kindsOf(name), replicated: replicas > 1})
 }
-
-// streamOf returns the name of a bucket's stream.
-func streamOf(bucket string) string { return "KV_" + bucket }
 
 func (b *bucket) stream() string   { return b.location.Load().stream }
 func (b *bucket) prefix() string   { return b.location.Load().prefix }

@@ -47,9 +47,9 @@ func NewBulk(ctx context.Context, nc *nats.Conn, prefix string) (*Bulk, error) {
 		return nil, err
 	}
 	return &Bulk{
-		users:   newBucket(in.js, in.names.users, 1),
-		rosters: newBucket(in.js, in.names.friendships, 1),
-		tokens:  newBucket(in.js, in.names.tokens, 1),
+		users:   newBucket(in.js, in.names.Users, 1),
+		rosters: newBucket(in.js, in.names.Friendships, 1),
+		tokens:  newBucket(in.js, in.names.Tokens, 1),
 	}, nil
 }
 

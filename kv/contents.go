@@ -65,7 +65,7 @@ func openSource(ctx context.Context, nc *nats.Conn, prefix string) (*source, err
 	if err != nil {
 		return nil, err
 	}
-	return &source{newBucket(in.js, in.names.users, 1), newBucket(in.js, in.names.friendships, 1), in.state}, nil
+	return &source{newBucket(in.js, in.names.Users, 1), newBucket(in.js, in.names.Friendships, 1), in.state}, nil
 }
 
 // copied reports whether a restore copies a key. It does not copy the list of nodes, which belongs to other

@@ -3,6 +3,8 @@ package kv
 import (
 	"fmt"
 	"strings"
+
+	"imctl/bridge/subject"
 )
 
 // A bucket keeps one message for each key. When a key is written again, nats-server drops the older message without a
@@ -70,11 +72,7 @@ var kinds = []kind{
 // kindsOf returns the kinds of the bucket with that name. The name ends with one of the four words, or with one of them
 // and a slot.
 func kindsOf(name string) []kind {
-	for _, slot := range Slots() {
-		if slot != "" {
-			name = strings.TrimSuffix(name, "_"+slot)
-		}
-	}
+	name = subject.TrimSlot(name)
 	name = name[strings.LastIndexByte(name, '_')+1:]
 	var all []kind
 	for _, k := range kinds {

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 // deletingDir is the environment variable that makes this binary the process that TestDeletedStaysDeletedAfterKill
@@ -143,9 +145,9 @@ func openBuckets(t *testing.T, nc *nats.Conn) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := namesOf("im", "")
-	return &Store{Users: &Users{b: newBucket(js, n.users, 1)}, Tokens: &Tokens{b: newBucket(js, n.tokens, 1)},
-		Rosters: &Rosters{b: newBucket(js, n.friendships, 1)}, States: &States{b: newBucket(js, stateBucket("im"), 1)}}
+	n := subject.Prefix("im").Buckets("")
+	return &Store{Users: &Users{b: newBucket(js, n.Users, 1)}, Tokens: &Tokens{b: newBucket(js, n.Tokens, 1)},
+		Rosters: &Rosters{b: newBucket(js, n.Friendships, 1)}, States: &States{b: newBucket(js, subject.Prefix("im").StateBucket(), 1)}}
 }
 
 // runDeleting exercises all kinds, prints a line, and waits until the process is killed.

@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+
+	"imctl/bridge/subject"
 )
 
 // A restore into running servers has two parts. First it stages: it fills the set of buckets that is not in use.
@@ -72,7 +74,7 @@ func Stage(ctx context.Context, from, to *nats.Conn, o Options) (*Staging, error
 	if err != nil {
 		return nil, err
 	}
-	s.slot = otherSlot(state.Slot)
+	s.slot = subject.OtherSlot(state.Slot)
 	if err := s.removeStaged(ctx); err != nil {
 		return nil, err
 	}
@@ -81,7 +83,7 @@ func Stage(ctx context.Context, from, to *nats.Conn, o Options) (*Staging, error
 
 // removeStaged removes the streams of the slot that is staged.
 func (s *Staging) removeStaged(ctx context.Context) error {
-	return removeStreams(ctx, s.js, Streams(s.opts.Prefix, s.slot)...)
+	return removeStreams(ctx, s.js, subject.Prefix(s.opts.Prefix).Buckets(s.slot).Streams()...)
 }
 
 // removeStreams removes streams. A missing stream is no error.
@@ -97,9 +99,9 @@ func removeStreams(ctx context.Context, js jetstream.JetStream, streams ...strin
 
 // createStreams creates the streams of the slot that is staged. Their revisions begin above those of the slot in use.
 func (s *Staging) createStreams(ctx context.Context, inUse string) error {
-	old, n := Streams(s.opts.Prefix, inUse), namesOf(s.opts.Prefix, s.slot)
+	old, n := subject.Prefix(s.opts.Prefix).Buckets(inUse).Streams(), subject.Prefix(s.opts.Prefix).Buckets(s.slot)
 	s.created = make(map[string]time.Time)
-	configs := []jetstream.StreamConfig{recordsConfig(n.users, s.opts), tokensConfig(n.tokens, s.opts), recordsConfig(n.friendships, s.opts)}
+	configs := []jetstream.StreamConfig{recordsConfig(n.Users, s.opts), tokensConfig(n.Tokens, s.opts), recordsConfig(n.Friendships, s.opts)}
 	for i, config := range configs {
 		config.FirstSeq = 1
 		err := retryTransient(ctx, func(ctx context.Context) error {
@@ -131,14 +133,14 @@ func (s *Staging) createStreams(ctx context.Context, inUse string) error {
 //
 // Errors: ErrStagedDiffers, ErrRestoreOvertaken.
 func (s *Staging) Fill(ctx context.Context, progress func(records int)) (Contents, error) {
-	n := namesOf(s.opts.Prefix, s.slot)
+	n := subject.Prefix(s.opts.Prefix).Buckets(s.slot)
 	pairs := [2]struct {
 		from, to *bucket
 		want     Contents
 		got      Contents
 	}{
-		{from: s.source.users, to: newBucket(s.js, n.users, s.opts.Replicas)},
-		{from: s.source.rosters, to: newBucket(s.js, n.friendships, s.opts.Replicas)},
+		{from: s.source.users, to: newBucket(s.js, n.Users, s.opts.Replicas)},
+		{from: s.source.rosters, to: newBucket(s.js, n.Friendships, s.opts.Replicas)},
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	counts := make(chan int)
@@ -216,17 +218,17 @@ func (s *Staging) check(ctx context.Context, b *bucket, want Contents, got *Cont
 // Errors: ErrRestoreOvertaken, ErrConflict.
 func (s *Staging) Commit(ctx context.Context, backup time.Time, log string) error {
 	_, err := s.states.Update(ctx, func(state *State) error {
-		if state.Staging != s.id || otherSlot(state.Slot) != s.slot {
+		if state.Staging != s.id || subject.OtherSlot(state.Slot) != s.slot {
 			return ErrRestoreOvertaken
 		}
 		state.Staging = ""
 		// From now on a start must not expect the old streams: some of them may be deleted already.
-		for _, name := range Streams(s.opts.Prefix, state.Slot) {
+		for _, name := range subject.Prefix(s.opts.Prefix).Buckets(state.Slot).Streams() {
 			delete(state.Streams, name)
 		}
 		if log != "" {
-			delete(state.Streams, LogStream(s.opts.Prefix))
-			forgetConsumers(state, LogStream(s.opts.Prefix))
+			delete(state.Streams, subject.Prefix(s.opts.Prefix).LogStream())
+			forgetConsumers(state, subject.Prefix(s.opts.Prefix).LogStream())
 		}
 		state.Restore = &RestoreMark{
 			Slot:    s.slot,

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 // currentFormat is the format of the records that this version writes. Versions without a state wrote format 0, in
@@ -64,53 +66,12 @@ type States struct {
 
 const stateKey = "state"
 
-// stateBucket returns the name of the bucket of the state. It does not depend on the slot in use.
-func stateBucket(prefix string) string { return prefix + "_state" }
-
-// StateStream returns the name of the stream of the state.
-func StateStream(prefix string) string { return streamOf(stateBucket(prefix)) }
-
-// bucketNames are the names of the three buckets of one slot.
-type bucketNames struct {
-	users, tokens, friendships string
-}
-
-func namesOf(prefix, slot string) bucketNames {
-	if slot != "" {
-		slot = "_" + slot
-	}
-	return bucketNames{prefix + "_users" + slot, prefix + "_tokens" + slot, prefix + "_friendships" + slot}
-}
-
-// Streams returns the names of the three streams of a slot.
-func Streams(prefix, slot string) []string {
-	n := namesOf(prefix, slot)
-	return []string{streamOf(n.users), streamOf(n.tokens), streamOf(n.friendships)}
-}
-
-// Buckets returns the names of all buckets: those of both slots and the bucket of the state.
-func Buckets(prefix string) []string {
-	a, b := namesOf(prefix, ""), namesOf(prefix, "b")
-	return []string{a.users, a.tokens, a.friendships, b.users, b.tokens, b.friendships, stateBucket(prefix)}
-}
-
-// Slots returns the two sets of buckets.
-func Slots() []string { return []string{"", "b"} }
-
-// OtherSlot returns the set of buckets that is not in use while slot is in use.
-func otherSlot(slot string) string {
-	if slot == "" {
-		return "b"
-	}
-	return ""
-}
-
 // OpenStates opens the bucket of the state, and creates it if it is missing.
 //
 // Errors: ErrStreamMismatch.
 func openStates(ctx context.Context, js jetstream.JetStream, o Options) (*States, error) {
 	o = o.withDefaults()
-	name := stateBucket(o.Prefix)
+	name := subject.Prefix(o.Prefix).StateBucket()
 	have, err := EnsureStream(ctx, js, bucketConfig(name, o), bucketRules, o.Log)
 	if err != nil {
 		return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
@@ -122,8 +83,8 @@ func openStates(ctx context.Context, js jetstream.JetStream, o Options) (*States
 //
 // Errors: ErrNoState.
 func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*States, error) {
-	name := stateBucket(prefix)
-	s, err := js.Stream(ctx, streamOf(name))
+	name := subject.Prefix(prefix).StateBucket()
+	s, err := js.Stream(ctx, subject.BucketStream(name))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("kv: bucket %s: %w", name, ErrNoState)
 	}
@@ -248,7 +209,7 @@ func (s *States) expectSlot(ctx context.Context, slot string) (State, error) {
 			return errSlotChanged
 		}
 		return nil
-	}, append(Streams(s.prefix, slot), StateStream(s.prefix))...)
+	}, append(subject.Prefix(s.prefix).Buckets(slot).Streams(), subject.Prefix(s.prefix).StateStream())...)
 }
 
 // expect is Expect, and calls check with the state before it writes. An error of check ends it and is returned.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 // LostError has the names of the streams, and of the consumers as STREAM/CONSUMER, that must exist but are missing or
@@ -66,7 +68,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 			return nil, State{}, err
 		}
 		expected = maps.Clone(state.Streams)
-		delete(expected, StateStream(o.Prefix)) // a restored state has the creation time of the stream in the backup
+		delete(expected, subject.Prefix(o.Prefix).StateStream()) // a restored state has the creation time of the stream in the backup
 	}
 	if state.Restore != nil {
 		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
@@ -97,7 +99,7 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 
 // firstFormat returns the format of the buckets while no state exists: 0 if any of them exists, else the current one.
 func firstFormat(ctx context.Context, js jetstream.JetStream, prefix string) (int, error) {
-	for _, name := range Streams(prefix, "") {
+	for _, name := range subject.Prefix(prefix).Buckets("").Streams() {
 		_, err := js.Stream(ctx, name)
 		if err == nil {
 			return 0, nil

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 // Adopt adapts the state to the streams of a restored data directory, and returns it. It creates a state if the
@@ -32,7 +34,7 @@ func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (Sta
 		return State{}, err
 	}
 	created := make(map[string]time.Time)
-	needed := Streams(o.Prefix, state.Slot)
+	needed := subject.Prefix(o.Prefix).Buckets(state.Slot).Streams()
 	for _, name := range slices.Concat(needed, others) {
 		s, err := js.Stream(ctx, name)
 		switch {
@@ -55,7 +57,7 @@ func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (Sta
 //
 // Errors: ErrConflict.
 func (s *States) NoteNodes(ctx context.Context, mark RestoreMark) ([]string, error) {
-	listed := &Nodes{newBucket(s.b.js, namesOf(s.prefix, otherSlot(mark.Slot)).users, 1)}
+	listed := &Nodes{newBucket(s.b.js, subject.Prefix(s.prefix).Buckets(subject.OtherSlot(mark.Slot)).Users, 1)}
 	var ids []string
 	err := retryTransient(ctx, func(ctx context.Context) (err error) {
 		ids, err = listed.IDs(ctx)
@@ -85,7 +87,7 @@ func (s *States) NoteNodes(ctx context.Context, mark RestoreMark) ([]string, err
 //
 // Errors: only those of NATS and ctx.
 func (s *States) RemoveReplaced(ctx context.Context, mark RestoreMark) error {
-	return removeStreams(ctx, s.b.js, Streams(s.prefix, otherSlot(mark.Slot))...)
+	return removeStreams(ctx, s.b.js, subject.Prefix(s.prefix).Buckets(subject.OtherSlot(mark.Slot)).Streams()...)
 }
 
 // LogRestored notes in the state that stream has the event log of a marked restore.
@@ -137,7 +139,7 @@ func (s *Store) InUse(state State) bool {
 	if own.Slot != state.Slot {
 		return false
 	}
-	return !slices.ContainsFunc(Streams(s.States.prefix, state.Slot), func(name string) bool {
+	return !slices.ContainsFunc(subject.Prefix(s.States.prefix).Buckets(state.Slot).Streams(), func(name string) bool {
 		return !own.Streams[name].Equal(state.Streams[name])
 	})
 }
@@ -147,9 +149,9 @@ func (s *Store) InUse(state State) bool {
 //
 // Errors: ErrStreamMismatch, and NATS's own if a bucket is missing.
 func (s *Store) SwitchTo(ctx context.Context, state State) error {
-	n, js := namesOf(s.opts.Prefix, state.Slot), s.Users.b.js
+	n, js := subject.Prefix(s.opts.Prefix).Buckets(state.Slot), s.Users.b.js
 	replicas := make(map[string]int)
-	for _, config := range []jetstream.StreamConfig{recordsConfig(n.users, s.opts), tokensConfig(n.tokens, s.opts), recordsConfig(n.friendships, s.opts)} {
+	for _, config := range []jetstream.StreamConfig{recordsConfig(n.Users, s.opts), tokensConfig(n.Tokens, s.opts), recordsConfig(n.Friendships, s.opts)} {
 		if _, err := js.Stream(ctx, config.Name); err != nil { // EnsureStream would create it
 			return fmt.Errorf("kv: bucket of %s: %w", config.Name, err)
 		}
@@ -159,9 +161,9 @@ func (s *Store) SwitchTo(ctx context.Context, state State) error {
 		}
 		replicas[config.Name] = have.Replicas
 	}
-	s.Users.b.relocate(n.users, replicas[streamOf(n.users)])
-	s.Tokens.b.relocate(n.tokens, replicas[streamOf(n.tokens)])
-	s.Rosters.b.relocate(n.friendships, replicas[streamOf(n.friendships)])
+	s.Users.b.relocate(n.Users, replicas[subject.BucketStream(n.Users)])
+	s.Tokens.b.relocate(n.Tokens, replicas[subject.BucketStream(n.Tokens)])
+	s.Rosters.b.relocate(n.Friendships, replicas[subject.BucketStream(n.Friendships)])
 	s.state.Store(&state)
 	return nil
 }

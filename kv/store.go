@@ -20,6 +20,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 // Options configure a Store.
@@ -131,11 +133,11 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 		}
 		return newBucket(js, name, have.Replicas)
 	}
-	n := namesOf(o.Prefix, state.Slot)
+	n := subject.Prefix(o.Prefix).Buckets(state.Slot)
 	s := &Store{
-		Users:   &Users{b: open(n.users, recordsConfig(n.users, o)), log: o.Log},
-		Tokens:  &Tokens{b: open(n.tokens, tokensConfig(n.tokens, o)), ttl: o.TokenTTL},
-		Rosters: newRosters(open(n.friendships, recordsConfig(n.friendships, o)), o),
+		Users:   &Users{b: open(n.Users, recordsConfig(n.Users, o)), log: o.Log},
+		Tokens:  &Tokens{b: open(n.Tokens, tokensConfig(n.Tokens, o)), ttl: o.TokenTTL},
+		Rosters: newRosters(open(n.Friendships, recordsConfig(n.Friendships, o)), o),
 		States:  states,
 		opts:    o,
 	}
@@ -181,8 +183,8 @@ func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error
 	}
 	n := in.names
 	found := make(map[string]*bucket, 3)
-	for _, name := range []string{n.users, n.tokens, n.friendships} {
-		s, err := in.js.Stream(ctx, streamOf(name))
+	for _, name := range []string{n.Users, n.Tokens, n.Friendships} {
+		s, err := in.js.Stream(ctx, subject.BucketStream(name))
 		if err != nil {
 			return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
 		}
@@ -190,9 +192,9 @@ func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error
 	}
 	o := Options{Prefix: prefix}.withDefaults()
 	s := &Store{
-		Users:   &Users{b: found[n.users], log: o.Log},
-		Tokens:  &Tokens{b: found[n.tokens], ttl: o.TokenTTL},
-		Rosters: newRosters(found[n.friendships], o),
+		Users:   &Users{b: found[n.Users], log: o.Log},
+		Tokens:  &Tokens{b: found[n.Tokens], ttl: o.TokenTTL},
+		Rosters: newRosters(found[n.Friendships], o),
 		States:  in.states,
 	}
 	s.shareUsers()
@@ -204,7 +206,7 @@ type inUse struct {
 	js     jetstream.JetStream
 	states *States
 	state  State
-	names  bucketNames
+	names  subject.Buckets
 }
 
 // findInUse reads the state of a prefix. It changes nothing.
@@ -226,7 +228,7 @@ func findInUse(ctx context.Context, nc *nats.Conn, prefix string) (inUse, error)
 	if err != nil {
 		return inUse{}, err
 	}
-	return inUse{js: js, states: states, state: state, names: namesOf(prefix, state.Slot)}, nil
+	return inUse{js: js, states: states, state: state, names: subject.Prefix(prefix).Buckets(state.Slot)}, nil
 }
 
 func checkPrefix(prefix string) error {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 // The buckets are created from stream configurations and not by the client's key-value API. That API does not support
@@ -40,8 +42,8 @@ func tokensConfig(bucket string, o Options) jetstream.StreamConfig {
 // bucketConfig returns the part of the configuration that all buckets have.
 func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:              streamOf(bucket),
-		Subjects:          []string{"$KV." + bucket + ".>"},
+		Name:              subject.BucketStream(bucket),
+		Subjects:          []string{subject.BucketKeys(bucket) + ">"},
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,
 		Replicas:          o.Replicas,

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 // Buckets of format 0 were written without the rules of kinds.go. Their block files have older messages of keys that
@@ -25,9 +27,6 @@ const (
 	// paddingMessageBytes bounds a message of the padding.
 	paddingMessageBytes = 768 << 10
 )
-
-// LogStream returns the name of the stream of the event log.
-func LogStream(prefix string) string { return strings.ToUpper(prefix) + "_LOG" }
 
 // withWait returns the context for all parts of Open except an upgrade.
 func (o Options) withWait(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -175,7 +174,7 @@ func (s *Store) upgradeAttachment(ctx context.Context, r decision, f *orphanFind
 		return w, false, err
 	}
 	if !record.Confirmed && record.Role == RoleConsumer && record.SecretHash != "" {
-		_, err := s.Users.b.js.Consumer(ctx, LogStream(o.Prefix), record.Name)
+		_, err := s.Users.b.js.Consumer(ctx, subject.Prefix(o.Prefix).LogStream(), record.Name)
 		switch {
 		case err == nil:
 			record.Confirmed = true

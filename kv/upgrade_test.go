@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 // oldStore writes like the versions of format 0: it overwrites and purges keys, and its delete markers expire.
@@ -136,9 +138,9 @@ func testUpgrade(t *testing.T, rebuilt bool) {
 	attach(Attachment{Name: "kept", Role: RoleConsumer}, hashSecret("kept"))
 	attach(Attachment{Name: "lost", Role: RoleConsumer}, hashSecret("lost"))
 	attach(Attachment{Name: "admin", Role: RoleAdmin}, hashSecret("admin"))
-	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: LogStream("im"), Subjects: []string{"im.log.>"}})
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: subject.Prefix("im").LogStream(), Subjects: []string{"im.log.>"}})
 	if err == nil {
-		_, err = js.CreateConsumer(ctx, LogStream("im"), jetstream.ConsumerConfig{Durable: "kept"})
+		_, err = js.CreateConsumer(ctx, subject.Prefix("im").LogStream(), jetstream.ConsumerConfig{Durable: "kept"})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -27,11 +27,24 @@ func ConsumerPublish(stream, consumer string) []string {
 	}
 }
 
-// Slots are the two sets of buckets. One is in use, and a restore fills the other.
+// Slots returns the two sets of buckets. One is in use, and a restore fills the other.
+func Slots() []string { return []string{slotA, slotB} }
+
 const (
-	SlotA = ""
-	SlotB = "b"
+	slotA = ""
+	slotB = "b"
 )
+
+// OtherSlot returns the set of buckets that is not in use while slot is.
+func OtherSlot(slot string) string {
+	if slot == slotA {
+		return slotB
+	}
+	return slotA
+}
+
+// TrimSlot returns the name of a bucket without its slot.
+func TrimSlot(bucket string) string { return strings.TrimSuffix(bucket, "_"+slotB) }
 
 // Buckets are the names of the buckets of one slot.
 type Buckets struct {
@@ -50,12 +63,20 @@ func (p Prefix) Buckets(slot string) Buckets {
 // All returns the names as a list.
 func (b Buckets) All() []string { return []string{b.Users, b.Tokens, b.Friendships} }
 
+// Streams returns the names of the streams behind the buckets.
+func (b Buckets) Streams() []string {
+	return []string{BucketStream(b.Users), BucketStream(b.Tokens), BucketStream(b.Friendships)}
+}
+
 // StateBucket returns the name of the bucket of the state. It does not depend on the slot in use.
 func (p Prefix) StateBucket() string { return string(p) + "_state" }
 
+// StateStream returns the name of the stream behind the bucket of the state.
+func (p Prefix) StateStream() string { return BucketStream(p.StateBucket()) }
+
 // AllBuckets returns the names of all buckets: those of both slots and the bucket of the state.
 func (p Prefix) AllBuckets() []string {
-	return append(append(p.Buckets(SlotA).All(), p.Buckets(SlotB).All()...), p.StateBucket())
+	return append(append(p.Buckets(slotA).All(), p.Buckets(slotB).All()...), p.StateBucket())
 }
 
 // BucketStream returns the name of the stream behind a bucket.
