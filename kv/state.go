@@ -108,14 +108,14 @@ func otherSlot(slot string) string {
 // OpenStates opens the bucket of the state, and creates it if it is missing.
 //
 // Errors: ErrStreamMismatch.
-func openStates(ctx context.Context, js jetstream.JetStream, o Options) (*States, error) {
-	o = o.withDefaults()
-	name := stateBucket(o.Prefix)
-	have, err := EnsureStream(ctx, js, bucketConfig(name, o), bucketRules, o.Log)
+func openStates(ctx context.Context, js jetstream.JetStream, opts Options) (*States, error) {
+	opts = opts.withDefaults()
+	name := stateBucket(opts.Prefix)
+	have, err := EnsureStream(ctx, js, bucketConfig(name, opts), bucketRules, opts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
 	}
-	return &States{b: newBucket(js, name, have.Replicas), prefix: o.Prefix, remember: o.Remember}, nil
+	return &States{b: newBucket(js, name, have.Replicas), prefix: opts.Prefix, remember: opts.Remember}, nil
 }
 
 // FindStates returns the existing bucket of the state, and does not change its configuration.

@@ -18,12 +18,12 @@ import (
 // creation times. It marks no restore. A server can then open the buckets.
 //
 // Errors: ErrStreamMismatch, ErrStagedDiffers if a bucket is missing, ErrConflict.
-func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (State, error) {
+func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (State, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return State{}, fmt.Errorf("kv: %w", err)
 	}
-	states, err := openStates(ctx, js, o)
+	states, err := openStates(ctx, js, opts)
 	if err != nil {
 		return State{}, err
 	}
@@ -32,7 +32,7 @@ func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (Sta
 		return State{}, err
 	}
 	created := make(map[string]time.Time)
-	needed := Streams(o.Prefix, state.Slot)
+	needed := Streams(opts.Prefix, state.Slot)
 	for _, name := range slices.Concat(needed, others) {
 		s, err := js.Stream(ctx, name)
 		switch {
