@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -30,21 +31,46 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child registers accounts and makes friends until it is killed, and prints each change once it is acknowledged.
-func child(dir string) error {
+// openChildStore opens a store on a server of its own, in a child process that ends by being killed.
+func openChildStore(ctx context.Context, dir string) (*Store, error) {
 	srv, err := server.NewServer(&server.Options{
 		DontListen: true, JetStream: true, StoreDir: dir, SyncAlways: true, JetStreamMaxStore: 1 << 40, NoSigs: true, NoLog: true,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	srv.Start()
 	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.RetryOnFailedConnect(true))
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return Open(ctx, nc, Options{})
+}
+
+// startChild runs this binary as a child process, with an environment variable set to dir, and returns its output.
+func startChild(t *testing.T, variable, dir string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(testContext(t), exe)
+	cmd.Env = append(os.Environ(), variable+"="+dir)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, out
+}
+
+// child registers accounts and makes friends until it is killed, and prints each change once it is acknowledged.
+func child(dir string) error {
 	ctx := context.Background()
-	s, err := Open(ctx, nc, Options{})
+	s, err := openChildStore(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -97,20 +123,7 @@ func TestKilled(t *testing.T) {
 // runAndKill runs a child, kills it after n lines, and returns the lines that it has printed.
 func runAndKill(t *testing.T, dir string, n int) (lines []string) {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(testContext(t), exe)
-	cmd.Env = append(os.Environ(), childDir+"="+dir)
-	cmd.Stderr = t.Output()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, out := startChild(t, childDir, dir)
 	for in := bufio.NewScanner(out); in.Scan(); {
 		lines = append(lines, in.Text())
 		if len(lines) == n {

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -152,19 +149,8 @@ func openBuckets(t *testing.T, nc *nats.Conn) *Store {
 
 // runDeleting exercises all kinds, prints a line, and waits until the process is killed.
 func runDeleting(dir string) error {
-	srv, err := server.NewServer(&server.Options{
-		DontListen: true, JetStream: true, StoreDir: dir, SyncAlways: true, JetStreamMaxStore: 1 << 40, NoSigs: true, NoLog: true,
-	})
-	if err != nil {
-		return err
-	}
-	srv.Start()
-	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.RetryOnFailedConnect(true))
-	if err != nil {
-		return err
-	}
 	ctx := context.Background()
-	s, err := Open(ctx, nc, Options{})
+	s, err := openChildStore(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -181,20 +167,7 @@ func runDeleting(dir string) error {
 func TestDeletedStaysDeletedAfterKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(testContext(t), exe)
-	cmd.Env = append(os.Environ(), deletingDir+"="+dir)
-	cmd.Stderr = t.Output()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, out := startChild(t, deletingDir, dir)
 	printed := make([]byte, len("deleted"))
 	_, readErr := out.Read(printed)
 	if err := cmd.Process.Kill(); err != nil {

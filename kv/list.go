@@ -24,8 +24,8 @@ type ListOptions struct {
 }
 
 // match reports whether a user is selected. prefix is folded.
-func (o ListOptions) match(user User, prefix string) bool {
-	if o.Disabled != nil && *o.Disabled != user.Disabled {
+func (opts ListOptions) match(user User, prefix string) bool {
+	if opts.Disabled != nil && *opts.Disabled != user.Disabled {
 		return false
 	}
 	return prefix == "" ||
@@ -38,15 +38,15 @@ func (o ListOptions) match(user User, prefix string) bool {
 // meanwhile moves to the end: it may be listed twice, but is never missed.
 //
 // Errors: only those of NATS and ctx.
-func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error) {
-	if o.Limit <= 0 {
-		o.Limit = defaultListLimit
+func (u *Users) List(ctx context.Context, opts ListOptions) ([]User, uint64, error) {
+	if opts.Limit <= 0 {
+		opts.Limit = defaultListLimit
 	}
-	prefix := FoldAccount(o.Prefix)
+	prefix := FoldAccount(opts.Prefix)
 	var users []User
-	after := o.After
+	after := opts.After
 	for range maxListPages {
-		p, err := u.b.nextKeys(ctx, after, max(minListKeys, min(maxListKeys, 3*o.Limit)))
+		p, err := u.b.nextKeys(ctx, after, max(minListKeys, min(maxListKeys, 3*opts.Limit)))
 		if err != nil {
 			return nil, 0, fmt.Errorf("kv: list users: %w", err)
 		}
@@ -59,11 +59,11 @@ func (u *Users) List(ctx context.Context, o ListOptions) ([]User, uint64, error)
 			if err != nil {
 				return nil, 0, fmt.Errorf("kv: list users: %w", err)
 			}
-			if !o.match(user, prefix) {
+			if !opts.match(user, prefix) {
 				continue
 			}
 			users = append(users, user)
-			if len(users) == o.Limit && (i < len(p.entries)-1 || p.pending > 0) {
+			if len(users) == opts.Limit && (i < len(p.entries)-1 || p.pending > 0) {
 				return users, after, nil
 			}
 		}

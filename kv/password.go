@@ -23,33 +23,33 @@ type HasherOptions struct {
 	Remember  int           // verified credentials kept in memory; default 65536, none if negative
 }
 
-func (o HasherOptions) withDefaults() HasherOptions {
-	if o.MemoryKiB == 0 {
-		o.MemoryKiB = 19 << 10
+func (opts HasherOptions) withDefaults() HasherOptions {
+	if opts.MemoryKiB == 0 {
+		opts.MemoryKiB = 19 << 10
 	}
-	if o.Passes == 0 {
-		o.Passes = 2
+	if opts.Passes == 0 {
+		opts.Passes = 2
 	}
-	if o.MaxLength == 0 {
-		o.MaxLength = 256
+	if opts.MaxLength == 0 {
+		opts.MaxLength = 256
 	}
-	if o.Parallel <= 0 {
-		o.Parallel = max(1, runtime.NumCPU()/2)
+	if opts.Parallel <= 0 {
+		opts.Parallel = max(1, runtime.NumCPU()/2)
 	}
-	if o.Wait == 0 {
-		o.Wait = 10 * time.Second
+	if opts.Wait == 0 {
+		opts.Wait = 10 * time.Second
 	}
-	if o.Remember == 0 {
-		o.Remember = 1 << 16
+	if opts.Remember == 0 {
+		opts.Remember = 1 << 16
 	}
-	return o
+	return opts
 }
 
 // Hasher hashes and verifies passwords. It bounds the number of concurrent hashes. It remembers verified credentials,
 // so that clients that all reconnect at the same time need no hashes. It is safe for concurrent use and needs no
 // Close.
 type Hasher struct {
-	o      HasherOptions
+	opts   HasherOptions
 	params params
 	slots  chan struct{} // holds a value for each hash in progress
 
@@ -70,20 +70,20 @@ type Verdict struct {
 
 // NewHasher returns a Hasher. It takes the time of one hash, since it creates the hash that stands for unknown
 // accounts.
-func NewHasher(o HasherOptions) *Hasher {
-	o = o.withDefaults()
+func NewHasher(opts HasherOptions) *Hasher {
+	opts = opts.withDefaults()
 	h := &Hasher{
-		o: o,
+		opts: opts,
 		params: params{
-			memoryKiB: min(max(o.MemoryKiB, minMemoryKiB), maxMemoryKiB),
-			passes:    min(o.Passes, maxPasses),
+			memoryKiB: min(max(opts.MemoryKiB, minMemoryKiB), maxMemoryKiB),
+			passes:    min(opts.Passes, maxPasses),
 			lanes:     1,
 		},
-		slots: make(chan struct{}, o.Parallel),
+		slots: make(chan struct{}, opts.Parallel),
 	}
 	rand.Read(h.secret[:])
-	if o.Remember > 0 {
-		h.verified, _ = lru.New[[sha256.Size]byte, struct{}](o.Remember) // fails only for sizes below 1
+	if opts.Remember > 0 {
+		h.verified, _ = lru.New[[sha256.Size]byte, struct{}](opts.Remember) // fails only for sizes below 1
 	}
 	h.dummy = h.params.derive(NewID())
 	return h
@@ -141,7 +141,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, er
 }
 
 func (h *Hasher) tooLong(password string) bool {
-	return len(password) > h.o.MaxLength && utf8.RuneCountInString(password) > h.o.MaxLength
+	return len(password) > h.opts.MaxLength && utf8.RuneCountInString(password) > h.opts.MaxLength
 }
 
 // cacheKey returns the key of verified for credentials.
@@ -178,7 +178,7 @@ func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 		return leave, nil
 	default:
 	}
-	timeout := time.NewTimer(h.o.Wait)
+	timeout := time.NewTimer(h.opts.Wait)
 	defer timeout.Stop()
 	select {
 	case h.slots <- struct{}{}:

@@ -19,9 +19,9 @@ type Rosters struct {
 	locks  keymutex.Mutex // by user id: changes of one roster on this node wait for each other instead of conflicting
 }
 
-func newRosters(b *bucket, o Options) *Rosters {
+func newRosters(b *bucket, opts Options) *Rosters {
 	r := &Rosters{b: b}
-	r.SetLimits(o.MaxFriends, o.MaxRequests)
+	r.SetLimits(opts.MaxFriends, opts.MaxRequests)
 	return r
 }
 
@@ -31,7 +31,7 @@ func (r *Rosters) SetLimits(friends, requests int) {
 	r.limits.Store(&limits{friends: friends, requests: requests})
 }
 
-// Change is what a call changed between two users. Notices are made from it.
+// Change is what a call changed between two users. Notices to clients are built from it.
 type Change struct {
 	Kind Kind
 	A, B string // ids of the caller and of the other user

@@ -51,17 +51,17 @@ type Staging struct {
 // ErrRestoreOvertaken.
 //
 // Errors: ErrNoState, ErrRestoreUnfinished.
-func Stage(ctx context.Context, from, to *nats.Conn, o Options) (*Staging, error) {
-	o = o.withDefaults()
+func Stage(ctx context.Context, from, to *nats.Conn, opts Options) (*Staging, error) {
+	opts = opts.withDefaults()
 	js, err := jetstream.New(to)
 	if err != nil {
 		return nil, fmt.Errorf("kv: %w", err)
 	}
-	s := &Staging{opts: o, id: NewID(), js: js, started: now()}
-	if s.source, err = openSource(ctx, from, o.Prefix); err != nil {
+	s := &Staging{opts: opts, id: NewID(), js: js, started: now()}
+	if s.source, err = openSource(ctx, from, opts.Prefix); err != nil {
 		return nil, err
 	}
-	if s.states, err = FindStates(ctx, js, o.Prefix); err != nil {
+	if s.states, err = FindStates(ctx, js, opts.Prefix); err != nil {
 		return nil, err
 	}
 	state, err := s.states.Update(ctx, func(state *State) error {

@@ -69,14 +69,14 @@ const stateKey = "state"
 // OpenStates opens the bucket of the state, and creates it if it is missing.
 //
 // Errors: ErrStreamMismatch.
-func openStates(ctx context.Context, js jetstream.JetStream, o Options) (*States, error) {
-	o = o.withDefaults()
-	name := subject.Prefix(o.Prefix).StateBucket()
-	have, err := EnsureStream(ctx, js, bucketConfig(name, o), bucketRules, o.Log)
+func openStates(ctx context.Context, js jetstream.JetStream, opts Options) (*States, error) {
+	opts = opts.withDefaults()
+	name := subject.Prefix(opts.Prefix).StateBucket()
+	have, err := EnsureStream(ctx, js, bucketConfig(name, opts), bucketRules, opts.Log)
 	if err != nil {
 		return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
 	}
-	return &States{b: newBucket(js, name, have.Replicas), prefix: o.Prefix, remember: o.Remember}, nil
+	return &States{b: newBucket(js, name, have.Replicas), prefix: opts.Prefix, remember: opts.Remember}, nil
 }
 
 // FindStates returns the existing bucket of the state, and does not change its configuration.

@@ -51,13 +51,13 @@ func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.
 	return names, nil
 }
 
-// openState opens the bucket of the state. It creates nothing before it knows that all streams that must exist do
-// exist and that no restore must be completed.
+// openCheckedState opens the bucket of the state and returns the state. It creates nothing before it knows that all
+// streams that must exist do exist and that no restore must be completed.
 //
 // Errors: *LostError, ErrRestoreUnfinished, ErrStreamMismatch.
-func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States, State, error) {
-	states, err := FindStates(ctx, js, o.Prefix)
-	expected := o.Expected
+func openCheckedState(ctx context.Context, js jetstream.JetStream, opts Options) (*States, State, error) {
+	states, err := FindStates(ctx, js, opts.Prefix)
+	expected := opts.Expected
 	var state State
 	switch {
 	case errors.Is(err, ErrNoState): // only the caller knows which streams must exist
@@ -68,12 +68,12 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 			return nil, State{}, err
 		}
 		expected = maps.Clone(state.Streams)
-		delete(expected, subject.Prefix(o.Prefix).StateStream()) // a restored state has the creation time of the stream in the backup
+		delete(expected, subject.Prefix(opts.Prefix).StateStream()) // a restored state has the creation time of the stream in the backup
 	}
 	if state.Restore != nil {
 		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
 	}
-	missing, err := lost(ctx, js, expected, o.AcceptLoss)
+	missing, err := lost(ctx, js, expected, opts.AcceptLoss)
 	if err != nil {
 		return nil, State{}, fmt.Errorf("kv: %w", err)
 	}
@@ -81,17 +81,17 @@ func openState(ctx context.Context, js jetstream.JetStream, o Options) (*States,
 		return nil, State{}, &LostError{Names: missing}
 	}
 	isNew := states == nil
-	if states, err = openStates(ctx, js, o); err != nil {
+	if states, err = openStates(ctx, js, opts); err != nil {
 		return nil, State{}, err
 	}
 	if isNew {
-		if state.Format, err = firstFormat(ctx, js, o.Prefix); err != nil {
+		if state.Format, err = firstFormat(ctx, js, opts.Prefix); err != nil {
 			return nil, State{}, fmt.Errorf("kv: %w", err)
 		}
 	}
 	state, err = states.Update(ctx, func(s *State) error {
 		s.Format = max(s.Format, state.Format)
-		maps.DeleteFunc(s.Streams, func(name string, _ time.Time) bool { return accepts(o.AcceptLoss, name) })
+		maps.DeleteFunc(s.Streams, func(name string, _ time.Time) bool { return accepts(opts.AcceptLoss, name) })
 		return nil
 	})
 	return states, state, err

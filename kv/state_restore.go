@@ -20,12 +20,12 @@ import (
 // creation times. It marks no restore. A server can then open the buckets.
 //
 // Errors: ErrStreamMismatch, ErrStagedDiffers if a bucket is missing, ErrConflict.
-func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (State, error) {
+func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (State, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return State{}, fmt.Errorf("kv: %w", err)
 	}
-	states, err := openStates(ctx, js, o)
+	states, err := openStates(ctx, js, opts)
 	if err != nil {
 		return State{}, err
 	}
@@ -34,7 +34,7 @@ func Adopt(ctx context.Context, nc *nats.Conn, o Options, others ...string) (Sta
 		return State{}, err
 	}
 	created := make(map[string]time.Time)
-	needed := subject.Prefix(o.Prefix).Buckets(state.Slot).Streams()
+	needed := subject.Prefix(opts.Prefix).Buckets(state.Slot).Streams()
 	for _, name := range slices.Concat(needed, others) {
 		s, err := js.Stream(ctx, name)
 		switch {

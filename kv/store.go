@@ -4,9 +4,9 @@
 // written as one atomic batch with the expected revision of every key. So no node ever sees a partial change,
 // whatever fails. The rules of friendship are pure functions in rules.go; the stores only read, apply and write.
 //
-// A method's comment lists the errors that a caller may decide by. Beside these, each method returns the errors of NATS and
-// of its context, and a method that writes records returns ErrReadOnly while writes are refused. Purges, such as those of
-// revoked tokens, and the registration of a node are never refused.
+// A method's comment lists the errors that a caller may decide by. Beside these, each method returns the errors of
+// NATS and of its context, and a method that writes records returns ErrReadOnly while writes are refused. Purges,
+// such as those of revoked tokens, and the registration of a node are never refused.
 package kv
 
 import (
@@ -47,29 +47,29 @@ type Options struct {
 	MayWrite func(token bool) error
 }
 
-func (o Options) withDefaults() Options {
-	if o.Prefix == "" {
-		o.Prefix = "im"
+func (opts Options) withDefaults() Options {
+	if opts.Prefix == "" {
+		opts.Prefix = "im"
 	}
-	if o.Replicas == 0 {
-		o.Replicas = 1
+	if opts.Replicas == 0 {
+		opts.Replicas = 1
 	}
-	if o.TokenTTL == 0 {
-		o.TokenTTL = 24 * time.Hour
+	if opts.TokenTTL == 0 {
+		opts.TokenTTL = 24 * time.Hour
 	}
-	if o.MaxFriends == 0 {
-		o.MaxFriends = 2000
+	if opts.MaxFriends == 0 {
+		opts.MaxFriends = 2000
 	}
-	if o.MaxRequests == 0 {
-		o.MaxRequests = 200
+	if opts.MaxRequests == 0 {
+		opts.MaxRequests = 200
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.MayWrite == nil {
-		o.MayWrite = func(bool) error { return nil }
+	if opts.MayWrite == nil {
+		opts.MayWrite = func(bool) error { return nil }
 	}
-	return o
+	return opts
 }
 
 // Store has the three buckets and the state. It is safe for concurrent use and needs no Close, since the caller owns
@@ -96,16 +96,16 @@ var bucketPrefix = regexp.MustCompile(`^[-_a-zA-Z0-9]+$`)
 // may take minutes.
 //
 // Errors: ErrServerTooOld, ErrNoJetStream, ErrStreamMismatch, ErrRestoreUnfinished, ErrConflict, *LostError.
-func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
-	o = o.withDefaults()
+func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Store, error) {
+	opts = opts.withDefaults()
 	unbounded := ctx
-	ctx, cancel := o.withWait(unbounded)
+	ctx, cancel := opts.withWait(unbounded)
 	defer func() { cancel() }()
-	if err := checkPrefix(o.Prefix); err != nil {
+	if err := checkPrefix(opts.Prefix); err != nil {
 		return nil, err
 	}
-	if o.TokenTTL < time.Second {
-		return nil, fmt.Errorf("kv: a token's time to live is %s: use at least 1s", o.TokenTTL)
+	if opts.TokenTTL < time.Second {
+		return nil, fmt.Errorf("kv: a token's time to live is %s: use at least 1s", opts.TokenTTL)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -114,7 +114,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 	if err := checkServer(ctx, nc, js); err != nil {
 		return nil, fmt.Errorf("kv: %w", err)
 	}
-	states, state, err := openState(ctx, js, o)
+	states, state, err := openCheckedState(ctx, js, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -123,43 +123,43 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Store, error) {
 			return nil
 		}
 		var have jetstream.StreamConfig
-		if have, err = EnsureStream(ctx, js, cfg, bucketRules, o.Log); err != nil {
+		if have, err = EnsureStream(ctx, js, cfg, bucketRules, opts.Log); err != nil {
 			err = fmt.Errorf("kv: bucket %s: %w", name, err)
 			return nil
 		}
 		if have.PersistMode != cfg.PersistMode {
 			// This is safe, only slower. EnsureStream refuses the opposite case.
-			o.Log.Warn("tokens are written synchronously: the stream was created that way, and NATS cannot change it", "stream", have.Name)
+			opts.Log.Warn("tokens are written synchronously: the stream was created that way, and NATS cannot change it", "stream", have.Name)
 		}
 		return newBucket(js, name, have.Replicas)
 	}
-	n := subject.Prefix(o.Prefix).Buckets(state.Slot)
+	n := subject.Prefix(opts.Prefix).Buckets(state.Slot)
 	s := &Store{
-		Users:   &Users{b: open(n.Users, recordsConfig(n.Users, o)), log: o.Log},
-		Tokens:  &Tokens{b: open(n.Tokens, tokensConfig(n.Tokens, o)), ttl: o.TokenTTL},
-		Rosters: newRosters(open(n.Friendships, recordsConfig(n.Friendships, o)), o),
+		Users:   &Users{b: open(n.Users, recordsConfig(n.Users, opts)), log: opts.Log},
+		Tokens:  &Tokens{b: open(n.Tokens, tokensConfig(n.Tokens, opts)), ttl: opts.TokenTTL},
+		Rosters: newRosters(open(n.Friendships, recordsConfig(n.Friendships, opts)), opts),
 		States:  states,
-		opts:    o,
+		opts:    opts,
 	}
 	if err != nil {
 		return nil, err
 	}
 	if state.Format < currentFormat {
-		if err := s.upgrade(unbounded, o); err != nil {
+		if err := s.upgrade(unbounded, opts); err != nil {
 			return nil, err
 		}
 		cancel()
-		ctx, cancel = o.withWait(unbounded)
+		ctx, cancel = opts.withWait(unbounded)
 	}
 	if state, err = states.expectSlot(ctx, state.Slot); errors.Is(err, errSlotChanged) {
-		return Open(unbounded, nc, o)
+		return Open(unbounded, nc, opts)
 	}
 	if err != nil {
 		return nil, err
 	}
 	s.state.Store(&state)
 	s.shareUsers()
-	s.guard(o.MayWrite)
+	s.guard(opts.MayWrite)
 	return s, nil
 }
 
@@ -190,11 +190,11 @@ func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error
 		}
 		found[name] = newBucket(in.js, name, s.CachedInfo().Config.Replicas)
 	}
-	o := Options{Prefix: prefix}.withDefaults()
+	opts := Options{Prefix: prefix}.withDefaults()
 	s := &Store{
-		Users:   &Users{b: found[n.Users], log: o.Log},
-		Tokens:  &Tokens{b: found[n.Tokens], ttl: o.TokenTTL},
-		Rosters: newRosters(found[n.Friendships], o),
+		Users:   &Users{b: found[n.Users], log: opts.Log},
+		Tokens:  &Tokens{b: found[n.Tokens], ttl: opts.TokenTTL},
+		Rosters: newRosters(found[n.Friendships], opts),
 		States:  in.states,
 	}
 	s.shareUsers()

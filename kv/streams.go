@@ -19,8 +19,8 @@ import (
 // that the API needs, so that its readers, such as the nats tool, can read the buckets.
 
 // recordsConfig returns the configuration of the buckets of users and friendships.
-func recordsConfig(bucket string, o Options) jetstream.StreamConfig {
-	cfg := bucketConfig(bucket, o)
+func recordsConfig(bucket string, opts Options) jetstream.StreamConfig {
+	cfg := bucketConfig(bucket, opts)
 	cfg.AllowAtomicPublish = true
 	cfg.AllowMsgTTL = true // for reset codes
 	return cfg
@@ -29,24 +29,24 @@ func recordsConfig(bucket string, o Options) jetstream.StreamConfig {
 // tokensConfig returns the configuration of the bucket of tokens. If a power cut loses the newest tokens, their
 // clients log in again. So with one replica the server acknowledges a token before it is on the disk. With several
 // replicas nats-server does not support that.
-func tokensConfig(bucket string, o Options) jetstream.StreamConfig {
-	cfg := bucketConfig(bucket, o)
-	cfg.MaxAge = o.TokenTTL
-	cfg.Duplicates = min(cfg.Duplicates, o.TokenTTL)
-	if o.Replicas == 1 {
+func tokensConfig(bucket string, opts Options) jetstream.StreamConfig {
+	cfg := bucketConfig(bucket, opts)
+	cfg.MaxAge = opts.TokenTTL
+	cfg.Duplicates = min(cfg.Duplicates, opts.TokenTTL)
+	if opts.Replicas == 1 {
 		cfg.PersistMode = jetstream.AsyncPersistMode
 	}
 	return cfg
 }
 
 // bucketConfig returns the part of the configuration that all buckets have.
-func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
+func bucketConfig(bucket string, opts Options) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              subject.BucketStream(bucket),
 		Subjects:          []string{subject.BucketKeys(bucket) + ">"},
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,
-		Replicas:          o.Replicas,
+		Replicas:          opts.Replicas,
 		Discard:           jetstream.DiscardNew,
 		MaxMsgsPerSubject: 1,
 		MaxMsgs:           -1,
@@ -63,8 +63,9 @@ func bucketConfig(bucket string, o Options) jetstream.StreamConfig {
 
 // StreamRules say which configuration of an existing stream is acceptable.
 type StreamRules struct {
-	// Misfit returns what about have cannot be changed into want, "" for nothing. EnsureStream checks what no stream
-	// may have by itself. nil checks nothing more.
+	// Misfit returns what about have cannot be changed into want, "" for nothing. EnsureStream itself compares
+	// subjects, sources, retention, storage and persistence, and refuses a sealed stream and one without
+	// acknowledgements. If Misfit is nil, it checks nothing more.
 	Misfit func(have, want jetstream.StreamConfig) string
 	// Update sets the fields that matter to their values in want, each with SetField. All other fields, such as a
 	// description or a placement, are the operator's.

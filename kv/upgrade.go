@@ -29,21 +29,21 @@ const (
 )
 
 // withWait returns the context for all parts of Open except an upgrade.
-func (o Options) withWait(ctx context.Context) (context.Context, context.CancelFunc) {
-	if o.Wait == 0 {
+func (opts Options) withWait(ctx context.Context) (context.Context, context.CancelFunc) {
+	if opts.Wait == 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, o.Wait)
+	return context.WithTimeout(ctx, opts.Wait)
 }
 
 // upgrade converts the buckets to the current format, and writes the format to the state. If it is interrupted, the
 // next start upgrades from the beginning. It takes some minutes for a million accounts.
-func (s *Store) upgrade(ctx context.Context, o Options) error {
+func (s *Store) upgrade(ctx context.Context, opts Options) error {
 	start := time.Now()
-	o.Log.Info("converting the buckets to this version's format", "format", currentFormat)
-	finder, p := newOrphanFinder(s.Users), newProgress(o.Log)
+	opts.Log.Info("converting the buckets to this version's format", "format", currentFormat)
+	finder, p := newOrphanFinder(s.Users), newProgress(opts.Log)
 	steps := []func() error{
-		func() error { return s.upgradeUsers(ctx, finder, o, p) },
+		func() error { return s.upgradeUsers(ctx, finder, opts, p) },
 		func() error { return s.upgradeRosters(ctx, finder, p) },
 		func() error { return s.sweepTokens(ctx, finder, p) },
 		func() error {
@@ -57,16 +57,16 @@ func (s *Store) upgrade(ctx context.Context, o Options) error {
 		}
 	}
 	found := finder.found
-	o.Log.Info("converted the buckets to this version's format", "took", time.Since(start).Round(time.Millisecond), "users", found.Users, "accounts", found.Accounts,
+	opts.Log.Info("converted the buckets to this version's format", "took", time.Since(start).Round(time.Millisecond), "users", found.Users, "accounts", found.Accounts,
 		"names", found.Names, "rosters", found.Rosters, "friends", found.Friends, "tokens", found.Tokens, "attachments", found.Attachments, "unknown", found.Unknown)
 	if finder.disabled > 0 {
-		o.Log.Info("some disabled accounts may be deleted accounts that came back: review imctl user list --disabled", "disabled", finder.disabled)
+		opts.Log.Info("some disabled accounts may be deleted accounts that came back: review imctl user list --disabled", "disabled", finder.disabled)
 	}
 	return nil
 }
 
 // upgradeUsers converts the bucket of users.
-func (s *Store) upgradeUsers(ctx context.Context, f *orphanFinder, o Options, p *progress) error {
+func (s *Store) upgradeUsers(ctx context.Context, f *orphanFinder, opts Options, p *progress) error {
 	return s.Users.b.rewrite(ctx, func(ctx context.Context, keys uint64) error {
 		p.begin("reading users", keys)
 		if err := f.readUsers(ctx, p.add); err != nil {
@@ -81,7 +81,7 @@ func (s *Store) upgradeUsers(ctx context.Context, f *orphanFinder, o Options, p 
 		}
 		var writes []write
 		for _, r := range decisions {
-			w, keep, err := s.upgradeUsersKey(ctx, r, f, o)
+			w, keep, err := s.upgradeUsersKey(ctx, r, f, opts)
 			if err != nil {
 				return nil, err
 			}
@@ -150,7 +150,7 @@ func (d decision) rewrite() write {
 }
 
 // upgradeUsersKey decides whether a key of the bucket of users is kept, and returns the write that keeps it.
-func (s *Store) upgradeUsersKey(ctx context.Context, r decision, f *orphanFinder, o Options) (w write, keep bool, err error) {
+func (s *Store) upgradeUsersKey(ctx context.Context, r decision, f *orphanFinder, opts Options) (w write, keep bool, err error) {
 	kind, rest, _ := strings.Cut(r.key, ".")
 	switch {
 	case r.deleted, kind == "reset", kind == "work", kind+"." == paddingPrefix: // reset codes expire in minutes; users request new ones
@@ -159,7 +159,7 @@ func (s *Store) upgradeUsersKey(ctx context.Context, r decision, f *orphanFinder
 		*r.counter += r.count
 		return w, false, nil
 	case kind == "attach":
-		return s.upgradeAttachment(ctx, r, f, o)
+		return s.upgradeAttachment(ctx, r, f, opts)
 	case kind == "node" && !strings.Contains(rest, "."):
 		return putAt(nodeKey(rest, NewID()[:16]), r.value, 0), true, nil
 	}
@@ -168,13 +168,13 @@ func (s *Store) upgradeUsersKey(ctx context.Context, r decision, f *orphanFinder
 
 // upgradeAttachment keeps an attachment whose consumer exists. Any other attachment may have been removed and have
 // come back, so the administrator must add it again.
-func (s *Store) upgradeAttachment(ctx context.Context, r decision, f *orphanFinder, o Options) (w write, keep bool, err error) {
+func (s *Store) upgradeAttachment(ctx context.Context, r decision, f *orphanFinder, opts Options) (w write, keep bool, err error) {
 	record, err := decodeAttachment(r.entry)
 	if err != nil {
 		return w, false, err
 	}
 	if !record.Confirmed && record.Role == RoleConsumer && record.SecretHash != "" {
-		_, err := s.Users.b.js.Consumer(ctx, subject.Prefix(o.Prefix).LogStream(), record.Name)
+		_, err := s.Users.b.js.Consumer(ctx, subject.Prefix(opts.Prefix).LogStream(), record.Name)
 		switch {
 		case err == nil:
 			record.Confirmed = true
@@ -184,7 +184,7 @@ func (s *Store) upgradeAttachment(ctx context.Context, r decision, f *orphanFind
 	}
 	if !record.Confirmed {
 		f.found.Attachments++
-		o.Log.Warn("removed an attachment that an older version may have removed already; to keep it, add it again: "+
+		opts.Log.Warn("removed an attachment that an older version may have removed already; to keep it, add it again: "+
 			"imctl attach add "+record.Name+" --role "+string(record.Role), "attachment", record.Name, "role", record.Role)
 		return w, false, nil
 	}
