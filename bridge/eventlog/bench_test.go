@@ -10,7 +10,7 @@ func BenchmarkLogWithoutConsumers(b *testing.B) {
 	l := &Log{}
 	d := delivered(nil, "1", `"p"`)
 	for b.Loop() {
-		if l.AddDialogue(d) {
+		if l.Attached() && l.AddDialogue(d) { // as delivery does
 			b.Fatal("the log takes the dialogue")
 		}
 	}

@@ -10,39 +10,37 @@ type ProfileFields struct {
 	Sign     string `json:"sign"`
 }
 
-// profileFields declare the fields of a profile, in the order of the JSON.
-var profileFields = []struct {
-	Field
-	of func(*ProfileFields) *string
-}{
-	{Field{Name: "name", Max: MaxName}, func(p *ProfileFields) *string { return &p.Name }},
-	{Field{Name: "picture", Kind: Picture}, func(p *ProfileFields) *string { return &p.Picture }},
-	{Field{Name: "sex", Max: MaxSex}, func(p *ProfileFields) *string { return &p.Sex }},
-	{Field{Name: "birthday", Max: MaxBirthday}, func(p *ProfileFields) *string { return &p.Birthday }},
-	{Field{Name: "sign", Kind: Lines, Max: MaxSign}, func(p *ProfileFields) *string { return &p.Sign }},
+// profileFields declare the fields of a profile, in the order of the JSON, and pointers returns where they are. The size of
+// the array keeps the two together.
+var profileFields = [...]Field{
+	{Name: "name", Max: MaxName},
+	{Name: "picture", Kind: Picture},
+	{Name: "sex", Max: MaxSex},
+	{Name: "birthday", Max: MaxBirthday},
+	{Name: "sign", Kind: Lines, Max: MaxSign},
 }
 
-// profileKeys are the beginnings of the fields in JSON: `,"name":`.
-var profileKeys = func() (keys []string) {
-	for _, f := range profileFields {
-		keys = append(keys, `,"`+f.Name+`":`)
-	}
-	return keys
-}()
+func (p *ProfileFields) pointers() [len(profileFields)]*string {
+	return [...]*string{&p.Name, &p.Picture, &p.Sex, &p.Birthday, &p.Sign}
+}
+
+// append appends the fields in JSON. It is written out, since a login appends hundreds of profiles.
+func (p *ProfileFields) append(dst []byte) []byte {
+	dst = appendKey(dst, `,"name":`, p.Name)
+	dst = appendKey(dst, `,"picture":`, p.Picture)
+	dst = appendKey(dst, `,"sex":`, p.Sex)
+	dst = appendKey(dst, `,"birthday":`, p.Birthday)
+	return appendKey(dst, `,"sign":`, p.Sign)
+}
 
 // ProfileDeclaration returns the fields of a profile, for the declaration of a call that sets them.
-func ProfileDeclaration() (fields []Field) {
-	for _, f := range profileFields {
-		fields = append(fields, f.Field)
-	}
-	return fields
-}
+func ProfileDeclaration() []Field { return profileFields[:] }
 
 // SetProfile sets the fields of a profile that a call gives.
 func (v Values) SetProfile(p *ProfileFields) {
-	for _, f := range profileFields {
-		if s, given := v.Lookup(f.Name); given {
-			*f.of(p) = s
+	for i, field := range p.pointers() {
+		if s, given := v.Lookup(profileFields[i].Name); given {
+			*field = s
 		}
 	}
 }
@@ -61,9 +59,5 @@ func (p Profile) Append(dst []byte) []byte {
 }
 
 func (p *Profile) appendKeys(dst []byte) []byte {
-	dst = appendKey(dst, `"id":`, p.ID)
-	for i := range profileFields {
-		dst = appendKey(dst, profileKeys[i], *profileFields[i].of(&p.ProfileFields))
-	}
-	return dst
+	return p.ProfileFields.append(appendKey(dst, `"id":`, p.ID))
 }
