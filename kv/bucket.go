@@ -30,6 +30,9 @@ const (
 // errKeyNotFound: the bucket has no message for the key.
 var errKeyNotFound = errors.New("key not found")
 
+// errChanged: a record changed while a caller decided on it.
+var errChanged = errors.New("a record has changed meanwhile")
+
 // errRule: a write or a purge breaks the rule of its kind of key. It shows a mistake in this package.
 var errRule = errors.New("against the rule of its kind")
 

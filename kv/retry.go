@@ -38,10 +38,11 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	return false
 }
 
-// conflicting reports whether err says that another caller wrote a key first. If the stream has several replicas and
+// conflicting reports whether err says that another caller wrote a key first, or while it was read. If the stream has several replicas and
 // the other write is not committed yet, this conflict has a code of its own.
 func conflicting(err error) bool {
-	return hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+	return errors.Is(err, errChanged) ||
+		hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
 // tooManyBatches reports whether err says that the stream accepts no further atomic batch at the moment. Each node

@@ -173,6 +173,26 @@ func (e rosterEntry) write(writes []write) ([]write, bool, error) {
 	return append(writes, putAt(e.id, value, e.revision)), true, nil
 }
 
+// confirm reads rosters again and returns decision, unless one of them has changed since: then it returns an error that
+// compareAndSwap retries. Another node may change both rosters between the two reads of a decision, which is then based on
+// rosters that never existed together. NATS notices that only for the rosters that the decision writes.
+func (r *Rosters) confirm(ctx context.Context, read []rosterEntry, decision error) error {
+	ids := make([]string, len(read))
+	for i, e := range read {
+		ids[i] = e.id
+	}
+	now, err := r.readAll(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i := range now {
+		if now[i].revision != read[i].revision {
+			return errChanged
+		}
+	}
+	return decision
+}
+
 // apply reads both rosters, changes them by rule, and writes the changed ones in one batch.
 func (r *Rosters) apply(ctx context.Context, a, b string, rule func(a, b *party) (Kind, error)) (Change, error) {
 	if a != b && (!ValidID(a) || !ValidID(b)) {
@@ -201,9 +221,9 @@ func (r *Rosters) applyOnce(ctx context.Context, a, b string, rule func(a, b *pa
 	if own.deleted || other.deleted {
 		return Change{}, ErrUserNotFound // RemoveUser has removed the user from the other rosters
 	}
-	kind, err := rule(&own.party, &other.party)
-	if err != nil && kind != Withdrawn {
-		return Change{}, err
+	kind, refused := rule(&own.party, &other.party)
+	if refused != nil && kind != Withdrawn {
+		return Change{}, r.confirm(ctx, ends, refused)
 	}
 	writes, writtenA, err := own.write(nil)
 	if err != nil {
@@ -212,6 +232,11 @@ func (r *Rosters) applyOnce(ctx context.Context, a, b string, rule func(a, b *pa
 	writes, writtenB, err := other.write(writes)
 	if err != nil {
 		return Change{}, err
+	}
+	if len(writes) < len(ends) {
+		if err := r.confirm(ctx, ends, nil); err != nil {
+			return Change{}, err
+		}
 	}
 	change := Change{Kind: kind, A: a, B: b}
 	change.FriendOfA, _ = own.Friend(b)
