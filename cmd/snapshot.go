@@ -12,18 +12,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// JetStream's snapshots, by its own API (https://docs.nats.io/reference/reference-protocols/nats_api_reference): a
-// stream with its consumers, exact to sequences and times.
+// Snapshots use JetStream's own API (https://docs.nats.io/reference/reference-protocols/nats_api_reference). A snapshot
+// has a stream with its consumers, exact to sequences and times.
 
 const (
-	snapshotChunk  = 512 << 10        // bytes of one message; a NATS server takes messages of 1 MiB
-	snapshotWindow = 8 << 20          // bytes under way
+	snapshotChunk  = 512 << 10        // bytes of one message; a NATS server accepts 1 MiB
+	snapshotWindow = 8 << 20          // bytes in flight
 	snapshotWait   = 30 * time.Second // for one message
-	// restoreWait bounds the wait for a stream to be there once all of it was sent.
+	// restoreWait bounds the wait for a stream after all of it was sent.
 	restoreWait = 10 * time.Minute
-	// restoreTries is how often the restore of the log is tried if a server makes the log anew meanwhile.
+	// restoreTries bounds the tries to restore the log if a server recreates it meanwhile.
 	restoreTries = 5
-	// interestWait bounds how long nobody may be there to take a piece.
+	// interestWait bounds the wait for a subscription to the subject of the pieces.
 	interestWait  = 10 * time.Second
 	interestEvery = 20 * time.Millisecond
 )
@@ -33,14 +33,14 @@ const (
 	consumersEvery = 100 * time.Millisecond
 )
 
-// snapshotState is what we read of a stream's state.
+// snapshotState has the fields of a stream's state that imctl reads.
 type snapshotState struct {
 	Messages  uint64 `json:"messages"`
 	Last      uint64 `json:"last_seq"`
 	Consumers int    `json:"consumer_count"`
 }
 
-// streamSnapshot is what a snapshot is of. JetStream wants both back as they were.
+// streamSnapshot describes the stream of a snapshot. A restore returns both fields to JetStream unchanged.
 type streamSnapshot struct {
 	Config json.RawMessage `json:"config"`
 	State  json.RawMessage `json:"state"`
@@ -57,7 +57,7 @@ type apiError struct {
 	Error *jetstream.APIError `json:"error"`
 }
 
-// askJetStream makes one request of the API.
+// askJetStream sends one request to the API.
 func askJetStream(ctx context.Context, nc *nats.Conn, subject string, request, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
 	defer cancel()
@@ -83,13 +83,13 @@ func readAnswer(data []byte, answer any) error {
 	return json.Unmarshal(data, answer)
 }
 
-// takeSnapshot asks for a snapshot, and hands it to begin and then, piece by piece, to take.
+// takeSnapshot requests a snapshot. It calls begin with the description, and then take with each piece.
 func takeSnapshot(ctx context.Context, nc *nats.Conn, stream string, begin func(streamSnapshot) error, take func([]byte) error) error {
 	sub, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails where the connection is gone
+	defer func() { _ = sub.Unsubscribe() }() // fails if the connection is closed
 	var s streamSnapshot
 	request := map[string]any{"deliver_subject": sub.Subject, "chunk_size": snapshotChunk, "window_size": snapshotWindow, "jsck": true}
 	if err := askJetStream(ctx, nc, "STREAM.SNAPSHOT."+stream, request, &s); err != nil {
@@ -127,7 +127,7 @@ func nextChunk(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
 	return sub.NextMsgWithContext(ctx)
 }
 
-// putSnapshot restores a stream that is not there. next returns the pieces, and io.EOF behind the last.
+// putSnapshot restores a stream that does not exist. next returns the pieces, and io.EOF after the last one.
 func putSnapshot(ctx context.Context, nc *nats.Conn, stream string, s streamSnapshot, next func() ([]byte, error)) error {
 	var answer struct {
 		Deliver string `json:"deliver_subject"`
@@ -143,22 +143,22 @@ func putSnapshot(ctx context.Context, nc *nats.Conn, stream string, s streamSnap
 		if err != nil {
 			return err
 		}
-		said, err := sendPiece(ctx, nc, answer.Deliver, chunk, snapshotWait)
-		if err == nil && len(said) > 0 { // nothing is said of a piece but that it was the wrong one
-			err = readAnswer(said, new(apiError))
+		reply, err := sendPiece(ctx, nc, answer.Deliver, chunk, snapshotWait)
+		if err == nil && len(reply) > 0 { // JetStream answers a piece only if it is wrong
+			err = readAnswer(reply, new(apiError))
 		}
 		if err != nil {
 			return err
 		}
 	}
-	said, err := sendPiece(ctx, nc, answer.Deliver, nil, restoreWait)
+	reply, err := sendPiece(ctx, nc, answer.Deliver, nil, restoreWait)
 	if err != nil {
 		return err
 	}
 	var got struct {
 		State snapshotState `json:"state"`
 	}
-	if err := readAnswer(said, &got); err != nil {
+	if err := readAnswer(reply, &got); err != nil {
 		return err
 	}
 	want, err := s.state()
@@ -166,14 +166,14 @@ func putSnapshot(ctx context.Context, nc *nats.Conn, stream string, s streamSnap
 		return err
 	}
 	if got.State.Last < want.Last {
-		return fmt.Errorf("it ends with message %d, and there were %d", got.State.Last, want.Last)
+		return fmt.Errorf("it ends with message %d instead of %d", got.State.Last, want.Last)
 	}
 	return awaitConsumers(ctx, nc, stream, want.Consumers)
 }
 
-// sendPiece sends one piece of a snapshot, and returns what is said of it. In a cluster the server that takes the pieces
-// may be another than ours, and the answer that names its subject may be here before its subscription is. A piece that
-// nobody was there for was taken by nobody, so it is sent again.
+// sendPiece sends one piece of a snapshot and returns the reply. In a cluster another server may take the pieces, and
+// the answer that names its subject may arrive before its subscription. So sendPiece resends a piece that found no
+// subscription.
 func sendPiece(ctx context.Context, nc *nats.Conn, subject string, piece []byte, wait time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -193,8 +193,8 @@ func sendPiece(ctx context.Context, nc *nats.Conn, subject string, piece []byte,
 	}
 }
 
-// awaitConsumers waits until a stream's consumers are there. In a cluster they are assigned to servers, and elect
-// leaders, after the restore was said to be done.
+// awaitConsumers waits for the consumers of a restored stream. In a cluster they are assigned to servers, and elect
+// leaders, after JetStream reports the end of the restore.
 func awaitConsumers(ctx context.Context, nc *nats.Conn, stream string, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, consumersWait)
 	defer cancel()
@@ -207,25 +207,25 @@ func awaitConsumers(ctx context.Context, nc *nats.Conn, stream string, n int) er
 	for {
 		s, err := js.Stream(ctx, stream)
 		if err == nil {
-			cluster, there := s.CachedInfo().Cluster, 0
+			cluster, ready := s.CachedInfo().Cluster, 0
 			for c := range s.ListConsumers(ctx).Info() {
 				if cluster == nil || cluster.Name == "" || c.Cluster != nil && c.Cluster.Leader != "" {
-					there++
+					ready++
 				}
 			}
-			if there >= n {
+			if ready >= n {
 				return nil
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("its %d consumers are not back: %w", n, errors.Join(context.Cause(ctx), err))
+			return fmt.Errorf("its %d consumers are not restored: %w", n, errors.Join(context.Cause(ctx), err))
 		case <-tick.C:
 		}
 	}
 }
 
-// deleteStream makes room for one that is restored.
+// deleteStream deletes a stream, if it exists.
 func deleteStream(ctx context.Context, nc *nats.Conn, stream string) error {
 	js, err := jetstream.New(nc)
 	if err != nil {

@@ -47,7 +47,7 @@ func TestKnowsItsConsumers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Nobody tells the log of this one but JetStream.
+	// Only JetStream announces this consumer.
 	if _, err := js.CreateConsumer(t.Context(), l.stream, jetstream.ConsumerConfig{Durable: "d"}); err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestCloseGivesUp(t *testing.T) {
 func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	url := startServer(t, t.TempDir(), -1).ClientURL()
-	idle := func() *writer { // nobody takes from its queue
+	idle := func() *writer { // no goroutine commits its queue
 		w := &writer{nc: connect(t, url)}
 		w.wake = sync.NewCond(&w.mu)
 		return w

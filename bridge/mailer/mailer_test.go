@@ -218,8 +218,8 @@ func wantMail(t *testing.T, got sentMail) {
 	}
 }
 
-// Nothing of what was to be sent, to whom, or of what the server says about it, is in an error; and a password goes to
-// nobody who has not shown who it is.
+// TestMailFails: no error shows the mail, its recipient or the server's reply, and the password is sent only to a server
+// that has authenticated itself.
 func TestMailFails(t *testing.T) {
 	t.Parallel()
 	const recipient = "tom.secret@example.org"
@@ -262,7 +262,7 @@ func TestMailFails(t *testing.T) {
 	}
 }
 
-// A server that says nothing keeps nobody longer than they want to wait.
+// TestMailGivesUp: Send returns when its context ends, even if the server does not answer.
 func TestMailGivesUp(t *testing.T) {
 	t.Parallel()
 	server := startMail(t, false, false)
