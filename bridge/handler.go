@@ -62,7 +62,8 @@ func (h handler) ListSessions(c cluster.ListSessions) []cluster.Session {
 	if c.Joins != "" && c.Joins != h.b.node.ID {
 		h.markElsewhere(c.User)
 	}
-	return cluster.Page(h.b.tunnel.List(c.User), c.After, c.Limit)
+	page, _ := cluster.Page(h.b.tunnel.List(c.User), c.After, c.Limit, cluster.Session.Cursor)
+	return page
 }
 
 func (h handler) ClientConnected(c cluster.ClientConnected) { h.markElsewhere(c.User) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"imctl/bridge/cluster"
 	"imctl/kv"
 )
 
@@ -99,7 +100,7 @@ func (s *Service) listFriends(ctx context.Context, r ListFriends) (Friends, erro
 		}
 	}
 	return fitPage(s, r.Limit, MaxPage, func(limit int) (Friends, error) {
-		page, next := pageAfter(all, after, limit, func(f Friend) position { return position{f.Since, f.ID + " " + f.Kind} })
+		page, next := pageAfter(all, after, limit, func(f Friend) cluster.Cursor { return cluster.Cursor{Since: f.Since, ID: f.ID + " " + f.Kind} })
 		named, err := s.named(ctx, page)
 		return Friends{named, next}, err
 	})

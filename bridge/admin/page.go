@@ -1,12 +1,12 @@
 package admin
 
 import (
-	"cmp"
 	"encoding/json"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"imctl/bridge/cluster"
 )
 
 // fitPage returns a page that fits into a message: the maximum payload of the NATS server may be much smaller than a
@@ -30,52 +30,30 @@ func fitPage[Page any](s *Service, limit, maxLimit int, page func(limit int) (Pa
 	}
 }
 
-// position is the position of an entry in a list that is ordered by time.
-type position struct {
-	at  time.Time
-	key string
+// encodeCursor returns a cursor as clients get it: opaque text.
+func encodeCursor(c cluster.Cursor) string {
+	return strconv.FormatInt(c.Since.Unix(), 10) + "." + strconv.Itoa(c.Since.Nanosecond()) + "." + c.ID
 }
 
-func (p position) compare(q position) int {
-	return cmp.Or(p.at.Compare(q.at), cmp.Compare(p.key, q.key))
-}
-
-// cursor encodes the position. Clients treat it as opaque.
-func (p position) cursor() string {
-	return strconv.FormatInt(p.at.Unix(), 10) + "." + strconv.Itoa(p.at.Nanosecond()) + "." + p.key
-}
-
-func parseCursor(text string) (p position, err error) {
+func parseCursor(text string) (c cluster.Cursor, err error) {
 	if text == "" {
-		return p, nil
+		return c, nil
 	}
 	seconds, rest, _ := strings.Cut(text, ".")
-	nanos, key, _ := strings.Cut(rest, ".")
+	nanos, id, _ := strings.Cut(rest, ".")
 	unix, err := strconv.ParseInt(seconds, 10, 64)
 	n, err2 := strconv.ParseInt(nanos, 10, 64)
-	if err != nil || err2 != nil || key == "" {
-		return p, failure(Invalid, "after is not a cursor")
+	if err != nil || err2 != nil || id == "" {
+		return c, failure(Invalid, "after is not a cursor")
 	}
-	return position{time.Unix(unix, n), key}, nil
+	return cluster.Cursor{Since: time.Unix(unix, n), ID: id}, nil
 }
 
-// pageAfter sorts a complete list and returns at most limit entries after the position, and the cursor of the next
-// page.
-func pageAfter[T any](all []T, after position, limit int, positionOf func(T) position) (page []T, next string) {
-	slices.SortFunc(all, func(x, y T) int { return positionOf(x).compare(positionOf(y)) })
-	i := 0
-	if after.key != "" {
-		i, _ = slices.BinarySearchFunc(all, after, func(x T, after position) int {
-			if positionOf(x).compare(after) <= 0 {
-				return -1
-			}
-			return 1
-		})
+// pageAfter sorts a complete list and returns at most limit entries after the cursor, and the cursor of the next page.
+func pageAfter[T any](all []T, after cluster.Cursor, limit int, at func(T) cluster.Cursor) (page []T, next string) {
+	page, more := cluster.Page(all, after, limit, at)
+	if more {
+		next = encodeCursor(at(page[len(page)-1]))
 	}
-	all = all[i:]
-	if len(all) > limit {
-		all = all[:limit]
-		next = positionOf(all[limit-1]).cursor()
-	}
-	return all, next
+	return page, next
 }

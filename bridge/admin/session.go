@@ -70,7 +70,7 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 	if err != nil {
 		return Sessions{}, err
 	}
-	filter := cluster.ListSessions{Node: r.Node, After: cluster.SessionCursor{Since: after.at, ID: after.key}}
+	filter := cluster.ListSessions{Node: r.Node, After: after}
 	if r.User != "" {
 		u, err := s.resolve(ctx, r.User)
 		if err != nil {
@@ -87,7 +87,7 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 		next := ""
 		if len(found) > limit {
 			found = found[:limit]
-			next = position{found[limit-1].Since, found[limit-1].ID}.cursor()
+			next = encodeCursor(found[limit-1].Cursor())
 		}
 		sessions, err := s.sessions(ctx, found)
 		return Sessions{sessions, next}, err

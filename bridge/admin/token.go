@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"imctl/bridge/cluster"
 	"imctl/kv"
 )
 
@@ -61,7 +62,7 @@ func (s *Service) listTokens(ctx context.Context, r ListTokens) (Tokens, error) 
 		return Tokens{}, err
 	}
 	return fitPage(s, r.Limit, MaxPage, func(limit int) (Tokens, error) {
-		page, next := pageAfter(tokensOf(infos), after, limit, func(t Token) position { return position{t.Issued, t.Hash} })
+		page, next := pageAfter(tokensOf(infos), after, limit, func(t Token) cluster.Cursor { return cluster.Cursor{Since: t.Issued, ID: t.Hash} })
 		return Tokens{page, next}, nil
 	})
 }

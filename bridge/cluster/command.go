@@ -64,11 +64,11 @@ type CloseSessions struct {
 
 // ListSessions asks for sessions, oldest first. Empty fields select all.
 type ListSessions struct {
-	User  string        `json:"user,omitempty"`
-	Limit int           `json:"limit,omitempty"`
-	After SessionCursor `json:"after,omitzero"`
-	Node  string        `json:"node,omitempty"`
-	Joins string        `json:"joins,omitempty"` // the node on which User is logging in, if it is
+	User  string `json:"user,omitempty"`
+	Limit int    `json:"limit,omitempty"`
+	After Cursor `json:"after,omitzero"`
+	Node  string `json:"node,omitempty"`
+	Joins string `json:"joins,omitempty"` // the node on which User is logging in, if it is
 }
 
 // ClientConnected tells that a user logs in to NATS.

@@ -22,7 +22,7 @@ func TestCommandsOnTheWire(t *testing.T) {
 		{CloseSessions{User: "a", IDs: []string{"s"}, Token: "t", KeepToken: "k", Frame: []byte("{}"), Code: 1000, Reason: "r"},
 			`{"op":"close","user":"a","sessions":["s"],"token_hash":"t","keep_token_hash":"k","frame":"e30=","code":1000,"reason":"r"}`},
 		{ListSessions{}, `{"op":"sessions"}`},
-		{ListSessions{User: "a", Limit: 2, After: SessionCursor{Since: at, ID: "s"}, Node: "n", Joins: "j"},
+		{ListSessions{User: "a", Limit: 2, After: Cursor{Since: at, ID: "s"}, Node: "n", Joins: "j"},
 			`{"op":"sessions","user":"a","limit":2,"after":{"since":"2026-01-02T03:04:05.000000006Z","id":"s"},"node":"n","joins":"j"}`},
 		{ClientConnected{User: "a"}, `{"op":"client","user":"a"}`},
 		{NodeStarted{}, `{"op":"hello"}`},
@@ -57,19 +57,21 @@ func TestPage(t *testing.T) {
 		return []Session{{ID: "c", Since: at.Add(time.Second)}, {ID: "b", Since: at}, {ID: "a", Since: at}}
 	}
 	for _, row := range []struct {
-		after SessionCursor
+		after Cursor
 		limit int
 		want  string
+		more  bool
 	}{
-		{SessionCursor{}, 0, "abc"}, {SessionCursor{}, 2, "ab"}, {SessionCursor{at, "a"}, 0, "bc"}, {SessionCursor{at, "b"}, 5, "c"},
-		{SessionCursor{at.Add(time.Second), "c"}, 1, ""}, {SessionCursor{at.Add(-time.Second), "z"}, 1, "a"},
+		{Cursor{}, 0, "abc", false}, {Cursor{}, 2, "ab", true}, {Cursor{at, "a"}, 0, "bc", false}, {Cursor{at, "b"}, 5, "c", false},
+		{Cursor{at.Add(time.Second), "c"}, 1, "", false}, {Cursor{at.Add(-time.Second), "z"}, 1, "a", true},
 	} {
 		got := ""
-		for _, s := range Page(all(), row.after, row.limit) {
+		page, more := Page(all(), row.after, row.limit, Session.Cursor)
+		for _, s := range page {
 			got += s.ID
 		}
-		if got != row.want {
-			t.Errorf("after %v, at most %d: %q, want %q", row.after, row.limit, got, row.want)
+		if got != row.want || more != row.more {
+			t.Errorf("after %v, at most %d: %q, more %t, want %q, more %t", row.after, row.limit, got, more, row.want, row.more)
 		}
 	}
 }

@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 )
 
@@ -17,28 +15,11 @@ type Session struct {
 	Push    bool      `json:"push"`
 }
 
-// SessionCursor is the position of a session in the list of all sessions, which is ordered by their beginning.
-type SessionCursor struct {
-	Since time.Time `json:"since"`
-	ID    string    `json:"id"`
-}
+// Cursor returns the session's position in the list of all sessions, which is ordered by their beginning.
+func (s Session) Cursor() Cursor { return Cursor{s.Since, s.ID} }
 
 // OldestFirst orders sessions, in the same way on every node.
-func OldestFirst(x, y Session) int {
-	return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.ID, y.ID))
-}
-
-// Page sorts sessions, oldest first, and returns those after the cursor, at most limit. A limit of 0 returns all.
-func Page(all []Session, after SessionCursor, limit int) []Session {
-	if after.ID != "" {
-		all = slices.DeleteFunc(all, func(s Session) bool { return OldestFirst(s, Session{Since: after.Since, ID: after.ID}) <= 0 })
-	}
-	slices.SortFunc(all, OldestFirst)
-	if limit > 0 && len(all) > limit {
-		all = all[:limit]
-	}
-	return all
-}
+func OldestFirst(x, y Session) int { return x.Cursor().Compare(y.Cursor()) }
 
 // Sessions lists sessions on all nodes, oldest first. With an error it returns the sessions of the nodes that answered.
 func (c *Cluster) Sessions(ctx context.Context, query ListSessions) ([]Session, error) {
@@ -47,5 +28,6 @@ func (c *Cluster) Sessions(ctx context.Context, query ListSessions) ([]Session, 
 	for _, r := range reports {
 		all = append(all, r.Sessions...)
 	}
-	return Page(all, query.After, query.Limit), err
+	page, _ := Page(all, query.After, query.Limit, Session.Cursor)
+	return page, err
 }
