@@ -167,7 +167,11 @@ func logNATSErrors(name string, log *slog.Logger) nats.ErrHandler {
 		if sub != nil {
 			args = append(args, "subject", sub.Subject)
 		}
-		log.Error("NATS error", args...)
+		level := slog.LevelError
+		if errors.Is(err, nats.ErrSlowConsumer) {
+			level = slog.LevelInfo // the subscriber notices the gap: an ordered consumer, for instance, begins again
+		}
+		log.Log(context.Background(), level, "NATS error", args...)
 	}
 }
 

@@ -118,7 +118,7 @@ func TestRestoreLargeLog(t *testing.T) {
 	dir := importDir(t)
 	from := start(t, func(c *Config) { c.Data, c.NATS.Listen = filepath.Join(dir, "from"), "127.0.0.1:0" })
 	from.attachment(t, "archive", kv.RoleConsumer, ">")
-	js, err := jetstream.New(from.app.backend.nc)
+	js, err := jetstream.New(from.app.backend.nc, jetstream.WithPublishAsyncMaxPending(entries))
 	if err != nil {
 		t.Fatal(err)
 	}

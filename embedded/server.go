@@ -244,8 +244,11 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 func (s *Server) logConnectionError(name string) nats.ErrHandler {
 	return func(_ *nats.Conn, sub *nats.Subscription, err error) {
 		level := slog.LevelError
-		if errors.Is(err, io.ErrClosedPipe) {
+		switch {
+		case errors.Is(err, io.ErrClosedPipe):
 			level = slog.LevelDebug // The NATS server has stopped. The connection reconnects to the next one.
+		case errors.Is(err, nats.ErrSlowConsumer):
+			level = slog.LevelInfo // The subscriber notices the gap: an ordered consumer, for instance, begins again.
 		}
 		attrs := []any{"connection", name, "err", err}
 		if sub != nil {
