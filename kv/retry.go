@@ -38,8 +38,8 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	return false
 }
 
-// conflicting reports whether err says that another caller wrote a key first, or while it was read. If the stream has several replicas and
-// the other write is not committed yet, this conflict has a code of its own.
+// conflicting reports whether err says that another caller wrote a key first, or while it was read. If the stream has
+// several replicas and the other write is not committed yet, this conflict has a code of its own.
 func conflicting(err error) bool {
 	return errors.Is(err, errChanged) ||
 		hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant)

@@ -174,8 +174,8 @@ func (e rosterEntry) write(writes []write) ([]write, bool, error) {
 }
 
 // confirm reads rosters again and returns decision, unless one of them has changed since: then it returns an error that
-// compareAndSwap retries. Another node may change both rosters between the two reads of a decision, which is then based on
-// rosters that never existed together. NATS notices that only for the rosters that the decision writes.
+// compareAndSwap retries. Another node may change both rosters between the two reads of a decision, which is then based
+// on rosters that never existed together. NATS notices that only for the rosters that the decision writes.
 func (r *Rosters) confirm(ctx context.Context, read []rosterEntry, decision error) error {
 	ids := make([]string, len(read))
 	for i, e := range read {

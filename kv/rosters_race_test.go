@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestDecisionsBetweenNodes: two nodes change the same two rosters at once. A decision that writes nothing, such as a refusal,
-// must also follow from rosters that existed together.
+// TestDecisionsBetweenNodes: two nodes change the same two rosters at once. A decision that writes nothing, such as a
+// refusal, must also follow from rosters that existed together.
 func TestDecisionsBetweenNodes(t *testing.T) {
 	t.Parallel()
 	url := startServer(t, t.TempDir(), false)

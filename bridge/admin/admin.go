@@ -80,7 +80,8 @@ type FriendService interface {
 	Restore(ctx context.Context, all ...kv.UserSnapshot) ([]kv.Change, error)
 }
 
-// AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of package kv.
+// AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of
+// package kv.
 type AttachmentService interface {
 	Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, natsauth.Context, error)
 	List(ctx context.Context) ([]kv.Attachment, error)

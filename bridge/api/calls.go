@@ -43,8 +43,8 @@ type request struct {
 	token   string  // of an HTTP call with Auth
 	client  string  // id of the user that is a NATS client; "" for HTTP
 	address string  // of the HTTP client, as the limits count it
-	// disconnect closes the user's connections to NATS: those of a NATS client that calls, after it has had time to read the
-	// answer.
+	// disconnect closes the user's connections to NATS: those of a NATS client that calls, after it has had time to
+	// read the answer.
 	disconnect bool
 }
 

@@ -102,8 +102,8 @@ func (l *Limits) AllowForgotten(address string) error {
 // AllowCode counts a code for a user's forgotten password, and reports whether the user may have it.
 func (l *Limits) AllowCode(user string) bool { return l.current.Load().codesByUser.Allow(user) }
 
-// ReserveSend counts a dialogue of a user that is a NATS client, and returns how long it has to wait. It returns false, and
-// does not count the dialogue, if that is longer than longest.
+// ReserveSend counts a dialogue of a user that is a NATS client, and returns how long it has to wait. It returns false,
+// and does not count the dialogue, if that is longer than longest.
 func (l *Limits) ReserveSend(user string, longest time.Duration) (wait time.Duration, ok bool) {
 	return l.current.Load().sends.Reserve(user, longest)
 }

@@ -218,8 +218,8 @@ func wantMail(t *testing.T, got sentMail) {
 	}
 }
 
-// TestMailFails: no error shows the mail, its recipient or the server's reply, and the password is sent only to a server
-// that has authenticated itself.
+// TestMailFails: no error shows the mail, its recipient or the server's reply, and the password is sent only to a
+// server that has authenticated itself.
 func TestMailFails(t *testing.T) {
 	t.Parallel()
 	const recipient = "tom.secret@example.org"

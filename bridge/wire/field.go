@@ -58,8 +58,8 @@ func ParseQuery(query string, fields []Field, limits Limits) (Values, Code) {
 	return parse(queryFields(query, names(fields)...), fields, limits)
 }
 
-// ParseBody reads the fields of a call from a JSON object of strings. null is as good as absent. The code is [ProtocolError]
-// or 0.
+// ParseBody reads the fields of a call from a JSON object of strings. null is as good as absent. The code is
+// [ProtocolError] or 0.
 func ParseBody(body []byte, fields []Field, limits Limits) (Values, Code) {
 	return parse(jsonFields(body, names(fields)...), fields, limits)
 }
@@ -137,7 +137,8 @@ type Auth struct {
 // AuthFields declare the fields of an Auth.
 var AuthFields = []Field{{Name: "id"}, {Name: "token"}}
 
-// Auth returns the caller, as [AuthFields] declare it. The code is 0 or, in this order, [AuthEmpty] or [AccountIDEmpty].
+// Auth returns the caller, as [AuthFields] declare it. The code is 0 or, in this order, [AuthEmpty] or
+// [AccountIDEmpty].
 func (v Values) Auth() (Auth, Code) {
 	a := Auth{ID: v.Get("id"), Token: v.Get("token")}
 	return a, a.check()
@@ -191,8 +192,8 @@ func jsonFields(body []byte, names ...string) *rawFields {
 	return f
 }
 
-// queryFields reads the fields from a URL's query. A query with a pair that url.ParseQuery cannot read is malformed, and so is
-// one with a known key twice.
+// queryFields reads the fields from a URL's query. A query with a pair that url.ParseQuery cannot read is malformed,
+// and so is one with a known key twice.
 func queryFields(raw string, names ...string) *rawFields {
 	f := newRawFields(names)
 	query, err := url.ParseQuery(raw)

@@ -16,9 +16,9 @@ func (q LoginQuery) ByToken() bool { return q.Token != "" }
 
 // ParseLogin parses the query of a login. The code is 0 if the credentials have to be checked.
 //
-// It is [ProtocolError] if the query is malformed or uses both login methods, or if push is neither 0 nor 1. With account and
-// password it is [WrongCredentials] if one of them is empty, or the account too long to exist. With id and token it is
-// [AuthEmpty] or [AccountIDEmpty], as in every call.
+// It is [ProtocolError] if the query is malformed or uses both login methods, or if push is neither 0 nor 1. With
+// account and password it is [WrongCredentials] if one of them is empty, or the account too long to exist. With id and
+// token it is [AuthEmpty] or [AccountIDEmpty], as in every call.
 func ParseLogin(rawQuery string) (LoginQuery, Code) {
 	f := queryFields(rawQuery, "account", "password", "id", "token", "push")
 	auth := f.auth()

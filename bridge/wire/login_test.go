@@ -56,7 +56,8 @@ func TestParseLogin(t *testing.T) {
 	}
 }
 
-// TestLoginTakesEveryPassword: a query that a browser's URLSearchParams or encodeURIComponent builds keeps every password.
+// TestLoginTakesEveryPassword: a query that a browser's URLSearchParams or encodeURIComponent builds keeps every
+// password.
 func TestLoginTakesEveryPassword(t *testing.T) {
 	t.Parallel()
 	for r := rune(0); r < 0x300; r++ {

@@ -1,7 +1,7 @@
 package wire
 
-// ProfileFields are the fields of a profile that its user sets. The record of an account has the same fields (kv.Profile): Go
-// converts one to the other. A new field is added to both, and to profileFields.
+// ProfileFields are the fields of a profile that its user sets. The record of an account has the same fields
+// (kv.Profile): Go converts one to the other. A new field is added to both, and to profileFields.
 type ProfileFields struct {
 	Name     string `json:"name"`
 	Picture  string `json:"picture"`
@@ -10,8 +10,8 @@ type ProfileFields struct {
 	Sign     string `json:"sign"`
 }
 
-// profileFields declare the fields of a profile, in the order of the JSON, and pointers returns where they are. The size of
-// the array keeps the two together.
+// profileFields declare the fields of a profile, in the order of the JSON, and pointers returns where they are. The
+// size of the array keeps the two together.
 var profileFields = [...]Field{
 	{Name: "name", Max: MaxName},
 	{Name: "picture", Kind: Picture},

@@ -77,8 +77,8 @@ func TestPageFollowsContentPolicy(t *testing.T) {
 	}
 }
 
-// TestModulesArePreloaded keeps the first view to one round of requests. Languages other than English take a second one,
-// since only the page's code knows which to load.
+// TestModulesArePreloaded keeps the first view to one round of requests. Languages other than English take a second
+// one, since only the page's code knows which to load.
 func TestModulesArePreloaded(t *testing.T) {
 	t.Parallel()
 	files := read(t)
