@@ -41,7 +41,7 @@ func TestLogin(t *testing.T) {
 		"another's token":                    {p.ID, other.Token, false},
 		"account and token":                  {p.Account, p.Token, false},
 		"an unknown id":                      {kv.NewID(), p.Token, false},
-		"a token of nobody":                  {p.ID, kv.NewID(), false},
+		"an unknown token":                   {p.ID, kv.NewID(), false},
 		"a disabled account":                 {disabled.Account, disabled.Password, false},
 		"a disabled account's id":            {disabled.ID, disabled.Password, false},
 		"a disabled account's token":         {disabled.ID, disabled.Token, false},
