@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -78,18 +77,10 @@ func TestConsumer(t *testing.T) {
 			t.Fatal("timeout waiting for the remaining entries")
 		}
 	}
-	// Acknowledgements give no signal.
-	for tick := time.NewTicker(5 * time.Millisecond); ; {
+	eventually(t, "everything is acknowledged", func() bool {
 		info, err := consumer.Info(ctx)
-		if err != nil {
-			t.Fatalf("timeout waiting for the acknowledgements: %v", err)
-		}
-		if info.NumAckPending == 0 && info.AckFloor.Consumer == many {
-			tick.Stop()
-			break
-		}
-		<-tick.C
-	}
+		return err == nil && info.NumAckPending == 0 && info.AckFloor.Consumer == many
+	})
 	select {
 	case err := <-c.Errs:
 		t.Errorf("unexpected permission error: %v", err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge"
 	"imctl/bridge/bridgetest"
@@ -108,4 +109,13 @@ func TestLoginExpires(t *testing.T) {
 	if byPassword.IsClosed() {
 		t.Error("the connection with a password was closed too")
 	}
+	// nats-server logs an error if it is stopped while it removes the last message of a stream.
+	js, err := jetstream.New(s.NC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the token is removed", func() bool {
+		stream, err := js.Stream(t.Context(), "KV_im_tokens")
+		return err == nil && stream.CachedInfo().State.Msgs == 0
+	})
 }

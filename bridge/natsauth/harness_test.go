@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"imctl/bridge/bridgetest"
 	"imctl/bridge/wire"
@@ -32,6 +33,20 @@ func dialogue(id, to, payload string) string {
 // dialogueFrame returns the frame that the friend receives.
 func dialogueFrame(id, from, payload string) string {
 	return `{"id":` + id + `,"from":"` + from + `","payload":` + payload + `}`
+}
+
+// eventually waits until cond returns true, where no signal can be awaited. what describes the condition.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	deadline, tick := time.After(bridgetest.WaitTimeout), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline:
+			t.Fatalf("timeout waiting for: %s", what)
+		case <-tick.C:
+		}
+	}
 }
 
 // call makes a call over HTTP with the id and token of a user, and returns the body of the answer. A GET has the fields
