@@ -126,7 +126,7 @@ func (s *Server) openStore(ctx context.Context, o Options, log *slog.Logger) err
 }
 
 // Stop shuts the server down gracefully. It fails the test if the server has logged an error, or if the log or the
-// metrics contain a secret.
+// metrics contain a secret. It prints the log of a test that has failed.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	if s.stops == nil {
@@ -147,6 +147,9 @@ func (s *Server) Stop(t testing.TB) {
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "panic") {
 			t.Errorf("the server logged: %s", line)
 		}
+	}
+	if t.Failed() {
+		t.Logf("log of the server:\n%s", s.Log())
 	}
 }
 
