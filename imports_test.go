@@ -21,6 +21,7 @@ var arrows = map[string][]string{
 	"cmd/bench": {"bridge/admin", "bridge/wire", "kv"},
 
 	"bridge":          {"kv", "bridge/..."},
+	bridgetest:        {"kv", "embedded", "bridge/..."},
 	"bridge/admin":    {"kv", "bridge/cluster", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/wire"},
 	"bridge/api":      {"kv", "bridge/answer", "bridge/delivery", "bridge/im", "bridge/limit", "bridge/mailer", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire", "bridge/www"},
 	"bridge/tunnel":   {"kv", "bridge/answer", "bridge/cluster", "bridge/delivery", "bridge/eventlog", "bridge/im", "bridge/limit", "bridge/recovery", "bridge/wire"},
@@ -49,6 +50,9 @@ var arrows = map[string][]string{
 }
 
 const module = "imctl"
+
+// bridgetest is a package that only tests import.
+const bridgetest = "bridge/bridgetest"
 
 func TestImportsFollowTheArrows(t *testing.T) {
 	t.Parallel()
@@ -98,6 +102,9 @@ func checkFile(t *testing.T, name string) {
 			continue
 		}
 		ours, ok := strings.CutPrefix(imported, module+"/")
+		if ours == bridgetest {
+			t.Errorf("%s imports %s, which only tests may", name, ours)
+		}
 		if ok && !slices.ContainsFunc(allowed, func(arrow string) bool { return covers(arrow, ours) }) {
 			t.Errorf("%s imports %s, which %s may not", name, ours, folder)
 		}

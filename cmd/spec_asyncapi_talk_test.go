@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/bridge/bridgetest"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
 	"imctl/kv"
@@ -133,7 +134,7 @@ func (a *asyncAPI) onTheTunnel(t *testing.T) {
 
 // client is a NATS client of a user. It answers dialogues with a configured answer.
 type client struct {
-	*natsClient
+	*bridgetest.Client
 	answer atomic.Pointer[string]
 
 	mu    sync.Mutex // guards heard
@@ -147,9 +148,9 @@ func (c *client) has(message string) bool {
 }
 
 // listen receives the user's dialogues and notices, and validates them against the document.
-func (a *asyncAPI) listen(t *testing.T, nc *natsClient, id string) *client {
+func (a *asyncAPI) listen(t *testing.T, nc *bridgetest.Client, id string) *client {
 	t.Helper()
-	c := &client{natsClient: nc, heard: make(map[string]bool)}
+	c := &client{Client: nc, heard: make(map[string]bool)}
 	c.answer.Store(new(string))
 	note := func(operation, message string, body []byte) {
 		a.saw(t, operation, message, body)
@@ -186,10 +187,10 @@ func (a *asyncAPI) listen(t *testing.T, nc *natsClient, id string) *client {
 var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile"}
 
 // calls makes a call through NATS and validates the request and the answer against the document.
-func (a *asyncAPI) calls(t testing.TB, c *natsClient, id, name, body string, code int, beyond bool) {
+func (a *asyncAPI) calls(t testing.TB, c *bridgetest.Client, id, name, body string, code int, beyond bool) {
 	t.Helper()
 	a.allows(t, callNames[name], name+"Call", body, code, beyond)
-	got := c.ask(t, "im.call."+id+"."+name, body)
+	got := c.Ask(t, "im.call."+id+"."+name, body)
 	a.saw(t, callNames[name]+"/reply", name+"Answer", []byte(got))
 	if (reply{body: got}).code() != code {
 		t.Errorf("%s %s: %s, want %d", name, body, got, code)
@@ -214,7 +215,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 
 	for _, row := range sends(person.id, gone.id) {
 		a.allows(t, "takeDialogueByNATS", "send", row.frame, row.code, row.beyond)
-		a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(c.ask(t, "im.send."+bot.id, row.frame)))
+		a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(c.Ask(t, "im.send."+bot.id, row.frame)))
 		if row.code == 200 {
 			a.hears(t, person.tunnel, "deliver", "dialogue")
 		}
@@ -234,12 +235,12 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	var both sync.WaitGroup
 	both.Go(func() { a.says(t, person.tunnel, dialogue(`"1"`, bot.id, `"p"`), 507, false) })
 	both.Go(func() {
-		a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(nc.ask(t, "im.send."+person.id, dialogue(`"1"`, other.id, `"p"`))))
+		a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(nc.Ask(t, "im.send."+person.id, dialogue(`"1"`, other.id, `"p"`))))
 	})
 	both.Wait()
 	c.answer.Store(new(string))
 
-	a.everyCall(t, w, c.natsClient, bot, person)
+	a.everyCall(t, w, c.Client, bot, person)
 	person.update(t, `"sign":"new"`).want(t, "update", replyBody(200))
 	person.tunnel.close(t)
 	eventually(t, "300", func() bool { return c.has("friendOffline") })
@@ -255,7 +256,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 }
 
 // everyCall makes each call with each documented answer, except those of a failing server.
-func (a *asyncAPI) everyCall(t *testing.T, w *world, c *natsClient, bot, person *member) {
+func (a *asyncAPI) everyCall(t *testing.T, w *world, c *bridgetest.Client, bot, person *member) {
 	nobody, long := strings.Repeat("0", 32), strings.Repeat("x", 65)
 	asks := w.newMembers(t, 1)[0]
 	asks.call(t, "request", "to", bot.id, "note", "hi").want(t, "request", replyBody(200))
@@ -300,7 +301,7 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 }
 
 // reads reads the log and checks that it has entries of every kind.
-func (a *asyncAPI) reads(t *testing.T, nc *natsClient) {
+func (a *asyncAPI) reads(t *testing.T, nc *bridgetest.Client) {
 	missing := map[string]bool{"dialogue": true}
 	for name := range a.object(t, "/channels") {
 		_, address := a.at("/channels/" + name + "/address")
@@ -369,7 +370,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`} {
 		a.calls(t, c, me.id, name, body, 500, false)
 	}
-	got := c.ask(t, "im.send."+me.id, dialogue(`"1"`, friend.id, `"p"`))
+	got := c.Ask(t, "im.send."+me.id, dialogue(`"1"`, friend.id, `"p"`))
 	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(got))
 	if got != replyFrame(`"1"`, 500) {
 		t.Errorf("a dialogue: %s", got)

@@ -37,7 +37,7 @@ func TestNATSBridgeRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.tunnel.wantClose(t, 1008)
-	client.wantClosed(t, "disabled")
+	client.WantClosed(t, "disabled")
 	for what, log := range map[string]string{"first": s.log.String(), "second": second.log.String()} {
 		if strings.Contains(strings.ToLower(log), "permissions violation") {
 			t.Errorf("the %s server lacks a permission: %s", what, log)

@@ -1,4 +1,4 @@
-package cmd
+package natsauth_test
 
 import (
 	"fmt"
@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// TestDocumentedRoles checks that docs/consumers.md documents the permissions that TestNATSRoles tests.
+// TestDocumentedRoles checks that docs/consumers.md documents the permissions that TestRoles tests.
 func TestDocumentedRoles(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../docs/consumers.md")
+	text, err := os.ReadFile("../../docs/consumers.md")
 	if err != nil {
 		t.Fatal(err)
 	}
