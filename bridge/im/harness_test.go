@@ -165,6 +165,8 @@ type recorder struct {
 	online map[string]bool   // by id
 	calls  []string
 	hook   func(call string) error // its error is the call's, which is not recorded then
+
+	hooking sync.Mutex // held during a call of hook
 }
 
 // know has a user recorded by its account instead of its id.
@@ -174,7 +176,7 @@ func (r *recorder) know(u kv.User) {
 	r.names[u.ID] = u.Account
 }
 
-// intercept has f called before each call is recorded, with the record.
+// intercept has f called before each call is recorded, with the record, and never concurrently.
 func (r *recorder) intercept(f func(call string) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -201,7 +203,10 @@ func (r *recorder) record(format string, args ...any) error {
 	}
 	r.mu.Unlock()
 	if hook != nil {
-		if err := hook(call); err != nil {
+		r.hooking.Lock()
+		err := hook(call)
+		r.hooking.Unlock()
+		if err != nil {
 			return err
 		}
 	}
