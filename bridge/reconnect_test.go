@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
 
+	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -150,6 +152,9 @@ func TestChangesDuringOutage(t *testing.T) {
 	n := startNode(t, s.url, patient)
 	users := n.users(t, "u", 6)
 	me, revoked, disabled, deleted, removed, friend := users[0], users[1], users[2], users[3], users[4], users[5]
+	silent := n.users(t, "silent", 1)[0]
+	received := neverReplies(t, s.url, silent)
+	n.befriend(t, me, silent)
 	for _, u := range []kv.User{revoked, disabled, deleted, removed} {
 		n.befriend(t, me, u)
 	}
@@ -169,8 +174,13 @@ func TestChangesDuringOutage(t *testing.T) {
 	talk("before the outage", wire.Success, revoked, disabled, deleted, removed)
 	talk("before the outage", wire.NotFriends, friend)
 
+	if _, err := sessions[me.ID].send(silent.ID); err != nil {
+		t.Fatal(err)
+	}
+	<-received
 	s.stop()
 	wait(t, "not ready", func() bool { return n.Ready() != nil })
+	wait(t, "an answer to the dialogue that waited for a reply", func() bool { return sessions[me.ID].answered(wire.SendFailed) == 1 })
 	talk("during the outage", wire.SendFailed, revoked, disabled, deleted, removed)
 	if code := n.call(t, sessions[me.ID], "/im/friends/found", url.Values{"name": {"x"}}); code != wire.InternalError {
 		t.Errorf("call during the outage: got code %d, want %d", code, wire.InternalError)
@@ -211,6 +221,20 @@ func TestChangesDuringOutage(t *testing.T) {
 		}
 	}
 	n.wantRefused(t, disabled, wire.WrongCredentials, websocket.ClosePolicyViolation)
+}
+
+// neverReplies puts a user online as a NATS client that acknowledges no dialogue. The channel receives each dialogue.
+func neverReplies(t *testing.T, url string, u kv.User) <-chan *nats.Msg {
+	t.Helper()
+	received := make(chan *nats.Msg, 1)
+	nc := connect(t, url)
+	if _, err := nc.ChanSubscribe(subject.Prefix("im").Dialogue(u.ID), received); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return received
 }
 
 // elsewhere changes the buckets in dir, on a NATS server of its own that runs only meanwhile.
