@@ -87,8 +87,8 @@ func natsProcess(t *testing.T, dir, port string) (string, func()) {
 	return "", nil
 }
 
-// startBridge runs a bridge on the server at url.
-func startBridge(t testing.TB, url string, log eventlog.Options) *Bridge {
+// startBridge runs a bridge on the server at url. change can change its options.
+func startBridge(t testing.TB, url string, log eventlog.Options, change ...func(*Options)) *Bridge {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -96,9 +96,13 @@ func startBridge(t testing.TB, url string, log eventlog.Options) *Bridge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := New(ctx, Options{Connect: dialer(url), Prefix: "im", Store: store, Hasher: kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1}),
+	opts := Options{Connect: dialer(url), Prefix: "im", Store: store, Hasher: kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1}),
 		Sessions:  tunnel.SessionOptions{PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 << 10, Ping: time.Minute, WriteTimeout: 10 * time.Second},
-		Dialogues: Dialogues{Timeout: 5 * time.Second}, EventLog: log, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+		Dialogues: Dialogues{Timeout: 5 * time.Second}, EventLog: log, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}
+	for _, f := range change {
+		f(&opts)
+	}
+	b, err := New(ctx, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"net"
 	"testing"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// logServer runs a NATS server in this process that takes clients by TCP, on a free port for port -1.
-func startServer(t testing.TB, dir string, port int) *server.Server {
+// runServer runs a NATS server in this process that takes clients by TCP, on a free port for port -1. The caller stops it.
+func runServer(t testing.TB, dir string, port int) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{ServerName: "test", Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir,
 		SyncAlways: true, JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true})
@@ -19,14 +20,48 @@ func startServer(t testing.TB, dir string, port int) *server.Server {
 		t.Fatal(err)
 	}
 	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
 	if !s.ReadyForConnections(10 * time.Second) {
+		stopServer(s)
 		t.Fatal("the NATS server did not start")
 	}
 	return s
+}
+
+func stopServer(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// startServer is runServer with a server that stops at the end of the test.
+func startServer(t testing.TB, dir string, port int) *server.Server {
+	t.Helper()
+	s := runServer(t, dir, port)
+	t.Cleanup(func() { stopServer(s) })
+	return s
+}
+
+// outageServer is a NATS server that goes away and comes back on the same port, with the same directory.
+type outageServer struct {
+	url  string
+	dir  string
+	port int
+	*server.Server
+}
+
+func startOutageServer(t testing.TB) *outageServer {
+	t.Helper()
+	o := &outageServer{dir: t.TempDir()}
+	o.Server = runServer(t, o.dir, -1)
+	o.url, o.port = o.ClientURL(), o.Addr().(*net.TCPAddr).Port
+	t.Cleanup(func() { stopServer(o.Server) })
+	return o
+}
+
+func (o *outageServer) stop() { stopServer(o.Server) }
+
+func (o *outageServer) restart(t testing.TB) {
+	t.Helper()
+	o.Server = runServer(t, o.dir, o.port)
 }
 
 // dialer connects to a server's URL and goes on trying when it is away.

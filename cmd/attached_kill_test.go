@@ -62,27 +62,3 @@ func TestServerKilled(t *testing.T) {
 		t.Errorf("got nodes %v, %v, want one", ids, err)
 	}
 }
-
-// TestRevokedDuringOutage checks that a session whose token is revoked while its server has no connection to NATS ends
-// when the server is connected again. The other sessions continue.
-func TestRevokedDuringOutage(t *testing.T) {
-	t.Parallel()
-	there := startExternalNATS(t)
-	s := start(t, there.attached)
-	s.mayLog = []string{"NATS", "the event log is not written"}
-	w := newWorld(t, s)
-	a, b := w.newFriends(t)
-	_, second := b.openTunnel(t)
-	// A revocation in the store without a notification.
-	if err := s.app.backend.store.Tokens.RevokeOthers(t.Context(), b.id, second.Token); err != nil {
-		t.Fatal(err)
-	}
-	if code := a.talk(t, b, "1"); code != 200 {
-		t.Fatalf("before: %d", code)
-	}
-	b.tunnel.want(t, dialogueFrame(`"1"`, a.id, `"hello"`))
-	there.stop()
-	there.start(t)
-	b.tunnel.wantClose(t, 1008)
-	eventually(t, "200", func() bool { return a.talk(t, b, "2") == 200 })
-}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -111,74 +110,4 @@ func testLogout(t *testing.T, w *world) {
 	watch.want(t, noticeFrame(300, "Friend Offline", a))
 	a.login(t)
 	watch.want(t, noticeFrame(302, "Friend Online", a))
-}
-
-// TestResumeRenews checks that a login with a token past half of its lifetime gets a new token. The old token stays
-// valid until it expires.
-func TestResumeRenews(t *testing.T) {
-	t.Parallel()
-	const life = 6 * time.Second
-	w := newWorld(t, start(t, func(c *Config) { c.Tokens.TTL = life }))
-	a := w.newMembers(t, 1)[0]
-	issued := time.Now()
-	again := func() string {
-		t.Helper()
-		c := a.resume(t, a.token)
-		defer c.close(t)
-		var login loginAnswer
-		if err := json.Unmarshal([]byte(c.next(t)), &login); err != nil {
-			t.Fatal(err)
-		}
-		if login.Token != "" {
-			w.secret(login.Token)
-		}
-		return login.Token
-	}
-	if got := again(); got != a.token && time.Since(issued) < life/3 {
-		t.Error("a token in the first third of its lifetime was replaced")
-	}
-	var renewed string
-	eventually(t, "another token", func() bool { renewed = again(); return renewed != a.token })
-	if age := time.Since(issued); age < life/3 {
-		t.Errorf("the token was replaced after %v of %v, want at least a third", age, life)
-	}
-	if renewed == "" {
-		t.Fatal("the token expired before it was replaced")
-	}
-	if r := a.call(t, "found", "name", fresh("nobody")); r.code() != 200 && time.Since(issued) < life {
-		t.Errorf("call with the old token: got %s, want code 200", r.body)
-	}
-	eventually(t, "515", func() bool { return again() == "" })
-	a.token = renewed
-	a.call(t, "found", "name", fresh("nobody")).want(t, "the new one", `{"code":200,"found":null,"message":"Success","ok":true}`)
-}
-
-// TestRehash checks that a login updates the stored hash if the hash parameters have changed.
-func TestRehash(t *testing.T) {
-	t.Parallel()
-	var data string
-	first := start(t, func(c *Config) { data = c.Data })
-	w := newWorld(t, first)
-	a := w.newMembers(t, 1)[0]
-	a.update(t, `"password":"changed-by-user"`).want(t, "password", replyBody(200))
-	a.password = "changed-by-user"
-	hash := func() string {
-		t.Helper()
-		u, _, err := w.services().Accounts.Authorize(t.Context(), a.id, a.token)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return u.PasswordHash
-	}
-	if got := hash(); !strings.Contains(got, "$m=1024,t=1,") {
-		t.Fatalf("got hash %.40s, want m=1024,t=1", got)
-	}
-	a.tunnel.close(t)
-	first.close(t)
-	w.deployment = start(t, func(c *Config) { c.Data, c.Passwords.Passes = data, 3 })
-	defer w.close(t)
-	a.login(t)
-	eventually(t, "a hash with the new parameters", func() bool { return strings.Contains(hash(), "$m=1024,t=3,") })
-	a.login(t)
-	a.call(t, "found", "name", fresh("nobody")).want(t, "call", `{"code":200,"found":null,"message":"Success","ok":true}`)
 }

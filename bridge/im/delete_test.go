@@ -1,0 +1,132 @@
+package im
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// TestDelete: the account is disabled and its tokens are revoked before its sessions end, and friends are told before the
+// account is free.
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	ann, friend, asked := f.register(t, "ann"), f.register(t, "friend"), f.register(t, "requested")
+	f.befriend(t, ann, friend)
+	if _, err := f.store.Rosters.Request(t.Context(), ann.ID, asked.ID, "hi"); err != nil {
+		t.Fatal(err)
+	}
+	f.issue(t, ann)
+	code := f.code(t, ann)
+	var order []string
+	f.intercept(func(call string) error {
+		order = append(order, strings.Join(strings.Fields(call)[:2], " "))
+		if call == "event ann deleted" || call == "event ann disabled" {
+			return nil
+		}
+		u, err := f.store.Users.Get(t.Context(), ann.ID)
+		if err != nil || !u.Disabled || len(f.tokens(t, ann)) > 0 {
+			t.Errorf("%s: %v, disabled %t, %d tokens", call, err, u.Disabled, len(f.tokens(t, ann)))
+		}
+		return nil
+	})
+	if err := f.accounts.Delete(t.Context(), ann.ID); err != nil {
+		t.Fatal(err)
+	}
+	begin := []string{"event ann", "close ann", "disconnect ann"}
+	if !slices.Equal(order[:3], begin) || order[len(order)-1] != "event ann" {
+		t.Errorf("order: %q", order)
+	}
+	var got []string
+	for _, call := range f.take() {
+		if strings.Fields(call)[1] != "ann" {
+			got = append(got, call)
+		}
+	}
+	slices.Sort(got)
+	want := []string{removed("friend", "ann"), removed("requested", "ann"), "roster friend ann false"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+	f.intercept(nil)
+	f.run(t, []step{
+		{what: "again", call: func(ctx context.Context) error { return f.accounts.Delete(ctx, ann.ID) }, err: kv.ErrUserNotFound},
+		{what: "password", call: func(ctx context.Context) error { _, err := f.accounts.Authenticate(ctx, "ann", password); return err }, err: wire.WrongCredentials},
+		{what: "code", call: func(ctx context.Context) error { return f.resets.ResetPassword(ctx, "ann", code, "x") }, err: wire.WrongCredentials},
+	})
+	f.clean(t, friend, asked)
+	f.register(t, "ann")
+}
+
+// TestDeleteCutOff cuts deletions off at each call to the other nodes. The account stays disabled, and Repair completes
+// the deletion.
+func TestDeleteCutOff(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	friend := f.register(t, "friend")
+	for _, at := range []string{"close ann", "disconnect ann", "roster ann", "roster friend", "notice friend"} {
+		ann := f.register(t, "ann")
+		f.befriend(t, ann, friend)
+		f.issue(t, ann)
+		f.refuse(at)
+		if err := f.accounts.Delete(t.Context(), ann.ID); !errors.Is(err, errRefused) {
+			t.Errorf("cut off at %q: got %v, want %v", at, err, errRefused)
+		}
+		f.refuse("")
+		if u := f.current(t, ann.ID); !u.Disabled || len(f.tokens(t, ann)) > 0 {
+			t.Errorf("cut off at %q: disabled %t, %d tokens", at, u.Disabled, len(f.tokens(t, ann)))
+		}
+		f.take()
+		if done, err := f.accounts.Repair(t.Context()); err != nil || done != (kv.Completed{Users: 1}) {
+			t.Errorf("cut off at %q: repair returned %+v, %v", at, done, err)
+		}
+		if calls := f.take(); !slices.Equal(calls[:2], expelled("ann", "account disabled")) || calls[len(calls)-1] != "event ann deleted" {
+			t.Errorf("cut off at %q: the repair made the calls %q", at, calls)
+		}
+		if _, err := f.store.Users.ByAccount(t.Context(), "ann"); !errors.Is(err, kv.ErrUserNotFound) {
+			t.Errorf("cut off at %q: %v", at, err)
+		}
+		f.clean(t, friend)
+		if done, err := f.accounts.Repair(t.Context()); err != nil || done != (kv.Completed{}) {
+			t.Errorf("cut off at %q: a second repair returned %+v, %v", at, done, err)
+		}
+	}
+}
+
+// clean checks that these users have empty rosters, and that there are no orphaned records.
+func (f *fixture) clean(t *testing.T, users ...kv.User) {
+	t.Helper()
+	for _, u := range users {
+		if r, _, err := f.store.Rosters.Get(t.Context(), u.ID); err != nil || len(r.Friends)+len(r.Requests)+len(r.Asked) > 0 {
+			t.Errorf("the roster of %s: %+v, %v", u.Account, r, err)
+		}
+	}
+	if found, err := f.store.Sweep(t.Context(), true); err != nil || found != (kv.Findings{}) {
+		t.Errorf("orphaned records: %+v, %v", found, err)
+	}
+}
+
+func TestRestoreAccounts(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	ann, bob := f.register(t, "ann"), f.register(t, "bob")
+	if err := f.accounts.Delete(t.Context(), bob.ID); err != nil {
+		t.Fatal(err)
+	}
+	back := f.current(t, ann.ID)
+	back.ID, back.Account = kv.NewID(), "back"
+	f.know(back)
+	f.take()
+	for i, r := range f.accounts.Restore(t.Context(), []kv.User{ann, back}) {
+		if r.Err != nil || r.Created != (i == 1) {
+			t.Errorf("%s: created %t, %v", r.User, r.Created, r.Err)
+		}
+	}
+	f.want(t, "restore", "event back created")
+	f.befriend(t, ann, back)
+}
