@@ -18,7 +18,7 @@ import (
 
 // Options configure a Bridge.
 type Options struct {
-	// Connect opens a connection to NATS that buffers nothing while NATS is unreachable.
+	// Connect opens a connection to NATS. It keeps reconnecting while NATS is unreachable.
 	Connect natsutil.Connect
 	Prefix  string // of all subjects
 	Lanes   int    // 0: one for each processor

@@ -47,7 +47,7 @@ type Options struct {
 	Prefix  subject.Prefix
 	Node    string        // id of this node
 	Timeout time.Duration // of a dialogue: without an answer by then, 507
-	// Connect opens a connection to NATS that buffers nothing while NATS is unreachable.
+	// Connect opens a connection to NATS. It keeps reconnecting while NATS is unreachable.
 	Connect natsutil.Connect
 	Notices *Notices
 	Log     *eventlog.Log // nil: none
