@@ -50,7 +50,7 @@ func TestConnectDuringRestart(t *testing.T) {
 }
 
 // TestConnectionErrorsAreLogged: an error of an in-process connection goes to the log, with the name of the
-// connection. The connection of a NATS server that has stopped is no error, since it reconnects.
+// connection. Slow consumers are no errors, and a stopped NATS server is not reported, since the connection reconnects.
 func TestConnectionErrorsAreLogged(t *testing.T) {
 	t.Parallel()
 	log := new(logBuffer)
@@ -65,10 +65,13 @@ func TestConnectionErrorsAreLogged(t *testing.T) {
 	if log.String() != "" {
 		t.Errorf("a stopped server is logged: %s", log)
 	}
-	handle(nc, nil, nats.ErrSlowConsumer)
-	for _, words := range []string{"level=ERROR", `connection=test`, nats.ErrSlowConsumer.Error()} {
-		if !strings.Contains(log.String(), words) {
-			t.Errorf("got the log %q, want %q in it", log, words)
+	for err, level := range map[error]string{nats.ErrSlowConsumer: "level=INFO", nats.ErrPermissionViolation: "level=ERROR"} {
+		handle(nc, nil, err)
+		line := log.String()[strings.LastIndexByte(strings.TrimSpace(log.String()), '\n')+1:]
+		for _, words := range []string{level, `connection=test`, err.Error()} {
+			if !strings.Contains(line, words) {
+				t.Errorf("got the line %q, want %q in it", line, words)
+			}
 		}
 	}
 }
