@@ -113,7 +113,8 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
 	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
-	return b.newAPI(metrics)
+	b.newAPI(metrics)
+	return nil
 }
 
 // presence is the im.Presence of the services, which are created before the lanes.
@@ -151,7 +152,7 @@ func (b *Bridge) connectSystem() (access natsauth.Access, system *nats.Conn, err
 	return o.Access, system, nil
 }
 
-func (b *Bridge) newAPI(metrics *delivery.Metrics) error {
+func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	o := &b.opts
 	resets := im.NewResets(b.services.Accounts)
 	var mail *mailer.Queue
@@ -162,7 +163,6 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) error {
 	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Limits: b.limits, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
-	return nil
 }
 
 // join makes this process a node, and brings it up to date with what it was not told before it was on the list.
