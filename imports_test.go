@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 
 	"bridge":          {"kv", "bridge/..."},
 	bridgetest:        {"kv", "embedded", "bridge/..."},
+	natstest:          nil,
 	"bridge/admin":    {"kv", "bridge/cluster", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/wire"},
 	"bridge/api":      {"kv", "bridge/answer", "bridge/delivery", "bridge/im", "bridge/limit", "bridge/mailer", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire", "bridge/www"},
 	"bridge/tunnel":   {"kv", "bridge/answer", "bridge/cluster", "bridge/delivery", "bridge/eventlog", "bridge/im", "bridge/limit", "bridge/recovery", "bridge/wire"},
@@ -51,8 +52,11 @@ var arrows = map[string][]string{
 
 const module = "imctl"
 
-// bridgetest is a package that only tests import.
-const bridgetest = "bridge/bridgetest"
+// Only tests, and bridgetest, import these packages.
+const (
+	bridgetest = "bridge/bridgetest"
+	natstest   = "bridge/natstest"
+)
 
 func TestImportsFollowTheArrows(t *testing.T) {
 	t.Parallel()
@@ -102,7 +106,7 @@ func checkFile(t *testing.T, name string) {
 			continue
 		}
 		ours, ok := strings.CutPrefix(imported, module+"/")
-		if ours == bridgetest {
+		if (ours == bridgetest || ours == natstest) && folder != bridgetest {
 			t.Errorf("%s imports %s, which only tests may", name, ours)
 		}
 		if ok && !slices.ContainsFunc(allowed, func(arrow string) bool { return covers(arrow, ours) }) {

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natstest"
 	"imctl/bridge/subject"
 	"imctl/bridge/tunnel"
 	"imctl/kv"
@@ -42,7 +43,7 @@ func TestLogServerProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := startServer(t, dir, port)
+	s := natstest.Start(t, dir, port)
 	fmt.Println("url", s.ClientURL())
 	_, err = io.Copy(io.Discard, os.Stdin) // until the parent ends, should it not come to kill this one
 	if err != nil {
@@ -92,11 +93,11 @@ func startBridge(t testing.TB, url string, log eventlog.Options, change ...func(
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	store, err := kv.Open(ctx, connect(t, url), kv.Options{})
+	store, err := kv.Open(ctx, natstest.Connect(t, url), kv.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := Options{Connect: dialer(url), Prefix: "im", Store: store, Hasher: kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1}),
+	opts := Options{Connect: natstest.Dialer(url), Prefix: "im", Store: store, Hasher: kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1}),
 		Sessions:  tunnel.SessionOptions{PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 << 10, Ping: time.Minute, WriteTimeout: 10 * time.Second},
 		Dialogues: Dialogues{Timeout: 5 * time.Second}, EventLog: log, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
@@ -151,8 +152,8 @@ func startTraffic(t *testing.T, b *Bridge, url string, senders int) *traffic {
 	ctx, tr.stop = context.WithCancel(context.Background())
 	t.Cleanup(tr.stop)
 	for n := range senders {
-		from, to := pair(t, b, connect(t, url), n)
-		nc := connect(t, url, nats.CustomInboxPrefix(subject.Inbox(from)))
+		from, to := pair(t, b, natstest.Connect(t, url), n)
+		nc := natstest.Connect(t, url, nats.CustomInboxPrefix(subject.Inbox(from)))
 		tr.wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				id := fmt.Sprintf("%d-%d", n, i)
@@ -190,7 +191,7 @@ type archive struct {
 // run consumes on a connection of its own until it is stopped; messages that it holds then are not acknowledged.
 func (a *archive) run(t *testing.T, url string) (stop func()) {
 	t.Helper()
-	nc := connect(t, url)
+	nc := natstest.Connect(t, url)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -273,17 +274,17 @@ func TestLogSurvives(t *testing.T) {
 // A dialogue of a session waits for the log as one of a NATS client does, and all that happens around it is there.
 func TestLogOfABridge(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	b := startBridge(t, url, eventlog.Options{})
 	c := consumer(t, url, "all")
 	if err := b.services.Cluster.ConsumerAttached(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	from, to := pair(t, b, connect(t, url), 0)
+	from, to := pair(t, b, natstest.Connect(t, url), 0)
 	ask := func(to, body string) string {
 		t.Helper()
 		id := strings.Split(to, ".")[2]
-		nc := connect(t, url, nats.CustomInboxPrefix(subject.Inbox(id)))
+		nc := natstest.Connect(t, url, nats.CustomInboxPrefix(subject.Inbox(id)))
 		m, err := nc.Request(to, []byte(body), 5*time.Second)
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 	"imctl/bridge/delivery"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natstest"
 	"imctl/kv"
 )
 
@@ -22,9 +23,9 @@ func (sink) Flush()                                 {}
 // node, and keeps its friend.
 func TestRemovingStrangers(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, t.TempDir(), -1)
+	s := natstest.Start(t, t.TempDir(), -1)
 	b := startBridge(t, s.ClientURL(), eventlog.Options{})
-	id, friend := pair(t, b, connect(t, s.ClientURL()), 0)
+	id, friend := pair(t, b, natstest.Connect(t, s.ClientURL()), 0)
 	m := delivery.NewMember(sink{}, false)
 	roster, revision, err := b.opts.Store.Rosters.Get(t.Context(), id)
 	if err != nil {

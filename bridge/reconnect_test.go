@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
 
+	"imctl/bridge/natstest"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -227,7 +228,7 @@ func TestChangesDuringOutage(t *testing.T) {
 func neverReplies(t *testing.T, url string, u kv.User) <-chan *nats.Msg {
 	t.Helper()
 	received := make(chan *nats.Msg, 1)
-	nc := connect(t, url)
+	nc := natstest.Connect(t, url)
 	if _, err := nc.ChanSubscribe(subject.Prefix("im").Dialogue(u.ID), received); err != nil {
 		t.Fatal(err)
 	}
@@ -240,11 +241,11 @@ func neverReplies(t *testing.T, url string, u kv.User) <-chan *nats.Msg {
 // elsewhere changes the buckets in dir, on a NATS server of its own that runs only meanwhile.
 func elsewhere(t *testing.T, dir string, change func(context.Context, *kv.Store) error) {
 	t.Helper()
-	s := runServer(t, dir, -1)
-	defer stopServer(s)
+	s := natstest.Run(t, dir, -1)
+	defer natstest.Stop(s)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	nc := connect(t, s.ClientURL())
+	nc := natstest.Connect(t, s.ClientURL())
 	defer nc.Close()
 	store, err := kv.Open(ctx, nc, kv.Options{})
 	if err == nil {

@@ -6,31 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natstest"
 	"imctl/kv"
 )
-
-// logBuffer is a log that a test reads while a bridge writes it.
-type logBuffer struct {
-	mu sync.Mutex // guards b
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // shutDown ends a bridge before the end of the test.
 func shutDown(t testing.TB, b *Bridge) {
@@ -46,9 +28,9 @@ func shutDown(t testing.TB, b *Bridge) {
 // logs one line, or no line if there was nothing to complete.
 func TestRepair(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
-	start := func() (*Bridge, *logBuffer) {
-		log := new(logBuffer)
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
+	start := func() (*Bridge, *natstest.Log) {
+		log := new(natstest.Log)
 		return startBridge(t, url, eventlog.Options{}, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(log, nil)) }), log
 	}
 	b, _ := start()

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"imctl/bridge/natstest"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -13,7 +14,7 @@ import (
 // TestResumeRenews: a login with a token past half of its life is answered with a new token. The old one stays valid.
 func TestResumeRenews(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	n := startNode(t, url)
 	u := n.users(t, "u", 1)[0]
 	fresh := n.login(t, u).login.Token
@@ -27,7 +28,7 @@ func TestResumeRenews(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := subject.BucketKeys(subject.Prefix("im").Buckets("").Tokens) + u.ID + "." + kv.TokenHash(old)
-	if _, err := connect(t, url).Request(key, record, time.Minute); err != nil {
+	if _, err := natstest.Connect(t, url).Request(key, record, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	first := n.resume(t, u, old)

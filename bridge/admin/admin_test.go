@@ -1,13 +1,11 @@
 package admin_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +15,8 @@ import (
 	"imctl/bridge"
 	"imctl/bridge/admin"
 	"imctl/bridge/cluster"
-	"imctl/bridge/im"
+	"imctl/bridge/eventlog"
+	"imctl/bridge/natstest"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -29,29 +28,12 @@ type fixture struct {
 	server *embedded.Server
 	nc     *nats.Conn
 	store  *kv.Store
-	log    *logBuffer
-}
-
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	log    *natstest.Log
 }
 
 func setUp(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{log: new(logBuffer)}
+	f := &fixture{log: new(natstest.Log)}
 	dir, err := embedded.OpenDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +72,7 @@ func (f *fixture) serve(t *testing.T, change ...func(*admin.Options)) *admin.Cli
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(f.log, nil))
 	hasher := kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1, MaxLength: 20})
-	services, stop, err := bridge.NewLocalServices(f.nc, bridge.ServicesOptions{Prefix: prefix, Store: f.store, Hasher: hasher, EventLog: im.NoLog{}, Log: log})
+	services, stop, err := bridge.NewLocalServices(f.nc, bridge.ServicesOptions{Prefix: prefix, Store: f.store, Hasher: hasher, EventLog: noLog{}, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,3 +306,9 @@ func TestNoService(t *testing.T) {
 		t.Errorf("got %v, want ErrNoService", err)
 	}
 }
+
+// noLog is the im.Log of a test that reads no events.
+type noLog struct{}
+
+func (noLog) User(eventlog.UserEvent, kv.User) {}
+func (noLog) Friend(kv.Change)                 {}

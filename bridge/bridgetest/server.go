@@ -21,6 +21,7 @@ import (
 	"imctl/bridge"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/natsauth"
+	"imctl/bridge/natstest"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -44,7 +45,7 @@ type Server struct {
 	NC    *nats.Conn // a connection that may use all subjects
 	URL   string     // of the HTTP server
 
-	log      *logBuffer
+	log      *natstest.Log
 	registry *prometheus.Registry
 	stops    []func(context.Context) error
 
@@ -55,7 +56,7 @@ type Server struct {
 // Start starts a server and stops it at the end of the test.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{log: new(logBuffer), registry: prometheus.NewRegistry()}
+	s := &Server{log: new(natstest.Log), registry: prometheus.NewRegistry()}
 	t.Cleanup(func() { s.Stop(t) })
 	if err := s.start(t, o); err != nil {
 		t.Fatalf("start: %v", err)
@@ -187,22 +188,4 @@ func (s *Server) checkNoSecrets(t testing.TB) {
 			t.Errorf("the secret %q is in the log or the metrics:\n%s", secret, output)
 		}
 	}
-}
-
-// logBuffer is a log that a test can read while a server writes it.
-type logBuffer struct {
-	mu sync.Mutex // guards b
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

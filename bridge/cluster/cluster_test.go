@@ -9,33 +9,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"imctl/bridge/natstest"
 	"imctl/kv"
 )
 
 // fixture is a NATS server with the buckets of an installation.
 type fixture struct {
-	server *server.Server
-	store  *kv.Store
+	url   string
+	store *kv.Store
 }
 
 func setUp(t *testing.T) *fixture {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{ServerName: "test", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(),
-		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	f := &fixture{server: s}
+	f := &fixture{url: natstest.Start(t, t.TempDir(), -1).ClientURL()}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	var err error
 	if f.store, err = kv.Open(ctx, f.connect(t), kv.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -44,12 +35,7 @@ func setUp(t *testing.T) *fixture {
 
 func (f *fixture) connect(t *testing.T, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(f.server.ClientURL(), opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
+	return natstest.Connect(t, f.url, opts...)
 }
 
 // node is a member of the cluster that notes the commands that it carries out.

@@ -3,6 +3,8 @@ package eventlog
 import (
 	"testing"
 	"time"
+
+	"imctl/bridge/natstest"
 )
 
 // BenchmarkLogWithoutConsumers measures what a dialogue costs while the log has no consumer.
@@ -29,7 +31,7 @@ func BenchmarkLog(b *testing.B) {
 		inFlight int
 	}{{"1", 1}, {"32", 32}, {"256", 256}, {"2048", 2048}} {
 		b.Run(c.name, func(b *testing.B) {
-			url := startServer(b, b.TempDir(), -1).ClientURL()
+			url := natstest.Start(b, b.TempDir(), -1).ClientURL()
 			l := startLog(b, url, Options{})
 			consumer(b, l, url, "d")
 			free := make(chan *slot, c.inFlight)

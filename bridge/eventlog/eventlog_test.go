@@ -1,82 +1,24 @@
 package eventlog
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"imctl/bridge/natstest"
 	"imctl/kv"
 )
-
-// logServer runs a NATS server in this process that takes clients by TCP, on a free port for port -1.
-func startServer(t testing.TB, dir string, port int) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{ServerName: "test", Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir,
-		SyncAlways: true, JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	return s
-}
-
-// dialer connects to a server's URL and goes on trying when it is away.
-func dialer(url string) func(string, ...nats.Option) (*nats.Conn, error) {
-	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect(url, append([]nats.Option{nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
-			nats.ReconnectJitter(time.Millisecond, time.Millisecond)}, opts...)...)
-	}
-}
-
-func connect(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
-	t.Helper()
-	nc, err := dialer(url)("test", opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
-// safeBuffer is what was logged, for the test to see.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *safeBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *safeBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // startLog opens an event log alone.
 func startLog(t testing.TB, url string, o Options) *Log {
 	t.Helper()
 	o.Registry = prometheus.NewRegistry()
-	l, err := Open(t.Context(), connect(t, url), dialer(url), o)
+	l, err := Open(t.Context(), natstest.Connect(t, url), natstest.Dialer(url), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +29,7 @@ func startLog(t testing.TB, url string, o Options) *Log {
 // consumer makes a durable pull consumer and has the log take notice.
 func consumer(t testing.TB, l *Log, url, name string, filters ...string) jetstream.Consumer {
 	t.Helper()
-	js, err := jetstream.New(connect(t, url))
+	js, err := jetstream.New(natstest.Connect(t, url))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +85,7 @@ func state(t testing.TB, l *Log) jetstream.StreamState {
 
 func TestWithoutConsumers(t *testing.T) {
 	t.Parallel()
-	l := startLog(t, startServer(t, t.TempDir(), -1).ClientURL(), Options{})
+	l := startLog(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), Options{})
 	if l.Attached() {
 		t.Fatal("attached without a consumer")
 	}
@@ -161,7 +103,7 @@ func TestWithoutConsumers(t *testing.T) {
 
 func TestEntries(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	l := startLog(t, url, Options{})
 	c := consumer(t, l, url, "all")
 	v := &verdicts{make(chan bool, 1)}

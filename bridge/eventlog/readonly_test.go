@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"imctl/bridge/natstest"
 )
 
 // A log that refuses entries acts like a log that NATS can't write: on_error decides, and no entry is sent.
@@ -14,9 +16,9 @@ func TestMayNotWrite(t *testing.T) {
 	for onError, want := range map[OnError]bool{Refuse: false, Continue: true} {
 		t.Run(string(onError), func(t *testing.T) {
 			t.Parallel()
-			url := startServer(t, t.TempDir(), -1).ClientURL()
+			url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 			var full atomic.Bool
-			said := new(safeBuffer)
+			said := new(natstest.Log)
 			l := startLog(t, url, Options{OnError: onError, Log: slog.New(slog.NewTextHandler(said, nil)), MayWrite: func() error {
 				if full.Load() {
 					return errors.New("no room left")

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/natstest"
 )
 
 func TestStream(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
-	js, err := jetstream.New(connect(t, url))
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
+	js, err := jetstream.New(natstest.Connect(t, url))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +46,8 @@ func TestStream(t *testing.T) {
 
 func TestStreamDoesNotFit(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
-	nc := connect(t, url)
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
+	nc := natstest.Connect(t, url)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -72,12 +74,12 @@ func TestStreamDoesNotFit(t *testing.T) {
 		if _, err := js.CreateStream(t.Context(), c); err != nil {
 			t.Fatalf("%s: %v", why, err)
 		}
-		_, err := Open(t.Context(), nc, dialer(url), Options{Prefix: prefix})
+		_, err := Open(t.Context(), nc, natstest.Dialer(url), Options{Prefix: prefix})
 		if !errors.Is(err, ErrStream) || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v", why, err)
 		}
 	}
-	_, err = Open(t.Context(), nc, dialer(url), Options{MaxBytes: 1 << 50})
+	_, err = Open(t.Context(), nc, natstest.Dialer(url), Options{MaxBytes: 1 << 50})
 	if !errors.Is(err, ErrStream) || !strings.Contains(err.Error(), "nats.log.max_bytes") {
 		t.Errorf("more bytes than there are: %v", err)
 	}
@@ -86,7 +88,7 @@ func TestStreamDoesNotFit(t *testing.T) {
 // Deleted by somebody while the server runs, the stream comes back, and a consumer can be attached to it.
 func TestStreamIsDeleted(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	l := startLog(t, url, Options{})
 	if err := l.js.DeleteStream(t.Context(), l.stream); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"imctl/bridge/natstest"
 )
 
 // metric returns one of the log's metrics: of a counter its value as the sum, of a histogram both.
@@ -41,9 +43,9 @@ func counted(t testing.TB, l *Log, name string) float64 {
 
 func TestKnowsItsConsumers(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	l := startLog(t, url, Options{})
-	js, err := jetstream.New(connect(t, url))
+	js, err := jetstream.New(natstest.Connect(t, url))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +63,7 @@ func TestKnowsItsConsumers(t *testing.T) {
 // An announcement holds although no consumer is counted, for a while.
 func TestHoldsAnAnnouncement(t *testing.T) {
 	t.Parallel()
-	l := startLog(t, startServer(t, t.TempDir(), -1).ClientURL(), Options{})
+	l := startLog(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), Options{})
 	if err := l.Attach(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +75,7 @@ func TestHoldsAnAnnouncement(t *testing.T) {
 
 func TestFindsConsumersAtItsStart(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	consumer(t, startLog(t, url, Options{}), url, "d")
 	if l := startLog(t, url, Options{}); !l.Attached() {
 		t.Error("the consumer of an earlier run is not known")
@@ -88,7 +90,7 @@ func TestGroups(t *testing.T) {
 }
 
 func testLogGroups(t *testing.T, o Options) {
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	o.Timeout = time.Minute // how fast a busy machine commits is not what is tested
 	l := startLog(t, url, o)
 	consumer(t, l, url, "d")
@@ -128,8 +130,8 @@ func TestIsFull(t *testing.T) {
 	for on, want := range map[OnError]bool{Refuse: false, Continue: true} {
 		t.Run(string(on), func(t *testing.T) {
 			t.Parallel()
-			url := startServer(t, t.TempDir(), -1).ClientURL()
-			text := &safeBuffer{}
+			url := natstest.Start(t, t.TempDir(), -1).ClientURL()
+			text := new(natstest.Log)
 			l := startLog(t, url, Options{MaxBytes: 64 << 10, OnError: on, Log: slog.New(slog.NewTextHandler(text, nil))})
 			c := consumer(t, l, url, "d")
 			v := &verdicts{make(chan bool, 1)}
@@ -172,7 +174,7 @@ func TestIsFull(t *testing.T) {
 func TestWithoutNATS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	srv := startServer(t, dir, -1)
+	srv := natstest.Start(t, dir, -1)
 	url, port := srv.ClientURL(), srv.Addr().(*net.TCPAddr).Port
 	l := startLog(t, url, Options{Timeout: time.Minute})
 	c := consumer(t, l, url, "d")
@@ -187,7 +189,7 @@ func TestWithoutNATS(t *testing.T) {
 			t.Fatalf("ok is %t", ok)
 		}
 	}
-	startServer(t, dir, port)
+	natstest.Start(t, dir, port)
 	wait(t, "written again", func() bool {
 		l.AddDialogue(delivered(v, "again", `"p"`))
 		return <-v.oks
@@ -202,7 +204,7 @@ func TestWithoutNATS(t *testing.T) {
 // What was accepted is committed before Close returns, and what comes later is refused.
 func TestClose(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	l := startLog(t, url, Options{})
 	consumer(t, l, url, "d")
 	const n = 3 * groupEntries
@@ -229,7 +231,7 @@ func TestClose(t *testing.T) {
 // An end that may not take any longer gives up what is left, and answers it.
 func TestCloseGivesUp(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	l := startLog(t, url, Options{})
 	consumer(t, l, url, "d")
 	const n = 20 * groupEntries
@@ -259,9 +261,9 @@ func TestCloseGivesUp(t *testing.T) {
 
 func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	idle := func() *writer { // no goroutine commits its queue
-		w := &writer{nc: connect(t, url)}
+		w := &writer{nc: natstest.Connect(t, url)}
 		w.wake = sync.NewCond(&w.mu)
 		return w
 	}
@@ -306,10 +308,10 @@ func TestQueueIsBounded(t *testing.T) {
 // A stream takes so many batches at once, and others may have them all under way.
 func TestOnACrowdedStream(t *testing.T) {
 	t.Parallel()
-	url := startServer(t, t.TempDir(), -1).ClientURL()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
 	l := startLog(t, url, Options{})
 	consumer(t, l, url, "d")
-	nc := connect(t, url)
+	nc := natstest.Connect(t, url)
 	batches := func(seq string) {
 		t.Helper()
 		for i := range 50 {
@@ -348,7 +350,7 @@ func TestOnACrowdedStream(t *testing.T) {
 // A batch that another stream stores is an error.
 func TestLogBatchOfAnotherStream(t *testing.T) {
 	t.Parallel()
-	nc := connect(t, startServer(t, t.TempDir(), -1).ClientURL())
+	nc := natstest.Connect(t, natstest.Start(t, t.TempDir(), -1).ClientURL())
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)

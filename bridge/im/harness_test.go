@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natstest"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -36,23 +36,11 @@ var cheap = kv.HasherOptions{MemoryKiB: 64, Passes: 1, Wait: time.Minute}
 
 func setUp(t *testing.T) *fixture {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{ServerName: "test", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(),
-		JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
 	f := &fixture{recorder: &recorder{names: make(map[string]string), online: make(map[string]bool)}}
-	if f.nc, err = nats.Connect(s.ClientURL()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.nc.Close)
+	f.nc = natstest.Connect(t, natstest.Start(t, t.TempDir(), -1).ClientURL())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	var err error
 	f.store, err = kv.Open(ctx, f.nc, kv.Options{MayWrite: func(bool) error {
 		if f.readOnly.Load() {
 			return errors.New("the disk is full")

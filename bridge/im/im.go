@@ -25,15 +25,6 @@ type Log interface {
 	Friend(c kv.Change)
 }
 
-// NoLog is a Log that discards events.
-type NoLog struct{}
-
-// User implements Log.
-func (NoLog) User(eventlog.UserEvent, kv.User) {}
-
-// Friend implements Log.
-func (NoLog) Friend(kv.Change) {}
-
 // Presence reports which users are online, in the order of their ids. delivery.Lanes is one.
 type Presence interface {
 	Online(ctx context.Context, ids ...string) ([]bool, error)
