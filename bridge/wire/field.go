@@ -49,8 +49,8 @@ type Field struct {
 // Values are the fields of one call, as its declaration reads them.
 type Values struct {
 	fields []Field
-	raw    *rawFields
 	values []string
+	given  []bool // there and not null
 }
 
 // ParseQuery reads the fields of a call from the query of a URL. The code is [ProtocolError] or 0.
@@ -72,26 +72,30 @@ func names(fields []Field) []string {
 	return all
 }
 
+// parse applies the declaration to the fields of a call.
 func parse(raw *rawFields, fields []Field, limits Limits) (Values, Code) {
-	v := Values{fields: fields, raw: raw, values: make([]string, len(fields))}
+	v := Values{fields: fields, values: raw.values, given: raw.given}
+	broken := raw.broken
 	for i, f := range fields {
-		switch f.Kind {
-		case Line:
-			v.values[i] = raw.line(f.Name, f.Max)
-		case Lines:
-			v.values[i] = raw.lines(f.Name, f.Max)
-		case Verbatim:
-			v.values[i] = raw.values[i]
-		case Picture:
-			v.values[i] = raw.lines(f.Name, 0)
-			raw.broken = raw.broken || limits.Picture > 0 && len(v.values[i]) > limits.Picture
+		s := raw.values[i]
+		if f.Kind != Verbatim {
+			s = strings.TrimSpace(s)
+			broken = broken || strings.ContainsFunc(s, f.forbids)
 		}
-		raw.broken = raw.broken || f.NotEmpty && raw.given[i] && v.values[i] == ""
+		v.values[i] = s
+		broken = broken || f.Max > 0 && utf8.RuneCountInString(s) > f.Max ||
+			f.Kind == Picture && limits.Picture > 0 && len(s) > limits.Picture ||
+			f.NotEmpty && v.given[i] && s == ""
 	}
-	if raw.broken {
+	if broken {
 		return Values{}, ProtocolError
 	}
 	return v, 0
+}
+
+// forbids reports whether the field must not have a character.
+func (f Field) forbids(r rune) bool {
+	return unicode.IsControl(r) && (f.Kind == Line || r != '\n' && r != '\r' && r != '\t')
 }
 
 // Check returns the code of the first field that must not be empty and is, or 0.
@@ -114,7 +118,7 @@ func (v Values) Get(name string) string {
 func (v Values) Lookup(name string) (string, bool) {
 	for i, f := range v.fields {
 		if f.Name == name {
-			return v.values[i], v.raw.given[i]
+			return v.values[i], v.given[i]
 		}
 	}
 	return "", false
@@ -144,10 +148,6 @@ func (v Values) Auth() (Auth, Code) {
 	return a, a.check()
 }
 
-func (f *rawFields) auth() Auth {
-	return Auth{ID: f.line("id", 0), Token: f.line("token", 0)}
-}
-
 // check looks at the token first, as the protocol does.
 func (a Auth) check() Code {
 	switch {
@@ -159,21 +159,20 @@ func (a Auth) check() Code {
 	return 0
 }
 
-// rawFields are the known fields of one call as they came. Their names are its keys.
+// rawFields are the known fields of one call as they came, in the order of the names that were asked for.
 type rawFields struct {
-	names  []string
 	values []string
-	given  []bool // there and not null
-	broken bool   // malformed, or a field broke its rule
+	given  []bool
+	broken bool // malformed
 }
 
-func newRawFields(names []string) *rawFields {
-	return &rawFields{names: names, values: make([]string, len(names)), given: make([]bool, len(names))}
+func newRawFields(n int) *rawFields {
+	return &rawFields{values: make([]string, n), given: make([]bool, n)}
 }
 
 // jsonFields reads the fields from a JSON object of strings. null is as good as absent.
 func jsonFields(body []byte, names ...string) *rawFields {
-	f := newRawFields(names)
+	f := newRawFields(len(names))
 	raw := make([][]byte, len(names))
 	if scanObject(body, names, raw) != sound || !stringsOnly(raw) {
 		f.broken = true
@@ -195,7 +194,7 @@ func jsonFields(body []byte, names ...string) *rawFields {
 // queryFields reads the fields from a URL's query. A query with a pair that url.ParseQuery cannot read is malformed,
 // and so is one with a known key twice.
 func queryFields(raw string, names ...string) *rawFields {
-	f := newRawFields(names)
+	f := newRawFields(len(names))
 	query, err := url.ParseQuery(raw)
 	if err != nil {
 		f.broken = true
@@ -217,35 +216,4 @@ func queryFields(raw string, names ...string) *rawFields {
 		}
 	}
 	return f
-}
-
-// plain returns a field as it came, and whether it is given.
-func (f *rawFields) plain(name string) (string, bool) {
-	for i, n := range f.names {
-		if n == name {
-			return f.values[i], f.given[i]
-		}
-	}
-	return "", false
-}
-
-// line returns a field of one line, trimmed, of up to limit characters (0: any number).
-func (f *rawFields) line(name string, limit int) string {
-	return f.trimmed(name, limit, unicode.IsControl)
-}
-
-// lines returns a field that may have several lines, trimmed, of up to limit characters (0: any number).
-func (f *rawFields) lines(name string, limit int) string {
-	return f.trimmed(name, limit, func(r rune) bool {
-		return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t'
-	})
-}
-
-func (f *rawFields) trimmed(name string, limit int, forbidden func(rune) bool) string {
-	s, _ := f.plain(name)
-	s = strings.TrimSpace(s)
-	if limit > 0 && utf8.RuneCountInString(s) > limit || strings.ContainsFunc(s, forbidden) {
-		f.broken = true
-	}
-	return s
 }

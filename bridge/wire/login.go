@@ -14,21 +14,22 @@ type LoginQuery struct {
 // ByToken reports whether the login uses id and token.
 func (q LoginQuery) ByToken() bool { return q.Token != "" }
 
+// loginFields declare the query of a login.
+var loginFields = []Field{{Name: "account"}, {Name: "password", Kind: Verbatim}, {Name: "id"}, {Name: "token"}, {Name: "push"}}
+
 // ParseLogin parses the query of a login. The code is 0 if the credentials have to be checked.
 //
 // It is [ProtocolError] if the query is malformed or uses both login methods, or if push is neither 0 nor 1. With
 // account and password it is [WrongCredentials] if one of them is empty, or the account too long to exist. With id and
 // token it is [AuthEmpty] or [AccountIDEmpty], as in every call.
 func ParseLogin(rawQuery string) (LoginQuery, Code) {
-	f := queryFields(rawQuery, "account", "password", "id", "token", "push")
-	auth := f.auth()
-	q := LoginQuery{Account: f.line("account", 0), ID: auth.ID, Token: auth.Token}
-	q.Password, _ = f.plain("password")
-	push := f.line("push", 0)
-	q.Push = push == "1"
-	if f.broken || push != "" && push != "0" && push != "1" {
+	v, code := ParseQuery(rawQuery, loginFields, Limits{})
+	push := v.Get("push")
+	if code != 0 || push != "" && push != "0" && push != "1" {
 		return LoginQuery{}, ProtocolError
 	}
+	auth, authCode := v.Auth()
+	q := LoginQuery{Account: v.Get("account"), Password: v.Get("password"), ID: auth.ID, Token: auth.Token, Push: push == "1"}
 	if auth == (Auth{}) {
 		if q.Account == "" || q.Password == "" || utf8.RuneCountInString(q.Account) > MaxAccount {
 			return q, WrongCredentials
@@ -38,5 +39,5 @@ func ParseLogin(rawQuery string) (LoginQuery, Code) {
 	if q.Account != "" || q.Password != "" {
 		return LoginQuery{}, ProtocolError
 	}
-	return q, auth.check()
+	return q, authCode
 }
