@@ -68,8 +68,8 @@ func New(opts Options) *API {
 // callTimeout bounds the work for one call.
 const callTimeout = 20 * time.Second
 
-// serve checks a call's fields and limits, and does it. The caller of an HTTP call is authorized by its fields, and a
-// NATS client by the subject of the call. serve returns the answer, or nil for one that has only its code.
+// serve authorizes a call, checks its fields and its rate limit, and does its work. It returns nil if the answer has only
+// a code.
 func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 	var ans result
 	err := a.opts.Gate.Pass(func() (err error) {

@@ -130,7 +130,7 @@ func required(f wire.Field, empty wire.Code) wire.Field {
 	return f
 }
 
-// notEmpty makes a field one that may be left out, but not given empty.
+// notEmpty makes a field optional, but refuses an empty value.
 func notEmpty(f wire.Field) wire.Field {
 	f.NotEmpty = true
 	return f

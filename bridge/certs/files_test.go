@@ -154,8 +154,8 @@ func TestFilesReloadInvalid(t *testing.T) {
 	}
 }
 
-// TestFilesExpired checks that the server starts with an expired certificate, and then also accepts a newer one that
-// has expired.
+// TestFilesExpired checks that the server starts with an expired certificate, and that a reload accepts another expired
+// certificate if it is newer.
 func TestFilesExpired(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)

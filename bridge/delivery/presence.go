@@ -20,7 +20,7 @@ import (
 // presenceTimeout bounds the probes of one call. A user that has not answered by then counts as offline.
 const presenceTimeout = time.Second
 
-// probe is a dialogue without content. A client that takes a user's dialogues acknowledges it and shows it to nobody.
+// probe is a dialogue without content. A client acknowledges it and does not show it.
 var probe = wire.AppendDialogue(nil, nil, "", nil)
 
 func isProbe(b []byte) bool { return bytes.Equal(b, probe) }

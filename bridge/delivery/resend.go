@@ -101,8 +101,8 @@ func (f *flights) resend(subject string) {
 	}
 }
 
-// sortWaiting sorts the flights that are still in flight, and separates those that began before one that is already
-// sent. Called with mu held.
+// sortWaiting drops the waiting flights that have ended and sorts the rest by age. late are those that are older than a
+// flight that is already sent. Called with mu held.
 func (f *flights) sortWaiting(subject string, waiting []use) (sorted, late []use) {
 	waiting = slices.DeleteFunc(waiting, func(u use) bool { return !f.is(u.n, u.round) })
 	slices.SortFunc(waiting, func(a, b use) int { return cmp.Compare(f.slots[a.n].flight.order, f.slots[b.n].flight.order) })

@@ -12,7 +12,8 @@ import (
 	"imctl/bridge/wire"
 )
 
-// server starts a NATS server and connects to it. With the name of a cluster the server is one that others could join.
+// server starts a NATS server and connects to it. A cluster name makes the server a member of that cluster, without
+// other members.
 func server(t *testing.T, cluster string) *nats.Conn {
 	t.Helper()
 	o := &natsserver.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true}

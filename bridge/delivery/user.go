@@ -96,7 +96,7 @@ func (u *User) friendIDs() []string {
 	return ids
 }
 
-// LoadRoster replaces the roster by one that was read from its bucket. Changes of later revisions stay.
+// LoadRoster replaces the roster with one from its bucket. It keeps changes of later revisions.
 func (u *User) LoadRoster(r kv.Roster, revision uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

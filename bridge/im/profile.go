@@ -15,9 +15,9 @@ type ProfileUpdate struct {
 	SetProfile func(*wire.ProfileFields)
 }
 
-// UpdateProfile applies the update, and shows the new profile to friends. With a new password it also revokes all other
-// tokens and ends all other sessions: those of the given token, "" for none, stay. The caller then has to disconnect
-// the user's NATS clients; one that is such a client has to read its answer first.
+// UpdateProfile applies the update, and shows the new profile to friends. With a new password it also revokes all tokens
+// but the given one ("" for none), and ends the sessions that live by them. The caller then has to disconnect the
+// user's NATS clients. A NATS client that made the call must be able to read the answer before that.
 //
 // Errors: kv.ErrUserNotFound, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update ProfileUpdate, token string) error {

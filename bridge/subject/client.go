@@ -41,7 +41,7 @@ func UserConn(id string) string { return "user:" + id }
 // AttachmentConn returns the name under which NATS knows the connections of an attachment.
 func AttachmentConn(name string) string { return "attach:" + name }
 
-// IsClientConn reports whether name is one that UserConn or AttachmentConn returns.
+// IsClientConn reports whether name is the connection name of a user or an attachment.
 func IsClientConn(name string) bool {
 	return strings.HasPrefix(name, UserConn("")) || strings.HasPrefix(name, AttachmentConn(""))
 }

@@ -387,8 +387,8 @@ func (b *buffer) free() {
 // readBuffers are buffers for reads.
 var readBuffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 8<<10)} }}
 
-// socketOf returns a function that writes what the socket takes without waiting, and one that waits for bytes without
-// holding a buffer. They are nil if c is not a plain socket, as under TLS.
+// socketOf returns two functions for a plain socket. try writes without waiting, and read waits without holding a
+// buffer. Both are nil for other connections, such as TLS.
 func socketOf(c net.Conn) (try func([]byte) (int, error), read func() (*buffer, error)) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
