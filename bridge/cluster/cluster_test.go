@@ -223,3 +223,39 @@ func TestMonitor(t *testing.T) {
 		t.Errorf("%d tries to catch up, want 2", tries)
 	}
 }
+
+// TestMonitorLosesConnectionBeforeStart: a node that loses a connection during its start catches up before it is fresh.
+func TestMonitorLosesConnectionBeforeStart(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	catchingUp, caughtUp, lost := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
+	m := NewMonitor(MonitorOptions{Alone: func() bool { return true }, Log: slog.New(slog.DiscardHandler), CatchUp: func(context.Context) error {
+		close(catchingUp)
+		<-caughtUp
+		return nil
+	}})
+	t.Cleanup(m.Close)
+	nc := f.connect(t, m.Options()...)
+	m.OnLost(func() { lost <- struct{}{} })
+	if err := nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	<-lost
+	m.Start()
+	if m.Fresh() {
+		t.Error("fresh although a connection was lost during the start")
+	}
+	<-catchingUp
+	if m.Fresh() {
+		t.Error("fresh before it has caught up")
+	}
+	close(caughtUp)
+	deadline := time.After(20 * time.Second)
+	for !m.Fresh() {
+		select {
+		case <-deadline:
+			t.Fatal("it does not catch up")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
