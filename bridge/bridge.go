@@ -20,8 +20,8 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/delivery"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
@@ -34,7 +34,6 @@ type Bridge struct {
 	opts       Options
 	node       kv.Node
 	log        *slog.Logger
-	limits     *limit.Limits
 	gate       im.Gate
 	monitor    *cluster.Monitor
 	nc         *nats.Conn
@@ -56,7 +55,7 @@ const startTimeout = time.Minute
 func New(ctx context.Context, opts Options) (_ *Bridge, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	b := &Bridge{opts: opts, log: opts.Log, limits: limit.NewLimits(opts.Limits),
+	b := &Bridge{opts: opts, log: opts.Log,
 		node: kv.Node{ID: kv.NewID()[:16], Host: opts.Host, Version: opts.Version, Started: time.Now().UTC()}}
 	defer func() {
 		if err != nil {
@@ -109,7 +108,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	metrics.Observe(b.lanes)
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
-		Limits: b.limits, Log: b.events, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Governor: o.Governor, Log: b.events, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
 	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
@@ -157,12 +156,19 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	resets := im.NewResets(b.services.Accounts)
 	var mail *mailer.Queue
 	if o.Mailer != nil {
-		mail = mailer.NewQueue(o.Mailer, resets, b.limits.AllowCode, o.Log)
+		mail = mailer.NewQueue(o.Mailer, queuedResets{resets}, o.Governor.AllowCode, o.Log)
 		b.stops.add(func(context.Context) error { mail.Close(); return nil })
 	}
 	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
-		Lanes: b.lanes, Limits: b.limits, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Lanes: b.lanes, Governor: o.Governor, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+}
+
+// queuedResets are the codes of the mail queue. Anyone may ask for one, so their hashes wait behind each other.
+type queuedResets struct{ *im.Resets }
+
+func (q queuedResets) NewCode(ctx context.Context, account, mail string, allow func(user string) bool) (kv.User, string, error) {
+	return q.Resets.NewCode(governor.WithCaller(ctx, governor.Changes, "", ""), account, mail, allow)
 }
 
 // join makes this process a node, and brings it up to date with what it was not told before it was on the list.
@@ -191,7 +197,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	b.stops.add(func(context.Context) error { b.broadcasts.Wait(); return nil })
 	if b.opts.Callout != nil {
 		callout, err := natsauth.NewCallout(ctx, *b.opts.Callout, natsauth.CalloutDeps{Prefix: subject.Prefix(b.opts.Prefix), Store: b.opts.Store,
-			Accounts: b.services.Accounts, Gate: &b.gate, Limits: b.limits, Disconnector: b.services.disconnector,
+			Accounts: b.services.Accounts, Gate: &b.gate, Governor: b.opts.Governor, Disconnector: b.services.disconnector,
 			Timeout: b.opts.Dialogues.Timeout, OnUser: b.clientConnected, Log: b.log})
 		if err != nil {
 			return err
@@ -236,9 +242,6 @@ func (b *Bridge) Services() *Services { return b.services }
 // Pass runs a call of an administrator, unless a restore is replacing the data. Errors: im.ErrRestoring, and the call's
 // own.
 func (b *Bridge) Pass(call func() error) error { return b.gate.Pass(call) }
-
-// SetLimits changes the limits, and resets their counters.
-func (b *Bridge) SetLimits(l limit.Options) { b.limits.Set(l) }
 
 // SetOrigins changes which other web pages may open a WebSocket.
 func (b *Bridge) SetOrigins(origins []string) { b.tunnel.SetOrigins(origins) }

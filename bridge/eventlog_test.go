@@ -120,7 +120,7 @@ func pair(t testing.TB, b *Bridge, nc *nats.Conn, n int) (from, to string) {
 	t.Helper()
 	ids := [2]string{}
 	for i := range ids {
-		u, err := b.services.Accounts.Register(t.Context(), kv.User{Account: fmt.Sprintf("u%d-%d", n, i)}, "password", nil)
+		u, err := b.services.Accounts.Register(t.Context(), kv.User{Account: fmt.Sprintf("u%d-%d", n, i)}, "password")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,7 @@ func TestLogOfABridge(t *testing.T) {
 		}
 		return string(m.Data)
 	}
-	other, err := b.services.Accounts.Register(t.Context(), kv.User{Account: "other"}, "password", nil)
+	other, err := b.services.Accounts.Register(t.Context(), kv.User{Account: "other"}, "password")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imctl/bridge/eventlog"
-	"imctl/bridge/limit"
+	"imctl/bridge/governor"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/natsutil"
@@ -31,7 +31,7 @@ type Options struct {
 
 	Sessions  Sessions
 	Dialogues Dialogues
-	Limits    Limits
+	Governor  *governor.Governor
 	EventLog  eventlog.Options         // MaxAge, MaxBytes, Replicas, OnError, Plain and MayWrite; the bridge sets the rest
 	Callout   *natsauth.CalloutOptions // nil: another program decides which clients may log in to NATS
 
@@ -49,9 +49,6 @@ type Options struct {
 
 // Sessions bound what one session, and one user, may hold.
 type Sessions = tunnel.SessionOptions
-
-// Limits bound what clients and accounts may do.
-type Limits = limit.Options
 
 // Dialogues configure the delivery of dialogues.
 type Dialogues struct {

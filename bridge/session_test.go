@@ -39,7 +39,7 @@ const testPassword = "correct horse"
 func (n *node) users(t testing.TB, name string, count int) (all []kv.User) {
 	t.Helper()
 	for i := range count {
-		u, err := n.services.Accounts.Register(t.Context(), kv.User{Account: fmt.Sprint(name, i)}, testPassword, nil)
+		u, err := n.services.Accounts.Register(t.Context(), kv.User{Account: fmt.Sprint(name, i)}, testPassword)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -23,10 +24,11 @@ import (
 	"imctl/bridge/certs"
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
+	"imctl/kv"
 )
 
 // App is a running server: backend, bridge, and the listeners in front of it.
@@ -34,6 +36,8 @@ type App struct {
 	config   *Config
 	log      *slog.Logger
 	level    *slog.LevelVar
+	governor *governor.Governor
+	hosts    *hosts
 	backend  *backend
 	bridge   *bridge.Bridge
 	certs    *certs.Source
@@ -55,7 +59,10 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 		}
 	}()
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if a.backend, err = openBackend(ctx, c, log, log, c.NATS.Listen); err != nil {
+	a.governor = governor.New(limitsOf(c), a.registry, log)
+	a.stops.add("limits", func(context.Context) error { a.governor.Close(); return nil })
+	a.hosts = newHosts(c)
+	if a.backend, err = openBackend(ctx, c, newHasher(c, a.hashing()), log, log, c.NATS.Listen); err != nil {
 		return nil, err
 	}
 	a.stops.add("backend", func(context.Context) error { return a.backend.stops.run(log) })
@@ -148,7 +155,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Hasher:         a.backend.hasher,
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
-		Limits:         limitsOf(c),
+		Governor:       a.governor,
 		EventLog:       a.backend.eventLog(c),
 		Callout:        callout,
 		ReadOnly:       a.backend.readOnly,
@@ -172,6 +179,19 @@ func concurrentLogins(c *Config) int {
 		return 0
 	}
 	return 16 * runtime.GOMAXPROCS(0)
+}
+
+// hashWait is how long a login may wait for the hash of its password. After a restart, everybody's is hashed.
+const hashWait = 25 * time.Second
+
+// hashing returns the queue for the hashes of passwords.
+func (a *App) hashing() *governor.Queue {
+	return governor.NewQueue(governor.QueueOptions{Places: kv.HashingPlaces(), Wait: hashWait, Busy: kv.ErrBusy, Refused: a.governor.NoteBusy})
+}
+
+// isProxy reports whether an address is that of a trusted proxy.
+func (a *App) isProxy(addr net.Addr) bool {
+	return governor.Trusted(addr.String(), prefixes(a.config.HTTP.TrustedProxies))
 }
 
 func (a *App) startAdmin() error {
@@ -216,11 +236,15 @@ func newMailer(c *Config) (*mailer.Mailer, error) {
 	return m, nil
 }
 
-func limitsOf(c *Config) bridge.Limits {
-	rate := func(r Rate) limit.Rate { return limit.Rate{Events: r.Count, Per: r.Per} }
+func limitsOf(c *Config) governor.Options {
+	rate := func(r Rate) governor.Rate { return governor.Rate{Events: r.Count, Per: r.Per} }
 	l := c.Limits
-	return bridge.Limits{Registrations: rate(l.Registrations), Logins: rate(l.Logins), LoginFailures: rate(l.LoginFailures),
-		Dialogues: rate(l.Dialogues), Forgotten: rate(l.Forgotten), Picture: int(l.Picture)}
+	connections := c.connections()
+	return governor.Options{Registrations: rate(l.Registrations), Logins: rate(l.Logins), LoginFailures: rate(l.LoginFailures),
+		Dialogues: rate(l.Dialogues), Forgotten: rate(l.Forgotten), AddressCalls: rate(l.HTTP), Calls: rate(l.Calls),
+		Searches: rate(l.Searches), FriendChanges: rate(l.FriendChanges), Updates: rate(l.Updates), Passwords: rate(l.Passwords),
+		Reports: rate(l.Reports), Picture: int(l.Picture), Bodies: int64(l.Uploads), Waiting: int64(l.Waiting),
+		Connections: connections, Guests: min(connections/2, maxGuests), AddressConnections: cmp.Or(l.ConnectionsPerAddress, connections/2)}
 }
 
 // prefixes parses addresses and networks. It ignores invalid entries, which Load has already rejected.
@@ -239,7 +263,9 @@ func prefixes(list []string) (all []netip.Prefix) {
 // and have their own limits.
 func (a *App) serveFront() {
 	s := &http.Server{
-		Handler:           a.bridge.Handler(),
+		Handler:           a.hosts.guard(a.front.Addr(), a.bridge.Handler()),
+		ConnState:         a.governor.ConnState,
+		ConnContext:       a.governor.ConnContext,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      time.Minute,
@@ -247,7 +273,7 @@ func (a *App) serveFront() {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
-	l := a.front
+	l := a.governor.Listen(a.front, a.isProxy)
 	if t := a.certs.TLSConfig(); t != nil {
 		s.TLSConfig = t
 		l = tls.NewListener(l, t)
@@ -291,7 +317,8 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 		a.log.Warn("changed settings take effect after a restart", "keys", strings.Join(keys, " "))
 	}
 	a.level.Set(c.Log.SlogLevel())
-	a.bridge.SetLimits(limitsOf(c))
+	a.governor.Set(limitsOf(c))
+	a.hosts.set(c)
 	a.bridge.SetOrigins(c.HTTP.Origins)
 	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests)
 	if err := a.certs.Reload(ctx); err != nil {

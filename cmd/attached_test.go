@@ -181,14 +181,14 @@ func TestAttachRefused(t *testing.T) {
 }
 
 // serveAttached runs imctl serve on a NATS server that it cannot use, and returns the output.
-func serveAttached(t *testing.T, url string, env ...string) answer {
+func serveAttached(t *testing.T, url string, env ...string) commandAnswer {
 	t.Helper()
 	dir := t.TempDir()
 	var out, errs strings.Builder
 	e := &Env{In: strings.NewReader(""), Out: &out, Err: &errs, Dir: dir,
 		Environ: append(env, "IMCTL_NATS_URL="+url, "IMCTL_LISTEN=127.0.0.1:0", "IMCTL_OPS_LISTEN=")}
 	code := Run(t.Context(), e, []string{"serve"})
-	return answer{code, out.String(), errs.String()}
+	return commandAnswer{code, out.String(), errs.String()}
 }
 
 // startNATSWith starts a NATS server with a configuration and returns the URL of its user u.

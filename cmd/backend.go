@@ -65,8 +65,8 @@ type backend struct {
 // openBackend locks the data directory, starts the embedded NATS server or connects to another, and opens the buckets.
 // The embedded server accepts NATS clients at listen, or none if listen is empty. It logs the state of its disk to
 // diskLog.
-func openBackend(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (_ *backend, err error) {
-	b := &backend{hasher: newHasher(c)}
+func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog *slog.Logger, listen string) (_ *backend, err error) {
+	b := &backend{hasher: hasher}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.stops.run(log))
@@ -179,7 +179,8 @@ func (b *backend) failed() <-chan error {
 	return b.server.Failed()
 }
 
-func newHasher(c *Config) *kv.Hasher {
+// newHasher returns a hasher whose hashes wait in the queue, or in order if it is nil.
+func newHasher(c *Config, queue kv.Queue) *kv.Hasher {
 	return kv.NewHasher(kv.HasherOptions{MemoryKiB: uint32(c.Passwords.Memory / KiB), Passes: uint32(c.Passwords.Passes),
-		MaxLength: c.Passwords.MaxLength})
+		MaxLength: c.Passwords.MaxLength, Queue: queue})
 }

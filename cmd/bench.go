@@ -169,7 +169,7 @@ func newAdministered(ctx context.Context, nc *nats.Conn, config *Config) (*bench
 		return nil, err
 	}
 	password := kv.NewID()
-	hash, err := newHasher(config).Hash(ctx, password)
+	hash, err := newHasher(config, nil).Hash(ctx, password)
 	return &bench.Administered{Bulk: bulk, Hash: hash, Password: password}, err
 }
 

@@ -191,7 +191,7 @@ func newBenchRegister(env *Env) *cobra.Command {
 				return err
 			}
 			return runBench(c, env, &common, func(ctx context.Context, r *benchRun) (bench.Report, error) {
-				hasher := newHasher(r.config)
+				hasher := newHasher(r.config, nil)
 				o.Hash = func(ctx context.Context) error {
 					_, err := hasher.Hash(ctx, kv.NewID())
 					return err
@@ -265,7 +265,7 @@ func populate(ctx context.Context, env *Env, nc *nats.Conn, config *Config, pass
 	if err != nil {
 		return err
 	}
-	if o.Hash, err = newHasher(config).Hash(ctx, password); err != nil {
+	if o.Hash, err = newHasher(config, nil).Hash(ctx, password); err != nil {
 		return err
 	}
 	return bench.Populate(ctx, bulk, &bench.Progress{Terminal: terminalOf(env.Err)}, o)

@@ -21,11 +21,11 @@ import (
 var cheap = []string{"--passwords.memory", "1MiB", "--passwords.passes", "1"}
 
 // startForBench starts a server with a NATS listener, and returns a function that runs imctl bench on it.
-func startForBench(t testing.TB, change ...func(*Config)) (*server, func(args ...string) answer) {
+func startForBench(t testing.TB, change ...func(*Config)) (*server, func(args ...string) commandAnswer) {
 	t.Helper()
 	dir := t.TempDir()
 	s := start(t, append(change, func(c *Config) { c.Data, c.NATS.Listen = filepath.Join(dir, "data"), "127.0.0.1:0" })...)
-	return s, func(args ...string) answer {
+	return s, func(args ...string) commandAnswer {
 		t.Helper()
 		args = append(append([]string{"bench"}, args...), "--url", s.app.URL())
 		return command(t, dir, "", append(args, cheap...)...)
@@ -169,12 +169,12 @@ func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	s, _ := startForBench(t)
 	ctx, interrupt := context.WithCancelCause(t.Context())
-	done := make(chan answer)
+	done := make(chan commandAnswer)
 	go func() {
 		var out, errs bytes.Buffer
 		args := []string{"bench", "dialogue", "--for", "1h", "--url", s.app.URL(), "--data", s.app.config.Data}
 		code := Run(ctx, &Env{In: strings.NewReader(""), Out: &out, Err: &errs, Dir: t.TempDir()}, append(args, cheap...))
-		done <- answer{code, out.String(), errs.String()}
+		done <- commandAnswer{code, out.String(), errs.String()}
 	}()
 	eventually(t, "people talk", func() bool {
 		return strings.Contains(s.output(t), `imctl_dialogues_total{code="200"}`)

@@ -29,7 +29,7 @@ func TestCheckRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check := func(args ...string) answer {
+	check := func(args ...string) commandAnswer {
 		t.Helper()
 		return command(t, dir, "", append([]string{"check", "--data", data}, args...)...)
 	}

@@ -36,6 +36,17 @@ func orEmpty(check func(string) error) func(string) error {
 	}
 }
 
+// orZero returns check for a setting that may be 0.
+func orZero[T comparable](check func(T) error) func(T) error {
+	return func(v T) error {
+		var zero T
+		if v == zero {
+			return nil
+		}
+		return check(v)
+	}
+}
+
 // each returns check for a list.
 func each(check func(string) error) func([]string) error {
 	return func(list []string) error {
@@ -109,6 +120,10 @@ func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
+}
+
+func hostName(s string) error {
+	return expect(isHostname(s), "must be a host name without a port, such as im.example.org")
 }
 
 func domain(s string) error {

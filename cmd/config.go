@@ -66,6 +66,7 @@ type TLSConfig struct {
 // HTTPConfig is the section http.
 type HTTPConfig struct {
 	Origins        []string // scheme://host[:port], besides the server's own
+	Hosts          []string // host names, besides the loopback names, of a server on a loopback address
 	TrustedProxies []string // addresses or CIDR prefixes
 }
 
@@ -109,9 +110,21 @@ type LimitsConfig struct {
 	LoginFailures Rate // per account
 	Dialogues     Rate // per session
 	Forgotten     Rate // per account, and per address
+	HTTP          Rate // requests, per address
+	Calls         Rate // per user
+	Searches      Rate // per user
+	FriendChanges Rate // per user
+	Updates       Rate // per user
+	Passwords     Rate // per user
+	Reports       Rate // per user
 	Friends       int  // per user
 	Requests      int  // pending, per user
 	Picture       Size
+
+	Connections           int // 0: by the descriptors that the system allows
+	ConnectionsPerAddress int // 0: half of Connections
+	Uploads               Size
+	Waiting               Size
 }
 
 // MailConfig is the section mail.
@@ -158,7 +171,7 @@ func Defaults() *Config {
 		Data:   "data", DataReserve: 64 * MiB, DataCheck: true,
 		Log:  LogConfig{Level: "info", Format: "text"},
 		TLS:  TLSConfig{Mode: "auto", Domains: []string{}},
-		HTTP: HTTPConfig{Origins: []string{}, TrustedProxies: []string{}},
+		HTTP: HTTPConfig{Origins: []string{}, Hosts: []string{}, TrustedProxies: []string{}},
 		Ops:  OpsConfig{Listen: "127.0.0.1:8081"},
 		Sessions: SessionsConfig{
 			PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 * KiB,
@@ -168,12 +181,20 @@ func Defaults() *Config {
 		Tokens:    TokensConfig{TTL: 24 * time.Hour},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MaxLength: 256},
 		Limits: LimitsConfig{
-			Registrations: Rate{20, time.Hour},
-			Logins:        Rate{60, time.Minute},
+			Registrations: Rate{250, time.Hour},
+			Logins:        Rate{600, time.Minute},
 			LoginFailures: Rate{10, time.Minute},
 			Dialogues:     Rate{50, time.Second},
 			Forgotten:     Rate{5, time.Hour},
-			Friends:       2000, Requests: 200, Picture: 64 * KiB,
+			HTTP:          Rate{6000, time.Minute},
+			Calls:         Rate{600, time.Minute},
+			Searches:      Rate{60, time.Minute},
+			FriendChanges: Rate{300, time.Hour},
+			Updates:       Rate{60, time.Hour},
+			Passwords:     Rate{10, time.Hour},
+			Reports:       Rate{20, time.Hour},
+			Uploads:       64 * MiB, Waiting: 256 * MiB,
+			Friends: 2000, Requests: 200, Picture: 64 * KiB,
 		},
 		NATS: NATSConfig{
 			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,

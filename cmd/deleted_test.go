@@ -21,7 +21,7 @@ func TestDeletedStaysDeleted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	data, log := filepath.Join(dir, "data"), new(logBuffer)
-	imctl := func(args ...string) answer {
+	imctl := func(args ...string) commandAnswer {
 		t.Helper()
 		return command(t, dir, "", append(args, "--data", data)...).want(t, exitDone)
 	}

@@ -20,7 +20,7 @@ func (a *App) serveOps() {
 		return
 	}
 	s := &http.Server{
-		Handler:           a.opsHandler(),
+		Handler:           a.hosts.guard(a.ops.Addr(), a.opsHandler()),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),

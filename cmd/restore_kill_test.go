@@ -54,7 +54,7 @@ func killRestore(t *testing.T, dir, step string, args ...string) {
 }
 
 // wantFailure is want for a failing command that also writes to standard output.
-func (a answer) wantFailure(t *testing.T, line string) {
+func (a commandAnswer) wantFailure(t *testing.T, line string) {
 	t.Helper()
 	if a.code != exitFailed || !strings.Contains(a.err, line) {
 		t.Errorf("got exit code %d: %s%s, want %d with %q", a.code, a.out, a.err, exitFailed, line)

@@ -70,6 +70,7 @@ func (c *Config) serverSettings() []setting {
 		bind("tls.directory", &c.TLS.Directory, "URL of the ACME directory, empty for Let's Encrypt", orEmpty(httpURL)),
 
 		bind("http.origins", &c.HTTP.Origins, "web origins that may connect, besides the server's own", each(origin)).asLive(),
+		bind("http.hosts", &c.HTTP.Hosts, "host names that clients use, besides the loopback names, of a server on a loopback address", each(hostName)).asLive(),
 		bind("http.trusted_proxies", &c.HTTP.TrustedProxies, "proxies whose X-Forwarded-For is trusted", each(prefix)),
 
 		bind("ops.listen", &c.Ops.Listen, "address of health, readiness and metrics, empty for none", orEmpty(address)),
@@ -95,6 +96,19 @@ func (c *Config) serverSettings() []setting {
 		bind("limits.login_failures", &c.Limits.LoginFailures, "failed logins to one account, 0 for no limit").asLive(),
 		bind("limits.dialogues", &c.Limits.Dialogues, "dialogues of one session and of one user's NATS clients, 0 for no limit").asLive(),
 		bind("limits.forgotten", &c.Limits.Forgotten, "password reset codes for one account and from one address, 0 for no limit").asLive(),
+		bind("limits.http", &c.Limits.HTTP, "HTTP requests from one address, 0 for no limit").asLive(),
+		bind("limits.calls", &c.Limits.Calls, "calls of one user, 0 for no limit").asLive(),
+		bind("limits.searches", &c.Limits.Searches, "searches of one user, 0 for no limit").asLive(),
+		bind("limits.friend_changes", &c.Limits.FriendChanges, "friend requests, additions and removals of one user, 0 for no limit").asLive(),
+		bind("limits.updates", &c.Limits.Updates, "profile updates of one user, 0 for no limit").asLive(),
+		bind("limits.passwords", &c.Limits.Passwords, "new passwords of one user, and checks of the old one, 0 for no limit").asLive(),
+		bind("limits.reports", &c.Limits.Reports, "reports of one user, 0 for no limit").asLive(),
+		bind("limits.connections", &c.Limits.Connections, "connections of all clients, 0 for as many as the system's descriptors allow",
+			orZero(between(16, 1<<20))).asLive(),
+		bind("limits.connections_per_address", &c.Limits.ConnectionsPerAddress, "connections from one address, 0 for half of all",
+			orZero(between(1, 1<<20))).asLive(),
+		bind("limits.uploads", &c.Limits.Uploads, "memory for the bodies of requests, 0 for no limit", orZero(between(MiB, 64*GiB))).asLive(),
+		bind("limits.waiting", &c.Limits.Waiting, "memory for dialogues that wait for slow clients, 0 for no limit", orZero(between(MiB, 64*GiB))).asLive(),
 		// Every change rewrites the whole roster, so its size is limited.
 		bind("limits.friends", &c.Limits.Friends, "friends of one user", between(1, 2000)),
 		bind("limits.requests", &c.Limits.Requests, "pending friend requests to one user", between(1, 1000)),

@@ -30,7 +30,8 @@ func newStatus(env *Env) *cobra.Command {
 		Use:   "status",
 		Short: "Show the health, nodes, sessions, users and streams of the server",
 		Long: `Show the state of the server: its nodes with version and start time, sessions, users online, accounts,
-and streams with their size. A user online on several nodes is counted on each.
+and streams with their size. A user online on several nodes is counted on each. Addresses and users that
+reached limits in the last hour are listed with the limit.
 
 Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only. Exit with 5
 if no server is running. Available information is shown in any case.`,
@@ -123,5 +124,26 @@ func writeStatus(env *Env, st status) error {
 		}
 		fmt.Fprintln(env.Out)
 	}
+	if err := writeLimited(env, st.Nodes); err != nil {
+		return err
+	}
 	return writeStreams(env.Out, st.Streams)
+}
+
+// writeLimited writes the clients and users that reached limits in the last hour, if there are any.
+func writeLimited(env *Env, nodes []cluster.NodeStatus) error {
+	var rows [][]string
+	for _, n := range nodes {
+		for _, l := range n.Limited {
+			rows = append(rows, []string{n.ID, string(l.Reason), l.Source, strconv.Itoa(l.Count), localTime(l.Last)})
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := newTable(env.Out, "node", "limit", "source", "times", "last").write(rows...); err != nil {
+		return err
+	}
+	fmt.Fprintln(env.Out)
+	return nil
 }

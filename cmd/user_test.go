@@ -21,24 +21,24 @@ import (
 	"imctl/kv"
 )
 
-// answer is the output and the exit code of a command.
-type answer struct {
+// commandAnswer is the output and the exit code of a command.
+type commandAnswer struct {
 	code     int
 	out, err string
 }
 
 // command runs one command line in this process, with dir as its working directory.
-func command(t testing.TB, dir, stdin string, args ...string) answer {
+func command(t testing.TB, dir, stdin string, args ...string) commandAnswer {
 	t.Helper()
 	var out, errs bytes.Buffer
 	env := &Env{In: strings.NewReader(stdin), Out: &out, Err: &errs, Dir: dir}
 	code := Run(t.Context(), env, args)
-	return answer{code, out.String(), errs.String()}
+	return commandAnswer{code, out.String(), errs.String()}
 }
 
 // want checks the exit code and that the output contains words. A successful command must write nothing to standard
 // error, and a failed command one line, and nothing to standard output.
-func (a answer) want(t testing.TB, code int, words ...string) answer {
+func (a commandAnswer) want(t testing.TB, code int, words ...string) commandAnswer {
 	t.Helper()
 	said := a.out
 	if code != exitDone {

@@ -18,10 +18,22 @@ type HasherOptions struct {
 	MemoryKiB uint32        // for one hash; default 19 MiB
 	Passes    uint32        // default 2
 	MaxLength int           // of a password, in characters; default 256
-	Parallel  int           // concurrent hashes; default half the cores, at least 1
-	Wait      time.Duration // for a slot to hash; default 10s
+	Queue     Queue         // hands out the places to hash; default one for every two cores, at least 1, in order
+	Wait      time.Duration // for a place of the default queue; default 10s
 	Remember  int           // verified credentials kept in memory; default 65536, none if negative
 }
+
+// Queue hands out places to hash. Enter waits for one, and the caller calls leave when it is done. A caller keeps its
+// place if its context ends meanwhile, so clients that give up and retry never cause more concurrent hashes than there
+// are places.
+//
+// Errors: ErrBusy.
+type Queue interface {
+	Enter(ctx context.Context) (leave func(), err error)
+}
+
+// HashingPlaces returns how many hashes may run at once: the other cores are for dialogues.
+func HashingPlaces() int { return max(1, runtime.NumCPU()/2) }
 
 func (opts HasherOptions) withDefaults() HasherOptions {
 	if opts.MemoryKiB == 0 {
@@ -33,11 +45,11 @@ func (opts HasherOptions) withDefaults() HasherOptions {
 	if opts.MaxLength == 0 {
 		opts.MaxLength = 256
 	}
-	if opts.Parallel <= 0 {
-		opts.Parallel = max(1, runtime.NumCPU()/2)
-	}
 	if opts.Wait == 0 {
 		opts.Wait = 10 * time.Second
+	}
+	if opts.Queue == nil {
+		opts.Queue = places{make(chan struct{}, HashingPlaces()), opts.Wait}
 	}
 	if opts.Remember == 0 {
 		opts.Remember = 1 << 16
@@ -51,7 +63,6 @@ func (opts HasherOptions) withDefaults() HasherOptions {
 type Hasher struct {
 	opts   HasherOptions
 	params params
-	slots  chan struct{} // holds a value for each hash in progress
 
 	// The keys of verified are HMAC-SHA256(secret, hash \0 password). So no password can be guessed from them without
 	// the secret, and a changed password, which has another hash, is not found. nil: nothing is remembered.
@@ -79,7 +90,6 @@ func NewHasher(opts HasherOptions) *Hasher {
 			passes:    min(opts.Passes, maxPasses),
 			lanes:     1,
 		},
-		slots: make(chan struct{}, opts.Parallel),
 	}
 	rand.Read(h.secret[:])
 	if opts.Remember > 0 {
@@ -94,7 +104,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	if h.tooLong(password) {
 		return "", ErrPasswordTooLong
 	}
-	leave, err := h.enter(ctx)
+	leave, err := h.opts.Queue.Enter(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -123,7 +133,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, er
 	if h.remembers(key) {
 		return right, nil
 	}
-	leave, err := h.enter(ctx)
+	leave, err := h.opts.Queue.Enter(ctx)
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -163,25 +173,27 @@ func (h *Hasher) remembers(key [sha256.Size]byte) bool {
 	return ok
 }
 
-// enter waits for a slot to hash. The caller hashes in its own goroutine, and calls leave when it is done. A caller
-// keeps its slot if its context ends meanwhile. So clients that give up and retry never cause more concurrent hashes
-// than there are slots.
-//
-// Errors: ErrBusy.
-func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
+// places is a Queue that hands out places in order, for a process that serves no clients.
+type places struct {
+	taken chan struct{} // holds a value for each hash in progress
+	wait  time.Duration
+}
+
+// Enter implements Queue.
+func (p places) Enter(ctx context.Context) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	leave = func() { <-h.slots }
+	leave = func() { <-p.taken }
 	select {
-	case h.slots <- struct{}{}:
+	case p.taken <- struct{}{}:
 		return leave, nil
 	default:
 	}
-	timeout := time.NewTimer(h.opts.Wait)
+	timeout := time.NewTimer(p.wait)
 	defer timeout.Stop()
 	select {
-	case h.slots <- struct{}{}:
+	case p.taken <- struct{}{}:
 		return leave, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

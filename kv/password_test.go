@@ -143,11 +143,12 @@ func TestHashSlots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := quick
-		o.Parallel, o.Wait = 2, 10*time.Second
+		o.Wait = 10 * time.Second
+		o.Queue = places{make(chan struct{}, 2), o.Wait}
 		h := NewHasher(o)
 		var leave []func()
 		for range 2 {
-			l, err := h.enter(t.Context())
+			l, err := h.opts.Queue.Enter(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,8 +172,8 @@ func TestHashSlots(t *testing.T) {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		leave[1]()
-		if len(h.slots) != 0 {
-			t.Errorf("%d slots are in use, want none", len(h.slots))
+		if len(o.Queue.(places).taken) != 0 {
+			t.Errorf("%d slots are in use, want none", len(o.Queue.(places).taken))
 		}
 	})
 }
@@ -181,7 +182,7 @@ func TestHashSlots(t *testing.T) {
 func TestRememberedCredentialsNeedNoSlot(t *testing.T) {
 	t.Parallel()
 	o := quick
-	o.Parallel, o.Wait, o.Remember = 1, time.Nanosecond, 2
+	o.Queue, o.Remember = places{make(chan struct{}, 1), time.Nanosecond}, 2
 	h := NewHasher(o)
 	ctx := testContext(t)
 	hashes := map[string]string{}
@@ -195,7 +196,7 @@ func TestRememberedCredentialsNeedNoSlot(t *testing.T) {
 			t.Fatal(v, err)
 		}
 	}
-	leave, err := h.enter(ctx)
+	leave, err := h.opts.Queue.Enter(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ var ErrNoService = errors.New("no imctl server answers on that NATS")
 // AccountService changes accounts. im.Accounts is one. Errors are those of package kv.
 type AccountService interface {
 	// Register creates an account with that password. limit is nil.
-	Register(ctx context.Context, user kv.User, password string, limit func() error) (kv.User, error)
+	Register(ctx context.Context, user kv.User, password string) (kv.User, error)
 	// SetPassword changes the password, revokes the tokens and ends the sessions.
 	SetPassword(ctx context.Context, id, password string) error
 	// SetDisabled disables the account, which revokes its tokens and ends its sessions, or enables it.

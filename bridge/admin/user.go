@@ -124,7 +124,7 @@ func (s *Service) createUser(ctx context.Context, r CreateUser) (User, error) {
 	if err := checkPassword(r.Password); err != nil {
 		return User{}, err
 	}
-	u, err := s.o.Accounts.Register(ctx, u, r.Password, nil)
+	u, err := s.o.Accounts.Register(ctx, u, r.Password)
 	if errors.Is(err, kv.ErrAccountExists) {
 		return User{}, failure(AlreadyExists, "account %q already exists", r.Account)
 	}

@@ -4,10 +4,12 @@ package answer
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -27,10 +29,11 @@ var codes = []struct {
 	code   wire.Code
 	status int
 }{
-	{limit.ErrLimited, wire.ProtocolError, http.StatusTooManyRequests},
+	{governor.ErrLimited, wire.ProtocolError, http.StatusTooManyRequests},
 	{ErrAway, wire.InternalError, http.StatusOK},        // the monitor logs it once, not for each call
 	{kv.ErrReadOnly, wire.InternalError, http.StatusOK}, // the disk watcher logs it
 	{im.ErrRestoring, wire.InternalError, http.StatusOK},
+	{kv.ErrBusy, wire.InternalError, http.StatusOK}, // the governor logs it
 	{ErrTooLarge, wire.ProtocolError, http.StatusRequestEntityTooLarge},
 	{kv.ErrTooManyFriends, wire.ProtocolError, http.StatusTooManyRequests},
 	{kv.ErrTooManyRequests, wire.ProtocolError, http.StatusTooManyRequests},
@@ -67,6 +70,17 @@ func StatusOf(err error) int {
 		}
 	}
 	return http.StatusOK
+}
+
+// SetRetryAfter sets the header that tells the client when to try again, for an error that says so.
+func SetRetryAfter(w http.ResponseWriter, err error) {
+	var limited *governor.LimitedError
+	switch {
+	case errors.As(err, &limited):
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(limited.RetryAfter.Seconds())))))
+	case errors.Is(err, kv.ErrBusy):
+		w.Header().Set("Retry-After", "5")
+	}
 }
 
 // WriteCode writes an answer that has only a code.

@@ -14,8 +14,8 @@ import (
 
 	"imctl/bridge/answer"
 	"imctl/bridge/delivery"
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/bridge/mailer"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
@@ -35,7 +35,7 @@ type Options struct {
 	Gate         *im.Gate
 	Disconnector im.Disconnector
 	Lanes        *delivery.Lanes
-	Limits       *limit.Limits
+	Governor     *governor.Governor
 	Mail         *mailer.Queue // of codes for forgotten passwords; nil: these calls do not exist
 	Tunnel       http.Handler  // serves logins
 	// Away reports whether NATS is unreachable.
@@ -77,12 +77,15 @@ func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 			if err := a.authorize(ctx, r); err != nil {
 				return err
 			}
+			if err := a.opts.Governor.AllowCall(r.me.ID); err != nil {
+				return err
+			}
 		}
 		if code := r.Check(); code != 0 {
 			return code
 		}
 		if c.Limit != nil {
-			if err := c.Limit(a.opts.Limits, r); err != nil {
+			if err := c.Limit(a.opts.Governor, r); err != nil {
 				return err
 			}
 		}
@@ -118,4 +121,4 @@ func (a *API) observe(call string, err error, took time.Duration) wire.Code {
 }
 
 // limits returns the sizes of fields that the operator sets.
-func (a *API) limits() wire.Limits { return wire.Limits{Picture: a.opts.Limits.Picture()} }
+func (a *API) limits() wire.Limits { return wire.Limits{Picture: a.opts.Governor.Picture()} }

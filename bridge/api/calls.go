@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -25,8 +25,9 @@ type Call struct {
 	Fields    []wire.Field // besides id and token
 	// Codes are those of the answers, besides the ones that every call has.
 	Codes []wire.Code
-	// Limit, if set, counts the call. It returns limit.ErrLimited, which HTTP answers with the status 429.
-	Limit func(*limit.Limits, *request) error
+	// Limit, if set, counts the call. It returns governor.ErrLimited, which HTTP answers with the status 429. A call with
+	// Auth counts for its user in any case.
+	Limit func(*governor.Governor, *request) error
 	do    func(context.Context, *API, *request) (result, error)
 }
 
@@ -61,12 +62,12 @@ func Calls() []Call {
 		Fields: append([]wire.Field{required(account, wire.AccountEmpty), required(password, wire.PasswordEmpty), required(mail, wire.MailEmpty)},
 			wire.ProfileDeclaration()...),
 		Codes: []wire.Code{wire.AccountEmpty, wire.PasswordEmpty, wire.MailEmpty, wire.AccountExists},
-		Limit: func(l *limit.Limits, r *request) error { return l.MayRegister(r.address) },
 		do:    register,
 	}, {
 		Name: "found", Method: http.MethodGet, Path: "/im/friends/found", Auth: true, NATS: true,
 		Fields: []wire.Field{{Name: "name", Max: wire.MaxName, Empty: wire.NameEmpty}},
 		Codes:  []wire.Code{wire.NameEmpty},
+		Limit:  ofUser(governor.Searches),
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			found, err := a.opts.Friends.Find(ctx, r.me, r.Get("name"))
 			if err != nil {
@@ -78,6 +79,7 @@ func Calls() []Call {
 		Name: "request", Method: http.MethodGet, Path: "/im/friends/request", Auth: true, NATS: true,
 		Fields: []wire.Field{{Name: "to", Empty: wire.FriendEmpty}, {Name: "note", Kind: wire.Lines, Max: wire.MaxNote}},
 		Codes:  []wire.Code{wire.FriendEmpty, wire.AlreadyFriends, wire.FriendNotExists},
+		Limit:  ofUser(governor.FriendChanges),
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			return nil, a.opts.Friends.Request(ctx, r.me, r.Get("to"), r.Get("note"))
 		},
@@ -85,6 +87,7 @@ func Calls() []Call {
 		Name: "add", Method: http.MethodGet, Path: "/im/friends/add", Auth: true, NATS: true,
 		Fields: []wire.Field{{Name: "from", Empty: wire.FriendEmpty}, {Name: "name", Max: wire.MaxAlias, Empty: wire.AliasEmpty}},
 		Codes:  []wire.Code{wire.FriendEmpty, wire.AliasEmpty, wire.AlreadyFriends, wire.FriendNotExists},
+		Limit:  ofUser(governor.FriendChanges),
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			return nil, a.opts.Friends.Add(ctx, r.me, r.Get("from"), r.Get("name"))
 		},
@@ -92,12 +95,14 @@ func Calls() []Call {
 		Name: "remove", Method: http.MethodGet, Path: "/im/friends/remove", Auth: true, NATS: true,
 		Fields: []wire.Field{{Name: "to", Empty: wire.FriendEmpty}},
 		Codes:  []wire.Code{wire.FriendEmpty, wire.NotFriends},
+		Limit:  ofUser(governor.FriendChanges),
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			return nil, a.opts.Friends.Remove(ctx, r.me, r.Get("to"))
 		},
 	}, {
 		Name: "profile", Method: http.MethodPost, Path: "/im/profile/update", Auth: true, NATS: true,
 		Fields: append([]wire.Field{notEmpty(password), notEmpty(mail)}, wire.ProfileDeclaration()...),
+		Limit:  limitUpdate,
 		do:     updateProfile,
 	}, {
 		Name: "logout", Method: http.MethodPost, Path: "/im/logout", Auth: true,
@@ -107,7 +112,7 @@ func Calls() []Call {
 	}, {
 		Name: "forgot", Method: http.MethodPost, Path: "/im/password/forgot", NeedsMail: true,
 		Fields: []wire.Field{required(account, wire.ProtocolError), required(mail, wire.ProtocolError)},
-		Limit:  func(l *limit.Limits, r *request) error { return l.AllowForgotten(r.address) },
+		Limit:  func(l *governor.Governor, r *request) error { return l.AllowForgotten(r.address) },
 		do: func(_ context.Context, a *API, r *request) (result, error) {
 			a.opts.Mail.Add(r.Get("account"), r.Get("mail"))
 			return nil, nil
@@ -117,10 +122,7 @@ func Calls() []Call {
 		Fields: []wire.Field{required(account, wire.ProtocolError), {Name: "code", Max: wire.MaxResetCode, Empty: wire.ProtocolError},
 			required(password, wire.ProtocolError)},
 		Codes: []wire.Code{wire.WrongCredentials},
-		Limit: func(l *limit.Limits, r *request) error {
-			return l.AllowLogin(r.address, kv.FoldAccount(r.Get("account")))
-		},
-		do: resetPassword,
+		do:    resetPassword,
 	}}
 }
 
@@ -144,15 +146,34 @@ func (c *Call) httpFields() []wire.Field {
 	return slices.Concat(wire.AuthFields, c.Fields)
 }
 
+// ofUser counts a call on a budget of the calling user.
+func ofUser(budget governor.Reason) func(*governor.Governor, *request) error {
+	return func(g *governor.Governor, r *request) error { return g.Allow(budget, r.me.ID) }
+}
+
+// limitUpdate counts a change of the profile, and a new password once more, since it costs a hash.
+func limitUpdate(g *governor.Governor, r *request) error {
+	if err := g.Allow(governor.Updates, r.me.ID); err != nil || r.Optional("password") == nil {
+		return err
+	}
+	return g.Allow(governor.Passwords, r.me.ID)
+}
+
+// register counts the account before the work of creating it, so that calls in flight keep the limit. An account that
+// exists counts too: otherwise the answers would list accounts without a limit.
 func register(ctx context.Context, a *API, r *request) (result, error) {
+	refund, err := a.opts.Governor.Registration(r.address)
+	if err != nil {
+		return nil, err
+	}
 	u := kv.User{Account: r.Get("account"), Mail: r.Get("mail")}
 	r.SetProfile((*wire.ProfileFields)(&u.Profile))
 	if u.Name == "" {
 		u.Name = u.Account
 	}
-	_, err := a.opts.Accounts.Register(ctx, u, r.Get("password"), func() error { return a.opts.Limits.MayRegister(r.address) })
-	if err == nil {
-		a.opts.Limits.Registered(r.address) // only accounts that were created count
+	ctx = governor.WithCaller(ctx, governor.People, r.address, kv.FoldAccount(u.Account))
+	if _, err = a.opts.Accounts.Register(ctx, u, r.Get("password")); err != nil && !errors.Is(err, kv.ErrAccountExists) {
+		refund()
 	}
 	return nil, err
 }
@@ -160,6 +181,7 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 func updateProfile(ctx context.Context, a *API, r *request) (result, error) {
 	update := im.ProfileUpdate{Password: r.Optional("password"), Mail: r.Optional("mail"), SetProfile: r.SetProfile}
 	r.disconnect = update.Password != nil
+	ctx = governor.WithCaller(ctx, governor.Changes, r.me.ID, "")
 	return nil, a.opts.Accounts.UpdateProfile(ctx, r.me, update, r.token)
 }
 
@@ -172,9 +194,13 @@ func resetPassword(ctx context.Context, a *API, r *request) (result, error) {
 	delay := time.NewTimer(refusalDelay)
 	defer delay.Stop()
 	account := r.Get("account")
-	err := a.opts.Resets.ResetPassword(ctx, account, r.Get("code"), r.Get("password"))
+	attempt, err := a.opts.Governor.Login(ctx, r.address, kv.FoldAccount(account), false)
+	if err != nil {
+		return nil, err
+	}
+	err = a.opts.Resets.ResetPassword(attempt.Context(ctx), account, r.Get("code"), r.Get("password"))
+	attempt.Settle(err, wire.WrongCredentials)
 	if errors.Is(err, wire.WrongCredentials) {
-		a.opts.Limits.LoginFailed(r.address, kv.FoldAccount(account))
 		select {
 		case <-delay.C:
 		case <-ctx.Done():

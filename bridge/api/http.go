@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"imctl/bridge/answer"
-	"imctl/bridge/limit"
+	"imctl/bridge/governor"
 	"imctl/bridge/recovery"
 	"imctl/bridge/wire"
 	"imctl/bridge/www"
@@ -55,8 +55,22 @@ func (a *API) guard(next http.Handler) http.Handler {
 			defer recovery.Log(a.opts.Logger, r.Method+" "+r.URL.Path)
 			panic(p)
 		}()
+		if err := a.admit(r); err != nil {
+			answer.SetRetryAfter(w, err)
+			answer.WriteCode(w, answer.StatusOf(err), answer.CodeOf(a.opts.Logger, "request", err))
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// admit counts a request and its connection for the client's address. Errors: governor.ErrLimited.
+func (a *API) admit(r *http.Request) error {
+	address := governor.ClientKey(r, a.opts.TrustedProxies)
+	if err := a.opts.Governor.Identify(r.Context(), address); err != nil {
+		return err
+	}
+	return a.opts.Governor.AllowRequest(address)
 }
 
 // callHandler serves a call over HTTP.
@@ -82,18 +96,21 @@ func (a *API) callHandler(c *Call) http.Handler {
 			answer.Write(w, http.StatusOK, ans.Append(nil))
 			return
 		}
+		answer.SetRetryAfter(w, err)
 		answer.WriteCode(w, answer.StatusOf(err), code)
 	})
 }
 
 // serveHTTP parses a call and serves it.
 func (a *API) serveHTTP(ctx context.Context, c *Call, w http.ResponseWriter, r *http.Request) (result, error) {
-	q := &request{address: limit.ClientKey(r, a.opts.TrustedProxies)}
+	q := &request{address: governor.ClientKey(r, a.opts.TrustedProxies)}
 	var code wire.Code
 	if c.Method == http.MethodGet {
 		q.Values, code = wire.ParseQuery(r.URL.RawQuery, c.httpFields(), a.limits())
 	} else {
-		body, err := a.body(w, r)
+		reading := a.opts.Governor.NewBody(q.address)
+		defer reading.Free()
+		body, err := a.body(w, r, reading)
 		if err != nil {
 			return nil, err
 		}
@@ -109,16 +126,34 @@ func (a *API) serveHTTP(ctx context.Context, c *Call, w http.ResponseWriter, r *
 	return ans, err
 }
 
-// body reads the body of a POST. It allows for the largest registration, with every character of the picture escaped.
-func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	limit := int64(a.opts.Limits.Picture())*2 + 32<<10
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+// body reads the body of a POST, and counts its bytes. It allows for the largest registration, with every character of
+// the picture escaped.
+func (a *API) body(w http.ResponseWriter, r *http.Request, reading *governor.Body) ([]byte, error) {
+	limit := int64(a.opts.Governor.Picture())*2 + 32<<10
+	body, err := io.ReadAll(countedReader{http.MaxBytesReader(w, r.Body, limit), reading})
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, answer.ErrTooLarge
+	}
+	if errors.Is(err, governor.ErrLimited) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, wire.ProtocolError
 	}
 	return body, nil
+}
+
+// countedReader counts the bytes that it reads.
+type countedReader struct {
+	io.Reader
+	reading *governor.Body
+}
+
+func (r countedReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if limited := r.reading.Grow(n); limited != nil {
+		return n, limited
+	}
+	return n, err
 }

@@ -88,7 +88,7 @@ func (s *NATSServer) receiveSend(m *nats.Msg) {
 	if !s.mayReply(m, user) {
 		return
 	}
-	wait, ok := opts.Limits.ReserveSend(user, opts.Timeout)
+	wait, ok := opts.Governor.ReserveSend(user, opts.Timeout)
 	if !ok || !s.enqueue(user, queuedSend{m, time.Now().Add(wait)}) {
 		opts.Dialogues.Dropped(delivery.DropSendQueue)
 		s.answer(m, wire.SendFailed, nil)

@@ -20,6 +20,7 @@ import (
 
 	"imctl/bridge"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/governor"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/natstest"
 	"imctl/embedded"
@@ -34,7 +35,7 @@ const WaitTimeout = 30 * time.Second
 type Options struct {
 	Dir      string        // data directory; "": a new one
 	TokenTTL time.Duration // 0: a day
-	Limits   bridge.Limits
+	Limits   governor.Options
 }
 
 // Server is a bridge on an embedded NATS server that accepts NATS clients.
@@ -78,6 +79,8 @@ func (s *Server) start(t testing.TB, o Options) error {
 		return err
 	}
 	access := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount, Reserved: embedded.StaticUsers(), URL: s.NATS.URL()}
+	gov := governor.New(o.Limits, s.registry, log)
+	s.stops = append(s.stops, func(context.Context) error { gov.Close(); return nil })
 	b, err := bridge.New(ctx, bridge.Options{
 		Connect:   s.NATS.Connect,
 		Prefix:    "im",
@@ -85,7 +88,7 @@ func (s *Server) start(t testing.TB, o Options) error {
 		Hasher:    kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1}),
 		Sessions:  bridge.Sessions{PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 << 10, Ping: time.Minute, WriteTimeout: 10 * time.Second},
 		Dialogues: bridge.Dialogues{Timeout: 5 * time.Second},
-		Limits:    o.Limits,
+		Governor:  gov,
 		EventLog:  eventlog.Options{Plain: true},
 		Callout:   &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access},
 		Registry:  s.registry,

@@ -25,7 +25,7 @@ func (s *Server) Register(t testing.TB) User {
 	k := strconv.FormatInt(serial.Add(1), 10)
 	u := User{Account: "Somebody " + k, Password: "pass word+" + k + "&é"}
 	s.Secret(u.Password)
-	created, err := s.Accounts.Register(t.Context(), kv.User{Account: u.Account, Mail: "m" + k + "@example.org", Profile: kv.Profile{Name: u.Account}}, u.Password, nil)
+	created, err := s.Accounts.Register(t.Context(), kv.User{Account: u.Account, Mail: "m" + k + "@example.org", Profile: kv.Profile{Name: u.Account}}, u.Password)
 	if err != nil {
 		t.Fatalf("register %s: %v", u.Account, err)
 	}

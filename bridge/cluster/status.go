@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"imctl/bridge/governor"
 	"imctl/kv"
 )
 
@@ -15,6 +16,8 @@ type NodeStatus struct {
 	Sessions int    `json:"sessions"`
 	Users    int    `json:"users"` // online on the node
 	State    string `json:"state"` // StateOK, or what is wrong
+	// Limited are the sources that reached limits on the node in the last hour.
+	Limited []governor.Limited `json:"limited,omitempty"`
 }
 
 // StateOK is the state of a node that serves users.

@@ -28,11 +28,10 @@ func NewAccounts(d Deps, friends *Friends) *Accounts { return &Accounts{Deps: d,
 // Close waits for the work that goes on after logins were answered.
 func (a *Accounts) Close() { a.background.Wait() }
 
-// Register creates an account. limit, if set, may refuse it with an error. Register calls limit last, after it has
-// hashed the password: of many registrations that wait for a place to hash, all could have passed before.
+// Register creates an account.
 //
-// Errors: kv.ErrAccountExists, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly, and that of limit.
-func (a *Accounts) Register(ctx context.Context, u kv.User, password string, limit func() error) (kv.User, error) {
+// Errors: kv.ErrAccountExists, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly.
+func (a *Accounts) Register(ctx context.Context, u kv.User, password string) (kv.User, error) {
 	unlock, err := a.registering.Lock(ctx, kv.FoldAccount(u.Account))
 	if err != nil {
 		return kv.User{}, err
@@ -49,11 +48,6 @@ func (a *Accounts) Register(ctx context.Context, u kv.User, password string, lim
 	hash, err := a.Hasher.Hash(ctx, password)
 	if err != nil {
 		return kv.User{}, err
-	}
-	if limit != nil {
-		if err := limit(); err != nil {
-			return kv.User{}, err
-		}
 	}
 	u.PasswordHash = hash
 	u, err = a.Store.Users.Create(ctx, u)

@@ -20,29 +20,24 @@ func TestRegister(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.register(t, "ann")
-	refused := errors.New("refused by the limit")
 	for _, row := range []struct {
 		what, account, password string
-		limit                   error
 		readOnly                bool
 		err                     error
-		limited                 bool // the limit was asked
 	}{
 		{what: "taken account", account: " ANN ", err: kv.ErrAccountExists},
 		{what: "password too long", account: "bob", password: strings.Repeat("x", 257), err: kv.ErrPasswordTooLong},
 		{what: "read-only", account: "bob", readOnly: true, err: kv.ErrReadOnly},
-		{what: "limit", account: "bob", limit: refused, err: refused, limited: true},
-		{what: "new account", account: "bob", limited: true},
+		{what: "new account", account: "bob"},
 		{what: "the account again", account: "bob", err: kv.ErrAccountExists},
 	} {
 		f.readOnly.Store(row.readOnly)
-		limited := false
 		if row.password == "" {
 			row.password = password
 		}
-		u, err := f.accounts.Register(t.Context(), kv.User{Account: row.account}, row.password, func() error { limited = true; return row.limit })
-		if !errors.Is(err, row.err) || limited != row.limited {
-			t.Errorf("%s: got %v, limited %t, want %v, limited %t", row.what, err, limited, row.err, row.limited)
+		u, err := f.accounts.Register(t.Context(), kv.User{Account: row.account}, row.password)
+		if !errors.Is(err, row.err) {
+			t.Errorf("%s: got %v, want %v", row.what, err, row.err)
 		}
 		if row.err != nil {
 			f.want(t, row.what)
@@ -55,15 +50,15 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// TestRegisterConcurrently: of many registrations of one account, one counts against the limit and succeeds.
+// TestRegisterConcurrently: of many registrations of one account, one succeeds.
 func TestRegisterConcurrently(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	var limited, created atomic.Int32
+	var created atomic.Int32
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			_, err := f.accounts.Register(t.Context(), kv.User{Account: "ann"}, password, func() error { limited.Add(1); return nil })
+			_, err := f.accounts.Register(t.Context(), kv.User{Account: "ann"}, password)
 			if err == nil {
 				created.Add(1)
 			} else if !errors.Is(err, kv.ErrAccountExists) {
@@ -72,8 +67,8 @@ func TestRegisterConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if created.Load() != 1 || limited.Load() != 1 {
-		t.Errorf("%d registrations succeeded and %d were counted, want 1 and 1", created.Load(), limited.Load())
+	if created.Load() != 1 {
+		t.Errorf("%d registrations succeeded, want 1", created.Load())
 	}
 }
 

@@ -67,7 +67,7 @@ const password = "correct horse"
 // register creates an account with the given name, and mail address name@example.org.
 func (f *fixture) register(t *testing.T, name string) kv.User {
 	t.Helper()
-	u, err := f.accounts.Register(t.Context(), kv.User{Account: name, Mail: name + "@example.org", Profile: kv.Profile{Name: name}}, password, nil)
+	u, err := f.accounts.Register(t.Context(), kv.User{Account: name, Mail: name + "@example.org", Profile: kv.Profile{Name: name}}, password)
 	if err != nil {
 		t.Fatal(err)
 	}

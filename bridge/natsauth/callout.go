@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"imctl/bridge/cluster"
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/bridge/natsutil"
 	"imctl/bridge/recovery"
 	"imctl/bridge/subject"
@@ -42,7 +42,7 @@ type CalloutDeps struct {
 	Store        *kv.Store
 	Accounts     *im.Accounts
 	Gate         *im.Gate
-	Limits       *limit.Limits
+	Governor     *governor.Governor
 	Disconnector *Disconnector
 	Timeout      time.Duration // of a dialogue
 	// OnUser is called when a user logs in. It must not wait.
@@ -189,7 +189,7 @@ func (c *Callout) sign(r *jwt.AuthorizationRequestClaims, client *identity, refu
 	return []byte(token), nil
 }
 
-// admit returns the client that connects. Errors: errRefused, limit.ErrLimited, im.ErrRestoring, or one without detail.
+// admit returns the client that connects. Errors: errRefused, governor.ErrLimited, im.ErrRestoring, or one without detail.
 func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) (*identity, error) {
 	name, secret := r.ConnectOptions.Username, r.ConnectOptions.Password
 	if name == "" || secret == "" {
@@ -208,8 +208,8 @@ func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 		return client, nil
 	case errors.Is(err, wire.WrongCredentials):
 		return nil, errRefused
-	case errors.Is(err, limit.ErrLimited), errors.Is(err, kv.ErrBusy):
-		return nil, limit.ErrLimited
+	case errors.Is(err, governor.ErrLimited), errors.Is(err, kv.ErrBusy):
+		return nil, governor.ErrLimited
 	}
 	if ctx.Err() == nil {
 		c.Log.Error("login to NATS", "err", err)
@@ -232,17 +232,17 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 
 // user checks a user's credentials within the limits of failed logins.
 func (c *Callout) user(ctx context.Context, host, name, secret string) (*identity, error) {
-	address, account := limit.ClientKey(&http.Request{RemoteAddr: host}, nil), kv.FoldAccount(name)
-	if err := c.Limits.AllowClient(address, account); err != nil {
+	address, account := governor.ClientKey(&http.Request{RemoteAddr: host}, nil), kv.FoldAccount(name)
+	client, err := c.byToken(ctx, name, secret)
+	if !errors.Is(err, wire.WrongCredentials) {
+		return client, err
+	}
+	attempt, err := c.Governor.Login(ctx, address, account, true)
+	if err != nil {
 		return nil, err
 	}
-	client, err := c.byToken(ctx, name, secret)
-	if errors.Is(err, wire.WrongCredentials) {
-		client, err = c.byPassword(ctx, name, secret)
-	}
-	if errors.Is(err, wire.WrongCredentials) {
-		c.Limits.LoginFailed(address, account)
-	}
+	client, err = c.byPassword(attempt.Context(ctx), name, secret)
+	attempt.Settle(err, wire.WrongCredentials)
 	return client, err
 }
 

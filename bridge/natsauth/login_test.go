@@ -10,9 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"imctl/bridge"
 	"imctl/bridge/bridgetest"
-	"imctl/bridge/limit"
+	"imctl/bridge/governor"
 	"imctl/kv"
 )
 
@@ -83,7 +82,7 @@ func TestLogin(t *testing.T) {
 // attachments.
 func TestLoginLimit(t *testing.T) {
 	t.Parallel()
-	s := bridgetest.Start(t, bridgetest.Options{Limits: bridge.Limits{LoginFailures: limit.Rate{Events: 3, Per: time.Hour}}})
+	s := bridgetest.Start(t, bridgetest.Options{Limits: governor.Options{LoginFailures: governor.Rate{Events: 3, Per: time.Hour}}})
 	p := s.Register(t)
 	archive := s.AddAttachment(t, "archive", kv.RoleConsumer, "")
 	for n := range 3 {

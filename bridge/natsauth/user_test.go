@@ -9,9 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"imctl/bridge"
 	"imctl/bridge/bridgetest"
-	"imctl/bridge/limit"
+	"imctl/bridge/governor"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -99,15 +98,15 @@ func TestUser(t *testing.T) {
 func TestUserRate(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
-		rate           limit.Rate
+		rate           governor.Rate
 		taken, refused int
 	}{
-		"waits":   {limit.Rate{Events: 5, Per: time.Second}, 8, 0},
-		"refused": {limit.Rate{Events: 3, Per: time.Hour}, 3, 2},
+		"waits":   {governor.Rate{Events: 5, Per: time.Second}, 8, 0},
+		"refused": {governor.Rate{Events: 3, Per: time.Hour}, 3, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := bridgetest.Start(t, bridgetest.Options{Limits: bridge.Limits{Dialogues: x.rate}})
+			s := bridgetest.Start(t, bridgetest.Options{Limits: governor.Options{Dialogues: x.rate}})
 			bot, other, person := s.Register(t), s.Register(t), s.Register(t)
 			s.Befriend(t, bot, person)
 			s.Befriend(t, other, person)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"imctl/bridge/limit"
+	"imctl/bridge/governor"
 	"imctl/bridge/wire"
 )
 
@@ -71,7 +71,7 @@ func TestClosingTakesNothing(t *testing.T) {
 func TestDeadConnectionLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := defaults()
-		o.dialogues = limit.Rate{Events: 1, Per: time.Hour}
+		o.dialogues = governor.Rate{Events: 1, Per: time.Hour}
 		c := connect(t, emptyStage(t, o))
 		for range 3 { // the second waits
 			if err := c.ws.WriteMessage(websocket.TextMessage, []byte(`{}`)); err != nil {

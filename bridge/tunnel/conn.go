@@ -30,6 +30,7 @@ type outgoing struct {
 type conn struct {
 	net.Conn
 	timeout time.Duration // for a write that has to wait
+	budget  budget        // of the bytes of dialogues that wait
 	settle  func(owed []outgoing, err error)
 	ending  func(dead bool)             // called without mu before a close frame is written, and with dead after the connection failed
 	try     func(p []byte) (int, error) // writes without waiting; nil if the system cannot, or under TLS
@@ -48,6 +49,7 @@ type conn struct {
 	out       *buffer    // gathered frames; nil: none
 	frames    int        // in out or being written
 	dialogues int        // of these frames
+	bytes     int        // of these dialogues
 	writing   bool       // a goroutine is writing; it also drains later additions
 	refusing  bool       // no more dialogues are accepted
 	discarded bool       // the peer reads no more: dialogues written from now on do not count as delivered
@@ -56,8 +58,16 @@ type conn struct {
 	watch     watch
 }
 
-func newConn(c net.Conn, timeout time.Duration) *conn {
-	t := &conn{Conn: c, timeout: timeout, held: true, made: time.Now(), settle: func([]outgoing, error) {}, ending: func(bool) {}}
+// budget bounds the bytes that wait for all sessions. governor.Governor is one.
+type budget interface {
+	// Wait counts n bytes for a session that has waiting ones already, unless there are too many.
+	Wait(n, waiting int) bool
+	// Sent takes n bytes back.
+	Sent(n int)
+}
+
+func newConn(c net.Conn, timeout time.Duration, b budget) *conn {
+	t := &conn{Conn: c, timeout: timeout, budget: b, held: true, made: time.Now(), settle: func([]outgoing, error) {}, ending: func(bool) {}}
 	t.try, t.read = socketOf(c)
 	return t
 }
@@ -79,8 +89,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// errFull: as many frames are waiting as may.
-var errFull = errors.New("too many frames are waiting")
+// errFull: as many frames are waiting as may. errBytes: too many bytes are waiting, for all sessions together.
+var (
+	errFull  = errors.New("too many frames are waiting")
+	errBytes = errors.New("too many bytes are waiting")
+)
 
 // add gathers a text frame, unless limit frames are waiting. For a dialogue, only dialogues count.
 func (c *conn) add(frame []byte, o outgoing, limit int) error {
@@ -98,12 +111,17 @@ func (c *conn) add(frame []byte, o outgoing, limit int) error {
 	case waiting >= limit:
 		return errFull
 	}
-	c.frames++
-	if o.dialogue {
-		c.dialogues++
+	if o.dialogue && !c.budget.Wait(len(frame), c.bytes) {
+		return errBytes
 	}
+	c.frames++
 	if c.out == nil {
 		c.out = getBuffer()
+	}
+	if o.dialogue {
+		c.dialogues++
+		c.bytes += len(frame)
+		c.out.dialogues += len(frame)
 	}
 	c.out.b = appendFrame(c.out.b, frame)
 	c.out.owed = append(c.out.owed, o)
@@ -119,7 +137,7 @@ func (c *conn) prepend(frame []byte) {
 	out.b = appendFrame(out.b, frame)
 	out.owed = append(out.owed, outgoing{})
 	if c.out != nil {
-		out.b, out.owed = append(out.b, c.out.b...), append(out.owed, c.out.owed...)
+		out.b, out.owed, out.dialogues = append(out.b, c.out.b...), append(out.owed, c.out.owed...), c.out.dialogues
 	}
 	c.out = out
 }
@@ -249,6 +267,8 @@ func (c *conn) wrote(out *buffer, err error) {
 	c.mu.Lock()
 	c.frames -= len(owed)
 	c.dialogues -= dialogues
+	c.bytes -= out.dialogues
+	c.budget.Sent(out.dialogues)
 	if err != nil && c.err == nil {
 		c.err = err
 	}
@@ -363,8 +383,9 @@ func (c *conn) Kill() {
 // buffer holds gathered frames, and what is owed for them. Buffers are pooled: a connection has one only while it has
 // frames to write.
 type buffer struct {
-	b    []byte
-	owed []outgoing
+	b         []byte
+	owed      []outgoing
+	dialogues int // bytes of the dialogues in b
 }
 
 const (
@@ -379,7 +400,7 @@ func getBuffer() *buffer { return buffers.Get().(*buffer) }
 func (b *buffer) free() {
 	if cap(b.b) <= maxBuffer {
 		clear(b.owed)
-		b.b, b.owed = b.b[:0], b.owed[:0]
+		b.b, b.owed, b.dialogues = b.b[:0], b.owed[:0], 0
 		buffers.Put(b)
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 	"imctl/bridge/delivery"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -69,7 +69,7 @@ func newStage(t testing.TB) *stage {
 
 type stageOptions struct {
 	sessions  SessionOptions
-	dialogues limit.Rate
+	dialogues governor.Rate
 	timeout   time.Duration // of a dialogue
 }
 
@@ -97,7 +97,7 @@ func emptyStage(t testing.TB, opts stageOptions) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.lanes.Close(); nc.Close() })
-	s.tunnel = New(Options{Sessions: opts.sessions, Gate: new(im.Gate), Lanes: s.lanes, Limits: limit.NewLimits(limit.Options{Dialogues: opts.dialogues}),
+	s.tunnel = New(Options{Sessions: opts.sessions, Gate: new(im.Gate), Lanes: s.lanes, Governor: governor.New(governor.Options{Dialogues: opts.dialogues}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)),
 		Log: noLog{}, Fresh: always, Dialogues: dialogues, Registry: s.registry, Logger: log})
 	t.Cleanup(func() { s.tunnel.Close() })
 	return s
@@ -132,7 +132,7 @@ func (s *stage) newSession(t testing.TB) *Session {
 			}
 		}
 	}()
-	c := newConn(accepted, time.Minute)
+	c := newConn(accepted, time.Minute, s.tunnel.opts.Governor)
 	t.Cleanup(func() { c.Kill(); <-read; peer.Close() })
 	c.held = false
 	c.watch.limit, c.watch.quiet = watchLimits(time.Minute)

@@ -180,8 +180,8 @@ func (t *Tunnel) originAllowed(r *http.Request) bool {
 	if err != nil || !utf8.ValidString(origin) {
 		return false
 	}
-	if strings.EqualFold(u.Host, r.Host) {
-		return true
+	if strings.EqualFold(u.Host, r.Host) && (r.TLS == nil || strings.EqualFold(u.Scheme, "https")) {
+		return true // a plain page of the same host may be anybody's who is on the way. A proxy may have removed the TLS
 	}
 	for _, o := range *t.origins.Load() {
 		if o == "*" || strings.EqualFold(strings.TrimSuffix(o, "/"), origin) {

@@ -10,8 +10,8 @@ import (
 
 	"imctl/bridge/answer"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/bridge/recovery"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -24,7 +24,7 @@ const loginTimeout = 30 * time.Second
 // WebSocket, so that nothing of the request, whose URL has the password, outlives the login.
 func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query, code := wire.ParseLogin(r.URL.RawQuery)
-	address := limit.ClientKey(r, t.opts.TrustedProxies)
+	address := governor.ClientKey(r, t.opts.TrustedProxies)
 	if mismatch := t.checkHandshake(r); mismatch != nil {
 		t.refuseHandshake(w, address, mismatch)
 		return
@@ -41,7 +41,7 @@ func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer.WriteCode(w, http.StatusOK, wire.InternalError)
 		return
 	}
-	c := newConn(hijacked, t.opts.Sessions.WriteTimeout)
+	c := newConn(hijacked, t.opts.Sessions.WriteTimeout, t.opts.Governor)
 	if rw.Reader.Buffered() > 0 {
 		go func() {
 			defer t.conns.Done()
@@ -101,12 +101,11 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err er
 	}
 	// A login is a burst of reads. If all logins of a storm read at once, every dialogue waits behind them, and no
 	// login is faster.
-	select {
-	case t.logins <- struct{}{}:
-		defer func() { <-t.logins }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	leave, err := t.logins.Enter(governor.WithCaller(ctx, governor.Known, s.address, me.ID))
+	if err != nil {
+		return nil, err
 	}
+	defer leave()
 	first, online, err := t.join(ctx, s, me.ID)
 	if err != nil {
 		return nil, err
@@ -129,25 +128,29 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err er
 	return welcome, nil
 }
 
-// authenticate checks the credentials within the limits. For a login by token it returns the token that the session may
+// authenticate checks the credentials within the limits. Tokens cannot be guessed, so wrong ones are not limited, and no
+// client can lock another one's token out. For a login by token it returns the token that the session may
 // go on using, or "" if it needs a new one.
 func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.LoginQuery) (me kv.User, token string, err error) {
-	account := kv.FoldAccount(query.Account)
 	if query.ByToken() {
-		account = query.ID
+		leave, err := t.logins.Enter(governor.WithCaller(ctx, governor.Known, address, query.ID))
+		if err != nil {
+			return kv.User{}, "", err
+		}
+		defer leave()
+		me, token, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
+		if errors.Is(err, wire.AuthIllegal) {
+			t.opts.Governor.TokenFailed(address)
+		}
+		return me, token, err
 	}
-	if err := t.opts.Limits.AllowLogin(address, account); err != nil {
+	attempt, err := t.opts.Governor.Login(ctx, address, kv.FoldAccount(query.Account), false)
+	if err != nil {
 		return kv.User{}, "", err
 	}
-	if query.ByToken() {
-		me, token, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
-	} else {
-		me, err = t.opts.Accounts.Authenticate(ctx, query.Account, query.Password)
-	}
-	if errors.Is(err, wire.WrongCredentials) || errors.Is(err, wire.AuthIllegal) {
-		t.opts.Limits.LoginFailed(address, account)
-	}
-	return me, token, err
+	me, err = t.opts.Accounts.Authenticate(attempt.Context(ctx), query.Account, query.Password)
+	attempt.Settle(err, wire.WrongCredentials)
+	return me, "", err
 }
 
 // join puts the session online. first reports whether it is its user's only one on this node, and online whether the
@@ -214,6 +217,7 @@ func (t *Tunnel) run(s *Session, handshake *http.Request, welcome []byte) {
 		t.unregister(s)
 		t.opts.Log.Session(eventlog.SessionEnded, s.user(), s.id, t.opts.Node)
 	}()
+	t.opts.Governor.Promote(s.conn.Conn)
 	s.conn.prepend(welcome)
 	s.conn.silence = pongWait(t.opts.Sessions)
 	s.conn.watch.limit, s.conn.watch.quiet = watchLimits(t.opts.Sessions.WriteTimeout)

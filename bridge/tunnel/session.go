@@ -8,7 +8,7 @@ import (
 
 	"imctl/bridge/cluster"
 	"imctl/bridge/delivery"
-	"imctl/bridge/limit"
+	"imctl/bridge/governor"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -26,7 +26,7 @@ type Session struct {
 	address string // of the client, as the limits count it
 	tunnel  *Tunnel
 	conn    *conn
-	rate    *limit.Session
+	rate    *governor.Session
 	done    chan struct{}
 
 	mu       sync.Mutex // guards the fields below
@@ -43,7 +43,7 @@ type Session struct {
 
 func newSession(t *Tunnel, c *conn, address string, push bool) *Session {
 	s := &Session{id: kv.NewID()[:16], since: time.Now(), address: address, push: push, tunnel: t, conn: c,
-		rate: t.opts.Limits.NewSession(), done: make(chan struct{})}
+		rate: t.opts.Governor.NewSession(), done: make(chan struct{})}
 	s.member = delivery.NewMember(s, push)
 	s.room = sync.NewCond(&s.mu)
 	c.settle, c.ending = s.settle, s.ending
@@ -63,6 +63,9 @@ func (s *Session) Deliver(frame []byte, r delivery.Receipt) error {
 	switch err {
 	case nil:
 	case errFull:
+		s.tunnel.opts.Dialogues.Dropped(delivery.DropBufferFull)
+	case errBytes:
+		s.tunnel.opts.Governor.NoteSlow(s.user())
 		s.tunnel.opts.Dialogues.Dropped(delivery.DropBufferFull)
 	default:
 		s.tunnel.opts.Dialogues.Dropped(delivery.DropClosed)

@@ -15,7 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"imctl/bridge/delivery"
-	"imctl/bridge/limit"
+	"imctl/bridge/governor"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -23,7 +23,7 @@ import (
 // defaults returns the options of config.yaml that set the time limits of these tests.
 func defaults() stageOptions {
 	return stageOptions{sessions: SessionOptions{Buffer: 64, InFlight: 64, MaxFrame: 4 << 10, Ping: 54 * time.Second, WriteTimeout: 10 * time.Second},
-		timeout: 5 * time.Second, dialogues: limit.Rate{Events: 50, Per: time.Second}}
+		timeout: 5 * time.Second, dialogues: governor.Rate{Events: 50, Per: time.Second}}
 }
 
 // endpoint is a client's end of an in-memory connection that accepts all writes, as the system's buffers would.
@@ -99,7 +99,7 @@ func connect(t *testing.T, st *stage) *client {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	c := &client{stage: st, friend: kv.NewID(), over: make(chan struct{})}
-	conn := newConn(ours, st.tunnel.opts.Sessions.WriteTimeout)
+	conn := newConn(ours, st.tunnel.opts.Sessions.WriteTimeout, st.tunnel.opts.Governor)
 	c.s = newSession(st.tunnel, conn, "", false)
 	c.inject = st.join(kv.NewID(), c.friend, c.s)
 	st.tunnel.conns.Go(func() {
@@ -300,11 +300,11 @@ func TestSignsOfLife(t *testing.T) {
 	long := append([]byte{0x81, 0x80 | 126, 0xf, 0xff}, make([]byte, seconds)...) // the beginning of a frame of 4095 bytes
 	for name, life := range map[string]struct {
 		pongs bool
-		rate  limit.Rate
+		rate  governor.Rate
 		sign  func(c *client, second int) error
 	}{
 		"pongs":      {pongs: true},
-		"held back":  {pongs: true, rate: limit.Rate{Events: 1, Per: 3 * time.Minute}, sign: empty},
+		"held back":  {pongs: true, rate: governor.Rate{Events: 1, Per: 3 * time.Minute}, sign: empty},
 		"frames":     {sign: empty},
 		"half frame": {sign: func(c *client, i int) error { _, err := c.ws.NetConn().Write(long[i : i+1]); return err }},
 	} {

@@ -20,8 +20,8 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/delivery"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/governor"
 	"imctl/bridge/im"
-	"imctl/bridge/limit"
 	"imctl/kv"
 )
 
@@ -54,7 +54,7 @@ type Options struct {
 	Gate     *im.Gate
 	Lanes    *delivery.Lanes
 	Cluster  *cluster.Cluster
-	Limits   *limit.Limits
+	Governor *governor.Governor
 	Log      Log
 	// Fresh reports whether the rosters in memory are up to date, and Away whether NATS is unreachable.
 	Fresh, Away func() bool
@@ -67,7 +67,7 @@ type Options struct {
 type Tunnel struct {
 	opts     Options
 	metrics  *metrics
-	logins   chan struct{} // a semaphore
+	logins   *governor.Queue // for the reads of logins
 	melody   *melodyServer
 	refusal  *websocket.Upgrader // for logins that fail, which melody never sees
 	refusals refusals
@@ -87,7 +87,7 @@ func New(opts Options) *Tunnel {
 	// A friend's session refuses dialogues in flight that exceed its buffer. A fast sender would then get 507 although
 	// the friend reads all the time.
 	opts.Sessions.InFlight = min(opts.Sessions.InFlight, opts.Sessions.Buffer)
-	t := &Tunnel{opts: opts, metrics: newMetrics(opts.Registry), logins: make(chan struct{}, opts.Logins), sessions: make(map[*Session]struct{}),
+	t := &Tunnel{opts: opts, metrics: newMetrics(opts.Registry), logins: governor.NewQueue(governor.QueueOptions{Places: opts.Logins, Wait: loginTimeout, Busy: kv.ErrBusy}), sessions: make(map[*Session]struct{}),
 		refusal:  &websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer, CheckOrigin: anyOrigin},
 		refusals: refusals{log: opts.Logger}}
 	t.melody = newMelody(t)

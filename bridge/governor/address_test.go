@@ -1,4 +1,4 @@
-package limit
+package governor
 
 import (
 	"net/http"

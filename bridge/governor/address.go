@@ -1,4 +1,4 @@
-package limit
+package governor
 
 import (
 	"net/http"
@@ -85,6 +85,12 @@ func parseAddr(s string) (netip.Addr, bool) {
 	}
 	// The sender chooses the zone. ::ffff:192.0.2.7 and 192.0.2.7 are the same client.
 	return addr.WithZone("").Unmap(), true
+}
+
+// Trusted reports whether an address, with or without a port, belongs to a trusted proxy.
+func Trusted(address string, trusted []netip.Prefix) bool {
+	addr, ok := parseAddr(address)
+	return ok && isTrusted(addr, trusted)
 }
 
 func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {

@@ -1,4 +1,4 @@
-package limit
+package governor
 
 import (
 	"time"
@@ -15,7 +15,13 @@ type Session struct {
 
 // NewSession returns the limit of one session. Its bucket has burst tokens (0: r.Events) and starts full.
 func NewSession(r Rate, burst int) *Session {
-	return &Session{rate.NewLimiter(r.bucket(burst))}
+	if r.none() {
+		return &Session{rate.NewLimiter(rate.Inf, 0)}
+	}
+	if burst <= 0 {
+		burst = r.Events
+	}
+	return &Session{rate.NewLimiter(rate.Limit(float64(r.Events)/r.Per.Seconds()), burst)}
 }
 
 // Reserve takes a token and returns how long to wait until it is available, which may be 0. Each call takes a token,
