@@ -62,6 +62,10 @@ func New(ctx context.Context, opts Options) (_ *Bridge, err error) {
 			err = errors.Join(err, b.stops.run(ctx))
 		}
 	}()
+	if opts.Governor == nil {
+		b.opts.Governor = governor.New(governor.Options{}, opts.Registry, opts.Log)
+		b.stops.add(func(context.Context) error { b.opts.Governor.Close(); return nil })
+	}
 	if err := b.startServices(ctx); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ type Options struct {
 
 	Sessions  Sessions
 	Dialogues Dialogues
-	Governor  *governor.Governor
+	Governor  *governor.Governor       // what clients, accounts and users may use; nil: no limits
 	EventLog  eventlog.Options         // MaxAge, MaxBytes, Replicas, OnError, Plain and MayWrite; the bridge sets the rest
 	Callout   *natsauth.CalloutOptions // nil: another program decides which clients may log in to NATS
 
