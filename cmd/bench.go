@@ -40,8 +40,8 @@ func newBench(env *Env) *cobra.Command {
 The commands create test accounts with administrator access, and delete them at the end, also after an
 interrupt. If a command is killed, its accounts remain. Their names begin with bench-.
 
-The limits of the server apply to the test accounts. Set limits.logins, limits.login_failures,
-limits.dialogues and limits.registrations to 0 during a measurement.`
+The limits of the server apply to the test accounts. Set the rates in the section limits to 0 during a
+measurement.`
 	return group
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func start(t testing.TB, change ...func(*Config)) *server {
 	c.Log.Level = "debug"
 	c.NATS.Sync = Sync(time.Minute) // the data need not survive power loss
 	c.Passwords.Memory, c.Passwords.Passes = MiB, 1
-	c.Limits.Registrations, c.Limits.Logins, c.Limits.LoginFailures, c.Limits.Dialogues = Rate{}, Rate{}, Rate{}, Rate{}
+	c.Limits = withoutRates(c.Limits)
 	for _, f := range change {
 		f(c)
 	}
@@ -79,6 +80,27 @@ func start(t testing.TB, change ...func(*Config)) *server {
 		s.tls = trustSelfSigned(t, c.Data)
 	}
 	return s
+}
+
+// withoutRates returns limits without rates, for clients that work faster than people.
+func withoutRates(l LimitsConfig) LimitsConfig {
+	fields := reflect.ValueOf(&l).Elem()
+	for i := range fields.NumField() {
+		if rate, ok := fields.Field(i).Addr().Interface().(*Rate); ok {
+			*rate = Rate{}
+		}
+	}
+	return l
+}
+
+// noRates are the same limits for a server that is another process.
+func noRates() (env []string) {
+	for _, s := range Defaults().settings() {
+		if _, ok := s.value.(*Rate); ok {
+			env = append(env, "IMCTL_"+strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))+"=0")
+		}
+	}
+	return env
 }
 
 // close shuts the server down gracefully. It fails the test if the server has logged an error that mayLog does not

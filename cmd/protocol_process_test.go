@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,9 +35,8 @@ func startProcess(t testing.TB, data string, log *logBuffer, env ...string) *pro
 	p := &process{cmd: exec.Command("imctl", "serve", "--log.level", "debug"), log: log, over: make(chan error, 1)}
 	p.cmd.Dir = filepath.Dir(data)
 	p.cmd.Env = append(os.Environ(), "IMCTL_DATA="+data, "IMCTL_LISTEN=127.0.0.1:0", "IMCTL_OPS_LISTEN=127.0.0.1:0", "IMCTL_NATS_LISTEN=127.0.0.1:0",
-		"IMCTL_PASSWORDS_MEMORY=1MiB", "IMCTL_PASSWORDS_PASSES=1", "IMCTL_LIMITS_REGISTRATIONS=0", "IMCTL_LIMITS_LOGINS=0",
-		"IMCTL_LIMITS_LOGIN_FAILURES=0", "IMCTL_LIMITS_DIALOGUES=0", "GORACE=atexit_sleep_ms=0")
-	p.cmd.Env = append(p.cmd.Env, env...)
+		"IMCTL_PASSWORDS_MEMORY=1MiB", "IMCTL_PASSWORDS_PASSES=1", "GORACE=atexit_sleep_ms=0")
+	p.cmd.Env = slices.Concat(p.cmd.Env, noRates(), env)
 	p.cmd.Stderr = log
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
