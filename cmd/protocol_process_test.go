@@ -32,7 +32,13 @@ type process struct {
 // startProcess starts the server on a data directory and waits until it is ready. It appends the server's log to log.
 func startProcess(t testing.TB, data string, log *logBuffer, env ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command("imctl", "serve", "--log.level", "debug"), log: log, over: make(chan error, 1)}
+	return startCommand(t, exec.Command("imctl", "serve", "--log.level", "debug"), data, log, env...)
+}
+
+// startCommand is startProcess for a command that ends up as imctl serve.
+func startCommand(t testing.TB, cmd *exec.Cmd, data string, log *logBuffer, env ...string) *process {
+	t.Helper()
+	p := &process{cmd: cmd, log: log, over: make(chan error, 1)}
 	p.cmd.Dir = filepath.Dir(data)
 	p.cmd.Env = append(os.Environ(), "IMCTL_DATA="+data, "IMCTL_LISTEN=127.0.0.1:0", "IMCTL_OPS_LISTEN=127.0.0.1:0", "IMCTL_NATS_LISTEN=127.0.0.1:0",
 		"IMCTL_PASSWORDS_MEMORY=1MiB", "IMCTL_PASSWORDS_PASSES=1", "GORACE=atexit_sleep_ms=0")
