@@ -1,0 +1,196 @@
+//go:build soak && linux
+
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const (
+	attackSockets = 2000
+	attackClients = 200
+	attackTime    = time.Minute
+)
+
+// latencies are the durations of one kind of work.
+type latencies struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, d)
+}
+
+// at returns a quantile.
+func (l *latencies) at(q float64) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.all) == 0 {
+		return 0
+	}
+	slices.Sort(l.all)
+	return l.all[min(int(float64(len(l.all))*q), len(l.all)-1)]
+}
+
+func (l *latencies) String() string {
+	return fmt.Sprintf("%d: p50 %s, p99 %s, most %s", len(l.all), l.at(.5).Round(10*time.Microsecond), l.at(.99).Round(10*time.Microsecond), l.at(1).Round(10*time.Microsecond))
+}
+
+// startAttack opens idle sockets and guesses passwords until ctx ends. It returns the number of guesses so far.
+func startAttack(ctx context.Context, t *testing.T, p *process, victim string) (guesses *atomic.Int64, wait func()) {
+	t.Helper()
+	guesses = new(atomic.Int64)
+	var wg sync.WaitGroup
+	host := strings.TrimPrefix(p.url, "http://")
+	idle := from(t, attackerAddress)
+	for range attackSockets {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				c, err := idle.DialContext(ctx, "tcp", host)
+				if err != nil {
+					continue
+				}
+				stop := context.AfterFunc(ctx, func() { c.Close() })
+				_, _ = c.Read(make([]byte, 1)) // until the server closes it
+				stop()
+				c.Close()
+			}
+		})
+	}
+	for i := range attackClients {
+		d := &websocket.Dialer{NetDialContext: from(t, fmt.Sprint("127.0.0.", 66+i%4)).DialContext, HandshakeTimeout: waitTimeout}
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				account := victim
+				if i%2 == 0 {
+					account = fmt.Sprint("guess", i, "-", n)
+				}
+				c, err := dialAt(ctx, d, p.url+"/im/login?"+query("account", account, "password", fmt.Sprint("guess ", n)), nil)
+				if err != nil {
+					continue
+				}
+				stop := context.AfterFunc(ctx, func() { c.ws.Close() })
+				_, _ = c.tryNext()
+				stop()
+				c.ws.Close()
+				guesses.Add(1)
+			}
+		})
+	}
+	return guesses, wg.Wait
+}
+
+// timedLogin opens a tunnel and returns the time to its answer.
+func timedLogin(w *world, q string) (time.Duration, int, error) {
+	started := time.Now()
+	c, err := w.tryDial(context.Background(), w.dialer(), 0, "/im/login?"+q, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.ws.Close()
+	frame, err := c.tryNext()
+	return time.Since(started), reply{body: frame}.code(), err
+}
+
+// TestUnderAttack measures what people notice of an attacker with 200 clients that guess passwords and 2,000 idle
+// sockets, on the same machine, with default limits and the default cost of a hash.
+func TestUnderAttack(t *testing.T) {
+	log := new(logBuffer)
+	var env []string
+	for _, s := range Defaults().settings() {
+		if _, ok := s.value.(*Rate); ok || s.key == "passwords.memory" || s.key == "passwords.passes" {
+			env = append(env, "IMCTL_"+strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))+"="+s.String())
+		}
+	}
+	env = append(env, "IMCTL_LIMITS_REGISTRATIONS=0", "IMCTL_LOG_LEVEL=info")
+	p := startProcess(t, filepath.Join(t.TempDir(), "data"), log, env...)
+	w := &world{deployment: p, http: http.DefaultClient, secrets: make(map[string]bool), closed: true}
+	a, b := w.newFriends(t)
+	owner := w.newMember(t, 0)
+	owner.login(t)
+	fresh := make([]*member, 120)
+	for i := range fresh {
+		fresh[i] = w.newMember(t, 0)
+	}
+	talk := func(span time.Duration) *latencies {
+		l := new(latencies)
+		for end := time.Now().Add(span); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			started := time.Now()
+			if code := a.talk(t, b, "1"); code != 200 {
+				t.Errorf("dialogue: %d", code)
+			}
+			l.add(time.Since(started))
+		}
+		return l
+	}
+	quiet := talk(15 * time.Second)
+	before, _ := p.metric("process_resident_memory_bytes")
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	guesses, wait := startAttack(ctx, t, p, owner.account)
+	grown := p.watch(t, "process_resident_memory_bytes")
+	first, remembered, byToken := new(latencies), new(latencies), new(latencies)
+	owned := 0
+	var wg sync.WaitGroup
+	every := func(n int, l *latencies, q func(i int) string) {
+		wg.Go(func() {
+			tick := time.NewTicker(attackTime / time.Duration(n+1))
+			defer tick.Stop()
+			for i := range n {
+				<-tick.C
+				took, code, err := timedLogin(w, q(i))
+				if err != nil || code != 200 {
+					t.Errorf("login %d: %d, %v", i, code, err)
+				}
+				l.add(took)
+			}
+		})
+	}
+	every(len(fresh), first, func(i int) string { return query("account", fresh[i].account, "password", fresh[i].password) })
+	every(200, remembered, func(int) string { return query("account", a.account, "password", a.password) })
+	every(200, byToken, func(int) string { return query("id", b.id, "token", b.token) })
+	wg.Go(func() {
+		for range 15 {
+			time.Sleep(attackTime / 20)
+			if _, code, err := timedLogin(w, query("account", owner.account, "password", owner.password)); err == nil && code == 200 {
+				owned++
+			}
+		}
+	})
+	attacked := talk(attackTime)
+	wg.Wait()
+	n, _ := p.metric("imctl_connections")
+	stop()
+	wait()
+	t.Logf("dialogues, quiet:    %s", quiet)
+	t.Logf("dialogues, attacked: %s", attacked)
+	t.Logf("first logins:        %s", first)
+	t.Logf("remembered logins:   %s", remembered)
+	t.Logf("logins by token:     %s", byToken)
+	t.Logf("the owner of the attacked account got in %d of 15 times; %d guesses were answered; %v connections", owned, guesses.Load(), n)
+	t.Logf("memory: %.0f MB, and %.0f MB more at most", before/1e6, grown()/1e6)
+	if owned != 15 {
+		t.Error("the owner was kept out")
+	}
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "limit reached") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	p.sound(t)
+}
