@@ -129,5 +129,8 @@ func (a *Attempt) Settle(err, wrong error) {
 	}
 }
 
+// Remember makes a device known: a user has logged in from it by token. account is the folded account.
+func (g *Governor) Remember(account, address string) { g.known.add(account, address) }
+
 // TokenFailed notes a login with a wrong token.
 func (g *Governor) TokenFailed(address string) { g.journal.failedLogin(address) }

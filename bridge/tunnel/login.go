@@ -139,7 +139,9 @@ func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.Lo
 		}
 		defer leave()
 		me, token, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
-		if errors.Is(err, wire.AuthIllegal) {
+		if err == nil {
+			t.opts.Governor.Remember(kv.FoldAccount(me.Account), address)
+		} else if errors.Is(err, wire.AuthIllegal) {
 			t.opts.Governor.TokenFailed(address)
 		}
 		return me, token, err
