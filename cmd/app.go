@@ -61,7 +61,7 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.governor = governor.New(limitsOf(c), a.registry, log)
 	a.stops.add("limits", func(context.Context) error { a.governor.Close(); return nil })
-	a.hosts = newHosts(c)
+	a.hosts = newHosts(c, a.governor.NoteHost)
 	if a.backend, err = openBackend(ctx, c, newHasher(c, a.hashing()), log, log, c.NATS.Listen); err != nil {
 		return nil, err
 	}

@@ -63,6 +63,7 @@ func start(t testing.TB, change ...func(*Config)) *server {
 	c.Listen, c.Ops.Listen, c.NATS.Listen = "127.0.0.1:0", "127.0.0.1:0", ""
 	c.Data = filepath.Join(t.TempDir(), "data")
 	c.Log.Level = "debug"
+	c.HTTP.Hosts = rawHosts
 	c.NATS.Sync = Sync(time.Minute) // the data need not survive power loss
 	c.Passwords.Memory, c.Passwords.Passes = MiB, 1
 	c.Limits = withoutRates(c.Limits)
@@ -81,6 +82,9 @@ func start(t testing.TB, change ...func(*Config)) *server {
 	}
 	return s
 }
+
+// rawHosts are the host names in the requests that tests write byte by byte.
+var rawHosts = []string{"im.example.org", "x"}
 
 // withoutRates returns limits without rates, for clients that work faster than people.
 func withoutRates(l LimitsConfig) LimitsConfig {

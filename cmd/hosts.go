@@ -16,15 +16,18 @@ import (
 // hosts are the host names under which a server on a loopback address may be called. A browser resolves the name of a
 // page of its own choice, and that name may become a loopback address after the page was loaded (DNS rebinding). Such a
 // page would pass for one of the server's own. Its requests still carry its own host name, so they are refused.
-type hosts struct{ current atomic.Pointer[hostRules] }
+type hosts struct {
+	current atomic.Pointer[hostRules]
+	refused func(name string) // notes a refused name
+}
 
 type hostRules struct {
 	names   []string // in lower case, besides the loopback names
 	proxies []netip.Prefix
 }
 
-func newHosts(c *Config) *hosts {
-	h := new(hosts)
+func newHosts(c *Config, refused func(name string)) *hosts {
+	h := &hosts{refused: refused}
 	h.set(c)
 	return h
 }
@@ -45,7 +48,11 @@ func (h *hosts) guard(addr net.Addr, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.current.Load().allow(r) {
-			w.Header().Set("X-Imctl-Hint", "add the host name to http.hosts, or the proxy to http.trusted_proxies")
+			h.refused(hostOf(r.Host))
+			if r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, "/im/www/") { // a person reads it
+				http.Error(w, "This server is not configured for this host name: see http.hosts and http.trusted_proxies in config.yaml.", http.StatusMisdirectedRequest)
+				return
+			}
 			answer.WriteCode(w, http.StatusMisdirectedRequest, wire.ProtocolError)
 			return
 		}

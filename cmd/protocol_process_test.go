@@ -41,7 +41,8 @@ func startCommand(t testing.TB, cmd *exec.Cmd, data string, log *logBuffer, env 
 	p := &process{cmd: cmd, log: log, over: make(chan error, 1)}
 	p.cmd.Dir = filepath.Dir(data)
 	p.cmd.Env = append(os.Environ(), "IMCTL_DATA="+data, "IMCTL_LISTEN=127.0.0.1:0", "IMCTL_OPS_LISTEN=127.0.0.1:0", "IMCTL_NATS_LISTEN=127.0.0.1:0",
-		"IMCTL_PASSWORDS_MEMORY=1MiB", "IMCTL_PASSWORDS_PASSES=1", "GORACE=atexit_sleep_ms=0")
+		"IMCTL_PASSWORDS_MEMORY=1MiB", "IMCTL_PASSWORDS_PASSES=1", "GORACE=atexit_sleep_ms=0",
+		"IMCTL_HTTP_HOSTS="+strings.Join(rawHosts, ","))
 	p.cmd.Env = slices.Concat(p.cmd.Env, noRates(), env)
 	p.cmd.Stderr = log
 	out, err := p.cmd.StdoutPipe()

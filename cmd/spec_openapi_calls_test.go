@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"imctl/bridge/api"
 )
 
 // fields returns a JSON object. A repeated key replaces the value.
@@ -175,6 +177,23 @@ func pages(t *testing.T, w *world) []exchange {
 }
 
 // logins makes the documented logins.
+// leastExchange makes a call with its required fields only.
+func leastExchange(c api.Call, me *member) exchange {
+	pairs := []string{"id", me.id, "token", me.token}
+	if !c.Auth {
+		pairs = nil
+	}
+	for _, f := range c.Fields {
+		if f.Empty != 0 {
+			pairs = append(pairs, f.Name, "x")
+		}
+	}
+	if c.Method == http.MethodGet {
+		return exchange{path: c.Path + "?" + query(pairs...)}
+	}
+	return exchange{path: c.Path, body: fields(pairs...)}
+}
+
 func (a *openAPI) logins(t *testing.T, w *world, me *member, path string) {
 	byPassword := path + "?" + query("account", me.account, "password", me.password)
 	for _, x := range []exchange{
@@ -253,6 +272,17 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		a.try(t, w, exchange{path: path, body: body, code: codes[1], status: http.StatusTooManyRequests})
 	}
 	limits.Limits.LoginFailures = Rate{}
+	limits.Limits.HTTP = Rate{1, time.Hour}
+	s.app.Reload(t.Context(), &limits)
+	w.do(t, 0, http.MethodGet, "/", "")
+	for _, c := range api.Calls() {
+		x := leastExchange(c, me)
+		x.code, x.status = 403, http.StatusTooManyRequests
+		a.try(t, w, x)
+		x.status, x.header = http.StatusMisdirectedRequest, http.Header{"Host": {"evil.example.org"}}
+		a.try(t, w, x)
+	}
+	limits.Limits.HTTP = Rate{}
 	s.app.Reload(t.Context(), &limits)
 
 	// What is stored is out of reach, and each call hears so at once.

@@ -45,6 +45,7 @@ const (
 	Dialogues            Reason = "dialogues"              // of one user by NATS
 	BodyBytes            Reason = "body_bytes"             // of requests that are being read
 	WaitingBytes         Reason = "waiting_bytes"          // for sessions that do not read
+	UnknownHost          Reason = "unknown_host"           // a host name that the server is not configured for
 )
 
 // LimitedError says which limit was reached and when to try again.
@@ -192,6 +193,9 @@ func (g *Governor) NewSession() *Session { return NewSession(g.opts.Load().Dialo
 
 // Limited returns the sources that were limited most in the last hours, the most frequent first.
 func (g *Governor) Limited() []Limited { return g.journal.top() }
+
+// NoteHost notes a request for a host name that the server is not configured for.
+func (g *Governor) NoteHost(name string) { g.journal.add(UnknownHost, name) }
 
 // NoteBusy notes that a source got no place to hash in time.
 func (g *Governor) NoteBusy(source string) { g.journal.add(Hashing, source) }
