@@ -1,12 +1,17 @@
 package kv
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The errors that callers decide by. The comment of each method lists those that it returns. Any other error is a
 // failure of the store itself, such as a missing server or a timeout, and must not be shown to clients.
 var (
 	// ErrAccountExists: the account, compared folded, belongs to another user.
 	ErrAccountExists = errors.New("account exists already")
+	// ErrAccountLooksAlike: the account looks like that of another user. It is an ErrAccountExists.
+	ErrAccountLooksAlike = fmt.Errorf("%w: it looks like another account", ErrAccountExists)
 	// ErrAccountEmpty: the folded account is empty.
 	ErrAccountEmpty = errors.New("account is empty")
 	// ErrUserNotFound: no user has this id or account, or the user was deleted.
