@@ -181,5 +181,5 @@ func (b *backend) failed() <-chan error {
 
 func newHasher(c *Config) *kv.Hasher {
 	return kv.NewHasher(kv.HasherOptions{MemoryKiB: uint32(c.Passwords.Memory / KiB), Passes: uint32(c.Passwords.Passes),
-		MaxLength: c.Passwords.MaxLength})
+		MinLength: c.Passwords.MinLength, MaxLength: c.Passwords.MaxLength})
 }

@@ -17,16 +17,6 @@ const (
 	restoreUsers = bulkBatch / userKeys
 )
 
-// CheckHash returns an error for a hash that no password can be verified with. It accepts the empty hash, with which
-// no password verifies.
-func CheckHash(hash string) error {
-	if hash == "" {
-		return nil
-	}
-	_, err := parsePHC(hash)
-	return err
-}
-
 // Restored is the result of Restore for one account.
 type Restored struct {
 	User    User // as it is stored now

@@ -191,20 +191,24 @@ func (u *Users) Get(ctx context.Context, id string) (User, error) {
 	return user, nil
 }
 
-// ByAccount returns the user with this account, compared folded. Errors: ErrUserNotFound.
+// ByAccount returns the user with this account, compared folded. It reads two keys in any case, so that its duration
+// does not tell whether the user exists.
+//
+// Errors: ErrUserNotFound.
 func (u *Users) ByAccount(ctx context.Context, account string) (User, error) {
 	folded := FoldAccount(account)
 	if folded == "" {
 		return User{}, fmt.Errorf("kv: look up an account: %w", ErrUserNotFound)
 	}
 	claim, err := u.b.get(ctx, accountKey(folded), false)
+	id := string(claim.value)
 	if errors.Is(err, errKeyNotFound) || err == nil && claim.deleted {
-		err = ErrUserNotFound
+		id, err = NewID(), nil // of no user
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("kv: look up an account: %w", err)
 	}
-	return u.Get(ctx, string(claim.value))
+	return u.Get(ctx, id)
 }
 
 // GetMany returns the users with these ids, by id. Users that do not exist are not in the map.

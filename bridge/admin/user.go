@@ -125,6 +125,9 @@ func (s *Service) createUser(ctx context.Context, r CreateUser) (User, error) {
 		return User{}, err
 	}
 	u, err := s.o.Accounts.Register(ctx, u, r.Password, nil)
+	if errors.Is(err, kv.ErrAccountLooksAlike) {
+		return User{}, failure(AlreadyExists, "account %q looks like an existing account: choose another one", r.Account)
+	}
 	if errors.Is(err, kv.ErrAccountExists) {
 		return User{}, failure(AlreadyExists, "account %q already exists", r.Account)
 	}
