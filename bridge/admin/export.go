@@ -311,7 +311,7 @@ func (s *Service) remembered(ctx context.Context, r *Record, existing map[string
 	now := time.Now().UTC().Truncate(time.Second)
 	for _, f := range r.Friends {
 		f.Since = orTime(f.Since, now)
-		if err := normalize("alias", &f.Alias, wire.MaxAlias); err != nil {
+		if err := normalize(wire.Field{Name: "alias", Kind: wire.Name, Max: wire.MaxAlias}, &f.Alias); err != nil {
 			return m, 0, err
 		}
 		if known(f.ID) {
@@ -323,7 +323,7 @@ func (s *Service) remembered(ctx context.Context, r *Record, existing map[string
 		to   *[]kv.Request
 	}{{r.Requests, &m.Requests}, {r.Asked, &m.Asked}} {
 		for _, q := range list.from {
-			if err := normalize("note", &q.Note, wire.MaxNote); err != nil {
+			if err := normalize(wire.Field{Name: "note", Kind: wire.Lines, Max: wire.MaxNote}, &q.Note); err != nil {
 				return m, 0, err
 			}
 			if known(q.ID) {
