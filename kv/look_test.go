@@ -21,7 +21,7 @@ var lookAlikes = map[string][]string{
 	"a b":          {"a  b", "a\u00a0b", "a\u2003b", "a\u3000 b"},
 	"modern":       {"rnodern"},
 	"\u13a0\u13a1": {"\uab70\uab71", "\u13a0\uab71"},
-	"می‌خواهم":     {"میخواهم"},
+	"می\u200cخواهم":     {"میخواهم"},
 }
 
 // An account cannot be created if it looks like an existing account, in whatever order the two are created. A deleted

@@ -206,11 +206,11 @@ func TestRememberedCredentialsNeedNoSlot(t *testing.T) {
 	}{
 		{hashes["third"], "third", nil},
 		{hashes["second"], "second", nil},
-		{hashes["first"], "first", ErrBusy},   // only two are remembered
-		{hashes["third"], "second", ErrBusy},  // the pair is remembered, not the password
-		{hashes["third"], "wrong", ErrBusy},   // a wrong password is not remembered
-		{hashes["third"], "wrong", ErrBusy},   //
-		{"", "third", ErrBusy},                // a missing account is not remembered
+		{hashes["first"], "first", ErrBusy},       // only two are remembered
+		{hashes["third"], "second", ErrBusy},      // the pair is remembered, not the password
+		{hashes["third"], "wrong", ErrBusy},       // a wrong password is not remembered
+		{hashes["third"], "wrong", ErrBusy},       //
+		{"", "third", ErrBusy},                    // a missing account is not remembered
 		{hashes["third"] + "$", "third", ErrBusy}, // a damaged hash waits like a missing account
 	} {
 		v, err := h.Verify(ctx, tc.hash, tc.password)
