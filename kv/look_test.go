@@ -14,14 +14,14 @@ import (
 
 // lookAlikes maps an account to accounts that look the same, as they are shown or folded.
 var lookAlikes = map[string][]string{
-	"ada":          {"аda", "ad\u0430", "ａｄａ", "𝐚𝐝𝐚", "a\u200dda", "a\u00adda", "a\u3164da", "\u115fada", "ada\uffa0", "\u202eada"},
-	"Bill":         {"BiIl", "Bi11", "biIl"},
-	"bob0":         {"bobO"},
-	"BOB":          {"ВОВ"},
-	"a b":          {"a  b", "a\u00a0b", "a\u2003b", "a\u3000 b"},
-	"modern":       {"rnodern"},
-	"\u13a0\u13a1": {"\uab70\uab71", "\u13a0\uab71"},
-	"می\u200cخواهم":     {"میخواهم"},
+	"ada":           {"аda", "ad\u0430", "ａｄａ", "𝐚𝐝𝐚", "a\u200dda", "a\u00adda", "a\u3164da", "\u115fada", "ada\uffa0", "\u202eada"},
+	"Bill":          {"BiIl", "Bi11", "biIl"},
+	"bob0":          {"bobO"},
+	"BOB":           {"ВОВ"},
+	"a b":           {"a  b", "a\u00a0b", "a\u2003b", "a\u3000 b"},
+	"modern":        {"rnodern"},
+	"\u13a0\u13a1":  {"\uab70\uab71", "\u13a0\uab71"},
+	"می\u200cخواهم": {"میخواهم"},
 }
 
 // An account cannot be created if it looks like an existing account, in whatever order the two are created. A deleted
