@@ -205,6 +205,8 @@ func (c *Config) conflicts() []conflict {
 		{smtp.SMTP != "" && smtp.From == "", "mail.smtp", "requires mail.from"},
 		{smtp.SMTP == "" && smtp.From != "", "mail.from", "requires mail.smtp"},
 
+		{c.Passwords.MinLength > c.Passwords.MaxLength, "passwords.min_length", "must not exceed passwords.max_length"},
+
 		{nats.Context != "" && nats.URL != "", "nats.context", "cannot be combined with nats.url: keep one of them"},
 		{nats.Creds != "" && nats.URL == "", "nats.creds", "requires nats.url"},
 

@@ -100,6 +100,7 @@ type TokensConfig struct {
 type PasswordsConfig struct {
 	Memory    Size // of one argon2id hash
 	Passes    int
+	MinLength int // characters of a new password
 	MaxLength int // characters
 }
 
@@ -179,7 +180,7 @@ func Defaults() *Config {
 		},
 		Dialogues: DialoguesConfig{Timeout: 5 * time.Second},
 		Tokens:    TokensConfig{TTL: 24 * time.Hour},
-		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MaxLength: 256},
+		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MinLength: 1, MaxLength: 256},
 		Limits: LimitsConfig{
 			Registrations: Rate{250, time.Hour},
 			Logins:        Rate{600, time.Minute},

@@ -41,6 +41,8 @@ func TestProtocol(t *testing.T) {
 				"register":                  testRegister,
 				"register: refusals":        testRegisterRefusals,
 				"register: folding":         testRegisterFolding,
+				"register: look-alikes":     testNames,
+				"register: no listing":      testAccountsNotListed,
 				"login":                     testLogin,
 				"login: refusals":           testLoginRefusals,
 				"login: not a WebSocket":    testLoginPlain,

@@ -89,6 +89,7 @@ func (c *Config) serverSettings() []setting {
 
 		bind("passwords.memory", &c.Passwords.Memory, "memory of one argon2id hash", between(MiB, 4*GiB)),
 		bind("passwords.passes", &c.Passwords.Passes, "passes of one argon2id hash", between(1, 100)),
+		bind("passwords.min_length", &c.Passwords.MinLength, "shortest new password, in characters", between(1, 65536)),
 		bind("passwords.max_length", &c.Passwords.MaxLength, "longest password, in characters", between(8, 65536)),
 
 		bind("limits.registrations", &c.Limits.Registrations, "registrations from one address, 0 for no limit").asLive(),

@@ -34,6 +34,11 @@ Both ends of a friendship are restored. Friendships and requests with a user who
 nor on the server are counted as missing. Existing accounts and friendships are not changed, so an
 interrupted import can be repeated.
 
+Accounts, names and aliases follow the rules of registration: an account that looks like another one,
+or has invisible characters, is an invalid line. A password hash is argon2id in the PHC format, with at
+most 4 lanes, 64 MiB of memory, and 4 passes over 64 MiB. passwords.memory and passwords.passes raise
+these limits.
+
 An invalid line is reported on standard error and ends the import. With --keep-going, the other lines are
 imported. Lines that were already imported stay imported. All fields except "account" are optional. The
 default for a time is the time of the import.`,

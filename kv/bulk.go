@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// bulkBatch is how many messages a batch of a bulk write has at most. It is a multiple of the 3 keys of an account.
-	bulkBatch = batch.MaxSize - batch.MaxSize%3
+	// userKeys is how many keys an account has at most: claims of the account and its looks, the name, the record.
+	userKeys = 1 + maxLooks + 2
+	// bulkBatch is how many messages a batch of a bulk write has at most. It is a multiple of the keys of an account.
+	bulkBatch = batch.MaxSize - batch.MaxSize%userKeys
 	// bulkBytes bounds a batch of large records. The server keeps all of a batch in memory until the batch is complete.
 	bulkBytes = 4 << 20
 	// bulkTimeout bounds one batch.
@@ -58,11 +60,10 @@ func NewBulk(ctx context.Context, nc *nats.Conn, prefix string) (*Bulk, error) {
 // Errors: ErrAccountExists, ErrAccountEmpty, ErrUserNotFound for an invalid id.
 func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 	err := b.writeMembers(ctx, members, func(m Member, users, rosters *bulkWriter) error {
-		folded := FoldAccount(m.Account)
 		switch {
 		case !ValidID(m.ID):
 			return ErrUserNotFound
-		case folded == "":
+		case FoldAccount(m.Account) == "":
 			return ErrAccountEmpty
 		}
 		if m.Created.IsZero() {
@@ -77,7 +78,7 @@ func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 			return err
 		}
 		// The order is that of Users.Create, for the same reasons.
-		writes := []write{putAt(accountKey(folded), []byte(m.ID), 0)}
+		writes := claims(m.User)
 		if name := FoldAccount(m.Name); name != "" {
 			writes = append(writes, putAt(nameKey(name, m.ID, 0), nil, 0))
 		}
@@ -138,14 +139,19 @@ func (b *Bulk) purge(ctx context.Context, members iter.Seq[Member]) error {
 					return err
 				}
 			}
-			claim, err := b.users.get(ctx, accountKey(FoldAccount(m.Account)), true)
-			if errors.Is(err, errKeyNotFound) || err == nil && string(claim.value) != m.ID { // the account belongs to another user now
-				return nil
+			for _, key := range claimKeys(m.Account) {
+				claim, err := b.users.get(ctx, key, true)
+				if errors.Is(err, errKeyNotFound) || err == nil && string(claim.value) != m.ID { // the key belongs to another user now
+					continue
+				}
+				if err == nil {
+					err = b.users.purge(ctx, claim.key, claim.revision+1)
+				}
+				if err != nil {
+					return err
+				}
 			}
-			if err != nil {
-				return err
-			}
-			return b.users.purge(ctx, claim.key, claim.revision+1)
+			return nil
 		})
 	}
 	return purges.Wait()

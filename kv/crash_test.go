@@ -186,6 +186,11 @@ func checkUsers(t *testing.T, s *Store) {
 		if claim := all[accountKey(FoldAccount(u.Account))]; claim != u.ID {
 			t.Errorf("%v: the claim of its account is of user %q", u, claim)
 		}
+		for _, key := range lookKeys(u.Account) {
+			if claim := all[key]; claim != u.ID {
+				t.Errorf("%v: the claim of its look is of user %q", u, claim)
+			}
+		}
 		if _, ok := all[nameKey(FoldAccount(u.Name), u.ID, 0)]; !ok {
 			t.Errorf("%v: the key of its name is missing", u)
 		}

@@ -1,12 +1,17 @@
 package kv
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The errors that callers decide by. The comment of each method lists those that it returns. Any other error is a
 // failure of the store itself, such as a missing server or a timeout, and must not be shown to clients.
 var (
 	// ErrAccountExists: the account, compared folded, belongs to another user.
 	ErrAccountExists = errors.New("account exists already")
+	// ErrAccountLooksAlike: the account looks like that of another user. It is an ErrAccountExists.
+	ErrAccountLooksAlike = fmt.Errorf("%w: it looks like another account", ErrAccountExists)
 	// ErrAccountEmpty: the folded account is empty.
 	ErrAccountEmpty = errors.New("account is empty")
 	// ErrUserNotFound: no user has this id or account, or the user was deleted.
@@ -34,6 +39,10 @@ var (
 	ErrReadOnly = errors.New("changes are refused")
 	// ErrPasswordTooLong: the password is longer than HasherOptions.MaxLength.
 	ErrPasswordTooLong = errors.New("password is too long")
+	// ErrPasswordTooShort: the password is shorter than HasherOptions.MinLength.
+	ErrPasswordTooShort = errors.New("password is too short")
+	// ErrHashUnusable: a stored string is no argon2id hash, or costs more than a Hasher computes.
+	ErrHashUnusable = errors.New("not a usable argon2id hash")
 	// ErrBusy: no slot for hashing a password became free in time.
 	ErrBusy = errors.New("too many passwords are being checked")
 	// ErrAttachmentExists: an attachment with this name exists.

@@ -57,6 +57,7 @@ type kind struct {
 var kinds = []kind{
 	{name: "user", bucket: usersBucket, prefix: "user.", rule: permanent},
 	{name: "account", bucket: usersBucket, prefix: "account.", rule: once},
+	{name: "look", bucket: usersBucket, prefix: lookPrefix, rule: once},
 	{name: "name", bucket: usersBucket, prefix: "name.", rule: once},
 	{name: "node", bucket: usersBucket, prefix: "node.", rule: once},
 	{name: "reset", bucket: usersBucket, prefix: "reset.", rule: expiring},

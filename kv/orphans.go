@@ -12,6 +12,7 @@ import (
 type Findings struct {
 	Users       int `json:"users"`       // records of users without a claim of their account
 	Accounts    int `json:"accounts"`    // claims of users that do not exist
+	Looks       int `json:"looks"`       // claims of looks by users that do not exist
 	Names       int `json:"names"`       // names that their users do not have
 	Resets      int `json:"resets"`      // codes of users that do not exist
 	Rosters     int `json:"rosters"`     // of users that do not exist
@@ -30,7 +31,7 @@ type Finding struct {
 // List returns all counts, zeros included.
 func (f Findings) List() []Finding {
 	return []Finding{
-		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"names without a user", f.Names},
+		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"looks without a user", f.Looks}, {"names without a user", f.Names},
 		{"reset codes without a user", f.Resets}, {"rosters without a user", f.Rosters}, {"friends that do not exist", f.Friends},
 		{"tokens without a user", f.Tokens}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
 	}
@@ -58,11 +59,12 @@ type orphanFinder struct {
 	disabled int // users that exist and are disabled
 }
 
-// knownUser is what an orphanFinder stores of a user: 60 MB for a million.
+// knownUser is what an orphanFinder stores of a user: 80 MB for a million.
 type knownUser struct {
-	account, name uint64 // hashes of the keys of the record's account and name; name is 0 for none
-	record        bool   // the user has a record
-	claimed       bool   // the user has the claim of account
+	account, name uint64           // hashes of the keys of the record's account and name; name is 0 for none
+	looks         [maxLooks]uint64 // hashes of the keys of the account's looks; 0 for none
+	record        bool             // the user has a record
+	claimed       bool             // the user has the claim of account
 	disabled      bool
 }
 
@@ -126,6 +128,10 @@ func (f *orphanFinder) setRecord(k *knownUser, r userRecord) {
 	account := f.hash(accountKey(FoldAccount(r.Account)))
 	k.claimed = k.claimed && k.account == account
 	k.account, k.name, k.record, k.disabled = account, f.hash(r.nameKey()), true, r.Disabled
+	k.looks = [maxLooks]uint64{}
+	for i, key := range lookKeys(r.Account) {
+		k.looks[i] = f.hash(key)
+	}
 }
 
 // lookUp reads the users that were not looked up before.
@@ -229,6 +235,8 @@ func (f *orphanFinder) orphan(e entry) *int {
 		return &f.found.Users
 	case kind.name == "account" && (!k.exists() || k.account != f.hash(e.key)):
 		return &f.found.Accounts
+	case kind.name == "look" && (!k.exists() || !slices.Contains(k.looks[:], f.hash(e.key))):
+		return &f.found.Looks
 	case kind.name == "name" && (!k.exists() || k.name != f.hash(e.key)):
 		return &f.found.Names
 	case kind.name == "reset" && !k.exists():
@@ -243,7 +251,7 @@ func userOf(e entry) string {
 	switch kind {
 	case "user", "reset":
 		return rest
-	case "account":
+	case "account", "look":
 		return string(e.value)
 	case "name":
 		_, id := nameOf(e.key)

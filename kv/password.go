@@ -5,10 +5,9 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 )
@@ -17,7 +16,8 @@ import (
 type HasherOptions struct {
 	MemoryKiB uint32        // for one hash; default 19 MiB
 	Passes    uint32        // default 2
-	MaxLength int           // of a password, in characters; default 256
+	MinLength int           // of a new password, in characters of NFC; default 1
+	MaxLength int           // of a password, in characters of NFC; default 256
 	Queue     Queue         // hands out the places to hash; default one for every two cores, at least 1, in order
 	Wait      time.Duration // for a place of the default queue; default 10s
 	Remember  int           // verified credentials kept in memory; default 65536, none if negative
@@ -41,6 +41,9 @@ func (opts HasherOptions) withDefaults() HasherOptions {
 	}
 	if opts.Passes == 0 {
 		opts.Passes = 2
+	}
+	if opts.MinLength == 0 {
+		opts.MinLength = 1
 	}
 	if opts.MaxLength == 0 {
 		opts.MaxLength = 256
@@ -71,6 +74,9 @@ type Hasher struct {
 
 	// dummy is verified for accounts that do not exist, so that they take as long as those that do.
 	dummy phc
+
+	costliest atomic.Uint64  // work of the costliest hash that was verified; see equalize
+	onHash    func(p params) // called before each hash, if set by a test
 }
 
 // Verdict is the result of Verify.
@@ -82,6 +88,13 @@ type Verdict struct {
 // NewHasher returns a Hasher. It takes the time of one hash, since it creates the hash that stands for unknown
 // accounts.
 func NewHasher(opts HasherOptions) *Hasher {
+	h := newHasher(opts)
+	h.dummy = h.params.derive(NewID())
+	return h
+}
+
+// newHasher is NewHasher without the hash that stands for unknown accounts.
+func newHasher(opts HasherOptions) *Hasher {
 	opts = opts.withDefaults()
 	h := &Hasher{
 		opts: opts,
@@ -95,7 +108,6 @@ func NewHasher(opts HasherOptions) *Hasher {
 	if opts.Remember > 0 {
 		h.verified, _ = lru.New[[sha256.Size]byte, struct{}](opts.Remember) // fails only for sizes below 1
 	}
-	h.dummy = h.params.derive(NewID())
 	return h
 }
 
@@ -113,21 +125,15 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 }
 
 // Verify reports whether the password is the one that was hashed. An empty hash stands for an account that does not
-// exist: no password is right, and Verify takes as long as for an existing account. If the hash is malformed, the
-// error does not show it.
+// exist: no password is right. All passwords that are not right cost the same, whatever the hash. If the hash is
+// unusable, the error does not show it.
 //
-// Errors: ErrBusy.
+// Errors: ErrHashUnusable, ErrBusy.
 func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, error) {
 	if h.tooLong(password) {
 		return Verdict{}, nil // for any account, so this shows nothing about it
 	}
-	stored := h.dummy
-	if hash != "" {
-		var err error
-		if stored, err = parsePHC(hash); err != nil {
-			return Verdict{}, fmt.Errorf("kv: verify a password: %w", err)
-		}
-	}
+	stored, unusable := h.parse(hash)
 	right := Verdict{OK: true, Stale: stored.params != h.params}
 	key := h.cacheKey(hash, password)
 	if h.remembers(key) {
@@ -141,17 +147,14 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, er
 	if h.remembers(key) { // another call verified it while this one waited for its slot
 		return right, nil
 	}
-	if matches := stored.matches(password); !matches || hash == "" {
-		return Verdict{}, nil
+	if matches := h.matches(stored, password); !matches || hash == "" || unusable != nil {
+		h.equalize(stored.params)
+		return Verdict{}, unusable
 	}
 	if h.verified != nil {
 		h.verified.Add(key, struct{}{})
 	}
 	return right, nil
-}
-
-func (h *Hasher) tooLong(password string) bool {
-	return len(password) > h.opts.MaxLength && utf8.RuneCountInString(password) > h.opts.MaxLength
 }
 
 // cacheKey returns the key of verified for credentials.

@@ -4,8 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -23,16 +23,28 @@ const (
 	saltSize = 16
 	keySize  = 32
 
-	// The limits of a stored hash. Records can be imported, and a hash with larger parameters could make the server
-	// run out of memory.
+	// The limits of new hashes.
 	minMemoryKiB = 8
 	maxMemoryKiB = 1 << 20
 	maxPasses    = 64
-	maxLanes     = 16
+
+	// The limits of a stored hash, if the settings do not allow more. Records can be imported, and a hash with larger
+	// parameters could make a failed login use up the memory or the cores.
+	maxStoredKiB  = 64 << 10         // of memory
+	maxStoredWork = 4 * maxStoredKiB // memory in KiB times passes
+	maxLanes      = 4
 )
 
-// errHash: the stored string is no argon2id hash, or exceeds the limits.
-var errHash = errors.New("not a usable argon2id hash")
+// within reports whether a stored hash with these parameters may be computed, if own are those of new hashes.
+func (p params) within(own params) bool {
+	return p.memoryKiB <= max(own.memoryKiB, maxStoredKiB) && p.blocks() <= max(own.blocks(), maxStoredWork)
+}
+
+// blocks returns how many blocks of 1 KiB argon2 computes.
+func (p params) blocks() uint64 { return uint64(p.memoryKiB) * uint64(p.passes) }
+
+// work returns the blocks that argon2 computes one after the other, which is a measure of its time.
+func (p params) work() uint64 { return p.blocks() / uint64(min(int(p.lanes), runtime.NumCPU())) }
 
 // phc is a parsed hash in the PHC string format,
 // https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md:
@@ -49,30 +61,30 @@ func (h phc) String() string {
 		h.memoryKiB, h.passes, h.lanes, b64.EncodeToString(h.salt), b64.EncodeToString(h.key))
 }
 
-// parsePHC parses a hash. Its error does not contain any part of s. Errors: errHash.
+// parsePHC parses a hash. Its error does not contain any part of s. Errors: ErrHashUnusable.
 func parsePHC(s string) (phc, error) {
 	parts := strings.Split(s, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
-		return phc{}, errHash
+		return phc{}, ErrHashUnusable
 	}
 	var h phc
 	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &h.memoryKiB, &h.passes, &h.lanes); err != nil {
-		return phc{}, errHash
+		return phc{}, ErrHashUnusable
 	}
 	// Sscanf ignores leading zeros and a trailing text. They are errors here.
 	if parts[3] != fmt.Sprintf("m=%d,t=%d,p=%d", h.memoryKiB, h.passes, h.lanes) {
-		return phc{}, errHash
+		return phc{}, ErrHashUnusable
 	}
 	if h.memoryKiB < minMemoryKiB || h.memoryKiB > maxMemoryKiB || h.passes < 1 || h.passes > maxPasses || h.lanes < 1 || h.lanes > maxLanes {
-		return phc{}, errHash
+		return phc{}, ErrHashUnusable
 	}
 	b64 := base64.RawStdEncoding.Strict()
 	var err error
 	if h.salt, err = b64.DecodeString(parts[4]); err != nil || len(h.salt) < 8 || len(h.salt) > 64 {
-		return phc{}, errHash
+		return phc{}, ErrHashUnusable
 	}
 	if h.key, err = b64.DecodeString(parts[5]); err != nil || len(h.key) < 16 || len(h.key) > 64 {
-		return phc{}, errHash
+		return phc{}, ErrHashUnusable
 	}
 	return h, nil
 }

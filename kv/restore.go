@@ -13,19 +13,9 @@ import (
 const (
 	// restoreReads bounds how many accounts are looked up concurrently.
 	restoreReads = 32
-	// restoreUsers is how many accounts are written in one atomic batch: each has three keys.
-	restoreUsers = bulkBatch / 3
+	// restoreUsers is how many accounts are written in one atomic batch: each has a few keys.
+	restoreUsers = bulkBatch / userKeys
 )
-
-// CheckHash returns an error for a hash that no password can be verified with. It accepts the empty hash, with which
-// no password verifies.
-func CheckHash(hash string) error {
-	if hash == "" {
-		return nil
-	}
-	_, err := parsePHC(hash)
-	return err
-}
 
 // Restored is the result of Restore for one account.
 type Restored struct {
@@ -38,8 +28,8 @@ type Restored struct {
 // without an id is the existing user of that account, or gets a new id. Restore does not change existing accounts. It
 // returns one result for each user.
 //
-// Errors in the results: ErrAccountExists if the account or the id belongs to another user, ErrAccountEmpty,
-// ErrUserNotFound for an invalid id, ErrConflict.
+// Errors in the results: ErrAccountExists if the account or the id belongs to another user, ErrAccountLooksAlike,
+// ErrAccountEmpty, ErrUserNotFound for an invalid id, ErrConflict.
 func (u *Users) Restore(ctx context.Context, users []User) []Restored {
 	all := make([]Restored, 0, len(users))
 	for chunk := range slices.Chunk(users, restoreUsers) {
@@ -65,10 +55,12 @@ func (u *Users) restoreBatch(ctx context.Context, users []User) []Restored {
 		if len(p.writes) == 0 {
 			continue
 		}
-		if p.alone = taken[p.writes[0].key] || taken[p.user.ID]; p.alone {
+		if p.alone = slices.ContainsFunc(p.writes, func(w write) bool { return taken[w.key] }); p.alone {
 			continue // it occurs twice: the second one is restored after the first
 		}
-		taken[p.writes[0].key], taken[p.user.ID] = true, true
+		for _, w := range p.writes {
+			taken[w.key] = true
+		}
 		writes = append(writes, p.writes...)
 	}
 	var err error
@@ -112,7 +104,7 @@ func (u *Users) restoreOne(ctx context.Context, user User) (r Restored) {
 // restorePlan has the writes that restore one account. An account without writes exists already.
 type restorePlan struct {
 	user   User
-	writes []write // the claim comes first
+	writes []write
 	err    error
 	alone  bool // must not be in a batch with the others
 }
@@ -143,6 +135,11 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 		}
 		record = e
 	}
+	// The looks are read before the claim of the account, for the same reason.
+	taken := u.lookFree(ctx, user.Account)
+	if taken != nil && !errors.Is(taken, ErrAccountLooksAlike) {
+		return restorePlan{err: taken}
+	}
 	id, claimed, err := u.claim(ctx, accountKey(folded))
 	if err != nil {
 		return restorePlan{err: err}
@@ -153,6 +150,9 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 		}
 		have, _, err := u.read(ctx, id, true)
 		return restorePlan{user: have, err: err}
+	}
+	if taken != nil {
+		return restorePlan{err: taken}
 	}
 	if user.ID == "" {
 		user.ID = NewID()
@@ -165,7 +165,7 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	if err != nil {
 		return restorePlan{err: fmt.Errorf("encode a user: %w", err)}
 	}
-	writes := []write{putAt(accountKey(folded), []byte(user.ID), 0)}
+	writes := claims(user)
 	if key := r.nameKey(); key != "" {
 		writes = append(writes, putAt(key, nil, 0))
 	}

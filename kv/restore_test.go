@@ -202,12 +202,13 @@ func TestRestoreLarge(t *testing.T) {
 
 func TestCheckHash(t *testing.T) {
 	t.Parallel()
-	hash, err := NewHasher(HasherOptions{MemoryKiB: 64, Passes: 1}).Hash(testContext(t), "p")
+	h := NewHasher(HasherOptions{MemoryKiB: 64, Passes: 1})
+	hash, err := h.Hash(testContext(t), "p")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for hash, valid := range map[string]bool{hash: true, "": true, "p": false, "$2a$10$abc": false, hash + "!": false} {
-		if err := CheckHash(hash); (err == nil) != valid {
+		if err := h.CheckHash(hash); (err == nil) != valid {
 			t.Errorf("CheckHash(%q): %v", hash, err)
 		}
 	}

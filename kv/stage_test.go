@@ -66,6 +66,45 @@ func TestStage(t *testing.T) {
 	}
 }
 
+// A running server that switches to restored buckets of format 1 writes the claims that they lack.
+func TestSwitchToOlderFormat(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	nc, backup := connect(t, startServer(t, t.TempDir(), false)), connect(t, startServer(t, t.TempDir(), false))
+	s, old := openStore(t, nc, Options{}), openStore(t, backup, Options{})
+	u := User{ID: NewID(), Account: "alice", Created: now()}
+	seedUser(t, old, u)
+	if _, err := old.States.Update(ctx, func(state *State) error { state.Format = 1; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	staging, err := Stage(ctx, backup, nc, Options{})
+	if err == nil {
+		_, err = staging.Fill(ctx, func(int) {})
+	}
+	if err == nil {
+		err = staging.Commit(ctx, now(), "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := s.States.FinishRestore(ctx)
+	if err != nil || state.Format != 1 {
+		t.Fatalf("FinishRestore = %+v, %v; want format 1", state, err)
+	}
+	if err := s.SwitchTo(ctx, state); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := s.States.Get(ctx); err != nil || state.Format != currentFormat || !s.InUse(state) {
+		t.Errorf("the state is %+v, %v; want format %d, in use", state, err, currentFormat)
+	}
+	if got, err := s.Users.ByAccount(ctx, "alice"); err != nil || got != u {
+		t.Errorf("ByAccount = %+v, %v; want %+v", got, err, u)
+	}
+	if _, err := s.Users.Create(ctx, User{Account: "аlice"}); !errors.Is(err, ErrAccountLooksAlike) {
+		t.Errorf("Create of a look-alike: %v, want %v", err, ErrAccountLooksAlike)
+	}
+}
+
 // The later one of two restores replaces the other.
 func TestStageOvertaken(t *testing.T) {
 	t.Parallel()

@@ -17,8 +17,8 @@ import (
 )
 
 // currentFormat is the format of the records that this version writes. Versions without a state wrote format 0, in
-// which deleted keys may have come back.
-const currentFormat = 1
+// which deleted keys may have come back. Format 1 has no claims of looks.
+const currentFormat = 2
 
 // State is what all servers of one prefix know about their streams. It is one record, so that it changes as a whole:
 // a restore puts other buckets into use with one write.

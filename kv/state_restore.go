@@ -164,6 +164,30 @@ func (s *Store) SwitchTo(ctx context.Context, state State) error {
 	s.Users.b.relocate(n.Users, replicas[subject.BucketStream(n.Users)])
 	s.Tokens.b.relocate(n.Tokens, replicas[subject.BucketStream(n.Tokens)])
 	s.Rosters.b.relocate(n.Friendships, replicas[subject.BucketStream(n.Friendships)])
+	if err := s.upgradeRestored(ctx, state); err != nil {
+		return err
+	}
 	s.state.Store(&state)
 	return nil
+}
+
+// upgradeRestored converts restored buckets of format 1. Those of format 0 stay until the next start, since no other
+// node may serve meanwhile.
+func (s *Store) upgradeRestored(ctx context.Context, state State) error {
+	if state.Format != 1 {
+		return nil
+	}
+	p := newProgress(s.opts.Log)
+	for _, step := range []func(context.Context, *progress) error{s.upgradeFold, s.claimLooks} {
+		if err := step(ctx, p); err != nil {
+			return fmt.Errorf("kv: convert the restored buckets to format %d: %w", currentFormat, err)
+		}
+	}
+	_, err := s.States.Update(ctx, func(now *State) error {
+		if now.Slot == state.Slot && now.Restore == nil && now.Format == 1 {
+			now.Format = currentFormat
+		}
+		return nil
+	})
+	return err
 }

@@ -145,7 +145,7 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Store, error) {
 		return nil, err
 	}
 	if state.Format < currentFormat {
-		if err := s.upgrade(unbounded, opts); err != nil {
+		if err := s.upgrade(unbounded, state.Format, opts); err != nil {
 			return nil, err
 		}
 		cancel()

@@ -89,6 +89,7 @@ func (u *Users) CompleteUnfinished(ctx context.Context) (done Completed, deletin
 	return done, deleting, nil
 }
 
+// isClaim reports whether a key is the claim of an account.
 func isClaim(key string) bool { return strings.HasPrefix(key, "account.") }
 
 // notes returns all notes.

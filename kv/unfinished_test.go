@@ -84,7 +84,7 @@ func TestInterruptedDelete(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		interrupt(t, s, unfinished{Purge: []string{accountKey(account), nameKey("gone", u.ID, 0)}}, putAt(userKey(u.ID), nil, revision).asMarker())
+		interrupt(t, s, unfinished{Purge: append(claimKeys(account), nameKey("gone", u.ID, 0))}, putAt(userKey(u.ID), nil, revision).asMarker())
 		if _, err := s.Users.ByAccount(ctx, account); !errors.Is(err, ErrUserNotFound) {
 			t.Errorf("ByAccount of a deleted account: %v, want %v", err, ErrUserNotFound)
 		}

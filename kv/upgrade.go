@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,21 +37,27 @@ func (opts Options) withWait(ctx context.Context) (context.Context, context.Canc
 	return context.WithTimeout(ctx, opts.Wait)
 }
 
-// upgrade converts the buckets to the current format, and writes the format to the state. If it is interrupted, the
-// next start upgrades from the beginning. It takes some minutes for a million accounts.
-func (s *Store) upgrade(ctx context.Context, opts Options) error {
+// upgrade converts the buckets from a format to the current one, and writes the format to the state. If it is
+// interrupted, the next start upgrades from the beginning. It takes some minutes for a million accounts.
+func (s *Store) upgrade(ctx context.Context, from int, opts Options) error {
 	start := time.Now()
 	opts.Log.Info("converting the buckets to this version's format", "format", currentFormat)
 	finder, p := newOrphanFinder(s.Users), newProgress(opts.Log)
-	steps := []func() error{
-		func() error { return s.upgradeUsers(ctx, finder, opts, p) },
-		func() error { return s.upgradeRosters(ctx, finder, p) },
-		func() error { return s.sweepTokens(ctx, finder, p) },
+	var rewrite []func() error
+	if from < 1 {
+		rewrite = []func() error{
+			func() error { return s.upgradeUsers(ctx, finder, opts, p) },
+			func() error { return s.upgradeRosters(ctx, finder, p) },
+			func() error { return s.sweepTokens(ctx, finder, p) },
+		}
+	}
+	steps := slices.Concat([]func() error{func() error { return s.upgradeFold(ctx, p) }}, rewrite, []func() error{
+		func() error { return s.claimLooks(ctx, p) },
 		func() error {
 			_, err := s.States.Update(ctx, func(state *State) error { state.Format = currentFormat; return nil })
 			return err
 		},
-	}
+	})
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return fmt.Errorf("kv: convert the buckets to format %d: %w", currentFormat, err)
@@ -58,7 +65,7 @@ func (s *Store) upgrade(ctx context.Context, opts Options) error {
 	}
 	found := finder.found
 	opts.Log.Info("converted the buckets to this version's format", "took", time.Since(start).Round(time.Millisecond), "users", found.Users, "accounts", found.Accounts,
-		"names", found.Names, "rosters", found.Rosters, "friends", found.Friends, "tokens", found.Tokens, "attachments", found.Attachments, "unknown", found.Unknown)
+		"looks", found.Looks, "names", found.Names, "rosters", found.Rosters, "friends", found.Friends, "tokens", found.Tokens, "attachments", found.Attachments, "unknown", found.Unknown)
 	if finder.disabled > 0 {
 		opts.Log.Info("some disabled accounts may be deleted accounts that came back: review imctl user list --disabled", "disabled", finder.disabled)
 	}

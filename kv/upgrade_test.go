@@ -274,7 +274,7 @@ func TestInterruptedUpgrade(t *testing.T) {
 		if got, err := s.Users.ByAccount(ctx, "a"); err != nil || got != u {
 			t.Errorf("ByAccount = %+v, %v; want %+v", got, err, u)
 		}
-		if all := readBucket(t, s.Users.b); len(all) != 3 {
+		if all := readBucket(t, s.Users.b); len(all) != 4 {
 			t.Errorf("the keys are %q", all)
 		}
 	}

@@ -37,8 +37,8 @@ func (u User) String() string { return "user " + u.ID }
 // LogValue returns the same for slog.
 func (u User) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
-// Users is the bucket of users. For each user it has a record, a claim that makes the folded account unique, and a
-// key by which the name is found.
+// Users is the bucket of users. For each user it has a record, a claim that makes the folded account unique,
+// claims that keep other accounts from looking like it, and a key by which the name is found.
 type Users struct {
 	b   *bucket
 	log *slog.Logger
@@ -81,13 +81,12 @@ func (r userRecord) nameKey() string {
 	return nameKey(folded, r.ID, r.NameAt)
 }
 
-// Create registers an account: it writes record, claim and name in one batch. It sets the id and, unless it is set,
+// Create registers an account: it writes record, claims and name in one batch. It sets the id and, unless it is set,
 // the time of creation. It returns the user as it is stored.
 //
-// Errors: ErrAccountExists, ErrAccountEmpty, ErrConflict.
+// Errors: ErrAccountExists, ErrAccountLooksAlike, ErrAccountEmpty, ErrConflict.
 func (u *Users) Create(ctx context.Context, user User) (User, error) {
-	folded := FoldAccount(user.Account)
-	if folded == "" {
+	if FoldAccount(user.Account) == "" {
 		return User{}, ErrAccountEmpty
 	}
 	user.ID = NewID()
@@ -100,12 +99,10 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		return User{}, fmt.Errorf("kv: encode a user: %w", err)
 	}
 	err = compareAndSwap(ctx, func(ctx context.Context) error {
-		if _, claimed, err := u.claim(ctx, accountKey(folded)); err != nil {
+		if err := u.available(ctx, user.Account); err != nil {
 			return err
-		} else if claimed {
-			return ErrAccountExists
 		}
-		writes := []write{putAt(accountKey(folded), []byte(user.ID), 0)}
+		writes := claims(user)
 		if key := r.nameKey(); key != "" {
 			writes = append(writes, putAt(key, nil, 0))
 		}
@@ -118,6 +115,45 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		return User{}, fmt.Errorf("kv: create an account: %w", err)
 	}
 	return user, nil
+}
+
+// claims returns the writes of the keys that make a user's account unique.
+func claims(user User) []write {
+	var writes []write
+	for _, key := range claimKeys(user.Account) {
+		writes = append(writes, putAt(key, []byte(user.ID), 0))
+	}
+	return writes
+}
+
+// Available returns nil if an account can be created. Errors: ErrAccountExists, ErrAccountLooksAlike.
+func (u *Users) Available(ctx context.Context, account string) error {
+	if err := u.available(ctx, account); err != nil {
+		return fmt.Errorf("kv: look up an account: %w", err)
+	}
+	return nil
+}
+
+// available returns nil if no user has a claim of the account. Errors: ErrAccountExists, ErrAccountLooksAlike.
+func (u *Users) available(ctx context.Context, account string) error {
+	if _, claimed, err := u.claim(ctx, accountKey(FoldAccount(account))); err != nil {
+		return err
+	} else if claimed {
+		return ErrAccountExists
+	}
+	return u.lookFree(ctx, account)
+}
+
+// lookFree returns nil if no user has a claim of the account's looks. Errors: ErrAccountLooksAlike.
+func (u *Users) lookFree(ctx context.Context, account string) error {
+	for _, key := range lookKeys(account) {
+		if _, claimed, err := u.claim(ctx, key); err != nil {
+			return err
+		} else if claimed {
+			return ErrAccountLooksAlike
+		}
+	}
+	return nil
 }
 
 // claim returns the id of the user that the account belongs to. It removes a claim that outlived its user because the
@@ -155,20 +191,24 @@ func (u *Users) Get(ctx context.Context, id string) (User, error) {
 	return user, nil
 }
 
-// ByAccount returns the user with this account, compared folded. Errors: ErrUserNotFound.
+// ByAccount returns the user with this account, compared folded. It reads two keys in any case, so that its duration
+// does not tell whether the user exists.
+//
+// Errors: ErrUserNotFound.
 func (u *Users) ByAccount(ctx context.Context, account string) (User, error) {
 	folded := FoldAccount(account)
 	if folded == "" {
 		return User{}, fmt.Errorf("kv: look up an account: %w", ErrUserNotFound)
 	}
 	claim, err := u.b.get(ctx, accountKey(folded), false)
+	id := string(claim.value)
 	if errors.Is(err, errKeyNotFound) || err == nil && claim.deleted {
-		err = ErrUserNotFound
+		id, err = NewID(), nil // of no user
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("kv: look up an account: %w", err)
 	}
-	return u.Get(ctx, string(claim.value))
+	return u.Get(ctx, id)
 }
 
 // GetMany returns the users with these ids, by id. Users that do not exist are not in the map.
@@ -306,7 +346,7 @@ func (u *Users) BeginDelete(ctx context.Context, id string) (user User, enabled 
 	return user, enabled, nil
 }
 
-// Delete removes the user with its claim and name. The account is free again. The caller must remove tokens and
+// Delete removes the user with its claims and name. The account is free again. The caller must remove tokens and
 // roster through Tokens and Rosters. A delete marker replaces the record, and is never removed.
 //
 // Errors: ErrUserNotFound, ErrConflict.
@@ -317,12 +357,12 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 			return err
 		}
 		var note unfinished
-		if folded := FoldAccount(r.Account); folded != "" {
-			claim, err := u.b.get(ctx, accountKey(folded), true)
+		for _, key := range claimKeys(r.Account) {
+			claim, err := u.b.get(ctx, key, true)
 			if err != nil && !errors.Is(err, errKeyNotFound) {
 				return err
 			}
-			if err == nil && string(claim.value) == id { // else the account belongs to another user
+			if err == nil && string(claim.value) == id { // else the key belongs to another user
 				note.Purge = append(note.Purge, claim.key)
 			}
 		}

@@ -66,6 +66,8 @@ type AccountService interface {
 	Delete(ctx context.Context, id string) error
 	// Restore creates the accounts that do not exist yet, as they were.
 	Restore(ctx context.Context, users []kv.User) []kv.Restored
+	// CheckHash returns an error for a password hash that no password can be verified with.
+	CheckHash(hash string) error
 	// RevokeTokens revokes tokens, by their hashes, and ends the sessions that live by them.
 	RevokeTokens(ctx context.Context, id string, hashes ...string) error
 }

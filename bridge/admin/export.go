@@ -173,7 +173,8 @@ func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 	return r
 }
 
-func (r *Record) user() (kv.User, error) {
+// user returns the user of a record. checkHash checks its password hash.
+func (r *Record) user(checkHash func(string) error) (kv.User, error) {
 	u := kv.User{ID: r.ID, Account: r.Account, PasswordHash: r.PasswordHash, Mail: r.Mail, Created: r.Created, Disabled: r.Disabled,
 		Profile: kv.Profile{Name: r.Name, Picture: r.Picture, Sex: r.Sex, Birthday: r.Birthday, Sign: r.Sign}}
 	if r.Version != 0 && r.Version != recordVersion {
@@ -182,8 +183,9 @@ func (r *Record) user() (kv.User, error) {
 	if err := normalizeUser(&u); err != nil {
 		return u, err
 	}
-	if kv.CheckHash(r.PasswordHash) != nil {
-		return u, failure(Invalid, "password_hash is not an argon2id hash in the PHC format")
+	if checkHash(r.PasswordHash) != nil {
+		return u, failure(Invalid, "password_hash is not an argon2id hash in the PHC format, or costs more than 64 MiB, 4 passes over 64 MiB, "+
+			"4 lanes, or the settings passwords.memory and passwords.passes")
 	}
 	return u, nil
 }
@@ -203,7 +205,7 @@ func (s *Service) importUsers(ctx context.Context, r ImportUsers) (ImportResult,
 	var users []kv.User
 	var places []int
 	for i := range r.Users {
-		u, err := r.Users[i].user()
+		u, err := r.Users[i].user(s.o.Accounts.CheckHash)
 		if err != nil {
 			results[i] = s.notImported(err)
 			continue
@@ -213,6 +215,8 @@ func (s *Service) importUsers(ctx context.Context, r ImportUsers) (ImportResult,
 	for i, restored := range s.o.Accounts.Restore(ctx, users) {
 		result := Imported{ID: restored.User.ID, State: StateThere}
 		switch {
+		case errors.Is(restored.Err, kv.ErrAccountLooksAlike):
+			result = s.notImported(failure(AlreadyExists, "account looks like that of another user"))
 		case errors.Is(restored.Err, kv.ErrAccountExists):
 			result = s.notImported(failure(AlreadyExists, "account or id belongs to another user"))
 		case errors.Is(restored.Err, kv.ErrUserNotFound):
@@ -307,7 +311,7 @@ func (s *Service) remembered(ctx context.Context, r *Record, existing map[string
 	now := time.Now().UTC().Truncate(time.Second)
 	for _, f := range r.Friends {
 		f.Since = orTime(f.Since, now)
-		if err := normalize("alias", &f.Alias, wire.MaxAlias); err != nil {
+		if err := normalize(wire.Field{Name: "alias", Kind: wire.Name, Max: wire.MaxAlias}, &f.Alias); err != nil {
 			return m, 0, err
 		}
 		if known(f.ID) {
@@ -319,7 +323,7 @@ func (s *Service) remembered(ctx context.Context, r *Record, existing map[string
 		to   *[]kv.Request
 	}{{r.Requests, &m.Requests}, {r.Asked, &m.Asked}} {
 		for _, q := range list.from {
-			if err := normalize("note", &q.Note, wire.MaxNote); err != nil {
+			if err := normalize(wire.Field{Name: "note", Kind: wire.Lines, Max: wire.MaxNote}, &q.Note); err != nil {
 				return m, 0, err
 			}
 			if known(q.ID) {

@@ -194,12 +194,17 @@ func (s *Service) explain(e endpoint, err error) *Error {
 		return known
 	case errors.Is(err, kv.ErrUserNotFound):
 		return failure(NotFound, "the user does not exist")
+	case errors.Is(err, kv.ErrAccountLooksAlike):
+		return failure(AlreadyExists, "the account looks like an existing account")
 	case errors.Is(err, kv.ErrAccountExists):
 		return failure(AlreadyExists, "the account already exists")
 	case errors.Is(err, kv.ErrAccountEmpty):
 		return failure(Invalid, "account must not be empty")
 	case errors.Is(err, kv.ErrPasswordTooLong):
 		return failure(Invalid, "password is too long")
+	case errors.Is(err, kv.ErrPasswordTooShort):
+		_, why, _ := strings.Cut(err.Error(), kv.ErrPasswordTooShort.Error()+": it ")
+		return failure(Invalid, "password %s", why)
 	case errors.Is(err, kv.ErrSelf):
 		return failure(Invalid, "a user cannot be its own friend")
 	case errors.Is(err, kv.ErrNotFriends):

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"imctl/bridge/cluster"
@@ -125,6 +124,9 @@ func (s *Service) createUser(ctx context.Context, r CreateUser) (User, error) {
 		return User{}, err
 	}
 	u, err := s.o.Accounts.Register(ctx, u, r.Password)
+	if errors.Is(err, kv.ErrAccountLooksAlike) {
+		return User{}, failure(AlreadyExists, "account %q looks like an existing account: choose another one", r.Account)
+	}
 	if errors.Is(err, kv.ErrAccountExists) {
 		return User{}, failure(AlreadyExists, "account %q already exists", r.Account)
 	}
@@ -134,14 +136,17 @@ func (s *Service) createUser(ctx context.Context, r CreateUser) (User, error) {
 // normalizeUser trims the fields of an account and applies the rules of registration.
 func normalizeUser(u *kv.User) error {
 	for _, field := range []struct {
-		name  string
+		wire.Field
 		value *string
-		limit int
 	}{
-		{"account", &u.Account, wire.MaxAccount}, {"name", &u.Name, wire.MaxName}, {"mail", &u.Mail, wire.MaxMail},
-		{"sex", &u.Sex, wire.MaxSex}, {"birthday", &u.Birthday, wire.MaxBirthday}, {"sign", &u.Sign, wire.MaxSign},
+		{wire.Field{Name: "account", Kind: wire.Account, Max: wire.MaxAccount}, &u.Account},
+		{wire.Field{Name: "name", Kind: wire.Name, Max: wire.MaxName}, &u.Name},
+		{wire.Field{Name: "mail", Max: wire.MaxMail}, &u.Mail},
+		{wire.Field{Name: "sex", Max: wire.MaxSex}, &u.Sex},
+		{wire.Field{Name: "birthday", Max: wire.MaxBirthday}, &u.Birthday},
+		{wire.Field{Name: "sign", Kind: wire.Lines, Max: wire.MaxSign}, &u.Sign},
 	} {
-		if err := normalize(field.name, field.value, field.limit); err != nil {
+		if err := normalize(field.Field, field.value); err != nil {
 			return err
 		}
 	}
@@ -155,15 +160,13 @@ func normalizeUser(u *kv.User) error {
 }
 
 // normalize trims a field and applies the rules of registration.
-func normalize(name string, value *string, limit int) error {
+func normalize(field wire.Field, value *string) error {
 	*value = strings.TrimSpace(*value)
-	if n := utf8.RuneCountInString(*value); n > limit {
-		return failure(Invalid, "%s has %d characters, the maximum is %d", name, n, limit)
+	if n := utf8.RuneCountInString(*value); n > field.Max {
+		return failure(Invalid, "%s has %d characters, the maximum is %d", field.Name, n, field.Max)
 	}
-	if strings.ContainsFunc(*value, func(r rune) bool {
-		return unicode.IsControl(r) && (name != "sign" && name != "note" || r != '\n' && r != '\r' && r != '\t')
-	}) {
-		return failure(Invalid, "%s has control characters", name)
+	if problem := field.Problem(*value); problem != "" {
+		return failure(Invalid, "%s %s", field.Name, problem)
 	}
 	return nil
 }

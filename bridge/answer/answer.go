@@ -38,6 +38,7 @@ var codes = []struct {
 	{kv.ErrTooManyFriends, wire.ProtocolError, http.StatusTooManyRequests},
 	{kv.ErrTooManyRequests, wire.ProtocolError, http.StatusTooManyRequests},
 	{kv.ErrPasswordTooLong, wire.ProtocolError, http.StatusOK},
+	{kv.ErrPasswordTooShort, wire.ProtocolError, http.StatusOK},
 	{kv.ErrAccountExists, wire.AccountExists, http.StatusOK},
 	{kv.ErrTokenInvalid, wire.AuthIllegal, http.StatusOK},
 	{kv.ErrAlreadyFriends, wire.AlreadyFriends, http.StatusOK},

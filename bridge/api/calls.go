@@ -54,7 +54,8 @@ type result interface{ Append([]byte) []byte }
 
 // Calls returns the declarations of all calls.
 func Calls() []Call {
-	account := wire.Field{Name: "account", Max: wire.MaxAccount}
+	account := wire.Field{Name: "account", Kind: wire.Account, Max: wire.MaxAccount}
+	known := wire.Field{Name: "account", Kind: wire.Known, Max: wire.MaxAccount}
 	mail := wire.Field{Name: "mail", Max: wire.MaxMail}
 	password := wire.Field{Name: "password", Kind: wire.Verbatim}
 	return []Call{{
@@ -85,7 +86,7 @@ func Calls() []Call {
 		},
 	}, {
 		Name: "add", Method: http.MethodGet, Path: "/im/friends/add", Auth: true, NATS: true,
-		Fields: []wire.Field{{Name: "from", Empty: wire.FriendEmpty}, {Name: "name", Max: wire.MaxAlias, Empty: wire.AliasEmpty}},
+		Fields: []wire.Field{{Name: "from", Empty: wire.FriendEmpty}, {Name: "name", Kind: wire.Name, Max: wire.MaxAlias, Empty: wire.AliasEmpty}},
 		Codes:  []wire.Code{wire.FriendEmpty, wire.AliasEmpty, wire.AlreadyFriends, wire.FriendNotExists},
 		Limit:  ofUser(governor.FriendChanges),
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
@@ -111,7 +112,7 @@ func Calls() []Call {
 		},
 	}, {
 		Name: "forgot", Method: http.MethodPost, Path: "/im/password/forgot", NeedsMail: true,
-		Fields: []wire.Field{required(account, wire.ProtocolError), required(mail, wire.ProtocolError)},
+		Fields: []wire.Field{required(known, wire.ProtocolError), required(mail, wire.ProtocolError)},
 		Limit:  func(l *governor.Governor, r *request) error { return l.AllowForgotten(r.address) },
 		do: func(_ context.Context, a *API, r *request) (result, error) {
 			a.opts.Mail.Add(r.Get("account"), r.Get("mail"))
@@ -119,7 +120,7 @@ func Calls() []Call {
 		},
 	}, {
 		Name: "reset", Method: http.MethodPost, Path: "/im/password/reset", NeedsMail: true,
-		Fields: []wire.Field{required(account, wire.ProtocolError), {Name: "code", Max: wire.MaxResetCode, Empty: wire.ProtocolError},
+		Fields: []wire.Field{required(known, wire.ProtocolError), {Name: "code", Max: wire.MaxResetCode, Empty: wire.ProtocolError},
 			required(password, wire.ProtocolError)},
 		Codes: []wire.Code{wire.WrongCredentials},
 		do:    resetPassword,

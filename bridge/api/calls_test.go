@@ -361,7 +361,7 @@ func checkValues(t *testing.T, c Call, declared []wire.Field, v wire.Values, cod
 			wantCode = f.Empty
 		}
 		control := strings.ContainsFunc(s, func(r rune) bool {
-			return unicode.IsControl(r) && (f.Kind == wire.Line || !strings.ContainsRune("\r\n\t", r))
+			return unicode.IsControl(r) && (f.Kind != wire.Lines && f.Kind != wire.Picture || !strings.ContainsRune("\r\n\t", r))
 		})
 		switch {
 		case !utf8.ValidString(s), s != "" && !given, f.Max > 0 && utf8.RuneCountInString(s) > f.Max, f.NotEmpty && given && s == "":

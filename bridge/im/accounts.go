@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/errgroup"
 
 	"imctl/bridge/eventlog"
@@ -18,20 +19,31 @@ import (
 type Accounts struct {
 	Deps
 	friends     *Friends
-	registering keymutex.Mutex // by folded account
-	background  sync.WaitGroup // rehashes that go on after a login was answered
+	registering keymutex.Mutex               // by folded account
+	background  sync.WaitGroup               // rehashes that go on after a login was answered
+	unusable    *lru.Cache[string, struct{}] // ids of users whose password hashes were reported as unusable
 }
 
+// maxUnusable is how many users with unusable password hashes are remembered, so that each is logged once.
+const maxUnusable = 1024
+
 // NewAccounts returns accounts whose deletion ends friendships through friends.
-func NewAccounts(d Deps, friends *Friends) *Accounts { return &Accounts{Deps: d, friends: friends} }
+func NewAccounts(d Deps, friends *Friends) *Accounts {
+	unusable, _ := lru.New[string, struct{}](maxUnusable) // fails only for sizes below 1
+	return &Accounts{Deps: d, friends: friends, unusable: unusable}
+}
 
 // Close waits for the work that goes on after logins were answered.
 func (a *Accounts) Close() { a.background.Wait() }
 
-// Register creates an account.
+// Register creates an account. It checks the password before the account, so that a refused password does not tell
+// whether the account exists.
 //
-// Errors: kv.ErrAccountExists, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly.
+// Errors: kv.ErrPasswordTooLong, kv.ErrPasswordTooShort, kv.ErrAccountExists, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) Register(ctx context.Context, u kv.User, password string) (kv.User, error) {
+	if err := a.Hasher.Check(password); err != nil {
+		return kv.User{}, err
+	}
 	unlock, err := a.registering.Lock(ctx, kv.FoldAccount(u.Account))
 	if err != nil {
 		return kv.User{}, err
@@ -40,9 +52,7 @@ func (a *Accounts) Register(ctx context.Context, u kv.User, password string) (kv
 	if err := a.Store.Writable(); err != nil { // before the work of hashing
 		return kv.User{}, err
 	}
-	if _, err := a.Store.Users.ByAccount(ctx, u.Account); err == nil {
-		return kv.User{}, kv.ErrAccountExists
-	} else if !errors.Is(err, kv.ErrUserNotFound) {
+	if err := a.Store.Users.Available(ctx, u.Account); err != nil {
 		return kv.User{}, err
 	}
 	hash, err := a.Hasher.Hash(ctx, password)
@@ -57,16 +67,18 @@ func (a *Accounts) Register(ctx context.Context, u kv.User, password string) (kv
 	return u, err
 }
 
-// Authenticate returns the user with that account and password.
+// Authenticate returns the user with that account and password. All logins that fail do the same work.
 //
-// Errors: wire.WrongCredentials for an unknown account, a wrong password and a disabled account alike, and kv.ErrBusy.
+// Errors: wire.WrongCredentials for an unknown account, a wrong password, an unusable password hash and a disabled
+// account alike, and kv.ErrBusy.
 func (a *Accounts) Authenticate(ctx context.Context, account, password string) (kv.User, error) {
 	u, err := a.Store.Users.ByAccount(ctx, account)
 	if err != nil && !errors.Is(err, kv.ErrUserNotFound) {
 		return kv.User{}, err
 	}
 	v, err := a.Hasher.Verify(ctx, u.PasswordHash, password)
-	if errors.Is(err, kv.ErrPasswordTooLong) {
+	if errors.Is(err, kv.ErrHashUnusable) {
+		a.logUnusable(u.ID, err)
 		return kv.User{}, wire.WrongCredentials
 	}
 	if err != nil {
@@ -79,6 +91,13 @@ func (a *Accounts) Authenticate(ctx context.Context, account, password string) (
 		a.background.Go(func() { a.rehash(context.WithoutCancel(ctx), u, password) })
 	}
 	return u, nil
+}
+
+// logUnusable logs once that a user cannot log in, since its password hash is unusable.
+func (a *Accounts) logUnusable(id string, err error) {
+	if logged, _ := a.unusable.ContainsOrAdd(id, struct{}{}); !logged {
+		a.Logger.Error("a user cannot log in until it has a new password: imctl user passwd", "user", id, "err", err)
+	}
 }
 
 // rehash stores the password's hash with the current parameters.
@@ -146,8 +165,11 @@ func (a *Accounts) Active(ctx context.Context, id string) (kv.User, error) {
 
 // SetPassword changes the password, revokes the user's tokens and ends its sessions.
 //
-// Errors: kv.ErrUserNotFound, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly.
+// Errors: kv.ErrUserNotFound, kv.ErrPasswordTooLong, kv.ErrPasswordTooShort, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) SetPassword(ctx context.Context, id, password string) error {
+	if err := a.Hasher.Check(password); err != nil {
+		return err
+	}
 	if err := a.Store.Writable(); err != nil {
 		return err
 	}
@@ -254,6 +276,9 @@ func (a *Accounts) Repair(ctx context.Context) (kv.Completed, error) {
 	}
 	return done, nil
 }
+
+// CheckHash returns an error for a password hash that no password can be verified with. Errors: kv.ErrHashUnusable.
+func (a *Accounts) CheckHash(hash string) error { return a.Hasher.CheckHash(hash) }
 
 // Restore creates the accounts that do not exist yet, as they were; see kv.Users.Restore.
 func (a *Accounts) Restore(ctx context.Context, users []kv.User) []kv.Restored {

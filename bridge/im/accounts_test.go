@@ -1,9 +1,11 @@
 package im
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +30,8 @@ func TestRegister(t *testing.T) {
 		{what: "taken account", account: " ANN ", err: kv.ErrAccountExists},
 		{what: "password too long", account: "bob", password: strings.Repeat("x", 257), err: kv.ErrPasswordTooLong},
 		{what: "read-only", account: "bob", readOnly: true, err: kv.ErrReadOnly},
+		{what: "password too long for a taken account", account: "ann", password: strings.Repeat("x", 257), err: kv.ErrPasswordTooLong},
+		{what: "looks like a taken account", account: "аnn", err: kv.ErrAccountLooksAlike},
 		{what: "new account", account: "bob"},
 		{what: "the account again", account: "bob", err: kv.ErrAccountExists},
 	} {
@@ -278,5 +282,58 @@ func TestEndSessions(t *testing.T) {
 	})
 	if left := f.tokens(t, ann); !slices.Equal(left, hashes[3:]) {
 		t.Errorf("%d tokens are left, want the last one", len(left))
+	}
+}
+
+// TestAuthenticateUnusableHash: a user with an unusable password hash cannot log in, as if the password were wrong, and
+// the log names the user once.
+func TestAuthenticateUnusableHash(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	costly := strings.Replace(f.register(t, "ann").PasswordHash, "m=64,", "m=1048576,", 1)
+	u, err := f.store.Users.Create(t.Context(), kv.User{Account: "bob", PasswordHash: costly})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	deps := f.deps(cheap)
+	deps.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	a := NewAccounts(deps, f.friends)
+	for range 3 {
+		if _, err := a.Authenticate(t.Context(), "bob", password); !errors.Is(err, wire.WrongCredentials) {
+			t.Errorf("got %v, want %v", err, wire.WrongCredentials)
+		}
+	}
+	if text := log.String(); strings.Count(text, "user="+u.ID) != 1 || strings.Contains(text, "$argon2id$") {
+		t.Errorf("the log is %s", text)
+	}
+}
+
+// TestShortPasswords: no call sets a password that is too short, and a short password that is stored still works.
+func TestShortPasswords(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	ann := f.register(t, "ann")
+	strict := cheap
+	strict.MinLength = len(password) + 1
+	a := NewAccounts(f.deps(strict), f.friends)
+	short := password
+	none := func(*wire.ProfileFields) {}
+	for what, call := range map[string]func() error{
+		"register":                 func() error { _, err := a.Register(t.Context(), kv.User{Account: "bob"}, short); return err },
+		"register a taken account": func() error { _, err := a.Register(t.Context(), kv.User{Account: "ann"}, short, nil); return err },
+		"set":                      func() error { return a.SetPassword(t.Context(), ann.ID, short) },
+		"update": func() error {
+			return a.UpdateProfile(t.Context(), ann, ProfileUpdate{Password: &short, SetProfile: none}, "")
+		},
+		"reset":                       func() error { return NewResets(a).ResetPassword(t.Context(), "ann", f.code(t, ann), short) },
+		"reset of an unknown account": func() error { return NewResets(a).ResetPassword(t.Context(), "bob", "AAAA-AAAA", short) },
+	} {
+		if err := call(); !errors.Is(err, kv.ErrPasswordTooShort) {
+			t.Errorf("%s: got %v, want %v", what, err, kv.ErrPasswordTooShort)
+		}
+	}
+	if _, err := a.Authenticate(t.Context(), "ann", password); err != nil {
+		t.Errorf("login with a stored short password: %v", err)
 	}
 }

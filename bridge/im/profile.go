@@ -19,11 +19,14 @@ type ProfileUpdate struct {
 // but the given one ("" for none), and ends the sessions that live by them. The caller then has to disconnect the
 // user's NATS clients. A NATS client that made the call must be able to read the answer before that.
 //
-// Errors: kv.ErrUserNotFound, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly.
+// Errors: kv.ErrUserNotFound, kv.ErrPasswordTooLong, kv.ErrPasswordTooShort, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update ProfileUpdate, token string) error {
 	hash := ""
 	if update.Password != nil {
-		var err error
+		err := a.Hasher.Check(*update.Password)
+		if err != nil {
+			return err
+		}
 		if hash, err = a.Hasher.Hash(ctx, *update.Password); err != nil {
 			return err
 		}

@@ -48,21 +48,27 @@ func (r *Resets) NewCode(ctx context.Context, account, mail string, allow func(u
 }
 
 // ResetPassword sets a new password if the code is that of the account, and uses the code up. It revokes the user's
-// tokens and ends its sessions.
+// tokens and ends its sessions. It checks the password first, whether or not the code is right.
 //
 // Errors: wire.WrongCredentials for an unknown account and a wrong, used or expired code alike; kv.ErrPasswordTooLong,
-// kv.ErrBusy, kv.ErrReadOnly.
+// kv.ErrPasswordTooShort, kv.ErrBusy, kv.ErrReadOnly.
 func (r *Resets) ResetPassword(ctx context.Context, account, code, password string) error {
 	a := r.accounts
+	if err := a.Hasher.Check(password); err != nil {
+		return err
+	}
 	u, err := a.Store.Users.ByAccount(ctx, account)
 	if err != nil && !errors.Is(err, kv.ErrUserNotFound) {
 		return err
 	}
-	stored := "" // the code's hash; Verify takes as long without one, and refuses
-	if err == nil && !u.Disabled {
-		if stored, err = a.Store.Resets.Try(ctx, u.ID); err != nil && !errors.Is(err, kv.ErrNoReset) {
-			return err
-		}
+	id := u.ID
+	if err != nil || u.Disabled {
+		id = kv.NewID() // of no user: the read costs the same
+	}
+	// Without a code, stored is empty. Verify then takes as long, and refuses.
+	stored, err := a.Store.Resets.Try(ctx, id)
+	if err != nil && !errors.Is(err, kv.ErrNoReset) {
+		return err
 	}
 	v, err := a.Hasher.Verify(ctx, stored, parseResetCode(code))
 	if err != nil {

@@ -30,7 +30,7 @@ var codes = [...]Info{
 		"The registration has no mail address.",
 		"Ask for the mail address."},
 	{AccountExists, "Account Already Exists", false,
-		"The account is taken, perhaps in another case or Unicode form.",
+		"The account is taken, perhaps in another case or Unicode form, or looks like an existing account.",
 		"Ask for another account, or offer to log in."},
 	{WrongCredentials, "Account & Password Wrong", false,
 		"The account does not exist or is disabled, or the password or code is wrong. The server then closes the tunnel.",

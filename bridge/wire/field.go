@@ -3,7 +3,6 @@ package wire
 import (
 	"net/url"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -31,6 +30,9 @@ type Kind int
 // The kinds.
 const (
 	Line     Kind = iota // one line, without control characters
+	Account              // Line, without invisible, format and bidi characters: a new account
+	Name                 // Account, with emoji sequences: a name or an alias
+	Known                // without control characters: an account that an older version may have accepted
 	Lines                // may have line breaks and tabs
 	Verbatim             // as it is: a password
 	Picture              // Lines, within the limit of pictures in bytes: base64 may come in lines
@@ -80,7 +82,7 @@ func parse(raw *rawFields, fields []Field, limits Limits) (Values, Code) {
 		s := raw.values[i]
 		if f.Kind != Verbatim {
 			s = strings.TrimSpace(s)
-			broken = broken || strings.ContainsFunc(s, f.forbids)
+			broken = broken || f.Problem(s) != ""
 		}
 		v.values[i] = s
 		broken = broken || f.Max > 0 && utf8.RuneCountInString(s) > f.Max ||
@@ -91,11 +93,6 @@ func parse(raw *rawFields, fields []Field, limits Limits) (Values, Code) {
 		return Values{}, ProtocolError
 	}
 	return v, 0
-}
-
-// forbids reports whether the field must not have a character.
-func (f Field) forbids(r rune) bool {
-	return unicode.IsControl(r) && (f.Kind == Line || r != '\n' && r != '\r' && r != '\t')
 }
 
 // Check returns the code of the first field that must not be empty and is, or 0.

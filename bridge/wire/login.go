@@ -15,7 +15,7 @@ type LoginQuery struct {
 func (q LoginQuery) ByToken() bool { return q.Token != "" }
 
 // loginFields declare the query of a login.
-var loginFields = []Field{{Name: "account"}, {Name: "password", Kind: Verbatim}, {Name: "id"}, {Name: "token"}, {Name: "push"}}
+var loginFields = []Field{{Name: "account", Kind: Known}, {Name: "password", Kind: Verbatim}, {Name: "id"}, {Name: "token"}, {Name: "push"}}
 
 // ParseLogin parses the query of a login. The code is 0 if the credentials have to be checked.
 //

@@ -13,7 +13,7 @@ type ProfileFields struct {
 // profileFields declare the fields of a profile, in the order of the JSON, and pointers returns where they are. The
 // size of the array keeps the two together.
 var profileFields = [...]Field{
-	{Name: "name", Max: MaxName},
+	{Name: "name", Kind: Name, Max: MaxName},
 	{Name: "picture", Kind: Picture},
 	{Name: "sex", Max: MaxSex},
 	{Name: "birthday", Max: MaxBirthday},
