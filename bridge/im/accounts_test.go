@@ -321,7 +321,7 @@ func TestShortPasswords(t *testing.T) {
 	none := func(*wire.ProfileFields) {}
 	for what, call := range map[string]func() error{
 		"register":                 func() error { _, err := a.Register(t.Context(), kv.User{Account: "bob"}, short); return err },
-		"register a taken account": func() error { _, err := a.Register(t.Context(), kv.User{Account: "ann"}, short, nil); return err },
+		"register a taken account": func() error { _, err := a.Register(t.Context(), kv.User{Account: "ann"}, short); return err },
 		"set":                      func() error { return a.SetPassword(t.Context(), ann.ID, short) },
 		"update": func() error {
 			return a.UpdateProfile(t.Context(), ann, ProfileUpdate{Password: &short, SetProfile: none}, "")
