@@ -81,11 +81,15 @@ func (r userRecord) nameKey() string {
 	return nameKey(folded, r.ID, r.NameAt)
 }
 
-// Create registers an account: it writes record, claim and name in one batch. It sets the id and, unless it is set,
-// the time of creation. It returns the user as it is stored.
+// A Part returns a write that belongs to a registration: all of its writes happen, or none. Users.Create calls it at
+// each attempt. An error of the part ends the registration.
+type Part func(context.Context) (write, error)
+
+// Create registers an account: it writes record, claim, name and parts in one batch. It sets the id and, unless it is
+// set, the time of creation. It returns the user as it is stored.
 //
-// Errors: ErrAccountExists, ErrAccountEmpty, ErrConflict.
-func (u *Users) Create(ctx context.Context, user User) (User, error) {
+// Errors: those of the parts, ErrAccountExists, ErrAccountEmpty, ErrConflict.
+func (u *Users) Create(ctx context.Context, user User, parts ...Part) (User, error) {
 	folded := FoldAccount(user.Account)
 	if folded == "" {
 		return User{}, ErrAccountEmpty
@@ -100,6 +104,10 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		return User{}, fmt.Errorf("kv: encode a user: %w", err)
 	}
 	err = compareAndSwap(ctx, func(ctx context.Context) error {
+		more, err := writesOf(ctx, parts) // before the claim: a caller without an invite is not told of the account
+		if err != nil {
+			return err
+		}
 		if _, claimed, err := u.claim(ctx, accountKey(folded)); err != nil {
 			return err
 		} else if claimed {
@@ -109,6 +117,7 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		if key := r.nameKey(); key != "" {
 			writes = append(writes, putAt(key, nil, 0))
 		}
+		writes = append(writes, more...)
 		// The record comes last, here and in Update, so that a list that has read the last record is complete.
 		writes = append(writes, putAt(userKey(user.ID), record, 0))
 		_, err = u.b.write(ctx, writes...)
@@ -118,6 +127,19 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		return User{}, fmt.Errorf("kv: create an account: %w", err)
 	}
 	return user, nil
+}
+
+// writesOf returns the writes of the parts.
+func writesOf(ctx context.Context, parts []Part) ([]write, error) {
+	writes := make([]write, 0, len(parts))
+	for _, part := range parts {
+		w, err := part(ctx)
+		if err != nil {
+			return nil, err
+		}
+		writes = append(writes, w)
+	}
+	return writes, nil
 }
 
 // claim returns the id of the user that the account belongs to. It removes a claim that outlived its user because the
