@@ -94,6 +94,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	b.services.Accounts.SetRegistration(o.Registration)
 	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
 	metrics := delivery.NewMetrics(o.Registry)
 	b.lanes, err = delivery.New(delivery.Options{Lanes: o.Lanes, Prefix: prefix, Node: b.node.ID, Timeout: o.Dialogues.Timeout,

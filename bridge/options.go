@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/im"
 	"imctl/bridge/limit"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
@@ -37,6 +38,8 @@ type Options struct {
 
 	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.
 	ReadOnly func() error
+
+	Registration im.Registration // which clients may register; "": all
 
 	Mailer *mailer.Mailer // of codes for forgotten passwords; nil: none are sent
 

@@ -41,6 +41,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	}
 	for _, x := range []exchange{
 		{path: "/im/register", body: body(), code: 200}, {path: "/im/register", body: body(), code: 403, status: 429},
+		{path: "/im/registration", code: 200}, {path: "/im/registration?a=%zz", code: 403, beyond: true},
 		get(other, "request", 200, 0, "to", friend.id), get(asks, "request", 403, 429, "to", friend.id), get(friend, "add", 403, 429, "from", other.id, "name", "n"),
 	} {
 		a.try(t, w, x)

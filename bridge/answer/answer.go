@@ -31,6 +31,7 @@ var codes = []struct {
 	{ErrAway, wire.InternalError, http.StatusOK},        // the monitor logs it once, not for each call
 	{kv.ErrReadOnly, wire.InternalError, http.StatusOK}, // the disk watcher logs it
 	{im.ErrRestoring, wire.InternalError, http.StatusOK},
+	{im.ErrNotInvited, wire.ProtocolError, http.StatusOK},
 	{ErrTooLarge, wire.ProtocolError, http.StatusRequestEntityTooLarge},
 	{kv.ErrTooManyFriends, wire.ProtocolError, http.StatusTooManyRequests},
 	{kv.ErrTooManyRequests, wire.ProtocolError, http.StatusTooManyRequests},

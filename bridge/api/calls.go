@@ -25,6 +25,8 @@ type Call struct {
 	Fields    []wire.Field // besides id and token
 	// Codes are those of the answers, besides the ones that every call has.
 	Codes []wire.Code
+	// Allow, if set, refuses the call before its fields are checked. It costs no work.
+	Allow func(*im.Accounts) error
 	// Limit, if set, counts the call. It returns limit.ErrLimited, which HTTP answers with the status 429.
 	Limit func(*limit.Limits, *request) error
 	do    func(context.Context, *API, *request) (result, error)
@@ -59,8 +61,14 @@ func Calls() []Call {
 	return []Call{{
 		Name: "register", Method: http.MethodPost, Path: "/im/register",
 		Fields: append([]wire.Field{required(account, wire.AccountEmpty), required(password, wire.PasswordEmpty), required(mail, wire.MailEmpty)},
-			wire.ProfileDeclaration()...),
+			append(wire.ProfileDeclaration(), wire.Field{Name: "invite", Max: wire.MaxInvite})...),
 		Codes: []wire.Code{wire.AccountEmpty, wire.PasswordEmpty, wire.MailEmpty, wire.AccountExists},
+		Allow: func(a *im.Accounts) error {
+			if a.Registration() == im.RegistrationClosed {
+				return im.ErrNotInvited
+			}
+			return nil
+		},
 		Limit: func(l *limit.Limits, r *request) error { return l.MayRegister(r.address) },
 		do:    register,
 	}, {
@@ -121,6 +129,11 @@ func Calls() []Call {
 			return l.AllowLogin(r.address, kv.FoldAccount(r.Get("account")))
 		},
 		do: resetPassword,
+	}, {
+		Name: "registration", Method: http.MethodGet, Path: "/im/registration",
+		do: func(_ context.Context, a *API, _ *request) (result, error) {
+			return wire.NewRegistration(string(a.opts.Accounts.Registration())), nil
+		},
 	}}
 }
 
@@ -150,7 +163,7 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 	if u.Name == "" {
 		u.Name = u.Account
 	}
-	_, err := a.opts.Accounts.Register(ctx, u, r.Get("password"), func() error { return a.opts.Limits.MayRegister(r.address) })
+	_, err := a.opts.Accounts.RegisterClient(ctx, u, r.Get("password"), r.Get("invite"), func() error { return a.opts.Limits.MayRegister(r.address) })
 	if err == nil {
 		a.opts.Limits.Registered(r.address) // only accounts that were created count
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +20,7 @@ type Accounts struct {
 	Deps
 	friends     *Friends
 	registering keymutex.Mutex // by folded account
+	mode        atomic.Value   // Registration
 	background  sync.WaitGroup // rehashes that go on after a login was answered
 }
 
@@ -33,6 +35,11 @@ func (a *Accounts) Close() { a.background.Wait() }
 //
 // Errors: kv.ErrAccountExists, kv.ErrPasswordTooLong, kv.ErrBusy, kv.ErrReadOnly, and that of limit.
 func (a *Accounts) Register(ctx context.Context, u kv.User, password string, limit func() error) (kv.User, error) {
+	return a.register(ctx, u, password, limit)
+}
+
+// register is Register with more parts, which are written together with the account. Errors: also those of the parts.
+func (a *Accounts) register(ctx context.Context, u kv.User, password string, limit func() error, parts ...kv.Part) (kv.User, error) {
 	unlock, err := a.registering.Lock(ctx, kv.FoldAccount(u.Account))
 	if err != nil {
 		return kv.User{}, err
@@ -56,7 +63,7 @@ func (a *Accounts) Register(ctx context.Context, u kv.User, password string, lim
 		}
 	}
 	u.PasswordHash = hash
-	u, err = a.Store.Users.Create(ctx, u)
+	u, err = a.Store.Users.Create(ctx, u, parts...)
 	if err == nil {
 		a.Log.User(eventlog.UserCreated, u)
 	}

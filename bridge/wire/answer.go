@@ -75,6 +75,26 @@ func (f Found) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// A Registration is the answer to the question which clients may register. Create it with [NewRegistration].
+type Registration struct {
+	Code         Code   `json:"code"`
+	Message      string `json:"message"`
+	OK           bool   `json:"ok"`
+	Registration string `json:"registration"` // open, invite or closed
+}
+
+// NewRegistration returns the answer with code 200.
+func NewRegistration(mode string) Registration {
+	return Registration{Success, Success.Message(), Success.OK(), mode}
+}
+
+// Append appends the answer to dst.
+func (r Registration) Append(dst []byte) []byte {
+	dst = appendHead(dst, r.Code)
+	dst = appendKey(dst, `,"registration":`, r.Registration)
+	return append(dst, '}')
+}
+
 // A Frame is any frame of the tunnel, except the answer to the login, as a client reads it with encoding/json. The
 // code says which fields are set: 301 has a profile, 300, 302, 525 and answers have only its ID, 520 has a request,
 // and 524 has a friend. A dialogue has no code.
