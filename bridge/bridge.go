@@ -108,7 +108,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.stops.add(func(context.Context) error { b.lanes.Close(); return nil })
 	b.monitor.OnLost(b.lanes.Abort)
 	metrics.Observe(b.lanes)
-	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
+	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
 		Limits: b.limits, Log: b.events, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })

@@ -23,9 +23,11 @@ type Options struct {
 	Connect natsutil.Connect
 	Prefix  string // of all subjects
 	Lanes   int    // 0: one for each processor
-	Logins  int    // logins that read their user's data at once; 0: twice the number of processors
-	Host    string // of this node, as administrators see it
-	Version string // of this program, as administrators see it
+	// LoginBytes bounds the bytes of the answers to logins that are written in parts; nil: 64 MiB.
+	LoginBytes tunnel.Budget
+	Logins     int    // logins that read their user's data at once; 0: twice the number of processors
+	Host       string // of this node, as administrators see it
+	Version    string // of this program, as administrators see it
 
 	Store  *kv.Store
 	Hasher *kv.Hasher

@@ -10,6 +10,7 @@ import (
 
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/picture"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -64,6 +65,12 @@ func (d *Deps) notify(user string, frame []byte) error {
 // ProfileOf returns the profile of a user, as the protocol shows it.
 func ProfileOf(u kv.User) wire.Profile {
 	return wire.Profile{ID: u.ID, ProfileFields: wire.ProfileFields(u.Profile)}
+}
+
+// withAddress returns a user with the address of its picture instead of the picture, as clients with push see it.
+func withAddress(u kv.User) kv.User {
+	u.Picture = picture.Shown(u.ID, u.Picture)
+	return u
 }
 
 // friendOf returns a user as a friend sees it: under the alias that the friend gave, if any.

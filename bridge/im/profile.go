@@ -68,7 +68,7 @@ func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update Profile
 	if err != nil {
 		return err
 	}
-	frame := wire.AppendRefresh(nil, ProfileOf(now))
+	frame := wire.AppendRefresh(nil, ProfileOf(withAddress(now)))
 	for _, f := range roster.Friends {
 		if err := a.notify(f.ID, frame); err != nil {
 			return err
