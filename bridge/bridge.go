@@ -225,6 +225,7 @@ func (b *Bridge) catchUp(ctx context.Context) error {
 	if err := b.services.Cluster.Register(ctx, true); err != nil {
 		return err
 	}
+	b.services.Friends.ForgetProfile("")
 	if err := b.events.Attach(ctx); err != nil {
 		return err
 	}

@@ -13,10 +13,13 @@ import (
 )
 
 // Friends finds users, and makes and ends friendships.
-type Friends struct{ Deps }
+type Friends struct {
+	Deps
+	shown *shownProfiles
+}
 
 // NewFriends returns friends that work on d.
-func NewFriends(d Deps) *Friends { return &Friends{d} }
+func NewFriends(d Deps) *Friends { return &Friends{Deps: d, shown: newShownProfiles()} }
 
 // maxFound bounds the result of a search.
 const maxFound = 50

@@ -75,7 +75,12 @@ func withAddress(u kv.User) kv.User {
 
 // friendOf returns a user as a friend sees it: under the alias that the friend gave, if any.
 func friendOf(u kv.User, alias string, online bool) wire.Friend {
-	f := wire.Friend{Profile: ProfileOf(u), Online: online}
+	return asFriend(ProfileOf(u), alias, online)
+}
+
+// asFriend is friendOf with a profile.
+func asFriend(p wire.Profile, alias string, online bool) wire.Friend {
+	f := wire.Friend{Profile: p, Online: online}
 	if alias != "" {
 		f.Name = alias
 	}

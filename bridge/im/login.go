@@ -100,34 +100,47 @@ func (a *LoginAnswer) appendPage(ctx context.Context, dst []byte, size int) ([]b
 	for i := a.next; i < end; i++ {
 		ids = append(ids, a.idAt(i))
 	}
-	users, err := a.friends.Store.Users.GetMany(ctx, ids)
+	profiles, read, err := a.profiles(ctx, ids)
 	if err != nil {
 		return dst, err
 	}
-	read := 0
 	for ; a.next < end; a.next++ {
-		u, ok := users[a.idAt(a.next)]
+		p, ok := profiles[a.idAt(a.next)]
 		if !ok {
 			continue
 		}
-		read += len(u.Picture) + plainUser
 		if a.stage == loginRequests {
 			q := a.roster.Requests[a.next-len(friends)]
-			dst = wire.AppendItem(dst, a.listed, wire.Request{ID: u.ID, Name: u.Name, To: a.me.ID, Note: q.Note})
+			dst = wire.AppendItem(dst, a.listed, wire.Request{ID: p.ID, Name: p.Name, To: a.me.ID, Note: q.Note})
 		} else {
-			if a.push {
-				u = withAddress(u)
-			}
-			dst = wire.AppendItem(dst, a.listed, friendOf(u, friends[a.next].Alias, a.online[a.next]))
+			dst = wire.AppendItem(dst, a.listed, asFriend(p, friends[a.next].Alias, a.online[a.next]))
 		}
 		a.listed++
 	}
 	target := readBytes
-	if !a.push && a.stage == loginFriends { // what is read is appended, too
+	if a.inline() { // what is read is appended, too
 		target = size
 	}
 	a.page = min(max(target*len(ids)/max(read, plainUser), 1), maxPage)
 	return dst, nil
+}
+
+// inline reports whether the current list shows pictures, and not only their addresses.
+func (a *LoginAnswer) inline() bool { return !a.push && a.stage == loginFriends }
+
+// profiles returns the profiles of the users with these ids, as the current list shows them, and how many bytes it has
+// read.
+func (a *LoginAnswer) profiles(ctx context.Context, ids []string) (all map[string]wire.Profile, read int, err error) {
+	if !a.inline() {
+		return a.friends.shownOf(ctx, ids)
+	}
+	users, err := a.friends.Store.Users.GetMany(ctx, ids)
+	all = make(map[string]wire.Profile, len(users))
+	for id, u := range users {
+		read += len(u.Picture) + plainUser
+		all[id] = ProfileOf(u)
+	}
+	return all, read, err
 }
 
 // idAt returns the id of the user of an entry: friends first, then requests.

@@ -3,6 +3,7 @@ package im
 import (
 	"context"
 
+	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -63,6 +64,9 @@ func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update Profile
 	}
 	if now.Profile == me.Profile {
 		return nil
+	}
+	if err := a.Cluster.Broadcast(ctx, cluster.ProfileChanged{User: me.ID}); err != nil {
+		return err
 	}
 	roster, _, err := a.Store.Rosters.Get(ctx, me.ID)
 	if err != nil {

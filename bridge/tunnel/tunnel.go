@@ -70,6 +70,7 @@ type Tunnel struct {
 	opts     Options
 	metrics  *metrics
 	logins   chan struct{} // a semaphore
+	parts    chan struct{} // a semaphore for large answers, so that they delay no other login
 	melody   *melodyServer
 	refusal  *websocket.Upgrader // for logins that fail, which melody never sees
 	refusals refusals
@@ -92,7 +93,8 @@ func New(opts Options) *Tunnel {
 	// A friend's session refuses dialogues in flight that exceed its buffer. A fast sender would then get 507 although
 	// the friend reads all the time.
 	opts.Sessions.InFlight = min(opts.Sessions.InFlight, opts.Sessions.Buffer)
-	t := &Tunnel{opts: opts, metrics: newMetrics(opts.Registry), logins: make(chan struct{}, opts.Logins), sessions: make(map[*Session]struct{}),
+	t := &Tunnel{opts: opts, metrics: newMetrics(opts.Registry), logins: make(chan struct{}, opts.Logins),
+		parts: make(chan struct{}, max(opts.Logins/4, 1)), sessions: make(map[*Session]struct{}),
 		refusal:  &websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer, CheckOrigin: anyOrigin},
 		refusals: refusals{log: opts.Logger}}
 	t.melody = newMelody(t)

@@ -108,11 +108,11 @@ func (s *Session) streamPart(ctx context.Context, answer parts, first bool) (don
 	return done, s.conn.fragment(part, first, done)
 }
 
-// buildPart builds the next part of an answer, when a place among the logins that read is free.
+// buildPart builds the next part of an answer, when a place for reading it is free.
 func (t *Tunnel) buildPart(ctx context.Context, answer parts, dst []byte) (part []byte, done bool, err error) {
 	select {
-	case t.logins <- struct{}{}:
-		defer func() { <-t.logins }()
+	case t.parts <- struct{}{}:
+		defer func() { <-t.parts }()
 	case <-ctx.Done():
 		return nil, false, ctx.Err()
 	}

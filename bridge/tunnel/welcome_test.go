@@ -160,8 +160,8 @@ func TestAnswerFails(t *testing.T) {
 				if now, _ := budget.holds(); now != 0 || c.online() {
 					t.Errorf("it holds %d bytes, online %t", now, c.online())
 				}
-				if len(st.tunnel.logins) != 0 {
-					t.Error("it keeps a place among the logins that read")
+				if len(st.tunnel.parts) != 0 {
+					t.Error("it keeps a place for reading")
 				}
 			})
 		})
