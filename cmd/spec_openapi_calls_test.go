@@ -24,7 +24,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	me, friend := w.newFriends(t)
 	two := w.newMembers(t, 2)
 	other, asks := two[0], two[1]
-	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.gets(me, friend, other, asks), pages(t, w)) {
+	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
 		a.try(t, w, x)
 	}
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
@@ -173,6 +173,15 @@ func pages(t *testing.T, w *world) []exchange {
 		all = append(all, exchange{path: "/im/www/v1/" + file})
 	}
 	return all
+}
+
+func pictureExchanges(t *testing.T, w *world) []exchange {
+	p := w.withPicture(t, pngPicture)
+	_, answer := p.openTunnel(t, "push", "1")
+	path := answer.Profile.Picture
+	tag := w.do(t, 0, http.MethodGet, path, "").header.Get("ETag")
+	return []exchange{{path: path}, {path: path, status: http.StatusNotModified, header: http.Header{"If-None-Match": {tag}}},
+		{path: "/im/pictures/0/0", status: http.StatusNotFound}}
 }
 
 // logins makes the documented logins.

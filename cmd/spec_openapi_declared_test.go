@@ -52,7 +52,7 @@ func TestOpenAPICalls(t *testing.T) {
 			t.Errorf("%s is limited, and the document has no status 429", c.Path)
 		}
 	}
-	for _, path := range append(slices.Clone(api.LoginPaths), "/", "/im/www/v1/{file}") {
+	for _, path := range append(slices.Clone(api.LoginPaths), "/", "/im/www/v1/{file}", "/im/pictures/{hash}/{id}") {
 		if _, ok := paths[path].(map[string]any)["get"]; !ok {
 			t.Errorf("GET %s is not in the document", path)
 		}
