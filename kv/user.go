@@ -81,10 +81,6 @@ func (r userRecord) nameKey() string {
 	return nameKey(folded, r.ID, r.NameAt)
 }
 
-// A Part returns a write that belongs to a registration: all of its writes happen, or none. Users.Create calls it at
-// each attempt. An error of the part ends the registration.
-type Part func(context.Context) (write, error)
-
 // Create registers an account: it writes record, claim, name and parts in one batch. It sets the id and, unless it is
 // set, the time of creation. It returns the user as it is stored.
 //
@@ -127,19 +123,6 @@ func (u *Users) Create(ctx context.Context, user User, parts ...Part) (User, err
 		return User{}, fmt.Errorf("kv: create an account: %w", err)
 	}
 	return user, nil
-}
-
-// writesOf returns the writes of the parts.
-func writesOf(ctx context.Context, parts []Part) ([]write, error) {
-	writes := make([]write, 0, len(parts))
-	for _, part := range parts {
-		w, err := part(ctx)
-		if err != nil {
-			return nil, err
-		}
-		writes = append(writes, w)
-	}
-	return writes, nil
 }
 
 // claim returns the id of the user that the account belongs to. It removes a claim that outlived its user because the
