@@ -97,6 +97,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	b.services.Accounts.SetRegistration(o.Registration)
 	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
 	metrics := delivery.NewMetrics(o.Registry)
 	b.lanes, err = delivery.New(delivery.Options{Lanes: o.Lanes, Prefix: prefix, Node: b.node.ID, Timeout: o.Dialogues.Timeout,
@@ -110,7 +111,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.stops.add(func(context.Context) error { b.lanes.Close(); return nil })
 	b.monitor.OnLost(b.lanes.Abort)
 	metrics.Observe(b.lanes)
-	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
+	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
 		Governor: o.Governor, Log: b.events, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
@@ -234,6 +235,7 @@ func (b *Bridge) catchUp(ctx context.Context) error {
 	if err := b.services.Cluster.Register(ctx, true); err != nil {
 		return err
 	}
+	b.services.Friends.ForgetProfile("")
 	if err := b.events.Attach(ctx); err != nil {
 		return err
 	}

@@ -53,6 +53,10 @@ func (h handler) Befriended(c cluster.Befriended) {
 	}
 }
 
+func (h handler) ProfileChanged(c cluster.ProfileChanged) {
+	h.b.services.Friends.ForgetProfile(c.User)
+}
+
 func (h handler) CloseSessions(c cluster.CloseSessions) { h.b.tunnel.CloseSessions(c) }
 
 func (h handler) ListSessions(c cluster.ListSessions) []cluster.Session {
@@ -81,7 +85,10 @@ func (h handler) NodeStarted(c cluster.NodeStarted) {
 	}
 }
 
-func (h handler) NodeLost() { h.b.refresher.reload() }
+func (h handler) NodeLost() {
+	h.b.services.Friends.ForgetProfile("") // the lost node may have changed any
+	h.b.refresher.reload()
+}
 
 func (h handler) ConsumerAttached() {
 	ctx, cancel := commandContext()

@@ -9,6 +9,7 @@ import (
 
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
+	"imctl/bridge/im"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/natsutil"
@@ -22,9 +23,11 @@ type Options struct {
 	Connect natsutil.Connect
 	Prefix  string // of all subjects
 	Lanes   int    // 0: one for each processor
-	Logins  int    // logins that read their user's data at once; 0: twice the number of processors
-	Host    string // of this node, as administrators see it
-	Version string // of this program, as administrators see it
+	// LoginBytes bounds the bytes of the answers to logins that are written in parts; nil: 64 MiB.
+	LoginBytes tunnel.Budget
+	Logins     int    // logins that read their user's data at once; 0: twice the number of processors
+	Host       string // of this node, as administrators see it
+	Version    string // of this program, as administrators see it
 
 	Store  *kv.Store
 	Hasher *kv.Hasher
@@ -37,6 +40,8 @@ type Options struct {
 
 	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.
 	ReadOnly func() error
+
+	Registration im.Registration // which clients may register; "": all
 
 	Mailer *mailer.Mailer // of codes for forgotten passwords; nil: none are sent
 

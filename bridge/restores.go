@@ -86,6 +86,7 @@ func (r *restores) resume(ctx context.Context) error {
 	if err := r.services.Cluster.Register(ctx, false); err != nil {
 		return err
 	}
+	r.services.Friends.ForgetProfile("")
 	r.events.Pause(false)
 	if err := r.events.Attach(ctx); err != nil {
 		return err

@@ -160,6 +160,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Callout:        callout,
 		ReadOnly:       a.backend.readOnly,
 		Mailer:         mailer,
+		Registration:   im.Registration(c.Registration),
 		Origins:        c.HTTP.Origins,
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
 		Registry:       a.registry,
@@ -202,7 +203,7 @@ func (a *App) startAdmin() error {
 	a.stops.add("connection of the admin service", func(context.Context) error { nc.Close(); return nil })
 	s := a.bridge.Services()
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
-		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Log: a.log})
+		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, URL: a.publicURL(), Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -320,6 +321,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	a.governor.Set(limitsOf(c))
 	a.hosts.set(c)
 	a.bridge.SetOrigins(c.HTTP.Origins)
+	a.bridge.Services().Accounts.SetRegistration(im.Registration(c.Registration))
 	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests)
 	if err := a.certs.Reload(ctx); err != nil {
 		a.log.Error("certificate reload failed; the old certificate stays in use", "err", err)
@@ -337,6 +339,17 @@ func (a *App) URL() string {
 		scheme = "https"
 	}
 	return scheme + "://" + reachable(a.front.Addr())
+}
+
+// publicURL returns the address of the server as clients reach it, as far as the configuration tells.
+func (a *App) publicURL() string {
+	if domains := a.config.TLS.Domains; a.certs.TLSConfig() != nil && len(domains) > 0 {
+		if _, port, err := net.SplitHostPort(a.front.Addr().String()); err == nil && port != "443" {
+			return "https://" + net.JoinHostPort(domains[0], port)
+		}
+		return "https://" + domains[0]
+	}
+	return a.URL()
 }
 
 // reachable returns host and port of a listener for a client on this machine. It replaces an unspecified address with

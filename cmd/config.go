@@ -25,8 +25,10 @@ type Config struct {
 	Tokens    TokensConfig
 	Passwords PasswordsConfig
 	Limits    LimitsConfig
-	Mail      MailConfig
-	NATS      NATSConfig
+	// Registration says which clients may create an account: open, invite or closed.
+	Registration string
+	Mail         MailConfig
+	NATS         NATSConfig
 
 	// File is the configuration file, "" for none.
 	File string
@@ -197,6 +199,7 @@ func Defaults() *Config {
 			Uploads:       64 * MiB, Waiting: 256 * MiB,
 			Friends: 2000, Requests: 200, Picture: 64 * KiB,
 		},
+		Registration: "open",
 		NATS: NATSConfig{
 			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,
 			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse"},

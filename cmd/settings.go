@@ -115,6 +115,8 @@ func (c *Config) serverSettings() []setting {
 		bind("limits.requests", &c.Limits.Requests, "pending friend requests to one user", between(1, 1000)),
 		bind("limits.picture", &c.Limits.Picture, "largest profile picture", between(0, 512*KiB)).asLive(),
 
+		bind("registration", &c.Registration, "which clients may register: open, invite or closed", oneOf("open", "invite", "closed")).asLive(),
+
 		bind("mail.smtp", &c.Mail.SMTP, "URL of the mail server for password resets, empty for none", orEmpty(smtpURL)),
 		bind("mail.from", &c.Mail.From, "sender address of mail", orEmpty(email)),
 	}

@@ -26,7 +26,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	me, friend := w.newFriends(t)
 	two := w.newMembers(t, 2)
 	other, asks := two[0], two[1]
-	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.gets(me, friend, other, asks), pages(t, w)) {
+	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
 		a.try(t, w, x)
 	}
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
@@ -43,6 +43,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	}
 	for _, x := range []exchange{
 		{path: "/im/register", body: body(), code: 200}, {path: "/im/register", body: body(), code: 403, status: 429},
+		{path: "/im/registration", code: 200}, {path: "/im/registration?a=%zz", code: 403, beyond: true},
 		get(other, "request", 200, 0, "to", friend.id), get(asks, "request", 403, 429, "to", friend.id), get(friend, "add", 403, 429, "from", other.id, "name", "n"),
 	} {
 		a.try(t, w, x)
@@ -174,6 +175,15 @@ func pages(t *testing.T, w *world) []exchange {
 		all = append(all, exchange{path: "/im/www/v1/" + file})
 	}
 	return all
+}
+
+func pictureExchanges(t *testing.T, w *world) []exchange {
+	p := w.withPicture(t, pngPicture)
+	_, answer := p.openTunnel(t, "push", "1")
+	path := answer.Profile.Picture
+	tag := w.do(t, 0, http.MethodGet, path, "").header.Get("ETag")
+	return []exchange{{path: path}, {path: path, status: http.StatusNotModified, header: http.Header{"If-None-Match": {tag}}},
+		{path: "/im/pictures/0/0", status: http.StatusNotFound}}
 }
 
 // logins makes the documented logins.

@@ -139,6 +139,9 @@ func (a *openAPI) answered(t testing.TB, q *http.Request, r *http.Response, code
 	if file, ok := strings.CutPrefix(path, "/im/www/v1/"); ok && file != "" {
 		path = "/im/www/v1/{file}"
 	}
+	if strings.HasPrefix(path, "/im/pictures/") {
+		path = "/im/pictures/{hash}/{id}"
+	}
 	a.seen[fmt.Sprint(q.Method, " ", path, " ", r.StatusCode, " ", code)] = true
 }
 

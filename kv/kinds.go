@@ -62,6 +62,7 @@ var kinds = []kind{
 	{name: "node", bucket: usersBucket, prefix: "node.", rule: once},
 	{name: "reset", bucket: usersBucket, prefix: "reset.", rule: expiring},
 	{name: "attachment", bucket: usersBucket, prefix: "attach.", rule: permanent},
+	{name: "invite", bucket: usersBucket, prefix: "invite.", rule: permanent},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},

@@ -248,6 +248,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, _, invited := s.Invites.Create(ctx, Invite{Uses: 1})
 	_, bond := s.Rosters.Request(ctx, john.ID, mary.ID, "")
 	_, friends := s.Rosters.Add(ctx, mary.ID, john.ID, "J")
 	_, renamed := s.Users.Update(ctx, john.ID, func(u *User) error { u.Name = "Johnny"; return nil })
@@ -255,7 +256,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	_, _, begun := s.Users.BeginDelete(ctx, mary.ID)
 	padding, err := s.Users.b.pad(ctx)
 	_, other := s.Rosters.b.pad(ctx)
-	if err := errors.Join(bond, friends, renamed, token, begun, err, other, s.Attachments.Confirm(ctx, attachment.Name),
+	if err := errors.Join(invited, bond, friends, renamed, token, begun, err, other, s.Attachments.Confirm(ctx, attachment.Name),
 		s.Nodes.Register(ctx, Node{ID: "n"}), s.Resets.Put(ctx, john.ID, "hash", time.Minute, 1)); err != nil {
 		t.Fatal(err)
 	}

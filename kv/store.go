@@ -82,6 +82,7 @@ type Store struct {
 	Resets  *Resets
 
 	Attachments *Attachments
+	Invites     *Invites
 
 	States *States
 
@@ -241,6 +242,7 @@ func checkPrefix(prefix string) error {
 // shareUsers sets the stores whose keys are in the bucket of users.
 func (s *Store) shareUsers() {
 	s.Nodes, s.Resets, s.Attachments = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}, &Attachments{b: s.Users.b}
+	s.Invites = &Invites{b: s.Users.b}
 }
 
 // apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous

@@ -81,11 +81,11 @@ func (r userRecord) nameKey() string {
 	return nameKey(folded, r.ID, r.NameAt)
 }
 
-// Create registers an account: it writes record, claims and name in one batch. It sets the id and, unless it is set,
-// the time of creation. It returns the user as it is stored.
+// Create registers an account: it writes record, claims, name and parts in one batch. It sets the id and, unless it is
+// set, the time of creation. It returns the user as it is stored.
 //
-// Errors: ErrAccountExists, ErrAccountLooksAlike, ErrAccountEmpty, ErrConflict.
-func (u *Users) Create(ctx context.Context, user User) (User, error) {
+// Errors: those of the parts, ErrAccountExists, ErrAccountLooksAlike, ErrAccountEmpty, ErrConflict.
+func (u *Users) Create(ctx context.Context, user User, parts ...Part) (User, error) {
 	if FoldAccount(user.Account) == "" {
 		return User{}, ErrAccountEmpty
 	}
@@ -99,6 +99,10 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		return User{}, fmt.Errorf("kv: encode a user: %w", err)
 	}
 	err = compareAndSwap(ctx, func(ctx context.Context) error {
+		more, err := writesOf(ctx, parts) // before the claims: a caller without an invite is not told of the account
+		if err != nil {
+			return err
+		}
 		if err := u.available(ctx, user.Account); err != nil {
 			return err
 		}
@@ -106,6 +110,7 @@ func (u *Users) Create(ctx context.Context, user User) (User, error) {
 		if key := r.nameKey(); key != "" {
 			writes = append(writes, putAt(key, nil, 0))
 		}
+		writes = append(writes, more...)
 		// The record comes last, here and in Update, so that a list that has read the last record is complete.
 		writes = append(writes, putAt(userKey(user.ID), record, 0))
 		_, err = u.b.write(ctx, writes...)

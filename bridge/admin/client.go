@@ -159,6 +159,25 @@ func (c *Client) RemoveAttachment(ctx context.Context, name string) (kv.Attachme
 	return call[kv.Attachment](ctx, c, "attach", "remove", AttachmentRef{name})
 }
 
+// CreateInvite creates an invite. Codes: Invalid.
+func (c *Client) CreateInvite(ctx context.Context, r CreateInvite) (InviteLink, error) {
+	return call[InviteLink](ctx, c, "invite", "create", r)
+}
+
+// Invites returns the pages of the invites. It ends after the first error.
+func (c *Client) Invites(ctx context.Context, r ListInvites) iter.Seq2[[]kv.Invite, error] {
+	return pages(func(after string) ([]kv.Invite, string, error) {
+		r.After = after
+		p, err := call[Invites](ctx, c, "invite", "list", r)
+		return p.Invites, p.Next, err
+	}, r.After)
+}
+
+// RevokeInvite revokes an invite and returns it. Codes: NotFound.
+func (c *Client) RevokeInvite(ctx context.Context, id string) (kv.Invite, error) {
+	return call[kv.Invite](ctx, c, "invite", "revoke", InviteRef{id})
+}
+
 // Status returns the state of the servers.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, "server", "status", struct{}{})

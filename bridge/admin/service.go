@@ -29,7 +29,8 @@ type Options struct {
 	Friends     FriendService
 	Attachments AttachmentService
 	Store       *kv.Store
-	Live        Live // nil if no server runs; then only stored data is available
+	URL         string // of the server, as clients reach it; "" if it is unknown
+	Live        Live   // nil if no server runs; then only stored data is available
 	// Pass, if set, runs the work of a request or refuses it with an error.
 	Pass func(work func() error) error
 	// Timeout limits the work of one request. The default is 30 seconds.
@@ -86,7 +87,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 		return nil, fmt.Errorf("admin: start the service: %w", err)
 	}
 	for _, e := range slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
-		s.attachEndpoints(), s.serverEndpoints()) {
+		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints()) {
 		if err := s.add(e); err != nil {
 			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
 		}

@@ -34,6 +34,7 @@ var codes = []struct {
 	{kv.ErrReadOnly, wire.InternalError, http.StatusOK}, // the disk watcher logs it
 	{im.ErrRestoring, wire.InternalError, http.StatusOK},
 	{kv.ErrBusy, wire.InternalError, http.StatusOK}, // the governor logs it
+	{im.ErrNotInvited, wire.ProtocolError, http.StatusOK},
 	{ErrTooLarge, wire.ProtocolError, http.StatusRequestEntityTooLarge},
 	{kv.ErrTooManyFriends, wire.ProtocolError, http.StatusTooManyRequests},
 	{kv.ErrTooManyRequests, wire.ProtocolError, http.StatusTooManyRequests},

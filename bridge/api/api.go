@@ -81,6 +81,11 @@ func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 				return err
 			}
 		}
+		if c.Allow != nil {
+			if err := c.Allow(a.opts.Accounts); err != nil {
+				return err
+			}
+		}
 		if code := r.Check(); code != 0 {
 			return code
 		}

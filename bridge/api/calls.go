@@ -25,6 +25,8 @@ type Call struct {
 	Fields    []wire.Field // besides id and token
 	// Codes are those of the answers, besides the ones that every call has.
 	Codes []wire.Code
+	// Allow, if set, refuses the call before its fields are checked. It costs no work.
+	Allow func(*im.Accounts) error
 	// Limit, if set, counts the call. It returns governor.ErrLimited, which HTTP answers with the status 429. A call with
 	// Auth counts for its user in any case.
 	Limit func(*governor.Governor, *request) error
@@ -61,9 +63,15 @@ func Calls() []Call {
 	return []Call{{
 		Name: "register", Method: http.MethodPost, Path: "/im/register",
 		Fields: append([]wire.Field{required(account, wire.AccountEmpty), required(password, wire.PasswordEmpty), required(mail, wire.MailEmpty)},
-			wire.ProfileDeclaration()...),
+			append(wire.ProfileDeclaration(), wire.Field{Name: "invite", Max: wire.MaxInvite})...),
 		Codes: []wire.Code{wire.AccountEmpty, wire.PasswordEmpty, wire.MailEmpty, wire.AccountExists},
-		do:    register,
+		Allow: func(a *im.Accounts) error {
+			if a.Registration() == im.RegistrationClosed {
+				return im.ErrNotInvited
+			}
+			return nil
+		},
+		do: register,
 	}, {
 		Name: "found", Method: http.MethodGet, Path: "/im/friends/found", Auth: true, NATS: true,
 		Fields: []wire.Field{{Name: "name", Max: wire.MaxName, Empty: wire.NameEmpty}},
@@ -124,6 +132,11 @@ func Calls() []Call {
 			required(password, wire.ProtocolError)},
 		Codes: []wire.Code{wire.WrongCredentials},
 		do:    resetPassword,
+	}, {
+		Name: "registration", Method: http.MethodGet, Path: "/im/registration",
+		do: func(_ context.Context, a *API, _ *request) (result, error) {
+			return wire.NewRegistration(string(a.opts.Accounts.Registration())), nil
+		},
 	}}
 }
 
@@ -173,7 +186,8 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 		u.Name = u.Account
 	}
 	ctx = governor.WithCaller(ctx, governor.People, r.address, kv.FoldAccount(u.Account))
-	if _, err = a.opts.Accounts.Register(ctx, u, r.Get("password")); err != nil && !errors.Is(err, kv.ErrAccountExists) {
+	_, err = a.opts.Accounts.RegisterClient(ctx, u, r.Get("password"), r.Get("invite"))
+	if err != nil && !errors.Is(err, kv.ErrAccountExists) && !errors.Is(err, im.ErrNotInvited) {
 		refund()
 	}
 	return nil, err

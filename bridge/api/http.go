@@ -9,6 +9,7 @@ import (
 
 	"imctl/bridge/answer"
 	"imctl/bridge/governor"
+	"imctl/bridge/picture"
 	"imctl/bridge/recovery"
 	"imctl/bridge/wire"
 	"imctl/bridge/www"
@@ -29,6 +30,7 @@ func (a *API) Handler() http.Handler {
 	for _, path := range LoginPaths {
 		mux.Handle(path, a.opts.Tunnel)
 	}
+	mux.HandleFunc(picture.Path+"{hash}/{id}", a.servePicture)
 	mux.Handle(pagePath, http.StripPrefix(pagePath, pages(www.FS())))
 	mux.Handle("/{$}", http.RedirectHandler(pagePath+"chat.html", http.StatusFound))
 	return a.guard(mux)

@@ -72,6 +72,7 @@ func (n *node) took(c Command) bool {
 
 func (n *node) RosterChanged(c RosterChanged)     { n.note(c) }
 func (n *node) Befriended(Befriended)             {}
+func (n *node) ProfileChanged(ProfileChanged)     {}
 func (n *node) CloseSessions(CloseSessions)       {}
 func (n *node) ClientConnected(c ClientConnected) { n.note(c) }
 func (n *node) NodeStarted(c NodeStarted)         { n.note(c) }

@@ -15,6 +15,7 @@ type Command interface{ op() string }
 type Handler interface {
 	RosterChanged(RosterChanged)
 	Befriended(Befriended)
+	ProfileChanged(ProfileChanged)
 	CloseSessions(CloseSessions)
 	ListSessions(ListSessions) []Session
 	ClientConnected(ClientConnected)
@@ -49,6 +50,11 @@ type Friendship struct {
 	Other    string `json:"other"`
 	Alias    string `json:"alias,omitempty"` // that User gave Other
 	Revision uint64 `json:"revision"`        // of User's roster
+}
+
+// ProfileChanged tells that a user has changed its profile.
+type ProfileChanged struct {
+	User string `json:"user"`
 }
 
 // CloseSessions closes sessions of a user. IDs, Token and KeepToken select among them. Empty fields select all.
@@ -100,6 +106,7 @@ type unknown string
 
 func (RosterChanged) op() string    { return "roster" }
 func (Befriended) op() string       { return "friends" }
+func (ProfileChanged) op() string   { return "profile" }
 func (CloseSessions) op() string    { return "close" }
 func (ListSessions) op() string     { return "sessions" }
 func (ClientConnected) op() string  { return "client" }
@@ -146,6 +153,8 @@ func decode(data []byte) (Command, error) {
 		return as[RosterChanged](data)
 	case Befriended{}.op():
 		return as[Befriended](data)
+	case ProfileChanged{}.op():
+		return as[ProfileChanged](data)
 	case CloseSessions{}.op():
 		return as[CloseSessions](data)
 	case ListSessions{}.op():
@@ -183,6 +192,8 @@ func dispatch(h Handler, c Command) (r report) {
 		h.RosterChanged(c)
 	case Befriended:
 		h.Befriended(c)
+	case ProfileChanged:
+		h.ProfileChanged(c)
 	case CloseSessions:
 		h.CloseSessions(c)
 	case ListSessions:

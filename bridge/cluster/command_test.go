@@ -18,6 +18,7 @@ func TestCommandsOnTheWire(t *testing.T) {
 		{RosterChanged{User: "a", Other: "b", Revision: 8}, `{"op":"roster","user":"a","other":"b","revision":8}`},
 		{Befriended{Friends: []Friendship{{User: "a", Other: "b", Alias: "B", Revision: 7}, {User: "b", Other: "a", Revision: 9}}},
 			`{"op":"friends","friends":[{"user":"a","other":"b","alias":"B","revision":7},{"user":"b","other":"a","revision":9}]}`},
+		{ProfileChanged{User: "a"}, `{"op":"profile","user":"a"}`},
 		{CloseSessions{User: "a", Code: 1008, Reason: "r"}, `{"op":"close","user":"a","code":1008,"reason":"r"}`},
 		{CloseSessions{User: "a", IDs: []string{"s"}, Token: "t", KeepToken: "k", Frame: []byte("{}"), Code: 1000, Reason: "r"},
 			`{"op":"close","user":"a","sessions":["s"],"token_hash":"t","keep_token_hash":"k","frame":"e30=","code":1000,"reason":"r"}`},

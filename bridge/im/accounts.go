@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -20,6 +21,7 @@ type Accounts struct {
 	Deps
 	friends     *Friends
 	registering keymutex.Mutex               // by folded account
+	mode        atomic.Value                 // Registration
 	background  sync.WaitGroup               // rehashes that go on after a login was answered
 	unusable    *lru.Cache[string, struct{}] // ids of users whose password hashes were reported as unusable
 }
@@ -41,6 +43,11 @@ func (a *Accounts) Close() { a.background.Wait() }
 //
 // Errors: kv.ErrPasswordTooLong, kv.ErrPasswordTooShort, kv.ErrAccountExists, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) Register(ctx context.Context, u kv.User, password string) (kv.User, error) {
+	return a.register(ctx, u, password)
+}
+
+// register is Register with more parts, which are written together with the account. Errors: also those of the parts.
+func (a *Accounts) register(ctx context.Context, u kv.User, password string, parts ...kv.Part) (kv.User, error) {
 	if err := a.Hasher.Check(password); err != nil {
 		return kv.User{}, err
 	}
@@ -60,7 +67,7 @@ func (a *Accounts) Register(ctx context.Context, u kv.User, password string) (kv
 		return kv.User{}, err
 	}
 	u.PasswordHash = hash
-	u, err = a.Store.Users.Create(ctx, u)
+	u, err = a.Store.Users.Create(ctx, u, parts...)
 	if err == nil {
 		a.Log.User(eventlog.UserCreated, u)
 	}

@@ -13,10 +13,13 @@ import (
 )
 
 // Friends finds users, and makes and ends friendships.
-type Friends struct{ Deps }
+type Friends struct {
+	Deps
+	shown *shownProfiles
+}
 
 // NewFriends returns friends that work on d.
-func NewFriends(d Deps) *Friends { return &Friends{d} }
+func NewFriends(d Deps) *Friends { return &Friends{Deps: d, shown: newShownProfiles()} }
 
 // maxFound bounds the result of a search.
 const maxFound = 50
@@ -208,7 +211,8 @@ func (f *Friends) bringIntoForce(ctx context.Context, c kv.Change) error {
 	return g.Wait()
 }
 
-// AddedFrame returns the frame that shows a new friend. Of a friend that was deleted meanwhile it shows only the id.
+// AddedFrame returns the frame that shows a new friend, with the address of its picture. Of a friend that was deleted
+// meanwhile it shows only the id.
 func (f *Friends) AddedFrame(ctx context.Context, id, alias string) ([]byte, error) {
 	u, err := f.Store.Users.Get(ctx, id)
 	if errors.Is(err, kv.ErrUserNotFound) {
@@ -220,46 +224,5 @@ func (f *Friends) AddedFrame(ctx context.Context, id, alias string) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	return wire.AppendAdded(nil, friendOf(u, alias, online[0])), nil
-}
-
-// Lists returns the friends and the requests of a user as its login shows them.
-func (f *Friends) Lists(ctx context.Context, me kv.User, r kv.Roster) ([]wire.Friend, []wire.Request, error) {
-	ids := make([]string, 0, len(r.Friends)+len(r.Requests))
-	for _, friend := range r.Friends {
-		ids = append(ids, friend.ID)
-	}
-	for _, q := range r.Requests {
-		ids = append(ids, q.From)
-	}
-	if len(ids) == 0 {
-		return nil, nil, nil
-	}
-	var users map[string]kv.User
-	var online []bool
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		users, err = f.Store.Users.GetMany(ctx, ids)
-		return err
-	})
-	g.Go(func() (err error) {
-		online, err = f.Presence.Online(ctx, ids[:len(r.Friends)]...)
-		return err
-	})
-	if err := g.Wait(); err != nil {
-		return nil, nil, err
-	}
-	friends := make([]wire.Friend, 0, len(r.Friends))
-	for i, friend := range r.Friends {
-		if u, ok := users[friend.ID]; ok { // a user that is being deleted may be missing
-			friends = append(friends, friendOf(u, friend.Alias, online[i]))
-		}
-	}
-	requests := make([]wire.Request, 0, len(r.Requests))
-	for _, q := range r.Requests {
-		if u, ok := users[q.From]; ok {
-			requests = append(requests, wire.Request{ID: u.ID, Name: u.Name, To: me.ID, Note: q.Note})
-		}
-	}
-	return friends, requests, nil
+	return wire.AppendAdded(nil, friendOf(withAddress(u), alias, online[0])), nil
 }

@@ -121,15 +121,15 @@ func TestLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	friends, requests, err := f.friends.Lists(t.Context(), ann, roster)
-	if err != nil || len(friends) != 1 || friends[0].ID != bob.ID || friends[0].Name != "Bobby" || !friends[0].Online {
-		t.Errorf("friends: %+v, %v", friends, err)
+	bobby := wire.Friend{Profile: ProfileOf(bob), Online: true}
+	bobby.Name = "Bobby"
+	want := wire.NewLogin(ProfileOf(ann), []wire.Friend{bobby}, []wire.Request{{ID: eve.ID, Name: "eve", To: ann.ID, Note: "hi"}}, "token").Append(nil)
+	if got := f.answer(t, ann, roster, false, 1<<20); string(got) != string(want) {
+		t.Errorf("got %s, want %s", got, want)
 	}
-	if len(requests) != 1 || requests[0] != (wire.Request{ID: eve.ID, Name: "eve", To: ann.ID, Note: "hi"}) {
-		t.Errorf("requests: %+v", requests)
-	}
-	if friends, requests, err = f.friends.Lists(t.Context(), eve, kv.Roster{}); friends != nil || requests != nil || err != nil {
-		t.Errorf("without a roster: %+v, %+v, %v", friends, requests, err)
+	want = wire.NewLogin(ProfileOf(eve), nil, nil, "token").Append(nil)
+	if got := f.answer(t, eve, kv.Roster{}, false, 1<<20); string(got) != string(want) {
+		t.Errorf("without a roster: got %s, want %s", got, want)
 	}
 	found, err := f.friends.Find(t.Context(), ann, "b")
 	if err != nil || len(found) != 1 || found[0] != ProfileOf(bob) {

@@ -232,6 +232,8 @@ func (r *recorder) Broadcast(_ context.Context, c cluster.Command) error {
 			return fmt.Errorf("a roster without a revision: %+v", c)
 		}
 		return r.record("roster %s %s %t", c.User, c.Other, c.Friend)
+	case cluster.ProfileChanged:
+		return r.record("profile %s", c.User)
 	case cluster.CloseSessions:
 		return r.record("close %s ids=%v token=%s keep=%s %d %s", c.User, c.IDs, c.Token, c.KeepToken, c.Code, c.Reason)
 	case cluster.Befriended:

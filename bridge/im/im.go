@@ -10,6 +10,7 @@ import (
 
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/picture"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -66,9 +67,20 @@ func ProfileOf(u kv.User) wire.Profile {
 	return wire.Profile{ID: u.ID, ProfileFields: wire.ProfileFields(u.Profile)}
 }
 
+// withAddress returns a user with the address of its picture instead of the picture, as clients with push see it.
+func withAddress(u kv.User) kv.User {
+	u.Picture = picture.Shown(u.ID, u.Picture)
+	return u
+}
+
 // friendOf returns a user as a friend sees it: under the alias that the friend gave, if any.
 func friendOf(u kv.User, alias string, online bool) wire.Friend {
-	f := wire.Friend{Profile: ProfileOf(u), Online: online}
+	return asFriend(ProfileOf(u), alias, online)
+}
+
+// asFriend is friendOf with a profile.
+func asFriend(p wire.Profile, alias string, online bool) wire.Friend {
+	f := wire.Friend{Profile: p, Online: online}
 	if alias != "" {
 		f.Name = alias
 	}

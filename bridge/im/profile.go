@@ -3,6 +3,7 @@ package im
 import (
 	"context"
 
+	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -67,11 +68,14 @@ func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update Profile
 	if now.Profile == me.Profile {
 		return nil
 	}
+	if err := a.Cluster.Broadcast(ctx, cluster.ProfileChanged{User: me.ID}); err != nil {
+		return err
+	}
 	roster, _, err := a.Store.Rosters.Get(ctx, me.ID)
 	if err != nil {
 		return err
 	}
-	frame := wire.AppendRefresh(nil, ProfileOf(now))
+	frame := wire.AppendRefresh(nil, ProfileOf(withAddress(now)))
 	for _, f := range roster.Friends {
 		if err := a.notify(f.ID, frame); err != nil {
 			return err

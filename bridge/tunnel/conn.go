@@ -157,15 +157,18 @@ const (
 )
 
 func appendFrame(dst, payload []byte) []byte {
-	switch n := len(payload); {
+	return append(appendHeader(dst, opText, len(payload)), payload...)
+}
+
+// appendHeader appends the header of a frame with n bytes of payload.
+func appendHeader(dst []byte, first byte, n int) []byte {
+	switch {
 	case n < 126:
-		dst = append(dst, opText, byte(n))
+		return append(dst, first, byte(n))
 	case n < 1<<16:
-		dst = binary.BigEndian.AppendUint16(append(dst, opText, 126), uint16(n))
-	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, opText, 127), uint64(n))
+		return binary.BigEndian.AppendUint16(append(dst, first, 126), uint16(n))
 	}
-	return append(dst, payload...)
+	return binary.BigEndian.AppendUint64(append(dst, first, 127), uint64(n))
 }
 
 // Write is for the WebSocket library. It queues the library's frames behind the waiting frames, and writes the

@@ -65,7 +65,7 @@ func (t *Tunnel) login(s *Session, handshake *http.Request, query wire.LoginQuer
 		}
 	}()
 	defer recovery.Log(t.opts.Logger, "login")
-	var welcome []byte
+	var welcome *welcome
 	err := error(code)
 	if code == 0 {
 		welcome, err = t.open(s, query)
@@ -86,7 +86,7 @@ func (t *Tunnel) login(s *Session, handshake *http.Request, query wire.LoginQuer
 
 // open authenticates the user of a login, puts the session online, and returns the login's answer. After an error the
 // session is not online.
-func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err error) {
+func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), loginTimeout)
 	defer cancel()
 	if t.opts.Away() {
@@ -176,7 +176,7 @@ func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, onli
 
 // welcome returns the login's answer. The session is online by now: later changes reach it as commands, and welcome
 // reads the earlier ones, the account included, which may have been disabled since the login was authenticated.
-func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) ([]byte, error) {
+func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) (*welcome, error) {
 	store, id := t.opts.Store, s.user()
 	me, err := store.Users.Get(ctx, id)
 	if errors.Is(err, kv.ErrUserNotFound) || err == nil && me.Disabled {
@@ -190,10 +190,6 @@ func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) ([]byte,
 		return nil, err
 	}
 	s.member.User().LoadRoster(roster, revision)
-	friends, requests, err := t.opts.Friends.Lists(ctx, me, roster)
-	if err != nil {
-		return nil, err
-	}
 	until := time.Now().Add(store.Tokens.TTL() / 2) // Resume returns tokens with more than half of their life left
 	if token == "" {
 		until = time.Now().Add(store.Tokens.TTL())
@@ -204,11 +200,15 @@ func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) ([]byte,
 	if !s.bindToken(kv.TokenHash(token), until) { // disabled meanwhile: the tokens were revoked before this one was issued
 		return nil, errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
 	}
-	return wire.NewLogin(im.ProfileOf(me), friends, requests, token).Append(nil), nil
+	answer, err := t.opts.Friends.Answer(ctx, me, roster, token, s.push)
+	if err != nil {
+		return nil, err
+	}
+	return newWelcome(ctx, answer)
 }
 
 // run runs the session until it ends. welcome is its first frame.
-func (t *Tunnel) run(s *Session, handshake *http.Request, welcome []byte) {
+func (t *Tunnel) run(s *Session, handshake *http.Request, welcome *welcome) {
 	defer t.conns.Done()
 	defer s.conn.Kill()
 	defer recovery.Log(t.opts.Logger, "session")
@@ -220,7 +220,11 @@ func (t *Tunnel) run(s *Session, handshake *http.Request, welcome []byte) {
 		t.opts.Log.Session(eventlog.SessionEnded, s.user(), s.id, t.opts.Node)
 	}()
 	t.opts.Governor.Promote(s.conn.Conn)
-	s.conn.prepend(welcome)
+	if welcome.whole != nil {
+		s.conn.prepend(welcome.whole)
+	} else {
+		s.streamed = welcome.answer
+	}
 	s.conn.silence = pongWait(t.opts.Sessions)
 	s.conn.watch.limit, s.conn.watch.quiet = watchLimits(t.opts.Sessions.WriteTimeout)
 	s.conn.watch.ping, s.conn.watch.cut = s.ping, s.cutOff

@@ -29,6 +29,8 @@ type Session struct {
 	rate    *governor.Session
 	done    chan struct{}
 
+	streamed parts // the login's answer, if it is too large for the memory; start writes it
+
 	mu       sync.Mutex // guards the fields below
 	room     *sync.Cond // inFlight has decreased, or the session ends
 	ws       socket
@@ -202,6 +204,9 @@ func (s *Session) bindToken(hash string, until time.Time) bool {
 
 // start lets the waiting frames go: the login's answer first, then what was delivered meanwhile.
 func (s *Session) start(ws socket) {
+	if s.streamed != nil {
+		s.streamAnswer()
+	}
 	s.conn.release()
 	s.mu.Lock()
 	defer s.mu.Unlock()

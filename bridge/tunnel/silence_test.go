@@ -97,6 +97,12 @@ type client struct {
 // connect opens a tunnel in memory. Its client reads once read is called.
 func connect(t *testing.T, st *stage) *client {
 	t.Helper()
+	return connectWith(t, st, &welcome{whole: []byte(`{"code":200}`)})
+}
+
+// connectWith is connect with another answer to the login.
+func connectWith(t *testing.T, st *stage, answer *welcome) *client {
+	t.Helper()
 	ours, theirs := net.Pipe()
 	c := &client{stage: st, friend: kv.NewID(), over: make(chan struct{})}
 	conn := newConn(ours, st.tunnel.opts.Sessions.WriteTimeout, st.tunnel.opts.Governor)
@@ -109,7 +115,7 @@ func connect(t *testing.T, st *stage) *client {
 			return
 		}
 		st.tunnel.conns.Add(1) // run calls Done
-		st.tunnel.run(c.s, slimRequest(r), []byte(`{"code":200}`))
+		st.tunnel.run(c.s, slimRequest(r), answer)
 	})
 	d := websocket.Dialer{NetDialContext: func(context.Context, string, string) (net.Conn, error) { return newEndpoint(theirs), nil }}
 	var err error

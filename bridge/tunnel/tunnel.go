@@ -16,6 +16,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"imctl/bridge/cluster"
 	"imctl/bridge/delivery"
@@ -44,6 +45,7 @@ type Log interface {
 type Options struct {
 	Node           string // id of this node
 	Sessions       SessionOptions
+	LoginBytes     Budget         // of the answers to logins that are written in parts; nil: 64 MiB
 	Logins         int            // logins that read their user's data at once; 0: twice the number of processors
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
 	Origins        []string       // origins of web pages, besides the server's own, that may open a WebSocket
@@ -68,6 +70,7 @@ type Tunnel struct {
 	opts     Options
 	metrics  *metrics
 	logins   *governor.Queue // for the reads of logins
+	parts    chan struct{}   // a semaphore for large answers, so that they delay no other login
 	melody   *melodyServer
 	refusal  *websocket.Upgrader // for logins that fail, which melody never sees
 	refusals refusals
@@ -84,10 +87,15 @@ func New(opts Options) *Tunnel {
 	if opts.Logins <= 0 {
 		opts.Logins = 2 * runtime.GOMAXPROCS(0)
 	}
+	if opts.LoginBytes == nil {
+		opts.LoginBytes = semaphore.NewWeighted(defaultLoginBytes)
+	}
 	// A friend's session refuses dialogues in flight that exceed its buffer. A fast sender would then get 507 although
 	// the friend reads all the time.
 	opts.Sessions.InFlight = min(opts.Sessions.InFlight, opts.Sessions.Buffer)
-	t := &Tunnel{opts: opts, metrics: newMetrics(opts.Registry), logins: governor.NewQueue(governor.QueueOptions{Places: opts.Logins, Wait: loginTimeout, Busy: kv.ErrBusy}), sessions: make(map[*Session]struct{}),
+	t := &Tunnel{opts: opts, metrics: newMetrics(opts.Registry),
+		logins: governor.NewQueue(governor.QueueOptions{Places: opts.Logins, Wait: loginTimeout, Busy: kv.ErrBusy}),
+		parts:  make(chan struct{}, max(opts.Logins/4, 1)), sessions: make(map[*Session]struct{}),
 		refusal:  &websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer, CheckOrigin: anyOrigin},
 		refusals: refusals{log: opts.Logger}}
 	t.melody = newMelody(t)

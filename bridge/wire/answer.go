@@ -35,19 +35,47 @@ func NewLogin(me Profile, friends []Friend, requests []Request, token string) Lo
 
 // Append appends the answer to dst. Empty lists are null.
 func (l Login) Append(dst []byte) []byte {
+	dst = appendList(AppendLoginBegin(dst), l.Friends)
+	dst = appendList(AppendLoginMiddle(dst, l.Profile), l.Requests)
+	return AppendLoginEnd(dst, l.Token)
+}
+
+// The answer to a login may be too large to be built at once. In pieces it is AppendLoginBegin, the list of friends,
+// AppendLoginMiddle, the list of requests, and AppendLoginEnd. A list is AppendItem for each entry, and AppendListEnd.
+
+// AppendLoginBegin appends the answer up to the list of friends.
+func AppendLoginBegin(dst []byte) []byte {
 	dst = append(dst, `{"code":`...)
-	dst = strconv.AppendInt(dst, int64(l.Code), 10)
-	dst = append(dst, `,"friends":`...)
-	dst = appendList(dst, l.Friends)
-	dst = appendKey(dst, `,"message":`, l.Message)
+	dst = strconv.AppendInt(dst, int64(Success), 10)
+	return append(dst, `,"friends":`...)
+}
+
+// AppendLoginMiddle appends what is between the lists of friends and of requests.
+func AppendLoginMiddle(dst []byte, me Profile) []byte {
+	dst = appendKey(dst, `,"message":`, Success.Message())
 	dst = append(dst, `,"ok":`...)
-	dst = strconv.AppendBool(dst, l.OK)
+	dst = strconv.AppendBool(dst, Success.OK())
 	dst = append(dst, `,"profile":`...)
-	dst = l.Profile.Append(dst)
-	dst = append(dst, `,"requests":`...)
-	dst = appendList(dst, l.Requests)
-	dst = appendKey(dst, `,"token":`, l.Token)
-	return append(dst, '}')
+	dst = me.Append(dst)
+	return append(dst, `,"requests":`...)
+}
+
+// AppendLoginEnd appends what follows the list of requests.
+func AppendLoginEnd(dst []byte, token string) []byte {
+	return append(appendKey(dst, `,"token":`, token), '}')
+}
+
+// AppendItem appends an entry of a list that has n entries so far.
+func AppendItem[T interface{ Append([]byte) []byte }](dst []byte, n int, entry T) []byte {
+	return entry.Append(append(dst, "[,"[min(n, 1)]))
+}
+
+// AppendListEnd ends a list of n entries. An empty list is null.
+func AppendListEnd(dst []byte, n int) []byte {
+	if n == 0 {
+		return append(dst, "null"...)
+	}
+	return append(dst, ']')
 }
 
 // A Found is the answer to a search. Create it with [NewFound].
@@ -72,6 +100,26 @@ func (f Found) Append(dst []byte) []byte {
 	dst = appendKey(dst, `,"message":`, f.Message)
 	dst = append(dst, `,"ok":`...)
 	dst = strconv.AppendBool(dst, f.OK)
+	return append(dst, '}')
+}
+
+// A Registration is the answer to the question which clients may register. Create it with [NewRegistration].
+type Registration struct {
+	Code         Code   `json:"code"`
+	Message      string `json:"message"`
+	OK           bool   `json:"ok"`
+	Registration string `json:"registration"` // open, invite or closed
+}
+
+// NewRegistration returns the answer with code 200.
+func NewRegistration(mode string) Registration {
+	return Registration{Success, Success.Message(), Success.OK(), mode}
+}
+
+// Append appends the answer to dst.
+func (r Registration) Append(dst []byte) []byte {
+	dst = appendHead(dst, r.Code)
+	dst = appendKey(dst, `,"registration":`, r.Registration)
 	return append(dst, '}')
 }
 
@@ -154,12 +202,8 @@ func appendKey(dst []byte, key, value string) []byte {
 }
 
 func appendList[T interface{ Append([]byte) []byte }](dst []byte, list []T) []byte {
-	if len(list) == 0 {
-		return append(dst, "null"...)
-	}
 	for i, e := range list {
-		dst = append(dst, "[,"[min(i, 1)])
-		dst = e.Append(dst)
+		dst = AppendItem(dst, i, e)
 	}
-	return append(dst, ']')
+	return AppendListEnd(dst, len(list))
 }

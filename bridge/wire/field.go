@@ -21,6 +21,7 @@ const (
 	MaxMail      = 254
 	MaxNote      = 512
 	MaxAlias     = 64
+	MaxInvite    = 64
 	MaxResetCode = 32 // with the hyphens and spaces that a user types
 )
 

@@ -8,8 +8,15 @@ import (
 	"testing"
 )
 
-// maxSize limits the bytes, before compression, that a browser loads: all files except the other languages.
+// maxSize limits the bytes, before compression, that a browser loads: all files except the other languages, and
+// except the modules that only some visitors load.
 const maxSize = 100_000
+
+// maxLater limits the bytes of such a module.
+const maxLater = 5_000
+
+// later are the modules that the page loads when a visitor needs them.
+var later = map[string]bool{"js/invite.js": true}
 
 func read(t *testing.T) map[string]string {
 	t.Helper()
@@ -35,8 +42,10 @@ func TestPageSize(t *testing.T) {
 		// A browser loads English, as the fallback, and one more language.
 		if path.Dir(name) == languageDir && name != languageFile("en") {
 			largest = max(largest, len(text))
-		} else {
+		} else if !later[name] {
 			sum += len(text)
+		} else if len(text) > maxLater {
+			t.Errorf("%s has %d bytes, want at most %d", name, len(text), maxLater)
 		}
 	}
 	if sum += largest; sum > maxSize {
@@ -83,7 +92,7 @@ func TestModulesArePreloaded(t *testing.T) {
 	t.Parallel()
 	files := read(t)
 	for name := range files {
-		preloaded := strings.HasPrefix(name, "js/") && path.Dir(name) != languageDir || name == languageFile("en")
+		preloaded := strings.HasPrefix(name, "js/") && path.Dir(name) != languageDir && !later[name] || name == languageFile("en")
 		if got := strings.Contains(files["chat.html"], `"`+name+`"`); preloaded && !got {
 			t.Errorf("chat.html does not preload %s", name)
 		}

@@ -4,8 +4,9 @@ import {h} from './dom.js';
 
 const KINDS = {'/9j/': 'jpeg', iVBO: 'png', R0lG: 'gif', UklG: 'webp'};
 
-/** The data URL of a bitmap, else ''. A picture is base64, perhaps after a prefix such as "img/base64:". */
+/** The URL of a bitmap, else ''. A picture is base64, perhaps after "img/base64:", or has a path. */
 function pictureURL(picture) {
+	if (/^\/im\/pictures\/[\da-f/]+$/.test(picture)) return picture;
 	const base64 = String(picture ?? '').replace(/^[\w\-/;]*:?[\w\-/+;]*[,:]/, '');
 	const kind = KINDS[base64.slice(0, 4)];
 	return kind && /^[\w+/]+=*$/.test(base64) ? `data:image/${kind};base64,${base64}` : '';
@@ -21,7 +22,7 @@ function initials(name) {
 	return picked.map((word) => [...segments.segment(word)][0].segment).join('').toUpperCase();
 }
 
-/** Decorative. `online` adds a dot. more: further classes. */
+/** Decorative. more: further classes. */
 export function avatar({id, name, picture, online}, more = '') {
 	const letters = () => h('span', initials(name));
 	const src = pictureURL(picture);

@@ -4,7 +4,6 @@ import {button, h} from './dom.js';
 import {t} from './words.js';
 
 const SHOWN = 480;
-// Small, since every login sends the pictures of all friends.
 const SIZE = 160;
 
 /** `value` is undefined until changed. */

@@ -40,7 +40,7 @@ async function call(path, init) {
 
 const get = (path, fields) => call(`/im/friends/${path}?${new URLSearchParams(fields)}`);
 
-const post = (path, fields) => call(`/im/${path}`, {
+export const post = (path, fields) => call(`/im/${path}`, {
 	method: 'POST',
 	headers: {'Content-Type': 'application/json'},
 	body: JSON.stringify(fields),
@@ -48,7 +48,6 @@ const post = (path, fields) => call(`/im/${path}`, {
 });
 
 // The calls throw Refused. auth is {id, token}.
-export const register = (fields) => post('register', fields);
 export const found = async (auth, name) => (await get('found', {...auth, name})).found ?? [];
 export const request = (auth, to, note) => get('request', {...auth, to, note});
 export const add = (auth, from, name) => get('add', {...auth, from, name});

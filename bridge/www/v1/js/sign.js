@@ -4,7 +4,6 @@ import {forgotDialog, profileFields} from './dialogs.js';
 import {button, field, fill, h, icon} from './dom.js';
 import {t, tCode} from './words.js';
 import {forgetLogin} from './login.js';
-import * as protocol from './protocol.js';
 import {Code} from './protocol.js';
 
 const sheet = (...content) => h('main.sign', h('.sheet', h('img', {src: 'icon.svg', alt: '', width: 64, height: 64}), content));
@@ -42,11 +41,11 @@ export function signIn(app, message) {
 			event.preventDefault();
 			ok.disabled = true;
 			try {
-				if (registering) await protocol.register({account: name.input.value, password: password.input.value, mail: mail.input.value, ...profile.changes()});
+				if (registering) await (await import('./invite.js')).register({account: name.input.value, password: password.input.value, mail: mail.input.value, ...profile.changes()});
 				await app.session.signIn(name.input.value, password.input.value, stay.checked);
-			} catch ({code = Code.internal}) {
-				fault.textContent = places[code] ? '' : tCode(code);
-				places[code]?.fault(tCode(code));
+			} catch ({code = Code.internal, words = tCode(code)}) {
+				fault.textContent = places[code] ? '' : words;
+				places[code]?.fault(words);
 				(places[code] ?? name).input.focus();
 			}
 			ok.disabled = false;
@@ -59,11 +58,12 @@ export function signIn(app, message) {
 				h('label.check', stay, t('stay')), fault, ok),
 			link(registering ? 'signIn' : 'register', () => { message = ''; show(!registering, name.input.value); }, registering ? 'haveAccount' : 'noAccount'),
 			!registering && link('forgot', () => forgotDialog(name.input.value.trim())));
+		if (registering) import('./invite.js').then((invite) => invite.ask(mail));
 		view.focus = () => name.input.focus();
 		if (element.isConnected) view.focus();
 	}
 
-	show(false);
+	show(/^#invite=/.test(location.hash));
 	return view;
 }
 
