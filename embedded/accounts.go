@@ -30,8 +30,9 @@ const (
 	systemUser  = "sys"
 )
 
-// authTimeout is how long a login may take, in seconds. The password may wait in a queue to be hashed.
-const authTimeout = 5
+// authTimeout is how long a login may take, in seconds. The password may wait in a queue to be hashed. The program
+// decides before, or closes the connection.
+const authTimeout = 10
 
 // consumerServices are the requests of a client that pulls from an existing consumer. They include $JS.API.INFO:
 // without it NATS imports all of JetStream's API by default, and answers each request twice.

@@ -152,6 +152,7 @@ func TestAcknowledgeForms(t *testing.T) {
 func TestMistakableNames(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})
+	s.Register(t)
 	for _, name := range []string{"1", "0123456789", kv.NewID(), "IM_LOG", "IM_LOG_RESTORE"} {
 		if _, _, err := s.Attachments.Add(t.Context(), name, kv.RoleConsumer, ""); !errors.Is(err, kv.ErrAttachmentInvalid) {
 			t.Errorf("attachment %q: got error %v", name, err)

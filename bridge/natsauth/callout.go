@@ -51,7 +51,7 @@ type CalloutDeps struct {
 }
 
 const (
-	calloutsAtOnce = 128             // concurrent logins; more wait, until NATS gives them up
+	calloutsAtOnce = 128             // concurrent logins; more wait
 	calloutTimeout = 5 * time.Second // of one login, if NATS does not tell its own
 	settleTimeout  = cluster.CommandTimeout
 )
@@ -84,17 +84,35 @@ type identity struct {
 func NewCallout(ctx context.Context, opts CalloutOptions, deps CalloutDeps) (*Callout, error) {
 	c := &Callout{CalloutDeps: deps, opts: opts, slots: make(chan struct{}, calloutsAtOnce)}
 	var err error
-	if c.nc, err = opts.Connect("imctl logins"); err != nil {
+	// A NATS server that restarts takes clients before this connection is back.
+	again := nats.ReconnectHandler(func(*nats.Conn) { c.wg.Go(c.reconnected) })
+	if c.nc, err = opts.Connect("imctl logins", again); err != nil {
 		return nil, fmt.Errorf("connect to NATS for logins of its clients: %w", err)
 	}
 	if c.sub, err = c.nc.QueueSubscribe(subject.AuthCallout, subject.QueueGroup, c.receive); err == nil {
 		err = c.nc.FlushWithContext(ctx)
+	}
+	if err == nil {
+		err = c.closeWaiting(ctx)
 	}
 	if err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("subscribe to logins of NATS clients: %w", err)
 	}
 	return c, nil
+}
+
+// reconnected is called when NATS is back.
+func (c *Callout) reconnected() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	err := c.nc.FlushWithContext(ctx)
+	if err == nil {
+		err = c.closeWaiting(ctx)
+	}
+	if err != nil && c.nc.IsConnected() {
+		c.Log.Warn("NATS clients may be refused that logged in while NATS restarted", "err", err)
+	}
 }
 
 // Close stops answering, and waits for the answers under way.
@@ -105,10 +123,9 @@ func (c *Callout) Close() error {
 	return err
 }
 
+// receive starts to answer a login. It does not wait, so that the time of a login counts from its arrival.
 func (c *Callout) receive(m *nats.Msg) {
-	c.slots <- struct{}{}
 	c.wg.Go(func() {
-		defer func() { <-c.slots }()
 		defer recovery.Log(c.Log, "login to NATS")
 		if err := c.answer(m); err != nil {
 			c.Log.Error("login to NATS", "err", err)
@@ -124,15 +141,20 @@ func (c *Callout) answer(m *nats.Msg) error {
 	if err != nil {
 		return fmt.Errorf("malformed request: %w", err)
 	}
-	until := time.Unix(r.Expires, 0)
-	if r.Expires == 0 {
-		until = time.Now().Add(calloutTimeout)
+	givenUp, decide := deadlines(r, time.Now())
+	if c.Disconnector.system == nil {
+		decide = givenUp // the connection cannot be closed
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), until)
+	ctx, cancel := context.WithDeadline(context.Background(), decide)
 	defer cancel()
 	client, err := c.admit(ctx, r)
-	if err != nil && ctx.Err() != nil {
-		return nil // NATS has given up
+	if err != nil && !errors.Is(err, errRefused) {
+		if c.Disconnector.system != nil {
+			return c.turnAway(r, err)
+		}
+		if ctx.Err() != nil {
+			return nil // NATS has given up
+		}
 	}
 	body, signErr := c.sign(r, client, err)
 	if signErr != nil {
@@ -189,8 +211,17 @@ func (c *Callout) sign(r *jwt.AuthorizationRequestClaims, client *identity, refu
 	return []byte(token), nil
 }
 
-// admit returns the client that connects. Errors: errRefused, limit.ErrLimited, im.ErrRestoring, or one without detail.
+// admit returns the client that connects.
+//
+// Errors: errRefused if the credentials are wrong. With any other error they may be right: limit.ErrLimited,
+// im.ErrRestoring, that of ctx, or one without detail.
 func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) (*identity, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	name, secret := r.ConnectOptions.Username, r.ConnectOptions.Password
 	if name == "" || secret == "" {
 		return nil, errRefused
@@ -211,9 +242,10 @@ func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 	case errors.Is(err, limit.ErrLimited), errors.Is(err, kv.ErrBusy):
 		return nil, limit.ErrLimited
 	}
-	if ctx.Err() == nil {
-		c.Log.Error("login to NATS", "err", err)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
+	c.Log.Error("login to NATS", "err", err)
 	return nil, errors.New("internal error")
 }
 

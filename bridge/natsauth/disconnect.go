@@ -83,10 +83,11 @@ func (d *Disconnector) DisconnectAll(ctx context.Context) error {
 
 // connection is a connection as its server lists it.
 type connection struct {
-	server string
-	CID    uint64    `json:"cid"`
-	Start  time.Time `json:"start"`
-	User   string    `json:"authorized_user"`
+	server  string
+	CID     uint64    `json:"cid"`
+	Start   time.Time `json:"start"`
+	Account string    `json:"account"` // empty before its login
+	User    string    `json:"authorized_user"`
 }
 
 // connectionList is a page of one server's connections.

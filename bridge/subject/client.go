@@ -20,6 +20,9 @@ const (
 // ServerStats returns the subject on which a NATS server tells its statistics.
 func ServerStats(server string) string { return "$SYS.REQ.SERVER." + server + ".STATSZ" }
 
+// ServerConnections returns the subject on which a NATS server lists its connections.
+func ServerConnections(server string) string { return "$SYS.REQ.SERVER." + server + ".CONNZ" }
+
 // ServerKick returns the subject on which a NATS server closes a connection.
 func ServerKick(server string) string { return "$SYS.REQ.SERVER." + server + ".KICK" }
 
