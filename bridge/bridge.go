@@ -96,7 +96,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	}
 	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
 	metrics := delivery.NewMetrics(o.Registry)
-	b.lanes, err = delivery.New(delivery.Options{Lanes: o.Lanes, Prefix: prefix, Node: b.node.ID, Timeout: o.Dialogues.Timeout,
+	b.lanes, err = delivery.New(delivery.Options{Lanes: o.Lanes, Prefix: prefix, Node: b.node.ID, Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame),
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
 			return o.Connect(name, append(b.monitor.Options(), more...)...)
 		},
@@ -160,7 +160,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 		mail = mailer.NewQueue(o.Mailer, resets, b.limits.AllowCode, o.Log)
 		b.stops.add(func(context.Context) error { mail.Close(); return nil })
 	}
-	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, TrustedProxies: o.TrustedProxies, Store: o.Store,
+	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Limits: b.limits, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }

@@ -109,10 +109,13 @@ func (a *API) serveHTTP(ctx context.Context, c *Call, w http.ResponseWriter, r *
 	return ans, err
 }
 
-// body reads the body of a POST. It allows for the largest registration, with every character of the picture escaped.
+// maxBody returns the bytes of the largest body of a call. It allows for the largest registration, with every character
+// of the picture escaped.
+func (a *API) maxBody() int { return a.opts.Limits.Picture()*2 + 32<<10 }
+
+// body reads the body of a POST.
 func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	limit := int64(a.opts.Limits.Picture())*2 + 32<<10
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(a.maxBody())))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, answer.ErrTooLarge
