@@ -147,7 +147,7 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 		return b.attach(ctx, c, log)
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync),
-		Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Log: log, DiskLog: diskLog})
+		MaxConnections: c.NATS.Connections, MaxPending: maxPending(c), Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Log: log, DiskLog: diskLog})
 	if errors.Is(err, embedded.ErrStoreDamaged) {
 		return &failure{exitFailed, err, "or set data_check to false: NATS then starts and drops what it cannot read"}
 	}
@@ -157,6 +157,13 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 	b.stops.add("NATS server", b.server.Shutdown)
 	b.connect = b.server.Connect
 	return nil
+}
+
+// maxPending returns how many bytes may wait for a NATS client: what a consumer of the log asks for at once with the
+// client library's defaults, if all its entries are dialogues of the largest size.
+func maxPending(c *Config) int64 {
+	const entries, overhead = 512, KiB
+	return int64(min(max(entries*(c.Sessions.MaxFrame+overhead), 16*MiB), 64*MiB))
 }
 
 // healthy returns nil while NATS answers and its streams exist.

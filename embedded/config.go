@@ -23,7 +23,9 @@ type settings struct {
 	name       string
 	listen     bool
 	host       string
-	port       int // 0 means any free port
+	port       int   // 0 means any free port
+	maxConn    int   // 0 means the default of nats-server
+	maxPending int64 // bytes; 0 means the default of nats-server
 	dataDir    string
 	sync       time.Duration
 	bridgeHash string
@@ -46,6 +48,12 @@ func (s settings) text() string {
 	fmt.Fprintf(&b, "server_name: %s\nhost: %s\nport: %d\n", quote(s.name), quote(s.host), port)
 	fmt.Fprintf(&b, "jetstream {\n  store_dir: %s\n  max_file_store: %d\n  sync_interval: %s\n}\n",
 		quote(s.dataDir), int64(maxStore), quote(syncInterval))
+	if s.maxConn > 0 {
+		fmt.Fprintf(&b, "max_connections: %d\n", s.maxConn)
+	}
+	if s.maxPending > 0 {
+		fmt.Fprintf(&b, "max_pending: %d\n", s.maxPending)
+	}
 	b.WriteString(s.accounts().Text())
 	return b.String()
 }

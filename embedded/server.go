@@ -33,6 +33,12 @@ type Options struct {
 	// Listen is the address where the server accepts NATS clients, host:port. Port 0 means any free port, "" means
 	// that only this process can connect.
 	Listen string
+	// MaxConnections is how many connections the server accepts, those of this process included. 0 means the default of
+	// nats-server.
+	MaxConnections int
+	// MaxPending is how many bytes may wait for a client that does not read, before its connection is closed. 0 means the
+	// default of nats-server.
+	MaxPending int64
 	// Sync is how often written messages are synced to the disk. 0 means before each acknowledgement, so that
 	// acknowledged messages survive a power failure.
 	Sync time.Duration
@@ -128,7 +134,7 @@ func newServer(o Options) *Server {
 		log:     newServerLog(o.Log),
 		logger:  o.Log,
 		check:   dataCheckEnabled(linkedVersion, o.SkipDataCheck, o.Log),
-		config:  settings{dataDir: o.Dir.path, sync: o.Sync},
+		config:  settings{dataDir: o.Dir.path, sync: o.Sync, maxConn: o.MaxConnections, maxPending: o.MaxPending},
 		secret:  newSecret(),
 		watched: make(chan struct{}),
 		failed:  make(chan error, 1),

@@ -99,9 +99,10 @@ func (s *Server) start(t testing.TB, o Options) error {
 		Dialogues: bridge.Dialogues{Timeout: 5 * time.Second},
 		Limits:    o.Limits,
 		EventLog:  eventlog.Options{Plain: true},
-		Callout:   &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access},
-		Registry:  s.registry,
-		Log:       log,
+		Callout: &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access,
+			Limits: natsauth.ClientLimits{Connections: o.Connections, Subscriptions: natsauth.DefaultSubscriptions, Pending: natsauth.DefaultPending}},
+		Registry: s.registry,
+		Log:      log,
 	})
 	if err != nil {
 		return err

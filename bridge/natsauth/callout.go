@@ -34,6 +34,7 @@ type CalloutOptions struct {
 	// Issuer signs the answers. NATS has its public key.
 	Issuer nkeys.KeyPair
 	Access Access
+	Limits ClientLimits
 }
 
 // CalloutDeps are what a Callout works on.
@@ -67,7 +68,10 @@ type Callout struct {
 	nc    *nats.Conn
 	sub   *nats.Subscription
 	slots chan struct{}
+	conns *connections
 	wg    sync.WaitGroup
+
+	stopGuard context.CancelFunc
 }
 
 // identity is a client that may connect.
@@ -76,13 +80,15 @@ type identity struct {
 	account     string
 	permissions jwt.Permissions
 	expires     time.Time // zero: never
+	trusted     bool      // an attachment with a role that may have more connections
 	// recheck reports whether the credentials are still valid.
 	recheck func(context.Context) (bool, error)
 }
 
 // NewCallout starts to answer NATS.
 func NewCallout(ctx context.Context, opts CalloutOptions, deps CalloutDeps) (*Callout, error) {
-	c := &Callout{CalloutDeps: deps, opts: opts, slots: make(chan struct{}, calloutsAtOnce)}
+	c := &Callout{CalloutDeps: deps, opts: opts, slots: make(chan struct{}, calloutsAtOnce),
+		conns: newConnections(deps.Disconnector.keys), stopGuard: func() {}}
 	var err error
 	// A NATS server that restarts takes clients before this connection is back.
 	again := nats.ReconnectHandler(func(*nats.Conn) { c.wg.Go(c.reconnected) })
@@ -98,6 +104,11 @@ func NewCallout(ctx context.Context, opts CalloutOptions, deps CalloutDeps) (*Ca
 	if err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("subscribe to logins of NATS clients: %w", err)
+	}
+	if deps.Disconnector.system != nil {
+		guarding, stop := context.WithCancel(context.Background())
+		c.stopGuard = stop
+		c.wg.Go(func() { c.guard(guarding) })
 	}
 	return c, nil
 }
@@ -117,6 +128,7 @@ func (c *Callout) reconnected() {
 
 // Close stops answering, and waits for the answers under way.
 func (c *Callout) Close() error {
+	c.stopGuard()
 	err := natsutil.Drain(c.sub)
 	c.wg.Wait()
 	c.nc.Close()
@@ -147,7 +159,13 @@ func (c *Callout) answer(m *nats.Msg) error {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), decide)
 	defer cancel()
+	key := connectionKey{r.Server.ID, r.ClientInformation.ID}
 	client, err := c.admit(ctx, r)
+	if client != nil && c.Disconnector.system != nil {
+		if err = c.conns.take(ctx, client.account, client.name, key, c.opts.Limits.limitOf(client)); err != nil {
+			client = nil
+		}
+	}
 	if err != nil && !errors.Is(err, errRefused) {
 		if c.Disconnector.system != nil {
 			return c.turnAway(r, err)
@@ -157,16 +175,19 @@ func (c *Callout) answer(m *nats.Msg) error {
 		}
 	}
 	body, signErr := c.sign(r, client, err)
-	if signErr != nil {
-		return signErr
-	}
-	if err := m.Respond(body); err != nil {
-		return err
+	if signErr == nil {
+		signErr = m.Respond(body)
 	}
 	if client == nil {
-		return nil
+		return signErr
 	}
-	return c.settle(r, client)
+	if signErr != nil {
+		c.conns.release(client.name, key)
+		return signErr
+	}
+	err = c.settle(r, client)
+	c.conns.admitted(client.name, key)
+	return err
 }
 
 // settle checks the credentials again after NATS has admitted the client, and closes the connection if they are
@@ -254,7 +275,8 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 	if err != nil {
 		return nil, err
 	}
-	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a)}
+	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a),
+		trusted: a.Role != kv.RoleConsumer}
 	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Store.Attachments.Check(ctx, name, secret)
 		return valid(err, kv.ErrAttachmentNotFound)

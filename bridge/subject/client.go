@@ -44,6 +44,9 @@ func UserConn(id string) string { return "user:" + id }
 // AttachmentConn returns the name under which NATS knows the connections of an attachment.
 func AttachmentConn(name string) string { return "attach:" + name }
 
+// IsUserConn reports whether name is the connection name of a user.
+func IsUserConn(name string) bool { return strings.HasPrefix(name, UserConn("")) }
+
 // IsClientConn reports whether name is the connection name of a user or an attachment.
 func IsClientConn(name string) bool {
 	return strings.HasPrefix(name, UserConn("")) || strings.HasPrefix(name, AttachmentConn(""))
