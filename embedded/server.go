@@ -284,6 +284,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		defer close(done)
 		<-s.watched
 		stop(s.ns.Load())
+		s.log.clients.close()
 	}()
 	select {
 	case <-done:
