@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"imctl/bridge/certs"
 	"imctl/bridge/natsauth"
 	"imctl/embedded"
 )
@@ -37,9 +38,12 @@ func calloutIssuer(password string) (nkeys.KeyPair, error) {
 func (b *backend) access(c *Config) natsauth.Access {
 	a := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount}
 	if b.server != nil {
-		a.Reserved, a.URL = embedded.StaticUsers(), b.server.URL()
-		if a.URL == "" && c.NATS.Listen != "" {
-			a.URL = "nats://" + c.NATS.Listen // the server of a command has no listener
+		a.Reserved, a.URL, a.CA = embedded.StaticUsers(), b.server.URL(), b.ca
+		if a.URL == "" && c.NATS.Listen != "" { // the server of a command has no listener
+			a.URL = "nats://" + c.NATS.Listen
+			if certs.Encrypted(c.TLS.Mode, c.NATS.Listen) {
+				a.URL, a.CA = "tls://"+c.NATS.Listen, certs.OwnFile(b.dir.Path("tls"))
+			}
 		}
 		return a
 	}

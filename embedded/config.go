@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,14 +19,18 @@ import (
 // part of the space that is free at the start, and a stream with a higher size limit can't be created.
 const maxStore = 1 << 60
 
+// tlsTimeout is how long a TLS handshake may take, in seconds. The default of nats-server is too short for a busy machine.
+const tlsTimeout = 5
+
 // settings are the settings of the NATS server. Its passwords are bcrypt hashes.
 type settings struct {
 	name       string
 	listen     bool
 	host       string
-	port       int   // 0 means any free port
-	maxConn    int   // 0 means the default of nats-server
-	maxPending int64 // bytes; 0 means the default of nats-server
+	port       int         // 0 means any free port
+	maxConn    int         // 0 means the default of nats-server
+	tls        *tls.Config // nil means without TLS
+	maxPending int64       // bytes; 0 means the default of nats-server
 	dataDir    string
 	sync       time.Duration
 	bridgeHash string
@@ -69,6 +74,9 @@ func (s settings) options() (*natsserver.Options, error) {
 	// error.
 	o.DisableShortFirstPing = true
 	o.DontListen = !s.listen
+	if s.tls != nil {
+		o.TLSConfig, o.TLSTimeout = s.tls, tlsTimeout
+	}
 	return o, nil
 }
 

@@ -5,6 +5,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,10 @@ type Options struct {
 	// Listen is the address where the server accepts NATS clients, host:port. Port 0 means any free port, "" means
 	// that only this process can connect.
 	Listen string
+	// TLS, if set, is required of clients that connect to Listen. In-process connections do not use it.
+	TLS *tls.Config
+	// CA is the file with the certificate that clients on this machine verify, "" without TLS.
+	CA string
 	// MaxConnections is how many connections the server accepts, those of this process included. 0 means the default of
 	// nats-server.
 	MaxConnections int
@@ -109,6 +114,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if s.admin, err = loadAdmin(o.Dir); err != nil {
 		return nil, err
 	}
+	s.config.tls, s.admin.CA = o.TLS, o.CA
 	s.config.name, s.config.listen, s.config.host, s.config.port = o.Name, o.Listen != "", host, port
 	if err := s.prepare(); err != nil {
 		return nil, err
@@ -190,7 +196,7 @@ func (s *Server) publish() error {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		s.config.port = tcp.Port
 	}
-	s.url = clientURL(addr)
+	s.url = clientURL(addr, s.config.tls != nil)
 	s.admin.URL = s.url
 	return saveAdmin(s.dir, s.admin)
 }
@@ -295,7 +301,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // clientURL returns a URL that a client on this machine can use, or "" if a is not a TCP address.
-func clientURL(a net.Addr) string {
+func clientURL(a net.Addr, encrypted bool) string {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
 		return ""
@@ -304,5 +310,9 @@ func clientURL(a net.Addr) string {
 	if tcp.IP.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "nats://" + net.JoinHostPort(host, strconv.Itoa(tcp.Port))
+	scheme := "nats://"
+	if encrypted {
+		scheme = "tls://" // a client then insists on TLS
+	}
+	return scheme + net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }

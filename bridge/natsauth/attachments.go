@@ -157,7 +157,7 @@ func checkFilter(filter string) (string, error) {
 }
 
 func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
-	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret}
+	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret, CA: as.access.CA}
 	if a.Role == kv.RoleConsumer {
 		c.InboxPrefix = subject.Inbox(a.Name)
 	}
