@@ -124,8 +124,8 @@ func TestOpsOverTLS(t *testing.T) {
 	}
 }
 
-// TestPlainByName checks that listeners off loopback are plain only if tls.mode is off, and that the server and check say
-// so.
+// TestPlainByName checks that listeners off loopback are plain only if tls.mode is off, and that the server and check
+// say so.
 func TestPlainByName(t *testing.T) {
 	t.Parallel()
 	s := start(t, onAllAddresses, func(c *Config) { c.TLS.Mode = "off" })

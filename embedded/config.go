@@ -19,7 +19,8 @@ import (
 // part of the space that is free at the start, and a stream with a higher size limit can't be created.
 const maxStore = 1 << 60
 
-// tlsTimeout is how long a TLS handshake may take, in seconds. The default of nats-server is too short for a busy machine.
+// tlsTimeout is how long a TLS handshake may take, in seconds. The default of nats-server is too short for a busy
+// machine.
 const tlsTimeout = 5
 
 // settings are the settings of the NATS server. Its passwords are bcrypt hashes.

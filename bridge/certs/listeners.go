@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Encrypted reports whether a listener other than the front uses TLS with this tls.mode: unless its address is a loopback
-// address, or mode is ModeOff. An address that is not host:port counts as no loopback address.
+// Encrypted reports whether a listener other than the front uses TLS with this tls.mode: unless its address is a
+// loopback address, or mode is ModeOff. An address that is not host:port counts as no loopback address.
 func Encrypted(mode, listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	return mode != ModeOff && (err != nil || !isLoopback(host))
@@ -21,8 +21,8 @@ func Plain(mode, listen string) bool {
 	return mode == ModeOff && listen != "" && (err != nil || !isLoopback(host))
 }
 
-// addOthers creates the self-signed certificate, if a listener needs it, and the provider of the other listeners. front is
-// the mode of the front.
+// addOthers creates the self-signed certificate, if a listener needs it, and the provider of the other listeners.
+// front is the mode of the front.
 func (s *Source) addOthers(o Options, front string) (err error) {
 	var hosts []string
 	for _, listen := range o.Others {
@@ -53,8 +53,8 @@ func (s *Source) addOthers(o Options, front string) (err error) {
 	return err
 }
 
-// othersMode returns the effective mode of listeners other than the front. An ACME authority connects to the front only:
-// if the front does not use its certificates, there are none.
+// othersMode returns the effective mode of listeners other than the front. An ACME authority connects to the front
+// only: if the front does not use its certificates, there are none.
 func othersMode(o Options, front string) string {
 	switch {
 	case o.Mode != ModeAuto && o.Mode != "":
@@ -67,9 +67,9 @@ func othersMode(o Options, front string) string {
 	return ModeSelfSigned
 }
 
-// ListenerConfig returns a new configuration for a listener in Options.Others, or nil if it does not use TLS. protocols
-// are for ALPN. A client on this machine that connects to an address or to localhost gets the self-signed certificate,
-// which CAFile names, since other certificates have no such names.
+// ListenerConfig returns a new configuration for a listener in Options.Others, or nil if it does not use TLS.
+// protocols are for ALPN. A client on this machine that connects to an address or to localhost gets the self-signed
+// certificate, which CAFile names, since other certificates have no such names.
 func (s *Source) ListenerConfig(mode, listen string, protocols ...string) *tls.Config {
 	if s.others == nil || !Encrypted(mode, listen) {
 		return nil
@@ -98,8 +98,8 @@ func (s *Source) CAFile() string {
 	return s.own.certFile
 }
 
-// isLocal reports whether a client connects from this machine, and to no name but localhost. TLS clients do not send an
-// address as the server's name.
+// isLocal reports whether a client connects from this machine, and to no name but localhost. TLS clients do not send
+// an address as the server's name.
 func isLocal(hello *tls.ClientHelloInfo) bool {
 	if hello.ServerName != "" && !strings.EqualFold(hello.ServerName, "localhost") || hello.Conn == nil {
 		return false

@@ -66,8 +66,8 @@ func commonName(t *testing.T, c *tls.Config, server string) string {
 	return pair.Leaf.Subject.CommonName
 }
 
-// TestLocalClients checks that a client on this machine can verify the listener by its address, with any certificate, and
-// that a reload reaches the listener.
+// TestLocalClients checks that a client on this machine can verify the listener by its address, with any certificate,
+// and that a reload reaches the listener.
 func TestLocalClients(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)

@@ -29,8 +29,8 @@ func accountHash(account string) string {
 	return string(hash)
 }
 
-// TestAcknowledgeOthers checks that a consumer cannot fetch or acknowledge the entries of another consumer, with either
-// form of acknowledgement subjects, and whatever its name is: each attempt is refused, or has no effect.
+// TestAcknowledgeOthers checks that a consumer cannot fetch or acknowledge the entries of another consumer, with
+// either form of acknowledgement subjects, and whatever its name is: each attempt is refused, or has no effect.
 func TestAcknowledgeOthers(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})

@@ -40,8 +40,8 @@ func (c *Callout) turnAway(r *jwt.AuthorizationRequestClaims, why error) error {
 	return nil
 }
 
-// closeWaiting closes the connections to this node's NATS server that wait for the answer to their login. NATS has sent
-// their requests before this node subscribed to them, and would refuse the logins after its timeout.
+// closeWaiting closes the connections to this node's NATS server that wait for the answer to their login. NATS has
+// sent their requests before this node subscribed to them, and would refuse the logins after its timeout.
 func (c *Callout) closeWaiting(ctx context.Context) error {
 	if c.Disconnector.system == nil {
 		return nil

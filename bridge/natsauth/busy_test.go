@@ -18,8 +18,8 @@ import (
 	"imctl/kv"
 )
 
-// patient connects a client that reconnects as applications do. fatal receives an error of authorization, and the end of
-// the connection.
+// patient connects a client that reconnects as applications do. fatal receives an error of authorization, and the end
+// of the connection.
 func patient(t *testing.T, s *bridgetest.Server, user, password string) (nc *nats.Conn, fatal chan error, reconnected chan struct{}) {
 	t.Helper()
 	fatal, reconnected = make(chan error, 64), make(chan struct{}, 64)
@@ -70,8 +70,8 @@ func kick(t *testing.T, s *bridgetest.Server, nc *nats.Conn) {
 	}
 }
 
-// TestLimitedIsNoRefusal checks that a client with the right credentials gets no authorization error while a limit holds
-// its logins back, and is back afterwards.
+// TestLimitedIsNoRefusal checks that a client with the right credentials gets no authorization error while a limit
+// holds its logins back, and is back afterwards.
 func TestLimitedIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	limits := bridge.Limits{LoginFailures: limit.Rate{Events: 3, Per: time.Hour}, Picture: 64 << 10}

@@ -16,8 +16,8 @@ import (
 	"imctl/kv"
 )
 
-// TestConnectionsPerUser checks that concurrent logins of one user, or of one consumer, get no more connections than the
-// limit, that other users are not affected, and that a connection that ends makes room for another.
+// TestConnectionsPerUser checks that concurrent logins of one user, or of one consumer, get no more connections than
+// the limit, that other users are not affected, and that a connection that ends makes room for another.
 func TestConnectionsPerUser(t *testing.T) {
 	t.Parallel()
 	const limit = 3
@@ -67,8 +67,8 @@ func TestConnectionsPerUser(t *testing.T) {
 	}
 }
 
-// TestSubscriptionsPerConnection checks that a user with too many subscriptions loses its connection, and is put off when
-// it comes back. A user with the honest number stays.
+// TestSubscriptionsPerConnection checks that a user with too many subscriptions loses its connection, and is put off
+// when it comes back. A user with the honest number stays.
 func TestSubscriptionsPerConnection(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})

@@ -8,8 +8,8 @@ import (
 	"imctl/kv"
 )
 
-// TestMaxFrame checks that sessions.max_frame holds for dialogues by NATS: of a user, and of a program that publishes on
-// the subject of a user.
+// TestMaxFrame checks that sessions.max_frame holds for dialogues by NATS: of a user, and of a program that publishes
+// on the subject of a user.
 func TestMaxFrame(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})
