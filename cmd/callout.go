@@ -59,7 +59,7 @@ func (b *backend) access(c *Config) natsauth.Access {
 // the reason and returns nil.
 func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions, error) {
 	if s := b.server; s != nil {
-		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c), Limits: clientLimits(c)}, nil
+		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c), Limits: clientLimits(c), PutOff: s.PutOff}, nil
 	}
 	const disabled = "NATS clients cannot log in with accounts or attachments"
 	user, _, ok := attachedUser(c.NATS)

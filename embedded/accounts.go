@@ -141,5 +141,13 @@ func (s *Server) System(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, systemUser, s.secret, opts)
 }
 
+// PutOff keeps the refused login of a connection out of the log of this server. The program closes such a connection
+// before it answers: its credentials may be right.
+func (s *Server) PutOff(server string, cid uint64) {
+	if ns := s.ns.Load(); ns.ID() == server {
+		s.clients.Load().ignore(cid)
+	}
+}
+
 // Issuer returns the key that must sign the callout's answers.
 func (s *Server) Issuer() nkeys.KeyPair { return s.issuer }

@@ -103,6 +103,7 @@ func (s *Server) rerun(ctx context.Context) error {
 	defer cancel()
 	s.log.clients.close()
 	s.log = newServerLog(s.logger)
+	s.clients.Store(s.log.clients)
 	if err := s.checkData(ctx); err != nil {
 		return err
 	}

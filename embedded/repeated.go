@@ -23,7 +23,8 @@ type repeated struct {
 
 	mu     sync.Mutex // guards the fields below
 	counts map[clientError]int
-	timer  *time.Timer // runs while counts is not empty
+	putOff map[string]bool // ids of connections whose refused login is not logged
+	timer  *time.Timer     // runs while counts is not empty
 	closed bool
 }
 
@@ -34,7 +35,7 @@ type clientError struct {
 }
 
 func newRepeated(log *slog.Logger) *repeated {
-	r := &repeated{log: log, counts: make(map[clientError]int)}
+	r := &repeated{log: log, counts: make(map[clientError]int), putOff: make(map[string]bool)}
 	r.timer = time.AfterFunc(time.Hour, r.flush)
 	r.timer.Stop()
 	return r
@@ -48,6 +49,11 @@ func (r *repeated) add(line string) (ok bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if cid := connectionID(line); r.putOff[cid] {
+		delete(r.putOff, cid)
+		r.log.Debug(line)
+		return true
+	}
 	if _, known := r.counts[key]; !known && len(r.counts) >= repeatedKeys {
 		key = clientError{"other clients", "errors"}
 	}
@@ -61,6 +67,23 @@ func (r *repeated) add(line string) (ok bool) {
 	r.counts[key] = 0
 	r.log.Warn(line)
 	return true
+}
+
+// ignore keeps the next error of a connection out of the log. A connection that has ended may cause none.
+func (r *repeated) ignore(cid uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.putOff) >= repeatedKeys {
+		clear(r.putOff)
+	}
+	r.putOff[strconv.FormatUint(cid, 10)] = true
+}
+
+// connectionID returns the id of the connection in a line that parseClientError accepts.
+func connectionID(line string) string {
+	_, rest, _ := strings.Cut(line, clientMark)
+	cid, _, _ := strings.Cut(rest, " ")
+	return cid
 }
 
 // flush logs the counts. A client whose errors have ended is forgotten, so that its next one is logged at once.
@@ -89,14 +112,17 @@ func (r *repeated) close() {
 	r.flush()
 }
 
+// clientMark is in front of the id of a client connection.
+const clientMark = " - cid:"
+
 // parseClientError returns client and error of a line about a client connection:
 //
 //	192.0.2.7:50000 - cid:7 - "v1.50.0:go:a name" - "IM/user:user:0123" - Publish Violation - Subject "foo"
 //
 // The quoted parts are there after the login. The first is the client's to choose, and either can be missing.
 func parseClientError(line string) (e clientError, ok bool) {
-	const mark, separator = " - cid:", " - "
-	address, rest, ok := strings.Cut(line, mark)
+	const separator = " - "
+	address, rest, ok := strings.Cut(line, clientMark)
 	if !ok || strings.Contains(address, " ") {
 		return e, false
 	}

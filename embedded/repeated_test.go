@@ -36,7 +36,7 @@ func TestParseClientError(t *testing.T) {
 func TestRepeatedErrors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out syncBuffer
 		l := newServerLog(slog.New(slog.NewTextHandler(&out, nil)))
 		violate := func(user string, n int) {
 			for i := range n {

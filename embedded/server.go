@@ -61,18 +61,19 @@ type Options struct {
 
 // Server is a running NATS server. All methods may be called from any goroutine.
 type Server struct {
-	ns     atomic.Pointer[natsserver.Server] // replaced by a restart
-	dir    *Dir
-	disk   *Disk
-	log    *serverLog // of the running NATS server; only the watcher uses it once Start has returned
-	logger *slog.Logger
-	check  bool // whether the data is checked before the NATS server starts
-	config settings
-	url    string
-	admin  AdminContext
-	secret string // password of the in-process users, new in each process
-	issuer nkeys.KeyPair
-	repair repair
+	ns      atomic.Pointer[natsserver.Server] // replaced by a restart
+	dir     *Dir
+	disk    *Disk
+	log     *serverLog               // of the running NATS server; only the watcher uses it once Start has returned
+	clients atomic.Pointer[repeated] // that of log, for any goroutine
+	logger  *slog.Logger
+	check   bool // whether the data is checked before the NATS server starts
+	config  settings
+	url     string
+	admin   AdminContext
+	secret  string // password of the in-process users, new in each process
+	issuer  nkeys.KeyPair
+	repair  repair
 
 	// restarting is held for writing during a restart of the NATS server, and for reading while a connection is
 	// opened, since a NATS server that is stopped closes the connection.
@@ -135,7 +136,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 }
 
 func newServer(o Options) *Server {
-	return &Server{
+	s := &Server{
 		dir:     o.Dir,
 		log:     newServerLog(o.Log),
 		logger:  o.Log,
@@ -145,6 +146,8 @@ func newServer(o Options) *Server {
 		watched: make(chan struct{}),
 		failed:  make(chan error, 1),
 	}
+	s.clients.Store(s.log.clients)
+	return s
 }
 
 // checkData checks the files of JetStream, unless the check is off.

@@ -99,7 +99,7 @@ func (s *Server) start(t testing.TB, o Options) error {
 		Dialogues: bridge.Dialogues{Timeout: 5 * time.Second},
 		Limits:    o.Limits,
 		EventLog:  eventlog.Options{Plain: true},
-		Callout: &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access,
+		Callout: &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access, PutOff: s.NATS.PutOff,
 			Limits: natsauth.ClientLimits{Connections: o.Connections, Subscriptions: natsauth.DefaultSubscriptions, Pending: natsauth.DefaultPending}},
 		Registry: s.registry,
 		Log:      log,

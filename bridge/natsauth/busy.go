@@ -2,10 +2,12 @@ package natsauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/subject"
 )
@@ -29,16 +31,27 @@ func deadlines(r *jwt.AuthorizationRequestClaims, now time.Time) (givenUp, decid
 	return givenUp, givenUp.Add(-max(margin, 0))
 }
 
-// turnAway closes the connection of a login whose outcome is not known. why is for the log.
-func (c *Callout) turnAway(r *jwt.AuthorizationRequestClaims, why error) error {
+// turnAway closes the connection of a login whose outcome is not known. why is for the log. NATS keeps a goroutine until
+// it has an answer, so it then gets one, which the client does not see any more.
+func (c *Callout) turnAway(m *nats.Msg, r *jwt.AuthorizationRequestClaims, why error) error {
 	c.Log.Debug("login to NATS put off: its connection is closed", "cid", r.ClientInformation.ID, "why", why)
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if err := c.Disconnector.kick(ctx, r.Server.ID, r.ClientInformation.ID); err != nil {
 		return fmt.Errorf("close the connection of a login that is put off: %w", err)
 	}
-	return nil
+	if c.opts.PutOff != nil {
+		c.opts.PutOff(r.Server.ID, r.ClientInformation.ID)
+	}
+	body, err := c.sign(r, nil, errPutOff)
+	if err != nil {
+		return err
+	}
+	return m.Respond(body)
 }
+
+// errPutOff is the answer that NATS logs for a connection that is closed already.
+var errPutOff = errors.New("login put off")
 
 // closeWaiting closes the connections to this node's NATS server that wait for the answer to their login. NATS has
 // sent their requests before this node subscribed to them, and would refuse the logins after its timeout.

@@ -99,6 +99,10 @@ func TestLimitedIsNoRefusal(t *testing.T) {
 		t.Errorf("the client saw %v", err)
 	default:
 	}
+	// Only the three wrong passwords are refusals in the log.
+	if n := strings.Count(s.Log(), `level=WARN msg="127.0.0.1`); n != 1 {
+		t.Errorf("%d lines about refusals, want 1", n)
+	}
 }
 
 // TestBusyIsNoRefusal checks that logins that wait too long for a password to be checked are not refused.

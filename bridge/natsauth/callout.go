@@ -35,6 +35,9 @@ type CalloutOptions struct {
 	Issuer nkeys.KeyPair
 	Access Access
 	Limits ClientLimits
+	// PutOff, if set, is called with the NATS server and the id of a connection that is closed without a refusal, before
+	// the server logs a refusal.
+	PutOff func(server string, cid uint64)
 }
 
 // CalloutDeps are what a Callout works on.
@@ -168,7 +171,7 @@ func (c *Callout) answer(m *nats.Msg) error {
 	}
 	if err != nil && !errors.Is(err, errRefused) {
 		if c.Disconnector.system != nil {
-			return c.turnAway(r, err)
+			return c.turnAway(m, r, err)
 		}
 		if ctx.Err() != nil {
 			return nil // NATS has given up
