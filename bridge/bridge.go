@@ -100,7 +100,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.services.Accounts.SetRegistration(o.Registration)
 	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
 	metrics := delivery.NewMetrics(o.Registry)
-	b.lanes, err = delivery.New(delivery.Options{Lanes: o.Lanes, Prefix: prefix, Node: b.node.ID, Timeout: o.Dialogues.Timeout,
+	b.lanes, err = delivery.New(delivery.Options{Lanes: o.Lanes, Prefix: prefix, Node: b.node.ID, Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame),
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
 			return o.Connect(name, append(b.monitor.Options(), more...)...)
 		},
@@ -164,7 +164,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 		mail = mailer.NewQueue(o.Mailer, queuedResets{resets}, o.Governor.AllowCode, o.Log)
 		b.stops.add(func(context.Context) error { mail.Close(); return nil })
 	}
-	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, TrustedProxies: o.TrustedProxies, Store: o.Store,
+	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Governor: o.Governor, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }

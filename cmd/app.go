@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -28,6 +29,7 @@ import (
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
+	"imctl/embedded"
 	"imctl/kv"
 )
 
@@ -62,7 +64,7 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	a.governor = governor.New(limitsOf(c), a.registry, log)
 	a.stops.add("limits", func(context.Context) error { a.governor.Close(); return nil })
 	a.hosts = newHosts(c, a.governor.NoteHost)
-	if a.backend, err = openBackend(ctx, c, newHasher(c, a.hashing()), log, log, c.NATS.Listen); err != nil {
+	if a.backend, err = openBackend(ctx, c, newHasher(c, a.hashing()), log, log, clientListener{c.NATS.Listen, a.openCerts}); err != nil {
 		return nil, err
 	}
 	a.stops.add("backend", func(context.Context) error { return a.backend.stops.run(log) })
@@ -71,9 +73,7 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	if err := a.listen(); err != nil {
 		return nil, err
 	}
-	if err := a.startCerts(); err != nil {
-		return nil, err
-	}
+	a.runCerts()
 	if err := a.startBridge(ctx); err != nil {
 		return nil, err
 	}
@@ -117,18 +117,47 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-func (a *App) startCerts() (err error) {
-	t := a.config.TLS
-	a.certs, err = certs.New(certs.Options{Mode: t.Mode, Cert: t.Cert, Key: t.Key, Domains: t.Domains, Email: t.Email, Directory: t.Directory,
-		Dir: a.backend.dir.Path("tls"), Listen: a.front.Addr().String(), Log: a.log})
-	if err != nil {
-		return err
+// openCerts loads or creates the certificates of all listeners, and returns those of the listener for NATS clients. It
+// logs a warning for each listener that serves other machines without TLS.
+func (a *App) openCerts(dir *embedded.Dir) (forNATS *tls.Config, ca string, err error) {
+	t, listeners := a.config.TLS, a.config.listeners()
+	var others []string
+	for _, l := range listeners {
+		if certs.Plain(t.Mode, l.address) {
+			a.log.Warn("a listener serves other machines without TLS, since tls.mode is off", "setting", l.key, "listen", l.address)
+		}
+		if l.key != "listen" {
+			others = append(others, l.address)
+		}
 	}
+	a.certs, err = certs.New(certs.Options{Mode: t.Mode, Cert: t.Cert, Key: t.Key, Domains: t.Domains, Email: t.Email, Directory: t.Directory,
+		Dir: dir.Path("tls"), Listen: bindAddress(a.config.Listen), Others: others, Log: a.log})
+	if err != nil || !a.config.NATS.Embedded() {
+		return nil, "", err
+	}
+	if forNATS = a.certs.ListenerConfig(t.Mode, a.config.NATS.Listen); forNATS == nil {
+		return nil, "", nil
+	}
+	ca, err = filepath.Abs(a.certs.CAFile())
+	return forNATS, ca, err
+}
+
+// bindAddress returns the address that a listener binds, with the IP address of a host name. If the name cannot be
+// resolved, it returns the address as it is, and the listener fails.
+func bindAddress(listen string) string {
+	addr, err := net.ResolveTCPAddr("tcp", listen)
+	if err != nil || addr.IP == nil {
+		return listen
+	}
+	return addr.String()
+}
+
+// runCerts keeps the certificates current. The front must be listening: an ACME authority connects to it.
+func (a *App) runCerts() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); a.certs.Run(ctx) }()
 	a.stops.add("certificates", func(context.Context) error { cancel(); <-done; return nil })
-	return nil
 }
 
 func (a *App) startBridge(ctx context.Context) (err error) {

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,13 +60,21 @@ type backend struct {
 	nc      *nats.Conn
 	store   *kv.Store
 	hasher  *kv.Hasher
+	ca      string // file with the certificate of the embedded server's listener; "" without TLS
 	stops   stops
 }
 
+// clientListener is where the embedded server accepts NATS clients. The zero value accepts none.
+type clientListener struct {
+	address string
+	// encrypt returns the TLS configuration, nil for none, and the file with the certificate that clients on this machine
+	// verify. It may use the data directory, which is locked.
+	encrypt func(*embedded.Dir) (*tls.Config, string, error)
+}
+
 // openBackend locks the data directory, starts the embedded NATS server or connects to another, and opens the buckets.
-// The embedded server accepts NATS clients at listen, or none if listen is empty. It logs the state of its disk to
-// diskLog.
-func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog *slog.Logger, listen string) (_ *backend, err error) {
+// The embedded server accepts NATS clients at listen. It logs the state of its disk to diskLog.
+func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog *slog.Logger, listen clientListener) (_ *backend, err error) {
 	b := &backend{hasher: hasher}
 	defer func() {
 		if err != nil {
@@ -142,12 +151,18 @@ func lossFailure(place string, lost *kv.LostError) error {
 }
 
 // openNATS starts the embedded server, or attaches to the configured NATS server.
-func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen string) (err error) {
+func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Logger, listen clientListener) (err error) {
+	var encrypted *tls.Config
+	if listen.encrypt != nil {
+		if encrypted, b.ca, err = listen.encrypt(b.dir); err != nil {
+			return err
+		}
+	}
 	if !c.NATS.Embedded() {
 		return b.attach(ctx, c, log)
 	}
-	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen, Sync: time.Duration(c.NATS.Sync),
-		Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Log: log, DiskLog: diskLog})
+	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen.address, TLS: encrypted, CA: b.ca, Sync: time.Duration(c.NATS.Sync),
+		MaxConnections: c.natsConnections(), MaxPending: maxPending(c), Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Log: log, DiskLog: diskLog})
 	if errors.Is(err, embedded.ErrStoreDamaged) {
 		return &failure{exitFailed, err, "or set data_check to false: NATS then starts and drops what it cannot read"}
 	}
@@ -157,6 +172,13 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 	b.stops.add("NATS server", b.server.Shutdown)
 	b.connect = b.server.Connect
 	return nil
+}
+
+// maxPending returns how many bytes may wait for a NATS client: what a consumer of the log asks for at once with the
+// client library's defaults, if all its entries are dialogues of the largest size.
+func maxPending(c *Config) int64 {
+	const entries, overhead = 512, KiB
+	return int64(min(max(entries*(c.Sessions.MaxFrame+overhead), 16*MiB), 64*MiB))
 }
 
 // healthy returns nil while NATS answers and its streams exist.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"imctl/bridge/certs"
 	"imctl/bridge/natsauth"
 	"imctl/embedded"
 )
@@ -37,9 +38,12 @@ func calloutIssuer(password string) (nkeys.KeyPair, error) {
 func (b *backend) access(c *Config) natsauth.Access {
 	a := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount}
 	if b.server != nil {
-		a.Reserved, a.URL = embedded.StaticUsers(), b.server.URL()
-		if a.URL == "" && c.NATS.Listen != "" {
-			a.URL = "nats://" + c.NATS.Listen // the server of a command has no listener
+		a.Reserved, a.URL, a.CA = embedded.StaticUsers(), b.server.URL(), b.ca
+		if a.URL == "" && c.NATS.Listen != "" { // the server of a command has no listener
+			a.URL = "nats://" + c.NATS.Listen
+			if certs.Encrypted(c.TLS.Mode, c.NATS.Listen) {
+				a.URL, a.CA = "tls://"+c.NATS.Listen, certs.OwnFile(b.dir.Path("tls"))
+			}
 		}
 		return a
 	}
@@ -55,7 +59,7 @@ func (b *backend) access(c *Config) natsauth.Access {
 // the reason and returns nil.
 func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions, error) {
 	if s := b.server; s != nil {
-		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c)}, nil
+		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c), Limits: clientLimits(c), PutOff: s.PutOff}, nil
 	}
 	const disabled = "NATS clients cannot log in with accounts or attachments"
 	user, _, ok := attachedUser(c.NATS)
@@ -69,7 +73,7 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions
 		return nil, err
 	}
 	o := &natsauth.CalloutOptions{Connect: attachAs(c.NATS, user.Username()+calloutSuffix, password, log),
-		System: attachAs(c.NATS, user.Username()+systemSuffix, password, log), Issuer: issuer, Access: b.access(c)}
+		System: attachAs(c.NATS, user.Username()+systemSuffix, password, log), Issuer: issuer, Access: b.access(c), Limits: clientLimits(c)}
 	for _, login := range []struct {
 		suffix  string
 		connect func(string, ...nats.Option) (*nats.Conn, error)
@@ -82,6 +86,14 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions
 		nc.Close()
 	}
 	return o, nil
+}
+
+// clientLimits returns the limits of NATS clients. Twice as many bytes may wait for a user's NATS client as
+// for its session.
+func clientLimits(c *Config) natsauth.ClientLimits {
+	pending := max(int(c.Sessions.MaxFrame)*c.Sessions.Buffer*2, natsauth.DefaultPending)
+	return natsauth.ClientLimits{Connections: c.NATS.ConnectionsPerUser, Subscriptions: natsauth.DefaultSubscriptions,
+		Pending: min(pending, int(maxPending(c)))}
 }
 
 // attachedUser returns the user and the server URLs that the configuration has for an attached NATS. ok reports whether

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"imctl/bridge/certs"
 )
 
 func newCheck(env *Env) *cobra.Command {
@@ -109,6 +111,11 @@ func runCheck(env *Env, config *Config, show bool) error {
 	name := config.File
 	if name == "" {
 		name = "defaults (no " + defaultConfigFile + ")"
+	}
+	for _, l := range config.listeners() {
+		if certs.Plain(config.TLS.Mode, l.address) {
+			fmt.Fprintf(env.Err, "%s: %s: %s serves other machines without TLS, since tls.mode is off\n", config.Origin(l.key), l.key, l.address)
+		}
 	}
 	_, err := fmt.Fprintf(env.Out, "%s: OK\n", name)
 	return err

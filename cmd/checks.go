@@ -227,15 +227,30 @@ func (c *Config) conflicts() []conflict {
 	return append(found, c.listenConflicts()...)
 }
 
+// listener is the setting of a listener and its address.
+type listener struct{ key, address string }
+
+// listeners returns the listeners for clients: people, operators, and programs on NATS.
+func (c *Config) listeners() []listener {
+	all := []listener{{"listen", c.Listen}}
+	if c.Ops.Listen != "" {
+		all = append(all, listener{"ops.listen", c.Ops.Listen})
+	}
+	if c.NATS.Embedded() && c.NATS.Listen != "" {
+		all = append(all, listener{"nats.listen", c.NATS.Listen})
+	}
+	return all
+}
+
 // listenConflicts returns the listeners that share an address and port.
 func (c *Config) listenConflicts() (found []conflict) {
-	listeners := []conflict{{"listen", c.Listen}, {"ops.listen", c.Ops.Listen}}
+	listeners := c.listeners()
 	if c.NATS.Embedded() {
-		listeners = append(listeners, conflict{"nats.listen", c.NATS.Listen}, conflict{"nats.cluster.listen", c.NATS.Cluster.Listen})
+		listeners = append(listeners, listener{"nats.cluster.listen", c.NATS.Cluster.Listen})
 	}
 	for i, second := range listeners {
 		for _, first := range listeners[:i] {
-			if sameListener(first.text, second.text) {
+			if sameListener(first.address, second.address) {
 				found = append(found, conflict{second.key, "is the same address as " + first.key})
 			}
 		}

@@ -147,6 +147,9 @@ type NATSConfig struct {
 	Sync     Sync
 	Log      NATSLogConfig
 	Cluster  ClusterConfig
+
+	Connections        int // to the embedded server; 0: the default of NATS
+	ConnectionsPerUser int // of one user or consumer; 0: no limit
 }
 
 // Embedded reports whether the process runs its own NATS server.
@@ -204,6 +207,8 @@ func Defaults() *Config {
 			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,
 			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse"},
 			Cluster: ClusterConfig{Routes: []string{}},
+
+			ConnectionsPerUser: 16,
 		},
 	}
 }

@@ -158,7 +158,11 @@ func (d *dialer) dialDataDir(ctx context.Context) (*nats.Conn, error) {
 	if credentials.URL == "" {
 		return nil, errNoListener
 	}
-	nc, err := nats.Connect(credentials.URL, append(d.connectOptions(), nats.UserInfo(credentials.User, credentials.Password))...)
+	options := append(d.connectOptions(), nats.UserInfo(credentials.User, credentials.Password))
+	if credentials.CA != "" {
+		options = append(options, nats.RootCAs(credentials.CA))
+	}
+	nc, err := nats.Connect(credentials.URL, options...)
 	if err != nil {
 		return nil, err
 	}

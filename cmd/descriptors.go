@@ -21,6 +21,18 @@ func clientDescriptors(n int) (people, programs int) {
 	return rest - programs, programs
 }
 
+// fewestNATS leaves room for the connections of imctl itself, which NATS counts too.
+const fewestNATS = 64
+
+// natsConnections returns the limit of connections to the embedded NATS server.
+func (c *Config) natsConnections() int {
+	if c.NATS.Connections > 0 {
+		return c.NATS.Connections
+	}
+	_, programs := clientDescriptors(descriptors())
+	return max(programs, fewestNATS)
+}
+
 // connections returns the limit of people's connections.
 func (c *Config) connections() int {
 	if c.Limits.Connections > 0 {

@@ -63,18 +63,27 @@ func TestEchoBots(t *testing.T) {
 		w, s := newNATSWorld(t)
 		echoes(t, w, s, build(t, "echo"))
 	})
+	t.Run("Go over TLS", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, onAllAddresses)
+		s.tls = trustSelfSigned(t, s.app.config.Data)
+		echoes(t, newWorld(t, s), s, build(t, "echo"))
+	})
 	t.Run("JavaScript", func(t *testing.T) {
 		t.Parallel()
 		dir := npm(t, "../examples/echo-js")
 		w, s := newNATSWorld(t)
 		echoes(t, w, s, "node", filepath.Join(dir, "echo.mjs"))
+		s = start(t, onAllAddresses)
+		s.tls = trustSelfSigned(t, s.app.config.Data)
+		echoes(t, newWorld(t, s), s, "node", filepath.Join(dir, "echo.mjs"))
 	})
 }
 
 func echoes(t *testing.T, w *world, s *server, program string, args ...string) {
 	bot, friend := w.newFriends(t)
 	bot.tunnel.close(t)
-	run(t, []string{"IM_NATS=" + s.natsURL(), "IM_ID=" + bot.id, "IM_ACCOUNT=" + bot.account, "IM_PASSWORD=" + bot.password}, program, args...)
+	run(t, []string{"IM_CA=" + s.app.backend.ca, "IM_NATS=" + s.natsURL(), "IM_ID=" + bot.id, "IM_ACCOUNT=" + bot.account, "IM_PASSWORD=" + bot.password}, program, args...)
 	eventually(t, "the bot to be online", func() bool {
 		var a loginAnswer
 		friend.tunnel.close(t)

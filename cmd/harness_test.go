@@ -132,7 +132,11 @@ func (s *server) services() *bridge.Services { return s.app.bridge.Services() }
 
 func (s *server) output(t testing.TB) string {
 	t.Helper()
-	return s.log.String() + httpBody(t, "http://"+reachable(s.app.ops.Addr())+"/metrics")
+	body, err := tryBody(s.app.opsURL()+"/metrics", s.tls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.log.String() + body
 }
 
 // overTLS enables TLS, which is off by default on a loopback address.
@@ -244,17 +248,21 @@ func httpBody(t testing.TB, url string) string {
 }
 
 // tryBody returns the body of a page, and an error if the status is not 200.
-func tryBody(url string) (string, error) {
-	body, status, err := fetch(url)
+func tryBody(url string, trust ...*tls.Config) (string, error) {
+	body, status, err := fetch(url, trust...)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("GET %s: status %d", url, status)
 	}
 	return body, err
 }
 
-// fetch returns the body and the status of a page.
-func fetch(url string) (body string, status int, err error) {
-	client := &http.Client{Timeout: waitTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+// fetch returns the body and the status of a page. trust is the TLS configuration, if there is one.
+func fetch(url string, trust ...*tls.Config) (body string, status int, err error) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	if len(trust) > 0 {
+		transport.TLSClientConfig = trust[0]
+	}
+	client := &http.Client{Timeout: waitTimeout, Transport: transport}
 	r, err := client.Get(url)
 	if err != nil {
 		return "", 0, err

@@ -34,7 +34,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 		}
 	}()
 	// The log of the disk is discarded: a command that fails because of a full disk reports that itself.
-	backend, err := openBackend(ctx, c, newHasher(c, nil), l.log, slog.New(slog.DiscardHandler), "")
+	backend, err := openBackend(ctx, c, newHasher(c, nil), l.log, slog.New(slog.DiscardHandler), clientListener{})
 	if err != nil {
 		return l, err
 	}

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"imctl/bridge/certs"
 	"imctl/bridge/im"
 )
 
@@ -25,8 +27,22 @@ func (a *App) serveOps() {
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
-	go a.serve("operations listener", s, a.ops)
+	l := a.ops
+	if t := a.certs.ListenerConfig(a.config.TLS.Mode, a.config.Ops.Listen, "h2", "http/1.1"); t != nil {
+		s.TLSConfig = t
+		l = tls.NewListener(l, t)
+	}
+	go a.serve("operations listener", s, l)
 	a.stops.add("operations server", func(context.Context) error { return s.Close() })
+}
+
+// opsURL returns the address of the operations listener: scheme, host and port.
+func (a *App) opsURL() string {
+	scheme := "http"
+	if certs.Encrypted(a.config.TLS.Mode, a.config.Ops.Listen) {
+		scheme = "https"
+	}
+	return scheme + "://" + reachable(a.ops.Addr())
 }
 
 func (a *App) opsHandler() http.Handler {

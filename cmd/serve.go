@@ -95,7 +95,7 @@ func (a *App) announce(w io.Writer) {
 		rows = append(rows, []string{"nats", a.backend.server.URL() + "  (credentials in " + a.backend.dir.Path("admin.json") + ")"})
 	}
 	if a.ops != nil {
-		rows = append(rows, []string{"operations", "http://" + reachable(a.ops.Addr()) + "/readyz, /healthz, /metrics"})
+		rows = append(rows, []string{"operations", a.opsURL() + "/readyz, /healthz, /metrics"})
 	}
 	rows = append(rows, []string{"data", a.backend.dir.Path()})
 	if a.config.File != "" {

@@ -132,6 +132,8 @@ func (c *Config) natsSettings() []setting {
 		bind("nats.listen", &c.NATS.Listen, "address where the embedded server accepts NATS clients, empty for none", orEmpty(address)),
 		bind("nats.sync", &c.NATS.Sync, "when the embedded server syncs writes to disk: always, or an interval",
 			between(SyncAlways, Sync(time.Hour))),
+		bind("nats.connections", &c.NATS.Connections, "connections to the embedded server, those of imctl included, 0 for the default", between(0, 1<<20)),
+		bind("nats.connections_per_user", &c.NATS.ConnectionsPerUser, "connections of one user or consumer to NATS, 0 for no limit", between(0, 1<<16)),
 		bind("nats.log.max_age", &c.NATS.Log.MaxAge, "how long the log keeps unacknowledged entries", between(time.Minute, 10*365*24*time.Hour)),
 		bind("nats.log.max_bytes", &c.NATS.Log.MaxBytes, "size limit of the log; a full log accepts no entries", between(MiB, 1024*TiB)),
 		bind("nats.log.on_error", &c.NATS.Log.OnError, "if the log cannot store a dialogue: refuse answers 507, continue answers 200 and counts a lost entry",

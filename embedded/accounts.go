@@ -30,8 +30,9 @@ const (
 	systemUser  = "sys"
 )
 
-// authTimeout is how long a login may take, in seconds. The password may wait in a queue to be hashed.
-const authTimeout = 5
+// authTimeout is how long a login may take, in seconds. The password may wait in a queue to be hashed. The program
+// decides before, or closes the connection.
+const authTimeout = 10
 
 // consumerServices are the requests of a client that pulls from an existing consumer. They include $JS.API.INFO:
 // without it NATS imports all of JetStream's API by default, and answers each request twice.
@@ -138,6 +139,14 @@ func (s *Server) Callout(name string, opts ...nats.Option) (*nats.Conn, error) {
 // System is Connect for the system account, which can list and close connections.
 func (s *Server) System(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, systemUser, s.secret, opts)
+}
+
+// PutOff keeps the refused login of a connection out of the log of this server. The program closes such a connection
+// before it answers: its credentials may be right.
+func (s *Server) PutOff(server string, cid uint64) {
+	if ns := s.ns.Load(); ns.ID() == server {
+		s.clients.Load().ignore(cid)
+	}
 }
 
 // Issuer returns the key that must sign the callout's answers.

@@ -21,6 +21,7 @@ type AdminContext struct {
 	URL         string `json:"url"` // "" if the server does not listen
 	User        string `json:"user"`
 	Password    string `json:"password"`
+	CA          string `json:"ca,omitempty"` // file with the certificate to verify; "" without TLS
 }
 
 // ReadContext reads the administrator's context from a data directory without locking it, for commands that connect

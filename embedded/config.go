@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,12 +19,19 @@ import (
 // part of the space that is free at the start, and a stream with a higher size limit can't be created.
 const maxStore = 1 << 60
 
+// tlsTimeout is how long a TLS handshake may take, in seconds. The default of nats-server is too short for a busy
+// machine.
+const tlsTimeout = 5
+
 // settings are the settings of the NATS server. Its passwords are bcrypt hashes.
 type settings struct {
 	name       string
 	listen     bool
 	host       string
-	port       int // 0 means any free port
+	port       int         // 0 means any free port
+	maxConn    int         // 0 means the default of nats-server
+	tls        *tls.Config // nil means without TLS
+	maxPending int64       // bytes; 0 means the default of nats-server
 	dataDir    string
 	sync       time.Duration
 	bridgeHash string
@@ -46,6 +54,12 @@ func (s settings) text() string {
 	fmt.Fprintf(&b, "server_name: %s\nhost: %s\nport: %d\n", quote(s.name), quote(s.host), port)
 	fmt.Fprintf(&b, "jetstream {\n  store_dir: %s\n  max_file_store: %d\n  sync_interval: %s\n}\n",
 		quote(s.dataDir), int64(maxStore), quote(syncInterval))
+	if s.maxConn > 0 {
+		fmt.Fprintf(&b, "max_connections: %d\n", s.maxConn)
+	}
+	if s.maxPending > 0 {
+		fmt.Fprintf(&b, "max_pending: %d\n", s.maxPending)
+	}
 	b.WriteString(s.accounts().Text())
 	return b.String()
 }
@@ -61,6 +75,9 @@ func (s settings) options() (*natsserver.Options, error) {
 	// error.
 	o.DisableShortFirstPing = true
 	o.DontListen = !s.listen
+	if s.tls != nil {
+		o.TLSConfig, o.TLSTimeout = s.tls, tlsTimeout
+	}
 	return o, nil
 }
 

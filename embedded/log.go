@@ -11,7 +11,8 @@ import (
 // serverLog is the log of a NATS server. It writes to slog and keeps the fatal line. The default logger of nats-server
 // would exit the process or discard the line.
 type serverLog struct {
-	log *slog.Logger
+	log     *slog.Logger
+	clients *repeated // errors of clients
 
 	mu    sync.Mutex // guards fatal
 	fatal error
@@ -20,7 +21,7 @@ type serverLog struct {
 }
 
 func newServerLog(log *slog.Logger) *serverLog {
-	return &serverLog{log: log, wake: make(chan struct{}, 1)}
+	return &serverLog{log: log, clients: newRepeated(log), wake: make(chan struct{}, 1)}
 }
 
 // Noticef logs at level debug, since the program logs what an operator needs to know.
@@ -39,10 +40,8 @@ func (l *serverLog) Warnf(format string, v ...any) {
 
 func (l *serverLog) Errorf(format string, v ...any) {
 	s := formatLine(format, v)
-	if strings.Contains(s, " - cid:") {
-		// The line is about one client connection, for example a wrong password.
-		l.log.Warn(s)
-		return
+	if l.clients.add(s) {
+		return // it is about one client connection, for example a wrong password
 	}
 	l.log.Error(s)
 	l.wakeWatcher()

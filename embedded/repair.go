@@ -101,7 +101,9 @@ func (s *Server) restart(ctx context.Context) error {
 func (s *Server) rerun(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
 	defer cancel()
+	s.log.clients.close()
 	s.log = newServerLog(s.logger)
+	s.clients.Store(s.log.clients)
 	if err := s.checkData(ctx); err != nil {
 		return err
 	}

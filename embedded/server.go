@@ -5,6 +5,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,16 @@ type Options struct {
 	// Listen is the address where the server accepts NATS clients, host:port. Port 0 means any free port, "" means
 	// that only this process can connect.
 	Listen string
+	// TLS, if set, is required of clients that connect to Listen. In-process connections do not use it.
+	TLS *tls.Config
+	// CA is the file with the certificate that clients on this machine verify, "" without TLS.
+	CA string
+	// MaxConnections is how many connections the server accepts, those of this process included. 0 means the default of
+	// nats-server.
+	MaxConnections int
+	// MaxPending is how many bytes may wait for a client that does not read, before its connection is closed. 0 means the
+	// default of nats-server.
+	MaxPending int64
 	// Sync is how often written messages are synced to the disk. 0 means before each acknowledgement, so that
 	// acknowledged messages survive a power failure.
 	Sync time.Duration
@@ -50,18 +61,19 @@ type Options struct {
 
 // Server is a running NATS server. All methods may be called from any goroutine.
 type Server struct {
-	ns     atomic.Pointer[natsserver.Server] // replaced by a restart
-	dir    *Dir
-	disk   *Disk
-	log    *serverLog // of the running NATS server; only the watcher uses it once Start has returned
-	logger *slog.Logger
-	check  bool // whether the data is checked before the NATS server starts
-	config settings
-	url    string
-	admin  AdminContext
-	secret string // password of the in-process users, new in each process
-	issuer nkeys.KeyPair
-	repair repair
+	ns      atomic.Pointer[natsserver.Server] // replaced by a restart
+	dir     *Dir
+	disk    *Disk
+	log     *serverLog               // of the running NATS server; only the watcher uses it once Start has returned
+	clients atomic.Pointer[repeated] // that of log, for any goroutine
+	logger  *slog.Logger
+	check   bool // whether the data is checked before the NATS server starts
+	config  settings
+	url     string
+	admin   AdminContext
+	secret  string // password of the in-process users, new in each process
+	issuer  nkeys.KeyPair
+	repair  repair
 
 	// restarting is held for writing during a restart of the NATS server, and for reading while a connection is
 	// opened, since a NATS server that is stopped closes the connection.
@@ -103,6 +115,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if s.admin, err = loadAdmin(o.Dir); err != nil {
 		return nil, err
 	}
+	s.config.tls, s.admin.CA = o.TLS, o.CA
 	s.config.name, s.config.listen, s.config.host, s.config.port = o.Name, o.Listen != "", host, port
 	if err := s.prepare(); err != nil {
 		return nil, err
@@ -123,16 +136,18 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 }
 
 func newServer(o Options) *Server {
-	return &Server{
+	s := &Server{
 		dir:     o.Dir,
 		log:     newServerLog(o.Log),
 		logger:  o.Log,
 		check:   dataCheckEnabled(linkedVersion, o.SkipDataCheck, o.Log),
-		config:  settings{dataDir: o.Dir.path, sync: o.Sync},
+		config:  settings{dataDir: o.Dir.path, sync: o.Sync, maxConn: o.MaxConnections, maxPending: o.MaxPending},
 		secret:  newSecret(),
 		watched: make(chan struct{}),
 		failed:  make(chan error, 1),
 	}
+	s.clients.Store(s.log.clients)
+	return s
 }
 
 // checkData checks the files of JetStream, unless the check is off.
@@ -184,7 +199,7 @@ func (s *Server) publish() error {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		s.config.port = tcp.Port
 	}
-	s.url = clientURL(addr)
+	s.url = clientURL(addr, s.config.tls != nil)
 	s.admin.URL = s.url
 	return saveAdmin(s.dir, s.admin)
 }
@@ -278,6 +293,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		defer close(done)
 		<-s.watched
 		stop(s.ns.Load())
+		s.log.clients.close()
 	}()
 	select {
 	case <-done:
@@ -288,7 +304,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // clientURL returns a URL that a client on this machine can use, or "" if a is not a TCP address.
-func clientURL(a net.Addr) string {
+func clientURL(a net.Addr, encrypted bool) string {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
 		return ""
@@ -297,5 +313,9 @@ func clientURL(a net.Addr) string {
 	if tcp.IP.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "nats://" + net.JoinHostPort(host, strconv.Itoa(tcp.Port))
+	scheme := "nats://"
+	if encrypted {
+		scheme = "tls://" // a client then insists on TLS
+	}
+	return scheme + net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }

@@ -26,6 +26,7 @@ import (
 type Options struct {
 	Prefix         subject.Prefix
 	Timeout        time.Duration  // of a dialogue that a NATS client sends
+	MaxFrame       int            // bytes of the largest dialogue that a NATS client sends; 0: no limit
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
 
 	Store        *kv.Store

@@ -128,11 +128,13 @@ func (a *API) serveHTTP(ctx context.Context, c *Call, w http.ResponseWriter, r *
 	return ans, err
 }
 
-// body reads the body of a POST, and counts its bytes. It allows for the largest registration, with every character of
-// the picture escaped.
+// maxBody returns the bytes of the largest body of a call. It allows for the largest registration, with every character
+// of the picture escaped.
+func (a *API) maxBody() int { return a.opts.Governor.Picture()*2 + 32<<10 }
+
+// body reads the body of a POST, and counts its bytes.
 func (a *API) body(w http.ResponseWriter, r *http.Request, reading *governor.Body) ([]byte, error) {
-	limit := int64(a.opts.Governor.Picture())*2 + 32<<10
-	body, err := io.ReadAll(countedReader{http.MaxBytesReader(w, r.Body, limit), reading})
+	body, err := io.ReadAll(countedReader{http.MaxBytesReader(w, r.Body, int64(a.maxBody())), reading})
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, answer.ErrTooLarge

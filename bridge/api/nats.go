@@ -88,6 +88,10 @@ func (s *NATSServer) receiveSend(m *nats.Msg) {
 	if !s.mayReply(m, user) {
 		return
 	}
+	if opts.MaxFrame > 0 && len(m.Data) > opts.MaxFrame {
+		s.answer(m, wire.ProtocolError, nil)
+		return
+	}
 	wait, ok := opts.Governor.ReserveSend(user, opts.Timeout)
 	if !ok || !s.enqueue(user, queuedSend{m, time.Now().Add(wait)}) {
 		opts.Dialogues.Dropped(delivery.DropSendQueue)
@@ -236,12 +240,16 @@ func (s *NATSServer) call(m *nats.Msg, user, name string) {
 	r := &request{client: user}
 	var ans result
 	err := error(wire.ProtocolError)
-	if c := s.calls[name]; c != nil {
+	switch c := s.calls[name]; {
+	case len(m.Data) > s.api.maxBody():
+		err = answer.ErrTooLarge
+	case c != nil:
 		var code wire.Code
 		if r.Values, code = wire.ParseBody(m.Data, c.Fields, s.api.limits()); code == 0 {
 			ans, err = s.api.serve(ctx, c, r)
 		}
-	} else {
+	}
+	if s.calls[name] == nil {
 		name = "unknown" // the client chooses the name, and a metric's labels must be few
 	}
 	code := s.api.observe(name, err, time.Since(started))

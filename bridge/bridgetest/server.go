@@ -36,6 +36,11 @@ type Options struct {
 	Dir      string        // data directory; "": a new one
 	TokenTTL time.Duration // 0: a day
 	Limits   governor.Options
+	Hasher   kv.HasherOptions // the zero value: cheap hashes
+	// BeforeBridge, if set, is called when NATS takes clients and the bridge does not answer their logins yet.
+	BeforeBridge func(*Server)
+	// Connections is the limit of the connections of one user; 0: none.
+	Connections int
 }
 
 // Server is a bridge on an embedded NATS server that accepts NATS clients.
@@ -46,7 +51,9 @@ type Server struct {
 	NC    *nats.Conn // a connection that may use all subjects
 	URL   string     // of the HTTP server
 
+	bridge   *bridge.Bridge
 	log      *natstest.Log
+	governor *governor.Governor
 	registry *prometheus.Registry
 	stops    []func(context.Context) error
 
@@ -78,26 +85,33 @@ func (s *Server) start(t testing.TB, o Options) error {
 	if err := s.openStore(ctx, o, log); err != nil {
 		return err
 	}
+	if o.Hasher == (kv.HasherOptions{}) {
+		o.Hasher = kv.HasherOptions{MemoryKiB: 64, Passes: 1}
+	}
+	if o.BeforeBridge != nil {
+		o.BeforeBridge(s)
+	}
 	access := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount, Reserved: embedded.StaticUsers(), URL: s.NATS.URL()}
-	gov := governor.New(o.Limits, s.registry, log)
-	s.stops = append(s.stops, func(context.Context) error { gov.Close(); return nil })
+	s.governor = governor.New(o.Limits, s.registry, log)
+	s.stops = append(s.stops, func(context.Context) error { s.governor.Close(); return nil })
 	b, err := bridge.New(ctx, bridge.Options{
 		Connect:   s.NATS.Connect,
 		Prefix:    "im",
 		Store:     s.Store,
-		Hasher:    kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1}),
+		Hasher:    kv.NewHasher(o.Hasher),
 		Sessions:  bridge.Sessions{PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 << 10, Ping: time.Minute, WriteTimeout: 10 * time.Second},
 		Dialogues: bridge.Dialogues{Timeout: 5 * time.Second},
-		Governor:  gov,
+		Governor:  s.governor,
 		EventLog:  eventlog.Options{Plain: true},
-		Callout:   &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access},
-		Registry:  s.registry,
-		Log:       log,
+		Callout: &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access, PutOff: s.NATS.PutOff,
+			Limits: natsauth.ClientLimits{Connections: o.Connections, Subscriptions: natsauth.DefaultSubscriptions, Pending: natsauth.DefaultPending}},
+		Registry: s.registry,
+		Log:      log,
 	})
 	if err != nil {
 		return err
 	}
-	s.Services = b.Services()
+	s.bridge, s.Services = b, b.Services()
 	s.stops = append(s.stops, b.Shutdown)
 	front := httptest.NewServer(b.Handler())
 	s.URL = front.URL
@@ -156,6 +170,9 @@ func (s *Server) Stop(t testing.TB) {
 		t.Logf("log of the server:\n%s", s.Log())
 	}
 }
+
+// SetLimits changes the limits.
+func (s *Server) SetLimits(l governor.Options) { s.governor.Set(l) }
 
 // Log returns everything that the server has logged.
 func (s *Server) Log() string { return s.log.String() }

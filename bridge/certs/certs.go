@@ -1,5 +1,5 @@
-// Package certs provides the certificate of the HTTP listener: from files, from an ACME authority, or self-signed. It
-// renews or reloads the certificate while the server runs, and decides whether the listener uses TLS at all.
+// Package certs provides the certificates of the listeners: from files, from an ACME authority, or self-signed. It
+// renews or reloads them while the server runs, and decides which listeners use TLS at all.
 package certs
 
 import (
@@ -7,9 +7,12 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -49,8 +52,11 @@ type Options struct {
 	// its files with mode 0600.
 	Dir string
 
-	// Listen is the host:port of the listener.
+	// Listen is the host:port of the listener of the page, the front.
 	Listen string
+
+	// Others are the host:port of the other listeners, for NATS clients and for operators.
+	Others []string
 
 	// Interval is the polling interval for changed certificate files. 0 means 3 s.
 	Interval time.Duration
@@ -77,9 +83,11 @@ type provider interface {
 	run(context.Context)
 }
 
-// Source provides the certificate of a listener. Its methods may be called concurrently.
+// Source provides the certificates of the listeners. Its methods may be called concurrently.
 type Source struct {
-	provider provider // nil without TLS
+	provider provider    // of the front; nil without TLS
+	others   provider    // of the other listeners; nil without TLS
+	own      *selfSigned // nil if no listener uses it
 }
 
 // New checks the options and loads or creates the certificate. An ACME certificate is requested by Run or the first
@@ -91,7 +99,7 @@ func New(o Options) (*Source, error) {
 	if o.Interval <= 0 {
 		o.Interval = 3 * time.Second
 	}
-	host, mode, err := resolve(o)
+	_, mode, err := resolve(o)
 	if err != nil {
 		return nil, err
 	}
@@ -101,16 +109,33 @@ func New(o Options) (*Source, error) {
 		s.provider, err = newFiles(o)
 	case ModeACME:
 		s.provider, err = newACME(o)
-	case ModeSelfSigned:
-		s.provider, err = newSelfSigned(o, host)
+	}
+	if err == nil {
+		err = s.addOthers(o, mode)
 	}
 	if err != nil {
 		return nil, err
 	}
+	if mode == ModeSelfSigned {
+		s.provider = s.own
+	}
 	return s, nil
 }
 
-// TLSConfig returns a new configuration for the listener, or nil if the listener does not use TLS. The configuration
+// providers returns each provider once.
+func (s *Source) providers() (all []provider) {
+	for _, p := range []provider{s.provider, s.others} {
+		if p != nil && !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	if s.own != nil && !slices.Contains(all, provider(s.own)) {
+		all = append(all, s.own)
+	}
+	return all
+}
+
+// TLSConfig returns a new configuration for the front, or nil if the front does not use TLS. The configuration
 // always serves the current certificate.
 func (s *Source) TLSConfig() *tls.Config {
 	if s.provider == nil {
@@ -125,21 +150,23 @@ func (s *Source) TLSConfig() *tls.Config {
 
 // Reload reads certificate files again at once. On an error the old certificate stays in use.
 func (s *Source) Reload(ctx context.Context) error {
-	if s.provider == nil {
-		return nil
+	var failed []error
+	for _, p := range s.providers() {
+		failed = append(failed, p.reload(ctx))
 	}
-	return s.provider.reload(ctx)
+	return errors.Join(failed...)
 }
 
 // Run keeps the certificate current until ctx ends: it reloads changed files, renews a self-signed certificate, and
 // requests ACME certificates before the first client connects. Call it once, when the listener is up. When ctx ends, a
 // pending ACME request is aborted, which may end shortly after Run.
 func (s *Source) Run(ctx context.Context) {
-	if s.provider == nil {
-		<-ctx.Done()
-		return
+	var running sync.WaitGroup
+	for _, p := range s.providers() {
+		running.Go(func() { p.run(ctx) })
 	}
-	s.provider.run(ctx)
+	<-ctx.Done()
+	running.Wait()
 }
 
 // Fingerprint returns the SHA-256 of a certificate in the format of browsers and openssl.

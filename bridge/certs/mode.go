@@ -7,6 +7,7 @@ import (
 	"net/mail"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -40,7 +41,8 @@ func resolve(o Options) (host, mode string, err error) {
 func choose(o Options, host string) string {
 	switch {
 	case isLoopback(host):
-		if o.Cert != "" || len(o.Domains) > 0 {
+		elsewhere := slices.ContainsFunc(o.Others, func(listen string) bool { return Encrypted(o.Mode, listen) })
+		if (o.Cert != "" || len(o.Domains) > 0) && !elsewhere {
 			o.Log.Warn("the certificate settings are not used: a loopback address is served without TLS unless tls.mode is set",
 				"listen", o.Listen)
 		}

@@ -52,16 +52,16 @@ type selfSigned struct {
 	mu      sync.Mutex                      // held while the files are read or written
 }
 
-func newSelfSigned(o Options, host string) (*selfSigned, error) {
+func newSelfSigned(o Options, hosts ...string) (*selfSigned, error) {
 	if err := privateDir(o.Dir); err != nil {
 		return nil, &SettingError{"data", err}
 	}
-	names, err := requiredNames(host, o.Domains)
+	names, err := requiredNames(hosts, o.Domains)
 	if err != nil {
 		return nil, err
 	}
 	s := &selfSigned{
-		certFile: filepath.Join(o.Dir, "self-signed.crt"),
+		certFile: OwnFile(o.Dir),
 		keyFile:  filepath.Join(o.Dir, "self-signed.key"),
 		names:    names,
 		log:      o.Log,
@@ -194,9 +194,9 @@ func (s *selfSigned) template() *x509.Certificate {
 	return cert
 }
 
-// requiredNames returns the names that clients on this machine use, the host of the listener unless it is
+// requiredNames returns the names that clients on this machine use, the hosts of the listeners that are not
 // unspecified, and the extra names of the settings.
-func requiredNames(host string, extra []string) ([]string, error) {
+func requiredNames(hosts, extra []string) ([]string, error) {
 	names := []string{"localhost", "127.0.0.1", "::1"}
 	add := func(name string) error {
 		if addr, err := netip.ParseAddr(name); err == nil {
@@ -209,9 +209,11 @@ func requiredNames(host string, extra []string) ([]string, error) {
 		}
 		return nil
 	}
-	if addr, err := netip.ParseAddr(host); host != "" && (err != nil || !addr.Unmap().IsUnspecified()) {
-		if err := add(host); err != nil {
-			return nil, &SettingError{"listen", err}
+	for _, host := range hosts {
+		if addr, err := netip.ParseAddr(host); host != "" && (err != nil || !addr.Unmap().IsUnspecified()) {
+			if err := add(host); err != nil {
+				return nil, &SettingError{"listen", err}
+			}
 		}
 	}
 	for _, name := range extra {

@@ -47,6 +47,8 @@ type Options struct {
 	Prefix  subject.Prefix
 	Node    string        // id of this node
 	Timeout time.Duration // of a dialogue: without an answer by then, 507
+	// MaxFrame is the size of the largest dialogue that sessions take, in bytes; 0: no limit.
+	MaxFrame int
 	// Connect opens a connection to NATS. It keeps reconnecting while NATS is unreachable.
 	Connect natsutil.Connect
 	Notices *Notices

@@ -33,6 +33,7 @@ type lane struct {
 	names     subject.Prefix
 	node      string
 	fresh     func() bool
+	maxFrame  int // 0: no limit
 	notices   *Notices
 	metrics   *Metrics
 	log       *slog.Logger
@@ -55,7 +56,7 @@ type lane struct {
 const maxBatchMessages = 64
 
 func newLane(nc *nats.Conn, opts Options) (*lane, error) {
-	l := &lane{nc: nc, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, notices: opts.Notices, metrics: opts.Metrics,
+	l := &lane{nc: nc, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc = nc
 	l.flights = newFlights(nc, opts.Timeout, opts.Alone)
@@ -253,6 +254,12 @@ func (l *lane) recover(m *nats.Msg) {
 func (l *lane) dialogue(u *User, m *nats.Msg) {
 	if isProbe(m.Data) {
 		l.acknowledge(m.Reply)
+		return
+	}
+	// A session or a user cannot send a larger one, but other programs on NATS can.
+	if l.maxFrame > 0 && len(m.Data) > l.maxFrame {
+		l.log.Debug("dialogue too large", "subject", m.Subject, "bytes", len(m.Data))
+		l.reply(m.Reply, refused)
 		return
 	}
 	d, ok := wire.ParseDialogue(m.Data)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,7 @@ type Cluster interface {
 // Attachments are the programs that may connect to NATS, each with a role. An attachment of role consumer has a durable
 // consumer of the same name on the event log.
 type Attachments struct {
+	prefix       subject.Prefix
 	store        *kv.Store
 	consumers    *eventlog.Consumers
 	cluster      Cluster
@@ -37,7 +39,7 @@ func NewAttachments(nc *nats.Conn, prefix subject.Prefix, store *kv.Store, c Clu
 	if err != nil {
 		return nil, err
 	}
-	return &Attachments{store: store, consumers: eventlog.NewConsumers(js, prefix), cluster: c, disconnector: d, access: access, log: log}, nil
+	return &Attachments{prefix: prefix, store: store, consumers: eventlog.NewConsumers(js, prefix), cluster: c, disconnector: d, access: access, log: log}, nil
 }
 
 // Add creates an attachment and, for a consumer, its consumer on the part of the event log that filter selects:
@@ -124,6 +126,8 @@ func (as *Attachments) check(name string, role kv.Role, filter string) (string, 
 	switch {
 	case slices.Contains(as.access.Reserved, name):
 		return invalid("the name %s is reserved for the server", name)
+	case mistakable(as.prefix, name):
+		return invalid("the name %s could stand for a number, a user or a stream: use another one", name)
 	case !slices.Contains([]kv.Role{kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin}, role):
 		return invalid("the role must be %s, %s or %s", kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin)
 	case role != kv.RoleConsumer && filter != "":
@@ -132,6 +136,13 @@ func (as *Attachments) check(name string, role kv.Role, filter string) (string, 
 		return "", nil
 	}
 	return checkFilter(filter)
+}
+
+// mistakable reports whether a name could be taken for another word of a subject: a number, the id of a user, which
+// shares the inbox of that name, or a stream.
+func mistakable(p subject.Prefix, name string) bool {
+	number := name != "" && strings.Trim(name, "0123456789") == ""
+	return number || kv.ValidID(name) || name == p.LogStream() || name == p.LogRestoreStream()
 }
 
 // checkFilter returns the filter, with ">" for "".
@@ -146,7 +157,7 @@ func checkFilter(filter string) (string, error) {
 }
 
 func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
-	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret}
+	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret, CA: as.access.CA}
 	if a.Role == kv.RoleConsumer {
 		c.InboxPrefix = subject.Inbox(a.Name)
 	}

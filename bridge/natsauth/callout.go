@@ -34,6 +34,10 @@ type CalloutOptions struct {
 	// Issuer signs the answers. NATS has its public key.
 	Issuer nkeys.KeyPair
 	Access Access
+	Limits ClientLimits
+	// PutOff, if set, is called with the NATS server and the id of a connection that is closed without a refusal, before
+	// the server logs a refusal.
+	PutOff func(server string, cid uint64)
 }
 
 // CalloutDeps are what a Callout works on.
@@ -51,7 +55,7 @@ type CalloutDeps struct {
 }
 
 const (
-	calloutsAtOnce = 128             // concurrent logins; more wait, until NATS gives them up
+	calloutsAtOnce = 128             // concurrent logins; more wait
 	calloutTimeout = 5 * time.Second // of one login, if NATS does not tell its own
 	settleTimeout  = cluster.CommandTimeout
 )
@@ -67,7 +71,10 @@ type Callout struct {
 	nc    *nats.Conn
 	sub   *nats.Subscription
 	slots chan struct{}
+	conns *connections
 	wg    sync.WaitGroup
+
+	stopGuard context.CancelFunc
 }
 
 // identity is a client that may connect.
@@ -76,39 +83,64 @@ type identity struct {
 	account     string
 	permissions jwt.Permissions
 	expires     time.Time // zero: never
+	trusted     bool      // an attachment with a role that may have more connections
 	// recheck reports whether the credentials are still valid.
 	recheck func(context.Context) (bool, error)
 }
 
 // NewCallout starts to answer NATS.
 func NewCallout(ctx context.Context, opts CalloutOptions, deps CalloutDeps) (*Callout, error) {
-	c := &Callout{CalloutDeps: deps, opts: opts, slots: make(chan struct{}, calloutsAtOnce)}
+	c := &Callout{CalloutDeps: deps, opts: opts, slots: make(chan struct{}, calloutsAtOnce),
+		conns: newConnections(deps.Disconnector.keys), stopGuard: func() {}}
 	var err error
-	if c.nc, err = opts.Connect("imctl logins"); err != nil {
+	// A NATS server that restarts takes clients before this connection is back.
+	again := nats.ReconnectHandler(func(*nats.Conn) { c.wg.Go(c.reconnected) })
+	if c.nc, err = opts.Connect("imctl logins", again); err != nil {
 		return nil, fmt.Errorf("connect to NATS for logins of its clients: %w", err)
 	}
 	if c.sub, err = c.nc.QueueSubscribe(subject.AuthCallout, subject.QueueGroup, c.receive); err == nil {
 		err = c.nc.FlushWithContext(ctx)
 	}
+	if err == nil {
+		err = c.closeWaiting(ctx)
+	}
 	if err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("subscribe to logins of NATS clients: %w", err)
 	}
+	if deps.Disconnector.system != nil {
+		guarding, stop := context.WithCancel(context.Background())
+		c.stopGuard = stop
+		c.wg.Go(func() { c.guard(guarding) })
+	}
 	return c, nil
+}
+
+// reconnected is called when NATS is back.
+func (c *Callout) reconnected() {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	err := c.nc.FlushWithContext(ctx)
+	if err == nil {
+		err = c.closeWaiting(ctx)
+	}
+	if err != nil && c.nc.IsConnected() {
+		c.Log.Warn("NATS clients may be refused that logged in while NATS restarted", "err", err)
+	}
 }
 
 // Close stops answering, and waits for the answers under way.
 func (c *Callout) Close() error {
+	c.stopGuard()
 	err := natsutil.Drain(c.sub)
 	c.wg.Wait()
 	c.nc.Close()
 	return err
 }
 
+// receive starts to answer a login. It does not wait, so that the time of a login counts from its arrival.
 func (c *Callout) receive(m *nats.Msg) {
-	c.slots <- struct{}{}
 	c.wg.Go(func() {
-		defer func() { <-c.slots }()
 		defer recovery.Log(c.Log, "login to NATS")
 		if err := c.answer(m); err != nil {
 			c.Log.Error("login to NATS", "err", err)
@@ -124,27 +156,41 @@ func (c *Callout) answer(m *nats.Msg) error {
 	if err != nil {
 		return fmt.Errorf("malformed request: %w", err)
 	}
-	until := time.Unix(r.Expires, 0)
-	if r.Expires == 0 {
-		until = time.Now().Add(calloutTimeout)
+	givenUp, decide := deadlines(r, time.Now())
+	if c.Disconnector.system == nil {
+		decide = givenUp // the connection cannot be closed
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), until)
+	ctx, cancel := context.WithDeadline(context.Background(), decide)
 	defer cancel()
+	key := connectionKey{r.Server.ID, r.ClientInformation.ID}
 	client, err := c.admit(ctx, r)
-	if err != nil && ctx.Err() != nil {
-		return nil // NATS has given up
+	if client != nil && c.Disconnector.system != nil {
+		if err = c.conns.take(ctx, client.account, client.name, key, c.opts.Limits.limitOf(client)); err != nil {
+			client = nil
+		}
+	}
+	if err != nil && !errors.Is(err, errRefused) {
+		if c.Disconnector.system != nil {
+			return c.turnAway(m, r, err)
+		}
+		if ctx.Err() != nil {
+			return nil // NATS has given up
+		}
 	}
 	body, signErr := c.sign(r, client, err)
-	if signErr != nil {
-		return signErr
-	}
-	if err := m.Respond(body); err != nil {
-		return err
+	if signErr == nil {
+		signErr = m.Respond(body)
 	}
 	if client == nil {
-		return nil
+		return signErr
 	}
-	return c.settle(r, client)
+	if signErr != nil {
+		c.conns.release(client.name, key)
+		return signErr
+	}
+	err = c.settle(r, client)
+	c.conns.admitted(client.name, key)
+	return err
 }
 
 // settle checks the credentials again after NATS has admitted the client, and closes the connection if they are
@@ -189,8 +235,17 @@ func (c *Callout) sign(r *jwt.AuthorizationRequestClaims, client *identity, refu
 	return []byte(token), nil
 }
 
-// admit returns the client that connects. Errors: errRefused, governor.ErrLimited, im.ErrRestoring, or one without detail.
+// admit returns the client that connects.
+//
+// Errors: errRefused if the credentials are wrong. With any other error they may be right: governor.ErrLimited,
+// im.ErrRestoring, that of ctx, or one without detail.
 func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) (*identity, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	name, secret := r.ConnectOptions.Username, r.ConnectOptions.Password
 	if name == "" || secret == "" {
 		return nil, errRefused
@@ -211,9 +266,10 @@ func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 	case errors.Is(err, governor.ErrLimited), errors.Is(err, kv.ErrBusy):
 		return nil, governor.ErrLimited
 	}
-	if ctx.Err() == nil {
-		c.Log.Error("login to NATS", "err", err)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
+	c.Log.Error("login to NATS", "err", err)
 	return nil, errors.New("internal error")
 }
 
@@ -222,7 +278,8 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 	if err != nil {
 		return nil, err
 	}
-	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a)}
+	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a),
+		trusted: a.Role != kv.RoleConsumer}
 	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Store.Attachments.Check(ctx, name, secret)
 		return valid(err, kv.ErrAttachmentNotFound)

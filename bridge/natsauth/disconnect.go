@@ -83,10 +83,16 @@ func (d *Disconnector) DisconnectAll(ctx context.Context) error {
 
 // connection is a connection as its server lists it.
 type connection struct {
-	server string
-	CID    uint64    `json:"cid"`
-	Start  time.Time `json:"start"`
-	User   string    `json:"authorized_user"`
+	server   string
+	consumer bool // in the account of consumers
+
+	CID     uint64    `json:"cid"`
+	Start   time.Time `json:"start"`
+	Account string    `json:"account"` // empty before its login
+	User    string    `json:"authorized_user"`
+
+	Subscriptions int `json:"subscriptions"`
+	Pending       int `json:"pending_bytes"`
 }
 
 // connectionList is a page of one server's connections.

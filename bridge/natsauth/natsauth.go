@@ -13,6 +13,7 @@ type Access struct {
 	ConsumerAccount string   // of consumers: it exports nothing but what they need
 	Reserved        []string // names of users in NATS's own configuration
 	URL             string   // where clients connect
+	CA              string   // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
 }
 
 // accounts returns the accounts that clients may be in.
@@ -34,4 +35,5 @@ type Context struct {
 	User        string `json:"user"`
 	Password    string `json:"password"`
 	InboxPrefix string `json:"inbox_prefix,omitempty"`
+	CA          string `json:"ca,omitempty"`
 }

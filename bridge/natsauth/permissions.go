@@ -40,7 +40,9 @@ func attachmentPermissions(p subject.Prefix, a kv.Attachment) jwt.Permissions {
 	}
 }
 
-// bridgePermissions are those of another bridge on the same NATS. It serves administrators but is not one.
+// bridgePermissions are those of another bridge on the same NATS. They keep mistakes apart, and do not contain a bridge
+// that attacks: it stores all records, and for administrators also attachments. Without the right to publish on their
+// keys it could still have JetStream publish there, as the reply to a request.
 func bridgePermissions(p subject.Prefix) jwt.Permissions {
 	shared := jwt.StringList{p.All(), subject.Inboxes}
 	for _, bucket := range p.AllBuckets() {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/bridgetest"
+	"imctl/embedded"
 	"imctl/kv"
 )
 
@@ -44,6 +45,7 @@ var mayPublish = []struct {
 	{"$KV.im_tokens.none", "bridge admin"},
 	{"$KV.im_friendships.none", "bridge admin"},
 	{"$KV.foreign.none", "admin"},
+	{"$KV.im_users.attach.none.none", "bridge admin"}, // a bridge stores what administrators ask it to
 	{"$JS.API.INFO", "bridge admin"},
 	{"$JS.API.STREAM.LIST", "bridge admin"},
 	{"$JS.API.STREAM.CREATE.own", "bridge admin"},
@@ -61,7 +63,14 @@ var mayPublish = []struct {
 	{"$JS.API.CONSUMER.MSG.NEXT.IM_LOG.OTHERS", "bridge admin"},
 	{"$JS.API.CONSUMER.DELETE.IM_LOG.none", "bridge admin"},
 	{"$JS.ACK.IM_LOG.SELF.1.1.1.1.0", "consumer bridge admin"},
+	{"$JS.ACK._.HASH.IM_LOG.SELF.1.1.1.1.0", "consumer bridge admin"},
+	{"$JS.ACK._.HASH.IM_LOG.SELF.1.1.1.1.0.RANDOM", "consumer bridge admin"},
 	{"$JS.ACK.IM_LOG.OTHERS.1.1.1.1.0", "bridge admin"},
+	{"$JS.ACK._.HASH.IM_LOG.OTHERS.1.1.1.1.0", "bridge admin"},
+	{"$JS.ACK.IM_LOG.OTHERS.IM_LOG.SELF.1.1.1", "bridge admin"},
+	{"$JS.ACK._.HASH.IM_LOG.OTHERS.IM_LOG.SELF.1", "bridge admin"},
+	{"$JS.ACK.IM_LOG.SELF.1.1.1.1", "bridge admin"},
+	{"$JS.FC.IM_LOG.SELF.1", "admin"},
 	{"$SYS.REQ.USER.AUTH", "admin"},          // without a listener: NATS sends its requests in another account
 	{"$SYS.REQ.SERVER.PING.CONNZ", "admin"},  // of the own account
 	{"$SYS.REQ.SERVER.none.KICK", "admin"},   // without a listener: this is not the system account
@@ -90,6 +99,9 @@ var maySubscribe = []struct {
 	{"_INBOX.OTHER.>", "bridge admin"},
 	{"_INBOX.*.>", "bridge admin"},
 	{"_INBOX.>", "bridge admin"},
+	{"_INBOX.*", "bridge admin"},
+	{"_INBOX.SELF", "bridge admin"},
+	{"*.SELF.>", "admin"},
 	{"$KV.im_users.>", "bridge admin"},
 	{"$JS.EVENT.ADVISORY.>", "bridge admin"},
 	{"$SRV.>", "bridge admin"},
@@ -118,7 +130,7 @@ func TestRoles(t *testing.T) {
 	}
 	for _, role := range roles {
 		c := clients[role]
-		spell := strings.NewReplacer("SELF", self[role], "OTHERS", "archive-2", "OTHER", other.ID).Replace
+		spell := strings.NewReplacer("HASH", accountHash(embedded.Account), "SELF", self[role], "OTHERS", "archive-2", "OTHER", other.ID).Replace
 		for _, r := range mayPublish {
 			err := tried(t, c, func(subject string) error { return c.Publish(subject, nil) }, spell(r.subject))
 			wantAllowed(t, role+" publishes on "+r.subject, err, slices.Contains(strings.Fields(r.roles), role))

@@ -20,6 +20,9 @@ const (
 // ServerStats returns the subject on which a NATS server tells its statistics.
 func ServerStats(server string) string { return "$SYS.REQ.SERVER." + server + ".STATSZ" }
 
+// ServerConnections returns the subject on which a NATS server lists its connections.
+func ServerConnections(server string) string { return "$SYS.REQ.SERVER." + server + ".CONNZ" }
+
 // ServerKick returns the subject on which a NATS server closes a connection.
 func ServerKick(server string) string { return "$SYS.REQ.SERVER." + server + ".KICK" }
 
@@ -40,6 +43,9 @@ func UserConn(id string) string { return "user:" + id }
 
 // AttachmentConn returns the name under which NATS knows the connections of an attachment.
 func AttachmentConn(name string) string { return "attach:" + name }
+
+// IsUserConn reports whether name is the connection name of a user.
+func IsUserConn(name string) bool { return strings.HasPrefix(name, UserConn("")) }
 
 // IsClientConn reports whether name is the connection name of a user or an attachment.
 func IsClientConn(name string) bool {

@@ -20,6 +20,7 @@ import (
 func main() {
 	var c struct { // the NATS context file of the attachment
 		URL, User, Password string
+		CA                  string // file with the certificate of the server, "" if the system knows its issuer
 		InboxPrefix         string `json:"inbox_prefix"`
 	}
 	text, err := os.ReadFile(os.Args[1])
@@ -28,7 +29,11 @@ func main() {
 	archive, err := os.OpenFile(os.Args[2], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	must(err)
 
-	nc, err := nats.Connect(c.URL, nats.UserInfo(c.User, c.Password), nats.CustomInboxPrefix(c.InboxPrefix), nats.MaxReconnects(-1))
+	options := []nats.Option{nats.UserInfo(c.User, c.Password), nats.CustomInboxPrefix(c.InboxPrefix), nats.MaxReconnects(-1)}
+	if c.CA != "" {
+		options = append(options, nats.RootCAs(c.CA))
+	}
+	nc, err := nats.Connect(c.URL, options...)
 	must(err)
 	js, err := jetstream.New(nc)
 	must(err)
@@ -37,7 +42,7 @@ func main() {
 	consumer, err := js.Consumer(ctx, "IM_LOG", c.User)
 	must(err)
 	for ctx.Err() == nil {
-		batch, err := consumer.Fetch(1000, jetstream.FetchMaxWait(time.Second))
+		batch, err := consumer.Fetch(500, jetstream.FetchMaxWait(time.Second))
 		must(err)
 		var written []jetstream.Msg
 		for m := range batch.Messages() {

@@ -18,8 +18,12 @@ func main() {
 	if url == "" {
 		url = nats.DefaultURL
 	}
-	nc, err := nats.Connect(url, nats.UserInfo(os.Getenv("IM_ACCOUNT"), os.Getenv("IM_PASSWORD")),
-		nats.CustomInboxPrefix("_INBOX."+id), nats.MaxReconnects(-1))
+	options := []nats.Option{nats.UserInfo(os.Getenv("IM_ACCOUNT"), os.Getenv("IM_PASSWORD")),
+		nats.CustomInboxPrefix("_INBOX." + id), nats.MaxReconnects(-1)}
+	if ca := os.Getenv("IM_CA"); ca != "" { // the self-signed certificate of the server
+		options = append(options, nats.RootCAs(ca))
+	}
+	nc, err := nats.Connect(url, options...)
 	must(err)
 	defer nc.Drain()
 
