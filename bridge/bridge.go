@@ -158,6 +158,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	var mail *mailer.Queue
 	if o.Mailer != nil {
 		mail = mailer.NewQueue(o.Mailer, resets, b.limits.AllowCode, o.Log)
+		b.services.Accounts.SetMail(mail)
 		b.stops.add(func(context.Context) error { mail.Close(); return nil })
 	}
 	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, TrustedProxies: o.TrustedProxies, Store: o.Store,

@@ -38,7 +38,7 @@ type Options struct {
 	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.
 	ReadOnly func() error
 
-	Mailer *mailer.Mailer // of codes for forgotten passwords; nil: none are sent
+	Mailer *mailer.Mailer // of codes and notes; nil: no mail is sent
 
 	Origins        []string       // origins of web pages, besides the server's own, that may open a WebSocket
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used

@@ -92,7 +92,8 @@ type DialoguesConfig struct {
 
 // TokensConfig is the section tokens.
 type TokensConfig struct {
-	TTL time.Duration
+	TTL    time.Duration
+	MaxAge time.Duration
 }
 
 // PasswordsConfig is the section passwords.
@@ -165,7 +166,7 @@ func Defaults() *Config {
 			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,
 		},
 		Dialogues: DialoguesConfig{Timeout: 5 * time.Second},
-		Tokens:    TokensConfig{TTL: 24 * time.Hour},
+		Tokens:    TokensConfig{TTL: 24 * time.Hour, MaxAge: 90 * 24 * time.Hour},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MaxLength: 256},
 		Limits: LimitsConfig{
 			Registrations: Rate{20, time.Hour},

@@ -24,7 +24,7 @@ func TestSweep(t *testing.T) {
 	deleted := mustCreate(t, s, "deleted", "Deleted")
 	err = errors.Join(err, s.Users.b.purge(ctx, accountKey("lost"), 0),
 		s.Resets.Put(ctx, missing, "hash", 1, 1), s.Users.Delete(ctx, deleted.ID))
-	_, tokenErr := s.Tokens.Issue(ctx, missing, "session")
+	_, tokenErr := s.Tokens.Issue(ctx, missing, "session", Origin{})
 	_, writeErr := s.Users.b.write(ctx, putAt(nameKey("other", john.ID, 0), nil, 0), putAt(accountKey("deleted"), []byte(deleted.ID), 0))
 	if err := errors.Join(err, tokenErr, writeErr); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ func TestTokens(t *testing.T) {
 	a, b := NewID(), NewID()
 	issue := func(id, session string) string {
 		t.Helper()
-		token, err := s.Tokens.Issue(ctx, id, session)
+		token, err := s.Tokens.Issue(ctx, id, session, Origin{})
 		if err != nil || !ValidID(token) {
 			t.Fatalf("token %q, %v", token, err)
 		}
@@ -53,7 +53,7 @@ func TestTokens(t *testing.T) {
 	check(a, a1, ErrTokenInvalid)
 	check(a, a2, nil)
 	a4 := issue(a, "four")
-	if err := s.Tokens.RevokeOthers(ctx, a, a4); err != nil {
+	if err := s.Tokens.RevokeOthers(ctx, a, TokenHash(a4)); err != nil {
 		t.Fatal(err)
 	}
 	check(a, a2, ErrTokenInvalid)
@@ -79,7 +79,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	check(b, b1, nil)
-	if _, err := s.Tokens.Issue(ctx, ">", ""); !errors.Is(err, ErrUserNotFound) {
+	if _, err := s.Tokens.Issue(ctx, ">", "", Origin{}); !errors.Is(err, ErrUserNotFound) {
 		t.Errorf("Issue for an invalid id: %v, want %v", err, ErrUserNotFound)
 	}
 }
@@ -89,7 +89,7 @@ func TestTokensExpire(t *testing.T) {
 	s := newStore(t, Options{TokenTTL: time.Second})
 	ctx := testContext(t)
 	id := NewID()
-	token, err := s.Tokens.Issue(ctx, id, "")
+	token, err := s.Tokens.Issue(ctx, id, "", Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,12 +111,12 @@ func TestRevokedTokensStayRevoked(t *testing.T) {
 	id, other := NewID(), NewID()
 	var tokens []string
 	for range 20 {
-		token, err := s.Tokens.Issue(ctx, id, "")
+		token, err := s.Tokens.Issue(ctx, id, "", Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		tokens = append(tokens, token)
-		if _, err := s.Tokens.Issue(ctx, other, ""); err != nil {
+		if _, err := s.Tokens.Issue(ctx, other, "", Origin{}); err != nil {
 			t.Fatal(err)
 		}
 	}

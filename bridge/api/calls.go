@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -39,17 +40,21 @@ var (
 // request is one call on its way.
 type request struct {
 	wire.Values
-	me      kv.User // of a call with Auth
-	token   string  // of an HTTP call with Auth
-	client  string  // id of the user that is a NATS client; "" for HTTP
-	address string  // of the HTTP client, as the limits count it
+	me      kv.User      // of a call with Auth
+	token   string       // of an HTTP call with Auth
+	info    kv.TokenInfo // of the token; zero for a NATS client
+	client  string       // id of the user that is a NATS client; "" for HTTP
+	address string       // of the HTTP client, as the limits count it
 	// disconnect closes the user's connections to NATS: those of a NATS client that calls, after it has had time to
 	// read the answer.
 	disconnect bool
 }
 
-// result is the answer of a call that has more than a code.
+// result is the answer of a call that has more than a code, or that is followed by work.
 type result interface{ Append([]byte) []byte }
+
+// followed is a result after which the call goes on, when the client can read the answer.
+type followed interface{ follow(*API) }
 
 // Calls returns the declarations of all calls.
 func Calls() []Call {
@@ -97,7 +102,9 @@ func Calls() []Call {
 		},
 	}, {
 		Name: "profile", Method: http.MethodPost, Path: "/im/profile/update", Auth: true, NATS: true,
-		Fields: append([]wire.Field{notEmpty(password), notEmpty(mail)}, wire.ProfileDeclaration()...),
+		Fields: append([]wire.Field{notEmpty(password), {Name: "old_password", Kind: wire.Verbatim}, notEmpty(mail)}, wire.ProfileDeclaration()...),
+		Codes:  []wire.Code{wire.WrongCredentials},
+		Limit:  limitProof("old_password"),
 		do:     updateProfile,
 	}, {
 		Name: "logout", Method: http.MethodPost, Path: "/im/logout", Auth: true,
@@ -121,6 +128,41 @@ func Calls() []Call {
 			return l.AllowLogin(r.address, kv.FoldAccount(r.Get("account")))
 		},
 		do: resetPassword,
+	}, {
+		Name: "verify", Method: http.MethodPost, Path: "/im/mail/verify", Auth: true, NATS: true, NeedsMail: true,
+		Fields: []wire.Field{{Name: "code", Max: wire.MaxResetCode, Empty: wire.ProtocolError}},
+		Codes:  []wire.Code{wire.WrongCredentials},
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			return nil, a.opts.Resets.VerifyMail(ctx, r.me, r.Get("code"))
+		},
+	}, {
+		Name: "mailcode", Method: http.MethodPost, Path: "/im/mail/send", Auth: true, NATS: true, NeedsMail: true,
+		do: func(_ context.Context, a *API, r *request) (result, error) {
+			return wire.MailState{Verified: !a.opts.Accounts.RequestMailCode(r.me)}, nil
+		},
+	}, {
+		Name: "sessions", Method: http.MethodGet, Path: "/im/sessions", Auth: true, NATS: true,
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			all, err := a.opts.Accounts.OwnSessions(ctx, r.me.ID, r.info.Hash)
+			if err != nil {
+				return nil, err
+			}
+			sessions := make(wire.Sessions, len(all))
+			for i, s := range all {
+				sessions[i] = wire.Session(s)
+			}
+			return sessions, nil
+		},
+	}, {
+		Name: "end", Method: http.MethodPost, Path: "/im/sessions/end", Auth: true, NATS: true,
+		Fields: []wire.Field{notEmpty(wire.Field{Name: "session", Max: wire.MaxSession})},
+		do:     endSessions,
+	}, {
+		Name: "delete", Method: http.MethodPost, Path: "/im/account/delete", Auth: true, NATS: true,
+		Fields: []wire.Field{password},
+		Codes:  []wire.Code{wire.WrongCredentials},
+		Limit:  limitProof("password"),
+		do:     deleteAccount,
 	}}
 }
 
@@ -145,7 +187,7 @@ func (c *Call) httpFields() []wire.Field {
 }
 
 func register(ctx context.Context, a *API, r *request) (result, error) {
-	u := kv.User{Account: r.Get("account"), Mail: r.Get("mail")}
+	u := kv.User{Account: r.Get("account"), Mail: r.Get("mail"), MailUnverified: true}
 	r.SetProfile((*wire.ProfileFields)(&u.Profile))
 	if u.Name == "" {
 		u.Name = u.Account
@@ -158,9 +200,71 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 }
 
 func updateProfile(ctx context.Context, a *API, r *request) (result, error) {
-	update := im.ProfileUpdate{Password: r.Optional("password"), Mail: r.Optional("mail"), SetProfile: r.SetProfile}
+	update := im.ProfileUpdate{Password: r.Optional("password"), Mail: r.Optional("mail"), Proof: r.proof("old_password"), SetProfile: r.SetProfile}
 	r.disconnect = update.Password != nil
-	return nil, a.opts.Accounts.UpdateProfile(ctx, r.me, update, r.token)
+	return nil, a.countGuess(r, update.Proof, a.opts.Accounts.UpdateProfile(ctx, r.me, update))
+}
+
+// proof returns what a call gives to show that the caller knows the password of its account.
+func (r *request) proof(field string) im.Proof {
+	return im.Proof{Password: r.Optional(field), Token: r.info}
+}
+
+// guesser returns what the limits count wrong passwords of a caller by: its address, or the id of a NATS client.
+func (r *request) guesser() string { return cmp.Or(r.address, r.client) }
+
+// limitProof refuses a password in the given field if the caller or its account has used up its failed logins.
+func limitProof(field string) func(*limit.Limits, *request) error {
+	return func(l *limit.Limits, r *request) error {
+		if _, given := r.Lookup(field); !given {
+			return nil
+		}
+		return l.AllowClient(r.guesser(), kv.FoldAccount(r.me.Account))
+	}
+}
+
+// countGuess counts a wrong password as a failed login. It returns err.
+func (a *API) countGuess(r *request, p im.Proof, err error) error {
+	if p.Password != nil && errors.Is(err, wire.WrongCredentials) {
+		a.opts.Limits.LoginFailed(r.guesser(), kv.FoldAccount(r.me.Account))
+	}
+	return err
+}
+
+// endSessions ends a session of the caller, or all others.
+func endSessions(ctx context.Context, a *API, r *request) (result, error) {
+	r.disconnect = true // NATS does not say which connection used which token; clients with valid credentials reconnect
+	if session, given := r.Lookup("session"); given {
+		return nil, a.opts.Accounts.EndOwnSession(ctx, r.me.ID, session)
+	}
+	return nil, a.opts.Accounts.EndOtherSessions(ctx, r.me.ID, r.info.Hash)
+}
+
+// deleteAccount disables the account before it answers, and deletes it afterwards, which ends the caller's sessions.
+func deleteAccount(ctx context.Context, a *API, r *request) (result, error) {
+	proof := r.proof("password")
+	complete, err := a.opts.Accounts.DeleteOwn(ctx, r.me, proof)
+	if err != nil {
+		return nil, a.countGuess(r, proof, err)
+	}
+	return deleted{r.me.ID, complete}, nil
+}
+
+// deleted is the answer to a call that deletes an account.
+type deleted struct {
+	user     string
+	complete func(context.Context) error
+}
+
+func (deleted) Append(dst []byte) []byte { return wire.AppendReply(dst, wire.Success, nil) }
+
+// follow completes the deletion. The client may have gone.
+func (d deleted) follow(a *API) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if err := a.opts.Gate.Pass(func() error { return d.complete(ctx) }); err != nil {
+		a.opts.Logger.Warn("delete an account; the next start completes it", "user", d.user, "err", err)
+	}
 }
 
 // refusalDelay is the least time that a refused reset code takes. A right account costs a write that waits for the

@@ -30,7 +30,7 @@ func (s *Server) Register(t testing.TB) User {
 		t.Fatalf("register %s: %v", u.Account, err)
 	}
 	u.ID = created.ID
-	if u.Token, err = s.Store.Tokens.Issue(t.Context(), u.ID, kv.NewID()); err != nil {
+	if u.Token, err = s.Store.Tokens.Issue(t.Context(), u.ID, kv.NewID(), kv.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	s.Secret(u.Token)

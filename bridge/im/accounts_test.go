@@ -176,7 +176,7 @@ func TestResume(t *testing.T) {
 		if row.renew || row.err != nil {
 			want = ""
 		}
-		u, token, err := f.accounts.Resume(t.Context(), row.id, row.token)
+		u, token, _, err := f.accounts.Resume(t.Context(), row.id, row.token)
 		if !errors.Is(err, row.err) || token != want || err == nil && u.ID != ann.ID || err != nil && u != (kv.User{}) {
 			t.Errorf("%s: got %s, the token %t, %v, want the token %t, %v", row.what, u, token != "", err, want != "", row.err)
 		}

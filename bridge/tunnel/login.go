@@ -51,6 +51,7 @@ func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := newSession(t, c, address, query.Push)
+	s.origin = kv.Origin{Address: address, Agent: r.UserAgent()}
 	go t.login(s, slimRequest(r), query, code)
 }
 
@@ -95,7 +96,7 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err er
 	if t.opts.Gate.Closed() {
 		return nil, im.ErrRestoring
 	}
-	me, token, err := t.authenticate(ctx, s.address, query)
+	me, token, err := t.authenticate(ctx, s, query)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +132,8 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err er
 
 // authenticate checks the credentials within the limits. For a login by token it returns the token that the session may
 // go on using, or "" if it needs a new one.
-func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.LoginQuery) (me kv.User, token string, err error) {
-	account := kv.FoldAccount(query.Account)
+func (t *Tunnel) authenticate(ctx context.Context, s *Session, query wire.LoginQuery) (me kv.User, token string, err error) {
+	address, account := s.address, kv.FoldAccount(query.Account)
 	if query.ByToken() {
 		account = query.ID
 	}
@@ -140,7 +141,7 @@ func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.Lo
 		return kv.User{}, "", err
 	}
 	if query.ByToken() {
-		me, token, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
+		me, token, s.origin.Login, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
 	} else {
 		me, err = t.opts.Accounts.Authenticate(ctx, query.Account, query.Password)
 	}
@@ -192,10 +193,11 @@ func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) ([]byte,
 	until := time.Now().Add(store.Tokens.TTL() / 2) // Resume returns tokens with more than half of their life left
 	if token == "" {
 		until = time.Now().Add(store.Tokens.TTL())
-		if token, err = store.Tokens.Issue(ctx, id, s.id); err != nil {
+		if token, err = store.Tokens.Issue(ctx, id, s.id, s.origin); err != nil {
 			return nil, err
 		}
 	}
+	s.origin = kv.Origin{}                        // it would stay in memory as long as the session
 	if !s.bindToken(kv.TokenHash(token), until) { // disabled meanwhile: the tokens were revoked before this one was issued
 		return nil, errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
 	}
