@@ -198,10 +198,10 @@ func (t *Tokens) info(userID string, e entry) (TokenInfo, error) {
 	return info, nil
 }
 
-// RevokeOthers revokes all tokens that the user has at this moment, except the token with the hash keep; "" keeps none.
+// RevokeAllBut revokes all tokens that the user has at this moment, except the token with the hash keep; "" keeps none.
 //
 // Errors: only those of NATS and ctx.
-func (t *Tokens) RevokeOthers(ctx context.Context, userID, keep string) error {
+func (t *Tokens) RevokeAllBut(ctx context.Context, userID, keep string) error {
 	tokens, err := t.List(ctx, userID)
 	if err != nil {
 		return err

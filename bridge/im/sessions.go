@@ -34,7 +34,7 @@ func (a *Accounts) expelOthers(ctx context.Context, id, keep string) error {
 }
 
 func (a *Accounts) endOthers(ctx context.Context, id, keep, reason string) error {
-	if err := a.Store.Tokens.RevokeOthers(ctx, id, keep); err != nil {
+	if err := a.Store.Tokens.RevokeAllBut(ctx, id, keep); err != nil {
 		return err
 	}
 	return a.Cluster.Broadcast(ctx, cluster.CloseSessions{User: id, KeepToken: keep, Code: websocket.ClosePolicyViolation, Reason: reason})
