@@ -166,6 +166,7 @@ func TestOldPasswordByNATS(t *testing.T) {
 		t.Errorf("delete with the password: %s", got)
 	}
 	c.WantClosed(t, "deleted")
+	waitUntilDeleted(t, s, u)
 }
 
 // TestOldPasswordGuesses: a wrong old_password is a failed login, and old_password is not checked over that limit.

@@ -32,9 +32,10 @@ const WaitTimeout = 30 * time.Second
 
 // Options configure a Server. The zero value has no rate limits.
 type Options struct {
-	Dir      string        // data directory; "": a new one
-	TokenTTL time.Duration // 0: a day
-	Limits   bridge.Limits
+	Dir         string        // data directory; "": a new one
+	TokenTTL    time.Duration // 0: a day
+	TokenMaxAge time.Duration // 0: no limit
+	Limits      bridge.Limits
 }
 
 // Server is a bridge on an embedded NATS server that accepts NATS clients.
@@ -122,7 +123,7 @@ func (s *Server) openStore(ctx context.Context, o Options, log *slog.Logger) err
 		return err
 	}
 	s.stops = append(s.stops, func(context.Context) error { s.NC.Close(); return nil })
-	s.Store, err = kv.Open(ctx, s.NC, kv.Options{TokenTTL: o.TokenTTL, Log: log})
+	s.Store, err = kv.Open(ctx, s.NC, kv.Options{TokenTTL: o.TokenTTL, TokenMaxAge: o.TokenMaxAge, Log: log})
 	return err
 }
 
