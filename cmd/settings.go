@@ -101,7 +101,7 @@ func (c *Config) serverSettings() []setting {
 		bind("limits.requests", &c.Limits.Requests, "pending friend requests to one user", between(1, 1000)),
 		bind("limits.picture", &c.Limits.Picture, "largest profile picture", between(0, 512*KiB)).asLive(),
 
-		bind("mail.smtp", &c.Mail.SMTP, "URL of the mail server for password resets, empty for none", orEmpty(smtpURL)),
+		bind("mail.smtp", &c.Mail.SMTP, "URL of the mail server for codes and notes, empty for none", orEmpty(smtpURL)),
 		bind("mail.from", &c.Mail.From, "sender address of mail", orEmpty(email)),
 	}
 }
