@@ -129,7 +129,9 @@ func (a *openAPI) posts(me *member) (all []exchange) {
 
 // sessions returns the calls for the list of sessions of a user.
 func (a *openAPI) sessions(me *member) []exchange {
-	row := func(code int, pairs ...string) exchange { return exchange{path: "/im/sessions?" + query(pairs...), code: code} }
+	row := func(code int, pairs ...string) exchange {
+		return exchange{path: "/im/sessions?" + query(pairs...), code: code}
+	}
 	return []exchange{
 		row(200, "id", me.id, "token", me.token), row(403, "id", "a\x00b", "token", me.token), row(514, "id", me.id), row(517, "token", me.token),
 		row(515, "id", me.id, "token", strings.Repeat("0", 32)),
