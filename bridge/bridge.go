@@ -99,6 +99,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	}
 	b.services.Accounts.SetRegistration(o.Registration)
 	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
+	o.Governor.SetSeenFrom(b.seenFrom)
 	metrics := delivery.NewMetrics(o.Registry)
 	b.lanes, err = delivery.New(delivery.Options{Lanes: o.Lanes, Prefix: prefix, Node: b.node.ID, Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame),
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
@@ -119,6 +120,20 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
 	b.newAPI(metrics)
 	return nil
+}
+
+// seenFrom reports whether the user with an account has a valid token that was issued to a login from an address. An
+// error means no: the login is then that of an unknown device.
+func (b *Bridge) seenFrom(ctx context.Context, account, address string) bool {
+	u, err := b.opts.Store.Users.ByAccount(ctx, account)
+	if err != nil {
+		return false
+	}
+	seen, err := b.opts.Store.Tokens.SeenFrom(ctx, u.ID, address)
+	if err != nil {
+		b.log.Debug("look for a known device", "user", u.ID, "err", err)
+	}
+	return seen
 }
 
 // presence is the im.Presence of the services, which are created before the lanes.
@@ -162,6 +177,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	var mail *mailer.Queue
 	if o.Mailer != nil {
 		mail = mailer.NewQueue(o.Mailer, queuedResets{resets}, o.Governor.AllowCode, o.Log)
+		b.services.Accounts.SetMail(mail)
 		b.stops.add(func(context.Context) error { mail.Close(); return nil })
 	}
 	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,

@@ -302,7 +302,7 @@ func TestLogOfABridge(t *testing.T) {
 		{from + ".request", `{"to":"` + other.ID + `","note":"hi"}`},
 		{other.ID + ".add", `{"from":"` + from + `","name":"F"}`},
 		{from + ".remove", `{"to":"` + to + `"}`},
-		{from + ".profile", `{"name":"New","password":"another password"}`},
+		{from + ".profile", `{"name":"New","password":"another password","old_password":"password"}`},
 	} {
 		if got := ask("im.call."+call[0], call[1]); !strings.Contains(got, `"code":200,`) {
 			t.Errorf("%s: %s", call[0], got)

@@ -43,7 +43,7 @@ type Options struct {
 
 	Registration im.Registration // which clients may register; "": all
 
-	Mailer *mailer.Mailer // of codes for forgotten passwords; nil: none are sent
+	Mailer *mailer.Mailer // of codes and notes; nil: no mail is sent
 
 	Origins        []string       // origins of web pages, besides the server's own, that may open a WebSocket
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used

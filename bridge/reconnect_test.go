@@ -188,7 +188,7 @@ func TestChangesDuringOutage(t *testing.T) {
 	}
 	n.wantRefused(t, me, wire.InternalError, websocket.CloseTryAgainLater)
 	elsewhere(t, s.dir, func(ctx context.Context, store *kv.Store) error {
-		if err := store.Tokens.RevokeOthers(ctx, revoked.ID, kept.login.Token); err != nil {
+		if err := store.Tokens.RevokeAllBut(ctx, revoked.ID, kv.TokenHash(kept.login.Token)); err != nil {
 			return err
 		}
 		if _, err := store.Users.Update(ctx, disabled.ID, func(u *kv.User) error { u.Disabled = true; return nil }); err != nil {

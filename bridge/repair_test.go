@@ -55,7 +55,7 @@ func TestRepair(t *testing.T) {
 		if _, err := store.Rosters.Befriend(ctx, stays.ID, u.ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Tokens.Issue(ctx, u.ID, "session"); err != nil {
+		if _, err := store.Tokens.Issue(ctx, u.ID, "session", kv.Origin{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, step := range steps[:n+1] {

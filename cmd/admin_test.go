@@ -86,7 +86,7 @@ func TestSessionAndTokenCommands(t *testing.T) {
 		t.Errorf("a closed session received %s", frame)
 	}
 
-	listed := command(t, dir, "", "token", "list", alice.account).want(t, exitDone, kv.TokenHash(alice.token))
+	listed := command(t, dir, "", "token", "list", alice.account).want(t, exitDone, kv.TokenHash(alice.token), "ADDRESS", "127.0.0.1", "Go-http-client")
 	if n := strings.Count(listed.out, "\n"); n != 3 {
 		t.Errorf("%d lines: %s", n, listed.out)
 	}

@@ -22,7 +22,7 @@ func TestCheckRecords(t *testing.T) {
 	ctx, store := t.Context(), s.app.backend.store
 	litter := func() {
 		t.Helper()
-		if _, err := store.Tokens.Issue(ctx, kv.NewID(), "session"); err != nil {
+		if _, err := store.Tokens.Issue(ctx, kv.NewID(), "session", kv.Origin{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := store.Rosters.Befriend(ctx, kv.NewID(), kv.NewID()); err != nil {

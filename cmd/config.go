@@ -95,7 +95,8 @@ type DialoguesConfig struct {
 
 // TokensConfig is the section tokens.
 type TokensConfig struct {
-	TTL time.Duration
+	TTL    time.Duration
+	MaxAge time.Duration
 }
 
 // PasswordsConfig is the section passwords.
@@ -184,7 +185,7 @@ func Defaults() *Config {
 			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,
 		},
 		Dialogues: DialoguesConfig{Timeout: 5 * time.Second},
-		Tokens:    TokensConfig{TTL: 24 * time.Hour},
+		Tokens:    TokensConfig{TTL: 24 * time.Hour, MaxAge: 90 * 24 * time.Hour},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MinLength: 1, MaxLength: 256},
 		Limits: LimitsConfig{
 			Registrations: Rate{250, time.Hour},

@@ -40,13 +40,38 @@ func (w *world) post(t testing.TB, n int, path string, fields map[string]string)
 	return w.do(t, n, http.MethodPost, path, string(body))
 }
 
-// code requests a code and returns it from the n-th mail.
+// own makes a POST call with the id and token of p.
+func (p *member) own(t testing.TB, path string, pairs ...string) reply {
+	t.Helper()
+	return p.w.do(t, p.n, http.MethodPost, path, fields(append([]string{"id", p.id, "token", p.token}, pairs...)...))
+}
+
+// verify verifies the address of p, with the code from the mail that its registration sent. It logs p in if it is not.
+func (p *member) verify(t testing.TB, mailServer *smtpServer) {
+	t.Helper()
+	if p.token == "" {
+		p.login(t)
+	}
+	p.own(t, "/im/mail/verify", "code", p.mailedCode(t, mailServer, p.address(t), 1)).want(t, "verify", replyBody(200))
+}
+
+// code requests a code for a forgotten password and returns it from the n-th mail after the one of verify.
 func (p *member) code(t testing.TB, mailServer *smtpServer, n int) string {
 	t.Helper()
 	p.w.forgot(t, p.n, p.account, p.address(t)).want(t, "forgot", replyBody(200))
-	found := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, p.address(t), n))
+	return p.mailedCode(t, mailServer, p.address(t), n+1)
+}
+
+// mailedCode returns the code in the n-th mail to an address of p. The mail must not have what p wrote.
+func (p *member) mailedCode(t testing.TB, mailServer *smtpServer, address string, n int) string {
+	t.Helper()
+	text := mailServer.waitForMail(t, address, n)
+	if strings.Contains(text, p.account) || strings.Contains(text, address) {
+		t.Errorf("got mail %q with text of the account", text)
+	}
+	found := codeInMail.FindStringSubmatch(text)
 	if found == nil {
-		t.Fatalf("no code in %q", mailServer.waitForMail(t, p.address(t), n))
+		t.Fatalf("no code in %q", text)
 	}
 	p.w.secret(found[1])
 	p.w.secret(strings.ReplaceAll(found[1], "-", ""))
@@ -68,10 +93,11 @@ func TestForgot(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, begin(t))
 			a, b := w.newFriends(t)
+			a.verify(t, mailServer)
 			second, login := a.onNextServer().openTunnel(t, "push", "1")
 			code := a.code(t, mailServer, 1)
-			if text := mailServer.waitForMail(t, a.address(t), 1); !strings.Contains(text, a.account) || !strings.Contains(text, "15 minutes") {
-				t.Errorf("got mail %q, want the account and 15 minutes", text)
+			if text := mailServer.waitForMail(t, a.address(t), 2); !strings.Contains(text, "15 minutes") {
+				t.Errorf("got mail %q, want 15 minutes", text)
 			}
 			if c := b.talk(t, a, "1"); c != 200 {
 				t.Errorf("dialogue after the request for a code: got code %d, want 200", c)
@@ -91,6 +117,9 @@ func TestForgot(t *testing.T) {
 				a.resume(t, token).want(t, replyBody(515))
 			}
 			a.refused(t, "the old password", a.password)
+			if text := mailServer.waitForMail(t, a.address(t), 3); !strings.Contains(text, "new password") {
+				t.Errorf("got mail %q, want a note of the new password", text)
+			}
 			a.password = "new pass word"
 			a.login(t)
 			w.reset(t, a.n, a.account, code, "another").want(t, "the code again", replyBody(505))
@@ -105,14 +134,16 @@ func TestForgotAnswers(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)
 	w := newWorld(t, start(t, mailServer.configure, unlimited))
-	a, disabled := w.newMember(t, 0), w.newMember(t, 0)
-	disabled.login(t)
+	a, disabled, unverified := w.newMember(t, 0), w.newMember(t, 0), w.newMember(t, 0)
+	a.verify(t, mailServer)
+	disabled.verify(t, mailServer)
+	mailServer.waitForMail(t, unverified.address(t), 1)
 	if err := w.services().Accounts.SetDisabled(t.Context(), disabled.id, true); err != nil {
 		t.Fatal(err)
 	}
 	for what, pair := range map[string][2]string{
 		"unknown account": {"nobody", a.address(t)}, "another's address": {a.account, disabled.address(t)}, "no address": {a.account, "x"},
-		"disabled": {disabled.account, disabled.address(t)}, "two addresses": {a.account, a.address(t) + ",x@example.org"},
+		"disabled": {disabled.account, disabled.address(t)}, "not verified": {unverified.account, unverified.address(t)}, "two addresses": {a.account, a.address(t) + ",x@example.org"},
 	} {
 		w.forgot(t, 0, pair[0], pair[1]).want(t, what, replyBody(200))
 	}
@@ -128,11 +159,11 @@ func TestForgotAnswers(t *testing.T) {
 	for what, account := range map[string]string{"unknown account": "nobody", "no code": a.account, "disabled": disabled.account} {
 		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, replyBody(505))
 	}
-	// The comparison of addresses ignores case and spaces. This request sends the first mail.
+	// The comparison of addresses ignores case and spaces. This request sends the first mail after the three that verify.
 	w.forgot(t, 0, " "+strings.ToUpper(a.account), " "+strings.ToUpper(a.address(t))).want(t, "forgot", replyBody(200))
-	mailServer.waitForMail(t, a.address(t), 1)
-	if n := mailServer.total(); n != 1 {
-		t.Errorf("%d mails were sent, want 1", n)
+	mailServer.waitForMail(t, a.address(t), 2)
+	if n := mailServer.total(); n != 4 {
+		t.Errorf("%d mails were sent, want 4", n)
 	}
 	a.login(t) // with the unchanged password
 }
@@ -144,6 +175,8 @@ func TestForgotTiming(t *testing.T) {
 	mailServer := startMailServer(t)
 	w := newWorld(t, start(t, mailServer.configure, unlimited))
 	a, b := w.newMember(t, 0), w.newMember(t, 0)
+	a.verify(t, mailServer)
+	b.verify(t, mailServer)
 	b.code(t, mailServer, 1)
 	mailServer.mu.Lock() // blocks all mails
 	for range 8 {        // more than the server sends concurrently
@@ -151,7 +184,7 @@ func TestForgotTiming(t *testing.T) {
 		w.forgot(t, 0, "nobody", a.address(t)).want(t, "forgot", replyBody(200))
 	}
 	mailServer.mu.Unlock()
-	mailServer.waitForMail(t, a.address(t), 8)
+	mailServer.waitForMail(t, a.address(t), 9)
 	for what, account := range map[string]string{"with a code": b.account, "unknown": "nobody"} {
 		start := time.Now()
 		w.reset(t, 0, account, "ABCD-EFGH", "x").want(t, what, replyBody(505))
@@ -170,6 +203,8 @@ func TestForgotLimits(t *testing.T) {
 		c.HTTP.TrustedProxies = []string{"127.0.0.1"}
 	}))
 	a, b := w.newMember(t, 0), w.newMember(t, 0)
+	a.verify(t, mailServer)
+	b.verify(t, mailServer)
 	from := func(address, path string, fields map[string]string) reply {
 		t.Helper()
 		body, err := json.Marshal(fields)
@@ -202,11 +237,11 @@ func TestForgotLimits(t *testing.T) {
 		forgot("198.51.100.1", b).want(t, "forgot", replyBody(200))
 	}
 	forgot("198.51.100.1", b).wantStatus(t, "the fourth request from the address", http.StatusTooManyRequests, replyBody(403))
-	mailServer.waitForMail(t, b.address(t), 3)
-	eventually(t, "three mails to each", func() bool { return mailServer.count(a.address(t)) == 3 })
+	mailServer.waitForMail(t, b.address(t), 4)
+	eventually(t, "three mails to each, and the one that verifies", func() bool { return mailServer.count(a.address(t)) == 4 })
 	forgot("198.51.100.2", b).want(t, "request from another address", replyBody(200))
-	if n := mailServer.total(); n != 6 {
-		t.Errorf("got %d mails, want 6", n)
+	if n := mailServer.total(); n != 8 {
+		t.Errorf("got %d mails, want 8", n)
 	}
 	// Wrong codes count as failed logins.
 	reset := map[string]string{"account": a.account, "code": "AAAA-AAAA", "password": "x"}
@@ -222,7 +257,7 @@ func TestForgotWithoutMailServer(t *testing.T) {
 	w := newWorld(t, start(t))
 	a := w.newMembers(t, 1)[0]
 	a.call(t, "found", "name", fresh("nobody"))
-	for _, path := range []string{"/im/password/forgot", "/im/password/reset"} {
+	for _, path := range []string{"/im/password/forgot", "/im/password/reset", "/im/mail/verify", "/im/mail/send"} {
 		if r := w.do(t, 0, http.MethodPost, path, `{"account":"a","mail":"a@example.org"}`); r.status != http.StatusNotFound {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
 		}
@@ -233,12 +268,15 @@ func TestForgotWithoutMailServer(t *testing.T) {
 func TestForgotMailFails(t *testing.T) {
 	t.Parallel()
 	mailServer := startMailServer(t)
-	mailServer.refuse = "no such mailbox"
 	s := start(t, mailServer.configure, unlimited)
 	w := newWorld(t, s)
 	a := w.newMembers(t, 1)[0]
+	a.verify(t, mailServer)
+	mailServer.mu.Lock()
+	mailServer.refuse = "no such mailbox"
+	mailServer.mu.Unlock()
 	w.secret(a.address(t))
-	w.secret(mailServer.refuse)
+	w.secret("no such mailbox")
 	w.forgot(t, 0, a.account, a.address(t)).want(t, "forgot", replyBody(200))
 	eventually(t, "a warning", func() bool {
 		log := s.log.String()

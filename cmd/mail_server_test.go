@@ -2,11 +2,13 @@ package cmd
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"mime/quotedprintable"
 	"net"
 	"net/mail"
+	"strings"
 	"sync"
 	"testing"
 
@@ -17,9 +19,10 @@ import (
 type smtpServer struct {
 	url string
 
-	mu     sync.Mutex // guards the fields below
-	mails  map[string][]string
-	refuse string
+	mu      sync.Mutex // guards the fields below
+	mails   map[string][]string
+	headers []mail.Header
+	refuse  string
 }
 
 // startMailServer starts an SMTP server and stops it at the end of the test.
@@ -72,6 +75,18 @@ func (p *smtpServer) waitForMail(t testing.TB, to string, n int) string {
 	return p.mails[to][n-1]
 }
 
+// wantNoHeader checks that no header of a mail has the text.
+func (p *smtpServer) wantNoHeader(t testing.TB, text string) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, h := range p.headers {
+		if all := fmt.Sprint(h); strings.Contains(all, text) {
+			t.Errorf("%q is in the header %s", text, all)
+		}
+	}
+}
+
 // smtpSession is one session of a client.
 type smtpSession struct {
 	server *smtpServer
@@ -105,5 +120,6 @@ func (c *smtpSession) Data(r io.Reader) error {
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
 	c.server.mails[c.to] = append(c.server.mails[c.to], string(text))
+	c.server.headers = append(c.server.headers, m.Header)
 	return nil
 }

@@ -13,9 +13,9 @@ import (
 func natsListener(c *Config) { c.NATS.Listen = "127.0.0.1:0" }
 
 // newNATSWorld returns a world on a server with a NATS listener.
-func newNATSWorld(t *testing.T) (*world, *server) {
+func newNATSWorld(t *testing.T, more ...func(*Config)) (*world, *server) {
 	t.Helper()
-	s := start(t, natsListener)
+	s := start(t, append(more, natsListener)...)
 	return newWorld(t, s), s
 }
 

@@ -86,6 +86,7 @@ func (c *Config) serverSettings() []setting {
 		bind("dialogues.timeout", &c.Dialogues.Timeout, "timeout of a dialogue", between(100*time.Millisecond, 5*time.Minute)),
 
 		bind("tokens.ttl", &c.Tokens.TTL, "lifetime of a token", between(time.Second, 10*365*24*time.Hour)),
+		bind("tokens.max_age", &c.Tokens.MaxAge, "time from a login with the password until its tokens, renewed or not, end, 0 for no limit", between(0, 10*365*24*time.Hour)),
 
 		bind("passwords.memory", &c.Passwords.Memory, "memory of one argon2id hash", between(MiB, 4*GiB)),
 		bind("passwords.passes", &c.Passwords.Passes, "passes of one argon2id hash", between(1, 100)),
@@ -117,7 +118,7 @@ func (c *Config) serverSettings() []setting {
 
 		bind("registration", &c.Registration, "which clients may register: open, invite or closed", oneOf("open", "invite", "closed")).asLive(),
 
-		bind("mail.smtp", &c.Mail.SMTP, "URL of the mail server for password resets, empty for none", orEmpty(smtpURL)),
+		bind("mail.smtp", &c.Mail.SMTP, "URL of the mail server for codes and notes, empty for none", orEmpty(smtpURL)),
 		bind("mail.from", &c.Mail.From, "sender address of mail", orEmpty(email)),
 	}
 }

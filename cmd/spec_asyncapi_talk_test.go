@@ -184,7 +184,8 @@ func (a *asyncAPI) listen(t *testing.T, nc *bridgetest.Client, id string) *clien
 }
 
 // callNames maps the calls to the operations of the document.
-var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile"}
+var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile",
+	"verify": "verifyMail", "mailcode": "sendMailCode", "sessions": "listSessions", "end": "endSessions", "delete": "deleteAccount"}
 
 // calls makes a call through NATS and validates the request and the answer against the document.
 func (a *asyncAPI) calls(t testing.TB, c *bridgetest.Client, id, name, body string, code int, beyond bool) {
@@ -198,7 +199,8 @@ func (a *asyncAPI) calls(t testing.TB, c *bridgetest.Client, id, name, body stri
 }
 
 func (a *asyncAPI) onNATS(t *testing.T) {
-	w, s := newNATSWorld(t)
+	mailServer := startMailServer(t)
+	w, s := newNATSWorld(t, mailServer.configure, unlimited)
 	archive := s.attachment(t, "archive", kv.RoleConsumer, "")
 	admin := s.attachment(t, "root", kv.RoleAdmin, "")
 	w.secret(archive.Password)
@@ -241,6 +243,10 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	c.answer.Store(new(string))
 
 	a.everyCall(t, w, c.Client, bot, person)
+	a.calls(t, c.Client, bot.id, "verify", jsonOf(map[string]string{"code": bot.mailedCode(t, mailServer, bot.address(t), 2)}), 200, false)
+	leaves := w.newMembers(t, 1)[0]
+	a.calls(t, s.asUser(t, leaves), leaves.id, "end", `{}`, 200, false) // which ends the connection
+	a.calls(t, s.asUser(t, leaves), leaves.id, "delete", jsonOf(map[string]string{"password": leaves.password}), 200, false)
 	person.update(t, `"sign":"new"`).want(t, "update", replyBody(200))
 	person.tunnel.close(t)
 	eventually(t, "300", func() bool { return c.has("friendOffline") })
@@ -274,6 +280,8 @@ func (a *asyncAPI) everyCall(t *testing.T, w *world, c *bridgetest.Client, bot, 
 		{"remove", `{"to":"` + asks.id + `"}`, 200}, {"remove", `{"to":"` + asks.id + `"}`, 512}, {"remove", `{"to":""}`, 519}, {"remove", `{"to":1}`, 403},
 		{"request", `{"to":"` + asks.id + `","note":"two\nlines"}`, 200},
 		{"profile", `{"sign":"new","name":"","mail":null}`, 200}, {"profile", `{"mail":""}`, 403}, {"profile", `{"password":""}`, 403}, {"profile", `{"sex":"` + long + `"}`, 403},
+		{"profile", `{"password":"x"}`, 505}, {"verify", `{"code":"AAAA-BBBB"}`, 505}, {"verify", `{}`, 403}, {"mailcode", `{}`, 200}, {"mailcode", `[]`, 403},
+		{"sessions", `{}`, 200}, {"sessions", `[]`, 403}, {"end", `{"session":""}`, 403}, {"delete", `{"password":"x"}`, 505}, {"delete", `{"password":1}`, 403},
 	} {
 		a.calls(t, c, bot.id, row.name, row.body, row.code, false)
 	}
@@ -295,7 +303,8 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 	as.InboxPrefix = subject.Inbox(p.id)
 	nc := s.asAttachment(t, as)
 	nobody := strings.Repeat("0", 32)
-	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`} {
+	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`,
+		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`} {
 		a.calls(t, nc, p.id, name, body, 515, false)
 	}
 }
@@ -348,7 +357,7 @@ func (a *asyncAPI) reads(t *testing.T, nc *bridgetest.Client) {
 
 // failing checks the answers while the records of users cannot be read.
 func (a *asyncAPI) failing(t *testing.T) {
-	w, s := newNATSWorld(t)
+	w, s := newNATSWorld(t, startMailServer(t).configure)
 	s.mayLog = []string{"call failed"}
 	root := s.attachment(t, "root", kv.RoleAdmin, "")
 	w.secret(root.Password)
@@ -367,7 +376,8 @@ func (a *asyncAPI) failing(t *testing.T) {
 	if frame := a.hears(t, tunnel, "answerLogin", "refusal"); frame != replyBody(500) {
 		t.Errorf("login: %s", frame)
 	}
-	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`} {
+	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`,
+		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`} {
 		a.calls(t, c, me.id, name, body, 500, false)
 	}
 	got := c.Ask(t, "im.send."+me.id, dialogue(`"1"`, friend.id, `"p"`))

@@ -24,9 +24,10 @@ func (a *openAPI) atWork(t *testing.T) {
 	w := newWorld(t, start(t, func(c *Config) { c.Passwords.MaxLength = 32 }))
 	s := w.deployment.(*server)
 	me, friend := w.newFriends(t)
-	two := w.newMembers(t, 2)
-	other, asks := two[0], two[1]
-	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
+	three := w.newMembers(t, 3)
+	other, asks, gone := three[0], three[1], three[2]
+	a.try(t, w, exchange{path: "/im/account/delete", body: fields("id", gone.id, "token", gone.token, "password", gone.password), code: 200})
+	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
 		a.try(t, w, x)
 	}
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
@@ -95,8 +96,8 @@ func (a *openAPI) registrations(t *testing.T, w *world, taken *member) []exchang
 // posts are the POST calls of a registered user.
 func (a *openAPI) posts(me *member) (all []exchange) {
 	never := strings.Repeat("0", 32)
-	for path, code := range map[string]int{"/im/profile/update": 200, "/im/logout": 515} {
-		token := never // a logout that succeeds comes at the end
+	for path, code := range map[string]int{"/im/profile/update": 200, "/im/logout": 515, "/im/sessions/end": 200, "/im/account/delete": 515} {
+		token := never // a logout and a deletion that succeed come at the end
 		if code == 200 {
 			token = me.token
 		}
@@ -118,7 +119,26 @@ func (a *openAPI) posts(me *member) (all []exchange) {
 			all = append(all, update(403, field, `"a\u0000b"`))
 		}
 	}
+	for field, value := range map[string]string{"password": "x", "mail": "other@example.org"} {
+		all = append(all, exchange{path: "/im/profile/update", body: fields("id", me.id, "token", me.token, field, value, "old_password", "wrong"), code: 505})
+	}
+	for _, session := range []string{strings.Repeat("x", 33), "", "a\x00b"} {
+		all = append(all, exchange{path: "/im/sessions/end", body: fields("id", me.id, "token", me.token, "session", session), code: 403})
+	}
+	all = append(all, exchange{path: "/im/sessions/end", body: fields("id", me.id, "token", me.token, "session", "0123456789abcdef"), code: 200},
+		exchange{path: "/im/account/delete", body: fields("id", me.id, "token", me.token, "password", "wrong"), code: 505})
 	return append(all, update(200, "password", jsonOf(me.password)), update(200, "sign", `"two\nlines"`))
+}
+
+// sessions returns the calls for the list of sessions of a user.
+func (a *openAPI) sessions(me *member) []exchange {
+	row := func(code int, pairs ...string) exchange {
+		return exchange{path: "/im/sessions?" + query(pairs...), code: code}
+	}
+	return []exchange{
+		row(200, "id", me.id, "token", me.token), row(403, "id", "a\x00b", "token", me.token), row(514, "id", me.id), row(517, "token", me.token),
+		row(515, "id", me.id, "token", strings.Repeat("0", 32)),
+	}
 }
 
 func (a *openAPI) gets(me, friend, other, asks *member) (all []exchange) {
@@ -264,8 +284,9 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		}
 		a.try(t, w, exchange{path: path, body: large, code: 403, status: 413})
 	}
+	a.mailCalls(t, w, plain, me, mailServer)
 	a.try(t, w, exchange{path: "/im/password/forgot", body: forgot, code: 200})
-	code := codeInMail.FindStringSubmatch(mailServer.waitForMail(t, me.address(t), 1))[1]
+	code := me.mailedCode(t, mailServer, me.address(t), 3)
 	a.try(t, w, exchange{path: "/im/password/reset", body: reset("AAAA-BBBB"), code: 505})
 	a.try(t, w, exchange{path: "/im/password/reset", body: reset(" " + strings.ToLower(code)), code: 200})
 	me.login(t)
@@ -280,6 +301,9 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		body := fields("account", fresh("nobody"), "mail", "m", "code", "AAAABBBB", "password", "p")
 		a.try(t, w, exchange{path: path, body: body, code: codes[0]})
 		a.try(t, w, exchange{path: path, body: body, code: codes[1], status: http.StatusTooManyRequests})
+	}
+	for path, field := range map[string]string{"/im/profile/update": "old_password", "/im/account/delete": "password"} {
+		a.try(t, w, exchange{path: path, body: fields("id", me.id, "token", me.token, field, me.password), code: 403, status: http.StatusTooManyRequests})
 	}
 	limits.Limits.LoginFailures = Rate{}
 	limits.Limits.HTTP = Rate{1, time.Hour}
@@ -303,6 +327,9 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 	out.body, out.code = fields("id", me.id, "token", me.token), 500
 	for _, x := range []exchange{
 		{path: "/im/register", body: fields("account", fresh("a"), "password", "p", "mail", "m"), code: 500}, out, {path: "/im/profile/update", body: out.body, code: 500},
+		{path: "/im/sessions?" + query("id", me.id, "token", me.token), code: 500}, {path: "/im/sessions/end", body: out.body, code: 500},
+		{path: "/im/account/delete", body: out.body, code: 500}, {path: "/im/mail/send", body: out.body, code: 500},
+		{path: "/im/mail/verify", body: fields("id", me.id, "token", me.token, "code", "AAAABBBB"), code: 500},
 		{path: "/im/password/reset", body: reset("AAAABBBB"), code: 500}, {path: me.get("found", "name", "x"), code: 500},
 		{path: me.get("request", "to", friend.id), code: 500}, {path: me.get("add", "from", friend.id, "name", "x"), code: 500}, {path: me.get("remove", "to", friend.id), code: 500},
 	} {
@@ -311,4 +338,29 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 	all.Wait()
 	there.stop()
 	there.start(t)
+}
+
+// mailCalls verifies the address of me, which gets two mails. plain is a server that sends no mail.
+func (a *openAPI) mailCalls(t *testing.T, w, plain *world, me *member, mailServer *smtpServer) {
+	never := strings.Repeat("0", 32)
+	for _, path := range []string{"/im/mail/send", "/im/mail/verify"} {
+		body := func(id, token string) string { return fields("id", id, "token", token, "code", "AAAA-BBBB") }
+		large := strings.TrimSuffix(body(me.id, me.token), "}") + `,"more":"` + strings.Repeat("A", 256<<10) + `"}`
+		a.try(t, plain, exchange{path: path, body: body(me.id, me.token), status: http.StatusNotFound})
+		for _, x := range []exchange{
+			{path: path, body: `[]`, code: 403}, {path: path, body: large, code: 403, status: http.StatusRequestEntityTooLarge}, {path: path, body: body(me.id, " "), code: 514},
+			{path: path, body: body(" ", me.token), code: 517}, {path: path, body: body(me.id, never), code: 515},
+		} {
+			a.try(t, w, x)
+		}
+	}
+	verify := func(code string, want int) {
+		t.Helper()
+		a.try(t, w, exchange{path: "/im/mail/verify", body: fields("id", me.id, "token", me.token, "code", code), code: want})
+	}
+	verify(" ", 403)
+	verify("AAAA-BBBB", 505)
+	me.mailedCode(t, mailServer, me.address(t), 1)
+	a.try(t, w, exchange{path: "/im/mail/send", body: fields("id", me.id, "token", me.token), code: 200})
+	verify(me.mailedCode(t, mailServer, me.address(t), 2), 200)
 }

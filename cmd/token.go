@@ -22,9 +22,9 @@ The server stores no tokens, only their SHA-256 hashes. The commands show and ac
 
 func newTokenList(env *Env) *cobra.Command {
 	list := &listing[admin.Token]{
-		header: []string{"hash", "session", "issued", "expires"},
+		header: []string{"hash", "session", "issued", "expires", "address", "agent"},
 		row: func(t admin.Token) []string {
-			return []string{t.Hash, orDash(t.Session), localTime(t.Issued), localTime(t.Expires)}
+			return []string{t.Hash, orDash(t.Session), localTime(t.Issued), localTime(t.Expires), orDash(t.Address), orDash(t.Agent)}
 		},
 	}
 	c := &cobra.Command{

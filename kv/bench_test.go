@@ -47,7 +47,7 @@ func BenchmarkLogin(b *testing.B) {
 		if err != nil || len(friends) != 200 {
 			b.Fatal(len(friends), err)
 		}
-		if _, err := s.Tokens.Issue(ctx, u.ID, "session"); err != nil {
+		if _, err := s.Tokens.Issue(ctx, u.ID, "session", Origin{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -75,7 +75,7 @@ func BenchmarkFriendship(b *testing.B) {
 func BenchmarkTokenCheck(b *testing.B) {
 	s, ids := benchStore(b, 2)
 	ctx := b.Context()
-	token, err := s.Tokens.Issue(ctx, ids[0], "session")
+	token, err := s.Tokens.Issue(ctx, ids[0], "session", Origin{})
 	if err != nil {
 		b.Fatal(err)
 	}

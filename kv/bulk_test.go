@@ -58,7 +58,7 @@ func TestBulk(t *testing.T) {
 	if c, err := s.Rosters.Remove(ctx, members[0].ID, members[1].ID); err != nil || c.Kind != Removed {
 		t.Errorf("remove a friend: %+v, %v", c, err)
 	}
-	token, err := s.Tokens.Issue(ctx, members[3].ID, "session")
+	token, err := s.Tokens.Issue(ctx, members[3].ID, "session", Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}

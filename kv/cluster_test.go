@@ -96,7 +96,7 @@ func TestCluster(t *testing.T) {
 		if got, err := there.Users.ByAccount(ctx, u.Account); err != nil || got != u {
 			t.Errorf("ByAccount on the other node = %v, %v; want %v", got, err, u)
 		}
-		token, err := here.Tokens.Issue(ctx, u.ID, "")
+		token, err := here.Tokens.Issue(ctx, u.ID, "", Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -252,7 +252,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	_, bond := s.Rosters.Request(ctx, john.ID, mary.ID, "")
 	_, friends := s.Rosters.Add(ctx, mary.ID, john.ID, "J")
 	_, renamed := s.Users.Update(ctx, john.ID, func(u *User) error { u.Name = "Johnny"; return nil })
-	_, token := s.Tokens.Issue(ctx, john.ID, "session")
+	_, token := s.Tokens.Issue(ctx, john.ID, "session", Origin{})
 	_, _, begun := s.Users.BeginDelete(ctx, mary.ID)
 	padding, err := s.Users.b.pad(ctx)
 	_, other := s.Rosters.b.pad(ctx)

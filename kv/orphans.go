@@ -249,8 +249,11 @@ func (f *orphanFinder) orphan(e entry) *int {
 func userOf(e entry) string {
 	kind, rest, _ := strings.Cut(e.key, ".")
 	switch kind {
-	case "user", "reset":
+	case "user":
 		return rest
+	case "reset":
+		id, _, _ := strings.Cut(rest, ".")
+		return id
 	case "account", "look":
 		return string(e.value)
 	case "name":

@@ -59,12 +59,12 @@ func TestReadOnly(t *testing.T) {
 	if err := s.Nodes.Register(ctx, Node{ID: "n"}); err != nil {
 		t.Errorf("Register: %v", err)
 	}
-	token, err := s.Tokens.Issue(ctx, a.ID, "session")
+	token, err := s.Tokens.Issue(ctx, a.ID, "session", Origin{})
 	if err != nil {
 		t.Fatalf("Issue: %v", err)
 	}
 	tokensToo = true
-	if _, err := s.Tokens.Issue(ctx, a.ID, "session"); !errors.Is(err, ErrReadOnly) {
+	if _, err := s.Tokens.Issue(ctx, a.ID, "session", Origin{}); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("Issue while tokens are refused: %v, want %v", err, ErrReadOnly)
 	}
 	if err := s.Tokens.Revoke(ctx, a.ID, token); err != nil {

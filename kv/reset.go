@@ -8,12 +8,16 @@ import (
 	"time"
 )
 
-// Resets stores the codes for forgotten passwords: at most one for each user, in a key that expires. It stores only a
-// hash of the code. The hash should be a Hasher's: with a fast hash, a reader of the bucket could find so short a
-// code before it expires.
+// Resets stores codes that users get by mail, for forgotten passwords or to verify an address: at most one of a purpose
+// for each user, in a key that expires. It stores only a hash of the code. The hash should be a Hasher's: with a fast
+// hash, a reader of the bucket could find so short a code before it expires.
 type Resets struct {
-	b *bucket
+	b      *bucket
+	suffix string // of the keys, by the purpose
 }
+
+// mailCodeSuffix is the suffix of the codes that verify an address.
+const mailCodeSuffix = ".mail"
 
 type resetRecord struct {
 	Hash    string    `json:"hash"`
@@ -22,6 +26,8 @@ type resetRecord struct {
 }
 
 func resetKey(id string) string { return "reset." + id }
+
+func (r *Resets) key(id string) string { return resetKey(id) + r.suffix }
 
 // Put stores the hash of a user's code, which is valid for the time life and a number of tries. It replaces an
 // earlier code.
@@ -33,7 +39,7 @@ func (r *Resets) Put(ctx context.Context, userID, hash string, life time.Duratio
 	}
 	record := resetRecord{Hash: hash, Expires: now().Add(life), Tries: tries}
 	err := compareAndSwap(ctx, func(ctx context.Context) error {
-		e, err := r.b.get(ctx, resetKey(userID), true)
+		e, err := r.b.get(ctx, r.key(userID), true)
 		if err != nil && !errors.Is(err, errKeyNotFound) {
 			return err
 		}
@@ -97,7 +103,7 @@ func (r *Resets) Remove(ctx context.Context, userID string) error {
 		return nil
 	}
 	err := compareAndSwap(ctx, func(ctx context.Context) error {
-		e, err := r.b.get(ctx, resetKey(userID), true)
+		e, err := r.b.get(ctx, r.key(userID), true)
 		if errors.Is(err, errKeyNotFound) || err == nil && e.deleted {
 			return nil
 		}
@@ -117,7 +123,7 @@ func (r *Resets) read(ctx context.Context, userID string) (resetRecord, entry, e
 	if !ValidID(userID) {
 		return resetRecord{}, entry{}, ErrNoReset
 	}
-	e, err := r.b.get(ctx, resetKey(userID), true)
+	e, err := r.b.get(ctx, r.key(userID), true)
 	if errors.Is(err, errKeyNotFound) || err == nil && e.deleted {
 		return resetRecord{}, entry{}, ErrNoReset
 	}
@@ -137,12 +143,12 @@ func (r *Resets) write(ctx context.Context, userID string, e entry, record reset
 	if err != nil {
 		return err
 	}
-	_, err = r.b.write(ctx, putFor(resetKey(userID), value, e, max(time.Until(record.Expires), 0)))
+	_, err = r.b.write(ctx, putFor(r.key(userID), value, e, max(time.Until(record.Expires), 0)))
 	return err
 }
 
 // erase replaces e by a delete marker that lives at least as long.
 func (r *Resets) erase(ctx context.Context, userID string, e entry) error {
-	_, err := r.b.write(ctx, putFor(resetKey(userID), nil, e, 0).asMarker())
+	_, err := r.b.write(ctx, putFor(r.key(userID), nil, e, 0).asMarker())
 	return err
 }

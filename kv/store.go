@@ -29,6 +29,7 @@ type Options struct {
 	Prefix      string        // of the buckets' names; default "im"
 	Replicas    int           // of each bucket; default 1
 	TokenTTL    time.Duration // a token's time to live; default 24h
+	TokenMaxAge time.Duration // from a login with the password to the end of all tokens that go back to it; 0: no limit
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Log         *slog.Logger  // default: none
@@ -80,6 +81,9 @@ type Store struct {
 	Rosters *Rosters
 	Nodes   *Nodes
 	Resets  *Resets
+
+	// MailCodes are the codes that verify the addresses of users.
+	MailCodes *Resets
 
 	Attachments *Attachments
 	Invites     *Invites
@@ -137,7 +141,7 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Store, error) {
 	n := subject.Prefix(opts.Prefix).Buckets(state.Slot)
 	s := &Store{
 		Users:   &Users{b: open(n.Users, recordsConfig(n.Users, opts)), log: opts.Log},
-		Tokens:  &Tokens{b: open(n.Tokens, tokensConfig(n.Tokens, opts)), ttl: opts.TokenTTL},
+		Tokens:  &Tokens{b: open(n.Tokens, tokensConfig(n.Tokens, opts)), ttl: opts.TokenTTL, maxAge: opts.TokenMaxAge},
 		Rosters: newRosters(open(n.Friendships, recordsConfig(n.Friendships, opts)), opts),
 		States:  states,
 		opts:    opts,
@@ -243,6 +247,7 @@ func checkPrefix(prefix string) error {
 func (s *Store) shareUsers() {
 	s.Nodes, s.Resets, s.Attachments = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}, &Attachments{b: s.Users.b}
 	s.Invites = &Invites{b: s.Users.b}
+	s.MailCodes = &Resets{b: s.Users.b, suffix: mailCodeSuffix}
 }
 
 // apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous

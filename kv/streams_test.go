@@ -204,7 +204,7 @@ func TestRestart(t *testing.T) {
 	if _, err := s.Rosters.Befriend(ctx, a.ID, b.ID); err != nil {
 		t.Fatal(err)
 	}
-	token, err := s.Tokens.Issue(ctx, a.ID, "")
+	token, err := s.Tokens.Issue(ctx, a.ID, "", Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}

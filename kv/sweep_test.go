@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 )
 
 // Sweep removes the keys of users that do not exist, and no other keys.
@@ -23,15 +24,16 @@ func TestSweep(t *testing.T) {
 	_, err := s.Users.b.write(ctx, putAt(accountKey("missing"), []byte(missing), 0))
 	deleted := mustCreate(t, s, "deleted", "Deleted")
 	err = errors.Join(err, s.Users.b.purge(ctx, accountKey("lost"), 0),
-		s.Resets.Put(ctx, missing, "hash", 1, 1), s.Users.Delete(ctx, deleted.ID))
-	_, tokenErr := s.Tokens.Issue(ctx, missing, "session")
+		s.Resets.Put(ctx, missing, "hash", 1, 1), s.MailCodes.Put(ctx, missing, "hash", 1, 1), s.MailCodes.Put(ctx, john.ID, "hash", time.Minute, 1),
+		s.Users.Delete(ctx, deleted.ID))
+	_, tokenErr := s.Tokens.Issue(ctx, missing, "session", Origin{})
 	_, writeErr := s.Users.b.write(ctx, putAt(nameKey("other", john.ID, 0), nil, 0), putAt(accountKey("deleted"), []byte(deleted.ID), 0))
 	if err := errors.Join(err, tokenErr, writeErr); err != nil {
 		t.Fatal(err)
 	}
 	// The user of the claim "missing" has no record, not even a deleted one. The claim "deleted" was written after
 	// the deletion.
-	want := Findings{Users: 1, Accounts: 2, Names: 2, Resets: 1, Rosters: 2, Friends: 2, Tokens: 1}
+	want := Findings{Users: 1, Accounts: 2, Names: 2, Resets: 2, Rosters: 2, Friends: 2, Tokens: 1}
 	for _, dry := range []bool{true, false} {
 		if f, err := s.Sweep(ctx, dry); err != nil || f != want {
 			t.Errorf("Sweep with dry %t = %+v, %v; want %+v", dry, f, err, want)
@@ -39,6 +41,9 @@ func TestSweep(t *testing.T) {
 	}
 	if f, err := s.Sweep(ctx, true); err != nil || f != (Findings{}) {
 		t.Errorf("a second Sweep = %+v, %v; want no findings", f, err)
+	}
+	if hash, err := s.MailCodes.Try(ctx, john.ID); err != nil || hash != "hash" {
+		t.Errorf("the code of an existing user: %q, %v", hash, err)
 	}
 	checkRosters(t, s)
 	if r := mustGet(t, s, john.ID); len(r.Friends) != 1 || len(r.Asked) != 0 {

@@ -3,6 +3,7 @@ package kv
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -14,7 +15,7 @@ func TestTokens(t *testing.T) {
 	a, b := NewID(), NewID()
 	issue := func(id, session string) string {
 		t.Helper()
-		token, err := s.Tokens.Issue(ctx, id, session)
+		token, err := s.Tokens.Issue(ctx, id, session, Origin{})
 		if err != nil || !ValidID(token) {
 			t.Fatalf("token %q, %v", token, err)
 		}
@@ -53,7 +54,7 @@ func TestTokens(t *testing.T) {
 	check(a, a1, ErrTokenInvalid)
 	check(a, a2, nil)
 	a4 := issue(a, "four")
-	if err := s.Tokens.RevokeOthers(ctx, a, a4); err != nil {
+	if err := s.Tokens.RevokeAllBut(ctx, a, TokenHash(a4)); err != nil {
 		t.Fatal(err)
 	}
 	check(a, a2, ErrTokenInvalid)
@@ -79,7 +80,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	check(b, b1, nil)
-	if _, err := s.Tokens.Issue(ctx, ">", ""); !errors.Is(err, ErrUserNotFound) {
+	if _, err := s.Tokens.Issue(ctx, ">", "", Origin{}); !errors.Is(err, ErrUserNotFound) {
 		t.Errorf("Issue for an invalid id: %v, want %v", err, ErrUserNotFound)
 	}
 }
@@ -89,7 +90,7 @@ func TestTokensExpire(t *testing.T) {
 	s := newStore(t, Options{TokenTTL: time.Second})
 	ctx := testContext(t)
 	id := NewID()
-	token, err := s.Tokens.Issue(ctx, id, "")
+	token, err := s.Tokens.Issue(ctx, id, "", Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,12 +112,12 @@ func TestRevokedTokensStayRevoked(t *testing.T) {
 	id, other := NewID(), NewID()
 	var tokens []string
 	for range 20 {
-		token, err := s.Tokens.Issue(ctx, id, "")
+		token, err := s.Tokens.Issue(ctx, id, "", Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		tokens = append(tokens, token)
-		if _, err := s.Tokens.Issue(ctx, other, ""); err != nil {
+		if _, err := s.Tokens.Issue(ctx, other, "", Origin{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,4 +150,68 @@ func openCopy(t *testing.T, dir string) *Store {
 		return os.CopyFS(copied, os.DirFS(dir)) == nil
 	})
 	return openStore(t, connect(t, startServer(t, copied, true)), Options{})
+}
+
+// TestTokenOrigin: a token tells its login, as a renewed one does, and a record of an older version is readable.
+func TestTokenOrigin(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{TokenMaxAge: time.Hour})
+	ctx := testContext(t)
+	id := NewID()
+	get := func(token string) TokenInfo {
+		t.Helper()
+		info, err := s.Tokens.Get(ctx, id, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	store := func(record string) string {
+		t.Helper()
+		token := NewID()
+		if _, err := s.Tokens.b.write(ctx, put(tokenKey(id, token), []byte(record))); err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	at := func(ago time.Duration) string { return `"` + now().Add(-ago).Format(time.RFC3339) + `"` }
+	token, err := s.Tokens.Issue(ctx, id, "one", Origin{Address: "192.0.2.1", Agent: "Browser\x1b[2J\u202e/1 ü\n\xff" + strings.Repeat("x", 200)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := get(token)
+	if want := "Browser[2J/1 ü\ufffd" + strings.Repeat("x", MaxAgent-15); first.Agent != want || first.Address != "192.0.2.1" {
+		t.Errorf("address %q, agent %q, want %q", first.Address, first.Agent, want)
+	}
+	if !first.FreshLogin(time.Minute) || first.FreshLogin(0) || first.Renewed || !first.Login.Equal(first.Issued) {
+		t.Errorf("a token of a login with the password: %+v", first)
+	}
+	login := now().Add(-30 * time.Minute)
+	if token, err = s.Tokens.Issue(ctx, id, "two", Origin{Login: login}); err != nil {
+		t.Fatal(err)
+	}
+	renewed := get(token)
+	if !renewed.Renewed || renewed.FreshLogin(time.Hour) || !renewed.FirstLogin().Equal(login) || !renewed.Expires.Equal(login.Add(time.Hour)) {
+		t.Errorf("a renewed token: %+v", renewed)
+	}
+	if old := get(store(`{"issued":` + at(time.Minute) + `,"session":"x"}`)); old.FreshLogin(time.Hour) || !old.FirstLogin().Equal(old.Issued) || old.Session != "x" {
+		t.Errorf("a token of an older version: %+v", old)
+	}
+	for what, record := range map[string]string{
+		"an old login":              `{"issued":` + at(2*time.Hour) + `,"login":` + at(2*time.Hour) + `,"address":"192.0.2.9"}`,
+		"renewed since then":        `{"issued":` + at(0) + `,"login":` + at(2*time.Hour) + `,"renewed":true,"address":"192.0.2.9"}`,
+		"an old one of before that": `{"issued":` + at(2*time.Hour) + `}`,
+	} {
+		if err := s.Tokens.Check(ctx, id, store(record)); !errors.Is(err, ErrTokenInvalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for address, want := range map[string]bool{"192.0.2.1": true, "192.0.2.9": false, "192.0.2.2": false, "": false} {
+		if seen, err := s.Tokens.SeenFrom(ctx, id, address); err != nil || seen != want {
+			t.Errorf("seen from %q: %t, %v", address, seen, err)
+		}
+	}
+	if seen, err := s.Tokens.SeenFrom(ctx, NewID(), "192.0.2.1"); err != nil || seen {
+		t.Errorf("another user seen: %t, %v", seen, err)
+	}
 }

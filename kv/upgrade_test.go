@@ -147,11 +147,11 @@ func testUpgrade(t *testing.T, rebuilt bool) {
 	}
 	old.put("users.node.n1", Node{ID: "n1", Host: "host", Started: since})
 	old.put("users."+resetKey(john.ID), resetRecord{Hash: "h", Expires: since.Add(time.Hour), Tries: 1}, jetstream.MsgTTLHeader, "1h")
-	token, err := s.Tokens.Issue(ctx, john.ID, "session")
+	token, err := s.Tokens.Issue(ctx, john.ID, "session", Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	partialToken, err := s.Tokens.Issue(ctx, partial.ID, "session")
+	partialToken, err := s.Tokens.Issue(ctx, partial.ID, "session", Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}

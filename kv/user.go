@@ -26,6 +26,10 @@ type User struct {
 	Account      string `json:"account"` // as it was registered; compared folded; never changes
 	PasswordHash string `json:"password"`
 	Mail         string `json:"mail,omitempty"`
+	// MailUnverified is set while the user has not shown that it reads Mail. Records of older versions, accounts that
+	// administrators create, and accounts of a server that sends no mail do not have it: their addresses count as
+	// verified.
+	MailUnverified bool `json:"mail_unverified,omitempty"`
 	Profile
 	Created  time.Time `json:"created"`
 	Disabled bool      `json:"disabled,omitempty"`

@@ -124,7 +124,7 @@ func TestAccountLifecycle(t *testing.T) {
 	if _, err := f.store.Rosters.Befriend(ctx, alice.ID, bob.ID); err != nil {
 		t.Fatal(err)
 	}
-	token, err := f.store.Tokens.Issue(ctx, alice.ID, "session")
+	token, err := f.store.Tokens.Issue(ctx, alice.ID, "session", kv.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ type Record struct {
 	Account      string    `json:"account"`
 	PasswordHash string    `json:"password_hash"` // "": no login until a password is set
 	Mail         string    `json:"mail"`
+	Unverified   bool      `json:"mail_unverified,omitempty"` // the user has not shown that it reads Mail
 	Name         string    `json:"name"`
 	Picture      string    `json:"picture"`
 	Sex          string    `json:"sex"`
@@ -100,7 +101,7 @@ type ImportResult struct {
 }
 
 func (s *Service) exportEndpoints() []endpoint {
-	const record = `{"v": 1, "id", "account", "password_hash", "mail", "name", "picture", "sex", "birthday", "sign", "created", "disabled", ` +
+	const record = `{"v": 1, "id", "account", "password_hash", "mail", "mail_unverified", "name", "picture", "sex", "birthday", "sign", "created", "disabled", ` +
 		`"friends": [{"id", "alias", "since"}], "requests" and "asked": [{"id", "note", "since"}]}`
 	return []endpoint{
 		{"user", "export", "Export all data of one user, or of a page of all users",
@@ -158,7 +159,7 @@ func (s *Service) records(ctx context.Context, users []kv.User) ([]Record, error
 }
 
 func recordOf(u kv.User, was kv.RosterSnapshot) Record {
-	r := Record{Version: recordVersion, ID: u.ID, Account: u.Account, PasswordHash: u.PasswordHash, Mail: u.Mail, Name: u.Name, Picture: u.Picture,
+	r := Record{Version: recordVersion, ID: u.ID, Account: u.Account, PasswordHash: u.PasswordHash, Mail: u.Mail, Unverified: u.MailUnverified, Name: u.Name, Picture: u.Picture,
 		Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign, Created: u.Created, Disabled: u.Disabled,
 		Friends: []RecordFriend{}, Requests: []RecordRequest{}, Asked: []RecordRequest{}}
 	for _, f := range was.Friends {
@@ -175,7 +176,7 @@ func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 
 // user returns the user of a record. checkHash checks its password hash.
 func (r *Record) user(checkHash func(string) error) (kv.User, error) {
-	u := kv.User{ID: r.ID, Account: r.Account, PasswordHash: r.PasswordHash, Mail: r.Mail, Created: r.Created, Disabled: r.Disabled,
+	u := kv.User{ID: r.ID, Account: r.Account, PasswordHash: r.PasswordHash, Mail: r.Mail, MailUnverified: r.Unverified, Created: r.Created, Disabled: r.Disabled,
 		Profile: kv.Profile{Name: r.Name, Picture: r.Picture, Sex: r.Sex, Birthday: r.Birthday, Sign: r.Sign}}
 	if r.Version != 0 && r.Version != recordVersion {
 		return u, failure(Invalid, "v is %d: this server supports version %d", r.Version, recordVersion)

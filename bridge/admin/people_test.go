@@ -91,7 +91,7 @@ func TestTokens(t *testing.T) {
 	alice := f.user(t, "alice")
 	var issued []string
 	for i := range 7 {
-		token, err := f.store.Tokens.Issue(ctx, alice.ID, fmt.Sprint("s", i))
+		token, err := f.store.Tokens.Issue(ctx, alice.ID, fmt.Sprint("s", i), kv.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func TestTokens(t *testing.T) {
 	}
 	var prefixes []string
 	for len(prefixes) < 17 { // of 17 hashes, two have the same first digit
-		token, err := f.store.Tokens.Issue(ctx, alice.ID, "")
+		token, err := f.store.Tokens.Issue(ctx, alice.ID, "", kv.Origin{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,6 +22,9 @@ type Token struct {
 	Session string    `json:"session"` // session that it was issued for
 	Issued  time.Time `json:"issued"`
 	Expires time.Time `json:"expires"`
+	Login   time.Time `json:"login,omitzero"` // login with the password that it goes back to; omitted if unknown
+	Address string    `json:"address"`        // of the client at the login; "" if unknown
+	Agent   string    `json:"agent"`          // User-Agent of the client at the login; "" if unknown
 }
 
 // Tokens is a page of tokens, oldest first.
@@ -37,7 +40,7 @@ type RevokeTokens struct {
 }
 
 func (s *Service) tokenEndpoints() []endpoint {
-	const tokens = `{"tokens": [{"hash", "session", "issued", "expires"}], "next": cursor, "" on the last page}`
+	const tokens = `{"tokens": [{"hash", "session", "issued", "expires", "login", "address", "agent"}], "next": cursor, "" on the last page}`
 	return []endpoint{
 		{"token", "list", "List a page of a user's tokens, oldest first. Only the hash of a token is stored",
 			`{"user", "after": cursor, "limit": 1 to 500}; all except user are optional`, tokens,
@@ -70,7 +73,7 @@ func (s *Service) listTokens(ctx context.Context, r ListTokens) (Tokens, error) 
 func tokensOf(infos []kv.TokenInfo) []Token {
 	tokens := make([]Token, len(infos))
 	for i, t := range infos {
-		tokens[i] = Token(t)
+		tokens[i] = Token{Hash: t.Hash, Session: t.Session, Issued: t.Issued, Expires: t.Expires, Login: t.Login, Address: t.Address, Agent: t.Agent}
 	}
 	return tokens
 }

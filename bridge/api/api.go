@@ -37,7 +37,7 @@ type Options struct {
 	Disconnector im.Disconnector
 	Lanes        *delivery.Lanes
 	Governor     *governor.Governor
-	Mail         *mailer.Queue // of codes for forgotten passwords; nil: these calls do not exist
+	Mail         *mailer.Queue // nil: the calls that need mail do not exist
 	Tunnel       http.Handler  // serves logins
 	// Away reports whether NATS is unreachable.
 	Away      func() bool
@@ -112,7 +112,7 @@ func (a *API) authorize(ctx context.Context, r *request) (err error) {
 		return code
 	}
 	r.token = auth.Token
-	r.me, _, err = a.opts.Accounts.Authorize(ctx, auth.ID, auth.Token)
+	r.me, r.info, err = a.opts.Accounts.Authorize(ctx, auth.ID, auth.Token)
 	return err
 }
 

@@ -42,17 +42,21 @@ var (
 // request is one call on its way.
 type request struct {
 	wire.Values
-	me      kv.User // of a call with Auth
-	token   string  // of an HTTP call with Auth
-	client  string  // id of the user that is a NATS client; "" for HTTP
-	address string  // of the HTTP client, as the limits count it
+	me      kv.User      // of a call with Auth
+	token   string       // of an HTTP call with Auth
+	info    kv.TokenInfo // of the token; zero for a NATS client
+	client  string       // id of the user that is a NATS client; "" for HTTP
+	address string       // of the HTTP client, as the limits count it
 	// disconnect closes the user's connections to NATS: those of a NATS client that calls, after it has had time to
 	// read the answer.
 	disconnect bool
 }
 
-// result is the answer of a call that has more than a code.
+// result is the answer of a call that has more than a code, or that is followed by work.
 type result interface{ Append([]byte) []byte }
+
+// followed is a result after which the call goes on, when the client can read the answer.
+type followed interface{ follow(*API) }
 
 // Calls returns the declarations of all calls.
 func Calls() []Call {
@@ -110,7 +114,8 @@ func Calls() []Call {
 		},
 	}, {
 		Name: "profile", Method: http.MethodPost, Path: "/im/profile/update", Auth: true, NATS: true,
-		Fields: append([]wire.Field{notEmpty(password), notEmpty(mail)}, wire.ProfileDeclaration()...),
+		Fields: append([]wire.Field{notEmpty(password), {Name: "old_password", Kind: wire.Verbatim}, notEmpty(mail)}, wire.ProfileDeclaration()...),
+		Codes:  []wire.Code{wire.WrongCredentials},
 		Limit:  limitUpdate,
 		do:     updateProfile,
 	}, {
@@ -137,6 +142,41 @@ func Calls() []Call {
 		do: func(_ context.Context, a *API, _ *request) (result, error) {
 			return wire.NewRegistration(string(a.opts.Accounts.Registration())), nil
 		},
+	}, {
+		Name: "verify", Method: http.MethodPost, Path: "/im/mail/verify", Auth: true, NATS: true, NeedsMail: true,
+		Fields: []wire.Field{{Name: "code", Max: wire.MaxResetCode, Empty: wire.ProtocolError}},
+		Codes:  []wire.Code{wire.WrongCredentials},
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			return nil, a.opts.Resets.VerifyMail(ctx, r.me, r.Get("code"))
+		},
+	}, {
+		Name: "mailcode", Method: http.MethodPost, Path: "/im/mail/send", Auth: true, NATS: true, NeedsMail: true,
+		do: func(_ context.Context, a *API, r *request) (result, error) {
+			return wire.MailState{Verified: !a.opts.Accounts.RequestMailCode(r.me)}, nil
+		},
+	}, {
+		Name: "sessions", Method: http.MethodGet, Path: "/im/sessions", Auth: true, NATS: true,
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			all, err := a.opts.Accounts.OwnSessions(ctx, r.me.ID, r.info.Hash)
+			if err != nil {
+				return nil, err
+			}
+			sessions := make(wire.Sessions, len(all))
+			for i, s := range all {
+				sessions[i] = wire.Session(s)
+			}
+			return sessions, nil
+		},
+	}, {
+		Name: "end", Method: http.MethodPost, Path: "/im/sessions/end", Auth: true, NATS: true,
+		Fields: []wire.Field{notEmpty(wire.Field{Name: "session", Max: wire.MaxSession})},
+		do:     endSessions,
+	}, {
+		Name: "delete", Method: http.MethodPost, Path: "/im/account/delete", Auth: true, NATS: true,
+		Fields: []wire.Field{password},
+		Codes:  []wire.Code{wire.WrongCredentials},
+		Limit:  limitProof("password"),
+		do:     deleteAccount,
 	}}
 }
 
@@ -165,12 +205,12 @@ func ofUser(budget governor.Reason) func(*governor.Governor, *request) error {
 	return func(g *governor.Governor, r *request) error { return g.Allow(budget, r.me.ID) }
 }
 
-// limitUpdate counts a change of the profile, and a new password once more, since it costs a hash.
+// limitUpdate counts a change of the profile, and the old password as a guess.
 func limitUpdate(g *governor.Governor, r *request) error {
-	if err := g.Allow(governor.Updates, r.me.ID); err != nil || r.Optional("password") == nil {
+	if err := g.Allow(governor.Updates, r.me.ID); err != nil {
 		return err
 	}
-	return g.Allow(governor.Passwords, r.me.ID)
+	return limitProof("old_password")(g, r)
 }
 
 // register counts the account before the work of creating it, so that calls in flight keep the limit. An account that
@@ -180,7 +220,7 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := kv.User{Account: r.Get("account"), Mail: r.Get("mail")}
+	u := kv.User{Account: r.Get("account"), Mail: r.Get("mail"), MailUnverified: true}
 	r.SetProfile((*wire.ProfileFields)(&u.Profile))
 	if u.Name == "" {
 		u.Name = u.Account
@@ -194,10 +234,72 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 }
 
 func updateProfile(ctx context.Context, a *API, r *request) (result, error) {
-	update := im.ProfileUpdate{Password: r.Optional("password"), Mail: r.Optional("mail"), SetProfile: r.SetProfile}
+	update := im.ProfileUpdate{Password: r.Optional("password"), Mail: r.Optional("mail"), Proof: r.proof("old_password"), SetProfile: r.SetProfile}
 	r.disconnect = update.Password != nil
 	ctx = governor.WithCaller(ctx, governor.Changes, r.me.ID, "")
-	return nil, a.opts.Accounts.UpdateProfile(ctx, r.me, update, r.token)
+	if update.Password == nil {
+		return nil, a.opts.Accounts.UpdateProfile(ctx, r.me, update)
+	}
+	refund, err := a.opts.Governor.Password(r.me.ID)
+	if err != nil {
+		return nil, err
+	}
+	err = a.opts.Accounts.UpdateProfile(ctx, r.me, update)
+	if errors.Is(err, wire.WrongCredentials) {
+		refund() // otherwise the owner of a stolen token could not set a new password
+	}
+	return nil, err
+}
+
+// proof returns what a call gives to show that the caller knows the password of its account.
+func (r *request) proof(field string) im.Proof {
+	return im.Proof{Password: r.Optional(field), Token: r.info}
+}
+
+// limitProof counts a password in the given field as a guess of the user.
+func limitProof(field string) func(*governor.Governor, *request) error {
+	return func(g *governor.Governor, r *request) error {
+		if _, given := r.Lookup(field); !given {
+			return nil
+		}
+		return g.Allow(governor.Proofs, r.me.ID)
+	}
+}
+
+// endSessions ends a session of the caller, or all others.
+func endSessions(ctx context.Context, a *API, r *request) (result, error) {
+	r.disconnect = true // NATS does not say which connection used which token; clients with valid credentials reconnect
+	if session, given := r.Lookup("session"); given {
+		return nil, a.opts.Accounts.EndOwnSession(ctx, r.me.ID, session)
+	}
+	return nil, a.opts.Accounts.EndOtherSessions(ctx, r.me.ID, r.info.Hash)
+}
+
+// deleteAccount disables the account before it answers, and deletes it afterwards, which ends the caller's sessions.
+func deleteAccount(ctx context.Context, a *API, r *request) (result, error) {
+	ctx = governor.WithCaller(ctx, governor.Changes, r.me.ID, "")
+	complete, err := a.opts.Accounts.DeleteOwn(ctx, r.me, r.proof("password"))
+	if err != nil {
+		return nil, err
+	}
+	return deleted{r.me.ID, complete}, nil
+}
+
+// deleted is the answer to a call that deletes an account.
+type deleted struct {
+	user     string
+	complete func(context.Context) error
+}
+
+func (deleted) Append(dst []byte) []byte { return wire.AppendReply(dst, wire.Success, nil) }
+
+// follow completes the deletion. The client may have gone.
+func (d deleted) follow(a *API) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if err := a.opts.Gate.Pass(func() error { return d.complete(ctx) }); err != nil {
+		a.opts.Logger.Warn("delete an account; the next start completes it", "user", d.user, "err", err)
+	}
 }
 
 // refusalDelay is the least time that a refused reset code takes. A right account costs a write that waits for the

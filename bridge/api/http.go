@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"imctl/bridge/answer"
@@ -95,12 +96,27 @@ func (a *API) callHandler(c *Call) http.Handler {
 		}
 		code := a.observe(c.Name, err, time.Since(started))
 		if err == nil && ans != nil {
-			answer.Write(w, http.StatusOK, ans.Append(nil))
+			a.answer(w, ans)
 			return
 		}
 		answer.SetRetryAfter(w, err)
 		answer.WriteCode(w, answer.StatusOf(err), code)
 	})
+}
+
+// answer writes a result, and does what follows it when the client can read it.
+func (a *API) answer(w http.ResponseWriter, ans result) {
+	body := ans.Append(nil)
+	next, follows := ans.(followed)
+	if follows {
+		w.Header().Set("Content-Length", strconv.Itoa(len(body))) // else the answer ends with the handler
+	}
+	answer.Write(w, http.StatusOK, body)
+	if follows {
+		// An error means that the client has gone.
+		_ = http.NewResponseController(w).Flush()
+		next.follow(a)
+	}
 }
 
 // serveHTTP parses a call and serves it.

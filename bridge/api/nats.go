@@ -261,18 +261,27 @@ func (s *NATSServer) call(m *nats.Msg, user, name string) {
 	if err == nil && r.disconnect {
 		s.disconnect(ctx, user)
 	}
+	if next, ok := ans.(followed); ok && err == nil {
+		waitToRead(ctx)
+		next.follow(s.api)
+	}
 }
 
 // readDelay is the time that a client has to read the last answer before its connection is closed: NATS clients discard
 // messages that they have not handed over when a connection ends.
 const readDelay = 200 * time.Millisecond
 
-// disconnect closes the connections of a user whose credentials were revoked by its own call.
-func (s *NATSServer) disconnect(ctx context.Context, user string) {
+// waitToRead waits until a client has had the time to read its answer.
+func waitToRead(ctx context.Context) {
 	select {
 	case <-time.After(readDelay):
 	case <-ctx.Done():
 	}
+}
+
+// disconnect closes the connections of a user whose credentials were revoked by its own call.
+func (s *NATSServer) disconnect(ctx context.Context, user string) {
+	waitToRead(ctx)
 	if err := s.api.opts.Disconnector.DisconnectUser(ctx, user); err != nil {
 		s.api.opts.Logger.Error("close a user's connections to NATS", "user", user, "err", err)
 	}

@@ -33,10 +33,11 @@ const WaitTimeout = 30 * time.Second
 
 // Options configure a Server. The zero value has no rate limits.
 type Options struct {
-	Dir      string        // data directory; "": a new one
-	TokenTTL time.Duration // 0: a day
-	Limits   governor.Options
-	Hasher   kv.HasherOptions // the zero value: cheap hashes
+	Dir         string        // data directory; "": a new one
+	TokenTTL    time.Duration // 0: a day
+	TokenMaxAge time.Duration // 0: no limit
+	Limits      governor.Options
+	Hasher      kv.HasherOptions // the zero value: cheap hashes
 	// BeforeBridge, if set, is called when NATS takes clients and the bridge does not answer their logins yet.
 	BeforeBridge func(*Server)
 	// Connections is the limit of the connections of one user; 0: none.
@@ -139,7 +140,7 @@ func (s *Server) openStore(ctx context.Context, o Options, log *slog.Logger) err
 		return err
 	}
 	s.stops = append(s.stops, func(context.Context) error { s.NC.Close(); return nil })
-	s.Store, err = kv.Open(ctx, s.NC, kv.Options{TokenTTL: o.TokenTTL, Log: log})
+	s.Store, err = kv.Open(ctx, s.NC, kv.Options{TokenTTL: o.TokenTTL, TokenMaxAge: o.TokenMaxAge, Log: log})
 	return err
 }
 

@@ -30,7 +30,7 @@ func (s *Server) Register(t testing.TB) User {
 		t.Fatalf("register %s: %v", u.Account, err)
 	}
 	u.ID = created.ID
-	if u.Token, err = s.Store.Tokens.Issue(t.Context(), u.ID, kv.NewID()); err != nil {
+	if u.Token, err = s.Store.Tokens.Issue(t.Context(), u.ID, kv.NewID(), kv.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	s.Secret(u.Token)
@@ -82,7 +82,17 @@ func (s *Server) Login(t testing.TB, u User) (*Session, Login) {
 // OpenSession opens a WebSocket with account and password. Its first frame is the answer to the login.
 func (s *Server) OpenSession(t testing.TB, u User) *Session {
 	t.Helper()
-	q := url.Values{"account": {u.Account}, "password": {u.Password}}
+	return s.open(t, url.Values{"account": {u.Account}, "password": {u.Password}})
+}
+
+// OpenByToken opens a WebSocket with id and token. Its first frame is the answer to the login.
+func (s *Server) OpenByToken(t testing.TB, u User) *Session {
+	t.Helper()
+	return s.open(t, url.Values{"id": {u.ID}, "token": {u.Token}})
+}
+
+func (s *Server) open(t testing.TB, q url.Values) *Session {
+	t.Helper()
 	dialer := websocket.Dialer{HandshakeTimeout: WaitTimeout}
 	ws, _, err := dialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(s.URL, "http")+"/im/login?"+q.Encode(), nil)
 	if err != nil {
@@ -90,6 +100,22 @@ func (s *Server) OpenSession(t testing.TB, u User) *Session {
 	}
 	t.Cleanup(func() { ws.Close() })
 	return &Session{ws}
+}
+
+// WantClosed reads frames until the session ends. It fails the test unless the server closes it with the given code.
+func (c *Session) WantClosed(t testing.TB, code int) {
+	t.Helper()
+	if err := c.ws.SetReadDeadline(time.Now().Add(WaitTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, _, err := c.ws.ReadMessage(); err != nil {
+			if !websocket.IsCloseError(err, code) {
+				t.Errorf("the session ended with %v, want code %d", err, code)
+			}
+			return
+		}
+	}
 }
 
 // Send writes one frame.

@@ -13,6 +13,7 @@ type Session struct {
 	Since   time.Time `json:"since"`
 	Address string    `json:"address"`
 	Push    bool      `json:"push"`
+	Token   string    `json:"token_hash,omitempty"` // of the token that the session lives by; older nodes do not tell it
 }
 
 // Cursor returns the session's position in the list of all sessions, which is ordered by their beginning.

@@ -40,7 +40,8 @@ const (
 	Searches             Reason = "searches"               // of one user
 	FriendChanges        Reason = "friend_changes"         // of one user: request, add, remove
 	Updates              Reason = "updates"                // of one user's profile
-	Passwords            Reason = "passwords"              // changes of one user's password, and checks of the old one
+	Passwords            Reason = "passwords"              // new passwords of one user
+	Proofs               Reason = "proofs"                 // checks of a password that one user gives again
 	Reports              Reason = "reports"                // of one user
 	Dialogues            Reason = "dialogues"              // of one user by NATS
 	BodyBytes            Reason = "body_bytes"             // of requests that are being read
@@ -171,11 +172,20 @@ func (g *Governor) AllowCall(user string) error {
 	return g.allow(charge{UserCalls, user, g.opts.Load().Calls})
 }
 
-// Allow counts an event of a user that has a budget of its own: Searches, FriendChanges, Updates, Passwords or Reports.
+// Allow counts an event of a user that has a budget of its own: Searches, FriendChanges, Updates, Proofs or Reports.
 func (g *Governor) Allow(reason Reason, user string) error {
 	o := g.opts.Load()
-	rates := map[Reason]Rate{Searches: o.Searches, FriendChanges: o.FriendChanges, Updates: o.Updates, Passwords: o.Passwords, Reports: o.Reports}
+	rates := map[Reason]Rate{Searches: o.Searches, FriendChanges: o.FriendChanges, Updates: o.Updates, Proofs: o.Passwords, Reports: o.Reports}
 	return g.allow(charge{reason, user, rates[reason]})
+}
+
+// Password counts a new password of a user, which costs a hash. The caller must call refund if it is refused unhashed.
+func (g *Governor) Password(user string) (refund func(), err error) {
+	c := charge{Passwords, user, g.opts.Load().Passwords}
+	if err := g.allow(c); err != nil {
+		return nil, err
+	}
+	return func() { g.budgets.refundAll([]charge{c}) }, nil
 }
 
 // ReserveSend counts a dialogue of a user that is a NATS client, and returns how long it has to wait. It returns false,

@@ -23,6 +23,7 @@ type Accounts struct {
 	registering keymutex.Mutex               // by folded account
 	mode        atomic.Value                 // Registration
 	background  sync.WaitGroup               // rehashes that go on after a login was answered
+	mail        Mail                         // nil: the server sends no mail
 	unusable    *lru.Cache[string, struct{}] // ids of users whose password hashes were reported as unusable
 }
 
@@ -39,7 +40,8 @@ func NewAccounts(d Deps, friends *Friends) *Accounts {
 func (a *Accounts) Close() { a.background.Wait() }
 
 // Register creates an account. It checks the password before the account, so that a refused password does not tell
-// whether the account exists.
+// whether the account exists. If u.MailUnverified is set and the server sends mail, the address gets a code that
+// verifies it. Otherwise it counts as verified.
 //
 // Errors: kv.ErrPasswordTooLong, kv.ErrPasswordTooShort, kv.ErrAccountExists, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) Register(ctx context.Context, u kv.User, password string) (kv.User, error) {
@@ -67,9 +69,11 @@ func (a *Accounts) register(ctx context.Context, u kv.User, password string, par
 		return kv.User{}, err
 	}
 	u.PasswordHash = hash
+	u.MailUnverified = u.MailUnverified && a.mail != nil
 	u, err = a.Store.Users.Create(ctx, u, parts...)
 	if err == nil {
 		a.Log.User(eventlog.UserCreated, u)
+		a.sendCode(u)
 	}
 	return u, err
 }
@@ -128,15 +132,19 @@ func (a *Accounts) rehash(ctx context.Context, u kv.User, password string) {
 
 // Resume returns the user that a token belongs to, and the token if more than half of its life is left: a new session
 // may use it. Otherwise it returns "", and the session needs a new token. The old one stays valid until it expires, in
-// case the client does not receive the new one.
+// case the client does not receive the new one. login is the time of the login with the password that the token goes
+// back to. The new token goes back to the same.
 //
 // Errors: wire.AuthIllegal.
-func (a *Accounts) Resume(ctx context.Context, id, token string) (kv.User, string, error) {
+func (a *Accounts) Resume(ctx context.Context, id, token string) (u kv.User, same string, login time.Time, err error) {
 	u, info, err := a.Authorize(ctx, id, token)
-	if err != nil || time.Until(info.Expires) < info.Expires.Sub(info.Issued)/2 {
-		return u, "", err
+	if err != nil {
+		return kv.User{}, "", time.Time{}, err
 	}
-	return u, token, nil
+	if info.HalfOver() {
+		token = ""
+	}
+	return u, token, info.FirstLogin(), nil
 }
 
 // Authorize returns the user that a token belongs to, and the times of the token. It reads both concurrently.
@@ -197,6 +205,7 @@ func (a *Accounts) setHash(ctx context.Context, id, hash string) error {
 	if err := a.Store.Resets.Remove(ctx, id); err != nil {
 		return err
 	}
+	a.note(u, PasswordChanged)
 	return a.expel(ctx, id, "password changed")
 }
 
@@ -227,19 +236,48 @@ func (a *Accounts) SetDisabled(ctx context.Context, id string, disabled bool) er
 	return a.expel(ctx, id, "account disabled")
 }
 
+// DeleteOwn begins to delete the account of a caller that proves to know its password, and returns a function that
+// completes the deletion. In between, the account is disabled, and its sessions go on. If the function is not called,
+// the next start of a server completes the deletion.
+//
+// Errors: wire.WrongCredentials, kv.ErrUserNotFound, kv.ErrBusy, kv.ErrReadOnly.
+func (a *Accounts) DeleteOwn(ctx context.Context, me kv.User, p Proof) (complete func(context.Context) error, err error) {
+	if err := a.prove(ctx, me, p); err != nil {
+		return nil, err
+	}
+	if err := a.beginDelete(ctx, me.ID); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		err := a.Delete(ctx, me.ID)
+		if errors.Is(err, kv.ErrUserNotFound) { // another node has completed it at its start
+			return nil
+		}
+		return err
+	}, nil
+}
+
+// beginDelete disables an account and notes its deletion.
+func (a *Accounts) beginDelete(ctx context.Context, id string) error {
+	u, enabled, err := a.Store.Users.BeginDelete(ctx, id)
+	if err == nil && enabled {
+		a.Log.User(eventlog.UserDisabled, u)
+	}
+	return err
+}
+
 // Delete removes an account and all its records. A deletion that is cut off leaves the account disabled. Another call
 // completes it, and so does the next start.
 //
 // Errors: kv.ErrUserNotFound, kv.ErrReadOnly.
 func (a *Accounts) Delete(ctx context.Context, id string) error {
-	u, enabled, err := a.Store.Users.BeginDelete(ctx, id)
-	if err != nil {
+	if err := a.beginDelete(ctx, id); err != nil {
 		return err
 	}
-	if enabled {
-		a.Log.User(eventlog.UserDisabled, u)
-	}
 	if err := a.Store.Resets.Remove(ctx, id); err != nil {
+		return err
+	}
+	if err := a.Store.MailCodes.Remove(ctx, id); err != nil {
 		return err
 	}
 	if err := a.expel(ctx, id, "account disabled"); err != nil {

@@ -175,7 +175,7 @@ func TestResume(t *testing.T) {
 		if row.renew || row.err != nil {
 			want = ""
 		}
-		u, token, err := f.accounts.Resume(t.Context(), row.id, row.token)
+		u, token, _, err := f.accounts.Resume(t.Context(), row.id, row.token)
 		if !errors.Is(err, row.err) || token != want || err == nil && u.ID != ann.ID || err != nil && u != (kv.User{}) {
 			t.Errorf("%s: got %s, the token %t, %v, want the token %t, %v", row.what, u, token != "", err, want != "", row.err)
 		}
@@ -317,14 +317,14 @@ func TestShortPasswords(t *testing.T) {
 	strict := cheap
 	strict.MinLength = len(password) + 1
 	a := NewAccounts(f.deps(strict), f.friends)
-	short := password
+	short, old := password, password
 	none := func(*wire.ProfileFields) {}
 	for what, call := range map[string]func() error{
 		"register":                 func() error { _, err := a.Register(t.Context(), kv.User{Account: "bob"}, short); return err },
 		"register a taken account": func() error { _, err := a.Register(t.Context(), kv.User{Account: "ann"}, short); return err },
 		"set":                      func() error { return a.SetPassword(t.Context(), ann.ID, short) },
 		"update": func() error {
-			return a.UpdateProfile(t.Context(), ann, ProfileUpdate{Password: &short, SetProfile: none}, "")
+			return a.UpdateProfile(t.Context(), ann, ProfileUpdate{Password: &short, SetProfile: none, Proof: Proof{Password: &old}})
 		},
 		"reset":                       func() error { return NewResets(a).ResetPassword(t.Context(), "ann", f.code(t, ann), short) },
 		"reset of an unknown account": func() error { return NewResets(a).ResetPassword(t.Context(), "bob", "AAAA-AAAA", short) },

@@ -130,3 +130,31 @@ func TestRestoreAccounts(t *testing.T) {
 	f.want(t, "restore", "event back created")
 	f.befriend(t, ann, back)
 }
+
+// TestDeleteOwn: the account is disabled when DeleteOwn returns, its sessions go on until the deletion is completed, and
+// without a proof nothing changes.
+func TestDeleteOwn(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	ann := f.register(t, "ann")
+	token := f.issue(t, ann)
+	wrong, right := "x", password
+	for what, p := range map[string]Proof{"nothing": {}, "a wrong password": {Password: &wrong}, "a renewed token": {Token: kv.TokenInfo{Login: ann.Created, Renewed: true}}} {
+		if _, err := f.accounts.DeleteOwn(t.Context(), ann, p); !errors.Is(err, wire.WrongCredentials) {
+			t.Errorf("%s: got %v, want %v", what, err, wire.WrongCredentials)
+		}
+	}
+	f.want(t, "without a proof")
+	complete, err := f.accounts.DeleteOwn(t.Context(), ann, Proof{Password: &right})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.want(t, "before the answer", "event ann disabled")
+	if _, _, err := f.accounts.Authorize(t.Context(), ann.ID, token); !errors.Is(err, wire.AuthIllegal) {
+		t.Errorf("a call after the answer: %v", err)
+	}
+	f.run(t, []step{
+		{what: "complete", call: complete, want: append(expelled("ann", "account disabled"), "event ann deleted")},
+		{what: "complete again, as after the start of another node", call: complete},
+	})
+}

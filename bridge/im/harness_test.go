@@ -95,7 +95,7 @@ func (f *fixture) befriend(t *testing.T, a, b kv.User) {
 
 func (f *fixture) issue(t *testing.T, u kv.User) string {
 	t.Helper()
-	token, err := f.store.Tokens.Issue(t.Context(), u.ID, "session")
+	token, err := f.store.Tokens.Issue(t.Context(), u.ID, "session", kv.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,11 +148,12 @@ func (f *fixture) run(t *testing.T, steps []step) {
 // recorder is a Cluster, a Log, a Presence, Notices and a Disconnector. It records each call as the kind of the call,
 // the name of the user, and the rest. In all of it, names stand for the ids of users.
 type recorder struct {
-	mu     sync.Mutex        // guards the fields below
-	names  map[string]string // by id
-	online map[string]bool   // by id
-	calls  []string
-	hook   func(call string) error // its error is the call's, which is not recorded then
+	mu       sync.Mutex        // guards the fields below
+	names    map[string]string // by id
+	online   map[string]bool   // by id
+	sessions []cluster.Session // what Sessions returns
+	calls    []string
+	hook     func(call string) error // its error is the call's, which is not recorded then
 
 	hooking sync.Mutex // held during a call of hook
 }
@@ -245,6 +246,13 @@ func (r *recorder) Broadcast(_ context.Context, c cluster.Command) error {
 		return nil
 	}
 	return fmt.Errorf("unexpected command %T", c)
+}
+
+// Sessions implements Cluster.
+func (r *recorder) Sessions(context.Context, cluster.ListSessions) ([]cluster.Session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions, nil
 }
 
 // User implements Log.

@@ -18,6 +18,8 @@ import (
 // Cluster brings a command into force on all nodes before it returns. cluster.Cluster is one.
 type Cluster interface {
 	Broadcast(ctx context.Context, c cluster.Command) error
+	// Sessions lists sessions on all nodes. With an error it returns those of the nodes that answered.
+	Sessions(ctx context.Context, query cluster.ListSessions) ([]cluster.Session, error)
 }
 
 // Log writes events for programs that read along. eventlog.Log is one.

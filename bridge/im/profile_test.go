@@ -63,7 +63,16 @@ func TestUpdateProfile(t *testing.T) {
 		for i := range row.want {
 			row.want[i] = strings.ReplaceAll(row.want[i], "TOKEN", kv.TokenHash(kept))
 		}
-		if err := f.accounts.UpdateProfile(t.Context(), f.current(t, ann.ID), row.update, token); !errors.Is(err, row.err) {
+		right := password
+		row.update.Proof = Proof{Password: &right}
+		if token != "" {
+			info, err := f.store.Tokens.Get(t.Context(), ann.ID, token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row.update.Proof = Proof{Token: info}
+		}
+		if err := f.accounts.UpdateProfile(t.Context(), f.current(t, ann.ID), row.update); !errors.Is(err, row.err) {
 			t.Errorf("%s: got error %v, want %v", row.what, err, row.err)
 		}
 		f.want(t, row.what, row.want...)
@@ -84,7 +93,7 @@ func TestUpdateProfile(t *testing.T) {
 		}
 	}
 	gone := func(ctx context.Context) error {
-		return f.accounts.UpdateProfile(ctx, kv.User{ID: kv.NewID()}, ProfileUpdate{SetProfile: none}, "")
+		return f.accounts.UpdateProfile(ctx, kv.User{ID: kv.NewID()}, ProfileUpdate{SetProfile: none})
 	}
 	f.run(t, []step{{what: "unknown user", call: gone, err: kv.ErrUserNotFound}})
 }

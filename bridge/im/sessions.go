@@ -27,16 +27,17 @@ func (a *Accounts) expel(ctx context.Context, id, reason string) error {
 	return a.EndSessions(ctx, id, reason)
 }
 
-// expelOthers revokes all tokens of a user but one, and ends the sessions that live by them. token is "" to keep none.
-func (a *Accounts) expelOthers(ctx context.Context, id, token string) error {
-	if err := a.Store.Tokens.RevokeOthers(ctx, id, token); err != nil {
+// expelOthers revokes all tokens of a user but one, and ends the sessions that live by them, since the password was
+// changed. keep is the hash of that token, "" to keep none.
+func (a *Accounts) expelOthers(ctx context.Context, id, keep string) error {
+	return a.endOthers(ctx, id, keep, "password changed")
+}
+
+func (a *Accounts) endOthers(ctx context.Context, id, keep, reason string) error {
+	if err := a.Store.Tokens.RevokeAllBut(ctx, id, keep); err != nil {
 		return err
 	}
-	c := cluster.CloseSessions{User: id, Code: websocket.ClosePolicyViolation, Reason: "password changed"}
-	if token != "" {
-		c.KeepToken = kv.TokenHash(token)
-	}
-	return a.Cluster.Broadcast(ctx, c)
+	return a.Cluster.Broadcast(ctx, cluster.CloseSessions{User: id, KeepToken: keep, Code: websocket.ClosePolicyViolation, Reason: reason})
 }
 
 // RevokeTokens revokes tokens of a user, by their hashes, and ends the sessions that live by them.

@@ -1,4 +1,4 @@
-// Package mailer sends mail over SMTP, and mails the codes for forgotten passwords.
+// Package mailer sends mail over SMTP, and mails codes for forgotten passwords and addresses, and notes of changes.
 package mailer
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	netmail "net/mail"
 	"net/netip"
 	"net/textproto"
 	"net/url"
@@ -76,14 +77,16 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
-// Send sends a plain text to one address. It stops when ctx ends. Errors show neither the address nor the text, nor the
+// Send sends a plain text to one address. Of an address such as "Tom <tom@example.org>" it does not use the name, which
+// is text that a user wrote. It stops when ctx ends. Errors show neither the address nor the text, nor the
 // server's reply, which may repeat them.
 func (m *Mailer) Send(ctx context.Context, to, subject, text string) error {
 	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
 	if err := msg.From(m.from); err != nil {
 		return errors.New("mail: the sender is not a mail address")
 	}
-	if err := msg.To(to); err != nil {
+	address, err := netmail.ParseAddress(to)
+	if err != nil || msg.To(address.Address) != nil {
 		return errors.New("mail: the recipient is not a mail address")
 	}
 	msg.Subject(subject)

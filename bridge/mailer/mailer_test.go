@@ -204,7 +204,7 @@ func wantMail(t *testing.T, got sentMail) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key, want := range map[string]string{"From": "<imctl@example.org>", "To": `"Tom" <tom@example.org>`, "Subject": "Grüße", "Auto-Submitted": "auto-generated"} {
+	for key, want := range map[string]string{"From": "<imctl@example.org>", "To": "<tom@example.org>", "Subject": "Grüße", "Auto-Submitted": "auto-generated"} {
 		if value, err := new(mime.WordDecoder).DecodeHeader(m.Header.Get(key)); err != nil || value != want {
 			t.Errorf("%s is %q, %v", key, value, err)
 		}

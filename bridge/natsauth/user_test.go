@@ -1,6 +1,7 @@
 package natsauth_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -82,7 +83,12 @@ func TestUser(t *testing.T) {
 
 	// A change of its own password is answered, and ends the connection.
 	s.Secret("a new password")
-	c.WantAnswer(t, calls+"profile", `{"password":"a new password"}`, replyBody(200))
+	c.WantAnswer(t, calls+"profile", `{"password":"a new password"}`, replyBody(505))
+	old, err := json.Marshal(bot.Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.WantAnswer(t, calls+"profile", `{"password":"a new password","old_password":`+string(old)+`}`, replyBody(200))
 	c.WantClosed(t, "a new password")
 	if _, err := s.Dial(bot.Account, bot.Password); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("login with the old password: got error %v", err)

@@ -51,6 +51,7 @@ func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := newSession(t, c, address, query.Push)
+	s.origin = kv.Origin{Address: address, Agent: r.UserAgent()}
 	go t.login(s, slimRequest(r), query, code)
 }
 
@@ -95,7 +96,7 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 	if t.opts.Gate.Closed() {
 		return nil, im.ErrRestoring
 	}
-	me, token, err := t.authenticate(ctx, s.address, query)
+	me, token, err := t.authenticate(ctx, s, query)
 	if err != nil {
 		return nil, err
 	}
@@ -131,14 +132,15 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 // authenticate checks the credentials within the limits. Tokens cannot be guessed, so wrong ones are not limited, and no
 // client can lock another one's token out. For a login by token it returns the token that the session may
 // go on using, or "" if it needs a new one.
-func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.LoginQuery) (me kv.User, token string, err error) {
+func (t *Tunnel) authenticate(ctx context.Context, s *Session, query wire.LoginQuery) (me kv.User, token string, err error) {
+	address := s.address
 	if query.ByToken() {
 		leave, err := t.logins.Enter(governor.WithCaller(ctx, governor.Known, address, query.ID))
 		if err != nil {
 			return kv.User{}, "", err
 		}
 		defer leave()
-		me, token, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
+		me, token, s.origin.Login, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
 		if err == nil {
 			t.opts.Governor.Remember(kv.FoldAccount(me.Account), address)
 		} else if errors.Is(err, wire.AuthIllegal) {
@@ -193,10 +195,11 @@ func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) (*welcom
 	until := time.Now().Add(store.Tokens.TTL() / 2) // Resume returns tokens with more than half of their life left
 	if token == "" {
 		until = time.Now().Add(store.Tokens.TTL())
-		if token, err = store.Tokens.Issue(ctx, id, s.id); err != nil {
+		if token, err = store.Tokens.Issue(ctx, id, s.id, s.origin); err != nil {
 			return nil, err
 		}
 	}
+	s.origin = kv.Origin{}                        // it would stay in memory as long as the session
 	if !s.bindToken(kv.TokenHash(token), until) { // disabled meanwhile: the tokens were revoked before this one was issued
 		return nil, errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
 	}

@@ -23,7 +23,8 @@ type Session struct {
 	member  *delivery.Member
 	push    bool // it wants notices
 	since   time.Time
-	address string // of the client, as the limits count it
+	address string    // of the client, as the limits count it
+	origin  kv.Origin // of the token that the login issues; zero after the login
 	tunnel  *Tunnel
 	conn    *conn
 	rate    *governor.Session
@@ -56,7 +57,8 @@ func newSession(t *Tunnel, c *conn, address string, push bool) *Session {
 func (s *Session) user() string { return s.member.User().ID() }
 
 func (s *Session) info() cluster.Session {
-	return cluster.Session{ID: s.id, User: s.user(), Node: s.tunnel.opts.Node, Since: s.since, Address: s.address, Push: s.push}
+	token, _ := s.boundToken()
+	return cluster.Session{ID: s.id, User: s.user(), Node: s.tunnel.opts.Node, Since: s.since, Address: s.address, Push: s.push, Token: token}
 }
 
 // Deliver implements delivery.Sink.

@@ -23,6 +23,7 @@ const (
 	MaxAlias     = 64
 	MaxInvite    = 64
 	MaxResetCode = 32 // with the hyphens and spaces that a user types
+	MaxSession   = 32 // the id of a session
 )
 
 // A Kind is how a field is read. All kinds but Verbatim are trimmed.

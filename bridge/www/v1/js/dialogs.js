@@ -126,13 +126,26 @@ export function profileDialog({store, session}) {
 	const profile = profileFields(store.me);
 	const mail = field('mail', {type: 'email', maxlength: 254, autocomplete: 'email', hint: 'unchanged'});
 	const password = field('newPassword', {type: 'password', autocomplete: 'new-password', hint: 'unchanged'});
-	open('yourProfile', [profile.elements, h('details', h('summary', `${t('mail')}, ${t('password')}`), mail, password)], {
+	const old = field('oldPassword', {type: 'password', autocomplete: 'current-password', hint: 'oldPasswordHint'});
+	const code = field('mailCode', {autocomplete: 'one-time-code', hint: 'mailCodeHint'});
+	open('yourProfile', [profile.elements, h('details', h('summary', `${t('mail')}, ${t('password')}`), mail, password, old, code)], {
 		label: 'save',
-		action() {
+		async action() {
+			if (code.input.value.trim()) {
+				await session.verifyMail(code.input.value.trim()).catch((error) => {
+					if (error.code === Code.wrongLogin) reject(code, t('codeWrong'));
+					throw error;
+				});
+				code.input.value = ''; // a code is valid once
+			}
 			const changes = profile.changes();
 			if (mail.input.value.trim()) changes.mail = mail.input.value.trim();
 			if (password.input.value) changes.password = password.input.value;
-			return session.updateProfile(changes);
+			if (old.input.value) changes.old_password = old.input.value;
+			await session.updateProfile(changes).catch((error) => {
+				if (error.code === Code.wrongLogin) reject(old, t('oldPasswordWrong'));
+				throw error;
+			});
 		},
 	});
 }

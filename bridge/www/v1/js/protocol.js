@@ -53,6 +53,7 @@ export const request = (auth, to, note) => get('request', {...auth, to, note});
 export const add = (auth, from, name) => get('add', {...auth, from, name});
 export const remove = (auth, to) => get('remove', {...auth, to});
 export const updateProfile = (auth, fields) => post('profile/update', {...auth, ...fields});
+export const verifyMail = (auth, code) => post('mail/verify', {...auth, code});
 export const logout = (auth) => post('logout', auth);
 export const forgot = (account, mail) => post('password/forgot', {account, mail});
 export const reset = (account, code, password) => post('password/reset', {account, code, password});

@@ -255,6 +255,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			store.emit('me');
 		},
 
+		verifyMail: (code) => called(protocol.verifyMail(auth(), code)),
+
 		async exported() {
 			const all = await history.all('dialogues', store.me.id);
 			return {me: store.me, dialogues: all.map(({n, friend, mine, text, state}) => ({at: new Date(n / 1000), friend, name: store.nameOf(friend), mine, text, state}))};

@@ -1,0 +1,36 @@
+package im
+
+import (
+	"context"
+	"time"
+
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// FreshLogin is how long after a login with the password its token is a proof that the caller knows the password.
+const FreshLogin = 10 * time.Minute
+
+// Proof shows that a caller knows the password of its account. A token alone does not: it may be stolen, and is renewed
+// without the password.
+type Proof struct {
+	Password *string      // what the caller says is its password; nil: nothing
+	Token    kv.TokenInfo // of the call; zero for a NATS client
+}
+
+// prove returns nil if p has the password of the user, or no password and a token of a fresh login.
+//
+// Errors: wire.WrongCredentials, kv.ErrBusy.
+func (a *Accounts) prove(ctx context.Context, me kv.User, p Proof) error {
+	if p.Password == nil {
+		if p.Token.FreshLogin(FreshLogin) {
+			return nil
+		}
+		return wire.WrongCredentials
+	}
+	v, err := a.Hasher.Verify(ctx, me.PasswordHash, *p.Password)
+	if err == nil && !v.OK {
+		return wire.WrongCredentials
+	}
+	return err
+}
