@@ -288,14 +288,18 @@ func (f *orphanFinder) checkRosters(ctx context.Context, entries []entry) ([]dec
 	return all, nil
 }
 
-// clean removes users that do not exist from a roster.
+// clean removes users that do not exist from a roster. A user that was asked and does not exist is alone no finding: an
+// unheard request outlives the user.
 func (f *orphanFinder) clean(d *decision, own party) (err error) {
 	for _, id := range own.named() {
-		if !f.exists(id) {
-			own.unfriend(id)
-			own.forgetRequests(id)
+		if f.exists(id) {
+			continue
+		}
+		if own.friend(id) >= 0 || own.Roster.request(id) >= 0 {
 			d.counter, d.count = &f.found.Friends, d.count+1
 		}
+		own.unfriend(id)
+		own.forgetRequests(id)
 	}
 	if d.count > 0 {
 		d.want, err = encodeRoster(own.Roster)

@@ -31,6 +31,7 @@ type Options struct {
 	TokenTTL    time.Duration // a token's time to live; default 24h
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
+	Cooldown    time.Duration // between two requests of one user to another that are shown, and after a decline; default: none
 	Log         *slog.Logger  // default: none
 	Wait        time.Duration // for NATS to have a leader and to answer, without the time of an upgrade; default: until ctx ends
 
