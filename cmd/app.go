@@ -293,7 +293,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	a.level.Set(c.Log.SlogLevel())
 	a.bridge.SetLimits(limitsOf(c))
 	a.bridge.SetOrigins(c.HTTP.Origins)
-	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests)
+	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests, c.Limits.Cooldown)
 	if err := a.certs.Reload(ctx); err != nil {
 		a.log.Error("certificate reload failed; the old certificate stays in use", "err", err)
 	}

@@ -112,6 +112,7 @@ type LimitsConfig struct {
 	Friends       int  // per user
 	Requests      int  // pending, per user
 	Picture       Size
+	Cooldown      time.Duration // between requests of one user to another
 }
 
 // MailConfig is the section mail.
@@ -174,6 +175,7 @@ func Defaults() *Config {
 			Dialogues:     Rate{50, time.Second},
 			Forgotten:     Rate{5, time.Hour},
 			Friends:       2000, Requests: 200, Picture: 64 * KiB,
+			Cooldown: 24 * time.Hour,
 		},
 		NATS: NATSConfig{
 			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,

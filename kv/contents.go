@@ -101,6 +101,8 @@ func (s *source) checkRecord(b *bucket, e entry) error {
 		err = json.Unmarshal(e.value, new(Roster))
 	case strings.HasPrefix(e.key, userKey("")):
 		err = json.Unmarshal(e.value, new(User))
+	case strings.HasPrefix(e.key, reportPrefix):
+		err = json.Unmarshal(e.value, new(Report))
 	}
 	if err != nil {
 		return damaged(e)

@@ -61,6 +61,7 @@ var kinds = []kind{
 	{name: "node", bucket: usersBucket, prefix: "node.", rule: once},
 	{name: "reset", bucket: usersBucket, prefix: "reset.", rule: expiring},
 	{name: "attachment", bucket: usersBucket, prefix: "attach.", rule: permanent},
+	{name: "report", bucket: usersBucket, prefix: reportPrefix, rule: once},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},

@@ -14,6 +14,7 @@ type Findings struct {
 	Accounts    int `json:"accounts"`    // claims of users that do not exist
 	Names       int `json:"names"`       // names that their users do not have
 	Resets      int `json:"resets"`      // codes of users that do not exist
+	Reports     int `json:"reports"`     // by or about users that do not exist
 	Rosters     int `json:"rosters"`     // of users that do not exist
 	Friends     int `json:"friends"`     // entries of users that do not exist in rosters of others
 	Tokens      int `json:"tokens"`      // of users that do not exist
@@ -31,7 +32,7 @@ type Finding struct {
 func (f Findings) List() []Finding {
 	return []Finding{
 		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"names without a user", f.Names},
-		{"reset codes without a user", f.Resets}, {"rosters without a user", f.Rosters}, {"friends that do not exist", f.Friends},
+		{"reset codes without a user", f.Resets}, {"reports without a user", f.Reports}, {"rosters without a user", f.Rosters}, {"friends that do not exist", f.Friends},
 		{"tokens without a user", f.Tokens}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
 	}
 }
@@ -195,6 +196,10 @@ func (f *orphanFinder) checkUserKeys(ctx context.Context, entries []entry) ([]de
 	for _, e := range entries {
 		if f.orphan(e) != nil {
 			suspects = append(suspects, userOf(e))
+			if strings.HasPrefix(e.key, reportPrefix) {
+				_, user := reportUsers(e.key)
+				suspects = append(suspects, user)
+			}
 		}
 	}
 	if err := f.lookUp(ctx, suspects); err != nil {
@@ -233,11 +238,16 @@ func (f *orphanFinder) orphan(e entry) *int {
 		return &f.found.Names
 	case kind.name == "reset" && !k.exists():
 		return &f.found.Resets
+	case kind.name == "report":
+		if by, user := reportUsers(e.key); !f.exists(by) || !f.exists(user) {
+			return &f.found.Reports
+		}
 	}
 	return nil
 }
 
-// userOf returns the id of the user that a key of the bucket of users belongs to, "" for none.
+// userOf returns the id of the user that a key of the bucket of users belongs to, "" for none. A report belongs to the
+// user who reports.
 func userOf(e entry) string {
 	kind, rest, _ := strings.Cut(e.key, ".")
 	switch kind {
@@ -248,6 +258,9 @@ func userOf(e entry) string {
 	case "name":
 		_, id := nameOf(e.key)
 		return id
+	case "report":
+		by, _ := reportUsers(e.key)
+		return by
 	}
 	return ""
 }

@@ -81,6 +81,7 @@ type Store struct {
 	Rosters *Rosters
 	Nodes   *Nodes
 	Resets  *Resets
+	Reports *Reports
 
 	Attachments *Attachments
 
@@ -242,6 +243,7 @@ func checkPrefix(prefix string) error {
 // shareUsers sets the stores whose keys are in the bucket of users.
 func (s *Store) shareUsers() {
 	s.Nodes, s.Resets, s.Attachments = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}, &Attachments{b: s.Users.b}
+	s.Reports = &Reports{b: s.Users.b}
 }
 
 // apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous

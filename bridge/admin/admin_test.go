@@ -312,3 +312,4 @@ type noLog struct{}
 
 func (noLog) User(eventlog.UserEvent, kv.User) {}
 func (noLog) Friend(kv.Change)                 {}
+func (noLog) Report(kv.Report)                 {}

@@ -96,6 +96,37 @@ func Calls() []Call {
 			return nil, a.opts.Friends.Remove(ctx, r.me, r.Get("to"))
 		},
 	}, {
+		Name: "block", Method: http.MethodGet, Path: "/im/friends/block", Auth: true, NATS: true,
+		Fields: []wire.Field{{Name: "to", Empty: wire.FriendEmpty}},
+		Codes:  []wire.Code{wire.FriendEmpty, wire.FriendNotExists},
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			return nil, a.opts.Friends.Block(ctx, r.me, r.Get("to"))
+		},
+	}, {
+		Name: "unblock", Method: http.MethodGet, Path: "/im/friends/unblock", Auth: true, NATS: true,
+		Fields: []wire.Field{{Name: "to", Empty: wire.FriendEmpty}},
+		Codes:  []wire.Code{wire.FriendEmpty, wire.FriendNotExists},
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			return nil, a.opts.Friends.Unblock(ctx, r.me, r.Get("to"))
+		},
+	}, {
+		Name: "blocked", Method: http.MethodGet, Path: "/im/friends/blocked", Auth: true, NATS: true,
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			blocked, err := a.opts.Friends.Blocked(ctx, r.me)
+			if err != nil {
+				return nil, err
+			}
+			return wire.NewBlocked(blocked), nil
+		},
+	}, {
+		Name: "report", Method: http.MethodPost, Path: "/im/report", Auth: true, NATS: true,
+		Fields: []wire.Field{{Name: "user", Empty: wire.FriendEmpty}, {Name: "text", Kind: wire.Lines, Max: wire.MaxReport},
+			{Name: "dialogue", Kind: wire.Verbatim, Bytes: wire.MaxEvidence}},
+		Codes: []wire.Code{wire.FriendEmpty, wire.FriendNotExists},
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			return nil, a.opts.Friends.Report(ctx, r.me, r.Get("user"), r.Get("text"), r.Get("dialogue"))
+		},
+	}, {
 		Name: "profile", Method: http.MethodPost, Path: "/im/profile/update", Auth: true, NATS: true,
 		Fields: append([]wire.Field{notEmpty(password), notEmpty(mail)}, wire.ProfileDeclaration()...),
 		do:     updateProfile,

@@ -31,6 +31,7 @@ const queueSize = 64 << 10
 type lane struct {
 	nc        *nats.Conn
 	names     subject.Prefix
+	nowhere   string // the subject for dialogues to a friend that blocks the sender: no client can subscribe to it
 	node      string
 	fresh     func() bool
 	notices   *Notices
@@ -55,7 +56,7 @@ type lane struct {
 const maxBatchMessages = 64
 
 func newLane(nc *nats.Conn, opts Options) (*lane, error) {
-	l := &lane{nc: nc, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, notices: opts.Notices, metrics: opts.Metrics,
+	l := &lane{nc: nc, names: opts.Prefix, nowhere: opts.Prefix.Nowhere(), node: opts.Node, fresh: opts.Fresh, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc = nc
 	l.flights = newFlights(nc, opts.Timeout, opts.Alone)
@@ -111,7 +112,7 @@ func (l *lane) leave(m *Member) {
 		return
 	}
 	delete(l.users, u.id)
-	l.announcer.add(announcement{user: u.id, friends: u.friendIDs()})
+	l.announcer.add(announcement{user: u.id, friends: u.visible()})
 	// Drain, so that messages which NATS has sent already reach handle, which refuses them. Their senders would
 	// otherwise wait for the timeout. While NATS is unreachable no message comes, and the NATS client would subscribe
 	// again, for good, to a draining subscription when NATS is back.
@@ -264,8 +265,13 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 	case !l.fresh():
 		l.reply(m.Reply, refused)
 		return
-	case !u.isFriend(d.From):
+	}
+	switch from := u.relation(d.From); {
+	case !from.Friend, from.BlockedBy: // the one who blocks may not send either
 		l.reply(m.Reply, notFriends)
+		return
+	case from.Blocked:
+		l.reply(m.Reply, left)
 		return
 	}
 	members := u.list()

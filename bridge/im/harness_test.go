@@ -253,6 +253,8 @@ func (r *recorder) User(event eventlog.UserEvent, u kv.User) {
 }
 
 // Friend implements Log.
+func (r *recorder) Report(kv.Report) {}
+
 func (r *recorder) Friend(c kv.Change) {
 	if c.Kind == kv.Unchanged { // no event, as in eventlog.Log
 		return

@@ -70,6 +70,9 @@ func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update Profile
 	}
 	frame := wire.AppendRefresh(nil, ProfileOf(now))
 	for _, f := range roster.Friends {
+		if Hidden(roster, f) {
+			continue
+		}
 		if err := a.notify(f.ID, frame); err != nil {
 			return err
 		}

@@ -23,6 +23,8 @@ const (
 	MaxNote      = 512
 	MaxAlias     = 64
 	MaxResetCode = 32 // with the hyphens and spaces that a user types
+	MaxReport    = 1000
+	MaxEvidence  = 4 << 10 // bytes
 )
 
 // A Kind is how a field is read. All kinds but Verbatim are trimmed.
@@ -41,6 +43,7 @@ type Field struct {
 	Name  string
 	Kind  Kind
 	Max   int  // characters; 0: no limit
+	Bytes int  // 0: no limit
 	Empty Code // the answer if the field is missing or empty; 0: it is optional
 	// NotEmpty makes a field that is given and empty a [ProtocolError].
 	NotEmpty bool
@@ -83,7 +86,7 @@ func parse(raw *rawFields, fields []Field, limits Limits) (Values, Code) {
 			broken = broken || strings.ContainsFunc(s, f.forbids)
 		}
 		v.values[i] = s
-		broken = broken || f.Max > 0 && utf8.RuneCountInString(s) > f.Max ||
+		broken = broken || f.Max > 0 && utf8.RuneCountInString(s) > f.Max || f.Bytes > 0 && len(s) > f.Bytes ||
 			f.Kind == Picture && limits.Picture > 0 && len(s) > limits.Picture ||
 			f.NotEmpty && v.given[i] && s == ""
 	}
