@@ -121,7 +121,7 @@ func Calls() []Call {
 	}, {
 		Name: "report", Method: http.MethodPost, Path: "/im/report", Auth: true, NATS: true,
 		Fields: []wire.Field{{Name: "user", Empty: wire.FriendEmpty}, {Name: "text", Kind: wire.Lines, Max: wire.MaxReport},
-			{Name: "dialogue", Kind: wire.Verbatim, Bytes: wire.MaxEvidence}},
+			{Name: "dialogue", Kind: wire.Verbatim, Max: wire.MaxEvidence, Bytes: wire.MaxEvidence}},
 		Codes: []wire.Code{wire.FriendEmpty, wire.FriendNotExists},
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			return nil, a.opts.Friends.Report(ctx, r.me, r.Get("user"), r.Get("text"), r.Get("dialogue"))
