@@ -105,24 +105,25 @@ func (r *Rosters) forget(ctx context.Context, me, deleted string) (Change, error
 	return change, err
 }
 
-// Recent is what a roster keeps of the owner's last request to another user, for the cooldown.
+// Recent is what a roster keeps of the owner's last request to another user: for the cooldown, and while the request is
+// pending or unheard, to recognize a repeated one.
 type Recent struct {
 	ID       string    `json:"id"`                 // of the other user
 	Since    time.Time `json:"since"`              // when the other user's clients were shown a request, or it was declined
 	Declined bool      `json:"declined,omitempty"` // the other user declined
-	Note     uint32    `json:"note,omitempty"`     // hash of the last note, to recognize a repeated request
+	Note     uint32    `json:"note,omitempty"`     // hash of the last note
 }
 
-// maxRecent is how many users a roster keeps for the cooldown. One more drops the oldest.
-const maxRecent = 500
+// maxRecent is how many users a roster keeps. One more drops the oldest.
+const maxRecent = 1000
 
-// recent returns the entry of the user with this id, if it is within the cooldown.
-func (r Roster) recent(id string, now time.Time, cooldown time.Duration) (Recent, bool) {
+// recent returns the entry of the user with this id, or the zero Recent, and whether it is within the cooldown.
+func (r Roster) recent(id string, now time.Time, cooldown time.Duration) (e Recent, within bool) {
 	i := slices.IndexFunc(r.Recent, func(e Recent) bool { return e.ID == id })
-	if i < 0 || now.Sub(r.Recent[i].Since) >= cooldown {
+	if i < 0 {
 		return Recent{}, false
 	}
-	return r.Recent[i], true
+	return r.Recent[i], now.Sub(r.Recent[i].Since) < cooldown
 }
 
 // again returns the entry after another request. within reports whether e is within the cooldown, which a further
@@ -135,17 +136,15 @@ func (e Recent) again(within bool, note string, now time.Time) Recent {
 	return e
 }
 
-// remember replaces the entry of the user with this id, and drops entries beyond the cooldown.
+// remember replaces the entry of the user with this id, and drops entries that are no longer needed.
 func (p *party) remember(id string, e Recent, now time.Time, cooldown time.Duration) {
 	e.ID = id
-	p.Recent = slices.DeleteFunc(p.Recent, func(old Recent) bool { return old.ID == id || now.Sub(old.Since) >= cooldown })
-	if cooldown <= 0 {
-		return
-	}
-	if len(p.Recent) >= maxRecent {
-		p.Recent = slices.Delete(p.Recent, 0, len(p.Recent)-maxRecent+1)
-	}
+	p.forgetRecent(id)
 	p.Recent = append(p.Recent, e)
+	p.Recent = slices.DeleteFunc(p.Recent, func(e Recent) bool { return now.Sub(e.Since) >= cooldown && !p.asked(e.ID) })
+	if over := len(p.Recent) - maxRecent; over > 0 {
+		p.Recent = slices.Delete(p.Recent, 0, over)
+	}
 }
 
 func (p *party) forgetRecent(id string) {

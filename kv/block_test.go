@@ -103,6 +103,22 @@ func TestRecentIsBounded(t *testing.T) {
 	}
 }
 
+// A repeated request of a blocked user writes nothing, as one that is pending, whatever the cooldown.
+func TestRepeatedUnheardRequest(t *testing.T) {
+	t.Parallel()
+	for _, cooldown := range []time.Duration{0, time.Hour} {
+		max := limits{friends: 10, requests: 10, cooldown: cooldown}
+		a, b := &party{id: idA, Roster: Roster{Blocked: []string{idB}}}, &party{id: idB}
+		for i, want := range []Kind{Requested, Unchanged, Unchanged} {
+			a.unheard = false
+			kind, err := request(b, a, "hi", then.Add(time.Duration(i)*2*time.Hour), max)
+			if kind != want || err != nil || a.unheard != (want == Requested) {
+				t.Errorf("cooldown %s, request %d: %v, %v, unheard %t; want %v", cooldown, i, kind, err, a.unheard, want)
+			}
+		}
+	}
+}
+
 func TestFullRequestsDropTheOldest(t *testing.T) {
 	t.Parallel()
 	victim := &party{id: idB}

@@ -168,7 +168,7 @@ func request(a, b *party, note string, now time.Time, max limits) (Kind, error) 
 	pending, asked := b.Roster.request(a.id), a.asked(b.id)
 	unheard := pending < 0 && (b.Blocks(a.id) || recent && last.Declined)
 	switch {
-	case pending >= 0 && b.Requests[pending].Note == note, unheard && asked && recent && last.Note == hashNote(note):
+	case pending >= 0 && b.Requests[pending].Note == note, unheard && asked && last.ID != "" && last.Note == hashNote(note):
 		return Unchanged, nil
 	case !asked && len(a.Asked) >= max.requests:
 		return 0, ErrTooManyRequests

@@ -112,7 +112,7 @@ func (l *Lanes) Send(from, to string, with Relation, id, payload []byte, s Sende
 	lane := l.of(from)
 	on := lane.names.Dialogue(to)
 	if with.BlockedBy {
-		on = lane.nowhere
+		on = lane.names.Nowhere(to)
 	}
 	return lane.send(from, to, on, id, payload, nil, s)
 }

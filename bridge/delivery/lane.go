@@ -31,7 +31,6 @@ const queueSize = 64 << 10
 type lane struct {
 	nc        *nats.Conn
 	names     subject.Prefix
-	nowhere   string // the subject for dialogues to a friend that blocks the sender: no client can subscribe to it
 	node      string
 	fresh     func() bool
 	notices   *Notices
@@ -56,7 +55,7 @@ type lane struct {
 const maxBatchMessages = 64
 
 func newLane(nc *nats.Conn, opts Options) (*lane, error) {
-	l := &lane{nc: nc, names: opts.Prefix, nowhere: opts.Prefix.Nowhere(), node: opts.Node, fresh: opts.Fresh, notices: opts.Notices, metrics: opts.Metrics,
+	l := &lane{nc: nc, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc = nc
 	l.flights = newFlights(nc, opts.Timeout, opts.Alone)

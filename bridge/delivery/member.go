@@ -28,7 +28,7 @@ func (m *Member) Send(to []byte, with Relation, id, payload []byte, s Sender) er
 	}
 	on := m.lastSubject
 	if with.BlockedBy {
-		on = m.user.lane.nowhere
+		on = m.user.lane.names.Nowhere(m.lastTo)
 	}
 	return m.user.lane.send(m.user.id, m.lastTo, on, id, payload, m, s)
 }
