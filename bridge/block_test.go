@@ -16,8 +16,8 @@ import (
 	"imctl/kv"
 )
 
-// TestBlockedFriend checks on two nodes that a blocked friend sees the user who blocks it as offline: in its sessions, in
-// the answer to a login, and for dialogues.
+// TestBlockedFriend checks on two nodes that a blocked friend sees the user who blocks it as offline: in its sessions,
+// in the answer to a login, and for dialogues.
 func TestBlockedFriend(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
