@@ -17,7 +17,7 @@ func commandContext() (context.Context, context.CancelFunc) {
 
 func (h handler) RosterChanged(c cluster.RosterChanged) {
 	if u := h.b.lanes.User(c.User); u != nil {
-		u.ApplyRoster(c.Other, c.Friend, c.Revision)
+		u.ApplyRoster(c.Other, delivery.Relation{Friend: c.Friend, Blocked: c.Blocked, BlockedBy: c.BlockedBy}, c.Revision)
 		h.prune(u)
 	}
 }
@@ -43,8 +43,9 @@ func (h handler) Befriended(c cluster.Befriended) {
 		if u == nil {
 			continue
 		}
-		u.ApplyRoster(f.Other, true, f.Revision)
-		frame, err := h.b.services.Friends.AddedFrame(ctx, f.Other, f.Alias)
+		relation := delivery.Relation{Friend: true, Blocked: f.Blocked, BlockedBy: f.BlockedBy}
+		u.ApplyRoster(f.Other, relation, f.Revision)
+		frame, err := h.b.services.Friends.AddedFrame(ctx, f.Other, f.Alias, relation.Hidden())
 		if err != nil {
 			h.b.log.Warn("show a new friend", "user", f.User, "err", err)
 			continue

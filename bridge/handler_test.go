@@ -41,8 +41,8 @@ func TestRemovingStrangers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if m.User().NeedsReload() || !m.IsFriend([]byte(friend)) {
-		t.Errorf("NeedsReload is %t, and the friend is one: %t", m.User().NeedsReload(), m.IsFriend([]byte(friend)))
+	if m.User().NeedsReload() || !m.Relation([]byte(friend)).Friend {
+		t.Errorf("NeedsReload is %t, and the friend is one: %t", m.User().NeedsReload(), m.Relation([]byte(friend)).Friend)
 	}
 	m.Leave()
 }

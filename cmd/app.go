@@ -351,7 +351,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	a.hosts.set(c)
 	a.bridge.SetOrigins(c.HTTP.Origins)
 	a.bridge.Services().Accounts.SetRegistration(im.Registration(c.Registration))
-	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests)
+	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests, c.Limits.Cooldown)
 	if err := a.certs.Reload(ctx); err != nil {
 		a.log.Error("certificate reload failed; the old certificate stays in use", "err", err)
 	}

@@ -114,7 +114,7 @@ func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) er
 		return err
 	}
 	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
-		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: startTimeout,
+		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Cooldown: c.Limits.Cooldown, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: startTimeout,
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
 	var lost *kv.LostError
 	switch {

@@ -124,6 +124,7 @@ type LimitsConfig struct {
 	Friends       int  // per user
 	Requests      int  // pending, per user
 	Picture       Size
+	Cooldown      time.Duration // between requests of one user to another
 
 	Connections           int // 0: by the descriptors that the system allows
 	ConnectionsPerAddress int // 0: half of Connections
@@ -201,7 +202,7 @@ func Defaults() *Config {
 			Passwords:     Rate{10, time.Hour},
 			Reports:       Rate{20, time.Hour},
 			Uploads:       64 * MiB, Waiting: 256 * MiB,
-			Friends: 2000, Requests: 200, Picture: 64 * KiB,
+			Friends: 2000, Requests: 200, Picture: 64 * KiB, Cooldown: 24 * time.Hour,
 		},
 		Registration: "open",
 		NATS: NATSConfig{

@@ -59,7 +59,7 @@ Stop with Ctrl-C, which exits with 0, or use --limit.`,
 	c.Flags().IntVar(&limit, "limit", 0, "end after `N` events (0 = no limit)")
 	output.addTo(c.Flags())
 	addServerFlags(c)
-	completeFlag(c, "filter", "dialogue.>", "user.>", "friend.>", "session.>")
+	completeFlag(c, "filter", "dialogue.>", "user.>", "friend.>", "session.>", "report.>")
 	return c
 }
 
@@ -152,7 +152,7 @@ func eventRow(ctx context.Context, cache *accountCache, subject string, data []b
 	switch words[0] {
 	case "dialogue":
 		text = from + " → " + to + ": " + shorten(e.Payload)
-	case "friend":
+	case "friend", "report":
 		text = from + " → " + to
 		if words := e.Note + e.Alias; words != "" {
 			text += ": " + shorten(words)

@@ -95,10 +95,17 @@ func testRequestNotices(t *testing.T, w *world) {
 		t.Errorf("the declined request is still listed: %v", got)
 	}
 	b.call(t, "add", "from", a.id, "name", "x").want(t, "add after all", replyBody(523))
+	// Within the cooldown another request goes nowhere, and its sender cannot tell.
 	a.call(t, "request", "to", b.id, "note", "two").want(t, "request again", replyBody(200))
-	pushB.want(t, asks("two"))
-	b.call(t, "add", "from", a.id, "name", "A").want(t, "add", replyBody(200))
-	for c, added := range map[*tunnel][]string{pushA: {b.id, b.account}, pushB: {a.id, "A"}} {
+	if got := b.list(t).Requests; got != nil {
+		t.Errorf("a request within the cooldown is listed: %v", got)
+	}
+	b.call(t, "add", "from", a.id, "name", "x").want(t, "add within the cooldown", replyBody(523))
+	// The user who declined may ask, and shows the next frame.
+	b.call(t, "request", "to", a.id, "note", "three").want(t, "request of the user who declined", replyBody(200))
+	pushA.want(t, `{"code":520,"message":"Apply For a Friend","ok":true,"request":{"id":"`+b.id+`","name":"`+b.account+`","to":"`+a.id+`","note":"three"}}`)
+	a.call(t, "add", "from", b.id, "name", "B").want(t, "add", replyBody(200))
+	for c, added := range map[*tunnel][]string{pushA: {b.id, "B"}, pushB: {a.id, a.account}} {
 		c.want(t, `{"code":524,"message":"Friend Added","ok":true,"friend":{"id":"`+added[0]+`","name":"`+added[1]+`","picture":"","sex":"","birthday":"","sign":"","online":true}}`)
 	}
 	for _, c := range []*tunnel{a.tunnel, b.tunnel} {

@@ -115,6 +115,7 @@ func (c *Config) serverSettings() []setting {
 		bind("limits.friends", &c.Limits.Friends, "friends of one user", between(1, 2000)),
 		bind("limits.requests", &c.Limits.Requests, "pending friend requests to one user", between(1, 1000)),
 		bind("limits.picture", &c.Limits.Picture, "largest profile picture", between(0, 512*KiB)).asLive(),
+		bind("limits.cooldown", &c.Limits.Cooldown, "time until a declined friend request may come again, and a withdrawn one is shown again, 0 for none", between(0, 30*24*time.Hour)).asLive(),
 
 		bind("registration", &c.Registration, "which clients may register: open, invite or closed", oneOf("open", "invite", "closed")).asLive(),
 

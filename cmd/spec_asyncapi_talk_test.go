@@ -185,6 +185,7 @@ func (a *asyncAPI) listen(t *testing.T, nc *bridgetest.Client, id string) *clien
 
 // callNames maps the calls to the operations of the document.
 var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile",
+	"block": "blockUser", "unblock": "unblockUser", "blocked": "listBlocked", "report": "reportUser",
 	"verify": "verifyMail", "mailcode": "sendMailCode", "sessions": "listSessions", "end": "endSessions", "delete": "deleteAccount"}
 
 // calls makes a call through NATS and validates the request and the answer against the document.
@@ -279,6 +280,12 @@ func (a *asyncAPI) everyCall(t *testing.T, w *world, c *bridgetest.Client, bot, 
 		{"add", `{"from":"` + asks.id + `","name":"x"}`, 200}, {"add", `{"from":"` + asks.id + `","name":"x"}`, 522},
 		{"remove", `{"to":"` + asks.id + `"}`, 200}, {"remove", `{"to":"` + asks.id + `"}`, 512}, {"remove", `{"to":""}`, 519}, {"remove", `{"to":1}`, 403},
 		{"request", `{"to":"` + asks.id + `","note":"two\nlines"}`, 200},
+		{"block", `{"to":"` + asks.id + `"}`, 200}, {"block", `{"to":"` + nobody + `"}`, 523}, {"block", `{}`, 519}, {"block", `{"to":1}`, 403},
+		{"blocked", `{}`, 200}, {"blocked", `[]`, 403},
+		{"unblock", `{"to":"` + asks.id + `"}`, 200}, {"unblock", `{"to":"nobody"}`, 523}, {"unblock", `{"to":" "}`, 519}, {"unblock", `{"to":1}`, 403},
+		{"blocked", `{}`, 200},
+		{"report", `{"user":"` + asks.id + `","text":"spam"}`, 200}, {"report", `{"user":"` + nobody + `"}`, 523}, {"report", `{"text":"spam"}`, 519},
+		{"report", `{"user":"` + asks.id + `","text":"` + strings.Repeat("x", 1001) + `"}`, 403},
 		{"profile", `{"sign":"new","name":"","mail":null}`, 200}, {"profile", `{"mail":""}`, 403}, {"profile", `{"password":""}`, 403}, {"profile", `{"sex":"` + long + `"}`, 403},
 		{"profile", `{"password":"x"}`, 505}, {"verify", `{"code":"AAAA-BBBB"}`, 505}, {"verify", `{}`, 403}, {"mailcode", `{}`, 200}, {"mailcode", `[]`, 403},
 		{"sessions", `{}`, 200}, {"sessions", `[]`, 403}, {"end", `{"session":""}`, 403}, {"delete", `{"password":"x"}`, 505}, {"delete", `{"password":1}`, 403},
@@ -304,6 +311,7 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 	nc := s.asAttachment(t, as)
 	nobody := strings.Repeat("0", 32)
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`,
+		"block": `{"to":"` + nobody + `"}`, "unblock": `{"to":"` + nobody + `"}`, "blocked": `{}`, "report": `{"user":"` + nobody + `"}`,
 		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`} {
 		a.calls(t, nc, p.id, name, body, 515, false)
 	}
@@ -377,6 +385,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 		t.Errorf("login: %s", frame)
 	}
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`,
+		"block": `{"to":"` + friend.id + `"}`, "unblock": `{"to":"` + friend.id + `"}`, "blocked": `{}`, "report": `{"user":"` + friend.id + `"}`,
 		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`} {
 		a.calls(t, c, me.id, name, body, 500, false)
 	}

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"imctl/bridge/api"
+	"imctl/kv"
 )
 
 // fields returns a JSON object. A repeated key replaces the value.
@@ -27,7 +29,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	three := w.newMembers(t, 3)
 	other, asks, gone := three[0], three[1], three[2]
 	a.try(t, w, exchange{path: "/im/account/delete", body: fields("id", gone.id, "token", gone.token, "password", gone.password), code: 200})
-	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
+	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.reports(me, other), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
 		a.try(t, w, x)
 	}
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
@@ -45,10 +47,22 @@ func (a *openAPI) atWork(t *testing.T) {
 	for _, x := range []exchange{
 		{path: "/im/register", body: body(), code: 200}, {path: "/im/register", body: body(), code: 403, status: 429},
 		{path: "/im/registration", code: 200}, {path: "/im/registration?a=%zz", code: 403, beyond: true},
-		get(other, "request", 200, 0, "to", friend.id), get(asks, "request", 403, 429, "to", friend.id), get(friend, "add", 403, 429, "from", other.id, "name", "n"),
+		get(other, "request", 200, 0, "to", friend.id), get(other, "request", 403, 429, "to", asks.id), get(friend, "add", 403, 429, "from", other.id, "name", "n"),
 	} {
 		a.try(t, w, x)
 	}
+	for i := range kv.MaxBlocked {
+		if _, err := s.app.backend.store.Rosters.Block(t.Context(), other.id, fmt.Sprintf("%032x", i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.try(t, w, get(other, "block", 403, 429, "to", me.id))
+	for i := range kv.MaxReportsByUser {
+		if _, _, err := s.app.backend.store.Reports.Add(t.Context(), kv.Report{By: other.id, User: fmt.Sprintf("%032x", i+1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.try(t, w, exchange{path: "/im/report", body: fields("id", other.id, "token", other.token, "user", me.id), code: 403, status: 429})
 	if err := s.app.bridge.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +160,8 @@ func (a *openAPI) gets(me, friend, other, asks *member) (all []exchange) {
 		all = append(all, exchange{path: p.get(name, pairs...), code: code})
 	}
 	nobody := strings.Repeat("0", 32)
-	for name, own := range map[string][]string{"found": {"name", "x"}, "request": {"to", other.id}, "add": {"from", other.id, "name", "x"}, "remove": {"to", other.id}} {
+	for name, own := range map[string][]string{"found": {"name", "x"}, "request": {"to", other.id}, "add": {"from", other.id, "name", "x"}, "remove": {"to", other.id},
+		"block": {"to", other.id}, "unblock": {"to", other.id}, "blocked": {}} {
 		with := func(pairs ...string) []string { return append(pairs, own...) }
 		row(me, name, 514, with("token", "")...)
 		row(me, name, 517, with("id", " ")...)
@@ -180,11 +195,41 @@ func (a *openAPI) gets(me, friend, other, asks *member) (all []exchange) {
 	row(me, "add", 200, "from", asks.id, "name", "é&+ x")
 	row(me, "add", 522, "from", asks.id, "name", "x")
 
+	for _, name := range []string{"block", "unblock"} {
+		row(me, name, 519)
+		row(me, name, 523, "to", "nobody")
+		row(me, name, 200, "to", other.id)
+		row(me, name, 200, "to", other.id)
+		row(me, "blocked", 200)
+	}
+	row(me, "block", 523, "to", me.id)
+
 	row(me, "remove", 519)
 	row(me, "remove", 512, "to", nobody)
 	row(me, "remove", 512, "to", other.id)
 	row(me, "remove", 200, "to", asks.id)
 	return all
+}
+
+func (a *openAPI) reports(me, other *member) (all []exchange) {
+	row := func(code int, pairs ...string) {
+		body := fields(append([]string{"id", me.id, "token", me.token}, pairs...)...)
+		all = append(all, exchange{path: "/im/report", body: body, code: code})
+	}
+	row(200, "user", other.id, "text", "two\nlines, "+strings.Repeat("é", 980), "dialogue", strings.Repeat("x", 4<<10))
+	row(200, "user", other.id)
+	row(403, "user", other.id, "text", strings.Repeat("é", 1001))
+	row(403, "user", other.id, "text", "a\x00b")
+	row(403, "user", other.id, "dialogue", strings.Repeat("x", 4<<10+1))
+	row(514, "token", "")
+	row(515, "token", strings.Repeat("0", 32), "user", other.id)
+	row(517, "id", " ")
+	row(519)
+	row(519, "user", " ")
+	row(523, "user", "nobody")
+	row(523, "user", me.id)
+	return append(all, exchange{path: "/im/report", body: fields("id", me.id, "token", me.token, "user", other.id, "more", strings.Repeat("A", 256<<10)), code: 403, status: 413},
+		exchange{path: "/im/report", body: fields("id", me.id, "token", me.token, "user", other.id, "dialogue", strings.Repeat("é", 2<<10+1)), code: 403, beyond: true})
 }
 
 func pages(t *testing.T, w *world) []exchange {
@@ -332,6 +377,8 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		{path: "/im/mail/verify", body: fields("id", me.id, "token", me.token, "code", "AAAABBBB"), code: 500},
 		{path: "/im/password/reset", body: reset("AAAABBBB"), code: 500}, {path: me.get("found", "name", "x"), code: 500},
 		{path: me.get("request", "to", friend.id), code: 500}, {path: me.get("add", "from", friend.id, "name", "x"), code: 500}, {path: me.get("remove", "to", friend.id), code: 500},
+		{path: me.get("block", "to", friend.id), code: 500}, {path: me.get("unblock", "to", friend.id), code: 500}, {path: me.get("blocked"), code: 500},
+		{path: "/im/report", body: fields("id", me.id, "token", me.token, "user", friend.id), code: 500},
 	} {
 		all.Go(func() { a.try(t, w, x) })
 	}

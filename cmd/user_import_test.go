@@ -38,6 +38,8 @@ func TestExportImport(t *testing.T) {
 	carol := w.newMember(t, 0)
 	carol.login(t)
 	carol.call(t, "request", "to", alice.id, "note", "please").want(t, "request", replyBody(200))
+	bob.call(t, "block", "to", alice.id).want(t, "block a friend", replyBody(200))
+	bob.call(t, "block", "to", carol.id).want(t, "block a stranger", replyBody(200))
 	command(t, dir, "", "user", "export", "--file", "all.jsonl").want(t, exitDone, "3 accounts exported to all.jsonl\n")
 	file := filepath.Join(dir, "all.jsonl")
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -71,6 +73,10 @@ func TestExportImport(t *testing.T) {
 		p.login(t)
 		p.call(t, "found", "name", alice.account)
 	}
+	if code := alice.talk(t, bob, "1"); code != 508 {
+		t.Errorf("dialogue to a friend who blocks on the other server: got code %d, want 508", code)
+	}
+	bob.call(t, "unblock", "to", alice.id).want(t, "unblock", replyBody(200))
 	if code := alice.talk(t, bob, "1"); code != 200 {
 		t.Errorf("dialogue between friends on the other server: got code %d, want 200", code)
 	}

@@ -103,6 +103,8 @@ func (s *source) checkRecord(b *bucket, e entry) error {
 		err = json.Unmarshal(e.value, new(User))
 	case strings.HasPrefix(e.key, inviteKey("")):
 		err = json.Unmarshal(e.value, new(inviteRecord))
+	case strings.HasPrefix(e.key, reportPrefix):
+		err = json.Unmarshal(e.value, new(Report))
 	}
 	if err != nil {
 		return damaged(e)

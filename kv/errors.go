@@ -30,8 +30,16 @@ var (
 	ErrNoRequest = errors.New("no pending friend request")
 	// ErrTooManyFriends: one of the two rosters is full.
 	ErrTooManyFriends = errors.New("too many friends")
-	// ErrTooManyRequests: too many requests to one of the users, or of the other one, are pending.
+	// ErrTooManyRequests: too many requests of the user are pending.
 	ErrTooManyRequests = errors.New("too many pending friend requests")
+	// ErrBlocked: the caller blocks the other user.
+	ErrBlocked = errors.New("the caller blocks this user")
+	// ErrTooManyBlocked: the caller blocks too many users.
+	ErrTooManyBlocked = errors.New("too many blocked users")
+	// ErrTooManyReports: the caller has too many pending reports.
+	ErrTooManyReports = errors.New("too many pending reports")
+	// ErrReportNotFound: no report has this id.
+	ErrReportNotFound = errors.New("report not found")
 	// ErrConflict: other callers changed the same records during all attempts. Nothing was written. A retry later may
 	// succeed.
 	ErrConflict = errors.New("too many conflicting changes")

@@ -63,6 +63,7 @@ var kinds = []kind{
 	{name: "reset", bucket: usersBucket, prefix: "reset.", rule: expiring},
 	{name: "attachment", bucket: usersBucket, prefix: "attach.", rule: permanent},
 	{name: "invite", bucket: usersBucket, prefix: "invite.", rule: permanent},
+	{name: "report", bucket: usersBucket, prefix: reportPrefix, rule: once},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},

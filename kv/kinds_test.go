@@ -253,10 +253,11 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	_, friends := s.Rosters.Add(ctx, mary.ID, john.ID, "J")
 	_, renamed := s.Users.Update(ctx, john.ID, func(u *User) error { u.Name = "Johnny"; return nil })
 	_, token := s.Tokens.Issue(ctx, john.ID, "session", Origin{})
+	_, _, reported := s.Reports.Add(ctx, Report{By: john.ID, User: mary.ID})
 	_, _, begun := s.Users.BeginDelete(ctx, mary.ID)
 	padding, err := s.Users.b.pad(ctx)
 	_, other := s.Rosters.b.pad(ctx)
-	if err := errors.Join(invited, bond, friends, renamed, token, begun, err, other, s.Attachments.Confirm(ctx, attachment.Name),
+	if err := errors.Join(invited, bond, friends, renamed, token, reported, begun, err, other, s.Attachments.Confirm(ctx, attachment.Name),
 		s.Nodes.Register(ctx, Node{ID: "n"}), s.Resets.Put(ctx, john.ID, "hash", time.Minute, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +283,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 
 func TestKindsOf(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]int{"im_users": 9, "im_users_b": 9, "a_users_tokens": 1, "x_b_friendships_b": 2, "im_state": 1, "im_other": 0, "users": 9} {
+	for name, want := range map[string]int{"im_users": 11, "im_users_b": 9, "a_users_tokens": 1, "x_b_friendships_b": 2, "im_state": 1, "im_other": 0, "users": 9} {
 		if got := kindsOf(name); len(got) != want {
 			t.Errorf("%s has %d kinds, want %d", name, len(got), want)
 		}

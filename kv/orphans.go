@@ -15,6 +15,7 @@ type Findings struct {
 	Looks       int `json:"looks"`       // claims of looks by users that do not exist
 	Names       int `json:"names"`       // names that their users do not have
 	Resets      int `json:"resets"`      // codes of users that do not exist
+	Reports     int `json:"reports"`     // by or about users that do not exist
 	Rosters     int `json:"rosters"`     // of users that do not exist
 	Friends     int `json:"friends"`     // entries of users that do not exist in rosters of others
 	Tokens      int `json:"tokens"`      // of users that do not exist
@@ -32,7 +33,7 @@ type Finding struct {
 func (f Findings) List() []Finding {
 	return []Finding{
 		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"looks without a user", f.Looks}, {"names without a user", f.Names},
-		{"reset codes without a user", f.Resets}, {"rosters without a user", f.Rosters}, {"friends that do not exist", f.Friends},
+		{"reset codes without a user", f.Resets}, {"reports without a user", f.Reports}, {"rosters without a user", f.Rosters}, {"friends that do not exist", f.Friends},
 		{"tokens without a user", f.Tokens}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
 	}
 }
@@ -201,6 +202,10 @@ func (f *orphanFinder) checkUserKeys(ctx context.Context, entries []entry) ([]de
 	for _, e := range entries {
 		if f.orphan(e) != nil {
 			suspects = append(suspects, userOf(e))
+			if strings.HasPrefix(e.key, reportPrefix) {
+				_, user := reportUsers(e.key)
+				suspects = append(suspects, user)
+			}
 		}
 	}
 	if err := f.lookUp(ctx, suspects); err != nil {
@@ -241,11 +246,16 @@ func (f *orphanFinder) orphan(e entry) *int {
 		return &f.found.Names
 	case kind.name == "reset" && !k.exists():
 		return &f.found.Resets
+	case kind.name == "report":
+		if by, user := reportUsers(e.key); !f.exists(by) || !f.exists(user) {
+			return &f.found.Reports
+		}
 	}
 	return nil
 }
 
-// userOf returns the id of the user that a key of the bucket of users belongs to, "" for none.
+// userOf returns the id of the user that a key of the bucket of users belongs to, "" for none. A report belongs to the
+// user who reports.
 func userOf(e entry) string {
 	kind, rest, _ := strings.Cut(e.key, ".")
 	switch kind {
@@ -259,6 +269,9 @@ func userOf(e entry) string {
 	case "name":
 		_, id := nameOf(e.key)
 		return id
+	case "report":
+		by, _ := reportUsers(e.key)
+		return by
 	}
 	return ""
 }
@@ -299,14 +312,18 @@ func (f *orphanFinder) checkRosters(ctx context.Context, entries []entry) ([]dec
 	return all, nil
 }
 
-// clean removes users that do not exist from a roster.
+// clean removes users that do not exist from a roster. A user that was asked and does not exist is alone no finding: an
+// unheard request outlives the user.
 func (f *orphanFinder) clean(d *decision, own party) (err error) {
 	for _, id := range own.named() {
-		if !f.exists(id) {
-			own.unfriend(id)
-			own.forgetRequests(id)
+		if f.exists(id) {
+			continue
+		}
+		if own.friend(id) >= 0 || own.Roster.request(id) >= 0 {
 			d.counter, d.count = &f.found.Friends, d.count+1
 		}
+		own.unfriend(id)
+		own.forgetRequests(id)
 	}
 	if d.count > 0 {
 		d.want, err = encodeRoster(own.Roster)

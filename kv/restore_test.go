@@ -94,9 +94,9 @@ func TestRestoreRosters(t *testing.T) {
 	since := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	a, b, c, d := NewID(), NewID(), NewID(), NewID()
 	ofA := RosterSnapshot{
-		Friends:  []Friend{{b, "Bob", since}, {"invalid id", "", since}, {a, "me", since}},
-		Requests: []Request{{c, "hello", since}},
-		Asked:    []Request{{d, "please", since}},
+		Friends:  []Friend{{ID: b, Alias: "Bob", Since: since}, {ID: "invalid id", Since: since}, {ID: a, Alias: "me", Since: since}},
+		Requests: []Request{{From: c, Note: "hello", Since: since}},
+		Asked:    []Request{{From: d, Note: "please", Since: since}},
 	}
 	for i := range restoreBatch {
 		ofA.Friends = append(ofA.Friends, Friend{ID: NewID(), Since: since.Add(time.Duration(i))})
@@ -112,10 +112,10 @@ func TestRestoreRosters(t *testing.T) {
 			}
 		}
 	}
-	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{b, RosterSnapshot{Friends: []Friend{{a, "Alice", since}}}}); err != nil || len(changes) != 1 || changes[0].Kind != Named {
+	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{b, RosterSnapshot{Friends: []Friend{{ID: a, Alias: "Alice", Since: since}}}}); err != nil || len(changes) != 1 || changes[0].Kind != Named {
 		t.Errorf("restoring the other end: %v, %v; want its alias", changes, err)
 	}
-	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{b, RosterSnapshot{Friends: []Friend{{a, "Another", since}}}}); err != nil || len(changes) != 0 {
+	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{b, RosterSnapshot{Friends: []Friend{{ID: a, Alias: "Another", Since: since}}}}); err != nil || len(changes) != 0 {
 		t.Errorf("restoring another alias: %v, %v; want no change", changes, err)
 	}
 	if changes, err = s.Rosters.Restore(ctx, UserSnapshot{a, ofA}); err != nil || len(changes) != 0 {
@@ -129,9 +129,9 @@ func TestRestoreRosters(t *testing.T) {
 		id  string
 		has Roster
 	}{
-		"b": {b, Roster{Friends: []Friend{{a, "Alice", since}}}},
+		"b": {b, Roster{Friends: []Friend{{ID: a, Alias: "Alice", Since: since}}}},
 		"c": {c, Roster{Asked: []string{a}}},
-		"d": {d, Roster{Requests: []Request{{a, "please", since}}}},
+		"d": {d, Roster{Requests: []Request{{From: a, Note: "please", Since: since}}}},
 	} {
 		if got := mustGet(t, s, want.id); !reflect.DeepEqual(got, want.has) {
 			t.Errorf("the roster of %s is %+v, want %+v", user, got, want.has)

@@ -54,8 +54,8 @@ func (r *Rosters) removeStep(ctx context.Context, id string) (changes []Change, 
 	var writes []write
 	for i := range ends {
 		other := &ends[i]
-		kind, _ := remove(&own.party, &other.party) // its error only says that the two were not friends
-		change := Change{Kind: kind, A: id, B: other.id}
+		kind, _ := part(&own.party, &other.party) // its error only says that the two were not friends
+		change := Change{Kind: kind, A: id, B: other.id, Quiet: other.quiet || other.unheard, Unheard: other.unheard}
 		var written bool
 		if !other.deleted {
 			if writes, written, err = other.write(writes); err != nil {
@@ -85,7 +85,8 @@ func (r *Rosters) removeStep(ctx context.Context, id string) (changes []Change, 
 	return changes, done, nil
 }
 
-// named returns the ids of all users that the roster has in any list, each once and sorted. It leaves out invalid ids.
+// named returns the ids of all friends, and of the users with requests to or from the owner, each once and sorted. It
+// leaves out invalid ids. A deleted user may stay blocked: ids are never reused.
 func (r Roster) named() []string {
 	var ids []string
 	for _, f := range r.Friends {

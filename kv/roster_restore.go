@@ -15,6 +15,7 @@ type RosterSnapshot struct {
 	Friends  []Friend
 	Requests []Request // pending requests to the user
 	Asked    []Request // pending requests of the user; From is the user who was asked
+	Blocked  []string  // ids of the users whom the user blocks
 }
 
 // Snapshot returns a user's roster in the form that Restore takes. It also has the user's pending requests, which are
@@ -26,13 +27,13 @@ func (r *Rosters) Snapshot(ctx context.Context, id string) (RosterSnapshot, erro
 	if err != nil {
 		return RosterSnapshot{}, fmt.Errorf("kv: take a snapshot of a roster: %w", err)
 	}
-	snapshot := RosterSnapshot{Friends: own.Friends, Requests: own.Requests}
+	snapshot := RosterSnapshot{Friends: own.Friends, Requests: own.Requests, Blocked: own.Blocked}
 	others, err := r.readAll(ctx, slices.DeleteFunc(slices.Clone(own.Asked), func(id string) bool { return !ValidID(id) }))
 	if err != nil {
 		return RosterSnapshot{}, fmt.Errorf("kv: take a snapshot of a roster: %w", err)
 	}
 	for _, other := range others {
-		if q, ok := other.Roster.Request(id); ok { // else it was answered meanwhile
+		if q, ok := other.Roster.Request(id); ok { // else it was answered meanwhile, or is unheard
 			snapshot.Asked = append(snapshot.Asked, Request{From: other.id, Note: q.Note, Since: q.Since})
 		}
 	}
@@ -108,6 +109,7 @@ type bond struct {
 	own, other     string
 	friend         *Friend
 	request, asked *Request
+	blocked        bool
 }
 
 // bonds returns the bonds of a snapshot: one for the user itself, so that the user's delete marker is replaced, and
@@ -134,6 +136,9 @@ func (s UserSnapshot) bonds() []bond {
 	}
 	for _, q := range s.Asked {
 		with(q.From).asked = &q
+	}
+	for _, id := range s.Blocked {
+		with(id).blocked = true
 	}
 	return all
 }
@@ -233,6 +238,10 @@ func (b bond) restore(own, other *party) (changes []Change) {
 	}
 	if b.asked != nil {
 		note(restoreRequest(own, other, *b.asked), own, other)
+	}
+	if b.blocked {
+		kind, _ := block(own, other) // a full list stays as it is
+		note(kind, own, other)
 	}
 	return changes
 }

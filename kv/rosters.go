@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"imctl/kv/keymutex"
 )
@@ -21,14 +22,14 @@ type Rosters struct {
 
 func newRosters(b *bucket, opts Options) *Rosters {
 	r := &Rosters{b: b}
-	r.SetLimits(opts.MaxFriends, opts.MaxRequests)
+	r.SetLimits(opts.MaxFriends, opts.MaxRequests, opts.Cooldown)
 	return r
 }
 
-// SetLimits changes how many friends and how many pending requests a user may have. Existing rosters over the limits
-// are kept.
-func (r *Rosters) SetLimits(friends, requests int) {
-	r.limits.Store(&limits{friends: friends, requests: requests})
+// SetLimits changes how many friends and how many pending requests a user may have, and how long the cooldown of a
+// request is. Existing rosters over the limits are kept.
+func (r *Rosters) SetLimits(friends, requests int, cooldown time.Duration) {
+	r.limits.Store(&limits{friends: friends, requests: requests, cooldown: cooldown})
 }
 
 // Change is what a call changed between two users. Notices to clients are built from it.
@@ -42,7 +43,10 @@ type Change struct {
 
 	FriendOfA Friend  // A's entry of B, if they are friends now
 	FriendOfB Friend  // B's entry of A, if they are friends now
-	Request   Request // A's pending request to B, if Requested
+	Request   Request // A's pending request to B, if Requested and heard
+
+	Quiet   bool // the clients of B must not be shown the change
+	Unheard bool // nothing changed for B, and A must not be told
 }
 
 // Get returns a user's roster and its revision. For a user without a roster they are empty and 0.
@@ -59,7 +63,7 @@ func (r *Rosters) Get(ctx context.Context, id string) (Roster, uint64, error) {
 // Request makes user from ask user to for friendship, with a note. Another call while the request is pending changes
 // the note. The caller must check that user to has an account: Request recognizes only deleted users.
 //
-// Errors: ErrSelf, ErrAlreadyFriends, ErrUserNotFound, ErrTooManyRequests, ErrConflict.
+// Errors: ErrSelf, ErrAlreadyFriends, ErrBlocked, ErrUserNotFound, ErrTooManyRequests, ErrConflict.
 func (r *Rosters) Request(ctx context.Context, from, to, note string) (Change, error) {
 	change, err := r.apply(ctx, from, to, func(a, b *party) (Kind, error) {
 		return request(a, b, note, now(), *r.limits.Load())
@@ -90,9 +94,16 @@ func (r *Rosters) Add(ctx context.Context, me, from, alias string) (Change, erro
 //
 // Errors: ErrNotFriends, ErrConflict.
 func (r *Rosters) Remove(ctx context.Context, me, other string) (Change, error) {
-	change, err := r.apply(ctx, me, other, remove)
+	change, err := r.apply(ctx, me, other, func(a, b *party) (Kind, error) {
+		return remove(a, b, now(), *r.limits.Load())
+	})
 	switch {
 	case errors.Is(err, ErrUserNotFound):
+		if ValidID(other) {
+			if _, err := r.forget(ctx, me, other); err != nil && !errors.Is(err, ErrUserNotFound) {
+				return Change{}, fmt.Errorf("kv: remove a friend: %w", err)
+			}
+		}
 		return Change{}, fmt.Errorf("kv: remove a friend: %w", ErrNotFriends)
 	case err != nil:
 		return Change{}, fmt.Errorf("kv: remove a friend: %w", err)
@@ -161,13 +172,14 @@ func encodeRoster(r Roster) ([]byte, error) {
 	return value, nil
 }
 
-// write appends the write of the roster to writes, unless the roster is unchanged, and reports whether it did.
+// write appends the write of the roster to writes, unless the roster is unchanged, and reports whether it did. An
+// unheard change is written although it changes nothing.
 func (e rosterEntry) write(writes []write) ([]write, bool, error) {
 	value, err := encodeRoster(e.Roster)
 	if err != nil {
 		return nil, false, err
 	}
-	if bytes.Equal(value, e.raw) || e.raw == nil && len(value) == len("{}") {
+	if !e.unheard && (bytes.Equal(value, e.raw) || e.raw == nil && len(value) == len("{}")) {
 		return writes, false, nil
 	}
 	return append(writes, putAt(e.id, value, e.revision)), true, nil
@@ -238,7 +250,7 @@ func (r *Rosters) applyOnce(ctx context.Context, a, b string, rule func(a, b *pa
 			return Change{}, err
 		}
 	}
-	change := Change{Kind: kind, A: a, B: b}
+	change := Change{Kind: kind, A: a, B: b, Quiet: other.quiet || other.unheard, Unheard: other.unheard}
 	change.FriendOfA, _ = own.Friend(b)
 	change.FriendOfB, _ = other.Friend(a)
 	change.Request, _ = other.Roster.Request(a)

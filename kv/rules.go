@@ -11,13 +11,20 @@ import (
 //
 // Between two users there is at any time one of: nothing; a request of one, of the other, or of both; a friendship,
 // which has an entry in both rosters, each with or without an alias. A request is an entry in the roster of the user
-// who was asked, and an id in Asked of the user who asked.
+// who was asked, and an id in Asked of the user who asked. An id in Asked alone is an unheard request: the user who
+// was asked has blocked the other one, has declined a moment ago, or had too many requests. The user who asked must
+// not see a difference. So every rule that changes a request also writes the roster of the other user if the request is
+// unheard: both cases cost the same time.
+//
+// Beside that, each of the two may block the other; see block.go.
 
 // Friend is an entry of a roster.
 type Friend struct {
 	ID    string    `json:"id"`
 	Alias string    `json:"alias,omitempty"` // given by the roster's owner; "" for none
 	Since time.Time `json:"since"`
+
+	BlockedBy bool `json:"blocked_by,omitempty"` // the friend blocks the roster's owner, who must not be told
 }
 
 // Request is a pending request to the roster's owner.
@@ -25,13 +32,16 @@ type Request struct {
 	From  string    `json:"from"`
 	Note  string    `json:"note,omitempty"`
 	Since time.Time `json:"since"`
+	Quiet bool      `json:"quiet,omitempty"` // the owner's clients were not shown it when it came
 }
 
 // Roster has the friends and pending requests of one user. The zero Roster is empty.
 type Roster struct {
 	Friends  []Friend  `json:"friends,omitempty"`
 	Requests []Request `json:"requests,omitempty"`
-	Asked    []string  `json:"asked,omitempty"` // ids of the users with a pending request of the owner
+	Asked    []string  `json:"asked,omitempty"`   // ids of the users whom the owner asked, with unheard requests
+	Blocked  []string  `json:"blocked,omitempty"` // ids of the users whom the owner blocks, oldest first
+	Recent   []Recent  `json:"recent,omitempty"`  // for the cooldown of the owner's requests, oldest first
 }
 
 // Friend returns the entry of the friend with this id.
@@ -70,11 +80,13 @@ const (
 	Named                  // A gave B its alias
 	Removed                // A and B are no longer friends
 	Withdrawn              // requests between A and B were withdrawn; they were not friends
+	Blocked                // A blocked B
+	Unblocked              // A no longer blocks B
 )
 
 // String returns the kind in lower case.
 func (k Kind) String() string {
-	names := [...]string{"unchanged", "requested", "befriended", "named", "removed", "withdrawn"}
+	names := [...]string{"unchanged", "requested", "befriended", "named", "removed", "withdrawn", "blocked", "unblocked"}
 	if k < 0 || int(k) >= len(names) {
 		return "unknown"
 	}
@@ -82,17 +94,23 @@ func (k Kind) String() string {
 }
 
 // limits bound a roster. The rules check both rosters, since both grow.
-type limits struct{ friends, requests int }
+type limits struct {
+	friends, requests int
+	cooldown          time.Duration // after a request that was shown or declined; 0: none
+}
 
 // party is one of the two users of a call, with the roster.
 type party struct {
 	id string
 	Roster
+	quiet   bool // a rule found that the user's clients must not be shown the change
+	unheard bool // a rule changed nothing in the roster, which must be written all the same
 }
 
 // repair makes two rosters consistent. Rosters that were written together are consistent, but those of a damaged
 // backup may not be. A friendship that only one roster has is removed. A request counts if the roster of the user who
-// was asked has it. Friends have no requests. So the rules below need to handle only consistent rosters.
+// was asked has it, and is unheard if only the roster of the other user has it. Friends have no requests. So the rules
+// below need to handle only consistent rosters.
 func repair(a, b *party) {
 	both := a.friend(b.id) >= 0 && b.friend(a.id) >= 0
 	repairEnd(a, b, both)
@@ -103,16 +121,17 @@ func repair(a, b *party) {
 func repairEnd(own, other *party, friends bool) {
 	if friends {
 		own.forgetRequests(other.id)
+		own.Friends[own.friend(other.id)].BlockedBy = other.Blocks(own.id)
 		return
 	}
 	own.unfriend(other.id)
-	asked := slices.Contains(own.Asked, other.id)
-	if pending := other.request(own.id) >= 0; pending && !asked {
+	if other.request(own.id) >= 0 && !own.asked(other.id) {
 		own.Asked = append(own.Asked, other.id)
-	} else if asked && !pending {
-		own.forgetAsked(other.id)
 	}
 }
+
+// asked reports whether the owner has asked the user with this id, heard or not.
+func (r Roster) asked(id string) bool { return slices.Contains(r.Asked, id) }
 
 func (p *party) unfriend(id string) {
 	p.Friends = slices.DeleteFunc(p.Friends, func(f Friend) bool { return f.ID == id })
@@ -127,29 +146,49 @@ func (p *party) forgetRequests(id string) {
 	p.forgetAsked(id)
 }
 
-// request makes a ask b for friendship. If the request is pending already, it only changes the note.
+// request makes a ask b for friendship. If the request is pending already, it only changes the note. The clients of b
+// are shown at most one request of a within the cooldown: further ones are quiet. If b blocks a, or has declined a
+// request within the cooldown, the request is unheard. A request to a user with too many requests replaces the oldest
+// one, which becomes unheard.
 //
-// Errors: ErrSelf, ErrAlreadyFriends, ErrTooManyRequests.
+// Errors: ErrSelf, ErrAlreadyFriends, ErrBlocked if a blocks b, ErrTooManyRequests if a has asked too many users.
 func request(a, b *party, note string, now time.Time, max limits) (Kind, error) {
 	if a.id == b.id {
 		return 0, ErrSelf
 	}
 	repair(a, b)
-	if a.friend(b.id) >= 0 {
+	switch {
+	case a.friend(b.id) >= 0:
 		return 0, ErrAlreadyFriends
+	case a.Blocks(b.id):
+		return 0, ErrBlocked
 	}
-	if i := b.Roster.request(a.id); i >= 0 {
-		if b.Requests[i].Note == note {
-			return Unchanged, nil
-		}
-		b.Requests[i].Note = note
-		return Requested, nil
-	}
-	if len(b.Requests) >= max.requests || len(a.Asked) >= max.requests {
+	b.forgetDeclined(a.id) // a changed its mind
+	last, recent := a.recent(b.id, now, max.cooldown)
+	pending, asked := b.Roster.request(a.id), a.asked(b.id)
+	unheard := pending < 0 && (b.Blocks(a.id) || recent && last.Declined)
+	switch {
+	case pending >= 0 && b.Requests[pending].Note == note, unheard && asked && last.ID != "" && last.Note == hashNote(note):
+		return Unchanged, nil
+	case !asked && len(a.Asked) >= max.requests:
 		return 0, ErrTooManyRequests
 	}
-	b.Requests = append(b.Requests, Request{From: a.id, Note: note, Since: now})
-	a.Asked = append(a.Asked, b.id)
+	if !asked {
+		a.Asked = append(a.Asked, b.id)
+	}
+	a.remember(b.id, last.again(recent, note, now), now, max.cooldown)
+	if b.quiet, b.unheard = recent, unheard; unheard {
+		return Requested, nil
+	}
+	if pending >= 0 {
+		b.Requests[pending].Note = note
+		b.Requests[pending].Quiet = b.Requests[pending].Quiet && recent
+		return Requested, nil
+	}
+	if len(b.Requests) >= max.requests && len(b.Requests) > 0 {
+		b.Requests = slices.Delete(b.Requests, 0, 1)
+	}
+	b.Requests = append(b.Requests, Request{From: a.id, Note: note, Since: now, Quiet: recent})
 	return Requested, nil
 }
 
@@ -177,31 +216,40 @@ func add(a, b *party, alias string, now time.Time, max limits) (Kind, error) {
 
 // remove ends the friendship of a and b in both rosters, and withdraws all requests between them. If they are not
 // friends, it returns ErrNotFriends. The kind is then Withdrawn if there were requests, and the rosters must be
-// written.
-func remove(a, b *party) (Kind, error) {
-	kind, err := Unchanged, ErrNotFriends
+// written. If b had asked a, the cooldown of b begins. A request that the clients of b were not shown is withdrawn
+// quietly.
+func remove(a, b *party, now time.Time, max limits) (Kind, error) {
 	if a.id == b.id {
-		return kind, err
+		return Unchanged, ErrNotFriends
 	}
-	if a.friend(b.id) >= 0 || b.friend(a.id) >= 0 {
-		// One entry is enough: its owner sees a friend, who must be removed.
-		kind, err = Removed, nil
-	} else if a.linked(b.id) || b.linked(a.id) {
-		kind = Withdrawn
+	if a.Roster.request(b.id) >= 0 && a.friend(b.id) < 0 {
+		b.remember(a.id, Recent{Since: now, Declined: true}, now, max.cooldown)
 	}
-	for _, end := range [...]struct {
-		own   *party
-		other string
-	}{{a, b.id}, {b, a.id}} {
-		end.own.unfriend(end.other)
-		end.own.forgetRequests(end.other)
-	}
-	return kind, err
+	return part(a, b)
 }
 
-// linked reports whether any list of the roster has id.
-func (p *party) linked(id string) bool {
-	return p.friend(id) >= 0 || p.Roster.request(id) >= 0 || slices.Contains(p.Asked, id)
+// part is remove without a cooldown. It keeps an unheard request of b: for a there is none.
+func part(a, b *party) (Kind, error) {
+	kind, err := Unchanged, ErrNotFriends
+	declined, heard := a.Roster.request(b.id) >= 0, b.Roster.request(a.id)
+	switch {
+	case a.friend(b.id) >= 0 || b.friend(a.id) >= 0:
+		// One entry is enough: its owner sees a friend, who must be removed.
+		kind, err = Removed, nil
+		declined = true
+	case declined || heard >= 0 || a.asked(b.id):
+		kind = Withdrawn
+		b.unheard = !declined && heard < 0
+		b.quiet = !declined && heard >= 0 && b.Requests[heard].Quiet
+	}
+	a.unfriend(b.id)
+	b.unfriend(a.id)
+	a.forgetRequests(b.id)
+	b.Requests = slices.DeleteFunc(b.Requests, func(q Request) bool { return q.From == a.id })
+	if declined {
+		b.forgetAsked(a.id)
+	}
+	return kind, err
 }
 
 // befriend makes a and b friends without a request and without aliases.
@@ -225,8 +273,10 @@ func join(a, b *party, alias string, now time.Time, max limits) (Kind, error) {
 	}
 	a.forgetRequests(b.id)
 	b.forgetRequests(a.id)
-	a.Friends = append(a.Friends, Friend{ID: b.id, Alias: alias, Since: now})
-	b.Friends = append(b.Friends, Friend{ID: a.id, Since: now})
+	a.forgetRecent(b.id)
+	b.forgetRecent(a.id)
+	a.Friends = append(a.Friends, Friend{ID: b.id, Alias: alias, Since: now, BlockedBy: b.Blocks(a.id)})
+	b.Friends = append(b.Friends, Friend{ID: a.id, Since: now, BlockedBy: a.Blocks(b.id)})
 	return Befriended, nil
 }
 
@@ -246,21 +296,23 @@ func restoreFriend(a, b *party, old Friend) Kind {
 	}
 	a.forgetRequests(b.id)
 	b.forgetRequests(a.id)
-	a.Friends = append(a.Friends, Friend{ID: b.id, Alias: old.Alias, Since: old.Since})
-	b.Friends = append(b.Friends, Friend{ID: a.id, Since: old.Since})
+	a.Friends = append(a.Friends, Friend{ID: b.id, Alias: old.Alias, Since: old.Since, BlockedBy: b.Blocks(a.id)})
+	b.Friends = append(b.Friends, Friend{ID: a.id, Since: old.Since, BlockedBy: a.Blocks(b.id)})
 	return Befriended
 }
 
-// restoreRequest makes a ask b again, unless they are friends or the request is pending.
+// restoreRequest makes a ask b again, unless they are friends, the request is pending, or one blocks the other.
 func restoreRequest(a, b *party, old Request) Kind {
 	if a.id == b.id {
 		return Unchanged
 	}
 	repair(a, b)
-	if a.friend(b.id) >= 0 || b.Roster.request(a.id) >= 0 {
+	if a.friend(b.id) >= 0 || b.Roster.request(a.id) >= 0 || a.Blocks(b.id) || b.Blocks(a.id) {
 		return Unchanged
 	}
 	b.Requests = append(b.Requests, Request{From: a.id, Note: old.Note, Since: old.Since})
-	a.Asked = append(a.Asked, b.id)
+	if !a.asked(b.id) {
+		a.Asked = append(a.Asked, b.id)
+	}
 	return Requested
 }

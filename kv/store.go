@@ -32,6 +32,7 @@ type Options struct {
 	TokenMaxAge time.Duration // from a login with the password to the end of all tokens that go back to it; 0: no limit
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
+	Cooldown    time.Duration // between two requests of one user to another that are shown, and after a decline; default: none
 	Log         *slog.Logger  // default: none
 	Wait        time.Duration // for NATS to have a leader and to answer, without the time of an upgrade; default: until ctx ends
 
@@ -81,6 +82,7 @@ type Store struct {
 	Rosters *Rosters
 	Nodes   *Nodes
 	Resets  *Resets
+	Reports *Reports
 
 	// MailCodes are the codes that verify the addresses of users.
 	MailCodes *Resets
@@ -248,6 +250,7 @@ func (s *Store) shareUsers() {
 	s.Nodes, s.Resets, s.Attachments = &Nodes{b: s.Users.b}, &Resets{b: s.Users.b}, &Attachments{b: s.Users.b}
 	s.Invites = &Invites{b: s.Users.b}
 	s.MailCodes = &Resets{b: s.Users.b, suffix: mailCodeSuffix}
+	s.Reports = &Reports{b: s.Users.b}
 }
 
 // apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous

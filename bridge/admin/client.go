@@ -139,6 +139,25 @@ func (c *Client) RevokeTokens(ctx context.Context, user string, hashes ...string
 	return call[Tokens](ctx, c, "token", "revoke", RevokeTokens{user, hashes})
 }
 
+// Reports returns the pages of the reports, oldest first. It ends after the first error.
+func (c *Client) Reports(ctx context.Context, r ListReports) iter.Seq2[[]Report, error] {
+	return pages(func(after string) ([]Report, string, error) {
+		r.After = after
+		p, err := call[Reports](ctx, c, "report", "list", r)
+		return p.Reports, p.Next, err
+	}, r.After)
+}
+
+// Report returns a report. Codes: NotFound.
+func (c *Client) Report(ctx context.Context, id string) (Report, error) {
+	return call[Report](ctx, c, "report", "show", ReportRef{id})
+}
+
+// RemoveReport removes a report and returns it. Codes: NotFound.
+func (c *Client) RemoveReport(ctx context.Context, id string) (Report, error) {
+	return call[Report](ctx, c, "report", "remove", ReportRef{id})
+}
+
 // AddAttachment adds a program that may log in to NATS. Codes: AlreadyExists, Invalid.
 func (c *Client) AddAttachment(ctx context.Context, r AddAttachment) (AttachmentSecret, error) {
 	return call[AttachmentSecret](ctx, c, "attach", "add", r)

@@ -40,6 +40,7 @@ type Record struct {
 	Friends  []RecordFriend  `json:"friends"`
 	Requests []RecordRequest `json:"requests"` // to this user
 	Asked    []RecordRequest `json:"asked"`    // from this user; ID is the receiver
+	Blocked  []string        `json:"blocked"`  // ids of the users whom this user blocks
 }
 
 // RecordFriend is a friendship in the roster of one of the two users.
@@ -56,8 +57,8 @@ type RecordRequest struct {
 	Since time.Time `json:"since,omitzero"` // as Record.Created
 }
 
-// Bonds returns the number of friendships and requests in the record.
-func (r *Record) Bonds() int { return len(r.Friends) + len(r.Requests) + len(r.Asked) }
+// Bonds returns the number of friendships, requests and blocked users in the record.
+func (r *Record) Bonds() int { return len(r.Friends) + len(r.Requests) + len(r.Asked) + len(r.Blocked) }
 
 // ExportUsers requests the record of one user, or a page of all records.
 type ExportUsers struct {
@@ -102,7 +103,7 @@ type ImportResult struct {
 
 func (s *Service) exportEndpoints() []endpoint {
 	const record = `{"v": 1, "id", "account", "password_hash", "mail", "mail_unverified", "name", "picture", "sex", "birthday", "sign", "created", "disabled", ` +
-		`"friends": [{"id", "alias", "since"}], "requests" and "asked": [{"id", "note", "since"}]}`
+		`"friends": [{"id", "alias", "since"}], "requests" and "asked": [{"id", "note", "since"}], "blocked": [id]}`
 	return []endpoint{
 		{"user", "export", "Export all data of one user, or of a page of all users",
 			`{"user"} or {"after": cursor, "limit": 1 to 100}`, `{"users": [` + record + `], "next": cursor, "" on the last page}`,
@@ -161,9 +162,10 @@ func (s *Service) records(ctx context.Context, users []kv.User) ([]Record, error
 func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 	r := Record{Version: recordVersion, ID: u.ID, Account: u.Account, PasswordHash: u.PasswordHash, Mail: u.Mail, Unverified: u.MailUnverified, Name: u.Name, Picture: u.Picture,
 		Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign, Created: u.Created, Disabled: u.Disabled,
-		Friends: []RecordFriend{}, Requests: []RecordRequest{}, Asked: []RecordRequest{}}
+		Friends: []RecordFriend{}, Requests: []RecordRequest{}, Asked: []RecordRequest{},
+		Blocked: append([]string{}, was.Blocked...)}
 	for _, f := range was.Friends {
-		r.Friends = append(r.Friends, RecordFriend(f))
+		r.Friends = append(r.Friends, RecordFriend{f.ID, f.Alias, f.Since})
 	}
 	for _, q := range was.Requests {
 		r.Requests = append(r.Requests, RecordRequest{q.From, q.Note, q.Since})
@@ -285,6 +287,7 @@ func (s *Service) existing(ctx context.Context, records []Record) (map[string]kv
 		for _, q := range slices.Concat(r.Requests, r.Asked) {
 			ids = append(ids, q.ID)
 		}
+		ids = append(ids, r.Blocked...)
 	}
 	slices.Sort(ids)
 	return s.o.Store.Users.GetMany(ctx, slices.Compact(ids))
@@ -316,7 +319,7 @@ func (s *Service) remembered(ctx context.Context, r *Record, existing map[string
 			return m, 0, err
 		}
 		if known(f.ID) {
-			m.Friends = append(m.Friends, kv.Friend(f))
+			m.Friends = append(m.Friends, kv.Friend{ID: f.ID, Alias: f.Alias, Since: f.Since})
 		}
 	}
 	for _, list := range []struct {
@@ -330,6 +333,11 @@ func (s *Service) remembered(ctx context.Context, r *Record, existing map[string
 			if known(q.ID) {
 				*list.to = append(*list.to, kv.Request{From: q.ID, Note: q.Note, Since: orTime(q.Since, now)})
 			}
+		}
+	}
+	for _, id := range r.Blocked {
+		if known(id) {
+			m.Blocked = append(m.Blocked, id)
 		}
 	}
 	return m, missing, nil

@@ -87,7 +87,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 		return nil, fmt.Errorf("admin: start the service: %w", err)
 	}
 	for _, e := range slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
-		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints()) {
+		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints()) {
 		if err := s.add(e); err != nil {
 			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
 		}

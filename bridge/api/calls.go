@@ -113,6 +113,40 @@ func Calls() []Call {
 			return nil, a.opts.Friends.Remove(ctx, r.me, r.Get("to"))
 		},
 	}, {
+		Name: "block", Method: http.MethodGet, Path: "/im/friends/block", Auth: true, NATS: true,
+		Fields: []wire.Field{{Name: "to", Empty: wire.FriendEmpty}},
+		Codes:  []wire.Code{wire.FriendEmpty, wire.FriendNotExists},
+		Limit:  ofUser(governor.FriendChanges),
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			return nil, a.opts.Friends.Block(ctx, r.me, r.Get("to"))
+		},
+	}, {
+		Name: "unblock", Method: http.MethodGet, Path: "/im/friends/unblock", Auth: true, NATS: true,
+		Fields: []wire.Field{{Name: "to", Empty: wire.FriendEmpty}},
+		Codes:  []wire.Code{wire.FriendEmpty, wire.FriendNotExists},
+		Limit:  ofUser(governor.FriendChanges),
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			return nil, a.opts.Friends.Unblock(ctx, r.me, r.Get("to"))
+		},
+	}, {
+		Name: "blocked", Method: http.MethodGet, Path: "/im/friends/blocked", Auth: true, NATS: true,
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			blocked, err := a.opts.Friends.Blocked(ctx, r.me)
+			if err != nil {
+				return nil, err
+			}
+			return wire.NewBlocked(blocked), nil
+		},
+	}, {
+		Name: "report", Method: http.MethodPost, Path: "/im/report", Auth: true, NATS: true,
+		Fields: []wire.Field{{Name: "user", Empty: wire.FriendEmpty}, {Name: "text", Kind: wire.Lines, Max: wire.MaxReport},
+			{Name: "dialogue", Kind: wire.Verbatim, Max: wire.MaxEvidence, Bytes: wire.MaxEvidence}},
+		Codes: []wire.Code{wire.FriendEmpty, wire.FriendNotExists},
+		Limit: ofUser(governor.Reports),
+		do: func(ctx context.Context, a *API, r *request) (result, error) {
+			return nil, a.opts.Friends.Report(ctx, r.me, r.Get("user"), r.Get("text"), r.Get("dialogue"))
+		},
+	}, {
 		Name: "profile", Method: http.MethodPost, Path: "/im/profile/update", Auth: true, NATS: true,
 		Fields: append([]wire.Field{notEmpty(password), {Name: "old_password", Kind: wire.Verbatim}, notEmpty(mail)}, wire.ProfileDeclaration()...),
 		Codes:  []wire.Code{wire.WrongCredentials},
@@ -146,6 +180,7 @@ func Calls() []Call {
 		Name: "verify", Method: http.MethodPost, Path: "/im/mail/verify", Auth: true, NATS: true, NeedsMail: true,
 		Fields: []wire.Field{{Name: "code", Max: wire.MaxResetCode, Empty: wire.ProtocolError}},
 		Codes:  []wire.Code{wire.WrongCredentials},
+		Limit:  ofUser(governor.Proofs),
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			return nil, a.opts.Resets.VerifyMail(ctx, r.me, r.Get("code"))
 		},

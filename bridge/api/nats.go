@@ -164,7 +164,8 @@ func (s *NATSServer) send(user string, m *nats.Msg) {
 		s.answer(m, answer.CodeOf(opts.Logger, "send", err), send.ID)
 		return
 	}
-	if _, ok := roster.Friend(to); !ok {
+	with := delivery.RelationOf(roster, to)
+	if !with.MaySend() {
 		s.answer(m, wire.NotFriends, send.ID)
 		return
 	}
@@ -172,7 +173,7 @@ func (s *NATSServer) send(user string, m *nats.Msg) {
 		s.answer(m, wire.DialogueIDEmpty, nil)
 		return
 	}
-	if err := opts.Lanes.Send(user, to, send.ID, send.Payload, &sender{s, m}); err != nil {
+	if err := opts.Lanes.Send(user, to, with, send.ID, send.Payload, &sender{s, m}); err != nil {
 		s.answer(m, wire.SendFailed, send.ID)
 	}
 }

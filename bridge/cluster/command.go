@@ -37,6 +37,13 @@ type RosterChanged struct {
 	Other    string `json:"other"`
 	Friend   bool   `json:"friend,omitempty"`
 	Revision uint64 `json:"revision,omitempty"`
+	Blocks
+}
+
+// Blocks tells which of two friends blocks the other.
+type Blocks struct {
+	Blocked   bool `json:"blocked,omitempty"`    // User blocks Other
+	BlockedBy bool `json:"blocked_by,omitempty"` // Other blocks User
 }
 
 // Befriended tells of new friendships.
@@ -50,6 +57,7 @@ type Friendship struct {
 	Other    string `json:"other"`
 	Alias    string `json:"alias,omitempty"` // that User gave Other
 	Revision uint64 `json:"revision"`        // of User's roster
+	Blocks
 }
 
 // ProfileChanged tells that a user has changed its profile.

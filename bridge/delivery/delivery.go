@@ -108,10 +108,15 @@ func (l *Lanes) Join(ctx context.Context, user string, m *Member, r kv.Roster, r
 	return l.of(user).join(ctx, user, m, r, revision)
 }
 
-// Send sends a dialogue from a user that is a NATS client. After an error the sender is not answered.
-func (l *Lanes) Send(from, to string, id, payload []byte, s Sender) error {
+// Send sends a dialogue from a user that is a NATS client, and whose relation to the friend lets it. After an error the
+// sender is not answered.
+func (l *Lanes) Send(from, to string, with Relation, id, payload []byte, s Sender) error {
 	lane := l.of(from)
-	return lane.send(from, to, lane.names.Dialogue(to), id, payload, nil, s)
+	on := lane.names.Dialogue(to)
+	if with.BlockedBy {
+		on = lane.names.Nowhere(to)
+	}
+	return lane.send(from, to, on, id, payload, nil, s)
 }
 
 // User returns the user with that id, or nil if it has no session on this node.

@@ -112,7 +112,7 @@ func (l *lane) leave(m *Member) {
 		return
 	}
 	delete(l.users, u.id)
-	l.announcer.add(announcement{user: u.id, friends: u.friendIDs()})
+	l.announcer.add(announcement{user: u.id, friends: u.visible()})
 	// Drain, so that messages which NATS has sent already reach handle, which refuses them. Their senders would
 	// otherwise wait for the timeout. While NATS is unreachable no message comes, and the NATS client would subscribe
 	// again, for good, to a draining subscription when NATS is back.
@@ -271,8 +271,13 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 	case !l.fresh():
 		l.reply(m.Reply, refused)
 		return
-	case !u.isFriend(d.From):
+	}
+	switch from := u.relation(d.From); {
+	case !from.Friend, from.BlockedBy: // the one who blocks may not send either
 		l.reply(m.Reply, notFriends)
+		return
+	case from.Blocked:
+		l.reply(m.Reply, left)
 		return
 	}
 	members := u.list()

@@ -16,17 +16,21 @@ func NewMember(s Sink, push bool) *Member { return &Member{sink: s, push: push} 
 // User returns the member's user. It must not be called before Join.
 func (m *Member) User() *User { return m.user }
 
-// IsFriend reports whether id is a friend of the user.
-func (m *Member) IsFriend(id []byte) bool { return m.user.isFriend(id) }
+// Relation returns what the user's roster says of another user.
+func (m *Member) Relation(id []byte) Relation { return m.user.relation(id) }
 
-// Send sends a dialogue. The caller must have checked that to is a friend, and must not call Send concurrently. After
-// an error the sender is not answered.
-func (m *Member) Send(to, id, payload []byte, s Sender) error {
+// Send sends a dialogue. The caller must have checked that the relation lets it, and must not call Send concurrently.
+// After an error the sender is not answered.
+func (m *Member) Send(to []byte, with Relation, id, payload []byte, s Sender) error {
 	if m.lastTo != string(to) {
 		m.lastTo = string(to)
 		m.lastSubject = m.user.lane.names.Dialogue(m.lastTo)
 	}
-	return m.user.lane.send(m.user.id, m.lastTo, m.lastSubject, id, payload, m, s)
+	on := m.lastSubject
+	if with.BlockedBy {
+		on = m.user.lane.names.Nowhere(m.lastTo)
+	}
+	return m.user.lane.send(m.user.id, m.lastTo, on, id, payload, m, s)
 }
 
 // notify queues a notice, and flushes it with the lane's current batch.
@@ -47,7 +51,7 @@ func (m *Member) MarkElsewhere() { m.user.MarkElsewhere() }
 // Announce tells the user's friends that it is online.
 func (m *Member) Announce() {
 	u := m.user
-	u.lane.announcer.add(announcement{user: u.id, friends: u.friendIDs(), online: true})
+	u.lane.announcer.add(announcement{user: u.id, friends: u.visible(), online: true})
 }
 
 // Leave removes the sink from its user. After the last one the user is offline on this node. Leave may be called

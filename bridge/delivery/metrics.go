@@ -16,7 +16,8 @@ type DropReason string
 const (
 	DropBufferFull DropReason = "buffer_full" // the client does not read as fast as frames arrive
 	DropClosed     DropReason = "closed"      // the session ended first
-	DropNotice     DropReason = "notice"      // no room even for a notice: the session was ended
+	DropNotice     DropReason = "notice"      // no room for a notice: the session gets the current state later
+	DropEcho       DropReason = "echo"        // no room for a dialogue of another session of the user: the session was ended
 	DropSendQueue  DropReason = "send_queue"  // NATS clients send faster than their dialogues are delivered
 )
 
@@ -46,7 +47,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	for _, i := range wire.All() {
 		m.dialogues[i.Code] = dialogues.WithLabelValues(strconv.Itoa(int(i.Code)))
 	}
-	for _, reason := range []DropReason{DropBufferFull, DropClosed, DropNotice, DropSendQueue} {
+	for _, reason := range []DropReason{DropBufferFull, DropClosed, DropNotice, DropEcho, DropSendQueue} {
 		m.drops[reason] = drops.WithLabelValues(string(reason))
 	}
 	r.MustRegister(dialogues, seconds, drops, roundTrip)

@@ -20,7 +20,7 @@ func (l *lane) refreshPresence(ctx context.Context) error {
 		if !slices.ContainsFunc(u.list(), func(m *Member) bool { return m.push }) {
 			continue
 		}
-		for _, id := range u.friendIDs() {
+		for _, id := range u.visible() {
 			watchers[id] = append(watchers[id], u)
 		}
 	}

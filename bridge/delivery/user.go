@@ -32,8 +32,27 @@ const maxEnded = 64
 // friendship is what this node knows of one other user. Changes arrive in any order; the revision of the roster that
 // has the change tells which is the later one.
 type friendship struct {
-	friend   bool
+	Relation
 	revision uint64
+}
+
+// Relation is what a user's roster says of another user. Blocked and BlockedBy count only between friends.
+type Relation struct {
+	Friend    bool
+	Blocked   bool // the user blocks the other one
+	BlockedBy bool // the other user blocks this one, who must not be told: it sees a friend that is offline
+}
+
+// MaySend reports whether the user may send the other one dialogues.
+func (r Relation) MaySend() bool { return r.Friend && !r.Blocked }
+
+// Hidden reports whether the two must not see each other's presence.
+func (r Relation) Hidden() bool { return r.Blocked || r.BlockedBy }
+
+// RelationOf returns what a roster says of another user.
+func RelationOf(r kv.Roster, other string) Relation {
+	f, ok := r.Friend(other)
+	return Relation{Friend: ok, Blocked: ok && r.Blocks(other), BlockedBy: f.BlockedBy}
 }
 
 func newUser(id string, l *lane) *User {
@@ -77,19 +96,20 @@ func (u *User) Sinks() []Sink {
 	return sinks
 }
 
-func (u *User) isFriend(id []byte) bool {
+// relation returns what the roster says of another user.
+func (u *User) relation(id []byte) Relation {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
-	return u.friends[string(id)].friend
+	return u.friends[string(id)].Relation
 }
 
-// friendIDs returns the ids of the friends.
-func (u *User) friendIDs() []string {
+// visible returns the ids of the friends that may see the user's presence, and whose presence it may see.
+func (u *User) visible() []string {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	ids := make([]string, 0, len(u.friends))
 	for id, f := range u.friends {
-		if f.friend {
+		if f.Friend && !f.Hidden() {
 			ids = append(ids, id)
 		}
 	}
@@ -106,13 +126,19 @@ func (u *User) LoadRoster(r kv.Roster, revision uint64) {
 	u.revision = revision
 	friends := make(map[string]friendship, len(r.Friends))
 	for _, f := range r.Friends {
-		friends[f.ID] = friendship{true, revision}
+		friends[f.ID] = friendship{Relation{Friend: true, BlockedBy: f.BlockedBy}, revision}
+	}
+	for _, id := range r.Blocked {
+		if f, ok := friends[id]; ok {
+			f.Blocked = true
+			friends[id] = f
+		}
 	}
 	u.ended = 0
 	for id, f := range u.friends {
 		if f.revision > revision {
 			friends[id] = f
-			if !f.friend {
+			if !f.Friend {
 				u.ended++
 			}
 		}
@@ -121,20 +147,20 @@ func (u *User) LoadRoster(r kv.Roster, revision uint64) {
 }
 
 // ApplyRoster applies one change of the roster, unless a later one is known.
-func (u *User) ApplyRoster(id string, friend bool, revision uint64) {
+func (u *User) ApplyRoster(id string, now Relation, revision uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	was, known := u.friends[id]
 	if revision <= was.revision || revision <= u.revision {
 		return
 	}
-	if known && !was.friend {
+	if known && !was.Friend {
 		u.ended--
 	}
-	if !friend {
+	if !now.Friend {
 		u.ended++
 	}
-	u.friends[id] = friendship{friend, revision}
+	u.friends[id] = friendship{now, revision}
 }
 
 // NeedsReload reports whether the roster should be reloaded, to drop entries of ended friendships.

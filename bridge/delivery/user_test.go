@@ -25,8 +25,8 @@ func TestLateCommands(t *testing.T) {
 		{"new", true, 13, false},
 		{"new", true, 15, true},
 	} {
-		u.ApplyRoster(c.id, c.friend, c.revision)
-		if got := u.isFriend([]byte(c.id)); got != c.want {
+		u.ApplyRoster(c.id, Relation{Friend: c.friend}, c.revision)
+		if got := u.relation([]byte(c.id)).Friend; got != c.want {
 			t.Errorf("after %+v: friend is %t", c, got)
 		}
 	}
@@ -42,17 +42,17 @@ func TestEndedFriendshipsAreBounded(t *testing.T) {
 	u := newUser("a", nil)
 	u.LoadRoster(kv.Roster{Friends: []kv.Friend{{ID: "friend"}}}, 1)
 	for i := range uint64(maxEnded) {
-		u.ApplyRoster(fmt.Sprint("stranger ", i), false, 10+i)
+		u.ApplyRoster(fmt.Sprint("stranger ", i), Relation{}, 10+i)
 	}
 	if u.NeedsReload() {
 		t.Errorf("needs a reload with %d ended friendships", maxEnded)
 	}
-	u.ApplyRoster("friend", false, 1000)
+	u.ApplyRoster("friend", Relation{}, 1000)
 	if !u.NeedsReload() {
 		t.Errorf("needs no reload with %d ended friendships", maxEnded+1)
 	}
 	u.LoadRoster(kv.Roster{}, 999)
-	if u.ended != 1 || len(u.friends) != 1 || u.isFriend([]byte("friend")) {
+	if u.ended != 1 || len(u.friends) != 1 || u.relation([]byte("friend")).Friend {
 		t.Errorf("after an older roster: %v, %d of them ended; want only the last change", u.friends, u.ended)
 	}
 	u.LoadRoster(kv.Roster{}, 1000)

@@ -55,6 +55,9 @@ type eventBody struct {
 	To    string `json:"to,omitempty"`
 	Note  string `json:"note,omitempty"`
 	Alias string `json:"alias,omitempty"`
+
+	// A report: from, to and note as above, and its id.
+	Report string `json:"report,omitempty"`
 }
 
 func newEventBody(at time.Time, fill func(*eventBody)) []byte {
@@ -94,6 +97,8 @@ var friendEvents = map[kv.Kind]string{
 	kv.Named:      "named",
 	kv.Removed:    "removed",
 	kv.Withdrawn:  "withdrawn",
+	kv.Blocked:    "blocked",
+	kv.Unblocked:  "unblocked",
 }
 
 // Friend writes a change of two rosters.
@@ -110,6 +115,13 @@ func (l *Log) Friend(c kv.Change) {
 		case kv.Befriended, kv.Named:
 			e.Alias = c.FriendOfA.Alias
 		}
+	})
+}
+
+// Report writes that a user reported another one. The entry has the text, and not the dialogue.
+func (l *Log) Report(r kv.Report) {
+	l.addEvent(l.names.Log("report", "created", r.By, r.User), func(e *eventBody) {
+		e.From, e.To, e.Note, e.Report = r.By, r.User, r.Text, r.ID
 	})
 }
 

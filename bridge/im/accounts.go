@@ -283,6 +283,9 @@ func (a *Accounts) Delete(ctx context.Context, id string) error {
 	if err := a.expel(ctx, id, "account disabled"); err != nil {
 		return err
 	}
+	if err := a.Store.Reports.RemoveUser(ctx, id); err != nil {
+		return err
+	}
 	changes, err := a.Store.Rosters.RemoveUser(ctx, id)
 	if err != nil {
 		return err

@@ -37,9 +37,10 @@ func (f *Friends) Find(ctx context.Context, me kv.User, name string) ([]wire.Pro
 	return found, nil
 }
 
-// Request asks a user for its friendship.
+// Request asks a user for its friendship. The caller cannot tell whether the user hears of it: see kv.Rosters.Request.
 //
-// Errors: kv.ErrUserNotFound, kv.ErrSelf, kv.ErrAlreadyFriends, kv.ErrTooManyRequests, kv.ErrConflict, kv.ErrReadOnly.
+// Errors: kv.ErrUserNotFound, kv.ErrSelf, kv.ErrAlreadyFriends, kv.ErrBlocked, kv.ErrTooManyRequests, kv.ErrConflict,
+// kv.ErrReadOnly.
 func (f *Friends) Request(ctx context.Context, me kv.User, to, note string) error {
 	if err := f.mustBeActive(ctx, to); err != nil {
 		return err
@@ -51,8 +52,8 @@ func (f *Friends) Request(ctx context.Context, me kv.User, to, note string) erro
 	if err != nil {
 		return err
 	}
-	f.Log.Friend(c)
-	if c.Kind != kv.Requested {
+	f.log(c)
+	if c.Kind != kv.Requested || c.Quiet {
 		return nil
 	}
 	return f.notify(to, wire.AppendApply(nil, wire.Request{ID: me.ID, Name: me.Name, To: to, Note: note}))
@@ -122,16 +123,27 @@ func (f *Friends) Restore(ctx context.Context, all ...kv.UserSnapshot) ([]kv.Cha
 	changes, err := f.Store.Rosters.Restore(ctx, all...)
 	var made []cluster.Friendship
 	for _, c := range changes {
-		f.Log.Friend(c)
-		if c.Kind == kv.Befriended {
-			made = append(made, cluster.Friendship{User: c.A, Other: c.B, Alias: c.FriendOfA.Alias, Revision: c.RevisionA},
-				cluster.Friendship{User: c.B, Other: c.A, Alias: c.FriendOfB.Alias, Revision: c.RevisionB})
+		f.log(c)
+		switch c.Kind {
+		case kv.Befriended:
+			made = append(made,
+				cluster.Friendship{User: c.A, Other: c.B, Alias: c.FriendOfA.Alias, Revision: c.RevisionA, Blocks: blocksOf(c.FriendOfA, c.FriendOfB)},
+				cluster.Friendship{User: c.B, Other: c.A, Alias: c.FriendOfB.Alias, Revision: c.RevisionB, Blocks: blocksOf(c.FriendOfB, c.FriendOfA)})
+		case kv.Blocked:
+			err = f.settle(ctx, c.A, c.B, err)
 		}
 	}
 	for some := range slices.Chunk(made, maxBefriended) {
 		err = errors.Join(err, f.Cluster.Broadcast(ctx, cluster.Befriended{Friends: some}))
 	}
 	return changes, err
+}
+
+// log writes a change to the event log, unless it is unheard: programs that read along act on it for the other user.
+func (f *Friends) log(c kv.Change) {
+	if !c.Unheard {
+		f.Log.Friend(c)
+	}
 }
 
 // mustBeActive returns kv.ErrUserNotFound for a user that cannot become a friend.
@@ -161,8 +173,9 @@ func (f *Friends) settle(ctx context.Context, a, b string, answer error) error {
 			if err != nil || revision == 0 { // a user without a roster never had a friend
 				return err
 			}
-			_, friend := r.Friend(end.other)
-			return f.Cluster.Broadcast(ctx, cluster.RosterChanged{User: end.id, Other: end.other, Friend: friend, Revision: revision})
+			friend, ok := r.Friend(end.other)
+			blocks := cluster.Blocks{Blocked: ok && r.Blocks(end.other), BlockedBy: friend.BlockedBy}
+			return f.Cluster.Broadcast(ctx, cluster.RosterChanged{User: end.id, Other: end.other, Friend: ok, Revision: revision, Blocks: blocks})
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -173,13 +186,17 @@ func (f *Friends) settle(ctx context.Context, a, b string, answer error) error {
 
 // bringIntoForce tells all nodes of a change of two rosters, then shows it to the two users.
 func (f *Friends) bringIntoForce(ctx context.Context, c kv.Change) error {
-	f.Log.Friend(c)
+	f.log(c)
 	switch c.Kind {
 	case kv.Befriended, kv.Removed:
 	case kv.Named:
 		return f.settle(ctx, c.A, c.B, nil)
 	case kv.Withdrawn: // requests are not in the rosters that nodes hold
-		return errors.Join(f.notify(c.A, wire.AppendRemoved(nil, c.B)), f.notify(c.B, wire.AppendRemoved(nil, c.A)))
+		err := f.notify(c.A, wire.AppendRemoved(nil, c.B))
+		if !c.Quiet {
+			err = errors.Join(err, f.notify(c.B, wire.AppendRemoved(nil, c.A)))
+		}
+		return err
 	default:
 		return nil
 	}
@@ -187,21 +204,23 @@ func (f *Friends) bringIntoForce(ctx context.Context, c kv.Change) error {
 	ends := []struct {
 		id, other, alias string
 		revision         uint64
-	}{{c.A, c.B, c.FriendOfA.Alias, c.RevisionA}, {c.B, c.A, c.FriendOfB.Alias, c.RevisionB}}
+		blocks           cluster.Blocks
+	}{{c.A, c.B, c.FriendOfA.Alias, c.RevisionA, blocksOf(c.FriendOfA, c.FriendOfB)},
+		{c.B, c.A, c.FriendOfB.Alias, c.RevisionB, blocksOf(c.FriendOfB, c.FriendOfA)}}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, end := range ends {
 		if end.revision == 0 { // this roster did not change
 			continue
 		}
 		g.Go(func() error {
-			command := cluster.RosterChanged{User: end.id, Other: end.other, Friend: befriended, Revision: end.revision}
+			command := cluster.RosterChanged{User: end.id, Other: end.other, Friend: befriended, Revision: end.revision, Blocks: end.blocks}
 			if err := f.Cluster.Broadcast(ctx, command); err != nil {
 				return err
 			}
 			frame := wire.AppendRemoved(nil, end.other)
 			if befriended {
 				var err error
-				if frame, err = f.AddedFrame(ctx, end.other, end.alias); err != nil {
+				if frame, err = f.AddedFrame(ctx, end.other, end.alias, end.blocks != (cluster.Blocks{})); err != nil {
 					return err
 				}
 			}
@@ -211,9 +230,9 @@ func (f *Friends) bringIntoForce(ctx context.Context, c kv.Change) error {
 	return g.Wait()
 }
 
-// AddedFrame returns the frame that shows a new friend, with the address of its picture. Of a friend that was deleted
-// meanwhile it shows only the id.
-func (f *Friends) AddedFrame(ctx context.Context, id, alias string) ([]byte, error) {
+// AddedFrame returns the frame that shows a new friend, with the address of its picture, and as offline if hidden. Of a
+// friend that was deleted meanwhile it shows only the id.
+func (f *Friends) AddedFrame(ctx context.Context, id, alias string, hidden bool) ([]byte, error) {
 	u, err := f.Store.Users.Get(ctx, id)
 	if errors.Is(err, kv.ErrUserNotFound) {
 		u = kv.User{ID: id}
@@ -224,5 +243,5 @@ func (f *Friends) AddedFrame(ctx context.Context, id, alias string) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	return wire.AppendAdded(nil, friendOf(withAddress(u), alias, online[0])), nil
+	return wire.AppendAdded(nil, friendOf(withAddress(u), alias, online[0] && !hidden)), nil
 }

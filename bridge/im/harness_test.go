@@ -262,6 +262,13 @@ func (r *recorder) User(event eventlog.UserEvent, u kv.User) {
 	}
 }
 
+// Report implements Log.
+func (r *recorder) Report(report kv.Report) {
+	if err := r.record("event %s reported %s %q", report.By, report.User, report.Text); err != nil {
+		panic(err)
+	}
+}
+
 // Friend implements Log.
 func (r *recorder) Friend(c kv.Change) {
 	if c.Kind == kv.Unchanged { // no event, as in eventlog.Log

@@ -26,6 +26,7 @@ type Cluster interface {
 type Log interface {
 	User(event eventlog.UserEvent, u kv.User)
 	Friend(c kv.Change)
+	Report(r kv.Report)
 }
 
 // Presence reports which users are online, in the order of their ids. delivery.Lanes is one.

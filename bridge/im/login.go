@@ -113,7 +113,7 @@ func (a *LoginAnswer) appendPage(ctx context.Context, dst []byte, size int) ([]b
 			q := a.roster.Requests[a.next-len(friends)]
 			dst = wire.AppendItem(dst, a.listed, wire.Request{ID: p.ID, Name: p.Name, To: a.me.ID, Note: q.Note})
 		} else {
-			dst = wire.AppendItem(dst, a.listed, asFriend(p, friends[a.next].Alias, a.online[a.next]))
+			dst = wire.AppendItem(dst, a.listed, asFriend(p, friends[a.next].Alias, a.online[a.next] && !Hidden(a.roster, friends[a.next])))
 		}
 		a.listed++
 	}

@@ -96,6 +96,9 @@ func (a *Accounts) showProfile(ctx context.Context, u kv.User) error {
 	}
 	frame := wire.AppendRefresh(nil, ProfileOf(withAddress(u)))
 	for _, f := range roster.Friends {
+		if Hidden(roster, f) {
+			continue
+		}
 		if err := a.notify(f.ID, frame); err != nil {
 			return err
 		}

@@ -19,6 +19,10 @@ func (p Prefix) All() string { return string(p) + ".>" }
 // Dialogue returns the subject on which a user takes dialogues. A request on it delivers a dialogue.
 func (p Prefix) Dialogue(user string) string { return string(p) + ".user." + user + "." + leafDialogue }
 
+// Nowhere returns a subject like that of Dialogue, which no client may subscribe to. NATS answers a request on it as one
+// to a user that is offline.
+func (p Prefix) Nowhere(user string) string { return p.Dialogue(user + "-nowhere") }
+
 // Notice returns the subject on which a user's clients are told news.
 func (p Prefix) Notice(user string) string { return string(p) + ".user." + user + "." + leafNotice }
 

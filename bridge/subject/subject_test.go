@@ -15,6 +15,7 @@ func TestNames(t *testing.T) {
 		{im.Notice("a"), "im.user.a.notice"},
 		{im.Live("a"), "im.user.a.*"},
 		{im.User("a"), "im.user.a.>"},
+		{im.Nowhere("a"), "im.user.a-nowhere.dialogue"},
 		{im.Send("a"), "im.send.a"},
 		{im.SendAny(), "im.send.*"},
 		{im.Call("a", "add"), "im.call.a.add"},

@@ -20,6 +20,7 @@ type outgoing struct {
 	dialogue bool             // the frame is a dialogue:
 	receipt  delivery.Receipt // its sender waits for this
 	answer   bool             // the frame answers one of this session, which then has one frame fewer in flight
+	notice   bool             // the frame is a notice: it does not count among the frames
 }
 
 // conn is the net.Conn under a session's WebSocket. All writes to the socket go through it: the frames of the session,
@@ -32,8 +33,9 @@ type conn struct {
 	timeout time.Duration // for a write that has to wait
 	budget  budget        // of the bytes of dialogues that wait
 	settle  func(owed []outgoing, err error)
-	ending  func(dead bool)             // called without mu before a close frame is written, and with dead after the connection failed
-	try     func(p []byte) (int, error) // writes without waiting; nil if the system cannot, or under TLS
+	refresh func(missed map[string]bool) // called without mu after the last frame is written, if notices were dropped
+	ending  func(dead bool)              // called without mu before a close frame is written, and with dead after the connection failed
+	try     func(p []byte) (int, error)  // writes without waiting; nil if the system cannot, or under TLS
 	writers sync.WaitGroup
 
 	read   func() (*buffer, error) // reads the available bytes into a shared buffer; nil: ordinary reads, as under TLS
@@ -47,7 +49,9 @@ type conn struct {
 	mu        sync.Mutex // guards the fields below
 	held      bool       // frames wait for the handshake
 	out       *buffer    // gathered frames; nil: none
-	frames    int        // in out or being written
+	frames    int        // in out or being written, without notices
+	notices   int        // in out or being written
+	news      notices    // wait until the connection is no longer busy
 	dialogues int        // of these frames
 	bytes     int        // of these dialogues
 	writing   bool       // a goroutine is writing; it also drains later additions
@@ -67,7 +71,8 @@ type budget interface {
 }
 
 func newConn(c net.Conn, timeout time.Duration, b budget) *conn {
-	t := &conn{Conn: c, timeout: timeout, budget: b, held: true, made: time.Now(), settle: func([]outgoing, error) {}, ending: func(bool) {}}
+	t := &conn{Conn: c, timeout: timeout, budget: b, held: true, made: time.Now(), settle: func([]outgoing, error) {}, ending: func(bool) {},
+		refresh: func(map[string]bool) {}}
 	t.try, t.read = socketOf(c)
 	return t
 }
@@ -203,7 +208,7 @@ func (c *conn) flush() {
 		return
 	}
 	c.writing = true
-	for c.out != nil && c.err == nil {
+	for c.pending() && c.err == nil {
 		out := c.take()
 		if c.try == nil {
 			c.writers.Go(func() { c.drain(out, out.b) })
@@ -233,7 +238,7 @@ func (c *conn) drain(out *buffer, rest []byte) {
 		_, err := c.Conn.Write(rest)
 		c.wrote(out, err)
 		c.mu.Lock()
-		if c.out == nil || c.err != nil {
+		if !c.pending() || c.err != nil {
 			break
 		}
 		out = c.take()
@@ -249,8 +254,12 @@ func (c *conn) drain(out *buffer, rest []byte) {
 	}
 }
 
-// take takes the gathered frames. Called with mu held.
+// pending reports whether frames wait to be written. Called with mu held.
+func (c *conn) pending() bool { return c.out != nil || len(c.news.waiting) > 0 }
+
+// take takes the gathered frames and the waiting notices. Called with mu held.
 func (c *conn) take() *buffer {
+	c.gatherWaiting()
 	out := c.out
 	c.out = nil
 	return out
@@ -261,17 +270,22 @@ func (c *conn) wrote(out *buffer, err error) {
 	if out == nil {
 		return
 	}
-	owed, dialogues := out.owed, 0
+	owed, dialogues, notices := out.owed, 0, 0
 	for _, o := range owed {
 		if o.dialogue {
 			dialogues++
 		}
+		if o.notice {
+			notices++
+		}
 	}
+	var missed map[string]bool
 	c.mu.Lock()
-	c.frames -= len(owed)
+	c.frames -= len(owed) - notices
 	c.dialogues -= dialogues
 	c.bytes -= out.dialogues
 	c.budget.Sent(out.dialogues)
+	c.notices -= notices
 	if err != nil && c.err == nil {
 		c.err = err
 	}
@@ -282,7 +296,13 @@ func (c *conn) wrote(out *buffer, err error) {
 	if err == nil && dialogues > 0 {
 		c.dialogueWritten()
 	}
+	if err == nil {
+		missed = c.takeMissed()
+	}
 	c.mu.Unlock()
+	if missed != nil {
+		c.refresh(missed)
+	}
 	if err != nil {
 		c.ending(true)
 	}
@@ -299,6 +319,7 @@ func (c *conn) wrote(out *buffer, err error) {
 func (c *conn) refuse() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.gatherWaiting()
 	c.refusing = true
 }
 
@@ -307,7 +328,7 @@ func (c *conn) refuse() {
 func (c *conn) discard() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refusing, c.discarded = true, true
+	c.refusing, c.discarded, c.news = true, true, notices{}
 }
 
 // Close writes the gathered frames and closes the sending half. The receiving half stays open for linger, since closing
@@ -377,6 +398,7 @@ func (c *conn) Kill() {
 	}
 	c.stopWatch()
 	err := c.err
+	c.news = notices{}
 	out := c.take()
 	c.mu.Unlock()
 	c.ending(true)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"imctl/bridge/delivery"
 	"imctl/bridge/wire"
 )
 
@@ -25,6 +26,10 @@ func (s *Session) received(frame []byte) {
 		return
 	}
 	send, code := wire.ParseSend(frame)
+	var with delivery.Relation
+	if code == 0 {
+		with = s.member.Relation(send.To)
+	}
 	switch {
 	case code == wire.ProtocolError && !utf8.Valid(frame):
 		s.refuse(code, send.ID)
@@ -36,14 +41,14 @@ func (s *Session) received(frame []byte) {
 	case !s.tunnel.opts.Fresh():
 		s.refuse(wire.SendFailed, send.ID)
 		return
-	case !s.member.IsFriend(send.To):
+	case !with.MaySend():
 		s.refuse(wire.NotFriends, send.ID)
 		return
 	case send.IDEmpty():
 		s.refuse(wire.DialogueIDEmpty, nil)
 		return
 	}
-	if err := s.member.Send(send.To, send.ID, send.Payload, s); err != nil {
+	if err := s.member.Send(send.To, with, send.ID, send.Payload, s); err != nil {
 		s.tunnel.opts.Logger.Debug("send a dialogue", "err", err)
 		s.refuse(wire.SendFailed, send.ID)
 	}

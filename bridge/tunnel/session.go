@@ -13,7 +13,7 @@ import (
 	"imctl/kv"
 )
 
-// noticeRoom is the number of frames, beyond dialogues and answers, that may wait for a session.
+// noticeRoom is the number of frames, beyond dialogues, answers and notices, that may wait for a session.
 const noticeRoom = 64
 
 // Session is one WebSocket of a user. Its frames wait in conn, within bounds. What the session owes for a frame is
@@ -50,6 +50,7 @@ func newSession(t *Tunnel, c *conn, address string, push bool) *Session {
 	s.member = delivery.NewMember(s, push)
 	s.room = sync.NewCond(&s.mu)
 	c.settle, c.ending = s.settle, s.ending
+	c.refresh = func(missed map[string]bool) { t.refresh(s, missed) }
 	return s
 }
 
@@ -82,11 +83,17 @@ func (s *Session) maxFrames() int {
 	return s.tunnel.opts.Sessions.Buffer + s.tunnel.opts.Sessions.InFlight + noticeRoom
 }
 
-// Notify implements delivery.Sink. A session without room for a notice is too slow to be of use: it ends, and the
-// client sees what it missed at its next login.
+// Notify implements delivery.Sink. A slow session may miss a notice, and is sent the current state later. Other frames,
+// which are dialogues from another session of the user, have no such replacement: a session without room for one ends.
 func (s *Session) Notify(frame []byte) {
+	if notice, ok := wire.ParseNotice(frame); ok {
+		if !s.conn.notify(notice, frame) {
+			s.tunnel.opts.Dialogues.Dropped(delivery.DropNotice)
+		}
+		return
+	}
 	if s.conn.add(frame, outgoing{}, s.maxFrames()) == errFull {
-		s.tunnel.opts.Dialogues.Dropped(delivery.DropNotice)
+		s.tunnel.opts.Dialogues.Dropped(delivery.DropEcho)
 		s.conn.Kill()
 	}
 }

@@ -80,6 +80,8 @@ type Tunnel struct {
 	draining bool
 	sessions map[*Session]struct{}
 	conns    sync.WaitGroup // hijacked connections
+
+	refreshes sync.WaitGroup // of sessions that missed notices
 }
 
 // New returns a tunnel without sessions.
@@ -226,6 +228,7 @@ func (t *Tunnel) endAll(ctx context.Context, code int, reason string) (cut int) 
 
 // Close logs the last refused handshakes and ends melody, after Drain.
 func (t *Tunnel) Close() error {
+	t.refreshes.Wait()
 	t.refusals.close()
 	return t.melody.close()
 }

@@ -123,6 +123,31 @@ func (r Registration) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// A Blocked is the answer to the list of blocked users. Create it with [NewBlocked].
+type Blocked struct {
+	Blocked []Profile `json:"blocked"`
+	Code    Code      `json:"code"`
+	Message string    `json:"message"`
+	OK      bool      `json:"ok"`
+}
+
+// NewBlocked returns the answer with code 200. The list may be empty.
+func NewBlocked(blocked []Profile) Blocked {
+	return Blocked{blocked, Success, Success.Message(), Success.OK()}
+}
+
+// Append appends the answer to dst. An empty list is null.
+func (b Blocked) Append(dst []byte) []byte {
+	dst = append(dst, `{"blocked":`...)
+	dst = appendList(dst, b.Blocked)
+	dst = append(dst, `,"code":`...)
+	dst = strconv.AppendInt(dst, int64(b.Code), 10)
+	dst = appendKey(dst, `,"message":`, b.Message)
+	dst = append(dst, `,"ok":`...)
+	dst = strconv.AppendBool(dst, b.OK)
+	return append(dst, '}')
+}
+
 // A Frame is any frame of the tunnel, except the answer to the login, as a client reads it with encoding/json. The
 // code says which fields are set: 301 has a profile, 300, 302, 525 and answers have only its ID, 520 has a request,
 // and 524 has a friend. A dialogue has no code.

@@ -24,6 +24,8 @@ const (
 	MaxInvite    = 64
 	MaxResetCode = 32 // with the hyphens and spaces that a user types
 	MaxSession   = 32 // the id of a session
+	MaxReport    = 1000
+	MaxEvidence  = 4 << 10 // bytes
 )
 
 // A Kind is how a field is read. All kinds but Verbatim are trimmed.
@@ -45,6 +47,7 @@ type Field struct {
 	Name  string
 	Kind  Kind
 	Max   int  // characters; 0: no limit
+	Bytes int  // 0: no limit
 	Empty Code // the answer if the field is missing or empty; 0: it is optional
 	// NotEmpty makes a field that is given and empty a [ProtocolError].
 	NotEmpty bool
@@ -87,7 +90,7 @@ func parse(raw *rawFields, fields []Field, limits Limits) (Values, Code) {
 			broken = broken || f.Problem(s) != ""
 		}
 		v.values[i] = s
-		broken = broken || f.Max > 0 && utf8.RuneCountInString(s) > f.Max ||
+		broken = broken || f.Max > 0 && utf8.RuneCountInString(s) > f.Max || f.Bytes > 0 && len(s) > f.Bytes ||
 			f.Kind == Picture && limits.Picture > 0 && len(s) > limits.Picture ||
 			f.NotEmpty && v.given[i] && s == ""
 	}
