@@ -3,6 +3,7 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"slices"
 	"testing"
 	"time"
@@ -140,6 +141,26 @@ func TestFullRequestsDropTheOldest(t *testing.T) {
 	friend.Asked = []string{"1", "2", "3"}
 	if _, err := request(friend, &party{id: idC}, "", then, day); !errors.Is(err, ErrTooManyRequests) {
 		t.Errorf("a user who has asked too many: %v, want %v", err, ErrTooManyRequests)
+	}
+}
+
+// TestLongNotesDropTheOldest: however many requests a user may have, their notes fit into one roster.
+func TestLongNotesDropTheOldest(t *testing.T) {
+	t.Parallel()
+	many := day
+	many.requests = 1000
+	victim := &party{id: idB}
+	for i := range 300 {
+		if _, err := request(&party{id: fmt.Sprintf("%032x", i)}, victim, strings.Repeat("é", 1<<10), then, many); err != nil {
+			t.Fatal(err)
+		}
+	}
+	notes := 0
+	for _, q := range victim.Requests {
+		notes += len(q.Note)
+	}
+	if newest := victim.Requests[len(victim.Requests)-1]; notes > maxNotes || notes < maxNotes*9/10 || newest.From != fmt.Sprintf("%032x", 299) {
+		t.Errorf("%d requests with notes of %d bytes, the last from %s", len(victim.Requests), notes, newest.From)
 	}
 }
 

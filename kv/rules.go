@@ -183,13 +183,26 @@ func request(a, b *party, note string, now time.Time, max limits) (Kind, error) 
 	if pending >= 0 {
 		b.Requests[pending].Note = note
 		b.Requests[pending].Quiet = b.Requests[pending].Quiet && recent
-		return Requested, nil
+	} else {
+		b.Requests = append(b.Requests, Request{From: a.id, Note: note, Since: now, Quiet: recent})
 	}
-	if len(b.Requests) >= max.requests && len(b.Requests) > 0 {
-		b.Requests = slices.Delete(b.Requests, 0, 1)
-	}
-	b.Requests = append(b.Requests, Request{From: a.id, Note: note, Since: now, Quiet: recent})
+	b.dropOldestRequests(max.requests)
 	return Requested, nil
+}
+
+// maxNotes bounds the notes of a roster's requests in bytes, since a roster has to fit into a message of 1 MiB.
+const maxNotes = 256 << 10
+
+// dropOldestRequests drops the oldest requests while there are too many, or their notes are too long together.
+func (p *party) dropOldestRequests(most int) {
+	notes := 0
+	for i := len(p.Requests) - 1; i >= 0; i-- {
+		notes += len(p.Requests[i].Note)
+		if kept := len(p.Requests) - i; kept > 1 && (kept > most || notes > maxNotes) {
+			p.Requests = slices.Delete(p.Requests, 0, i+1)
+			return
+		}
+	}
 }
 
 // add makes a accept the request of b, and give b an alias. If they are friends and b has no alias yet, it only gives
