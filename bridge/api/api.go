@@ -36,6 +36,7 @@ type Options struct {
 	Disconnector im.Disconnector
 	Lanes        *delivery.Lanes
 	Governor     *governor.Governor
+	Audit        Audit
 	Mail         *mailer.Queue // of codes for forgotten passwords; nil: these calls do not exist
 	Tunnel       http.Handler  // serves logins
 	// Away reports whether NATS is unreachable.
@@ -92,6 +93,7 @@ func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 		ans, err = c.do(ctx, a, r)
 		return err
 	})
+	a.audit(ctx, c, r, err)
 	return ans, err
 }
 

@@ -172,7 +172,7 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 		u.Name = u.Account
 	}
 	ctx = governor.WithCaller(ctx, governor.People, r.address, kv.FoldAccount(u.Account))
-	if _, err = a.opts.Accounts.Register(ctx, u, r.Get("password")); err != nil && !errors.Is(err, kv.ErrAccountExists) {
+	if r.me, err = a.opts.Accounts.Register(ctx, u, r.Get("password")); err != nil && !errors.Is(err, kv.ErrAccountExists) {
 		refund()
 	}
 	return nil, err

@@ -96,6 +96,7 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome []byte, err er
 		return nil, im.ErrRestoring
 	}
 	me, token, err := t.authenticate(ctx, s.address, query)
+	t.audit(s.address, query, me.ID, err)
 	if err != nil {
 		return nil, err
 	}
