@@ -159,12 +159,13 @@ func (e Event) body() []byte {
 			panic(err) // texts, a number and a time of this century always marshal
 		}
 		switch {
-		case len(b) <= maxBody:
+		case len(b) <= maxBody, e.Actor.ID == "" && e.Subject.ID == "" && e.Address == "" && e.Detail == "":
 			return b
 		case e.Detail != "":
 			e.Detail = ""
 		default: // only names that JSON escapes are that long
 			e.Actor.ID, e.Subject.ID = cut(e.Actor.ID, len(e.Actor.ID)/2), cut(e.Subject.ID, len(e.Subject.ID)/2)
+			e.Address = cut(e.Address, len(e.Address)/2)
 		}
 	}
 }
