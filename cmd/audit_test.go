@@ -41,7 +41,7 @@ func TestAuditTrail(t *testing.T) {
 	w.loginFrom(t, "127.0.0.1", typed, "wrong")
 	w.dial(t, 0, "/im/login?"+query("id", ann.id, "token", strings.Repeat("0", 32))).want(t, replyBody(515))
 	w.dial(t, 0, "/im/login?"+query("id", ann.id, "token", ann.token)).next(t)
-	ann.call(t, "profile", "mail", "new@example.org").want(t, "profile", replyBody(200))
+	ann.update(t, `"mail":"new@example.org"`).want(t, "profile", replyBody(200))
 
 	// An administrator's action is stored when its command ends.
 	command(t, dir, "", "session", "close", ann.account).want(t, exitDone)
