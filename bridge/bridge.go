@@ -156,7 +156,11 @@ func (b *Bridge) openAudit(ctx context.Context) (err error) {
 	}
 	b.stops.add(b.audit.Close)
 	b.opts.Governor.SetAudit(func(l governor.Limited) {
-		b.audit.Add(audit.Event{Event: audit.LimitReached, Actor: audit.Ref{Kind: audit.Client}, Address: l.Source, Count: l.Count, Detail: string(l.Reason)})
+		e := audit.Event{Event: audit.LimitReached, Actor: audit.Ref{Kind: audit.Client}, Address: l.Source, Count: l.Count, Detail: string(l.Reason)}
+		if kv.ValidID(l.Source) { // the source of a limit for users
+			e.Actor, e.Address = audit.Ref{Kind: audit.User, ID: l.Source}, ""
+		}
+		b.audit.Add(e)
 	})
 	return nil
 }

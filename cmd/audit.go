@@ -208,7 +208,7 @@ func auditWriter(w io.Writer, output outputFormat, s *adminConn) func(context.Co
 	}
 	cache := accountCache{client: s.Client, accounts: make(map[string]string)}
 	t := newTable(w, "time", "event", "actor", "address", "subject", "detail")
-	t.widths = []int{len("2006-01-02 15:04:05"), len("server.reloaded"), len("administrator"), len("192.168.100.100")}
+	t.widths = []int{len("2006-01-02 15:04:05"), len("admin.session.close"), len("administrator"), len("192.168.100.100")}
 	return func(ctx context.Context, e auditEntry) error {
 		actor, err := refText(ctx, &cache, e.Actor)
 		if err != nil {

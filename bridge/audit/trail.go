@@ -161,16 +161,19 @@ func (t *Trail) add(p pending) {
 	p.Time, p.Node = time.Now().UTC().Truncate(time.Millisecond), t.opts.Node
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.roll(p.Time)
+	t.roll(p.Time, false)
 	if w := t.windows[p.Event.Event]; w != nil && !w.admit(p.Event) {
 		return
 	}
 	t.enqueue(p)
 }
 
-// roll queues the summaries of windows that have ended. Its caller holds mu.
-func (t *Trail) roll(now time.Time) {
+// roll queues the summaries of windows that have ended, or of all at the end. Its caller holds mu.
+func (t *Trail) roll(now time.Time, end bool) {
 	for kind, w := range t.windows {
+		if !end && !w.ended(now) {
+			continue
+		}
 		for _, e := range w.roll(kind, now) {
 			e.Node = t.opts.Node
 			t.enqueue(pending{Event: e})
@@ -232,7 +235,7 @@ func (t *Trail) Flush(ctx context.Context) error {
 func (t *Trail) Close(ctx context.Context) error {
 	t.mu.Lock()
 	if !t.closed {
-		t.roll(time.Now().Add(windowLength).UTC())
+		t.roll(time.Now().UTC().Truncate(time.Millisecond), true)
 		t.closed = true
 		close(t.wake)
 	}
@@ -265,7 +268,7 @@ func (t *Trail) run() {
 		case _, open = <-t.wake:
 		case now := <-minute.C:
 			t.mu.Lock()
-			t.roll(now.UTC())
+			t.roll(now.UTC().Truncate(time.Millisecond), false)
 			t.reportLost()
 			t.mu.Unlock()
 		}

@@ -55,11 +55,11 @@ func (w *window) admit(e Event) bool {
 	return true
 }
 
-// roll begins a new minute, if now is in one, and returns the summaries of the last one.
+// ended reports whether the minute has passed.
+func (w *window) ended(now time.Time) bool { return now.Sub(w.began) >= windowLength }
+
+// roll begins a new minute, and returns the summaries of the last one.
 func (w *window) roll(kind Kind, now time.Time) (summaries []Event) {
-	if now.Sub(w.began) < windowLength {
-		return nil
-	}
 	for _, key := range slices.Sorted(maps.Keys(w.sources)) {
 		if t := w.sources[key]; t.omitted > 0 {
 			summaries = append(summaries, Event{Time: now, Event: kind, Actor: t.last.Actor, Address: t.last.Address, Count: t.omitted, Detail: "more in a minute"})
