@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"imctl/bridge/audit"
 )
 
@@ -42,6 +44,11 @@ func TestAuditTrail(t *testing.T) {
 	w.dial(t, 0, "/im/login?"+query("id", ann.id, "token", strings.Repeat("0", 32))).want(t, replyBody(515))
 	w.dial(t, 0, "/im/login?"+query("id", ann.id, "token", ann.token)).next(t)
 	ann.update(t, `"mail":"new@example.org"`).want(t, "profile", replyBody(200))
+	nc, err := nats.Connect(s.app.backend.server.URL(), nats.UserInfo(ann.id, ann.token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
 
 	// An administrator's action is stored when its command ends.
 	command(t, dir, "", "session", "close", ann.account).want(t, exitDone)
@@ -53,7 +60,7 @@ func TestAuditTrail(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := audited(t, dir)
-	want := map[audit.Kind]int{audit.ServerStarted: 1, audit.UserCreated: 1, audit.LoginDone: 2, audit.LoginFailed: 3, audit.UserMail: 1, "admin.session.close": 1}
+	want := map[audit.Kind]int{audit.ServerStarted: 1, audit.UserCreated: 1, audit.LoginDone: 3, audit.LoginFailed: 3, audit.UserMail: 1, "admin.session.close": 1}
 	if got := kinds(all); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the trail has %v, want %v", got, want)
 	}
@@ -81,11 +88,11 @@ func TestAuditTrail(t *testing.T) {
 	s.close(t)
 	command(t, dir, "", "user", "disable", ann.account).want(t, exitDone)
 	command(t, dir, "", "backup", "all.tar").want(t, exitDone, "IM_AUDIT")
-	if got := kinds(audited(t, dir)); got[audit.ServerStopped] != 1 || got["admin.user.disable"] != 1 || got[audit.LoginDone] != 2 {
+	if got := kinds(audited(t, dir)); got[audit.ServerStopped] != 1 || got["admin.user.disable"] != 1 || got[audit.LoginDone] != 3 {
 		t.Errorf("without a server: %v", got)
 	}
 	command(t, dir, "", "restore", "all.tar", "--data", filepath.Join(dir, "new")).want(t, exitDone)
-	if got := kinds(audited(t, dir, "--data", filepath.Join(dir, "new"))); got["admin.user.disable"] != 1 || got[audit.LoginDone] != 2 {
+	if got := kinds(audited(t, dir, "--data", filepath.Join(dir, "new"))); got["admin.user.disable"] != 1 || got[audit.LoginDone] != 3 {
 		t.Errorf("after a restore: %v", got)
 	}
 }
