@@ -218,6 +218,10 @@ func TestNATSInfo(t *testing.T) {
 			t.Errorf("%s: %s", how, a.out)
 		}
 	}
+	if err := s.app.bridge.Audit().Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	command(t, dir, "", "audit", "--nats", there.url).want(t, exitDone, "server.started")
 	a := command(t, dir, "", "nats", "info", "-o", "json", "--nats", there.url).want(t, exitDone)
 	var info natsInfo
 	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 6 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {

@@ -101,6 +101,9 @@ func runFail2ban(t *testing.T, dir, log string) map[string]int {
 	t.Helper()
 	const common = "/etc/fail2ban/filter.d/common.conf"
 	if _, err := os.Stat(common); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("fail2ban is not installed: %v (apt-get install fail2ban)", err)
+		}
 		t.Logf("fail2ban is not installed: only its expressions are tested (%v)", err)
 		return nil
 	}

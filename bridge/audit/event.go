@@ -43,7 +43,7 @@ const (
 	Server        = "server"        // a node itself
 )
 
-// Ref names who acted, or what an action concerns.
+// Ref names the party that acts, or the one that an action concerns.
 type Ref struct {
 	Kind string `json:"kind"`
 	ID   string `json:"id,omitempty"`

@@ -69,7 +69,22 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	ctx, cancel := context.WithTimeout(ctx, streamWait)
 	defer cancel()
 	if _, err := kv.EnsureStream(ctx, js, want, streamRules, log); err != nil {
-		return fmt.Errorf("%w %s: %w", ErrStream, want.Name, err)
+		return fmt.Errorf("%w %s: %w", ErrStream, want.Name, explained(err, want))
 	}
 	return nil
+}
+
+// JetStream error codes for which the client has no constants.
+const (
+	codeStorageExceeded  jetstream.ErrorCode = 10047
+	codeAccountResources jetstream.ErrorCode = 10002
+)
+
+// explained adds the remedy to an error that a setting can fix.
+func explained(err error, want jetstream.StreamConfig) error {
+	var e *jetstream.APIError
+	if errors.As(err, &e) && (e.ErrorCode == codeStorageExceeded || e.ErrorCode == codeAccountResources) {
+		return fmt.Errorf("NATS cannot reserve %d bytes for it: lower nats.audit.max_bytes, or raise the limits of JetStream: %w", want.MaxBytes, err)
+	}
+	return err
 }

@@ -1,4 +1,4 @@
-// Package audit keeps the audit trail: who logged in or failed to, what administrators changed, and which limits were
+// Package audit keeps the audit trail: logins and failed logins, the actions of administrators, and the limits that were
 // reached. It is a JetStream stream of its own. Unlike the event log, it is always written, no program has to read it,
 // and it never delays or refuses what it records.
 package audit
