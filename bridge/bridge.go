@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/api"
+	"imctl/bridge/audit"
 	"imctl/bridge/cluster"
 	"imctl/bridge/delivery"
 	"imctl/bridge/eventlog"
@@ -38,6 +39,7 @@ type Bridge struct {
 	monitor    *cluster.Monitor
 	nc         *nats.Conn
 	events     *eventlog.Log
+	audit      *audit.Trail
 	services   *Services
 	lanes      *delivery.Lanes
 	tunnel     *tunnel.Tunnel
@@ -72,7 +74,11 @@ func New(ctx context.Context, opts Options) (_ *Bridge, err error) {
 	if err := b.join(ctx); err != nil {
 		return nil, err
 	}
-	return b, b.serve(ctx)
+	if err := b.serve(ctx); err != nil {
+		return nil, err
+	}
+	b.audit.Add(audit.Event{Event: audit.ServerStarted, Actor: audit.Ref{Kind: audit.Server}, Detail: opts.Version})
+	return b, nil
 }
 
 // startServices connects to NATS and creates the parts that serve users, in the order in which they need each other.
@@ -85,6 +91,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	}
 	b.stops.add(func(context.Context) error { b.nc.Close(); return nil })
 	if err := b.openEventLog(ctx); err != nil {
+		return err
+	}
+	if err := b.openAudit(ctx); err != nil {
 		return err
 	}
 	access, system, err := b.connectSystem()
@@ -114,9 +123,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	metrics.Observe(b.lanes)
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
-		Governor: o.Governor, Log: b.events, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Governor: o.Governor, Log: b.events, Audit: b.audit, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
-	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
+	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
 	b.newAPI(metrics)
 	return nil
@@ -154,6 +163,24 @@ func (b *Bridge) openEventLog(ctx context.Context) (err error) {
 	return nil
 }
 
+// openAudit opens the audit trail, and closes it after everything that it records.
+func (b *Bridge) openAudit(ctx context.Context) (err error) {
+	opts := b.opts.Audit
+	opts.Prefix, opts.Node, opts.Store, opts.Registry, opts.Log = b.opts.Prefix, b.node.ID, b.opts.Store, b.opts.Registry, b.log
+	if b.audit, err = audit.Open(ctx, b.opts.Connect, opts); err != nil {
+		return err
+	}
+	b.stops.add(b.audit.Close)
+	b.opts.Governor.SetAudit(func(l governor.Limited) {
+		e := audit.Event{Event: audit.LimitReached, Actor: audit.Ref{Kind: audit.Client}, Address: l.Source, Count: l.Count, Detail: string(l.Reason)}
+		if kv.ValidID(l.Source) { // the source of a limit for users
+			e.Actor, e.Address = audit.Ref{Kind: audit.User, ID: l.Source}, ""
+		}
+		b.audit.Add(e)
+	})
+	return nil
+}
+
 // connectSystem connects to NATS's system account, if there is one.
 func (b *Bridge) connectSystem() (access natsauth.Access, system *nats.Conn, err error) {
 	o := b.opts.Callout
@@ -182,7 +209,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	}
 	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
-		Lanes: b.lanes, Governor: o.Governor, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }
 
 // queuedResets are the codes of the mail queue. Anyone may ask for one, so their hashes wait behind each other.
@@ -218,7 +245,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	b.stops.add(func(context.Context) error { b.broadcasts.Wait(); return nil })
 	if b.opts.Callout != nil {
 		callout, err := natsauth.NewCallout(ctx, *b.opts.Callout, natsauth.CalloutDeps{Prefix: subject.Prefix(b.opts.Prefix), Store: b.opts.Store,
-			Accounts: b.services.Accounts, Gate: &b.gate, Governor: b.opts.Governor, Disconnector: b.services.disconnector,
+			Accounts: b.services.Accounts, Gate: &b.gate, Governor: b.opts.Governor, Audit: b.audit, Disconnector: b.services.disconnector,
 			Timeout: b.opts.Dialogues.Timeout, OnUser: b.clientConnected, Log: b.log})
 		if err != nil {
 			return err
@@ -261,6 +288,9 @@ func (b *Bridge) catchUp(ctx context.Context) error {
 // Services returns what administrators act on.
 func (b *Bridge) Services() *Services { return b.services }
 
+// Audit returns the audit trail.
+func (b *Bridge) Audit() *audit.Trail { return b.audit }
+
 // Pass runs a call of an administrator, unless a restore is replacing the data. Errors: im.ErrRestoring, and the call's
 // own.
 func (b *Bridge) Pass(call func() error) error { return b.gate.Pass(call) }
@@ -277,6 +307,7 @@ func (b *Bridge) Drain(ctx context.Context) error { return b.tunnel.Drain(ctx) }
 
 // Shutdown drains the bridge and disconnects from NATS.
 func (b *Bridge) Shutdown(ctx context.Context) error {
+	b.audit.Add(audit.Event{Event: audit.ServerStopped, Actor: audit.Ref{Kind: audit.Server}})
 	return errors.Join(b.Drain(ctx), b.stops.run(ctx))
 }
 

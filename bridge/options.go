@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"imctl/bridge/audit"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
@@ -36,6 +37,7 @@ type Options struct {
 	Dialogues Dialogues
 	Governor  *governor.Governor       // what clients, accounts and users may use; nil: no limits
 	EventLog  eventlog.Options         // MaxAge, MaxBytes, Replicas, OnError, Plain and MayWrite; the bridge sets the rest
+	Audit     audit.Options            // MaxAge, MaxBytes, Replicas and MayWrite; the bridge sets the rest
 	Callout   *natsauth.CalloutOptions // nil: another program decides which clients may log in to NATS
 
 	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"imctl/bridge/audit"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/im"
 	"imctl/bridge/tunnel"
@@ -25,6 +26,7 @@ type restores struct {
 	gate     *im.Gate
 	tunnel   *tunnel.Tunnel
 	events   *eventlog.Log
+	audit    *audit.Trail
 	services *Services
 	log      *slog.Logger
 	checking chan struct{} // a mutex for check
@@ -98,6 +100,7 @@ func (r *restores) resume(ctx context.Context) error {
 		return err
 	}
 	r.gate.Open()
+	r.audit.Add(audit.Event{Event: audit.ServerRestored, Actor: audit.Ref{Kind: audit.Server}})
 	r.log.Warn("the restore is complete: serving the data of the backup")
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 
 	"imctl/bridge"
 	"imctl/bridge/admin"
+	"imctl/bridge/audit"
 	"imctl/bridge/certs"
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
@@ -186,6 +187,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
 		Governor:       a.governor,
 		EventLog:       a.backend.eventLog(c),
+		Audit:          a.backend.audit(c),
 		Callout:        callout,
 		ReadOnly:       a.backend.readOnly,
 		Mailer:         mailer,
@@ -232,7 +234,7 @@ func (a *App) startAdmin() error {
 	a.stops.add("connection of the admin service", func(context.Context) error { nc.Close(); return nil })
 	s := a.bridge.Services()
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
-		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, URL: a.publicURL(), Log: a.log})
+		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), URL: a.publicURL(), Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -251,6 +253,12 @@ func (b *backend) eventLog(c *Config) eventlog.Options {
 	l := c.NATS.Log
 	return eventlog.Options{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: eventlog.OnError(l.OnError),
 		Plain:    c.NATS.Embedded() && c.NATS.Sync != SyncAlways,
+		MayWrite: func() error { return b.mayWrite(false) }}
+}
+
+func (b *backend) audit(c *Config) audit.Options {
+	o := c.NATS.Audit
+	return audit.Options{MaxAge: o.MaxAge, MaxBytes: int64(o.MaxBytes), Replicas: c.NATS.Replicas,
 		MayWrite: func() error { return b.mayWrite(false) }}
 }
 
@@ -355,6 +363,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	if err := a.certs.Reload(ctx); err != nil {
 		a.log.Error("certificate reload failed; the old certificate stays in use", "err", err)
 	}
+	a.bridge.Audit().Add(audit.Event{Event: audit.ServerReloaded, Actor: audit.Ref{Kind: audit.Server}})
 	a.log.Info("configuration reloaded", "file", c.File)
 }
 

@@ -148,6 +148,7 @@ type NATSConfig struct {
 	Listen   string // the embedded server's, "" for none
 	Sync     Sync
 	Log      NATSLogConfig
+	Audit    NATSAuditConfig
 	Cluster  ClusterConfig
 
 	Connections        int // to the embedded server; 0: the default of NATS
@@ -162,6 +163,12 @@ type NATSLogConfig struct {
 	MaxAge   time.Duration
 	MaxBytes Size
 	OnError  string // refuse or continue
+}
+
+// NATSAuditConfig is the section nats.audit, the audit trail.
+type NATSAuditConfig struct {
+	MaxAge   time.Duration
+	MaxBytes Size
 }
 
 // ClusterConfig is the section nats.cluster.
@@ -208,6 +215,7 @@ func Defaults() *Config {
 		NATS: NATSConfig{
 			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,
 			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse"},
+			Audit:   NATSAuditConfig{MaxAge: 2160 * time.Hour, MaxBytes: 64 * MiB},
 			Cluster: ClusterConfig{Routes: []string{}},
 
 			ConnectionsPerUser: 16,

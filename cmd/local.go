@@ -10,6 +10,7 @@ import (
 
 	"imctl/bridge"
 	"imctl/bridge/admin"
+	"imctl/bridge/audit"
 	"imctl/bridge/eventlog"
 )
 
@@ -50,6 +51,13 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 		return l, err
 	}
 	l.stops.add("event log", events.Close)
+	trail := backend.audit(c)
+	trail.Prefix, trail.Node, trail.Store, trail.Log = c.NATS.Prefix, "command", backend.store, l.log
+	audited, err := audit.Open(ctx, backend.connect, trail)
+	if err != nil {
+		return l, err
+	}
+	l.stops.add("audit trail", audited.Close)
 	services, closeServices, err := bridge.NewLocalServices(l.nc, bridge.ServicesOptions{Prefix: c.NATS.Prefix, Store: backend.store,
 		Hasher: backend.hasher, EventLog: events, Access: backend.access(c), Log: l.log})
 	if err != nil {
@@ -60,7 +68,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 		return l, err
 	}
 	service, err := admin.Serve(l.nc, admin.Options{Prefix: c.NATS.Prefix, Accounts: services.Accounts, Friends: services.Friends,
-		Attachments: services.Attachments, Store: backend.store, Log: l.log})
+		Attachments: services.Attachments, Store: backend.store, Audit: audited, Log: l.log})
 	if err != nil {
 		return l, err
 	}

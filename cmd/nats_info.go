@@ -93,10 +93,10 @@ func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (al
 	return all, nil
 }
 
-// allStreams returns the names of the streams of a set of buckets, of the state and of the log.
+// allStreams returns the names of the streams of a set of buckets, of the state, of the log and of the audit trail.
 func allStreams(prefix, slot string) []string {
 	p := subject.Prefix(prefix)
-	return append(p.Buckets(slot).Streams(), p.StateStream(), p.LogStream())
+	return append(p.Buckets(slot).Streams(), p.StateStream(), p.LogStream(), p.AuditStream())
 }
 
 func readStream(ctx context.Context, js jetstream.JetStream, name string) (streamInfo, error) {
@@ -141,6 +141,7 @@ func subjects(prefix string) []subjectInfo {
 		{p.Send("<id>"), "send a dialogue as a NATS client (request)"},
 		{p.Call("<id>", "<call>"), "call as a NATS client: found, request, add, remove, profile (request)"},
 		{p.LogAll(), "event log, stored in the stream " + p.LogStream()},
+		{p.AuditAll(), "audit trail, stored in the stream " + p.AuditStream()},
 		{p.Admin("<noun>", "<verb>"), "administration, the micro service imctl (request)"},
 		{p.Node("<node>"), "commands between servers"},
 	}

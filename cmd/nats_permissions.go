@@ -47,7 +47,8 @@ func publishPermissions(prefix string) []permission {
 			permission{api, "$JS.API.STREAM.PURGE." + stream, `{"filter":"` + keys + `none.none.none"}`},
 			permission{keys + ">", keys + "none", ""})
 	}
-	return append(all, streamPermissions(p.LogStream())...)
+	all = append(all, permission{allow: p.All(), test: p.Audit("none", 0)})
+	return append(append(all, streamPermissions(p.LogStream())...), streamPermissions(p.AuditStream())...)
 }
 
 // streamPermissions returns the requests with which a bridge creates and updates a stream.

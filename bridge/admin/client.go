@@ -21,10 +21,13 @@ import (
 type Client struct {
 	nc     *nats.Conn
 	prefix string
+	name   string // for the audit trail
 }
 
 // NewClient returns a client of the service whose subjects begin with prefix. The caller keeps and closes nc.
-func NewClient(nc *nats.Conn, prefix string) *Client { return &Client{nc: nc, prefix: prefix} }
+func NewClient(nc *nats.Conn, prefix string) *Client {
+	return &Client{nc: nc, prefix: prefix, name: actorName(nc.Opts.Name)}
+}
 
 // ListUsers returns one page.
 func (c *Client) ListUsers(ctx context.Context, r ListUsers) (Users, error) {
@@ -270,7 +273,8 @@ func call[Answer any](ctx context.Context, c *Client, noun, verb string, request
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	msg, err := c.nc.RequestWithContext(ctx, subject.Prefix(c.prefix).Admin(noun, verb), data)
+	msg, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject.Prefix(c.prefix).Admin(noun, verb), Data: data,
+		Header: nats.Header{actorHeader: {c.name}}})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return answer, ErrNoService

@@ -32,7 +32,8 @@ type Options struct {
 	URL         string // of the server, as clients reach it; "" if it is unknown
 	Live        Live   // nil if no server runs; then only stored data is available
 	// Pass, if set, runs the work of a request or refuses it with an error.
-	Pass func(work func() error) error
+	Pass  func(work func() error) error
+	Audit Audit // nil: actions are not recorded
 	// Timeout limits the work of one request. The default is 30 seconds.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -152,12 +153,20 @@ func (s *Service) answer(e endpoint, r micro.Request) {
 	defer s.work.Done()
 	ctx, cancel := context.WithTimeout(s.ctx, s.o.Timeout)
 	defer cancel()
+	action := s.beginAction(ctx, e, r)
 	answer, err := s.run(ctx, e, r.Data())
-	if err == nil {
-		err = r.RespondJSON(answer)
-	}
+	var failed *Error
 	if err != nil {
-		s.refuse(e, r, s.explain(e, err))
+		failed = s.explain(e, err)
+	}
+	action.end(ctx, answer, failed)
+	if failed == nil {
+		if err := r.RespondJSON(answer); err != nil {
+			failed = s.explain(e, err)
+		}
+	}
+	if failed != nil {
+		s.refuse(e, r, failed)
 	}
 }
 

@@ -37,6 +37,7 @@ type Options struct {
 	Disconnector im.Disconnector
 	Lanes        *delivery.Lanes
 	Governor     *governor.Governor
+	Audit        Audit
 	Mail         *mailer.Queue // nil: the calls that need mail do not exist
 	Tunnel       http.Handler  // serves logins
 	// Away reports whether NATS is unreachable.
@@ -98,6 +99,7 @@ func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 		ans, err = c.do(ctx, a, r)
 		return err
 	})
+	a.audit(ctx, c, r, err)
 	return ans, err
 }
 

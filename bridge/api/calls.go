@@ -261,7 +261,7 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 		u.Name = u.Account
 	}
 	ctx = governor.WithCaller(ctx, governor.People, r.address, kv.FoldAccount(u.Account))
-	_, err = a.opts.Accounts.RegisterClient(ctx, u, r.Get("password"), r.Get("invite"))
+	r.me, err = a.opts.Accounts.RegisterClient(ctx, u, r.Get("password"), r.Get("invite"))
 	if err != nil && !errors.Is(err, kv.ErrAccountExists) && !errors.Is(err, im.ErrNotInvited) {
 		refund()
 	}

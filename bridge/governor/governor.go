@@ -125,6 +125,14 @@ func (g *Governor) Set(opts Options) { g.opts.Store(&opts) }
 // SetSeenFrom sets how known devices are recognised that have not logged in since the start.
 func (g *Governor) SetSeenFrom(f SeenFrom) { g.seen.Store(&f) }
 
+// SetAudit sets what records the limits that are reached: each when its reason is logged. Count is 0 for the first one,
+// and then the number in a minute. f must not wait.
+func (g *Governor) SetAudit(f func(Limited)) {
+	g.journal.mu.Lock()
+	defer g.journal.mu.Unlock()
+	g.journal.audit = f
+}
+
 // Picture returns how many bytes a picture may have.
 func (g *Governor) Picture() int { return g.opts.Load().Picture }
 

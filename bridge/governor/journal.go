@@ -33,6 +33,7 @@ const (
 // each following minute, so that clients cannot fill the log.
 type journal struct {
 	log     *slog.Logger
+	audit   func(Limited) // as often as a line is logged
 	refused *prometheus.CounterVec
 	failed  prometheus.Counter
 
@@ -56,7 +57,7 @@ func newJournal(registry prometheus.Registerer, log *slog.Logger) *journal {
 	if err != nil {
 		panic(err) // impossible: the only error is a size below 1
 	}
-	j := &journal{log: log, minutes: make(map[Reason]*minute), sources: sources,
+	j := &journal{log: log, minutes: make(map[Reason]*minute), sources: sources, audit: func(Limited) {},
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_limited_total",
 			Help: "Connections, logins, calls and frames that a limit refused or slowed down, by reason."}, []string{"reason"}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "imctl_login_failures_total",
@@ -88,6 +89,7 @@ func (j *journal) add(reason Reason, source string) {
 	}
 	m.timer = time.AfterFunc(logEvery, func() { j.report(reason) })
 	j.log.Warn("limit reached", "reason", string(reason), "source", source)
+	j.audit(Limited{Reason: reason, Source: source, Last: time.Now()})
 }
 
 // report logs the refusals of the last minute. A minute without one ends the silence.
@@ -100,6 +102,7 @@ func (j *journal) report(reason Reason) {
 		return
 	}
 	j.log.Warn("limit reached repeatedly", "reason", string(reason), "count", m.count, "in", logEvery, "last_source", m.source)
+	j.audit(Limited{Reason: reason, Source: m.source, Count: m.count, Last: time.Now()})
 	m.count = 0
 	m.timer.Reset(logEvery)
 }

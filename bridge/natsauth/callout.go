@@ -47,6 +47,7 @@ type CalloutDeps struct {
 	Accounts     *im.Accounts
 	Gate         *im.Gate
 	Governor     *governor.Governor
+	Audit        Audit
 	Disconnector *Disconnector
 	Timeout      time.Duration // of a dialogue
 	// OnUser is called when a user logs in. It must not wait.
@@ -258,6 +259,7 @@ func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 	if errors.Is(err, kv.ErrAttachmentNotFound) {
 		client, err = c.user(ctx, r.ClientInformation.Host, name, secret)
 	}
+	c.audit(client, r.ClientInformation.Host, name, err)
 	switch {
 	case err == nil:
 		return client, nil

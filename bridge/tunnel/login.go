@@ -97,6 +97,7 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 		return nil, im.ErrRestoring
 	}
 	me, token, err := t.authenticate(ctx, s, query)
+	t.audit(s.address, query, me.ID, err)
 	if err != nil {
 		return nil, err
 	}

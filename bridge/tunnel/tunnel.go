@@ -58,6 +58,7 @@ type Options struct {
 	Cluster  *cluster.Cluster
 	Governor *governor.Governor
 	Log      Log
+	Audit    Audit
 	// Fresh reports whether the rosters in memory are up to date, and Away whether NATS is unreachable.
 	Fresh, Away func() bool
 	Dialogues   *delivery.Metrics

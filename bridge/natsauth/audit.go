@@ -1,0 +1,34 @@
+package natsauth
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"imctl/bridge/audit"
+	"imctl/bridge/governor"
+	"imctl/bridge/subject"
+	"imctl/bridge/wire"
+)
+
+// Audit records logins. audit.Trail is one.
+type Audit interface {
+	LoggedIn(actor audit.Ref, address, how string)
+	LoginFailed(address, account, how string)
+}
+
+// audit records a login that was accepted, or whose credentials are wrong. name is what the client gave as its user.
+func (c *Callout) audit(client *identity, host, name string, err error) {
+	const how = "NATS"
+	address := governor.ClientKey(&http.Request{RemoteAddr: host}, nil)
+	switch {
+	case err == nil:
+		who := audit.Ref{Kind: audit.Attachment, ID: strings.TrimPrefix(client.name, subject.AttachmentConn(""))}
+		if id, ok := strings.CutPrefix(client.name, subject.UserConn("")); ok {
+			who = audit.Ref{Kind: audit.User, ID: id}
+		}
+		c.Audit.LoggedIn(who, address, how)
+	case errors.Is(err, wire.WrongCredentials):
+		c.Audit.LoginFailed(address, name, how)
+	}
+}
