@@ -45,8 +45,8 @@ func newBackup(env *Env) *cobra.Command {
 		Long: `Back up all durable data to FILE, or to standard output if FILE is -. The server may be running.
 
 A backup contains the streams of users, tokens and friendships, the audit trail, and the log with the
-entries that its consumers have not acknowledged. If the data directory is on this machine, it also contains the
-administrator's credentials, the certificates and the keys.
+entries that its consumers have not acknowledged. If the data directory is on this machine, it also
+contains the administrator's credentials, the certificates and the keys.
 
 The streams are captured one after the other, each at one point in time. The file has a checksum. It
 contains secrets and is readable by its owner only. Use imctl restore to restore it.`,

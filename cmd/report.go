@@ -51,9 +51,10 @@ func newReportList(env *Env) *cobra.Command {
 func newReportShow(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
-		Use:     "show REPORT",
-		Short:   "Show a report",
-		Long:    "Show a report. REPORT is the id that the list shows. The dialogue is what the user who reports sent as evidence.",
+		Use:   "show REPORT",
+		Short: "Show a report",
+		Long: `Show a report. REPORT is the id that the list shows. The dialogue is what the user who reports sent as
+evidence.`,
 		Example: "  imctl report show 019ad0c3f2a17b3c9d2e4f60",
 		Args:    exactArgs("REPORT"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -347,10 +347,13 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		a.try(t, w, exchange{path: path, body: body, code: codes[0]})
 		a.try(t, w, exchange{path: path, body: body, code: codes[1], status: http.StatusTooManyRequests})
 	}
+	limits.Limits.Passwords = Rate{1, time.Hour}
+	s.app.Reload(t.Context(), &limits)
+	a.try(t, w, exchange{path: "/im/profile/update", body: fields("id", me.id, "token", me.token, "old_password", me.password), code: 200})
 	for path, field := range map[string]string{"/im/profile/update": "old_password", "/im/account/delete": "password"} {
 		a.try(t, w, exchange{path: path, body: fields("id", me.id, "token", me.token, field, me.password), code: 403, status: http.StatusTooManyRequests})
 	}
-	limits.Limits.LoginFailures = Rate{}
+	limits.Limits.LoginFailures, limits.Limits.Passwords = Rate{}, Rate{}
 	limits.Limits.HTTP = Rate{1, time.Hour}
 	s.app.Reload(t.Context(), &limits)
 	w.do(t, 0, http.MethodGet, "/", "")

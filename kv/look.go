@@ -36,9 +36,14 @@ func lookKeys(account string) []string {
 	return keys
 }
 
-// claimKeys returns the keys that make an account unique. The first one is that of the folded account.
+// claimKeys returns the keys that make an account unique. The first one is that of the folded account. A damaged record
+// without an account has none.
 func claimKeys(account string) []string {
-	return append([]string{accountKey(FoldAccount(account))}, lookKeys(account)...)
+	folded := FoldAccount(account)
+	if folded == "" {
+		return nil
+	}
+	return append([]string{accountKey(folded)}, lookKeys(account)...)
 }
 
 // skeleton returns the skeleton of a text as defined by UTS 39: texts that look alike have the same one. It also

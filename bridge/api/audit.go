@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -18,6 +19,8 @@ type Audit interface {
 var audited = map[string]func(*request) []audit.Kind{
 	"register": func(*request) []audit.Kind { return []audit.Kind{audit.UserCreated} },
 	"logout":   func(*request) []audit.Kind { return []audit.Kind{audit.UserLogout} },
+	"end":      func(*request) []audit.Kind { return []audit.Kind{audit.UserSessions} },
+	"delete":   func(*request) []audit.Kind { return []audit.Kind{audit.UserDeleted} },
 	"reset":    func(*request) []audit.Kind { return []audit.Kind{audit.UserPassword} },
 	"profile": func(r *request) (kinds []audit.Kind) {
 		if r.Optional("password") != nil {
@@ -38,6 +41,9 @@ func (a *API) audit(ctx context.Context, c *Call, r *request, err error) {
 	}
 	if c.Name == "reset" && errors.Is(err, wire.WrongCredentials) {
 		a.opts.Audit.LoginFailed(r.address, r.Get("account"), "code")
+	}
+	if (c.Name == "profile" || c.Name == "delete") && errors.Is(err, wire.WrongCredentials) {
+		a.opts.Audit.LoginFailed(cmp.Or(r.address, r.client), r.me.Account, "proof")
 	}
 	if err != nil {
 		return

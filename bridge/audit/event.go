@@ -24,6 +24,8 @@ const (
 	UserPassword Kind = "user.password"
 	UserMail     Kind = "user.mail"
 	UserLogout   Kind = "user.logout"
+	UserSessions Kind = "user.sessions" // a user ended sessions of its own
+	UserDeleted  Kind = "user.deleted"  // by itself
 
 	ServerStarted  Kind = "server.started"
 	ServerStopped  Kind = "server.stopped"
