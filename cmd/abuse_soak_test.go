@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -116,10 +117,11 @@ func TestUnderAttack(t *testing.T) {
 			env = append(env, "IMCTL_"+strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))+"="+s.String())
 		}
 	}
-	env = append(env, "IMCTL_LIMITS_REGISTRATIONS=0", "IMCTL_LOG_LEVEL=info")
-	p := startProcess(t, filepath.Join(t.TempDir(), "data"), log, env...)
+	env = append(env, "IMCTL_LIMITS_REGISTRATIONS=0")
+	p := startCommand(t, exec.Command("imctl", "serve"), filepath.Join(t.TempDir(), "data"), log, env...)
 	w := &world{deployment: p, http: http.DefaultClient, secrets: make(map[string]bool), closed: true}
 	a, b := w.newFriends(t)
+	known := w.newMembers(t, 2)
 	owner := w.newMember(t, 0)
 	owner.login(t)
 	fresh := make([]*member, 120)
@@ -162,8 +164,8 @@ func TestUnderAttack(t *testing.T) {
 		})
 	}
 	every(len(fresh), first, func(i int) string { return query("account", fresh[i].account, "password", fresh[i].password) })
-	every(200, remembered, func(int) string { return query("account", a.account, "password", a.password) })
-	every(200, byToken, func(int) string { return query("id", b.id, "token", b.token) })
+	every(200, remembered, func(int) string { return query("account", known[0].account, "password", known[0].password) })
+	every(200, byToken, func(int) string { return query("id", known[1].id, "token", known[1].token) })
 	wg.Go(func() {
 		for range 15 {
 			time.Sleep(attackTime / 20)

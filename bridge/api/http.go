@@ -59,6 +59,7 @@ func (a *API) guard(next http.Handler) http.Handler {
 			panic(p)
 		}()
 		if err := a.admit(r); err != nil {
+			a.opts.Governor.Delay(r.Context(), governor.ClientKey(r, a.opts.TrustedProxies))
 			answer.SetRetryAfter(w, err)
 			answer.WriteCode(w, answer.StatusOf(err), answer.CodeOf(a.opts.Logger, "request", err))
 			return
@@ -98,6 +99,9 @@ func (a *API) callHandler(c *Call) http.Handler {
 		if err == nil && ans != nil {
 			a.answer(w, ans)
 			return
+		}
+		if errors.Is(err, governor.ErrLimited) {
+			a.opts.Governor.Delay(ctx, governor.ClientKey(r, a.opts.TrustedProxies))
 		}
 		answer.SetRetryAfter(w, err)
 		answer.WriteCode(w, answer.StatusOf(err), code)

@@ -54,6 +54,10 @@ type QueueOptions struct {
 const (
 	maxSource = 512  // work of one source that waits in a class
 	maxClass  = 4096 // work that waits in a class
+
+	// suspectPause is the time between two places for suspects. Without it they would have every place that is free, and
+	// the processor would be busy with guesses for as long as an attack lasts.
+	suspectPause = 250 * time.Millisecond
 )
 
 // Queue hands out places fairly. The classes share them by their weights. Within a class the sources take turns, and
@@ -66,6 +70,8 @@ type Queue struct {
 	free  int
 	pass  uint64 // of the class that was served last
 	queue [classes]classQueue
+	// paused is set while suspects wait for the end of their pause.
+	paused *time.Timer
 }
 
 // classQueue is the waiting work of a class.
@@ -181,7 +187,7 @@ func (q *Queue) serve() {
 	for q.free > 0 {
 		next := -1
 		for i := range q.queue {
-			if q.queue[i].waiting > 0 && (next < 0 || q.queue[i].pass < q.queue[next].pass) {
+			if q.queue[i].waiting > 0 && (Class(i) != Suspects || q.paused == nil) && (next < 0 || q.queue[i].pass < q.queue[next].pass) {
 				next = i
 			}
 		}
@@ -199,7 +205,18 @@ func (q *Queue) serve() {
 		q.remove(w)
 		q.free--
 		close(w.ready)
+		if Class(next) == Suspects {
+			q.paused = time.AfterFunc(suspectPause, q.resume)
+		}
 	}
+}
+
+// resume ends the pause of suspects.
+func (q *Queue) resume() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.paused = nil
+	q.serve()
 }
 
 // remove takes work out of the queue. Called with mu held.

@@ -57,6 +57,7 @@ func TestQueueIsFair(t *testing.T) {
 		{"a bot among people", func(i int) (Class, string, string) { return People, fmt.Sprint(i), fmt.Sprint(i) }, Programs, "a", "x", 3 * hashTime},
 		{"the administrator", func(i int) (Class, string, string) { return People, fmt.Sprint(i), fmt.Sprint(i) }, Administration, "", "", 3 * hashTime},
 		{"a suspect among people", func(i int) (Class, string, string) { return People, fmt.Sprint(i), fmt.Sprint(i) }, Suspects, "a", "x", 20 * hashTime},
+		{"a suspect among suspects", func(i int) (Class, string, string) { return Suspects, "a", "y" }, Suspects, "b", "x", 3 * suspectPause},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -66,7 +67,7 @@ func TestQueueIsFair(t *testing.T) {
 				for i := range 200 {
 					class, source, account := test.flood(i)
 					wg.Go(func() {
-						if err := w.do(time.Now(), "flood", class, source, account); err != nil {
+						if err := w.do(time.Now(), "flood", class, source, account); err != nil && (class != Suspects || !errors.Is(err, errBusy)) {
 							t.Error(err)
 						}
 					})
@@ -113,6 +114,9 @@ func TestQueueShares(t *testing.T) {
 		var all uint64
 		for _, weight := range weights {
 			all += weight
+		}
+		if got, most := len(w.at[fmt.Sprint(Suspects)]), int(60*time.Second/suspectPause)+1; got > most {
+			t.Errorf("suspects got %d places, want at most %d", got, most)
 		}
 		for class, weight := range weights {
 			got, want := len(w.at[fmt.Sprint(class)]), int(uint64(60*time.Second/hashTime)*weight/all)

@@ -44,6 +44,7 @@ const (
 	Proofs               Reason = "proofs"                 // checks of a password that one user gives again
 	Reports              Reason = "reports"                // of one user
 	Dialogues            Reason = "dialogues"              // of one user by NATS
+	Refusals             Reason = "refusals"               // answers to one address that refuse a login or a request
 	BodyBytes            Reason = "body_bytes"             // of requests that are being read
 	WaitingBytes         Reason = "waiting_bytes"          // for sessions that do not read
 	UnknownHost          Reason = "unknown_host"           // a host name that the server is not configured for
@@ -99,6 +100,7 @@ type Governor struct {
 	conns   conns
 	bodies  bytesInFlight
 	waiting atomic.Int64
+	delayed atomic.Int32 // answers that Delay holds back
 	seen    atomic.Pointer[SeenFrom]
 }
 

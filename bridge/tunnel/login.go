@@ -75,6 +75,9 @@ func (t *Tunnel) login(s *Session, handshake *http.Request, query wire.LoginQuer
 	if err != nil {
 		code := answer.CodeOf(t.opts.Logger, "login", err)
 		t.metrics.login(code)
+		if code != wire.InternalError {
+			t.opts.Governor.Delay(t.running, s.address)
+		}
 		t.refuseLogin(s.conn, handshake, code)
 		return
 	}

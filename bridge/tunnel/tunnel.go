@@ -77,6 +77,9 @@ type Tunnel struct {
 	refusals refusals
 	origins  atomic.Pointer[[]string]
 
+	running context.Context // ends when the tunnel drains
+	stop    context.CancelFunc
+
 	mu       sync.Mutex // guards draining, sessions and adding to conns
 	draining bool
 	sessions map[*Session]struct{}
@@ -101,6 +104,7 @@ func New(opts Options) *Tunnel {
 		parts:  make(chan struct{}, max(opts.Logins/4, 1)), sessions: make(map[*Session]struct{}),
 		refusal:  &websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer, CheckOrigin: anyOrigin},
 		refusals: refusals{log: opts.Logger}}
+	t.running, t.stop = context.WithCancel(context.Background())
 	t.melody = newMelody(t)
 	t.SetOrigins(opts.Origins)
 	t.metrics.observe(t)
@@ -180,6 +184,7 @@ func (t *Tunnel) Draining() bool {
 func (t *Tunnel) Drain(ctx context.Context) error {
 	t.mu.Lock()
 	t.draining = true
+	t.stop()
 	t.mu.Unlock()
 	if cut := t.endAll(ctx, websocket.CloseGoingAway, reasonShutdown); cut > 0 {
 		return fmt.Errorf("%d sessions cut off: %w", cut, ctx.Err())

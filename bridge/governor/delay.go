@@ -1,0 +1,34 @@
+package governor
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// A client that is refused more often than this gets its answers late. Otherwise a client that tries again at once
+	// would cost the server a handshake or a request for each round trip.
+	refusalsPerMinute = 60
+	refusalDelay      = 2 * time.Second
+
+	maxDelayed = 2048 // answers that are held back; further ones leave at once
+)
+
+// Delay holds the answer to a refused login or request back if its address is refused often. It returns early if ctx
+// ends.
+func (g *Governor) Delay(ctx context.Context, address string) {
+	_, _, ok := g.budgets.takeAll(time.Now(), byAddress(Refusals, address, Rate{refusalsPerMinute, time.Minute})...)
+	if ok {
+		return
+	}
+	defer g.delayed.Add(-1)
+	if g.delayed.Add(1) > maxDelayed {
+		return
+	}
+	timer := time.NewTimer(refusalDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
