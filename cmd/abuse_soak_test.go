@@ -121,6 +121,13 @@ func TestUnderAttack(t *testing.T) {
 	p := startCommand(t, exec.Command("imctl", "serve"), filepath.Join(t.TempDir(), "data"), log, env...)
 	w := &world{deployment: p, http: http.DefaultClient, secrets: make(map[string]bool), closed: true}
 	a, b := w.newFriends(t)
+	go func() {
+		for { // a client that does not read does not answer pings either
+			if _, err := b.tunnel.tryNext(); err != nil {
+				return
+			}
+		}
+	}()
 	known := w.newMembers(t, 2)
 	owner := w.newMember(t, 0)
 	owner.login(t)
