@@ -137,7 +137,7 @@ func TestUnderAttack(t *testing.T) {
 	}
 	talk := func(span time.Duration) *latencies {
 		l := new(latencies)
-		for end := time.Now().Add(span); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(span); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
 			started := time.Now()
 			if code := a.talk(t, b, "1"); code != 200 {
 				t.Errorf("dialogue: %d", code)
