@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -50,7 +51,7 @@ func (w *world) loginFrom(t testing.TB, address, account, password string) int {
 }
 
 // TestOwnerIsNotLockedOut: an attacker that guesses at an account keeps its owner out of no device that has logged in
-// before, also after a restart, and keeps out no other account and no token behind its own address.
+// before, and keeps out no other account and no token behind its own address.
 func TestOwnerIsNotLockedOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t, withDefaultLimits))
@@ -87,6 +88,28 @@ func TestOwnerIsNotLockedOut(t *testing.T) {
 	}
 	if !strings.Contains(w.output(t), `msg="login failed" address=`+attackerAddress) {
 		t.Error("failed logins are not in the log")
+	}
+}
+
+// TestOwnerAfterARestart: a server that has just started recognises a device by the token of its last login.
+func TestOwnerAfterARestart(t *testing.T) {
+	t.Parallel()
+	data, log := filepath.Join(t.TempDir(), "data"), new(logBuffer)
+	p := startProcess(t, data, log)
+	w := newWorld(t, p)
+	ann := w.newMember(t, 0)
+	ann.login(t)
+	p.kill(t)
+	p = startProcess(t, data, log, "IMCTL_LIMITS_LOGIN_FAILURES="+Defaults().Limits.LoginFailures.String())
+	w.deployment = p
+	for i := range 15 {
+		w.loginFrom(t, attackerAddress, ann.account, fmt.Sprint("guess ", i))
+	}
+	if code := w.loginFrom(t, "127.0.0.67", ann.account, ann.password); code != 403 {
+		t.Errorf("a device that the account never used: %d", code)
+	}
+	if code := w.loginFrom(t, "127.0.0.1", ann.account, ann.password); code != 200 {
+		t.Errorf("the owner's device: %d", code)
 	}
 }
 
