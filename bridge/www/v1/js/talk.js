@@ -1,7 +1,7 @@
 // One conversation.
 
 import {avatar} from './avatar.js';
-import {aboutDialog, confirmDialog, renameDialog, tell} from './dialogs.js';
+import {aboutDialog, blockDialog, confirmDialog, renameDialog, reportDialog, tell} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
 import {clock, day, full, t, tCode} from './words.js';
 import {isSettled} from './outbox.js';
@@ -27,6 +27,9 @@ export function talk(app, id) {
 	const friend = () => store.friends.get(id);
 	const about = () => ({...friend(), id, name: store.nameOf(id)});
 	const name = () => ({name: store.nameOf(id)});
+	const blocked = () => Boolean(store.talks.get(id)?.blocked);
+	const setBlocked = (yes) => blockDialog(app, about(), yes);
+	const evidence = () => store.dialogues.get(id)?.findLast(({mine}) => !mine)?.text;
 
 	// ---- the header
 
@@ -37,6 +40,8 @@ export function talk(app, id) {
 			[t('about'), () => aboutDialog(app, about())],
 			friend() && [t('rename'), () => renameDialog(app, about())],
 			[t('forgetTalk'), () => confirmDialog('forgetTalk', () => session.forget(id), name())],
+			blocked() ? [t('unblock'), () => setBlocked(false)] : [t('block'), () => setBlocked(true)],
+			[t('report'), () => reportDialog(app, about(), evidence())],
 			friend() && [t('removeFriend'), () => confirmDialog('removeFriend', () => session.part(id), name()), true],
 		].filter(Boolean)));
 
@@ -45,8 +50,12 @@ export function talk(app, id) {
 		const {online, sign} = about();
 		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
 			h('small', {dir: 'auto'}, !friend() ? '' : online ? t('online') : sign || t('offline'))));
-		composer.hidden = !friend();
+		composer.hidden = !friend() || blocked();
 		parted.hidden = !composer.hidden;
+		const why = blocked() ? 'blockedHelp' : 'noFriendHelp';
+		if (parted.dataset.why === why) return;
+		parted.dataset.why = why;
+		fill(parted, t(why), blocked() && [' ', button('unblock', () => setBlocked(false), '.plain')]);
 	}
 
 	// ---- the dialogues
@@ -96,6 +105,7 @@ export function talk(app, id) {
 
 	function failure({state, code}) {
 		if (state === 'offline') return t('notThere');
+		if (code === Code.notFriends && blocked()) return t('notDelivered', {why: t('blockedHelp')});
 		return code === Code.unreachable ? t('notKnown') : t('notDelivered', {why: tCode(code)});
 	}
 
@@ -159,7 +169,7 @@ export function talk(app, id) {
 	const send = h('button.send', {type: 'submit', label: 'send'}, icon('send'));
 	const emoji = h('.emojis', {role: 'group', label: 'emoji'}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
 	const composer = h('form.composer', {onsubmit: submit}, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
-	const parted = h('p.parted', t('noFriendHelp'));
+	const parted = h('p.parted');
 	const keepDraft = later(() => session.keepDraft(id, text.value), 400);
 
 	function put(one) {
@@ -215,7 +225,7 @@ export function talk(app, id) {
 			changed();
 			session.load(id);
 			update();
-			(friend() && !onPhone() ? text : scroller).focus();
+			(!composer.hidden && !onPhone() ? text : scroller).focus();
 		},
 		leave() {
 			keepDraft.cancel();
