@@ -271,6 +271,7 @@ func TestPageForgotten(t *testing.T) {
 	ann.press("Sign out")
 	ann.press("Sign out")
 	ann.press("Forgot your password?")
+	ann.until("count('dialog') === 1")
 	ann.fill("Account", "ann")
 	ann.fill("Mail address", "ann@example.org")
 	ann.press("Send a code")
@@ -293,6 +294,7 @@ func TestPageForgotten(t *testing.T) {
 
 	other := openTab(t, browser, "other", start(t).app.URL()+pagePath, phone)
 	other.press("Forgot your password?")
+	other.until("count('dialog') === 1")
 	other.fill("Account", "ann")
 	other.fill("Mail address", "ann@example.org")
 	other.press("Send a code")

@@ -147,7 +147,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	/** Takes over what the server knows. */
 	function block(id, yes) {
 		if (isBlocking(id) !== yes) talk(id, {name: store.nameOf(id), blocked: yes});
-		store.emit('friends');
+		store.emit('friends', id);
 		if (!yes) return;
 		presence(id, false);
 		for (const all of [store.requests, store.asked]) all.delete(id);

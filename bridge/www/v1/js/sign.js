@@ -38,7 +38,7 @@ export function signIn(app, message) {
 		const ok = h('button.main', {type: 'submit'}, t(registering ? 'register' : 'signIn'));
 		const places = {[Code.accountEmpty]: name, [Code.accountExists]: name, [Code.passwordEmpty]: password, [Code.mailEmpty]: mail};
 		let extending = null;
-		let registered = ''; // the account, if only the login failed
+		let registered = null; // the account, if only the login failed
 
 		/** Resolves to the function that registers. After an error it may be called again. */
 		const extend = () => extending ??= load('register').then((module) => module.extend({account: name, password, mail, more})).catch((error) => {

@@ -83,7 +83,7 @@ export function talk(app, id) {
 			if (n === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
 			const first = on !== today || n === newFrom || before.mine !== mine || n - before.n > TOGETHER;
 			const found = sought && hits[hit] === n;
-			all.push({key: n, dialogue, first, found, stamp: [state, code, first, found, sought].join()});
+			all.push({key: n, dialogue, first, found, stamp: [state, code, first, found, sought, blocked()].join()});
 			before = dialogue;
 			today = on;
 		}
