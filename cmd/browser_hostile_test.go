@@ -1,12 +1,14 @@
 package cmd
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/chromedp/chromedp"
@@ -104,13 +106,24 @@ func upTo(s string, characters int, oneLine bool) string {
 	return strings.TrimSpace(s)
 }
 
+// asName returns a text as a name that the server accepts: of 1 to 64 visible characters.
+func asName(s string) string {
+	name := strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
+			return -1
+		}
+		return r
+	}, upTo(s, 64, true))
+	return cmp.Or(strings.TrimSpace(name), "nothing visible")
+}
+
 // attack registers a user with the trick as its name, status message and note and with a hostile picture, which sends
 // a friend request to victim.
 func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 	t.Helper()
 	p := &member{w: w, account: fmt.Sprintf("attacker %d", i), password: "secret word"}
 	body, err := json.Marshal(map[string]string{
-		"account": p.account, "password": p.password, "mail": "x@example.org", "name": upTo(trick, 64, true), "sign": upTo(trick, 512, false),
+		"account": p.account, "password": p.password, "mail": "x@example.org", "name": asName(trick), "sign": upTo(trick, 512, false),
 		"picture": pictures[i%len(pictures)], "sex": upTo(trick, 32, true), "birthday": upTo(trick, 32, true),
 	})
 	if err != nil {
@@ -145,7 +158,7 @@ func TestPageWithstands(t *testing.T) {
 	b.unharmed("requests")
 	b.press("Close")
 	for i, trick := range tricks {
-		alias := upTo(trick, 64, true)
+		alias := asName(trick)
 		victim.call(t, "add", "from", attackers[i].id, "name", alias).want(t, "add as "+trick, replyBody(200))
 	}
 	b.until("count('nav .row') > 5 && !has('nav .row', 'Friend requests')")
@@ -166,7 +179,7 @@ func TestPageWithstands(t *testing.T) {
 
 	// The attackers also change their profiles and send dialogues.
 	for i, p := range attackers {
-		body, err := json.Marshal(map[string]string{"id": p.id, "token": p.token, "name": upTo(tricks[len(tricks)-1-i], 64, true), "picture": pictures[(i+1)%len(pictures)]})
+		body, err := json.Marshal(map[string]string{"id": p.id, "token": p.token, "name": asName(tricks[len(tricks)-1-i]), "picture": pictures[(i+1)%len(pictures)]})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -72,7 +72,7 @@ const late = (name, key) => async (...values) => {
 	if (!view.isConnected) return; // the user signed out meanwhile
 	if (module) module[key](...values);
 	else open('notLoaded', h('p', t('notLoadedHelp')), {
-		label: 'tryAgain', action: async () => { module = await load(name); }, onclose: () => module?.[key](...values),
+		label: 'tryNow', action: async () => { module = await load(name); }, onclose: () => module?.[key](...values),
 	});
 };
 

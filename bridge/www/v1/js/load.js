@@ -17,7 +17,7 @@ function get(path) {
 			console.warn(error);
 			loaded.delete(path);
 			failures.set(path, (failed ?? 0) + 1);
-			throw new Refused(Code.unreachable, {words: t('notLoaded')});
+			throw new Refused(Code.unreachable, {words: `${t('notLoaded')} ${t('notLoadedHelp')}`});
 		}));
 	}
 	return loaded.get(path);

@@ -20,6 +20,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	let release = null; // unlocks the account
 	const seen = new Set();
 	const arriving = new Map(); // friend's id → dialogues received while the history is read
+	const rejecting = new Set(); // friends whose refusal is looked into
 	const out = outbox((text) => tunnel?.send(text), keep);
 	const auth = () => ({id: login.id, token: login.token});
 
@@ -133,7 +134,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 	/** A dialogue was refused: the friendship ended, or the user blocks the friend, perhaps from another device. */
 	async function rejected(id) {
+		if (rejecting.has(id)) return; // many dialogues may be refused at once
+		rejecting.add(id);
 		const ids = await blockedIDs().catch(() => null);
+		rejecting.delete(id);
 		if (!store.me) return; // the user signed out meanwhile
 		const isBlocked = ids ? ids.has(id) : isBlocking(id);
 		block(id, isBlocked);

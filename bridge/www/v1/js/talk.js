@@ -50,8 +50,10 @@ export function talk(app, id) {
 		const {online, sign} = about();
 		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
 			h('small', {dir: 'auto'}, !friend() ? '' : online ? t('online') : sign || t('offline'))));
+		const focused = parted.contains(document.activeElement);
 		composer.hidden = !friend() || blocked();
 		parted.hidden = !composer.hidden;
+		if (focused && parted.hidden) text.focus();
 		const why = blocked() ? 'blockedHelp' : 'noFriendHelp';
 		if (parted.dataset.why === why) return;
 		parted.dataset.why = why;

@@ -25,7 +25,7 @@ export function requestsDialog(app) {
 	const card = (request) => h('li', head(request, request.note), h('.buttons',
 		button('accept', () => { close(); answerDialog(app, request); }, '.main'),
 		button('decline', () => confirmDialog('decline', () => session.part(request.id), request)),
-		button('block', () => blockDialog(app, request, true), '.plain.danger'),
+		button('block', () => blockDialog(app, request, true), '.plain'),
 		button('report', () => reportDialog(app, request, request.note), '.plain')));
 	const update = () => (store.requests.size ? fill(body, [...store.requests.values()].map(card)) : close());
 	const stop = store.on('requests', update);

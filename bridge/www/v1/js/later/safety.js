@@ -23,7 +23,7 @@ export function reportDialog({session}, person, evidence) {
 	const text = field('reportText', {tag: 'textarea', rows: 4, maxlength: 1000, hint: 'reportHint'});
 	const attach = field('reportAttach', {type: 'checkbox'});
 	let sent = false;
-	open('reportTitle', [head(person), text, evidence && [attach, h('blockquote', {dir: 'auto'}, oneLine(evidence))]], {
+	open('reportTitle', [head(person), text, evidence && [attach, h('blockquote.hint', {dir: 'auto'}, oneLine(evidence))]], {
 		label: 'sendReport', danger: '.danger',
 		async action() {
 			const fields = {user: person.id, text: required(text).trim()};

@@ -48,7 +48,7 @@ function listDialog(title, none, rows) {
 	const status = h('p.note', {role: 'status'});
 	const fault = h('p.fault', {role: 'alert'});
 	const list = h('ul', {role: 'list'});
-	const again = button('tryAgain', () => run());
+	const again = button('tryNow', () => run());
 	open(title, [status, list, fault, again]);
 
 	async function run(call) {

@@ -67,7 +67,7 @@ export default {
 	reportTitle: 'Der Administration melden',
 	reportText: 'Was ist passiert?',
 	reportHint: 'Nur die Administration liest es. Die Person erfährt es nicht.',
-	reportAttach: 'Letzte Nachricht anhängen',
+	reportAttach: 'Anhängen, was diese Person schrieb',
 	sendReport: 'Meldung senden',
 	reported: 'Deine Meldung ist gesendet. Danke.',
 

@@ -67,7 +67,7 @@ export default {
 	reportTitle: 'Report to the administrators',
 	reportText: 'What happened?',
 	reportHint: 'Only the administrators read it. The person will not be told.',
-	reportAttach: 'Attach the last message',
+	reportAttach: 'Attach what this person wrote',
 	sendReport: 'Send report',
 	reported: 'Your report was sent. Thank you.',
 

@@ -67,7 +67,7 @@ export default {
 	reportTitle: '向管理员举报',
 	reportText: '发生了什么？',
 	reportHint: '仅管理员可见，对方不会收到通知。',
-	reportAttach: '附上最后一条消息',
+	reportAttach: '附上对方所写的内容',
 	sendReport: '提交举报',
 	reported: '举报已提交，谢谢。',
 
