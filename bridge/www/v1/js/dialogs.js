@@ -85,3 +85,4 @@ export const settingsDialog = late('settings', 'settingsDialog');
 export const forgotDialog = late('forgot', 'forgotDialog');
 export const blockDialog = late('safety', 'blockDialog');
 export const reportDialog = late('safety', 'reportDialog');
+export const openFinder = late('finder', 'openFinder');

@@ -1,12 +1,12 @@
 // One conversation.
 
 import {avatar} from './avatar.js';
-import {aboutDialog, blockDialog, confirmDialog, renameDialog, reportDialog, tell} from './dialogs.js';
+import {aboutDialog, blockDialog, confirmDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
 import {clock, day, full, t, tCode} from './words.js';
 import {isSettled} from './outbox.js';
 import {Code, fits} from './protocol.js';
-import {folded, isEmoji, rich} from './text.js';
+import {isEmoji, rich} from './text.js';
 import {windowed} from './windowed.js';
 
 const TOGETHER = 5 * 60 * 1e6; // microseconds
@@ -19,9 +19,8 @@ export function talk(app, id) {
 	const {signal} = life;
 	const unread = store.talks.get(id)?.unread;
 	let newFrom; // number of the first unread dialogue
-	let sought = '';
-	let hits = []; // numbers of the dialogues found
-	let hit = 0;
+	let sought = ''; // folded
+	let hit = 0; // number of the dialogue found
 	let count = 0;
 
 	const friend = () => store.friends.get(id);
@@ -84,7 +83,7 @@ export function talk(app, id) {
 			if (on !== today) all.push({key: on, stamp: day(n / 1000)});
 			if (n === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
 			const first = on !== today || n === newFrom || before.mine !== mine || n - before.n > TOGETHER;
-			const found = sought && hits[hit] === n;
+			const found = hit === n;
 			all.push({key: n, dialogue, first, found, stamp: [state, code, first, found, sought, blocked()].join()});
 			before = dialogue;
 			today = on;
@@ -133,37 +132,19 @@ export function talk(app, id) {
 		if (!document.hidden && document.hasFocus()) session.read(id);
 	}
 
-	// ---- the search
+	// ---- the search, see later/finder.js
 
-	const findInput = h('input', {type: 'search', dir: 'auto', label: 'searchTalk'});
-	const findCount = h('span', {role: 'status'});
-	const finder = h('.finder', {hidden: true, role: 'search'}, h('label.search', icon('search'), findInput), findCount,
-		iconButton('up', 'previous', () => step(-1)), iconButton('down', 'next', () => step(1)), iconButton('close', 'close', () => showFinder(false)));
-
-	function showFinder(open) {
-		finder.hidden = !open;
-		findInput.value = '';
-		seek();
-		(open ? findInput : text).focus();
-	}
-	function seek() {
-		sought = folded(findInput.value.trim());
-		hits = sought ? (store.dialogues.get(id) ?? []).filter((d) => folded(d.text).includes(sought)).map(({n}) => n) : [];
-		hit = 0;
-		step(-1); // start with the newest
-	}
-	function step(by) {
-		hit = hits.length && (hit + by + hits.length) % hits.length;
-		findCount.textContent = sought && t('hitOf', {n: hits.length && hit + 1, of: hits.length});
-		list.set(items());
-		if (hits.length) list.reveal(hits[hit], true);
-		scrolled();
-	}
-	const seekSoon = later(seek, 120);
-	findInput.addEventListener('input', seekSoon);
-	findInput.addEventListener('keydown', (event) => {
-		if (event.key === 'Enter') step(event.shiftKey ? 1 : -1);
-	});
+	const finder = h('.finder', {hidden: true, role: 'search'});
+	const showFinder = (open) => (open ? openFinder(finder, {
+		dialogues: () => store.dialogues.get(id) ?? [],
+		mark(words, n) {
+			[sought, hit] = [words, n];
+			list.set(items());
+			if (n) list.reveal(n, true);
+			scrolled();
+		},
+		onclose: () => (composer.hidden ? scroller : text).focus(),
+	}) : finder.close());
 
 	// ---- the composer
 

@@ -1,7 +1,7 @@
 // The settings, and what an account has on the server: blocked people, sessions, and its end.
 
 import {confirmDialog, head, open, reject, required, tell} from '../dialogs.js';
-import {button, field, fill, h} from '../dom.js';
+import {button, field, fill, h, uniqueID} from '../dom.js';
 import {Code, get, post} from '../protocol.js';
 import {brief, explain, full, t} from '../words.js';
 
@@ -96,10 +96,13 @@ function sessionsDialog({session}) {
 		const all = (sessions ?? []).toSorted((a, b) => b.current - a.current || b.issued.localeCompare(a.issued));
 		const rows = all.map(({session: id, issued, address, agent, online, current}) => {
 			const since = new Date(issued);
+			const name = uniqueID();
+			const stop = button('endSession', () => run(() => end({session: id})));
+			stop.setAttribute('aria-describedby', name);
 			const facts = [address, t('sessionSince', {time: brief(since)}), current ? t('thisSession') : t(online ? 'online' : 'offline')];
-			return h('li.session', h('b', {dir: 'auto', title: agent}, deviceOf(agent)),
+			return h('li.session', h('b', {id: name, dir: 'auto', title: agent}, deviceOf(agent)),
 				h('p.hint', {title: full(since)}, facts.filter(Boolean).join(' · ')),
-				!current && h('.buttons', button('endSession', () => run(() => end({session: id})))));
+				!current && h('.buttons', stop));
 		});
 		if (all.some(({current}) => !current)) rows.push(h('li', h('.buttons', button('endOthers', () => run(() => end()), '.danger'))));
 		return rows;

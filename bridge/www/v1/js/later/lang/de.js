@@ -13,6 +13,10 @@ export default {
 	accept: 'Annehmen',
 	decline: 'Ablehnen',
 
+	hitOf: '{n} von {of}',
+	previous: 'Vorige',
+	next: 'Nächste',
+
 	forgotHint: 'Dorthin kommt ein Code.',
 	sendCode: 'Code senden',
 	code: 'Code',

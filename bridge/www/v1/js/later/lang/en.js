@@ -13,6 +13,10 @@ export default {
 	accept: 'Accept',
 	decline: 'Decline',
 
+	hitOf: '{n} of {of}',
+	previous: 'Previous',
+	next: 'Next',
+
 	forgotHint: 'The code will be sent to this address.',
 	sendCode: 'Send a code',
 	code: 'Code',

@@ -13,6 +13,10 @@ export default {
 	accept: '接受',
 	decline: '拒绝',
 
+	hitOf: '{n} / {of}',
+	previous: '上一个',
+	next: '下一个',
+
 	forgotHint: '验证码将发送到那里。',
 	sendCode: '发送验证码',
 	code: '验证码',
