@@ -33,7 +33,7 @@ export function signIn(app, message) {
 		const name = field('account', {name: 'account', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', maxlength: 64, value: account});
 		const password = passwordField(registering ? 'new-password' : 'current-password');
 		const mail = field('mail', {type: 'email', name: 'mail', autocomplete: 'email', hint: 'mailHint', maxlength: 254});
-		const more = h('details', {ontoggle: () => extend().catch(failed)}, h('summary', t('more')));
+		const more = h('details', {ontoggle: () => prepare()}, h('summary', t('more')));
 		const stay = h('input', {type: 'checkbox', checked: true});
 		const ok = h('button.main', {type: 'submit'}, t(registering ? 'register' : 'signIn'));
 		const places = {[Code.accountEmpty]: name, [Code.accountExists]: name, [Code.passwordEmpty]: password, [Code.mailEmpty]: mail};
@@ -45,6 +45,9 @@ export function signIn(app, message) {
 			extending = null;
 			throw error;
 		});
+
+		// The user may be typing: the focus stays.
+		const prepare = () => extend().catch((error) => { fault.textContent = explain(error); });
 
 		function failed(error) {
 			const {code} = error;
@@ -77,7 +80,7 @@ export function signIn(app, message) {
 				h('label.check', stay, t('stay')), fault, ok),
 			link(registering ? 'signIn' : 'register', () => { message = ''; show(!registering, name.input.value); }, registering ? 'haveAccount' : 'noAccount'),
 			!registering && link('forgot', () => forgotDialog(name.input.value.trim())));
-		if (registering) extend().catch(failed);
+		if (registering) prepare();
 		view.focus = () => name.input.focus();
 		if (element.isConnected) view.focus();
 	}
