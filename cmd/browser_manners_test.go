@@ -66,10 +66,12 @@ func TestPageAccessible(t *testing.T) {
 	ann.sees("Welcome back")
 	ann.accessible(source, "sign in")
 	ann.press("Forgot your password?")
+	ann.until("count('dialog') === 1")
 	ann.accessible(source, "forgotten password")
 	ann.press("Close")
 	ann.press("Create account")
 	ann.press("More about you")
+	ann.until("named('input', 'Birthday')")
 	ann.accessible(source, "registration")
 	ann.press("Sign in")
 	ann.signUp("Ann")
@@ -79,6 +81,7 @@ func TestPageAccessible(t *testing.T) {
 	ann.until(row(bob.account))
 	ann.accessible(source, "search")
 	ann.open(bob.account)
+	ann.until("count('dialog') === 1")
 	ann.accessible(source, "ask")
 	ann.press("Add")
 	ann.fill("Search friends and people", "")
@@ -87,8 +90,10 @@ func TestPageAccessible(t *testing.T) {
 	cleo.call(t, "request", "to", me, "note", "May I?").want(t, "request", replyBody(200))
 	ann.until(row("Friend requests"))
 	ann.open("Friend requests")
+	ann.until("count('dialog') === 1")
 	ann.accessible(source, "requests")
 	ann.press("Accept")
+	ann.until("named('input', 'Name for this friend')")
 	ann.accessible(source, "answer")
 	ann.press("Cancel")
 
@@ -110,7 +115,7 @@ func TestPageAccessible(t *testing.T) {
 	ann.press("Emoji")
 	ann.accessible(source, "emoji")
 	ann.key("\x1b")
-	for _, item := range []string{"About", "Rename", "Remove friend"} {
+	for _, item := range []string{"About", "Rename", "Block", "Report…", "Remove friend"} {
 		ann.pressOn("[...document.querySelectorAll('.pane header .iconic')].at(-1)")
 		ann.until("count('.menu') === 1")
 		if item == "About" {
@@ -125,6 +130,21 @@ func TestPageAccessible(t *testing.T) {
 		ann.press("Menu")
 		ann.press(item)
 		ann.until("count('dialog') === 1")
+		ann.accessible(source, item)
+		ann.press("Close")
+	}
+	bob.call(t, "remove", "to", me).want(t, "remove", replyBody(200))
+	ann.until("has('.parted', 'no longer friends')")
+	ann.pressOn("[...document.querySelectorAll('.pane header .iconic')].at(-1)")
+	ann.press("Block")
+	ann.press("Block")
+	ann.until("has('.parted', 'You have blocked this person.')")
+	ann.accessible(source, "blocked")
+	for item, words := range map[string]string{"Blocked people": "Unblock", "Your sessions": "this browser", "Delete account…": "This cannot be undone."} {
+		ann.press("Menu")
+		ann.press("Settings")
+		ann.press(item)
+		ann.until("has('dialog', " + quote(words) + ")")
 		ann.accessible(source, item)
 		ann.press("Close")
 	}

@@ -13,6 +13,9 @@ import (
 
 const languageDir = "js/lang"
 
+// languageDirs are the languages of the start, and those of the modules that the page loads on first use.
+var languageDirs = []string{languageDir, laterDir + "/lang"}
+
 func languageFile(name string) string { return path.Join(languageDir, name+".js") }
 
 // entry is a line of a language file: its key and its text.
@@ -65,14 +68,16 @@ func TestLanguagesAreListed(t *testing.T) {
 	t.Parallel()
 	files := read(t)
 	listed := listedLanguages(t, files["js/words.js"])
-	for _, name := range listed {
-		if _, ok := files[languageFile(name)]; !ok {
-			t.Errorf("%s is in LANGUAGES, but %s does not exist", name, languageFile(name))
+	for _, dir := range languageDirs {
+		for _, name := range listed {
+			if file := path.Join(dir, name+".js"); files[file] == "" {
+				t.Errorf("%s is in LANGUAGES, but %s does not exist", name, file)
+			}
 		}
-	}
-	for name := range files {
-		if tag := strings.TrimSuffix(path.Base(name), ".js"); path.Dir(name) == languageDir && !slices.Contains(listed, tag) {
-			t.Errorf("%s exists, but LANGUAGES has no %s", name, tag)
+		for name := range files {
+			if tag := strings.TrimSuffix(path.Base(name), ".js"); path.Dir(name) == dir && !slices.Contains(listed, tag) {
+				t.Errorf("%s exists, but LANGUAGES has no %s", name, tag)
+			}
 		}
 	}
 }
@@ -82,46 +87,56 @@ func TestLanguagesAreListed(t *testing.T) {
 func TestLanguagesHaveTheSameKeys(t *testing.T) {
 	t.Parallel()
 	files := read(t)
-	english := parseLanguage(t, files[languageFile("en")])
-	if len(english.keys) < 100 {
-		t.Fatalf("English has %d keys, want at least 100", len(english.keys))
+	for dir, least := range map[string]int{languageDirs[0]: 100, languageDirs[1]: 50} {
+		english := parseLanguage(t, files[path.Join(dir, "en.js")])
+		if len(english.keys) < least {
+			t.Fatalf("%s: English has %d keys, want at least %d", dir, len(english.keys), least)
+		}
+		for _, name := range listedLanguages(t, files["js/words.js"]) {
+			file := path.Join(dir, name+".js")
+			t.Run(file, func(t *testing.T) { compareLanguage(t, parseLanguage(t, files[file]), english) })
+		}
 	}
+}
+
+func compareLanguage(t *testing.T, l, english language) {
+	t.Helper()
 	placeholder := regexp.MustCompile(`\{\w+\}`)
 	sorted := func(text string) []string { return slices.Sorted(slices.Values(placeholder.FindAllString(text, -1))) }
-	for _, name := range listedLanguages(t, files["js/words.js"]) {
-		t.Run(name, func(t *testing.T) {
-			l := parseLanguage(t, files[languageFile(name)])
-			for _, key := range english.keys {
-				if _, ok := l.texts[key]; !ok {
-					t.Errorf("key %s is missing", key)
-				}
-			}
-			for _, key := range l.keys {
-				if _, ok := english.texts[key]; !ok {
-					t.Errorf("key %s is not in English", key)
-				} else if got, want := sorted(l.texts[key]), sorted(english.texts[key]); !slices.Equal(got, want) {
-					t.Errorf("%s: placeholders %v, want %v", key, got, want)
-				}
-			}
-			if !t.Failed() && !slices.Equal(l.keys, english.keys) {
-				t.Error("the keys are not in the order of English")
-			}
-		})
+	for _, key := range english.keys {
+		if _, ok := l.texts[key]; !ok {
+			t.Errorf("key %s is missing", key)
+		}
+	}
+	for _, key := range l.keys {
+		if _, ok := english.texts[key]; !ok {
+			t.Errorf("key %s is not in English", key)
+		} else if got, want := sorted(l.texts[key]), sorted(english.texts[key]); !slices.Equal(got, want) {
+			t.Errorf("%s: placeholders %v, want %v", key, got, want)
+		}
+	}
+	if !t.Failed() && !slices.Equal(l.keys, english.keys) {
+		t.Error("the keys are not in the order of English")
 	}
 }
 
 // TestLanguageKeysAreUsed checks that the code uses every key: as a string, as a property, or as a message for a code.
+// Only modules of laterDir use the keys of its languages, which are missing at the start.
 func TestLanguageKeysAreUsed(t *testing.T) {
 	t.Parallel()
 	files := read(t)
-	var code strings.Builder
+	var first, later strings.Builder
 	for name, text := range files {
-		if path.Dir(name) == "js" {
-			code.WriteString(text)
+		switch path.Dir(name) {
+		case "js":
+			first.WriteString(text)
+		case laterDir:
+			later.WriteString(text)
 		}
 	}
+	english := parseLanguage(t, files[languageFile("en")])
 	number := regexp.MustCompile(`^code(\d+)$`)
-	for _, key := range parseLanguage(t, files[languageFile("en")]).keys {
+	for _, key := range english.keys {
 		if m := number.FindStringSubmatch(key); m != nil { // composed by tCode
 			n, err := strconv.Atoi(m[1])
 			if err != nil {
@@ -130,11 +145,24 @@ func TestLanguageKeysAreUsed(t *testing.T) {
 			if wire.Code(n).Message() == "" && !strings.Contains(files["js/protocol.js"], ": "+m[1]+",") {
 				t.Errorf("key %s: neither the protocol nor the page has this code", key)
 			}
-			continue
-		}
-		base := strings.TrimSuffix(key, "Question") // added by confirmDialog
-		if !regexp.MustCompile(`'` + base + `'|\b` + base + `: `).MatchString(code.String()) {
-			t.Errorf("key %s is not used", key)
+		} else if !uses(first.String(), key) {
+			t.Errorf("key %s is not used at the start", key)
 		}
 	}
+	for _, key := range parseLanguage(t, files[path.Join(languageDirs[1], "en.js")]).keys {
+		if _, ok := english.texts[key]; ok {
+			t.Errorf("key %s is in both files of English", key)
+		}
+		if !uses(later.String(), key) {
+			t.Errorf("key %s is not used in %s", key, laterDir)
+		}
+		if at := regexp.MustCompile(`\b(?:t|field|button|open|tell|confirmDialog)\('` + key + `'`).FindString(first.String()); at != "" {
+			t.Errorf("the start uses a key of %s: %s", laterDir, at)
+		}
+	}
+}
+
+func uses(code, key string) bool {
+	base := strings.TrimSuffix(key, "Question") // added by confirmDialog
+	return regexp.MustCompile(`'` + base + `'|\b` + base + `: `).MatchString(code)
 }

@@ -3,7 +3,7 @@
 import {avatar} from './avatar.js';
 import {aboutDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone} from './dom.js';
-import {brief, t, tCode} from './words.js';
+import {brief, explain, t} from './words.js';
 import {folded, oneLine} from './text.js';
 import {windowed} from './windowed.js';
 
@@ -100,8 +100,8 @@ export function people(app) {
 		const name = search.value.trim();
 		if (!name) return;
 		let message = '';
-		const all = await session.find(name).catch(({code}) => {
-			message = tCode(code);
+		const all = await session.find(name).catch((error) => {
+			message = explain(error);
 			return [];
 		});
 		if (name !== search.value.trim()) return;

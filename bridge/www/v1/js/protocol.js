@@ -4,16 +4,17 @@ export const Code = {
 	success: 200, friendOffline: 300, profileChanged: 301, friendOnline: 302,
 	malformed: 403, internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
 	sendFailed: 507, peerOffline: 508, notFriends: 512, elsewhere: 513, authIllegal: 515,
-	friendApplies: 520, alreadyFriends: 522, friendAdded: 524, friendRemoved: 525,
-	// Not of the protocol: no answer, and three HTTP statuses.
-	unreachable: 0, missing: 404, tooLarge: 413, tooMany: 429,
+	friendApplies: 520, alreadyFriends: 522, noSuchUser: 523, friendAdded: 524, friendRemoved: 525,
+	// Not of the protocol: no answer, three HTTP statuses, and a busy server, as it closes a tunnel.
+	unreachable: 0, missing: 404, tooLarge: 413, tooMany: 429, busy: 1013,
 	field: -1, // a field is invalid, and nothing was sent
 };
 
 export class Refused extends Error {
-	constructor(code) {
+	/** more: words, to be shown instead of those of the code, and wait, the seconds until the call may be repeated. */
+	constructor(code, more) {
 		super(`code ${code}`);
-		this.code = code;
+		Object.assign(this, {code}, more);
 	}
 }
 
@@ -32,13 +33,14 @@ async function call(path, init) {
 	const response = await fetch(path, {cache: 'no-store', credentials: 'omit', ...init}).catch(() => {
 		throw new Refused(Code.unreachable);
 	});
-	if ([Code.missing, Code.tooLarge, Code.tooMany].includes(response.status)) throw new Refused(response.status);
+	const wait = Number(response.headers.get('Retry-After'));
+	if ([Code.missing, Code.tooLarge, Code.tooMany].includes(response.status)) throw new Refused(response.status, {wait});
 	const answer = await response.json().catch(() => ({code: Code.internal}));
-	if (answer.code !== Code.success) throw new Refused(answer.code);
+	if (answer.code !== Code.success) throw new Refused(wait ? Code.busy : answer.code, {wait});
 	return answer;
 }
 
-const get = (path, fields) => call(`/im/friends/${path}?${new URLSearchParams(fields)}`);
+export const get = (path, fields) => call(`/im/${path}?${new URLSearchParams(fields)}`);
 
 export const post = (path, fields) => call(`/im/${path}`, {
 	method: 'POST',
@@ -48,12 +50,9 @@ export const post = (path, fields) => call(`/im/${path}`, {
 });
 
 // The calls throw Refused. auth is {id, token}.
-export const found = async (auth, name) => (await get('found', {...auth, name})).found ?? [];
-export const request = (auth, to, note) => get('request', {...auth, to, note});
-export const add = (auth, from, name) => get('add', {...auth, from, name});
-export const remove = (auth, to) => get('remove', {...auth, to});
-export const updateProfile = (auth, fields) => post('profile/update', {...auth, ...fields});
-export const verifyMail = (auth, code) => post('mail/verify', {...auth, code});
+export const found = async (auth, name) => (await get('friends/found', {...auth, name})).found ?? [];
+export const request = (auth, to, note) => get('friends/request', {...auth, to, note});
+export const add = (auth, from, name) => get('friends/add', {...auth, from, name});
+export const remove = (auth, to) => get('friends/remove', {...auth, to});
+export const blocked = async (auth) => (await get('friends/blocked', auth)).blocked ?? [];
 export const logout = (auth) => post('logout', auth);
-export const forgot = (account, mail) => post('password/forgot', {account, mail});
-export const reset = (account, code, password) => post('password/reset', {account, code, password});

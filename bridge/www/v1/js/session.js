@@ -20,6 +20,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	let release = null; // unlocks the account
 	const seen = new Set();
 	const arriving = new Map(); // friend's id → dialogues received while the history is read
+	const rejecting = new Set(); // friends whose refusal is looked into
 	const out = outbox((text) => tunnel?.send(text), keep);
 	const auth = () => ({id: login.id, token: login.token});
 
@@ -37,10 +38,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			onFrame: receive,
 			onDown: out.down,
 			onState(state, until, why) {
-				store.link = {state, until};
+				store.link = {state, until, why};
 				store.emit('link');
 				// After typing a password, the user needs an error, not a retry.
-				if (state === 'waiting' && password) refused(why === Code.malformed ? Code.tooMany : why);
+				if (state === 'waiting' && password) refused(why);
 			},
 		});
 	});
@@ -103,7 +104,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		else if (code === Code.elsewhere) end('elsewhere', code);
 		else {
 			const dialogue = out.answered(frame);
-			if (code === Code.notFriends && dialogue) parted(dialogue.friend);
+			if (code === Code.notFriends && dialogue) rejected(dialogue.friend);
 			else if (code === Code.success || code === Code.peerOffline) presence(dialogue?.friend, code === Code.success);
 		}
 	}
@@ -129,6 +130,32 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		if (store.talks.get(id)?.at) talk(id, {name: store.nameOf(id)});
 		for (const all of [store.friends, store.requests, store.asked]) all.delete(id);
 		store.emit('friends', 'requests');
+	}
+
+	/** A dialogue was refused: the friendship ended, or the user blocks the friend, perhaps from another device. */
+	async function rejected(id) {
+		if (rejecting.has(id)) return; // many dialogues may be refused at once
+		rejecting.add(id);
+		const ids = await blockedIDs().catch(() => null);
+		rejecting.delete(id);
+		if (!store.me) return; // the user signed out meanwhile
+		const isBlocked = ids ? ids.has(id) : isBlocking(id);
+		block(id, isBlocked);
+		if (!isBlocked) parted(id);
+	}
+
+	const isBlocking = (id) => Boolean(store.talks.get(id)?.blocked);
+	const blocked = () => called(protocol.blocked(auth()));
+	const blockedIDs = async () => new Set((await blocked()).map(({id}) => id));
+
+	/** Takes over what the server knows. */
+	function block(id, yes) {
+		if (isBlocking(id) !== yes) talk(id, {name: store.nameOf(id), blocked: yes});
+		store.emit('friends', id);
+		if (!yes) return;
+		presence(id, false);
+		for (const all of [store.requests, store.asked]) all.delete(id);
+		store.emit('requests');
 	}
 
 	function receiveDialogue({id = '', from, toFriend, payload: text}) {
@@ -249,13 +276,29 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			store.emit('friends', id);
 		},
 
-		async updateProfile(fields) {
-			await called(protocol.updateProfile(auth(), fields));
+		/** Makes a call(auth) of protocol.js. */
+		as: (call) => called(call(auth())),
+
+		profileChanged(fields) {
 			Object.assign(store.me, pick(fields, PROFILE));
 			store.emit('me');
 		},
 
-		verifyMail: (code) => called(protocol.verifyMail(auth(), code)),
+		async block(id, yes) {
+			await called(protocol.get(`friends/${yes ? 'block' : 'unblock'}`, {...auth(), to: id}));
+			block(id, yes);
+		},
+		blocked,
+
+		isBlocked: async (id) => (await blockedIDs()).has(id),
+
+		/** The account was deleted. */
+		async deleted() {
+			const {id} = login;
+			forgetLogin(id, true);
+			end('out');
+			await history.forget(id);
+		},
 
 		async exported() {
 			const all = await history.all('dialogues', store.me.id);

@@ -3,6 +3,7 @@
 import {button, fill, h, icon, later} from './dom.js';
 import {t} from './words.js';
 import {people} from './people.js';
+import {Code} from './protocol.js';
 import {talk} from './talk.js';
 
 export function home(app) {
@@ -31,10 +32,10 @@ export function home(app) {
 	}
 
 	function drawLink() {
-		const {state, until} = store.link;
+		const {state, until, why} = store.link;
 		bar.hidden = state === 'on' || state === 'off';
 		fill(bar, h('.spin'), state === 'waiting'
-			? [t('linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), button('tryNow', () => session.reconnect(), '.plain')]
+			? [t(why === Code.busy ? 'linkBusy' : 'linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), button('tryNow', () => session.reconnect(), '.plain')]
 			: t('linkConnecting'));
 	}
 	// A short interruption is not shown.

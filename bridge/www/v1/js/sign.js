@@ -1,10 +1,11 @@
 // The signed-out pages.
 
-import {forgotDialog, profileFields} from './dialogs.js';
+import {forgotDialog} from './dialogs.js';
 import {button, field, fill, h, icon} from './dom.js';
-import {t, tCode} from './words.js';
+import {load} from './load.js';
+import {explain, t, tCode} from './words.js';
 import {forgetLogin} from './login.js';
-import {Code} from './protocol.js';
+import {Code, get} from './protocol.js';
 
 const sheet = (...content) => h('main.sign', h('.sheet', h('img', {src: 'icon.svg', alt: '', width: 64, height: 64}), content));
 const link = (label, onclick, before) => h('p.other', before && `${t(before)} `, button(label, onclick, '.plain'));
@@ -32,21 +33,42 @@ export function signIn(app, message) {
 		const name = field('account', {name: 'account', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', maxlength: 64, value: account});
 		const password = passwordField(registering ? 'new-password' : 'current-password');
 		const mail = field('mail', {type: 'email', name: 'mail', autocomplete: 'email', hint: 'mailHint', maxlength: 254});
-		const profile = profileFields();
+		const more = h('details', {ontoggle: () => prepare()}, h('summary', t('more')));
 		const stay = h('input', {type: 'checkbox', checked: true});
 		const ok = h('button.main', {type: 'submit'}, t(registering ? 'register' : 'signIn'));
 		const places = {[Code.accountEmpty]: name, [Code.accountExists]: name, [Code.passwordEmpty]: password, [Code.mailEmpty]: mail};
+		let extending = null;
+		let registered = null; // the account, if only the login failed
+
+		/** Resolves to the function that registers. After an error it may be called again. */
+		const extend = () => extending ??= load('register').then((module) => module.extend({account: name, password, mail, more})).catch((error) => {
+			extending = null;
+			throw error;
+		});
+
+		// The user may be typing: the focus stays.
+		const prepare = () => extend().catch((error) => { fault.textContent = explain(error); });
+
+		function failed(error) {
+			const {code} = error;
+			if (code === Code.field) return; // it says so itself
+			fault.textContent = places[code] ? '' : explain(error);
+			places[code]?.fault(explain(error));
+			(places[code] ?? name).input.focus();
+		}
 
 		async function submit(event) {
 			event.preventDefault();
 			ok.disabled = true;
+			fault.textContent = '';
 			try {
-				if (registering) await (await import('./invite.js')).register({account: name.input.value, password: password.input.value, mail: mail.input.value, ...profile.changes()});
-				await app.session.signIn(name.input.value, password.input.value, stay.checked);
-			} catch ({code = Code.internal, words = tCode(code)}) {
-				fault.textContent = places[code] ? '' : words;
-				places[code]?.fault(words);
-				(places[code] ?? name).input.focus();
+				if (registering && registered !== name.input.value) {
+					await (await extend())();
+					registered = name.input.value;
+				}
+				await app.session.signIn(name.input.value, password.input.value, stay.checked).catch(reason);
+			} catch (error) {
+				failed(error);
 			}
 			ok.disabled = false;
 		}
@@ -54,11 +76,11 @@ export function signIn(app, message) {
 		fill(element.firstChild, element.firstChild.firstChild,
 			h('h1', t(registering ? 'register' : 'signInTitle')),
 			h('form', {onsubmit: submit, novalidate: true}, name, password,
-				registering && [mail, h('details', h('summary', t('more')), profile.elements)],
+				registering && [mail, more],
 				h('label.check', stay, t('stay')), fault, ok),
 			link(registering ? 'signIn' : 'register', () => { message = ''; show(!registering, name.input.value); }, registering ? 'haveAccount' : 'noAccount'),
 			!registering && link('forgot', () => forgotDialog(name.input.value.trim())));
-		if (registering) import('./invite.js').then((invite) => invite.ask(mail));
+		if (registering) prepare();
 		view.focus = () => name.input.focus();
 		if (element.isConnected) view.focus();
 	}
@@ -67,9 +89,15 @@ export function signIn(app, message) {
 	return view;
 }
 
+/** A browser does not tell why a WebSocket failed. A call tells whether a limit is the reason. */
+async function reason(error) {
+	if (error.code === Code.unreachable) await get('registration', {}).catch((other) => { if (other.code === Code.tooMany) throw other; });
+	throw error;
+}
+
 export function starting({store}, login) {
 	const words = h('p', {role: 'status'}, t('linkConnecting'));
-	const stop = store.on('link', () => { words.textContent = t(store.link.state === 'waiting' ? 'code0' : 'linkConnecting'); });
+	const stop = store.on('link', () => { words.textContent = store.link.state === 'waiting' ? tCode(store.link.why) : t('linkConnecting'); });
 	return {element: sheet(h('h1', {dir: 'auto'}, login.name), h('.spin'), words, otherAccount()), leave: stop};
 }
 

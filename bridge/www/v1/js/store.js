@@ -9,7 +9,7 @@ export function newStore() {
 				friends: new Map(), // id → {id, name, picture, sex, birthday, sign, online}
 				requests: new Map(), // sender's id → {id, name, note}
 				asked: new Set(), // ids of sent requests without an answer
-				talks: new Map(), // friend's id → {friend, name, text, at, mine, unread, draft, alias}
+				talks: new Map(), // friend's id → {friend, name, text, at, mine, unread, draft, alias, blocked}
 				dialogues: new Map(), // friend's id → ordered dialogues of opened conversations
 				link: {state: 'off'},
 				current: '', // the friend on the screen

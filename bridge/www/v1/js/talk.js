@@ -1,12 +1,12 @@
 // One conversation.
 
 import {avatar} from './avatar.js';
-import {aboutDialog, confirmDialog, renameDialog, tell} from './dialogs.js';
+import {aboutDialog, blockDialog, confirmDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
 import {clock, day, full, t, tCode} from './words.js';
 import {isSettled} from './outbox.js';
 import {Code, fits} from './protocol.js';
-import {folded, isEmoji, rich} from './text.js';
+import {isEmoji, rich} from './text.js';
 import {windowed} from './windowed.js';
 
 const TOGETHER = 5 * 60 * 1e6; // microseconds
@@ -19,14 +19,16 @@ export function talk(app, id) {
 	const {signal} = life;
 	const unread = store.talks.get(id)?.unread;
 	let newFrom; // number of the first unread dialogue
-	let sought = '';
-	let hits = []; // numbers of the dialogues found
-	let hit = 0;
+	let sought = ''; // folded
+	let hit = 0; // number of the dialogue found
 	let count = 0;
 
 	const friend = () => store.friends.get(id);
 	const about = () => ({...friend(), id, name: store.nameOf(id)});
 	const name = () => ({name: store.nameOf(id)});
+	const blocked = () => Boolean(store.talks.get(id)?.blocked);
+	const setBlocked = (yes) => blockDialog(app, about(), yes);
+	const evidence = () => store.dialogues.get(id)?.findLast(({mine}) => !mine)?.text;
 
 	// ---- the header
 
@@ -37,6 +39,8 @@ export function talk(app, id) {
 			[t('about'), () => aboutDialog(app, about())],
 			friend() && [t('rename'), () => renameDialog(app, about())],
 			[t('forgetTalk'), () => confirmDialog('forgetTalk', () => session.forget(id), name())],
+			blocked() ? [t('unblock'), () => setBlocked(false)] : [t('block'), () => setBlocked(true)],
+			[t('report'), () => reportDialog(app, about(), evidence())],
 			friend() && [t('removeFriend'), () => confirmDialog('removeFriend', () => session.part(id), name()), true],
 		].filter(Boolean)));
 
@@ -45,8 +49,14 @@ export function talk(app, id) {
 		const {online, sign} = about();
 		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
 			h('small', {dir: 'auto'}, !friend() ? '' : online ? t('online') : sign || t('offline'))));
-		composer.hidden = !friend();
+		const focused = parted.contains(document.activeElement);
+		composer.hidden = !friend() || blocked();
 		parted.hidden = !composer.hidden;
+		if (focused && parted.hidden) text.focus();
+		const why = blocked() ? 'blockedHelp' : 'noFriendHelp';
+		if (parted.dataset.why === why) return;
+		parted.dataset.why = why;
+		fill(parted, t(why), blocked() && [' ', button('unblock', () => setBlocked(false), '.plain')]);
 	}
 
 	// ---- the dialogues
@@ -73,8 +83,8 @@ export function talk(app, id) {
 			if (on !== today) all.push({key: on, stamp: day(n / 1000)});
 			if (n === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
 			const first = on !== today || n === newFrom || before.mine !== mine || n - before.n > TOGETHER;
-			const found = sought && hits[hit] === n;
-			all.push({key: n, dialogue, first, found, stamp: [state, code, first, found, sought].join()});
+			const found = hit === n;
+			all.push({key: n, dialogue, first, found, stamp: [state, code, first, found, sought, blocked()].join()});
 			before = dialogue;
 			today = on;
 		}
@@ -96,6 +106,7 @@ export function talk(app, id) {
 
 	function failure({state, code}) {
 		if (state === 'offline') return t('notThere');
+		if (code === Code.notFriends && blocked()) return t('notDelivered', {why: t('blockedHelp')});
 		return code === Code.unreachable ? t('notKnown') : t('notDelivered', {why: tCode(code)});
 	}
 
@@ -121,37 +132,19 @@ export function talk(app, id) {
 		if (!document.hidden && document.hasFocus()) session.read(id);
 	}
 
-	// ---- the search
+	// ---- the search, see later/finder.js
 
-	const findInput = h('input', {type: 'search', dir: 'auto', label: 'searchTalk'});
-	const findCount = h('span', {role: 'status'});
-	const finder = h('.finder', {hidden: true, role: 'search'}, h('label.search', icon('search'), findInput), findCount,
-		iconButton('up', 'previous', () => step(-1)), iconButton('down', 'next', () => step(1)), iconButton('close', 'close', () => showFinder(false)));
-
-	function showFinder(open) {
-		finder.hidden = !open;
-		findInput.value = '';
-		seek();
-		(open ? findInput : text).focus();
-	}
-	function seek() {
-		sought = folded(findInput.value.trim());
-		hits = sought ? (store.dialogues.get(id) ?? []).filter((d) => folded(d.text).includes(sought)).map(({n}) => n) : [];
-		hit = 0;
-		step(-1); // start with the newest
-	}
-	function step(by) {
-		hit = hits.length && (hit + by + hits.length) % hits.length;
-		findCount.textContent = sought && t('hitOf', {n: hits.length && hit + 1, of: hits.length});
-		list.set(items());
-		if (hits.length) list.reveal(hits[hit], true);
-		scrolled();
-	}
-	const seekSoon = later(seek, 120);
-	findInput.addEventListener('input', seekSoon);
-	findInput.addEventListener('keydown', (event) => {
-		if (event.key === 'Enter') step(event.shiftKey ? 1 : -1);
-	});
+	const finder = h('.finder', {hidden: true, role: 'search'});
+	const showFinder = (open) => (open ? openFinder(finder, {
+		dialogues: () => store.dialogues.get(id) ?? [],
+		mark(words, n) {
+			[sought, hit] = [words, n];
+			list.set(items());
+			if (n) list.reveal(n, true);
+			scrolled();
+		},
+		onclose: () => (composer.hidden ? scroller : text).focus(),
+	}) : finder.close());
 
 	// ---- the composer
 
@@ -159,7 +152,7 @@ export function talk(app, id) {
 	const send = h('button.send', {type: 'submit', label: 'send'}, icon('send'));
 	const emoji = h('.emojis', {role: 'group', label: 'emoji'}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
 	const composer = h('form.composer', {onsubmit: submit}, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
-	const parted = h('p.parted', t('noFriendHelp'));
+	const parted = h('p.parted');
 	const keepDraft = later(() => session.keepDraft(id, text.value), 400);
 
 	function put(one) {
@@ -215,7 +208,7 @@ export function talk(app, id) {
 			changed();
 			session.load(id);
 			update();
-			(friend() && !onPhone() ? text : scroller).focus();
+			(!composer.hidden && !onPhone() ? text : scroller).focus();
 		},
 		leave() {
 			keepDraft.cancel();

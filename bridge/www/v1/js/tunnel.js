@@ -48,8 +48,10 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 			up = true;
 			onState('on');
 			onOpen(frame);
-		} else if (frame.code === Code.internal || frame.code === Code.malformed) {
-			lost(frame.code); // a server failure or a rate limit: retry
+		} else if (frame.code === Code.internal) {
+			lost(Code.busy); // or failed: retry either way
+		} else if (frame.code === Code.malformed) {
+			lost(Code.tooMany); // a rate limit: retry
 		} else {
 			close();
 			onRefused(frame.code);

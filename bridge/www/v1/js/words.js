@@ -1,4 +1,5 @@
-// The texts of the page. To add a language, translate a copy of lang/en.js and add its tag to LANGUAGES.
+// The texts of the page. To add a language, translate copies of lang/en.js and later/lang/en.js, and add its tag to
+// LANGUAGES.
 
 import english from './lang/en.js';
 
@@ -10,10 +11,23 @@ const texts = {...english, ...(await import(`./lang/${languageOf(locale)}.js`)).
 
 document.documentElement.lang = locale;
 
+/** The tags of the files to load, the fallback first. */
+export const languages = [...new Set(['en', languageOf(locale)])];
+
+export const addTexts = (...all) => Object.assign(texts, ...all);
+
 /** Isolates values, so that a right-to-left name does not reorder the sentence. */
 export const t = (key, values) => texts[key].replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === 'number' ? values[name] : `\u2068${values[name]}\u2069`));
 
 export const tCode = (code) => t(texts[`code${code}`] ? `code${code}` : 'codeOther', {code});
+
+/** An error of a call in words. */
+export const explain = ({code = 500, words, wait}) => words ?? (wait ? t(code === 429 ? 'tryLater' : 'tryBusy', {time: duration(wait)}) : tCode(code));
+
+function duration(seconds) {
+	const [n, unit] = seconds < 60 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute'];
+	return new Intl.NumberFormat(locale, {style: 'unit', unit, unitDisplay: 'long'}).format(n);
+}
 
 const formatter = (options) => {
 	const format = new Intl.DateTimeFormat(locale, options);
