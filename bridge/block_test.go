@@ -163,14 +163,14 @@ func profiles(t *testing.T, ws *websocket.Conn, done func(wire.Frame) bool) (n i
 	}
 }
 
-// patient keeps a session that reads nothing for as long as a busy machine needs for the rest of a test.
-func patient(o *Options) { o.Sessions.WriteTimeout = 5 * time.Minute }
+// keepSlow keeps a session that reads nothing for as long as a busy machine needs for the rest of a test.
+func keepSlow(o *Options) { o.Sessions.WriteTimeout = 5 * time.Minute }
 
 // TestSlowSessionGetsTheLastProfile: a session that reads nothing survives 1,000 profiles of a friend, of which it is
 // shown the last.
 func TestSlowSessionGetsTheLastProfile(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), patient)
+	n := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), keepSlow)
 	users := n.users(t, "u", 2)
 	n.befriend(t, users[0], users[1])
 	ws := slowSession(t, n, users[0])
@@ -185,7 +185,7 @@ func TestSlowSessionGetsTheLastProfile(t *testing.T) {
 // state once it reads.
 func TestSlowSessionIsRefreshed(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), patient)
+	n := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), keepSlow)
 	users := n.users(t, "u", 40)
 	me, friends := users[0], users[2:]
 	n.befriend(t, me, users[1])
