@@ -221,6 +221,12 @@ func (a *App) hashing() *governor.Queue {
 	return governor.NewQueue(governor.QueueOptions{Places: kv.HashingPlaces(), Wait: hashWait, Busy: kv.ErrBusy, Refused: a.governor.NoteBusy})
 }
 
+// isLocal reports whether an address is a loopback address.
+func isLocal(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
 // isProxy reports whether an address is that of a trusted proxy.
 func (a *App) isProxy(addr net.Addr) bool {
 	return governor.Trusted(addr.String(), prefixes(a.config.HTTP.TrustedProxies))

@@ -28,6 +28,9 @@ func (a *App) serveOps() {
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	l := a.ops
+	if !isLocal(a.ops.Addr()) { // otherwise only the operator's own tools connect, which no limit may keep out
+		l = a.governor.Listen(l, isLocal)
+	}
 	if t := a.certs.ListenerConfig(a.config.TLS.Mode, a.config.Ops.Listen, "h2", "http/1.1"); t != nil {
 		s.TLSConfig = t
 		l = tls.NewListener(l, t)
