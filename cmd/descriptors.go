@@ -1,8 +1,8 @@
 package cmd
 
-// Every connection, and every open file of the store, needs a descriptor. If the process has none left, JetStream cannot
-// open its next file and gives up. So clients get a part of them, and the rest is reserved for the store, the operator
-// and the administration.
+// Every connection, and every open file of the store, needs a descriptor. If the process has none left, JetStream
+// cannot open its next file and gives up. So clients get a part of them, and the rest is reserved for the store, the
+// operator and the administration.
 const (
 	reservedPart  = 4    // a quarter of the descriptors is reserved
 	minReserved   = 64   // for a system that allows few

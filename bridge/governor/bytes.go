@@ -54,8 +54,8 @@ func (b *Body) Free() {
 	b.bytes = 0
 }
 
-// sessionShare is how many bytes may wait for each session, even if the bytes for all sessions are used up. A client that
-// reads needs no more.
+// sessionShare is how many bytes may wait for each session, even if the bytes for all sessions are used up. A client
+// that reads needs no more.
 const sessionShare = 64 << 10
 
 // Wait counts n bytes that are about to wait for a session that has waiting bytes already. It returns false, and counts

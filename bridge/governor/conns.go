@@ -80,9 +80,9 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts a connection, and returns false if it must be closed. At a limit it displaces a guest: of the same client
-// if the limit is the client's, and otherwise of the client with the most guests. So a client that opens connections
-// without end displaces its own, and a new connection is worth more than an old one without a login.
+// admit counts a connection, and returns false if it must be closed. At a limit it displaces a guest: of the same
+// client if the limit is the client's, and otherwise of the client with the most guests. So a client that opens
+// connections without end displaces its own, and a new connection is worth more than an old one without a login.
 func (g *Governor) admit(c *Conn) bool {
 	address := connectionKey(c.RemoteAddr())
 	o := g.opts.Load()

@@ -22,8 +22,8 @@ const (
 	classes
 )
 
-// weights are the shares of the classes: of two classes with waiting work, one gets twice the places of the other if its
-// weight is twice that of the other.
+// weights are the shares of the classes: of two classes with waiting work, one gets twice the places of the other if
+// its weight is twice that of the other.
 var weights = [classes]uint64{Administration: 16, Known: 16, People: 8, Programs: 8, Changes: 4, Suspects: 1}
 
 // stride is the least common multiple of the weights.

@@ -29,8 +29,8 @@ const (
 	failedPerSecond = 10
 )
 
-// journal counts what was refused. For each reason it logs the first refusal at once, and then the number of refusals in
-// each following minute, so that clients cannot fill the log.
+// journal counts what was refused. For each reason it logs the first refusal at once, and then the number of refusals
+// in each following minute, so that clients cannot fill the log.
 type journal struct {
 	log     *slog.Logger
 	audit   func(Limited) // as often as a line is logged
