@@ -25,7 +25,7 @@ func TestNodeClientOnABusyServer(t *testing.T) {
 	w := newWorld(t, s)
 	bot, friend := w.newFriends(t)
 	bot.tunnel.close(t)
-	run(t, []string{"IM_NATS=" + s.natsURL(), "IM_ID=" + bot.id, "IM_ACCOUNT=" + bot.account, "IM_PASSWORD=" + bot.password}, "node", filepath.Join(dir, "echo.mjs"))
+	run(t, []string{"IM_NATS=" + s.natsURL(), "IM_ID=" + bot.id, "IM_ACCOUNT=" + bot.account, "IM_PASSWORD=" + bot.password, "IM_TIMEOUT=2000"}, "node", filepath.Join(dir, "echo.mjs"))
 	var server string
 	var cid uint64
 	sys, err := s.app.backend.server.System("test")

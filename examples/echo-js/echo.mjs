@@ -4,10 +4,11 @@
 //   IM_ID=… IM_ACCOUNT=echo IM_PASSWORD=… node echo.mjs
 import {connect} from "@nats-io/transport-node";
 
-const {IM_NATS = "nats://127.0.0.1:4222", IM_ID: id, IM_ACCOUNT: user, IM_PASSWORD: pass, IM_CA: caFile} = process.env;
+const {IM_NATS = "nats://127.0.0.1:4222", IM_ID: id, IM_ACCOUNT: user, IM_PASSWORD: pass, IM_CA: caFile,
+  IM_TIMEOUT = 10_000} = process.env;
 const tls = caFile ? {caFile} : undefined; // the self-signed certificate of the server
 const nc = await connect({servers: IM_NATS, user, pass, inboxPrefix: `_INBOX.${id}`, maxReconnectAttempts: -1, tls,
-  timeout: 10_000}); // after this time the client notices that a busy server has closed the connection during its login
+  timeout: Number(IM_TIMEOUT)}); // after this time the client notices that a busy server has closed the connection during its login
 const request = (subject, body) => nc.request(subject, JSON.stringify(body), {timeout: 10_000});
 
 // The subscription makes the user online. An empty answer acknowledges the dialogue.
