@@ -63,7 +63,7 @@ func (p tlsProcess) trust() *tls.Config { return p.tls }
 func TestHalfOpenTLS(t *testing.T) {
 	t.Parallel()
 	log, data := new(logBuffer), filepath.Join(t.TempDir(), "data")
-	serve := exec.Command("sh", "-c", "ulimit -n 384 && exec imctl serve --log.level debug")
+	serve := exec.Command("sh", "-c", "ulimit -n 288 && exec imctl serve --log.level debug")
 	p := startCommand(t, serve, data, log, "IMCTL_TLS_MODE=self-signed")
 	w := newWorld(t, tlsProcess{p, trustSelfSigned(t, data)})
 	d := from(t, attackerAddress)
