@@ -95,6 +95,16 @@ func startAttack(ctx context.Context, t *testing.T, p *process, victim string) (
 	return guesses, wg.Wait
 }
 
+// defaultLimits undoes the harness's change of the limits and of the cost of a hash, for a server that is another process.
+func defaultLimits() (env []string) {
+	for _, s := range Defaults().settings() {
+		if _, ok := s.value.(*Rate); ok || s.key == "passwords.memory" || s.key == "passwords.passes" {
+			env = append(env, "IMCTL_"+strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))+"="+s.String())
+		}
+	}
+	return env
+}
+
 // timedLogin opens a tunnel and returns the time to its answer.
 func timedLogin(w *world, q string) (time.Duration, int, error) {
 	started := time.Now()
@@ -111,13 +121,7 @@ func timedLogin(w *world, q string) (time.Duration, int, error) {
 // sockets, on the same machine, with default limits and the default cost of a hash.
 func TestUnderAttack(t *testing.T) {
 	log := new(logBuffer)
-	var env []string
-	for _, s := range Defaults().settings() {
-		if _, ok := s.value.(*Rate); ok || s.key == "passwords.memory" || s.key == "passwords.passes" {
-			env = append(env, "IMCTL_"+strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))+"="+s.String())
-		}
-	}
-	env = append(env, "IMCTL_LIMITS_REGISTRATIONS=0")
+	env := append(defaultLimits(), "IMCTL_LIMITS_REGISTRATIONS=0")
 	p := startCommand(t, exec.Command("imctl", "serve"), filepath.Join(t.TempDir(), "data"), log, env...)
 	w := &world{deployment: p, http: http.DefaultClient, secrets: make(map[string]bool), closed: true}
 	a, b := w.newFriends(t)

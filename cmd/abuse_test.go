@@ -3,15 +3,20 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gorilla/websocket"
+
+	"imctl/bridge/bridgetest"
+	"imctl/bridge/subject"
 )
 
 // These tests attack a server with its default limits. attackerAddress and others are loopback addresses, since every
@@ -257,5 +262,44 @@ func TestOriginOverTLS(t *testing.T) {
 		} else if err != websocket.ErrBadHandshake {
 			t.Error(err)
 		}
+	}
+}
+
+// TestGuessesByNATS: an attacker with many logins to NATS under way, whose passwords wait to be hashed, keeps no client
+// behind another address from logging in, by token or by password.
+func TestGuessesByNATS(t *testing.T) {
+	t.Parallel()
+	s := start(t, natsListener, withDefaultLimits, func(c *Config) { c.Passwords.Memory, c.Passwords.Passes = 64*MiB, 3 })
+	w := newWorld(t, s)
+	p := w.newMember(t, 0)
+	p.login(t)
+	attack := from(t, attackerAddress)
+	var wg sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	defer wg.Wait()
+	defer stop()
+	var conns atomic.Int32
+	for i := range 400 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				c, err := attack.DialContext(ctx, "tcp", strings.TrimPrefix(s.natsURL(), "nats://"))
+				if err != nil {
+					return
+				}
+				defer context.AfterFunc(ctx, func() { c.Close() })()
+				fmt.Fprintf(c, "CONNECT {\"verbose\":false,\"user\":\"guess %d of %d\",\"pass\":\"x\"}\r\nPING\r\n", n, i)
+				conns.Add(1)
+				_, _ = io.Copy(io.Discard, c) // until NATS closes it
+				c.Close()
+			}
+		})
+	}
+	eventually(t, "the logins to be under way", func() bool { return conns.Load() >= 300 })
+	for _, c := range [][2]string{{p.id, p.token}, {p.account, p.password}, {p.id, p.token}} {
+		nc, err := bridgetest.Dial(s.natsURL(), c[0], c[1], subject.Inbox(p.id))
+		if err != nil {
+			t.Fatalf("a login behind another address: %v", err)
+		}
+		nc.Close()
 	}
 }

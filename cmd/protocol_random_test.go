@@ -101,7 +101,7 @@ func (w *world) raw(b []byte) ([]*http.Response, [][]byte, error) {
 }
 
 // plausible lists the statuses of net/http, the mux and the page for requests that are not calls.
-var plausible = []int{200, 301, 302, 307, 308, 400, 404, 405, 408, 413, 414, 417, 426, 429, 431, 501, 505}
+var plausible = []int{200, 301, 302, 307, 308, 400, 404, 405, 408, 413, 414, 417, 421, 426, 429, 431, 501, 505}
 
 // answers checks the answers to bytes that were sent to path. path is "" if it is not known which call they reach.
 func (w *world) answers(t *testing.T, path string, sent []byte) {

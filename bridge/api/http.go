@@ -160,6 +160,7 @@ func (a *API) body(w http.ResponseWriter, r *http.Request, reading *governor.Bod
 		return nil, answer.ErrTooLarge
 	}
 	if errors.Is(err, governor.ErrLimited) {
+		w.Header().Set("Connection", "close") // otherwise net/http waits for the rest of the body before it answers
 		return nil, err
 	}
 	if err != nil {

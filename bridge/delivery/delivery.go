@@ -49,6 +49,9 @@ type Options struct {
 	Timeout time.Duration // of a dialogue: without an answer by then, 507
 	// MaxFrame is the size of the largest dialogue that sessions take, in bytes; 0: no limit.
 	MaxFrame int
+	// MaxInFlight returns how many bytes of dialogues may be in flight, for all senders of this node together. 0: no limit.
+	// nil: there is none.
+	MaxInFlight func() int
 	// Connect opens a connection to NATS. It keeps reconnecting while NATS is unreachable.
 	Connect natsutil.Connect
 	Notices *Notices

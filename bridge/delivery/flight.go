@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"sync"
 	"time"
 	"unsafe"
@@ -27,6 +28,7 @@ type flights struct {
 	alone   func() bool   // no other node serves users
 	echo    func(*flight) // shows a delivered dialogue to the sender's other devices
 	log     *eventlog.Log // nil: none
+	most    func() int    // bytes of data of all flights of the lane; 0: no limit
 	sub     *nats.Subscription
 
 	mu     sync.Mutex // guards the fields below
@@ -36,6 +38,7 @@ type flights struct {
 	last   uint64           // order of the youngest flight
 	held   map[string][]use // flights that wait to be sent, by subject; see resend.go
 	active int
+	bytes  int         // of the active flights' data
 	timer  *time.Timer // runs while active > 0
 	closed bool
 }
@@ -92,7 +95,7 @@ const (
 )
 
 func newFlights(nc *nats.Conn, timeout time.Duration, alone func() bool) *flights {
-	f := &flights{nc: nc, inbox: nc.NewInbox() + laneMark, timeout: timeout, holdFor: interestDelay, alone: alone, held: make(map[string][]use)}
+	f := &flights{nc: nc, inbox: nc.NewInbox() + laneMark, most: func() int { return 0 }, timeout: timeout, holdFor: interestDelay, alone: alone, held: make(map[string][]use)}
 	f.timer = time.AfterFunc(time.Hour, f.expire)
 	f.timer.Stop()
 	return f
@@ -120,8 +123,18 @@ func (f *flights) take(s Sender) *flight {
 
 // launch publishes the request of a flight. Unless it returns an error, the sender is answered once, and the flight is
 // no longer the caller's.
+//
+// Errors: errInFlight, and those of NATS.
 func (f *flights) launch(fl *flight) error {
 	f.mu.Lock()
+	if !f.hasRoom(fl) {
+		f.mu.Unlock()
+		return errInFlight
+	}
+	f.bytes += len(fl.data)
+	if fl.member != nil {
+		fl.member.inFlight += len(fl.data)
+	}
 	var n uint32
 	if k := len(f.free); k > 0 {
 		n, f.free = f.free[k-1], f.free[:k-1]
@@ -156,6 +169,28 @@ func (f *flights) launch(fl *flight) error {
 		return err
 	}
 	return nil
+}
+
+// errInFlight: the dialogues in flight of a sender, and of all senders of the lane, have too many bytes.
+var errInFlight = errors.New("too many bytes are in flight")
+
+// A sender may have senderShare bytes in flight whatever the others have. A NATS client, whose flights are not counted
+// one by one, may send dialogues up to smallDialogue.
+const (
+	senderShare   = 64 << 10
+	smallDialogue = 4 << 10
+)
+
+// hasRoom reports whether a flight may begin. Called with mu held.
+func (f *flights) hasRoom(fl *flight) bool {
+	most := f.most()
+	if most <= 0 || f.bytes+len(fl.data) <= most {
+		return true
+	}
+	if fl.member == nil {
+		return len(fl.data) <= smallDialogue
+	}
+	return fl.member.inFlight+len(fl.data) <= senderShare
 }
 
 // publish publishes the request of a flight, which is marked as sending.
@@ -247,6 +282,11 @@ func (f *flights) finish(n, round uint32, code wire.Code) {
 
 // release frees a slot. Called with mu held.
 func (f *flights) release(n uint32) {
+	fl := f.slots[n].flight
+	f.bytes -= len(fl.data)
+	if fl.member != nil {
+		fl.member.inFlight -= len(fl.data)
+	}
 	f.slots[n].flight = nil
 	f.free = append(f.free, n)
 	if f.active--; f.active == 0 {

@@ -60,6 +60,9 @@ func newLane(nc *nats.Conn, opts Options) (*lane, error) {
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc = nc
 	l.flights = newFlights(nc, opts.Timeout, opts.Alone)
+	if opts.MaxInFlight != nil {
+		l.flights.most = func() int { return opts.MaxInFlight() / opts.Lanes }
+	}
 	l.flights.names, l.flights.log, l.flights.echo = opts.Prefix, opts.Log, l.echo
 	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err

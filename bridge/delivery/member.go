@@ -7,6 +7,7 @@ type Member struct {
 	push bool // the sink wants notices
 
 	lastTo, lastSubject string // of the last dialogue: most go where the one before went
+	inFlight            int    // bytes of its dialogues in flight; guarded by the mutex of its lane's flights
 	dirty               bool   // it is in the lane's list of sinks to flush; guarded by lane.batch
 }
 

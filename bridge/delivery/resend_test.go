@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"runtime"
 	"slices"
 	"testing"
@@ -209,5 +210,51 @@ func TestRefusals(t *testing.T) {
 			f.mustSend(t, "1", o)
 			o.want(t, "1 "+row.want.Message())
 		})
+	}
+}
+
+// TestBytesInFlight: when the dialogues in flight have too many bytes, a sender may still send its share, and what has
+// ended makes room.
+func TestBytesInFlight(t *testing.T) {
+	t.Parallel()
+	nc := server(t, "c")
+	f, o := testFlights(t, nc, true)
+	f.most = func() int { return 4 * senderShare }
+	if _, err := nc.SubscribeSync("friend"); err != nil { // it never replies
+		t.Fatal(err)
+	}
+	send := func(m *Member, size int) error {
+		fl := f.take(o)
+		fl.subject, fl.data, fl.id, fl.member = "friend", append(fl.data, make([]byte, size)...), append(fl.id, '1'), m
+		return f.launch(fl)
+	}
+	greedy, modest := new(Member), new(Member)
+	for range 4 {
+		if err := send(greedy, senderShare); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		what   string
+		sender *Member
+		size   int
+		want   error
+	}{
+		{"a sender with much in flight", greedy, 1, errInFlight},
+		{"a sender with little in flight", modest, senderShare, nil},
+		{"the same sender over its share", modest, 1, errInFlight},
+		{"a small dialogue of a NATS client", nil, smallDialogue, nil},
+		{"a large dialogue of a NATS client", nil, smallDialogue + 1, errInFlight},
+	} {
+		if err := send(test.sender, test.size); !errors.Is(err, test.want) {
+			t.Errorf("%s: got %v, want %v", test.what, err, test.want)
+		}
+	}
+	f.abort()
+	if f.bytes != 0 || greedy.inFlight != 0 || modest.inFlight != 0 {
+		t.Errorf("after the end %d bytes are counted, and %d and %d of the senders", f.bytes, greedy.inFlight, modest.inFlight)
+	}
+	if err := send(greedy, senderShare); err != nil {
+		t.Errorf("after the end: %v", err)
 	}
 }

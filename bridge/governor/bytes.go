@@ -69,6 +69,9 @@ func (g *Governor) Wait(n, waiting int) bool {
 	return true
 }
 
+// MaxWaiting returns how many bytes may wait for all sessions, and as many may be in flight between them. 0: no limit.
+func (g *Governor) MaxWaiting() int { return int(g.opts.Load().Waiting) }
+
 // Sent takes back n bytes that were counted by Wait.
 func (g *Governor) Sent(n int) { g.waiting.Add(int64(-n)) }
 

@@ -47,6 +47,7 @@ type Attempt struct {
 	address, account string
 	class            Class
 	charges          []charge // taken back unless the login fails
+	counted          []charge // taken back only if the login was not decided
 	device           bool     // the device is known
 }
 
@@ -65,8 +66,12 @@ func (g *Governor) Login(ctx context.Context, address, account string, programs 
 	}
 	o, now := g.opts.Load(), time.Now()
 	if !a.device {
-		full, wait, ok := g.budgets.takeAll(now, byAddress(Logins, address, o.Logins)...)
-		if !ok && !a.recognise(ctx) {
+		logins := byAddress(Logins, address, o.Logins)
+		full, wait, ok := g.budgets.takeAll(now, logins...)
+		switch {
+		case ok:
+			a.counted = logins
+		case !a.recognise(ctx):
 			return nil, g.refuse(full.reason, full.key, wait)
 		}
 	}
@@ -124,9 +129,11 @@ func (a *Attempt) Settle(err, wrong error) {
 		return
 	}
 	a.g.budgets.refundAll(a.charges)
-	if err == nil {
-		a.g.known.add(a.account, a.address)
+	if err != nil {
+		a.g.budgets.refundAll(a.counted)
+		return
 	}
+	a.g.known.add(a.account, a.address)
 }
 
 // Remember makes a device known: a user has logged in from it by token. account is the folded account.

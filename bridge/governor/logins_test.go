@@ -132,3 +132,18 @@ func TestRecognise(t *testing.T) {
 		t.Error("asked again for a device that is known by now")
 	}
 }
+
+// TestUndecidedLogins: logins that end without a decision, since the server is busy, leave the address its logins.
+func TestUndecidedLogins(t *testing.T) {
+	t.Parallel()
+	g, _ := newGovernor(t, Options{LoginFailures: Rate{10, time.Minute}, Logins: Rate{60, time.Hour}})
+	for i := range 200 {
+		logIn(t, g, owner, fmt.Sprint("bot ", i)).Settle(errBusy, errWrong)
+	}
+	for i := range 60 {
+		logIn(t, g, owner, fmt.Sprint("bot ", i)).Settle(nil, errWrong)
+	}
+	if _, err := g.Login(t.Context(), owner, "another", false); !errors.Is(err, ErrLimited) {
+		t.Errorf("a login over the limit: %v", err)
+	}
+}

@@ -58,6 +58,7 @@ type CalloutDeps struct {
 const (
 	calloutsAtOnce = 128             // concurrent logins; more wait
 	calloutTimeout = 5 * time.Second // of one login, if NATS does not tell its own
+	maxCallout     = time.Minute     // of one login, whatever NATS tells
 	settleTimeout  = cluster.CommandTimeout
 )
 
@@ -71,7 +72,7 @@ type Callout struct {
 	opts  CalloutOptions
 	nc    *nats.Conn
 	sub   *nats.Subscription
-	slots chan struct{}
+	slots *governor.Queue
 	conns *connections
 	wg    sync.WaitGroup
 
@@ -91,7 +92,8 @@ type identity struct {
 
 // NewCallout starts to answer NATS.
 func NewCallout(ctx context.Context, opts CalloutOptions, deps CalloutDeps) (*Callout, error) {
-	c := &Callout{CalloutDeps: deps, opts: opts, slots: make(chan struct{}, calloutsAtOnce),
+	c := &Callout{CalloutDeps: deps, opts: opts,
+		slots: governor.NewQueue(governor.QueueOptions{Places: calloutsAtOnce, Wait: maxCallout, Busy: kv.ErrBusy, Refused: deps.Governor.NoteBusy}),
 		conns: newConnections(deps.Disconnector.keys), stopGuard: func() {}}
 	var err error
 	// A NATS server that restarts takes clients before this connection is back.
@@ -241,23 +243,25 @@ func (c *Callout) sign(r *jwt.AuthorizationRequestClaims, client *identity, refu
 // Errors: errRefused if the credentials are wrong. With any other error they may be right: governor.ErrLimited,
 // im.ErrRestoring, that of ctx, or one without detail.
 func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) (*identity, error) {
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 	name, secret := r.ConnectOptions.Username, r.ConnectOptions.Password
 	if name == "" || secret == "" {
 		return nil, errRefused
 	}
+	address := governor.ClientKey(&http.Request{RemoteAddr: r.ClientInformation.Host}, nil)
+	// Logins keep their places while their passwords wait to be hashed. An address that has many under way delays only
+	// its own.
+	leave, err := c.slots.Enter(governor.WithCaller(ctx, governor.Programs, address, kv.FoldAccount(name)))
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	if c.Gate.Closed() {
 		return nil, im.ErrRestoring
 	}
 	// Attachments have no limits: their secrets cannot be guessed, and a stranger must not be able to lock them out.
 	client, err := c.attachment(ctx, name, secret)
 	if errors.Is(err, kv.ErrAttachmentNotFound) {
-		client, err = c.user(ctx, r.ClientInformation.Host, name, secret)
+		client, err = c.user(ctx, address, name, secret)
 	}
 	c.audit(client, r.ClientInformation.Host, name, err)
 	switch {
@@ -290,13 +294,12 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 }
 
 // user checks a user's credentials within the limits of failed logins.
-func (c *Callout) user(ctx context.Context, host, name, secret string) (*identity, error) {
-	address, account := governor.ClientKey(&http.Request{RemoteAddr: host}, nil), kv.FoldAccount(name)
+func (c *Callout) user(ctx context.Context, address, name, secret string) (*identity, error) {
 	client, err := c.byToken(ctx, name, secret)
 	if !errors.Is(err, wire.WrongCredentials) {
 		return client, err
 	}
-	attempt, err := c.Governor.Login(ctx, address, account, true)
+	attempt, err := c.Governor.Login(ctx, address, kv.FoldAccount(name), true)
 	if err != nil {
 		return nil, err
 	}
