@@ -2,6 +2,7 @@ package governor
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 )
 
@@ -9,7 +10,10 @@ const (
 	// A client that is refused more often than this gets its answers late. Otherwise a client that tries again at once
 	// would cost the server a handshake or a request for each round trip.
 	refusalsPerMinute = 60
-	refusalDelay      = 2 * time.Second
+
+	// The delay is random, since many answers that leave at once would come back as many requests at once.
+	minRefusalDelay = time.Second
+	maxRefusalDelay = 5 * time.Second
 
 	maxDelayed = 2048 // answers that are held back; further ones leave at once
 )
@@ -25,7 +29,7 @@ func (g *Governor) Delay(ctx context.Context, address string) {
 	if g.delayed.Add(1) > maxDelayed {
 		return
 	}
-	timer := time.NewTimer(refusalDelay)
+	timer := time.NewTimer(minRefusalDelay + rand.N(maxRefusalDelay-minRefusalDelay))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
