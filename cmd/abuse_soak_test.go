@@ -105,10 +105,10 @@ func defaultLimits() (env []string) {
 	return env
 }
 
-// timedLogin opens a tunnel and returns the time to its answer.
-func timedLogin(w *world, q string) (time.Duration, int, error) {
+// timedLogin opens a tunnel by a dialer and returns the time to its answer.
+func timedLogin(w *world, d *websocket.Dialer, q string) (time.Duration, int, error) {
 	started := time.Now()
-	c, err := w.tryDial(context.Background(), w.dialer(), 0, "/im/login?"+q, nil)
+	c, err := w.tryDial(context.Background(), d, 0, "/im/login?"+q, nil)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -160,13 +160,13 @@ func TestUnderAttack(t *testing.T) {
 	first, remembered, byToken := new(latencies), new(latencies), new(latencies)
 	owned := 0
 	var wg sync.WaitGroup
-	every := func(n int, l *latencies, q func(i int) string) {
+	every := func(n int, l *latencies, d *websocket.Dialer, q func(i int) string) {
 		wg.Go(func() {
 			tick := time.NewTicker(attackTime / time.Duration(n+1))
 			defer tick.Stop()
 			for i := range n {
 				<-tick.C
-				took, code, err := timedLogin(w, q(i))
+				took, code, err := timedLogin(w, d, q(i))
 				if err != nil || code != 200 {
 					t.Errorf("login %d: %d, %v", i, code, err)
 				}
@@ -174,13 +174,14 @@ func TestUnderAttack(t *testing.T) {
 			}
 		})
 	}
-	every(len(fresh), first, func(i int) string { return query("account", fresh[i].account, "password", fresh[i].password) })
-	every(200, remembered, func(int) string { return query("account", known[0].account, "password", known[0].password) })
-	every(200, byToken, func(int) string { return query("id", known[1].id, "token", known[1].token) })
+	elsewhere := &websocket.Dialer{NetDialContext: from(t, "127.0.0.5").DialContext, HandshakeTimeout: waitTimeout} // an unknown device
+	every(len(fresh), first, elsewhere, func(i int) string { return query("account", fresh[i].account, "password", fresh[i].password) })
+	every(200, remembered, w.dialer(), func(int) string { return query("account", known[0].account, "password", known[0].password) })
+	every(200, byToken, w.dialer(), func(int) string { return query("id", known[1].id, "token", known[1].token) })
 	wg.Go(func() {
 		for range 15 {
 			time.Sleep(attackTime / 20)
-			if _, code, err := timedLogin(w, query("account", owner.account, "password", owner.password)); err == nil && code == 200 {
+			if _, code, err := timedLogin(w, w.dialer(), query("account", owner.account, "password", owner.password)); err == nil && code == 200 {
 				owned++
 			}
 		}

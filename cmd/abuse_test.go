@@ -61,6 +61,7 @@ func TestOwnerIsNotLockedOut(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t, withDefaultLimits))
 	ann, neighbour := w.newMember(t, 0), w.newMember(t, 0)
+	fresh := w.newMember(t, 0) // has registered, and not logged in
 	ann.login(t)
 	neighbour.login(t)
 	limited := 0
@@ -80,6 +81,12 @@ func TestOwnerIsNotLockedOut(t *testing.T) {
 		if code := w.loginFrom(t, "127.0.0.1", ann.account, ann.password); code != 200 {
 			t.Errorf("login %d of the owner: %d", i, code)
 		}
+	}
+	for i := range 20 {
+		w.loginFrom(t, attackerAddress, fresh.account, fmt.Sprint("guess ", i))
+	}
+	if code := w.loginFrom(t, "127.0.0.1", fresh.account, fresh.password); code != 200 {
+		t.Errorf("the first login of a new account: %d", code)
 	}
 	if code := w.loginFrom(t, attackerAddress, neighbour.account, neighbour.password); code != 200 {
 		t.Errorf("another account behind the attacker's address: %d", code)

@@ -260,9 +260,12 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 	if u.Name == "" {
 		u.Name = u.Account
 	}
-	ctx = governor.WithCaller(ctx, governor.People, r.address, kv.FoldAccount(u.Account))
+	account := kv.FoldAccount(u.Account)
+	ctx = governor.WithCaller(ctx, governor.People, r.address, account)
 	r.me, err = a.opts.Accounts.RegisterClient(ctx, u, r.Get("password"), r.Get("invite"))
-	if err != nil && !errors.Is(err, kv.ErrAccountExists) && !errors.Is(err, im.ErrNotInvited) {
+	if err == nil {
+		a.opts.Governor.Remember(account, r.address)
+	} else if !errors.Is(err, kv.ErrAccountExists) && !errors.Is(err, im.ErrNotInvited) {
 		refund()
 	}
 	return nil, err

@@ -12,7 +12,7 @@ import (
 // knownSize bounds the known devices, which take about 10 MB.
 const knownSize = 1 << 16
 
-// known are the devices that have logged in by password since the start. A device is an account and an address.
+// known are the devices that have registered or logged in since the start. A device is an account and an address.
 type known struct {
 	mu      sync.Mutex
 	devices *simplelru.LRU[tableKey, struct{}]
@@ -136,7 +136,7 @@ func (a *Attempt) Settle(err, wrong error) {
 	a.g.known.add(a.account, a.address)
 }
 
-// Remember makes a device known: a user has logged in from it by token. account is the folded account.
+// Remember makes a device known: a user has registered on it, or logged in by token. account is the folded account.
 func (g *Governor) Remember(account, address string) { g.known.add(account, address) }
 
 // TokenFailed notes a login with a wrong token.
