@@ -85,7 +85,7 @@ type Options struct {
 }
 
 // addressFailures is how many times the failures of one account an address may have before it is slowed down.
-const addressFailures = 10
+const addressFailures = 3
 
 // SeenFrom reports whether the user with an account, as it logs in, has a valid login from an address. It is asked only
 // when the login of an unknown device is about to be refused or slowed down.
