@@ -30,7 +30,7 @@ import (
 // TestAbuse sends a few mutated inputs.
 func TestAbuse(t *testing.T) {
 	t.Parallel()
-	abuse(t, 5_000, 4, 1, waitTimeout)
+	abuse(t, 2_000, 4, 1, waitTimeout)
 }
 
 // abuse sends mutated inputs to one process, over WebSockets, HTTP and NATS, from several workers. A seed and a number

@@ -17,7 +17,7 @@ import (
 // The dialogues of two other users arrive meanwhile.
 func TestStalledSessions(t *testing.T) {
 	t.Parallel()
-	const sessions, size, each, limit = 60, 40 << 10, 150, "8MiB"
+	const sessions, size, each, limit = 20, 40 << 10, 80, "8MiB"
 	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "GOGC=25", "IMCTL_NATS_SYNC=1m", "IMCTL_SESSIONS_WRITE_TIMEOUT=4m",
 		"IMCTL_DIALOGUES_TIMEOUT=2s", "IMCTL_LIMITS_WAITING="+limit)
 	w := newWorld(t, p)
@@ -46,13 +46,13 @@ func TestStalledSessions(t *testing.T) {
 		bob.tunnel.want(t, dialogueFrame(fmt.Sprintf(`"%d"`, i), ann.id, `"hello"`))
 	}
 	wg.Wait()
-	// Without a limit, 64 frames of each session would wait: 157 MB.
+	// Without a limit, 64 frames of each session would wait: 52 MB.
 	grown, waited := heap(), waiting()
 	t.Logf("the heap grew by %.0f MB, and %.0f MB waited", grown/1e6, waited/1e6)
 	if most := float64(8<<20 + sessions*(64<<10+size)); waited > most {
 		t.Errorf("%.0f bytes waited, want at most %.0f", waited, most)
 	}
-	if grown > 80e6 {
+	if grown > 60e6 {
 		t.Errorf("the heap grew by %.0f MB", grown/1e6)
 	}
 	w.close(t)

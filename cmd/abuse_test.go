@@ -211,7 +211,7 @@ func TestBudgetsOfOneUser(t *testing.T) {
 		return ann.call(t, "remove", "to", bob.id).status
 	})
 	count("another user", 3, 3, func() int { return update(bob, "sign", "x") })
-	count("all calls", 60, 0, func() int { return ann.call(t, "request", "to", bob.id).status })
+	count("all calls", 40, 0, func() int { return ann.call(t, "request", "to", bob.id).status })
 }
 
 // TestRebinding: a server on a loopback address answers only to names of its own. A page whose name was bound to a

@@ -114,6 +114,7 @@ type LimitsConfig struct {
 	LoginFailures Rate // per account
 	Dialogues     Rate // per session
 	Forgotten     Rate // per account, and per address
+	Refusals      Rate // per address
 	HTTP          Rate // requests, per address
 	Calls         Rate // per user
 	Searches      Rate // per user
@@ -201,6 +202,7 @@ func Defaults() *Config {
 			LoginFailures: Rate{10, time.Minute},
 			Dialogues:     Rate{50, time.Second},
 			Forgotten:     Rate{5, time.Hour},
+			Refusals:      Rate{60, time.Minute},
 			HTTP:          Rate{6000, time.Minute},
 			Calls:         Rate{600, time.Minute},
 			Searches:      Rate{60, time.Minute},

@@ -7,10 +7,6 @@ import (
 )
 
 const (
-	// A client that is refused more often than this gets its answers late. Otherwise a client that tries again at once
-	// would cost the server a handshake or a request for each round trip.
-	refusalsPerMinute = 60
-
 	// The delay is random, since many answers that leave at once would come back as many requests at once.
 	minRefusalDelay = time.Second
 	maxRefusalDelay = 5 * time.Second
@@ -18,10 +14,11 @@ const (
 	maxDelayed = 2048 // answers that are held back; further ones leave at once
 )
 
-// Delay holds the answer to a refused login or request back if its address is refused often. It returns early if ctx
+// Delay holds the answer to a refused login or request back if its address is refused often. Otherwise a client that
+// tries again at once would cost the server a handshake or a request for each round trip. Delay returns early if ctx
 // ends.
 func (g *Governor) Delay(ctx context.Context, address string) {
-	_, _, ok := g.budgets.takeAll(time.Now(), byAddress(Refusals, address, Rate{refusalsPerMinute, time.Minute})...)
+	_, _, ok := g.budgets.takeAll(time.Now(), byAddress(Refusals, address, g.opts.Load().Refusals)...)
 	if ok {
 		return
 	}

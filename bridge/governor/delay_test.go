@@ -7,11 +7,13 @@ import (
 	"time"
 )
 
+const refusals = 60
+
 // TestDelay: an address that is refused often gets its answers late, and no other one does.
 func TestDelay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g, _ := newGovernor(t, Options{})
+		g, _ := newGovernor(t, Options{Refusals: Rate{refusals, time.Minute}})
 		defer g.Close()
 		delay := func(address string, least, most time.Duration) {
 			t.Helper()
@@ -21,7 +23,7 @@ func TestDelay(t *testing.T) {
 				t.Errorf("%s: held back for %s, want %s to %s", address, took, least, most)
 			}
 		}
-		for range refusalsPerMinute {
+		for range refusals {
 			delay(attacker, 0, 0)
 		}
 		delay(attacker, minRefusalDelay, maxRefusalDelay)
@@ -40,9 +42,9 @@ func TestDelay(t *testing.T) {
 func TestDelayIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g, _ := newGovernor(t, Options{})
+		g, _ := newGovernor(t, Options{Refusals: Rate{refusals, time.Minute}})
 		defer g.Close()
-		for range refusalsPerMinute {
+		for range refusals {
 			g.Delay(t.Context(), attacker)
 		}
 		for range 2 * maxDelayed {

@@ -75,6 +75,7 @@ type Options struct {
 	Updates       Rate // of one user's profile
 	Passwords     Rate // new passwords of one user, and checks of its old one
 	Reports       Rate // of one user
+	Refusals      Rate // of logins and requests of one address; answers to more are held back
 	Picture       int  // bytes of a picture
 
 	Connections        int   // of all clients
