@@ -18,6 +18,7 @@ type front struct {
 	g    *Governor
 	addr string
 	log  *logBuffer
+	idle chan struct{} // receives when the governor knows that a connection has no request
 }
 
 func newFront(t *testing.T, opts Options, proxies ...netip.Prefix) *front {
@@ -44,14 +45,20 @@ func newFront(t *testing.T, opts Options, proxies ...netip.Prefix) *front {
 		_, _ = io.Copy(io.Discard, c)
 		c.Close()
 	})
-	s := &http.Server{Handler: mux, ConnState: g.ConnState, ConnContext: g.ConnContext}
+	f := &front{g, l.Addr().String(), log, make(chan struct{}, 100)}
+	s := &http.Server{Handler: mux, ConnContext: g.ConnContext, ConnState: func(c net.Conn, state http.ConnState) {
+		g.ConnState(c, state)
+		if state == http.StateIdle {
+			f.idle <- struct{}{}
+		}
+	}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = s.Serve(g.Listen(l, func(a net.Addr) bool { return Trusted(a.String(), proxies) }))
 	}()
 	t.Cleanup(func() { s.Close(); <-done })
-	return &front{g, l.Addr().String(), log}
+	return f
 }
 
 // dial connects from a loopback address.
@@ -107,6 +114,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		if status := get(t, c, "/"); status != 200 {
 			t.Fatalf("status %d below the limit", status)
 		}
+		<-f.idle // in this order they are displaced
 		idle = append(idle, c)
 	}
 	for i := range 5 {
@@ -142,6 +150,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 		if status := get(t, c, "/"); status != 200 {
 			t.Fatalf("status %d", status)
 		}
+		<-f.idle
 		all = append(all, c)
 	}
 	closed(t, all[0])
