@@ -224,6 +224,15 @@ func (w *writer) failed(err error) {
 	}
 }
 
+// apiCode returns JetStream's code of an error, 0 for none.
+func apiCode(err error) jetstream.ErrorCode {
+	var e *jetstream.APIError
+	if errors.As(err, &e) {
+		return e.ErrorCode
+	}
+	return 0
+}
+
 // retry waits before the n+1st try of a commit. It returns false if a retry is of no use.
 func (w *writer) retry(err error, n int) bool {
 	if w.ctx.Err() != nil || !w.nc.IsConnected() {
