@@ -212,14 +212,7 @@ func TestMonitor(t *testing.T) {
 		t.Error("fresh without a connection")
 	}
 	close(caughtUp)
-	deadline := time.After(20 * time.Second)
-	for !m.Fresh() {
-		select {
-		case <-deadline:
-			t.Fatal("it does not catch up")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	waitUntilFresh(t, m)
 	if tries != 2 {
 		t.Errorf("%d tries to catch up, want 2", tries)
 	}
@@ -251,6 +244,12 @@ func TestMonitorLosesConnectionBeforeStart(t *testing.T) {
 		t.Error("fresh before it has caught up")
 	}
 	close(caughtUp)
+	waitUntilFresh(t, m)
+}
+
+// waitUntilFresh waits until a monitor has caught up, which gives no signal.
+func waitUntilFresh(t *testing.T, m *Monitor) {
+	t.Helper()
 	deadline := time.After(20 * time.Second)
 	for !m.Fresh() {
 		select {
