@@ -178,6 +178,23 @@ func (g *Governor) AllowRequest(address string) error {
 	return g.allow(byAddress(AddressCalls, address, g.opts.Load().AddressCalls)...)
 }
 
+// ofUser returns the rate of a budget that each user has.
+func (o *Options) ofUser(reason Reason) Rate {
+	switch reason {
+	case Searches:
+		return o.Searches
+	case FriendChanges:
+		return o.FriendChanges
+	case Updates:
+		return o.Updates
+	case Proofs:
+		return o.Passwords
+	case Reports:
+		return o.Reports
+	}
+	panic("governor: users have no budget " + string(reason))
+}
+
 // AllowCall counts a call of a user.
 func (g *Governor) AllowCall(user string) error {
 	return g.allow(charge{UserCalls, user, g.opts.Load().Calls})
@@ -185,9 +202,7 @@ func (g *Governor) AllowCall(user string) error {
 
 // Allow counts an event of a user that has a budget of its own: Searches, FriendChanges, Updates, Proofs or Reports.
 func (g *Governor) Allow(reason Reason, user string) error {
-	o := g.opts.Load()
-	rates := map[Reason]Rate{Searches: o.Searches, FriendChanges: o.FriendChanges, Updates: o.Updates, Proofs: o.Passwords, Reports: o.Reports}
-	return g.allow(charge{reason, user, rates[reason]})
+	return g.allow(charge{reason, user, g.opts.Load().ofUser(reason)})
 }
 
 // Password counts a new password of a user, which costs a hash. The caller must call refund if it is refused unhashed.

@@ -104,9 +104,15 @@ func (g *Governor) Login(ctx context.Context, address, account string, programs 
 	return a, nil
 }
 
+// questions bounds how often recognise asks about the same device, since the answer costs reads.
+var questions = Rate{3, time.Minute}
+
 // recognise asks whether the device logged in before the start of this process.
 func (a *Attempt) recognise(ctx context.Context) bool {
 	if !a.device {
+		if _, ok := a.g.budgets.take("", a.account+"\x00"+a.address, questions, time.Now(), 0); !ok {
+			return false
+		}
 		if seen := a.g.seen.Load(); seen != nil && (*seen)(ctx, a.account, a.address) {
 			a.g.known.add(a.account, a.address)
 			a.device, a.class = true, Known

@@ -131,6 +131,12 @@ func TestRecognise(t *testing.T) {
 	if logIn(t, g, owner, "ann"); asked != before {
 		t.Error("asked again for a device that is known by now")
 	}
+	for range 100 {
+		guess(g, attacker, "ann")
+	}
+	if asked > before+questions.Events {
+		t.Errorf("asked %d times about a device that guesses", asked-before)
+	}
 }
 
 // TestUndecidedLogins: logins that end without a decision, since the server is busy, leave the address its logins.
