@@ -87,8 +87,8 @@ func (s *Service) actor(r micro.Request) string {
 	return "unknown"
 }
 
-// end records an action that was carried out, and one that failed and may have been carried out in part. It returns
-// when the entry is stored. A trail that cannot be written does not refuse the action.
+// end records a completed action. It also records a failed action, since the service may have completed a part of it.
+// It returns when the entry is stored. A trail that cannot be written does not refuse the action.
 func (a *action) end(ctx context.Context, answer any, failed *Error) {
 	if a == nil {
 		return

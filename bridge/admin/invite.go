@@ -23,7 +23,7 @@ type CreateInvite struct {
 	Uses    int    `json:"uses,omitempty"`    // how many accounts may be created with it; 0 is 1
 	Expires string `json:"expires,omitempty"` // its life, such as 168h; "" for no end
 	Note    string `json:"note,omitempty"`    // for administrators
-	URL     string `json:"url,omitempty"`     // of the server, as clients reach it; "" for the one that the server knows
+	URL     string `json:"url,omitempty"`     // of the server, as clients reach it; "": its own
 }
 
 // InviteLink is a new invite with its link. The link has the secret, which cannot be read again.
@@ -99,7 +99,7 @@ func (s *Service) createInvite(ctx context.Context, r CreateInvite) (InviteLink,
 	return InviteLink{invite, base + "#invite=" + secret}, nil
 }
 
-// pageURL returns the URL of the page. given is the URL of the server, or "" for the one that the service knows.
+// pageURL returns the URL of the page. given is the URL of the server. If it is "", the service uses its own.
 func (s *Service) pageURL(given string) (string, error) {
 	base := given
 	if base == "" {

@@ -225,8 +225,8 @@ func TestFailedLoginsAreBounded(t *testing.T) {
 	}
 }
 
-// TestUnwritable: while nothing can be stored, adding does not wait, a flush says why, and what exceeds the queue is
-// counted. What is queued is stored later.
+// TestUnwritable: while nothing can be stored, adding does not wait, a flush says why, and the events that exceed the
+// queue are counted. The queued events are stored later.
 func TestUnwritable(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t, t.TempDir(), -1).ClientURL()

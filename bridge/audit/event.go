@@ -45,7 +45,7 @@ const (
 	Server        = "server"        // a node itself
 )
 
-// Ref names the party that acts, or the one that an action concerns.
+// Ref names the actor or the subject of an event.
 type Ref struct {
 	Kind string `json:"kind"`
 	ID   string `json:"id,omitempty"`

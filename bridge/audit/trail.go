@@ -151,8 +151,8 @@ func (t *Trail) LoggedIn(actor Ref, address, how string) {
 	t.Add(Event{Event: LoginDone, Actor: actor, Address: address, Detail: how})
 }
 
-// LoginFailed adds a login with wrong credentials. account is what the client typed, an account or an id. The entry
-// has the id of that user, or no user: what was typed may be a password.
+// LoginFailed adds a login with wrong credentials. account is the account or the id that the client sent. The entry has
+// the id of that user, if the user exists. It never has the text itself, which may be a password.
 func (t *Trail) LoginFailed(address, account, how string) {
 	t.add(pending{Event{Event: LoginFailed, Actor: Ref{Kind: Client}, Address: address, Detail: how}, account})
 }

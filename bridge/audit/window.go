@@ -23,7 +23,7 @@ type window struct {
 // tally are the events of a source in a minute.
 type tally struct {
 	entries, omitted int
-	last             Event // the last one that was omitted
+	last             Event // the latest omitted event
 }
 
 // newWindows returns the windows of the kinds that clients can cause without a limit.

@@ -122,7 +122,7 @@ func New(opts Options, registry prometheus.Registerer, log *slog.Logger) *Govern
 // Close logs what is not logged yet.
 func (g *Governor) Close() { g.journal.close() }
 
-// Set changes the limits. What was counted stays counted.
+// Set changes the limits. Counted events stay counted.
 func (g *Governor) Set(opts Options) { g.opts.Store(&opts) }
 
 // SetSeenFrom sets how known devices are recognised that have not logged in since the start.

@@ -107,8 +107,8 @@ func (j *journal) report(reason Reason) {
 	m.timer.Reset(logEvery)
 }
 
-// failedLogin logs a login with wrong credentials, with the address only: what was typed as an account may be a
-// password.
+// failedLogin logs a login with wrong credentials, with the address only. A user may type a password in place of the
+// account.
 func (j *journal) failedLogin(address string) {
 	j.failed.Inc()
 	now := time.Now()

@@ -86,7 +86,7 @@ func TestGuessesInFlight(t *testing.T) {
 	}
 }
 
-// TestNeighbours: an address that guesses is slowed down, but nobody behind it is locked out.
+// TestNeighbours: an address that guesses is slowed down. Other users behind it are not locked out.
 func TestNeighbours(t *testing.T) {
 	t.Parallel()
 	g, log := newGovernor(t, Options{LoginFailures: Rate{10, time.Minute}, Logins: Rate{600, time.Minute}})

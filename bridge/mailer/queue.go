@@ -33,7 +33,7 @@ type Queue struct {
 	resets Resets
 	allow  func(user string) bool
 	log    *slog.Logger
-	// Calls for forgotten passwords come from clients that nobody has authenticated. They do not displace other mail.
+	// Calls for forgotten passwords come from unauthenticated clients. They do not displace other mail.
 	forgotten chan job
 	accounts  chan job
 	ctx       context.Context // ends with Close

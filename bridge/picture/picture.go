@@ -53,7 +53,7 @@ func Parse(text string) (i Image, ok bool) {
 }
 
 // Shown returns what replaces the picture of the user with that id: the address of its image, or a short text as it
-// is. It returns "" for a longer text, and for one that looks like an address of this server.
+// is. It returns "" for a longer text, and for a text that looks like an address of this server.
 func Shown(id, text string) string {
 	if text == "" {
 		return ""
