@@ -17,7 +17,7 @@ import (
 // The dialogues of two other users arrive meanwhile.
 func TestStalledSessions(t *testing.T) {
 	t.Parallel()
-	const sessions, size, each, limit = 20, 40 << 10, 80, "8MiB"
+	const sessions, size, each, limit = 20, 40 << 10, 150, "8MiB"
 	p := startProcess(t, filepath.Join(t.TempDir(), "data"), new(logBuffer), "GOGC=25", "IMCTL_NATS_SYNC=1m", "IMCTL_SESSIONS_WRITE_TIMEOUT=4m",
 		"IMCTL_DIALOGUES_TIMEOUT=2s", "IMCTL_LIMITS_WAITING="+limit)
 	w := newWorld(t, p)
