@@ -66,6 +66,9 @@ type Server struct {
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s := &Server{log: new(natstest.Log), registry: prometheus.NewRegistry()}
+	if o.Dir == "" { // before the clean-up that stops the server: the last one runs first, and a server writes until it stops
+		o.Dir = filepath.Join(t.TempDir(), "data")
+	}
 	t.Cleanup(func() { s.Stop(t) })
 	if err := s.start(t, o); err != nil {
 		t.Fatalf("start: %v", err)
@@ -76,9 +79,6 @@ func Start(t testing.TB, o Options) *Server {
 func (s *Server) start(t testing.TB, o Options) error {
 	ctx, cancel := context.WithTimeout(t.Context(), WaitTimeout)
 	defer cancel()
-	if o.Dir == "" {
-		o.Dir = filepath.Join(t.TempDir(), "data")
-	}
 	if o.Limits.Picture == 0 {
 		o.Limits.Picture = 64 << 10
 	}
