@@ -21,6 +21,8 @@ func TestNames(t *testing.T) {
 		{im.Call("a", "add"), "im.call.a.add"},
 		{im.CallAny(), "im.call.*.*"},
 		{im.CallsOf("a"), "im.call.a.>"},
+		{im.Taken("n", "a", "b", 7), "im.taken.n.a.b.7"},
+		{im.TakenAny(), "im.taken.*.*.*.*"},
 		{im.Node("n"), "im.node.n"},
 		{im.Admin("user", "list"), "im.admin.user.list"},
 		{im.AdminAll(), "im.admin.>"},
@@ -66,6 +68,14 @@ func TestParse(t *testing.T) {
 	}
 	if user, call := im.ParseCall(im.Call("a", "add")); user != "a" || call != "add" {
 		t.Errorf("ParseCall: %q, %q", user, call)
+	}
+	if user, from, n, ok := im.ParseTaken(im.Taken("n", "a", "b", 7)); user != "a" || from != "b" || n != 7 || !ok {
+		t.Errorf("ParseTaken: %q, %q, %d, %t", user, from, n, ok)
+	}
+	for subject, want := range map[string]bool{im.Taken("n", "a", "b", 7): true, im.Taken("nn", "a", "b", 7): false, "im.taken.n": false, "": false} {
+		if got := im.IsTaken(subject, "n"); got != want {
+			t.Errorf("IsTaken(%q) = %t", subject, got)
+		}
 	}
 	for subject, want := range map[string]bool{"_INBOX.a.x": true, "_INBOX.ab.x": false, "_INBOX.a": false, "im.user.a.dialogue": false} {
 		if got := InInbox(subject, "a"); got != want {
