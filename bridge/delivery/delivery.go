@@ -32,8 +32,8 @@ type Sink interface {
 	Deliver(frame []byte, r Receipt) error
 	// Notify queues a frame that no client waits for.
 	Notify(frame []byte)
-	// Kept takes a dialogue of a conversation that is kept. The sink may not keep the frames of k.
-	Kept(k Kept)
+	// Take takes a dialogue of a conversation that is kept. It must not keep the frames of k.
+	Take(k Kept)
 	// Flush writes the queued frames.
 	Flush()
 }

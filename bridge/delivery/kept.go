@@ -239,7 +239,7 @@ func (u *User) kept(k Kept, d *kv.Dialogue, scratch []byte) []byte {
 			scratch = wire.AppendDialogue(scratch[:0], d.ID, d.From, d.Payload)
 			k.Plain = scratch
 		}
-		m.sink.Kept(k)
+		m.sink.Take(k)
 		m.FlushSoon()
 	}
 	return scratch
@@ -251,11 +251,11 @@ func (u *User) keptOwn(k Kept, except *Member) {
 	for _, m := range u.list() {
 		switch {
 		case m == except:
-			m.sink.Kept(Kept{With: k.With, N: k.N, Own: true})
+			m.sink.Take(Kept{With: k.With, N: k.N, Own: true})
 		case !m.push && !m.keep:
-			m.sink.Kept(Kept{With: k.With, N: k.N, Own: true})
+			m.sink.Take(Kept{With: k.With, N: k.N, Own: true})
 		default:
-			m.sink.Kept(k)
+			m.sink.Take(k)
 			m.FlushSoon()
 		}
 	}

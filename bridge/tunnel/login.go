@@ -50,7 +50,7 @@ func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}()
 		return
 	}
-	s := newSession(t, c, address, query.Push)
+	s := newSession(t, c, address, query.Push, query.Keep)
 	s.origin = kv.Origin{Address: address, Agent: r.UserAgent()}
 	go t.login(s, slimRequest(r), query, code)
 }
