@@ -59,5 +59,6 @@ type Sessions = tunnel.SessionOptions
 
 // Dialogues configure the delivery of dialogues.
 type Dialogues struct {
-	Timeout time.Duration // without an answer by then, the sender gets 507
+	Timeout  time.Duration // without an answer by then, the sender gets 507
+	Receipts bool          // friends see what a user has read, and that it is typing
 }

@@ -113,7 +113,7 @@ func (l *Lanes) takeAcks(opts Options) (err error) {
 
 // keptNews reports whether a notice is for clients that take part in kept conversations.
 func keptNews(n wire.Notice) bool {
-	return n.Code == wire.Delivered || n.Code == wire.Read || n.Code == wire.Typing
+	return n.Code == wire.DialogueDelivered || n.Code == wire.DialogueRead || n.Code == wire.FriendTyping
 }
 
 // keptElsewhere hands a kept dialogue from another node to the user's sinks.
@@ -137,9 +137,10 @@ func (l *lane) keptElsewhere(u *User, m *nats.Msg, d *wire.KeptDialogue) {
 
 // ownElsewhere hands a dialogue that the user has sent on another node to its sinks.
 func (l *lane) ownElsewhere(u *User, frame []byte, d *wire.KeptDialogue) {
-	k := Kept{With: d.With, N: d.N, Own: true, Frame: frame}
+	with := string(d.With)
+	k := Kept{With: with, N: d.N, Own: true, Frame: frame}
 	if d.Deletes == 0 {
-		k.Plain = wire.AppendEcho(nil, d.ID, u.id, d.With, d.Payload)
+		k.Plain = wire.AppendEcho(nil, d.ID, u.id, with, d.Payload)
 	}
 	u.keptOwn(k, nil)
 }

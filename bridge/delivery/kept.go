@@ -61,6 +61,15 @@ func (l *Lanes) Keep(from, to string, with Relation, d kv.Dialogue, s Sender) er
 	return l.of(from).keep(from, to, with, d, nil, s)
 }
 
+// DialogueOf returns the dialogue of a frame. It aliases the frame.
+func DialogueOf(f wire.KeepFrame) kv.Dialogue {
+	d := kv.Dialogue{ID: f.ID, Payload: f.Payload, Re: f.Re, Reacts: f.Reacts, Edits: f.Edits, Deletes: f.Deletes}
+	if d.Payload == nil {
+		d.Payload = []byte(`""`) // a deletion may have none
+	}
+	return d
+}
+
 // Keeps reports whether conversations are kept.
 func (l *Lanes) Keeps() bool { return l.lanes[0].keeper != nil }
 
@@ -173,7 +182,7 @@ func (s *keptSend) launch(d *kv.Dialogue) {
 	fl := f.take(s.sender)
 	fl.from, fl.to, fl.member, fl.subject, fl.number = s.from, s.to, s.member, s.lane.names.Dialogue(s.to), d.N
 	fl.id = append(fl.id, d.ID...)
-	frame := frameOf(d, s.from)
+	frame := talk.Frame(d, s.from)
 	fl.data = frame.Append(fl.data)
 	s.showOwn(d)
 	await, err := f.launchStored(fl)
@@ -193,7 +202,7 @@ func (s *keptSend) launch(d *kv.Dialogue) {
 
 // show hands a stored dialogue to both users' clients.
 func (s *keptSend) show(d *kv.Dialogue, reply string) {
-	frame := frameOf(d, s.from)
+	frame := talk.Frame(d, s.from)
 	s.frame = frame.Append(s.frame[:0])
 	if u := s.lane.lanes.User(s.to); u != nil {
 		s.second = u.kept(Kept{With: s.from, N: d.N, Frame: s.frame}, d, s.second)
@@ -206,7 +215,7 @@ func (s *keptSend) show(d *kv.Dialogue, reply string) {
 
 // showOwn hands a stored dialogue to the sender's other clients.
 func (s *keptSend) showOwn(d *kv.Dialogue) {
-	frame := frameOf(d, s.to)
+	frame := talk.Frame(d, s.to)
 	s.frame = frame.Append(s.frame[:0])
 	elsewhere := s.member == nil
 	if u := s.lane.lanes.User(s.from); u != nil {
@@ -224,12 +233,6 @@ func (s *keptSend) showOwn(d *kv.Dialogue) {
 	if err := s.lane.publishNotice(s.from, s.frame); err != nil {
 		s.lane.log.Debug("echo a kept dialogue", "err", err)
 	}
-}
-
-// frameOf returns the frame of a dialogue as a user sees it whose friend is with.
-func frameOf(d *kv.Dialogue, with string) wire.KeptDialogue {
-	return wire.KeptDialogue{ID: d.ID, From: d.From, Payload: d.Payload, With: with, N: d.N, At: d.At,
-		Re: d.Re, Reacts: d.Reacts, Edits: d.Edits, Deletes: d.Deletes, Edited: d.Edited, Deleted: d.Deleted}
 }
 
 // kept hands a dialogue of a friend to the sinks on this node. It returns the scratch buffer.
@@ -262,4 +265,3 @@ func (u *User) keptOwn(k Kept, except *Member) {
 }
 
 var _ talk.Done = (*keptSend)(nil)
-

@@ -12,8 +12,8 @@ type Member struct {
 	lastTo, lastSubject string // of the last dialogue: most go where the one before went
 	onlineUser          string // was online at onlineAt, on another node
 	onlineAt            time.Time
-	inFlight            int    // bytes of its dialogues in flight; guarded by the mutex of its lane's flights
-	dirty               bool   // it is in the lane's list of sinks to flush; guarded by lane.batch
+	inFlight            int  // bytes of its dialogues in flight; guarded by the mutex of its lane's flights
+	dirty               bool // it is in the lane's list of sinks to flush; guarded by lane.batch
 }
 
 // NewMember returns the member of a sink, for Lanes.Join. push asks for notices. keep asks for numbered dialogues, and

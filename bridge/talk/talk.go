@@ -23,6 +23,8 @@ type Options struct {
 	Cursors *kv.Cursors
 	Plain   bool          // NATS does not sync each write: an atomic batch costs more than single messages
 	Timeout time.Duration // of a dialogue: not committed by then, it is refused
+	// Receipts shows friends what a user has read.
+	Receipts bool
 	// Advanced is called after a user's client has acknowledged or read dialogues of a conversation. It must not block.
 	Advanced func(user, with string, got, read uint64)
 	// Gather delays the flush of frames while commits are answered, until end is called.

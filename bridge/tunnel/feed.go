@@ -8,6 +8,7 @@ import (
 
 	"imctl/bridge/delivery"
 	"imctl/bridge/recovery"
+	"imctl/bridge/talk"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -16,8 +17,12 @@ import (
 type Conversations interface {
 	// Cursors returns how far a user has come, by the id of the friend.
 	Cursors(ctx context.Context, user string) (map[string]kv.Cursor, error)
-	// Undelivered returns the friends in whose conversations no client of the user has the newest dialogue.
-	Undelivered(ctx context.Context, user string, friends []string) ([]string, error)
+	// Undelivered returns the users in whose conversations with a user no client of that user has the newest dialogue.
+	Undelivered(ctx context.Context, user string, r kv.Roster) ([]string, error)
+	// TalksOf returns the conversations of a user with these others that have dialogues.
+	TalksOf(ctx context.Context, user string, others []string, cursors map[string]kv.Cursor) ([]talk.Talk, error)
+	// Flush writes the cursors of a user.
+	Flush(user string)
 	// History returns a part of a conversation as a user sees it.
 	History(ctx context.Context, user, with string, r kv.Range) (kv.Page, error)
 }
@@ -27,8 +32,9 @@ type Conversations interface {
 // dialogues of one conversation in the order of their numbers and without gaps. If one does not fit, or is missing, the
 // feed reads the rest of the conversation from the store, as fast as the client reads it.
 type feed struct {
-	s    *Session
-	room atomic.Pointer[chan struct{}] // has an element after dialogues were written; nil: nothing was behind yet
+	s      *Session
+	roster kv.Roster                     // of the user at its login
+	room   atomic.Pointer[chan struct{}] // has an element after dialogues were written; nil: nothing was behind yet
 
 	mu      sync.Mutex // guards the fields below
 	sent    map[string]uint64
@@ -48,7 +54,9 @@ const (
 )
 
 // start looks for dialogues that no client of the user has yet.
-func (f *feed) start(friends []string) {
+func (f *feed) start() {
+	roster := f.roster
+	f.roster = kv.Roster{} // it would stay in memory as long as the session
 	if f.s.keep || f.s.tunnel.opts.Talks == nil {
 		return
 	}
@@ -56,7 +64,7 @@ func (f *feed) start(friends []string) {
 		defer recovery.Log(f.s.tunnel.opts.Logger, "undelivered dialogues")
 		ctx, cancel := f.context()
 		defer cancel()
-		undelivered, err := f.s.tunnel.opts.Talks.Undelivered(ctx, f.s.user(), friends)
+		undelivered, err := f.s.tunnel.opts.Talks.Undelivered(ctx, f.s.user(), roster)
 		if err != nil {
 			if ctx.Err() == nil {
 				f.s.tunnel.opts.Logger.Warn("look for undelivered dialogues", "user", f.s.user(), "err", err)

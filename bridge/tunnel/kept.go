@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"bytes"
-	"strconv"
 	"time"
 
 	"imctl/bridge/delivery"
@@ -109,11 +108,7 @@ func (s *Session) receivedKeep(frame []byte) {
 	if !ok {
 		return
 	}
-	d := kv.Dialogue{ID: f.Send.ID, Payload: f.Send.Payload, Re: f.Re, Reacts: f.Reacts, Edits: f.Edits, Deletes: f.Deletes}
-	if d.Payload == nil {
-		d.Payload = []byte(`""`) // a deletion may have none
-	}
-	if err := s.member.Keep(f.Send.To, with, d, s); err != nil {
+	if err := s.member.Keep(f.To, with, delivery.DialogueOf(f), s); err != nil {
 		s.tunnel.opts.Logger.Debug("keep a dialogue", "err", err)
 		s.refuse(wire.SendFailed, f.Send.ID)
 	}
@@ -156,21 +151,15 @@ func (s *Session) noteRead(with string, n uint64) {
 }
 
 // hasRead reports whether a notice tells the client what it has said itself.
-func (s *Session) hasRead(notice []byte, with string) bool {
-	_, rest, own := bytes.Cut(notice, []byte(`"n":`))
-	if !own || !bytes.Contains(rest, []byte(`"own":true`)) {
-		return false
-	}
-	digits := rest[:len(rest)-len(bytes.TrimLeft(rest, "0123456789"))]
-	n, err := strconv.ParseUint(string(digits), 10, 64)
+func (s *Session) hasRead(n wire.Notice) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return err == nil && n <= s.ownReads[with]
+	return n.N <= s.ownReads[n.ID]
 }
 
 // Kept implements delivery.Sender.
 func (s *Session) Kept(id []byte, n uint64, at time.Time, took time.Duration) {
-	s.tunnel.opts.Dialogues.Answered(wire.Kept)
+	s.tunnel.opts.Dialogues.Answered(wire.DialogueKept)
 	s.tunnel.opts.Dialogues.Took(took)
 	var room [160]byte // most answers fit, and do not allocate
 	s.answer(wire.AppendKeptAnswer(room[:0], id, n, at))

@@ -50,7 +50,7 @@ type Session struct {
 	ended    bool
 	lagging  map[string][]byte // the newest kept dialogues that did not fit, by conversation
 	ownReads map[string]uint64 // how far the client says it has read, by conversation
-	killer   *time.Timer // cuts a closing session off whose peer does not read
+	killer   *time.Timer       // cuts a closing session off whose peer does not read
 }
 
 func newSession(t *Tunnel, c *conn, address string, push, keep bool) *Session {
@@ -98,7 +98,7 @@ func (s *Session) maxFrames() int {
 // which are dialogues from another session of the user, have no such replacement: a session without room for one ends.
 func (s *Session) Notify(frame []byte) {
 	if notice, ok := wire.ParseNotice(frame); ok {
-		if notice.Code == wire.Read && s.hasRead(frame, notice.ID) {
+		if notice.Own && s.hasRead(notice) {
 			return
 		}
 		if !s.conn.notify(notice, frame) {
@@ -231,6 +231,7 @@ func (s *Session) start(ws socket) {
 		s.streamAnswer()
 	}
 	s.conn.release()
+	s.feed.start()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ws = ws
