@@ -122,6 +122,7 @@ type LimitsConfig struct {
 	Updates       Rate // per user
 	Passwords     Rate // per user
 	Reports       Rate // per user
+	History       Rate // per user
 	Friends       int  // per user
 	Requests      int  // pending, per user
 	Picture       Size
@@ -210,6 +211,7 @@ func Defaults() *Config {
 			Updates:       Rate{60, time.Hour},
 			Passwords:     Rate{10, time.Hour},
 			Reports:       Rate{20, time.Hour},
+			History:       Rate{600, time.Minute},
 			Uploads:       64 * MiB, Waiting: 256 * MiB,
 			Friends: 2000, Requests: 200, Picture: 64 * KiB, Cooldown: 24 * time.Hour,
 		},

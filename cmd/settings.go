@@ -106,6 +106,7 @@ func (c *Config) serverSettings() []setting {
 		bind("limits.updates", &c.Limits.Updates, "profile updates of one user, 0 for no limit").asLive(),
 		bind("limits.passwords", &c.Limits.Passwords, "new passwords of one user, and checks of the old one, 0 for no limit").asLive(),
 		bind("limits.reports", &c.Limits.Reports, "reports of one user, 0 for no limit").asLive(),
+		bind("limits.history", &c.Limits.History, "reads of conversations by one user, 0 for no limit").asLive(),
 		bind("limits.connections", &c.Limits.Connections, "connections of all clients, 0 for as many as the system's descriptors allow",
 			orZero(between(16, 1<<20))).asLive(),
 		bind("limits.connections_per_address", &c.Limits.ConnectionsPerAddress, "connections from one address, 0 for half of all",

@@ -160,8 +160,8 @@ func (a *LoginAnswer) appendTalks(ctx context.Context, dst []byte) ([]byte, erro
 	if err != nil {
 		return dst, err
 	}
-	for _, t := range page {
-		dst = wire.AppendItem(dst, a.listed, t.Wire())
+	for i := range page {
+		dst = wire.AppendItem(dst, a.listed, page[i].Frame())
 		a.listed++
 	}
 	a.next = end

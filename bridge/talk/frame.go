@@ -13,8 +13,8 @@ func Frame(d *kv.Dialogue, with string) wire.KeptDialogue {
 		Re: d.Re, Reacts: d.Reacts, Edits: d.Edits, Deletes: d.Deletes, Edited: d.Edited, Deleted: d.Deleted}
 }
 
-// Wire returns the conversation as the login's answer and the call show it.
-func (t Talk) Wire() wire.Talk {
+// Frame returns the conversation as the answers to a login and to the call show it.
+func (t *Talk) Frame() wire.Talk {
 	w := wire.Talk{With: t.With, Last: t.Last, Got: t.Got, Read: t.Read, PeerGot: t.PeerGot, PeerRead: t.PeerRead}
 	if t.Entry != nil {
 		entry := Frame(t.Entry, t.With)

@@ -111,20 +111,28 @@ func parseKeepDialogue(v *[keepCount][]byte, ok bool) (f KeepFrame, code Code) {
 	return f, code
 }
 
-// parseNumber parses a scanned value as the number of a dialogue: an integer from 1 to MaxNumber, in digits. It returns
-// false if ok is false.
+// parseNumber parses a scanned value as the number of a dialogue, from 1. It returns false if ok is false.
 func parseNumber(raw []byte, ok bool) (uint64, bool) {
-	if !ok || len(raw) == 0 || len(raw) > len("9007199254740992") {
+	if !ok {
+		return 0, false
+	}
+	n, ok := parseDigits(raw)
+	return n, ok && n > 0
+}
+
+// parseDigits parses an integer up to MaxNumber, in digits.
+func parseDigits[T string | []byte](s T) (uint64, bool) {
+	if len(s) == 0 || len(s) > len("9007199254740992") {
 		return 0, false
 	}
 	var n uint64
-	for _, d := range raw {
-		if d < '0' || d > '9' {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
 			return 0, false
 		}
-		n = n*10 + uint64(d-'0')
+		n = n*10 + uint64(s[i]-'0')
 	}
-	if n == 0 || n > MaxNumber {
+	if n > MaxNumber {
 		return 0, false
 	}
 	return n, true
