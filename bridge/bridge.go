@@ -254,7 +254,11 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 		b.services.Accounts.SetMail(mail)
 		b.stops.add(func(context.Context) error { mail.Close(); return nil })
 	}
-	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
+	var talks api.Talks
+	if b.talks != nil {
+		talks = b.talks
+	}
+	b.api = api.New(api.Options{Talks: talks, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }

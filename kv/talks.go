@@ -44,9 +44,11 @@ func (t *Talks) Find(ctx context.Context, r *Record, n uint64) (*Record, error) 
 // Before returns the record before r, or nil if there is none any more.
 func (t *Talks) Before(ctx context.Context, r *Record) (*Record, error) { panic("later") }
 
-// Range selects dialogues of a conversation: Limit dialogues before Before, or after After, or if both are 0 the newest.
+// Range selects Limit dialogues of a conversation: those after After with Forward, otherwise those before Before, or the
+// newest if that is 0.
 type Range struct {
 	Before, After uint64
+	Forward       bool
 	Limit         int
 	Forgot        uint64 // dialogues up to this one are not shown
 }

@@ -101,17 +101,7 @@ func history(ctx context.Context, a *API, r *request) (result, error) {
 	if n, given := r.Number("limit"); given {
 		limit = int(n)
 	}
-	read := func(part kv.Range) (kv.Page, error) {
-		part.Limit = limit
-		return a.opts.Talks.History(ctx, r.me.ID, other, part)
-	}
-	var page kv.Page
-	var err error
-	if hasAfter && after == 0 {
-		page, err = oldest(limit, read)
-	} else {
-		page, err = read(kv.Range{Before: before, After: after})
-	}
+	page, err := a.opts.Talks.History(ctx, r.me.ID, other, kv.Range{Before: before, After: after, Forward: hasAfter, Limit: limit})
 	if err != nil {
 		return nil, err
 	}
@@ -120,16 +110,6 @@ func history(ctx context.Context, a *API, r *request) (result, error) {
 		answer.Dialogues[i] = talk.Frame(&page.Dialogues[i], other)
 	}
 	return answer, nil
-}
-
-// oldest reads the first dialogues of a conversation: a kv.Range has no way to say after 0. Mostly the first one has the
-// number 1. Otherwise its number is known after a read.
-func oldest(limit int, read func(kv.Range) (kv.Page, error)) (kv.Page, error) {
-	page, err := read(kv.Range{Before: uint64(limit) + 1})
-	if err != nil || page.First <= 1 {
-		return page, err
-	}
-	return read(kv.Range{After: page.First - 1})
 }
 
 // talks answers with the conversations of the caller.

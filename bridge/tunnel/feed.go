@@ -203,7 +203,7 @@ func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
 		}
 	}
 	for {
-		page, err := talks.History(ctx, user, with, kv.Range{After: sent, Limit: feedPage})
+		page, err := talks.History(ctx, user, with, kv.Range{After: sent, Forward: true, Limit: feedPage})
 		if err != nil {
 			return err
 		}
