@@ -234,11 +234,8 @@ func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
 
 // write writes a dialogue of the store. It waits for room.
 func (f *feed) write(ctx context.Context, with string, d *kv.Dialogue, own bool) error {
-	if own {
-		return nil // the session that sent it has it
-	}
-	var plain []byte
-	if d.Deletes == 0 && !d.Deleted {
+	var plain []byte // nil also for the user's own: the session that sent it has it
+	if !own && d.Deletes == 0 && !d.Deleted {
 		plain = wire.AppendDialogue(nil, d.ID, d.From, d.Payload)
 	}
 	for {
