@@ -184,7 +184,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Store:          a.backend.store,
 		Hasher:         a.backend.hasher,
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
-		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
+		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout, Keep: c.Dialogues.Keep > 0, Receipts: c.Dialogues.Receipts},
 		Governor:       a.governor,
 		EventLog:       a.backend.eventLog(c),
 		Audit:          a.backend.audit(c),
