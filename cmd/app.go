@@ -81,6 +81,9 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	if err := a.startAdmin(); err != nil {
 		return nil, err
 	}
+	if err := a.watchRetention(); err != nil {
+		return nil, err
+	}
 	a.serveOps()
 	a.serveFront()
 	return a, nil
