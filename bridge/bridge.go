@@ -197,7 +197,7 @@ func (b *Bridge) openAudit(ctx context.Context) (err error) {
 // openTalks starts to keep conversations, if the store has their stream.
 func (b *Bridge) openTalks(ctx context.Context) (err error) {
 	o := &b.opts
-	if o.Store.Talks == nil {
+	if !o.Dialogues.Keep || o.Store.Talks == nil {
 		return nil
 	}
 	b.talks, err = talk.Open(ctx, talk.Options{Connect: o.Connect, Talks: o.Store.Talks, Cursors: o.Store.Cursors, Plain: o.EventLog.Plain, Timeout: o.Dialogues.Timeout,

@@ -59,6 +59,8 @@ type Sessions = tunnel.SessionOptions
 
 // Dialogues configure the delivery of dialogues.
 type Dialogues struct {
-	Timeout  time.Duration // without an answer by then, the sender gets 507
-	Receipts bool          // friends see what a user has read, and that it is typing
+	Timeout time.Duration // without an answer by then, the sender gets 507
+
+	Keep     bool // conversations are kept, in Store.Talks
+	Receipts bool // a sender is told that its friend has read a dialogue or is typing
 }

@@ -81,6 +81,9 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	if err := a.startAdmin(); err != nil {
 		return nil, err
 	}
+	if err := a.watchRetention(); err != nil {
+		return nil, err
+	}
 	a.serveOps()
 	a.serveFront()
 	return a, nil
@@ -184,7 +187,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Store:          a.backend.store,
 		Hasher:         a.backend.hasher,
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
-		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
+		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout, Keep: c.Dialogues.Keep > 0, Receipts: c.Dialogues.Receipts},
 		Governor:       a.governor,
 		EventLog:       a.backend.eventLog(c),
 		Audit:          a.backend.audit(c),

@@ -48,6 +48,13 @@ func publishPermissions(prefix string) []permission {
 			permission{keys + ">", keys + "none", ""})
 	}
 	all = append(all, permission{allow: p.All(), test: p.Audit("none", 0)})
+	talks := p.TalkStream()
+	all = append(all, streamPermissions(talks)...)
+	all = append(all,
+		permission{api, "$JS.API.DIRECT.GET." + talks, "{}"},
+		permission{api, "$JS.API.STREAM.MSG.GET." + talks, "{}"},
+		permission{api, "$JS.API.STREAM.PURGE." + talks, `{"filter":"` + p.Talk(unusedID, unusedID) + `"}`},
+		permission{allow: p.All(), test: p.Talk(unusedID, unusedID)})
 	return append(append(all, streamPermissions(p.LogStream())...), streamPermissions(p.AuditStream())...)
 }
 

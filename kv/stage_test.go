@@ -29,7 +29,7 @@ func TestStage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := staging.Commit(ctx, now(), ""); err != nil {
+	if err := staging.Commit(ctx, now(), StagedStreams{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(ctx, nc, Options{}); !errors.Is(err, ErrRestoreUnfinished) {
@@ -82,7 +82,7 @@ func TestSwitchToOlderFormat(t *testing.T) {
 		_, err = staging.Fill(ctx, func(int) {})
 	}
 	if err == nil {
-		err = staging.Commit(ctx, now(), "")
+		err = staging.Commit(ctx, now(), StagedStreams{})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestStageOvertaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := first.Commit(ctx, now(), ""); !errors.Is(err, ErrRestoreOvertaken) {
+	if err := first.Commit(ctx, now(), StagedStreams{}); !errors.Is(err, ErrRestoreOvertaken) {
 		t.Errorf("Commit of the first restore: %v, want %v", err, ErrRestoreOvertaken)
 	}
 	if err := first.Abandon(ctx); err != nil {
@@ -131,7 +131,7 @@ func TestStageOvertaken(t *testing.T) {
 	if _, err := second.Fill(ctx, func(int) {}); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Commit(ctx, now(), ""); err != nil {
+	if err := second.Commit(ctx, now(), StagedStreams{}); err != nil {
 		t.Error(err)
 	}
 }
