@@ -17,7 +17,7 @@ type sink struct{}
 
 func (sink) Deliver([]byte, delivery.Receipt) error { return nil }
 func (sink) Notify([]byte)                          {}
-func (sink) Take(delivery.Kept) {}
+func (sink) Take(delivery.Kept)                     {}
 func (sink) Flush()                                 {}
 
 // TestRemovingStrangers: a client that repeatedly removes users who are not its friends does not fill the memory of the
