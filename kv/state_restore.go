@@ -16,8 +16,8 @@ import (
 )
 
 // Adopt adapts the state to the streams of a restored data directory, and returns it. It creates a state if the
-// backup has none. The state then expects the streams of its slot, and those of others that exist, with their present
-// creation times. It marks no restore. A server can then open the buckets.
+// backup has none. The state then expects the streams of its slot, and those of others and that of conversations that
+// exist, with their present creation times. It marks no restore. A server can then open the buckets.
 //
 // Errors: ErrStreamMismatch, ErrStagedDiffers if a bucket is missing, ErrConflict.
 func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (State, error) {
@@ -35,6 +35,7 @@ func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (
 	}
 	created := make(map[string]time.Time)
 	needed := subject.Prefix(opts.Prefix).Buckets(state.Slot).Streams()
+	others = append(slices.Clone(others), subject.Prefix(opts.Prefix).TalkStream())
 	for _, name := range slices.Concat(needed, others) {
 		s, err := js.Stream(ctx, name)
 		switch {
