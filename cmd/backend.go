@@ -100,20 +100,24 @@ func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog
 		return nil, err
 	}
 	b.stops.add("buckets", func(context.Context) error { b.nc.Close(); return nil })
-	if err := b.openStore(ctx, c, log); err != nil {
+	if err := b.openStore(ctx, c, log, diskLog); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-// openStore opens the buckets. From then on, the data directory records which streams must exist.
-func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) error {
+// openStore opens the buckets and the stream of conversations. From then on, the data directory records which streams must exist.
+func (b *backend) openStore(ctx context.Context, c *Config, log, diskLog *slog.Logger) error {
 	owner := b.owner(c)
 	expected, err := b.dir.Streams(owner)
 	if err != nil {
 		return err
 	}
-	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
+	talks, err := b.fitTalks(ctx, c, diskLog)
+	if err != nil {
+		return err
+	}
+	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Talks: talks, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
 		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Cooldown: c.Limits.Cooldown, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: startTimeout,
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
 	var lost *kv.LostError

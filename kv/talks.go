@@ -54,7 +54,7 @@ func talksConfig(opts Options) jetstream.StreamConfig {
 // Errors: ErrStreamMismatch, ErrConflict.
 func openTalks(ctx context.Context, js jetstream.JetStream, states *States, opts Options) (*Talks, error) {
 	want := talksConfig(opts)
-	if err := EnsureEntryStream(ctx, js, want, "dialogues.max_bytes", opts.Log); err != nil {
+	if err := ensureTalks(ctx, js, want, opts.Log); err != nil {
 		return nil, fmt.Errorf("kv: stream of conversations %s: %w", want.Name, err)
 	}
 	if _, err := states.Expect(ctx, want.Name); err != nil {
