@@ -180,6 +180,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	}
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Connect:        a.backend.connect,
+		Interest:       a.backend.interest,
 		Prefix:         c.NATS.Prefix,
 		Logins:         concurrentLogins(c),
 		Host:           host,

@@ -57,6 +57,8 @@ type backend struct {
 	dir     *embedded.Dir
 	server  *embedded.Server // nil if attached to an external NATS server
 	connect func(name string, opts ...nats.Option) (*nats.Conn, error)
+	// interest returns how many subscriptions match a subject; nil with an external NATS server, which does not tell.
+	interest func(subject string) int
 	nc      *nats.Conn
 	store   *kv.Store
 	hasher  *kv.Hasher
@@ -174,7 +176,7 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 		return err
 	}
 	b.stops.add("NATS server", b.server.Shutdown)
-	b.connect = b.server.Connect
+	b.connect, b.interest = b.server.Connect, b.server.Interest
 	return nil
 }
 
