@@ -59,11 +59,11 @@ type backend struct {
 	connect func(name string, opts ...nats.Option) (*nats.Conn, error)
 	// interest returns how many subscriptions match a subject; nil with an external NATS server, which does not tell.
 	interest func(subject string) int
-	nc      *nats.Conn
-	store   *kv.Store
-	hasher  *kv.Hasher
-	ca      string // file with the certificate of the embedded server's listener; "" without TLS
-	stops   stops
+	nc       *nats.Conn
+	store    *kv.Store
+	hasher   *kv.Hasher
+	ca       string // file with the certificate of the embedded server's listener; "" without TLS
+	stops    stops
 }
 
 // clientListener is where the embedded server accepts NATS clients. The zero value accepts none.
