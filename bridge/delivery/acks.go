@@ -216,6 +216,11 @@ func (u *User) acknowledged(with string, n uint64) {
 	clear(a.replies[len(rest):])
 	a.replies = rest
 	a.mu.Unlock()
+	if len(taken) == 0 {
+		return
+	}
+	end := u.lane.lanes.Gather() // the answers leave together
+	defer end()
 	for _, r := range taken {
 		r.settle(u.lane, true)
 	}
