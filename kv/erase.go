@@ -98,8 +98,9 @@ func (t *Talks) deleteRecord(ctx context.Context, seq uint64) error {
 		Success bool `json:"success"`
 	}
 	request := struct {
-		Seq uint64 `json:"seq"`
-	}{seq}
+		Seq     uint64 `json:"seq"`
+		NoErase bool   `json:"no_erase"` // else nats-server writes the whole block again, megabytes for each message
+	}{seq, true}
 	err := t.b.request(ctx, "STREAM.MSG.DELETE", request, &response)
 	if hasCode(err, codeSequenceNotFound) {
 		return nil
