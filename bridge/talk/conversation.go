@@ -30,7 +30,6 @@ type conversation struct {
 	first, last *item
 	count       int // items in the queue
 	bytes       int // of these items
-	erasures    []*erasure
 
 	// Of the owner.
 	head     *kv.Record // the newest record, without its dialogues; nil: not known

@@ -199,19 +199,3 @@ func (s *Service) remember(w *idWalk, r *kv.Record) {
 		}
 	}
 }
-
-// erasure is a request to erase a conversation up to a dialogue.
-type erasure struct {
-	last uint64
-	done chan error // takes the outcome; its buffer has room for it
-}
-
-// erase removes a conversation unless it has newer dialogues than its users have forgotten.
-func (s *Service) erase(ctx context.Context, c *conversation, e *erasure) error {
-	head, err := s.opts.Talks.Last(ctx, c.pair)
-	if err != nil || head == nil || len(head.Dialogues) == 0 || head.Last > e.last {
-		return err
-	}
-	c.forget()
-	return s.opts.Talks.Erase(ctx, c.pair)
-}

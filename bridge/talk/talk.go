@@ -26,6 +26,7 @@ var ErrBusy = errors.New("too many dialogues wait for their commit")
 // Reasons why a dialogue is not stored.
 var (
 	errSize    = errors.New("the dialogue is larger than a NATS message may be")
+	errUsers   = errors.New("not the ids of two users")
 	errClosed  = errors.New("the conversations are closed")
 	errExpired = errors.New("the dialogue was not committed in time")
 	errLost    = errors.New("the connection to NATS is lost")
@@ -82,6 +83,9 @@ type Done interface {
 	Failed(err error)
 }
 
+// openTimeout bounds the wait for NATS when a service starts.
+const openTimeout = 10 * time.Second
+
 // Service keeps the conversations of the users that send on this node.
 type Service struct {
 	opts    Options
@@ -126,7 +130,9 @@ func Open(ctx context.Context, opts Options) (_ *Service, err error) {
 		return nil, fmt.Errorf("conversations: connect to NATS: %w", err)
 	}
 	if s.acks, err = newAcks(s.nc, opts.Talks.Stream()); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, openTimeout)
 		err = s.nc.FlushWithContext(ctx)
+		cancel()
 	}
 	if err != nil {
 		s.nc.Close()

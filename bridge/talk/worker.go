@@ -75,7 +75,7 @@ func (s *Service) attend(c *conversation) {
 	s.failed(err)
 	s.mu.Lock()
 	c.attended = false
-	idle := c.first == nil && c.job == nil && len(c.erasures) == 0
+	idle := c.first == nil && c.job == nil
 	s.mu.Unlock()
 	if idle {
 		s.release(c)
@@ -112,14 +112,7 @@ func (s *Service) dropExpired(c *conversation) {
 	c.attended = false // no worker looks at the first dialogue yet
 	j := s.drop(c, reason, func(it *item) bool { return all || now.After(it.expires) })
 	c.attended = true
-	var erasures []*erasure
-	if all {
-		erasures, c.erasures = c.erasures, nil
-	}
 	s.mu.Unlock()
-	for _, e := range erasures {
-		e.done <- reason
-	}
 	if j != nil {
 		s.settle([]*job{j})
 	}
@@ -153,12 +146,8 @@ func (s *Service) look(ctx context.Context, c *conversation) error {
 		return s.repair(ctx, c)
 	}
 	s.mu.Lock()
-	it, erasures := c.first, c.erasures
-	c.erasures = nil
+	it := c.first
 	s.mu.Unlock()
-	for _, e := range erasures {
-		e.done <- s.erase(ctx, c, e)
-	}
 	if it == nil {
 		return nil
 	}

@@ -28,6 +28,10 @@ func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
 	if int64(len(d.ID)+len(d.Payload)+headerRoom) > s.nc.MaxPayload() {
 		return errSize
 	}
+	p := kv.PairOf(d.From, to)
+	if p.A == p.B || !kv.ValidID(p.A) || !kv.ValidID(p.B) {
+		return errUsers
+	}
 	if err := s.opts.MayWrite(); err != nil {
 		return err
 	}
@@ -42,7 +46,7 @@ func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
 		freeItem(it)
 		return errClosed
 	}
-	c := s.conversation(kv.PairOf(d.From, to))
+	c := s.conversation(p)
 	if s.count >= queueDialogues || s.bytes+size > queueBytes ||
 		c.count >= queueDialogues/sharePart || c.bytes+size > queueBytes/sharePart {
 		freeItem(it)
@@ -59,7 +63,7 @@ func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
 
 // schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller holds s.mu.
 func (s *Service) schedule(c *conversation) {
-	if c.job == nil && (c.head == nil || len(c.erasures) > 0) || c.job != nil && c.job.doubt {
+	if c.job == nil && c.head == nil || c.job != nil && c.job.doubt {
 		s.tasks = append(s.tasks, c)
 		s.work.Signal()
 		return
@@ -78,7 +82,7 @@ func (s *Service) release(convs ...*conversation) {
 		c.attended = false
 		s.ids.Add(int64(c.ids.len() - c.idsLen))
 		c.idsLen = c.ids.len()
-		if c.first != nil || c.job != nil || len(c.erasures) > 0 {
+		if c.first != nil || c.job != nil {
 			s.schedule(c)
 			continue
 		}
