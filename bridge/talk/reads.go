@@ -1,8 +1,8 @@
 package talk
 
 import (
-	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"imctl/kv"
@@ -68,7 +68,7 @@ type Talk struct {
 }
 
 // Talks returns the conversations of a user that have dialogues that it has not forgotten: those with friends, and those in
-// its cursors.
+// its cursors. They are sorted by the id of the friend.
 func (s *Service) Talks(ctx context.Context, user string, friends []string) ([]Talk, error) {
 	cursors, err := s.Cursors(ctx, user)
 	if err != nil {
@@ -79,19 +79,18 @@ func (s *Service) Talks(ctx context.Context, user string, friends []string) ([]T
 			cursors[friend] = kv.Cursor{With: friend}
 		}
 	}
-	pairs := make([]kv.Pair, 0, len(cursors))
-	for with := range cursors {
-		pairs = append(pairs, kv.PairOf(user, with))
-	}
-	slices.SortFunc(pairs, comparePairs)
 	var talks []Talk
-	for chunk := range slices.Chunk(pairs, pairsAtOnce) {
-		heads, err := s.opts.Talks.LastOf(ctx, chunk)
+	for chunk := range slices.Chunk(slices.Sorted(maps.Keys(cursors)), pairsAtOnce) {
+		pairs := make([]kv.Pair, len(chunk))
+		for i, with := range chunk {
+			pairs[i] = kv.PairOf(user, with)
+		}
+		heads, err := s.opts.Talks.LastOf(ctx, pairs)
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range chunk {
-			talk, ok, err := s.talk(ctx, user, cursors[p.Other(user)], heads[p])
+		for i, with := range chunk {
+			talk, ok, err := s.talk(ctx, user, cursors[with], heads[pairs[i]])
 			if err != nil {
 				return nil, err
 			}
@@ -121,8 +120,4 @@ func (s *Service) talk(ctx context.Context, user string, c kv.Cursor, head *kv.R
 		t.Entry = &shown[n-1]
 	}
 	return t, true, nil
-}
-
-func comparePairs(x, y kv.Pair) int {
-	return cmp.Or(cmp.Compare(x.A, y.A), cmp.Compare(x.B, y.B))
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"imctl/bridge/wire"
 	"imctl/kv"
 )
 
@@ -178,6 +177,9 @@ func (s *Service) prepare(c *conversation) *job {
 	return j
 }
 
+// exists reports whether the dialogue n is known to exist, or n is 0.
+func (c *conversation) exists(n uint64) bool { return n == 0 || n >= c.known && n <= c.numbered }
+
 // admit adds an item to a job. It returns false if a worker has to look at the item before.
 func (s *Service) admit(j *job, it *item, now, at time.Time) bool {
 	c := j.conv
@@ -206,13 +208,7 @@ func (s *Service) admit(j *job, it *item, now, at time.Time) bool {
 		}
 	}
 	if !it.checked {
-		for _, n := range [...]uint64{it.d.Re, it.d.Reacts, it.d.Edits, it.d.Deletes} {
-			if n > c.numbered {
-				it.err = wire.ProtocolError
-				return true
-			}
-		}
-		if it.d.Changes() || it.d.Re != 0 && it.d.Re < c.known || it.d.Reacts != 0 && it.d.Reacts < c.known {
+		if it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts) {
 			return false
 		}
 	}
