@@ -114,6 +114,8 @@ type Service struct {
 	count  int             // dialogues in all queues
 	bytes  int             // of these dialogues
 	busy   int             // conversations that are busy
+	want   int             // conversations in ready that the writer waits for; 0: it does not wait
+	enough chan struct{}   // takes a value when ready has that many
 	closed bool
 	abort  context.CancelFunc // ends the wait for the current commit; nil between commits
 }
@@ -121,7 +123,7 @@ type Service struct {
 // Open starts a service.
 func Open(ctx context.Context, opts Options) (_ *Service, err error) {
 	opts = opts.withDefaults()
-	s := &Service{opts: opts, seed: maphash.MakeSeed(), answers: make(chan []*job, 4), convs: make(map[kv.Pair]*conversation)}
+	s := &Service{opts: opts, seed: maphash.MakeSeed(), answers: make(chan []*job, 4), enough: make(chan struct{}, 1), convs: make(map[kv.Pair]*conversation)}
 	s.wake, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	// While NATS is unreachable nothing is buffered, and a commit under way fails at once.

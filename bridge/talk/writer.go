@@ -16,6 +16,10 @@ const (
 	queueBytes      = 64 << 20
 	// sharePart is the part of the queue that one conversation may fill.
 	sharePart = 4
+	// gatherPart is the part of the duration of a batch, and gatherMost the time, that the next one waits at most for the
+	// senders that were answered.
+	gatherPart = 4
+	gatherMost = time.Millisecond
 	// headerRoom is more than NATS and the record add to the dialogues of a record.
 	headerRoom = 2 << 10
 )
@@ -71,6 +75,9 @@ func (s *Service) schedule(c *conversation) {
 	if len(s.ready) == 1 {
 		s.wake.Signal()
 	}
+	if len(s.ready) == s.want {
+		s.enough <- struct{}{}
+	}
 }
 
 // release ends the work on conversations, and schedules those that have more of it.
@@ -110,7 +117,11 @@ func (s *Service) next(dst []*conversation) []*conversation {
 
 // write commits what is ready, one group of records after the other.
 func (s *Service) write() {
-	var convs []*conversation
+	var (
+		convs           []*conversation
+		before, records int // in the last two commits
+		took            time.Duration
+	)
 	for {
 		if convs = s.next(convs[:0]); len(convs) == 0 {
 			return
@@ -125,9 +136,38 @@ func (s *Service) write() {
 				}
 			}
 			rest = rest[n:]
-			s.commit(jobs)
+			started := time.Now()
+			before, records = records, s.commit(jobs)
+			took = time.Since(started)
 		}
 		clear(convs)
+		if records > plainRecords && !s.opts.Plain {
+			s.gather(before+records, min(took/gatherPart, gatherMost))
+		}
+	}
+}
+
+// gather waits until so many conversations are ready, but not for long. Senders that wait for one answer after the other
+// would otherwise split into two halves that wait for each other's commits, and a batch costs much the same for both.
+func (s *Service) gather(count int, limit time.Duration) {
+	s.mu.Lock()
+	s.want = count
+	enough := len(s.ready) >= count || s.closed
+	s.mu.Unlock()
+	if !enough {
+		timer := time.NewTimer(limit)
+		select {
+		case <-s.enough:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = 0
+	select {
+	case <-s.enough:
+	default:
 	}
 }
 
