@@ -10,7 +10,7 @@ import (
 
 // conversationsKept tells whether the servers of these tests keep conversations. If not, the documented answers and
 // messages of kept conversations cannot be seen.
-const conversationsKept = false
+const conversationsKept = true
 
 // ofConversations reports whether an answer, or a message, is one that only a server has that keeps conversations.
 func ofConversations(documented string) bool {
