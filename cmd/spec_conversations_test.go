@@ -81,7 +81,9 @@ func (a *asyncAPI) kept(t *testing.T) {
 		return c
 	}
 	mine := login(me)
-	related := func(more string) string { return `{"id":"` + fresh("r") + `","toFriend":"` + friend.id + `",` + more + `}` }
+	related := func(more string) string {
+		return `{"id":"` + fresh("r") + `","toFriend":"` + friend.id + `",` + more + `}`
+	}
 	a.says(t, mine, dialogue(`"`+fresh("d")+`"`, friend.id, `"p"`), 202, false)
 	theirs := login(friend)
 	a.hears(t, mine, "tell", "friendOnline")
