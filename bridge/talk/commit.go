@@ -36,8 +36,7 @@ func nonce() uint64 {
 }
 
 // commit stores the records of jobs, hands those with a known outcome to the goroutine that answers, and all others to
-// the workers.
-// It returns how many records there were.
+// the workers. It returns how many records there were.
 func (s *Service) commit(jobs []*job) int {
 	var records []*job
 	dialogues := 0

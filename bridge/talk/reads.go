@@ -16,6 +16,10 @@ const pairsAtOnce = 256
 func (s *Service) Got(user, with string, n uint64)  { s.tracker.advance(user, with, n, 0) }
 func (s *Service) Read(user, with string, n uint64) { s.tracker.advance(user, with, n, n) }
 
+// Seen notes that the conversation of two users has a dialogue n, which a frame of another node shows. An acknowledgement
+// of it then needs no read.
+func (s *Service) Seen(x, y string, n uint64) { s.tracker.committed(kv.PairOf(x, y), n) }
+
 // Cursors returns how far a user has come, by the id of the friend, with what is not written yet.
 func (s *Service) Cursors(ctx context.Context, user string) (map[string]kv.Cursor, error) {
 	cursors, err := s.opts.Cursors.Get(ctx, user)
