@@ -222,8 +222,8 @@ func (s *Service) refresh(ctx context.Context, c *conversation) (*kv.Record, err
 	return head, s.follow(ctx, c, head)
 }
 
-// follow makes head, which another node has written, the newest record of a conversation. head is nil if all records have
-// expired.
+// follow makes head, which another node has written, the newest record of a conversation. head is nil if all records
+// have expired.
 func (s *Service) follow(ctx context.Context, c *conversation, head *kv.Record) (err error) {
 	base := uint64(0)
 	if head == nil {
