@@ -119,7 +119,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
 			return o.Connect(name, append(b.monitor.Options(), more...)...)
 		},
-		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Keeper: b.keeper(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
+		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Keeper: b.keeper(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
 	if err != nil {
 		return err
 	}

@@ -180,6 +180,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	}
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Connect:        a.backend.connect,
+		Interest:       a.backend.interest,
 		Prefix:         c.NATS.Prefix,
 		Logins:         concurrentLogins(c),
 		Host:           host,
@@ -243,7 +244,7 @@ func (a *App) startAdmin() error {
 	a.stops.add("connection of the admin service", func(context.Context) error { nc.Close(); return nil })
 	s := a.bridge.Services()
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
-		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), URL: a.publicURL(), Log: a.log})
+		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), ReadDialogues: a.config.Admin.ReadDialogues, URL: a.publicURL(), Log: a.log})
 	if err != nil {
 		return err
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/subject"
 	"imctl/bridge/talk"
+	"imctl/kv"
 )
 
 // watchRetention warns before the stream of conversations drops dialogues that are not old enough, and serves metrics of
@@ -78,4 +80,45 @@ func (i *talksInfo) String() string {
 		text += "; the oldest are dropped before dialogues.keep: raise dialogues.max_bytes"
 	}
 	return text
+}
+
+// talksOptions returns the options of the stream of conversations, nil if none are kept.
+func talksOptions(c *Config) *kv.TalksOptions {
+	if c.Dialogues.Keep == 0 {
+		return nil
+	}
+	return &kv.TalksOptions{MaxAge: c.Dialogues.Keep, MaxBytes: int64(c.Dialogues.MaxBytes)}
+}
+
+// talksPart is the part of the free disk space that the conversations may fill, in percent.
+const talksPart = 80
+
+// fitTalks lowers the size limit of the conversations to what the disk of the embedded server has room for, and logs
+// that. The limit is never lower than their present size.
+func (b *backend) fitTalks(ctx context.Context, c *Config, log *slog.Logger) (*kv.TalksOptions, error) {
+	o := talksOptions(c)
+	if o == nil || b.server == nil {
+		return o, nil
+	}
+	js, err := jetstream.New(b.nc)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	used := uint64(0)
+	s, err := js.Stream(ctx, subject.Prefix(c.NATS.Prefix).TalkStream())
+	if err == nil {
+		used = s.CachedInfo().State.Bytes
+	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("stream of conversations: %w", err)
+	}
+	free := b.server.Disk().State().FreeBytes
+	if room := int64(used + free/100*talksPart); room < o.MaxBytes {
+		room = max(room, int64(MiB))
+		log.Warn("the disk has no room for dialogues.max_bytes, so fewer conversations are kept: lower the setting, or free disk space",
+			"max_bytes", o.MaxBytes, "lowered_to", room, "free_bytes", free)
+		o.MaxBytes = room
+	}
+	return o, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -22,11 +23,16 @@ const eraseParallel = 16
 // What an interrupted call left is removed by the next one.
 //
 // Errors: ErrConflict.
-func (t *Talks) Erase(ctx context.Context, p Pair) error {
+func (t *Talks) Erase(ctx context.Context, p Pair) error { return t.EraseUpTo(ctx, p, math.MaxUint64) }
+
+// EraseUpTo is Erase unless the conversation has dialogues after last: then it removes nothing.
+//
+// Errors: ErrConflict.
+func (t *Talks) EraseUpTo(ctx context.Context, p Pair, last uint64) error {
 	var from uint64 // sequence of the newest record to remove
 	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		head, err := t.Last(ctx, p)
-		if err != nil || head == nil {
+		if from = 0; err != nil || head == nil || head.Last > last {
 			return err
 		}
 		if from = head.prev; head.index == 1 && len(head.Dialogues) == 0 { // it is erased
@@ -98,8 +104,9 @@ func (t *Talks) deleteRecord(ctx context.Context, seq uint64) error {
 		Success bool `json:"success"`
 	}
 	request := struct {
-		Seq uint64 `json:"seq"`
-	}{seq}
+		Seq     uint64 `json:"seq"`
+		NoErase bool   `json:"no_erase"` // else nats-server writes the whole block again, megabytes for each message
+	}{seq, true}
 	err := t.b.request(ctx, "STREAM.MSG.DELETE", request, &response)
 	if hasCode(err, codeSequenceNotFound) {
 		return nil

@@ -11,9 +11,12 @@ func TestStage(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	nc := connect(t, startServer(t, t.TempDir(), false))
-	s := openStore(t, nc, Options{})
+	s := openStore(t, nc, Options{Talks: &TalksOptions{}})
 	alice, bob := mustCreate(t, s, "alice", "Alice"), mustCreate(t, s, "bob", "Bob")
 	if _, err := s.Rosters.Befriend(ctx, alice.ID, bob.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Cursors.Advance(ctx, alice.ID, []Cursor{{With: bob.ID, Last: 7}}); err != nil {
 		t.Fatal(err)
 	}
 	staging, err := Stage(ctx, nc, nc, Options{})
@@ -53,6 +56,9 @@ func TestStage(t *testing.T) {
 	}
 	if err := s.SwitchTo(ctx, state); err != nil || !s.InUse(state) {
 		t.Fatal(err)
+	}
+	if cursors, err := s.Cursors.Get(ctx, alice.ID); err != nil || cursors[bob.ID].Last != 7 {
+		t.Errorf("cursors %+v, %v; want those of before", cursors, err)
 	}
 	roster, after, err := s.Rosters.Get(ctx, alice.ID)
 	if _, friends := roster.Friend(bob.ID); err != nil || !friends || after <= before {

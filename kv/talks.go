@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"imctl/bridge/subject"
 )
@@ -54,7 +55,7 @@ func talksConfig(opts Options) jetstream.StreamConfig {
 // Errors: ErrStreamMismatch, ErrConflict.
 func openTalks(ctx context.Context, js jetstream.JetStream, states *States, opts Options) (*Talks, error) {
 	want := talksConfig(opts)
-	if err := EnsureEntryStream(ctx, js, want, "dialogues.max_bytes", opts.Log); err != nil {
+	if err := ensureTalks(ctx, js, want, opts.Log); err != nil {
 		return nil, fmt.Errorf("kv: stream of conversations %s: %w", want.Name, err)
 	}
 	if _, err := states.Expect(ctx, want.Name); err != nil {
@@ -132,13 +133,19 @@ func (t *Talks) decode(p Pair, e entry) (*Record, error) {
 	return r, nil
 }
 
-// maxLastOf is how many conversations LastOf requests at once. nats-server answers with at most as many messages.
-const maxLastOf = 1024
+const (
+	maxLastOf    = 1024 // conversations that LastOf requests at once
+	leaderLastOf = 32   // conversations that LastOf requests at once from the leader
+)
 
-// LastOf returns the newest records of conversations. Those without records are not in the map.
+// LastOf returns the newest records of conversations. Those without records are not in the map. It never uses an
+// outdated replica.
 //
 // Errors: only those of NATS and ctx.
 func (t *Talks) LastOf(ctx context.Context, pairs []Pair) (map[Pair]*Record, error) {
+	if t.b.replicated() {
+		return t.lastOfLeader(ctx, pairs)
+	}
 	all := make(map[Pair]*Record, len(pairs))
 	for chunk := range slices.Chunk(pairs, maxLastOf) {
 		if err := t.lastOf(ctx, chunk, all); err != nil {
@@ -148,6 +155,31 @@ func (t *Talks) LastOf(ctx context.Context, pairs []Pair) (map[Pair]*Record, err
 	return all, nil
 }
 
+// lastOfLeader is LastOf with requests to the leader, which answers one conversation a request.
+func (t *Talks) lastOfLeader(ctx context.Context, pairs []Pair) (map[Pair]*Record, error) {
+	records := make([]*Record, len(pairs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(leaderLastOf)
+	for i, p := range pairs {
+		group.Go(func() (err error) {
+			records[i], err = t.Last(ctx, p)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	all := make(map[Pair]*Record, len(pairs))
+	for i, r := range records {
+		if r != nil {
+			all[pairs[i]] = r
+		}
+	}
+	return all, nil
+}
+
+// lastOf adds the newest records of conversations to all. Direct gets that are sent together take as long as one request
+// for all of them (multi_last), whose answer may stop early.
 func (t *Talks) lastOf(ctx context.Context, pairs []Pair, all map[Pair]*Record) error {
 	keys := make([]string, 0, len(pairs))
 	for _, p := range pairs {

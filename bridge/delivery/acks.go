@@ -65,6 +65,9 @@ func (l *lane) hidden(user, with string) bool {
 func (l *lane) tell(user string, frame []byte, compose func([]byte) []byte) {
 	u := l.lanes.User(user)
 	elsewhere := u == nil || u.elsewhere.Load()
+	if l.interest != nil {
+		elsewhere = l.others(l.names.Notice(user), u)
+	}
 	if !elsewhere && !u.keeps() {
 		return
 	}
@@ -162,6 +165,7 @@ func (l *lane) ownReply(reply string) bool {
 type awaited struct {
 	mu      sync.Mutex
 	replies []awaitedReply // in the order in which they came
+	left    bool           // the last sink of the user has left
 }
 
 // awaitedReply is one of them: a flight of this node, or one of another node, which has a reply subject.
@@ -181,6 +185,11 @@ func (u *User) await(r awaitedReply) {
 	r.since = time.Now()
 	a := &u.awaiting
 	a.mu.Lock()
+	if a.left {
+		a.mu.Unlock()
+		r.settle(u.lane, false)
+		return
+	}
 	defer a.mu.Unlock()
 	timeout := u.lane.flights.timeout
 	for len(a.replies) > 0 && r.since.Sub(a.replies[0].since) > timeout {
@@ -207,6 +216,11 @@ func (u *User) acknowledged(with string, n uint64) {
 	clear(a.replies[len(rest):])
 	a.replies = rest
 	a.mu.Unlock()
+	if len(taken) == 0 {
+		return
+	}
+	end := u.lane.lanes.Gather() // the answers leave together
+	defer end()
 	for _, r := range taken {
 		r.settle(u.lane, true)
 	}
@@ -217,7 +231,7 @@ func (u *User) refuseAwaited() {
 	a := &u.awaiting
 	a.mu.Lock()
 	refused := a.replies
-	a.replies = nil
+	a.replies, a.left = nil, true
 	a.mu.Unlock()
 	for _, r := range refused {
 		r.settle(u.lane, false)

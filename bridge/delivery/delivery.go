@@ -69,6 +69,8 @@ type Options struct {
 	Notices *Notices
 	Log     *eventlog.Log // nil: none
 	Keeper  Keeper        // nil: conversations are not kept
+	// Interest returns how many subscriptions match a subject. nil: unknown.
+	Interest func(subject string) int
 	// Fresh reports whether the rosters in memory are up to date. While they are not, dialogues are refused.
 	Fresh func() bool
 	// Receipts lets friends see what a user has read, and that it is typing.

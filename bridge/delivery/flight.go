@@ -128,12 +128,13 @@ func (f *flights) take(s Sender) *flight {
 //
 // Errors: errInFlight, and those of NATS.
 func (f *flights) launch(fl *flight) error {
-	_, err := f.launchStored(fl)
+	_, err := f.launchStored(fl, true)
 	return err
 }
 
-// launchStored is launch, and returns the use of the slot.
-func (f *flights) launchStored(fl *flight) (u use, err error) {
+// launchStored is launch, and returns the use of the slot. Without publish the caller hands the dialogue to its
+// receivers.
+func (f *flights) launchStored(fl *flight, publish bool) (u use, err error) {
 	f.mu.Lock()
 	if !f.hasRoom(fl) {
 		f.mu.Unlock()
@@ -154,7 +155,7 @@ func (f *flights) launchStored(fl *flight) (u use, err error) {
 	s.round++
 	s.flight = fl
 	round := s.round
-	fl.sending, fl.started = true, time.Now()
+	fl.sending, fl.started = publish, time.Now()
 	fl.expires = fl.started.Add(f.timeout)
 	fl.reply = f.appendReply(fl.reply[:0], n, round)
 	f.last++
@@ -163,6 +164,10 @@ func (f *flights) launchStored(fl *flight) (u use, err error) {
 		f.timer.Reset(f.tick())
 	}
 	u = use{n, round}
+	if !publish {
+		f.mu.Unlock()
+		return u, nil
+	}
 	if len(f.held) > 0 && f.enqueue(n) {
 		fl.sending = false
 		f.mu.Unlock()

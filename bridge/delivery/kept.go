@@ -156,7 +156,7 @@ func (s *keptSend) Stored(d *kv.Dialogue, again bool) {
 		return
 	}
 	if !again && !d.Hidden {
-		s.show(d, s.lane.names.Taken(s.lane.node, s.to, s.from, d.N))
+		s.show(d)
 	} else if !again {
 		s.showOwn(d)
 	}
@@ -182,46 +182,62 @@ func (s *keptSend) launch(d *kv.Dialogue) {
 	fl := f.take(s.sender)
 	fl.from, fl.to, fl.member, fl.subject, fl.number = s.from, s.to, s.member, s.lane.names.Dialogue(s.to), d.N
 	fl.id = append(fl.id, d.ID...)
+	u := s.lane.lanes.User(s.to)
+	publish := u == nil || s.lane.others(fl.subject, u)
 	frame := talk.Frame(d, s.from)
 	fl.data = frame.Append(fl.data)
 	s.showOwn(d)
-	await, err := f.launchStored(fl)
-	if err != nil {
+	await, err := f.launchStored(fl, publish)
+	switch {
+	case err != nil:
 		s.lane.log.Debug("send a stored dialogue", "err", err)
 		s.sender.Answered(d.ID, wire.SendFailed, time.Since(s.started))
-		s.free()
-		return
-	}
-	if u := s.lane.lanes.User(s.to); u != nil {
-		s.frame = frame.Append(s.frame[:0])
+	case u != nil:
 		u.await(awaitedReply{with: s.from, n: d.N, flights: f, use: await})
-		s.second = u.kept(Kept{With: s.from, N: d.N, Frame: s.frame}, d, s.second)
+		s.hand(u, d)
 	}
 	s.free()
 }
 
 // show hands a stored dialogue to both users' clients.
-func (s *keptSend) show(d *kv.Dialogue, reply string) {
-	frame := talk.Frame(d, s.from)
-	s.frame = frame.Append(s.frame[:0])
-	if u := s.lane.lanes.User(s.to); u != nil {
-		s.second = u.kept(Kept{With: s.from, N: d.N, Frame: s.frame}, d, s.second)
+func (s *keptSend) show(d *kv.Dialogue) {
+	u, to := s.lane.lanes.User(s.to), s.lane.names.Dialogue(s.to)
+	if u != nil {
+		s.hand(u, d)
 	}
-	if err := s.lane.nc.PublishRequest(s.lane.names.Dialogue(s.to), reply, s.frame); err != nil {
-		s.lane.log.Debug("publish a kept dialogue", "err", err) // the friend's clients read it later
+	if s.lane.others(to, u) {
+		s.frame = talk.Frame(d, s.from).Append(s.frame[:0])
+		if err := s.lane.nc.PublishRequest(to, s.lane.names.Taken(s.lane.node, s.to, s.from, d.N), s.frame); err != nil {
+			s.lane.log.Debug("publish a kept dialogue", "err", err) // the friend's clients read it later
+		}
 	}
 	s.showOwn(d)
 }
 
+// hand hands a stored dialogue to the friend's sinks on this node.
+func (s *keptSend) hand(u *User, d *kv.Dialogue) {
+	k := Kept{With: s.from, N: d.N}
+	if u.keeps() {
+		s.frame = talk.Frame(d, s.from).Append(s.frame[:0])
+		k.Frame = s.frame
+	}
+	s.second = u.kept(k, d, s.second)
+}
+
 // showOwn hands a stored dialogue to the sender's other clients.
 func (s *keptSend) showOwn(d *kv.Dialogue) {
-	frame := talk.Frame(d, s.to)
-	s.frame = frame.Append(s.frame[:0])
-	elsewhere := s.member == nil
-	if u := s.lane.lanes.User(s.from); u != nil {
-		elsewhere = elsewhere || u.elsewhere.Load()
-		k := Kept{With: s.to, N: d.N, Own: true, Frame: s.frame}
-		if !s.plain && d.Deletes == 0 { // a flight is echoed when it is answered
+	u, notice := s.lane.lanes.User(s.from), s.lane.names.Notice(s.from)
+	elsewhere := s.lane.others(notice, u)
+	if s.lane.interest == nil && u != nil && s.member != nil {
+		elsewhere = u.elsewhere.Load()
+	}
+	k := Kept{With: s.to, N: d.N, Own: true}
+	if elsewhere || u != nil && u.keeps() {
+		s.frame = talk.Frame(d, s.to).Append(s.frame[:0])
+		k.Frame = s.frame
+	}
+	if u != nil {
+		if !s.plain && d.Deletes == 0 && u.pushes() { // a flight is echoed when it is answered
 			s.second = wire.AppendEcho(s.second[:0], d.ID, s.from, s.to, d.Payload)
 			k.Plain = s.second
 		}
@@ -235,6 +251,16 @@ func (s *keptSend) showOwn(d *kv.Dialogue) {
 	}
 }
 
+// others reports whether a subject of a user may have subscribers besides this node. u is the user's sinks on this node,
+// nil for none: these have one subscription.
+func (l *lane) others(subject string, u *User) bool {
+	if l.interest == nil {
+		return true
+	}
+	n := l.interest(subject)
+	return n > 1 || n == 1 && u == nil
+}
+
 // kept hands a dialogue of a friend to the sinks on this node. It returns the scratch buffer.
 func (u *User) kept(k Kept, d *kv.Dialogue, scratch []byte) []byte {
 	for _, m := range u.list() {
@@ -246,6 +272,16 @@ func (u *User) kept(k Kept, d *kv.Dialogue, scratch []byte) []byte {
 		m.FlushSoon()
 	}
 	return scratch
+}
+
+// pushes reports whether a sink on this node wants notices, and does not take part in kept conversations.
+func (u *User) pushes() bool {
+	for _, m := range u.list() {
+		if m.push && !m.keep {
+			return true
+		}
+	}
+	return false
 }
 
 // keptOwn hands a dialogue of the user to its sinks on this node, except the one that sent it. That one is told without

@@ -37,6 +37,11 @@ func TestNames(t *testing.T) {
 		{im.Audit("user", 3), "im.audit.user.3"},
 		{im.AuditOf("user"), "im.audit.user.*"},
 		{im.AuditAll(), "im.audit.>"},
+		{im.TalkStream(), "IM_TALKS"},
+		{im.Talk("a", "b"), "im.talk.a.b"},
+		{im.Talk("b", "a"), "im.talk.a.b"},
+		{strings.Join(im.TalksOf("a"), " "), "im.talk.a.* im.talk.*.a"},
+		{im.TalkAll(), "im.talk.>"},
 		{strings.Join(im.AllBuckets(), " "), "im_users im_tokens im_friendships im_users_b im_tokens_b im_friendships_b im_state"},
 		{BucketStream("im_users"), "KV_im_users"},
 		{BucketKeys("im_users"), "$KV.im_users."},
@@ -85,6 +90,18 @@ func TestParse(t *testing.T) {
 	for name, want := range map[string]bool{"user:a": true, "attach:a": true, "admin": false} {
 		if got := IsClientConn(name); got != want {
 			t.Errorf("IsClientConn(%q) = %t", name, got)
+		}
+	}
+}
+
+func TestParseTalk(t *testing.T) {
+	t.Parallel()
+	if a, b, ok := im.ParseTalk(im.Talk("b", "a")); a != "a" || b != "b" || !ok {
+		t.Errorf("ParseTalk: %q, %q, %t", a, b, ok)
+	}
+	for _, subject := range []string{"im.talk.b.a", "im.talk.a.a", "im.talk.a", "im.talk.a.b.c", "im.talk..b", "im.log.a.b", "im.talk", ""} {
+		if _, _, ok := im.ParseTalk(subject); ok {
+			t.Errorf("ParseTalk accepts %q", subject)
 		}
 	}
 }

@@ -212,7 +212,11 @@ func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
 			if d.N <= sent {
 				continue
 			}
-			if err := f.write(ctx, with, d, d.From == user); err != nil {
+			own := d.From == user
+			if own && f.s.push && first != 0 && d.N >= first && d.Deletes == 0 {
+				f.s.Notify(wire.AppendEcho(nil, d.ID, user, with, d.Payload))
+			}
+			if err := f.write(ctx, with, d, own); err != nil {
 				return err
 			}
 			sent = d.N
