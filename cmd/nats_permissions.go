@@ -47,7 +47,9 @@ func publishPermissions(prefix string) []permission {
 			permission{api, "$JS.API.STREAM.PURGE." + stream, `{"filter":"` + keys + `none.none.none"}`},
 			permission{keys + ">", keys + "none", ""})
 	}
-	all = append(all, permission{allow: p.All(), test: p.Audit("none", 0)})
+	all = append(all, permission{allow: p.All(), test: p.Audit("none", 0)},
+		permission{api, "$JS.API.CONSUMER.LIST." + p.LogStream(), "{}"},
+		permission{api, "$JS.API.STREAM.PURGE." + p.LogStream(), `{"filter":"` + p.Log("none", "none") + `"}`})
 	talks := p.TalkStream()
 	all = append(all, streamPermissions(talks)...)
 	all = append(all,

@@ -40,9 +40,13 @@ var entryStreamRules = StreamRules{
 		if have.SubjectTransform != nil {
 			return "it changes the subjects of messages"
 		}
+		if have.Retention == jetstream.WorkQueuePolicy {
+			return "its retention is work queue, which NATS cannot change"
+		}
 		return ""
 	},
 	Update: func(u *StreamUpdate, want jetstream.StreamConfig) {
+		SetField(u, "retention", &u.Retention, want.Retention)
 		SetField(u, "max_age", &u.MaxAge, want.MaxAge)
 		SetField(u, "max_bytes", &u.MaxBytes, want.MaxBytes)
 		SetField(u, "max_msgs", &u.MaxMsgs, want.MaxMsgs)
