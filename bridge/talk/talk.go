@@ -43,8 +43,9 @@ type Options struct {
 	Timeout  time.Duration // of a dialogue: not committed by then, it is refused; default 5s
 	// MayWrite, if set, is called for each dialogue. Its error refuses the dialogue.
 	MayWrite func() error
-	// Advanced is called after a user's client has acknowledged or read dialogues of a conversation. It must not
-	// block.
+	// Advanced is called after a user's client has acknowledged or read dialogues of a conversation up to got and read,
+	// which are 0 if they did not change. It must not block.
+	// got and read are 0 if they did not change.
 	Advanced func(user, with string, got, read uint64)
 	// Gather delays the flush of frames while commits are answered, until end is called.
 	Gather   func() (end func())

@@ -193,7 +193,13 @@ func (t *tracker) apply(user, with string, got, read uint64) {
 		return
 	}
 	t.merge(with, kv.Cursor{With: user, Last: after.Last, PeerGot: after.Got, PeerRead: after.Read})
-	t.s.opts.Advanced(user, with, after.Got, after.Read)
+	moved := func(after, before uint64) uint64 {
+		if after == before {
+			return 0
+		}
+		return after
+	}
+	t.s.opts.Advanced(user, with, moved(after.Got, before.Got), moved(after.Read, before.Read))
 }
 
 // inMemory merges the cursors in memory into those of a document.
