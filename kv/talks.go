@@ -231,11 +231,11 @@ func (t *Talks) follow(ctx context.Context, r *Record, seq uint64) (*Record, err
 	return earlier, err
 }
 
-// back returns the sequence of the earliest record that r points to of those before which the search goes on: enough
-// reports whether the record that is searched is that record or before it. The record before r is one of them.
-func (r *Record) back(enough func(seq, last uint64) bool) uint64 {
+// back returns the sequence of the earliest record with a pointer in r that is not before the wanted record, as late
+// reports, or of the record before r.
+func (r *Record) back(late func(seq, last uint64) bool) uint64 {
 	for _, s := range slices.Backward(r.skips) {
-		if enough(s.seq, s.last) {
+		if late(s.seq, s.last) {
 			return s.seq
 		}
 	}
