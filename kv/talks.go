@@ -178,8 +178,8 @@ func (t *Talks) lastOfLeader(ctx context.Context, pairs []Pair) (map[Pair]*Recor
 	return all, nil
 }
 
-// lastOf adds the newest records of conversations to all. Direct gets that are sent together take as long as one request
-// for all of them (multi_last), whose answer may stop early.
+// lastOf adds the newest records of conversations to all. Direct gets that are sent together take as long as one
+// request for all of them (multi_last), whose answer may stop early.
 func (t *Talks) lastOf(ctx context.Context, pairs []Pair, all map[Pair]*Record) error {
 	keys := make([]string, 0, len(pairs))
 	for _, p := range pairs {
