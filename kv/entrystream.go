@@ -56,6 +56,7 @@ var entryStreamRules = StreamRules{
 		SetField(u, "discard_new_per_subject", &u.DiscardNewPerSubject, want.DiscardNewPerSubject)
 		SetField(u, "duplicate_window", &u.Duplicates, want.Duplicates)
 		SetField(u, "num_replicas", &u.Replicas, want.Replicas)
+		SetField(u, "allow_direct", &u.AllowDirect, want.AllowDirect)
 		SetField(u, "allow_atomic", &u.AllowAtomicPublish, want.AllowAtomicPublish)
 	},
 }

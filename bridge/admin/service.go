@@ -34,6 +34,8 @@ type Options struct {
 	// Pass, if set, runs the work of a request or refuses it with an error.
 	Pass  func(work func() error) error
 	Audit Audit // nil: actions are not recorded
+	// ReadDialogues lets administrators read conversations.
+	ReadDialogues bool
 	// Timeout limits the work of one request. The default is 30 seconds.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -88,7 +90,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 		return nil, fmt.Errorf("admin: start the service: %w", err)
 	}
 	for _, e := range slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
-		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints()) {
+		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints(), s.talkEndpoints()) {
 		if err := s.add(e); err != nil {
 			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
 		}
