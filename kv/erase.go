@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -22,11 +23,16 @@ const eraseParallel = 16
 // What an interrupted call left is removed by the next one.
 //
 // Errors: ErrConflict.
-func (t *Talks) Erase(ctx context.Context, p Pair) error {
+func (t *Talks) Erase(ctx context.Context, p Pair) error { return t.EraseUpTo(ctx, p, math.MaxUint64) }
+
+// EraseUpTo is Erase unless the conversation has dialogues after last: then it removes nothing.
+//
+// Errors: ErrConflict.
+func (t *Talks) EraseUpTo(ctx context.Context, p Pair, last uint64) error {
 	var from uint64 // sequence of the newest record to remove
 	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		head, err := t.Last(ctx, p)
-		if err != nil || head == nil {
+		if from = 0; err != nil || head == nil || head.Last > last {
 			return err
 		}
 		if from = head.prev; head.index == 1 && len(head.Dialogues) == 0 { // it is erased

@@ -163,7 +163,11 @@ func (s *Service) answer(e endpoint, r micro.Request) {
 	}
 	action.end(ctx, answer, failed)
 	if failed == nil {
-		if err := r.RespondJSON(answer); err != nil {
+		data, err := encode(answer)
+		if err == nil {
+			err = r.Respond(data)
+		}
+		if err != nil {
 			failed = s.explain(e, err)
 		}
 	}
@@ -256,6 +260,17 @@ func handler[Request, Answer any](do func(context.Context, Request) (Answer, err
 		}
 		return do(ctx, request)
 	}
+}
+
+// encode returns a message. It does not escape <, > and &: a dialogue of them would not fit into a message.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // decode parses one JSON object. It refuses unknown keys: an unknown filter must not be ignored.

@@ -18,6 +18,7 @@ type acks struct {
 	stream string
 	inbox  string // with the dot
 	stored []byte // how an acknowledgement begins
+	sub    *nats.Subscription
 
 	mu      sync.Mutex
 	token   uint64
@@ -28,11 +29,11 @@ type acks struct {
 func newAcks(nc *nats.Conn, stream string) (*acks, error) {
 	a := &acks{stream: stream, inbox: nc.NewInbox() + ".", stored: []byte(`{"stream":"` + stream + `","seq":`),
 		waiting: make(map[uint64]*job), done: make(chan struct{}, 1)}
-	sub, err := nc.Subscribe(a.inbox+"*", a.receive)
-	if err != nil {
+	var err error
+	if a.sub, err = nc.Subscribe(a.inbox+"*", a.receive); err != nil {
 		return nil, err
 	}
-	return a, sub.SetPendingLimits(-1, -1) // at most one acknowledgement a record, and few records at once
+	return a, a.sub.SetPendingLimits(-1, -1) // at most one acknowledgement a record, and few records at once
 }
 
 // expect registers a job that is about to be published, and returns the subject of its acknowledgement. Until then the

@@ -136,6 +136,9 @@ func (t *tracker) resolve(m move, n uint64) error {
 			last = max(last, r.Last)
 		}
 	}
+	if last == 0 { // there is no such conversation
+		return nil
+	}
 	h := t.shard(m.user)
 	h.mu.Lock()
 	defer h.mu.Unlock()

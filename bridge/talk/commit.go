@@ -37,7 +37,8 @@ func nonce() uint64 {
 
 // commit stores the records of jobs, hands those with a known outcome to the goroutine that answers, and all others to
 // the workers.
-func (s *Service) commit(jobs []*job) {
+// It returns how many records there were.
+func (s *Service) commit(jobs []*job) int {
 	var records []*job
 	dialogues := 0
 	now := time.Now()
@@ -79,6 +80,7 @@ func (s *Service) commit(jobs []*job) {
 	}
 	s.settle(done)
 	s.release(convs...)
+	return len(records)
 }
 
 // stored reports whether the record of a job is stored, and makes it the newest one of the conversation.

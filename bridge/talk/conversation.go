@@ -30,7 +30,6 @@ type conversation struct {
 	first, last *item
 	count       int // items in the queue
 	bytes       int // of these items
-	erasures    []*erasure
 
 	// Of the owner.
 	head     *kv.Record // the newest record, without its dialogues; nil: not known
@@ -42,7 +41,7 @@ type conversation struct {
 	walk     *idWalk    // reads ids; nil: not begun
 	job      *job       // is to be published again, or in doubt
 	apart    time.Time  // its records are in no batch until then
-	numbered uint64     // the last number of the job under construction
+	numbered uint64     // the last number of the job that is built; while none is, of the head
 }
 
 // item is a dialogue that waits.

@@ -32,7 +32,8 @@ func (s *Service) Cursors(ctx context.Context, user string) (map[string]kv.Curso
 // Flush writes the cursors of a user, at the end of a session. It does not wait for that.
 func (s *Service) Flush(user string) { s.tracker.flushUser(user) }
 
-// Forget hides a conversation up to now from a user. When both users have done so, it is erased.
+// Forget hides a conversation up to now from a user. When both users have done so, it is erased. A commit at the same time
+// conflicts with that, and is numbered anew.
 func (s *Service) Forget(ctx context.Context, user, with string) error {
 	p := kv.PairOf(user, with)
 	head, err := s.opts.Talks.Last(ctx, p)
@@ -47,33 +48,7 @@ func (s *Service) Forget(ctx context.Context, user, with string) error {
 	if err != nil || theirs[user].Forgot < last {
 		return err
 	}
-	e := &erasure{last: last, done: make(chan error, 1)}
-	if !s.request(p, e) {
-		return errClosed
-	}
-	select {
-	case err := <-e.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// request queues an erasure behind the commit of its conversation that is under way. It returns false after Close.
-func (s *Service) request(p kv.Pair, e *erasure) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	c := s.conversation(p)
-	c.erasures = append(c.erasures, e)
-	if !c.busy {
-		c.busy = true
-		s.busy++
-		s.schedule(c)
-	}
-	return true
+	return s.opts.Talks.EraseUpTo(ctx, p, last)
 }
 
 // History returns a part of a conversation as a user sees it.
@@ -93,7 +68,7 @@ type Talk struct {
 }
 
 // Talks returns the conversations of a user that have dialogues that it has not forgotten: those with friends, and those in
-// its cursors.
+// its cursors. They are sorted by the id of the friend.
 func (s *Service) Talks(ctx context.Context, user string, friends []string) ([]Talk, error) {
 	cursors, err := s.Cursors(ctx, user)
 	if err != nil {

@@ -82,19 +82,11 @@ func (s *Service) recordOf(ctx context.Context, head *kv.Record, n uint64) (*kv.
 
 // renumber puts the dialogues of a job back to the front of the queue, after another node has written to the conversation.
 func (s *Service) renumber(ctx context.Context, c *conversation, head *kv.Record, expired bool) error {
-	base, err := uint64(0), error(nil)
-	if head == nil {
-		base, err = s.base(ctx, c.pair)
-	}
-	if err == nil {
-		c.ids.truncate(c.head.Last)
-		err = s.catchUp(ctx, c, head, c.head.Seq)
-	}
-	if err != nil {
+	c.ids.truncate(c.head.Last)
+	if err := s.follow(ctx, c, head); err != nil {
 		return s.undecided(c, expired, err)
 	}
 	s.metrics.conflicts.Inc()
-	c.adopt(head, base)
 	c.apart = time.Now().Add(apartTime)
 	j := c.job
 	c.job = nil
@@ -198,20 +190,4 @@ func (s *Service) remember(w *idWalk, r *kv.Record) {
 			w.used = append(w.used, usedID{s.hashID(d.From, d.ID), d.N, at})
 		}
 	}
-}
-
-// erasure is a request to erase a conversation up to a dialogue.
-type erasure struct {
-	last uint64
-	done chan error // takes the outcome; its buffer has room for it
-}
-
-// erase removes a conversation unless it has newer dialogues than its users have forgotten.
-func (s *Service) erase(ctx context.Context, c *conversation, e *erasure) error {
-	head, err := s.opts.Talks.Last(ctx, c.pair)
-	if err != nil || head == nil || len(head.Dialogues) == 0 || head.Last > e.last {
-		return err
-	}
-	c.forget()
-	return s.opts.Talks.Erase(ctx, c.pair)
 }

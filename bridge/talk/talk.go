@@ -26,6 +26,7 @@ var ErrBusy = errors.New("too many dialogues wait for their commit")
 // Reasons why a dialogue is not stored.
 var (
 	errSize    = errors.New("the dialogue is larger than a NATS message may be")
+	errUsers   = errors.New("not the ids of two users")
 	errClosed  = errors.New("the conversations are closed")
 	errExpired = errors.New("the dialogue was not committed in time")
 	errLost    = errors.New("the connection to NATS is lost")
@@ -82,6 +83,9 @@ type Done interface {
 	Failed(err error)
 }
 
+// openTimeout bounds the wait for NATS when a service starts.
+const openTimeout = 10 * time.Second
+
 // Service keeps the conversations of the users that send on this node.
 type Service struct {
 	opts    Options
@@ -110,6 +114,8 @@ type Service struct {
 	count  int             // dialogues in all queues
 	bytes  int             // of these dialogues
 	busy   int             // conversations that are busy
+	want   int             // conversations in ready that the writer waits for; 0: it does not wait
+	enough chan struct{}   // takes a value when ready has that many
 	closed bool
 	abort  context.CancelFunc // ends the wait for the current commit; nil between commits
 }
@@ -117,7 +123,7 @@ type Service struct {
 // Open starts a service.
 func Open(ctx context.Context, opts Options) (_ *Service, err error) {
 	opts = opts.withDefaults()
-	s := &Service{opts: opts, seed: maphash.MakeSeed(), answers: make(chan []*job, 4), convs: make(map[kv.Pair]*conversation)}
+	s := &Service{opts: opts, seed: maphash.MakeSeed(), answers: make(chan []*job, 4), enough: make(chan struct{}, 1), convs: make(map[kv.Pair]*conversation)}
 	s.wake, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	// While NATS is unreachable nothing is buffered, and a commit under way fails at once.
@@ -126,7 +132,9 @@ func Open(ctx context.Context, opts Options) (_ *Service, err error) {
 		return nil, fmt.Errorf("conversations: connect to NATS: %w", err)
 	}
 	if s.acks, err = newAcks(s.nc, opts.Talks.Stream()); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, openTimeout)
 		err = s.nc.FlushWithContext(ctx)
+		cancel()
 	}
 	if err != nil {
 		s.nc.Close()

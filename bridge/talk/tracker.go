@@ -147,7 +147,7 @@ func (t *tracker) committed(p kv.Pair, last uint64) {
 	t.merge(p.B, kv.Cursor{With: p.A, Last: last})
 }
 
-// advance moves the cursor of a user up to n.
+// advance moves the cursor of a user, up to the newest dialogue of the conversation.
 func (t *tracker) advance(user, with string, got, read uint64) {
 	h := t.shard(user)
 	h.mu.Lock()
@@ -165,6 +165,9 @@ func (t *tracker) advance(user, with string, got, read uint64) {
 		}
 	}
 	h.mu.Unlock()
+	if user == with || !kv.ValidID(user) || !kv.ValidID(with) {
+		return
+	}
 	t.backlog.add(move{user, with}, got, read)
 }
 
@@ -172,11 +175,12 @@ func (t *tracker) advance(user, with string, got, read uint64) {
 func (t *tracker) apply(user, with string, got, read uint64) {
 	h := t.shard(user)
 	h.mu.Lock()
-	d, e, _ := h.entry(user, with)
-	if d == nil {
+	d := h.docs[user]
+	if d == nil || d.entries[with] == nil {
 		h.mu.Unlock()
 		return
 	}
+	e := d.entries[with]
 	before := e.Cursor
 	e.Got = max(e.Got, min(got, e.Last))
 	e.Read = max(e.Read, min(read, e.Last))

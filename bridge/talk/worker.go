@@ -75,7 +75,7 @@ func (s *Service) attend(c *conversation) {
 	s.failed(err)
 	s.mu.Lock()
 	c.attended = false
-	idle := c.first == nil && c.job == nil && len(c.erasures) == 0
+	idle := c.first == nil && c.job == nil
 	s.mu.Unlock()
 	if idle {
 		s.release(c)
@@ -112,14 +112,7 @@ func (s *Service) dropExpired(c *conversation) {
 	c.attended = false // no worker looks at the first dialogue yet
 	j := s.drop(c, reason, func(it *item) bool { return all || now.After(it.expires) })
 	c.attended = true
-	var erasures []*erasure
-	if all {
-		erasures, c.erasures = c.erasures, nil
-	}
 	s.mu.Unlock()
-	for _, e := range erasures {
-		e.done <- reason
-	}
 	if j != nil {
 		s.settle([]*job{j})
 	}
@@ -153,12 +146,8 @@ func (s *Service) look(ctx context.Context, c *conversation) error {
 		return s.repair(ctx, c)
 	}
 	s.mu.Lock()
-	it, erasures := c.first, c.erasures
-	c.erasures = nil
+	it := c.first
 	s.mu.Unlock()
-	for _, e := range erasures {
-		e.done <- s.erase(ctx, c, e)
-	}
 	if it == nil {
 		return nil
 	}
@@ -182,9 +171,9 @@ func (s *Service) look(ctx context.Context, c *conversation) error {
 
 // unsettled reports whether the writer cannot decide on the first dialogue.
 func (s *Service) unsettled(c *conversation, it *item) bool {
-	known := func(n uint64) bool { return n == 0 || n >= c.known || n > c.head.Last }
+	c.numbered = c.head.Last
 	return !it.checked && (it.d.Kept && c.ids.find(it.hash, c.head.Last+1, time.Now().UnixMilli()) != 0 ||
-		it.d.Changes() || !known(it.d.Re) || !known(it.d.Reacts))
+		it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts))
 }
 
 // load reads the newest record of a conversation.
@@ -216,11 +205,40 @@ func (s *Service) base(ctx context.Context, p kv.Pair) (base uint64, err error) 
 	return base, nil
 }
 
+// refresh reads the newest record of a conversation, which another node may have written.
+func (s *Service) refresh(ctx context.Context, c *conversation) (*kv.Record, error) {
+	head, err := s.opts.Talks.Last(ctx, c.pair)
+	if err != nil || sequence(head) == c.head.Seq {
+		return head, err
+	}
+	return head, s.follow(ctx, c, head)
+}
+
+// follow makes head, which another node has written, the newest record of a conversation. head is nil if all records have
+// expired.
+func (s *Service) follow(ctx context.Context, c *conversation, head *kv.Record) (err error) {
+	base := uint64(0)
+	if head == nil {
+		if base, err = s.base(ctx, c.pair); err != nil {
+			return err
+		}
+	}
+	if err := s.catchUp(ctx, c, head, c.head.Seq); err != nil {
+		return err
+	}
+	c.adopt(head, base)
+	c.numbered = c.head.Last
+	return nil
+}
+
 // check decides on a dialogue whose id was used before, perhaps, or that names other dialogues.
 func (s *Service) check(ctx context.Context, c *conversation, it *item) error {
-	head, err := s.opts.Talks.Last(ctx, c.pair)
+	head, err := s.refresh(ctx, c)
 	if err != nil {
 		return err
+	}
+	if it.d.Kept && c.ids == nil { // another node has written much
+		return errMore
 	}
 	if it.d.Kept {
 		if n := c.ids.find(it.hash, c.head.Last+1, time.Now().UnixMilli()); n != 0 {
@@ -251,7 +269,7 @@ var errNotAllowed = errors.New("not a dialogue that the sender may change")
 // checkNumbers returns an error if a number in a dialogue is not right. Errors: kv.ErrNoDialogue, errNotAllowed.
 func (s *Service) checkNumbers(ctx context.Context, c *conversation, it *item, head *kv.Record) error {
 	for _, n := range [...]uint64{it.d.Re, it.d.Reacts} {
-		if n != 0 && n < c.known {
+		if !c.exists(n) {
 			if _, _, err := s.dialogue(ctx, head, n); err != nil {
 				return err
 			}

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"imctl/bridge/wire"
 	"imctl/kv"
 )
 
@@ -17,6 +16,10 @@ const (
 	queueBytes      = 64 << 20
 	// sharePart is the part of the queue that one conversation may fill.
 	sharePart = 4
+	// gatherPart is the part of the duration of a batch, and gatherMost the time, that the next one waits at most for the
+	// senders that were answered.
+	gatherPart = 4
+	gatherMost = time.Millisecond
 	// headerRoom is more than NATS and the record add to the dialogues of a record.
 	headerRoom = 2 << 10
 )
@@ -27,6 +30,10 @@ const (
 func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
 	if int64(len(d.ID)+len(d.Payload)+headerRoom) > s.nc.MaxPayload() {
 		return errSize
+	}
+	p := kv.PairOf(d.From, to)
+	if p.A == p.B || !kv.ValidID(p.A) || !kv.ValidID(p.B) {
+		return errUsers
 	}
 	if err := s.opts.MayWrite(); err != nil {
 		return err
@@ -42,7 +49,7 @@ func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
 		freeItem(it)
 		return errClosed
 	}
-	c := s.conversation(kv.PairOf(d.From, to))
+	c := s.conversation(p)
 	if s.count >= queueDialogues || s.bytes+size > queueBytes ||
 		c.count >= queueDialogues/sharePart || c.bytes+size > queueBytes/sharePart {
 		freeItem(it)
@@ -59,7 +66,7 @@ func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
 
 // schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller holds s.mu.
 func (s *Service) schedule(c *conversation) {
-	if c.job == nil && (c.head == nil || len(c.erasures) > 0) || c.job != nil && c.job.doubt {
+	if c.job == nil && c.head == nil || c.job != nil && c.job.doubt {
 		s.tasks = append(s.tasks, c)
 		s.work.Signal()
 		return
@@ -67,6 +74,9 @@ func (s *Service) schedule(c *conversation) {
 	s.ready = append(s.ready, c)
 	if len(s.ready) == 1 {
 		s.wake.Signal()
+	}
+	if len(s.ready) == s.want {
+		s.enough <- struct{}{}
 	}
 }
 
@@ -78,7 +88,7 @@ func (s *Service) release(convs ...*conversation) {
 		c.attended = false
 		s.ids.Add(int64(c.ids.len() - c.idsLen))
 		c.idsLen = c.ids.len()
-		if c.first != nil || c.job != nil || len(c.erasures) > 0 {
+		if c.first != nil || c.job != nil {
 			s.schedule(c)
 			continue
 		}
@@ -107,7 +117,11 @@ func (s *Service) next(dst []*conversation) []*conversation {
 
 // write commits what is ready, one group of records after the other.
 func (s *Service) write() {
-	var convs []*conversation
+	var (
+		convs           []*conversation
+		before, records int // in the last two commits
+		took            time.Duration
+	)
 	for {
 		if convs = s.next(convs[:0]); len(convs) == 0 {
 			return
@@ -122,9 +136,38 @@ func (s *Service) write() {
 				}
 			}
 			rest = rest[n:]
-			s.commit(jobs)
+			started := time.Now()
+			before, records = records, s.commit(jobs)
+			took = time.Since(started)
 		}
 		clear(convs)
+		if records > plainRecords && !s.opts.Plain {
+			s.gather(before+records, min(took/gatherPart, gatherMost))
+		}
+	}
+}
+
+// gather waits until so many conversations are ready, but not for long. Senders that wait for one answer after the other
+// would otherwise split into two halves that wait for each other's commits, and a batch costs much the same for both.
+func (s *Service) gather(count int, limit time.Duration) {
+	s.mu.Lock()
+	s.want = count
+	enough := len(s.ready) >= count || s.closed
+	s.mu.Unlock()
+	if !enough {
+		timer := time.NewTimer(limit)
+		select {
+		case <-s.enough:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = 0
+	select {
+	case <-s.enough:
+	default:
 	}
 }
 
@@ -174,6 +217,9 @@ func (s *Service) prepare(c *conversation) *job {
 	return j
 }
 
+// exists reports whether the dialogue n is known to exist, or n is 0.
+func (c *conversation) exists(n uint64) bool { return n == 0 || n >= c.known && n <= c.numbered }
+
 // admit adds an item to a job. It returns false if a worker has to look at the item before.
 func (s *Service) admit(j *job, it *item, now, at time.Time) bool {
 	c := j.conv
@@ -202,13 +248,7 @@ func (s *Service) admit(j *job, it *item, now, at time.Time) bool {
 		}
 	}
 	if !it.checked {
-		for _, n := range [...]uint64{it.d.Re, it.d.Reacts, it.d.Edits, it.d.Deletes} {
-			if n > c.numbered {
-				it.err = wire.ProtocolError
-				return true
-			}
-		}
-		if it.d.Changes() || it.d.Re != 0 && it.d.Re < c.known || it.d.Reacts != 0 && it.d.Reacts < c.known {
+		if it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts) {
 			return false
 		}
 	}

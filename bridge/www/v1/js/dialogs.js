@@ -85,4 +85,5 @@ export const settingsDialog = late('settings', 'settingsDialog');
 export const forgotDialog = late('forgot', 'forgotDialog');
 export const blockDialog = late('safety', 'blockDialog');
 export const reportDialog = late('safety', 'reportDialog');
+export const messageDialog = late('message', 'messageDialog');
 export const openFinder = late('finder', 'openFinder');

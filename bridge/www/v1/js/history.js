@@ -1,4 +1,5 @@
-// The history in this browser, by account. Without IndexedDB the page works without a history.
+// The history in this browser, by account. Without IndexedDB the page works without one. For conversations that the
+// server keeps, it is a cache.
 
 const within = (...prefix) => IDBKeyRange.bound(prefix, [...prefix, []]);
 
@@ -11,10 +12,15 @@ export async function openHistory() {
 	let db;
 	let last = 0;
 	try {
-		const request = indexedDB.open('imctl', 1);
-		request.onupgradeneeded = () => {
-			request.result.createObjectStore('dialogues', {keyPath: ['me', 'friend', 'n']});
-			request.result.createObjectStore('talks', {keyPath: ['me', 'friend']});
+		const request = indexedDB.open('imctl', 2);
+		request.onupgradeneeded = ({oldVersion}) => {
+			const make = (name, ...keys) => request.result.createObjectStore(name, {keyPath: ['me', ...keys]});
+			if (oldVersion < 1) {
+				make('dialogues', 'friend', 'n'); // which the server does not keep
+				make('talks', 'friend');
+			}
+			make('kept', 'friend', 'n');
+			make('outbox', 'id');
 		};
 		db = await settled(request);
 		db.onversionchange = () => db.close();
@@ -26,7 +32,7 @@ export async function openHistory() {
 	async function run(mode, query) {
 		try {
 			if (!db) return undefined;
-			const transaction = db.transaction(['dialogues', 'talks'], mode);
+			const transaction = db.transaction(db.objectStoreNames, mode);
 			const result = query((name) => transaction.objectStore(name));
 			transaction.commit(); // even if the page is closing
 			return await settled(result ?? transaction);
@@ -38,15 +44,24 @@ export async function openHistory() {
 
 	return {
 		kept: Boolean(db),
-		/** The number of a dialogue: its time in microseconds, increased if needed to be unique. */
+		/** The number of a local dialogue: its time in microseconds, increased if needed to be unique. */
 		next() {
 			last = Math.max(last + 1, Date.now() * 1000);
 			return last;
 		},
 		all: async (name, me, ...friend) => await run('readonly', (of) => of(name).getAll(within(me, ...friend))) ?? [],
-		put: (name, me, record) => run('readwrite', (of) => { of(name).put({...record, me}); }),
+		/** The kept dialogues with numbers from..to. */
+		between: async (me, friend, from, to) => await run('readonly', (of) => of('kept').getAll(IDBKeyRange.bound([me, friend, from], [me, friend, to]))) ?? [],
+		/** all: {name: records}. sent: ids that leave the outbox. */
+		save: (me, all, sent = []) => run('readwrite', (of) => {
+			for (const name in all) for (const record of all[name]) of(name).put({...record, me});
+			for (const id of sent) of('outbox').delete([me, id]);
+		}),
+		/** Forgets kept dialogues before a number. */
+		trim: (me, friend, n) => run('readwrite', (of) => { of('kept').delete(IDBKeyRange.bound([me, friend], [me, friend, n], false, true)); }),
 		forget: (me, ...friend) => run('readwrite', (of) => {
-			of('dialogues').delete(within(me, ...friend));
+			for (const name of ['dialogues', 'kept']) of(name).delete(within(me, ...friend));
+			if (!friend.length) of('outbox').delete(within(me));
 			of('talks').delete(friend.length ? [me, ...friend] : within(me));
 		}),
 	};

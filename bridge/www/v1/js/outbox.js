@@ -2,15 +2,22 @@
 
 import {Code, frameOf} from './protocol.js';
 
+const LATE = 5000;
 const ANSWER_LIMIT = 30_000; // above the server's limit
+const PAUSE = 3000;
 const IN_FLIGHT = 64;
+
+const STATES = {[Code.success]: 'delivered', [Code.kept]: 'kept', [Code.peerOffline]: 'offline'};
+const RETRIED = [Code.sendFailed, Code.internal];
 
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
-/** send(text) returns whether it succeeded. changed(dialogue) is called for each new state. */
-export function outbox(send, changed) {
-	let queue = [];
-	const pending = new Map(); // dialogue's id → {dialogue, timer}, oldest first
+/** send(text) returns whether it succeeded. changed(dialogue) is called for each new state, onLate() while an answer is late. */
+export function outbox(send, changed, onLate) {
+	const waiting = new Map(); // dialogue's id → {dialogue, sent}, in order
+	let timer = 0;
+	let paused = 0;
+	let room = IN_FLIGHT; // after a failure 1, for the order
 
 	function set(dialogue, state, code = 0) {
 		Object.assign(dialogue, {state, code});
@@ -18,41 +25,77 @@ export function outbox(send, changed) {
 	}
 
 	function flush() {
-		while (queue.length && pending.size < IN_FLIGHT && send(frameOf(queue[0]))) {
-			const dialogue = queue.shift();
-			const timer = setTimeout(() => settle(dialogue.id, 'failed', Code.sendFailed), ANSWER_LIMIT);
-			pending.set(dialogue.id, {dialogue, timer});
-			set(dialogue, 'sending');
+		let free = room;
+		for (const one of waiting.values()) {
+			if (paused || !free--) break;
+			if (one.sent) continue;
+			if (!send(frameOf(one.dialogue))) break;
+			one.sent = Date.now();
+			set(one.dialogue, 'sending');
 		}
+		timer ||= setTimeout(check, LATE / 2);
+	}
+
+	function check() {
+		timer = 0;
+		const [first] = waiting.values();
+		if (!first?.sent) return;
+		const age = Date.now() - first.sent;
+		if (age > ANSWER_LIMIT) out.safe ? fail() : settle(first.dialogue.id, 'failed', Code.sendFailed);
+		else if (age > LATE) onLate();
+		timer ||= setTimeout(check, LATE / 2);
+	}
+
+	/** There is no answer to dialogues that were sent. If the server compares ids they are sent again, in order. */
+	function fail(code) {
+		for (const one of [...waiting.values()]) {
+			if (!one.sent) continue;
+			one.sent = 0;
+			if (out.safe) set(one.dialogue, 'queued');
+			else settle(one.dialogue.id, 'failed', code);
+		}
+		if (!out.safe) return;
+		room = 1;
+		clearTimeout(paused);
+		paused = setTimeout(out.resume, PAUSE);
 	}
 
 	function settle(id, state, code) {
-		const {dialogue, timer} = pending.get(id) ?? {};
-		clearTimeout(timer);
-		if (!pending.delete(id)) return undefined;
+		const {dialogue} = waiting.get(id) ?? {};
+		if (!waiting.delete(id)) return undefined;
 		set(dialogue, state, code);
+		room = IN_FLIGHT;
 		flush();
 		return dialogue;
 	}
 
-	return {
-		flush,
-		/** A resent dialogue keeps its id, so that the friend's page detects a duplicate. */
+	const out = {
+		safe: false, // the server compares ids
+		/** Sends what waits, on a new connection. */
+		resume() {
+			clearTimeout(paused);
+			paused = 0;
+			flush();
+		},
+		/** A resent dialogue keeps its id, so that a duplicate is detected. */
 		add(dialogue) {
-			queue.push(dialogue);
+			waiting.set(dialogue.id, {dialogue, sent: 0});
 			set(dialogue, 'queued');
 			flush();
 		},
-		/** An answer without an id belongs to the oldest dialogue. Returns the dialogue. */
-		answered: ({code, id = pending.keys().next().value}) => settle(id, {[Code.success]: 'delivered', [Code.peerOffline]: 'offline'}[code] ?? 'failed', code),
-		/** The connection was lost: pending dialogues may or may not have arrived. */
-		down() {
-			for (const id of [...pending.keys()]) settle(id, 'failed', Code.unreachable);
+		/** Returns the dialogue. Where ids are not compared, an answer without one belongs to the oldest dialogue. */
+		answered({code, id = out.safe ? '' : waiting.keys().next().value}) {
+			if (!out.safe || !RETRIED.includes(code)) return settle(id, STATES[code] ?? 'failed', code);
+			if (waiting.get(id)?.sent) fail();
+			return undefined;
 		},
+		/** The connection was lost: dialogues that were sent may or may not have arrived. */
+		down: () => fail(Code.unreachable),
 		clear() {
-			queue = [];
-			for (const {timer} of pending.values()) clearTimeout(timer);
-			pending.clear();
+			waiting.clear();
+			clearTimeout(paused);
+			paused = 0;
 		},
 	};
+	return out;
 }

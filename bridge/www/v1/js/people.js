@@ -77,7 +77,7 @@ export function people(app) {
 		person(item) {
 			const {id, name, friend, talk, at} = item.person;
 			const last = talk?.draft.trim() && store.current !== id ? [h('em', t('draft')), oneLine(talk.draft)]
-				: at ? [talk.mine && t('you'), oneLine(talk.text)] : friend?.sign;
+				: at ? [talk.mine && t('you'), oneLine(talk.text) || t('deletedDialogue')] : friend?.sign;
 			return row(item, () => { location.hash = id; }, avatar({...friend, id, name}),
 				words(name, [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
 		},

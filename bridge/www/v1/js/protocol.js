@@ -1,7 +1,7 @@
 // The server's calls and codes, independent of the page.
 
 export const Code = {
-	success: 200, friendOffline: 300, profileChanged: 301, friendOnline: 302,
+	success: 200, kept: 202, friendOffline: 300, profileChanged: 301, friendOnline: 302, delivered: 303, read: 304, typing: 305,
 	malformed: 403, internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
 	sendFailed: 507, peerOffline: 508, notFriends: 512, elsewhere: 513, authIllegal: 515,
 	friendApplies: 520, alreadyFriends: 522, noSuchUser: 523, friendAdded: 524, friendRemoved: 525,
@@ -20,11 +20,11 @@ export class Refused extends Error {
 
 export function loginURL(fields) {
 	const url = new URL('/im/login', location.href.replace(/^http/, 'ws'));
-	url.search = new URLSearchParams({...fields, push: 1});
+	url.search = new URLSearchParams({...fields, push: 1, keep: 1});
 	return url.href;
 }
 
-export const frameOf = ({id, friend, text}) => JSON.stringify({id, toFriend: friend, payload: text});
+export const frameOf = ({id, friend, text, re, reacts, edits, deletes}) => JSON.stringify({id, toFriend: friend, payload: text, re, reacts, edits, deletes});
 
 // A frame has at most 64 KiB.
 export const fits = (text) => new TextEncoder().encode(frameOf({text})).length < 65_000;

@@ -1,15 +1,20 @@
 // Updates the store from the server's frames, and carries out the user's actions.
 
+import {load} from './load.js';
 import {claim, forgetLogin, rememberLogin} from './login.js';
 import {isSettled, outbox} from './outbox.js';
 import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
+import {timeOf} from './store.js';
 import {openTunnel} from './tunnel.js';
 
 /** Ids this long are unique. A shorter one may be a counter in each session. */
 const UNIQUE_LENGTH = 12;
 
 const PROFILE = ['name', 'picture', 'sex', 'birthday', 'sign'];
+/** A UUID. Browsers have randomUUID only on https and localhost. */
+const newID = () => crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+
 const pick = (from, keys) => Object.fromEntries(keys.filter((key) => from[key] != null).map((key) => [key, from[key]]));
 
 /** onPhase('in'), ('out', code) or ('elsewhere', code). Without a code, elsewhere is another tab. */
@@ -18,10 +23,12 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	let login = null; // {id, token, name, stay}
 	let password = null; // until the login is answered
 	let release = null; // unlocks the account
+	let kept = null; // see later/kept.js; null if the server keeps no conversations
+	let ready = null; // resolves when the login's answer is taken over
 	const seen = new Set();
 	const arriving = new Map(); // friend's id → dialogues received while the history is read
 	const rejecting = new Set(); // friends whose refusal is looked into
-	const out = outbox((text) => tunnel?.send(text), keep);
+	const out = outbox((text) => tunnel?.send(text), keep, () => tunnel?.probe());
 	const auth = () => ({id: login.id, token: login.token});
 
 	const open = () => new Promise((resolve, reject) => {
@@ -33,9 +40,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		}
 		tunnel = openTunnel({
 			credentials: () => password ?? auth(),
-			onOpen: (answer) => opened(answer).then(resolve),
+			onOpen(answer) { ready = opened(answer).then(resolve); },
 			onRefused: refused,
-			onFrame: receive,
+			onFrame: (frame) => ready.then(() => { if (store.me) receive(frame); }),
 			onDown: out.down,
 			onState(state, until, why) {
 				store.link = {state, until, why};
@@ -47,7 +54,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	});
 
 	async function opened(answer) {
-		const {id, name} = answer.profile;
+		const {talks, profile: {id, name}} = answer;
+		const keeps = talks !== undefined;
+		const module = keeps && !kept && await load('kept').catch(() => tunnel?.lost(Code.unreachable));
+		if (!tunnel || (keeps && !kept && !module)) return;
 		const first = !store.me;
 		const byID = (list) => new Map((list ?? []).map((one) => [one.id, one]));
 		password = null;
@@ -57,10 +67,17 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		if (first) {
 			if (!release) await hold(true);
 			for (const talk of await history.all('talks', id)) store.talks.set(talk.friend, talk);
-			onPhase('in');
 		}
+		store.kept = out.safe = keeps;
+		if (!keeps) kept = null;
+		else {
+			const send = (frame) => tunnel?.send(JSON.stringify(frame));
+			kept ??= module.keeper({store, history, out, send, away, arrived, call: (f) => called(f(auth()))});
+			await kept.start(first, talks ?? []);
+		}
+		if (first) onPhase('in');
 		store.emit('me', 'friends', 'requests', 'talks');
-		out.flush();
+		out.resume();
 	}
 
 	async function hold(force) {
@@ -76,6 +93,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 	function end(phase, code) {
 		drop();
+		kept?.stop();
+		kept = null;
 		for (const one of [out, seen, arriving, store]) one.clear();
 		onPhase(phase, code);
 	}
@@ -89,7 +108,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	function receive(frame) {
 		const {code, id} = frame;
 		const friend = store.friends.get(id);
-		if (code === undefined) receiveDialogue(frame);
+		if (code === undefined) (kept && frame.n ? kept.receive : receiveDialogue)(frame);
+		else if (kept?.news(frame)) return;
 		else if (code === Code.friendOnline || code === Code.friendOffline) presence(id, code === Code.friendOnline);
 		else if (code === Code.profileChanged) {
 			// The frame has the friend's own name. The alias stays.
@@ -158,37 +178,44 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('requests');
 	}
 
+	const away = (friend) => store.current !== friend || document.hidden || !document.hasFocus();
+
 	function receiveDialogue({id = '', from, toFriend, payload: text}) {
 		const mine = from === store.me.id; // sent from another device of this user
 		const friend = mine ? toFriend : from;
 		if (id.length >= UNIQUE_LENGTH && seen.has(friend + id)) return;
 		seen.add(friend + id);
 		const dialogue = {friend, id, mine, text, n: history.next(), state: 'delivered', code: 0};
-		const away = store.current !== friend || document.hidden || !document.hasFocus();
-		append(dialogue, {unread: mine ? 0 : store.talk(friend).unread + away});
-		if (mine) return;
-		onDialogue(dialogue, away);
+		const isAway = away(friend);
+		append(dialogue, {unread: mine ? 0 : store.talk(friend).unread + isAway});
+		if (!mine) arrived(dialogue, isAway);
+	}
+
+	function arrived(dialogue, isAway) {
+		const {friend} = dialogue;
+		onDialogue(dialogue, isAway);
 		presence(friend, true);
 		if (!store.friends.has(friend) && !seen.has(friend)) tunnel.reconnect(); // an unknown friend: get the list
 		seen.add(friend);
 	}
 
 	function append(dialogue, changes) {
-		const {friend, text, n, mine} = dialogue;
-		if (!history.kept && !store.dialogues.has(friend)) store.dialogues.set(friend, []);
-		(store.dialogues.get(friend) ?? arriving.get(friend))?.push(dialogue);
+		const {friend, text, mine} = dialogue;
+		if (dialogue.key) kept.add(dialogue);
+		else if (!history.kept && !store.dialogues.has(friend)) store.dialogues.set(friend, []);
+		if (!dialogue.key) (store.dialogues.get(friend) ?? arriving.get(friend))?.push(dialogue);
 		keep(dialogue);
-		talk(friend, {text: text.slice(0, 200), at: n, mine, name: store.nameOf(friend), ...changes});
+		talk(friend, {text: text.slice(0, 200), at: timeOf(dialogue) * 1000, mine, name: store.nameOf(friend), ...changes});
 	}
 
 	function keep(dialogue) {
 		if (!store.me) return;
-		history.put('dialogues', store.me.id, dialogue);
+		history.save(store.me.id, {[dialogue.key ? 'outbox' : 'dialogues']: [dialogue]});
 		store.emit(dialogue.friend);
 	}
 
 	function talk(friend, changes) {
-		history.put('talks', store.me.id, Object.assign(store.talk(friend), changes));
+		history.save(store.me.id, {talks: [Object.assign(store.talk(friend), changes)]});
 		store.emit('talks');
 	}
 
@@ -218,25 +245,35 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		},
 
 		async load(friend) {
+			if (kept) {
+				await kept.open(friend);
+				return;
+			}
 			const {me, dialogues} = store;
 			if (dialogues.has(friend) || arriving.has(friend)) return;
 			const arrived = [];
 			arriving.set(friend, arrived);
-			const kept = await history.all('dialogues', me.id, friend);
+			const old = await history.all('dialogues', me.id, friend);
 			if (arriving.get(friend) !== arrived) return; // the user signed out meanwhile
 			arriving.delete(friend);
-			for (const dialogue of kept) {
+			for (const dialogue of old) {
 				// A dialogue sent by an earlier page gets no answer any more.
 				if (!isSettled(dialogue.state)) Object.assign(dialogue, {state: 'failed', code: Code.unreachable});
 				seen.add(friend + dialogue.id);
 			}
-			const last = kept.at(-1)?.n ?? 0;
-			dialogues.set(friend, kept.concat(arrived.filter(({n}) => n > last)));
+			const last = old.at(-1)?.n ?? 0;
+			dialogues.set(friend, old.concat(arrived.filter(({n}) => n > last)));
 			store.emit(friend);
 		},
 
-		send(friend, text) {
-			const dialogue = {friend, id: `${Math.random()}`.slice(2) + Date.now(), mine: true, text, n: history.next(), state: 'queued', code: 0};
+		older: (friend) => kept?.older(friend),
+		typing: (friend) => kept?.typing(friend),
+
+		/** more: re, reacts, edits or deletes. */
+		send(friend, text, more) {
+			const id = newID();
+			const at = history.next();
+			const dialogue = {friend, id, mine: true, text, ...(kept ? {key: id, at: at / 1000, ...more} : {n: at}), state: 'queued', code: 0};
 			append(dialogue, {draft: '', unread: 0});
 			out.add(dialogue);
 		},
@@ -246,7 +283,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			if (store.me && (store.talks.get(friend)?.draft ?? '') !== draft) talk(friend, {draft});
 		},
 		read(friend) {
-			if (store.talks.get(friend)?.unread) talk(friend, {unread: 0});
+			if (kept) kept.read(friend);
+			else if (store.talks.get(friend)?.unread) talk(friend, {unread: 0});
 		},
 
 		find: (name) => called(protocol.found(auth(), name)),
@@ -301,15 +339,23 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		},
 
 		async exported() {
-			const all = await history.all('dialogues', store.me.id);
-			return {me: store.me, dialogues: all.map(({n, friend, mine, text, state}) => ({at: new Date(n / 1000), friend, name: store.nameOf(friend), mine, text, state}))};
+			const all = [...await history.all('dialogues', store.me.id), ...await history.all('kept', store.me.id)];
+			return {me: store.me, dialogues: all.map((one) => {
+				const {friend, mine, text, state} = one;
+				return {at: new Date(timeOf(one)), friend, name: store.nameOf(friend), mine, text, state};
+			})};
 		},
 
 		async forget(...friend) {
+			const all = friend.length ? friend : [...store.talks.keys()];
+			for (const id of all) if (kept && store.talks.get(id)?.last) await called(protocol.post('dialogues/remove', {...auth(), with: id}));
 			await history.forget(store.me.id, ...friend);
-			for (const id of friend.length ? friend : [...store.talks.keys()]) {
-				store.talks.delete(id);
-				if (store.dialogues.has(id)) store.dialogues.set(id, []);
+			for (const id of all) {
+				if (kept) kept.forgot(id);
+				else {
+					store.talks.delete(id);
+					if (store.dialogues.has(id)) store.dialogues.set(id, []);
+				}
 				store.emit(id);
 			}
 			store.emit('talks');

@@ -1,4 +1,9 @@
-// The state of the page. Views read it and listen. Only session.js changes it.
+// The state of the page. Views read it and listen. Only session.js and later/kept.js change it.
+
+/** Of a dialogue: its key in lists, its time, and whether it only changes another one. */
+export const keyOf = ({key, n}) => key ?? n;
+export const timeOf = ({at, n}) => at ?? n / 1000;
+export const isChange = ({n, edits, deletes, reacts}) => Boolean(n && (edits || deletes || reacts));
 
 export function newStore() {
 	const listeners = {};
@@ -13,6 +18,7 @@ export function newStore() {
 				dialogues: new Map(), // friend's id → ordered dialogues of opened conversations
 				link: {state: 'off'},
 				current: '', // the friend on the screen
+				kept: false, // the server keeps conversations
 			});
 		},
 		/** Topics: me, friends, requests, talks, link, and a friend's id for its dialogues. */

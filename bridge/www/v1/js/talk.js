@@ -1,26 +1,28 @@
 // One conversation.
 
 import {avatar} from './avatar.js';
-import {aboutDialog, blockDialog, confirmDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
+import {aboutDialog, blockDialog, confirmDialog, messageDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
 import {clock, day, full, t, tCode} from './words.js';
 import {isSettled} from './outbox.js';
 import {Code, fits} from './protocol.js';
-import {isEmoji, rich} from './text.js';
+import {isChange, keyOf, timeOf} from './store.js';
+import {isEmoji, oneLine, rich} from './text.js';
 import {windowed} from './windowed.js';
 
-const TOGETHER = 5 * 60 * 1e6; // microseconds
-const MARKS = {queued: 'wait', sending: 'wait', delivered: 'done', offline: 'fail', failed: 'fail'};
+const TOGETHER = 5 * 60_000;
+const NEAR = 400; // pixels from the top that load older dialogues
+const MARKS = {queued: 'wait', sending: 'wait', kept: 'done', delivered: 'twice', read: 'twice', offline: 'fail', failed: 'fail'};
 const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 👍 👎 👋 🙏 👏 💪 👌 ❤️ 💔 🔥 ✨ 🎉 🎂 ☕ 🌞 🚀 ✅'.split(' ');
 
 export function talk(app, id) {
 	const {store, session} = app;
 	const life = new AbortController();
 	const {signal} = life;
-	const unread = store.talks.get(id)?.unread;
-	let newFrom; // number of the first unread dialogue
+	const {unread, fresh} = store.talks.get(id) ?? {};
+	let newFrom; // key of the first unread dialogue
 	let sought = ''; // folded
-	let hit = 0; // number of the dialogue found
+	let hit = 0; // key of the dialogue found
 	let count = 0;
 
 	const friend = () => store.friends.get(id);
@@ -48,7 +50,7 @@ export function talk(app, id) {
 		if (signal.aborted) return;
 		const {online, sign} = about();
 		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
-			h('small', {dir: 'auto'}, !friend() ? '' : online ? t('online') : sign || t('offline'))));
+			h('small', {dir: 'auto'}, !friend() ? '' : friend().typing ? t('typing') : online ? t('online') : sign || t('offline'))));
 		const focused = parted.contains(document.activeElement);
 		composer.hidden = !friend() || blocked();
 		parted.hidden = !composer.hidden;
@@ -77,30 +79,46 @@ export function talk(app, id) {
 		const all = [];
 		let before;
 		let today;
-		for (const dialogue of store.dialogues.get(id) ?? []) {
-			const {n, mine, state, code} = dialogue;
-			const on = new Date(n / 1000).toDateString();
-			if (on !== today) all.push({key: on, stamp: day(n / 1000)});
-			if (n === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
-			const first = on !== today || n === newFrom || before.mine !== mine || n - before.n > TOGETHER;
-			const found = hit === n;
-			all.push({key: n, dialogue, first, found, stamp: [state, code, first, found, sought, blocked()].join()});
+		let late = 0;
+		for (const dialogue of shown()) {
+			const {mine, code, text, edited, reactions, quoted} = dialogue;
+			const [key, at, state] = [keyOf(dialogue), timeOf(dialogue), stateOf(dialogue)];
+			const on = new Date(at).toDateString();
+			if (on !== today) all.push({key: on, stamp: day(at)});
+			if (key === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
+			const first = on !== today || key === newFrom || before.mine !== mine || at - timeOf(before) > TOGETHER;
+			const found = hit === key;
+			all.push({key, dialogue, first, found, stamp: [state, code, first, found, sought, blocked(), edited, reactions, quoted, text].join()});
+			if (mine && (state === 'kept' || (dialogue.key && !isSettled(state)))) late++;
 			before = dialogue;
 			today = on;
 		}
+		if (late && friend()?.online === false) all.push({key: 'late', stamp: t('late', {n: late})});
 		return all;
+	}
+
+	const shown = () => (store.dialogues.get(id) ?? []).filter((one) => !isChange(one));
+
+	/** How far a kept dialogue has come. */
+	function stateOf({state, n}) {
+		const {peerGot, peerRead} = store.talk(id);
+		return state !== 'kept' ? state : n <= peerRead ? 'read' : n <= peerGot ? 'delivered' : state;
 	}
 
 	function draw({key, stamp, dialogue, first, found}) {
 		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', h('span', stamp));
-		const {mine, text, n, state} = dialogue;
+		const {mine, text, n, deletes, deleted, edited, reactions, quoted} = dialogue;
+		const [at, state] = [timeOf(dialogue), stateOf(dialogue)];
 		const failed = mine && (state === 'offline' || state === 'failed');
 		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`,
 			h(isEmoji(text) ? '.bubble.emoji' : '.bubble', {dir: 'auto'},
 				h('bdi.hidden', mine ? t('you') : `${store.nameOf(id)}: `),
-				h('span.text', rich(text, sought)),
-				h('bdi.meta', h('time', {title: full(n / 1000)}, clock(n / 1000)),
-					mine && h(`span.state.${state}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', t(state))))),
+				quoted && h('p.quote', {dir: 'auto'}, oneLine(quoted)),
+				deleted || deletes ? h('em', t('deletedDialogue')) : h('span.text', rich(text, sought)),
+				h('bdi.meta', edited && !deleted && h('span', t('edited')), h('time', {title: full(at)}, clock(at)),
+					mine && h(`span.state.${state}${state === 'read' ? '.delivered' : ''}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', t(state))))),
+			reactions && h('.reactions', reactions),
+			n && dialogue.state === 'kept' && !deleted && friend() && iconButton('more', 'dialogueMenu', () => messageDialog(app, dialogue), '.act'),
 			failed && h('.failed', icon('fail'), failure(dialogue), button('tryAgain', () => session.resend(dialogue), '.plain')));
 	}
 
@@ -114,7 +132,7 @@ export function talk(app, id) {
 		if (signal.aborted) return;
 		const dialogues = store.dialogues.get(id);
 		if (!dialogues) return;
-		if (unread) newFrom ??= dialogues.at(-unread)?.n;
+		if (unread) newFrom ??= fresh ? fresh[0] : keyOf(dialogues.at(-unread) ?? {});
 		const last = dialogues.at(-1);
 		// Scroll to a dialogue that the user sends.
 		if (dialogues.length > count && last.mine && !isSettled(last.state)) list.pinned = true;
@@ -125,7 +143,10 @@ export function talk(app, id) {
 		seen();
 	}
 
-	function scrolled() { toEnd.hidden = list.pinned; }
+	function scrolled() {
+		toEnd.hidden = list.pinned;
+		if (scroller.scrollTop < NEAR) session.older(id);
+	}
 	scroller.addEventListener('scroll', scrolled, {passive: true});
 
 	function seen() {
@@ -136,7 +157,7 @@ export function talk(app, id) {
 
 	const finder = h('.finder', {hidden: true, role: 'search'});
 	const showFinder = (open) => (open ? openFinder(finder, {
-		dialogues: () => store.dialogues.get(id) ?? [],
+		dialogues: shown,
 		mark(words, n) {
 			[sought, hit] = [words, n];
 			list.set(items());
@@ -165,7 +186,10 @@ export function talk(app, id) {
 		send.disabled = !text.value.trim();
 		keepDraft();
 	}
-	text.addEventListener('input', changed);
+	text.addEventListener('input', () => {
+		changed();
+		if (text.value) session.typing(id);
+	});
 	text.addEventListener('keydown', (event) => {
 		// Input methods also use Enter, and phones have no other key for a new line.
 		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !onPhone()) submit(event);
@@ -197,7 +221,9 @@ export function talk(app, id) {
 	const frameSoon = later(drawFrame, 0);
 	store.on('friends', frameSoon, signal);
 	store.on(id, frameSoon, signal);
-	store.on(id, later(update, 0), signal);
+	const updateSoon = later(update, 0);
+	store.on('friends', updateSoon, signal);
+	store.on(id, updateSoon, signal);
 	addEventListener('focus', seen, {signal});
 	document.addEventListener('visibilitychange', seen, {signal});
 	drawFrame();

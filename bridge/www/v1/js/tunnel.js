@@ -3,6 +3,7 @@
 import {Code, loginURL} from './protocol.js';
 
 const LOGIN_LIMIT = 20_000;
+const PONG_LIMIT = 5000;
 // If the timer is this late, the machine slept and the socket is dead.
 const TICK = 5000;
 const SLEPT = 30_000;
@@ -16,10 +17,13 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	let timer = 0;
 	let attempt = 0;
 	let up = false;
+	let pings = false; // the server answers them
+	let asked = 0; // timer of a ping
 	const open = new AbortController();
 
 	function drop() {
 		clearTimeout(timer);
+		heard();
 		socket?.close();
 		socket = null;
 		if (up) {
@@ -39,13 +43,26 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 		mine.onmessage = ({data}) => { if (socket === mine) receive(JSON.parse(data)); };
 	}
 
+	function heard() {
+		clearTimeout(asked);
+		asked = 0;
+	}
+
+	/** Asks whether the server is there. Without any frame in time, the connection is dead. */
+	function probe() {
+		if (asked || !pings || !send('{"ping":"page"}')) return;
+		asked = setTimeout(reconnect, PONG_LIMIT);
+	}
+
 	function receive(frame) {
+		heard();
 		if (up) {
-			onFrame(frame);
+			if (frame.pong === undefined) onFrame(frame);
 		} else if (frame.code === Code.success) {
 			clearTimeout(timer);
 			attempt = 0;
 			up = true;
+			pings = frame.talks !== undefined;
 			onState('on');
 			onOpen(frame);
 		} else if (frame.code === Code.internal) {
@@ -83,9 +100,12 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	}
 
 	const {signal} = open;
-	const soon = () => { if (!up && !document.hidden) reconnect(); };
+	const soon = () => { if (!document.hidden) (up ? probe : reconnect)(); };
 	addEventListener('online', soon, {signal});
 	document.addEventListener('visibilitychange', soon, {signal});
+	// A page in the back/forward cache must not take dialogues.
+	addEventListener('pagehide', drop, {signal});
+	addEventListener('pageshow', ({persisted}) => { if (persisted) reconnect(); }, {signal});
 	let last = Date.now();
 	const clock = setInterval(() => {
 		if (Date.now() - last > SLEPT) reconnect();
@@ -93,5 +113,5 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	}, TICK);
 	signal.addEventListener('abort', () => clearInterval(clock));
 	connect();
-	return {reconnect, close, send};
+	return {reconnect, close, send, probe, lost};
 }

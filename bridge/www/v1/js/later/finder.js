@@ -1,13 +1,14 @@
 // The search in a conversation.
 
 import {fill, h, icon, iconButton, later} from '../dom.js';
+import {keyOf} from '../store.js';
 import {folded} from '../text.js';
 import {t} from '../words.js';
 
-/** Opens the search in its box. mark(sought, n) marks the hits and shows dialogue n, or none. */
+/** Opens the search in its box. mark(sought, key) marks the hits and shows the dialogue with this key, or none. */
 export function openFinder(box, {dialogues, mark, onclose}) {
 	let sought = '';
-	let hits = []; // numbers of the dialogues found
+	let hits = []; // keys of the dialogues found
 	let hit = 0;
 	const input = h('input', {type: 'search', dir: 'auto', label: 'searchTalk'});
 	const count = h('span', {role: 'status'});
@@ -15,7 +16,7 @@ export function openFinder(box, {dialogues, mark, onclose}) {
 
 	function seek() {
 		sought = folded(input.value.trim());
-		hits = sought ? dialogues().filter((one) => folded(one.text).includes(sought)).map(({n}) => n) : [];
+		hits = sought ? dialogues().filter((one) => folded(one.text).includes(sought)).map(keyOf) : [];
 		hit = 0;
 		step(-1); // start with the newest
 	}

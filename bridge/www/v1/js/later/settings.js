@@ -25,7 +25,7 @@ export function settingsDialog(app) {
 	};
 	const close = open('settings', [
 		toggle('notify'), toggle('sound'),
-		h('h2', t('history')), h('p.hint', t('historyHint')),
+		h('h2', t('history')), h('p.hint', t(app.store.kept ? 'historyKept' : 'historyHint')),
 		h('.buttons', null,
 			button('export', async () => download(await session.exported())),
 			button('forgetAll', go(() => confirmDialog('forgetAll', () => session.forget())), '.danger')),

@@ -17,6 +17,11 @@ export default {
 	previous: 'Vorige',
 	next: 'Nächste',
 
+	reply: 'Antworten',
+	edit: 'Bearbeiten',
+	deleteDialogue: 'Löschen',
+	deleteDialogueQuestion: 'Diese Nachricht für alle löschen?',
+
 	forgotHint: 'Dorthin kommt ein Code.',
 	sendCode: 'Code senden',
 	code: 'Code',
@@ -48,9 +53,10 @@ export default {
 	sound: 'Ton',
 	history: 'Verlauf',
 	historyHint: 'Nachrichten bleiben nur in diesem Browser.',
+	historyKept: 'Der Server bewahrt Nachrichten eine Zeit lang auf, dieser Browser eine Kopie.',
 	export: 'Exportieren',
 	forgetAll: 'Verlauf löschen',
-	forgetAllQuestion: 'Alle deine Unterhaltungen in diesem Browser löschen?',
+	forgetAllQuestion: 'Deine Kopien aller Unterhaltungen löschen?',
 
 	oldPasswordNeeded: 'Bitte das bisherige Passwort eingeben.',
 	passwordWrong: 'Dieses Passwort ist falsch.',

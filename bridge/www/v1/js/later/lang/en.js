@@ -17,6 +17,11 @@ export default {
 	previous: 'Previous',
 	next: 'Next',
 
+	reply: 'Reply',
+	edit: 'Edit',
+	deleteDialogue: 'Delete',
+	deleteDialogueQuestion: 'Delete this message for everybody?',
+
 	forgotHint: 'The code will be sent to this address.',
 	sendCode: 'Send a code',
 	code: 'Code',
@@ -48,9 +53,10 @@ export default {
 	sound: 'Sound',
 	history: 'History',
 	historyHint: 'Messages are kept in this browser only.',
+	historyKept: 'The server keeps messages for a time, this browser a copy.',
 	export: 'Export',
 	forgetAll: 'Delete history',
-	forgetAllQuestion: 'Delete all your conversations from this browser?',
+	forgetAllQuestion: 'Delete your copies of all conversations?',
 
 	oldPasswordNeeded: 'Please enter your current password.',
 	passwordWrong: 'This password is wrong.',

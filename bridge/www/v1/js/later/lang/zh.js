@@ -17,6 +17,11 @@ export default {
 	previous: '上一个',
 	next: '下一个',
 
+	reply: '回复',
+	edit: '编辑',
+	deleteDialogue: '删除',
+	deleteDialogueQuestion: '为所有人删除这条消息？',
+
 	forgotHint: '验证码将发送到那里。',
 	sendCode: '发送验证码',
 	code: '验证码',
@@ -48,9 +53,10 @@ export default {
 	sound: '声音',
 	history: '聊天记录',
 	historyHint: '消息仅保存在此浏览器中。',
+	historyKept: '消息在服务器上保留一段时间，此浏览器存有副本。',
 	export: '导出',
 	forgetAll: '删除全部记录',
-	forgetAllQuestion: '从此浏览器删除您的全部聊天记录？',
+	forgetAllQuestion: '删除您这边的全部聊天记录？',
 
 	oldPasswordNeeded: '请输入当前密码。',
 	passwordWrong: '密码错误。',
