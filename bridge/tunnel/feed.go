@@ -213,7 +213,8 @@ func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
 				continue
 			}
 			own := d.From == user
-			if own && f.s.push && first != 0 && d.N >= first && d.Deletes == 0 {
+			// A dialogue that is not Kept is echoed when it is answered.
+			if own && d.Kept && f.s.push && first != 0 && d.N >= first && d.Deletes == 0 {
 				f.s.Notify(wire.AppendEcho(nil, d.ID, user, with, d.Payload))
 			}
 			if err := f.write(ctx, with, d, own); err != nil {
