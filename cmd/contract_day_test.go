@@ -91,7 +91,8 @@ func contractDay(t *testing.T, kept bool, cmd *exec.Cmd, env ...string) []string
 func (r *recorder) people() {
 	ann, bob := &dayUser{r: r, account: "Ann", password: "the secret of Ann"}, &dayUser{r: r, account: "Bob", password: "the secret of Bob"}
 	cleo, dora := &dayUser{r: r, account: "Cleo", password: "the secret of Cleo"}, &dayUser{r: r, account: "Dora", password: "the secret of Dora"}
-	r.registrations(ann, bob, cleo, dora)
+	eve := &dayUser{r: r, account: "Eve", password: "the secret of Eve"}
+	r.registrations(ann, bob, cleo, dora, eve)
 	a, b, c := r.logins(ann, bob, cleo)
 	r.requests(ann, bob, cleo, a, b, c)
 	r.dialogues(ann, bob, cleo, a, b, c)
@@ -99,7 +100,7 @@ func (r *recorder) people() {
 	a = r.devices(ann, bob, a, b)
 	r.news(ann, bob, a, b)
 	r.blocks(ann, bob, a, b)
-	r.program(ann, dora, bob, a, b)
+	r.program(ann, dora, bob, eve, a)
 	r.ends(ann, bob, cleo, a, b, c)
 }
 
@@ -383,7 +384,7 @@ func (r *recorder) blocks(ann, bob *dayUser, a, _ *window) {
 }
 
 // program lets dora be a program: a NATS client.
-func (r *recorder) program(ann, dora, bob *dayUser, a, _ *window) {
+func (r *recorder) program(ann, dora, bob, eve *dayUser, a *window) {
 	r.part("By NATS")
 	w := dora.login("Dora")
 	w.closes()
@@ -460,7 +461,32 @@ func (r *recorder) program(ann, dora, bob *dayUser, a, _ *window) {
 	a.says("parted", dora, `"x"`)
 	r.quiet(a, push)
 	push.closes()
+	r.programOffline(bot, dora, eve)
 	call("delete", `{"password":"wrong"}`)
+}
+
+// programOffline lets the program send to eve, who is offline. If the server keeps conversations, eve gets these dialogues
+// at its next login, and that is all that a contract session ever sees of it.
+func (r *recorder) programOffline(bot *window, dora, eve *dayUser) {
+	w := eve.login("Eve")
+	eve.friends("request", "to", dora.id)
+	bot.sees(1)
+	bot.requests("im.call."+dora.id+".add", `{"from":"`+eve.id+`","name":"Eve"}`)
+	bot.sees(1)
+	w.closes()
+	for i := range 3 {
+		bot.requests("im.send."+dora.id, dialogue(fmt.Sprintf(`"offline %d"`, i), eve.id, `"Are you there?"`))
+		bot.seesKept(echoFrame(fmt.Sprintf(`"offline %d"`, i), &member{id: dora.id}, &member{id: eve.id}, `"Are you there?"`))
+	}
+	w = eve.login("Eve")
+	for i := range 3 {
+		w.seesKept(dialogueFrame(fmt.Sprintf(`"offline %d"`, i), dora.id, `"Are you there?"`))
+	}
+	w.says("back", dora, `"Here I am"`, bot)
+	w.closes()
+	w = eve.login("Eve")
+	r.quiet(w)
+	w.closes()
 }
 
 func (r *recorder) ends(ann, bob, cleo *dayUser, a, _, c *window) {

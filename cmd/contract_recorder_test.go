@@ -248,6 +248,24 @@ func (w *window) next() string {
 	}
 }
 
+// seesKept checks a frame that only a server sends that keeps conversations. It does not record it.
+func (w *window) seesKept(want string) {
+	w.r.t.Helper()
+	if !w.r.kept {
+		return
+	}
+	got := w.next()
+	if w.nc != nil {
+		got = ownKept.ReplaceAllString(strings.TrimPrefix(got, "notice "), `$1,"toFriend":$3,"payload":$2}`)
+	}
+	if got != want {
+		w.r.t.Errorf("%s: got %s, want %s", w.who, got, want)
+	}
+}
+
+// ownKept matches a user's own dialogue as its NATS client sees it.
+var ownKept = regexp.MustCompile(`^(\{"id":"[^"]*","from":"\w+"),"payload":(".*"),"with":("\w+"),"n":\d+,"at":"[^"]*"\}$`)
+
 // sends sends a text frame.
 func (w *window) sends(frame string) { w.r.t.Helper(); w.sendsKind(websocket.TextMessage, frame) }
 
