@@ -46,6 +46,9 @@ func exportTalks(ctx context.Context, s *adminConn, users []admin.Record, out io
 // talks reads the input and sends its conversations one after the other: a part of a conversation follows the one before
 // it.
 func (i *importer) talks(ctx context.Context) error {
+	if _, err := i.in.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	return i.eachLine(ctx, func(line int, text []byte) error {
 		record, err := i.parse(text)
 		if err != nil || record.Talk == nil || i.isInvalid(line) {
