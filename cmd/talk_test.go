@@ -190,13 +190,16 @@ func TestExportTalks(t *testing.T) {
 	if err := store.Cursors.Advance(t.Context(), bob.id, []kv.Cursor{{With: alice.id, Last: 302, Got: 301, PeerGot: 300, PeerRead: 200}}); err != nil {
 		t.Fatal(err)
 	}
+	if err := store.Cursors.Advance(t.Context(), carl.id, []kv.Cursor{{With: alice.id, Last: 3, Got: 3}}); err != nil {
+		t.Fatal(err)
+	}
 	one := command(t, dir, "", "user", "export", alice.account).want(t, exitDone, `"talk":{"user":"`+alice.id, `"n":302`, `"edited":true`, `"deleted":true`, `<&>`).out
 	if strings.Contains(one, "from no friend") || !strings.Contains(one, "large >") {
 		t.Error("the export of a user has what the user has forgotten, or lacks what it has not")
 	}
 	all := command(t, dir, "", "user", "export").want(t, exitDone).out
 	to := importDir(t)
-	command(t, to, all, "user", "import").want(t, exitDone, "dialogues    304\n", "missing      0\n")
+	command(t, to, all, "user", "import").want(t, exitDone, "dialogues    305\n", "missing      0\n")
 	command(t, to, all, "user", "import").want(t, exitDone, "dialogues    0\n")
 	again := command(t, to, "", "user", "export").want(t, exitDone).out
 	if got, want := talkLines(t, again), talkLines(t, all); got != want {
