@@ -15,8 +15,9 @@ export default function local({store, history, away, arrived, preview, changed})
 
 	function append(dialogue) {
 		const {friend} = dialogue;
+		dialogue.n = history.next();
 		if (!history.kept && !store.dialogues.has(friend)) store.dialogues.set(friend, []);
-		(store.dialogues.get(friend) ?? arriving.get(friend))?.push(Object.assign(dialogue, {n: history.next()}));
+		(store.dialogues.get(friend) ?? arriving.get(friend))?.push(dialogue);
 	}
 
 	function read(friend) {
