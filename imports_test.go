@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 	"bridge/audit":    {"kv", "kv/batch", "bridge/natsutil", "bridge/recovery", "bridge/subject"},
 	"bridge/answer":   {"kv", "bridge/im", "bridge/governor", "bridge/wire"},
 	"bridge/picture":  nil,
-	"bridge/im":       {"kv", "kv/keymutex", "bridge/cluster", "bridge/eventlog", "bridge/picture", "bridge/wire"},
+	"bridge/im":       {"kv", "kv/keymutex", "bridge/cluster", "bridge/eventlog", "bridge/picture", "bridge/talk", "bridge/wire"},
 	"bridge/eventlog": {"kv", "kv/batch", "bridge/natsutil", "bridge/recovery", "bridge/subject"},
 	"bridge/cluster":  {"kv", "bridge/governor", "bridge/recovery", "bridge/subject"},
 	"bridge/certs":    {"embedded/privatefile"},

@@ -26,6 +26,7 @@ import (
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
+	"imctl/bridge/talk"
 	"imctl/bridge/tunnel"
 	"imctl/kv"
 )
@@ -40,6 +41,7 @@ type Bridge struct {
 	nc         *nats.Conn
 	events     *eventlog.Log
 	audit      *audit.Trail
+	talks      *talk.Service // nil: conversations are not kept
 	services   *Services
 	lanes      *delivery.Lanes
 	tunnel     *tunnel.Tunnel
@@ -96,13 +98,16 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	if err := b.openAudit(ctx); err != nil {
 		return err
 	}
+	if err := b.openTalks(ctx); err != nil {
+		return err
+	}
 	access, system, err := b.connectSystem()
 	if err != nil {
 		return err
 	}
 	notices := delivery.NewNotices(b.nc, prefix)
 	b.services, err = NewServices(b.nc, ServicesOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, EventLog: b.events, Access: access,
-		System: system, Presence: presence{b}, Notices: notices, Log: o.Log})
+		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations()})
 	if err != nil {
 		return err
 	}
@@ -114,21 +119,29 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
 			return o.Connect(name, append(b.monitor.Options(), more...)...)
 		},
-		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
+		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Keeper: b.keeper(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
 	if err != nil {
 		return err
 	}
 	b.stops.add(func(context.Context) error { b.lanes.Close(); return nil })
-	b.monitor.OnLost(b.lanes.Abort)
+	b.monitor.OnLost(b.lost)
 	metrics.Observe(b.lanes)
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
-		Governor: o.Governor, Log: b.events, Audit: b.audit, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
 	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
 	b.newAPI(metrics)
 	return nil
+}
+
+// lost is called when NATS is no longer reachable: the replies to what is under way are lost.
+func (b *Bridge) lost() {
+	b.lanes.Abort()
+	if b.talks != nil {
+		b.talks.Abort()
+	}
 }
 
 // seenFrom reports whether the user with an account has a valid token that was issued to a login from an address. An
@@ -181,6 +194,40 @@ func (b *Bridge) openAudit(ctx context.Context) (err error) {
 	return nil
 }
 
+// openTalks starts to keep conversations, if the store has their stream.
+func (b *Bridge) openTalks(ctx context.Context) (err error) {
+	o := &b.opts
+	if !o.Dialogues.Keep || o.Store.Talks == nil {
+		return nil
+	}
+	b.talks, err = talk.Open(ctx, talk.Options{Connect: o.Connect, Talks: o.Store.Talks, Cursors: o.Store.Cursors, Plain: o.EventLog.Plain, Timeout: o.Dialogues.Timeout,
+		Receipts: o.Dialogues.Receipts, Registry: o.Registry, Log: o.Log,
+		Advanced: func(user, with string, got, read uint64) { b.lanes.Advanced(user, with, got, read) }, // nothing is acknowledged before the lanes exist
+		Gather:   func() func() { return b.lanes.Gather() },
+	})
+	if err != nil {
+		return fmt.Errorf("keep conversations: %w", err)
+	}
+	b.stops.add(b.talks.Close)
+	return nil
+}
+
+// keeper returns what the lanes store kept dialogues with, nil for none.
+func (b *Bridge) keeper() delivery.Keeper {
+	if b.talks == nil {
+		return nil
+	}
+	return b.talks
+}
+
+// conversations returns what logins read of the kept conversations, nil for none.
+func (b *Bridge) conversations() tunnel.Conversations {
+	if b.talks == nil {
+		return nil
+	}
+	return b.talks
+}
+
 // connectSystem connects to NATS's system account, if there is one.
 func (b *Bridge) connectSystem() (access natsauth.Access, system *nats.Conn, err error) {
 	o := b.opts.Callout
@@ -207,7 +254,11 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 		b.services.Accounts.SetMail(mail)
 		b.stops.add(func(context.Context) error { mail.Close(); return nil })
 	}
-	b.api = api.New(api.Options{Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
+	var talks api.Talks
+	if b.talks != nil {
+		talks = b.talks
+	}
+	b.api = api.New(api.Options{Talks: talks, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }

@@ -17,6 +17,7 @@ type sink struct{}
 
 func (sink) Deliver([]byte, delivery.Receipt) error { return nil }
 func (sink) Notify([]byte)                          {}
+func (sink) Take(delivery.Kept)                     {}
 func (sink) Flush()                                 {}
 
 // TestRemovingStrangers: a client that repeatedly removes users who are not its friends does not fill the memory of the
@@ -26,7 +27,7 @@ func TestRemovingStrangers(t *testing.T) {
 	s := natstest.Start(t, t.TempDir(), -1)
 	b := startBridge(t, s.ClientURL(), eventlog.Options{})
 	id, friend := pair(t, b, natstest.Connect(t, s.ClientURL()), 0)
-	m := delivery.NewMember(sink{}, false)
+	m := delivery.NewMember(sink{}, false, false)
 	roster, revision, err := b.opts.Store.Rosters.Get(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)

@@ -22,8 +22,10 @@ import (
 type Options struct {
 	// Connect opens a connection to NATS. It keeps reconnecting while NATS is unreachable.
 	Connect natsutil.Connect
-	Prefix  string // of all subjects
-	Lanes   int    // 0: one for each processor
+	// Interest returns how many subscriptions match a subject, of this program's too. nil: NATS cannot tell.
+	Interest func(subject string) int
+	Prefix   string // of all subjects
+	Lanes    int    // 0: one for each processor
 	// LoginBytes bounds the bytes of the answers to logins that are written in parts; nil: 64 MiB.
 	LoginBytes tunnel.Budget
 	Logins     int    // logins that read their user's data at once; 0: twice the number of processors
@@ -60,4 +62,7 @@ type Sessions = tunnel.SessionOptions
 // Dialogues configure the delivery of dialogues.
 type Dialogues struct {
 	Timeout time.Duration // without an answer by then, the sender gets 507
+
+	Keep     bool // conversations are kept, in Store.Talks
+	Receipts bool // a sender is told that its friend has read a dialogue or is typing
 }

@@ -40,9 +40,9 @@ func TestOutage(t *testing.T) {
 	}
 	watch, away := nodes[0].login(t, stayer), nodes[1].login(t, leaver)
 	sessions[2].ws.Close() // the leaver stays on the other node
-	var talks []*talk
+	var talks []*stream
 	for i := 4; i < len(users); i += 2 {
-		talks = append(talks, newTalk(sessions[i], sessions[i+1]), newTalk(sessions[i+1], sessions[i]))
+		talks = append(talks, newStream(sessions[i], sessions[i+1]), newStream(sessions[i+1], sessions[i]))
 	}
 	var sending sync.WaitGroup
 	for _, k := range talks {
@@ -87,16 +87,16 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// talk is a series of dialogues from one session to another.
-type talk struct {
+// stream is a series of dialogues from one session to another.
+type stream struct {
 	from, to *session
 	enough   chan struct{}
 }
 
-func newTalk(from, to *session) *talk { return &talk{from, to, make(chan struct{})} }
+func newStream(from, to *session) *stream { return &stream{from, to, make(chan struct{})} }
 
 // send sends dialogues until enough is closed.
-func (k *talk) send(t *testing.T) {
+func (k *stream) send(t *testing.T) {
 	pace := time.NewTicker(time.Millisecond)
 	defer pace.Stop()
 	for {
@@ -113,7 +113,7 @@ func (k *talk) send(t *testing.T) {
 }
 
 // more waits until each talk has 50 more answers with the code.
-func more(t *testing.T, talks []*talk, code wire.Code) {
+func more(t *testing.T, talks []*stream, code wire.Code) {
 	t.Helper()
 	for _, k := range talks {
 		want := k.from.answered(code) + 50
@@ -122,14 +122,14 @@ func more(t *testing.T, talks []*talk, code wire.Code) {
 }
 
 // settled reports whether all dialogues are answered, and as many as were answered 200 have arrived.
-func (k *talk) settled() bool {
+func (k *stream) settled() bool {
 	k.from.mu.Lock()
 	sent, answered, delivered := k.from.sent, len(k.from.answers), k.from.count[wire.Success]
 	k.from.mu.Unlock()
 	return answered == sent && len(k.to.from(k.from.id)) >= delivered
 }
 
-func (k *talk) check(t *testing.T) {
+func (k *stream) check(t *testing.T) {
 	t.Helper()
 	arrived := k.to.from(k.from.id)
 	if !slices.IsSorted(arrived) || len(slices.Compact(slices.Clone(arrived))) != len(arrived) {
@@ -164,7 +164,7 @@ func TestChangesDuringOutage(t *testing.T) {
 		sessions[u.ID] = n.login(t, u)
 	}
 	kept := n.login(t, revoked) // another session of the same user, whose token stays
-	talk := func(when string, code wire.Code, to ...kv.User) {
+	say := func(when string, code wire.Code, to ...kv.User) {
 		t.Helper()
 		for _, u := range to {
 			if got := sessions[me.ID].say(t, u.ID); got != code {
@@ -172,8 +172,8 @@ func TestChangesDuringOutage(t *testing.T) {
 			}
 		}
 	}
-	talk("before the outage", wire.Success, revoked, disabled, deleted, removed)
-	talk("before the outage", wire.NotFriends, friend)
+	say("before the outage", wire.Success, revoked, disabled, deleted, removed)
+	say("before the outage", wire.NotFriends, friend)
 
 	if _, err := sessions[me.ID].send(silent.ID); err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func TestChangesDuringOutage(t *testing.T) {
 	s.stop()
 	wait(t, "not ready", func() bool { return n.Ready() != nil })
 	wait(t, "an answer to the dialogue that waited for a reply", func() bool { return sessions[me.ID].answered(wire.SendFailed) == 1 })
-	talk("during the outage", wire.SendFailed, revoked, disabled, deleted, removed)
+	say("during the outage", wire.SendFailed, revoked, disabled, deleted, removed)
 	if code := n.call(t, sessions[me.ID], "/im/friends/found", url.Values{"name": {"x"}}); code != wire.InternalError {
 		t.Errorf("call during the outage: got code %d, want %d", code, wire.InternalError)
 	}
@@ -213,8 +213,8 @@ func TestChangesDuringOutage(t *testing.T) {
 	sessions[revoked.ID].wantClose(t, websocket.ClosePolicyViolation, "token revoked")
 	sessions[disabled.ID].wantClose(t, websocket.ClosePolicyViolation, "account disabled")
 	sessions[deleted.ID].wantClose(t, websocket.ClosePolicyViolation, "account disabled")
-	talk("after the outage", wire.Success, friend, revoked)
-	talk("after the outage", wire.NotFriends, removed)
+	say("after the outage", wire.Success, friend, revoked)
+	say("after the outage", wire.NotFriends, removed)
 	wait(t, "the dialogue", func() bool { return len(kept.from(me.ID)) == 2 }) // that before the outage, and this one
 	for _, s := range []*session{kept, sessions[me.ID], sessions[removed.ID], sessions[friend.ID]} {
 		if !s.alive() {

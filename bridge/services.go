@@ -36,6 +36,8 @@ type ServicesOptions struct {
 	Presence im.Presence
 	Notices  im.Notices
 	Log      *slog.Logger
+
+	Conversations im.Conversations // nil: they are not kept
 }
 
 // NewServices returns services that talk to nodes over nc.
@@ -44,7 +46,7 @@ func NewServices(nc *nats.Conn, o ServicesOptions) (*Services, error) {
 	s := &Services{Cluster: cluster.New(nc, o.Store.Nodes, prefix, o.Log), log: o.Log}
 	s.disconnector = natsauth.NewDisconnector(o.System, o.Access, s.Cluster, o.Log)
 	deps := im.Deps{Store: o.Store, Hasher: o.Hasher, Cluster: s.Cluster, Log: o.EventLog, Presence: o.Presence, Notices: o.Notices,
-		Disconnector: s.disconnector, Logger: o.Log}
+		Disconnector: s.disconnector, Logger: o.Log, Conversations: o.Conversations}
 	s.Friends = im.NewFriends(deps)
 	s.Accounts = im.NewAccounts(deps, s.Friends)
 	var err error

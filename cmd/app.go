@@ -81,6 +81,9 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	if err := a.startAdmin(); err != nil {
 		return nil, err
 	}
+	if err := a.watchRetention(); err != nil {
+		return nil, err
+	}
 	a.serveOps()
 	a.serveFront()
 	return a, nil
@@ -177,6 +180,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	}
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Connect:        a.backend.connect,
+		Interest:       a.backend.interest,
 		Prefix:         c.NATS.Prefix,
 		Logins:         concurrentLogins(c),
 		Host:           host,
@@ -184,7 +188,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Store:          a.backend.store,
 		Hasher:         a.backend.hasher,
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
-		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout},
+		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout, Keep: c.Dialogues.Keep > 0, Receipts: c.Dialogues.Receipts},
 		Governor:       a.governor,
 		EventLog:       a.backend.eventLog(c),
 		Audit:          a.backend.audit(c),
@@ -240,7 +244,7 @@ func (a *App) startAdmin() error {
 	a.stops.add("connection of the admin service", func(context.Context) error { nc.Close(); return nil })
 	s := a.bridge.Services()
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
-		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), URL: a.publicURL(), Log: a.log})
+		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), ReadDialogues: a.config.Admin.ReadDialogues, URL: a.publicURL(), Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -287,7 +291,7 @@ func limitsOf(c *Config) governor.Options {
 	return governor.Options{Registrations: rate(l.Registrations), Logins: rate(l.Logins), LoginFailures: rate(l.LoginFailures),
 		Dialogues: rate(l.Dialogues), Forgotten: rate(l.Forgotten), Refusals: rate(l.Refusals), AddressCalls: rate(l.HTTP), Calls: rate(l.Calls),
 		Searches: rate(l.Searches), FriendChanges: rate(l.FriendChanges), Updates: rate(l.Updates), Passwords: rate(l.Passwords),
-		Reports: rate(l.Reports), Picture: int(l.Picture), Bodies: int64(l.Uploads), Waiting: int64(l.Waiting),
+		Reports: rate(l.Reports), History: rate(l.History), Picture: int(l.Picture), Bodies: int64(l.Uploads), Waiting: int64(l.Waiting),
 		Connections: connections, Guests: min(connections/2, maxGuests), AddressConnections: cmp.Or(l.ConnectionsPerAddress, connections/2)}
 }
 

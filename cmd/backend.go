@@ -57,11 +57,13 @@ type backend struct {
 	dir     *embedded.Dir
 	server  *embedded.Server // nil if attached to an external NATS server
 	connect func(name string, opts ...nats.Option) (*nats.Conn, error)
-	nc      *nats.Conn
-	store   *kv.Store
-	hasher  *kv.Hasher
-	ca      string // file with the certificate of the embedded server's listener; "" without TLS
-	stops   stops
+	// interest returns how many subscriptions match a subject; nil with an external NATS server, which does not tell.
+	interest func(subject string) int
+	nc       *nats.Conn
+	store    *kv.Store
+	hasher   *kv.Hasher
+	ca       string // file with the certificate of the embedded server's listener; "" without TLS
+	stops    stops
 }
 
 // clientListener is where the embedded server accepts NATS clients. The zero value accepts none.
@@ -100,20 +102,24 @@ func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog
 		return nil, err
 	}
 	b.stops.add("buckets", func(context.Context) error { b.nc.Close(); return nil })
-	if err := b.openStore(ctx, c, log); err != nil {
+	if err := b.openStore(ctx, c, log, diskLog); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-// openStore opens the buckets. From then on, the data directory records which streams must exist.
-func (b *backend) openStore(ctx context.Context, c *Config, log *slog.Logger) error {
+// openStore opens the buckets and the stream of conversations. From then on, the data directory records which streams must exist.
+func (b *backend) openStore(ctx context.Context, c *Config, log, diskLog *slog.Logger) error {
 	owner := b.owner(c)
 	expected, err := b.dir.Streams(owner)
 	if err != nil {
 		return err
 	}
-	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
+	talks, err := b.fitTalks(ctx, c, diskLog)
+	if err != nil {
+		return err
+	}
+	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Talks: talks, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
 		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Cooldown: c.Limits.Cooldown, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: startTimeout,
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
 	var lost *kv.LostError
@@ -170,7 +176,7 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 		return err
 	}
 	b.stops.add("NATS server", b.server.Shutdown)
-	b.connect = b.server.Connect
+	b.connect, b.interest = b.server.Connect, b.server.Interest
 	return nil
 }
 

@@ -22,6 +22,7 @@ type Config struct {
 	Ops       OpsConfig
 	Sessions  SessionsConfig
 	Dialogues DialoguesConfig
+	Admin     AdminConfig
 	Tokens    TokensConfig
 	Passwords PasswordsConfig
 	Limits    LimitsConfig
@@ -90,7 +91,15 @@ type SessionsConfig struct {
 
 // DialoguesConfig is the section dialogues.
 type DialoguesConfig struct {
-	Timeout time.Duration
+	Timeout  time.Duration
+	Keep     time.Duration // 0: no conversations are kept
+	MaxBytes Size          // of all conversations
+	Receipts bool          // of read dialogues, and of typing
+}
+
+// AdminConfig is the section admin.
+type AdminConfig struct {
+	ReadDialogues bool
 }
 
 // TokensConfig is the section tokens.
@@ -122,6 +131,7 @@ type LimitsConfig struct {
 	Updates       Rate // per user
 	Passwords     Rate // per user
 	Reports       Rate // per user
+	History       Rate // per user
 	Friends       int  // per user
 	Requests      int  // pending, per user
 	Picture       Size
@@ -193,7 +203,7 @@ func Defaults() *Config {
 			PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 * KiB,
 			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,
 		},
-		Dialogues: DialoguesConfig{Timeout: 5 * time.Second},
+		Dialogues: DialoguesConfig{Timeout: 5 * time.Second, Keep: 30 * day, MaxBytes: 10 * GiB, Receipts: true},
 		Tokens:    TokensConfig{TTL: 24 * time.Hour, MaxAge: 90 * 24 * time.Hour},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MinLength: 1, MaxLength: 256},
 		Limits: LimitsConfig{
@@ -210,6 +220,7 @@ func Defaults() *Config {
 			Updates:       Rate{60, time.Hour},
 			Passwords:     Rate{10, time.Hour},
 			Reports:       Rate{20, time.Hour},
+			History:       Rate{600, time.Minute},
 			Uploads:       64 * MiB, Waiting: 256 * MiB,
 			Friends: 2000, Requests: 200, Picture: 64 * KiB, Cooldown: 24 * time.Hour,
 		},

@@ -215,7 +215,7 @@ config.yaml:2: log.levle: unknown key: did you mean log.level?
 IMCTL_DTAA: unknown variable: did you mean IMCTL_DATA?
 IMCTL_NATS_URL: nats.url: must be a URL, such as nats://127.0.0.1:4222
 IMCTL_SESSIONS_BUFFER: sessions.buffer: must be from 1 to 65536
---tokens.ttl: tokens.ttl: must be a time with its unit, such as 10s, 5m or 168h
+--tokens.ttl: tokens.ttl: must be a time with its unit, such as 10s, 5m, 168h or 30d
 --nats.cluster.name: nats.cluster.name: must be one word of at most 32 letters, digits, - and _`
 	if err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)

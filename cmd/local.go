@@ -68,7 +68,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 		return l, err
 	}
 	service, err := admin.Serve(l.nc, admin.Options{Prefix: c.NATS.Prefix, Accounts: services.Accounts, Friends: services.Friends,
-		Attachments: services.Attachments, Store: backend.store, Audit: audited, Log: l.log})
+		Attachments: services.Attachments, Store: backend.store, Audit: audited, ReadDialogues: c.Admin.ReadDialogues, Log: l.log})
 	if err != nil {
 		return l, err
 	}

@@ -47,7 +47,16 @@ func publishPermissions(prefix string) []permission {
 			permission{api, "$JS.API.STREAM.PURGE." + stream, `{"filter":"` + keys + `none.none.none"}`},
 			permission{keys + ">", keys + "none", ""})
 	}
-	all = append(all, permission{allow: p.All(), test: p.Audit("none", 0)})
+	all = append(all, permission{allow: p.All(), test: p.Audit("none", 0)},
+		permission{api, "$JS.API.CONSUMER.LIST." + p.LogStream(), "{}"},
+		permission{api, "$JS.API.STREAM.PURGE." + p.LogStream(), `{"filter":"` + p.Log("none", "none") + `"}`})
+	talks := p.TalkStream()
+	all = append(all, streamPermissions(talks)...)
+	all = append(all,
+		permission{api, "$JS.API.DIRECT.GET." + talks, "{}"},
+		permission{api, "$JS.API.STREAM.MSG.GET." + talks, "{}"},
+		permission{api, "$JS.API.STREAM.PURGE." + talks, `{"filter":"` + p.Talk(unusedID, unusedID) + `"}`},
+		permission{allow: p.All(), test: p.Talk(unusedID, unusedID)})
 	return append(append(all, streamPermissions(p.LogStream())...), streamPermissions(p.AuditStream())...)
 }
 

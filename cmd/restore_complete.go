@@ -209,19 +209,28 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 		return failed(err)
 	}
 	env.stepDone("old streams removed")
-	if mark.Log != "" {
-		progress.update("restoring the log")
-		if err := swapLog(ctx, nc, prefix, mark.Log); err != nil {
+	for _, part := range []struct {
+		kept   keptStream
+		staged string // "": it is restored, or this restore does not have it
+		step   string
+	}{{keptLog(prefix), mark.Log, "log"}, {keptTalks(prefix), mark.Talks, "conversations"}} {
+		if part.staged == "" {
+			continue
+		}
+		progress.update("restoring %s", part.kept.what)
+		if err := swapKept(ctx, nc, part.kept); err != nil {
 			return failed(err)
 		}
-		env.stepDone("log swapped")
-		if err := states.LogRestored(ctx, logStream(prefix)); err != nil {
+		env.stepDone(part.step + " swapped")
+		if err := states.StreamRestored(ctx, part.kept.name); err != nil {
 			return failed(err)
 		}
-		env.stepDone("log noted")
+		env.stepDone(part.step + " noted")
 	}
-	if err := deleteStream(ctx, nc, stagedLog(prefix)); err != nil {
-		return failed(err)
+	for _, kept := range []keptStream{keptLog(prefix), keptTalks(prefix)} {
+		if err := deleteStream(ctx, nc, kept.staged); err != nil {
+			return failed(err)
+		}
 	}
 	if _, err := states.FinishRestore(ctx); err != nil {
 		return failed(err)

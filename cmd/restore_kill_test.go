@@ -111,8 +111,8 @@ func TestRestoreKilledInServer(t *testing.T) {
 	t.Parallel()
 	from := createBackup(t, 30)
 	want := exportedLines(t, from)
-	for step, marked := range map[string]bool{"streams staged": false, "log staged": false, "records staged": false, "committed": true, "nodes told": true,
-		"old streams removed": true, "log swapped": true, "log noted": true, "finished": false} {
+	for step, marked := range map[string]bool{"streams staged": false, "log staged": false, "conversations staged": false, "records staged": false, "committed": true, "nodes told": true,
+		"old streams removed": true, "log swapped": true, "log noted": true, "conversations swapped": true, "conversations noted": true, "finished": false} {
 		for _, serverToo := range []bool{false, true} {
 			t.Run(fmt.Sprint(step, ", server killed: ", serverToo), func(t *testing.T) {
 				t.Parallel()

@@ -17,79 +17,108 @@ import (
 	"imctl/bridge/subject"
 )
 
-// The stream of the log keeps its name, since programs use it. So a restore stages the pieces of the log's snapshot in
-// another stream. The swap restores the log from these pieces, with all its consumers. Entries that a consumer has not
-// acknowledged are restored with their sequence numbers, and acknowledged entries are not delivered again. The pieces
-// survive an interrupted swap.
+// The streams of the log and of the conversations keep their names: programs use the log, and the records of a
+// conversation point to each other by their sequence numbers. So a restore stages the pieces of their snapshots in other
+// streams. The swap restores the two streams from these pieces, with all their consumers. Entries of the log that a
+// consumer has not acknowledged are restored with their sequence numbers, and acknowledged entries are not delivered
+// again. The pieces survive an interrupted swap.
 
-// logPieceSize is how many uncompressed bytes of the log are sent at once. The server must write them within five
+// pieceSize is how many uncompressed bytes of a stream are sent at once. The server must write them within five
 // seconds.
-const logPieceSize = 16 << 10
+const pieceSize = 16 << 10
 
 // logStream returns the name of the stream of the log.
 func logStream(prefix string) string { return subject.Prefix(prefix).LogStream() }
 
-// stagedLog returns the name of the stream in which the log is staged.
-func stagedLog(prefix string) string { return subject.Prefix(prefix).LogRestoreStream() }
-
-// stagedLogSubject returns the subject of that stream.
-func stagedLogSubject(prefix string) string { return subject.Prefix(prefix).LogRestore() }
-
-// stagedHead is the first message of the staged log. The pieces of the snapshot follow.
-type stagedHead struct {
-	streamSnapshot
-	Empty bool `json:"empty,omitempty"` // the backup has no log, and Config is the configuration of the log in use
+// keptStream is a stream that keeps its name in a restore.
+type keptStream struct {
+	what    string // for messages
+	name    string
+	staged  string // name of the stream in which a restore stages it
+	subject string // of that stream
 }
 
-// stageLog copies the log from one NATS server to a staging stream on another. It returns the name of that stream.
-func (r *restorer) stageLog(ctx context.Context, from, to *nats.Conn) (string, error) {
+func keptLog(prefix string) keptStream {
+	p := subject.Prefix(prefix)
+	return keptStream{"the log", p.LogStream(), p.LogRestoreStream(), p.LogRestore()}
+}
+
+func keptTalks(prefix string) keptStream {
+	p := subject.Prefix(prefix)
+	return keptStream{"the conversations", p.TalkStream(), p.TalkRestoreStream(), p.TalkRestore()}
+}
+
+// stagedHead is the first message of a staged stream. The pieces of the snapshot follow.
+type stagedHead struct {
+	streamSnapshot
+	Empty bool `json:"empty,omitempty"` // the backup has no such stream, and Config is the configuration of the one in use
+}
+
+// stageKept copies a stream from one NATS server to a staging stream on another.
+func (r *restorer) stageKept(ctx context.Context, from, to *nats.Conn, kept keptStream) error {
 	c := r.config.NATS
 	js, err := jetstream.New(to)
 	if err != nil {
-		return "", err
+		return err
 	}
-	name := stagedLog(c.Prefix)
-	if err := deleteStream(ctx, to, name); err != nil {
-		return "", err
+	if err := deleteStream(ctx, to, kept.staged); err != nil {
+		return err
 	}
-	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{stagedLogSubject(c.Prefix)}, Storage: jetstream.FileStorage,
-		Replicas: c.Replicas, Description: "staged log of a restore"})
+	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: kept.staged, Subjects: []string{kept.subject}, Storage: jetstream.FileStorage,
+		Replicas: c.Replicas, Description: "staged by a restore: " + kept.what})
 	if err != nil {
-		return "", err
+		return err
 	}
-	w := stagedLogWriter{ctx: ctx, js: js, config: c, sum: sha256.New(), progress: r.progress}
-	err = takeSnapshot(ctx, from, logStream(c.Prefix), w.begin, w.add)
+	w := stageWriter{ctx: ctx, js: js, config: c, kept: kept, sum: sha256.New(), progress: r.progress}
+	if w.inUse, err = w.configInUse(); err != nil {
+		return err
+	}
+	err = takeSnapshot(ctx, from, kept.name, w.begin, w.add)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = w.addEmpty()
 	}
 	if err == nil {
 		err = w.check(stream)
 	}
-	return name, err
+	return err
 }
 
-// stagedLogWriter writes the staged log.
-type stagedLogWriter struct {
+// stageWriter writes a staged stream.
+type stageWriter struct {
 	ctx      context.Context
 	js       jetstream.JetStream
 	config   NATSConfig
+	kept     keptStream
+	inUse    *jetstream.StreamConfig // of the stream in use, nil if there is none
 	sum      hash.Hash
 	count    uint64
 	bytes    int64
 	progress *progressLine
 }
 
-func (w *stagedLogWriter) add(data []byte) error {
+// configInUse returns the configuration of the stream in use, nil if there is none.
+func (w *stageWriter) configInUse() (*jetstream.StreamConfig, error) {
+	s, err := w.js.Stream(w.ctx, w.kept.name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &s.CachedInfo().Config, nil
+}
+
+func (w *stageWriter) add(data []byte) error {
 	w.count++
 	w.bytes += int64(len(data))
-	w.progress.update("the log: %s", Size(w.bytes))
+	w.progress.update("%s: %s", w.kept.what, Size(w.bytes))
 	addSum(w.sum, "", data)
-	_, err := w.js.Publish(w.ctx, stagedLogSubject(w.config.Prefix), data, jetstream.WithExpectStream(stagedLog(w.config.Prefix)),
+	_, err := w.js.Publish(w.ctx, w.kept.subject, data, jetstream.WithExpectStream(w.kept.staged),
 		jetstream.WithExpectLastSequence(w.count-1))
 	return err
 }
 
-func (w *stagedLogWriter) addHead(h stagedHead) error {
+func (w *stageWriter) addHead(h stagedHead) error {
 	body, err := json.Marshal(h)
 	if err != nil {
 		return err
@@ -97,29 +126,43 @@ func (w *stagedLogWriter) addHead(h stagedHead) error {
 	return w.add(body)
 }
 
-// begin stores the head of the staged log.
-func (w *stagedLogWriter) begin(s streamSnapshot) (err error) {
-	if s.Config, err = withReplicas(logStream(w.config.Prefix), w.config, s.Config); err != nil {
+// begin stores the head of the staged stream. The stream takes the size limit of the one in use: NATS may have no room
+// for more.
+func (w *stageWriter) begin(s streamSnapshot) (err error) {
+	if s.Config, err = withReplicas(w.kept.name, w.config, s.Config); err != nil {
 		return err
+	}
+	if w.inUse != nil {
+		if s.Config, err = withMaxBytes(s.Config, w.inUse.MaxBytes); err != nil {
+			return err
+		}
 	}
 	return w.addHead(stagedHead{streamSnapshot: s})
 }
 
-// addEmpty stages an empty log with the configuration of the log in use, for a backup without a log.
-func (w *stagedLogWriter) addEmpty() error {
-	h := stagedHead{Empty: true}
-	inUse, err := w.js.Stream(w.ctx, logStream(w.config.Prefix))
-	if err == nil {
-		h.Config, err = json.Marshal(inUse.CachedInfo().Config)
+// withMaxBytes returns the configuration of a stream with a size limit.
+func withMaxBytes(config json.RawMessage, limit int64) (json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(config, &fields); err != nil {
+		return nil, errBackup
 	}
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return err
+	fields["max_bytes"] = json.RawMessage(fmt.Sprint(limit))
+	return json.Marshal(fields)
+}
+
+// addEmpty stages an empty stream with the configuration of the one in use, for a backup without that stream.
+func (w *stageWriter) addEmpty() (err error) {
+	h := stagedHead{Empty: true}
+	if w.inUse != nil {
+		if h.Config, err = json.Marshal(w.inUse); err != nil {
+			return err
+		}
 	}
 	return w.addHead(h)
 }
 
-// check reads the staged log and compares its checksum with that of the written pieces.
-func (w *stagedLogWriter) check(s jetstream.Stream) error {
+// check reads the staged stream and compares its checksum with that of the written pieces.
+func (w *stageWriter) check(s jetstream.Stream) error {
 	sum := sha256.New()
 	for seq := uint64(1); seq <= w.count; seq++ {
 		m, err := s.GetMsg(w.ctx, seq)
@@ -129,24 +172,24 @@ func (w *stagedLogWriter) check(s jetstream.Stream) error {
 		addSum(sum, "", m.Data)
 	}
 	if !bytes.Equal(sum.Sum(nil), w.sum.Sum(nil)) {
-		return errors.New("the staged log differs from the log of the backup")
+		return fmt.Errorf("the staged stream differs from stream %s of the backup", w.kept.name)
 	}
 	return nil
 }
 
-// swapLog replaces the log in use with the staged log. A server may recreate the stream of the log while it is missing.
-// swapLog then retries.
-func swapLog(ctx context.Context, nc *nats.Conn, prefix, staged string) error {
+// swapKept replaces a stream in use with the staged one. A server may recreate the stream while it is missing. swapKept
+// then retries.
+func swapKept(ctx context.Context, nc *nats.Conn, kept keptStream) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
 	}
-	stream, err := js.Stream(ctx, staged)
+	stream, err := js.Stream(ctx, kept.staged)
 	if err != nil {
-		return fmt.Errorf("staged log %s: %w", staged, err)
+		return fmt.Errorf("staged stream %s: %w", kept.staged, err)
 	}
 	for try := 1; ; try++ {
-		err := restoreLog(ctx, nc, js, stream, logStream(prefix))
+		err := restoreKept(ctx, nc, js, stream, kept.name)
 		var refused *jetstream.APIError
 		if err == nil || try == restoreTries || !errors.As(err, &refused) || refused.ErrorCode != streamExists {
 			return err
@@ -157,8 +200,8 @@ func swapLog(ctx context.Context, nc *nats.Conn, prefix, staged string) error {
 // streamExists is JetStream's error code for a restore of an existing stream. The client library has no name for it.
 const streamExists jetstream.ErrorCode = 10130
 
-// restoreLog deletes the stream name and restores it from the staged log.
-func restoreLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged jetstream.Stream, name string) error {
+// restoreKept deletes the stream name and restores it from the staged stream.
+func restoreKept(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, staged jetstream.Stream, name string) error {
 	var head stagedHead
 	first, err := staged.GetMsg(ctx, 1)
 	if err == nil {
@@ -173,7 +216,7 @@ func restoreLog(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, stag
 	if head.Empty {
 		var config jetstream.StreamConfig
 		if len(head.Config) == 0 || string(head.Config) == "null" {
-			return nil // a server creates the log when it starts
+			return nil // a server creates it when it starts
 		}
 		if err := json.Unmarshal(head.Config, &config); err != nil {
 			return err
@@ -220,12 +263,12 @@ type recompressor struct {
 	from io.Reader // uncompressed
 	to   *s2.Writer
 	out  bytes.Buffer
-	buf  [logPieceSize]byte
+	buf  [pieceSize]byte
 }
 
 func newRecompressor(compressed io.Reader) *recompressor {
 	p := &recompressor{from: s2.NewReader(compressed)}
-	p.to = s2.NewWriter(&p.out, s2.WriterBlockSize(logPieceSize), s2.WriterConcurrency(1))
+	p.to = s2.NewWriter(&p.out, s2.WriterBlockSize(pieceSize), s2.WriterConcurrency(1))
 	return p
 }
 

@@ -26,6 +26,7 @@ func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 	if err != nil {
 		return r.completeFailure(err)
 	}
+	kept := struct{ log, talks keptStream }{keptLog(r.config.NATS.Prefix), keptTalks(r.config.NATS.Prefix)}
 	committed := false
 	defer func() {
 		if committed {
@@ -33,13 +34,16 @@ func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		err = errors.Join(err, staging.Abandon(undo, stagedLog(r.config.NATS.Prefix)))
+		err = errors.Join(err, staging.Abandon(undo, kept.log.staged, kept.talks.staged))
 	}()
-	log, err := r.stageLog(ctx, staged.nc, s.nc)
-	if err != nil {
+	if err := r.stageKept(ctx, staged.nc, s.nc, kept.log); err != nil {
 		return fmt.Errorf("stage the log: %w", err)
 	}
 	r.env.stepDone("log staged")
+	if err := r.stageKept(ctx, staged.nc, s.nc, kept.talks); err != nil {
+		return fmt.Errorf("stage the conversations: %w", err)
+	}
+	r.env.stepDone("conversations staged")
 	total := r.contents.Records
 	if _, err := staging.Fill(ctx, func(records int) { r.progress.update("%d of %d records", records, total) }); err != nil {
 		return err
@@ -48,7 +52,7 @@ func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if err := staging.Commit(ctx, r.manifest.Created, log); err != nil {
+	if err := staging.Commit(ctx, r.manifest.Created, kv.StagedStreams{Log: kept.log.staged, Talks: kept.talks.staged}); err != nil {
 		return err
 	}
 	committed = true

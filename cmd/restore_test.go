@@ -156,7 +156,7 @@ func TestRestoreWithoutNotification(t *testing.T) {
 		t.Fatal(err)
 	}
 	command(t, dir, `{"account":"late"}`, "--nats", address, "user", "import").want(t, exitDone)
-	if err := staging.Commit(t.Context(), time.Now(), ""); err != nil {
+	if err := staging.Commit(t.Context(), time.Now(), kv.StagedStreams{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the server is not ready", func() bool { return s.app.ready() != nil })

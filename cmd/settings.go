@@ -84,6 +84,11 @@ func (c *Config) serverSettings() []setting {
 		bind("sessions.write_timeout", &c.Sessions.WriteTimeout, "timeout of a write to a socket", between(100*time.Millisecond, 5*time.Minute)),
 
 		bind("dialogues.timeout", &c.Dialogues.Timeout, "timeout of a dialogue", between(100*time.Millisecond, 5*time.Minute)),
+		bind("dialogues.keep", &c.Dialogues.Keep, "how long conversations are kept, 0 to keep none", orZero(between(time.Minute, 100*365*24*time.Hour))),
+		bind("dialogues.max_bytes", &c.Dialogues.MaxBytes, "size limit of all conversations; the oldest dialogues beyond it are dropped", between(MiB, 1024*TiB)),
+		bind("dialogues.receipts", &c.Dialogues.Receipts, "tell a sender that its friend has read a dialogue or is typing"),
+
+		bind("admin.read_dialogues", &c.Admin.ReadDialogues, "let administrators read conversations with imctl talk show"),
 
 		bind("tokens.ttl", &c.Tokens.TTL, "lifetime of a token", between(time.Second, 10*365*24*time.Hour)),
 		bind("tokens.max_age", &c.Tokens.MaxAge, "time from a login with the password until its tokens, renewed or not, end, 0 for no limit", between(0, 10*365*24*time.Hour)),
@@ -106,6 +111,7 @@ func (c *Config) serverSettings() []setting {
 		bind("limits.updates", &c.Limits.Updates, "profile updates of one user, 0 for no limit").asLive(),
 		bind("limits.passwords", &c.Limits.Passwords, "new passwords of one user, and checks of the old one, 0 for no limit").asLive(),
 		bind("limits.reports", &c.Limits.Reports, "reports of one user, 0 for no limit").asLive(),
+		bind("limits.history", &c.Limits.History, "reads of conversations by one user, 0 for no limit").asLive(),
 		bind("limits.connections", &c.Limits.Connections, "connections of all clients, 0 for as many as the system's descriptors allow",
 			orZero(between(16, 1<<20))).asLive(),
 		bind("limits.connections_per_address", &c.Limits.ConnectionsPerAddress, "connections from one address, 0 for half of all",
@@ -188,6 +194,10 @@ func (s setting) setNode(node ast.Node) error {
 		return errors.New("must be text: put it in quotes")
 	case *Size, *Rate:
 		return s.setText(number) // a size without a unit, or the rate 0
+	case *time.Duration:
+		if number == "0" {
+			return s.setText(number)
+		}
 	}
 	return s.setText("")
 }

@@ -21,6 +21,9 @@ func TestOpenAPICalls(t *testing.T) {
 	s := readSpec(t, "openapi.yaml")
 	paths := maps.Clone(s.object(t, "/paths"))
 	for _, c := range api.Calls() {
+		if c.Path == "" {
+			continue // only NATS clients may call it
+		}
 		at := "/paths/" + escapePointer(c.Path) + "/" + strings.ToLower(c.Method)
 		if _, v := s.at(at); v == nil || len(s.object(t, "/paths/"+escapePointer(c.Path))) != 1 {
 			t.Errorf("%s %s is not in the document, or not alone", c.Method, c.Path)

@@ -22,6 +22,7 @@ type status struct {
 	Sessions int                  `json:"sessions"` // on all nodes
 	Nodes    []cluster.NodeStatus `json:"nodes"`
 	Streams  []streamInfo         `json:"streams"`
+	Talks    *talksInfo           `json:"talks"` // null if no conversations are kept
 }
 
 func newStatus(env *Env) *cobra.Command {
@@ -30,7 +31,7 @@ func newStatus(env *Env) *cobra.Command {
 		Use:   "status",
 		Short: "Show the health, nodes, sessions, users and streams of the server",
 		Long: `Show the state of the server: its nodes with version and start time, sessions, users online, accounts,
-and streams with their size. A user online on several nodes is counted on each. Addresses and users that
+streams with their size, and how much of dialogues.max_bytes the conversations use. A user online on several nodes is counted on each. Addresses and users that
 reached limits in the last hour are listed with the limit.
 
 Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only. Exit with 5
@@ -79,6 +80,9 @@ func readStatus(ctx context.Context, s *adminConn) (status, error) {
 	if st.Streams, err = readStreams(ctx, js, s.config.NATS.Prefix); err != nil {
 		return st, err
 	}
+	if st.Talks, err = readTalks(ctx, js, s.config.NATS.Prefix); err != nil {
+		return st, err
+	}
 	var problems []string
 	for _, n := range st.Nodes {
 		st.Online += n.Users
@@ -108,9 +112,12 @@ func writeStatus(env *Env, st status) error {
 	if st.Health == "" {
 		return nil // readStatus has failed early
 	}
-	err := writeFields(env.Out, [][]string{{"health", st.Health}, {"accounts", strconv.Itoa(st.Accounts)}, {"online", strconv.Itoa(st.Online)},
-		{"sessions", strconv.Itoa(st.Sessions)}})
-	if err != nil {
+	fields := [][]string{{"health", st.Health}, {"accounts", strconv.Itoa(st.Accounts)}, {"online", strconv.Itoa(st.Online)},
+		{"sessions", strconv.Itoa(st.Sessions)}}
+	if st.Talks != nil {
+		fields = append(fields, []string{"talks", st.Talks.String()})
+	}
+	if err := writeFields(env.Out, fields); err != nil {
 		return err
 	}
 	fmt.Fprintln(env.Out)

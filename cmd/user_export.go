@@ -17,8 +17,9 @@ func newUserExport(env *Env) *cobra.Command {
 		Use:   "export [USER]",
 		Short: "Export the data of one user or of all users as JSON lines",
 		Long: `Export all data of USER, or of all users: the account with the hash of its password, profile, mail
-address, friends with their aliases, and pending requests. Each user is one line of JSON, in the format
-of user import.
+address, friends with their aliases, pending requests, and conversations as the user sees them. Each user
+is one line of JSON, in the format of user import. Lines with the key "talk" follow: each is a part of a
+conversation, with its dialogues and how far the two users have read.
 
 Other users appear by id. Tokens and sessions are not exported. Changes during the export may or may not
 be included.
@@ -61,7 +62,8 @@ The output contains password hashes. A file written by --file is readable by its
 	return c
 }
 
-// exportUsers writes one user, or all users if user is empty, to out. It returns how many lines it has written.
+// exportUsers writes one user, or all users if user is empty, to out, and their conversations. It returns how many users
+// it has written.
 func exportUsers(ctx context.Context, env *Env, s *adminConn, user string, out io.Writer) (n int, err error) {
 	p := startProgress(env)
 	defer p.stop()
@@ -74,6 +76,9 @@ func exportUsers(ctx context.Context, env *Env, s *adminConn, user string, out i
 			if err := writeJSON(out, record); err != nil {
 				return n, err
 			}
+		}
+		if err := exportTalks(ctx, s, page, out); err != nil {
+			return n, err
 		}
 		n += len(page)
 		p.update("%d accounts", n)

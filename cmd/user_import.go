@@ -17,7 +17,8 @@ type importReport struct {
 	There       int `json:"there"` // accounts that already existed
 	Friendships int `json:"friendships"`
 	Requests    int `json:"requests"`
-	Missing     int `json:"missing"` // friendships and requests with a user who does not exist
+	Dialogues   int `json:"dialogues"`
+	Missing     int `json:"missing"` // friendships, requests and parts of conversations with a user who does not exist
 	Wrong       int `json:"wrong"`   // invalid lines
 }
 
@@ -33,6 +34,10 @@ aliases and requests. The server may be running.
 Both ends of a friendship are restored. Friendships and requests with a user who is neither in the input
 nor on the server are counted as missing. Existing accounts and friendships are not changed, so an
 interrupted import can be repeated.
+
+Conversations keep the numbers of their dialogues. A conversation that has dialogues on the server does
+not change. If the input has a conversation as both of its users see it, the first one is imported. The
+dialogues are kept for dialogues.keep from now on.
 
 Accounts, names and aliases follow the rules of registration: an account that looks like another one,
 or has invisible characters, is an invalid line. A password hash is argon2id in the PHC format, with at
@@ -74,11 +79,11 @@ func writeImportReport(env *Env, output outputFormat, r importReport) error {
 	}
 	return writeFields(env.Out, [][]string{
 		{"created", strconv.Itoa(r.Created)}, {"there", strconv.Itoa(r.There)}, {"friendships", strconv.Itoa(r.Friendships)},
-		{"requests", strconv.Itoa(r.Requests)}, {"missing", strconv.Itoa(r.Missing)}, {"wrong", strconv.Itoa(r.Wrong)},
+		{"requests", strconv.Itoa(r.Requests)}, {"dialogues", strconv.Itoa(r.Dialogues)}, {"missing", strconv.Itoa(r.Missing)}, {"wrong", strconv.Itoa(r.Wrong)},
 	})
 }
 
-// openImport opens the input of an import. The importer reads it twice, so openImport copies standard input, and a file
+// openImport opens the input of an import. The importer reads it several times, so openImport copies standard input, and a file
 // that is not regular, such as a pipe, to a temporary file.
 func openImport(env *Env, args []string) (io.ReadSeekCloser, error) {
 	source := env.In

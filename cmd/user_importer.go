@@ -27,7 +27,8 @@ const (
 	importBonds = 500
 )
 
-// importer reads its input twice: first for the accounts, then for the friendships and requests between them.
+// importer reads its input three times: for the accounts, for the friendships and requests between them, and for their
+// conversations.
 type importer struct {
 	client    *admin.Client
 	in        io.ReadSeeker
@@ -50,6 +51,7 @@ func (i *importer) run(ctx context.Context) error {
 	for _, pass := range []func() error{
 		func() error { return i.pass(ctx, false, i.client.ImportUsers, i.countAccount) },
 		func() error { return i.pass(ctx, true, i.client.ImportFriends, i.countFriends) },
+		func() error { return i.talks(ctx) },
 	} {
 		err := pass()
 		if err != nil && !errors.Is(err, errInvalidLines) {
@@ -114,13 +116,13 @@ func (i *importer) pass(ctx context.Context, bonds bool, send func(context.Conte
 		if err != nil {
 			return i.reportInvalid(line, err.Error())
 		}
-		if bonds && record.Bonds() == 0 || i.isInvalid(line) {
+		if record.Talk != nil || bonds && record.Bonds() == 0 || i.isInvalid(line) {
 			return nil
 		}
 		if len(next.records) == admin.MaxRecords || next.bytes+len(text) > i.maxLine() || bonds && next.bonds+record.Bonds() > importBonds {
 			flush()
 		}
-		next.lines, next.records = append(next.lines, line), append(next.records, record)
+		next.lines, next.records = append(next.lines, line), append(next.records, record.Record)
 		next.bytes += len(text)
 		next.bonds += record.Bonds()
 		return nil
@@ -219,7 +221,7 @@ func (i *importer) readLine(r *bufio.Reader) (text []byte, tooLong bool, err err
 
 // parse parses a record. It rejects unknown fields, so that a misspelled field is not silently dropped. Its errors
 // quote keys, never values, since values may be secret.
-func (i *importer) parse(text []byte) (r admin.Record, err error) {
+func (i *importer) parse(text []byte) (r recordLine, err error) {
 	if !utf8.Valid(text) {
 		return r, errors.New("not valid UTF-8")
 	}
@@ -232,6 +234,8 @@ func (i *importer) parse(text []byte) (r admin.Record, err error) {
 		return r, fmt.Errorf("%s must be of type %s", wrongType.Field, wrongType.Type)
 	case err == nil && d.More():
 		return r, errors.New("unexpected text after the object")
+	case err == nil && r.Talk != nil && r.Version != 1:
+		return r, errors.New("v must be 1")
 	case err == nil:
 		return r, nil
 	case strings.HasPrefix(err.Error(), "parsing time"):

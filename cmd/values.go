@@ -124,13 +124,31 @@ func (s Sync) String() string {
 	return formatDuration(time.Duration(s))
 }
 
+const day = 24 * time.Hour
+
+// parseDuration parses a duration such as 10s, 168h or 30d. Days are a whole number in front of all other units.
 func parseDuration(s string) (time.Duration, error) {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, errors.New("must be a time with its unit, such as 10s, 5m or 168h")
+	var days time.Duration
+	if digits, unit := splitUnit(s); strings.HasPrefix(unit, "d") {
+		n, err := strconv.ParseInt(digits, 10, 32)
+		if err != nil || n > int64(math.MaxInt64/day)-1 {
+			return 0, errDuration
+		}
+		if days, s = time.Duration(n)*day, unit[1:]; s == "" {
+			return days, nil
+		}
+		if s[0] == '-' || s[0] == '+' {
+			return 0, errDuration
+		}
 	}
-	return d, nil
+	d, err := time.ParseDuration(s)
+	if err != nil || d > math.MaxInt64-days {
+		return 0, errDuration
+	}
+	return days + d, nil
 }
+
+var errDuration = errors.New("must be a time with its unit, such as 10s, 5m, 168h or 30d")
 
 // formatDuration formats d without trailing zero units: 168h, not 168h0m0s.
 func formatDuration(d time.Duration) string {

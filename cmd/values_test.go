@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +75,22 @@ func TestFormatDuration(t *testing.T) {
 	}
 }
 
+func TestParseDuration(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"30d": 720 * time.Hour, "1d12h": 36 * time.Hour, "0d": 0, "0": 0, "168h": 168 * time.Hour, "100ms": 100 * time.Millisecond,
+	} {
+		if got, err := parseDuration(text); err != nil || got != want {
+			t.Errorf("parseDuration(%q) = %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "30", "1.5d", "-1d", "1d-2h", "1d+2h", "1dd", "12h1d", "99999999999d", "106751d2562048h"} {
+		if got, err := parseDuration(text); err == nil {
+			t.Errorf("parseDuration(%q) = %v", text, got)
+		}
+	}
+}
+
 func TestSecretIsNotShown(t *testing.T) {
 	t.Parallel()
 	const hidden = "hunter2"
@@ -125,5 +143,18 @@ func TestLogger(t *testing.T) {
 	newLogger(&out, LogConfig{Level: "info", Format: "text"}, &level).Info("hello")
 	if !strings.Contains(out.String(), "level=INFO msg=hello") {
 		t.Errorf("got %s", &out)
+	}
+}
+
+// TestKeepNone checks that a file may set the duration 0 without a unit.
+func TestKeepNone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte("dialogues: {keep: 0}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(LoadOptions{Dir: dir})
+	if err != nil || c.Dialogues.Keep != 0 {
+		t.Errorf("dialogues.keep is %v, %v", c.Dialogues.Keep, err)
 	}
 }

@@ -141,6 +141,16 @@ func (s *Server) System(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(name, systemUser, s.secret, opts)
 }
 
+// Interest returns how many subscriptions of the bridge's account match a subject, on this server and, by what it has
+// heard, on others of its cluster.
+func (s *Server) Interest(subject string) int {
+	account, err := s.ns.Load().LookupAccount(Account)
+	if err != nil {
+		return 0 // the server is shutting down
+	}
+	return account.Interest(subject)
+}
+
 // PutOff keeps the refused login of a connection out of the log of this server. The program closes such a connection
 // before it answers: its credentials may be right.
 func (s *Server) PutOff(server string, cid uint64) {

@@ -111,6 +111,9 @@ func (b *Bulk) Remove(ctx context.Context, members iter.Seq[Member]) error {
 		if err := users.add(put(userKey(m.ID), nil).asMarker()); err != nil {
 			return err
 		}
+		if err := rosters.add(put(cursorsKey(m.ID), nil).asMarker()); err != nil {
+			return err
+		}
 		return rosters.add(put(m.ID, nil).asMarker())
 	})
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func TestCluster(t *testing.T) {
 	servers := startCluster(t)
 	for _, s := range servers {
 		// The cluster may have no leader yet: Open must wait for it.
-		stores = append(stores, openStore(t, connect(t, s), Options{Replicas: 3}))
+		stores = append(stores, openStore(t, connect(t, s), Options{Replicas: 3, Talks: &TalksOptions{}}))
 	}
 
 	users := make([]User, 24)
@@ -105,12 +106,13 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	testRequestsAcrossNodes(t, stores)
+	testTalksAcrossNodes(t, stores)
 
 	js, err := jetstream.New(connect(t, servers[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"KV_im_users", "KV_im_tokens", "KV_im_friendships"} {
+	for _, name := range []string{"KV_im_users", "KV_im_tokens", "KV_im_friendships", "IM_TALKS"} {
 		if c := streamConfig(t, js, name); c.Replicas != 3 {
 			t.Errorf("%s has %d replicas", name, c.Replicas)
 		}
@@ -153,5 +155,47 @@ func testRequestsAcrossNodes(t *testing.T, stores []*Store) {
 		if got := relation(t, stores[(i+1)%3], popular, id); got != want {
 			t.Errorf("request %d leads to %+v, want %+v", i, got, want)
 		}
+	}
+}
+
+// Records that one node has stored are read by the others at once, and cursors of several nodes merge.
+func testTalksAcrossNodes(t *testing.T, stores []*Store) {
+	t.Helper()
+	ctx := testContext(t)
+	head := EmptyRecord(testPair, 0)
+	for i := range 30 {
+		head = say(t, stores[i%3].Talks, head, dialogueAt(int64(i), testPair.A, `"x"`))
+		there := stores[(i+1)%3]
+		last, err := there.Talks.LastOf(ctx, []Pair{pairAt(1), testPair})
+		if err != nil || len(last) != 1 || last[testPair].Seq != head.Seq {
+			t.Fatalf("LastOf on the other node: %+v, %v, want sequence %d", last, err, head.Seq)
+		}
+		page, err := there.Talks.Read(ctx, testPair, testPair.B, Range{Limit: 50})
+		if err != nil || len(page.Dialogues) != i+1 || page.First != 1 {
+			t.Fatalf("Read on the other node: %+v, %v, want %d dialogues", page, err, i+1)
+		}
+		if err := stores[(i+2)%3].Cursors.Advance(ctx, testPair.B, []Cursor{{With: testPair.A, Got: uint64(i + 1)}}); err != nil {
+			t.Fatal(err)
+		}
+		if cursors, err := there.Cursors.Get(ctx, testPair.B); err != nil || cursors[testPair.A].Got != uint64(i+1) {
+			t.Errorf("cursors on the other node: %+v, %v", cursors, err)
+		}
+	}
+	errs := atOnce(3, func(i int) error {
+		return stores[i].Talks.publish(ctx, head.Next(uint64(i), []Dialogue{dialogueAt(2, testPair.B, `"y"`)}))
+	})
+	if n := len(slices.DeleteFunc(errs, func(err error) bool { return conflicting(err) })); n != 1 {
+		t.Errorf("%d of three concurrent writers succeed: %v", n, errs)
+	}
+	if err := stores[0].Talks.Erase(ctx, testPair); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range stores {
+		if page, err := s.Talks.Read(ctx, testPair, testPair.B, Range{Limit: 50}); err != nil || page.Last != 0 {
+			t.Errorf("node %d: an erased conversation: %+v, %v", i, page, err)
+		}
+	}
+	if err := stores[1].Talks.EraseUser(ctx, testPair.A); err != nil {
+		t.Fatal(err)
 	}
 }

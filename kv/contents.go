@@ -97,6 +97,8 @@ func (s *source) records(ctx context.Context, b *bucket, do func(entry) error) e
 func (s *source) checkRecord(b *bucket, e entry) error {
 	var err error
 	switch {
+	case b == s.rosters && strings.HasPrefix(e.key, cursorsPrefix):
+		_, err = decodeCursors(e.value)
 	case b == s.rosters:
 		err = json.Unmarshal(e.value, new(Roster))
 	case strings.HasPrefix(e.key, userKey("")):

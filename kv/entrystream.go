@@ -40,9 +40,13 @@ var entryStreamRules = StreamRules{
 		if have.SubjectTransform != nil {
 			return "it changes the subjects of messages"
 		}
+		if have.Retention == jetstream.WorkQueuePolicy {
+			return "its retention is work queue, which NATS cannot change"
+		}
 		return ""
 	},
 	Update: func(u *StreamUpdate, want jetstream.StreamConfig) {
+		SetField(u, "retention", &u.Retention, want.Retention)
 		SetField(u, "max_age", &u.MaxAge, want.MaxAge)
 		SetField(u, "max_bytes", &u.MaxBytes, want.MaxBytes)
 		SetField(u, "max_msgs", &u.MaxMsgs, want.MaxMsgs)
@@ -52,6 +56,7 @@ var entryStreamRules = StreamRules{
 		SetField(u, "discard_new_per_subject", &u.DiscardNewPerSubject, want.DiscardNewPerSubject)
 		SetField(u, "duplicate_window", &u.Duplicates, want.Duplicates)
 		SetField(u, "num_replicas", &u.Replicas, want.Replicas)
+		SetField(u, "allow_direct", &u.AllowDirect, want.AllowDirect)
 		SetField(u, "allow_atomic", &u.AllowAtomicPublish, want.AllowAtomicPublish)
 	},
 }

@@ -67,6 +67,7 @@ var kinds = []kind{
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},
+	{name: "cursors", bucket: friendshipsBucket, prefix: cursorsPrefix, rule: permanent},
 	{name: "state", bucket: statesBucket, rule: permanent},
 	{name: "fill", bucket: usersBucket, prefix: paddingPrefix, rule: once},
 	{name: "fill", bucket: friendshipsBucket, prefix: paddingPrefix, rule: once},

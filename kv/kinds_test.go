@@ -241,7 +241,7 @@ func TestRulesOfKinds(t *testing.T) {
 // Every key that the stores write is of a declared kind, and the stores write keys of every declared kind.
 func TestEveryKeyHasItsKind(t *testing.T) {
 	t.Parallel()
-	s := newStore(t, Options{})
+	s := newTalkStore(t)
 	ctx := testContext(t)
 	john, mary := mustCreate(t, s, "john", "John"), mustCreate(t, s, "mary", "Mary")
 	attachment, _, err := s.Attachments.Prepare(ctx, Attachment{Name: "a", Role: RoleConsumer})
@@ -257,7 +257,8 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	_, _, begun := s.Users.BeginDelete(ctx, mary.ID)
 	padding, err := s.Users.b.pad(ctx)
 	_, other := s.Rosters.b.pad(ctx)
-	if err := errors.Join(invited, bond, friends, renamed, token, reported, begun, err, other, s.Attachments.Confirm(ctx, attachment.Name),
+	if err := errors.Join(invited, bond, friends, renamed, token, reported, begun, err, other,
+		s.Cursors.Advance(ctx, john.ID, []Cursor{{With: mary.ID, Last: 1}}), s.Attachments.Confirm(ctx, attachment.Name),
 		s.Nodes.Register(ctx, Node{ID: "n"}), s.Resets.Put(ctx, john.ID, "hash", time.Minute, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +284,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 
 func TestKindsOf(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]int{"im_users": 11, "im_users_b": 11, "a_users_tokens": 1, "x_b_friendships_b": 2, "im_state": 1, "im_other": 0, "users": 11} {
+	for name, want := range map[string]int{"im_users": 11, "im_users_b": 11, "a_users_tokens": 1, "x_b_friendships_b": 3, "im_state": 1, "im_other": 0, "users": 11} {
 		if got := kindsOf(name); len(got) != want {
 			t.Errorf("%s has %d kinds, want %d", name, len(got), want)
 		}

@@ -17,8 +17,10 @@ type Findings struct {
 	Resets      int `json:"resets"`      // codes of users that do not exist
 	Reports     int `json:"reports"`     // by or about users that do not exist
 	Rosters     int `json:"rosters"`     // of users that do not exist
+	Cursors     int `json:"cursors"`     // of users that do not exist
 	Friends     int `json:"friends"`     // entries of users that do not exist in rosters of others
 	Tokens      int `json:"tokens"`      // of users that do not exist
+	Talks       int `json:"talks"`       // conversations with users that do not exist
 	Attachments int `json:"attachments"` // that an older version may have removed
 	Unknown     int `json:"unknown"`     // keys of no declared kind
 }
@@ -33,8 +35,9 @@ type Finding struct {
 func (f Findings) List() []Finding {
 	return []Finding{
 		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"looks without a user", f.Looks}, {"names without a user", f.Names},
-		{"reset codes without a user", f.Resets}, {"reports without a user", f.Reports}, {"rosters without a user", f.Rosters}, {"friends that do not exist", f.Friends},
-		{"tokens without a user", f.Tokens}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
+		{"reset codes without a user", f.Resets}, {"reports without a user", f.Reports}, {"rosters without a user", f.Rosters}, {"cursors without a user", f.Cursors},
+		{"friends that do not exist", f.Friends},
+		{"tokens without a user", f.Tokens}, {"conversations without a user", f.Talks}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
 	}
 }
 
@@ -281,7 +284,17 @@ func (f *orphanFinder) checkRosters(ctx context.Context, entries []entry) ([]dec
 	rosters := make([]rosterEntry, len(entries))
 	var ids []string
 	for n, e := range entries {
-		if e.deleted || !ValidID(e.key) {
+		if e.deleted {
+			continue
+		}
+		if user, ok := strings.CutPrefix(e.key, cursorsPrefix); ok {
+			ids = append(ids, user)
+			if _, err := decodeCursors(e.value); err != nil {
+				return nil, damaged(e)
+			}
+			continue
+		}
+		if !ValidID(e.key) {
 			continue
 		}
 		var err error
@@ -297,8 +310,13 @@ func (f *orphanFinder) checkRosters(ctx context.Context, entries []entry) ([]dec
 	for n, e := range entries {
 		d := &all[n]
 		d.entry, d.keep = e, true
+		user, isCursors := strings.CutPrefix(e.key, cursorsPrefix)
 		switch {
 		case e.deleted, strings.HasPrefix(e.key, paddingPrefix):
+		case isCursors:
+			if !f.exists(user) {
+				d.drop(&f.found.Cursors)
+			}
 		case !ValidID(e.key):
 			d.drop(&f.found.Unknown)
 		case !f.exists(e.key):

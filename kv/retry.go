@@ -21,6 +21,7 @@ const (
 	codeNoPeers             jetstream.ErrorCode = 10005 // not all nodes of the cluster are up yet
 	codeClusterNotAvailable jetstream.ErrorCode = 10008 // JetStream system temporarily unavailable
 	codeClusterNotLeader    jetstream.ErrorCode = 10009
+	codeSequenceNotFound    jetstream.ErrorCode = 10043 // to delete
 	codeCreateFailed        jetstream.ErrorCode = 10049 // JetStream could not create a stream; only the text has the reason
 )
 

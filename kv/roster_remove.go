@@ -11,7 +11,7 @@ import (
 // removeBatch is how many rosters of others change in one atomic batch. Each may have 150 KB.
 const removeBatch = 32
 
-// RemoveUser removes a deleted user from all rosters, and replaces the user's own roster by a delete marker. Each
+// RemoveUser removes a deleted user from all rosters, and replaces the user's own roster and cursors by delete markers. Each
 // step writes some rosters of others and the user's own in one batch, so both ends agree at any time, and another
 // call completes a removal that was interrupted. RemoveUser returns the changes made, as removals by the deleted
 // user, also if it fails.
@@ -68,7 +68,7 @@ func (r *Rosters) removeStep(ctx context.Context, id string) (changes []Change, 
 		changes = append(changes, change)
 	}
 	if done {
-		writes = append(writes, putAt(id, nil, own.revision).asMarker())
+		writes = append(writes, put(cursorsKey(id), nil).asMarker(), putAt(id, nil, own.revision).asMarker())
 	} else if writes, _, err = own.write(writes); err != nil {
 		return nil, false, err
 	}

@@ -212,11 +212,18 @@ func (s *Staging) check(ctx context.Context, b *bucket, want Contents, got *Cont
 	return nil
 }
 
-// Commit is the point of no return: it marks in the state that the staged buckets replace those in use. log is the
-// name of the stream with the restored event log, "" for none. backup is when the backup was created.
+// StagedStreams names the streams in which a restore has staged the streams that keep their names; "": it leaves that
+// stream as it is.
+type StagedStreams struct {
+	Log   string // the event log
+	Talks string // the conversations
+}
+
+// Commit is the point of no return: it marks in the state that the staged buckets and streams replace those in use.
+// backup is when the backup was created.
 //
 // Errors: ErrRestoreOvertaken, ErrConflict.
-func (s *Staging) Commit(ctx context.Context, backup time.Time, log string) error {
+func (s *Staging) Commit(ctx context.Context, backup time.Time, staged StagedStreams) error {
 	_, err := s.states.Update(ctx, func(state *State) error {
 		if state.Staging != s.id || subject.OtherSlot(state.Slot) != s.slot {
 			return ErrRestoreOvertaken
@@ -226,16 +233,20 @@ func (s *Staging) Commit(ctx context.Context, backup time.Time, log string) erro
 		for _, name := range subject.Prefix(s.opts.Prefix).Buckets(state.Slot).Streams() {
 			delete(state.Streams, name)
 		}
-		if log != "" {
+		if staged.Log != "" {
 			delete(state.Streams, subject.Prefix(s.opts.Prefix).LogStream())
 			forgetConsumers(state, subject.Prefix(s.opts.Prefix).LogStream())
+		}
+		if staged.Talks != "" {
+			delete(state.Streams, subject.Prefix(s.opts.Prefix).TalkStream())
 		}
 		state.Restore = &RestoreMark{
 			Slot:    s.slot,
 			Started: s.started,
 			Backup:  backup,
 			Format:  s.source.state.Format,
-			Log:     log,
+			Log:     staged.Log,
+			Talks:   staged.Talks,
 			Streams: s.created,
 		}
 		return nil

@@ -11,9 +11,12 @@ func TestStage(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	nc := connect(t, startServer(t, t.TempDir(), false))
-	s := openStore(t, nc, Options{})
+	s := openStore(t, nc, Options{Talks: &TalksOptions{}})
 	alice, bob := mustCreate(t, s, "alice", "Alice"), mustCreate(t, s, "bob", "Bob")
 	if _, err := s.Rosters.Befriend(ctx, alice.ID, bob.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Cursors.Advance(ctx, alice.ID, []Cursor{{With: bob.ID, Last: 7}}); err != nil {
 		t.Fatal(err)
 	}
 	staging, err := Stage(ctx, nc, nc, Options{})
@@ -29,7 +32,7 @@ func TestStage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := staging.Commit(ctx, now(), ""); err != nil {
+	if err := staging.Commit(ctx, now(), StagedStreams{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(ctx, nc, Options{}); !errors.Is(err, ErrRestoreUnfinished) {
@@ -53,6 +56,9 @@ func TestStage(t *testing.T) {
 	}
 	if err := s.SwitchTo(ctx, state); err != nil || !s.InUse(state) {
 		t.Fatal(err)
+	}
+	if cursors, err := s.Cursors.Get(ctx, alice.ID); err != nil || cursors[bob.ID].Last != 7 {
+		t.Errorf("cursors %+v, %v; want those of before", cursors, err)
 	}
 	roster, after, err := s.Rosters.Get(ctx, alice.ID)
 	if _, friends := roster.Friend(bob.ID); err != nil || !friends || after <= before {
@@ -82,7 +88,7 @@ func TestSwitchToOlderFormat(t *testing.T) {
 		_, err = staging.Fill(ctx, func(int) {})
 	}
 	if err == nil {
-		err = staging.Commit(ctx, now(), "")
+		err = staging.Commit(ctx, now(), StagedStreams{})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +128,7 @@ func TestStageOvertaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := first.Commit(ctx, now(), ""); !errors.Is(err, ErrRestoreOvertaken) {
+	if err := first.Commit(ctx, now(), StagedStreams{}); !errors.Is(err, ErrRestoreOvertaken) {
 		t.Errorf("Commit of the first restore: %v, want %v", err, ErrRestoreOvertaken)
 	}
 	if err := first.Abandon(ctx); err != nil {
@@ -131,7 +137,7 @@ func TestStageOvertaken(t *testing.T) {
 	if _, err := second.Fill(ctx, func(int) {}); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Commit(ctx, now(), ""); err != nil {
+	if err := second.Commit(ctx, now(), StagedStreams{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -44,7 +44,9 @@ type RestoreMark struct {
 	Backup  time.Time `json:"backup"`  // when the backup was created
 	Format  int       `json:"format"`  // of the restored records
 	// Log is the name of the stream with the restored event log. It is "" once the event log is restored.
-	Log     string               `json:"log,omitempty"`
+	Log string `json:"log,omitempty"`
+	// Talks is the name of the stream with the restored conversations. It is "" once they are restored.
+	Talks   string               `json:"talks,omitempty"`
 	Streams map[string]time.Time `json:"streams"`         // the streams of the slot, with their creation times
 	Nodes   []string             `json:"nodes,omitempty"` // ids of the nodes to inform, noted before their list is removed
 }

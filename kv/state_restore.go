@@ -16,8 +16,8 @@ import (
 )
 
 // Adopt adapts the state to the streams of a restored data directory, and returns it. It creates a state if the
-// backup has none. The state then expects the streams of its slot, and those of others that exist, with their present
-// creation times. It marks no restore. A server can then open the buckets.
+// backup has none. The state then expects the streams of its slot, and those of others and that of conversations that
+// exist, with their present creation times. It marks no restore. A server can then open the buckets.
 //
 // Errors: ErrStreamMismatch, ErrStagedDiffers if a bucket is missing, ErrConflict.
 func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (State, error) {
@@ -35,6 +35,7 @@ func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (
 	}
 	created := make(map[string]time.Time)
 	needed := subject.Prefix(opts.Prefix).Buckets(state.Slot).Streams()
+	others = append(slices.Clone(others), subject.Prefix(opts.Prefix).TalkStream())
 	for _, name := range slices.Concat(needed, others) {
 		s, err := js.Stream(ctx, name)
 		switch {
@@ -90,21 +91,34 @@ func (s *States) RemoveReplaced(ctx context.Context, mark RestoreMark) error {
 	return removeStreams(ctx, s.b.js, subject.Prefix(s.prefix).Buckets(subject.OtherSlot(mark.Slot)).Streams()...)
 }
 
-// LogRestored notes in the state that stream has the event log of a marked restore.
+// StreamRestored notes in the state that a stream of a marked restore is restored: the event log or the conversations.
+// The state expects no conversations if there is no stream of them: the backup has none.
 //
-// Errors: ErrConflict, and NATS's own if the stream is missing.
-func (s *States) LogRestored(ctx context.Context, stream string) error {
-	log, err := s.b.js.Stream(ctx, stream)
-	if err != nil {
-		return fmt.Errorf("kv: restored log %s: %w", stream, err)
+// Errors: ErrConflict, and NATS's own if the event log is missing.
+func (s *States) StreamRestored(ctx context.Context, name string) error {
+	talks := name == subject.Prefix(s.prefix).TalkStream()
+	var created time.Time
+	stream, err := s.b.js.Stream(ctx, name)
+	switch {
+	case err == nil:
+		created = stream.CachedInfo().Created
+	case !talks || !errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("kv: restored stream %s: %w", name, err)
 	}
 	_, err = s.Update(ctx, func(state *State) error {
-		if state.Restore != nil {
-			mark := *state.Restore
-			mark.Log, state.Restore = "", &mark
-			state.Streams[stream] = log.CachedInfo().Created
-			forgetConsumers(state, stream) // of the replaced log; nodes note the new ones
+		if state.Restore == nil {
+			return nil
 		}
+		mark := *state.Restore
+		if state.Restore = &mark; talks {
+			mark.Talks = ""
+		} else {
+			mark.Log = ""
+		}
+		if !created.IsZero() {
+			state.Streams[name] = created
+		}
+		forgetConsumers(state, name) // of the replaced stream; nodes note the new ones
 		return nil
 	})
 	return err

@@ -33,6 +33,7 @@ type Options struct {
 	MaxFriends  int           // in one roster; default 2000
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Cooldown    time.Duration // between two requests of one user to another that are shown, and after a decline; default: none
+	Talks       *TalksOptions // of the stream of conversations; nil: conversations are off
 	Log         *slog.Logger  // default: none
 	Wait        time.Duration // for NATS to have a leader and to answer, without the time of an upgrade; default: until ctx ends
 
@@ -91,6 +92,10 @@ type Store struct {
 	Invites     *Invites
 
 	States *States
+
+	// Talks and Cursors keep conversations. Of Open, they are nil if conversations are off.
+	Talks   *Talks
+	Cursors *Cursors
 
 	opts  Options
 	state atomic.Pointer[State] // names the buckets that this store uses
@@ -164,6 +169,12 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.Talks != nil {
+		if s.Talks, err = openTalks(ctx, js, states, opts); err != nil {
+			return nil, err
+		}
+		s.Cursors = &Cursors{b: s.Rosters.b}
+	}
 	s.state.Store(&state)
 	s.shareUsers()
 	s.guard(opts.MayWrite)
@@ -175,12 +186,16 @@ func (s *Store) guard(mayWrite func(token bool) error) {
 	s.Users.b.mayWrite = func() error { return mayWrite(false) }
 	s.Rosters.b.mayWrite = s.Users.b.mayWrite
 	s.Tokens.b.mayWrite = func() error { return mayWrite(true) }
+	if s.Talks != nil {
+		s.Talks.b.mayWrite = s.Users.b.mayWrite
+	}
 }
 
 // Writable returns nil while writes are accepted. Errors: ErrReadOnly.
 func (s *Store) Writable() error { return s.Users.b.writable() }
 
-// FindStore returns the store on the buckets in use, and does not change their configuration.
+// FindStore returns the store on the buckets in use, and does not change their configuration. Its Talks is nil if there
+// is no stream of conversations.
 //
 // Errors: ErrNoState.
 func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error) {
@@ -203,6 +218,10 @@ func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error
 		Tokens:  &Tokens{b: found[n.Tokens], ttl: opts.TokenTTL},
 		Rosters: newRosters(found[n.Friendships], opts),
 		States:  in.states,
+		Cursors: &Cursors{b: found[n.Friendships]},
+	}
+	if s.Talks, err = OpenTalks(ctx, nc, prefix); err != nil {
+		return nil, err
 	}
 	s.shareUsers()
 	return s, nil

@@ -64,7 +64,7 @@ func bucketConfig(bucket string, opts Options) jetstream.StreamConfig {
 // StreamRules say which configuration of an existing stream is acceptable.
 type StreamRules struct {
 	// Misfit returns what about have cannot be changed into want, "" for nothing. EnsureStream itself compares
-	// subjects, sources, retention, storage and persistence, and refuses a sealed stream and one without
+	// subjects, sources, storage and persistence, and refuses a sealed stream and one without
 	// acknowledgements. If Misfit is nil, it checks nothing more.
 	Misfit func(have, want jetstream.StreamConfig) string
 	// Update sets the fields that matter to their values in want, each with SetField. All other fields, such as a
@@ -162,8 +162,6 @@ func misfit(have, want jetstream.StreamConfig, rules StreamRules) string {
 		return "it is sealed"
 	case have.NoAck:
 		return "it does not acknowledge messages"
-	case have.Retention != want.Retention:
-		return fmt.Sprintf("its retention is %s, not %s", have.Retention, want.Retention)
 	case have.Storage != want.Storage:
 		return fmt.Sprintf("its storage is %s, not %s", have.Storage, want.Storage)
 	case acknowledgesEarly(have, want):
@@ -183,6 +181,8 @@ var bucketRules = StreamRules{
 		switch {
 		case have.DenyPurge:
 			return "it denies purges, which revoking tokens needs"
+		case have.Retention != want.Retention:
+			return fmt.Sprintf("its retention is %s, not %s", have.Retention, want.Retention)
 		case want.MaxAge != 0 && acknowledgesEarly(have, want): // the bucket of tokens
 			return "it was created for one replica, with asynchronous persistence, which NATS cannot change; " +
 				"delete it, and the next start creates it again: it holds only tokens, so clients log in again"

@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// Sweep reads all keys of the buckets in use, and removes keys that belong to no existing user. With dry it only
-// counts them. Servers may run meanwhile. A million accounts take some minutes. Sweep returns the counts, also if it
+// Sweep reads all keys of the buckets in use and all records of conversations. It removes keys and conversations that
+// belong to no existing user, or with dry only counts them. It checks last that no conversation lacks records. Servers may run meanwhile. A million accounts take some minutes. Sweep returns the counts, also if it
 // fails.
 //
-// Errors: ErrReadOnly, and those of NATS and ctx.
+// Errors: ErrReadOnly, ErrTalkBroken, and those of NATS and ctx.
 func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 	f := newOrphanFinder(s.Users)
 	if err := f.readUsers(ctx, func([]entry) {}); err != nil {
@@ -54,6 +54,13 @@ func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 		if err != nil {
 			return f.found, fmt.Errorf("kv: sweep %s: %w", part.b.stream(), err)
 		}
+	}
+	talks, err := s.StoredTalks(ctx)
+	if err == nil && talks != nil {
+		err = f.sweepTalks(ctx, talks, dry)
+	}
+	if err != nil {
+		return f.found, fmt.Errorf("kv: sweep conversations: %w", err)
 	}
 	return f.found, nil
 }

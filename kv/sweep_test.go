@@ -10,7 +10,7 @@ import (
 // Sweep removes the keys of users that do not exist, and no other keys.
 func TestSweep(t *testing.T) {
 	t.Parallel()
-	s := newStore(t, Options{})
+	s := newTalkStore(t)
 	ctx := testContext(t)
 	john, mary := mustCreate(t, s, "john", "John"), mustCreate(t, s, "mary", "Mary")
 	missing, lost := NewID(), User{ID: NewID(), Account: "lost", Profile: Profile{Name: "Lost"}}
@@ -28,12 +28,14 @@ func TestSweep(t *testing.T) {
 		s.Users.Delete(ctx, deleted.ID))
 	_, tokenErr := s.Tokens.Issue(ctx, missing, "session", Origin{})
 	_, writeErr := s.Users.b.write(ctx, putAt(nameKey("other", john.ID, 0), nil, 0), putAt(accountKey("deleted"), []byte(deleted.ID), 0))
-	if err := errors.Join(err, tokenErr, writeErr); err != nil {
+	cursor := []Cursor{{With: mary.ID, Last: 1}}
+	cursorsErr := errors.Join(s.Cursors.Advance(ctx, missing, cursor), s.Cursors.Advance(ctx, john.ID, cursor))
+	if err := errors.Join(err, tokenErr, writeErr, cursorsErr); err != nil {
 		t.Fatal(err)
 	}
 	// The user of the claim "missing" has no record, not even a deleted one. The claim "deleted" was written after
 	// the deletion. A user that was asked and does not exist is no finding.
-	want := Findings{Users: 1, Accounts: 2, Names: 2, Resets: 2, Rosters: 2, Friends: 1, Tokens: 1}
+	want := Findings{Users: 1, Accounts: 2, Names: 2, Resets: 2, Rosters: 2, Cursors: 1, Friends: 1, Tokens: 1}
 	for _, dry := range []bool{true, false} {
 		if f, err := s.Sweep(ctx, dry); err != nil || f != want {
 			t.Errorf("Sweep with dry %t = %+v, %v; want %+v", dry, f, err, want)
@@ -44,6 +46,9 @@ func TestSweep(t *testing.T) {
 	}
 	if hash, err := s.MailCodes.Try(ctx, john.ID); err != nil || hash != "hash" {
 		t.Errorf("the code of an existing user: %q, %v", hash, err)
+	}
+	if cursors, err := s.Cursors.Get(ctx, john.ID); err != nil || len(cursors) != 1 {
+		t.Errorf("the cursors of an existing user: %v, %v", cursors, err)
 	}
 	checkRosters(t, s)
 	if r := mustGet(t, s, john.ID); len(r.Friends) != 1 || len(r.Asked) != 0 {

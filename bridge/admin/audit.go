@@ -40,7 +40,7 @@ type action struct {
 // beginAction returns the action of a request, or nil if the trail does not record it. It finds the user now, since the
 // action may remove it.
 func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) *action {
-	if s.o.Audit == nil || slices.Contains(unaudited, e.verb) {
+	if s.o.Audit == nil || slices.Contains(unaudited, e.verb) && e.noun != "talk" {
 		return nil
 	}
 	var request struct {
@@ -48,9 +48,15 @@ func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) 
 		Role                       string
 		Sessions, Tokens           []string
 		Users                      []json.RawMessage
+		With, After                string
+		Before                     json.RawMessage
+		Talks                      []json.RawMessage
 	}
 	if err := json.Unmarshal(r.Data(), &request); err != nil {
 		request.User = "" // an import has records as its users, and a malformed request is refused
+	}
+	if e.noun == "talk" && request.After != "" { // the first page is recorded
+		return nil
 	}
 	a := &action{s: s, event: audit.Event{Event: audit.Admin(e.noun, e.verb), Actor: audit.Ref{Kind: audit.Administrator, ID: s.actor(r)}}}
 	switch {
@@ -65,6 +71,15 @@ func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) 
 		}
 	}
 	switch {
+	case request.With != "":
+		a.event.Detail = "with " + request.With
+		if u, err := s.resolve(ctx, request.With); err == nil {
+			a.event.Detail = "with " + u.ID
+		}
+	case e.noun == "talk" && e.verb == "purge" && request.User == "":
+		a.event.Detail = "before " + strings.Trim(string(request.Before), `"`)
+	case len(request.Talks) > 0:
+		a.event.Detail = fmt.Sprintf("%d conversations", len(request.Talks))
 	case request.Friend != "":
 		if u, err := s.resolve(ctx, request.Friend); err == nil {
 			a.event.Detail = "friend " + u.ID

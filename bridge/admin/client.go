@@ -267,7 +267,7 @@ func (c *Client) Ping(ctx context.Context) error {
 const callTimeout = time.Minute
 
 func call[Answer any](ctx context.Context, c *Client, noun, verb string, request any) (answer Answer, err error) {
-	data, err := json.Marshal(request)
+	data, err := encode(request)
 	if err != nil {
 		return answer, fmt.Errorf("admin: %s %s: %w", noun, verb, err)
 	}

@@ -94,6 +94,8 @@ type Imported struct {
 	Requests int    `json:"requests"` // requests created
 	Missing  int    `json:"missing"`  // friendships and requests with users that do not exist
 	Error    string `json:"error"`
+
+	Dialogues int `json:"dialogues,omitempty"` // dialogues stored
 }
 
 // ImportResult has a result for each record, in their order.

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +22,7 @@ func fitPage[Page any](s *Service, limit, maxLimit int, page func(limit int) (Pa
 		if err != nil {
 			return none, err
 		}
-		data, err := json.Marshal(p)
+		data, err := encode(p)
 		if err != nil || int64(len(data)) <= s.nc.MaxPayload() || limit == 1 {
 			return p, err
 		}

@@ -34,6 +34,8 @@ type Options struct {
 	// Pass, if set, runs the work of a request or refuses it with an error.
 	Pass  func(work func() error) error
 	Audit Audit // nil: actions are not recorded
+	// ReadDialogues lets administrators read conversations.
+	ReadDialogues bool
 	// Timeout limits the work of one request. The default is 30 seconds.
 	Timeout time.Duration
 	Log     *slog.Logger
@@ -88,7 +90,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 		return nil, fmt.Errorf("admin: start the service: %w", err)
 	}
 	for _, e := range slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
-		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints()) {
+		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints(), s.talkEndpoints()) {
 		if err := s.add(e); err != nil {
 			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
 		}
@@ -161,7 +163,11 @@ func (s *Service) answer(e endpoint, r micro.Request) {
 	}
 	action.end(ctx, answer, failed)
 	if failed == nil {
-		if err := r.RespondJSON(answer); err != nil {
+		data, err := encode(answer)
+		if err == nil {
+			err = r.Respond(data)
+		}
+		if err != nil {
 			failed = s.explain(e, err)
 		}
 	}
@@ -254,6 +260,17 @@ func handler[Request, Answer any](do func(context.Context, Request) (Answer, err
 		}
 		return do(ctx, request)
 	}
+}
+
+// encode returns a message. It does not escape <, > and &: a dialogue of them would not fit into a message.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // decode parses one JSON object. It refuses unknown keys: an unknown filter must not be ignored.

@@ -17,12 +17,14 @@ import (
 type Call struct {
 	Name   string // the last word of the NATS subject, and the label of the metric
 	Method string // of HTTP: the fields of a GET are in its query, those of a POST in its body
-	Path   string
-	Auth   bool // the caller is authorized, by id and token
-	NATS   bool // NATS clients may call it
+	Path   string // "": only NATS clients may call it
+	Auth   bool   // the caller is authorized, by id and token
+	NATS   bool   // NATS clients may call it
 	// NeedsMail leaves the call out on a server that sends no mail.
 	NeedsMail bool
-	Fields    []wire.Field // besides id and token
+	// NeedsTalks leaves the call out on a server that keeps no conversations.
+	NeedsTalks bool
+	Fields     []wire.Field // besides id and token
 	// Codes are those of the answers, besides the ones that every call has.
 	Codes []wire.Code
 	// Allow, if set, refuses the call before its fields are checked. It costs no work.
@@ -64,7 +66,7 @@ func Calls() []Call {
 	known := wire.Field{Name: "account", Kind: wire.Known, Max: wire.MaxAccount}
 	mail := wire.Field{Name: "mail", Max: wire.MaxMail}
 	password := wire.Field{Name: "password", Kind: wire.Verbatim}
-	return []Call{{
+	return slices.Concat([]Call{{
 		Name: "register", Method: http.MethodPost, Path: "/im/register",
 		Fields: append([]wire.Field{required(account, wire.AccountEmpty), required(password, wire.PasswordEmpty), required(mail, wire.MailEmpty)},
 			append(wire.ProfileDeclaration(), wire.Field{Name: "invite", Max: wire.MaxInvite})...),
@@ -212,7 +214,7 @@ func Calls() []Call {
 		Codes:  []wire.Code{wire.WrongCredentials},
 		Limit:  limitProof("password"),
 		do:     deleteAccount,
-	}}
+	}}, talkCalls())
 }
 
 // required makes a field required: empty is the code without it.

@@ -328,6 +328,7 @@ func FuzzCalls(f *testing.F) {
 		`{"id":"61","token":"2ab3","name":"Tom","to":"f6","from":"f6","note":"Hello\n"}`, `{"to":7}`, `{"name":"\u0000"}`, `{}`, `[]`,
 		`{"account":" t\u00e4m ","password":"\ud83d\ude42","name":null,"picture":"01\n","sex":"m","birthday":"b","sign":"a\tb","mail":"t@x","x":[{}]}`,
 		`{"account":" t\u00e4m ","code":"abcd efgh","password":" q ","mail":"t@x"}`,
+		`{"with":"f6","before":17,"limit":"200","got":1,"read":0}`, `{"with":"f6","after":-1,"got":[1],"read":true}`, "id=61&token=2ab3&with=f6&after=+5&limit=201",
 	} {
 		f.Add(in)
 	}
@@ -368,6 +369,10 @@ func checkValues(t *testing.T, c Call, declared []wire.Field, v wire.Values, cod
 			t.Fatalf("%s: %s is %q", c.Name, f.Name, s)
 		case f.Kind != wire.Verbatim && (control || s != strings.TrimSpace(s)):
 			t.Fatalf("%s: %s is %q", c.Name, f.Name, s)
+		case f.Kind == wire.Number && s != "":
+			if n, ok := v.Number(f.Name); !ok || n < f.Least || f.Most > 0 && n > f.Most || strings.Trim(s, "0123456789") != "" {
+				t.Fatalf("%s: %s is %q", c.Name, f.Name, s)
+			}
 		case f.Kind == wire.Picture && len(s) > testLimits.Picture:
 			t.Fatalf("%s: %s has %d bytes", c.Name, f.Name, len(s))
 		}

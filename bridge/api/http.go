@@ -26,7 +26,9 @@ var LoginPaths = []string{"/im/login", "/im/login/im/login"}
 func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for i := range a.calls {
-		mux.Handle(a.calls[i].Path, a.callHandler(&a.calls[i]))
+		if c := &a.calls[i]; c.Path != "" {
+			mux.Handle(c.Path, a.callHandler(c))
+		}
 	}
 	for _, path := range LoginPaths {
 		mux.Handle(path, a.opts.Tunnel)

@@ -15,6 +15,7 @@ import (
 	"imctl/bridge/recovery"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
+	"imctl/kv"
 )
 
 // A user that is a NATS client has no tunnel. It sends dialogues by requests on <prefix>.send.<id>, and calls by
@@ -147,7 +148,7 @@ func (s *NATSServer) send(user string, m *nats.Msg) {
 	opts := &s.api.opts
 	defer recovery.Log(opts.Logger, "dialogue by NATS")
 	s.markOnline(user)
-	send, code := wire.ParseSend(m.Data)
+	send, kept, code := s.parse(m.Data)
 	if code != 0 {
 		s.answer(m, code, send.ID)
 		return
@@ -173,9 +174,27 @@ func (s *NATSServer) send(user string, m *nats.Msg) {
 		s.answer(m, wire.DialogueIDEmpty, nil)
 		return
 	}
-	if err := opts.Lanes.Send(user, to, with, send.ID, send.Payload, &sender{s, m}); err != nil {
+	if opts.Lanes.Keeps() {
+		err = opts.Lanes.Keep(user, to, with, kept, &sender{s, m})
+	} else {
+		err = opts.Lanes.Send(user, to, with, send.ID, send.Payload, &sender{s, m})
+	}
+	if err != nil {
 		s.answer(m, wire.SendFailed, send.ID)
 	}
+}
+
+// parse parses a dialogue. Where conversations are kept, it may have the optional fields of kept dialogues.
+func (s *NATSServer) parse(data []byte) (wire.Send, kv.Dialogue, wire.Code) {
+	if !s.api.opts.Lanes.Keeps() {
+		send, code := wire.ParseSend(data)
+		return send, kv.Dialogue{}, code
+	}
+	f, code := wire.ParseKeep(data)
+	if code == 0 && f.Kind != wire.KeepDialogue {
+		code = wire.ProtocolError
+	}
+	return f.Send, delivery.DialogueOf(f), code
 }
 
 // sender is the delivery.Sender of a NATS client's dialogue.
@@ -187,6 +206,13 @@ type sender struct {
 func (s *sender) Answered(id []byte, code wire.Code, took time.Duration) {
 	s.server.api.opts.Dialogues.Took(took)
 	s.server.answer(s.m, code, id)
+}
+
+// Kept implements delivery.Sender.
+func (s *sender) Kept(id []byte, n uint64, at time.Time, took time.Duration) {
+	s.server.api.opts.Dialogues.Took(took)
+	s.server.api.opts.Dialogues.Answered(wire.DialogueKept)
+	s.server.respond(s.m, wire.AppendKeptAnswer(nil, id, n, at))
 }
 
 // markOnline notes, for the user's sessions on this node, that the user also has a NATS client.

@@ -20,6 +20,7 @@ import (
 	"imctl/bridge/eventlog"
 	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
+	"imctl/bridge/talk"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -31,6 +32,8 @@ type Sink interface {
 	Deliver(frame []byte, r Receipt) error
 	// Notify queues a frame that no client waits for.
 	Notify(frame []byte)
+	// Take takes a dialogue of a conversation that is kept. It must not keep the frames of k.
+	Take(k Kept)
 	// Flush writes the queued frames.
 	Flush()
 }
@@ -39,6 +42,15 @@ type Sink interface {
 type Sender interface {
 	// Answered is called once, with the id that the dialogue has on the wire. It must not keep id.
 	Answered(id []byte, code wire.Code, took time.Duration)
+	// Kept is called instead if the dialogue was stored with number n, for a sender that is told so.
+	Kept(id []byte, n uint64, at time.Time, took time.Duration)
+}
+
+// Keeper keeps conversations. talk.Service is one.
+type Keeper interface {
+	Add(to string, d kv.Dialogue, done talk.Done) error
+	Got(user, with string, n uint64)
+	Read(user, with string, n uint64)
 }
 
 // Options configure Lanes.
@@ -56,8 +68,13 @@ type Options struct {
 	Connect natsutil.Connect
 	Notices *Notices
 	Log     *eventlog.Log // nil: none
+	Keeper  Keeper        // nil: conversations are not kept
+	// Interest returns how many subscriptions match a subject. nil: unknown.
+	Interest func(subject string) int
 	// Fresh reports whether the rosters in memory are up to date. While they are not, dialogues are refused.
 	Fresh func() bool
+	// Receipts lets friends see what a user has read, and that it is typing.
+	Receipts bool
 	// Alone reports whether no other node serves users.
 	Alone   func() bool
 	Metrics *Metrics
@@ -69,6 +86,7 @@ type Lanes struct {
 	lanes   []*lane
 	notices *Notices
 	seed    maphash.Seed
+	acks    *nats.Subscription // of NATS clients, for kept dialogues; nil: none are kept
 }
 
 // New connects the lanes to NATS and starts them.
@@ -81,7 +99,7 @@ func New(opts Options) (*Lanes, error) {
 		nc, err := opts.Connect(fmt.Sprintf("imctl lane %d", i), nats.ReconnectBufSize(-1))
 		if err == nil {
 			var made *lane
-			if made, err = newLane(nc, opts); err == nil {
+			if made, err = newLane(nc, l, opts); err == nil {
 				l.lanes = append(l.lanes, made)
 				continue
 			}
@@ -89,6 +107,12 @@ func New(opts Options) (*Lanes, error) {
 		}
 		l.Close()
 		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	if opts.Keeper != nil {
+		if err := l.takeAcks(opts); err != nil {
+			l.Close()
+			return nil, err
+		}
 	}
 	return l, nil
 }

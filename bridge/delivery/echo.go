@@ -31,7 +31,10 @@ func (l *lane) echo(fl *flight) {
 	}
 	u := fl.member.user
 	elsewhere := u.elsewhere.Load()
-	wanted := func(other *Member) bool { return other != fl.member && other.push }
+	if fl.number != 0 { // the other sinks have seen it when it was stored
+		elsewhere = false
+	}
+	wanted := func(other *Member) bool { return other != fl.member && other.push && (fl.number == 0 || !other.keep) }
 	here := u.list()
 	if !elsewhere && !slices.ContainsFunc(here, wanted) {
 		return

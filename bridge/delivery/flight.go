@@ -28,6 +28,7 @@ type flights struct {
 	alone   func() bool   // no other node serves users
 	echo    func(*flight) // shows a delivered dialogue to the sender's other devices
 	log     *eventlog.Log // nil: none
+	keeper  Keeper        // nil: conversations are not kept
 	most    func() int    // bytes of data of all flights of the lane; 0: no limit
 	sub     *nats.Subscription
 
@@ -57,6 +58,7 @@ type flight struct {
 	subject  string
 	data     []byte
 	id       []byte // of the dialogue, as JSON; empty for a presence probe
+	number   uint64 // of a dialogue that is stored; 0: it is not kept
 
 	flights *flights
 	started time.Time
@@ -117,7 +119,7 @@ func (f *flights) take(s Sender) *flight {
 	} else {
 		fl = new(flight)
 	}
-	fl.sender, fl.flights, fl.resent, fl.refusal, fl.data, fl.id = s, f, false, 0, fl.data[:0], fl.id[:0]
+	fl.sender, fl.flights, fl.resent, fl.refusal, fl.data, fl.id, fl.number = s, f, false, 0, fl.data[:0], fl.id[:0], 0
 	return fl
 }
 
@@ -126,10 +128,17 @@ func (f *flights) take(s Sender) *flight {
 //
 // Errors: errInFlight, and those of NATS.
 func (f *flights) launch(fl *flight) error {
+	_, err := f.launchStored(fl, true)
+	return err
+}
+
+// launchStored is launch, and returns the use of the slot. Without publish the caller hands the dialogue to its
+// receivers.
+func (f *flights) launchStored(fl *flight, publish bool) (u use, err error) {
 	f.mu.Lock()
 	if !f.hasRoom(fl) {
 		f.mu.Unlock()
-		return errInFlight
+		return u, errInFlight
 	}
 	f.bytes += len(fl.data)
 	if fl.member != nil {
@@ -146,7 +155,7 @@ func (f *flights) launch(fl *flight) error {
 	s.round++
 	s.flight = fl
 	round := s.round
-	fl.sending, fl.started = true, time.Now()
+	fl.sending, fl.started = publish, time.Now()
 	fl.expires = fl.started.Add(f.timeout)
 	fl.reply = f.appendReply(fl.reply[:0], n, round)
 	f.last++
@@ -154,21 +163,41 @@ func (f *flights) launch(fl *flight) error {
 	if f.active++; f.active == 1 {
 		f.timer.Reset(f.tick())
 	}
+	u = use{n, round}
+	if !publish {
+		f.mu.Unlock()
+		return u, nil
+	}
 	if len(f.held) > 0 && f.enqueue(n) {
 		fl.sending = false
 		f.mu.Unlock()
-		return nil
+		return u, nil
 	}
 	f.mu.Unlock()
-	err := f.publish(fl)
+	err = f.publish(fl)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.sending = false
 	if err != nil && f.is(n, round) {
 		f.release(n)
-		return err
+		return u, err
 	}
-	return nil
+	return u, nil
+}
+
+// taken notes that a client has a kept dialogue: it may be a NATS client, whose acknowledgement no other node sees.
+func (f *flights) taken(n, round uint32) {
+	f.mu.Lock()
+	var from, to string
+	var number uint64
+	if f.is(n, round) {
+		fl := f.slots[n].flight
+		from, to, number = fl.from, fl.to, fl.number
+	}
+	f.mu.Unlock()
+	if number != 0 {
+		f.keeper.Got(to, from, number)
+	}
 }
 
 // errInFlight: the dialogues in flight of a sender, and of all senders of the lane, have too many bytes.
@@ -222,7 +251,11 @@ func (f *flights) receive(m *nats.Msg) {
 	if !ok {
 		return
 	}
-	switch code := replyCode(m); {
+	code := replyCode(m)
+	if code == wire.Success && f.keeper != nil {
+		f.taken(n, round)
+	}
+	switch {
 	case code == wire.PeerOffline && f.hold(n, round):
 	case code == wire.SendFailed && f.refused(n, round, bytes.Equal(m.Data, left)):
 	default:
@@ -263,6 +296,9 @@ func (f *flights) finish(n, round uint32, code wire.Code) {
 	fl := f.slots[n].flight
 	if code == wire.SendFailed && fl.refusal != 0 {
 		code = fl.refusal
+	}
+	if code == wire.PeerOffline && fl.number != 0 {
+		code = wire.SendFailed // 508 would mean that the dialogue is not kept
 	}
 	f.release(n)
 	var late []use

@@ -38,6 +38,10 @@ type lane struct {
 	metrics   *Metrics
 	log       *slog.Logger
 	in        chan *nats.Msg
+	lanes     *Lanes
+	keeper    Keeper // nil: conversations are not kept
+	receipts  bool
+	interest  func(subject string) int // nil: unknown
 	flights   *flights
 	acks      ackBatch
 	announcer *announcer
@@ -50,20 +54,22 @@ type lane struct {
 	working int        // goroutines between beginBatch and endBatch: the lane, and the event log
 	dirty   []*Member  // to be flushed
 	spare   []*Member  // an earlier list, kept for its memory
+
+	scratch []byte // for frames; used by run only
 }
 
 // maxBatchMessages is the number of messages after which the lane flushes although more are waiting.
 const maxBatchMessages = 64
 
-func newLane(nc *nats.Conn, opts Options) (*lane, error) {
-	l := &lane{nc: nc, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
+func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
+	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc = nc
 	l.flights = newFlights(nc, opts.Timeout, opts.Alone)
 	if opts.MaxInFlight != nil {
 		l.flights.most = func() int { return opts.MaxInFlight() / opts.Lanes }
 	}
-	l.flights.names, l.flights.log, l.flights.echo = opts.Prefix, opts.Log, l.echo
+	l.flights.names, l.flights.log, l.flights.keeper, l.flights.echo = opts.Prefix, opts.Log, opts.Keeper, l.echo
 	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err
 	}
@@ -116,6 +122,7 @@ func (l *lane) leave(m *Member) {
 	}
 	delete(l.users, u.id)
 	l.announcer.add(announcement{user: u.id, friends: u.visible()})
+	u.refuseAwaited()
 	// Drain, so that messages which NATS has sent already reach handle, which refuses them. Their senders would
 	// otherwise wait for the timeout. While NATS is unreachable no message comes, and the NATS client would subscribe
 	// again, for good, to a draining subscription when NATS is back.
@@ -126,6 +133,23 @@ func (l *lane) leave(m *Member) {
 	if err := end(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		l.log.Error("unsubscribe", "user", u.id, "err", err)
 	}
+}
+
+// notice shows a notice to the sinks that want it: news of a kept conversation only to those that take part in it.
+func (l *lane) notice(u *User, frame []byte) {
+	if l.keeper == nil {
+		u.Notify(frame)
+		return
+	}
+	if d, ok := wire.ParseKept(frame); ok {
+		l.ownElsewhere(u, frame, &d)
+		return
+	}
+	if n, ok := wire.ParseNotice(frame); ok && keptNews(n) {
+		u.notifyKeep(frame, nil)
+		return
+	}
+	u.Notify(frame)
 }
 
 func (l *lane) user(id string) *User {
@@ -240,7 +264,7 @@ func (l *lane) handle(m *nats.Msg) {
 		l.dialogue(u, m)
 	case leaf == subject.Notice:
 		if m.Header.Get(nodeHeader) != l.node {
-			u.Notify(m.Data)
+			l.notice(u, m.Data)
 		}
 	}
 }
@@ -258,6 +282,12 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 	if isProbe(m.Data) {
 		l.acknowledge(m.Reply)
 		return
+	}
+	if l.keeper != nil {
+		if d, ok := wire.ParseKept(m.Data); ok {
+			l.keptElsewhere(u, m, &d)
+			return
+		}
 	}
 	// A session or a user cannot send a larger one, but other programs on NATS can.
 	if l.maxFrame > 0 && len(m.Data) > l.maxFrame {

@@ -1,18 +1,26 @@
 package delivery
 
+import "time"
+
 // Member is a sink's place among those of its user. The methods are for the sink.
 type Member struct {
 	user *User // set by Join, before other goroutines see the member
 	sink Sink
 	push bool // the sink wants notices
+	keep bool // the sink takes part in kept conversations: it acknowledges, and sees numbers
 
 	lastTo, lastSubject string // of the last dialogue: most go where the one before went
-	inFlight            int    // bytes of its dialogues in flight; guarded by the mutex of its lane's flights
-	dirty               bool   // it is in the lane's list of sinks to flush; guarded by lane.batch
+	onlineUser          string // was online at onlineAt, on another node
+	onlineAt            time.Time
+	inFlight            int  // bytes of its dialogues in flight; guarded by the mutex of its lane's flights
+	dirty               bool // it is in the lane's list of sinks to flush; guarded by lane.batch
 }
 
-// NewMember returns the member of a sink, for Lanes.Join. push asks for notices.
-func NewMember(s Sink, push bool) *Member { return &Member{sink: s, push: push} }
+// NewMember returns the member of a sink, for Lanes.Join. push asks for notices. keep asks for numbered dialogues, and
+// implies push.
+func NewMember(s Sink, push, keep bool) *Member {
+	return &Member{sink: s, push: push || keep, keep: keep}
+}
 
 // User returns the member's user. It must not be called before Join.
 func (m *Member) User() *User { return m.user }
@@ -23,15 +31,23 @@ func (m *Member) Relation(id []byte) Relation { return m.user.relation(id) }
 // Send sends a dialogue. The caller must have checked that the relation lets it, and must not call Send concurrently.
 // After an error the sender is not answered.
 func (m *Member) Send(to []byte, with Relation, id, payload []byte, s Sender) error {
-	if m.lastTo != string(to) {
-		m.lastTo = string(to)
-		m.lastSubject = m.user.lane.names.Dialogue(m.lastTo)
-	}
+	m.address(to)
 	on := m.lastSubject
+	if m.user.lane.keeper != nil && !with.BlockedBy {
+		return m.sendKept(id, payload, s)
+	}
 	if with.BlockedBy {
 		on = m.user.lane.names.Nowhere(m.lastTo)
 	}
 	return m.user.lane.send(m.user.id, m.lastTo, on, id, payload, m, s)
+}
+
+// address notes to whom the next dialogue goes.
+func (m *Member) address(to []byte) {
+	if m.lastTo != string(to) {
+		m.lastTo = string(to)
+		m.lastSubject = m.user.lane.names.Dialogue(m.lastTo)
+	}
 }
 
 // notify queues a notice, and flushes it with the lane's current batch.

@@ -68,6 +68,9 @@ func (p *prober) Answered(_ []byte, code wire.Code, _ time.Duration) {
 	p.answers <- probeAnswer{p.index, code != wire.PeerOffline && code != wire.SendFailed}
 }
 
+// Kept implements Sender. A probe is never stored.
+func (p *prober) Kept([]byte, uint64, time.Time, time.Duration) {}
+
 // Prober reports which users are online for a process that serves none.
 type Prober struct {
 	flights *flights

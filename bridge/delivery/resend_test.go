@@ -45,6 +45,8 @@ func (o outcomes) Answered(id []byte, code wire.Code, _ time.Duration) {
 	o <- string(id) + " " + code.Message()
 }
 
+func (o outcomes) Kept([]byte, uint64, time.Time, time.Duration) {}
+
 func (o outcomes) want(t *testing.T, want ...string) {
 	t.Helper()
 	for _, w := range want {

@@ -18,6 +18,8 @@ type User struct {
 
 	elsewhere atomic.Bool // it has other clients than the sinks here, as far as this node knows
 
+	awaiting awaited
+
 	mu       sync.RWMutex
 	members  []*Member // oldest first; replaced, never changed, so that readers walk it without the lock
 	friends  map[string]friendship
@@ -174,6 +176,15 @@ func (u *User) NeedsReload() bool {
 func (u *User) Notify(frame []byte) {
 	for _, m := range u.list() {
 		if m.push {
+			m.notify(frame)
+		}
+	}
+}
+
+// notifyKeep sends a frame to the sinks on this node that take part in kept conversations, except one.
+func (u *User) notifyKeep(frame []byte, except *Member) {
+	for _, m := range u.list() {
+		if m.keep && m != except {
 			m.notify(frame)
 		}
 	}

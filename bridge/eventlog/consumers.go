@@ -85,7 +85,6 @@ func (l *Log) requestCount() {
 
 // watch counts the consumers at intervals, and on request, until ctx ends.
 func (l *Log) watch(ctx context.Context) {
-	defer close(l.done)
 	next := time.NewTimer(countEvery)
 	defer next.Stop()
 	failing, longest := false, countEvery

@@ -84,8 +84,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Log writes entries on <prefix>.log.> to a stream that keeps each of them until all its consumers have acknowledged
-// it. While the stream has no consumer, the log writes nothing. While it has one, a dialogue is answered with 200 only
+// Log writes entries on <prefix>.log.> to a stream, and removes them after all its consumers have acknowledged them. While the stream has no consumer, the log writes nothing. While it has one, a dialogue is answered with 200 only
 // after its entry is stored. No caller waits for the other events.
 type Log struct {
 	opts    Options
@@ -104,6 +103,12 @@ type Log struct {
 	subs      []*nats.Subscription
 	stop      context.CancelFunc
 	done      chan struct{}
+
+	unpruned atomic.Int64  // bytes of stored entries that may still be in the stream
+	fresh    atomic.Int64  // bytes of entries that were stored since the last removal began
+	full     chan struct{} // signals that fresh is large
+	pruning  sync.Mutex    // held by Prune; guards pruned
+	pruned   []uint64      // by kind: sequence up to which its entries were removed
 }
 
 // Open creates the stream, or checks the existing one, and counts its consumers. nc must be the connection on which
@@ -119,7 +124,9 @@ func Open(ctx context.Context, nc *nats.Conn, connect natsutil.Connect, opts Opt
 	opts = opts.withDefaults()
 	names := subject.Prefix(opts.Prefix)
 	l := &Log{opts: opts, names: names, stream: names.LogStream(), metrics: newMetrics(opts.Registry),
-		recount: make(chan struct{}, 1), done: make(chan struct{})}
+		recount: make(chan struct{}, 1), done: make(chan struct{}),
+		full: make(chan struct{}, 1), pruned: make([]uint64, len(kinds))}
+	l.unpruned.Store(1) // a crash may have left acknowledged entries
 	if l.js, err = jetstream.New(nc); err != nil {
 		return nil, err
 	}
@@ -140,7 +147,13 @@ func Open(ctx context.Context, nc *nats.Conn, connect natsutil.Connect, opts Opt
 	}
 	var watch context.Context
 	watch, l.stop = context.WithCancel(context.Background())
-	go l.watch(watch)
+	go func() {
+		defer close(l.done)
+		var wg sync.WaitGroup
+		wg.Go(func() { l.watch(watch) })
+		wg.Go(func() { l.prune(watch) })
+		wg.Wait()
+	}()
 	l.metrics.observe(l)
 	return l, nil
 }
@@ -212,6 +225,7 @@ func (l *Log) mayWrite() error {
 func (l *Log) settle(e entry, written bool) {
 	if written {
 		l.metrics.entries.Inc()
+		l.stored(int64(e.size()))
 	} else if e.done == nil || l.opts.OnError == Continue {
 		l.metrics.lost.Inc()
 	}

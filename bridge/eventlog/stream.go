@@ -15,14 +15,18 @@ import (
 // ErrStream: the event log's stream cannot be created, or the existing one does not fit.
 var ErrStream = errors.New("stream of the event log")
 
-// streamConfig returns the stream that holds the entries. With interest retention NATS keeps an entry until all
-// consumers whose filter matches have acknowledged it, and drops it if there is none. At the limit of bytes NATS
-// refuses new entries: dropping old entries would take from a consumer what it was promised, while the sender sees a
-// refusal. Only MaxAge, which the operator sets, loses entries.
+// streamConfig returns the stream that holds the entries. The log removes an entry after all consumers whose filter
+// matches have acknowledged it; see Log.prune. With several replicas NATS does so by interest retention: there it does
+// not sync each removal, and the replica that answers for a consumer may not know the stream's last entries yet. At the
+// limit of bytes NATS refuses new entries: dropping old entries would take from a consumer what it was promised, while
+// the sender sees a refusal. Only MaxAge, which the operator sets, loses entries.
 func streamConfig(o Options) jetstream.StreamConfig {
 	names := subject.Prefix(o.Prefix)
 	c := kv.EntryStream(names.LogStream(), names.LogAll(), o.Replicas, o.MaxAge, o.MaxBytes)
-	c.Retention, c.Discard = jetstream.InterestPolicy, jetstream.DiscardNew
+	c.Retention, c.Discard = jetstream.LimitsPolicy, jetstream.DiscardNew
+	if o.Replicas > 1 {
+		c.Retention = jetstream.InterestPolicy
+	}
 	return c
 }
 

@@ -28,17 +28,18 @@ func TestStream(t *testing.T) {
 	}
 	startLog(t, url, Options{Prefix: "x", MaxAge: time.Hour, MaxBytes: 1 << 20})
 	c := config()
-	if c.Retention != jetstream.InterestPolicy || c.Storage != jetstream.FileStorage || c.Discard != jetstream.DiscardNew || !c.AllowAtomicPublish ||
+	if c.Retention != jetstream.LimitsPolicy || c.Storage != jetstream.FileStorage || c.Discard != jetstream.DiscardNew || !c.AllowAtomicPublish ||
 		c.MaxAge != time.Hour || c.MaxBytes != 1<<20 || len(c.Subjects) != 1 || c.Subjects[0] != "x.log.>" {
 		t.Errorf("it is %+v", c)
 	}
 	// What would drop entries in silence is mended, what an operator added stays.
 	c.Description, c.Discard, c.MaxMsgs, c.MaxMsgsPerSubject, c.AllowAtomicPublish = "ours", jetstream.DiscardOld, 10, 1, false
+	c.Retention = jetstream.InterestPolicy // as earlier versions had it
 	if _, err := js.UpdateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	startLog(t, url, Options{Prefix: "x", MaxAge: time.Minute, MaxBytes: 2 << 20})
-	if c := config(); c.Description != "ours" || c.Discard != jetstream.DiscardNew || c.MaxMsgs != -1 || c.MaxMsgsPerSubject != -1 ||
+	if c := config(); c.Description != "ours" || c.Retention != jetstream.LimitsPolicy || c.Discard != jetstream.DiscardNew || c.MaxMsgs != -1 || c.MaxMsgsPerSubject != -1 ||
 		!c.AllowAtomicPublish || c.MaxAge != time.Minute || c.MaxBytes != 2<<20 {
 		t.Errorf("it is %+v", c)
 	}
@@ -55,7 +56,7 @@ func TestStreamDoesNotFit(t *testing.T) {
 	n := 0
 	for why, change := range map[string]func(*jetstream.StreamConfig){
 		"its subjects":  func(c *jetstream.StreamConfig) { c.Subjects = []string{"elsewhere." + c.Name} },
-		"its retention": func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy },
+		"its retention": func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
 		"Memory":        func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
 		"acknowledge":   func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false },
 		"copies":        func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "S"}} },

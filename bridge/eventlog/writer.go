@@ -37,6 +37,11 @@ const (
 	commitTries = 5
 	// commitRetry is the pause between two tries.
 	commitRetry = 20 * time.Millisecond
+	// gatherShare is the part of the last commit's time that the next one waits for more entries at most.
+	gatherShare = 2
+	// gatherEntries is the size of a group that waits for no more entries. The cost of its batch is a small part of the
+	// cost of its entries.
+	gatherEntries = 256
 )
 
 // writer commits entries on a connection of its own, one group after the other.
@@ -56,6 +61,7 @@ type writer struct {
 	mu     sync.Mutex
 	wake   *sync.Cond
 	queue  []*group // the last one still takes entries
+	gather gather   // of the next group
 	count  int      // entries in queue
 	bytes  int      // of the entries in queue
 	closed bool
@@ -66,6 +72,13 @@ type writer struct {
 type group struct {
 	entries []entry
 	bytes   int
+}
+
+// gather lets the next commit wait for the dialogues that the senders of the last group send after their answers. An
+// atomic batch costs the server as much as a hundred of its entries, so it pays to share it.
+type gather struct {
+	entries int  // in the queue, end the wait; 0: no wait
+	over    bool // the time of the wait has passed
 }
 
 // settled is the outcome of some entries.
@@ -146,7 +159,7 @@ func (w *writer) add(e entry) error {
 	g.entries = append(g.entries, e)
 	g.bytes += size
 	w.bytes += size
-	if w.count++; w.count == 1 {
+	if w.count++; w.count == 1 || w.count == w.gather.entries {
 		w.wake.Signal()
 	}
 	return nil
@@ -156,9 +169,10 @@ func (w *writer) add(e entry) error {
 func (w *writer) next() *group {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.queue) == 0 && !w.closed {
+	for (len(w.queue) == 0 || w.count < w.gather.entries && !w.gather.over) && !w.closed {
 		w.wake.Wait()
 	}
+	w.gather = gather{}
 	if len(w.queue) == 0 {
 		return nil
 	}
@@ -172,9 +186,33 @@ func (w *writer) next() *group {
 
 func (w *writer) run() {
 	defer close(w.settled)
+	gathered := time.AfterFunc(time.Hour, w.endGather)
+	defer gathered.Stop()
 	for g := w.next(); g != nil; g = w.next() {
+		gathered.Stop()
+		n, started := len(g.entries), time.Now()
 		w.commit(g.entries)
+		if n > plainEntries && !w.log.opts.Plain {
+			w.gatherNext(n)
+			gathered.Reset(time.Since(started) / gatherShare)
+		}
 	}
+}
+
+// gatherNext lets the next commit wait until as many entries are queued as the last group had, besides those that are
+// waiting already, at most gatherEntries.
+func (w *writer) gatherNext(last int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gather = gather{entries: min(w.count+last, gatherEntries)}
+}
+
+// endGather ends the wait of gatherNext.
+func (w *writer) endGather() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gather.over = true
+	w.wake.Signal()
 }
 
 // answer settles entries while the next group is being committed.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -303,6 +304,75 @@ func TestQueueIsBounded(t *testing.T) {
 	if w.len() != 0 || w.bytes != 0 {
 		t.Errorf("%d entries and %d bytes are left", w.len(), w.bytes)
 	}
+}
+
+// TestGather checks that a commit waits for the dialogues that follow the answers to the last group, and how long.
+func TestGather(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Connect(t, natstest.Start(t, t.TempDir(), -1).ClientURL())
+	synctest.Test(t, func(t *testing.T) {
+		w := &writer{nc: nc}
+		w.wake = sync.NewCond(&w.mu)
+		add := func(n int) {
+			t.Helper()
+			for range n {
+				if err := w.add(entry{subject: "s", data: []byte("d")}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		groups := make(chan int)
+		go func() {
+			for g := w.next(); g != nil; g = w.next() {
+				groups <- len(g.entries)
+			}
+			close(groups)
+		}()
+		got := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case n := <-groups:
+				if n != want {
+					t.Errorf("a group of %d, want %d", n, want)
+				}
+			default:
+				if want != 0 {
+					t.Errorf("no group, want one of %d", want)
+				}
+			}
+			synctest.Wait()
+		}
+		add(1)
+		got(1) // without a wait
+		w.gatherNext(20)
+		add(19)
+		got(0)
+		add(1)
+		got(20)
+		w.gatherNext(20)
+		add(5)
+		got(0)
+		w.endGather()
+		got(5)
+		w.gatherNext(20)
+		w.endGather()
+		add(1) // long after the last commit
+		got(1)
+		w.gatherNext(2 * gatherEntries)
+		add(gatherEntries)
+		got(gatherEntries)
+		w.gatherNext(20)
+		add(3)
+		w.mu.Lock()
+		w.closed = true
+		w.wake.Signal()
+		w.mu.Unlock()
+		got(3)
+		if _, open := <-groups; open {
+			t.Error("a group after the last one")
+		}
+	})
 }
 
 // A stream takes so many batches at once, and others may have them all under way.

@@ -43,6 +43,7 @@ const (
 	Passwords            Reason = "passwords"              // new passwords of one user
 	Proofs               Reason = "proofs"                 // checks of a password that one user gives again
 	Reports              Reason = "reports"                // of one user
+	History              Reason = "history"                // reads of conversations by one user
 	Dialogues            Reason = "dialogues"              // of one user by NATS
 	Refusals             Reason = "refusals"               // answers to one address that refuse a login or a request
 	BodyBytes            Reason = "body_bytes"             // of requests that are being read
@@ -75,6 +76,7 @@ type Options struct {
 	Updates       Rate // of one user's profile
 	Passwords     Rate // new passwords of one user, and checks of its old one
 	Reports       Rate // of one user
+	History       Rate // reads of conversations by one user
 	Refusals      Rate // of logins and requests of one address; answers to more are held back
 	Picture       int  // bytes of a picture
 
@@ -191,6 +193,8 @@ func (o *Options) ofUser(reason Reason) Rate {
 		return o.Passwords
 	case Reports:
 		return o.Reports
+	case History:
+		return o.History
 	}
 	panic("governor: users have no budget " + string(reason))
 }
@@ -200,7 +204,8 @@ func (g *Governor) AllowCall(user string) error {
 	return g.allow(charge{UserCalls, user, g.opts.Load().Calls})
 }
 
-// Allow counts an event of a user that has a budget of its own: Searches, FriendChanges, Updates, Proofs or Reports.
+// Allow counts an event of a user that has a budget of its own: Searches, FriendChanges, Updates, Proofs,
+// Reports or History.
 func (g *Governor) Allow(reason Reason, user string) error {
 	return g.allow(charge{reason, user, g.opts.Load().ofUser(reason)})
 }

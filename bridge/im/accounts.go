@@ -295,6 +295,10 @@ func (a *Accounts) Delete(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	// No friend is left that could write to a conversation.
+	if err := a.Store.EraseTalks(ctx, id); err != nil {
+		return err
+	}
 	err = a.Store.Users.Delete(ctx, id)
 	if errors.Is(err, kv.ErrUserNotFound) { // another node has completed the deletion at its start
 		return nil

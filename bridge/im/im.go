@@ -11,6 +11,7 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/picture"
+	"imctl/bridge/talk"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -45,6 +46,14 @@ type Disconnector interface {
 	DisconnectUser(ctx context.Context, id string) error
 }
 
+// Conversations are the kept conversations. talk.Service is one.
+type Conversations interface {
+	// Cursors returns how far a user has come, by the id of the friend.
+	Cursors(ctx context.Context, user string) (map[string]kv.Cursor, error)
+	// TalksOf returns the conversations of a user with these others that have dialogues.
+	TalksOf(ctx context.Context, user string, others []string, cursors map[string]kv.Cursor) ([]talk.Talk, error)
+}
+
 // Deps are what Accounts, Friends and Resets work on.
 type Deps struct {
 	Store        *kv.Store
@@ -55,6 +64,8 @@ type Deps struct {
 	Notices      Notices
 	Disconnector Disconnector
 	Logger       *slog.Logger
+
+	Conversations Conversations // nil: they are not kept
 }
 
 // notify sends a frame to a user's clients.

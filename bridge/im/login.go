@@ -3,6 +3,7 @@ package im
 import (
 	"context"
 
+	"imctl/bridge/talk"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -15,7 +16,10 @@ type LoginAnswer struct {
 	roster  kv.Roster
 	token   string
 	push    bool   // show addresses of pictures
+	keep    bool   // show the conversations
 	online  []bool // of the roster's friends
+	cursors map[string]kv.Cursor
+	talks   []string // ids of the other users of the conversations
 
 	next   int // the next entry of the friends and requests of the roster
 	page   int // entries to read at once
@@ -30,6 +34,7 @@ const (
 	loginBegin loginStage = iota
 	loginFriends
 	loginRequests
+	loginTalks
 	loginDone
 )
 
@@ -40,9 +45,10 @@ const (
 	plainUser = 1 << 10 // bytes of a record without its picture, roughly
 )
 
-// Answer returns the answer to a login of me. It reads the presence of the friends at once, and everything else later.
-func (f *Friends) Answer(ctx context.Context, me kv.User, r kv.Roster, token string, push bool) (*LoginAnswer, error) {
-	a := &LoginAnswer{friends: f, me: me, roster: r, token: token, push: push}
+// Answer returns the answer to a login of me. It reads the presence of the friends at once, and with keep the user's
+// cursors. It reads everything else later.
+func (f *Friends) Answer(ctx context.Context, me kv.User, r kv.Roster, token string, push, keep bool) (*LoginAnswer, error) {
+	a := &LoginAnswer{friends: f, me: me, roster: r, token: token, push: push, keep: keep && f.Conversations != nil}
 	if push {
 		a.me = withAddress(me)
 	}
@@ -55,6 +61,13 @@ func (f *Friends) Answer(ctx context.Context, me kv.User, r kv.Roster, token str
 		if a.online, err = f.Presence.Online(ctx, ids...); err != nil {
 			return nil, err
 		}
+	}
+	if a.keep {
+		var err error
+		if a.cursors, err = f.Conversations.Cursors(ctx, me.ID); err != nil {
+			return nil, err
+		}
+		a.talks = talk.Partners(r, a.cursors)
 	}
 	a.Rewind()
 	return a, nil
@@ -78,8 +91,20 @@ func (a *LoginAnswer) Append(ctx context.Context, dst []byte, size int) (_ []byt
 			dst = wire.AppendLoginMiddle(wire.AppendListEnd(dst, a.listed), ProfileOf(a.me))
 			a.listed, a.stage = 0, loginRequests
 		case a.stage == loginRequests && a.next == friends+len(a.roster.Requests):
+			dst = wire.AppendListEnd(dst, a.listed)
+			if a.keep {
+				dst = wire.AppendLoginTalks(dst)
+				a.listed, a.next, a.stage = 0, 0, loginTalks
+			} else {
+				dst, a.stage = wire.AppendLoginEnd(dst, a.token), loginDone
+			}
+		case a.stage == loginTalks && a.next == len(a.talks):
 			dst = wire.AppendLoginEnd(wire.AppendListEnd(dst, a.listed), a.token)
 			a.stage = loginDone
+		case a.stage == loginTalks:
+			if dst, err = a.appendTalks(ctx, dst); err != nil {
+				return dst, false, err
+			}
 		default:
 			if dst, err = a.appendPage(ctx, dst, size); err != nil {
 				return dst, false, err
@@ -122,6 +147,24 @@ func (a *LoginAnswer) appendPage(ctx context.Context, dst []byte, size int) ([]b
 		target = size
 	}
 	a.page = min(max(target*len(ids)/max(read, plainUser), 1), maxPage)
+	return dst, nil
+}
+
+// talksPage is how many conversations are read at once. Each may show a dialogue of sessions.max_frame.
+const talksPage = 64
+
+// appendTalks reads the next page of conversations, and appends their entries.
+func (a *LoginAnswer) appendTalks(ctx context.Context, dst []byte) ([]byte, error) {
+	end := min(a.next+talksPage, len(a.talks))
+	page, err := a.friends.Conversations.TalksOf(ctx, a.me.ID, a.talks[a.next:end], a.cursors)
+	if err != nil {
+		return dst, err
+	}
+	for i := range page {
+		dst = wire.AppendItem(dst, a.listed, page[i].Frame())
+		a.listed++
+	}
+	a.next = end
 	return dst, nil
 }
 

@@ -15,7 +15,7 @@ import (
 // larger.
 func (f *fixture) answer(t *testing.T, me kv.User, r kv.Roster, push bool, size int) []byte {
 	t.Helper()
-	a, err := f.friends.Answer(t.Context(), me, r, "token", push)
+	a, err := f.friends.Answer(t.Context(), me, r, "token", push, false)
 	if err != nil {
 		t.Fatal(err)
 	}

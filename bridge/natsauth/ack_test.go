@@ -153,7 +153,7 @@ func TestMistakableNames(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})
 	s.Register(t)
-	for _, name := range []string{"1", "0123456789", kv.NewID(), "IM_LOG", "IM_LOG_RESTORE"} {
+	for _, name := range []string{"1", "0123456789", kv.NewID(), "IM_LOG", "IM_LOG_RESTORE", "IM_TALKS"} {
 		if _, _, err := s.Attachments.Add(t.Context(), name, kv.RoleConsumer, ""); !errors.Is(err, kv.ErrAttachmentInvalid) {
 			t.Errorf("attachment %q: got error %v", name, err)
 		}

@@ -142,7 +142,7 @@ func (as *Attachments) check(name string, role kv.Role, filter string) (string, 
 // shares the inbox of that name, or a stream.
 func mistakable(p subject.Prefix, name string) bool {
 	number := name != "" && strings.Trim(name, "0123456789") == ""
-	return number || kv.ValidID(name) || name == p.LogStream() || name == p.LogRestoreStream()
+	return number || kv.ValidID(name) || slices.Contains([]string{p.LogStream(), p.LogRestoreStream(), p.TalkStream()}, name)
 }
 
 // checkFilter returns the filter, with ">" for "".

@@ -21,6 +21,8 @@ func TestNames(t *testing.T) {
 		{im.Call("a", "add"), "im.call.a.add"},
 		{im.CallAny(), "im.call.*.*"},
 		{im.CallsOf("a"), "im.call.a.>"},
+		{im.Taken("n", "a", "b", 7), "im.taken.n.a.b.7"},
+		{im.TakenAny(), "im.taken.*.*.*.*"},
 		{im.Node("n"), "im.node.n"},
 		{im.Admin("user", "list"), "im.admin.user.list"},
 		{im.AdminAll(), "im.admin.>"},
@@ -35,6 +37,11 @@ func TestNames(t *testing.T) {
 		{im.Audit("user", 3), "im.audit.user.3"},
 		{im.AuditOf("user"), "im.audit.user.*"},
 		{im.AuditAll(), "im.audit.>"},
+		{im.TalkStream(), "IM_TALKS"},
+		{im.Talk("a", "b"), "im.talk.a.b"},
+		{im.Talk("b", "a"), "im.talk.a.b"},
+		{strings.Join(im.TalksOf("a"), " "), "im.talk.a.* im.talk.*.a"},
+		{im.TalkAll(), "im.talk.>"},
 		{strings.Join(im.AllBuckets(), " "), "im_users im_tokens im_friendships im_users_b im_tokens_b im_friendships_b im_state"},
 		{BucketStream("im_users"), "KV_im_users"},
 		{BucketKeys("im_users"), "$KV.im_users."},
@@ -67,6 +74,14 @@ func TestParse(t *testing.T) {
 	if user, call := im.ParseCall(im.Call("a", "add")); user != "a" || call != "add" {
 		t.Errorf("ParseCall: %q, %q", user, call)
 	}
+	if user, from, n, ok := im.ParseTaken(im.Taken("n", "a", "b", 7)); user != "a" || from != "b" || n != 7 || !ok {
+		t.Errorf("ParseTaken: %q, %q, %d, %t", user, from, n, ok)
+	}
+	for subject, want := range map[string]bool{im.Taken("n", "a", "b", 7): true, im.Taken("nn", "a", "b", 7): false, "im.taken.n": false, "": false} {
+		if got := im.IsTaken(subject, "n"); got != want {
+			t.Errorf("IsTaken(%q) = %t", subject, got)
+		}
+	}
 	for subject, want := range map[string]bool{"_INBOX.a.x": true, "_INBOX.ab.x": false, "_INBOX.a": false, "im.user.a.dialogue": false} {
 		if got := InInbox(subject, "a"); got != want {
 			t.Errorf("InInbox(%q) = %t", subject, got)
@@ -75,6 +90,18 @@ func TestParse(t *testing.T) {
 	for name, want := range map[string]bool{"user:a": true, "attach:a": true, "admin": false} {
 		if got := IsClientConn(name); got != want {
 			t.Errorf("IsClientConn(%q) = %t", name, got)
+		}
+	}
+}
+
+func TestParseTalk(t *testing.T) {
+	t.Parallel()
+	if a, b, ok := im.ParseTalk(im.Talk("b", "a")); a != "a" || b != "b" || !ok {
+		t.Errorf("ParseTalk: %q, %q, %t", a, b, ok)
+	}
+	for _, subject := range []string{"im.talk.b.a", "im.talk.a.a", "im.talk.a", "im.talk.a.b.c", "im.talk..b", "im.log.a.b", "im.talk", ""} {
+		if _, _, ok := im.ParseTalk(subject); ok {
+			t.Errorf("ParseTalk accepts %q", subject)
 		}
 	}
 }

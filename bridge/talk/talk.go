@@ -2,33 +2,74 @@
 package talk
 
 import (
+	"container/list"
 	"context"
 	"errors"
+	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imctl/bridge/natsutil"
+	"imctl/bridge/recovery"
 	"imctl/kv"
 )
 
 // ErrBusy: too many dialogues wait for their commit.
 var ErrBusy = errors.New("too many dialogues wait for their commit")
 
+// Reasons why a dialogue is not stored.
+var (
+	errSize    = errors.New("the dialogue is larger than a NATS message may be")
+	errUsers   = errors.New("not the ids of two users")
+	errClosed  = errors.New("the conversations are closed")
+	errExpired = errors.New("the dialogue was not committed in time")
+	errLost    = errors.New("the connection to NATS is lost")
+)
+
 // Options configure a Service.
 type Options struct {
-	Connect natsutil.Connect
-	Talks   *kv.Talks
-	Cursors *kv.Cursors
-	Plain   bool          // NATS does not sync each write: an atomic batch costs more than single messages
-	Timeout time.Duration // of a dialogue: not committed by then, it is refused
+	Connect  natsutil.Connect
+	Talks    *kv.Talks
+	Cursors  *kv.Cursors
+	Plain    bool          // NATS does not sync each write: an atomic batch costs more than single messages
+	Receipts bool          // friends see how far a user has read
+	Timeout  time.Duration // of a dialogue: not committed by then, it is refused; default 5s
+	// MayWrite, if set, is called for each dialogue. Its error refuses the dialogue.
+	MayWrite func() error
 	// Advanced is called after a user's client has acknowledged or read dialogues of a conversation. It must not block.
 	Advanced func(user, with string, got, read uint64)
 	// Gather delays the flush of frames while commits are answered, until end is called.
 	Gather   func() (end func())
 	Registry prometheus.Registerer
 	Log      *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.MayWrite == nil {
+		o.MayWrite = func() error { return nil }
+	}
+	if o.Advanced == nil {
+		o.Advanced = func(string, string, uint64, uint64) {}
+	}
+	if o.Gather == nil {
+		o.Gather = func() func() { return func() {} }
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
 }
 
 // Done takes the outcome of a dialogue. One of its methods is called once, in the order of the numbers of a
@@ -42,51 +83,192 @@ type Done interface {
 	Failed(err error)
 }
 
+// openTimeout bounds the wait for NATS when a service starts.
+const openTimeout = 10 * time.Second
+
 // Service keeps the conversations of the users that send on this node.
-type Service struct{}
+type Service struct {
+	opts    Options
+	nc      *nats.Conn // of the writer alone
+	acks    *acks
+	tracker *tracker
+	metrics *metrics
+	seed    maphash.Seed    // of the hashes of ids
+	ctx     context.Context // ends when the remaining dialogues are abandoned
+	cancel  context.CancelFunc
+	answers chan []*job
+	wg      sync.WaitGroup // the writer and the workers
+	sweeps  sync.WaitGroup // the goroutine that refuses what has expired
+	settled sync.WaitGroup // the goroutine that answers
+	failing atomic.Bool    // the last commit failed, and the log says so
+	muted   atomic.Int64   // no reads until then, in Unix milliseconds: the last one failed
+	ids     atomic.Int64   // remembered ids of all conversations
+
+	mu     sync.Mutex
+	wake   *sync.Cond // the writer
+	work   *sync.Cond // the workers
+	convs  map[kv.Pair]*conversation
+	lru    list.List       // of all conversations; the most recently used is at the front
+	ready  []*conversation // for the writer
+	tasks  []*conversation // for the workers
+	count  int             // dialogues in all queues
+	bytes  int             // of these dialogues
+	busy   int             // conversations that are busy
+	want   int             // conversations in ready that the writer waits for; 0: it does not wait
+	enough chan struct{}   // takes a value when ready has that many
+	closed bool
+	abort  context.CancelFunc // ends the wait for the current commit; nil between commits
+}
 
 // Open starts a service.
-func Open(ctx context.Context, opts Options) (*Service, error) { panic("later") }
+func Open(ctx context.Context, opts Options) (_ *Service, err error) {
+	opts = opts.withDefaults()
+	s := &Service{opts: opts, seed: maphash.MakeSeed(), answers: make(chan []*job, 4), enough: make(chan struct{}, 1), convs: make(map[kv.Pair]*conversation)}
+	s.wake, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	// While NATS is unreachable nothing is buffered, and a commit under way fails at once.
+	s.nc, err = opts.Connect("imctl talks", nats.ReconnectBufSize(-1), nats.DisconnectErrHandler(s.disconnected))
+	if err != nil {
+		return nil, fmt.Errorf("conversations: connect to NATS: %w", err)
+	}
+	if s.acks, err = newAcks(s.nc, opts.Talks.Stream()); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, openTimeout)
+		err = s.nc.FlushWithContext(ctx)
+		cancel()
+	}
+	if err != nil {
+		s.nc.Close()
+		return nil, fmt.Errorf("conversations: subscribe to acknowledgements: %w", err)
+	}
+	s.metrics = newMetrics(opts.Registry, s)
+	s.tracker = newTracker(s)
+	s.wg.Go(s.write)
+	for range workers {
+		s.wg.Go(s.serve)
+	}
+	s.sweeps.Go(s.sweep)
+	s.settled.Go(s.answer)
+	return s, nil
+}
 
 // Close commits what waits. When ctx ends, it refuses the rest.
-func (s *Service) Close(ctx context.Context) error { panic("later") }
+func (s *Service) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.wake.Broadcast()
+	s.work.Broadcast()
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("%d dialogues are not stored: %w", s.waiting(), ctx.Err())
+		s.cancel()
+		s.giveUp()
+		<-done
+	}
+	s.cancel()
+	s.sweeps.Wait()
+	close(s.answers)
+	s.settled.Wait()
+	err = errors.Join(err, s.tracker.close(ctx))
+	s.nc.Close()
+	return err
+}
 
-// Add queues a dialogue from its sender to a user. It copies ID and Payload. After an error done is not called.
-//
-// Errors: ErrBusy.
-func (s *Service) Add(to string, d kv.Dialogue, done Done) error { panic("later") }
+// giveUp ends the wait for the current commit, and wakes all goroutines.
+func (s *Service) giveUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.abort != nil {
+		s.abort()
+	}
+	s.wake.Broadcast()
+	s.work.Broadcast()
+}
 
 // Abort refuses the dialogues that wait, after the connection to NATS was lost.
-func (s *Service) Abort() { panic("later") }
-
-// Got notes that a client of user has all dialogues with another user up to n. Read implies Got. They return at once. A
-// number beyond the newest dialogue counts as that one.
-func (s *Service) Got(user, with string, n uint64)  { panic("later") }
-func (s *Service) Read(user, with string, n uint64) { panic("later") }
-
-// Cursors returns how far a user has come, by the id of the friend, with what is not written yet.
-func (s *Service) Cursors(ctx context.Context, user string) (map[string]kv.Cursor, error) {
-	panic("later")
+func (s *Service) Abort() {
+	var jobs []*job
+	s.mu.Lock()
+	if s.abort != nil {
+		s.abort()
+	}
+	for _, c := range s.convs {
+		if c.busy {
+			if j := s.drop(c, errLost, func(*item) bool { return true }); j != nil {
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.settle(jobs)
 }
 
-// Flush writes the cursors of a user, at the end of a session.
-func (s *Service) Flush(user string) { panic("later") }
-
-// Forget hides a conversation up to now from a user. When both users have done so, it is erased.
-func (s *Service) Forget(ctx context.Context, user, with string) error { panic("later") }
-
-// History returns a part of a conversation as a user sees it.
-func (s *Service) History(ctx context.Context, user, with string, r kv.Range) (kv.Page, error) {
-	panic("later")
+// disconnected ends the wait for the current commit, since its acknowledgements are lost.
+func (s *Service) disconnected(*nats.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.abort != nil {
+		s.abort()
+	}
 }
 
-// Talk is a conversation of a user: its cursor and its newest dialogue as the user sees it; nil if there is none to see.
-type Talk struct {
-	kv.Cursor
-	Entry *kv.Dialogue
+// waiting returns how many dialogues wait.
+func (s *Service) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
 }
 
-// Talks returns the conversations of a user that have dialogues: those with friends, and those in its cursors.
-func (s *Service) Talks(ctx context.Context, user string, friends []string) ([]Talk, error) {
-	panic("later")
+// settle hands jobs to the goroutine that answers. The caller must not hold s.mu.
+func (s *Service) settle(jobs []*job) {
+	if len(jobs) > 0 {
+		s.answers <- jobs
+	}
+}
+
+// answer tells the senders the outcome of their dialogues, while the next commit runs.
+func (s *Service) answer() {
+	for jobs := range s.answers {
+		end := s.opts.Gather()
+		for _, j := range jobs {
+			s.answerJob(j)
+		}
+		end()
+	}
+}
+
+func (s *Service) answerJob(j *job) {
+	if j.err == nil && len(j.dialogues) > 0 {
+		s.tracker.committed(j.conv.pair, j.rec.Last)
+	}
+	for _, it := range j.items {
+		s.answerItem(j, it)
+		freeItem(it)
+	}
+	freeJob(j)
+}
+
+func (s *Service) answerItem(j *job, it *item) {
+	defer recovery.Log(s.opts.Log, "answer to a dialogue")
+	switch {
+	case it.err != nil:
+		s.metrics.failed.Inc()
+		it.done.Failed(it.err)
+	case it.stored != nil:
+		s.metrics.again.Inc()
+		it.done.Stored(it.stored, true)
+	case j.err != nil:
+		s.metrics.failed.Inc()
+		it.done.Failed(j.err)
+	case it.again:
+		s.metrics.again.Inc()
+		it.done.Stored(&j.rec.Dialogues[it.index], true)
+	default:
+		s.metrics.stored.Inc()
+		it.done.Stored(&j.rec.Dialogues[it.index], false)
+	}
 }

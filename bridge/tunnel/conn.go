@@ -19,6 +19,9 @@ const linger = time.Second
 type outgoing struct {
 	dialogue bool             // the frame is a dialogue:
 	receipt  delivery.Receipt // its sender waits for this
+	kept     bool             // the dialogue is kept, and no receipt is owed
+	with     string           // for a session that does not acknowledge by itself: it has the dialogues with this user
+	n        uint64           // up to n
 	answer   bool             // the frame answers one of this session, which then has one frame fewer in flight
 	notice   bool             // the frame is a notice: it does not count among the frames
 }
@@ -100,7 +103,8 @@ var (
 	errBytes = errors.New("too many bytes are waiting")
 )
 
-// add gathers a text frame, unless limit frames are waiting. For a dialogue, only dialogues count.
+// add gathers a text frame, unless limit frames are waiting. For a dialogue, only dialogues count. A nil frame is not
+// written, but what is owed for it is settled in its turn.
 func (c *conn) add(frame []byte, o outgoing, limit int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +132,9 @@ func (c *conn) add(frame []byte, o outgoing, limit int) error {
 		c.bytes += len(frame)
 		c.out.dialogues += len(frame)
 	}
-	c.out.b = appendFrame(c.out.b, frame)
+	if frame != nil {
+		c.out.b = appendFrame(c.out.b, frame)
+	}
 	c.out.owed = append(c.out.owed, o)
 	return nil
 }

@@ -136,7 +136,7 @@ func (s *stage) newSession(t testing.TB) *Session {
 	t.Cleanup(func() { c.Kill(); <-read; peer.Close() })
 	c.held = false
 	c.watch.limit, c.watch.quiet = watchLimits(time.Minute)
-	return newSession(s.tunnel, c, "", false)
+	return newSession(s.tunnel, c, "", false, false)
 }
 
 // send returns a function that has a send a dialogue, and acknowledges it as the friend's lane would.

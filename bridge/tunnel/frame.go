@@ -13,6 +13,28 @@ import (
 // received handles one frame of the client: a dialogue. It runs on the session's reader. While it waits, for the rate
 // limit or for a place in flight, the server reads nothing more, and TCP holds the client back.
 func (s *Session) received(frame []byte) {
+	if s.keep {
+		s.receivedKeep(frame)
+		return
+	}
+	s.throttle()
+	if !s.acquire() {
+		s.tunnel.metrics.unanswered.Inc()
+		return
+	}
+	send, code := wire.ParseSend(frame)
+	with, ok := s.checkSend(frame, send, code)
+	if !ok {
+		return
+	}
+	if err := s.member.Send(send.To, with, send.ID, send.Payload, s); err != nil {
+		s.tunnel.opts.Logger.Debug("send a dialogue", "err", err)
+		s.refuse(wire.SendFailed, send.ID)
+	}
+}
+
+// throttle waits for the rate limit.
+func (s *Session) throttle() {
 	if wait := s.rate.Reserve(); wait > 0 {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
@@ -21,12 +43,10 @@ func (s *Session) received(frame []byte) {
 		case <-s.done:
 		}
 	}
-	if !s.acquire() {
-		s.tunnel.metrics.unanswered.Inc()
-		return
-	}
-	send, code := wire.ParseSend(frame)
-	var with delivery.Relation
+}
+
+// checkSend answers a dialogue that must not be sent. Otherwise it returns the relation to the friend, and true.
+func (s *Session) checkSend(frame []byte, send wire.Send, code wire.Code) (with delivery.Relation, ok bool) {
 	if code == 0 {
 		with = s.member.Relation(send.To)
 	}
@@ -34,22 +54,16 @@ func (s *Session) received(frame []byte) {
 	case code == wire.ProtocolError && !utf8.Valid(frame):
 		s.refuse(code, send.ID)
 		s.closeWith(nil, websocket.CloseInvalidFramePayloadData, "text must be UTF-8")
-		return
 	case code != 0:
 		s.refuse(code, send.ID)
-		return
 	case !s.tunnel.opts.Fresh():
 		s.refuse(wire.SendFailed, send.ID)
-		return
 	case !with.MaySend():
 		s.refuse(wire.NotFriends, send.ID)
-		return
 	case send.IDEmpty():
 		s.refuse(wire.DialogueIDEmpty, nil)
-		return
+	default:
+		return with, true
 	}
-	if err := s.member.Send(send.To, with, send.ID, send.Payload, s); err != nil {
-		s.tunnel.opts.Logger.Debug("send a dialogue", "err", err)
-		s.refuse(wire.SendFailed, send.ID)
-	}
+	return with, false
 }

@@ -50,7 +50,7 @@ func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}()
 		return
 	}
-	s := newSession(t, c, address, query.Push)
+	s := newSession(t, c, address, query.Push, query.Keep)
 	s.origin = kv.Origin{Address: address, Agent: r.UserAgent()}
 	go t.login(s, slimRequest(r), query, code)
 }
@@ -196,6 +196,7 @@ func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) (*welcom
 		return nil, err
 	}
 	s.member.User().LoadRoster(roster, revision)
+	s.feed.roster = roster
 	until := time.Now().Add(store.Tokens.TTL() / 2) // Resume returns tokens with more than half of their life left
 	if token == "" {
 		until = time.Now().Add(store.Tokens.TTL())
@@ -207,7 +208,7 @@ func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) (*welcom
 	if !s.bindToken(kv.TokenHash(token), until) { // disabled meanwhile: the tokens were revoked before this one was issued
 		return nil, errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
 	}
-	answer, err := t.opts.Friends.Answer(ctx, me, roster, token, s.push)
+	answer, err := t.opts.Friends.Answer(ctx, me, roster, token, s.push, s.keep)
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +225,9 @@ func (t *Tunnel) run(s *Session, handshake *http.Request, welcome *welcome) {
 		s.end()
 		s.conn.finish()
 		t.unregister(s)
+		if t.opts.Talks != nil {
+			t.opts.Talks.Flush(s.user())
+		}
 		t.opts.Log.Session(eventlog.SessionEnded, s.user(), s.id, t.opts.Node)
 	}()
 	t.opts.Governor.Promote(s.conn.Conn)

@@ -22,6 +22,7 @@ type Session struct {
 	id      string
 	member  *delivery.Member
 	push    bool // it wants notices
+	keep    bool // it takes part in kept conversations
 	since   time.Time
 	address string    // of the client, as the limits count it
 	origin  kv.Origin // of the token that the login issues; zero after the login
@@ -29,6 +30,12 @@ type Session struct {
 	conn    *conn
 	rate    *governor.Session
 	done    chan struct{}
+
+	controls int       // frames that were not answered; the reader's, as the next two
+	typed    string    // the friend whom the last typing notice was for
+	typedAt  time.Time // when
+
+	feed feed // of kept dialogues to a session that does not take part
 
 	streamed parts // the login's answer, if it is too large for the memory; start writes it
 
@@ -41,13 +48,17 @@ type Session struct {
 	closing  bool      // it accepts nothing more; waiting frames still go out
 	closeMsg []byte    // close frame of a session that was closed before its handshake was done
 	ended    bool
-	killer   *time.Timer // cuts a closing session off whose peer does not read
+	lagging  map[string][]byte // the newest kept dialogues that did not fit, by conversation
+	ownReads map[string]uint64 // how far the client says it has read, by conversation
+	killer   *time.Timer       // cuts a closing session off whose peer does not read
 }
 
-func newSession(t *Tunnel, c *conn, address string, push bool) *Session {
-	s := &Session{id: kv.NewID()[:16], since: time.Now(), address: address, push: push, tunnel: t, conn: c,
+func newSession(t *Tunnel, c *conn, address string, push, keep bool) *Session {
+	keep = keep && t.opts.Lanes.Keeps()
+	s := &Session{id: kv.NewID()[:16], since: time.Now(), address: address, push: push, keep: keep, tunnel: t, conn: c,
 		rate: t.opts.Governor.NewSession(), done: make(chan struct{})}
-	s.member = delivery.NewMember(s, push)
+	s.member = delivery.NewMember(s, push, keep)
+	s.feed.s = s
 	s.room = sync.NewCond(&s.mu)
 	c.settle, c.ending = s.settle, s.ending
 	c.refresh = func(missed map[string]bool) { t.refresh(s, missed) }
@@ -87,6 +98,9 @@ func (s *Session) maxFrames() int {
 // which are dialogues from another session of the user, have no such replacement: a session without room for one ends.
 func (s *Session) Notify(frame []byte) {
 	if notice, ok := wire.ParseNotice(frame); ok {
+		if notice.Own && s.hasRead(notice) {
+			return
+		}
 		if !s.conn.notify(notice, frame) {
 			s.tunnel.opts.Dialogues.Dropped(delivery.DropNotice)
 		}
@@ -217,6 +231,7 @@ func (s *Session) start(ws socket) {
 		s.streamAnswer()
 	}
 	s.conn.release()
+	s.feed.start()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ws = ws
@@ -241,6 +256,7 @@ func (s *Session) acquire() bool {
 // settle settles what is owed for frames that were written, or failed with err.
 func (s *Session) settle(owed []outgoing, err error) {
 	answers, dialogues := 0, false
+	with, n := "", uint64(0)
 	for _, o := range owed {
 		if o.answer {
 			answers++
@@ -250,11 +266,20 @@ func (s *Session) settle(owed []outgoing, err error) {
 			if err != nil {
 				s.tunnel.opts.Dialogues.Dropped(delivery.DropClosed)
 			}
-			o.receipt.Settle(err == nil)
+			if !o.kept {
+				o.receipt.Settle(err == nil)
+			} else if err == nil && o.n != 0 {
+				if with != o.with {
+					s.got(with, n)
+				}
+				with, n = o.with, o.n
+			}
 		}
 	}
 	if dialogues {
+		s.got(with, n)
 		s.member.FlushAcks()
+		s.makeRoom()
 	}
 	if answers > 0 {
 		if err != nil {

@@ -106,7 +106,7 @@ func connectWith(t *testing.T, st *stage, answer *welcome) *client {
 	ours, theirs := net.Pipe()
 	c := &client{stage: st, friend: kv.NewID(), over: make(chan struct{})}
 	conn := newConn(ours, st.tunnel.opts.Sessions.WriteTimeout, st.tunnel.opts.Governor)
-	c.s = newSession(st.tunnel, conn, "", false)
+	c.s = newSession(st.tunnel, conn, "", false, false)
 	c.inject = st.join(kv.NewID(), c.friend, c.s)
 	st.tunnel.conns.Go(func() {
 		r, err := http.ReadRequest(bufio.NewReader(ours))

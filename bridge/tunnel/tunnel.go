@@ -59,6 +59,7 @@ type Options struct {
 	Governor *governor.Governor
 	Log      Log
 	Audit    Audit
+	Talks    Conversations // nil: conversations are not kept
 	// Fresh reports whether the rosters in memory are up to date, and Away whether NATS is unreachable.
 	Fresh, Away func() bool
 	Dialogues   *delivery.Metrics

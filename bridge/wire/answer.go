@@ -1,6 +1,9 @@
 package wire
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+)
 
 // A Friend is the profile of a friend of the receiving user. Name is the alias that the user set, or else the
 // profile's own name.
@@ -41,7 +44,8 @@ func (l Login) Append(dst []byte) []byte {
 }
 
 // The answer to a login may be too large to be built at once. In pieces it is AppendLoginBegin, the list of friends,
-// AppendLoginMiddle, the list of requests, and AppendLoginEnd. A list is AppendItem for each entry, and AppendListEnd.
+// AppendLoginMiddle, the list of requests, and AppendLoginEnd. For a session with keep, AppendLoginTalks and the list of
+// conversations are in front of AppendLoginEnd. A list is AppendItem for each entry, and AppendListEnd.
 
 // AppendLoginBegin appends the answer up to the list of friends.
 func AppendLoginBegin(dst []byte) []byte {
@@ -60,7 +64,10 @@ func AppendLoginMiddle(dst []byte, me Profile) []byte {
 	return append(dst, `,"requests":`...)
 }
 
-// AppendLoginEnd appends what follows the list of requests.
+// AppendLoginTalks appends what is between the lists of requests and of conversations.
+func AppendLoginTalks(dst []byte) []byte { return append(dst, `,"talks":`...) }
+
+// AppendLoginEnd appends what follows the last list.
 func AppendLoginEnd(dst []byte, token string) []byte {
 	return append(appendKey(dst, `,"token":`, token), '}')
 }
@@ -149,8 +156,8 @@ func (b Blocked) Append(dst []byte) []byte {
 }
 
 // A Frame is any frame of the tunnel, except the answer to the login, as a client reads it with encoding/json. The
-// code says which fields are set: 301 has a profile, 300, 302, 525 and answers have only its ID, 520 has a request,
-// and 524 has a friend. A dialogue has no code.
+// code says which fields are set: 301 has a profile, 300, 302, 305, 525 and answers have only its ID, 303 and 304 have
+// also N, 520 has a request, and 524 has a friend. A dialogue has no code, and N if it is kept.
 type Frame struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
@@ -161,6 +168,18 @@ type Frame struct {
 	From     string   `json:"from"`
 	ToFriend string   `json:"toFriend"`
 	Payload  string   `json:"payload"`
+
+	With    string    `json:"with"`
+	N       uint64    `json:"n"`
+	At      time.Time `json:"at"`
+	Re      uint64    `json:"re"`
+	Reacts  uint64    `json:"reacts"`
+	Edits   uint64    `json:"edits"`
+	Deletes uint64    `json:"deletes"`
+	Edited  bool      `json:"edited"`
+	Deleted bool      `json:"deleted"`
+	Own     bool      `json:"own"`
+	Pong    string    `json:"pong"`
 }
 
 // AppendPresence appends 302 if the friend with that id is online, and 300 otherwise.

@@ -20,36 +20,40 @@ type Code int
 
 // The codes of the protocol, named after their messages. [All] says what each means.
 const (
-	Success          Code = 200
-	FriendOffline    Code = 300
-	RefreshProfile   Code = 301
-	FriendOnline     Code = 302
-	ProtocolError    Code = 403
-	InternalError    Code = 500
-	AccountEmpty     Code = 501
-	PasswordEmpty    Code = 502
-	MailEmpty        Code = 503
-	AccountExists    Code = 504
-	WrongCredentials Code = 505
-	DialogueIDEmpty  Code = 506
-	SendFailed       Code = 507
-	PeerOffline      Code = 508
-	PayloadNotText   Code = 509
-	FriendIDEmpty    Code = 510
-	PayloadEmpty     Code = 511
-	NotFriends       Code = 512
-	LoginElsewhere   Code = 513
-	AuthEmpty        Code = 514
-	AuthIllegal      Code = 515
-	NameEmpty        Code = 516
-	AccountIDEmpty   Code = 517
-	FriendEmpty      Code = 519
-	FriendApply      Code = 520
-	AliasEmpty       Code = 521
-	AlreadyFriends   Code = 522
-	FriendNotExists  Code = 523
-	FriendAdded      Code = 524
-	FriendRemoved    Code = 525
+	Success           Code = 200
+	DialogueKept      Code = 202
+	FriendOffline     Code = 300
+	RefreshProfile    Code = 301
+	FriendOnline      Code = 302
+	DialogueDelivered Code = 303
+	DialogueRead      Code = 304
+	FriendTyping      Code = 305
+	ProtocolError     Code = 403
+	InternalError     Code = 500
+	AccountEmpty      Code = 501
+	PasswordEmpty     Code = 502
+	MailEmpty         Code = 503
+	AccountExists     Code = 504
+	WrongCredentials  Code = 505
+	DialogueIDEmpty   Code = 506
+	SendFailed        Code = 507
+	PeerOffline       Code = 508
+	PayloadNotText    Code = 509
+	FriendIDEmpty     Code = 510
+	PayloadEmpty      Code = 511
+	NotFriends        Code = 512
+	LoginElsewhere    Code = 513
+	AuthEmpty         Code = 514
+	AuthIllegal       Code = 515
+	NameEmpty         Code = 516
+	AccountIDEmpty    Code = 517
+	FriendEmpty       Code = 519
+	FriendApply       Code = 520
+	AliasEmpty        Code = 521
+	AlreadyFriends    Code = 522
+	FriendNotExists   Code = 523
+	FriendAdded       Code = 524
+	FriendRemoved     Code = 525
 )
 
 // An Info describes one code.

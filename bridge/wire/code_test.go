@@ -12,9 +12,13 @@ import (
 // protocolCodes are the answers of the protocol, written independently of the table in codes.go.
 const protocolCodes = `
 {"code":200,"message":"Success","ok":true}
+{"code":202,"message":"Dialogue Kept","ok":true}
 {"code":300,"message":"Friend Offline","ok":true}
 {"code":301,"message":"Refresh Friend's Profile","ok":true}
 {"code":302,"message":"Friend Online","ok":true}
+{"code":303,"message":"Dialogue Delivered","ok":true}
+{"code":304,"message":"Dialogue Read","ok":true}
+{"code":305,"message":"Friend Typing","ok":true}
 {"code":403,"message":"Protocol Error","ok":false}
 {"code":500,"message":"Internal Server Error","ok":false}
 {"code":501,"message":"Account Info Empty","ok":false}
@@ -73,7 +77,7 @@ func TestCodeTable(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range []Code{-1, 0, 1, 199, 201, 518, 526, 1000} {
+	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 306, 518, 526, 1000} {
 		if c.Message() != "" || c.OK() {
 			t.Errorf("unknown code %d has message %q and flag %t", c, c.Message(), c.OK())
 		}

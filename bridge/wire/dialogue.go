@@ -26,25 +26,31 @@ func (s Send) IDEmpty() bool { return s.ID == nil }
 func ParseSend(frame []byte) (Send, Code) {
 	var v [3][]byte
 	found := scanObject(frame, sendKeys[:], v[:])
+	return parseSend(v[0], v[1], v[2], found == sound, false)
+}
+
+// parseSend parses the scanned values of a dialogue. ok is false if the frame has a fault. bare allows an empty payload.
+func parseSend(id, to, payload []byte, ok, bare bool) (Send, Code) {
+	v := [...][]byte{id, to, payload}
 	strings := stringsOnly(v[:])
 	s := Send{ID: v[0], Payload: v[2]}
 	if s.ID.blank() {
 		s.ID = nil
 	}
-	if found != sound || !strings {
+	if !ok || !strings {
 		return Send{ID: s.ID}, ProtocolError
 	}
 	if v[1] != nil {
-		to, ok := RawString(v[1]).text()
-		if !ok {
+		text, isText := RawString(v[1]).text()
+		if !isText {
 			return Send{ID: s.ID}, ProtocolError
 		}
-		s.To = slices.Clip(bytes.TrimSpace(to))
+		s.To = slices.Clip(bytes.TrimSpace(text))
 	}
 	switch {
 	case len(s.To) == 0:
 		return s, FriendIDEmpty
-	case len(s.Payload) <= len(`""`):
+	case !bare && len(s.Payload) <= len(`""`):
 		return s, PayloadEmpty
 	}
 	return s, 0

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -40,6 +41,7 @@ const (
 	Lines                // may have line breaks and tabs
 	Verbatim             // as it is: a password
 	Picture              // Lines, within the limit of pictures in bytes: base64 may come in lines
+	Number               // an integer in digits, see Least and Most; in JSON a number or a string
 )
 
 // A Field declares a field of a call.
@@ -51,6 +53,8 @@ type Field struct {
 	Empty Code // the answer if the field is missing or empty; 0: it is optional
 	// NotEmpty makes a field that is given and empty a [ProtocolError].
 	NotEmpty bool
+	// Least and Most bound a Number. A Most of 0 is MaxNumber.
+	Least, Most uint64
 }
 
 // Values are the fields of one call, as its declaration reads them.
@@ -62,13 +66,13 @@ type Values struct {
 
 // ParseQuery reads the fields of a call from the query of a URL. The code is [ProtocolError] or 0.
 func ParseQuery(query string, fields []Field, limits Limits) (Values, Code) {
-	return parse(queryFields(query, names(fields)...), fields, limits)
+	return parse(queryFields(query, fields), fields, limits)
 }
 
-// ParseBody reads the fields of a call from a JSON object of strings. null is as good as absent. The code is
+// ParseBody reads the fields of a call from a JSON object of strings, and of numbers for fields that are one. null is as good as absent. The code is
 // [ProtocolError] or 0.
 func ParseBody(body []byte, fields []Field, limits Limits) (Values, Code) {
-	return parse(jsonFields(body, names(fields)...), fields, limits)
+	return parse(jsonFields(body, fields), fields, limits)
 }
 
 func names(fields []Field) []string {
@@ -92,12 +96,19 @@ func parse(raw *rawFields, fields []Field, limits Limits) (Values, Code) {
 		v.values[i] = s
 		broken = broken || f.Max > 0 && utf8.RuneCountInString(s) > f.Max || f.Bytes > 0 && len(s) > f.Bytes ||
 			f.Kind == Picture && limits.Picture > 0 && len(s) > limits.Picture ||
+			f.Kind == Number && s != "" && !f.inRange(s) ||
 			f.NotEmpty && v.given[i] && s == ""
 	}
 	if broken {
 		return Values{}, ProtocolError
 	}
 	return v, 0
+}
+
+// inRange reports whether a text is a number that the field may have.
+func (f Field) inRange(s string) bool {
+	n, ok := parseDigits(s)
+	return ok && n >= f.Least && n <= cmp.Or(f.Most, MaxNumber)
 }
 
 // Check returns the code of the first field that must not be empty and is, or 0.
@@ -133,6 +144,9 @@ func (v Values) Optional(name string) *string {
 	}
 	return nil
 }
+
+// Number returns a Number, and whether the call gives it. An empty text is as good as absent.
+func (v Values) Number(name string) (n uint64, given bool) { return parseDigits(v.Get(name)) }
 
 // An Auth is the id and the token of a login's answer, by which HTTP calls are authorized.
 type Auth struct {
@@ -172,31 +186,35 @@ func newRawFields(n int) *rawFields {
 	return &rawFields{values: make([]string, n), given: make([]bool, n)}
 }
 
-// jsonFields reads the fields from a JSON object of strings. null is as good as absent.
-func jsonFields(body []byte, names ...string) *rawFields {
-	f := newRawFields(len(names))
-	raw := make([][]byte, len(names))
-	if scanObject(body, names, raw) != sound || !stringsOnly(raw) {
+// jsonFields reads the fields from a JSON object. null is as good as absent.
+func jsonFields(body []byte, fields []Field) *rawFields {
+	f := newRawFields(len(fields))
+	raw := make([][]byte, len(fields))
+	if scanObject(body, names(fields), raw) != sound {
 		f.broken = true
 		return f
 	}
 	for i, r := range raw {
-		if r == nil {
-			continue
-		}
-		text, ok := RawString(r).text()
-		if !ok {
+		switch {
+		case r == nil:
+		case r[0] == '"':
+			text, ok := RawString(r).text()
+			f.broken = f.broken || !ok
+			f.values[i], f.given[i] = string(text), true
+		case fields[i].Kind == Number:
+			f.broken = f.broken || r[0] < '0' || r[0] > '9' // true, an array, or a negative number
+			f.values[i], f.given[i] = string(r), true
+		default:
 			f.broken = true
 		}
-		f.values[i], f.given[i] = string(text), true
 	}
 	return f
 }
 
 // queryFields reads the fields from a URL's query. A query with a pair that url.ParseQuery cannot read is malformed,
 // and so is one with a known key twice.
-func queryFields(raw string, names ...string) *rawFields {
-	f := newRawFields(len(names))
+func queryFields(raw string, fields []Field) *rawFields {
+	f := newRawFields(len(fields))
 	query, err := url.ParseQuery(raw)
 	if err != nil {
 		f.broken = true
@@ -208,8 +226,8 @@ func queryFields(raw string, names ...string) *rawFields {
 		}
 		f.broken = f.broken || !utf8.ValidString(key)
 	}
-	for i, name := range names {
-		values := query[name]
+	for i, field := range fields {
+		values := query[field.Name]
 		if len(values) > 1 {
 			f.broken = true
 		}

@@ -9,6 +9,8 @@ import (
 type Notice struct {
 	Code Code
 	ID   string
+	N    uint64 // number of a dialogue, of 303 and 304
+	Own  bool   // of 304: the user itself has read the dialogues
 }
 
 // ParseNotice returns what a frame that this package has composed is about. ok is false for any other frame, such as a
@@ -25,7 +27,7 @@ func ParseNotice(frame []byte) (n Notice, ok bool) {
 		return Notice{}, false
 	}
 	switch n.Code = Code(code); n.Code {
-	case FriendOffline, FriendOnline, RefreshProfile, FriendApply, FriendAdded, FriendRemoved:
+	case FriendOffline, FriendOnline, RefreshProfile, FriendApply, FriendAdded, FriendRemoved, DialogueDelivered, DialogueRead, FriendTyping:
 	default:
 		return Notice{}, false
 	}
@@ -34,8 +36,14 @@ func ParseNotice(frame []byte) (n Notice, ok bool) {
 	if !ok {
 		return Notice{}, false
 	}
-	user, _, ok := bytes.Cut(rest, []byte(`"`))
+	user, rest, ok := bytes.Cut(rest, []byte(`"`))
 	n.ID = string(user)
+	if ok && (n.Code == DialogueDelivered || n.Code == DialogueRead) {
+		rest, n.Own = bytes.CutSuffix(rest, []byte(ownEnd))
+		rest = bytes.TrimSuffix(rest, []byte("}"))
+		number, found := bytes.CutPrefix(rest, []byte(`,"n":`))
+		n.N, ok = parseNumber(number, found)
+	}
 	return n, ok
 }
 
@@ -45,7 +53,8 @@ func (n Notice) Relation() bool {
 }
 
 // Supersedes reports whether a client that gets n next needs not get the earlier notice before. A request after the
-// end of a friendship does not supersede that end.
+// end of a friendship does not supersede that end. A number supersedes smaller ones only: notices of several nodes may
+// overtake each other.
 func (n Notice) Supersedes(earlier Notice) bool {
 	if n.ID != earlier.ID {
 		return false
@@ -53,7 +62,9 @@ func (n Notice) Supersedes(earlier Notice) bool {
 	switch n.Code {
 	case FriendOffline, FriendOnline:
 		return earlier.Code == FriendOffline || earlier.Code == FriendOnline
-	case RefreshProfile, FriendApply:
+	case DialogueDelivered, DialogueRead:
+		return earlier.Code == n.Code && earlier.Own == n.Own && earlier.N <= n.N
+	case RefreshProfile, FriendApply, FriendTyping:
 		return earlier.Code == n.Code
 	case FriendAdded, FriendRemoved:
 		return earlier.Relation()

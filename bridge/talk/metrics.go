@@ -1,0 +1,26 @@
+package talk
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics count the dialogues of conversations.
+type metrics struct {
+	stored, again, failed, conflicts prometheus.Counter
+	group, commit                    prometheus.Observer
+}
+
+func newMetrics(r prometheus.Registerer, s *Service) *metrics {
+	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_dialogues_kept_total",
+		Help: "Dialogues that were to be kept: stored, again (an id that was stored before), or failed."}, []string{"outcome"})
+	conflicts := prometheus.NewCounter(prometheus.CounterOpts{Name: "imctl_dialogues_conflicts_total",
+		Help: "Records that another node's record made invalid, and that were numbered anew."})
+	group := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "imctl_dialogues_group",
+		Help: "Dialogues in one commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 14)})
+	commit := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "imctl_dialogues_commit_seconds",
+		Help:    "Duration of a commit.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5}})
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imctl_dialogues_waiting",
+		Help: "Dialogues that wait for their commit."}, func() float64 { return float64(s.waiting()) })
+	r.MustRegister(outcomes, conflicts, group, commit, waiting)
+	return &metrics{outcomes.WithLabelValues("stored"), outcomes.WithLabelValues("again"), outcomes.WithLabelValues("failed"),
+		conflicts, group, commit}
+}

@@ -1,0 +1,130 @@
+package talk
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/kv"
+)
+
+// A record whose acknowledgement is lost is found, and its dialogues are answered as stored.
+func TestLostAcknowledgement(t *testing.T) {
+	t.Parallel()
+	s := startService(t, newURL(t), Options{Timeout: time.Second})
+	stored(t, s, idB, say(idA, "1"))
+	if err := s.acks.sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	outcomes := make(result, 3)
+	for i := range 3 {
+		if err := s.Add(idB, say(idA, fmt.Sprint("lost", i)), outcomes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	numbers := make(map[uint64]bool)
+	for range 3 {
+		// Those that wait for the first commit may expire, but must not be stored then.
+		if o := <-outcomes; o.err == nil {
+			numbers[o.d.N] = true
+		} else if !errors.Is(o.err, errExpired) {
+			t.Errorf("%v", o.err)
+		}
+	}
+	if !numbers[2] {
+		t.Error("a stored dialogue was not answered as stored")
+	}
+	checkNumbered(t, read(t, s, kv.PairOf(idA, idB)), 1+len(numbers))
+}
+
+// A record that the server refuses fails at once, or when the time is over. The conversation goes on afterwards.
+func TestRefusedRecord(t *testing.T) {
+	t.Parallel()
+	s := startService(t, newURL(t), Options{Timeout: 300 * time.Millisecond})
+	p := kv.PairOf(idA, idB)
+	stored(t, s, idB, say(idA, "1"))
+	subject := func(name string) (old string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c := s.conversation(p)
+		old, c.subject = c.subject, name
+		return old
+	}
+	right := subject("im.nobody.listens")
+	if o := <-add(t, s, idB, say(idA, "2")); !errors.Is(o.err, nats.ErrNoResponders) {
+		t.Errorf("%+v", o)
+	}
+	wait(t, "idle", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.busy == 0 })
+	subject(right)
+	if o := stored(t, s, idB, say(idA, "2")); o.again || o.d.N != 2 {
+		t.Errorf("%+v", o)
+	}
+	if err := s.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	checkNumbered(t, read(t, s, p), 2)
+}
+
+// A conversation that conflicts makes no other one fail, and stays out of batches.
+func TestConflictInBatch(t *testing.T) {
+	t.Parallel()
+	url := newURL(t)
+	s, other := startService(t, url, Options{}), startService(t, url, Options{})
+	const pairs = 3 * plainRecords
+	user := func(i int) string { return fmt.Sprintf("%032x", i+1) }
+	all := make([]result, pairs)
+	round := func(id string) {
+		t.Helper()
+		for i := range pairs {
+			all[i] = add(t, s, user(i), say(idB, id))
+		}
+		for i := range pairs {
+			if o := <-all[i]; o.err != nil || o.again {
+				t.Fatalf("conversation %d: %+v", i, o)
+			}
+		}
+	}
+	round("1")
+	stored(t, other, user(3), say(idB, "other"))
+	round("2")
+	round("3")
+	for i := range pairs {
+		want := 3
+		if i == 3 {
+			want = 4
+		}
+		checkNumbered(t, read(t, s, kv.PairOf(idB, user(i))), want)
+	}
+	if n := counter(t, s, "imctl_dialogues_conflicts_total", ""); n != 1 {
+		t.Errorf("%g conflicts", n)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.conversation(kv.PairOf(idB, user(3))); !time.Now().Before(c.apart) {
+		t.Error("the conversation that conflicted is in batches")
+	}
+}
+
+// Conversations that are not used leave the memory, and are read again.
+func TestEviction(t *testing.T) {
+	t.Parallel()
+	s := startService(t, newURL(t), Options{})
+	stored(t, s, idB, say(idA, "1"))
+	wait(t, "idle", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.busy == 0 })
+	s.mu.Lock()
+	for i := range maxConversations + 10 {
+		s.conversation(kv.PairOf(idC, fmt.Sprintf("%032x", i+1)))
+	}
+	known, n := s.convs[kv.PairOf(idA, idB)] != nil, len(s.convs)
+	remembered := s.ids.Load()
+	s.mu.Unlock()
+	if known || n > maxConversations || remembered != 0 {
+		t.Errorf("%d conversations are in memory (the oldest one: %t), with %d ids", n, known, remembered)
+	}
+	if o := stored(t, s, idB, say(idA, "1")); !o.again {
+		t.Errorf("%+v", o)
+	}
+}

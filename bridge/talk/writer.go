@@ -1,0 +1,266 @@
+package talk
+
+import (
+	"slices"
+	"time"
+
+	"imctl/kv"
+)
+
+const (
+	recordDialogues = 256
+	recordBytes     = 256 << 10 // a larger dialogue is a record of its own
+	groupRecords    = 512       // NATS takes batches of up to 1,000 messages
+	groupBytes      = 4 << 20
+	queueDialogues  = 64 << 10
+	queueBytes      = 64 << 20
+	// sharePart is the part of the queue that one conversation may fill.
+	sharePart = 4
+	// gatherPart is the part of the duration of a batch, and gatherMost the time, that the next one waits at most for the
+	// senders that were answered.
+	gatherPart = 4
+	gatherMost = time.Millisecond
+	// headerRoom is more than NATS and the record add to the dialogues of a record.
+	headerRoom = 2 << 10
+)
+
+// Add queues a dialogue from its sender to a user. It copies ID and Payload. After an error done is not called.
+//
+// Errors: ErrBusy, and that of Options.MayWrite.
+func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
+	if int64(len(d.ID)+len(d.Payload)+headerRoom) > s.nc.MaxPayload() {
+		return errSize
+	}
+	p := kv.PairOf(d.From, to)
+	if p.A == p.B || !kv.ValidID(p.A) || !kv.ValidID(p.B) {
+		return errUsers
+	}
+	if err := s.opts.MayWrite(); err != nil {
+		return err
+	}
+	it := newItem(&d, done, time.Now().Add(s.opts.Timeout))
+	if d.Kept {
+		it.hash = s.hashID(d.From, d.ID)
+	}
+	size := it.size()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		freeItem(it)
+		return errClosed
+	}
+	c := s.conversation(p)
+	if s.count >= queueDialogues || s.bytes+size > queueBytes ||
+		c.count >= queueDialogues/sharePart || c.bytes+size > queueBytes/sharePart {
+		freeItem(it)
+		return ErrBusy
+	}
+	s.push(c, it)
+	if !c.busy {
+		c.busy = true
+		s.busy++
+		s.schedule(c)
+	}
+	return nil
+}
+
+// schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller holds s.mu.
+func (s *Service) schedule(c *conversation) {
+	if c.job == nil && c.head == nil || c.job != nil && c.job.doubt {
+		s.tasks = append(s.tasks, c)
+		s.work.Signal()
+		return
+	}
+	s.ready = append(s.ready, c)
+	if len(s.ready) == 1 {
+		s.wake.Signal()
+	}
+	if len(s.ready) == s.want {
+		s.enough <- struct{}{}
+	}
+}
+
+// release ends the work on conversations, and schedules those that have more of it.
+func (s *Service) release(convs ...*conversation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range convs {
+		c.attended = false
+		s.ids.Add(int64(c.ids.len() - c.idsLen))
+		c.idsLen = c.ids.len()
+		if c.first != nil || c.job != nil {
+			s.schedule(c)
+			continue
+		}
+		c.busy = false
+		s.busy--
+	}
+	s.evict()
+	if s.closed && s.busy == 0 {
+		s.wake.Broadcast()
+		s.work.Broadcast()
+	}
+}
+
+// next waits for conversations that can be committed, and appends them to dst. The result is empty after the last one.
+func (s *Service) next(dst []*conversation) []*conversation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.ready) == 0 && !(s.closed && s.busy == 0) {
+		s.wake.Wait()
+	}
+	dst = append(dst, s.ready...)
+	clear(s.ready)
+	s.ready = s.ready[:0]
+	return dst
+}
+
+// write commits what is ready, one group of records after the other.
+func (s *Service) write() {
+	var (
+		convs           []*conversation
+		before, records int // in the last two commits
+		took            time.Duration
+	)
+	for {
+		if convs = s.next(convs[:0]); len(convs) == 0 {
+			return
+		}
+		for rest := convs; len(rest) > 0; {
+			jobs := make([]*job, 0, min(len(rest), groupRecords))
+			bytes, n := 0, 0
+			for ; n < len(rest) && n < groupRecords && bytes < groupBytes; n++ {
+				if j := s.prepare(rest[n]); j != nil {
+					jobs = append(jobs, j)
+					bytes += len(j.data)
+				}
+			}
+			rest = rest[n:]
+			started := time.Now()
+			before, records = records, s.commit(jobs)
+			took = time.Since(started)
+		}
+		clear(convs)
+		if records > plainRecords && !s.opts.Plain {
+			s.gather(before+records, min(took/gatherPart, gatherMost))
+		}
+	}
+}
+
+// gather waits until so many conversations are ready, but not for long. Senders that wait for one answer after the other
+// would otherwise split into two halves that wait for each other's commits, and a batch costs much the same for both.
+func (s *Service) gather(count int, limit time.Duration) {
+	s.mu.Lock()
+	s.want = count
+	enough := len(s.ready) >= count || s.closed
+	s.mu.Unlock()
+	if !enough {
+		timer := time.NewTimer(limit)
+		select {
+		case <-s.enough:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = 0
+	select {
+	case <-s.enough:
+	default:
+	}
+}
+
+// prepare builds the next job of a conversation. It returns nil if a worker has to look at the first dialogue before.
+func (s *Service) prepare(c *conversation) *job {
+	if j := c.job; j != nil {
+		c.job = nil
+		return j
+	}
+	j := newJob(c)
+	now := time.Now()
+	s.mu.Lock()
+	for bytes := 0; c.first != nil && len(j.items) < recordDialogues; {
+		if bytes += c.first.size(); bytes > recordBytes && len(j.items) > 0 {
+			break
+		}
+		j.items = append(j.items, s.pop(c))
+	}
+	s.mu.Unlock()
+	c.numbered = c.head.Last
+	at := now.UTC().Truncate(time.Millisecond)
+	if at.Before(c.at) {
+		at = c.at
+	}
+	for i, it := range j.items {
+		if s.admit(j, it, now, at) {
+			continue
+		}
+		s.mu.Lock()
+		s.putBack(c, j.items[i:])
+		if i == 0 {
+			s.tasks = append(s.tasks, c)
+			s.work.Signal()
+		}
+		s.mu.Unlock()
+		if j.items = slices.Delete(j.items, i, len(j.items)); i == 0 {
+			freeJob(j)
+			return nil
+		}
+		break
+	}
+	if len(j.dialogues) > 0 {
+		j.nonce = nonce()
+		j.rec = c.head.Next(j.nonce, j.dialogues)
+		j.data = j.rec.Append(j.data[:0])
+	}
+	return j
+}
+
+// exists reports whether the dialogue n is known to exist, or n is 0.
+func (c *conversation) exists(n uint64) bool { return n == 0 || n >= c.known && n <= c.numbered }
+
+// admit adds an item to a job. It returns false if a worker has to look at the item before.
+func (s *Service) admit(j *job, it *item, now, at time.Time) bool {
+	c := j.conv
+	switch {
+	case it.err != nil || it.stored != nil:
+		return true
+	case s.ctx.Err() != nil:
+		it.err = errClosed
+		return true
+	case !now.Before(it.expires):
+		it.err = errExpired
+		return true
+	}
+	if it.d.Kept {
+		if c.ids == nil {
+			return false
+		}
+		if n := c.ids.find(it.hash, c.numbered+1, now.UnixMilli()); n > c.head.Last {
+			// The id of an item ahead, or another one with the same hash.
+			if i := int(n - c.head.Last - 1); j.dialogues[i].From == it.d.From && sameID(j.dialogues[i].ID, it.d.ID) {
+				it.again, it.index = true, i
+				return true
+			}
+		} else if n != 0 && !it.checked {
+			return false
+		}
+	}
+	if !it.checked {
+		if it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts) {
+			return false
+		}
+	}
+	it.index = len(j.dialogues)
+	it.d.At = at
+	j.dialogues = append(j.dialogues, it.d)
+	c.numbered++
+	if it.d.Kept {
+		c.ids.add(it.hash, c.numbered, at.UnixMilli())
+	}
+	if j.expires.IsZero() || it.expires.Before(j.expires) {
+		j.expires = it.expires
+	}
+	return true
+}

@@ -1,0 +1,261 @@
+package tunnel
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"imctl/bridge/delivery"
+	"imctl/bridge/recovery"
+	"imctl/bridge/talk"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// Conversations are what a feed reads of the kept conversations. talk.Service is one.
+type Conversations interface {
+	// Cursors returns how far a user has come, by the id of the friend.
+	Cursors(ctx context.Context, user string) (map[string]kv.Cursor, error)
+	// Undelivered returns the users in whose conversations with a user no client of that user has the newest dialogue.
+	Undelivered(ctx context.Context, user string, r kv.Roster) ([]string, error)
+	// TalksOf returns the conversations of a user with these others that have dialogues.
+	TalksOf(ctx context.Context, user string, others []string, cursors map[string]kv.Cursor) ([]talk.Talk, error)
+	// Flush writes the cursors of a user.
+	Flush(user string)
+	// History returns a part of a conversation as a user sees it.
+	History(ctx context.Context, user, with string, r kv.Range) (kv.Page, error)
+}
+
+// feed hands kept dialogues to a session that does not take part in kept conversations, as plain dialogues. After the
+// login these are the dialogues that no client of the user has, and from then on all of its friends. The feed writes the
+// dialogues of one conversation in the order of their numbers and without gaps. If one does not fit, or is missing, the
+// feed reads the rest of the conversation from the store, as fast as the client reads it.
+type feed struct {
+	s      *Session
+	roster kv.Roster                     // of the user at its login
+	room   atomic.Pointer[chan struct{}] // has an element after dialogues were written; nil: nothing was behind yet
+
+	mu      sync.Mutex // guards the fields below
+	sent    map[string]uint64
+	behind  map[string]behind // conversations that are read from the store
+	working bool              // a goroutine reads them
+}
+
+// behind is a conversation that a feed reads from the store.
+type behind struct {
+	first  uint64 // the first dialogue that came live; 0: none
+	newest uint64 // the newest one
+}
+
+const (
+	feedPage  = 50
+	feedRetry = time.Second
+)
+
+// start looks for dialogues that no client of the user has yet.
+func (f *feed) start() {
+	roster := f.roster
+	f.roster = kv.Roster{} // it would stay in memory as long as the session
+	if f.s.keep || f.s.tunnel.opts.Talks == nil {
+		return
+	}
+	f.s.tunnel.refreshes.Go(func() {
+		defer recovery.Log(f.s.tunnel.opts.Logger, "undelivered dialogues")
+		ctx, cancel := f.context()
+		defer cancel()
+		undelivered, err := f.s.tunnel.opts.Talks.Undelivered(ctx, f.s.user(), roster)
+		if err != nil {
+			if ctx.Err() == nil {
+				f.s.tunnel.opts.Logger.Warn("look for undelivered dialogues", "user", f.s.user(), "err", err)
+			}
+			return
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, with := range undelivered {
+			if _, live := f.sent[with]; !live {
+				f.fallBehind(with, f.behind[with])
+			}
+		}
+	})
+}
+
+// context returns a context that ends with the session.
+func (f *feed) context() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-f.s.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// take takes a dialogue that was just stored.
+func (f *feed) take(k delivery.Kept) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b, ok := f.behind[k.With]; ok {
+		f.fallBehind(k.With, behind{min(max(b.first, 1), k.N), max(b.newest, k.N)})
+		return
+	}
+	sent, known := f.sent[k.With]
+	switch {
+	case known && k.N <= sent:
+	case known && k.N == sent+1 && f.queue(k.With, k.N, k.Own, k.Plain):
+		f.sent[k.With] = k.N
+	default:
+		f.fallBehind(k.With, behind{k.N, k.N})
+	}
+}
+
+// queue queues a dialogue for the session. It returns false if there is no room.
+func (f *feed) queue(with string, n uint64, own bool, plain []byte) bool {
+	switch {
+	case own && plain == nil:
+		return true
+	case own:
+		f.s.Notify(plain)
+		return true
+	}
+	return f.s.conn.add(plain, outgoing{dialogue: true, kept: true, with: with, n: n}, f.s.tunnel.opts.Sessions.Buffer) == nil
+}
+
+// fallBehind has a conversation read from the store. Called with mu held.
+func (f *feed) fallBehind(with string, b behind) {
+	if f.behind == nil {
+		f.behind, f.sent = make(map[string]behind), make(map[string]uint64)
+		room := make(chan struct{}, 1)
+		f.room.Store(&room)
+	}
+	f.behind[with] = b
+	if !f.working {
+		f.working = true
+		f.s.tunnel.refreshes.Go(f.run)
+	}
+}
+
+// wake is called after dialogues were written. It takes no lock: a caller of take may cause the call.
+func (f *feed) wake() {
+	room := f.room.Load()
+	if room == nil {
+		return
+	}
+	select {
+	case *room <- struct{}{}:
+	default:
+	}
+}
+
+// run reads the conversations that are behind, until none is.
+func (f *feed) run() {
+	defer recovery.Log(f.s.tunnel.opts.Logger, "feed")
+	ctx, cancel := f.context()
+	defer cancel()
+	for {
+		with, from, ok := f.next()
+		if !ok {
+			return
+		}
+		err := f.catchUp(ctx, with, from)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			f.s.tunnel.opts.Logger.Warn("read a conversation", "session", f.s.id, "err", err)
+			select {
+			case <-time.After(feedRetry):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// next returns a conversation that is behind, and the first dialogue that came live, 0 for none.
+func (f *feed) next() (with string, first uint64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for with, b := range f.behind {
+		return with, b.first, true
+	}
+	f.working = false
+	return "", 0, false
+}
+
+// catchUp writes a conversation from the store until it is no longer behind.
+func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
+	talks, user := f.s.tunnel.opts.Talks, f.s.user()
+	f.mu.Lock()
+	sent, known := f.sent[with]
+	f.mu.Unlock()
+	if !known {
+		all, err := talks.Cursors(ctx, user)
+		if err != nil {
+			return err
+		}
+		sent = max(all[with].Got, all[with].Forgot)
+		if first != 0 { // another client of the user may have it already, but it came after this session began
+			sent = min(sent, first-1)
+		}
+	}
+	for {
+		page, err := talks.History(ctx, user, with, kv.Range{After: sent, Forward: true, Limit: feedPage})
+		if err != nil {
+			return err
+		}
+		for i := range page.Dialogues {
+			d := &page.Dialogues[i]
+			if d.N <= sent {
+				continue
+			}
+			own := d.From == user
+			if own && f.s.push && first != 0 && d.N >= first && d.Deletes == 0 {
+				f.s.Notify(wire.AppendEcho(nil, d.ID, user, with, d.Payload))
+			}
+			if err := f.write(ctx, with, d, own); err != nil {
+				return err
+			}
+			sent = d.N
+			f.mu.Lock()
+			f.sent[with] = sent
+			f.mu.Unlock()
+		}
+		f.mu.Lock()
+		if newest := f.behind[with].newest; len(page.Dialogues) == 0 || sent >= newest && sent >= page.Last {
+			// What cannot be read any more is never sent.
+			f.sent[with] = max(sent, newest)
+			delete(f.behind, with)
+			f.mu.Unlock()
+			return nil
+		}
+		f.mu.Unlock()
+	}
+}
+
+// write writes a dialogue of the store. It waits for room.
+func (f *feed) write(ctx context.Context, with string, d *kv.Dialogue, own bool) error {
+	var plain []byte // nil also for the user's own: the session that sent it has it
+	if !own && d.Deletes == 0 && !d.Deleted {
+		plain = wire.AppendDialogue(nil, d.ID, d.From, d.Payload)
+	}
+	for {
+		err := f.s.conn.add(plain, outgoing{dialogue: true, kept: true, with: with, n: d.N}, f.s.tunnel.opts.Sessions.Buffer)
+		if err == nil {
+			f.s.member.FlushSoon()
+			return nil
+		}
+		if err != errFull && err != errBytes {
+			<-ctx.Done() // the connection has failed, and the session ends
+			return ctx.Err()
+		}
+		select {
+		case <-*f.room.Load():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

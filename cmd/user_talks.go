@@ -1,0 +1,71 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"imctl/bridge/admin"
+)
+
+// recordLine is a line of an export: a user, or a part of a conversation.
+type recordLine struct {
+	admin.Record
+	Talk *admin.Talk `json:"talk,omitempty"`
+}
+
+// talkLine is a line of an export with a part of a conversation.
+type talkLine struct {
+	Version int        `json:"v"`
+	Talk    admin.Talk `json:"talk"`
+}
+
+// exportTalks writes the conversations of users.
+func exportTalks(ctx context.Context, s *adminConn, users []admin.Record, out io.Writer) error {
+	ids := make([]string, len(users))
+	for i := range users {
+		ids[i] = users[i].ID
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	for page, err := range s.ExportTalks(ctx, ids) {
+		if err != nil {
+			return err
+		}
+		for _, talk := range page {
+			if err := writeJSON(out, talkLine{1, talk}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// talks reads the input and sends its conversations one after the other: a part of a conversation follows the one before
+// it.
+func (i *importer) talks(ctx context.Context) error {
+	return i.eachLine(ctx, func(line int, text []byte) error {
+		record, err := i.parse(text)
+		if err != nil || record.Talk == nil || i.isInvalid(line) {
+			return nil // it is reported already
+		}
+		result, err := i.client.ImportTalks(ctx, []admin.Talk{*record.Talk})
+		var refused *admin.Error
+		if errors.As(err, &refused) && refused.Code == admin.NotFound {
+			return i.reportInvalid(line, "the server keeps no conversations: set dialogues.keep, or remove the lines with talk")
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", line, err)
+		}
+		r := result.Results[0]
+		if r.State == admin.StateFailed {
+			return i.reportInvalid(line, r.Error)
+		}
+		i.Dialogues += r.Dialogues
+		i.Missing += r.Missing
+		i.progress.update("%d dialogues", i.Dialogues)
+		return nil
+	})
+}
