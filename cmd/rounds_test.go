@@ -4,3 +4,9 @@ package cmd
 
 // killRounds is the number of rounds of TestKillRounds.
 const killRounds = 4
+
+// keepKills is how often the tests of kept conversations kill a server, and modelSteps the steps of TestKeptModel.
+const (
+	keepKills  = 3
+	modelSteps = 2_000
+)
