@@ -114,10 +114,13 @@ func (a *asyncAPI) kept(t *testing.T) {
 	a.hears(t, theirs, "deliver", "keptDialogue")
 	a.says(t, theirs, dialogue(`"`+fresh("d")+`"`, me.id, `"p"`), 202, false)
 	theirs.send(t, `{"read":6,"with":"`+me.id+`"}`)
-	theirs.send(t, `{"typing":true,"with":"`+me.id+`"}`)
-	for _, message := range []string{"keptDialogue", "delivered", "dialogueRead", "friendTyping"} {
+	for _, message := range []string{"keptDialogue", "delivered", "dialogueRead"} {
 		eventually(t, message, func() bool { return c.has(message) })
 	}
+	eventually(t, "friendTyping", func() bool {
+		theirs.send(t, `{"typing":true,"with":"`+me.id+`"}`) // the server shows one a second
+		return c.has("friendTyping")
+	})
 	with := `"with":"` + friend.id + `"`
 	for _, row := range []struct {
 		name, body string
