@@ -68,7 +68,7 @@ func (l *lane) tell(user string, frame []byte, compose func([]byte) []byte) {
 	if l.interest != nil {
 		elsewhere = l.others(l.names.Notice(user), u)
 	}
-	if !elsewhere && !u.keeps() {
+	if !elsewhere && (u == nil || !u.keeps()) {
 		return
 	}
 	if frame == nil {
