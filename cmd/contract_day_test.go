@@ -474,19 +474,24 @@ func (r *recorder) programOffline(bot *window, dora, eve *dayUser) {
 	bot.requests("im.call."+dora.id+".add", `{"from":"`+eve.id+`","name":"Eve"}`)
 	bot.sees(1)
 	w.closes()
+	bot.sees(1)
 	for i := range 3 {
 		bot.requests("im.send."+dora.id, dialogue(fmt.Sprintf(`"offline %d"`, i), eve.id, `"Are you there?"`))
 		bot.seesKept(echoFrame(fmt.Sprintf(`"offline %d"`, i), &member{id: dora.id}, &member{id: eve.id}, `"Are you there?"`))
 	}
 	w = eve.login("Eve")
+	bot.sees(1)
 	for i := range 3 {
 		w.seesKept(dialogueFrame(fmt.Sprintf(`"offline %d"`, i), dora.id, `"Are you there?"`))
 	}
 	w.says("back", dora, `"Here I am"`, bot)
 	w.closes()
+	bot.sees(1)
 	w = eve.login("Eve")
+	bot.sees(1)
 	r.quiet(w)
 	w.closes()
+	bot.sees(1)
 }
 
 func (r *recorder) ends(ann, bob, cleo *dayUser, a, _, c *window) {
