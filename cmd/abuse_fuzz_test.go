@@ -330,7 +330,7 @@ func (a *abuser) request(t *testing.T) {
 		auth = []string{"id", "token"}
 	}
 	args := a.arguments(&c, auth...)
-	method, path, body, header := c.Method, c.Path, "", ""
+	method, path, body, header := cmp.Or(c.Method, http.MethodPost), cmp.Or(c.Path, "/im/"+c.Name), "", "" // only NATS has all calls
 	what := a.r.IntN(10)
 	if what == 0 {
 		path = "/" + inLine(a.mutate(path), " #")

@@ -32,6 +32,7 @@ func newBench(env *Env) *cobra.Command {
 		newBenchIdle(env),
 		newBenchLogin(env),
 		newBenchCalls(env),
+		newBenchHistory(env),
 		newBenchRegister(env),
 		newBenchPopulate(env),
 	)
@@ -77,6 +78,7 @@ type benchRun struct {
 	config   *Config
 	nc       *nats.Conn    // connection of the administrator; nil with --register
 	admin    *admin.Client // uses nc
+	written  *bench.Talks  // conversations to erase; nil: none
 }
 
 // runBench runs load, removes the test accounts, and writes the report.
@@ -173,10 +175,31 @@ func newAdministered(ctx context.Context, nc *nats.Conn, config *Config) (*bench
 	return &bench.Administered{Bulk: bulk, Hash: hash, Password: password}, err
 }
 
+// talks returns the writer of conversations. removeAll erases what it has written.
+func (r *benchRun) talks(ctx context.Context) (*bench.Talks, error) {
+	if r.nc == nil {
+		return nil, usageErrorf("conversations need administrator access: omit --register")
+	}
+	talks, err := kv.OpenTalks(ctx, r.nc, r.config.NATS.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	if talks == nil {
+		return nil, &failure{code: exitFailed, err: errors.New("the server keeps no conversations"), remedy: "set dialogues.keep"}
+	}
+	r.written = &bench.Talks{NC: r.nc, Talks: talks}
+	return r.written, nil
+}
+
 // removeAll removes the test accounts, even if ctx has ended.
 func (r *benchRun) removeAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), benchCleanupTimeout)
 	defer cancel()
+	if r.written != nil {
+		if err := r.written.Remove(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.crowd.Remove(ctx); err != nil {
 		return fmt.Errorf("cannot delete all test accounts (%s*): %w", bench.AccountPrefix, err)
 	}

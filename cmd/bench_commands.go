@@ -67,6 +67,7 @@ func newBenchDialogue(env *Env) *cobra.Command {
 	}
 	addDialogueFlags(c.Flags(), &o, 25, 0)
 	c.Flags().DurationVar(&o.For, "for", 10*time.Second, "`duration` of the measurement")
+	c.Flags().BoolVar(&o.Keep, "keep", false, "log in as clients that keep conversations and acknowledge dialogues")
 	common.addTo(c, true)
 	return c
 }
@@ -119,7 +120,15 @@ logins.`,
 			if err != nil {
 				return err
 			}
-			return runBench(c, env, &common, func(ctx context.Context, r *benchRun) (bench.Report, error) {
+			if o.Keep && o.Token {
+				return usageErrorf("--keep and --token cannot be used together")
+			}
+			return runBench(c, env, &common, func(ctx context.Context, r *benchRun) (_ bench.Report, err error) {
+				if o.Keep {
+					if o.Talks, err = r.talks(ctx); err != nil {
+						return nil, err
+					}
+				}
 				return bench.Login(ctx, r.target, r.crowd, r.server, r.progress, o)
 			})
 		},
@@ -128,6 +137,7 @@ logins.`,
 	c.Flags().IntVar(&o.Friends, "friends", 20, "`number` of friends of each user")
 	c.Flags().IntVar(&o.AtOnce, "at-once", 64, "`number` of concurrent logins")
 	c.Flags().BoolVar(&o.Token, "token", false, "log in with tokens instead of passwords")
+	c.Flags().BoolVar(&o.Keep, "keep", false, "log in as clients that keep conversations, one with each friend")
 	addDialogueFlags(c.Flags(), &o.Chat, 0, 500)
 	c.Flags().DurationVar(&o.Chat.For, "for", 5*time.Second, "`duration` of the dialogues before the logins")
 	common.addTo(c, true)
@@ -203,6 +213,44 @@ func newBenchRegister(env *Env) *cobra.Command {
 	c.Flags().IntVar(&o.People, "people", 200, "`number` of registrations")
 	c.Flags().IntVar(&o.AtOnce, "at-once", 8, "`number` of concurrent registrations")
 	common.addTo(c, true)
+	return c
+}
+
+func newBenchHistory(env *Env) *cobra.Command {
+	var (
+		common benchOptions
+		o      bench.HistoryOptions
+	)
+	c := &cobra.Command{
+		Use:   "history",
+		Short: "Measure pages of kept conversations, one at a time",
+		Long: `Write conversations directly to their stream, and measure how long it takes to read their newest page, and
+a page anywhere in them, one at a time. At the end, the command erases the conversations.`,
+		Example: "  imctl bench history --dialogues 1000000",
+		Args:    maxArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			err := errors.Join(checkRange("conversations", o.Conversations, 1, 1_000_000), checkRange("dialogues", o.Dialogues, o.Conversations, 1_000_000_000),
+				checkRange("per-record", o.PerRecord, 1, 1000), checkRange("size", o.Size, 1, 1000), checkRange("page", o.Page, 1, 200),
+				checkRange("times", o.Times, 1, 100_000))
+			if err != nil {
+				return err
+			}
+			return runBench(c, env, &common, func(ctx context.Context, r *benchRun) (bench.Report, error) {
+				talks, err := r.talks(ctx)
+				if err != nil {
+					return nil, err
+				}
+				return bench.History(ctx, r.target, r.crowd, talks, r.server, r.progress, o)
+			})
+		},
+	}
+	c.Flags().IntVar(&o.Conversations, "conversations", 20_000, "`number` of conversations")
+	c.Flags().IntVar(&o.Dialogues, "dialogues", 1_000_000, "`number` of dialogues of all conversations together")
+	c.Flags().IntVar(&o.PerRecord, "per-record", 2, "`number` of dialogues that are stored as one record")
+	c.Flags().IntVar(&o.Size, "size", 128, "size of a payload in `bytes`")
+	c.Flags().IntVar(&o.Page, "page", 50, "`number` of dialogues of a page")
+	c.Flags().IntVar(&o.Times, "times", 1000, "`number` of pages to read of either kind")
+	common.addTo(c, false)
 	return c
 }
 

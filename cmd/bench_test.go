@@ -73,11 +73,13 @@ func TestBenchDialogue(t *testing.T) {
 		"as many as go": {"--pairs", "3", "--window", "4", "--size", "10"},
 		"at a rate":     {"--pairs", "2", "--window", "8", "--rate", "200"},
 		"registered":    {"--pairs", "2", "--window", "1", "--register"},
+		"kept":          {"--pairs", "2", "--window", "4", "--keep"},
 	} {
 		var r struct {
 			Pairs          int
 			Seconds        float64
 			Answered       float64 `json:"answered_per_second"`
+			Acknowledged   float64 `json:"acknowledgements_per_second"`
 			Delivered      float64 `json:"delivered_per_second"`
 			Codes          map[string]int
 			AnswerMillis   latencyJSON `json:"answer_ms"`
@@ -88,8 +90,15 @@ func TestBenchDialogue(t *testing.T) {
 		if err := json.Unmarshal([]byte(a.out), &r); err != nil {
 			t.Fatalf("%s: %s: %v", name, a.out, err)
 		}
-		if r.Seconds < 0.3 || r.Answered <= 0 || r.Delivered < r.Answered*0.5 || len(r.Codes) != 1 || r.Codes["200"] == 0 {
+		code := "200"
+		if name == "kept" {
+			code = "202"
+		}
+		if r.Seconds < 0.3 || r.Answered <= 0 || r.Delivered < r.Answered*0.5 || len(r.Codes) != 1 || r.Codes[code] == 0 {
 			t.Errorf("%s: %s", name, a.out)
+		}
+		if (r.Acknowledged > 0) != (name == "kept") {
+			t.Errorf("%s: %g acknowledgements per second", name, r.Acknowledged)
 		}
 		r.AnswerMillis.plausible(t, name, 10)
 		r.DeliveryMillis.plausible(t, name, 10)
@@ -128,6 +137,34 @@ func TestBenchOthers(t *testing.T) {
 		t.Errorf("untrusted certificate: got %+v", a)
 	}
 	s.wantNoAccounts(t)
+}
+
+// TestBenchTalks checks the measurements of kept conversations, and that they erase what they have written.
+func TestBenchTalks(t *testing.T) {
+	t.Parallel()
+	s, run := startForBench(t)
+	var r struct {
+		Dialogues int
+		Newest    latencyJSON `json:"newest_ms"`
+		Older     latencyJSON `json:"older_ms"`
+	}
+	a := run("history", "--conversations", "7", "--dialogues", "700", "--times", "5", "-o", "json").want(t, exitDone)
+	if err := json.Unmarshal([]byte(a.out), &r); err != nil || r.Dialogues != 700 {
+		t.Fatalf("%s: %v", a.out, err)
+	}
+	r.Newest.plausible(t, "newest page", 5)
+	r.Older.plausible(t, "older page", 5)
+	run("login", "--people", "10", "--friends", "4", "--keep").want(t, exitDone, "with keep=1")
+	run("login", "--keep", "--token").want(t, exitUse, "cannot be used together")
+	run("history", "--conversations", "10", "--dialogues", "9").want(t, exitUse)
+	s.wantNoAccounts(t)
+	kept := 0
+	if err := s.app.backend.store.Talks.Scan(t.Context(), func(r *kv.Record) error { kept += len(r.Dialogues); return nil }); err != nil || kept != 0 {
+		t.Errorf("%d dialogues remain: %v", kept, err)
+	}
+	off, run := startForBench(t, func(c *Config) { c.Dialogues.Keep = 0 })
+	run("history", "--conversations", "1").want(t, exitFailed, "dialogues.keep")
+	off.wantNoAccounts(t)
 }
 
 func TestBenchPlot(t *testing.T) {

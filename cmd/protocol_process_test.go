@@ -23,6 +23,7 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	url  string // of the protocol
+	nats string // of NATS clients
 	ops  string // of the metrics
 	log  *logBuffer
 	over chan error // receives the result of the process
@@ -61,6 +62,8 @@ func startCommand(t testing.TB, cmd *exec.Cmd, data string, log *logBuffer, env 
 		case len(fields) < 2:
 		case fields[0] == "protocol":
 			p.url = strings.TrimSuffix(fields[1], "/im/")
+		case fields[0] == "nats":
+			p.nats = fields[1]
 		case fields[0] == "operations":
 			p.ops = strings.TrimSuffix(fields[1], "/readyz,")
 		case fields[0] == "data":

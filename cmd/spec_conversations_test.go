@@ -10,7 +10,7 @@ import (
 
 // conversationsKept tells whether the servers of these tests keep conversations. If not, the documented answers and
 // messages of kept conversations cannot be seen.
-const conversationsKept = false
+const conversationsKept = true
 
 // ofConversations reports whether an answer, or a message, is one that only a server has that keeps conversations.
 func ofConversations(documented string) bool {
@@ -81,7 +81,9 @@ func (a *asyncAPI) kept(t *testing.T) {
 		return c
 	}
 	mine := login(me)
-	related := func(more string) string { return `{"id":"` + fresh("r") + `","toFriend":"` + friend.id + `",` + more + `}` }
+	related := func(more string) string {
+		return `{"id":"` + fresh("r") + `","toFriend":"` + friend.id + `",` + more + `}`
+	}
 	a.says(t, mine, dialogue(`"`+fresh("d")+`"`, friend.id, `"p"`), 202, false)
 	theirs := login(friend)
 	a.hears(t, mine, "tell", "friendOnline")

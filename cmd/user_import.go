@@ -36,8 +36,8 @@ nor on the server are counted as missing. Existing accounts and friendships are 
 interrupted import can be repeated.
 
 Conversations keep the numbers of their dialogues. A conversation that has dialogues on the server does
-not change. If the input has a conversation as both of its users see it, the first one is imported. The
-dialogues are kept for dialogues.keep from now on.
+not change. If the input has a conversation as both of its users see it, the one without hidden dialogues is
+imported. The dialogues are kept for dialogues.keep from now on.
 
 Accounts, names and aliases follow the rules of registration: an account that looks like another one,
 or has invisible characters, is an invalid line. A password hash is argon2id in the PHC format, with at

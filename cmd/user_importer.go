@@ -27,7 +27,7 @@ const (
 	importBonds = 500
 )
 
-// importer reads its input three times: for the accounts, for the friendships and requests between them, and for their
+// importer reads its input several times: for the accounts, for the friendships and requests between them, and for their
 // conversations.
 type importer struct {
 	client    *admin.Client
@@ -51,7 +51,8 @@ func (i *importer) run(ctx context.Context) error {
 	for _, pass := range []func() error{
 		func() error { return i.pass(ctx, false, i.client.ImportUsers, i.countAccount) },
 		func() error { return i.pass(ctx, true, i.client.ImportFriends, i.countFriends) },
-		func() error { return i.talks(ctx) },
+		func() error { return i.talks(ctx, false) },
+		func() error { return i.talks(ctx, true) },
 	} {
 		err := pass()
 		if err != nil && !errors.Is(err, errInvalidLines) {

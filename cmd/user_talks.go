@@ -44,11 +44,15 @@ func exportTalks(ctx context.Context, s *adminConn, users []admin.Record, out io
 }
 
 // talks reads the input and sends its conversations one after the other: a part of a conversation follows the one before
-// it.
-func (i *importer) talks(ctx context.Context) error {
+// it. With forgot it sends only conversations of which their user has hidden a part, and otherwise all others: where both
+// users are in the input, the one that sees more of their conversation comes first.
+func (i *importer) talks(ctx context.Context, forgot bool) error {
+	if _, err := i.in.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	return i.eachLine(ctx, func(line int, text []byte) error {
 		record, err := i.parse(text)
-		if err != nil || record.Talk == nil || i.isInvalid(line) {
+		if err != nil || record.Talk == nil || record.Talk.Forgot > 0 != forgot || i.isInvalid(line) {
 			return nil // it is reported already
 		}
 		result, err := i.client.ImportTalks(ctx, []admin.Talk{*record.Talk})

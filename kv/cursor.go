@@ -33,8 +33,8 @@ const cursorsPrefix = "cursors."
 
 func cursorsKey(user string) string { return cursorsPrefix + user }
 
-// Get returns the cursors of a user, by the id of the friend. A user without cursors has none. It never uses an outdated
-// replica.
+// Get returns the cursors of a user, by the id of the friend. A user without cursors has none. It never uses an
+// outdated replica.
 //
 // Errors: ErrUserNotFound for an invalid id.
 func (c *Cursors) Get(ctx context.Context, user string) (map[string]Cursor, error) {
@@ -122,8 +122,8 @@ const cursorsVersion = 1
 // errCursors: a value is no document of cursors.
 var errCursors = errors.New("not a document of cursors")
 
-// encodeCursors returns the document of a user: the version, and for each friend, sorted, the 16 bytes of its id and six
-// numbers. A friend takes about 28 bytes.
+// encodeCursors returns the document of a user: the version, and for each friend, sorted, the 16 bytes of its id and
+// six numbers. A friend takes about 28 bytes.
 func encodeCursors(all map[string]Cursor) []byte {
 	value := []byte{cursorsVersion}
 	for _, with := range slices.Sorted(maps.Keys(all)) {

@@ -70,12 +70,15 @@ func (t *Talks) publish(ctx context.Context, r *Record) error {
 }
 
 // remove deletes the record with that sequence and all records before it, in the chains that were erased before, too.
-// It deletes the oldest one first, so that an interrupted removal can be completed.
+// It deletes the oldest ones first, so that an interrupted removal can be completed.
 func (t *Talks) remove(ctx context.Context, p Pair, seq uint64) error {
 	var all []uint64
 	for seq != 0 {
 		r, err := t.at(ctx, p, seq)
-		if errors.Is(err, ErrNoDialogue) {
+		if errors.Is(err, ErrNoDialogue) { // it has expired, or an interrupted removal has deleted it
+			if err := t.removeBehind(ctx, p, seq); err != nil {
+				return err
+			}
 			break
 		}
 		if err != nil {
@@ -95,6 +98,22 @@ func (t *Talks) remove(ctx context.Context, p Pair, seq uint64) error {
 		all = all[:len(all)-len(oldest)]
 	}
 	return nil
+}
+
+// removeBehind deletes the records before a missing one, to which no chain leads.
+func (t *Talks) removeBehind(ctx context.Context, p Pair, missing uint64) error {
+	for {
+		e, err := t.b.nextKey(ctx, p.key(), 0)
+		if errors.Is(err, errKeyNotFound) || err == nil && e.revision > missing {
+			return nil
+		}
+		if err == nil {
+			err = t.deleteRecord(ctx, e.revision)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // deleteRecord deletes a message. A missing one is no error.
@@ -123,7 +142,7 @@ func (t *Talks) deleteRecord(ctx context.Context, seq uint64) error {
 // maxEraseRounds bounds how often EraseUser looks for conversations that were written meanwhile.
 const maxEraseRounds = 4
 
-// EraseUser removes all conversations of a user that is deleted. Nothing of them remains.
+// EraseUser removes all records of the conversations of a user that is deleted.
 //
 // Errors: ErrUserNotFound for an invalid id, ErrConflict if the user's conversations are still written.
 func (t *Talks) EraseUser(ctx context.Context, id string) error {

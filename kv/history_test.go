@@ -45,8 +45,8 @@ func (m *modelTalk) read(user string, r Range) Page {
 		return Page{}
 	}
 	page := Page{First: seen[0].N, Last: seen[len(seen)-1].N}
-	seen = slices.DeleteFunc(seen, func(d Dialogue) bool { return d.N <= r.After || r.Before != 0 && d.N >= r.Before })
-	if r.After != 0 {
+	seen = slices.DeleteFunc(seen, func(d Dialogue) bool { return r.Forward && d.N <= r.After || r.Before != 0 && d.N >= r.Before })
+	if r.Forward {
 		page.Dialogues = slices.Clone(seen[:min(r.Limit, len(seen))])
 	} else {
 		page.Dialogues = slices.Clone(seen[max(0, len(seen)-r.Limit):])
@@ -133,9 +133,9 @@ func checkPages(t *testing.T, talks *Talks, models []*modelTalk, random *rand.Ra
 		case 0:
 			r.Before = random.Uint64N(last + 3)
 		case 1:
-			r.After = random.Uint64N(last + 3)
+			r.After, r.Forward = random.Uint64N(last+3), true
 		case 2:
-			r.After = ^uint64(0)
+			r.After, r.Forward = ^uint64(0), true
 		}
 		if random.IntN(3) == 0 {
 			r.Forgot = random.Uint64N(last + 2)
@@ -177,11 +177,11 @@ func TestRangeBounds(t *testing.T) {
 		{Range{Limit: 3, Before: 1}, 1, 10, 1, 0},
 		{Range{Limit: 3, Before: 3}, 1, 10, 1, 2},
 		{Range{Limit: 3, Before: huge}, 1, 10, 8, 10},
-		{Range{Limit: 3, After: 2}, 1, 10, 3, 5},
-		{Range{Limit: 3, After: 2}, 6, 10, 6, 8},
-		{Range{Limit: 3, After: 9}, 1, 10, 10, 10},
-		{Range{Limit: 3, After: 10}, 1, 10, 1, 0},
-		{Range{Limit: 3, After: huge}, 1, 10, 1, 0},
+		{Range{Limit: 3, After: 2, Forward: true}, 1, 10, 3, 5},
+		{Range{Limit: 3, After: 2, Forward: true}, 6, 10, 6, 8},
+		{Range{Limit: 3, After: 9, Forward: true}, 1, 10, 10, 10},
+		{Range{Limit: 3, After: 10, Forward: true}, 1, 10, 1, 0},
+		{Range{Limit: 3, After: huge, Forward: true}, 1, 10, 1, 0},
 	} {
 		if low, high := c.r.bounds(c.first, c.last); low != c.low || high != c.high {
 			t.Errorf("%+v of %d to %d: %d to %d, want %d to %d", c.r, c.first, c.last, low, high, c.low, c.high)
@@ -190,7 +190,7 @@ func TestRangeBounds(t *testing.T) {
 	if low, high := (Range{}).bounds(1, 10); low <= high {
 		t.Errorf("a range without a limit: %d to %d", low, high)
 	}
-	if low, high := (Range{After: 4}).bounds(1, 10); low <= high {
+	if low, high := (Range{After: 4, Forward: true}).bounds(1, 10); low <= high {
 		t.Errorf("a range after a number without a limit: %d to %d", low, high)
 	}
 }

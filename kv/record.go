@@ -11,9 +11,9 @@ import (
 
 // Record is one message of the stream of conversations: dialogues of one conversation that were committed together.
 //
-// The records of a conversation are a chain: each points to the one before it, and by skip pointers further back. What a
-// record points to follows from the record before it alone. So a writer needs only the newest record, and a read needs
-// only messages by their sequence, the cheapest read that NATS has.
+// The records of a conversation are a chain: each points to the one before it, and by skip pointers further back. What
+// a record points to follows from the record before it alone. So a writer needs only the newest record, and a read
+// needs only messages by their sequence, the cheapest read that NATS has.
 type Record struct {
 	Pair        Pair
 	Seq         uint64 // sequence in the stream; 0: not stored
@@ -22,7 +22,7 @@ type Record struct {
 	Dialogues   []Dialogue
 
 	index   uint64 // position in the chain, from 1; 0: the record in front of a conversation without records
-	prev    uint64 // sequence of the record before; of the first one: of the newest record of the chain that it erases, or 0
+	prev    uint64 // sequence of the record before; for the first one that of the newest record that it erases, or 0
 	origin  uint64 // sequence of the first record of the chain; 0 in that record
 	start   uint64 // number of the first dialogue of the chain
 	changes uint64 // sequence of the newest earlier record that changes earlier dialogues; 0: none

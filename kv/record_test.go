@@ -102,6 +102,29 @@ func TestRecordSkips(t *testing.T) {
 	}
 }
 
+// The pointers lead from the newest of 5,000 records to each number in few steps.
+func TestRecordBack(t *testing.T) {
+	t.Parallel()
+	all := chainOf(5000, rand.New(rand.NewPCG(9, 9)))
+	bySeq := make(map[uint64]*Record, len(all))
+	for _, r := range all {
+		bySeq[r.Seq] = r
+	}
+	head, most := all[len(all)-1], 0
+	for n := uint64(1); n <= head.Last; n++ {
+		r, steps := head, 0
+		for ; n < r.First; steps++ {
+			r = bySeq[r.back(func(_, last uint64) bool { return last >= n })]
+		}
+		if most = max(most, steps); n > r.Last {
+			t.Fatalf("number %d leads to the record of %d to %d", n, r.First, r.Last)
+		}
+	}
+	if most > 35 {
+		t.Errorf("a number took %d steps, want at most 35", most)
+	}
+}
+
 func TestRecordNumbers(t *testing.T) {
 	t.Parallel()
 	r := EmptyRecord(testPair, 41)

@@ -11,8 +11,8 @@ import (
 // removeBatch is how many rosters of others change in one atomic batch. Each may have 150 KB.
 const removeBatch = 32
 
-// RemoveUser removes a deleted user from all rosters, and replaces the user's own roster and cursors by delete markers. Each
-// step writes some rosters of others and the user's own in one batch, so both ends agree at any time, and another
+// RemoveUser removes a deleted user from all rosters, and replaces the user's own roster and cursors by delete markers.
+// Each step writes some rosters of others and the user's own in one batch, so both ends agree at any time, and another
 // call completes a removal that was interrupted. RemoveUser returns the changes made, as removals by the deleted
 // user, also if it fails.
 //

@@ -178,8 +178,8 @@ func (t *Talks) lastOfLeader(ctx context.Context, pairs []Pair) (map[Pair]*Recor
 	return all, nil
 }
 
-// lastOf adds the newest records of conversations to all. Direct gets that are sent together take as long as one request
-// for all of them (multi_last), whose answer may stop early.
+// lastOf adds the newest records of conversations to all. Direct gets that are sent together take as long as one
+// request for all of them (multi_last), whose answer may stop early.
 func (t *Talks) lastOf(ctx context.Context, pairs []Pair, all map[Pair]*Record) error {
 	keys := make([]string, 0, len(pairs))
 	for _, p := range pairs {
@@ -231,11 +231,11 @@ func (t *Talks) follow(ctx context.Context, r *Record, seq uint64) (*Record, err
 	return earlier, err
 }
 
-// back returns the sequence of the earliest record that r points to of those before which the search goes on: enough
-// reports whether the record that is searched is that record or before it. The record before r is one of them.
-func (r *Record) back(enough func(seq, last uint64) bool) uint64 {
+// back returns the sequence of the earliest record with a pointer in r that is not before the wanted record, as late
+// reports, or of the record before r.
+func (r *Record) back(late func(seq, last uint64) bool) uint64 {
 	for _, s := range slices.Backward(r.skips) {
-		if enough(s.seq, s.last) {
+		if late(s.seq, s.last) {
 			return s.seq
 		}
 	}

@@ -52,7 +52,7 @@ func (c *conversation) History(_ context.Context, user, with string, r kv.Range)
 		return page, c.err
 	}
 	from, to, limit := c.first, c.last, uint64(r.Limit)
-	if r.After > 0 {
+	if r.Forward {
 		from = max(from, r.After+1)
 		to = min(to, from+limit-1)
 	} else if r.Before > 0 {

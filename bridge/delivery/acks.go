@@ -139,9 +139,10 @@ func (l *lane) keptElsewhere(u *User, m *nats.Msg, d *wire.KeptDialogue) {
 }
 
 // ownElsewhere hands a dialogue that the user has sent on another node to its sinks.
-func (l *lane) ownElsewhere(u *User, frame []byte, d *wire.KeptDialogue) {
+func (l *lane) ownElsewhere(u *User, d *wire.KeptDialogue) {
 	with := string(d.With)
-	k := Kept{With: with, N: d.N, Own: true, Frame: frame}
+	l.scratch = d.Append(l.scratch[:0])
+	k := Kept{With: with, N: d.N, Own: true, Frame: l.scratch}
 	if d.Deletes == 0 {
 		k.Plain = wire.AppendEcho(nil, d.ID, u.id, with, d.Payload)
 	}

@@ -232,7 +232,7 @@ func (s *keptSend) showOwn(d *kv.Dialogue) {
 		elsewhere = u.elsewhere.Load()
 	}
 	k := Kept{With: s.to, N: d.N, Own: true}
-	if elsewhere || u != nil && u.keeps() {
+	if u != nil && u.keeps() {
 		s.frame = talk.Frame(d, s.to).Append(s.frame[:0])
 		k.Frame = s.frame
 	}
@@ -246,6 +246,7 @@ func (s *keptSend) showOwn(d *kv.Dialogue) {
 	if !elsewhere {
 		return
 	}
+	s.frame = talk.Frame(d, s.to).AppendEcho(s.frame[:0])
 	if err := s.lane.publishNotice(s.from, s.frame); err != nil {
 		s.lane.log.Debug("echo a kept dialogue", "err", err)
 	}

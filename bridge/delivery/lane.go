@@ -142,7 +142,7 @@ func (l *lane) notice(u *User, frame []byte) {
 		return
 	}
 	if d, ok := wire.ParseKept(frame); ok {
-		l.ownElsewhere(u, frame, &d)
+		l.ownElsewhere(u, &d)
 		return
 	}
 	if n, ok := wire.ParseNotice(frame); ok && keptNews(n) {

@@ -84,8 +84,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Log writes entries on <prefix>.log.> to a stream, and removes them after all its consumers have acknowledged them. While the stream has no consumer, the log writes nothing. While it has one, a dialogue is answered with 200 only
-// after its entry is stored. No caller waits for the other events.
+// Log writes entries on <prefix>.log.> to a stream, and removes them after all its consumers have acknowledged them.
+// While the stream has no consumer, the log writes nothing. While it has one, a dialogue is answered with 200 only after
+// its entry is stored. No caller waits for the other events.
 type Log struct {
 	opts    Options
 	names   subject.Prefix

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -73,6 +74,7 @@ func TestDeleteCutOff(t *testing.T) {
 		ann := f.register(t, "ann")
 		f.befriend(t, ann, friend)
 		f.issue(t, ann)
+		f.converse(t, ann, friend)
 		f.refuse(at)
 		if err := f.accounts.Delete(t.Context(), ann.ID); !errors.Is(err, errRefused) {
 			t.Errorf("cut off at %q: got %v, want %v", at, err, errRefused)
@@ -96,6 +98,39 @@ func TestDeleteCutOff(t *testing.T) {
 			t.Errorf("cut off at %q: a second repair returned %+v, %v", at, done, err)
 		}
 	}
+}
+
+// converse stores a dialogue of two users.
+func (f *fixture) converse(t *testing.T, a, b kv.User) {
+	t.Helper()
+	n, err := f.store.Talks.Import(t.Context(), kv.PairOf(a.ID, b.ID), []kv.Dialogue{{N: 1, From: a.ID, ID: []byte(`"1"`), Payload: []byte(`"hi"`), At: time.Now()}})
+	if err != nil || n != 1 {
+		t.Fatalf("%d dialogues stored, %v", n, err)
+	}
+}
+
+// TestDeleteErasesConversations: the conversations of a deleted user are gone for both users, also while conversations
+// are off, and those of others stay.
+func TestDeleteErasesConversations(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	ann, bob, carl := f.register(t, "ann"), f.register(t, "bob"), f.register(t, "carl")
+	f.befriend(t, ann, bob)
+	f.converse(t, ann, bob)
+	f.converse(t, carl, ann)
+	f.converse(t, bob, carl)
+	talks := f.store.Talks
+	f.store.Talks = nil
+	if err := f.accounts.Delete(t.Context(), ann.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range []kv.User{ann, bob, carl} {
+		want := map[bool]int{true: 0, false: 1}[u.ID == ann.ID]
+		if pairs, err := talks.PairsOf(t.Context(), u.ID); err != nil || len(pairs) != want {
+			t.Errorf("%s has the conversations %v, %v", u.Account, pairs, err)
+		}
+	}
+	f.clean(t, bob)
 }
 
 // clean checks that these users have empty rosters, and that there are no orphaned records.

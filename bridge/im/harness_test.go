@@ -41,7 +41,7 @@ func setUp(t *testing.T) *fixture {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var err error
-	f.store, err = kv.Open(ctx, f.nc, kv.Options{MayWrite: func(bool) error {
+	f.store, err = kv.Open(ctx, f.nc, kv.Options{Talks: &kv.TalksOptions{}, MayWrite: func(bool) error {
 		if f.readOnly.Load() {
 			return errors.New("the disk is full")
 		}

@@ -36,8 +36,8 @@ func newAcks(nc *nats.Conn, stream string) (*acks, error) {
 	return a, a.sub.SetPendingLimits(-1, -1) // at most one acknowledgement a record, and few records at once
 }
 
-// expect registers a job that is about to be published, and returns the subject of its acknowledgement. Until then the
-// outcome is in doubt.
+// expect registers a job that is about to be published, and returns the subject of its acknowledgement. Until then
+// the outcome is in doubt.
 func (a *acks) expect(j *job) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()

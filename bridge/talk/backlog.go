@@ -118,13 +118,14 @@ func (t *tracker) resolveLoop() {
 func (t *tracker) resolve(m move, n uint64) error {
 	ctx, cancel := context.WithTimeout(t.ctx, cursorTimeout)
 	defer cancel()
-	cursors, err := t.s.opts.Cursors.Get(ctx, m.user)
-	if err != nil {
-		return err
-	}
-	stored, ok := cursors[m.with]
-	if !ok {
-		stored = kv.Cursor{With: m.with}
+	stored, loaded := t.known(m)
+	if !loaded {
+		cursors, err := t.s.opts.Cursors.Get(ctx, m.user)
+		if err != nil {
+			return err
+		}
+		stored = cursors[m.with]
+		stored.With = m.with
 	}
 	last := stored.Last
 	if n > last {
@@ -148,7 +149,20 @@ func (t *tracker) resolve(m move, n uint64) error {
 	}
 	e.Cursor = e.Cursor.Merge(stored)
 	e.Last = max(e.Last, last)
-	e.written = e.written.Merge(stored)
+	if !loaded {
+		e.written = e.written.Merge(stored)
+	}
 	e.loaded = true
 	return nil
+}
+
+// known returns a cursor in memory, and whether the document was read for it.
+func (t *tracker) known(m move) (_ kv.Cursor, loaded bool) {
+	h := t.shard(m.user)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d := h.docs[m.user]; d != nil && d.entries[m.with] != nil {
+		return d.entries[m.with].Cursor, d.entries[m.with].loaded
+	}
+	return kv.Cursor{}, false
 }

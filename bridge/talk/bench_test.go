@@ -34,8 +34,8 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkAddCommit measures dialogues of 25 conversations, with a number of them in flight in each, on a server that syncs
-// every write. The CPU time is that of the whole process, with the NATS server.
+// BenchmarkAddCommit measures dialogues of 25 conversations, with a number of them in flight in each, on a server
+// that syncs every write. The CPU time is that of the whole process, with the NATS server.
 func BenchmarkAddCommit(b *testing.B) {
 	const pairs = 25
 	for _, window := range []int{1, 32} {

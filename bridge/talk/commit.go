@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// plainRecords is the largest number of records that are published one by one. A batch costs the server as much as
-	// ten to twenty single records.
+	// plainRecords is the largest number of records that are published one by one. A batch costs the server as much
+	// as ten to twenty single records.
 	plainRecords = 8
 	// commitFloor is the shortest time limit of a commit, even if its oldest dialogue has expired: the outcome of a
 	// commit that is cut short must be read.
 	commitFloor = time.Second
-	// apartTime is how long the records of a conversation stay out of batches after a conflict: another node writes to it,
-	// and one conflict makes the server refuse a whole batch.
+	// apartTime is how long the records of a conversation stay out of batches after a conflict: another node writes
+	// to it, and one conflict makes the server refuse a whole batch.
 	apartTime = 10 * time.Second
 )
 
@@ -35,9 +35,8 @@ func nonce() uint64 {
 	}
 }
 
-// commit stores the records of jobs, hands those with a known outcome to the goroutine that answers, and all others to
-// the workers.
-// It returns how many records there were.
+// commit stores the records of jobs, hands those with a known outcome to the goroutine that answers, and all others
+// to the workers. It returns how many records there were.
 func (s *Service) commit(jobs []*job) int {
 	var records []*job
 	dialogues := 0
@@ -175,8 +174,8 @@ func (s *Service) publishPlain(ctx context.Context, jobs []*job) {
 	}
 }
 
-// publishBatch writes all records, or none, as one atomic batch. It returns false if the server has refused the batch: the
-// records may then be published one by one.
+// publishBatch writes all records, or none, as one atomic batch. It returns false if the server has refused the
+// batch: the records may then be published one by one.
 func (s *Service) publishBatch(ctx context.Context, jobs []*job) bool {
 	sequence := []string{""}
 	stream := []string{s.acks.stream}

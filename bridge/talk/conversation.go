@@ -17,8 +17,8 @@ const (
 	maxSkipped = 64
 )
 
-// conversation is what a service knows of a conversation. A goroutine owns it while it is busy: the writer those in ready,
-// a worker those in tasks.
+// conversation is what a service knows of a conversation. A goroutine owns it while it is busy: the writer those in
+// ready, a worker those in tasks.
 type conversation struct {
 	pair    kv.Pair
 	subject string
@@ -197,8 +197,8 @@ func (s *Service) queued(c *conversation, it *item, by int) {
 	s.bytes += by * it.size()
 }
 
-// drop takes items from the front of the queue while they are unwanted, and returns a job that refuses them, or nil. It
-// leaves an item that a worker looks at. The caller holds s.mu.
+// drop takes items from the front of the queue while they are unwanted, and returns a job that refuses them, or nil.
+// It leaves an item that a worker looks at. The caller holds s.mu.
 func (s *Service) drop(c *conversation, reason error, unwanted func(*item) bool) *job {
 	if c.first == nil || !unwanted(c.first) {
 		return nil
@@ -219,8 +219,8 @@ func (s *Service) drop(c *conversation, reason error, unwanted func(*item) bool)
 	return j
 }
 
-// adopt makes r, which was read, the newest record of the conversation. r is nil if the conversation has none, and base is
-// then the largest number that it has used.
+// adopt makes r, which was read, the newest record of the conversation. r is nil if the conversation has none, and
+// base is then the largest number that it has used.
 func (c *conversation) adopt(r *kv.Record, base uint64) {
 	if r == nil {
 		r = kv.EmptyRecord(c.pair, max(base, c.floor))

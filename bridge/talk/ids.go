@@ -62,8 +62,8 @@ func (s *ids) add(hash, n uint64, at int64) {
 	s.numbers[hash] = n
 }
 
-// find returns the number of the newest dialogue whose id has that hash, 0 if there is none in the window that ends with
-// last.
+// find returns the number of the newest dialogue whose id has that hash, 0 if there is none in the window that ends
+// with last.
 func (s *ids) find(hash, last uint64, now int64) uint64 {
 	n := s.numbers[hash]
 	if n == 0 {
@@ -94,8 +94,8 @@ func (s *ids) truncate(last uint64) {
 	s.queue = s.queue[:cut]
 }
 
-// idValue returns the text of a JSON string, so that two spellings of one id are one id. The result of a string that has no
-// exact text, because of half a surrogate pair, is the string itself.
+// idValue returns the text of a JSON string, so that two spellings of one id are one id. The result of a string that
+// has no exact text, because of half a surrogate pair, is the string itself.
 func idValue(id []byte) []byte {
 	if len(id) < 2 || id[0] != '"' {
 		return id

@@ -9,8 +9,8 @@ import (
 	"imctl/kv"
 )
 
-// A dialogue whose id was used before is answered with the first one: after its commit, while it waits, while it is committed,
-// and after a restart.
+// A dialogue whose id was used before is answered with the first one: after its commit, while it waits, while it is
+// committed, and after a restart.
 func TestSameID(t *testing.T) {
 	t.Parallel()
 	url := newURL(t)

@@ -11,10 +11,14 @@ import (
 // pairsAtOnce is how many conversations one request reads.
 const pairsAtOnce = 256
 
-// Got notes that a client of user has all dialogues with another user up to n. Read implies Got. They return at once. A
-// number beyond the newest dialogue counts as that one.
+// Got notes that a client of user has all dialogues with another user up to n. Read implies Got. They return at once.
+// A number beyond the newest dialogue counts as that one.
 func (s *Service) Got(user, with string, n uint64)  { s.tracker.advance(user, with, n, 0) }
 func (s *Service) Read(user, with string, n uint64) { s.tracker.advance(user, with, n, n) }
+
+// Seen notes that the conversation of two users has a dialogue n, which a frame of another node shows. An
+// acknowledgement of it then needs no read.
+func (s *Service) Seen(x, y string, n uint64) { s.tracker.committed(kv.PairOf(x, y), n) }
 
 // Cursors returns how far a user has come, by the id of the friend, with what is not written yet.
 func (s *Service) Cursors(ctx context.Context, user string) (map[string]kv.Cursor, error) {
@@ -32,8 +36,8 @@ func (s *Service) Cursors(ctx context.Context, user string) (map[string]kv.Curso
 // Flush writes the cursors of a user, at the end of a session. It does not wait for that.
 func (s *Service) Flush(user string) { s.tracker.flushUser(user) }
 
-// Forget hides a conversation up to now from a user. When both users have done so, it is erased. A commit at the same time
-// conflicts with that, and is numbered anew.
+// Forget hides a conversation up to now from a user. When both users have done so, it is erased. A commit at the same
+// time conflicts with that, and is numbered anew.
 func (s *Service) Forget(ctx context.Context, user, with string) error {
 	p := kv.PairOf(user, with)
 	head, err := s.opts.Talks.Last(ctx, p)
@@ -61,14 +65,15 @@ func (s *Service) History(ctx context.Context, user, with string, r kv.Range) (k
 	return s.opts.Talks.Read(ctx, kv.PairOf(user, with), user, r)
 }
 
-// Talk is a conversation of a user: its cursor and its newest dialogue as the user sees it; nil if there is none to see.
+// Talk is a conversation of a user: its cursor and its newest dialogue as the user sees it; nil if there is none to
+// see.
 type Talk struct {
 	kv.Cursor
 	Entry *kv.Dialogue
 }
 
-// Talks returns the conversations of a user that have dialogues that it has not forgotten: those with friends, and those in
-// its cursors. They are sorted by the id of the friend.
+// Talks returns the conversations of a user that have dialogues that it has not forgotten: those with friends, and
+// those in its cursors. They are sorted by the id of the friend.
 func (s *Service) Talks(ctx context.Context, user string, friends []string) ([]Talk, error) {
 	cursors, err := s.Cursors(ctx, user)
 	if err != nil {

@@ -80,7 +80,8 @@ func (s *Service) recordOf(ctx context.Context, head *kv.Record, n uint64) (*kv.
 	return r, err
 }
 
-// renumber puts the dialogues of a job back to the front of the queue, after another node has written to the conversation.
+// renumber puts the dialogues of a job back to the front of the queue, after another node has written to the
+// conversation.
 func (s *Service) renumber(ctx context.Context, c *conversation, head *kv.Record, expired bool) error {
 	c.ids.truncate(c.head.Last)
 	if err := s.follow(ctx, c, head); err != nil {
@@ -101,7 +102,8 @@ func (s *Service) renumber(ctx context.Context, c *conversation, head *kv.Record
 	return nil
 }
 
-// catchUp adds the ids of the records after the sequence to those in memory. It forgets all ids if there are many records.
+// catchUp adds the ids of the records after the sequence to those in memory. It forgets all ids if there are many
+// records.
 func (s *Service) catchUp(ctx context.Context, c *conversation, head *kv.Record, after uint64) error {
 	c.walk = nil
 	if c.ids == nil || head == nil {
@@ -136,8 +138,8 @@ type idWalk struct {
 	at   *kv.Record // the oldest record that was read; nil: the walk is complete
 }
 
-// loadIDs reads the ids that senders have used lately. head is the newest record, or nil if it was not read. Errors: errMore
-// if it takes long; the next call goes on.
+// loadIDs reads the ids that senders have used lately. head is the newest record, or nil if it was not read. Errors:
+// errMore if it takes long; the next call goes on.
 func (s *Service) loadIDs(ctx context.Context, c *conversation, head *kv.Record) error {
 	started := time.Now()
 	w := c.walk

@@ -1,4 +1,5 @@
-// Package talk keeps conversations: it numbers dialogues, commits them in groups, and knows how far each user has come.
+// Package talk keeps conversations: it numbers dialogues, commits them in groups, and knows how far each user has
+// come.
 package talk
 
 import (
@@ -42,7 +43,9 @@ type Options struct {
 	Timeout  time.Duration // of a dialogue: not committed by then, it is refused; default 5s
 	// MayWrite, if set, is called for each dialogue. Its error refuses the dialogue.
 	MayWrite func() error
-	// Advanced is called after a user's client has acknowledged or read dialogues of a conversation. It must not block.
+	// Advanced is called after a user's client has acknowledged or read dialogues of a conversation up to got and read,
+	// which are 0 if they did not change. It must not block.
+	// got and read are 0 if they did not change.
 	Advanced func(user, with string, got, read uint64)
 	// Gather delays the flush of frames while commits are answered, until end is called.
 	Gather   func() (end func())
@@ -75,11 +78,11 @@ func (o Options) withDefaults() Options {
 // Done takes the outcome of a dialogue. One of its methods is called once, in the order of the numbers of a
 // conversation. They must not block.
 type Done interface {
-	// Stored: the dialogue is kept. d is valid during the call. again means that it was stored before, and that d is the
-	// first one.
+	// Stored: the dialogue is kept. d is valid during the call. again means that it was stored before, and that d is
+	// the first one.
 	Stored(d *kv.Dialogue, again bool)
-	// Failed: it is not stored, as far as the server knows. Errors: wire.ProtocolError for a number that does not exist or
-	// is not the sender's; all others mean 507.
+	// Failed: it is not stored, as far as the server knows. Errors: wire.ProtocolError for a number that does not
+	// exist or is not the sender's; all others mean 507.
 	Failed(err error)
 }
 

@@ -13,8 +13,8 @@ import (
 const (
 	cursorShards = 64
 	shardDocs    = 4 << 10 // users in one shard
-	// A document is written flushEvery after a cursor in it has moved. If only new dialogues have moved its Last, it can wait
-	// for lazyFlush, since every other write has it too.
+	// A document is written flushEvery after a cursor in it has moved. If only new dialogues have moved its Last, it
+	// can wait for lazyFlush, since every other write has it too.
 	flushEvery  = time.Second
 	lazyFlush   = time.Minute
 	idleCursors = 10 * time.Minute // cursors that are not used for so long leave the memory
@@ -76,8 +76,8 @@ func (t *tracker) shard(user string) *shard {
 	return &t.shards[maphash.String(t.seed, user)%cursorShards]
 }
 
-// entry returns the cursor of a user in memory, and makes it if it is not there. It returns nil if the memory is full of
-// cursors that are not written. The caller holds the lock of the shard.
+// entry returns the cursor of a user in memory, and makes it if it is not there. It returns nil if the memory is full
+// of cursors that are not written. The caller holds the lock of the shard.
 func (h *shard) entry(user, with string) (d *doc, e *entry, created bool) {
 	now := time.Now()
 	d = h.docs[user]
@@ -193,7 +193,13 @@ func (t *tracker) apply(user, with string, got, read uint64) {
 		return
 	}
 	t.merge(with, kv.Cursor{With: user, Last: after.Last, PeerGot: after.Got, PeerRead: after.Read})
-	t.s.opts.Advanced(user, with, after.Got, after.Read)
+	moved := func(after, before uint64) uint64 {
+		if after == before {
+			return 0
+		}
+		return after
+	}
+	t.s.opts.Advanced(user, with, moved(after.Got, before.Got), moved(after.Read, before.Read))
 }
 
 // inMemory merges the cursors in memory into those of a document.

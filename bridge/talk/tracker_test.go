@@ -65,12 +65,18 @@ func TestCursors(t *testing.T) {
 	stored(t, s, idB, say(idA, "6"))
 	other.Read(idB, idA, 6)
 	wait(t, "read on another node", func() bool { return b.has("f 0 6 6") })
+	other.Seen(idA, idB, 6)
+	other.Got(idA, idB, 6)
+	other.Got(idA, idB, 5)
+	if !b.has("0 f 6 0") { // at once, since nothing is read
+		t.Error("a dialogue that a frame has shown must be read")
+	}
 	closeService(t, other)
-	if got := strings.Join(b.all, ", "); got != "0 f 4 0, f 0 6 6" {
+	if got := strings.Join(b.all, ", "); got != "0 f 4 0, f 0 6 6, 0 f 6 0" {
 		t.Errorf("advanced: %s", got)
 	}
 	closeService(t, s)
-	if c := cursor(t, s, idA, idB); c != (kv.Cursor{With: idB, Last: 6, Got: 4, PeerGot: 6, PeerRead: 6}) {
+	if c := cursor(t, s, idA, idB); c != (kv.Cursor{With: idB, Last: 6, Got: 6, PeerGot: 6, PeerRead: 6}) {
 		t.Errorf("after both have closed: %+v", c)
 	}
 

@@ -65,7 +65,7 @@ func (s *Service) attend(c *conversation) {
 		if err != nil && !errors.Is(err, errMore) {
 			s.muted.Store(time.Now().Add(retryPause).UnixMilli())
 		}
-	} else if j := c.job; j != nil && (s.ctx.Err() != nil || time.Now().After(j.expires)) {
+	} else if c.job != nil && s.overdue(c.job, err) {
 		s.refuse(c, err)
 	}
 	if err == nil || errors.Is(err, errMore) {
@@ -82,6 +82,14 @@ func (s *Service) attend(c *conversation) {
 		return
 	}
 	time.AfterFunc(retryPause, func() { s.release(c) })
+}
+
+// overdue reports whether a job is given up although its outcome was not read, for that reason.
+func (s *Service) overdue(j *job, reason error) bool {
+	if errors.Is(reason, errMuted) { // the next try may read it
+		return time.Since(j.expires) > s.opts.Timeout
+	}
+	return s.ctx.Err() != nil || time.Now().After(j.expires)
 }
 
 // reachable returns an error if a read is of no use at the moment.
@@ -158,6 +166,7 @@ func (s *Service) look(ctx context.Context, c *conversation) error {
 			return err
 		}
 	}
+	c.numbered = c.head.Last
 	if it.d.Kept && c.ids == nil {
 		if err := s.loadIDs(ctx, c, head); err != nil {
 			return err
@@ -171,7 +180,6 @@ func (s *Service) look(ctx context.Context, c *conversation) error {
 
 // unsettled reports whether the writer cannot decide on the first dialogue.
 func (s *Service) unsettled(c *conversation, it *item) bool {
-	c.numbered = c.head.Last
 	return !it.checked && (it.d.Kept && c.ids.find(it.hash, c.head.Last+1, time.Now().UnixMilli()) != 0 ||
 		it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts))
 }
@@ -214,8 +222,8 @@ func (s *Service) refresh(ctx context.Context, c *conversation) (*kv.Record, err
 	return head, s.follow(ctx, c, head)
 }
 
-// follow makes head, which another node has written, the newest record of a conversation. head is nil if all records have
-// expired.
+// follow makes head, which another node has written, the newest record of a conversation. head is nil if all records
+// have expired.
 func (s *Service) follow(ctx context.Context, c *conversation, head *kv.Record) (err error) {
 	base := uint64(0)
 	if head == nil {

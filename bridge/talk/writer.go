@@ -16,8 +16,8 @@ const (
 	queueBytes      = 64 << 20
 	// sharePart is the part of the queue that one conversation may fill.
 	sharePart = 4
-	// gatherPart is the part of the duration of a batch, and gatherMost the time, that the next one waits at most for the
-	// senders that were answered.
+	// gatherPart is the part of the duration of a batch, and gatherMost the time, that the next one waits at most for
+	// the senders that were answered.
 	gatherPart = 4
 	gatherMost = time.Millisecond
 	// headerRoom is more than NATS and the record add to the dialogues of a record.
@@ -64,7 +64,8 @@ func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
 	return nil
 }
 
-// schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller holds s.mu.
+// schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller
+// holds s.mu.
 func (s *Service) schedule(c *conversation) {
 	if c.job == nil && c.head == nil || c.job != nil && c.job.doubt {
 		s.tasks = append(s.tasks, c)
@@ -102,7 +103,8 @@ func (s *Service) release(convs ...*conversation) {
 	}
 }
 
-// next waits for conversations that can be committed, and appends them to dst. The result is empty after the last one.
+// next waits for conversations that can be committed, and appends them to dst. The result is empty after the last
+// one.
 func (s *Service) next(dst []*conversation) []*conversation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,8 +149,9 @@ func (s *Service) write() {
 	}
 }
 
-// gather waits until so many conversations are ready, but not for long. Senders that wait for one answer after the other
-// would otherwise split into two halves that wait for each other's commits, and a batch costs much the same for both.
+// gather waits until so many conversations are ready, but not for long. Senders that wait for one answer after the
+// other would otherwise split into two halves that wait for each other's commits, and a batch costs much the same for
+// both.
 func (s *Service) gather(count int, limit time.Duration) {
 	s.mu.Lock()
 	s.want = count

@@ -19,8 +19,8 @@ func newURL(t testing.TB) string {
 	return natstest.Start(t, t.TempDir(), -1).ClientURL()
 }
 
-// Many senders number one conversation without gaps, each of them in its own order, and learn of it in the order of the
-// numbers.
+// Many senders number one conversation without gaps, each of them in its own order, and learn of it in the order of
+// the numbers.
 func TestNumbers(t *testing.T) {
 	t.Parallel()
 	for name, plain := range map[string]bool{"batches": false, "plain": true} {
@@ -156,8 +156,8 @@ func TestTwoServices(t *testing.T) {
 	t.Logf("%g conflicts", conflicts)
 }
 
-// NATS stops in the middle of commits and comes back. What was answered as stored is stored, and nothing is stored twice,
-// although the senders send again what failed.
+// NATS stops in the middle of commits and comes back. What was answered as stored is stored, and nothing is stored
+// twice, although the senders send again what failed.
 func TestRestartOfNATS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,12 +45,26 @@ type feed struct {
 
 // behind is a conversation that a feed reads from the store.
 type behind struct {
-	first  uint64 // the first dialogue that came live; 0: none
-	newest uint64 // the newest one
+	first  uint64   // the first dialogue that came live; 0: none
+	newest uint64   // the newest one
+	echoes []uint64 // those that other sessions of the user have sent, and that this one wants to see
+}
+
+// add notes a dialogue that came live.
+func (b behind) add(k delivery.Kept) behind {
+	if b.first == 0 || k.N < b.first {
+		b.first = k.N
+	}
+	b.newest = max(b.newest, k.N)
+	if k.Own && k.Plain != nil && len(b.echoes) < maxEchoes {
+		b.echoes = append(b.echoes, k.N)
+	}
+	return b
 }
 
 const (
 	feedPage  = 50
+	maxEchoes = 64
 	feedRetry = time.Second
 )
 
@@ -99,7 +114,7 @@ func (f *feed) take(k delivery.Kept) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if b, ok := f.behind[k.With]; ok {
-		f.fallBehind(k.With, behind{min(max(b.first, 1), k.N), max(b.newest, k.N)})
+		f.fallBehind(k.With, b.add(k))
 		return
 	}
 	sent, known := f.sent[k.With]
@@ -108,7 +123,7 @@ func (f *feed) take(k delivery.Kept) {
 	case known && k.N == sent+1 && f.queue(k.With, k.N, k.Own, k.Plain):
 		f.sent[k.With] = k.N
 	default:
-		f.fallBehind(k.With, behind{k.N, k.N})
+		f.fallBehind(k.With, behind{}.add(k))
 	}
 }
 
@@ -212,17 +227,17 @@ func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
 			if d.N <= sent {
 				continue
 			}
-			own := d.From == user
-			if own && f.s.push && first != 0 && d.N >= first && d.Deletes == 0 {
-				f.s.Notify(wire.AppendEcho(nil, d.ID, user, with, d.Payload))
-			}
-			if err := f.write(ctx, with, d, own); err != nil {
+			if err := f.write(ctx, with, d, d.From == user); err != nil {
 				return err
 			}
 			sent = d.N
 			f.mu.Lock()
+			echo := slices.Contains(f.behind[with].echoes, d.N)
 			f.sent[with] = sent
 			f.mu.Unlock()
+			if echo {
+				f.s.Notify(wire.AppendEcho(nil, d.ID, user, with, d.Payload))
+			}
 		}
 		f.mu.Lock()
 		if newest := f.behind[with].newest; len(page.Dialogues) == 0 || sent >= newest && sent >= page.Last {

@@ -44,6 +44,13 @@ func (d KeptDialogue) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// AppendEcho appends the dialogue as NATS clients of its sender see it: with toFriend, as [AppendEcho] does.
+func (d KeptDialogue) AppendEcho(dst []byte) []byte {
+	dst = d.Append(dst)
+	dst = appendString(append(dst[:len(dst)-1], `,"toFriend":`...), d.With)
+	return append(dst, '}')
+}
+
 // Places of the keys of a dialogue in the values of a scan.
 const (
 	keptID = iota

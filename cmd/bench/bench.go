@@ -70,6 +70,11 @@ func (t *Target) login(ctx context.Context, p Person) (*tunnel, error) {
 	return t.open(ctx, url.Values{"account": {p.Account}, "password": {p.Password}})
 }
 
+// loginKeep is login as a client that keeps conversations.
+func (t *Target) loginKeep(ctx context.Context, p Person) (*tunnel, error) {
+	return t.open(ctx, url.Values{"account": {p.Account}, "password": {p.Password}, "keep": {"1"}})
+}
+
 // resume is login with a token.
 func (t *Target) resume(ctx context.Context, id, token string) (*tunnel, error) {
 	return t.open(ctx, url.Values{"id": {id}, "token": {token}})

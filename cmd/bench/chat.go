@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"imctl/bridge/wire"
+	"imctl/kv"
 )
 
 const (
@@ -30,6 +31,7 @@ const (
 // chat is a set of pairs of friends who send dialogues to each other.
 type chat struct {
 	window  int
+	keep    bool // conversations are kept: ids are unique, and users acknowledge what they receive
 	payload string
 	gap     time.Duration // between two dialogues of one user; 0 means that only the window limits them
 	ends    []*end
@@ -38,8 +40,8 @@ type chat struct {
 	stop  chan struct{}
 	work  sync.WaitGroup
 
-	sent, delivered, answered, refused atomic.Int64
-	codes                              tally
+	sent, delivered, answered, refused, acknowledged atomic.Int64
+	codes                                            tally
 
 	answers, deliveries atomic.Pointer[meter]
 }
@@ -49,27 +51,37 @@ type end struct {
 	*tunnel
 	number   int
 	peer     *end
+	ids      string                  // beginning of the ids of its dialogues
+	writing  sync.Mutex              // held to write a frame
+	newest   atomic.Uint64           // number of the newest dialogue that it received
+	news     chan struct{}           // signals that newest has changed
 	inFlight chan struct{}           // has an element for each unanswered dialogue
 	times    [keptTimes]atomic.Int64 // when the latest dialogues were sent or due, in ns since the chat's start
 	gone     chan struct{}           // closed when the reader ends
 }
 
-// newChat logs in the pairs of friends 0 and 1, 2 and 3, and so on. rate is the number of dialogues per second of all
-// users together. With rate 0, only the window limits them.
-func newChat(ctx context.Context, t *Target, people []Person, window, size int, rate float64) (*chat, error) {
-	c := &chat{window: window, payload: strings.Repeat("p", size), stop: make(chan struct{}), ends: make([]*end, len(people))}
-	if rate > 0 {
-		c.gap = time.Duration(float64(time.Second) / rate * float64(len(people)))
+// newChat logs in the pairs of friends 0 and 1, 2 and 3, and so on.
+func newChat(ctx context.Context, t *Target, people []Person, o DialogueOptions) (*chat, error) {
+	c := &chat{window: o.Window, keep: o.Keep, payload: strings.Repeat("p", o.Size), stop: make(chan struct{}), ends: make([]*end, len(people))}
+	if o.Rate > 0 {
+		c.gap = time.Duration(float64(time.Second) / o.Rate * float64(len(people)))
+	}
+	login := t.login
+	if o.Keep {
+		login = t.loginKeep
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrentLogins)
 	for i, p := range people {
 		group.Go(func() error {
-			tunnel, err := t.login(groupCtx, p)
+			tunnel, err := login(groupCtx, p)
 			if err != nil {
 				return err
 			}
-			c.ends[i] = &end{tunnel: tunnel, number: i, inFlight: make(chan struct{}, window), gone: make(chan struct{})}
+			c.ends[i] = &end{tunnel: tunnel, number: i, inFlight: make(chan struct{}, o.Window), gone: make(chan struct{}), news: make(chan struct{}, 1)}
+			if o.Keep {
+				c.ends[i].ids = kv.NewID() + "-"
+			}
 			return nil
 		})
 	}
@@ -95,6 +107,9 @@ func (c *chat) run() {
 	for _, e := range c.ends {
 		c.work.Go(func() { c.read(e) })
 		c.work.Go(func() { c.write(e) })
+		if c.keep {
+			c.work.Go(func() { c.acknowledge(e) })
+		}
 	}
 }
 
@@ -163,17 +178,68 @@ func (c *chat) write(e *end) {
 		due += c.gap
 		e.times[seq%keptTimes].Store(int64(at))
 		frame = append(frame[:0], `{"id":"`...)
+		frame = append(frame, e.ids...)
 		frame = strconv.AppendInt(frame, int64(seq), 10)
 		frame = append(frame, `","toFriend":"`...)
 		frame = append(frame, e.peer.userID...)
 		frame = append(frame, `","payload":"`...)
 		frame = append(frame, c.payload...)
 		frame = append(frame, `"}`...)
-		if e.ws.WriteMessage(websocket.TextMessage, frame) != nil {
+		if e.send(frame) != nil {
 			return // the reader ends too, and finish counts the missing answers
 		}
 		c.sent.Add(1)
 	}
+}
+
+func (e *end) send(frame []byte) error {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	return e.ws.WriteMessage(websocket.TextMessage, frame)
+}
+
+// acknowledge acknowledges the dialogues that e receives: one frame for all that arrived since the last one.
+func (c *chat) acknowledge(e *end) {
+	var frame []byte
+	for {
+		select {
+		case <-e.news:
+		case <-e.gone:
+			return
+		}
+		frame = append(frame[:0], `{"got":`...)
+		frame = strconv.AppendUint(frame, e.newest.Load(), 10)
+		frame = append(frame, `,"with":"`...)
+		frame = append(frame, e.peer.userID...)
+		frame = append(frame, `"}`...)
+		if e.send(frame) != nil {
+			return
+		}
+		c.acknowledged.Add(1)
+	}
+}
+
+// received notes the number of a dialogue that is to be acknowledged.
+func (e *end) received(frame []byte) {
+	_, rest, ok := bytes.Cut(frame, []byte(`,"n":`))
+	digits := 0
+	for digits < len(rest) && '0' <= rest[digits] && rest[digits] <= '9' {
+		digits++
+	}
+	n, err := strconv.ParseUint(string(rest[:digits]), 10, 64)
+	if !ok || err != nil || n <= e.newest.Load() {
+		return
+	}
+	e.newest.Store(n)
+	select {
+	case e.news <- struct{}{}:
+	default:
+	}
+}
+
+// isNews reports whether a code is that of a frame that answers no dialogue.
+func isNews(c wire.Code) bool {
+	return c >= wire.FriendOffline && c < wire.ProtocolError || c == wire.FriendAdded || c == wire.FriendRemoved
 }
 
 func (c *chat) read(e *end) {
@@ -187,16 +253,19 @@ func (c *chat) read(e *end) {
 		if !bytes.HasPrefix(frame, []byte(`{"code"`)) {
 			if d, ok := wire.ParseDialogue(frame); ok {
 				c.delivered.Add(1)
+				if c.keep {
+					e.received(frame)
+				}
 				c.record(&c.deliveries, e.number, now, e.peer, d.ID)
 				continue
 			}
 		}
 		r, ok := wire.ParseReply(frame)
-		if !ok || r.ID == nil { // a notice, or an invalid frame
+		if !ok || r.ID == nil || isNews(r.Code) { // not an answer, or an invalid frame
 			continue
 		}
 		c.codes.add(r.Code, 1)
-		if r.Code == wire.Success {
+		if r.Code == wire.Success || r.Code == wire.DialogueKept {
 			c.answered.Add(1)
 			c.record(&c.answers, e.number, now, e, r.ID)
 		} else {
@@ -211,10 +280,10 @@ func (c *chat) read(e *end) {
 
 // record records the latency of a dialogue of sender. id is the JSON string with its quotes.
 func (c *chat) record(m *atomic.Pointer[meter], number int, now time.Time, sender *end, id wire.RawString) {
-	if len(id) < 3 {
+	if len(id) < 3+len(sender.ids) {
 		return
 	}
-	if seq, err := strconv.Atoi(string(id[1 : len(id)-1])); err == nil && seq >= 0 {
+	if seq, err := strconv.Atoi(string(id[1+len(sender.ids) : len(id)-1])); err == nil && seq >= 0 {
 		m.Load().record(number, now, now.Sub(c.start)-time.Duration(sender.times[seq%keptTimes].Load()))
 	}
 }

@@ -13,6 +13,7 @@ type DialogueOptions struct {
 	Size   int           // bytes of a payload
 	Rate   float64       // dialogues per second of all users; 0 means that only the window limits them
 	For    time.Duration // duration of the measurement
+	Keep   bool          // the users keep conversations
 }
 
 // DialogueReport is the result of Dialogue.
@@ -24,9 +25,11 @@ type DialogueReport struct {
 	Seconds   float64 `json:"seconds"`
 	Sent      float64 `json:"sent_per_second"`
 	Delivered float64 `json:"delivered_per_second"`
-	Answered  float64 `json:"answered_per_second"` // with 200
+	Answered  float64 `json:"answered_per_second"` // with 200 or 202
+	Kept      bool    `json:"kept"`
+	Received  float64 `json:"acknowledgements_per_second"` // that the users of kept conversations send
 	Codes     Codes   `json:"codes"`
-	Answer    Latency `json:"answer_ms"`   // from the time when the dialogue was sent or due to the answer 200
+	Answer    Latency `json:"answer_ms"`   // from the time when the dialogue was sent or due to the answer 200 or 202
 	Delivery  Latency `json:"delivery_ms"` // from the same time to the arrival at the friend
 	Server    *Usage  `json:"server"`      // null if unknown
 
@@ -40,7 +43,7 @@ func Dialogue(ctx context.Context, t *Target, crowd Crowd, server Process, progr
 	if err != nil {
 		return nil, err
 	}
-	c, err := newChat(ctx, t, people, o.Window, o.Size, o.Rate)
+	c, err := newChat(ctx, t, people, o)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func Dialogue(ctx context.Context, t *Target, crowd Crowd, server Process, progr
 	err = sleep(ctx, o.For)
 	stop()
 	seconds := time.Since(c.start).Seconds()
-	sent, delivered, answered := c.sent.Load(), c.delivered.Load(), c.answered.Load()
+	sent, delivered, answered, acknowledged := c.sent.Load(), c.delivered.Load(), c.answered.Load(), c.acknowledged.Load()
 	after := server.sample()
 	c.finish()
 	if err != nil {
@@ -59,6 +62,7 @@ func Dialogue(ctx context.Context, t *Target, crowd Crowd, server Process, progr
 	}
 	r := &DialogueReport{Pairs: o.Pairs, Window: o.Window, Size: o.Size, Rate: o.Rate, Seconds: seconds,
 		Sent: float64(sent) / seconds, Delivered: float64(delivered) / seconds, Answered: float64(answered) / seconds,
+		Kept: o.Keep, Received: float64(acknowledged) / seconds,
 		Codes: c.codes.all(), Server: after.since(before, answered),
 		plot: []Series{c.answers.Load().series("answer"), c.deliveries.Load().series("delivery")}}
 	r.Answer, r.Delivery = r.plot[0].Whole, r.plot[1].Whole
@@ -82,6 +86,9 @@ func (r *DialogueReport) Rows() [][]string {
 		{"codes", r.Codes.String()},
 		{"answer", r.Answer.String()},
 		{"delivery", r.Delivery.String()},
+	}
+	if r.Kept {
+		rows = append(rows, []string{"acknowledged", perSecond(r.Received) + " (frames)"})
 	}
 	return append(rows, r.Server.rows("dialogue")...)
 }

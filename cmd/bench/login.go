@@ -12,6 +12,9 @@ type LoginOptions struct {
 	Friends int  // friends of each user
 	AtOnce  int  // concurrent logins
 	Token   bool // log in with tokens
+	Keep    bool // log in as clients that keep conversations
+	// Talks, if it is not nil, writes a conversation of one dialogue for each two friends before the logins.
+	Talks *Talks
 
 	// Chat runs for Chat.For before the logins, and during them. The report has its latencies for both times. Without
 	// pairs there is no chat.
@@ -24,6 +27,7 @@ type LoginReport struct {
 	Friends int     `json:"friends"`
 	AtOnce  int     `json:"at_once"`
 	Token   bool    `json:"by_token"`
+	Keep    bool    `json:"kept"`
 	Seconds float64 `json:"seconds"`
 	Rate    float64 `json:"logins_per_second"`
 	Login   Latency `json:"login_ms"`
@@ -44,18 +48,23 @@ func Login(ctx context.Context, t *Target, crowd Crowd, server Process, progress
 	if err != nil {
 		return nil, err
 	}
+	if o.Talks != nil {
+		if err := o.Talks.fill(ctx, pairsOfFriends(people, circle(o.People, o.Friends)), fillOptions{each: 1, perRecord: 1, size: 128}, progress); err != nil {
+			return nil, err
+		}
+	}
 	s := &sessions{target: t}
 	if s.open, err = prepareLogins(ctx, t, people, o, progress); err != nil {
 		return nil, err
 	}
-	report := &LoginReport{People: o.People, Friends: o.Friends, AtOnce: o.AtOnce, Token: o.Token}
+	report := &LoginReport{People: o.People, Friends: o.Friends, AtOnce: o.AtOnce, Token: o.Token, Keep: o.Keep}
 	var c *chat
 	if o.Chat.Pairs > 0 {
 		friends, err := crowd.Make(ctx, 2*o.Chat.Pairs, pairsOf(o.Chat.Pairs))
 		if err != nil {
 			return nil, err
 		}
-		if c, err = newChat(ctx, t, friends, o.Chat.Window, o.Chat.Size, o.Chat.Rate); err != nil {
+		if c, err = newChat(ctx, t, friends, o.Chat); err != nil {
 			return nil, err
 		}
 		defer func() { c.finish() }()
@@ -108,6 +117,9 @@ func prepareLogins(ctx context.Context, t *Target, people []Person, o LoginOptio
 			return nil, err
 		}
 		c.close()
+		if o.Keep {
+			return func(ctx context.Context, i int) (*tunnel, error) { return t.loginKeep(ctx, people[i]) }, nil
+		}
 		return func(ctx context.Context, i int) (*tunnel, error) { return t.login(ctx, people[i]) }, nil
 	}
 	tokens := make([]string, len(people))
@@ -134,6 +146,9 @@ func (r *LoginReport) Rows() [][]string {
 	method := "password"
 	if r.Token {
 		method = "token"
+	}
+	if r.Keep {
+		method += " with keep=1"
 	}
 	rows := [][]string{
 		{"load", fmt.Sprintf("%d logins by %s, %d friends each, %d concurrent, %.1f s", r.People, method, r.Friends, r.AtOnce, r.Seconds)},

@@ -1,5 +1,4 @@
-// The history in this browser, by account. Without IndexedDB the page works without one. For conversations that the
-// server keeps, it is a cache.
+// The history in this browser, by account: a cache of what the server keeps. Without IndexedDB the page works without it.
 
 const within = (...prefix) => IDBKeyRange.bound(prefix, [...prefix, []]);
 
@@ -50,7 +49,7 @@ export async function openHistory() {
 			return last;
 		},
 		all: async (name, me, ...friend) => await run('readonly', (of) => of(name).getAll(within(me, ...friend))) ?? [],
-		/** The kept dialogues with numbers from..to. */
+		/** Kept dialogues from..to. */
 		between: async (me, friend, from, to) => await run('readonly', (of) => of('kept').getAll(IDBKeyRange.bound([me, friend, from], [me, friend, to]))) ?? [],
 		/** all: {name: records}. sent: ids that leave the outbox. */
 		save: (me, all, sent = []) => run('readwrite', (of) => {

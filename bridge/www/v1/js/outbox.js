@@ -8,11 +8,10 @@ const PAUSE = 3000;
 const IN_FLIGHT = 64;
 
 const STATES = {[Code.success]: 'delivered', [Code.kept]: 'kept', [Code.peerOffline]: 'offline'};
-const RETRIED = [Code.sendFailed, Code.internal];
 
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
-/** send(text) returns whether it succeeded. changed(dialogue) is called for each new state, onLate() while an answer is late. */
+/** send(text) returns whether it succeeded. changed(dialogue) is called for each new state, onLate() if an answer is late. */
 export function outbox(send, changed, onLate) {
 	const waiting = new Map(); // dialogue's id → {dialogue, sent}, in order
 	let timer = 0;
@@ -33,8 +32,10 @@ export function outbox(send, changed, onLate) {
 			one.sent = Date.now();
 			set(one.dialogue, 'sending');
 		}
-		timer ||= setTimeout(check, LATE / 2);
+		watch();
 	}
+
+	function watch() { timer ||= setTimeout(check, LATE / 2); }
 
 	function check() {
 		timer = 0;
@@ -43,10 +44,10 @@ export function outbox(send, changed, onLate) {
 		const age = Date.now() - first.sent;
 		if (age > ANSWER_LIMIT) out.safe ? fail() : settle(first.dialogue.id, 'failed', Code.sendFailed);
 		else if (age > LATE) onLate();
-		timer ||= setTimeout(check, LATE / 2);
+		watch();
 	}
 
-	/** There is no answer to dialogues that were sent. If the server compares ids they are sent again, in order. */
+	/** What was sent has no answer. If the server compares ids, it is sent again, in order. */
 	function fail(code) {
 		for (const one of [...waiting.values()]) {
 			if (!one.sent) continue;
@@ -71,7 +72,6 @@ export function outbox(send, changed, onLate) {
 
 	const out = {
 		safe: false, // the server compares ids
-		/** Sends what waits, on a new connection. */
 		resume() {
 			clearTimeout(paused);
 			paused = 0;
@@ -85,17 +85,12 @@ export function outbox(send, changed, onLate) {
 		},
 		/** Returns the dialogue. Where ids are not compared, an answer without one belongs to the oldest dialogue. */
 		answered({code, id = out.safe ? '' : waiting.keys().next().value}) {
-			if (!out.safe || !RETRIED.includes(code)) return settle(id, STATES[code] ?? 'failed', code);
-			if (waiting.get(id)?.sent) fail();
-			return undefined;
+			if (out.safe && (code === Code.sendFailed || code === Code.internal)) return waiting.get(id)?.sent && fail();
+			return settle(id, STATES[code] ?? 'failed', code);
 		},
 		/** The connection was lost: dialogues that were sent may or may not have arrived. */
 		down: () => fail(Code.unreachable),
-		clear() {
-			waiting.clear();
-			clearTimeout(paused);
-			paused = 0;
-		},
+		clear: () => waiting.clear(),
 	};
 	return out;
 }

@@ -2,19 +2,15 @@
 
 import {load} from './load.js';
 import {claim, forgetLogin, rememberLogin} from './login.js';
-import {isSettled, outbox} from './outbox.js';
+import {outbox} from './outbox.js';
 import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
 import {timeOf} from './store.js';
 import {openTunnel} from './tunnel.js';
 
-/** Ids this long are unique. A shorter one may be a counter in each session. */
-const UNIQUE_LENGTH = 12;
-
 const PROFILE = ['name', 'picture', 'sex', 'birthday', 'sign'];
-/** A UUID. Browsers have randomUUID only on https and localhost. */
-const newID = () => crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-
+// Browsers have randomUUID only on https and localhost.
+const newID = () => crypto.randomUUID?.() ?? crypto.getRandomValues(new Uint32Array(4)).join('-');
 const pick = (from, keys) => Object.fromEntries(keys.filter((key) => from[key] != null).map((key) => [key, from[key]]));
 
 /** onPhase('in'), ('out', code) or ('elsewhere', code). Without a code, elsewhere is another tab. */
@@ -23,10 +19,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	let login = null; // {id, token, name, stay}
 	let password = null; // until the login is answered
 	let release = null; // unlocks the account
-	let kept = null; // see later/kept.js; null if the server keeps no conversations
+	let talks = null; // later/kept.js, or later/local.js if the server keeps no conversations
 	let ready = null; // resolves when the login's answer is taken over
-	const seen = new Set();
-	const arriving = new Map(); // friend's id → dialogues received while the history is read
+	const seen = new Set(); // unknown friends
 	const rejecting = new Set(); // friends whose refusal is looked into
 	const out = outbox((text) => tunnel?.send(text), keep, () => tunnel?.probe());
 	const auth = () => ({id: login.id, token: login.token});
@@ -54,10 +49,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	});
 
 	async function opened(answer) {
-		const {talks, profile: {id, name}} = answer;
-		const keeps = talks !== undefined;
-		const module = keeps && !kept && await load('kept').catch(() => tunnel?.lost(Code.unreachable));
-		if (!tunnel || (keeps && !kept && !module)) return;
+		const {id, name} = answer.profile;
+		const keeps = answer.talks !== undefined;
+		const module = await (keeps ? load('kept') : load('local')).catch(() => tunnel?.lost(Code.unreachable));
+		if (!module || !tunnel) return;
 		const first = !store.me;
 		const byID = (list) => new Map((list ?? []).map((one) => [one.id, one]));
 		password = null;
@@ -68,13 +63,13 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			if (!release) await hold(true);
 			for (const talk of await history.all('talks', id)) store.talks.set(talk.friend, talk);
 		}
-		store.kept = out.safe = keeps;
-		if (!keeps) kept = null;
-		else {
+		if (!talks || store.kept !== keeps) {
 			const send = (frame) => tunnel?.send(JSON.stringify(frame));
-			kept ??= module.keeper({store, history, out, send, away, arrived, call: (f) => called(f(auth()))});
-			await kept.start(first, talks ?? []);
+			talks?.stop();
+			talks = module.default({store, history, out, send, away, arrived, preview, changed: talk, call: (f) => called(f(auth()))});
 		}
+		store.kept = out.safe = keeps;
+		await talks.start(first, answer.talks ?? []);
 		if (first) onPhase('in');
 		store.emit('me', 'friends', 'requests', 'talks');
 		out.resume();
@@ -93,9 +88,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 	function end(phase, code) {
 		drop();
-		kept?.stop();
-		kept = null;
-		for (const one of [out, seen, arriving, store]) one.clear();
+		talks?.stop();
+		talks = null;
+		for (const one of [out, seen, store]) one.clear();
 		onPhase(phase, code);
 	}
 
@@ -108,8 +103,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	function receive(frame) {
 		const {code, id} = frame;
 		const friend = store.friends.get(id);
-		if (code === undefined) (kept && frame.n ? kept.receive : receiveDialogue)(frame);
-		else if (kept?.news(frame)) return;
+		if (code === undefined) talks.receive(frame);
+		else if (talks.news(frame)) return;
 		else if (code === Code.friendOnline || code === Code.friendOffline) presence(id, code === Code.friendOnline);
 		else if (code === Code.profileChanged) {
 			// The frame has the friend's own name. The alias stays.
@@ -180,17 +175,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 	const away = (friend) => store.current !== friend || document.hidden || !document.hasFocus();
 
-	function receiveDialogue({id = '', from, toFriend, payload: text}) {
-		const mine = from === store.me.id; // sent from another device of this user
-		const friend = mine ? toFriend : from;
-		if (id.length >= UNIQUE_LENGTH && seen.has(friend + id)) return;
-		seen.add(friend + id);
-		const dialogue = {friend, id, mine, text, n: history.next(), state: 'delivered', code: 0};
-		const isAway = away(friend);
-		append(dialogue, {unread: mine ? 0 : store.talk(friend).unread + isAway});
-		if (!mine) arrived(dialogue, isAway);
-	}
-
 	function arrived(dialogue, isAway) {
 		const {friend} = dialogue;
 		onDialogue(dialogue, isAway);
@@ -199,12 +183,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		seen.add(friend);
 	}
 
-	function append(dialogue, changes) {
+	/** Shows a dialogue in the list of conversations. */
+	function preview(dialogue, changes) {
 		const {friend, text, mine} = dialogue;
-		if (dialogue.key) kept.add(dialogue);
-		else if (!history.kept && !store.dialogues.has(friend)) store.dialogues.set(friend, []);
-		if (!dialogue.key) (store.dialogues.get(friend) ?? arriving.get(friend))?.push(dialogue);
-		keep(dialogue);
 		talk(friend, {text: text.slice(0, 200), at: timeOf(dialogue) * 1000, mine, name: store.nameOf(friend), ...changes});
 	}
 
@@ -244,37 +225,16 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			await protocol.logout(last).catch(() => {}); // otherwise the token expires
 		},
 
-		async load(friend) {
-			if (kept) {
-				await kept.open(friend);
-				return;
-			}
-			const {me, dialogues} = store;
-			if (dialogues.has(friend) || arriving.has(friend)) return;
-			const arrived = [];
-			arriving.set(friend, arrived);
-			const old = await history.all('dialogues', me.id, friend);
-			if (arriving.get(friend) !== arrived) return; // the user signed out meanwhile
-			arriving.delete(friend);
-			for (const dialogue of old) {
-				// A dialogue sent by an earlier page gets no answer any more.
-				if (!isSettled(dialogue.state)) Object.assign(dialogue, {state: 'failed', code: Code.unreachable});
-				seen.add(friend + dialogue.id);
-			}
-			const last = old.at(-1)?.n ?? 0;
-			dialogues.set(friend, old.concat(arrived.filter(({n}) => n > last)));
-			store.emit(friend);
-		},
-
-		older: (friend) => kept?.older(friend),
-		typing: (friend) => kept?.typing(friend),
+		load: (friend) => talks.open(friend),
+		older: (friend) => talks.older(friend),
+		typing: (friend) => talks.typing(friend),
+		read: (friend) => talks?.read(friend),
 
 		/** more: re, reacts, edits or deletes. */
 		send(friend, text, more) {
-			const id = newID();
-			const at = history.next();
-			const dialogue = {friend, id, mine: true, text, ...(kept ? {key: id, at: at / 1000, ...more} : {n: at}), state: 'queued', code: 0};
-			append(dialogue, {draft: '', unread: 0});
+			const dialogue = {friend, id: newID(), mine: true, text, state: 'queued', code: 0};
+			talks.add(dialogue, more);
+			preview(dialogue, {draft: ''});
 			out.add(dialogue);
 		},
 		resend: out.add,
@@ -282,11 +242,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		keepDraft(friend, draft) {
 			if (store.me && (store.talks.get(friend)?.draft ?? '') !== draft) talk(friend, {draft});
 		},
-		read(friend) {
-			if (kept) kept.read(friend);
-			else if (store.talks.get(friend)?.unread) talk(friend, {unread: 0});
-		},
-
 		find: (name) => called(protocol.found(auth(), name)),
 
 		async ask(person, note) {
@@ -330,7 +285,6 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 		isBlocked: async (id) => (await blockedIDs()).has(id),
 
-		/** The account was deleted. */
 		async deleted() {
 			const {id} = login;
 			forgetLogin(id, true);
@@ -338,26 +292,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			await history.forget(id);
 		},
 
-		async exported() {
-			const all = [...await history.all('dialogues', store.me.id), ...await history.all('kept', store.me.id)];
-			return {me: store.me, dialogues: all.map((one) => {
-				const {friend, mine, text, state} = one;
-				return {at: new Date(timeOf(one)), friend, name: store.nameOf(friend), mine, text, state};
-			})};
-		},
+		all: (name) => history.all(name, store.me.id),
 
 		async forget(...friend) {
-			const all = friend.length ? friend : [...store.talks.keys()];
-			for (const id of all) if (kept && store.talks.get(id)?.last) await called(protocol.post('dialogues/remove', {...auth(), with: id}));
-			await history.forget(store.me.id, ...friend);
-			for (const id of all) {
-				if (kept) kept.forgot(id);
-				else {
-					store.talks.delete(id);
-					if (store.dialogues.has(id)) store.dialogues.set(id, []);
-				}
-				store.emit(id);
-			}
+			for (const id of friend.length ? friend : [...store.talks.keys()]) await talks.forget(id);
 			store.emit('talks');
 		},
 	};

@@ -1,9 +1,9 @@
-// The state of the page. Views read it and listen. Only session.js and later/kept.js change it.
+// The state of the page. Views read it and listen. Only session.js and the stores of conversations change it.
 
 /** Of a dialogue: its key in lists, its time, and whether it only changes another one. */
 export const keyOf = ({key, n}) => key ?? n;
 export const timeOf = ({at, n}) => at ?? n / 1000;
-export const isChange = ({n, edits, deletes, reacts}) => Boolean(n && (edits || deletes || reacts));
+export const isChange = ({n, edits, deletes, reacts}) => n && (edits || deletes || reacts);
 
 export function newStore() {
 	const listeners = {};

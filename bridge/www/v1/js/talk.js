@@ -11,7 +11,7 @@ import {isEmoji, oneLine, rich} from './text.js';
 import {windowed} from './windowed.js';
 
 const TOGETHER = 5 * 60_000;
-const NEAR = 400; // pixels from the top that load older dialogues
+const NEAR = 400; // pixels from the top: load older dialogues
 const MARKS = {queued: 'wait', sending: 'wait', kept: 'done', delivered: 'twice', read: 'twice', offline: 'fail', failed: 'fail'};
 const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 👍 👎 👋 🙏 👏 💪 👌 ❤️ 💔 🔥 ✨ 🎉 🎂 ☕ 🌞 🚀 ✅'.split(' ');
 
@@ -82,7 +82,7 @@ export function talk(app, id) {
 		let late = 0;
 		for (const dialogue of shown()) {
 			const {mine, code, text, edited, reactions, quoted} = dialogue;
-			const [key, at, state] = [keyOf(dialogue), timeOf(dialogue), stateOf(dialogue)];
+			const [key, at, state] = [keyOf, timeOf, stateOf].map((f) => f(dialogue));
 			const on = new Date(at).toDateString();
 			if (on !== today) all.push({key: on, stamp: day(at)});
 			if (key === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
@@ -99,7 +99,6 @@ export function talk(app, id) {
 
 	const shown = () => (store.dialogues.get(id) ?? []).filter((one) => !isChange(one));
 
-	/** How far a kept dialogue has come. */
 	function stateOf({state, n}) {
 		const {peerGot, peerRead} = store.talk(id);
 		return state !== 'kept' ? state : n <= peerRead ? 'read' : n <= peerGot ? 'delivered' : state;
@@ -108,7 +107,7 @@ export function talk(app, id) {
 	function draw({key, stamp, dialogue, first, found}) {
 		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', h('span', stamp));
 		const {mine, text, n, deletes, deleted, edited, reactions, quoted} = dialogue;
-		const [at, state] = [timeOf(dialogue), stateOf(dialogue)];
+		const [at, state] = [timeOf, stateOf].map((f) => f(dialogue));
 		const failed = mine && (state === 'offline' || state === 'failed');
 		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`,
 			h(isEmoji(text) ? '.bubble.emoji' : '.bubble', {dir: 'auto'},

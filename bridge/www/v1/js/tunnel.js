@@ -48,7 +48,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 		asked = 0;
 	}
 
-	/** Asks whether the server is there. Without any frame in time, the connection is dead. */
+	/** Reconnects unless the server answers in time. */
 	function probe() {
 		if (asked || !pings || !send('{"ping":"page"}')) return;
 		asked = setTimeout(reconnect, PONG_LIMIT);

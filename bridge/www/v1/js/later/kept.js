@@ -1,27 +1,26 @@
-// Conversations that the server keeps. n numbers the dialogues of one without gaps.
+// Conversations that the server keeps: this browser has a cache. n numbers the dialogues of one without gaps.
 
 import {isSettled} from '../outbox.js';
-import {Code, get} from '../protocol.js';
+import {Code, get, post} from '../protocol.js';
 import {isChange} from '../store.js';
 
 const PAGE = 50;
 const MOST = 200; // dialogues of an answer
 const UNREAD = 1000; // the most that a new device counts
 const ACK_PAUSE = 300;
-const RETRY = 3000;
 const REORDERED = 200; // time for frames that arrive in another order
+const RETRY = 3000;
 const TYPING = 3000;
 
-/** The dialogues that come directly before n + 1, without gaps. */
+/** The dialogues that end with number n, without gaps. */
 const suffix = (all, n) => all.filter((one, i) => one.n - i === n - all.length + 1);
 
-/** call(f) makes a call with the login. away(friend): the user does not look. arrived(dialogue, away) tells of a dialogue. */
-export function keeper({store, history, out, send, call, away, arrived}) {
+/** call(f) makes a call with the login. arrived(dialogue, away) announces a dialogue. */
+export default function kept({store, history, out, send, call, away, arrived}) {
 	const me = store.me.id;
-	const parts = new Map(); // friend's id → {pending, kept, old, top, busy, opened, first, typed}: what is on the screen
+	const parts = new Map(); // friend's id → {pending, kept, old, first, busy, opened, top, typed}
 	const healing = new Set();
 	const due = new Set(); // friends whose dialogues are to be acknowledged
-	let ackTimer = 0;
 	let over = false;
 
 	function part(friend) {
@@ -29,19 +28,23 @@ export function keeper({store, history, out, send, call, away, arrived}) {
 		return parts.get(friend);
 	}
 
-	/** have: all up to it are in the cache, or were read on another device. heard: the friend's newest. told: what the server knows of read. */
+	/**
+	 * Dialogues up to `have` are held, or were read on another device. `heard` is the friend's newest one. The server
+	 * knows of `got` and `told`. `fresh` are the numbers of unread ones.
+	 */
 	function cursor(friend) {
 		const talk = store.talk(friend);
 		if (!talk.fresh) Object.assign(talk, {have: 0, last: 0, got: 0, read: 0, told: 0, heard: 0, peerGot: 0, peerRead: 0, fresh: []});
 		return talk;
 	}
 
-	function record(friend, {id = '', from, payload: text, n, at, re, reacts, edits, deletes, edited, deleted}) {
-		return {friend, id, mine: from === me, text, n, at: Date.parse(at), state: 'kept', code: 0, re, reacts, edits, deletes, edited, deleted};
-	}
+	const save = (friend, kept, sent) => history.save(me, {kept, talks: [cursor(friend)]}, sent);
+	const record = (friend, {from, payload: text, at, ...more}) => ({...more, friend, mine: from === me, text, at: Date.parse(at), state: 'kept'});
+	const show = (talk, {text, at, mine}) => Object.assign(talk, {text: text.slice(0, 200), at: at * 1000, mine, name: store.nameOf(talk.friend)});
 
 	function draw(friend) {
 		const {kept, old, pending, busy} = part(friend);
+		if (over) return;
 		if (kept && (kept.length || !busy)) {
 			apply(kept);
 			store.dialogues.set(friend, [...old, ...kept, ...pending]);
@@ -53,120 +56,119 @@ export function keeper({store, history, out, send, call, away, arrived}) {
 	function apply(all) {
 		const by = new Map(all.map((one) => [one.n, one]));
 		for (const one of all) one.reactions = '';
-		for (const {re, reacts, edits, deletes, deleted, mine, text, n} of all) {
+		for (const one of all) {
+			const {re, reacts, edits, deletes, mine, text} = one;
 			const target = by.get(reacts ?? edits ?? deletes);
-			if (re) by.get(n).quoted = by.get(re)?.text ?? '…';
+			if (re) one.quoted = by.get(re)?.text || '…';
 			if (!target || (target.mine !== mine && !reacts)) continue;
 			if (deletes) change(target, {text: '', deleted: true});
-			else if (deleted || target.deleted) continue;
+			else if (one.deleted || target.deleted) continue;
 			else if (edits) change(target, {text, edited: true});
 			else if (!target.reactions.includes(text)) target.reactions += text;
 		}
 	}
 
 	function change(target, changes) {
-		if (target.text === changes.text) return;
-		history.save(me, {kept: [Object.assign(target, changes)]});
+		if (target.text !== changes.text) save(target.friend, [Object.assign(target, changes)]);
 	}
 
-	/** Dialogues from..to, at most MOST. Without `ask` the cache will do if it has them all. */
+	/** Resolves to dialogues from..to, at most MOST. Without `ask` the cache will do if it has them all. */
 	async function range(friend, from, to, ask) {
 		const cached = ask ? [] : await history.between(me, friend, from, to);
-		if (cached.length === to - from + 1) return cached;
+		if (cached.length > to - from) return cached;
 		const {dialogues, first} = await call((auth) => get('dialogues', {...auth, with: friend, before: to + 1, limit: to - from + 1}));
 		const all = (dialogues ?? []).map((one) => record(friend, one)).filter(({n}) => n >= from);
 		part(friend).first = first || to + 1;
 		history.trim(me, friend, part(friend).first);
-		await history.save(me, {kept: all});
+		await save(friend, all);
 		return all;
 	}
 
-	/** Takes dialogues over that follow the ones held, up to the number `to`. */
+	/** Takes over dialogues that follow those held, up to the number `to`. */
 	async function take(friend, all, to, quiet) {
 		const talk = cursor(friend);
+		const p = part(friend);
 		const news = all.filter(({n}) => n > talk.have);
-		const own = news.filter(({mine}) => mine).map(({id}) => id);
 		const theirs = news.filter(({mine}) => !mine);
-		const {kept, pending} = part(friend);
+		const own = news.filter(({mine}) => mine).map(({id}) => id);
+		const unread = theirs.filter((one) => one.n > talk.read && !isChange(one) && !one.deleted);
 		for (const id of own) out.answered({code: Code.kept, id});
-		part(friend).pending = pending.filter(({id}) => !own.includes(id));
-		kept?.push(...news);
-		talk.have = Math.max(talk.have, to);
+		p.pending = p.pending.filter(({id}) => !own.includes(id));
+		p.kept?.push(...news);
+		talk.have = to;
 		talk.last = Math.max(talk.last, to);
 		talk.heard = theirs.at(-1)?.n ?? talk.heard;
-		const unread = theirs.filter((one) => one.n > talk.read && !isChange(one) && !one.deleted);
 		talk.fresh.push(...unread.map(({n}) => n));
 		if (news.length) show(talk, news.at(-1));
 		const isAway = away(friend);
-		if (!isAway) look(friend);
+		if (!isAway) look(talk);
 		count(talk);
 		draw(friend);
-		store.emit('talks');
 		if (!quiet && unread.length) arrived(unread.at(-1), isAway);
-		await history.save(me, {kept: news, talks: [talk]}, own);
+		await save(friend, news, own);
 		if (theirs.length) ack(friend);
 	}
-
-	const show = (talk, {text, at, mine}) => Object.assign(talk, {text: text.slice(0, 200), at: at * 1000, mine, name: store.nameOf(talk.friend)});
 
 	function count(talk) {
 		talk.fresh = talk.fresh.filter((n) => n > talk.read);
 		talk.unread = talk.fresh.length;
+		store.emit('talks');
 	}
 
-	function arrive(friend, one) {
+	function arrive(one) {
+		const {friend, id, n, mine} = one;
 		const talk = cursor(friend);
-		if (one.n === talk.have + 1) return take(friend, [one], one.n);
-		if (one.n <= talk.have) { // known already, such as a dialogue that was sent twice
-			part(friend).pending = part(friend).pending.filter(({id}) => id !== one.id || !one.mine);
-			history.save(me, {}, one.mine ? [one.id] : []);
+		if (n === talk.have + 1) take(friend, [one], n);
+		else if (n > talk.have) {
+			talk.last = Math.max(talk.last, n);
+			save(friend, [one]); // heal finds it there
+			heal(friend, REORDERED);
+		} else if (mine) { // known already: it was sent twice
+			const p = part(friend);
+			p.pending = p.pending.filter((other) => other.id !== id);
+			save(friend, [], [id]);
 			draw(friend);
-			return undefined;
 		}
-		talk.last = Math.max(talk.last, one.n);
-		history.save(me, {kept: [one]}); // so that heal finds it
-		return heal(friend, REORDERED);
 	}
 
 	/** Fetches what is missing up to the newest dialogue. */
-	async function heal(friend, pause = 0, quiet = false) {
-		if (healing.has(friend)) return;
+	async function heal(friend, pause, quiet) {
+		if (healing.has(friend) || over) return;
 		healing.add(friend);
-		if (pause) await new Promise((done) => { setTimeout(done, pause); });
+		const talk = cursor(friend);
 		try {
-			for (let talk = cursor(friend); !over && talk.have < talk.last; talk = cursor(friend)) {
+			if (pause) await new Promise((done) => { setTimeout(done, pause); });
+			while (!over && talk.have < talk.last) {
 				const to = Math.min(talk.last, talk.have + MOST);
 				const all = await range(friend, talk.have + 1, to);
-				if (!over) await take(friend, all, to, quiet);
+				if (!over && to > talk.have) await take(friend, all, to, quiet);
 			}
 		} catch {
-			if (!over) setTimeout(heal, RETRY, friend);
+			setTimeout(heal, RETRY, friend);
 		}
 		healing.delete(friend);
 	}
 
 	function ack(friend) {
+		if (!due.size) setTimeout(tell, ACK_PAUSE);
 		due.add(friend);
-		ackTimer ||= setTimeout(() => {
-			ackTimer = 0;
-			for (const one of over ? [] : due) tell(one);
-			due.clear();
-		}, ACK_PAUSE);
 	}
 
-	function tell(friend) {
-		const talk = cursor(friend);
-		const {have, read, told, got} = talk;
-		if (read > told && send({read, with: friend})) talk.told = read;
-		if (have > Math.max(got, read) && send({got: have, with: friend})) talk.got = have;
+	function tell() {
+		for (const friend of over ? [] : due) {
+			const talk = cursor(friend);
+			const {have, read, told, got} = talk;
+			if (read > told && send({read, with: friend})) talk.told = read;
+			if (have > Math.max(got, read) && send({got: have, with: friend})) talk.got = have;
+		}
+		due.clear();
 	}
 
-	function look(friend) {
-		const talk = cursor(friend);
+	/** Marks a conversation as read. Returns whether it was unread. */
+	function look(talk) {
 		if (talk.heard <= talk.read) return false;
 		talk.read = talk.have;
-		count(talk);
-		ack(friend);
+		ack(talk.friend);
 		return true;
 	}
 
@@ -179,7 +181,7 @@ export function keeper({store, history, out, send, call, away, arrived}) {
 		const from = Math.max(1, have - PAGE + 1);
 		const put = (all) => {
 			p.kept = [...suffix(all, have), ...p.kept.filter(({n}) => n > have)];
-			if (!over) draw(friend);
+			draw(friend);
 		};
 		try {
 			put(await history.between(me, friend, from, have));
@@ -188,133 +190,125 @@ export function keeper({store, history, out, send, call, away, arrived}) {
 			p.opened = false;
 		}
 		p.busy = false;
-		await older(friend, have - from < PAGE - 1);
-		if (!over) draw(friend);
+		if (from === 1) await older(friend);
+		draw(friend);
 	}
 
-	/** Adds the page before the oldest dialogue, and finally what the server does not keep. all: there is no page. */
-	async function older(friend, all) {
+	/** Adds the page before the oldest dialogue, and before all what the server does not keep. */
+	async function older(friend) {
 		const p = part(friend);
 		if (!p.kept || p.busy || p.top) return;
 		p.busy = true;
 		const low = p.kept[0]?.n ?? cursor(friend).have + 1;
 		const from = Math.max(p.first, low - PAGE);
 		try {
-			const page = all || low <= from ? [] : suffix(await range(friend, from, low - 1), low - 1);
+			const page = low > from ? suffix(await range(friend, from, low - 1), low - 1) : [];
 			p.kept.unshift(...page);
 			p.top = low - page.length <= p.first;
 			if (p.top) p.old = await history.all('dialogues', me, friend);
-			if (!over && (page.length || p.old.length)) draw(friend);
 		} catch { /* the next scroll tries again */ }
 		p.busy = false;
-	}
-
-	function enter(first, entries) {
-		const known = new Set();
-		const missing = [];
-		for (const {with: friend, entry, last, got, read, peerGot, peerRead} of entries) {
-			const talk = cursor(friend);
-			const from = Math.min(got, Math.max(read, last - UNREAD));
-			known.add(friend);
-			if (!entry || last < talk.have) forgot(friend); // on another device, or the server has lost dialogues
-			if (last < talk.have || talk.have < from) {
-				talk.have = from;
-				Object.assign(part(friend), {kept: null, opened: false, top: false});
-				store.dialogues.delete(friend);
-			}
-			Object.assign(talk, {last, got, told: read, read: Math.max(read, talk.read), peerGot, peerRead});
-			count(talk);
-			if (entry) show(talk, record(friend, entry));
-			if (talk.read > read || talk.have > got) ack(friend);
-			if (talk.have < last) missing.push(friend);
-			store.emit(friend);
-		}
-		for (const talk of store.talks.values()) if (talk.have && !known.has(talk.friend)) forgot(talk.friend);
-		history.save(me, {talks: [...known].map(cursor)});
-		if (store.current) open(store.current);
-		return missing;
+		draw(friend);
 	}
 
 	function forgot(friend) {
+		const talk = cursor(friend);
 		const p = part(friend);
-		const {have, last, got, read, told, heard, peerGot, peerRead} = cursor(friend);
-		const talk = store.talk(friend);
-		history.trim(me, friend, Infinity);
-		Object.assign(p, {kept: p.kept && [], old: [], first: last + 1, top: true});
-		Object.assign(talk, {have, last, got, read, told, heard, peerGot, peerRead, fresh: [], unread: 0, text: '', at: 0});
-		history.save(me, {talks: [talk]});
+		history.forget(me, friend);
+		Object.assign(p, {kept: p.kept && [], old: [], first: talk.last + 1, top: true});
+		Object.assign(talk, {fresh: [], text: '', at: 0});
+		count(talk);
+		save(friend);
 		draw(friend);
+	}
+
+	/** Takes over a conversation as a login has it. Returns whether dialogues are missing. */
+	function enter({with: friend, entry, last, got, read, peerGot, peerRead}) {
+		const talk = cursor(friend);
+		const from = Math.min(got, Math.max(read, last - UNREAD));
+		const lost = last < talk.have; // by the server
+		Object.assign(talk, {last, got, told: read, read: lost ? read : Math.max(read, talk.read), peerGot, peerRead});
+		if (lost || !entry) forgot(friend); // the user deleted it on another device
+		if (lost || talk.have < from) {
+			talk.have = from;
+			Object.assign(part(friend), {kept: null, opened: false, first: 1, top: false});
+			store.dialogues.delete(friend);
+		}
+		if (entry) show(talk, record(friend, entry));
+		count(talk);
+		if (talk.read > read || talk.have > got) ack(friend);
+		save(friend);
+		draw(friend);
+		return talk.have < last;
 	}
 
 	return {
 		/** Takes over the conversations of a login. */
-		async start(first, entries) {
-			if (first) {
-				for (const dialogue of (await history.all('outbox', me)).sort((a, b) => a.at - b.at)) {
-					part(dialogue.friend).pending.push(dialogue);
-					if (!isSettled(dialogue.state) || dialogue.state === 'kept') out.add(dialogue);
-				}
+		async start(first, talks) {
+			for (const dialogue of first ? (await history.all('outbox', me)).sort((a, b) => a.at - b.at) : []) {
+				part(dialogue.friend).pending.push(dialogue);
+				if (!isSettled(dialogue.state) || dialogue.state === 'kept') out.add(dialogue);
 			}
-			const missing = enter(first, entries);
-			(async () => { for (const friend of missing) await heal(friend, 0, first); })();
+			const known = new Set(talks.map((one) => one.with));
+			for (const talk of store.talks.values()) if (talk.have && !known.has(talk.friend)) forgot(talk.friend);
+			const missing = talks.filter(enter);
+			if (store.current) open(store.current);
+			(async () => { for (const one of missing) await heal(one.with, 0, first); })();
 		},
 		stop() { over = true; },
-		open, older, forgot,
+		open,
+		older,
 
-		/** Shows a dialogue that waits for its answer. */
-		add(dialogue) {
-			part(dialogue.friend).pending.push(dialogue);
-			draw(dialogue.friend);
+		/** Shows a dialogue that waits for its answer. more: re, reacts, edits or deletes. */
+		add(dialogue, more) {
+			const {friend, id} = dialogue;
+			part(friend).pending.push(Object.assign(dialogue, more, {key: id, at: history.next() / 1000}));
+			draw(friend);
 		},
 
-		receive(frame) {
-			const friend = frame.with;
-			arrive(friend, record(friend, frame));
-		},
+		receive(frame) { arrive(record(frame.with, frame)); },
 
-		/** Handles an answer or news. Returns whether it was one of these. */
+		/** Returns whether it handled the frame. */
 		news(frame) {
 			const {code, id, n, at, own} = frame;
+			const friend = store.friends.get(id);
 			if (code === Code.kept) {
 				const dialogue = out.answered(frame);
-				if (dialogue) arrive(dialogue.friend, {...dialogue, n, at: Date.parse(at)});
-				return true;
-			}
-			if (code === Code.typing) {
-				const friend = store.friends.get(id);
-				if (friend) {
-					clearTimeout(friend.typing);
-					friend.typing = setTimeout(() => {
-						friend.typing = 0;
-						store.emit(id);
-					}, TYPING);
-					store.emit(id);
-				}
-				return true;
-			}
-			if (code !== Code.delivered && code !== Code.read) return false;
-			const talk = cursor(id);
-			const key = own ? 'read' : code === Code.read ? 'peerRead' : 'peerGot';
-			talk[key] = Math.max(talk[key], n);
-			if (own) {
-				talk.told = Math.max(talk.told, n);
+				if (dialogue) arrive({...dialogue, n, at: Date.parse(at)});
+			} else if (code === Code.delivered || code === Code.read) {
+				const talk = cursor(id);
+				const raise = (key) => { talk[key] = Math.max(talk[key], n); };
+				if (!own) raise('peerGot');
+				if (code === Code.read) raise(own ? 'read' : 'peerRead');
+				if (own) raise('told');
 				count(talk);
-				store.emit('talks');
-			} else talk.peerGot = Math.max(talk.peerGot, n);
-			history.save(me, {talks: [talk]});
+				save(id);
+			} else if (code === Code.typing && friend) {
+				clearTimeout(friend.typing);
+				friend.typing = setTimeout(() => {
+					friend.typing = 0;
+					store.emit(id);
+				}, TYPING);
+			} else return false;
 			store.emit(id);
 			return true;
 		},
 
 		read(friend) {
-			if (!look(friend)) return;
-			history.save(me, {talks: [cursor(friend)]});
-			store.emit('talks');
+			const talk = cursor(friend);
+			if (!look(talk)) return;
+			count(talk);
+			save(friend);
 		},
 
 		typing(friend) {
 			const p = part(friend);
 			if (Date.now() - p.typed >= 1000 && send({typing: true, with: friend})) p.typed = Date.now();
+		},
+
+		async forget(friend) {
+			if (cursor(friend).last) await call((auth) => post('dialogues/remove', {...auth, with: friend}));
+			forgot(friend);
 		},
 	};
 }

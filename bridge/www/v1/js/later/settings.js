@@ -3,6 +3,7 @@
 import {confirmDialog, head, open, reject, required, tell} from '../dialogs.js';
 import {button, field, fill, h, uniqueID} from '../dom.js';
 import {Code, get, post} from '../protocol.js';
+import {timeOf} from '../store.js';
 import {brief, explain, full, t} from '../words.js';
 
 export function settingsDialog(app) {
@@ -27,7 +28,7 @@ export function settingsDialog(app) {
 		toggle('notify'), toggle('sound'),
 		h('h2', t('history')), h('p.hint', t(app.store.kept ? 'historyKept' : 'historyHint')),
 		h('.buttons', null,
-			button('export', async () => download(await session.exported())),
+			button('export', async () => download(exported(app.store, [...await session.all('dialogues'), ...await session.all('kept')]))),
 			button('forgetAll', go(() => confirmDialog('forgetAll', () => session.forget())), '.danger')),
 		h('h2', t('account')),
 		h('.buttons', null,
@@ -36,6 +37,11 @@ export function settingsDialog(app) {
 			button('deleteAccount', go(() => deleteDialog(app)), '.danger')),
 	], {onclose: () => next?.()});
 }
+
+const exported = (store, all) => ({me: store.me, dialogues: all.map((one) => {
+	const {friend, mine, text, state} = one;
+	return {at: new Date(timeOf(one)), friend, name: store.nameOf(friend), mine, text, state};
+})});
 
 function download(data) {
 	const href = URL.createObjectURL(new Blob([JSON.stringify(data, null, '\t')], {type: 'application/json'}));
