@@ -1,0 +1,386 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// modelRun compares a server with a model while users do random things, one after the other.
+type modelRun struct {
+	t      *testing.T
+	w      *world
+	rand   *rand.Rand
+	users  []*modelUser
+	serial int
+	steps  []string // what was done
+}
+
+type modelUser struct {
+	*member
+	sessions []*modelSession
+	talks    map[*modelUser]*keptModel
+	place    map[*keptModel]int // of the user in the conversation
+}
+
+// kind is how a session logs in.
+type sessionKind string
+
+const (
+	keepKind  sessionKind = "keep"
+	pushKind  sessionKind = "push"
+	plainKind sessionKind = ""
+)
+
+// modelSession is a session of a user with the dialogues that it must still receive, by the id of the other user.
+type modelSession struct {
+	*tunnel
+	user    *modelUser
+	kind    sessionKind
+	frames  chan keepFrame
+	expects map[string][]keepFrame
+	answers []keepFrame // not looked at yet
+}
+
+// newModelRun makes n users friends of each other.
+func newModelRun(t *testing.T, w *world, n int) *modelRun {
+	t.Helper()
+	seed := rand.Uint64()
+	x := &modelRun{t: t, w: w, rand: rand.New(rand.NewPCG(seed, 1))}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d, step %d; the last steps:\n%s", seed, len(x.steps), strings.Join(x.steps[max(0, len(x.steps)-30):], "\n"))
+		}
+	})
+	for i, p := range w.newMembers(t, n) {
+		u := &modelUser{member: p, talks: make(map[*modelUser]*keptModel), place: make(map[*keptModel]int)}
+		for _, other := range x.users {
+			other.befriend(t, p)
+			m := newKeptModel(other.id, p.id)
+			u.talks[other], other.talks[u] = m, m
+			u.place[m], other.place[m] = 1, 0
+		}
+		x.users = append(x.users, u)
+		_ = i
+	}
+	for _, u := range x.users {
+		u.tunnel.close(t)
+	}
+	return x
+}
+
+func (x *modelRun) note(format string, args ...any) {
+	x.steps = append(x.steps, fmt.Sprintf(format, args...))
+}
+
+// anyOf returns a random element, or the zero value if there is none.
+func anyOf[E any](r *rand.Rand, all []E) (e E) {
+	if len(all) > 0 {
+		e = all[r.IntN(len(all))]
+	}
+	return e
+}
+
+// step does one random thing, and waits until every session has received what it must.
+func (x *modelRun) step() {
+	u := anyOf(x.rand, x.users)
+	s := anyOf(x.rand, u.sessions)
+	other := u
+	for other == u {
+		other = anyOf(x.rand, x.users)
+	}
+	switch dice := x.rand.IntN(100); {
+	case s == nil, dice < 4 && len(u.sessions) < 4:
+		x.open(u, anyOf(x.rand, []sessionKind{keepKind, keepKind, pushKind, plainKind}))
+	case dice < 8:
+		x.close(s)
+	case dice < 10:
+		x.forget(u, other)
+	case dice < 22:
+		x.page(u, other)
+	case dice < 24:
+		x.settled(u)
+	case s.kind != keepKind:
+		x.sendPlain(s, other)
+	case dice < 45:
+		x.acknowledge(s, other)
+	default:
+		x.sendKept(s, other)
+	}
+	for _, u := range x.users {
+		for _, s := range u.sessions {
+			x.sync(s)
+		}
+	}
+}
+
+// open logs a user in.
+func (x *modelRun) open(u *modelUser, kind sessionKind) {
+	if kind != keepKind {
+		x.settled(u) // the server notes an acknowledgement after the client has sent it
+	}
+	x.note("%s: open %q", u.account, kind)
+	var pairs []string
+	if kind != plainKind {
+		pairs = []string{string(kind), "1"}
+	}
+	s := &modelSession{user: u, kind: kind, frames: make(chan keepFrame, 4096), expects: make(map[string][]keepFrame)}
+	var a loginAnswer
+	s.tunnel, a = u.openTunnel(x.t, pairs...)
+	u.token = a.Token
+	go func() {
+		defer close(s.frames)
+		for {
+			text, err := s.patientNext()
+			var f keepFrame
+			if err != nil || json.Unmarshal([]byte(text), &f) != nil {
+				return
+			}
+			s.frames <- f
+		}
+	}()
+	u.sessions = append(u.sessions, s)
+	for other, m := range u.talks {
+		if kind != keepKind {
+			s.expects[other.id] = m.caughtUp(u.place[m])
+		}
+	}
+}
+
+// patientNext is tryNext without a time limit.
+func (c *tunnel) patientNext() (string, error) {
+	if err := c.ws.SetReadDeadline(time.Time{}); err != nil {
+		return "", err
+	}
+	_, b, err := c.ws.ReadMessage()
+	return string(b), err
+}
+
+// close ends a session, which must not have received anything else.
+func (x *modelRun) close(s *modelSession) {
+	x.note("%s: close %q", s.user.account, s.kind)
+	s.user.sessions = slices.DeleteFunc(s.user.sessions, func(other *modelSession) bool { return other == s })
+	if err := s.ws.WriteControl(8, []byte{3, 232}, time.Now().Add(waitTimeout)); err != nil {
+		x.t.Fatal(err)
+	}
+	for f := range s.frames {
+		x.take(s, f)
+	}
+	s.ws.Close()
+}
+
+// sync waits until a session has received what it must, and takes what else has come.
+func (x *modelRun) sync(s *modelSession) {
+	x.t.Helper()
+	for {
+		missing := 0
+		for _, frames := range s.expects {
+			missing += len(frames)
+		}
+		if missing > 0 {
+			x.take(s, x.next(s, fmt.Sprintf("%d dialogues, such as %+v", missing, s.expects)))
+			continue
+		}
+		select {
+		case f, ok := <-s.frames:
+			if !ok {
+				x.t.Fatalf("a session of %s has ended", s.user.account)
+			}
+			x.take(s, f)
+		default:
+			return
+		}
+	}
+}
+
+// next waits for a frame.
+func (x *modelRun) next(s *modelSession, what string) keepFrame {
+	x.t.Helper()
+	select {
+	case f, ok := <-s.frames:
+		if !ok {
+			x.t.Fatalf("a session of %s has ended before %s", s.user.account, what)
+		}
+		return f
+	case <-time.After(waitTimeout):
+		x.t.Fatalf("a session (%q) of %s waits for %s", s.kind, s.user.account, what)
+	}
+	return keepFrame{}
+}
+
+// take checks a frame.
+func (x *modelRun) take(s *modelSession, f keepFrame) {
+	x.t.Helper()
+	switch {
+	case f.Code == 0 && f.From != "":
+		other := f.From
+		if f.With != "" {
+			other = f.With
+		} else if f.ToFriend != "" {
+			other = f.ToFriend
+		}
+		waiting := s.expects[other]
+		if len(waiting) == 0 || !reflect.DeepEqual(waiting[0], f) {
+			x.t.Fatalf("a session (%q) of %s received\n%+v, want\n%+v", s.kind, s.user.account, f, waiting[:min(1, len(waiting))])
+		}
+		s.expects[other] = waiting[1:]
+	case f.Code == 303 || f.Code == 304:
+		if s.kind != keepKind {
+			x.t.Fatalf("a session (%q) received %+v", s.kind, f)
+		}
+		for other, m := range s.user.talks {
+			user := 1 - s.user.place[m]
+			if f.Own {
+				user = 1 - user
+			}
+			if other.id == f.ID && (f.N > m.last() || f.Code == 304 && f.N > m.read[user]) {
+				x.t.Fatalf("notice %+v with cursors %v and %v", f, m.got, m.read)
+			}
+		}
+	case f.Code == 300 || f.Code == 302 || f.Code == 305:
+	default:
+		s.answers = append(s.answers, f)
+	}
+}
+
+// answer waits for the next answer to a dialogue.
+func (x *modelRun) answer(s *modelSession) keepFrame {
+	x.t.Helper()
+	for len(s.answers) == 0 {
+		x.take(s, x.next(s, "an answer"))
+	}
+	f := s.answers[0]
+	s.answers = s.answers[1:]
+	return f
+}
+
+// stored has all sessions expect a dialogue that the session s has sent.
+func (x *modelRun) stored(s *modelSession, to *modelUser, m *keptModel, n uint64) {
+	from := s.user
+	e := m.entry(n)
+	plain := keepFrame{keepEntry: keepEntry{ID: e.ID, From: from.id, Payload: e.Payload}}
+	echo := plain
+	echo.ToFriend = to.id
+	for _, o := range from.sessions {
+		switch {
+		case o == s:
+		case o.kind == keepKind:
+			o.expects[to.id] = append(o.expects[to.id], keepFrame{keepEntry: m.live(from.place[m], n)})
+		case o.kind == pushKind && e.Deletes == 0:
+			o.expects[to.id] = append(o.expects[to.id], echo)
+		}
+	}
+	for _, o := range to.sessions {
+		if o.kind == keepKind {
+			o.expects[from.id] = append(o.expects[from.id], keepFrame{keepEntry: m.live(to.place[m], n)})
+			continue
+		}
+		m.takes(to.place[m], n, 0)
+		if e.Deletes == 0 {
+			o.expects[from.id] = append(o.expects[from.id], plain)
+		}
+	}
+}
+
+// acknowledge acknowledges dialogues, sometimes as read.
+func (x *modelRun) acknowledge(s *modelSession, with *modelUser) {
+	m := s.user.talks[with]
+	if m.last() == 0 {
+		return
+	}
+	n := 1 + x.rand.Uint64N(m.last())
+	switch x.rand.IntN(5) {
+	case 0:
+		x.note("%s: read %d with %s", s.user.account, n, with.account)
+		s.send(x.t, fmt.Sprintf(`{"read":%d,"with":"%s"}`, n, with.id))
+		m.takes(s.user.place[m], n, n)
+	case 1:
+		s.send(x.t, fmt.Sprintf(`{"typing":true,"with":"%s"}`, with.id))
+	default:
+		x.note("%s: got %d with %s", s.user.account, n, with.account)
+		s.send(x.t, fmt.Sprintf(`{"got":%d,"with":"%s"}`, n, with.id))
+		m.takes(s.user.place[m], n, 0)
+	}
+	s.send(x.t, `{"ping":"p"}`)
+	if f := x.answer(s); f.Code != 200 || f.Pong != "p" {
+		x.t.Fatalf("answer to a ping: %+v", f)
+	}
+}
+
+// forget hides a conversation from a user.
+func (x *modelRun) forget(u, with *modelUser) {
+	x.note("%s: forget %s", u.account, with.account)
+	r := x.w.do(x.t, u.n, http.MethodPost, "/im/dialogues/remove", fmt.Sprintf(`{"id":"%s","token":"%s","with":"%s"}`, u.id, u.token, with.id))
+	r.want(x.t, "forget", replyBody(200))
+	m := u.talks[with]
+	m.forget(u.place[m])
+}
+
+// page compares a part of a conversation.
+func (x *modelRun) page(u, with *modelUser) {
+	m := u.talks[with]
+	limit, before, after := 1+x.rand.Uint64N(200), uint64(0), uint64(0)
+	pairs := []string{"id", u.id, "token", u.token, "with", with.id, "limit", strconv.FormatUint(limit, 10)}
+	switch n := 1 + x.rand.Uint64N(m.last()+3); x.rand.IntN(3) {
+	case 0:
+		before = n
+		pairs = append(pairs, "before", strconv.FormatUint(n, 10))
+	case 1:
+		after = n
+		pairs = append(pairs, "after", strconv.FormatUint(n, 10))
+	}
+	r := x.w.do(x.t, u.n, http.MethodGet, "/im/dialogues?"+query(pairs...), "")
+	var got keepPage
+	if err := json.Unmarshal([]byte(r.body), &got); err != nil {
+		x.t.Fatal(err)
+	}
+	x.note("%s: page with %s before %d after %d limit %d", u.account, with.account, before, after, limit)
+	want := m.page(u.place[m], before, after, limit)
+	if reflect.DeepEqual(got, want) {
+		return
+	}
+	for i := range min(len(got.Dialogues), len(want.Dialogues)) {
+		if got.Dialogues[i] != want.Dialogues[i] {
+			x.t.Fatalf("in place %d:\n got %+v\nwant %+v", i, got.Dialogues[i], want.Dialogues[i])
+		}
+	}
+	x.t.Fatalf("got %d dialogues of %d to %d, want %d of %d to %d", len(got.Dialogues), got.First, got.Last, len(want.Dialogues), want.First, want.Last)
+}
+
+// settled waits until a login shows a user the conversations of the model.
+func (x *modelRun) settled(u *modelUser) {
+	x.t.Helper()
+	var want []keepTalk
+	for _, m := range u.talks {
+		if k, ok := m.talk(u.place[m]); ok {
+			want = append(want, k)
+		}
+	}
+	for deadline := time.Now().Add(waitTimeout / 3); ; {
+		c := x.w.dial(x.t, u.n, "/im/login?"+query("account", u.account, "password", u.password, "keep", "1"))
+		f := c.nextKeep(x.t)
+		x.w.secret(f.Token)
+		c.close(x.t)
+		if sameTalks(f.Talks, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			x.t.Fatalf("talks of %s:\n got %s\nwant %s", u.account, asJSON(f.Talks), asJSON(want))
+		}
+	}
+}
+
+func asJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
