@@ -115,7 +115,7 @@ func (b *backend) fitTalks(ctx context.Context, c *Config, log *slog.Logger) (*k
 	}
 	free := b.server.Disk().State().FreeBytes
 	if room := int64(used + free/100*talksPart); room < o.MaxBytes {
-		room = max(room, int64(MiB))
+		room = (room/int64(MiB) + 1) * int64(MiB) // a whole number, as it is shown
 		log.Warn("the disk has no room for dialogues.max_bytes, so fewer conversations are kept: lower the setting, or free disk space",
 			"max_bytes", o.MaxBytes, "lowered_to", room, "free_bytes", free)
 		o.MaxBytes = room
