@@ -2,7 +2,8 @@ package cmd
 
 import (
 	"fmt"
-	"slices"
+	"iter"
+	"reflect"
 )
 
 // keptModel is what a server must show of the conversation of two users. Its methods take the place of a user, 0 or 1.
@@ -156,33 +157,42 @@ func (m *keptModel) forget(user int) {
 	}
 }
 
-// caughtUp returns the dialogues that a contract session receives after its login, and notes that the user has them.
-func (m *keptModel) caughtUp(user int) (frames []keepFrame) {
-	for n := max(m.got[user]+1, m.first(user)); n <= m.last(); n++ {
-		e := m.seen(user, n)
-		if m.entry(n).from == user {
-			continue
-		}
-		m.takes(user, n, 0)
-		if e.Deletes == 0 && !e.Deleted {
-			frames = append(frames, keepFrame{keepEntry: keepEntry{ID: e.ID, From: e.From, Payload: e.Payload}})
+// caughtUp returns the dialogues that a contract session receives after its login, by number, in ascending order. It
+// notes that the user has them.
+func (m *keptModel) caughtUp(user int) iter.Seq2[uint64, keepFrame] {
+	return func(yield func(uint64, keepFrame) bool) {
+		for n := max(m.got[user]+1, m.first(user)); n <= m.last(); n++ {
+			e := m.seen(user, n)
+			if m.entry(n).from == user {
+				continue
+			}
+			m.takes(user, n, 0)
+			if e.Deletes == 0 && !e.Deleted && !yield(n, keepFrame{keepEntry: keepEntry{ID: e.ID, From: e.From, Payload: e.Payload}}) {
+				return
+			}
 		}
 	}
-	return frames
 }
 
-// sameTalks compares the conversations of a login, in any order.
-func sameTalks(got, want []keepTalk) bool {
-	for _, w := range want {
-		i := slices.IndexFunc(got, func(k keepTalk) bool { return k.With == w.With })
-		if i < 0 || got[i].Entry == nil || *got[i].Entry != *w.Entry {
-			return false
+// past returns the number up to which a user has everything if it has everything up to n: it has its own dialogues, and
+// nothing to get of those that it has forgotten or that are deleted.
+func (m *keptModel) past(user int, n uint64) uint64 {
+	for n < m.last() {
+		e := m.entry(n + 1)
+		if e.from != user && e.N > m.forgot[user] && e.Deletes == 0 && !m.deleted[e.N] {
+			break
 		}
-		g := got[i]
-		g.Entry = w.Entry
-		if g != w {
-			return false
-		}
+		n++
 	}
-	return len(got) == len(want)
+	return n
+}
+
+// shows reports whether a login shows a user the conversation as it must be. The server may or may not count
+// dialogues that the user need not get.
+func (m *keptModel) shows(user int, got keepTalk) bool {
+	want, _ := m.talk(user)
+	for _, k := range []*keepTalk{&got, &want} {
+		k.Got, k.PeerGot = m.past(user, k.Got), m.past(1-user, k.PeerGot)
+	}
+	return reflect.DeepEqual(got, want)
 }

@@ -113,13 +113,18 @@ func (f *feed) context() (context.Context, context.CancelFunc) {
 func (f *feed) take(k delivery.Kept) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	sent, known := f.sent[k.With]
+	if known && k.N <= sent {
+		if k.Own && k.Plain != nil { // catchUp has read it from the store before, and did not know of the echo
+			f.s.Notify(k.Plain)
+		}
+		return
+	}
 	if b, ok := f.behind[k.With]; ok {
 		f.fallBehind(k.With, b.add(k))
 		return
 	}
-	sent, known := f.sent[k.With]
 	switch {
-	case known && k.N <= sent:
 	case known && k.N == sent+1 && f.queue(k.With, k.N, k.Own, k.Plain):
 		f.sent[k.With] = k.N
 	default:
