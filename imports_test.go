@@ -18,7 +18,7 @@ import (
 var arrows = map[string][]string{
 	"cmd/imctl": {"cmd"},
 	"cmd":       {"bridge/...", "kv", "embedded", "embedded/privatefile", "cmd/bench"},
-	"cmd/bench": {"bridge/admin", "bridge/wire", "kv"},
+	"cmd/bench": {"bridge/admin", "bridge/wire", "kv", "kv/batch"},
 
 	"bridge":          {"kv", "bridge/..."},
 	bridgetest:        {"kv", "embedded", "bridge/..."},

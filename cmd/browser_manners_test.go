@@ -105,8 +105,16 @@ func TestPageAccessible(t *testing.T) {
 	bob.tunnel.close(t)
 	ann.until("has('header small', 'offline')")
 	ann.say("Gone?")
-	ann.state("Gone?", "offline")
+	ann.state("Gone?", "kept")
+	ann.sees("Offline: 1 to be delivered later")
 	ann.accessible(source, "talk")
+	ann.pressOn("document.querySelector('.mine .act')")
+	ann.until("count('dialog') === 1")
+	ann.accessible(source, "message")
+	ann.press("Edit")
+	ann.until("named('textarea', 'Write a message')")
+	ann.accessible(source, "edit")
+	ann.press("Close")
 	ann.press("Search in this conversation")
 	ann.fill("Search in this conversation", "please")
 	ann.until("count('mark') === 1")
@@ -261,7 +269,7 @@ func TestPageForgetsNothing(t *testing.T) {
 	download(b, dir)
 	b.press("Menu")
 	b.press("Settings")
-	b.sees("Messages are kept in this browser only.")
+	b.sees("The server keeps messages for a time")
 	b.press("Export")
 	var kept struct {
 		Dialogues []struct{ Text, State string }
@@ -274,7 +282,7 @@ func TestPageForgetsNothing(t *testing.T) {
 		text, err := os.ReadFile(files[0])
 		return err == nil && json.Unmarshal(text, &kept) == nil
 	})
-	if len(kept.Dialogues) != 2 || kept.Dialogues[0].Text != "Before the reload" || kept.Dialogues[0].State != "delivered" {
+	if len(kept.Dialogues) != 2 || kept.Dialogues[0].Text != "Before the reload" || kept.Dialogues[0].State != "kept" {
 		t.Errorf("exported %+v", kept)
 	}
 	b.press("Delete history")

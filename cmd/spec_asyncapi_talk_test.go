@@ -220,7 +220,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	eventually(t, "508", func() bool { return person.talk(t, bot, "x") == 508 })
 	c := a.listen(t, s.asUser(t, bot), bot.id)
 
-	for i, row := range sends(person.id, gone.id) {
+	for i, row := range sends(person.id, gone.id) { // the answers of a server that keeps nothing: see withoutConversations
 		a.allows(t, "takeDialogueByNATS", "send", row.frame, row.code, row.beyond)
 		answer := c.Ask(t, "im.send."+bot.id, row.frame)
 		a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(answer))
@@ -276,6 +276,34 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	a.reads(t, s.asAttachment(t, archive))
 }
 
+// withoutConversations exchanges dialogues of a NATS client with a server that keeps no conversations.
+func (a *asyncAPI) withoutConversations(t *testing.T) {
+	w, s := newNATSWorld(t, unlimited, func(c *Config) { c.Dialogues.Keep = 0 })
+	three := w.newMembers(t, 3)
+	bot, person, gone := three[0], three[1], three[2]
+	bot.befriend(t, person)
+	bot.befriend(t, gone)
+	gone.tunnel.close(t)
+	eventually(t, "508", func() bool { return bot.talk(t, gone, "x") == 508 })
+	bot.tunnel.close(t)
+	eventually(t, "508", func() bool { return person.talk(t, bot, "x") == 508 })
+	c := a.listen(t, s.asUser(t, bot), bot.id)
+	for _, row := range sends(person.id, gone.id) {
+		a.allows(t, "takeDialogueByNATS", "send", row.frame, row.code, row.beyond)
+		answer := c.Ask(t, "im.send."+bot.id, row.frame)
+		a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(answer))
+		if got := (reply{body: answer}).code(); got != row.code {
+			t.Errorf("%s: %s, want %d", row.frame, answer, row.code)
+		}
+		if row.code == 200 {
+			a.hears(t, person.tunnel, "deliver", "dialogue")
+		}
+	}
+	refusal := `{"code":507}`
+	c.answer.Store(&refusal)
+	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(s.asUser(t, person).Ask(t, "im.send."+person.id, dialogue(`"1"`, bot.id, `"p"`))))
+}
+
 // everyCall makes each call with each documented answer, except those of a failing server.
 func (a *asyncAPI) everyCall(t *testing.T, w *world, c *bridgetest.Client, bot, person *member) {
 	nobody, long := strings.Repeat("0", 32), strings.Repeat("x", 65)
@@ -326,7 +354,8 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 	nobody := strings.Repeat("0", 32)
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`,
 		"block": `{"to":"` + nobody + `"}`, "unblock": `{"to":"` + nobody + `"}`, "blocked": `{}`, "report": `{"user":"` + nobody + `"}`,
-		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`} {
+		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
+		"talks": `{}`, "dialogues": `{"with":"` + nobody + `"}`, "forget": `{"with":"` + nobody + `"}`, "got": `{"with":"` + nobody + `","got":1}`, "read": `{"with":"` + nobody + `","read":1}`} {
 		a.calls(t, nc, p.id, name, body, 515, false)
 	}
 }
@@ -400,7 +429,8 @@ func (a *asyncAPI) failing(t *testing.T) {
 	}
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`,
 		"block": `{"to":"` + friend.id + `"}`, "unblock": `{"to":"` + friend.id + `"}`, "blocked": `{}`, "report": `{"user":"` + friend.id + `"}`,
-		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`} {
+		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
+		"talks": `{}`, "dialogues": `{"with":"` + friend.id + `"}`, "forget": `{"with":"` + friend.id + `"}`, "got": `{"with":"` + friend.id + `","got":1}`, "read": `{"with":"` + friend.id + `","read":1}`} {
 		a.calls(t, c, me.id, name, body, 500, false)
 	}
 	got := c.Ask(t, "im.send."+me.id, dialogue(`"1"`, friend.id, `"p"`))

@@ -165,8 +165,9 @@ func (l *lane) ownReply(reply string) bool {
 // awaited are the senders that wait until a client of the user has a dialogue.
 type awaited struct {
 	mu      sync.Mutex
-	replies []awaitedReply // in the order in which they came
-	left    bool           // the last sink of the user has left
+	replies []awaitedReply    // in the order in which they came
+	acked   map[string]uint64 // how far the conversations are acknowledged, as far as remembered
+	left    bool              // the last sink of the user has left
 }
 
 // awaitedReply is one of them: a flight of this node, or one of another node, which has a reply subject.
@@ -182,13 +183,17 @@ type awaitedReply struct {
 // maxAwaited bounds the senders that wait for one user. Further ones are answered after their timeout.
 const maxAwaited = 8 << 10
 
+// maxAcked bounds the conversations of a user of which acknowledgements are remembered. A session may have a dialogue
+// from the store before its sender begins to wait. The memory is for this moment, so it may be lost now and then.
+const maxAcked = 1 << 10
+
 func (u *User) await(r awaitedReply) {
 	r.since = time.Now()
 	a := &u.awaiting
 	a.mu.Lock()
-	if a.left {
+	if acked := a.acked[r.with] >= r.n; acked || a.left { // acknowledged before the sender began to wait
 		a.mu.Unlock()
-		r.settle(u.lane, false)
+		r.settle(u.lane, acked)
 		return
 	}
 	defer a.mu.Unlock()
@@ -205,6 +210,10 @@ func (u *User) await(r awaitedReply) {
 func (u *User) acknowledged(with string, n uint64) {
 	a := &u.awaiting
 	a.mu.Lock()
+	if a.acked == nil || len(a.acked) >= maxAcked {
+		a.acked = make(map[string]uint64)
+	}
+	a.acked[with] = max(a.acked[with], n)
 	var room [16]awaitedReply // most calls find few, and do not allocate
 	taken, rest := room[:0], a.replies[:0]
 	for _, r := range a.replies {

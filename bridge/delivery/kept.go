@@ -107,15 +107,18 @@ func (m *Member) friendOnline() (bool, error) {
 	if m.onlineUser == m.lastTo && now.Sub(m.onlineAt) < onlineFor {
 		return true, nil
 	}
-	online, err := lanes.Online(context.Background(), m.lastTo)
+	codes, err := m.user.lane.flights.ask(context.Background(), []string{m.lastTo})
 	if err != nil {
 		return false, err
 	}
 	m.onlineUser, m.onlineAt = "", now
-	if online[0] {
+	switch codes[0] {
+	case wire.PeerOffline:
+		return false, nil
+	case wire.Success:
 		m.onlineUser = m.lastTo
 	}
-	return online[0], nil
+	return true, nil // also if its clients refuse the question: they may refuse the dialogue
 }
 
 // store queues a dialogue for its commit.

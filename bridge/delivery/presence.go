@@ -25,10 +25,27 @@ var probe = wire.AppendDialogue(nil, nil, "", nil)
 
 func isProbe(b []byte) bool { return bytes.Equal(b, probe) }
 
-// online reports which users are online, in the order of their ids. A node whose session has just left refuses a probe,
-// and may be faster than the node that accepts it: see flights.refused.
+// online reports which users are online, in the order of their ids. A user whose clients refuse the probe, or do not
+// answer it, counts as offline.
 func (f *flights) online(ctx context.Context, ids []string) ([]bool, error) {
+	codes, err := f.ask(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	online := make([]bool, len(ids))
+	for i, code := range codes {
+		online[i] = code != wire.PeerOffline && code != wire.SendFailed
+	}
+	return online, nil
+}
+
+// ask returns the codes of the answers to probes. A node whose session has just left refuses a probe, and may be faster
+// than the node that accepts it: see flights.refused.
+func (f *flights) ask(ctx context.Context, ids []string) ([]wire.Code, error) {
+	codes := make([]wire.Code, len(ids))
+	for i := range codes {
+		codes[i] = wire.SendFailed
+	}
 	answers := make(chan probeAnswer, len(ids))
 	for i, id := range ids {
 		fl := f.take(&prober{i, answers})
@@ -42,20 +59,20 @@ func (f *flights) online(ctx context.Context, ids []string) ([]bool, error) {
 	for range ids {
 		select {
 		case a := <-answers:
-			online[a.index] = a.online
+			codes[a.index] = a.code
 		case <-timeout.Done():
 			if err := ctx.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return nil, fmt.Errorf("presence: %w", err)
 			}
-			return online, nil
+			return codes, nil
 		}
 	}
-	return online, nil
+	return codes, nil
 }
 
 type probeAnswer struct {
-	index  int
-	online bool
+	index int
+	code  wire.Code
 }
 
 // prober is the Sender of a probe. The channel has room for its answer.
@@ -65,7 +82,7 @@ type prober struct {
 }
 
 func (p *prober) Answered(_ []byte, code wire.Code, _ time.Duration) {
-	p.answers <- probeAnswer{p.index, code != wire.PeerOffline && code != wire.SendFailed}
+	p.answers <- probeAnswer{p.index, code}
 }
 
 // Kept implements Sender. A probe is never stored.

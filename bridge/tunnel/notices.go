@@ -126,11 +126,41 @@ func (t *Tunnel) refresh(s *Session, missed map[string]bool) {
 			s.conn.missAgain(missed)
 			return
 		}
-		for _, frame := range frames {
+		receipts, err := t.receipts(ctx, s, missed)
+		if err != nil {
+			t.opts.Logger.Warn("refresh the receipts of a slow session", "session", s.id, "user", s.user(), "err", err)
+			s.conn.missAgain(missed)
+			return
+		}
+		for _, frame := range append(frames, receipts...) {
 			s.Notify(frame)
 		}
 		s.member.FlushSoon()
 	})
+}
+
+// receipts returns how far the conversations of a session with these users have come, if it takes part in them.
+func (t *Tunnel) receipts(ctx context.Context, s *Session, users map[string]bool) (frames [][]byte, err error) {
+	if !s.keep {
+		return nil, nil
+	}
+	cursors, err := t.opts.Talks.Cursors(ctx, s.user())
+	if err != nil {
+		return nil, err
+	}
+	for user := range users {
+		c := cursors[user]
+		if c.PeerGot > 0 {
+			frames = append(frames, wire.AppendDelivered(nil, user, c.PeerGot))
+		}
+		if c.PeerRead > 0 && t.opts.Receipts {
+			frames = append(frames, wire.AppendRead(nil, user, c.PeerRead, false))
+		}
+		if c.Read > 0 {
+			frames = append(frames, wire.AppendRead(nil, user, c.Read, true))
+		}
+	}
+	return frames, nil
 }
 
 // missAgain remembers users after a refresh has failed. The next write tries again.

@@ -60,6 +60,7 @@ type Options struct {
 	Log      Log
 	Audit    Audit
 	Talks    Conversations // nil: conversations are not kept
+	Receipts bool          // friends see what a user has read
 	// Fresh reports whether the rosters in memory are up to date, and Away whether NATS is unreachable.
 	Fresh, Away func() bool
 	Dialogues   *delivery.Metrics
