@@ -62,6 +62,21 @@ func (p *netPath) cut(t *testing.T) {
 	ip(t, "-n", p.middle, "link", "set", "c", "nomaster")
 }
 
+// heal ends the loss.
+func (p *netPath) heal(t *testing.T) {
+	t.Helper()
+	ip(t, "-n", p.middle, "link", "set", "c", "master", "switch")
+}
+
+// dial connects from the client's end of the path.
+func (p *netPath) dial(ctx context.Context, network, addr string) (c net.Conn, err error) {
+	err = inNamespace(p.client, func() (err error) {
+		c, err = new(net.Dialer).DialContext(ctx, network, addr)
+		return err
+	})
+	return c, err
+}
+
 func ip(t *testing.T, args ...string) {
 	t.Helper()
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
@@ -119,13 +134,7 @@ func (p *netPath) login(t *testing.T, m *member, url string) *tunnel {
 		d.TLSClientConfig = d.TLSClientConfig.Clone()
 		d.TLSClientConfig.ServerName = "localhost"
 	}
-	d.NetDialContext = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-		err = inNamespace(p.client, func() (err error) {
-			c, err = new(net.Dialer).DialContext(ctx, network, addr)
-			return err
-		})
-		return c, err
-	}
+	d.NetDialContext = p.dial
 	c, err := dialAt(t.Context(), d, url+"/im/login?"+query("account", m.account, "password", m.password), nil)
 	if err != nil {
 		t.Fatal(err)

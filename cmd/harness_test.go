@@ -2,11 +2,13 @@ package cmd
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -164,6 +166,8 @@ func trustSelfSigned(t testing.TB, data string) *tls.Config {
 type world struct {
 	deployment
 	http *http.Client
+	// netDial connects tunnels; nil: as net.Dialer does.
+	netDial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	closed bool
 

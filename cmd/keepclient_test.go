@@ -97,6 +97,8 @@ type keepDevice struct {
 	sent   int             // new dialogues, ever
 	logins int
 	onKept func() // is called after each 202, if set
+	// silence is how long the device hears nothing before it gives up a session; 0: it never does. It sends pings.
+	silence time.Duration
 
 	tunnel  *tunnel
 	token   string
@@ -158,7 +160,13 @@ func (d *keepDevice) session() error {
 			return err
 		}
 	}
-	stop := d.stop
+	stop, heard := d.stop, time.Now()
+	var beat <-chan time.Time
+	if d.silence > 0 {
+		ticker := time.NewTicker(d.silence / 3)
+		defer ticker.Stop()
+		beat = ticker.C
+	}
 	for {
 		sending := make(chan struct{}, 1)
 		if stop != nil && len(d.waiting) < d.window {
@@ -172,8 +180,13 @@ func (d *keepDevice) session() error {
 			if !ok {
 				return errAway
 			}
+			heard = time.Now()
 			if err := d.handle(f); err != nil {
 				return err
+			}
+		case <-beat:
+			if time.Since(heard) > d.silence || d.tunnel.trySend(`{"ping":"x"}`) != nil {
+				return errAway
 			}
 		case <-stop:
 			stop = nil
@@ -292,6 +305,8 @@ func (d *keepDevice) handle(f keepFrame) error {
 			return err
 		}
 		return d.received()
+	case f.Pong != "":
+		return nil
 	case f.Code == 202 || f.Code == 507 || f.Code == 500 || f.Code == 508:
 		return d.answered(f)
 	case f.Code == 303 || f.Code == 304:

@@ -215,7 +215,7 @@ type tunnel struct {
 }
 
 func (w *world) dialer() *websocket.Dialer {
-	return &websocket.Dialer{TLSClientConfig: w.trust(), HandshakeTimeout: waitTimeout, EnableCompression: true}
+	return &websocket.Dialer{TLSClientConfig: w.trust(), HandshakeTimeout: w.http.Timeout, EnableCompression: true, NetDialContext: w.netDial}
 }
 
 // dial opens a WebSocket and closes it at the end of the test.

@@ -75,6 +75,12 @@ func TestProtocol(t *testing.T) {
 					table(t, w)
 				})
 			}
+			for name, table := range keptTables {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					table(t, w)
+				})
+			}
 		})
 	}
 }

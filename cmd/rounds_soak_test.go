@@ -10,3 +10,6 @@ const (
 	keepKills  = 50
 	modelSteps = 100_000
 )
+
+// pathCuts is how often TestKeptOverDeadPath cuts the path.
+const pathCuts = 20

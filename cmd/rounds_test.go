@@ -10,3 +10,6 @@ const (
 	keepKills  = 3
 	modelSteps = 2_000
 )
+
+// pathCuts is how often TestKeptOverDeadPath cuts the path.
+const pathCuts = 3
