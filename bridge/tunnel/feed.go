@@ -63,7 +63,9 @@ func (b behind) add(k delivery.Kept) behind {
 }
 
 const (
-	feedPage  = 50
+	feedFirst = 4         // dialogues of the first page, which may be large
+	feedPage  = 50        // dialogues of a page
+	feedBytes = 128 << 10 // bytes of their payloads, roughly
 	maxEchoes = 64
 	feedRetry = time.Second
 )
@@ -222,11 +224,12 @@ func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
 			sent = min(sent, first-1)
 		}
 	}
-	for {
-		page, err := talks.History(ctx, user, with, kv.Range{After: sent, Forward: true, Limit: feedPage})
+	for limit := feedFirst; ; {
+		page, err := talks.History(ctx, user, with, kv.Range{After: sent, Forward: true, Limit: limit})
 		if err != nil {
 			return err
 		}
+		limit = pageOf(page.Dialogues)
 		for i := range page.Dialogues {
 			d := &page.Dialogues[i]
 			if d.N <= sent {
@@ -254,6 +257,16 @@ func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
 		}
 		f.mu.Unlock()
 	}
+}
+
+// pageOf returns how many dialogues the next page may have, by the size of those of the page before: a session that does
+// not read holds a page.
+func pageOf(dialogues []kv.Dialogue) int {
+	bytes := 1
+	for i := range dialogues {
+		bytes += len(dialogues[i].Payload)
+	}
+	return min(max(feedBytes*max(len(dialogues), 1)/bytes, 1), feedPage)
 }
 
 // write writes a dialogue of the store. It waits for room.
