@@ -182,7 +182,7 @@ func (x *keepRun) repeat(t *testing.T, last uint64) {
 	}
 }
 
-// keepKills returns a deployment of n processes on a NATS server in this process, or of one with its own.
+// keepNodes returns a deployment of n processes on a NATS server in this process, or of one with its own.
 func keepNodes(t *testing.T, n int) (*killableNodes, *externalNATS) {
 	t.Helper()
 	if n == 1 {

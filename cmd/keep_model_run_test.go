@@ -80,7 +80,7 @@ func newModelRun(t *testing.T, w *world, n int) *modelRun {
 			t.Logf("seed %d, step %d; the last steps:\n%s", seed, len(x.steps), strings.Join(x.steps[max(0, len(x.steps)-30):], "\n"))
 		}
 	})
-	for i, p := range w.newMembers(t, n) {
+	for _, p := range w.newMembers(t, n) {
 		u := &modelUser{member: p, talks: make(map[*modelUser]*keptModel), place: make(map[*keptModel]int)}
 		for _, other := range x.users {
 			other.befriend(t, p)
@@ -89,7 +89,6 @@ func newModelRun(t *testing.T, w *world, n int) *modelRun {
 			u.place[m], other.place[m] = 1, 0
 		}
 		x.users = append(x.users, u)
-		_ = i
 	}
 	for _, u := range x.users {
 		u.tunnel.close(t)
@@ -193,6 +192,9 @@ func (c *tunnel) patientNext() (string, error) {
 
 // close ends a session, which must not have received anything else.
 func (x *modelRun) close(s *modelSession) {
+	if s.kind != keepKind {
+		x.settled(s.user) // what is written to a session that is closing already does not count as delivered
+	}
 	x.note("%s: close %q", s.user.account, s.kind)
 	s.user.sessions = slices.DeleteFunc(s.user.sessions, func(other *modelSession) bool { return other == s })
 	if err := s.ws.WriteControl(8, []byte{3, 232}, time.Now().Add(waitTimeout)); err != nil {

@@ -270,7 +270,7 @@ func (d *keepDevice) login() error {
 	return err
 }
 
-// checkTalk checks the cursors of a conversation: no one is ahead of what a client has acknowledged, or behind what
+// checkTalk checks the cursors of a conversation: none is ahead of what a client has acknowledged. No number is behind what
 // the device has.
 func (d *keepDevice) checkTalk(k keepTalk) error {
 	got, read := d.p.acknowledged()
