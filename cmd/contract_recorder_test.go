@@ -79,7 +79,7 @@ var keptDifferences = []struct {
 	{regexp.MustCompile(`^(.* < )\{"code":202,"message":"Dialogue Kept","ok":true,"id":("[^"]*"),"n":\d+,"at":"<time>"\}$`),
 		`$1{"code":200,"message":"Success","ok":true,"id":$2}`},
 	{regexp.MustCompile(`^(.* by NATS < \{"id":.*),"with":"<random \d+>","n":\d+,"at":"<time>"\}$`), `$1}`},
-	{regexp.MustCompile(`^(.* by NATS < notice \{"id":"[^"]*","from":"<random \d+>"),"payload":(.*),"with":("<random \d+>"),"n":\d+,"at":"<time>"\}$`),
+	{regexp.MustCompile(`^(.* by NATS < notice \{"id":"[^"]*","from":"<random \d+>"),"payload":(.*),"with":("<random \d+>"),"n":\d+,"at":"<time>","toFriend":"<random \d+>"\}$`),
 		`$1,"toFriend":$3,"payload":$2}`},
 }
 
@@ -264,7 +264,7 @@ func (w *window) seesKept(want string) {
 }
 
 // ownKept matches a user's own dialogue as its NATS client sees it.
-var ownKept = regexp.MustCompile(`^(\{"id":"[^"]*","from":"\w+"),"payload":(".*"),"with":("\w+"),"n":\d+,"at":"[^"]*"\}$`)
+var ownKept = regexp.MustCompile(`^(\{"id":"[^"]*","from":"\w+"),"payload":(".*"),"with":("\w+"),"n":\d+,"at":"[^"]*","toFriend":"\w+"\}$`)
 
 // sends sends a text frame.
 func (w *window) sends(frame string) { w.r.t.Helper(); w.sendsKind(websocket.TextMessage, frame) }

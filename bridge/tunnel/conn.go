@@ -299,7 +299,7 @@ func (c *conn) wrote(out *buffer, err error) {
 	if err == nil && c.discarded {
 		settled = net.ErrClosed
 	}
-	if err == nil && dialogues > 0 {
+	if err == nil && out.dialogues > 0 { // not for a frame that was not written
 		c.dialogueWritten()
 	}
 	if err == nil {
