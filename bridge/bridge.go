@@ -130,7 +130,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
 		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
-	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
+	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, talks: b.talks, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
 	b.newAPI(metrics)
 	return nil

@@ -8,6 +8,7 @@ import (
 	"imctl/bridge/audit"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/im"
+	"imctl/bridge/talk"
 	"imctl/bridge/tunnel"
 	"imctl/kv"
 )
@@ -27,6 +28,7 @@ type restores struct {
 	tunnel   *tunnel.Tunnel
 	events   *eventlog.Log
 	audit    *audit.Trail
+	talks    *talk.Service // nil: no conversations are kept
 	services *Services
 	log      *slog.Logger
 	checking chan struct{} // a mutex for check
@@ -89,6 +91,9 @@ func (r *restores) resume(ctx context.Context) error {
 		return err
 	}
 	r.services.Friends.ForgetProfile("")
+	if r.talks != nil {
+		r.talks.Reset()
+	}
 	r.events.Pause(false)
 	if err := r.events.Attach(ctx); err != nil {
 		return err

@@ -27,6 +27,7 @@ type conversation struct {
 	place       *list.Element
 	busy        bool
 	attended    bool // a worker looks at the first item
+	stale       bool // what is known of it is of before a restore
 	first, last *item
 	count       int // items in the queue
 	bytes       int // of these items

@@ -313,6 +313,9 @@ func (t *tracker) write(ctx context.Context, d *doc) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d.writing = false
+	if h.docs[d.user] != d { // forgotten by reset meanwhile
+		return err
+	}
 	if err != nil {
 		h.mark(d, flushEvery)
 		return err

@@ -87,6 +87,10 @@ func (s *Service) release(convs ...*conversation) {
 	defer s.mu.Unlock()
 	for _, c := range convs {
 		c.attended = false
+		if c.stale && c.job == nil {
+			c.stale, c.floor = false, 0
+			c.forget()
+		}
 		s.ids.Add(int64(c.ids.len() - c.idsLen))
 		c.idsLen = c.ids.len()
 		if c.first != nil || c.job != nil {
