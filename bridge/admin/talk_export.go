@@ -111,20 +111,9 @@ func (s *Service) talksOf(ctx context.Context, stream *kv.Talks, id string) ([]T
 
 // part returns a conversation with its dialogues after a number, as many as fit into an answer.
 func (s *Service) part(ctx context.Context, stream *kv.Talks, talk Talk, after uint64) (Talk, error) {
-	page, err := stream.Read(ctx, kv.PairOf(talk.User, talk.With), talk.User, kv.Range{After: max(after, talk.Forgot), Limit: maxTalkDialogues, Forgot: talk.Forgot})
-	if err == nil && after == 0 && talk.Forgot == 0 { // After 0 stands for the newest
-		page, err = s.oldest(ctx, stream, talk, page)
-	}
+	page, err := stream.Read(ctx, kv.PairOf(talk.User, talk.With), talk.User, kv.Range{After: after, Forward: true, Limit: maxTalkDialogues, Forgot: talk.Forgot})
 	talk.Dialogues = fit(page.Dialogues)
 	return talk, err
-}
-
-// oldest returns the oldest dialogues of a conversation, if page has the newest ones.
-func (s *Service) oldest(ctx context.Context, stream *kv.Talks, talk Talk, page kv.Page) (kv.Page, error) {
-	if len(page.Dialogues) == 0 || page.Dialogues[0].N == page.First {
-		return page, nil
-	}
-	return stream.Read(ctx, kv.PairOf(talk.User, talk.With), talk.User, kv.Range{Before: page.First + maxTalkDialogues, Limit: maxTalkDialogues})
 }
 
 // fit returns the first dialogues that fit into an answer, at least one.
