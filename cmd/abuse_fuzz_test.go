@@ -198,14 +198,26 @@ var dialogues = []string{
 	strings.Repeat(`{"x":[`, 40),
 }
 
-var dialogueCodes = []int{200, 403, 506, 507, 508, 510, 511, 512}
+// The codes of answers to dialogues of sessions and of NATS clients.
+var (
+	dialogueCodes     = []int{200, 403, 506, 507, 508, 510, 511, 512}
+	keptDialogueCodes = []int{202, 403, 506, 507, 510, 511, 512}
+)
 
 // wantDialogue checks the answer to a dialogue.
-func wantDialogue(t *testing.T, sent, answer string, err error) {
+func wantDialogue(t *testing.T, sent, answer string, err error, codes []int) {
 	t.Helper()
 	code := reply{body: answer}.code()
-	if err != nil || !slices.Contains(dialogueCodes, code) || !strings.HasPrefix(answer, strings.TrimSuffix(replyBody(code), "}")) || !json.Valid([]byte(answer)) {
+	if err != nil || !slices.Contains(codes, code) || !strings.HasPrefix(answer, strings.TrimSuffix(replyBody(code), "}")) || !json.Valid([]byte(answer)) {
 		t.Errorf("dialogue %.300q: answer %s, %v", sent, answer, err)
+		return
+	}
+	var kept struct {
+		N  uint64
+		At time.Time
+	}
+	if code == 202 && (json.Unmarshal([]byte(answer), &kept) != nil || kept.N == 0 || kept.At.IsZero()) {
+		t.Errorf("dialogue %.300q: answer %s has no number or no time", sent, answer)
 	}
 }
 
@@ -227,7 +239,7 @@ func (a *abuser) frames(t *testing.T) (n int) {
 	}
 	for range sent {
 		answer, err := a.session.tryNext()
-		wantDialogue(t, strings.Join(sent, "\n"), answer, err)
+		wantDialogue(t, strings.Join(sent, "\n"), answer, err, dialogueCodes)
 		if err != nil {
 			return n
 		}
@@ -448,6 +460,6 @@ func (a *abuser) call(t *testing.T) {
 func (a *abuser) dialogue(t *testing.T) {
 	body := a.mutate(pick(a.r, dialogues))
 	if answer, ok := a.natsReply(t, "im.send."+a.me.id, body); ok {
-		wantDialogue(t, body, answer, nil)
+		wantDialogue(t, body, answer, nil, keptDialogueCodes)
 	}
 }

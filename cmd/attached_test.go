@@ -213,7 +213,7 @@ func TestNATSInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, how := range [][]string{{"--nats", there.url}, {"--context", "there.json"}, {"--context", file}} {
-		a := command(t, dir, "", append([]string{"nats", "info"}, how...)...).want(t, exitDone, natsserver.VERSION, "IM_LOG")
+		a := command(t, dir, "", append([]string{"nats", "info"}, how...)...).want(t, exitDone, natsserver.VERSION, "IM_LOG", "IM_TALKS")
 		if strings.Contains(a.out, "missing") || strings.Contains(a.out, secret) {
 			t.Errorf("%s: %s", how, a.out)
 		}

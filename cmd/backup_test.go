@@ -33,14 +33,14 @@ func TestBackupRestore(t *testing.T) {
 	if code := alice.talk(t, bob, "unread"); code != 200 {
 		t.Fatalf("answered %d", code)
 	}
-	command(t, dir, "", "backup", "all.tar").want(t, exitDone, "STREAM", "KV_im_users", "KV_im_tokens", "KV_im_friendships", "IM_LOG")
+	command(t, dir, "", "backup", "all.tar").want(t, exitDone, "STREAM", "KV_im_users", "KV_im_tokens", "KV_im_friendships", "IM_LOG", "IM_TALKS")
 	if info, err := os.Stat(filepath.Join(dir, "all.tar")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("backup file: got %v, %v", info, err)
 	}
 	command(t, dir, "", "backup", "all.tar").want(t, exitExists, "--force")
-	people := sortedLines(command(t, dir, "", "user", "export").want(t, exitDone).out)
 	w.close(t)
-	s.close(t)
+	s.close(t) // which writes the cursors of conversations
+	people := sortedLines(command(t, dir, "", "user", "export").want(t, exitDone).out)
 	command(t, dir, "", "backup", "all.tar", "--force", "-o", "json").want(t, exitDone, `"name":"KV_im_users"`, `"files":`)
 
 	command(t, dir, "", "restore", "all.tar", "--data", "new").want(t, exitDone, "KV_im_users")

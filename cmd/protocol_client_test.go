@@ -20,7 +20,7 @@ import (
 
 // messages maps the codes of the protocol to their texts.
 var messages = map[int]string{
-	200: "Success", 403: "Protocol Error", 500: "Internal Server Error", 501: "Account Info Empty", 502: "Password Info Empty",
+	200: "Success", 202: "Dialogue Kept", 403: "Protocol Error", 500: "Internal Server Error", 501: "Account Info Empty", 502: "Password Info Empty",
 	503: "Secure Mail Info Empty", 504: "Account Already Exists", 505: "Account & Password Wrong", 506: "Dialogue ID Empty",
 	507: "Dialogue Send To Friend Failed", 508: "Friend Is Offline", 509: "Payload Must Be Text", 510: "Friend ID Empty", 511: "Payload Empty",
 	512: "Not Relation of Friend", 513: "Login In Other Place", 514: "Auth Info Empty", 515: "Auth Illegal", 516: "Name Empty",
@@ -29,7 +29,7 @@ var messages = map[int]string{
 
 // replyBody returns the exact body of an answer with this code.
 func replyBody(code int) string {
-	return fmt.Sprintf(`{"code":%d,"message":"%s","ok":%t}`, code, messages[code], code == 200)
+	return fmt.Sprintf(`{"code":%d,"message":"%s","ok":%t}`, code, messages[code], code == 200 || code == 202)
 }
 
 // replyFrame returns the exact answer to a dialogue. id is the JSON text of its id.

@@ -31,8 +31,8 @@ func newStatus(env *Env) *cobra.Command {
 		Use:   "status",
 		Short: "Show the health, nodes, sessions, users and streams of the server",
 		Long: `Show the state of the server: its nodes with version and start time, sessions, users online, accounts,
-streams with their size, and how much of dialogues.max_bytes the conversations use. A user online on several nodes is counted on each. Addresses and users that
-reached limits in the last hour are listed with the limit.
+streams with their size, and how much of dialogues.max_bytes the conversations use. A user online on several
+nodes is counted on each. Addresses and users that reached limits in the last hour are listed with the limit.
 
 Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only. Exit with 5
 if no server is running. Available information is shown in any case.`,

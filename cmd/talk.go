@@ -84,10 +84,10 @@ func newTalkPurge(env *Env) *cobra.Command {
 	var user, with, before string
 	yes := false
 	c := &cobra.Command{
-		Use:   "purge --user USER [--with USER] | --before AGE",
+		Use:   "purge",
 		Short: "Erase conversations",
-		Long: `Erase all conversations of a user, the conversation of two users, or all dialogues that are older than AGE,
-such as 30d. The dialogues are erased for both users of a conversation. The numbers of its dialogues go on.
+		Long: `Erase all conversations of a user (--user), the conversation of two users (--user and --with), or all
+dialogues that are older than an age (--before). The dialogues are erased for both users of a conversation. The numbers of its dialogues go on.
 
 The audit trail records the command.`,
 		Example: `  imctl talk purge --user alice
@@ -98,10 +98,12 @@ The audit trail records the command.`,
 			request := admin.PurgeTalks{User: user, With: with}
 			question := ""
 			switch {
-			case (user == "") == (before == ""):
-				return usageErrorf("use either --user or --before")
-			case with != "" && user == "":
+			case user == "" && with != "":
 				return usageErrorf("--with requires --user")
+			case user == "" && before == "":
+				return usageErrorf("missing --user or --before")
+			case user != "" && before != "":
+				return usageErrorf("--user and --before exclude each other")
 			case with != "":
 				question = fmt.Sprintf("Erase the conversation of %s and %s permanently?", printable(user), printable(with))
 			case user != "":
@@ -147,17 +149,19 @@ func newTalkShow(env *Env) *cobra.Command {
 	var output outputFormat
 	r := admin.ShowTalk{Limit: 50}
 	c := &cobra.Command{
-		Use:   "show --user USER --with USER",
+		Use:   "show",
 		Short: "Show dialogues of a conversation, if admin.read_dialogues allows it",
-		Long: `Show the newest dialogues of the conversation of two users, as the user of --user sees them. It requires
-the setting admin.read_dialogues of the server. The audit trail records the command.`,
+		Long: `Show the newest dialogues of the conversation of --user and --with, as --user sees them. Both flags are
+needed, and the setting admin.read_dialogues of the server must allow it. The audit trail records the command.`,
 		Example: `  imctl talk show --user alice --with bob
   imctl talk show --user alice --with bob --before 120 --limit 200 -o json`,
 		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
-			case r.User == "" || r.With == "":
-				return usageErrorf("--user and --with are required")
+			case r.User == "":
+				return usageErrorf("missing --user")
+			case r.With == "":
+				return usageErrorf("missing --with")
 			case r.Limit < 1 || r.Limit > 200:
 				return usageErrorf("--limit must be from 1 to 200")
 			}

@@ -141,7 +141,11 @@ func TestTalkShow(t *testing.T) {
 	}
 	command(t, dir, "", append(show, "--before", "2", "-o", "json")...).want(t, exitDone, `"payload":"<first>`, `"first":1,"last":4`)
 	command(t, dir, "", append(show, "--limit", "0")...).want(t, exitUse, "--limit")
-	command(t, dir, "", "talk", "show", "--user", alice.account).want(t, exitUse, "required")
+	command(t, dir, "", "talk", "show", "--user", alice.account).want(t, exitUse, "missing --with")
+	command(t, dir, "", "talk", "show", "--with", alice.account).want(t, exitUse, "missing --user")
+	command(t, dir, "", "talk", "purge").want(t, exitUse, "missing --user or --before")
+	command(t, dir, "", "talk", "purge", "--with", alice.account, "--before", "7d").want(t, exitUse, "--with requires --user")
+	command(t, dir, "", "talk", "purge", "--user", alice.account, "--before", "7d").want(t, exitUse, "--user and --before exclude each other")
 	command(t, dir, "", "talk", "show", "--user", alice.account, "--with", "nobody").want(t, exitNotFound)
 	command(t, dir, "", "audit", "--event", "admin.talk.show", "-o", "json").want(t, exitDone, alice.id, "with "+bob.id)
 }
