@@ -64,7 +64,7 @@ func (f modelFrame) optional() bool { return f.kind != keepKind && f.m.deleted[f
 
 // is reports whether the session may receive the dialogue like this.
 func (f modelFrame) is(got keepFrame) bool {
-	if text, edited := f.m.edited[f.n]; edited && f.kind != keepKind && got.Payload == text {
+	if f.kind != keepKind && slices.Contains(f.m.texts[f.n], got.Payload) {
 		got.Payload = f.Payload
 	}
 	return reflect.DeepEqual(got, f.keepFrame)
