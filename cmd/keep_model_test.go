@@ -16,6 +16,7 @@ type keptModel struct {
 	forgot  [2]uint64
 	deleted map[uint64]bool
 	edited  map[uint64]string
+	texts   map[uint64][]string // that it was edited to, ever
 }
 
 // modelEntry is a dialogue of a keptModel.
@@ -26,7 +27,7 @@ type modelEntry struct {
 }
 
 func newKeptModel(a, b string) *keptModel {
-	return &keptModel{ids: [2]string{a, b}, deleted: make(map[uint64]bool), edited: make(map[uint64]string)}
+	return &keptModel{ids: [2]string{a, b}, deleted: make(map[uint64]bool), edited: make(map[uint64]string), texts: make(map[uint64][]string)}
 }
 
 // last returns the number of the newest dialogue.
@@ -55,6 +56,7 @@ func (m *keptModel) add(from int, kept bool, e keepEntry) error {
 func (m *keptModel) change(e keepEntry) {
 	if e.Edits != 0 {
 		m.edited[e.Edits] = e.Payload
+		m.texts[e.Edits] = append(m.texts[e.Edits], e.Payload)
 	}
 	if e.Deletes != 0 {
 		m.deleted[e.Deletes] = true
