@@ -13,3 +13,6 @@ const (
 
 // pathCuts is how often TestKeptOverDeadPath cuts the path.
 const pathCuts = 20
+
+// pageReloads is how often TestPageUnderTraffic reloads the page, or leaves it.
+const pageReloads = 30
