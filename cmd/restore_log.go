@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"time"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
@@ -23,9 +24,12 @@ import (
 // consumer has not acknowledged are restored with their sequence numbers, and acknowledged entries are not delivered
 // again. The pieces survive an interrupted swap.
 
-// pieceSize is how many uncompressed bytes of a stream are sent at once. The server must write them within five
-// seconds.
-const pieceSize = 16 << 10
+// The server must write each piece within five seconds. A piece that takes longer than slowPiece halves the next one.
+const (
+	pieceSize     = 16 << 10 // uncompressed bytes of a piece
+	smallestPiece = 1 << 10
+	slowPiece     = time.Second
+)
 
 // logStream returns the name of the stream of the log.
 func logStream(prefix string) string { return subject.Prefix(prefix).LogStream() }
@@ -263,18 +267,30 @@ type recompressor struct {
 	from io.Reader // uncompressed
 	to   *s2.Writer
 	out  bytes.Buffer
-	buf  [pieceSize]byte
+	buf  []byte    // of the size of a piece
+	at   time.Time // when next returned the last piece
 }
 
 func newRecompressor(compressed io.Reader) *recompressor {
-	p := &recompressor{from: s2.NewReader(compressed)}
+	p := &recompressor{from: s2.NewReader(compressed), buf: make([]byte, pieceSize)}
 	p.to = s2.NewWriter(&p.out, s2.WriterBlockSize(pieceSize), s2.WriterConcurrency(1))
 	return p
 }
 
-// next returns the next piece, or io.EOF after the last one.
+// taken sets the size of the next piece after the time that the last one took.
+func (p *recompressor) taken(d time.Duration) {
+	if d > slowPiece {
+		p.buf = p.buf[:max(len(p.buf)/2, smallestPiece)]
+	}
+}
+
+// next returns the next piece, or io.EOF after the last one. The caller has sent the last piece.
 func (p *recompressor) next() ([]byte, error) {
-	n, err := io.ReadFull(p.from, p.buf[:])
+	if !p.at.IsZero() {
+		p.taken(time.Since(p.at))
+	}
+	defer func() { p.at = time.Now() }()
+	n, err := io.ReadFull(p.from, p.buf)
 	if n == 0 {
 		return nil, err
 	}

@@ -1,14 +1,17 @@
 package cmd
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -148,5 +151,49 @@ func TestRestoreLargeLog(t *testing.T) {
 	consumer, err := js.Consumer(t.Context(), "IM_LOG", "archive")
 	if err != nil || consumer.CachedInfo().NumPending != entries {
 		t.Errorf("%v: %+v", err, consumer)
+	}
+}
+
+// TestSlowPieces checks that pieces get smaller if the server writes them slowly, and that nothing is lost.
+func TestSlowPieces(t *testing.T) {
+	t.Parallel()
+	want := bytes.Repeat([]byte("0123456789abcdef"), 8<<10)
+	var compressed, sent bytes.Buffer
+	w := s2.NewWriter(&compressed)
+	if _, err := w.Write(want); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := newRecompressor(&compressed)
+	for _, size := range []int{16 << 10, 8 << 10, 4 << 10, 2 << 10, 1 << 10, 1 << 10} {
+		if len(p.buf) != size {
+			t.Errorf("a piece has %d bytes, want %d", len(p.buf), size)
+		}
+		piece, err := p.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent.Write(piece)
+		p.at = time.Time{} // the test tells how long a piece took
+		p.taken(slowPiece)
+		if len(p.buf) != size {
+			t.Errorf("a piece in time changes the size to %d bytes", len(p.buf))
+		}
+		p.taken(slowPiece + 1)
+	}
+	for {
+		piece, err := p.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent.Write(piece)
+	}
+	if got, err := io.ReadAll(s2.NewReader(&sent)); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes arrived, want %d: %v", len(got), len(want), err)
 	}
 }
