@@ -158,15 +158,22 @@ func (s *keptSend) Stored(d *kv.Dialogue, again bool) {
 		s.launch(d)
 		return
 	}
-	if !again && !d.Hidden {
-		s.show(d)
-	} else if !again {
+	logged := !again && d.Deletes == 0 && !d.Hidden && s.lane.flights.log != nil && s.lane.flights.log.Attached()
+	if !logged { // otherwise the log answers once it has stored the entry
+		s.sender.Kept(s.id, s.n, s.at, time.Since(s.started))
+	}
+	switch {
+	case again:
+	case d.Hidden:
 		s.showOwn(d)
+	default:
+		s.show(d)
 	}
-	if !again && d.Deletes == 0 && !d.Hidden && s.lane.flights.log != nil && s.lane.flights.log.AddDialogue(eventlog.Dialogue{From: s.from, To: s.to, ID: d.ID, Payload: d.Payload, Sent: s.started, Done: s}) {
-		return // the log answers once it has stored the entry
+	if !logged {
+		s.free()
+	} else if !s.lane.flights.log.AddDialogue(eventlog.Dialogue{From: s.from, To: s.to, ID: d.ID, Payload: d.Payload, Sent: s.started, Done: s}) {
+		s.Logged(true) // the last consumer has just gone
 	}
-	s.Logged(true)
 }
 
 // Logged implements eventlog.Done.

@@ -119,7 +119,7 @@ func TestKeptDialogue(t *testing.T) {
 	}
 	to.want(t, "take 1 own false frame true")
 	plain.want(t, "take 1 own false frame true plain true")
-	from.want(t, "take 1 own true frame false plain false", `"1": kept as 1`)
+	from.want(t, `"1": kept as 1`, "take 1 own true frame false plain false")
 	other.want(t, "take 1 own true frame true")
 	pushed.want(t, "take 1 own true frame true plain true")
 

@@ -121,12 +121,9 @@ func (s *Service) heads(ctx context.Context, user string, others []string, do fu
 	return nil
 }
 
-// Undelivered returns the users in whose conversations with a user no client of that user has the newest dialogue.
-func (s *Service) Undelivered(ctx context.Context, user string, r kv.Roster) (others []string, err error) {
-	cursors, err := s.Cursors(ctx, user)
-	if err != nil {
-		return nil, err
-	}
+// Undelivered returns the users in whose conversations with a user no client of that user has the newest dialogue, by
+// its cursors.
+func (s *Service) Undelivered(ctx context.Context, user string, r kv.Roster, cursors map[string]kv.Cursor) (others []string, err error) {
 	err = s.heads(ctx, user, Partners(r, cursors), func(other string, head *kv.Record) error {
 		if undelivered(head, user, max(cursors[other].Got, cursors[other].Forgot)) {
 			others = append(others, other)

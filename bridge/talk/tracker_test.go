@@ -36,13 +36,13 @@ func TestCursors(t *testing.T) {
 	s.Got(idB, idA, 3)
 	wait(t, "got", func() bool { return a.has("f 0 3 0") })
 	s.Read(idB, idA, 2)
-	wait(t, "read", func() bool { return a.has("f 0 3 2") })
+	wait(t, "read", func() bool { return a.has("f 0 0 2") })
 	s.Got(idB, idA, 1)
 	s.Got(idB, idA, 3)
 	s.Read(idB, idA, 1<<60)
 	wait(t, "clamped", func() bool { return a.has("f 0 5 5") })
 	a.mu.Lock()
-	if got := strings.Join(a.all, ", "); got != "f 0 3 0, f 0 3 2, f 0 5 5" {
+	if got := strings.Join(a.all, ", "); got != "f 0 3 0, f 0 0 2, f 0 5 5" {
 		t.Errorf("advanced: %s", got)
 	}
 	a.mu.Unlock()

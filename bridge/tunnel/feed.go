@@ -18,8 +18,9 @@ import (
 type Conversations interface {
 	// Cursors returns how far a user has come, by the id of the friend.
 	Cursors(ctx context.Context, user string) (map[string]kv.Cursor, error)
-	// Undelivered returns the users in whose conversations with a user no client of that user has the newest dialogue.
-	Undelivered(ctx context.Context, user string, r kv.Roster) ([]string, error)
+	// Undelivered returns the users in whose conversations with a user no client of that user has the newest dialogue, by
+	// its cursors.
+	Undelivered(ctx context.Context, user string, r kv.Roster, cursors map[string]kv.Cursor) ([]string, error)
 	// TalksOf returns the conversations of a user with these others that have dialogues.
 	TalksOf(ctx context.Context, user string, others []string, cursors map[string]kv.Cursor) ([]talk.Talk, error)
 	// Flush writes the cursors of a user.
@@ -35,6 +36,7 @@ type Conversations interface {
 type feed struct {
 	s      *Session
 	roster kv.Roster                     // of the user at its login
+	base   map[string]kv.Cursor          // of the user before the session joined: what others get from then on is also for this one
 	room   atomic.Pointer[chan struct{}] // has an element after dialogues were written; nil: nothing was behind yet
 
 	mu      sync.Mutex // guards the fields below
@@ -45,8 +47,10 @@ type feed struct {
 
 // behind is a conversation that a feed reads from the store.
 type behind struct {
-	first  uint64   // the first dialogue that came live; 0: none
-	newest uint64   // the newest one
+	first  uint64 // the first dialogue that came live; 0: none
+	newest uint64 // the newest one
+	base   uint64 // what the user had before the session joined, if based
+	based  bool
 	echoes []uint64 // those that other sessions of the user have sent, and that this one wants to see
 }
 
@@ -72,8 +76,8 @@ const (
 
 // start looks for dialogues that no client of the user has yet.
 func (f *feed) start() {
-	roster := f.roster
-	f.roster = kv.Roster{} // it would stay in memory as long as the session
+	roster, base := f.roster, f.base
+	f.roster, f.base = kv.Roster{}, nil // they would stay in memory as long as the session
 	if f.s.keep || f.s.tunnel.opts.Talks == nil {
 		return
 	}
@@ -81,7 +85,7 @@ func (f *feed) start() {
 		defer recovery.Log(f.s.tunnel.opts.Logger, "undelivered dialogues")
 		ctx, cancel := f.context()
 		defer cancel()
-		undelivered, err := f.s.tunnel.opts.Talks.Undelivered(ctx, f.s.user(), roster)
+		undelivered, err := f.s.tunnel.opts.Talks.Undelivered(ctx, f.s.user(), roster, base)
 		if err != nil {
 			if ctx.Err() == nil {
 				f.s.tunnel.opts.Logger.Warn("look for undelivered dialogues", "user", f.s.user(), "err", err)
@@ -92,7 +96,9 @@ func (f *feed) start() {
 		defer f.mu.Unlock()
 		for _, with := range undelivered {
 			if _, live := f.sent[with]; !live {
-				f.fallBehind(with, f.behind[with])
+				b := f.behind[with]
+				b.based, b.base = true, max(base[with].Got, base[with].Forgot)
+				f.fallBehind(with, b)
 			}
 		}
 	})
@@ -178,11 +184,11 @@ func (f *feed) run() {
 	ctx, cancel := f.context()
 	defer cancel()
 	for {
-		with, from, ok := f.next()
+		with, ok := f.next()
 		if !ok {
 			return
 		}
-		err := f.catchUp(ctx, with, from)
+		err := f.catchUp(ctx, with)
 		if ctx.Err() != nil {
 			return
 		}
@@ -197,32 +203,54 @@ func (f *feed) run() {
 	}
 }
 
-// next returns a conversation that is behind, and the first dialogue that came live, 0 for none.
-func (f *feed) next() (with string, first uint64, ok bool) {
+// next returns a conversation that is behind.
+func (f *feed) next() (with string, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for with, b := range f.behind {
-		return with, b.first, true
+	for with := range f.behind {
+		return with, true
 	}
 	f.working = false
-	return "", 0, false
+	return "", false
+}
+
+// begin returns the number after which a conversation that is behind goes on.
+func (f *feed) begin(ctx context.Context, with string) (uint64, error) {
+	f.mu.Lock()
+	sent, known := f.sent[with]
+	based := f.behind[with].based
+	f.mu.Unlock()
+	if known {
+		return sent, nil
+	}
+	var cursor kv.Cursor
+	if !based {
+		all, err := f.s.tunnel.opts.Talks.Cursors(ctx, f.s.user())
+		if err != nil {
+			return 0, err
+		}
+		cursor = all[with]
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.behind[with]
+	sent = max(cursor.Got, cursor.Forgot)
+	if b.based {
+		sent = b.base
+	}
+	if b.first != 0 { // another client of the user may have it already, but it came after this session began
+		sent = min(sent, b.first-1)
+	}
+	f.sent[with] = sent
+	return sent, nil
 }
 
 // catchUp writes a conversation from the store until it is no longer behind.
-func (f *feed) catchUp(ctx context.Context, with string, first uint64) error {
+func (f *feed) catchUp(ctx context.Context, with string) error {
 	talks, user := f.s.tunnel.opts.Talks, f.s.user()
-	f.mu.Lock()
-	sent, known := f.sent[with]
-	f.mu.Unlock()
-	if !known {
-		all, err := talks.Cursors(ctx, user)
-		if err != nil {
-			return err
-		}
-		sent = max(all[with].Got, all[with].Forgot)
-		if first != 0 { // another client of the user may have it already, but it came after this session began
-			sent = min(sent, first-1)
-		}
+	sent, err := f.begin(ctx, with)
+	if err != nil {
+		return err
 	}
 	for limit := feedFirst; ; {
 		page, err := talks.History(ctx, user, with, kv.Range{After: sent, Forward: true, Limit: limit})

@@ -172,6 +172,11 @@ func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, onli
 	if err != nil {
 		return false, false, err
 	}
+	if t.opts.Talks != nil && !s.keep {
+		if s.feed.base, err = t.opts.Talks.Cursors(ctx, user); err != nil {
+			return false, false, err
+		}
+	}
 	t.makeYoungest(ctx, s, user)
 	if first, err = t.opts.Lanes.Join(ctx, user, s.member, roster, revision); err != nil {
 		return false, false, err
