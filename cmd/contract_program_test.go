@@ -88,8 +88,8 @@ func (r *recorder) program(ann, dora, bob, eve *dayUser, a *window) {
 	call("delete", `{"password":"wrong"}`)
 }
 
-// programOffline records what the program sends to eve, who is offline. If the server keeps conversations, eve gets these dialogues
-// at its next login, and that is all that a contract session ever sees of it.
+// programOffline records what the program sends to eve, who is offline. If the server keeps conversations, eve gets
+// these dialogues at its next login, and that is all that a contract session ever sees of it.
 func (r *recorder) programOffline(bot *window, dora, eve *dayUser) {
 	w := eve.login("Eve")
 	eve.friends("request", "to", dora.id)

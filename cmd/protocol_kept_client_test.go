@@ -24,8 +24,8 @@ func (c *tunnel) wantKept(t testing.TB, frames ...string) {
 	}
 }
 
-// wantAfterNews is wantKept for sessions of a user whose friend has contract sessions: 303 tells them also that these have
-// the friend's own dialogues.
+// wantAfterNews is wantKept for sessions of a user whose friend has contract sessions: 303 tells them also that these
+// have the friend's own dialogues.
 func (c *tunnel) wantAfterNews(t testing.TB, want string) {
 	t.Helper()
 	for {
