@@ -66,12 +66,12 @@ func testEcho(t *testing.T, w *world) {
 			sender.send(t, dialogue(fmt.Sprint(`"`, n, `"`), to, `"x"`))
 			sender.want(t, replyFrame(fmt.Sprint(`"`, n, `"`), code))
 		}
+		b.tunnel.want(t, dialogueFrame(fmt.Sprint(`"`, n, `"`), a.id, `"x"`)) // a session that does not read is cut off
 	}
 	for n := range 20 {
 		for _, c := range []*tunnel{here, there} {
 			c.want(t, echoFrame(fmt.Sprint(`"`, n, `"`), a, b, `"x"`))
 		}
-		b.tunnel.want(t, dialogueFrame(fmt.Sprint(`"`, n, `"`), a.id, `"x"`))
 	}
 	// The sender and devices without push=1 get no echo: their next frame is the friend's dialogue.
 	if code := b.talk(t, a, "back"); code != 200 {
@@ -98,7 +98,8 @@ func TestEchoAndNATSClients(t *testing.T) {
 	t.Run("two servers", func(t *testing.T) {
 		t.Parallel()
 		there := startExternalNATS(t)
-		both := bridges{start(t, there.attached), start(t, there.attached)}
+		patient := func(c *Config) { c.Sessions.WriteTimeout = waitTimeout } // with sessions that do not read for a while
+		both := bridges{start(t, there.attached, patient), start(t, there.attached, patient)}
 		w := newWorld(t, both)
 		for range 3 { // NATS asks one of the two servers at random
 			testEchoByNATS(t, w, firstGroup(there.url, `@(.+)$`))
