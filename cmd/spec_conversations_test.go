@@ -1,33 +1,14 @@
 package cmd
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
 	"imctl/kv"
 )
 
-// conversationsKept tells whether the servers of these tests keep conversations. If not, the documented answers and
-// messages of kept conversations cannot be seen.
-const conversationsKept = true
-
-// ofConversations reports whether an answer, or a message, is one that only a server has that keeps conversations.
-func ofConversations(documented string) bool {
-	if conversationsKept {
-		return false
-	}
-	words := strings.Fields(documented) // method, path, status and code; or operation, message and schema
-	return words[1] == "/im/dialogues" || words[1] == "/im/dialogues/remove" || words[2] == "Answer202" || slices.Contains([]string{
-		"sendRelated", "keptDialogue", "delivered", "dialogueRead", "friendTyping", "got", "read", "typing", "ping", "pong", "talksCall", "talksAnswer",
-		"dialoguesCall", "dialoguesAnswer", "forgetCall", "forgetAnswer", "gotCall", "gotAnswer", "readCall", "readAnswer"}, words[1])
-}
-
 // conversations returns the calls for kept conversations.
 func (a *openAPI) conversations(me, friend *member) (all []exchange) {
-	if !conversationsKept {
-		return nil
-	}
 	never := strings.Repeat("0", 32)
 	row := func(code int, pairs ...string) {
 		auth := []string{"id", me.id, "token", me.token}
@@ -65,9 +46,6 @@ func (a *openAPI) conversations(me, friend *member) (all []exchange) {
 
 // kept exchanges the messages of kept conversations: two sessions with keep=1, and then a NATS client.
 func (a *asyncAPI) kept(t *testing.T) {
-	if !conversationsKept {
-		t.Skip("the servers of the tests keep no conversations")
-	}
 	w, s := newNATSWorld(t, startMailServer(t).configure, unlimited)
 	root := s.attachment(t, "root", kv.RoleAdmin, "")
 	w.secret(root.Password)
