@@ -273,6 +273,7 @@ func (f *feed) catchUp(ctx context.Context, with string) error {
 			f.mu.Unlock()
 			if echo {
 				f.s.Notify(wire.AppendEcho(nil, d.ID, user, with, d.Payload))
+				f.s.member.FlushSoon()
 			}
 		}
 		f.mu.Lock()
