@@ -68,9 +68,10 @@ type killableNodes struct {
 // startKillableNodes starts several processes on one NATS server, or one process with an embedded NATS server.
 func startKillableNodes(t *testing.T, n int) *killableNodes {
 	t.Helper()
-	m := &killableNodes{log: new(logBuffer)}
+	// The model has no cooldown: after a decline a request would be answered 200 and go nowhere.
+	m := &killableNodes{log: new(logBuffer), env: []string{"IMCTL_LIMITS_COOLDOWN=0"}}
 	if n > 1 {
-		m.env = []string{"IMCTL_NATS_URL=" + startExternalNATS(t).url}
+		m.env = append(m.env, "IMCTL_NATS_URL="+startExternalNATS(t).url)
 	}
 	for range n {
 		data := filepath.Join(t.TempDir(), "data")
