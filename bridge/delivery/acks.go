@@ -33,7 +33,7 @@ func (m *Member) Read(with string, n uint64) {
 func (m *Member) Typing(with string) {
 	u := m.user
 	if r := u.relation([]byte(with)); u.lane.receipts && r.MaySend() && !r.Hidden() {
-		u.lane.tell(with, wire.AppendTyping(nil, u.id), nil)
+		u.lane.tell(with, func() []byte { return wire.AppendTyping(nil, u.id) })
 	}
 }
 
@@ -43,15 +43,15 @@ func (l *Lanes) Advanced(user, with string, got, read uint64) {
 	lane := l.of(user)
 	hidden := lane.hidden(user, with)
 	if got > 0 && !hidden {
-		lane.tell(with, nil, func(dst []byte) []byte { return wire.AppendDelivered(dst, user, got) })
+		lane.tell(with, func() []byte { return wire.AppendDelivered(nil, user, got) })
 	}
 	if read == 0 {
 		return
 	}
 	if lane.receipts && !hidden {
-		lane.tell(with, nil, func(dst []byte) []byte { return wire.AppendRead(dst, user, read, false) })
+		lane.tell(with, func() []byte { return wire.AppendRead(nil, user, read, false) })
 	}
-	lane.tell(user, nil, func(dst []byte) []byte { return wire.AppendRead(dst, with, read, true) })
+	lane.tell(user, func() []byte { return wire.AppendRead(nil, with, read, true) })
 }
 
 // hidden reports whether one of two users blocks the other, as far as this node knows.
@@ -62,7 +62,7 @@ func (l *lane) hidden(user, with string) bool {
 
 // tell sends news of kept conversations to a user's clients that take part in them, on all nodes. It composes the frame
 // only if there may be one.
-func (l *lane) tell(user string, frame []byte, compose func([]byte) []byte) {
+func (l *lane) tell(user string, compose func() []byte) {
 	u := l.lanes.User(user)
 	elsewhere := u == nil || u.elsewhere.Load()
 	if l.interest != nil {
@@ -71,11 +71,9 @@ func (l *lane) tell(user string, frame []byte, compose func([]byte) []byte) {
 	if !elsewhere && (u == nil || !u.keeps()) {
 		return
 	}
-	if frame == nil {
-		frame = compose(nil)
-	}
+	frame := compose()
 	if u != nil {
-		u.notifyKeep(frame, nil)
+		u.notifyKeep(frame)
 	}
 	if elsewhere {
 		if err := l.publishNotice(user, frame); err != nil {
@@ -100,9 +98,8 @@ func (l *lane) publishNotice(user string, frame []byte) error {
 }
 
 // takeAcks takes the replies of NATS clients to kept dialogues.
-func (l *Lanes) takeAcks(opts Options) (err error) {
-	nc := l.lanes[0].nc
-	l.acks, err = nc.QueueSubscribe(opts.Prefix.TakenAny(), subject.QueueGroup, func(m *nats.Msg) {
+func (l *Lanes) takeAcks(opts Options) error {
+	_, err := l.lanes[0].nc.QueueSubscribe(opts.Prefix.TakenAny(), subject.QueueGroup, func(m *nats.Msg) {
 		user, with, n, ok := opts.Prefix.ParseTaken(m.Subject)
 		if ok && replyCode(m) == wire.Success && kv.ValidID(user) && kv.ValidID(with) {
 			opts.Keeper.Got(user, with, n)
@@ -125,6 +122,7 @@ func (l *lane) keptElsewhere(u *User, m *nats.Msg, d *wire.KeptDialogue) {
 		return // this node has shown it when it was stored
 	}
 	from := string(d.From)
+	l.keeper.Seen(u.id, from, d.N)
 	if len(u.list()) == 0 {
 		if _, _, isFlight := splitReply(m.Reply); isFlight {
 			l.reply(m.Reply, left)

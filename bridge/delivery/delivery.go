@@ -51,6 +51,8 @@ type Keeper interface {
 	Add(to string, d kv.Dialogue, done talk.Done) error
 	Got(user, with string, n uint64)
 	Read(user, with string, n uint64)
+	// Seen tells that another node has stored dialogue n of two users.
+	Seen(user, with string, n uint64)
 }
 
 // Options configure Lanes.
@@ -86,7 +88,6 @@ type Lanes struct {
 	lanes   []*lane
 	notices *Notices
 	seed    maphash.Seed
-	acks    *nats.Subscription // of NATS clients, for kept dialogues; nil: none are kept
 }
 
 // New connects the lanes to NATS and starts them.

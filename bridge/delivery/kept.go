@@ -295,19 +295,16 @@ func (u *User) pushes() bool {
 	return false
 }
 
-// keptOwn hands a dialogue of the user to its sinks on this node, except the one that sent it. That one is told without
-// frames.
+// keptOwn hands a dialogue of the user to its sinks on this node. The sink that has sent it, and sinks that want no
+// notices, are told its number only.
 func (u *User) keptOwn(k Kept, except *Member) {
 	for _, m := range u.list() {
-		switch {
-		case m == except:
+		if m == except || !m.push { // a sink that keeps also wants notices
 			m.sink.Take(Kept{With: k.With, N: k.N, Own: true})
-		case !m.push && !m.keep:
-			m.sink.Take(Kept{With: k.With, N: k.N, Own: true})
-		default:
-			m.sink.Take(k)
-			m.FlushSoon()
+			continue
 		}
+		m.sink.Take(k)
+		m.FlushSoon()
 	}
 }
 

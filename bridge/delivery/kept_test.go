@@ -33,6 +33,8 @@ func (m *memory) Add(_ string, d kv.Dialogue, done talk.Done) error {
 func (m *memory) Got(user, with string, n uint64)  { m.note("got", user, with, n) }
 func (m *memory) Read(user, with string, n uint64) { m.note("read", user, with, n) }
 
+func (m *memory) Seen(string, string, uint64) {}
+
 func (m *memory) note(what, user, with string, n uint64) {
 	m.acks <- fmt.Sprint(what, " ", user[:1], " ", with[:1], " ", n)
 }
@@ -172,7 +174,7 @@ func TestKeptAnswer(t *testing.T) {
 	from.want(t, `"1": 507`)
 }
 
-// TestAwayIsNotTold: news for a user without any client are for nobody, and harm nobody.
+// TestAwayIsNotTold: an acknowledgement in a conversation with a user that has no client does no harm.
 func TestAwayIsNotTold(t *testing.T) {
 	t.Parallel()
 	lanes, _, _ := keeping(t)

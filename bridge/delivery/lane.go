@@ -146,7 +146,7 @@ func (l *lane) notice(u *User, frame []byte) {
 		return
 	}
 	if n, ok := wire.ParseNotice(frame); ok && keptNews(n) {
-		u.notifyKeep(frame, nil)
+		u.notifyKeep(frame)
 		return
 	}
 	u.Notify(frame)

@@ -181,10 +181,10 @@ func (u *User) Notify(frame []byte) {
 	}
 }
 
-// notifyKeep sends a frame to the sinks on this node that take part in kept conversations, except one.
-func (u *User) notifyKeep(frame []byte, except *Member) {
+// notifyKeep sends a frame to the sinks on this node that take part in kept conversations.
+func (u *User) notifyKeep(frame []byte) {
 	for _, m := range u.list() {
-		if m.keep && m != except {
+		if m.keep {
 			m.notify(frame)
 		}
 	}
