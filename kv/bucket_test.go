@@ -37,7 +37,7 @@ func TestBatches(t *testing.T) {
 		"one is missing":           {put("user.new", nil), putAt("user.other", nil, 1)},
 		"a single write":           {putAt("user.x", nil, last)},
 	} {
-		if _, err := b.write(ctx, writes...); !conflicting(err) {
+		if _, err := b.write(ctx, writes...); !Conflicting(err) {
 			t.Errorf("%s: %v, want a conflict", name, err)
 		}
 	}
@@ -55,7 +55,7 @@ func TestBatches(t *testing.T) {
 	if err != nil || !e.deleted || e.revision != last-1 {
 		t.Errorf("the delete marker is %+v, %v", e, err)
 	}
-	if _, err := b.write(ctx, putAt("user.x", nil, 0), put("user.y", nil)); !conflicting(err) {
+	if _, err := b.write(ctx, putAt("user.x", nil, 0), put("user.y", nil)); !Conflicting(err) {
 		t.Errorf("a write that does not expect the delete marker: %v, want a conflict", err)
 	}
 	if _, err := b.write(ctx, putAt("user.x", nil, e.revision), put("user.y", nil)); err != nil {

@@ -90,7 +90,7 @@ func (b *Bulk) Create(ctx context.Context, members iter.Seq[Member]) error {
 		}
 		return rosters.add(putAt(m.ID, roster, 0))
 	})
-	if conflicting(err) {
+	if Conflicting(err) {
 		err = ErrAccountExists
 	}
 	if err != nil {

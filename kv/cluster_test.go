@@ -184,7 +184,7 @@ func testTalksAcrossNodes(t *testing.T, stores []*Store) {
 	errs := atOnce(3, func(i int) error {
 		return stores[i].Talks.publish(ctx, head.Next(uint64(i), []Dialogue{dialogueAt(2, testPair.B, `"y"`)}))
 	})
-	if n := len(slices.DeleteFunc(errs, func(err error) bool { return conflicting(err) })); n != 1 {
+	if n := len(slices.DeleteFunc(errs, func(err error) bool { return Conflicting(err) })); n != 1 {
 		t.Errorf("%d of three concurrent writers succeed: %v", n, errs)
 	}
 	if err := stores[0].Talks.Erase(ctx, testPair); err != nil {

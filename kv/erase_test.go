@@ -97,7 +97,7 @@ func TestEraseWhileWriting(t *testing.T) {
 		for written < 300 {
 			next := head.Next(1, []Dialogue{dialogueAt(int64(written), testPair.A, `"x"`)})
 			err := s.Talks.publish(ctx, next)
-			if conflicting(err) {
+			if Conflicting(err) {
 				if head, err = s.Talks.Last(ctx, testPair); err == nil {
 					continue
 				}

@@ -67,7 +67,7 @@ func (u *Users) restoreBatch(ctx context.Context, users []User) []Restored {
 	if len(writes) > 0 {
 		_, err = u.b.write(ctx, writes...)
 	}
-	retry := conflicting(err) || tooManyBatches(err)
+	retry := Conflicting(err) || tooManyBatches(err)
 	all := make([]Restored, len(users))
 	for i, p := range plans {
 		switch {

@@ -39,9 +39,9 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	return false
 }
 
-// conflicting reports whether err says that another caller wrote a key first, or while it was read. If the stream has
+// Conflicting reports whether err says that another caller wrote a key first, or while it was read. If the stream has
 // several replicas and the other write is not committed yet, this conflict has a code of its own.
-func conflicting(err error) bool {
+func Conflicting(err error) bool {
 	return errors.Is(err, errChanged) ||
 		hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
@@ -73,7 +73,7 @@ func compareAndSwap(ctx context.Context, try func(context.Context) error) error 
 				return err
 			}
 		}
-		if err = try(ctx); !conflicting(err) && !tooManyBatches(err) {
+		if err = try(ctx); !Conflicting(err) && !tooManyBatches(err) {
 			return err
 		}
 	}

@@ -41,7 +41,7 @@ func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 					continue
 				}
 				if !dry && r.counter != &f.found.Unknown {
-					if err := part.b.apply(ctx, r); conflicting(err) {
+					if err := part.b.apply(ctx, r); Conflicting(err) {
 						continue // the key has changed since
 					} else if err != nil {
 						return err

@@ -171,7 +171,7 @@ func TestTalksConflict(t *testing.T) {
 	errs := atOnce(2, func(i int) error {
 		return s.Talks.publish(testContext(t), head.Next(uint64(i), []Dialogue{dialogueAt(2, testPair.B, `"y"`)}))
 	})
-	if conflicting(errs[0]) == conflicting(errs[1]) {
+	if Conflicting(errs[0]) == Conflicting(errs[1]) {
 		t.Fatalf("two writers: %v, want one conflict", errs)
 	}
 	head = mustLast(t, s.Talks, testPair)

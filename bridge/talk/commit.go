@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/kv"
 	"imctl/kv/batch"
 )
 
@@ -102,16 +103,9 @@ var errUnknown = errors.New("no acknowledgement")
 
 // failed logs that records are not written, once until a commit succeeds.
 func (s *Service) failed(err error) {
-	if !conflict(err) && s.ctx.Err() == nil && s.failing.CompareAndSwap(false, true) {
+	if !kv.Conflicting(err) && s.ctx.Err() == nil && s.failing.CompareAndSwap(false, true) {
 		s.opts.Log.Error("conversations cannot be written", "err", err)
 	}
-}
-
-// conflict reports whether err says that the conversation has a newer record than the writer knew.
-func conflict(err error) bool {
-	var e *jetstream.APIError
-	return errors.As(err, &e) && (e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
 // publish writes the records in the cheapest way, and sets the outcome of each job.

@@ -101,6 +101,18 @@ func add(t testing.TB, s *Service, to string, d kv.Dialogue) result {
 	return r
 }
 
+// fill queues n dialogues of one conversation, and returns where their outcomes come.
+func fill(t testing.TB, s *Service, n int) result {
+	t.Helper()
+	outcomes := make(result, n)
+	for i := range n {
+		if err := s.Add(idB, say(idA, fmt.Sprint(i)), outcomes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return outcomes
+}
+
 // stored queues a dialogue and returns the outcome, which must be that it is stored.
 func stored(t testing.TB, s *Service, to string, d kv.Dialogue) outcome {
 	t.Helper()

@@ -16,7 +16,7 @@ const maxForeign = 64
 func (s *Service) repair(ctx context.Context, c *conversation) error {
 	j := c.job
 	expired := time.Now().After(j.expires)
-	if j.refused != nil && !conflict(j.refused) && !j.unsure {
+	if j.refused != nil && !kv.Conflicting(j.refused) && !j.unsure {
 		if expired || !transient(j.refused) {
 			s.refuse(c, j.refused)
 			return nil
@@ -43,7 +43,7 @@ func (s *Service) repair(ctx context.Context, c *conversation) error {
 		s.settle([]*job{j})
 		return nil
 	}
-	if !conflict(j.refused) && sequence(head) == c.head.Seq {
+	if !kv.Conflicting(j.refused) && sequence(head) == c.head.Seq {
 		if expired {
 			s.refuse(c, errExpired)
 			return nil

@@ -332,12 +332,7 @@ func TestClose(t *testing.T) {
 	url := newURL(t)
 	s := startService(t, url, Options{})
 	const n = 3 * recordDialogues
-	outcomes := make(result, n)
-	for i := range n {
-		if err := s.Add(idB, say(idA, fmt.Sprint(i)), outcomes); err != nil {
-			t.Fatal(err)
-		}
-	}
+	outcomes := fill(t, s, n)
 	closeService(t, s)
 	for range n {
 		if o := <-outcomes; o.err != nil {
@@ -354,12 +349,7 @@ func TestCloseGivesUp(t *testing.T) {
 	t.Parallel()
 	s := startService(t, newURL(t), Options{})
 	const n = 20 * recordDialogues
-	outcomes := make(result, n)
-	for i := range n {
-		if err := s.Add(idB, say(idA, fmt.Sprint(i)), outcomes); err != nil {
-			t.Fatal(err)
-		}
-	}
+	outcomes := fill(t, s, n)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Close(ctx); !errors.Is(err, context.Canceled) {
@@ -381,12 +371,7 @@ func TestAbort(t *testing.T) {
 	t.Parallel()
 	s := startService(t, newURL(t), Options{})
 	const n = 40 * recordDialogues
-	outcomes := make(result, n)
-	for i := range n {
-		if err := s.Add(idB, say(idA, fmt.Sprint(i)), outcomes); err != nil {
-			t.Fatal(err)
-		}
-	}
+	outcomes := fill(t, s, n)
 	s.Abort()
 	stored, refused := 0, 0
 	for range n {
