@@ -308,8 +308,8 @@ func ints[T ~int](list []T) (all []int) {
 	return all
 }
 
-// answered checks the answer to a call. After one that ended the account, its token or its connections, the abuser
-// needs new ones.
+// answered checks the answer to a call. If the call has ended the account, its token or its connections, the abuser gets
+// new ones.
 func (a *abuser) answered(t *testing.T, c *api.Call, sent, body string) {
 	code := reply{body: body}.code()
 	if !knownCode(c, code) || !json.Valid([]byte(body)) || code != 200 && body != replyBody(code) {

@@ -128,7 +128,7 @@ func (x *modelRun) random(m *keptModel, from int) modelSend {
 	if again := m.repeatable(from); len(again) > 0 && x.rand.IntN(8) == 0 {
 		return modelSend{keepEntry: anyOf(x.rand, again), code: 202, again: true}
 	}
-	n := 1 + x.rand.Uint64N(m.last()+1) // sometimes one that does not exist
+	n := 1 + x.rand.Uint64N(m.last()+1) // sometimes a number that does not exist
 	if x.rand.IntN(2) == 0 && m.last() > 10 {
 		n = m.last() - x.rand.Uint64N(10)
 	}

@@ -198,8 +198,8 @@ func TestHistoryAnswer(t *testing.T) {
 	}
 }
 
-// TestTalksAreOptional: a server that keeps no conversations has no calls for them, and one that does has those of NATS
-// clients on no path.
+// TestTalksAreOptional: a server without kept conversations has no calls for them. A server with kept conversations has
+// no HTTP path for the calls that are for NATS clients only.
 func TestTalksAreOptional(t *testing.T) {
 	t.Parallel()
 	for _, talks := range []Talks{nil, &conversation{}} {

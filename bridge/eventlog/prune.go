@@ -61,8 +61,8 @@ func (l *Log) stored(bytes int64) {
 	}
 }
 
-// Prune removes the entries that no consumer needs any more. Of each kind of event it removes those up to the first
-// one that a consumer of that kind has not acknowledged.
+// Prune removes the entries that no consumer needs any more. Of each kind of event it removes the entries
+// before the first entry that a consumer of that kind has not acknowledged.
 func (l *Log) Prune(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pruneWait)
 	defer cancel()

@@ -95,7 +95,7 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	prune(15, 0) // from the first one that is not acknowledged
+	prune(15, 0) // from the first entry that is not acknowledged
 	if err := held.DoubleAck(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 const (
 	maxConversations = 32 << 10
 	maxIDs           = 512 << 10
-	// maxSkipped bounds how many conversations are looked at for one that can be forgotten.
+	// maxSkipped bounds how many conversations evict looks at until it finds an idle conversation.
 	maxSkipped = 64
 )
 

@@ -156,8 +156,8 @@ func TestTwoServices(t *testing.T) {
 	t.Logf("%g conflicts", conflicts)
 }
 
-// NATS stops in the middle of commits and comes back. What was answered as stored is stored, and nothing is stored
-// twice, although the senders send again what failed.
+// NATS stops in the middle of commits and comes back. Each dialogue that was answered as stored is stored. No dialogue is
+// stored twice, although the senders send the refused dialogues again.
 func TestRestartOfNATS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -23,7 +23,7 @@ type KeptDialogue struct {
 	Edited, Deleted bool
 }
 
-// Append appends the dialogue to dst as a JSON object. What is not set is left out, from Re on.
+// Append appends the dialogue to dst as a JSON object. It omits Re and the fields after Re if they are not set.
 func (d KeptDialogue) Append(dst []byte) []byte {
 	dst = appendRaw(append(dst, `{"id":`...), d.ID)
 	dst = appendString(append(dst, `,"from":`...), d.From)
