@@ -118,7 +118,8 @@ func catchesUp(t *testing.T, program string, args ...string) {
 		t.Errorf("sent %s, calls %q", sent, calls)
 	}
 
-	// The bot echoes a dialogue before it acknowledges the dialogue. If the dialogue arrives again, its echo has the same id.
+	// The bot echoes a dialogue before it acknowledges the dialogue. If the dialogue arrives again, its echo has the same
+	// id.
 	for range 2 {
 		frame := jsonOf(map[string]any{"id": "9", "from": k.friend, "payload": "live", "with": k.friend, "n": 7, "at": "2026-03-01T10:00:00.000Z"})
 		if m, err := nc.Request("im.user."+k.bot+".dialogue", []byte(frame), waitTimeout); err != nil || len(m.Data) > 0 {

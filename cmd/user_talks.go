@@ -44,8 +44,8 @@ func exportTalks(ctx context.Context, s *adminConn, users []admin.Record, out io
 }
 
 // talks reads the input and sends its conversations one after the other: a part of a conversation follows the one before
-// it. With forgot it sends only the conversations of which the user has hidden a part, otherwise only the rest. So if both users
-// of a conversation are in the input, it sends the view of the user that sees more of it first.
+// it. With forgot it sends only the conversations of which the user has hidden a part, otherwise only the rest. So if both
+// users of a conversation are in the input, it sends the view of the user that sees more of it first.
 func (i *importer) talks(ctx context.Context, forgot bool) error {
 	if _, err := i.in.Seek(0, io.SeekStart); err != nil {
 		return err
