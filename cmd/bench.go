@@ -48,19 +48,20 @@ measurement.`
 
 // benchOptions are the flags of all bench commands.
 type benchOptions struct {
-	url      string
+	urls     []string
+	one      bool // the command measures one server
 	insecure bool
 	register bool
-	pid      int
+	pids     []int
 	plot     string
 	output   outputFormat
 }
 
 func (o *benchOptions) addTo(c *cobra.Command, canRegister bool) {
 	f := c.Flags()
-	f.StringVar(&o.url, "url", "", "`URL` of the server (default is the configured listener)")
+	f.StringSliceVar(&o.urls, "url", nil, "`URL` of the server (default is the configured listener); repeat it for the servers of a cluster")
 	f.BoolVar(&o.insecure, "insecure", false, "do not verify the certificate of the server")
-	f.IntVar(&o.pid, "pid", 0, "process `ID` of the server, to measure CPU and memory (default is the server of the data directory)")
+	f.IntSliceVar(&o.pids, "pid", nil, "process `ID` of the server, to measure CPU and memory (default is the server of the data directory); repeat it to add up several processes")
 	f.StringVar(&o.plot, "plot", "", "plot the latencies to this SVG `file`")
 	if canRegister {
 		f.BoolVar(&o.register, "register", false, "register the accounts through the protocol, without administrator access; they are not deleted")
@@ -130,12 +131,15 @@ func (o *benchOptions) connect(ctx context.Context, cancel context.CancelCauseFu
 	if err != nil {
 		return nil, err
 	}
-	r := &benchRun{config: config, progress: &bench.Progress{Terminal: terminalOf(env.Err)}, server: bench.Process{PID: o.pid}}
-	address := o.url
-	if address == "" {
-		address = frontURL(config)
+	r := &benchRun{config: config, progress: &bench.Progress{Terminal: terminalOf(env.Err)}, server: bench.Process{PIDs: o.pids}}
+	addresses := o.urls
+	switch {
+	case len(addresses) == 0:
+		addresses = []string{frontURL(config)}
+	case len(addresses) > 1 && o.one:
+		return nil, usageErrorf("--url: this command measures one server")
 	}
-	if r.target, err = bench.NewTarget(address, o.insecure); err != nil {
+	if r.target, err = bench.NewTarget(o.insecure, addresses...); err != nil {
 		return nil, usageErrorf("--url: %w", err)
 	}
 	if o.register {
@@ -147,8 +151,8 @@ func (o *benchOptions) connect(ctx context.Context, cancel context.CancelCauseFu
 		if r.nc, err = d.dialDataDir(ctx); err != nil {
 			return nil, &failure{exitNoServer, fmt.Errorf("no server found: data directory %s: %w", config.Data, err), noServerRemedy}
 		}
-		if r.server.PID == 0 {
-			r.server.PID = embedded.Owner(config.Data)
+		if pid := embedded.Owner(config.Data); len(r.server.PIDs) == 0 && pid > 0 {
+			r.server.PIDs = []int{pid}
 		}
 	} else if r.nc, err = dialNATS(config.NATS, d.connectOptions()...); err != nil {
 		return nil, dialFailure(config.NATS, err, exitNoServer)

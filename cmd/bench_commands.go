@@ -182,6 +182,7 @@ input if that is not a terminal.`,
 	c.Flags().IntVar(&o.Times, "times", 200, "`number` of repetitions")
 	c.Flags().StringVar(&o.Begins, "begins", "", "search for names that begin with this `text` (default is the names of the test accounts)")
 	c.Flags().StringVar(&as, "as", "", "log in with this existing `account` (default is a test account)")
+	common.one = true
 	common.addTo(c, true)
 	return c
 }
@@ -212,6 +213,7 @@ func newBenchRegister(env *Env) *cobra.Command {
 	}
 	c.Flags().IntVar(&o.People, "people", 200, "`number` of registrations")
 	c.Flags().IntVar(&o.AtOnce, "at-once", 8, "`number` of concurrent registrations")
+	common.one = true
 	common.addTo(c, true)
 	return c
 }
@@ -250,6 +252,7 @@ a page anywhere in them, one at a time. At the end, the command erases the conve
 	c.Flags().IntVar(&o.Size, "size", 128, "size of a payload in `bytes`")
 	c.Flags().IntVar(&o.Page, "page", 50, "`number` of dialogues of a page")
 	c.Flags().IntVar(&o.Times, "times", 1000, "`number` of pages to read of either kind")
+	common.one = true
 	common.addTo(c, false)
 	return c
 }

@@ -66,6 +66,40 @@ func (u *usageJSON) plausible(t testing.TB) {
 	}
 }
 
+// TestBenchServers: the two ends of a pair are on different servers of a cluster.
+func TestBenchServers(t *testing.T) {
+	t.Parallel()
+	there := startExternalNATS(t)
+	one, two := start(t, there.attached), start(t, there.attached)
+	urls := []string{"--url", one.app.URL(), "--url", two.app.URL(), "--nats.url", there.url}
+	for _, row := range []struct{ command, answered string }{{"dialogue --for 1s --pairs 2", "200"}, {"dialogue --for 1s --pairs 2 --keep", "202"}} {
+		args := append(strings.Fields("bench "+row.command+" -o json"), urls...)
+		got := command(t, t.TempDir(), "", append(args, cheap...)...)
+		var report struct{ Codes map[string]int }
+		if err := json.Unmarshal([]byte(got.out), &report); err != nil || report.Codes[row.answered] == 0 || len(report.Codes) != 1 {
+			t.Errorf("%s: %v, %v, %s", row.command, report.Codes, err, got.err)
+		}
+	}
+	for _, s := range []*server{one, two} {
+		families, err := s.app.registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		logins := 0.0
+		for _, f := range families {
+			if f.GetName() == "imctl_logins_total" {
+				for _, m := range f.GetMetric() {
+					logins += m.GetCounter().GetValue()
+				}
+			}
+		}
+		if logins != 4 {
+			t.Errorf("%v logins on a server, want 4: half of each run", logins)
+		}
+	}
+	command(t, t.TempDir(), "", append([]string{"bench", "calls"}, urls...)...).want(t, exitUse, "one server")
+}
+
 func TestBenchDialogue(t *testing.T) {
 	t.Parallel()
 	s, run := startForBench(t)

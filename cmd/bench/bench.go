@@ -25,16 +25,30 @@ import (
 // callTimeout limits one login or one call.
 const callTimeout = 30 * time.Second
 
-// Target is the server under load.
+// Target is the server under load, or several servers of one cluster.
 type Target struct {
 	base   string // URL with the path /im, without a trailing slash
+	others []*Target
 	dialer websocket.Dialer
 	client *http.Client
 }
 
-// NewTarget returns the target at an http or https URL. The default of the path is /im. With insecure, the target does
-// not verify the certificate of the server.
-func NewTarget(address string, insecure bool) (*Target, error) {
+// NewTarget returns the target at http or https URLs, one for each server. The default of the path is /im. With
+// insecure, the target does not verify the certificates of the servers.
+func NewTarget(insecure bool, addresses ...string) (*Target, error) {
+	t, err := newTarget(addresses[0], insecure)
+	for _, address := range addresses[1:] {
+		if err != nil {
+			return nil, err
+		}
+		var other *Target
+		other, err = newTarget(address, insecure)
+		t.others = append(t.others, other)
+	}
+	return t, err
+}
+
+func newTarget(address string, insecure bool) (*Target, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%q is not the URL of a server, such as http://localhost:8080", address)
@@ -51,8 +65,21 @@ func NewTarget(address string, insecure bool) (*Target, error) {
 	}, nil
 }
 
+// at returns the server of person i. Neighbours are on different servers, if there are several.
+func (t *Target) at(i int) *Target {
+	if i %= len(t.others) + 1; i > 0 {
+		return t.others[i-1]
+	}
+	return t
+}
+
 // Close closes idle connections.
-func (t *Target) Close() { t.client.CloseIdleConnections() }
+func (t *Target) Close() {
+	t.client.CloseIdleConnections()
+	for _, other := range t.others {
+		other.Close()
+	}
+}
 
 // Person is a test account.
 type Person struct{ ID, Account, Password string }

@@ -66,15 +66,15 @@ func newChat(ctx context.Context, t *Target, people []Person, o DialogueOptions)
 	if o.Rate > 0 {
 		c.gap = time.Duration(float64(time.Second) / o.Rate * float64(len(people)))
 	}
-	login := t.login
+	login := (*Target).login
 	if o.Keep {
-		login = t.loginKeep
+		login = (*Target).loginKeep
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrentLogins)
 	for i, p := range people {
 		group.Go(func() error {
-			tunnel, err := login(groupCtx, p)
+			tunnel, err := login(t.at(i), groupCtx, p)
 			if err != nil {
 				return err
 			}

@@ -95,7 +95,7 @@ type sessions struct {
 // login logs people in, up to limit at the same time. It stops at the first error.
 func (s *sessions) login(ctx context.Context, people []Person, limit int) error {
 	if s.open == nil {
-		s.open = func(ctx context.Context, i int) (*tunnel, error) { return s.target.login(ctx, people[i]) }
+		s.open = func(ctx context.Context, i int) (*tunnel, error) { return s.target.at(i).login(ctx, people[i]) }
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(limit)

@@ -118,15 +118,15 @@ func prepareLogins(ctx context.Context, t *Target, people []Person, o LoginOptio
 		}
 		c.close()
 		if o.Keep {
-			return func(ctx context.Context, i int) (*tunnel, error) { return t.loginKeep(ctx, people[i]) }, nil
+			return func(ctx context.Context, i int) (*tunnel, error) { return t.at(i).loginKeep(ctx, people[i]) }, nil
 		}
-		return func(ctx context.Context, i int) (*tunnel, error) { return t.login(ctx, people[i]) }, nil
+		return func(ctx context.Context, i int) (*tunnel, error) { return t.at(i).login(ctx, people[i]) }, nil
 	}
 	tokens := make([]string, len(people))
 	s := &sessions{target: t, meter: newMeter(time.Minute)}
 	defer s.close()
 	s.open = func(ctx context.Context, i int) (*tunnel, error) {
-		c, err := t.login(ctx, people[i])
+		c, err := t.at(i).login(ctx, people[i])
 		if err == nil {
 			tokens[i] = c.token
 		}
@@ -135,7 +135,7 @@ func prepareLogins(ctx context.Context, t *Target, people []Person, o LoginOptio
 	stop := progress.every(s.progressText("login: getting tokens", len(people)))
 	err := s.login(ctx, people, concurrentLogins)
 	stop()
-	return func(ctx context.Context, i int) (*tunnel, error) { return t.resume(ctx, people[i].ID, tokens[i]) }, err
+	return func(ctx context.Context, i int) (*tunnel, error) { return t.at(i).resume(ctx, people[i].ID, tokens[i]) }, err
 }
 
 // Plot implements Report.

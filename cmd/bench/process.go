@@ -2,10 +2,11 @@ package bench
 
 import "time"
 
-// Process is the process of the server on this machine. A PID of 0 means that it is unknown.
-type Process struct{ PID int }
+// Process is the process of the server on this machine, or several processes whose usage is added up. Without PIDs it is
+// unknown.
+type Process struct{ PIDs []int }
 
-// Usage is what the process of the server used during a measurement.
+// Usage is what the processes of the server used during a measurement.
 type Usage struct {
 	CPUSeconds float64 `json:"cpu_seconds"`
 	CPUPercent float64 `json:"cpu_percent"`         // of one core
@@ -14,10 +15,10 @@ type Usage struct {
 	Grown      int64   `json:"resident_bytes_more"` // growth since the start
 }
 
-// sample is the usage of a process at a point in time.
+// sample is the usage of the processes at a point in time.
 type sample struct {
 	at       time.Time
-	cpu      float64 // CPU time since the start of the process, in seconds
+	cpu      float64 // CPU time since their start, in seconds
 	resident uint64  // bytes
 }
 
@@ -35,15 +36,16 @@ func (s sample) since(before sample, items int64) *Usage {
 	return u
 }
 
-// sample samples the process. It returns the zero sample if the process is unknown or cannot be read.
-func (p Process) sample() sample {
-	if p.PID <= 0 {
-		return sample{}
+// sample samples the processes. It returns the zero sample if there are none, or one cannot be read.
+func (p Process) sample() (all sample) {
+	for _, pid := range p.PIDs {
+		s, err := sampleProcess(pid)
+		if err != nil {
+			return sample{}
+		}
+		all.cpu += s.cpu
+		all.resident += s.resident
+		all.at = time.Now()
 	}
-	s, err := sampleProcess(p.PID)
-	if err != nil {
-		return sample{}
-	}
-	s.at = time.Now()
-	return s
+	return all
 }
