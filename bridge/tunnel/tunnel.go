@@ -65,10 +65,10 @@ type Options struct {
 	// closed.
 	Fresh func(done <-chan struct{}) bool
 	// Away reports whether NATS is unreachable.
-	Away func() bool
-	Dialogues   *delivery.Metrics
-	Registry    prometheus.Registerer
-	Logger      *slog.Logger
+	Away      func() bool
+	Dialogues *delivery.Metrics
+	Registry  prometheus.Registerer
+	Logger    *slog.Logger
 }
 
 // Tunnel serves logins and holds the sessions of this node.
