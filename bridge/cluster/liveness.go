@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -27,7 +28,7 @@ func (c *Cluster) Heartbeat(ctx context.Context, serving, halted func() bool) {
 	defer tick.Stop()
 	var work sync.WaitGroup
 	defer work.Wait()
-	var renewing, listing single
+	var renewing, listing, moving single
 	for {
 		select {
 		case <-ctx.Done():
@@ -55,6 +56,9 @@ func (c *Cluster) Heartbeat(ctx context.Context, serving, halted func() bool) {
 				renewing.do(func() { c.renewSoon(ctx) })
 			}
 		})
+		if !c.lease.Runs() {
+			work.Go(func() { moving.do(func() { c.leaveHungServer(ctx) }) })
+		}
 		if c.listAge() >= listEvery {
 			work.Go(func() { listing.do(func() { c.readList(ctx) }) })
 		}
@@ -122,6 +126,18 @@ func (c *Cluster) renewSoon(ctx context.Context) {
 	if _, err := c.Renew(ctx); err != nil && !c.lease.Runs() {
 		c.warn(ctx, "renew the registration of this node", err)
 	}
+}
+
+// leaveHungServer connects to another NATS server if this one does not answer at all. The client's own pings take longer to
+// find out.
+func (c *Cluster) leaveHungServer(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+	defer cancel()
+	if !c.nc.IsConnected() || c.nc.FlushWithContext(ctx) == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return
+	}
+	c.log.Warn("the NATS server does not answer: connecting again", "server", c.nc.ConnectedUrlRedacted())
+	c.warn(ctx, "connect to NATS again", c.nc.ForceReconnect())
 }
 
 // listAge returns how long ago the list was read.
