@@ -6,6 +6,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func New(ctx context.Context, opts Options) (_ *Bridge, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	b := &Bridge{opts: opts, log: opts.Log,
-		node: kv.Node{ID: kv.NewID()[:16], Host: opts.Host, Version: opts.Version, Started: time.Now().UTC()}}
+		node: kv.Node{ID: cmp.Or(opts.Node, kv.NewID()[:16]), Host: opts.Host, Version: opts.Version, Started: time.Now().UTC()}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.stops.run(ctx))
@@ -278,6 +279,11 @@ func (b *Bridge) join(ctx context.Context) error {
 	b.stops.add(func(ctx context.Context) error { return b.services.Cluster.Leave(ctx, !b.gate.Closed()) })
 	if err := b.services.Cluster.Join(ctx, b.node, handler{b}); err != nil {
 		return err
+	}
+	if b.opts.Ended != "" {
+		if err := b.services.Cluster.Ended(ctx, b.opts.Ended); err != nil {
+			return err
+		}
 	}
 	if err := b.services.Repair(ctx); err != nil {
 		return err

@@ -205,6 +205,20 @@ func (c *Cluster) requestOrStrike(ctx context.Context, id string, registrations 
 	return r, true, err
 }
 
+// Ended strikes a node off the list that is known to have ended, without waiting for it. If it was listed, the others are
+// told, since it may not have told them its last change.
+func (c *Cluster) Ended(ctx context.Context, id string) error {
+	all, err := c.list.Registrations(ctx)
+	if err != nil || len(all[id]) == 0 {
+		return err
+	}
+	if _, err := c.list.Strike(ctx, id, all[id]); err != nil {
+		return err
+	}
+	c.tellLost(id)
+	return nil
+}
+
 // request sends a command to one node.
 func (c *Cluster) request(ctx context.Context, id string, body []byte) (r report, err error) {
 	m, err := c.nc.RequestWithContext(ctx, c.names.Node(id), body)

@@ -221,6 +221,24 @@ func TestStrangerWaits(t *testing.T) {
 	}
 }
 
+// TestEndedNode: a node that is known to have ended is struck off at once, and the others are told.
+func TestEndedNode(t *testing.T) {
+	t.Parallel()
+	f := setUpCluster(t)
+	a, b, c := f.nodes[0], f.nodes[1], f.nodes[2]
+	c.nc.Close()
+	if err := a.Ended(t.Context(), "c"); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := f.store.Nodes.IDs(t.Context()); err != nil || !slices.Equal(ids, []string{"a", "b"}) {
+		t.Errorf("listed: %v, %v", ids, err)
+	}
+	f.await(t, "the others are told", func() bool { return a.took(nodeLost{}) && b.took(nodeLost{}) })
+	if err := a.Ended(t.Context(), "c"); err != nil {
+		t.Errorf("a node that is not listed: %v", err)
+	}
+}
+
 // TestLease: a lease ends by itself, and a renewal from an earlier time does not shorten it.
 func TestLease(t *testing.T) {
 	t.Parallel()
