@@ -6,6 +6,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func New(ctx context.Context, opts Options) (_ *Bridge, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	b := &Bridge{opts: opts, log: opts.Log,
-		node: kv.Node{ID: kv.NewID()[:16], Host: opts.Host, Version: opts.Version, Started: time.Now().UTC()}}
+		node: kv.Node{ID: cmp.Or(opts.Node, kv.NewID()[:16]), Host: opts.Host, Version: opts.Version, Started: time.Now().UTC()}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.stops.run(ctx))
@@ -86,7 +87,9 @@ func New(ctx context.Context, opts Options) (_ *Bridge, err error) {
 // startServices connects to NATS and creates the parts that serve users, in the order in which they need each other.
 func (b *Bridge) startServices(ctx context.Context) (err error) {
 	o, prefix := &b.opts, subject.Prefix(b.opts.Prefix)
-	b.monitor = cluster.NewMonitor(cluster.MonitorOptions{CatchUp: b.catchUp, Alone: func() bool { return b.services.Cluster.Alone() }, Log: o.Log})
+	lease := cluster.NewLease()
+	b.monitor = cluster.NewMonitor(cluster.MonitorOptions{Lease: lease, Renew: func(ctx context.Context) (bool, error) { return b.services.Cluster.Renew(ctx) },
+		CatchUp: b.catchUp, Back: b.back, Log: o.Log})
 	b.stops.add(func(context.Context) error { b.monitor.Close(); return nil })
 	if b.nc, err = o.Connect("imctl service", b.monitor.Options()...); err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
@@ -111,6 +114,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	b.services.Cluster.Hold(lease, b.monitor.Struck)
 	b.services.Accounts.SetRegistration(o.Registration)
 	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
 	o.Governor.SetSeenFrom(b.seenFrom)
@@ -128,7 +132,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	metrics.Observe(b.lanes)
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
-		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
 	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, talks: b.talks, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
@@ -136,10 +140,10 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	return nil
 }
 
-// lost is called when NATS is no longer reachable: the replies to what is under way are lost.
-func (b *Bridge) lost() {
-	b.lanes.Abort()
-	if b.talks != nil {
+// lost is called when a connection to NATS is lost: the replies to what is under way on it are lost.
+func (b *Bridge) lost(nc *nats.Conn) {
+	b.lanes.Abort(nc)
+	if b.talks != nil && !b.monitor.Fresh() {
 		b.talks.Abort()
 	}
 }
@@ -276,6 +280,11 @@ func (b *Bridge) join(ctx context.Context) error {
 	if err := b.services.Cluster.Join(ctx, b.node, handler{b}); err != nil {
 		return err
 	}
+	if b.opts.Ended != "" {
+		if err := b.services.Cluster.Ended(ctx, b.opts.Ended); err != nil {
+			return err
+		}
+	}
 	if err := b.services.Repair(ctx); err != nil {
 		return err
 	}
@@ -320,13 +329,10 @@ func (b *Bridge) serve(ctx context.Context) error {
 // serving reports whether this node serves users at the moment.
 func (b *Bridge) serving() bool { return b.monitor.Fresh() && !b.gate.Closed() }
 
-// catchUp brings the node up to date after NATS was unreachable: a restore may have replaced the data, a consumer of
-// the event log may have been created, and records may have changed.
+// catchUp brings the node up to date after it was struck off the list of nodes: a restore may have replaced the data, a
+// consumer of the event log may have been created, and records may have changed.
 func (b *Bridge) catchUp(ctx context.Context) error {
 	if err := b.restores.check(ctx); err != nil || b.gate.Closed() {
-		return err
-	}
-	if err := b.services.Cluster.Register(ctx, true); err != nil {
 		return err
 	}
 	b.services.Friends.ForgetProfile("")
@@ -334,6 +340,30 @@ func (b *Bridge) catchUp(ctx context.Context) error {
 		return err
 	}
 	return b.tunnel.ReloadAll(ctx)
+}
+
+// regroupDelay gives other nodes that lost their connections too time to get new ones. Until then their users look
+// offline.
+const regroupDelay = time.Second
+
+// back is called when the node serves after NATS was unreachable. Meanwhile its users looked offline to those of other
+// nodes, and those of other nodes to its own. A restore may have begun.
+func (b *Bridge) back(ctx context.Context) {
+	if err := b.restores.check(ctx); err != nil && ctx.Err() == nil {
+		b.log.Warn("check for a restore", "err", err)
+	}
+	if b.services.Cluster.Alone() {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(regroupDelay):
+	}
+	if err := b.services.Cluster.Greet(ctx, true); err != nil && ctx.Err() == nil {
+		b.log.Warn("tell the other nodes of this one", "err", err)
+	}
+	b.refresher.presence()
 }
 
 // Services returns what administrators act on.

@@ -91,9 +91,15 @@ func natsProcess(t *testing.T, dir, port string) (string, func()) {
 // startBridge runs a bridge on the server at url. change can change its options.
 func startBridge(t testing.TB, url string, log eventlog.Options, change ...func(*Options)) *Bridge {
 	t.Helper()
+	return startReplicated(t, url, 1, log, change...)
+}
+
+// startReplicated is startBridge with that many replicas of each bucket.
+func startReplicated(t testing.TB, url string, replicas int, log eventlog.Options, change ...func(*Options)) *Bridge {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	store, err := kv.Open(ctx, natstest.Connect(t, url), kv.Options{})
+	store, err := kv.Open(ctx, natstest.Connect(t, url), kv.Options{Replicas: replicas})
 	if err != nil {
 		t.Fatal(err)
 	}

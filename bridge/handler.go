@@ -135,7 +135,7 @@ func (b *Bridge) clientConnected(user string) {
 		return
 	}
 	b.broadcasts.Go(func() {
-		if err := b.services.Cluster.Broadcast(context.Background(), cluster.ClientConnected{User: user}); err != nil {
+		if err := b.services.Cluster.Tell(context.Background(), cluster.ClientConnected{User: user}); err != nil {
 			b.log.Warn("tell the nodes of a NATS client", "user", user, "err", err)
 		}
 	})

@@ -87,7 +87,7 @@ func (r *restores) halt(ctx context.Context, started time.Time) {
 // resume registers the node in the buckets that are in use now, closes the connections of NATS clients that logged in
 // before the restore, and serves again.
 func (r *restores) resume(ctx context.Context) error {
-	if err := r.services.Cluster.Register(ctx, false); err != nil {
+	if err := r.services.Cluster.Register(ctx); err != nil {
 		return err
 	}
 	r.services.Friends.ForgetProfile("")

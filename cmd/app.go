@@ -178,7 +178,10 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if err != nil {
 		a.log.Warn("cannot read the host name; imctl status will not show it", "err", err)
 	}
+	node, ended := newNode(a.backend.dir, bootID(), a.log)
 	a.bridge, err = bridge.New(ctx, bridge.Options{
+		Node:           node,
+		Ended:          ended,
 		Connect:        a.backend.connect,
 		Interest:       a.backend.interest,
 		Prefix:         c.NATS.Prefix,

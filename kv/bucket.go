@@ -23,6 +23,7 @@ const (
 	// requestTimeout bounds a request to NATS if the caller's context has no deadline.
 	requestTimeout = 10 * time.Second
 
+	headerNonce     = "Im-Write" // tells a write whose acknowledgement was lost from another one
 	headerOperation = "KV-Operation"
 	operationDelete = "DEL"
 )
@@ -78,6 +79,7 @@ type entry struct {
 	deleted  bool   // a delete marker or an expired message
 	written  time.Time
 	ttl      time.Duration // time to live; 0: it does not expire
+	nonce    string        // of the write; only from the leader, "" if the stream has one replica
 }
 
 // expired reports whether the server should have removed the message by now.
@@ -148,22 +150,30 @@ func (r apiResponse) err() error {
 }
 
 // request sends a request for the bucket's stream to JetStream's API, for example STREAM.PURGE, and decodes the
-// response. It returns the server's error as a *jetstream.APIError.
+// response. It repeats a request that is not answered, so the request may be carried out twice. It returns the server's
+// error as a *jetstream.APIError.
 func (b *bucket) request(ctx context.Context, api string, request any, response interface{ err() error }) error {
-	ctx, cancel := withTimeout(ctx)
-	defer cancel()
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}
-	msg, err := b.nc.RequestWithContext(ctx, "$JS.API."+api+"."+b.stream(), body)
+	var data []byte
+	err = b.repeat(ctx, func(ctx context.Context) error {
+		msg, err := b.nc.RequestWithContext(ctx, "$JS.API."+api+"."+b.stream(), body)
+		if err != nil {
+			return err
+		}
+		data = msg.Data
+		var refused apiResponse
+		if err := json.Unmarshal(data, &refused); err != nil {
+			return err
+		}
+		return refused.err()
+	})
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(msg.Data, response); err != nil {
-		return err
-	}
-	return response.err()
+	return json.Unmarshal(data, response)
 }
 
 // withTimeout gives ctx a deadline if it has none. Without a deadline a request to NATS may wait forever.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -30,29 +31,63 @@ const nodePrefix = "node."
 // overwritten.
 func nodeKey(id, registration string) string { return nodePrefix + id + "." + registration }
 
-// nodeOf returns the id of the node that a key belongs to.
-func nodeOf(key string) string {
-	id, _, _ := strings.Cut(strings.TrimPrefix(key, nodePrefix), ".")
-	return id
-}
-
-// Register adds a node to the list, and replaces its earlier registration.
+// Register adds a node to the list, and replaces its earlier registrations.
 //
 // Errors: only those of NATS and ctx.
 func (n *Nodes) Register(ctx context.Context, node Node) error {
+	_, err := n.Renew(ctx, node, "")
+	return err
+}
+
+// Registrations are the registrations of the listed nodes, by the id of the node. A node that is registering again has
+// two.
+type Registrations map[string][]string
+
+// Renewal is the outcome of Renew.
+type Renewal struct {
+	Registration string        // the new one
+	Kept         bool          // the earlier registration was listed until it was replaced: the node was not struck off
+	Nodes        Registrations // all that were listed at the time of the new registration, or later
+}
+
+// Renew registers a node that is listed with an earlier registration, "" for none. The new registration is stored on a
+// majority of the replicas, and the list was read from a leader that has it. So what Renew returns holds even if this
+// node is cut off at any moment: it was true after Renew was called.
+//
+// Errors: only those of NATS and ctx.
+func (n *Nodes) Renew(ctx context.Context, node Node, earlier string) (Renewal, error) {
+	r := Renewal{Registration: NewID()[:16]}
 	record, err := json.Marshal(node)
 	if err != nil {
-		return fmt.Errorf("kv: encode a node: %w", err)
+		return Renewal{}, fmt.Errorf("kv: encode a node: %w", err)
 	}
 	// This write is not refused on a nearly full disk: a node that cannot register cannot serve.
-	revision, err := n.b.store(ctx, putAt(nodeKey(node.ID, NewID()[:16]), record, 0))
+	revision, err := n.b.store(ctx, putAt(nodeKey(node.ID, r.Registration), record, 0))
 	if err == nil {
+		r.Nodes, err = n.listUntil(ctx, func(all Registrations) bool { return slices.Contains(all[node.ID], r.Registration) })
+	}
+	if err == nil && len(r.Nodes[node.ID]) > 1 {
 		err = n.b.purge(ctx, nodeKey(node.ID, "*"), revision)
 	}
 	if err != nil {
-		return fmt.Errorf("kv: register a node: %w", err)
+		return Renewal{}, fmt.Errorf("kv: register a node: %w", err)
 	}
-	return nil
+	r.Kept = slices.Contains(r.Nodes[node.ID], earlier)
+	r.Nodes[node.ID] = []string{r.Registration}
+	return r, nil
+}
+
+// listUntil reads the list until it is good. A leader that was replaced and does not know it yet has an older list.
+func (n *Nodes) listUntil(ctx context.Context, good func(Registrations) bool) (Registrations, error) {
+	for {
+		all, err := n.Registrations(ctx)
+		if err != nil || good(all) {
+			return all, err
+		}
+		if err := sleep(ctx, attemptPause); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // Remove removes a node from the list: the caller itself when it shuts down, or a node that is known to have ended. A
@@ -66,29 +101,41 @@ func (n *Nodes) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// Evict removes a node that does not answer from the list, unless isDead returns false, or the node has registered
-// again since Evict read its registration. A missing node is no error, and Evict does not call isDead then.
+// Strike strikes registrations of a node off the list, and reports whether the node is off the list then. It is not if
+// it has registered again.
 //
 // Errors: only those of NATS and ctx.
-func (n *Nodes) Evict(ctx context.Context, id string, isDead func() bool) error {
-	e, err := n.b.getLeader(ctx, nodeKey(id, "*"))
-	if errors.Is(err, errKeyNotFound) {
-		return nil
+func (n *Nodes) Strike(ctx context.Context, id string, registrations []string) (struck bool, err error) {
+	for _, registration := range registrations {
+		if err = n.b.purge(ctx, nodeKey(id, registration), 0); err != nil {
+			break
+		}
 	}
-	if err == nil && isDead() {
-		err = n.b.purge(ctx, nodeKey(id, "*"), e.revision+1)
+	var now Registrations
+	if err == nil {
+		now, err = n.listUntil(ctx, func(all Registrations) bool {
+			return !slices.ContainsFunc(all[id], func(r string) bool { return slices.Contains(registrations, r) })
+		})
 	}
 	if err != nil {
-		return fmt.Errorf("kv: evict a node: %w", err)
+		return false, fmt.Errorf("kv: strike a node off the list: %w", err)
 	}
-	return nil
+	return len(now[id]) == 0, nil
 }
 
-// IDs returns the sorted ids of all nodes that are listed at this moment. The stream's leader answers, since a
-// replica may lag.
+// IDs returns the sorted ids of all nodes that are listed at this moment.
 //
 // Errors: only those of NATS and ctx.
 func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
+	all, err := n.Registrations(ctx)
+	return slices.Sorted(maps.Keys(all)), err
+}
+
+// Registrations returns the registrations of all nodes that are listed at this moment. The stream's leader answers,
+// since a replica may lag.
+//
+// Errors: only those of NATS and ctx.
+func (n *Nodes) Registrations(ctx context.Context) (Registrations, error) {
 	request := map[string]string{"subjects_filter": n.b.prefix() + nodeKey("*", "*")}
 	var answer struct {
 		apiResponse
@@ -99,12 +146,12 @@ func (n *Nodes) IDs(ctx context.Context) ([]string, error) {
 	if err := n.b.request(ctx, "STREAM.INFO", request, &answer); err != nil {
 		return nil, fmt.Errorf("kv: list the nodes: %w", err)
 	}
-	ids := make([]string, 0, len(answer.State.Subjects))
+	all := make(Registrations, len(answer.State.Subjects))
 	for subject := range answer.State.Subjects {
-		ids = append(ids, nodeOf(strings.TrimPrefix(subject, n.b.prefix())))
+		id, registration, _ := strings.Cut(strings.TrimPrefix(subject, n.b.prefix()+nodePrefix), ".")
+		all[id] = append(all[id], registration)
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids), nil // a node that is registering again has two keys
+	return all, nil
 }
 
 // List returns all nodes, for display. With several replicas it may be outdated.

@@ -57,33 +57,35 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// A dead node is evicted, unless it registers again meanwhile.
-func TestNodesEvict(t *testing.T) {
+// TestNodesStrike: a dead node is struck off the list, unless it has registered again. A node that renews its
+// registration learns whether it was struck off meanwhile.
+func TestNodesStrike(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Options{})
 	ctx := testContext(t)
-	register := func() {
+	a := Node{ID: "a", Started: then}
+	renew := func(earlier string, kept bool) string {
 		t.Helper()
-		if err := s.Nodes.Register(ctx, Node{ID: "a", Started: then}); err != nil {
-			t.Fatal(err)
+		r, err := s.Nodes.Renew(ctx, a, earlier)
+		if err != nil || r.Kept != kept || !slices.Equal(r.Nodes["a"], []string{r.Registration}) {
+			t.Errorf("Renew = %+v, %v; want kept %t", r, err, kept)
+		}
+		return r.Registration
+	}
+	strike := func(registration string, struck bool) {
+		t.Helper()
+		if got, err := s.Nodes.Strike(ctx, "a", []string{registration}); err != nil || got != struck {
+			t.Errorf("Strike = %t, %v; want %t", got, err, struck)
 		}
 	}
-	register()
-	for _, row := range []struct {
-		what   string
-		isDead func() bool
-		left   int
-	}{
-		{"alive", func() bool { return false }, 1},
-		{"registers again", func() bool { register(); return true }, 1},
-		{"dead", func() bool { return true }, 0},
-		{"evicted already", func() bool { t.Error("isDead was called for a missing node"); return true }, 0},
-	} {
-		if err := s.Nodes.Evict(ctx, "a", row.isDead); err != nil {
-			t.Errorf("%s: %v", row.what, err)
-		}
-		if ids, err := s.Nodes.IDs(ctx); err != nil || len(ids) != row.left {
-			t.Errorf("%s: IDs = %v, %v; want %d", row.what, ids, err, row.left)
-		}
+	first := renew("", false)
+	second := renew(first, true)
+	strike(first, false)
+	third := renew(second, true)
+	strike(third, true)
+	strike(third, true)
+	if ids, err := s.Nodes.IDs(ctx); err != nil || len(ids) != 0 {
+		t.Errorf("IDs = %v, %v", ids, err)
 	}
+	renew(third, false)
 }

@@ -30,7 +30,7 @@ const (
 // grows with the number of keys as soon as the stream's first messages are removed, and an upgrade removes them.
 func (b *bucket) pages(ctx context.Context, upTo uint64, do func([]entry) error) error {
 	failed := func(err error) error { return fmt.Errorf("read from %s: %w", b.stream(), err) }
-	stream, err := b.js.Stream(ctx, b.stream())
+	stream, err := findStream(ctx, b.js, b.stream())
 	if err != nil {
 		return failed(err)
 	}

@@ -52,11 +52,18 @@ func (b *bucket) directAPI() string { return "$JS.API.DIRECT.GET." + b.stream() 
 
 // getDirect requests one message from any replica. Errors: errKeyNotFound.
 func (b *bucket) getDirect(ctx context.Context, subject string, request []byte) (entry, error) {
-	msg, err := b.nc.RequestWithContext(ctx, subject, request)
-	if err != nil {
-		return entry{}, fmt.Errorf("read from %s: %w", b.stream(), err)
+	var e entry
+	err := b.repeat(ctx, func(ctx context.Context) error {
+		msg, err := b.nc.RequestWithContext(ctx, subject, request)
+		if err == nil {
+			e, err = b.decodeAnswer(msg)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, errKeyNotFound) {
+		err = fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
-	return b.decodeAnswer(msg)
+	return e, err
 }
 
 // decodeAnswer decodes the answer to a direct get. Errors: errKeyNotFound.
@@ -66,9 +73,9 @@ func (b *bucket) decodeAnswer(msg *nats.Msg) (entry, error) {
 		case statusNotFound:
 			return entry{}, errKeyNotFound
 		case statusNoResponders:
-			return entry{}, fmt.Errorf("read from %s: %w", b.stream(), nats.ErrNoResponders)
+			return entry{}, nats.ErrNoResponders
 		}
-		return entry{}, fmt.Errorf("read from %s: %s %s", b.stream(), status, msg.Header.Get("Description"))
+		return entry{}, fmt.Errorf("%s %s", status, msg.Header.Get("Description"))
 	}
 	return b.decodeDirect(msg)
 }
@@ -95,26 +102,45 @@ func (b *bucket) decodeDirect(msg *nats.Msg) (entry, error) {
 	return e, nil
 }
 
-// getMany returns many keys. Missing and deleted keys are not in the map. It sends all requests before it waits for
-// the first answer, and receives all answers on one subject, which is half the work of as many calls of get.
+// getMany returns many keys. Missing and deleted keys are not in the map.
 func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
+	var entries map[string]entry
+	err := b.repeat(ctx, func(ctx context.Context) (err error) {
+		entries, err = b.getManyNearest(ctx, keys)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read from %s: %w", b.stream(), err)
+	}
+	if b.replicated() {
+		if err := b.addMissing(ctx, keys, entries); err != nil {
+			return nil, err
+		}
+	}
+	maps.DeleteFunc(entries, func(_ string, e entry) bool { return e.deleted })
+	return entries, nil
+}
+
+// getManyNearest returns keys from any replicas, deleted ones too. It sends all requests before it waits for the first
+// answer, and receives all answers on one subject, which is half the work of as many calls of get.
+func (b *bucket) getManyNearest(ctx context.Context, keys []string) (map[string]entry, error) {
 	answers := make(chan *nats.Msg, len(keys))
 	sub, err := b.nc.ChanSubscribe(b.nc.NewInbox(), answers)
 	if err == nil {
 		err = sub.AutoUnsubscribe(len(keys))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read from %s: %w", b.stream(), err)
+		return nil, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails if all answers have arrived
 	for _, key := range keys {
 		if err := b.nc.PublishRequest(b.directSubject(key), sub.Subject, nil); err != nil {
-			return nil, fmt.Errorf("read from %s: %w", b.stream(), err)
+			return nil, err
 		}
 	}
 	entries := make(map[string]entry, len(keys))
@@ -130,15 +156,9 @@ func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, 
 			}
 			entries[e.key] = e
 		case <-ctx.Done():
-			return nil, fmt.Errorf("read from %s: %w", b.stream(), ctx.Err())
+			return nil, ctx.Err()
 		}
 	}
-	if b.replicated() {
-		if err := b.addMissing(ctx, keys, entries); err != nil {
-			return nil, err
-		}
-	}
-	maps.DeleteFunc(entries, func(_ string, e entry) bool { return e.deleted })
 	return entries, nil
 }
 
@@ -195,7 +215,7 @@ func (b *bucket) requestLeader(ctx context.Context, request map[string]any) (ent
 		if err != nil {
 			return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), err)
 		}
-		e.ttl = ttlOf(h)
+		e.ttl, e.nonce = ttlOf(h), h.Get(headerNonce)
 		e.deleted = isMarker(h) || e.expired()
 	}
 	return e, nil

@@ -22,6 +22,7 @@ const (
 	codeClusterNotAvailable jetstream.ErrorCode = 10008 // JetStream system temporarily unavailable
 	codeClusterNotLeader    jetstream.ErrorCode = 10009
 	codeSequenceNotFound    jetstream.ErrorCode = 10043 // to delete
+	codeIncompleteBatch     jetstream.ErrorCode = 10176
 	codeCreateFailed        jetstream.ErrorCode = 10049 // JetStream could not create a stream; only the text has the reason
 )
 
@@ -84,7 +85,7 @@ func compareAndSwap(ctx context.Context, try func(context.Context) error) error 
 // starting does not answer before it has a leader.
 func retryTransient(ctx context.Context, f func(context.Context) error) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		attempt, cancel := context.WithTimeout(ctx, maxAttemptTimeout)
 		err := f(attempt)
 		cancel()
 		if err == nil || !Transient(err) {

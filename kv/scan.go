@@ -112,12 +112,24 @@ func (b *bucket) firstPage(ctx context.Context, filter string, n int) (page, err
 
 // requestMany sends a direct get with several answers. Errors: errTooMany.
 func (b *bucket) requestMany(ctx context.Context, request map[string]any) (page, error) {
-	ctx, cancel := withTimeout(ctx)
-	defer cancel()
 	body, err := json.Marshal(request)
 	if err != nil {
 		return page{}, err
 	}
+	var p page
+	// Any replica answers. The first answer may take long, until the server has loaded its index.
+	err = b.repeatFor(ctx, requestTimeout, func(ctx context.Context) (err error) {
+		p, err = b.requestPage(ctx, body)
+		return err
+	})
+	if err != nil && !errors.Is(err, errTooMany) {
+		err = fmt.Errorf("read from %s: %w", b.stream(), err)
+	}
+	return p, err
+}
+
+// requestPage is one attempt of requestMany.
+func (b *bucket) requestPage(ctx context.Context, body []byte) (page, error) {
 	var end *nats.Msg
 	answers, err := natsext.RequestMany(ctx, b.nc, b.directAPI(), body,
 		natsext.RequestManySentinel(func(m *nats.Msg) bool {
@@ -128,12 +140,12 @@ func (b *bucket) requestMany(ctx context.Context, request map[string]any) (page,
 			return true
 		}))
 	if err != nil {
-		return page{}, fmt.Errorf("read from %s: %w", b.stream(), err)
+		return page{}, err
 	}
 	var p page
 	for msg, err := range answers {
 		if err != nil {
-			return page{}, fmt.Errorf("read from %s: %w", b.stream(), err)
+			return page{}, err
 		}
 		e, err := b.decodeDirect(msg)
 		if err != nil {
@@ -143,9 +155,9 @@ func (b *bucket) requestMany(ctx context.Context, request map[string]any) (page,
 	}
 	if end == nil {
 		if err := ctx.Err(); err != nil {
-			return page{}, fmt.Errorf("read from %s: %w", b.stream(), err)
+			return page{}, err
 		}
-		return page{}, fmt.Errorf("read from %s: %w", b.stream(), nats.ErrTimeout)
+		return page{}, nats.ErrTimeout
 	}
 	switch status := end.Header.Get("Status"); status {
 	case statusNotFound:
@@ -155,10 +167,10 @@ func (b *bucket) requestMany(ctx context.Context, request map[string]any) (page,
 	case statusEnd:
 		p.pending, err = strconv.Atoi(end.Header.Get("Nats-Num-Pending"))
 		if err != nil {
-			return page{}, fmt.Errorf("read from %s: the end of the answer has no count: %w", b.stream(), err)
+			return page{}, fmt.Errorf("the end of the answer has no count: %w", err)
 		}
 		return p, nil
 	default:
-		return page{}, fmt.Errorf("read from %s: %s %s", b.stream(), status, end.Header.Get("Description"))
+		return page{}, fmt.Errorf("%s %s", status, end.Header.Get("Description"))
 	}
 }

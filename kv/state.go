@@ -86,7 +86,7 @@ func openStates(ctx context.Context, js jetstream.JetStream, opts Options) (*Sta
 // Errors: ErrNoState.
 func FindStates(ctx context.Context, js jetstream.JetStream, prefix string) (*States, error) {
 	name := subject.Prefix(prefix).StateBucket()
-	s, err := js.Stream(ctx, subject.BucketStream(name))
+	s, err := findStream(ctx, js, subject.BucketStream(name))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("kv: bucket %s: %w", name, ErrNoState)
 	}

@@ -100,7 +100,7 @@ func openCheckedState(ctx context.Context, js jetstream.JetStream, opts Options)
 // firstFormat returns the format of the buckets while no state exists: 0 if any of them exists, else the current one.
 func firstFormat(ctx context.Context, js jetstream.JetStream, prefix string) (int, error) {
 	for _, name := range subject.Prefix(prefix).Buckets("").Streams() {
-		_, err := js.Stream(ctx, name)
+		_, err := findStream(ctx, js, name)
 		if err == nil {
 			return 0, nil
 		}

@@ -206,7 +206,7 @@ func FindStore(ctx context.Context, nc *nats.Conn, prefix string) (*Store, error
 	n := in.names
 	found := make(map[string]*bucket, 3)
 	for _, name := range []string{n.Users, n.Tokens, n.Friendships} {
-		s, err := in.js.Stream(ctx, subject.BucketStream(name))
+		s, err := findStream(ctx, in.js, subject.BucketStream(name))
 		if err != nil {
 			return nil, fmt.Errorf("kv: bucket %s: %w", name, err)
 		}

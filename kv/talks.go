@@ -67,7 +67,7 @@ func openTalks(ctx context.Context, js jetstream.JetStream, states *States, opts
 // newTalks returns the existing stream of conversations.
 func newTalks(ctx context.Context, js jetstream.JetStream, prefix string) (*Talks, error) {
 	p := subject.Prefix(prefix)
-	s, err := js.Stream(ctx, p.TalkStream())
+	s, err := findStream(ctx, js, p.TalkStream())
 	if err != nil {
 		return nil, fmt.Errorf("kv: stream of conversations %s: %w", p.TalkStream(), err)
 	}

@@ -2,7 +2,9 @@ package kv
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -46,8 +48,11 @@ func (w write) asMarker() write {
 }
 
 // fill sets the subject, data and headers of the message that carries w.
-func (b *bucket) fill(m *nats.Msg, w write) {
+func (b *bucket) fill(m *nats.Msg, w write, nonce string) {
 	m.Subject, m.Data = b.prefix()+w.key, w.value
+	if nonce != "" {
+		m.Header.Set(headerNonce, nonce)
+	}
 	if w.guarded {
 		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.expect, 10))
 	}
@@ -96,15 +101,77 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 // store writes all of writes or none, and returns the revision of the last one. The revisions of the others directly
 // precede it. After an error for which conflicting or tooManyBatches holds, nothing is written. After any other error
 // it is unknown whether the writes took effect.
+//
+// With several replicas, a leader that dies may have stored a write and not acknowledged it. So store writes again what
+// is not acknowledged. If that conflicts, it reads whether an earlier attempt is what it conflicts with.
 func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	if err := b.check(writes...); err != nil {
 		return 0, err
 	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
+	if !b.replicated() {
+		return b.publish(ctx, "", writes)
+	}
+	nonce := NewID()[:16]
+	for limit, unknown := writeTimeout, false; ; limit *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, limit)
+		last, err := b.publish(attempt, nonce, writes)
+		cancel()
+		if unknown && Conflicting(err) {
+			var stored bool
+			if last, stored, err = b.stored(ctx, nonce, writes, err); stored {
+				return last, nil
+			}
+		}
+		if err == nil || !b.unanswered(err) || !b.pauseAfter(ctx, err) {
+			return last, err
+		}
+		if !unknown {
+			unknown, writes = true, onceOnly(b.kinds(), writes)
+		}
+	}
+}
+
+// onceOnly returns the writes for a further attempt. A random key must not be written twice: see kinds.go.
+func onceOnly(all []kind, writes []write) []write {
+	writes = slices.Clone(writes)
+	for i := range writes {
+		if k, _ := kindOf(all, writes[i].key); k.rule == once {
+			writes[i].guarded = true
+		}
+	}
+	return writes
+}
+
+// stored reports whether an earlier attempt of writes, which have the nonce, is stored, and returns the revision of the
+// last one. conflict is the error of a later attempt. stored returns it if another write was faster, and
+// nats.ErrTimeout if the outcome is still open: the leader may not have committed the first attempt yet.
+func (b *bucket) stored(ctx context.Context, nonce string, writes []write, conflict error) (uint64, bool, error) {
+	open := true
+	for i, w := range writes {
+		e, err := b.getLeader(ctx, w.key)
+		if err != nil && !errors.Is(err, errKeyNotFound) {
+			return 0, false, err
+		}
+		if err == nil && e.nonce == nonce {
+			return e.revision + uint64(len(writes)-1-i), true, nil
+		}
+		if w.guarded && e.revision != w.expect {
+			open = false
+		}
+	}
+	if open {
+		return 0, false, fmt.Errorf("%w: %v", nats.ErrTimeout, conflict)
+	}
+	return 0, false, conflict
+}
+
+// publish writes all of writes or none, in one attempt. "" is no nonce.
+func (b *bucket) publish(ctx context.Context, nonce string, writes []write) (uint64, error) {
 	if len(writes) == 1 { // costs a sixth of a batch
 		m := &nats.Msg{Header: nats.Header{}}
-		b.fill(m, writes[0])
+		b.fill(m, writes[0], nonce)
 		ack, err := b.js.PublishMsg(ctx, m)
 		if err != nil {
 			return 0, fmt.Errorf("write to %s: %w", b.stream(), err)
@@ -120,7 +187,7 @@ func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	ack, err := batch.Batch{
 		ID:       NewID(),
 		Size:     len(writes),
-		Message:  func(i int, m *nats.Msg) { b.fill(m, writes[i]) },
+		Message:  func(i int, m *nats.Msg) { b.fill(m, writes[i], nonce) },
 		AckFirst: true, // so that a refusal is reported before the rest is sent
 	}.Publish(ctx, b.nc)
 	if err != nil {

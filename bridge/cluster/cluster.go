@@ -20,8 +20,11 @@ import (
 )
 
 const (
-	// CommandTimeout bounds a command: how long a change waits for the nodes that have to know of it.
+	// CommandTimeout bounds the work of a node for a command.
 	CommandTimeout = 5 * time.Second
+	// broadcastTimeout bounds a broadcast in a cluster of NATS servers: how long a change waits for the nodes that have to
+	// know of it. Meanwhile a silent node is struck off the list, after the election of a leader if need be.
+	broadcastTimeout = 15 * time.Second
 	// InterestDelay is how long interest in a subject may take to reach the other servers of a NATS cluster, with a
 	// margin.
 	InterestDelay = 50 * time.Millisecond
@@ -31,24 +34,52 @@ const (
 // is on the list before its first user logs in, and reads a user's roster after that. So a node is on the list that a
 // command uses, or it has read the change that the command tells.
 type Cluster struct {
-	nc      *nats.Conn
-	list    *kv.Nodes
-	names   subject.Prefix
-	log     *slog.Logger
-	self    *kv.Node // nil: this process is not a node, it only sends commands
-	handler Handler
-	sub     *nats.Subscription
-	work    sync.WaitGroup // commands that run on goroutines of their own
-	lost    chan struct{}  // signals that a node was removed from the list and the others must be told
+	nc       *nats.Conn
+	list     *kv.Nodes
+	names    subject.Prefix
+	log      *slog.Logger
+	self     *kv.Node // nil: this process is not a node, it only sends commands
+	handler  Handler
+	sub      *nats.Subscription
+	work     sync.WaitGroup // commands that run on goroutines of their own, and suspicions
+	queue    queue          // commands that are carried out one after the other
+	lost     chan string    // ids of nodes that were struck off the list: the others must be told
+	lease    *Lease
+	onStruck func() // called when this node finds that it was struck off the list
+	closed   context.Context
+	close    context.CancelFunc
 
-	alone   atomic.Bool // the last command found no other node, and none has started since
-	mu      sync.Mutex  // guards starts, and writing alone
-	started int         // counts NodeStarted commands
+	clustered atomic.Bool // NATS is a cluster of servers
+	alone     atomic.Bool // the last command found no other node, and none has started since
+	renewing  sync.Mutex  // held by Renew
+
+	mu           sync.Mutex // guards the fields below, and writing alone
+	started      int        // counts nodes that have started, as they told
+	registration string
+	peers        kv.Registrations // the other nodes, as they were listed last or have told
+	listed       time.Time        // when the list was read last
+	suspects     map[string]*suspect
+	knownBy      map[string]bool // nodes that have this node on their list
 }
 
 // New returns a cluster that sends commands over nc.
 func New(nc *nats.Conn, list *kv.Nodes, prefix subject.Prefix, log *slog.Logger) *Cluster {
-	return &Cluster{nc: nc, list: list, names: prefix, log: log, lost: make(chan struct{}, 1)}
+	c := &Cluster{nc: nc, list: list, names: prefix, log: log, lost: make(chan string, 64), lease: NewLease(), onStruck: func() {},
+		peers: make(kv.Registrations), suspects: make(map[string]*suspect), knownBy: make(map[string]bool)}
+	c.closed, c.close = context.WithCancel(context.Background())
+	c.queue.wake = make(chan struct{}, 1)
+	c.checkClustered()
+	return c
+}
+
+// Hold has the cluster renew a lease, and call struck when this node was struck off the list. Call it before Join.
+func (c *Cluster) Hold(l *Lease, struck func()) { c.lease, c.onStruck = l, struck }
+
+// checkClustered notes whether NATS is a cluster. While this process is not connected, that is not known.
+func (c *Cluster) checkClustered() {
+	if name := c.nc.ConnectedClusterName(); name != "" || c.nc.IsConnected() {
+		c.clustered.Store(name != "")
+	}
 }
 
 // Alone reports whether no other node serves users. It may be late by the time that a command takes.
@@ -56,9 +87,11 @@ func (c *Cluster) Alone() bool { return c.alone.Load() }
 
 // Join puts this process on the list as the node self. From then on h carries out the commands of all nodes.
 func (c *Cluster) Join(ctx context.Context, self kv.Node, h Handler) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, CommandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, broadcastTimeout)
 	defer cancel()
+	c.checkClustered()
 	c.self, c.handler = &self, h
+	c.work.Go(c.carryOut)
 	c.sub, err = c.nc.Subscribe(c.names.Node(self.ID), c.receive)
 	if err == nil {
 		err = c.nc.FlushWithContext(ctx)
@@ -66,15 +99,66 @@ func (c *Cluster) Join(ctx context.Context, self kv.Node, h Handler) (err error)
 	if err != nil {
 		return fmt.Errorf("subscribe to commands: %w", err)
 	}
-	return c.Register(ctx, false)
+	return c.Register(ctx)
 }
 
-// Register puts this node on the list and tells the others. back tells that it lost its connection to NATS meanwhile.
-func (c *Cluster) Register(ctx context.Context, back bool) error {
-	if err := c.list.Register(ctx, *c.self); err != nil {
+// Register puts this node on the list, whether it was struck off or not, and tells the others.
+func (c *Cluster) Register(ctx context.Context) error {
+	c.mu.Lock()
+	c.registration, c.knownBy = "", make(map[string]bool)
+	c.mu.Unlock()
+	if _, err := c.Renew(ctx); err != nil {
 		return err
 	}
-	return c.Broadcast(ctx, NodeStarted{Back: back})
+	return c.Greet(ctx, false)
+}
+
+// Renew registers this node again, which renews its lease. kept reports whether it was on the list until then, and so
+// has missed no command. If not, Renew calls the function that Hold was given before the lease runs again.
+func (c *Cluster) Renew(ctx context.Context) (kept bool, err error) {
+	c.renewing.Lock()
+	defer c.renewing.Unlock()
+	c.mu.Lock()
+	earlier, started := c.registration, c.started
+	c.mu.Unlock()
+	began := time.Now()
+	r, err := c.list.Renew(ctx, *c.self, earlier)
+	if err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	c.registration, c.listed = r.Registration, began
+	if c.started == started { // otherwise a node has registered since
+		clear(c.peers)
+	}
+	c.addPeers(r.Nodes)
+	if !r.Kept {
+		c.knownBy = make(map[string]bool) // the other nodes have dropped this one
+	}
+	c.mu.Unlock()
+	if !r.Kept && earlier != "" {
+		c.log.Warn("this node was struck off the list of nodes, and catches up")
+		c.onStruck()
+	}
+	if c.clustered.Load() {
+		c.lease.extend(began)
+	} else {
+		c.lease.lift()
+	}
+	return r.Kept, nil
+}
+
+// Greet tells the other nodes that this node is there. back tells that it lost its connection to NATS meanwhile.
+func (c *Cluster) Greet(ctx context.Context, back bool) error {
+	command := NodeStarted{Back: back, From: c.id()}
+	if !c.clustered.Load() {
+		return c.Broadcast(ctx, command)
+	}
+	_, err := c.ask(ctx, command)
+	if err != nil {
+		c.log.Warn("tell the other nodes of this one", "err", err) // they read it on the list
+	}
+	return nil
 }
 
 // Leave stops receiving commands and, if listed, removes this node from the list. It does nothing before Join.
@@ -83,6 +167,7 @@ func (c *Cluster) Leave(ctx context.Context, listed bool) error {
 		return nil
 	}
 	err := c.sub.Unsubscribe()
+	c.close()
 	c.work.Wait()
 	if listed {
 		err = errors.Join(c.list.Remove(ctx, c.self.ID), err)
@@ -90,6 +175,8 @@ func (c *Cluster) Leave(ctx context.Context, listed bool) error {
 	return err
 }
 
+// receive takes the commands of other nodes. It answers pings at once, so that a node that carries out a long command
+// does not look dead.
 func (c *Cluster) receive(m *nats.Msg) {
 	defer recovery.Log(c.log, "command")
 	command, err := decode(m.Data)
@@ -97,137 +184,100 @@ func (c *Cluster) receive(m *nats.Msg) {
 		c.log.Warn("malformed command", "err", err)
 		return
 	}
-	switch command.(type) {
+	switch command := command.(type) {
+	case ping:
+		c.meet(command.From)
+		c.reply(m, command, report{Doubt: command.From != "" && c.suspectOf(command.From) != nil})
+		return
 	case NodeStarted:
 		c.mu.Lock()
 		c.started++
 		c.alone.Store(false)
+		c.mu.Unlock()
+		c.meet(command.From)
+	case nodeLost:
+		c.mu.Lock()
+		delete(c.peers, command.Node)
 		c.mu.Unlock()
 	case checkState:
 		// The handler may send commands to the other nodes, which do the same. Don't block their commands.
 		c.work.Go(func() { c.answer(m, command) })
 		return
 	}
-	c.answer(m, command)
+	c.queue.add(func() { c.answer(m, command) })
+}
+
+// meet puts a node on the cached list, which this node sends its heartbeats to.
+func (c *Cluster) meet(id string) {
+	if id == "" || id == c.id() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.peers[id]; !ok {
+		c.peers[id] = nil
+		c.started++
+		c.alone.Store(false)
+	}
+}
+
+// queue has commands that wait to be carried out.
+type queue struct {
+	mu    sync.Mutex // guards tasks
+	tasks []func()
+	wake  chan struct{} // has a buffer of one
+}
+
+func (q *queue) add(task func()) {
+	q.mu.Lock()
+	q.tasks = append(q.tasks, task)
+	q.mu.Unlock()
+	signal(q.wake)
+}
+
+func (q *queue) take() []func() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	tasks := q.tasks
+	q.tasks = nil
+	return tasks
+}
+
+// carryOut carries out the commands in the queue, in the order in which they arrived.
+func (c *Cluster) carryOut() {
+	for {
+		for _, task := range c.queue.take() {
+			task()
+		}
+		select {
+		case <-c.queue.wake:
+		case <-c.closed.Done():
+			return
+		}
+	}
 }
 
 // answer carries out a command and answers it.
 func (c *Cluster) answer(m *nats.Msg, command Command) {
 	defer recovery.Log(c.log, "command")
-	body, err := json.Marshal(dispatch(c.handler, command))
+	c.reply(m, command, dispatch(c.handler, command))
+}
+
+func (c *Cluster) reply(m *nats.Msg, command Command, r report) {
+	body, err := json.Marshal(r)
 	if err == nil {
 		err = m.Respond(body)
 	}
-	if err != nil {
+	if err != nil && c.nc.IsConnected() {
 		c.log.Error("answer a command", "op", command.op(), "err", err)
 	}
-}
-
-// Broadcast returns when every node, this one included, has carried out the command.
-func (c *Cluster) Broadcast(ctx context.Context, command Command) error {
-	_, err := c.broadcast(ctx, command)
-	return err
-}
-
-// broadcast is Broadcast with the answers of the nodes, which it also returns with an error. It removes a node from the
-// list that does not listen, since that node has crashed.
-func (c *Cluster) broadcast(ctx context.Context, command Command) ([]report, error) {
-	ctx, cancel := context.WithTimeout(ctx, CommandTimeout)
-	defer cancel()
-	c.mu.Lock()
-	started := c.started
-	c.mu.Unlock()
-	list, err := c.list.IDs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	body, err := encode(command)
-	if err != nil {
-		return nil, err
-	}
-	var (
-		wg      sync.WaitGroup
-		mu      sync.Mutex // guards the variables below
-		reports []report
-		failed  []error
-		others  int
-	)
-	for _, id := range list {
-		if c.self != nil && id == c.self.ID {
-			continue
-		}
-		wg.Go(func() {
-			r, alive, err := c.requestOrStrike(ctx, id, body)
-			mu.Lock()
-			defer mu.Unlock()
-			failed = append(failed, err)
-			if alive {
-				others++
-				reports = append(reports, r)
-			}
-		})
-	}
-	if c.self != nil {
-		r := dispatch(c.handler, command)
-		mu.Lock()
-		reports = append(reports, r)
-		mu.Unlock()
-	}
-	wg.Wait()
-	c.mu.Lock()
-	if c.started == started { // otherwise a node has started that may not have been on the list yet
-		c.alone.Store(others == 0)
-	}
-	c.mu.Unlock()
-	if err := errors.Join(failed...); err != nil {
-		return reports, fmt.Errorf("command %s: %w", command.op(), err)
-	}
-	return reports, nil
-}
-
-// requestOrStrike sends a command to a node. If the node does not listen, requestOrStrike retries once, since the node
-// may have started a moment ago on another server of the cluster, and then strikes the node off the list.
-func (c *Cluster) requestOrStrike(ctx context.Context, id string, body []byte) (r report, alive bool, err error) {
-	if r, err = c.request(ctx, id, body); !errors.Is(err, nats.ErrNoResponders) {
-		return r, true, err
-	}
-	var last error
-	err = c.list.Evict(ctx, id, func() bool {
-		select {
-		case <-ctx.Done():
-		case <-time.After(InterestDelay):
-		}
-		r, last = c.request(ctx, id, body)
-		alive = !errors.Is(last, nats.ErrNoResponders)
-		return !alive
-	})
-	if err == nil && !alive {
-		c.log.Info("a node is lost", "node", id)
-		signal(c.lost)
-	}
-	if alive {
-		err = errors.Join(err, last)
-	}
-	return r, alive, err
-}
-
-// request sends a command to one node.
-func (c *Cluster) request(ctx context.Context, id string, body []byte) (r report, err error) {
-	m, err := c.nc.RequestWithContext(ctx, c.names.Node(id), body)
-	if err == nil {
-		err = json.Unmarshal(m.Data, &r)
-	}
-	if err != nil {
-		return r, fmt.Errorf("node %s: %w", id, err)
-	}
-	return r, nil
 }
 
 // NotifyRestore has the nodes with these ids check the state, and returns when all that listen have done so. It ignores
 // a node that does not listen: the node has ended, or checks the state when it is back. The error names nodes that
 // listen and do not answer in time. They check the state on their own.
 func NotifyRestore(ctx context.Context, nc *nats.Conn, prefix string, ids []string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*CommandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*CommandTimeout+strikeAfter)
 	defer cancel()
 	body, err := encode(checkState{})
 	if err != nil {
@@ -238,7 +288,13 @@ func NotifyRestore(ctx context.Context, nc *nats.Conn, prefix string, ids []stri
 	var wg sync.WaitGroup
 	for i, id := range ids {
 		wg.Go(func() {
-			if _, err := c.request(ctx, id, body); !errors.Is(err, nats.ErrNoResponders) {
+			_, err := c.request(ctx, id, body)
+			// A node in a cluster of NATS servers may be on its way to another server, and serve users meanwhile.
+			for end := time.Now().Add(strikeAfter); errors.Is(err, nats.ErrNoResponders) && nc.ConnectedClusterName() != "" && time.Now().Before(end); {
+				time.Sleep(pingEvery)
+				_, err = c.request(ctx, id, body)
+			}
+			if !errors.Is(err, nats.ErrNoResponders) {
 				failed[i] = err
 			}
 		})

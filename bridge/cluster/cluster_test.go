@@ -97,7 +97,7 @@ func TestBroadcast(t *testing.T) {
 	if a.Alone() || b.Alone() {
 		t.Errorf("two nodes, and a is alone: %t, b is alone: %t", a.Alone(), b.Alone())
 	}
-	if !a.took(NodeStarted{}) {
+	if !a.took(NodeStarted{From: "b"}) {
 		t.Error("a did not hear of b")
 	}
 	c := RosterChanged{User: "u", Other: "v", Friend: true, Revision: 3}
@@ -187,7 +187,7 @@ func TestMonitor(t *testing.T) {
 	f := setUp(t)
 	caughtUp, lost := make(chan struct{}), make(chan struct{}, 1)
 	tries := 0
-	m := NewMonitor(MonitorOptions{Alone: func() bool { return true }, Log: slog.New(slog.DiscardHandler), CatchUp: func(context.Context) error {
+	m := NewMonitor(MonitorOptions{Log: slog.New(slog.DiscardHandler), CatchUp: func(context.Context) error {
 		if tries++; tries == 1 {
 			return errors.New("not yet")
 		}
@@ -196,7 +196,7 @@ func TestMonitor(t *testing.T) {
 	}})
 	t.Cleanup(m.Close)
 	nc := f.connect(t, append(m.Options(), nats.ReconnectWait(10*time.Millisecond), nats.MaxReconnects(-1))...)
-	m.OnLost(func() { lost <- struct{}{} })
+	m.OnLost(func(*nats.Conn) { lost <- struct{}{} })
 	if m.Fresh() {
 		t.Error("fresh before Start")
 	}
@@ -223,14 +223,14 @@ func TestMonitorLosesConnectionBeforeStart(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	catchingUp, caughtUp, lost := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
-	m := NewMonitor(MonitorOptions{Alone: func() bool { return true }, Log: slog.New(slog.DiscardHandler), CatchUp: func(context.Context) error {
+	m := NewMonitor(MonitorOptions{Log: slog.New(slog.DiscardHandler), CatchUp: func(context.Context) error {
 		close(catchingUp)
 		<-caughtUp
 		return nil
 	}})
 	t.Cleanup(m.Close)
 	nc := f.connect(t, m.Options()...)
-	m.OnLost(func() { lost <- struct{}{} })
+	m.OnLost(func(*nats.Conn) { lost <- struct{}{} })
 	if err := nc.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,18 @@ type ClientConnected struct {
 
 // NodeStarted tells that a node has registered.
 type NodeStarted struct {
-	Back bool `json:"back,omitempty"` // it had registered before and lost its connection to NATS
+	Back bool   `json:"back,omitempty"` // it had registered before and lost its connection to NATS
+	From string `json:"from,omitempty"` // its id; nodes of older versions do not tell it
+}
+
+// ping is a heartbeat, and asks a suspect whether it is alive.
+type ping struct {
+	From string `json:"from,omitempty"` // id of the node that sends it; "": the sender is no node
+}
+
+// nodeLost tells that a node was struck off the list.
+type nodeLost struct {
+	Node string `json:"node,omitempty"` // nodes of older versions do not tell it
 }
 
 // Disconnect closes the connections to NATS of the client with that connection name, on nodes with a system account.
@@ -102,8 +113,6 @@ type Disconnect struct {
 
 // Commands without fields.
 type (
-	nodeLost         struct{}
-	ping             struct{}
 	consumerAttached struct{}
 	checkState       struct{}
 	status           struct{}
@@ -131,6 +140,8 @@ func (c unknown) op() string        { return string(c) }
 type report struct {
 	Sessions []Session   `json:"sessions,omitempty"`
 	Status   *NodeStatus `json:"status,omitempty"`
+	// Doubt answers a heartbeat: the node may be about to strike the sender off the list.
+	Doubt bool `json:"doubt,omitempty"`
 }
 
 // encode returns the JSON of a command.
@@ -174,9 +185,9 @@ func decode(data []byte) (Command, error) {
 	case Disconnect{}.op():
 		return as[Disconnect](data)
 	case nodeLost{}.op():
-		return nodeLost{}, nil
+		return as[nodeLost](data)
 	case ping{}.op():
-		return ping{}, nil
+		return as[ping](data)
 	case consumerAttached{}.op():
 		return consumerAttached{}, nil
 	case checkState{}.op():

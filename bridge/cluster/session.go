@@ -24,7 +24,7 @@ func OldestFirst(x, y Session) int { return x.Cursor().Compare(y.Cursor()) }
 
 // Sessions lists sessions on all nodes, oldest first. With an error it returns the sessions of the nodes that answered.
 func (c *Cluster) Sessions(ctx context.Context, query ListSessions) ([]Session, error) {
-	reports, err := c.broadcast(ctx, query)
+	reports, err := c.ask(ctx, query)
 	var all []Session
 	for _, r := range reports {
 		all = append(all, r.Sessions...)

@@ -26,7 +26,7 @@ const StateOK = "ok"
 // Nodes returns the state of all nodes, by the time of their start. A node that is on the list and does not answer has
 // that as its state.
 func (c *Cluster) Nodes(ctx context.Context) ([]NodeStatus, error) {
-	reports, failed := c.broadcast(ctx, status{})
+	reports, failed := c.ask(ctx, status{})
 	var all []NodeStatus
 	for _, r := range reports {
 		if r.Status != nil {

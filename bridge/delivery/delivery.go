@@ -186,10 +186,12 @@ func (l *Lanes) Gather() (end func()) {
 	}
 }
 
-// Abort answers all dialogues in flight with 507: their replies are lost.
-func (l *Lanes) Abort() {
+// Abort answers all dialogues in flight on a connection with 507: their replies are lost. nil means all connections.
+func (l *Lanes) Abort(nc *nats.Conn) {
 	for _, lane := range l.lanes {
-		lane.flights.abort()
+		if nc == nil || lane.nc == nc {
+			lane.flights.abort()
+		}
 	}
 }
 

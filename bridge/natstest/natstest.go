@@ -3,6 +3,7 @@
 package natstest
 
 import (
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -43,11 +44,12 @@ func Start(t testing.TB, dir string, port int) *server.Server {
 	return s
 }
 
-// Dialer returns a function that connects to the server at url. Its connections reconnect until they are closed.
+// Dialer returns a function that connects to the server at url. Its connections reconnect until they are closed, also
+// from a server that hangs.
 func Dialer(url string) func(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
 		return nats.Connect(url, append([]nats.Option{nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
-			nats.ReconnectJitter(time.Millisecond, time.Millisecond)}, opts...)...)
+			nats.ReconnectJitter(time.Millisecond, time.Millisecond), nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2)}, opts...)...)
 	}
 }
 
@@ -81,3 +83,6 @@ func (l *Log) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// portOf returns the port of a TCP address.
+func portOf(a net.Addr) int { return a.(*net.TCPAddr).Port }

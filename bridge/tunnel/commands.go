@@ -104,7 +104,7 @@ func (t *Tunnel) limitSessions(ctx context.Context, s *Session) (elsewhere bool)
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	if err := t.opts.Cluster.Broadcast(ctx, c); err != nil {
+	if err := t.opts.Cluster.Tell(ctx, c); err != nil {
 		t.opts.Logger.Warn("end a user's oldest sessions", "user", s.user(), "err", err)
 	}
 	return elsewhere

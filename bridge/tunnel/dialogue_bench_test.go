@@ -98,7 +98,7 @@ func emptyStage(t testing.TB, opts stageOptions) *stage {
 	}
 	t.Cleanup(func() { s.lanes.Close(); nc.Close() })
 	s.tunnel = New(Options{Sessions: opts.sessions, Gate: new(im.Gate), Lanes: s.lanes, Governor: governor.New(governor.Options{Dialogues: opts.dialogues}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)),
-		Log: noLog{}, Fresh: always, Dialogues: dialogues, Registry: s.registry, Logger: log})
+		Log: noLog{}, Fresh: func(<-chan struct{}) bool { return true }, Dialogues: dialogues, Registry: s.registry, Logger: log})
 	t.Cleanup(func() { s.tunnel.Close() })
 	return s
 }

@@ -56,7 +56,7 @@ func (s *Session) checkSend(frame []byte, send wire.Send, code wire.Code) (with 
 		s.closeWith(nil, websocket.CloseInvalidFramePayloadData, "text must be UTF-8")
 	case code != 0:
 		s.refuse(code, send.ID)
-	case !s.tunnel.opts.Fresh():
+	case !s.tunnel.opts.Fresh(s.done):
 		s.refuse(wire.SendFailed, send.ID)
 	case !with.MaySend():
 		s.refuse(wire.NotFriends, send.ID)

@@ -250,7 +250,7 @@ func TestSilentIsCutOff(t *testing.T) {
 		}
 		c.ws.Close()
 		c.stage.tunnel.conns.Wait()
-		c.stage.lanes.Abort()
+		c.stage.lanes.Abort(nil)
 		for _, name := range []string{"imctl_sessions_cut_off_total", "imctl_dialogues_unanswered_total"} {
 			if n := c.stage.counted(t, name); n != 1 {
 				t.Errorf("%s is %v", name, n)

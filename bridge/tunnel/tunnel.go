@@ -61,11 +61,14 @@ type Options struct {
 	Audit    Audit
 	Talks    Conversations // nil: conversations are not kept
 	Receipts bool          // friends see what a user has read
-	// Fresh reports whether the rosters in memory are up to date, and Away whether NATS is unreachable.
-	Fresh, Away func() bool
-	Dialogues   *delivery.Metrics
-	Registry    prometheus.Registerer
-	Logger      *slog.Logger
+	// Fresh reports whether the rosters in memory are up to date. It may wait for a connection to NATS, until done is
+	// closed.
+	Fresh func(done <-chan struct{}) bool
+	// Away reports whether NATS is unreachable.
+	Away      func() bool
+	Dialogues *delivery.Metrics
+	Registry  prometheus.Registerer
+	Logger    *slog.Logger
 }
 
 // Tunnel serves logins and holds the sessions of this node.
