@@ -3,6 +3,7 @@
 package natstest
 
 import (
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -81,3 +82,6 @@ func (l *Log) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// portOf returns the port of a TCP address.
+func portOf(a net.Addr) int { return a.(*net.TCPAddr).Port }
