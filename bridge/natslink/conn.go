@@ -36,8 +36,12 @@ func (d dialer) SkipTLSHandshake() bool {
 	return ok && s.SkipTLSHandshake()
 }
 
-// lingerTimeout bounds the time in which a connection that leaves its server takes what the server has sent.
-const lingerTimeout = 200 * time.Millisecond
+// A connection that leaves its server takes what the server has sent, until nothing has come for lingerPause, and for
+// at most lingerTimeout.
+const (
+	lingerPause   = 200 * time.Millisecond
+	lingerTimeout = time.Second
+)
 
 // errMoved ends a connection whose server the others have left.
 var errMoved = errors.New("the other connections have left this NATS server")
@@ -71,7 +75,10 @@ func (c *conn) endedByPeer() bool { return c.ended.Load() }
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err == nil {
-		return n, nil
+		if c.halved.Load() {
+			err = c.SetReadDeadline(time.Now().Add(lingerPause))
+		}
+		return n, err
 	}
 	var network net.Error
 	switch {
@@ -92,8 +99,8 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) Close() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.leaving.Load() && !c.halved.Swap(true) {
 		if err := half.CloseWrite(); err == nil {
-			time.AfterFunc(2*lingerTimeout, func() { _ = c.Conn.Close() }) // it is closed unless the reader has ended early
-			return c.SetReadDeadline(time.Now().Add(lingerTimeout))
+			time.AfterFunc(lingerTimeout, func() { _ = c.Conn.Close() }) // ends a reader that has not ended
+			return c.SetReadDeadline(time.Now().Add(lingerPause))
 		}
 	}
 	c.closed.Store(true)

@@ -19,9 +19,8 @@ import (
 // A server that hangs still acknowledges bytes, so only pings find it: between pingsMissed and pingsMissed+1 intervals
 // after it stopped. A network that is cut is found sooner, since the system gives up on bytes that stay unacknowledged.
 const (
-	pingInterval        = 3 * time.Second
-	pingsMissed         = 2
-	unacknowledgedLimit = 2 * pingInterval
+	pingInterval = 3 * time.Second
+	pingsMissed  = 2
 )
 
 // settleTimeout bounds the wait for connections that move.
@@ -31,6 +30,7 @@ const settleTimeout = 2 * time.Second
 type Link struct {
 	log   *slog.Logger
 	moves prometheus.Counter
+	ping  time.Duration
 
 	mu      sync.Mutex // guards the fields below, and those of the members
 	members map[*member]struct{}
@@ -48,7 +48,7 @@ type Link struct {
 
 // New returns a link without connections. It logs each move to log.
 func New(log *slog.Logger) *Link {
-	return &Link{log: log, members: make(map[*member]struct{}), failed: make(map[string]time.Time), address: make(map[string]string),
+	return &Link{log: log, ping: pingInterval, members: make(map[*member]struct{}), failed: make(map[string]time.Time), address: make(map[string]string),
 		moves: prometheus.NewCounter(prometheus.CounterOpts{Name: "imctl_nats_moves_total", Help: "Moves of this node's connections to another NATS server."})}
 }
 

@@ -46,7 +46,7 @@ func (m *member) option(o *nats.Options) error {
 	if !o.AllowReconnect {
 		return nil
 	}
-	o.PingInterval, o.MaxPingsOut = pingInterval, pingsMissed
+	o.PingInterval, o.MaxPingsOut = m.link.ping, pingsMissed
 	m.greets = !o.TLSHandshakeFirst && !slices.ContainsFunc(o.Servers, isWebSocket)
 	m.dial = o.CustomDialer
 	if m.dial == nil {
@@ -97,7 +97,7 @@ func (m *member) startWithServer(o *nats.Options) {
 
 func limitUnacknowledged(_, _ string, c syscall.RawConn) error {
 	var failed error
-	if err := c.Control(func(fd uintptr) { failed = sockopt.LimitUnacknowledged(fd, unacknowledgedLimit) }); err != nil {
+	if err := c.Control(func(fd uintptr) { failed = sockopt.LimitUnacknowledged(fd, pingsMissed*pingInterval) }); err != nil {
 		return err
 	}
 	return failed
