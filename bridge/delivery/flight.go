@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -369,10 +370,17 @@ func (f *flights) expire() {
 	f.fail(expired)
 }
 
-// abort answers all flights with 507.
+// abort answers all flights with 507, except those that wait for the end of a pause.
 func (f *flights) abort() {
 	f.mu.Lock()
 	all := f.expired(time.Now().Add(f.timeout))
+	if len(f.waiting) > 0 && !f.closed {
+		waiting := make(map[use]bool, len(f.waiting))
+		for _, u := range f.waiting {
+			waiting[u] = true
+		}
+		all = slices.DeleteFunc(all, func(u use) bool { return waiting[u] })
+	}
 	f.mu.Unlock()
 	f.fail(all)
 }
