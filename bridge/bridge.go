@@ -128,6 +128,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		return err
 	}
 	b.stops.add(func(context.Context) error { b.lanes.Close(); return nil })
+	if o.Moves != nil {
+		o.Moves.BeforeMove(b.lanes.Pause)
+	}
 	b.monitor.OnLost(b.lost)
 	metrics.Observe(b.lanes)
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,

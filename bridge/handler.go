@@ -118,6 +118,9 @@ func (h handler) Disconnect(c cluster.Disconnect) {
 func (h handler) Status() cluster.NodeStatus {
 	b := h.b
 	s := cluster.NodeStatus{Node: b.node, Sessions: b.tunnel.Len(), Users: b.lanes.Len(), State: cluster.StateOK, Limited: b.opts.Governor.Limited()}
+	if b.opts.Moves != nil {
+		s.NATS = b.opts.Moves.Server()
+	}
 	err := b.Ready()
 	if err == nil && b.opts.ReadOnly != nil {
 		err = b.opts.ReadOnly()

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -24,6 +25,7 @@ type Options struct {
 	Connect natsutil.Connect
 	// Interest returns how many subscriptions match a subject, of this program's too. nil: NATS cannot tell.
 	Interest func(subject string) int
+	Moves    Moves  // nil: the connections stay on one NATS server
 	Prefix   string // of all subjects
 	Lanes    int    // 0: one for each processor
 	// LoginBytes bounds the bytes of the answers to logins that are written in parts; nil: 64 MiB.
@@ -56,6 +58,14 @@ type Options struct {
 
 	Registry prometheus.Registerer
 	Log      *slog.Logger
+}
+
+// Moves moves the connections to another NATS server. natslink.Link is one.
+type Moves interface {
+	// Server returns the name of the NATS server.
+	Server() string
+	// BeforeMove has prepare called before a planned move, and resume after it.
+	BeforeMove(prepare func(context.Context) (resume func()))
 }
 
 // Sessions bound what one session, and one user, may hold.

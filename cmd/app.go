@@ -70,6 +70,9 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	}
 	a.stops.add("backend", func(context.Context) error { return a.backend.stops.run(log) })
 	a.backend.observeDisk(a.registry)
+	if a.backend.link != nil {
+		a.backend.link.Observe(a.registry)
+	}
 	// The listeners come before the bridge, so that an address in use fails the start early.
 	if err := a.listen(); err != nil {
 		return nil, err
@@ -184,6 +187,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Ended:          ended,
 		Connect:        a.backend.connect,
 		Interest:       a.backend.interest,
+		Moves:          a.backend.moves(),
 		Prefix:         c.NATS.Prefix,
 		Logins:         concurrentLogins(c),
 		Host:           host,

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"imctl/bridge"
+	"imctl/bridge/natslink"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -56,6 +58,7 @@ func (s *stops) run(log *slog.Logger) error {
 type backend struct {
 	dir     *embedded.Dir
 	server  *embedded.Server // nil if attached to an external NATS server
+	link    *natslink.Link   // of the connections to an external NATS server; nil with the embedded one
 	connect func(name string, opts ...nats.Option) (*nats.Conn, error)
 	// interest returns how many subscriptions match a subject; nil with an external NATS server, which does not tell.
 	interest func(subject string) int
@@ -196,6 +199,14 @@ func (b *backend) healthy() error {
 		return errors.New("not connected to NATS")
 	}
 	return nil
+}
+
+// moves returns what moves the connections to an external NATS server, or nil.
+func (b *backend) moves() bridge.Moves {
+	if b.link == nil {
+		return nil
+	}
+	return b.link
 }
 
 // failed returns a channel that receives the error after which the embedded server cannot continue. It is nil if NATS

@@ -13,6 +13,7 @@ import (
 
 	"imctl/bridge/certs"
 	"imctl/bridge/natsauth"
+	"imctl/bridge/natsutil"
 	"imctl/embedded"
 )
 
@@ -72,11 +73,11 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions
 	if err != nil {
 		return nil, err
 	}
-	o := &natsauth.CalloutOptions{Connect: attachAs(c.NATS, user.Username()+calloutSuffix, password, log),
-		System: attachAs(c.NATS, user.Username()+systemSuffix, password, log), Issuer: issuer, Access: b.access(c), Limits: clientLimits(c)}
+	o := &natsauth.CalloutOptions{Connect: b.attachAs(c.NATS, user.Username()+calloutSuffix, password, log),
+		System: b.watched(b.attachAs(c.NATS, user.Username()+systemSuffix, password, log)), Issuer: issuer, Access: b.access(c), Limits: clientLimits(c)}
 	for _, login := range []struct {
 		suffix  string
-		connect func(string, ...nats.Option) (*nats.Conn, error)
+		connect natsutil.Connect
 	}{{calloutSuffix, o.Connect}, {systemSuffix, o.System}} {
 		nc, err := login.connect("imctl attaching", nats.NoReconnect())
 		if err != nil {
@@ -120,14 +121,31 @@ func attachedUser(c NATSConfig) (user *url.Userinfo, servers string, ok bool) {
 }
 
 // attachAs returns a function that connects to an attached NATS as this user instead of the configured one.
-func attachAs(c NATSConfig, user, password string, log *slog.Logger) func(string, ...nats.Option) (*nats.Conn, error) {
+func (b *backend) attachAs(c NATSConfig, user, password string, log *slog.Logger) natsutil.Connect {
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		all := slices.Concat(persistentOptions(name, log), opts, []nats.Option{nats.UserInfo(user, password)})
-		if c.Context != "" {
-			nc, _, err := dialContext(c.Context, all...)
+		return b.link.Connect(func(last nats.Option) (*nats.Conn, error) {
+			all := slices.Concat(persistentOptions(name, log), opts, []nats.Option{nats.UserInfo(user, password), last})
+			if c.Context != "" {
+				nc, _, err := dialContext(c.Context, all...)
+				return nc, err
+			}
+			return nats.Connect(withoutUser(c.URL), all...)
+		})
+	}
+}
+
+// watched returns connect for the system account, whose connections learn early that their server shuts down.
+func (b *backend) watched(connect natsutil.Connect) natsutil.Connect {
+	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
+		nc, err := connect(name, opts...)
+		if err != nil || !nc.Opts.AllowReconnect {
 			return nc, err
 		}
-		return nats.Connect(withoutUser(c.URL), all...)
+		if err := b.link.WatchShutdown(nc); err != nil {
+			nc.Close()
+			return nil, err
+		}
+		return nc, nil
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/synadia-io/orbit.go/natscontext"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natslink"
 	"imctl/kv"
 )
 
@@ -27,9 +29,6 @@ const (
 	// attachTimeout limits one attempt. If the auth callout is configured and no imctl server answers it, NATS takes
 	// its whole authorization timeout to refuse an unknown user.
 	attachTimeout = 2 * connectTimeout
-	// reconnectWait and reconnectJitter are the fixed and the random part of the delay before a reconnect.
-	reconnectWait   = 250 * time.Millisecond
-	reconnectJitter = 250 * time.Millisecond
 )
 
 // dialNATS connects to the configured NATS server, with its context or with its URL and credentials.
@@ -118,20 +117,22 @@ func (b *backend) attach(ctx context.Context, c *Config, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
+	b.link = natslink.New(log)
 	b.connect = func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		nc, err := dialNATS(c.NATS, append(persistentOptions(name, log), opts...)...)
+		nc, err := b.link.Connect(func(last nats.Option) (*nats.Conn, error) {
+			return dialNATS(c.NATS, slices.Concat(persistentOptions(name, log), opts, []nats.Option{last})...)
+		})
 		return nc, dialFailure(c.NATS, err, exitFailed)
 	}
 	return nil
 }
 
-// persistentOptions returns the options of a connection that reconnects for as long as the process runs.
+// persistentOptions returns the options of a connection that reconnects for as long as the process runs. The link decides
+// when and where.
 func persistentOptions(name string, log *slog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
 		// While a server reloads its configuration, it may refuse credentials that it accepts a moment later.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ErrorHandler(logNATSErrors(name, log)),

@@ -124,9 +124,9 @@ func writeStatus(env *Env, st status) error {
 	if len(st.Nodes) > 0 {
 		var rows [][]string
 		for _, n := range st.Nodes {
-			rows = append(rows, []string{n.ID, orDash(n.Host), orDash(n.Version), localTime(n.Started), strconv.Itoa(n.Sessions), strconv.Itoa(n.Users), n.State})
+			rows = append(rows, []string{n.ID, orDash(n.Host), orDash(n.Version), localTime(n.Started), strconv.Itoa(n.Sessions), strconv.Itoa(n.Users), orDash(n.NATS), n.State})
 		}
-		if err := newTable(env.Out, "node", "host", "version", "since", "sessions", "online", "state").write(rows...); err != nil {
+		if err := newTable(env.Out, "node", "host", "version", "since", "sessions", "online", "nats", "state").write(rows...); err != nil {
 			return err
 		}
 		fmt.Fprintln(env.Out)

@@ -14,8 +14,9 @@ import (
 type NodeStatus struct {
 	kv.Node
 	Sessions int    `json:"sessions"`
-	Users    int    `json:"users"` // online on the node
-	State    string `json:"state"` // StateOK, or what is wrong
+	Users    int    `json:"users"`          // online on the node
+	State    string `json:"state"`          // StateOK, or what is wrong
+	NATS     string `json:"nats,omitempty"` // name of the external NATS server that the node is connected to
 	// Limited are the sources that reached limits on the node in the last hour.
 	Limited []governor.Limited `json:"limited,omitempty"`
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -32,16 +33,19 @@ type flights struct {
 	most    func() int    // bytes of data of all flights of the lane; 0: no limit
 	sub     *nats.Subscription
 
-	mu     sync.Mutex // guards the fields below
-	slots  []flightSlot
-	free   []uint32
-	spare  []*flight        // finished, kept for their memory
-	last   uint64           // order of the youngest flight
-	held   map[string][]use // flights that wait to be sent, by subject; see resend.go
-	active int
-	bytes  int         // of the active flights' data
-	timer  *time.Timer // runs while active > 0
-	closed bool
+	mu      sync.Mutex // guards the fields below
+	slots   []flightSlot
+	free    []uint32
+	spare   []*flight        // finished, kept for their memory
+	last    uint64           // order of the youngest flight
+	held    map[string][]use // flights that wait to be sent, by subject; see resend.go
+	active  int
+	bytes   int         // of the active flights' data
+	timer   *time.Timer // runs while active > 0
+	closed  bool
+	paused  bool          // flights wait for resume; see pause.go
+	waiting []use         // in order
+	quiet   chan struct{} // closed when all active flights wait; nil unless a pause waits for that
 }
 
 // flightSlot holds a flight. A late reply to an earlier use of the slot has an earlier round.
@@ -168,7 +172,7 @@ func (f *flights) launchStored(fl *flight, publish bool) (u use, err error) {
 		f.mu.Unlock()
 		return u, nil
 	}
-	if len(f.held) > 0 && f.enqueue(n) {
+	if f.wait(n) || len(f.held) > 0 && f.enqueue(n) {
 		fl.sending = false
 		f.mu.Unlock()
 		return u, nil
@@ -328,6 +332,7 @@ func (f *flights) release(n uint32) {
 	if f.active--; f.active == 0 {
 		f.timer.Stop()
 	}
+	f.noteQuiet()
 }
 
 // logged hands a delivered dialogue to the event log, if that is attached. The log then answers the sender.
@@ -365,10 +370,17 @@ func (f *flights) expire() {
 	f.fail(expired)
 }
 
-// abort answers all flights with 507.
+// abort answers all flights with 507, except those that wait for the end of a pause.
 func (f *flights) abort() {
 	f.mu.Lock()
 	all := f.expired(time.Now().Add(f.timeout))
+	if len(f.waiting) > 0 && !f.closed {
+		waiting := make(map[use]bool, len(f.waiting))
+		for _, u := range f.waiting {
+			waiting[u] = true
+		}
+		all = slices.DeleteFunc(all, func(u use) bool { return waiting[u] })
+	}
 	f.mu.Unlock()
 	f.fail(all)
 }

@@ -70,6 +70,11 @@ func (f *flights) overtaken(subject string, order uint64) (late []use) {
 func (f *flights) resend(subject string) {
 	for {
 		f.mu.Lock()
+		if f.moving() {
+			time.AfterFunc(f.holdFor, func() { f.resend(subject) })
+			f.mu.Unlock()
+			return
+		}
 		waiting := f.held[subject]
 		if len(waiting) == 0 {
 			delete(f.held, subject)

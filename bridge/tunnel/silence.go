@@ -6,10 +6,12 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"imctl/bridge/sockopt"
 )
 
 // A dead path gives no error: writing to its socket still succeeds. Three mechanisms find it. The system gives up on
-// bytes that the peer does not acknowledge (limitUnacknowledged). A read that waits too long ends the session
+// bytes that the peer does not acknowledge (sockopt.LimitUnacknowledged). A read that waits too long ends the session
 // (conn.expired); only the wait counts, so a client whose frames a limit holds back counts as alive. A dialogue to
 // a peer that has been silent is followed by a ping (conn.watch).
 
@@ -186,6 +188,6 @@ func limitPeer(c net.Conn, limit time.Duration) error {
 		return err
 	}
 	var failed error
-	err = raw.Control(func(fd uintptr) { failed = limitUnacknowledged(fd, limit) })
+	err = raw.Control(func(fd uintptr) { failed = sockopt.LimitUnacknowledged(fd, limit) })
 	return errors.Join(err, failed)
 }

@@ -1,4 +1,4 @@
-package tunnel
+package sockopt
 
 import (
 	"time"
@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// limitUnacknowledged makes the system end the connection if the peer does not acknowledge sent bytes within limit.
+// LimitUnacknowledged makes the system end the connection if the peer does not acknowledge sent bytes within limit.
 // Windows before version 10 counts whole seconds.
-func limitUnacknowledged(fd uintptr, limit time.Duration) error {
+func LimitUnacknowledged(fd uintptr, limit time.Duration) error {
 	s := windows.Handle(fd)
 	err := windows.SetsockoptInt(s, windows.IPPROTO_TCP, windows.TCP_MAXRTMS, max(int(limit.Milliseconds()), 1))
 	if err == nil {

@@ -1,4 +1,4 @@
-package tunnel
+package sockopt
 
 import (
 	"time"
@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limitUnacknowledged makes the system end the connection if the peer does not acknowledge sent bytes within limit,
+// LimitUnacknowledged makes the system end the connection if the peer does not acknowledge sent bytes within limit,
 // rounded up to seconds.
-func limitUnacknowledged(fd uintptr, limit time.Duration) error {
+func LimitUnacknowledged(fd uintptr, limit time.Duration) error {
 	seconds := int((limit + time.Second - 1) / time.Second)
 	return unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_RXT_CONNDROPTIME, max(seconds, 1))
 }

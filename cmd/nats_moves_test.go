@@ -1,0 +1,144 @@
+//go:build unix
+
+package cmd
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pairs are friends on different servers, of which one talks to the other all the time.
+type pairs struct {
+	stop chan struct{}
+	wg   sync.WaitGroup
+
+	mu      sync.Mutex // guards the fields below
+	answers map[int]int
+	slowest time.Duration
+	failed  []time.Time
+}
+
+// startPairs starts n pairs.
+func startPairs(t *testing.T, w *world, n int) *pairs {
+	t.Helper()
+	p := &pairs{stop: make(chan struct{}), answers: make(map[int]int)}
+	for range n {
+		a, b := w.newFriends(t)
+		p.wg.Go(func() { p.talk(t, a, b) })
+		go func() {
+			for {
+				if _, err := b.tunnel.tryNext(); err != nil {
+					return // the end of the test
+				}
+			}
+		}()
+	}
+	return p
+}
+
+func (p *pairs) talk(t *testing.T, a, b *member) {
+	for i := 0; ; i++ {
+		select {
+		case <-p.stop:
+			return
+		default:
+		}
+		began := time.Now()
+		err := a.tunnel.trySend(dialogue(strconv.Quote(fmt.Sprint(i)), b.id, `"hello"`))
+		var answer string
+		if err == nil {
+			answer, err = a.tunnel.tryNext()
+		}
+		if err != nil {
+			t.Errorf("dialogue: %v", err)
+			return
+		}
+		code := reply{body: answer}.code()
+		p.mu.Lock()
+		p.answers[code]++
+		p.slowest = max(p.slowest, time.Since(began))
+		if code != 200 {
+			p.failed = append(p.failed, time.Now())
+		}
+		p.mu.Unlock()
+		time.Sleep(time.Millisecond) // paces the load; nothing waits for it
+	}
+}
+
+// report returns the answers since the last report, and for how long after began there were failures.
+func (p *pairs) report(began time.Time) (answers map[int]int, failing, slowest time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, at := range p.failed {
+		failing = max(failing, at.Sub(began))
+	}
+	answers, slowest = p.answers, p.slowest
+	p.answers, p.failed, p.slowest = make(map[int]int), nil, 0
+	return answers, failing, slowest
+}
+
+func (p *pairs) end() {
+	close(p.stop)
+	p.wg.Wait()
+}
+
+// movedTo waits until a server's connections are on a NATS server other than the named one.
+func movedFrom(t *testing.T, s *server, from string) {
+	t.Helper()
+	eventually(t, "the move from "+from, func() bool { return s.app.backend.link.Server() != from })
+}
+
+// TestNATSNodesEnd: two servers are attached to three NATS servers, which hang, are killed, are upgraded one after the
+// other, or announce their end. All connections of a server follow to one living NATS server.
+func TestNATSNodesEnd(t *testing.T) {
+	t.Parallel()
+	cluster := startNATSProcesses(t)
+	attached := func(c *Config) { c.NATS.URL, c.NATS.Replicas = cluster.url, 3 }
+	all := bridges{start(t, attached), start(t, attached)}
+	for _, s := range all {
+		s.mayLog = []string{""}
+	}
+	w := newWorld(t, all)
+	load := startPairs(t, w, 20)
+	defer load.end()
+	for _, step := range []struct {
+		what string
+		end  func(*natsProcess)
+	}{
+		{"lame duck", func(p *natsProcess) { p.signal(t, syscall.SIGUSR2) }},
+		{"SIGTERM", func(p *natsProcess) { p.signal(t, syscall.SIGTERM) }},
+		{"SIGKILL", func(p *natsProcess) { p.signal(t, syscall.SIGKILL) }},
+		{"SIGSTOP", func(p *natsProcess) { p.signal(t, syscall.SIGSTOP) }},
+	} {
+		load.report(time.Now())
+		from := all[0].app.backend.link.Server()
+		began := time.Now()
+		step.end(cluster.nodes[from])
+		for _, s := range all {
+			movedFrom(t, s, from)
+		}
+		moved := time.Since(began)
+		eventually(t, "dialogues", func() bool {
+			time.Sleep(2 * time.Second) // without a failure
+			load.mu.Lock()
+			defer load.mu.Unlock()
+			return len(load.failed) == 0 || time.Since(load.failed[len(load.failed)-1]) > time.Second
+		})
+		answers, failing, slowest := load.report(began)
+		t.Logf("%s: moved after %s, failures for %s, slowest %s, answers %v", step.what, moved, failing, slowest, answers)
+		cluster.nodes[from].kill()
+		cluster.nodes[from].start(t)
+		cluster.nodes[from].ready(t)
+	}
+	for _, s := range all {
+		out := s.output(t)
+		if !strings.Contains(out, "imctl_nats_moves_total") {
+			t.Error("no metric for moves")
+		}
+	}
+}
