@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	neturl "net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -50,14 +52,50 @@ func (s *sender) send(t *testing.T) string {
 func TestForgottenConsumer(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
+	testForgottenConsumer(t, 1, url, url)
+}
+
+// TestForgottenConsumerInCluster is TestForgottenConsumer with three replicas, and nodes on two NATS servers.
+func TestForgottenConsumerInCluster(t *testing.T) {
+	t.Parallel()
+	servers := startCluster(t)
+	testForgottenConsumer(t, 3, servers[0].ClientURL(), servers[1].ClientURL())
+}
+
+// startCluster runs a cluster of three NATS servers in this process.
+func startCluster(t *testing.T) (servers []*server.Server) {
+	t.Helper()
+	// A server derives the size of the cluster from the number of its routes. No server listens on port 1.
+	unused := &neturl.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
+	routes := []*neturl.URL{unused, unused}
+	for i := range 3 {
+		s, err := server.NewServer(&server.Options{ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true,
+			StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true,
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}, Routes: routes[len(routes)-2:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { natstest.Stop(s) })
+		if !s.ReadyForConnections(20 * time.Second) {
+			t.Fatal("a NATS server did not start")
+		}
+		routes = append(routes, &neturl.URL{Scheme: "nats-route", Host: s.ClusterAddr().String()})
+		servers = append(servers, s)
+	}
+	return servers
+}
+
+func testForgottenConsumer(t *testing.T, replicas int, url, other string) {
 	const maxBytes = 64 << 10
 	log := new(natstest.Log)
-	start := func(idle time.Duration) *Bridge {
+	startAt := func(url string, idle time.Duration) *Bridge {
 		t.Helper()
-		return startBridge(t, url, eventlog.Options{MaxBytes: maxBytes, WatchEvery: 10 * time.Millisecond}, func(o *Options) {
+		return startBridge(t, url, eventlog.Options{MaxBytes: maxBytes, WatchEvery: 10 * time.Millisecond, Replicas: replicas}, func(o *Options) {
 			o.LogIdle, o.Log = idle, slog.New(slog.NewTextHandler(log, nil))
 		})
 	}
+	start := func(idle time.Duration) *Bridge { return startAt(url, idle) }
 	b := start(0)
 	ctx := t.Context()
 	if _, _, err := b.services.Attachments.Add(ctx, "archive", kv.RoleConsumer, ""); err != nil {
@@ -77,7 +115,7 @@ func TestForgottenConsumer(t *testing.T) {
 	shutDown(t, b)
 
 	const idle = 100 * time.Millisecond
-	one, two := start(idle), start(idle)
+	one, two := start(idle), startAt(other, idle)
 	attachment := func() kv.Attachment {
 		t.Helper()
 		a, err := one.opts.Store.Attachments.Get(ctx, "archive")
