@@ -87,15 +87,15 @@ func (l *Log) requestCount() {
 func (l *Log) watch(ctx context.Context) {
 	next := time.NewTimer(0)
 	defer next.Stop()
-	failing, unread, longest := false, false, l.opts.WatchEvery
+	failing, unread := false, false
 	for {
+		longest := l.opts.WatchEvery
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.recount:
 			longest = countAgain
 		case <-next.C:
-			longest = l.opts.WatchEvery
 		}
 		wait, err := l.count(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
