@@ -38,8 +38,12 @@ func (b *Bridge) tendOnce(ctx context.Context) error {
 	detached, err := attachments.Tend(ctx, b.events.Usage(), b.opts.LogIdle)
 	b.events.SetSeen(attachments.Seen())
 	for _, a := range detached {
+		seen := "never"
+		if !a.Seen.IsZero() {
+			seen = a.Seen.Format(time.RFC3339)
+		}
 		b.log.Warn("a consumer of the event log was detached, since its program is away and the log is nearly full",
-			"attachment", a.Name, "last_seen", a.Seen, "lost_entries", a.Detached.Entries)
+			"attachment", a.Name, "last_seen", seen, "lost_entries", a.Detached.Entries)
 		b.audit.Add(audit.Event{Event: audit.AttachmentDetached, Actor: audit.Ref{Kind: audit.Server}, Subject: audit.Ref{Kind: audit.Attachment, ID: a.Name}})
 	}
 	if err == nil && len(detached) > 0 {

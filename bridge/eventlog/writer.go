@@ -237,7 +237,10 @@ func (w *writer) commit(entries []entry) {
 		started := time.Now()
 		written, left, err := w.try(entries, started)
 		if len(written) > 0 || err != nil {
-			w.log.refusing.Store(isFull(err))
+			full := isFull(err)
+			if !w.log.refusing.Swap(full) && full {
+				w.log.requestCount() // dialogues wait for a forgotten consumer to be detached
+			}
 		}
 		if len(written) > 0 {
 			w.log.metrics.group.Observe(float64(len(written)))
