@@ -308,7 +308,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	b.stops.add(func(context.Context) error { b.broadcasts.Wait(); return nil })
 	if b.opts.Callout != nil {
 		callout, err := natsauth.NewCallout(ctx, *b.opts.Callout, natsauth.CalloutDeps{Prefix: subject.Prefix(b.opts.Prefix), Store: b.opts.Store,
-			Accounts: b.services.Accounts, Gate: &b.gate, Governor: b.opts.Governor, Audit: b.audit, Disconnector: b.services.disconnector,
+			Accounts: b.services.Accounts, Attachments: b.services.Attachments, Gate: &b.gate, Governor: b.opts.Governor, Audit: b.audit, Disconnector: b.services.disconnector,
 			Timeout: b.opts.Dialogues.Timeout, OnUser: b.clientConnected, Log: b.log})
 		if err != nil {
 			return err
@@ -320,6 +320,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	running.Go(func() { b.services.Cluster.Heartbeat(loops, b.serving, b.gate.Closed) })
 	running.Go(func() { b.restores.watch(loops, b.monitor.Away) })
 	running.Go(func() { b.refresher.run(loops) })
+	running.Go(func() { b.tendConsumers(loops) })
 	b.stops.add(func(context.Context) error {
 		stop()
 		b.monitor.Close()

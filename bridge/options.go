@@ -41,10 +41,12 @@ type Options struct {
 
 	Sessions  Sessions
 	Dialogues Dialogues
-	Governor  *governor.Governor       // what clients, accounts and users may use; nil: no limits
-	EventLog  eventlog.Options         // MaxAge, MaxBytes, Replicas, OnError, Plain and MayWrite; the bridge sets the rest
-	Audit     audit.Options            // MaxAge, MaxBytes, Replicas and MayWrite; the bridge sets the rest
-	Callout   *natsauth.CalloutOptions // nil: another program decides which clients may log in to NATS
+	Governor  *governor.Governor // what clients, accounts and users may use; nil: no limits
+	EventLog  eventlog.Options   // MaxAge, MaxBytes, Replicas, OnError, Plain and MayWrite; the bridge sets the rest
+	// LogIdle is how long the program of a consumer may be away while the event log is nearly full; 0: for ever.
+	LogIdle time.Duration
+	Audit   audit.Options            // MaxAge, MaxBytes, Replicas and MayWrite; the bridge sets the rest
+	Callout *natsauth.CalloutOptions // nil: another program decides which clients may log in to NATS
 
 	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.
 	ReadOnly func() error

@@ -198,6 +198,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout, Keep: c.Dialogues.Keep > 0, Receipts: c.Dialogues.Receipts},
 		Governor:       a.governor,
 		EventLog:       a.backend.eventLog(c),
+		LogIdle:        c.NATS.Log.Idle,
 		Audit:          a.backend.audit(c),
 		Callout:        callout,
 		ReadOnly:       a.backend.readOnly,

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/admin"
+	"imctl/bridge/natsauth"
 	"imctl/kv"
 )
 
@@ -16,6 +17,7 @@ func newAttach(env *Env) *cobra.Command {
 		newAttachList(env),
 		newAttachRotate(env),
 		newAttachRemove(env),
+		newAttachResume(env),
 	)
 	group.Long = `Administer the NATS access of programs.
 
@@ -130,7 +132,8 @@ func newAttachList(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:     "list",
-		Short:   "List attachments",
+		Short:   "List attachments, and how far their consumers are behind",
+		Long:    attachListHelp,
 		Example: "  imctl attach list -o json",
 		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -139,9 +142,7 @@ func newAttachList(env *Env) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				list := listing[kv.Attachment]{output: output, header: []string{"name", "role", "filter", "created"}, row: func(a kv.Attachment) []string {
-					return []string{a.Name, string(a.Role), orDash(a.Filter), localTime(a.Created)}
-				}}
+				list := listing[natsauth.Status]{output: output, header: attachHeader, row: attachRow}
 				return list.write(env.Out, onePage(all.Attachments))
 			})
 		},

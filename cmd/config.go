@@ -173,7 +173,8 @@ func (c NATSConfig) Embedded() bool { return c.URL == "" && c.Context == "" }
 type NATSLogConfig struct {
 	MaxAge   time.Duration
 	MaxBytes Size
-	OnError  string // refuse or continue
+	OnError  string        // refuse or continue
+	Idle     time.Duration // 0: no consumer is detached
 }
 
 // NATSAuditConfig is the section nats.audit, the audit trail.
@@ -227,7 +228,7 @@ func Defaults() *Config {
 		Registration: "open",
 		NATS: NATSConfig{
 			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,
-			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse"},
+			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse", Idle: 72 * time.Hour},
 			Audit:   NATSAuditConfig{MaxAge: 2160 * time.Hour, MaxBytes: 64 * MiB},
 			Cluster: ClusterConfig{Routes: []string{}},
 

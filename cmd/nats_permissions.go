@@ -49,6 +49,7 @@ func publishPermissions(prefix string) []permission {
 	}
 	all = append(all, permission{allow: p.All(), test: p.Audit("none", 0)},
 		permission{api, "$JS.API.CONSUMER.LIST." + p.LogStream(), "{}"},
+		permission{api, "$JS.API.STREAM.MSG.GET." + p.LogStream(), "{}"},
 		permission{api, "$JS.API.STREAM.PURGE." + p.LogStream(), `{"filter":"` + p.Log("none", "none") + `"}`})
 	talks := p.TalkStream()
 	all = append(all, streamPermissions(talks)...)

@@ -77,13 +77,18 @@ func (a *App) ready() error {
 	return err
 }
 
-// readyText returns the answer of /readyz for a ready server. A read-only server is ready: a load balancer that removes
-// the node would end its sessions, and the other nodes on the same NATS could not store anything either.
+// readyText returns the answer of /readyz for a ready server. A read-only server is ready, and so is one whose event log
+// is full: a load balancer that removes the node would end its sessions, and the other nodes on the same NATS could not
+// store anything either.
 func (a *App) readyText() string {
+	text := "ok"
 	if err := a.backend.readOnly(); err != nil {
-		return "ok, " + err.Error()
+		text += ", " + err.Error()
 	}
-	return "ok"
+	if why := a.bridge.LogDegraded(); why != "" {
+		text += ", degraded: " + why
+	}
+	return text
 }
 
 // writeHealth answers a health check with 200 and ok, or with 503 and err.

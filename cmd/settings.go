@@ -147,6 +147,8 @@ func (c *Config) natsSettings() []setting {
 		bind("nats.log.max_bytes", &c.NATS.Log.MaxBytes, "size limit of the log; a full log accepts no entries", between(MiB, 1024*TiB)),
 		bind("nats.log.on_error", &c.NATS.Log.OnError, "if the log cannot store a dialogue: refuse answers 507, continue answers 200 and counts a lost entry",
 			oneOf("refuse", "continue")),
+		bind("nats.log.idle", &c.NATS.Log.Idle, "how long the program of a consumer may be away until it is detached from a log that is 80 % full, 0 for no limit",
+			orZero(between(time.Minute, 10*365*24*time.Hour))),
 		bind("nats.audit.max_age", &c.NATS.Audit.MaxAge, "how long the audit trail keeps entries", between(time.Minute, 10*365*24*time.Hour)),
 		bind("nats.audit.max_bytes", &c.NATS.Audit.MaxBytes, "size limit of the audit trail; a full trail drops old entries", between(MiB, 1024*TiB)),
 		bind("nats.cluster.name", &c.NATS.Cluster.Name, "name of the cluster, empty for a single server", orEmpty(subjectToken)),

@@ -23,6 +23,7 @@ type status struct {
 	Nodes    []cluster.NodeStatus `json:"nodes"`
 	Streams  []streamInfo         `json:"streams"`
 	Talks    *talksInfo           `json:"talks"` // null if no conversations are kept
+	Log      *logInfo             `json:"log"`   // null if the event log does not exist
 }
 
 func newStatus(env *Env) *cobra.Command {
@@ -31,10 +32,12 @@ func newStatus(env *Env) *cobra.Command {
 		Use:   "status",
 		Short: "Show the health, nodes, sessions, users and streams of the server",
 		Long: `Show the state of the server: its nodes with version and start time, sessions, users online, accounts,
-streams with their size, and how much of dialogues.max_bytes the conversations use. A user online on several
-nodes is counted on each. Addresses and users that reached limits in the last hour are listed with the limit.
+streams with their size, and how much of dialogues.max_bytes the conversations and of nats.log.max_bytes the
+event log use, with its slowest consumer. A user online on several nodes is counted on each. Addresses and
+users that reached limits in the last hour are listed with the limit.
 
-Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only. Exit with 5
+Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only, or a nearly
+full event log, which stops dialogues when it is full. Exit with 5
 if no server is running. Available information is shown in any case.`,
 		Example: `  imctl status
   imctl status -o json | jq .health`,
@@ -83,6 +86,9 @@ func readStatus(ctx context.Context, s *adminConn) (status, error) {
 	if st.Talks, err = readTalks(ctx, js, s.config.NATS.Prefix); err != nil {
 		return st, err
 	}
+	if st.Log, err = readLog(ctx, js, s.config.NATS); err != nil {
+		return st, err
+	}
 	var problems []string
 	for _, n := range st.Nodes {
 		st.Online += n.Users
@@ -95,6 +101,9 @@ func readStatus(ctx context.Context, s *adminConn) (status, error) {
 		if s.State != "ok" {
 			problems = append(problems, fmt.Sprintf("stream %s: %s", s.Name, s.State))
 		}
+	}
+	if st.Log != nil && st.Log.degraded != "" {
+		problems = append(problems, "degraded: "+st.Log.degraded)
 	}
 	code := exitFailed
 	if len(st.Nodes) == 0 {
@@ -116,6 +125,9 @@ func writeStatus(env *Env, st status) error {
 		{"sessions", strconv.Itoa(st.Sessions)}}
 	if st.Talks != nil {
 		fields = append(fields, []string{"talks", st.Talks.String()})
+	}
+	if st.Log != nil {
+		fields = append(fields, []string{"log", st.Log.String()})
 	}
 	if err := writeFields(env.Out, fields); err != nil {
 		return err

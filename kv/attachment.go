@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"time"
@@ -30,12 +31,16 @@ type Attachment struct {
 	Role    Role      `json:"role"`
 	Filter  string    `json:"filter,omitempty"` // of a consumer: selects a part of the log, without the prefix
 	Created time.Time `json:"created"`
+	Seen    time.Time `json:"seen,omitzero"` // when its program was last there, as far as a node has noted; of a consumer
+
+	Detached Detachment `json:"detached,omitzero"` // of a consumer: the last loss of its consumer
 }
 
 // attachmentRecord is an attachment as it is stored. The secret is random, so that it cannot be guessed and a fast
 // hash is enough.
 type attachmentRecord struct {
 	Attachment
+	absence
 	SecretHash string `json:"secret_hash"` // SHA-256 in hex; "" if the secret is revoked
 	Confirmed  bool   `json:"confirmed"`   // false: the attachment is pending and has no effect
 }
@@ -93,7 +98,7 @@ func (a *Attachments) add(ctx context.Context, at Attachment, confirmed bool) (A
 		case !e.deleted:
 			return ErrAttachmentExists
 		}
-		return a.write(ctx, attachmentRecord{at, hash, confirmed}, e.revision)
+		return a.write(ctx, attachmentRecord{Attachment: at, SecretHash: hash, Confirmed: confirmed}, e.revision)
 	})
 	if err != nil {
 		return Attachment{}, "", fmt.Errorf("kv: add an attachment: %w", err)
@@ -233,7 +238,9 @@ func (a *Attachments) setHash(ctx context.Context, name, hash string) (Attachmen
 	})
 }
 
-// change stores a record that edit has changed, and returns the attachment. Errors: ErrAttachmentNotFound, ErrConflict.
+// change stores a record that edit has changed, and returns the attachment. It does not write an unchanged record.
+//
+// Errors: ErrAttachmentNotFound, ErrConflict.
 func (a *Attachments) change(ctx context.Context, name string, edit func(*attachmentRecord) error) (Attachment, error) {
 	var at Attachment
 	err := compareAndSwap(ctx, func(ctx context.Context) error {
@@ -241,10 +248,14 @@ func (a *Attachments) change(ctx context.Context, name string, edit func(*attach
 		if err != nil {
 			return err
 		}
+		before := r
 		if err := edit(&r); err != nil {
 			return err
 		}
 		at = r.Attachment
+		if reflect.DeepEqual(r, before) {
+			return nil
+		}
 		return a.write(ctx, r, revision)
 	})
 	return at, err

@@ -86,9 +86,12 @@ type FriendService interface {
 // package kv.
 type AttachmentService interface {
 	Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, natsauth.Context, error)
-	List(ctx context.Context) ([]kv.Attachment, error)
+	// Statuses returns all attachments, each with the lag of its consumer.
+	Statuses(ctx context.Context) ([]natsauth.Status, error)
 	Rotate(ctx context.Context, name string) (kv.Attachment, natsauth.Context, error)
 	Remove(ctx context.Context, name string) error
+	// Resume gives a detached attachment a new consumer.
+	Resume(ctx context.Context, name string) (kv.Attachment, error)
 }
 
 // Live is what only running servers know and do.

@@ -16,7 +16,7 @@ type AddAttachment struct {
 
 // Attachments are all attachments, ordered by name.
 type Attachments struct {
-	Attachments []kv.Attachment `json:"attachments"`
+	Attachments []natsauth.Status `json:"attachments"`
 }
 
 // AttachmentRef names an attachment.
@@ -32,7 +32,8 @@ type AttachmentSecret struct {
 
 func (s *Service) attachEndpoints() []endpoint {
 	const (
-		attachment = `{"name", "role", "filter", "created"}`
+		attachment = `{"name", "role", "filter", "created", "seen", "detached": {"since", "entries", "resumed"}}`
+		lag        = `each with "consumer": {"name", "pending", "unacked", "waiting", "oldest", "seen"}`
 		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix"}`
 	)
 	return []endpoint{
@@ -42,11 +43,11 @@ func (s *Service) attachEndpoints() []endpoint {
 				a.Attachment, a.Context, err = s.o.Attachments.Add(ctx, r.Name, r.Role, r.Filter)
 				return a, err
 			})},
-		{"attach", "list", "List the programs that may log in to NATS", `{}`, `{"attachments": [` + attachment + `]}`,
+		{"attach", "list", "List the programs that may log in to NATS", `{}`, `{"attachments": [` + attachment + `]}, ` + lag,
 			"failed", handler(func(ctx context.Context, _ struct{}) (Attachments, error) {
-				all, err := s.o.Attachments.List(ctx)
+				all, err := s.o.Attachments.Statuses(ctx)
 				if all == nil {
-					all = []kv.Attachment{}
+					all = []natsauth.Status{}
 				}
 				return Attachments{all}, err
 			})},
@@ -64,6 +65,11 @@ func (s *Service) attachEndpoints() []endpoint {
 					return a, err
 				}
 				return a, s.o.Attachments.Remove(ctx, r.Name)
+			})},
+		{"attach", "resume", "Give a detached attachment a new consumer, for events from now on",
+			`{"name"}`, attachment,
+			"not_found, invalid, failed", handler(func(ctx context.Context, r AttachmentRef) (kv.Attachment, error) {
+				return s.o.Attachments.Resume(ctx, r.Name)
 			})},
 	}
 }

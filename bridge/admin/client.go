@@ -181,6 +181,11 @@ func (c *Client) RemoveAttachment(ctx context.Context, name string) (kv.Attachme
 	return call[kv.Attachment](ctx, c, "attach", "remove", AttachmentRef{name})
 }
 
+// ResumeAttachment gives a detached attachment a new consumer, and returns it. Codes: NotFound, Invalid.
+func (c *Client) ResumeAttachment(ctx context.Context, name string) (kv.Attachment, error) {
+	return call[kv.Attachment](ctx, c, "attach", "resume", AttachmentRef{name})
+}
+
 // CreateInvite creates an invite. Codes: Invalid.
 func (c *Client) CreateInvite(ctx context.Context, r CreateInvite) (InviteLink, error) {
 	return call[InviteLink](ctx, c, "invite", "create", r)

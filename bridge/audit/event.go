@@ -27,6 +27,9 @@ const (
 	UserSessions Kind = "user.sessions" // a user ended sessions of its own
 	UserDeleted  Kind = "user.deleted"  // by itself
 
+	AttachmentDetached Kind = "attachment.detached" // its consumer was removed, since its program was away while the log filled up
+	AttachmentResumed  Kind = "attachment.resumed"  // its program is back and has a new consumer
+
 	ServerStarted  Kind = "server.started"
 	ServerStopped  Kind = "server.stopped"
 	ServerReloaded Kind = "server.reloaded"

@@ -65,6 +65,15 @@ func (c *Consumers) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
+// Usage reads how far the consumers are behind. It is zero for a log without a stream.
+func (c *Consumers) Usage(ctx context.Context) (Usage, error) {
+	u, err := NewReader(c.js, c.names).Read(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return Usage{}, nil
+	}
+	return u, err
+}
+
 // Reconcile removes the consumers of attachments that are not in wanted, and creates the missing ones. wanted maps
 // names to filters. A log without a stream has no consumers, and Reconcile leaves it alone.
 func (c *Consumers) Reconcile(ctx context.Context, wanted map[string]string) error {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// countEvery is the interval of counts of the stream's consumers if NATS announces no change.
+	// countEvery is the default of Options.WatchEvery.
 	countEvery = 10 * time.Second
 	// countAgain is the delay of a second count after an announced change: JetStream announces that a consumer is
 	// removed while it still counts it.
@@ -83,25 +83,32 @@ func (l *Log) requestCount() {
 	}
 }
 
-// watch counts the consumers at intervals, and on request, until ctx ends.
+// watch counts the consumers and reads how far they are behind, at intervals and on request, until ctx ends.
 func (l *Log) watch(ctx context.Context) {
-	next := time.NewTimer(countEvery)
+	next := time.NewTimer(0)
 	defer next.Stop()
-	failing, longest := false, countEvery
+	failing, unread := false, false
 	for {
+		longest := l.opts.WatchEvery
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.recount:
 			longest = countAgain
 		case <-next.C:
-			longest = countEvery
 		}
 		wait, err := l.count(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
 			l.opts.Log.Warn("count the consumers of the event log", "err", err)
 		}
 		failing = err != nil
+		if err == nil {
+			err = l.readUsage(ctx)
+			if err != nil && !unread && ctx.Err() == nil {
+				l.opts.Log.Warn("read the usage of the event log", "err", err)
+			}
+			unread = err != nil
+		}
 		next.Reset(min(wait, longest))
 	}
 }

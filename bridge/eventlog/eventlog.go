@@ -46,8 +46,11 @@ type Options struct {
 	// Answering is called before the senders of a group of dialogues are answered. The log calls the function that it
 	// returns after the last answer.
 	Answering func() (end func())
-	Registry  prometheus.Registerer
-	Log       *slog.Logger
+	// WatchEvery is the interval at which the stream's consumers are counted, if NATS announces no change, and their lag
+	// is read; default 10s.
+	WatchEvery time.Duration
+	Registry   prometheus.Registerer
+	Log        *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -68,6 +71,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
+	}
+	if o.WatchEvery == 0 {
+		o.WatchEvery = countEvery
 	}
 	if o.Answering == nil {
 		o.Answering = func() func() { return func() {} }
@@ -110,6 +116,14 @@ type Log struct {
 	full     chan struct{} // signals that fresh is large
 	pruning  sync.Mutex    // held by Prune; guards pruned
 	pruned   []uint64      // by kind: sequence up to which its entries were removed
+
+	reader   *Reader // used by watch alone, as are size and age
+	size     level
+	age      level
+	usage    atomic.Pointer[Usage]
+	watched  chan struct{}
+	refusing atomic.Bool // the last entry that NATS has answered was refused, since the stream is full
+	seen     atomic.Pointer[map[string]time.Time]
 }
 
 // Open creates the stream, or checks the existing one, and counts its consumers. nc must be the connection on which
@@ -126,11 +140,12 @@ func Open(ctx context.Context, nc *nats.Conn, connect natsutil.Connect, opts Opt
 	names := subject.Prefix(opts.Prefix)
 	l := &Log{opts: opts, names: names, stream: names.LogStream(), metrics: newMetrics(opts.Registry),
 		recount: make(chan struct{}, 1), done: make(chan struct{}),
-		full: make(chan struct{}, 1), pruned: make([]uint64, len(kinds))}
+		watched: make(chan struct{}, 1), full: make(chan struct{}, 1), pruned: make([]uint64, len(kinds))}
 	l.unpruned.Store(1) // a crash may have left acknowledged entries
 	if l.js, err = jetstream.New(nc); err != nil {
 		return nil, err
 	}
+	l.reader = NewReader(l.js, names)
 	if err := ensureStream(ctx, l.js, streamConfig(opts), opts.Log); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 
 // observe registers the gauges that are read from the log.
 func (m *metrics) observe(l *Log) {
-	m.registry.MustRegister(
+	m.registry.MustRegister(usageCollector{l},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imctl_log_queue", Help: "Entries waiting for their commit."},
 			func() float64 { return float64(l.writer.len()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "imctl_log_consumers", Help: "Consumers of the event log at the last count."},

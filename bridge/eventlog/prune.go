@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 )
 
 const (
@@ -124,7 +126,7 @@ func (l *Log) acknowledged(ctx context.Context, s jetstream.Stream, last uint64)
 	for c := range list.Info() {
 		seq := acknowledgedBy(c, last)
 		for i, kind := range kinds {
-			if l.takes(c.Config, kind) {
+			if takes(l.names, c.Config, kind) {
 				done[i] = min(done[i], seq)
 			}
 		}
@@ -144,12 +146,12 @@ func acknowledgedBy(c *jetstream.ConsumerInfo, last uint64) uint64 {
 }
 
 // takes reports whether a consumer may take entries of a kind.
-func (l *Log) takes(c jetstream.ConsumerConfig, kind string) bool {
+func takes(names subject.Prefix, c jetstream.ConsumerConfig, kind string) bool {
 	filters := c.FilterSubjects
 	if c.FilterSubject != "" {
 		filters = append(filters, c.FilterSubject)
 	}
-	prefix := l.names.Log("")
+	prefix := names.Log("")
 	for _, f := range filters {
 		rest, ok := strings.CutPrefix(f, prefix)
 		word, _, _ := strings.Cut(rest, ".")

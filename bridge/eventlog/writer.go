@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -235,6 +236,12 @@ func (w *writer) commit(entries []entry) {
 	for n := 1; len(entries) > 0; n++ {
 		started := time.Now()
 		written, left, err := w.try(entries, started)
+		if len(written) > 0 || err != nil {
+			full := isFull(err)
+			if !w.log.refusing.Swap(full) && full {
+				w.log.requestCount() // dialogues wait for a forgotten consumer to be detached
+			}
+		}
 		if len(written) > 0 {
 			w.log.metrics.group.Observe(float64(len(written)))
 			w.settled <- settled{written, true}
@@ -269,6 +276,13 @@ func apiCode(err error) jetstream.ErrorCode {
 		return e.ErrorCode
 	}
 	return 0
+}
+
+// isFull reports whether NATS has refused a message since the stream has reached its limit of bytes. There is no code for
+// that, only a text.
+func isFull(err error) bool {
+	var e *jetstream.APIError
+	return errors.As(err, &e) && strings.Contains(e.Description, "maximum bytes exceeded")
 }
 
 // retry waits before the n+1st try of a commit. It returns false if a retry is of no use.

@@ -19,7 +19,7 @@ import (
 	"imctl/bridge/natstest"
 )
 
-// metric returns one of the log's metrics: of a counter its value as the sum, of a histogram both.
+// metric returns one of the log's metrics: of a counter or gauge its value as the sum, of a histogram both.
 func metric(t testing.TB, l *Log, name string) (count uint64, sum float64) {
 	t.Helper()
 	families, err := l.opts.Registry.(*prometheus.Registry).Gather()
@@ -29,7 +29,7 @@ func metric(t testing.TB, l *Log, name string) (count uint64, sum float64) {
 	for _, f := range families {
 		if f.GetName() == name {
 			m := f.GetMetric()[0]
-			return m.GetHistogram().GetSampleCount(), m.GetHistogram().GetSampleSum() + m.GetCounter().GetValue()
+			return m.GetHistogram().GetSampleCount(), m.GetHistogram().GetSampleSum() + m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
 	t.Fatalf("there is no %s", name)

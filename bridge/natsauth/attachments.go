@@ -31,6 +31,7 @@ type Attachments struct {
 	disconnector *Disconnector
 	access       Access
 	log          *slog.Logger
+	tending      tending
 }
 
 // NewAttachments returns the attachments in the store. nc is used for consumers of the event log.
@@ -94,10 +95,7 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	if a.Role == kv.RoleConsumer {
-		if err := as.store.States.Forget(ctx, as.consumers.Mark(name)); err != nil {
-			return err
-		}
-		if err := as.consumers.Remove(ctx, name); err != nil {
+		if err := as.removeConsumer(ctx, name); err != nil {
 			return err
 		}
 	}

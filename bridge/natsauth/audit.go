@@ -15,6 +15,7 @@ import (
 type Audit interface {
 	LoggedIn(actor audit.Ref, address, how string)
 	LoginFailed(address, account, how string)
+	Add(e audit.Event)
 }
 
 // audit records a login that was accepted, or whose credentials are wrong. name is what the client gave as its user.

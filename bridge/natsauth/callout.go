@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"imctl/bridge/audit"
 	"imctl/bridge/cluster"
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
@@ -45,6 +46,7 @@ type CalloutDeps struct {
 	Prefix       subject.Prefix
 	Store        *kv.Store
 	Accounts     *im.Accounts
+	Attachments  *Attachments
 	Gate         *im.Gate
 	Governor     *governor.Governor
 	Audit        Audit
@@ -284,6 +286,12 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 	if err != nil {
 		return nil, err
 	}
+	c.Attachments.tending.loggedIn(name)
+	if a.IsDetached() {
+		if err := c.resume(ctx, a); err != nil {
+			return nil, err
+		}
+	}
 	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a),
 		trusted: a.Role != kv.RoleConsumer}
 	client.recheck = func(ctx context.Context) (bool, error) {
@@ -291,6 +299,20 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 		return valid(err, kv.ErrAttachmentNotFound)
 	}
 	return client, nil
+}
+
+// resume gives an attachment whose program has come back a new consumer.
+func (c *Callout) resume(ctx context.Context, a kv.Attachment) error {
+	a, done, err := c.Attachments.resume(ctx, a.Name)
+	if err != nil {
+		return fmt.Errorf("resume attachment %s: %w", a.Name, err)
+	}
+	if done {
+		c.Log.Warn("the program of a detached consumer is back: it gets events from now on", "attachment", a.Name, "lost_entries", a.Detached.Entries)
+		who := audit.Ref{Kind: audit.Attachment, ID: a.Name}
+		c.Audit.Add(audit.Event{Event: audit.AttachmentResumed, Actor: who, Subject: who})
+	}
+	return nil
 }
 
 // user checks a user's credentials within the limits of failed logins.

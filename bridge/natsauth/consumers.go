@@ -40,8 +40,8 @@ func (as *Attachments) createConsumer(ctx context.Context, a kv.Attachment) erro
 	return err
 }
 
-// ExpectConsumers notes in the state for every attachment of role consumer that its consumer must exist. If the
-// consumer is missing and there is no note, because its loss was accepted or a restore replaced the log,
+// ExpectConsumers notes in the state for every attachment of role consumer that its consumer must exist, unless the
+// attachment is detached. If the consumer is missing and there is no note, because its loss was accepted or a restore replaced the log,
 // ExpectConsumers creates it.
 func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 	all, err := as.store.Attachments.List(ctx)
@@ -54,7 +54,7 @@ func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 	}
 	for _, a := range all {
 		mark := as.consumers.Mark(a.Name)
-		if _, noted := state.Streams[mark]; noted || a.Role != kv.RoleConsumer {
+		if _, noted := state.Streams[mark]; noted || a.Role != kv.RoleConsumer || a.IsDetached() {
 			continue
 		}
 		_, err := as.store.States.Expect(ctx, mark)
@@ -91,7 +91,7 @@ func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, pre
 	}
 	wanted := make(map[string]string)
 	for _, a := range all {
-		if a.Role == kv.RoleConsumer {
+		if a.Role == kv.RoleConsumer && !a.IsDetached() {
 			wanted[a.Name] = a.Filter
 		}
 	}

@@ -230,6 +230,28 @@ func (d *Disconnector) kickAll(ctx context.Context, conns []connection) error {
 	return g.Wait()
 }
 
+// connected reports whether a connection with that name exists, on any server of the NATS cluster. Without a system
+// account it reports false.
+func (d *Disconnector) connected(ctx context.Context, name string) (bool, error) {
+	if d.system == nil {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, disconnectTimeLimit)
+	defer cancel()
+	for _, account := range d.access.accounts() {
+		lists, err := d.list(ctx, account, name, 0)
+		if err != nil {
+			return false, fmt.Errorf("list the connections of %s: %w", name, err)
+		}
+		for _, l := range lists {
+			if len(l.Conns) > 0 {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
 // kick closes a connection. A connection that its server does not know has ended already.
 func (d *Disconnector) kick(ctx context.Context, server string, cid uint64) error {
 	m, err := d.system.RequestWithContext(ctx, subject.ServerKick(server), fmt.Appendf(nil, `{"cid":%d}`, cid))
