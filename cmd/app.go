@@ -261,14 +261,14 @@ type live struct {
 
 func (b *backend) eventLog(c *Config) eventlog.Options {
 	l := c.NATS.Log
-	return eventlog.Options{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: eventlog.OnError(l.OnError),
+	return eventlog.Options{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.replicas(), OnError: eventlog.OnError(l.OnError),
 		Plain:    c.NATS.Embedded() && c.NATS.Sync != SyncAlways,
 		MayWrite: func() error { return b.mayWrite(false) }}
 }
 
 func (b *backend) audit(c *Config) audit.Options {
 	o := c.NATS.Audit
-	return audit.Options{MaxAge: o.MaxAge, MaxBytes: int64(o.MaxBytes), Replicas: c.NATS.Replicas,
+	return audit.Options{MaxAge: o.MaxAge, MaxBytes: int64(o.MaxBytes), Replicas: c.NATS.replicas(),
 		MayWrite: func() error { return b.mayWrite(false) }}
 }
 

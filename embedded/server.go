@@ -4,6 +4,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -47,8 +48,11 @@ type Options struct {
 	// Sync is how often written messages are synced to the disk. 0 means before each acknowledgement, so that
 	// acknowledged messages survive a power failure.
 	Sync time.Duration
-	// Name is the server's name. Default: "imctl".
+	// Name is the server's name. Default: "imctl", or the name of the node in a cluster.
 	Name string
+	// Cluster, if set, makes the server a node of a cluster. Start then returns when the cluster has a leader and the node
+	// has all that it stores.
+	Cluster *Cluster
 	// Reserve is how many bytes of the disk are held in reserve until it is nearly full, see Disk. 0 means none.
 	Reserve int64
 	// SkipDataCheck starts the NATS server without checking its files before. nats-server drops what it can't read.
@@ -79,6 +83,9 @@ type Server struct {
 	// opened, since a NATS server that is stopped closes the connection.
 	restarting sync.RWMutex
 
+	// leaderless is when the node noticed that its cluster has no leader, in nanoseconds since 1970; 0 while it has one.
+	leaderless atomic.Int64
+
 	stop    context.CancelFunc
 	watched chan struct{} // closed when the watcher has ended
 	failed  chan error
@@ -92,20 +99,22 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Name == "" {
-		o.Name = "imctl"
-	}
 	if o.DiskLog == nil {
 		o.DiskLog = o.Log
 	}
 	// The cheapest checks come first, and all of them before the NATS server can change a file.
-	if err := tryListen(ctx, o.Listen); err != nil {
+	if err := tryListen(ctx, o.Listen, "NATS clients"); err != nil {
 		return nil, err
 	}
-	if err := o.Dir.claimMode(modeStandalone); err != nil {
-		return nil, err
+	if o.Cluster != nil {
+		if err := tryListen(ctx, o.Cluster.Listen, "other nodes"); err != nil {
+			return nil, err
+		}
 	}
 	s := newServer(o)
+	if err := s.claim(o); err != nil {
+		return nil, err
+	}
 	if err := s.checkData(ctx); err != nil {
 		return nil, err
 	}
@@ -116,7 +125,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.config.tls, s.admin.CA = o.TLS, o.CA
-	s.config.name, s.config.listen, s.config.host, s.config.port = o.Name, o.Listen != "", host, port
+	s.config.listen, s.config.host, s.config.port = o.Listen != "", host, port
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -133,6 +142,25 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	s.stop = cancel
 	go s.watch(watch)
 	return s, nil
+}
+
+// claim claims the data directory for the mode of the server and for the node, and sets the server's name.
+func (s *Server) claim(o Options) (err error) {
+	s.config.name = cmp.Or(o.Name, "imctl")
+	if o.Cluster == nil {
+		return o.Dir.claimMode(modeStandalone)
+	}
+	if s.config.cluster, err = o.Cluster.settings(); err != nil {
+		return err
+	}
+	if err := o.Dir.claimMode(modeCluster); err != nil {
+		return err
+	}
+	if s.issuer, s.config.issuer, err = clusterIssuer(o.Cluster.Secret); err != nil {
+		return err
+	}
+	s.config.name, err = o.Dir.claimNode(o.Cluster.Node)
+	return err
 }
 
 func newServer(o Options) *Server {
@@ -166,7 +194,9 @@ func (s *Server) prepare() (err error) {
 	if s.config.bridgeHash, err = hashSecret(s.secret); err != nil {
 		return err
 	}
-	s.issuer, s.config.issuer, err = newIssuer()
+	if s.issuer == nil {
+		s.issuer, s.config.issuer, err = newIssuer()
+	}
 	return err
 }
 
@@ -208,11 +238,16 @@ func (s *Server) publish() error {
 func (s *Server) ready(ctx context.Context, ns *natsserver.Server) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
+	waiting := time.Now()
 	for {
 		if err := s.log.err(); err != nil {
 			return err
 		}
 		unhealthy := s.healthy(ns)
+		if unhealthy != nil && s.config.cluster != nil && time.Since(waiting) > waitingEvery {
+			s.logWaiting(ns, unhealthy)
+			waiting = time.Now()
+		}
 		switch {
 		case ctx.Err() != nil && unhealthy != nil:
 			return fmt.Errorf("NATS server did not become ready: %w: %w", context.Cause(ctx), unhealthy)
@@ -292,6 +327,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		<-s.watched
+		s.handOver(ctx)
 		stop(s.ns.Load())
 		s.log.clients.close()
 	}()
