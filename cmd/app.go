@@ -204,8 +204,19 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.stops.add("bridge", a.bridge.Shutdown)
+	a.stops.add("bridge", a.stopBridge)
 	return nil
+}
+
+// stopBridge shuts the bridge down. If the whole cluster stops, the last nodes cannot write that they have ended. The
+// next start finds that out.
+func (a *App) stopBridge(ctx context.Context) error {
+	err := a.bridge.Shutdown(ctx)
+	if err != nil && a.config.clustered() && kv.Transient(err) {
+		a.log.Warn("stopping without the other nodes of the cluster", "err", err)
+		return nil
+	}
+	return err
 }
 
 // concurrentLogins returns how many logins may load the user's data at the same time. With an attached NATS server,

@@ -25,19 +25,20 @@ const tlsTimeout = 5
 
 // settings are the settings of the NATS server. Its passwords are bcrypt hashes.
 type settings struct {
-	name       string
-	listen     bool
-	host       string
-	port       int         // 0 means any free port
-	maxConn    int         // 0 means the default of nats-server
-	tls        *tls.Config // nil means without TLS
-	maxPending int64       // bytes; 0 means the default of nats-server
-	dataDir    string
-	sync       time.Duration
-	bridgeHash string
-	adminHash  string
-	issuer     string           // public key of the callout
-	cluster    *clusterSettings // nil for a single server
+	name         string
+	listen       bool
+	host         string
+	port         int         // 0 means any free port
+	maxConn      int         // 0 means the default of nats-server
+	tls          *tls.Config // nil means without TLS
+	maxPending   int64       // bytes; 0 means the default of nats-server
+	dataDir      string
+	sync         time.Duration
+	bridgeHash   string
+	adminHash    string
+	operatorHash string
+	issuer       string           // public key of the callout
+	cluster      *clusterSettings // nil for a single server
 }
 
 // text returns the configuration of the NATS server. It is a text and not a struct since a reload compares two parsed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -39,6 +40,8 @@ func (l *serverLog) Warnf(format string, v ...any) {
 		level = slog.LevelDebug // a refused login, which the program logs
 	case strings.HasPrefix(s, "TLS certificate chain and hostname of solicited routes will not be verified"):
 		level = slog.LevelDebug // secretTLS verifies the certificate
+	case slices.ContainsFunc(routineWarnings, func(w string) bool { return strings.HasPrefix(s, w) }):
+		level = slog.LevelDebug
 	}
 	l.log.Log(context.Background(), level, s)
 }
@@ -65,6 +68,13 @@ func (l *serverLog) outOfSpace() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.full
+}
+
+// routineWarnings begin lines that each start or stop of a node of a cluster causes. The start logs what it waits for.
+var routineWarnings = []string{
+	"Waiting for routing to be established",
+	"JetStream has not established contact with a meta leader",
+	"Metalayer blocking snapshot",
 }
 
 // Fatalf keeps the first line as the error of the server, which the caller reports. Later lines are mostly its

@@ -34,15 +34,16 @@ func (r *routeErrors) add(line string) (ok bool) {
 	if !ok {
 		return false
 	}
-	attempt, what, ok := strings.Cut(rest, "): ")
+	_, what, ok := strings.Cut(rest, "): ")
 	if !ok {
 		return false
 	}
 	r.mu.Lock()
+	before := r.failed[what]
 	r.failed[what] = time.Now()
 	r.mu.Unlock()
 	level := slog.LevelDebug
-	if attempt == "1" {
+	if time.Since(before) > routeErrorAge {
 		level = slog.LevelWarn
 	}
 	r.log.Log(context.Background(), level, "cannot connect to a node of the cluster; retrying", "err", what)

@@ -65,19 +65,20 @@ type Options struct {
 
 // Server is a running NATS server. All methods may be called from any goroutine.
 type Server struct {
-	ns      atomic.Pointer[natsserver.Server] // replaced by a restart
-	dir     *Dir
-	disk    *Disk
-	log     *serverLog               // of the running NATS server; only the watcher uses it once Start has returned
-	clients atomic.Pointer[repeated] // that of log, for any goroutine
-	logger  *slog.Logger
-	check   bool // whether the data is checked before the NATS server starts
-	config  settings
-	url     string
-	admin   AdminContext
-	secret  string // password of the in-process users, new in each process
-	issuer  nkeys.KeyPair
-	repair  repair
+	ns       atomic.Pointer[natsserver.Server] // replaced by a restart
+	dir      *Dir
+	disk     *Disk
+	log      *serverLog               // of the running NATS server; only the watcher uses it once Start has returned
+	clients  atomic.Pointer[repeated] // that of log, for any goroutine
+	logger   *slog.Logger
+	check    bool // whether the data is checked before the NATS server starts
+	config   settings
+	url      string
+	admin    AdminContext
+	operator AdminContext // of the system account
+	secret   string       // password of the in-process users, new in each process
+	issuer   nkeys.KeyPair
+	repair   repair
 
 	// restarting is held for writing during a restart of the NATS server, and for reading while a connection is
 	// opened, since a NATS server that is stopped closes the connection.
@@ -121,10 +122,10 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if s.disk, err = newDisk(o.Dir, o.Reserve, o.DiskLog); err != nil {
 		return nil, err
 	}
-	if s.admin, err = loadAdmin(o.Dir); err != nil {
+	if s.admin, s.operator, err = loadContexts(o.Dir); err != nil {
 		return nil, err
 	}
-	s.config.tls, s.admin.CA = o.TLS, o.CA
+	s.config.tls, s.admin.CA, s.operator.CA = o.TLS, o.CA, o.CA
 	s.config.listen, s.config.host, s.config.port = o.Listen != "", host, port
 	if err := s.prepare(); err != nil {
 		return nil, err
@@ -191,6 +192,9 @@ func (s *Server) prepare() (err error) {
 	if s.config.adminHash, err = hashSecret(s.admin.Password); err != nil {
 		return err
 	}
+	if s.config.operatorHash, err = hashSecret(s.operator.Password); err != nil {
+		return err
+	}
 	if s.config.bridgeHash, err = hashSecret(s.secret); err != nil {
 		return err
 	}
@@ -223,15 +227,18 @@ func stop(ns *natsserver.Server) {
 	ns.WaitForShutdown()
 }
 
-// publish stores the server's address in the administrator's context. A restart keeps the address.
+// publish stores the server's address in the contexts of the data directory. A restart keeps the address.
 func (s *Server) publish() error {
 	addr := s.ns.Load().Addr()
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		s.config.port = tcp.Port
 	}
 	s.url = clientURL(addr, s.config.tls != nil)
-	s.admin.URL = s.url
-	return saveAdmin(s.dir, s.admin)
+	s.admin.URL, s.operator.URL = s.url, s.url
+	if err := saveContext(s.dir, adminFile, s.admin); err != nil {
+		return err
+	}
+	return saveContext(s.dir, systemFile, s.operator)
 }
 
 // ready waits until the NATS server is healthy. nats-server reports a fatal error of its start only in its log.
