@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -49,6 +50,7 @@ type App struct {
 	ops      net.Listener // nil without an operations listener
 	failed   chan error   // errors of the listeners
 	draining atomic.Bool
+	system   func(name string, opts ...nats.Option) (*nats.Conn, error) // connects to the system account of NATS; may be nil
 	stops    stops
 }
 
@@ -174,6 +176,9 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if callout != nil {
+		a.system = callout.System
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		a.log.Warn("cannot read the host name; imctl status will not show it", "err", err)
@@ -253,14 +258,31 @@ func (a *App) startAdmin() error {
 		return err
 	}
 	a.stops.add("connection of the admin service", func(context.Context) error { nc.Close(); return nil })
+	servers, err := a.connectSystem()
+	if err != nil {
+		return err
+	}
 	s := a.bridge.Services()
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
-		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), ReadDialogues: a.config.Admin.ReadDialogues, URL: a.publicURL(), Log: a.log})
+		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Cluster: servers, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), ReadDialogues: a.config.Admin.ReadDialogues, URL: a.publicURL(), Log: a.log})
 	if err != nil {
 		return err
 	}
 	a.stops.add("admin service", service.Stop)
 	return nil
+}
+
+// connectSystem returns what the administration does in the system account of NATS, nil without a user there.
+func (a *App) connectSystem() (admin.Cluster, error) {
+	if a.system == nil {
+		return nil, nil
+	}
+	nc, err := a.system("imctl cluster")
+	if err != nil {
+		return nil, err
+	}
+	a.stops.add("connection to the system account", func(context.Context) error { nc.Close(); return nil })
+	return admin.NATSCluster{System: nc}, nil
 }
 
 // live is the admin.Live of a running server.

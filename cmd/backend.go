@@ -19,6 +19,9 @@ import (
 // longer.
 const startTimeout = 2 * time.Minute
 
+// restoreEvery is how often the start of a node checks whether a restore has ended.
+const restoreEvery = 5 * time.Second
+
 // stopTimeout limits each step of a graceful shutdown.
 const stopTimeout = 10 * time.Second
 
@@ -125,9 +128,20 @@ func (b *backend) openStore(ctx context.Context, c *Config, wait time.Duration, 
 	if err != nil {
 		return err
 	}
-	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Talks: talks, Replicas: c.NATS.replicas(), TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
+	options := kv.Options{Prefix: c.NATS.Prefix, Talks: talks, Replicas: c.NATS.replicas(), TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
 		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Cooldown: c.Limits.Cooldown, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: wait,
-		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
+		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }}
+	b.store, err = kv.Open(ctx, b.nc, options)
+	for c.clustered() && errors.Is(err, kv.ErrRestoreUnfinished) {
+		// No server can complete the restore once all nodes have stopped, so the NATS server of this node stays up for it.
+		log.Error("waiting for the end of a restore; if it was interrupted, complete it", "command", completeLine(c), "err", err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(restoreEvery):
+		}
+		b.store, err = kv.Open(ctx, b.nc, options)
+	}
 	var lost *kv.LostError
 	switch {
 	case errors.As(err, &lost):

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -69,12 +68,8 @@ func (c *Config) routeConflicts() (found []conflict) {
 	switch n := len(routes); {
 	case len(distinct) < n:
 		text = "names a node twice"
-	case n == 2:
-		text = "has two nodes: a cluster of two stops when either of them fails; use 1, 3 or 5 nodes"
-	case n == 4:
-		text = "has four nodes: a cluster of four survives the failure of one node, like a cluster of three; use 1, 3 or 5 nodes"
-	case n > 5:
-		text = fmt.Sprintf("has %d nodes: use 1, 3 or 5 nodes", n)
+	case !clusterSizeOK(n):
+		text = clusterSizeProblem(n)
 	case err == nil && port == "0":
 		return []conflict{{"nats.cluster.listen", "must have a port: the other nodes have it in nats.cluster.routes"}}
 	case !slices.ContainsFunc(routes, func(r string) bool { return isOwnRoute(cluster.Listen, r) }):
@@ -87,6 +82,22 @@ func (c *Config) routeConflicts() (found []conflict) {
 		return []conflict{{"nats.replicas", fmt.Sprintf("must not exceed the number of nodes in nats.cluster.routes, %d", len(routes))}}
 	}
 	return nil
+}
+
+// clusterSizeOK reports whether a cluster may have n nodes.
+func clusterSizeOK(n int) bool { return n == 3 || n == 5 }
+
+// clusterSizeProblem returns why a cluster must not have n nodes.
+func clusterSizeProblem(n int) string {
+	switch n {
+	case 1:
+		return "has one node: leave nats.cluster.name empty for a single server, or use 3 or 5 nodes"
+	case 2:
+		return "has two nodes: a cluster of two stops when either of them fails; use 3 or 5 nodes"
+	case 4:
+		return "has four nodes: a cluster of four survives the failure of one node, like a cluster of three; use 3 or 5 nodes"
+	}
+	return fmt.Sprintf("has %d nodes: use 3 or 5 nodes", n)
 }
 
 // isOwnRoute reports whether a route may lead to the listener of this node. Names are not resolved: with a name, or if the
@@ -108,13 +119,17 @@ func isOwnRoute(listen, route string) bool {
 	return a == b
 }
 
-// nodeName returns the name of this node in the cluster, "" if it has none yet.
-func (c *Config) nodeName() (string, error) {
-	if c.NATS.Cluster.Node != "" {
-		return c.NATS.Cluster.Node, nil
+// isNode reports whether the data directory belongs to a node of a cluster, or will.
+func (c *Config) isNode() (bool, error) {
+	if !c.NATS.Embedded() {
+		return false, nil
 	}
-	if _, err := os.Stat(c.Data); err != nil {
-		return "", nil // no server has run here
-	}
-	return embedded.NodeName(c.Data)
+	mode, err := embedded.Mode(c.Data)
+	return c.clustered() || mode == embedded.ModeCluster, err
+}
+
+// nodeFailure returns the failure of a command that needs the node of the data directory, which does not run.
+func nodeFailure(c *Config) error {
+	return &failure{exitNoServer, fmt.Errorf("no server is running on data directory %s, which belongs to a node of a cluster", c.Data),
+		"start the node with imctl serve, or select a running one with --data or --context: a node alone does not have the records of the cluster"}
 }

@@ -174,14 +174,13 @@ func (c NATSConfig) Embedded() bool { return c.URL == "" && c.Context == "" }
 // replicas returns how many nodes store each record: one, or as many as the settings or the size of an embedded cluster
 // ask for.
 func (c NATSConfig) replicas() int {
-	switch n := len(c.Cluster.Routes); {
+	switch {
 	case c.Replicas > 0:
 		return c.Replicas
-	case !c.Embedded() || c.Cluster.Name == "" || n == 1:
-		return 1
-	default:
-		return min(n, 5)
+	case c.Embedded() && c.Cluster.Name != "":
+		return len(c.Cluster.Routes)
 	}
+	return 1
 }
 
 // NATSLogConfig is the section nats.log, the event log.

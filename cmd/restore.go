@@ -133,6 +133,9 @@ func (r *restorer) run(c *cobra.Command, yes bool) error {
 	if err != nil {
 		return err
 	}
+	if node, err := r.config.isNode(); err != nil || node {
+		return errors.Join(err, nodeFailure(r.config), dir.Close())
+	}
 	return errors.Join(r.intoDir(c.Context(), dir), dir.Close())
 }
 
