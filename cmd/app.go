@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -49,6 +50,7 @@ type App struct {
 	ops      net.Listener // nil without an operations listener
 	failed   chan error   // errors of the listeners
 	draining atomic.Bool
+	system   func(name string, opts ...nats.Option) (*nats.Conn, error) // connects to the system account of NATS; may be nil
 	stops    stops
 }
 
@@ -177,6 +179,9 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if callout != nil {
+		a.system = callout.System
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		a.log.Warn("cannot read the host name; imctl status will not show it", "err", err)
@@ -212,8 +217,19 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.stops.add("bridge", a.bridge.Shutdown)
+	a.stops.add("bridge", a.stopBridge)
 	return nil
+}
+
+// stopBridge shuts the bridge down. If the whole cluster stops, the last nodes cannot write that they have ended. The
+// next start finds that out.
+func (a *App) stopBridge(ctx context.Context) error {
+	err := a.bridge.Shutdown(ctx)
+	if err != nil && a.config.clustered() && kv.Transient(err) {
+		a.log.Warn("stopping without the other nodes of the cluster", "err", err)
+		return nil
+	}
+	return err
 }
 
 // concurrentLogins returns how many logins may load the user's data at the same time. With an attached NATS server,
@@ -250,14 +266,31 @@ func (a *App) startAdmin() error {
 		return err
 	}
 	a.stops.add("connection of the admin service", func(context.Context) error { nc.Close(); return nil })
+	servers, err := a.connectSystem()
+	if err != nil {
+		return err
+	}
 	s := a.bridge.Services()
 	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
-		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), ReadDialogues: a.config.Admin.ReadDialogues, URL: a.publicURL(), Log: a.log})
+		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Cluster: servers, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), ReadDialogues: a.config.Admin.ReadDialogues, URL: a.publicURL(), Log: a.log})
 	if err != nil {
 		return err
 	}
 	a.stops.add("admin service", service.Stop)
 	return nil
+}
+
+// connectSystem returns what the administration does in the system account of NATS, nil without a user there.
+func (a *App) connectSystem() (admin.Cluster, error) {
+	if a.system == nil {
+		return nil, nil
+	}
+	nc, err := a.system("imctl cluster")
+	if err != nil {
+		return nil, err
+	}
+	a.stops.add("connection to the system account", func(context.Context) error { nc.Close(); return nil })
+	return admin.NATSCluster{System: nc}, nil
 }
 
 // live is the admin.Live of a running server.
@@ -269,14 +302,14 @@ type live struct {
 
 func (b *backend) eventLog(c *Config) eventlog.Options {
 	l := c.NATS.Log
-	return eventlog.Options{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.Replicas, OnError: eventlog.OnError(l.OnError),
+	return eventlog.Options{MaxAge: l.MaxAge, MaxBytes: int64(l.MaxBytes), Replicas: c.NATS.replicas(), OnError: eventlog.OnError(l.OnError),
 		Plain:    c.NATS.Embedded() && c.NATS.Sync != SyncAlways,
 		MayWrite: func() error { return b.mayWrite(false) }}
 }
 
 func (b *backend) audit(c *Config) audit.Options {
 	o := c.NATS.Audit
-	return audit.Options{MaxAge: o.MaxAge, MaxBytes: int64(o.MaxBytes), Replicas: c.NATS.Replicas,
+	return audit.Options{MaxAge: o.MaxAge, MaxBytes: int64(o.MaxBytes), Replicas: c.NATS.replicas(),
 		MayWrite: func() error { return b.mayWrite(false) }}
 }
 

@@ -21,6 +21,9 @@ import (
 // longer.
 const startTimeout = 2 * time.Minute
 
+// restoreEvery is how often the start of a node checks whether a restore has ended.
+const restoreEvery = 5 * time.Second
+
 // stopTimeout limits each step of a graceful shutdown.
 const stopTimeout = 10 * time.Second
 
@@ -96,8 +99,13 @@ func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog
 	if err := clearStaging(b.dir); err != nil {
 		return nil, err
 	}
-	startCtx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
+	startCtx, wait := ctx, time.Duration(0)
+	if !c.clustered() { // the first node of a cluster waits for the others, however long it takes to start them
+		var cancel context.CancelFunc
+		startCtx, cancel = context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+		wait = startTimeout
+	}
 	if err := b.openNATS(startCtx, c, log, diskLog, listen); err != nil {
 		return nil, err
 	}
@@ -105,14 +113,15 @@ func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog
 		return nil, err
 	}
 	b.stops.add("buckets", func(context.Context) error { b.nc.Close(); return nil })
-	if err := b.openStore(ctx, c, log, diskLog); err != nil {
+	if err := b.openStore(ctx, c, wait, log, diskLog); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
 // openStore opens the buckets and the stream of conversations. From then on, the data directory records which streams must exist.
-func (b *backend) openStore(ctx context.Context, c *Config, log, diskLog *slog.Logger) error {
+// wait bounds the wait for the leaders of the streams, 0 for no limit.
+func (b *backend) openStore(ctx context.Context, c *Config, wait time.Duration, log, diskLog *slog.Logger) error {
 	owner := b.owner(c)
 	expected, err := b.dir.Streams(owner)
 	if err != nil {
@@ -122,9 +131,20 @@ func (b *backend) openStore(ctx context.Context, c *Config, log, diskLog *slog.L
 	if err != nil {
 		return err
 	}
-	b.store, err = kv.Open(ctx, b.nc, kv.Options{Prefix: c.NATS.Prefix, Talks: talks, Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
-		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Cooldown: c.Limits.Cooldown, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: startTimeout,
-		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }})
+	options := kv.Options{Prefix: c.NATS.Prefix, Talks: talks, Replicas: c.NATS.replicas(), TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
+		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Cooldown: c.Limits.Cooldown, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: wait,
+		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }}
+	b.store, err = kv.Open(ctx, b.nc, options)
+	for c.clustered() && errors.Is(err, kv.ErrRestoreUnfinished) {
+		// No server can complete the restore once all nodes have stopped, so the NATS server of this node stays up for it.
+		log.Error("waiting for the end of a restore; if it was interrupted, complete it", "command", completeLine(c), "err", err)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(restoreEvery):
+		}
+		b.store, err = kv.Open(ctx, b.nc, options)
+	}
 	var lost *kv.LostError
 	switch {
 	case errors.As(err, &lost):
@@ -171,7 +191,7 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 		return b.attach(ctx, c, log)
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen.address, TLS: encrypted, CA: b.ca, Sync: time.Duration(c.NATS.Sync),
-		MaxConnections: c.natsConnections(), MaxPending: maxPending(c), Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Log: log, DiskLog: diskLog})
+		MaxConnections: c.natsConnections(), MaxPending: maxPending(c), Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Cluster: c.cluster(), Log: log, DiskLog: diskLog})
 	if errors.Is(err, embedded.ErrStoreDamaged) {
 		return &failure{exitFailed, err, "or set data_check to false: NATS then starts and drops what it cannot read"}
 	}

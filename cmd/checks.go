@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"imctl/bridge/mailer"
+	"imctl/embedded"
 )
 
 // expect returns an error with the text if ok is false.
@@ -178,6 +179,11 @@ func route(s string) error {
 	return expect(ok, "must be host:port, such as 10.0.0.2:6222")
 }
 
+// clusterSecret checks the length of a secret. Its error never repeats the value.
+func clusterSecret(s Secret) error {
+	return expect(s == "" || len(s) >= embedded.MinSecret, fmt.Sprintf("must have at least %d characters: make one with imctl cluster secret", embedded.MinSecret))
+}
+
 // subjectToken checks one token of a subject that is also part of stream and bucket names.
 func subjectToken(s string) error {
 	return expect(isToken(s) && len(s) <= 32, "must be one word of at most 32 letters, digits, - and _")
@@ -189,9 +195,9 @@ type conflict struct{ key, text string }
 // conflicts returns the settings that cannot be combined.
 func (c *Config) conflicts() []conflict {
 	var (
-		tls, smtp, nats, cluster = c.TLS, c.Mail, c.NATS, c.NATS.Cluster
-		clustered, embedded      = cluster.Name != "", nats.Embedded()
-		found                    []conflict
+		tls, smtp, nats = c.TLS, c.Mail, c.NATS
+		clustered       = nats.Cluster.Name != ""
+		found           []conflict
 	)
 	for _, rule := range []struct {
 		broken    bool
@@ -210,21 +216,15 @@ func (c *Config) conflicts() []conflict {
 		{nats.Context != "" && nats.URL != "", "nats.context", "cannot be combined with nats.url: keep one of them"},
 		{nats.Creds != "" && nats.URL == "", "nats.creds", "requires nats.url"},
 
-		{!clustered && (cluster.Listen != "" || len(cluster.Routes) > 0 || cluster.Secret != ""),
-			"nats.cluster.name", "must not be empty when another setting of nats.cluster is set"},
-		{!clustered && embedded && nats.Replicas > 1,
-			"nats.replicas", "must be 1 on a single server: more replicas require nats.cluster or nats.url"},
-		{clustered && !embedded,
-			"nats.cluster.name", "cannot be combined with nats.url or nats.context: only embedded servers form a cluster"},
-		{clustered && cluster.Listen == "", "nats.cluster.name", "requires nats.cluster.listen"},
-		{clustered && len(cluster.Routes) == 0, "nats.cluster.name", "requires nats.cluster.routes"},
-		{clustered && cluster.Secret == "", "nats.cluster.name", "requires nats.cluster.secret"},
+		{!clustered && nats.Embedded() && nats.Replicas > 1,
+			"nats.replicas", "must be 0 or 1 on a single server: more replicas require nats.cluster or nats.url"},
+		{nats.Monitor != "" && !nats.Embedded(), "nats.monitor", "cannot be combined with nats.url or nats.context: only the embedded server has it"},
 	} {
 		if rule.broken {
 			found = append(found, conflict{rule.key, rule.text})
 		}
 	}
-	return append(found, c.listenConflicts()...)
+	return slices.Concat(found, c.clusterConflicts(), c.listenConflicts())
 }
 
 // listener is the setting of a listener and its address.
@@ -238,6 +238,9 @@ func (c *Config) listeners() []listener {
 	}
 	if c.NATS.Embedded() && c.NATS.Listen != "" {
 		all = append(all, listener{"nats.listen", c.NATS.Listen})
+	}
+	if c.NATS.Embedded() && c.NATS.Monitor != "" {
+		all = append(all, listener{"nats.monitor", c.NATS.Monitor})
 	}
 	return all
 }

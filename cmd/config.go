@@ -155,12 +155,14 @@ type NATSConfig struct {
 	Context  string // a NATS context: its name or its file
 	Creds    string // file
 	Prefix   string
-	Replicas int
+	Replicas int    // of all stored data; 0: see replicas
 	Listen   string // the embedded server's, "" for none
 	Sync     Sync
 	Log      NATSLogConfig
 	Audit    NATSAuditConfig
 	Cluster  ClusterConfig
+
+	Monitor string // address of the embedded server's own monitoring, "" for none
 
 	Connections        int // to the embedded server; 0: the default of NATS
 	ConnectionsPerUser int // of one user or consumer; 0: no limit
@@ -168,6 +170,18 @@ type NATSConfig struct {
 
 // Embedded reports whether the process runs its own NATS server.
 func (c NATSConfig) Embedded() bool { return c.URL == "" && c.Context == "" }
+
+// replicas returns how many nodes store each record: one, or as many as the settings or the size of an embedded cluster
+// ask for.
+func (c NATSConfig) replicas() int {
+	switch {
+	case c.Replicas > 0:
+		return c.Replicas
+	case c.Embedded() && c.Cluster.Name != "":
+		return len(c.Cluster.Routes)
+	}
+	return 1
+}
 
 // NATSLogConfig is the section nats.log, the event log.
 type NATSLogConfig struct {
@@ -186,9 +200,17 @@ type NATSAuditConfig struct {
 // ClusterConfig is the section nats.cluster.
 type ClusterConfig struct {
 	Name   string // "" for a single server
+	Node   string // name of this node, "" for the one in the data directory
 	Listen string
-	Routes []string
+	Routes []string // addresses of all nodes, this one included
 	Secret Secret
+	TLS    RouteTLSConfig
+}
+
+// RouteTLSConfig is the section nats.cluster.tls: PEM files for the connections between nodes.
+type RouteTLSConfig struct {
+	Cert, Key string
+	CA        string
 }
 
 // Defaults returns the default settings.
@@ -227,7 +249,7 @@ func Defaults() *Config {
 		},
 		Registration: "open",
 		NATS: NATSConfig{
-			Prefix: "im", Replicas: 1, Listen: "127.0.0.1:4222", Sync: SyncAlways,
+			Prefix: "im", Listen: "127.0.0.1:4222", Sync: SyncAlways,
 			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse", Idle: 72 * time.Hour},
 			Audit:   NATSAuditConfig{MaxAge: 2160 * time.Hour, MaxBytes: 64 * MiB},
 			Cluster: ClusterConfig{Routes: []string{}},

@@ -120,12 +120,18 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, &failure{exitNoServer, fmt.Errorf("no server found: data directory %s does not exist", data), noServerRemedy}
 	}
+	open := openLocal
+	if node, err := d.config.isNode(); err != nil {
+		return nil, nil, err
+	} else if node {
+		open = refuseLocal
+	}
 	deadline := time.NewTimer(d.timeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(connectInterval)
 	defer tick.Stop()
 	for {
-		local, err := openLocal(ctx, d.env, d.config)
+		local, err := open(ctx, d.env, d.config)
 		if err == nil {
 			return local.nc, local.close, nil
 		}

@@ -61,6 +61,16 @@ type server struct {
 // has no rate limits. change can change the configuration.
 func start(t testing.TB, change ...func(*Config)) *server {
 	t.Helper()
+	s, err := tryStart(t, testConfig(t, change...))
+	if err != nil {
+		t.Fatalf("start: %v", err)
+	}
+	return s
+}
+
+// testConfig returns the configuration of a server of start.
+func testConfig(t testing.TB, change ...func(*Config)) *Config {
+	t.Helper()
 	c := Defaults()
 	c.Listen, c.Ops.Listen, c.NATS.Listen = "127.0.0.1:0", "127.0.0.1:0", ""
 	c.Data = filepath.Join(t.TempDir(), "data")
@@ -72,17 +82,22 @@ func start(t testing.TB, change ...func(*Config)) *server {
 	for _, f := range change {
 		f(c)
 	}
+	return c
+}
+
+// tryStart starts a server and closes it at the end of the test. It may be called from any goroutine.
+func tryStart(t testing.TB, c *Config) (*server, error) {
 	s := &server{log: new(logBuffer)}
 	level := new(slog.LevelVar)
 	var err error
 	if s.app, err = NewApp(t.Context(), c, newLogger(s.log, c.Log, level), level); err != nil {
-		t.Fatalf("start: %v", err)
+		return nil, fmt.Errorf("%w; its log:\n%s", err, s.log)
 	}
 	t.Cleanup(func() { s.close(t) })
 	if strings.HasPrefix(s.app.URL(), "https:") {
 		s.tls = trustSelfSigned(t, c.Data)
 	}
-	return s
+	return s, nil
 }
 
 // rawHosts are the host names in the requests that tests write byte by byte.

@@ -21,13 +21,14 @@ import (
 
 // process is a deployment of one server in a separate process, which runs imctl serve.
 type process struct {
-	cmd  *exec.Cmd
-	url  string // of the protocol
-	nats string // of NATS clients
-	ops  string // of the metrics
-	log  *logBuffer
-	over chan error // receives the result of the process
-	gone bool       // over has been read
+	cmd   *exec.Cmd
+	url   string // of the protocol
+	nats  string // of NATS clients
+	ops   string // of the metrics
+	log   *logBuffer
+	ready chan bool  // receives whether the server has become ready
+	over  chan error // receives the result of the process
+	gone  bool       // over has been read
 }
 
 // startProcess starts the server on a data directory and waits until it is ready. It appends the server's log to log.
@@ -39,7 +40,15 @@ func startProcess(t testing.TB, data string, log *logBuffer, env ...string) *pro
 // startCommand is startProcess for a command that ends up as imctl serve.
 func startCommand(t testing.TB, cmd *exec.Cmd, data string, log *logBuffer, env ...string) *process {
 	t.Helper()
-	p := &process{cmd: cmd, log: log, over: make(chan error, 1)}
+	p := launch(t, cmd, data, log, env...)
+	p.awaitReady(t)
+	return p
+}
+
+// launch starts a command that ends up as imctl serve, and does not wait until it is ready.
+func launch(t testing.TB, cmd *exec.Cmd, data string, log *logBuffer, env ...string) *process {
+	t.Helper()
+	p := &process{cmd: cmd, log: log, over: make(chan error, 1), ready: make(chan bool, 1)}
 	p.cmd.Dir = filepath.Dir(data)
 	p.cmd.Env = append(os.Environ(), "IMCTL_DATA="+data, "IMCTL_LISTEN=127.0.0.1:0", "IMCTL_OPS_LISTEN=127.0.0.1:0", "IMCTL_NATS_LISTEN=127.0.0.1:0",
 		"IMCTL_PASSWORDS_MEMORY=1MiB", "IMCTL_PASSWORDS_PASSES=1", "GORACE=atexit_sleep_ms=0",
@@ -54,10 +63,20 @@ func startCommand(t testing.TB, cmd *exec.Cmd, data string, log *logBuffer, env 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.kill(t) })
-	// If the server fails to start, its output ends.
-	impatient := time.AfterFunc(waitTimeout, func() { _ = p.cmd.Process.Kill() })
-	said, ready := bufio.NewScanner(out), false
-	for !ready && said.Scan() {
+	go func() {
+		said := bufio.NewScanner(out)
+		p.ready <- p.readAddresses(said)
+		for said.Scan() {
+			fmt.Fprintln(log, said.Text())
+		}
+		p.over <- p.cmd.Wait()
+	}()
+	return p
+}
+
+// readAddresses reads the addresses that the server prints when it is ready. It returns false if the output ends.
+func (p *process) readAddresses(said *bufio.Scanner) bool {
+	for said.Scan() {
 		switch fields := strings.Fields(said.Text()); {
 		case len(fields) < 2:
 		case fields[0] == "protocol":
@@ -67,20 +86,23 @@ func startCommand(t testing.TB, cmd *exec.Cmd, data string, log *logBuffer, env 
 		case fields[0] == "operations":
 			p.ops = strings.TrimSuffix(fields[1], "/readyz,")
 		case fields[0] == "data":
-			ready = true
+			return p.url != "" && p.ops != ""
 		}
 	}
-	impatient.Stop()
-	go func() {
-		for said.Scan() {
-			fmt.Fprintln(log, said.Text())
+	return false
+}
+
+// awaitReady waits until the server has printed its addresses. If it fails to start, its output ends.
+func (p *process) awaitReady(t testing.TB) {
+	t.Helper()
+	select {
+	case ready := <-p.ready:
+		if ready {
+			return
 		}
-		p.over <- p.cmd.Wait()
-	}()
-	if !ready || p.url == "" || p.ops == "" {
-		t.Fatalf("the server did not become ready:\n%s", log)
+	case <-time.After(waitTimeout):
 	}
-	return p
+	t.Fatalf("the server did not become ready:\n%s", p.log)
 }
 
 // kill kills the process, unless it has ended, and waits for its end.

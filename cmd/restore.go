@@ -133,6 +133,9 @@ func (r *restorer) run(c *cobra.Command, yes bool) error {
 	if err != nil {
 		return err
 	}
+	if node, err := r.config.isNode(); err != nil || node {
+		return errors.Join(err, nodeFailure(r.config), dir.Close())
+	}
 	return errors.Join(r.intoDir(c.Context(), dir), dir.Close())
 }
 
@@ -151,7 +154,7 @@ func isEmptyDir(path string) (bool, error) {
 
 // storeOptions returns the options of the buckets.
 func storeOptions(c *Config) kv.Options {
-	return kv.Options{Prefix: c.NATS.Prefix, Talks: talksOptions(c), Replicas: c.NATS.Replicas, TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge, MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests}
+	return kv.Options{Prefix: c.NATS.Prefix, Talks: talksOptions(c), Replicas: c.NATS.replicas(), TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge, MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests}
 }
 
 // stagedNATS is a NATS server of the restore command with the checked streams of the backup.
@@ -269,16 +272,16 @@ func restorableStreams(prefix string) []string {
 	return all
 }
 
-// withReplicas returns the configuration of a restored stream with c.Replicas replicas. A single replica of tokens is
+// withReplicas returns the configuration of a restored stream with c.replicas replicas. A single replica of tokens is
 // written asynchronously, which NATS does not support for more replicas.
 func withReplicas(stream string, c NATSConfig, config json.RawMessage) (json.RawMessage, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(config, &fields); err != nil {
 		return nil, errBackup
 	}
-	fields["num_replicas"] = json.RawMessage(fmt.Sprint(c.Replicas))
+	fields["num_replicas"] = json.RawMessage(fmt.Sprint(c.replicas()))
 	delete(fields, "persist_mode")
-	if c.Replicas == 1 && strings.HasPrefix(stream, subject.BucketStream(subject.Prefix(c.Prefix).Buckets("").Tokens)) {
+	if c.replicas() == 1 && strings.HasPrefix(stream, subject.BucketStream(subject.Prefix(c.Prefix).Buckets("").Tokens)) {
 		fields["persist_mode"] = json.RawMessage(`"async"`)
 	}
 	return json.Marshal(fields)

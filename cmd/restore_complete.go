@@ -86,6 +86,9 @@ func complete(ctx context.Context, env *Env, c *Config) (done completeReport, er
 		case err != nil:
 			return done, err
 		}
+		if node, err := c.isNode(); err != nil || node {
+			return done, errors.Join(err, nodeFailure(c), dir.Close())
+		}
 		done, err = completeDir(ctx, env, c, dir)
 		return done, errors.Join(err, dir.Close())
 	}

@@ -69,7 +69,7 @@ func (r *restorer) stageKept(ctx context.Context, from, to *nats.Conn, kept kept
 		return err
 	}
 	stream, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: kept.staged, Subjects: []string{kept.subject}, Storage: jetstream.FileStorage,
-		Replicas: c.Replicas, Description: "staged by a restore: " + kept.what})
+		Replicas: c.replicas(), Description: "staged by a restore: " + kept.what})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -22,6 +26,9 @@ func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, staged.close(ctx)) }()
+	if err := r.adoptReplicas(ctx, s.nc); err != nil {
+		return err
+	}
 	staging, err := kv.Stage(ctx, staged.nc, s.nc, storeOptions(r.config))
 	if err != nil {
 		return r.completeFailure(err)
@@ -67,4 +74,25 @@ func (r *restorer) completeFailure(err error) error {
 		return completeFailure(r.config, err)
 	}
 	return err
+}
+
+// adoptReplicas sets how many replicas the restored streams have: as many as those of the running server, unless the
+// configuration says it.
+func (r *restorer) adoptReplicas(ctx context.Context, nc *nats.Conn) error {
+	if r.config.NATS.Replicas != 0 {
+		return nil
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	name := subject.Prefix(r.config.NATS.Prefix).StateStream()
+	return kv.Retry(ctx, func(ctx context.Context) error {
+		s, err := js.Stream(ctx, name)
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", name, err)
+		}
+		r.config.NATS.Replicas = s.CachedInfo().Config.Replicas
+		return nil
+	})
 }

@@ -104,13 +104,15 @@ func (b *backend) fitTalks(ctx context.Context, c *Config, log *slog.Logger) (*k
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
 	used := uint64(0)
-	s, err := js.Stream(ctx, subject.Prefix(c.NATS.Prefix).TalkStream())
-	if err == nil {
-		used = s.CachedInfo().State.Bytes
-	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
+	err = kv.Retry(ctx, func(ctx context.Context) error {
+		s, err := js.Stream(ctx, subject.Prefix(c.NATS.Prefix).TalkStream())
+		if err == nil {
+			used = s.CachedInfo().State.Bytes
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("stream of conversations: %w", err)
 	}
 	free := b.server.Disk().State().FreeBytes

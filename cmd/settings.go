@@ -137,7 +137,7 @@ func (c *Config) natsSettings() []setting {
 		bind("nats.context", &c.NATS.Context, "NATS context to attach by, a name or a file"),
 		bind("nats.creds", &c.NATS.Creds, "credentials file for nats.url").asPath(),
 		bind("nats.prefix", &c.NATS.Prefix, "first token of all subjects, and of bucket and stream names", subjectToken),
-		bind("nats.replicas", &c.NATS.Replicas, "replicas of all stored data: 1, 3 or 5", oneOf(1, 3, 5)),
+		bind("nats.replicas", &c.NATS.Replicas, "replicas of all stored data: 1, 3 or 5, 0 for as many as an embedded cluster has nodes, and else 1", oneOf(0, 1, 3, 5)),
 		bind("nats.listen", &c.NATS.Listen, "address where the embedded server accepts NATS clients, empty for none", orEmpty(address)),
 		bind("nats.sync", &c.NATS.Sync, "when the embedded server syncs writes to disk: always, or an interval",
 			between(SyncAlways, Sync(time.Hour))),
@@ -154,7 +154,12 @@ func (c *Config) natsSettings() []setting {
 		bind("nats.cluster.name", &c.NATS.Cluster.Name, "name of the cluster, empty for a single server", orEmpty(subjectToken)),
 		bind("nats.cluster.listen", &c.NATS.Cluster.Listen, "address where this node accepts the other nodes", orEmpty(address)),
 		bind("nats.cluster.routes", &c.NATS.Cluster.Routes, "addresses of all nodes of the cluster", each(route)),
-		bind("nats.cluster.secret", &c.NATS.Cluster.Secret, "shared secret of the nodes of the cluster"),
+		bind("nats.cluster.secret", &c.NATS.Cluster.Secret, "shared secret of the nodes of the cluster, see imctl cluster secret", clusterSecret),
+		bind("nats.cluster.node", &c.NATS.Cluster.Node, "name of this node, which never changes, empty for the one that the first start makes", orEmpty(subjectToken)),
+		bind("nats.cluster.tls.cert", &c.NATS.Cluster.TLS.Cert, "certificate chain of this node, a PEM file, empty to derive certificates from the secret").asPath(),
+		bind("nats.cluster.tls.key", &c.NATS.Cluster.TLS.Key, "private key of the certificate, a PEM file").asPath(),
+		bind("nats.cluster.tls.ca", &c.NATS.Cluster.TLS.CA, "certificate authority of all nodes, a PEM file").asPath(),
+		bind("nats.monitor", &c.NATS.Monitor, "address of the embedded NATS server's monitoring, empty for none", orEmpty(address)),
 	}
 }
 

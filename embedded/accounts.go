@@ -28,6 +28,8 @@ const (
 	adminUser   = "admin"
 	calloutUser = "auth"
 	systemUser  = "sys"
+
+	operatorUser = "imctl-system" // in the system account, for the operator's tools
 )
 
 // authTimeout is how long a login may take, in seconds. The password may wait in a queue to be hashed. The program
@@ -53,7 +55,7 @@ type AccountUser struct {
 // Accounts are the accounts and users of a NATS server.
 type Accounts struct {
 	Bridge, Callout, System AccountUser
-	Admin                   AccountUser // omitted if Name is empty
+	Admin, Operator         AccountUser // of IM and of the system account, each omitted if its Name is empty
 	Issuer                  string      // public key that verifies the callout's answers
 }
 
@@ -62,7 +64,7 @@ type Accounts struct {
 func (a Accounts) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "system_account: %s\naccounts {\n", systemAccount)
-	writeUsers(&b, systemAccount, "", a.System)
+	writeUsers(&b, systemAccount, "", a.System, a.Operator)
 	b.WriteString("  }\n")
 	writeUsers(&b, calloutAccount, "", a.Callout)
 	b.WriteString("  }\n")
@@ -77,7 +79,7 @@ func (a Accounts) Text() string {
 	}
 	b.WriteString("    ]\n  }\n}\n")
 	var static []string
-	for _, u := range []AccountUser{a.Bridge, a.Callout, a.System, a.Admin} {
+	for _, u := range []AccountUser{a.Bridge, a.Callout, a.System, a.Admin, a.Operator} {
 		if u.Name != "" {
 			static = append(static, quote(u.Name))
 		}
@@ -107,17 +109,20 @@ func writeUsers(b *strings.Builder, account, settings string, users ...AccountUs
 func (s settings) accounts() Accounts {
 	const inProcess = "IN_PROCESS"
 	return Accounts{
-		Bridge:  AccountUser{bridgeUser, s.bridgeHash, inProcess},
-		Callout: AccountUser{calloutUser, s.bridgeHash, inProcess},
-		System:  AccountUser{systemUser, s.bridgeHash, inProcess},
-		Admin:   AccountUser{adminUser, s.adminHash, inProcess + ", STANDARD"},
-		Issuer:  s.issuer,
+		Bridge:   AccountUser{bridgeUser, s.bridgeHash, inProcess},
+		Callout:  AccountUser{calloutUser, s.bridgeHash, inProcess},
+		System:   AccountUser{systemUser, s.bridgeHash, inProcess},
+		Admin:    AccountUser{adminUser, s.adminHash, inProcess + ", STANDARD"},
+		Operator: AccountUser{operatorUser, s.operatorHash, inProcess + ", STANDARD"},
+		Issuer:   s.issuer,
 	}
 }
 
 // StaticUsers returns the user names in the configuration of the embedded server. No other user can log in with one of
 // them.
-func StaticUsers() []string { return []string{bridgeUser, adminUser, calloutUser, systemUser} }
+func StaticUsers() []string {
+	return []string{bridgeUser, adminUser, calloutUser, systemUser, operatorUser}
+}
 
 // newIssuer makes the key that signs the callout's answers. Each process makes a new one, since an answer is only used
 // while its connection is opened.

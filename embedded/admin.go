@@ -11,10 +11,13 @@ import (
 	"path/filepath"
 )
 
-const adminFile = "admin.json"
+const (
+	adminFile  = "admin.json"
+	systemFile = "system.json"
+)
 
 // AdminContext is the address and the credentials of the local administrator. The data directory has it as
-// admin.json. The file is a NATS context, which the nats tool can read too (https://github.com/nats-io/jsm.go,
+// admin.json, and as system.json for the system account, which monitors NATS and removes nodes. A file is a NATS context, which the nats tool can read too (https://github.com/nats-io/jsm.go,
 // package natscontext).
 type AdminContext struct {
 	Description string `json:"description"`
@@ -27,8 +30,14 @@ type AdminContext struct {
 // ReadContext reads the administrator's context from a data directory without locking it, for commands that connect
 // to the server that runs there. The URL is that of the last start. The error is fs.ErrNotExist if no server has run
 // there.
-func ReadContext(dir string) (AdminContext, error) {
-	path := filepath.Join(dir, adminFile)
+func ReadContext(dir string) (AdminContext, error) { return readContext(filepath.Join(dir, adminFile)) }
+
+// ReadSystemContext is ReadContext for the system account.
+func ReadSystemContext(dir string) (AdminContext, error) {
+	return readContext(filepath.Join(dir, systemFile))
+}
+
+func readContext(path string) (AdminContext, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return AdminContext{}, fmt.Errorf("administrator's context: %w", err)
@@ -44,26 +53,28 @@ func ReadContext(dir string) (AdminContext, error) {
 	return c, nil
 }
 
-// loadAdmin returns the administrator's context. The first start makes new credentials.
-func loadAdmin(d *Dir) (AdminContext, error) {
-	c, err := ReadContext(d.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return AdminContext{
-			Description: "imctl: administrator of this server",
-			User:        adminUser,
-			Password:    newSecret(),
-		}, nil
+// loadContexts returns the contexts of the administrator and of the system account. The first start makes new
+// credentials.
+func loadContexts(d *Dir) (admin, system AdminContext, err error) {
+	if admin, err = ReadContext(d.path); errors.Is(err, fs.ErrNotExist) {
+		admin = AdminContext{Description: "imctl: administrator of this server", User: adminUser, Password: newSecret()}
+	} else if err != nil {
+		return admin, system, err
 	}
-	return c, err
+	if system, err = ReadSystemContext(d.path); errors.Is(err, fs.ErrNotExist) {
+		system = AdminContext{Description: "imctl: system account of this server", User: operatorUser, Password: newSecret()}
+		err = nil
+	}
+	return admin, system, err
 }
 
-// saveAdmin writes the administrator's context to the data directory.
-func saveAdmin(d *Dir, c AdminContext) error {
+// saveContext writes a context to a file of the data directory.
+func saveContext(d *Dir, name string, c AdminContext) error {
 	b, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return fmt.Errorf("administrator's context: %w", err)
 	}
-	return d.writeFile(adminFile, append(b, '\n'))
+	return d.writeFile(name, append(b, '\n'))
 }
 
 // newSecret returns 128 random bits as hex digits.

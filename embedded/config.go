@@ -25,18 +25,20 @@ const tlsTimeout = 5
 
 // settings are the settings of the NATS server. Its passwords are bcrypt hashes.
 type settings struct {
-	name       string
-	listen     bool
-	host       string
-	port       int         // 0 means any free port
-	maxConn    int         // 0 means the default of nats-server
-	tls        *tls.Config // nil means without TLS
-	maxPending int64       // bytes; 0 means the default of nats-server
-	dataDir    string
-	sync       time.Duration
-	bridgeHash string
-	adminHash  string
-	issuer     string // public key of the callout
+	name         string
+	listen       bool
+	host         string
+	port         int         // 0 means any free port
+	maxConn      int         // 0 means the default of nats-server
+	tls          *tls.Config // nil means without TLS
+	maxPending   int64       // bytes; 0 means the default of nats-server
+	dataDir      string
+	sync         time.Duration
+	bridgeHash   string
+	adminHash    string
+	operatorHash string
+	issuer       string           // public key of the callout
+	cluster      *clusterSettings // nil for a single server
 }
 
 // text returns the configuration of the NATS server. It is a text and not a struct since a reload compares two parsed
@@ -60,6 +62,9 @@ func (s settings) text() string {
 	if s.maxPending > 0 {
 		fmt.Fprintf(&b, "max_pending: %d\n", s.maxPending)
 	}
+	if s.cluster != nil {
+		s.cluster.write(&b, s.listen)
+	}
 	b.WriteString(s.accounts().Text())
 	return b.String()
 }
@@ -77,6 +82,10 @@ func (s settings) options() (*natsserver.Options, error) {
 	o.DontListen = !s.listen
 	if s.tls != nil {
 		o.TLSConfig, o.TLSTimeout = s.tls, tlsTimeout
+	}
+	if c := s.cluster; c != nil {
+		o.Routes, o.Cluster.Username, o.Cluster.Password = c.urls(), routeUser, c.password
+		o.Cluster.TLSConfig, o.Cluster.TLSTimeout = c.tls, tlsTimeout
 	}
 	return o, nil
 }
@@ -132,7 +141,7 @@ func splitListen(listen string) (host string, port int, err error) {
 
 // tryListen checks that the server can listen on the address. nats-server reports an address in use only after it has
 // recovered every stream.
-func tryListen(ctx context.Context, listen string) error {
+func tryListen(ctx context.Context, listen, clients string) error {
 	if listen == "" {
 		return nil
 	}
@@ -142,10 +151,10 @@ func tryListen(ctx context.Context, listen string) error {
 		if errors.As(err, &call) {
 			err = call.Err // The error without "listen tcp" and "bind", which the message below replaces.
 		}
-		return fmt.Errorf("listen %s for NATS clients: %w", listen, err)
+		return fmt.Errorf("listen %s for %s: %w", listen, clients, err)
 	}
 	if err := l.Close(); err != nil {
-		return fmt.Errorf("listen %s for NATS clients: %w", listen, err)
+		return fmt.Errorf("listen %s for %s: %w", listen, clients, err)
 	}
 	return nil
 }

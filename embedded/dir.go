@@ -35,6 +35,7 @@ const (
 	modeFile = "mode"
 
 	modeStandalone = "standalone"
+	modeCluster    = "cluster"
 
 	// probeSize is the free space that a start needs: nats-server writes its indexes when it starts and when it stops.
 	probeSize = 256 << 10
@@ -111,11 +112,19 @@ func (d *Dir) claimMode(mode string) error {
 	case err != nil:
 		return d.explain("read "+modeFile, err)
 	}
-	if have := strings.TrimSpace(string(b)); have != mode {
+	switch have := strings.TrimSpace(string(b)); {
+	case have == mode:
+		return nil
+	case have == modeStandalone && mode == modeCluster:
+		return fmt.Errorf("%w: %s has the data of a single server; run 'imctl backup' on that server, start the cluster with new directories, "+
+			"and run 'imctl restore' on one of its nodes", ErrDirMode, d.path)
+	case have == modeCluster && mode == modeStandalone:
+		return fmt.Errorf("%w: %s has the data of a node of a cluster; set nats.cluster.name, or run 'imctl backup' on the cluster "+
+			"and 'imctl restore' on a single server with a new directory", ErrDirMode, d.path)
+	default:
 		return fmt.Errorf("%w: %s is %q, not %q; use 'imctl backup' and 'imctl restore' to move the data to a new directory",
 			ErrDirMode, d.path, have, mode)
 	}
-	return nil
 }
 
 // makeDir creates the directory, or restricts the mode of an existing one.

@@ -16,7 +16,16 @@ const watchEvery = time.Second
 
 // Healthy returns nil while the server accepts connections, JetStream runs, and every stream on the disk exists and
 // can be written. While the disk is read-only, Healthy ignores streams that can't be written.
-func (s *Server) Healthy() error { return s.healthy(s.ns.Load()) }
+//
+// A node of a cluster is healthy while the cluster has a leader that the node hears of, whether or not the node's own
+// replicas are current: other nodes have the records too.
+func (s *Server) Healthy() error {
+	ns := s.ns.Load()
+	if s.config.cluster == nil {
+		return s.healthy(ns)
+	}
+	return s.clusterHealthy(ns)
+}
 
 func (s *Server) healthy(ns *natsserver.Server) error {
 	if !ns.JetStreamEnabled() {
@@ -56,6 +65,7 @@ func (s *Server) watch(ctx context.Context) {
 		case <-tick.C:
 		case <-s.log.wake:
 		}
+		s.noteLeader(s.ns.Load(), time.Now())
 		if err := s.maintain(ctx); err != nil {
 			if ctx.Err() == nil {
 				s.failed <- err
@@ -86,5 +96,5 @@ func (s *Server) broken() error {
 }
 
 func isWriteError(e natsserver.HealthzError) bool {
-	return e.Type == natsserver.HealthzErrorStream && strings.Contains(e.Error, " write error: ")
+	return strings.Contains(e.Error, " write error: ")
 }

@@ -67,7 +67,7 @@ func (s *Server) maintain(ctx context.Context) error {
 // lacksSpace reports whether a write failed because the disk is full. The NATS server passes on only the text of the
 // system's error, so lacksSpace also tries to write a file itself.
 func (s *Server) lacksSpace(err error) bool {
-	return saysDiskFull(err.Error()) || errors.Is(s.dir.probe(), ErrDiskFull)
+	return saysDiskFull(err.Error()) || s.log.outOfSpace() || errors.Is(s.dir.probe(), ErrDiskFull)
 }
 
 // restart restarts the NATS server on the same directory and the same port. Clients and in-process connections
@@ -99,8 +99,11 @@ func (s *Server) restart(ctx context.Context) error {
 
 // rerun starts a NATS server in place of one that has stopped.
 func (s *Server) rerun(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
-	defer cancel()
+	if s.config.cluster == nil { // a node waits for its cluster as long as it takes
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, repairTimeout)
+		defer cancel()
+	}
 	s.log.clients.close()
 	s.log = newServerLog(s.logger)
 	s.clients.Store(s.log.clients)

@@ -112,8 +112,11 @@ func (r *repeated) close() {
 	r.flush()
 }
 
-// clientMark is in front of the id of a client connection.
-const clientMark = " - cid:"
+// clientMark is in front of the id of a client connection, and routeMark in front of that of a connection between nodes.
+const (
+	clientMark = " - cid:"
+	routeMark  = " - rid:"
+)
 
 // parseClientError returns client and error of a line about a client connection:
 //
@@ -123,6 +126,9 @@ const clientMark = " - cid:"
 func parseClientError(line string) (e clientError, ok bool) {
 	const separator = " - "
 	address, rest, ok := strings.Cut(line, clientMark)
+	if !ok {
+		address, rest, ok = strings.Cut(line, routeMark)
+	}
 	if !ok || strings.Contains(address, " ") {
 		return e, false
 	}

@@ -4,6 +4,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -47,8 +48,11 @@ type Options struct {
 	// Sync is how often written messages are synced to the disk. 0 means before each acknowledgement, so that
 	// acknowledged messages survive a power failure.
 	Sync time.Duration
-	// Name is the server's name. Default: "imctl".
+	// Name is the server's name. Default: "imctl", or the name of the node in a cluster.
 	Name string
+	// Cluster, if set, makes the server a node of a cluster. Start then returns when the cluster has a leader and the node
+	// has all that it stores.
+	Cluster *Cluster
 	// Reserve is how many bytes of the disk are held in reserve until it is nearly full, see Disk. 0 means none.
 	Reserve int64
 	// SkipDataCheck starts the NATS server without checking its files before. nats-server drops what it can't read.
@@ -61,23 +65,27 @@ type Options struct {
 
 // Server is a running NATS server. All methods may be called from any goroutine.
 type Server struct {
-	ns      atomic.Pointer[natsserver.Server] // replaced by a restart
-	dir     *Dir
-	disk    *Disk
-	log     *serverLog               // of the running NATS server; only the watcher uses it once Start has returned
-	clients atomic.Pointer[repeated] // that of log, for any goroutine
-	logger  *slog.Logger
-	check   bool // whether the data is checked before the NATS server starts
-	config  settings
-	url     string
-	admin   AdminContext
-	secret  string // password of the in-process users, new in each process
-	issuer  nkeys.KeyPair
-	repair  repair
+	ns       atomic.Pointer[natsserver.Server] // replaced by a restart
+	dir      *Dir
+	disk     *Disk
+	log      *serverLog               // of the running NATS server; only the watcher uses it once Start has returned
+	clients  atomic.Pointer[repeated] // that of log, for any goroutine
+	logger   *slog.Logger
+	check    bool // whether the data is checked before the NATS server starts
+	config   settings
+	url      string
+	admin    AdminContext
+	operator AdminContext // of the system account
+	secret   string       // password of the in-process users, new in each process
+	issuer   nkeys.KeyPair
+	repair   repair
 
 	// restarting is held for writing during a restart of the NATS server, and for reading while a connection is
 	// opened, since a NATS server that is stopped closes the connection.
 	restarting sync.RWMutex
+
+	// leaderless is when the node noticed that its cluster has no leader, in nanoseconds since 1970; 0 while it has one.
+	leaderless atomic.Int64
 
 	stop    context.CancelFunc
 	watched chan struct{} // closed when the watcher has ended
@@ -92,31 +100,33 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Name == "" {
-		o.Name = "imctl"
-	}
 	if o.DiskLog == nil {
 		o.DiskLog = o.Log
 	}
 	// The cheapest checks come first, and all of them before the NATS server can change a file.
-	if err := tryListen(ctx, o.Listen); err != nil {
+	if err := tryListen(ctx, o.Listen, "NATS clients"); err != nil {
 		return nil, err
 	}
-	if err := o.Dir.claimMode(modeStandalone); err != nil {
-		return nil, err
+	if o.Cluster != nil {
+		if err := tryListen(ctx, o.Cluster.Listen, "other nodes"); err != nil {
+			return nil, err
+		}
 	}
 	s := newServer(o)
+	if err := s.claim(o); err != nil {
+		return nil, err
+	}
 	if err := s.checkData(ctx); err != nil {
 		return nil, err
 	}
 	if s.disk, err = newDisk(o.Dir, o.Reserve, o.DiskLog); err != nil {
 		return nil, err
 	}
-	if s.admin, err = loadAdmin(o.Dir); err != nil {
+	if s.admin, s.operator, err = loadContexts(o.Dir); err != nil {
 		return nil, err
 	}
-	s.config.tls, s.admin.CA = o.TLS, o.CA
-	s.config.name, s.config.listen, s.config.host, s.config.port = o.Name, o.Listen != "", host, port
+	s.config.tls, s.admin.CA, s.operator.CA = o.TLS, o.CA, o.CA
+	s.config.listen, s.config.host, s.config.port = o.Listen != "", host, port
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -133,6 +143,25 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	s.stop = cancel
 	go s.watch(watch)
 	return s, nil
+}
+
+// claim claims the data directory for the mode of the server and for the node, and sets the server's name.
+func (s *Server) claim(o Options) (err error) {
+	s.config.name = cmp.Or(o.Name, "imctl")
+	if o.Cluster == nil {
+		return o.Dir.claimMode(modeStandalone)
+	}
+	if s.config.cluster, err = o.Cluster.settings(); err != nil {
+		return err
+	}
+	if err := o.Dir.claimMode(modeCluster); err != nil {
+		return err
+	}
+	if s.issuer, s.config.issuer, err = clusterIssuer(o.Cluster.Secret); err != nil {
+		return err
+	}
+	s.config.name, err = o.Dir.claimNode(o.Cluster.Node)
+	return err
 }
 
 func newServer(o Options) *Server {
@@ -163,10 +192,15 @@ func (s *Server) prepare() (err error) {
 	if s.config.adminHash, err = hashSecret(s.admin.Password); err != nil {
 		return err
 	}
+	if s.config.operatorHash, err = hashSecret(s.operator.Password); err != nil {
+		return err
+	}
 	if s.config.bridgeHash, err = hashSecret(s.secret); err != nil {
 		return err
 	}
-	s.issuer, s.config.issuer, err = newIssuer()
+	if s.issuer == nil {
+		s.issuer, s.config.issuer, err = newIssuer()
+	}
 	return err
 }
 
@@ -193,26 +227,34 @@ func stop(ns *natsserver.Server) {
 	ns.WaitForShutdown()
 }
 
-// publish stores the server's address in the administrator's context. A restart keeps the address.
+// publish stores the server's address in the contexts of the data directory. A restart keeps the address.
 func (s *Server) publish() error {
 	addr := s.ns.Load().Addr()
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		s.config.port = tcp.Port
 	}
 	s.url = clientURL(addr, s.config.tls != nil)
-	s.admin.URL = s.url
-	return saveAdmin(s.dir, s.admin)
+	s.admin.URL, s.operator.URL = s.url, s.url
+	if err := saveContext(s.dir, adminFile, s.admin); err != nil {
+		return err
+	}
+	return saveContext(s.dir, systemFile, s.operator)
 }
 
 // ready waits until the NATS server is healthy. nats-server reports a fatal error of its start only in its log.
 func (s *Server) ready(ctx context.Context, ns *natsserver.Server) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
+	waiting := time.Now()
 	for {
 		if err := s.log.err(); err != nil {
 			return err
 		}
 		unhealthy := s.healthy(ns)
+		if unhealthy != nil && s.config.cluster != nil && time.Since(waiting) > waitingEvery {
+			s.logWaiting(ns, unhealthy)
+			waiting = time.Now()
+		}
 		switch {
 		case ctx.Err() != nil && unhealthy != nil:
 			return fmt.Errorf("NATS server did not become ready: %w: %w", context.Cause(ctx), unhealthy)
@@ -292,6 +334,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		<-s.watched
+		s.handOver(ctx)
 		stop(s.ns.Load())
 		s.log.clients.close()
 	}()

@@ -108,3 +108,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
+
+// Retry calls f until it succeeds, fails with an error that is not Transient, or ctx ends. Each call has a few seconds.
+// While a stream of a cluster has no leader, NATS does not answer requests about it.
+func Retry(ctx context.Context, f func(context.Context) error) error { return retryTransient(ctx, f) }

@@ -56,24 +56,32 @@ func lost(ctx context.Context, js jetstream.JetStream, expected map[string]time.
 //
 // Errors: *LostError, ErrRestoreUnfinished, ErrStreamMismatch.
 func openCheckedState(ctx context.Context, js jetstream.JetStream, opts Options) (*States, State, error) {
-	states, err := FindStates(ctx, js, opts.Prefix)
-	expected := opts.Expected
+	var states *States
 	var state State
+	// While the stream has no leader, NATS answers neither request.
+	err := retryTransient(ctx, func(ctx context.Context) (err error) {
+		if states, err = FindStates(ctx, js, opts.Prefix); err == nil {
+			state, err = states.Get(ctx)
+		}
+		return err
+	})
+	expected := opts.Expected
 	switch {
 	case errors.Is(err, ErrNoState): // only the caller knows which streams must exist
 	case err != nil:
 		return nil, State{}, err
 	default:
-		if state, err = states.Get(ctx); err != nil {
-			return nil, State{}, err
-		}
 		expected = maps.Clone(state.Streams)
 		delete(expected, subject.Prefix(opts.Prefix).StateStream()) // a restored state has the creation time of the stream in the backup
 	}
 	if state.Restore != nil {
 		return nil, State{}, fmt.Errorf("kv: %w: %s", ErrRestoreUnfinished, state.Restore)
 	}
-	missing, err := lost(ctx, js, expected, opts.AcceptLoss)
+	var missing []string
+	err = retryTransient(ctx, func(ctx context.Context) (err error) {
+		missing, err = lost(ctx, js, expected, opts.AcceptLoss)
+		return err
+	})
 	if err != nil {
 		return nil, State{}, fmt.Errorf("kv: %w", err)
 	}
@@ -85,14 +93,22 @@ func openCheckedState(ctx context.Context, js jetstream.JetStream, opts Options)
 		return nil, State{}, err
 	}
 	if isNew {
-		if state.Format, err = firstFormat(ctx, js, opts.Prefix); err != nil {
+		err = retryTransient(ctx, func(ctx context.Context) (err error) {
+			state.Format, err = firstFormat(ctx, js, opts.Prefix)
+			return err
+		})
+		if err != nil {
 			return nil, State{}, fmt.Errorf("kv: %w", err)
 		}
 	}
-	state, err = states.Update(ctx, func(s *State) error {
-		s.Format = max(s.Format, state.Format)
-		maps.DeleteFunc(s.Streams, func(name string, _ time.Time) bool { return accepts(opts.AcceptLoss, name) })
-		return nil
+	format := state.Format
+	err = retryTransient(ctx, func(ctx context.Context) (err error) {
+		state, err = states.Update(ctx, func(s *State) error {
+			s.Format = max(s.Format, format)
+			maps.DeleteFunc(s.Streams, func(name string, _ time.Time) bool { return accepts(opts.AcceptLoss, name) })
+			return nil
+		})
+		return err
 	})
 	return states, state, err
 }

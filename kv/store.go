@@ -163,7 +163,12 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Store, error) {
 		cancel()
 		ctx, cancel = opts.withWait(unbounded)
 	}
-	if state, err = states.expectSlot(ctx, state.Slot); errors.Is(err, errSlotChanged) {
+	slot := state.Slot
+	err = retryTransient(ctx, func(ctx context.Context) (err error) {
+		state, err = states.expectSlot(ctx, slot)
+		return err
+	})
+	if errors.Is(err, errSlotChanged) {
 		return Open(unbounded, nc, opts)
 	}
 	if err != nil {

@@ -58,10 +58,14 @@ func openTalks(ctx context.Context, js jetstream.JetStream, states *States, opts
 	if err := ensureTalks(ctx, js, want, opts.Log); err != nil {
 		return nil, fmt.Errorf("kv: stream of conversations %s: %w", want.Name, err)
 	}
-	if _, err := states.Expect(ctx, want.Name); err != nil {
-		return nil, err
-	}
-	return newTalks(ctx, js, opts.Prefix)
+	var t *Talks
+	err := retryTransient(ctx, func(ctx context.Context) (err error) {
+		if _, err = states.Expect(ctx, want.Name); err == nil {
+			t, err = newTalks(ctx, js, opts.Prefix)
+		}
+		return err
+	})
+	return t, err
 }
 
 // newTalks returns the existing stream of conversations.

@@ -63,6 +63,8 @@ func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) 
 	case e.noun == "attach":
 		a.event.Subject = audit.Ref{Kind: audit.Attachment, ID: request.Name}
 		a.event.Detail = strings.TrimSpace(request.Role + " " + request.Filter)
+	case e.noun == "cluster":
+		a.event.Detail = request.Name
 	case e.noun == "log":
 		a.event.Detail = request.Filter
 	case request.User != "":

@@ -29,8 +29,9 @@ type Options struct {
 	Friends     FriendService
 	Attachments AttachmentService
 	Store       *kv.Store
-	URL         string // of the server, as clients reach it; "" if it is unknown
-	Live        Live   // nil if no server runs; then only stored data is available
+	URL         string  // of the server, as clients reach it; "" if it is unknown
+	Live        Live    // nil if no server runs; then only stored data is available
+	Cluster     Cluster // nil if no server runs, or NATS has no user in its system account
 	// Pass, if set, runs the work of a request or refuses it with an error.
 	Pass  func(work func() error) error
 	Audit Audit // nil: actions are not recorded
@@ -90,7 +91,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 		return nil, fmt.Errorf("admin: start the service: %w", err)
 	}
 	for _, e := range slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
-		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints(), s.talkEndpoints()) {
+		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints(), s.talkEndpoints(), s.clusterEndpoints()) {
 		if err := s.add(e); err != nil {
 			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
 		}
