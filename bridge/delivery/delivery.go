@@ -48,7 +48,14 @@ type Sender interface {
 
 // Keeper keeps conversations. talk.Service is one.
 type Keeper interface {
+	// Add stores a dialogue. Errors: talk.ErrStalled for one that is not Kept, which the caller may deliver all the same.
 	Add(to string, d kv.Dialogue, done talk.Done) error
+	// AddFixed is Add without talk.ErrStalled: the dialogue waits.
+	AddFixed(to string, d kv.Dialogue, done talk.Done) error
+	// AddLive stores a dialogue that was delivered without being stored.
+	AddLive(to string, d kv.Dialogue, done talk.Done)
+	// Stalled reports whether dialogues cannot be stored at the moment.
+	Stalled() bool
 	Got(user, with string, n uint64)
 	Read(user, with string, n uint64)
 	// Seen tells that another node has stored dialogue n of two users.

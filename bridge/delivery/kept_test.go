@@ -30,6 +30,15 @@ func (m *memory) Add(_ string, d kv.Dialogue, done talk.Done) error {
 	return nil
 }
 
+func (m *memory) AddFixed(to string, d kv.Dialogue, done talk.Done) error { return m.Add(to, d, done) }
+
+func (m *memory) AddLive(to string, d kv.Dialogue, done talk.Done) {
+	d.Live = true
+	_ = m.Add(to, d, done) // never fails
+}
+
+func (m *memory) Stalled() bool { return false }
+
 func (m *memory) Got(user, with string, n uint64)  { m.note("got", user, with, n) }
 func (m *memory) Read(user, with string, n uint64) { m.note("read", user, with, n) }
 

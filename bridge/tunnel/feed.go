@@ -140,6 +140,19 @@ func (f *feed) take(k delivery.Kept) {
 	}
 }
 
+// holdsBack reports whether a dialogue that is not stored must not be written: the feed still reads earlier ones of the
+// conversation from the store.
+func (f *feed) holdsBack(frame []byte) bool {
+	if f.room.Load() == nil {
+		return false
+	}
+	d, ok := wire.ParseDialogue(frame)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, behind := f.behind[string(d.From)]
+	return ok && behind
+}
+
 // queue queues a dialogue for the session. It returns false if there is no room.
 func (f *feed) queue(with string, n uint64, own bool, plain []byte) bool {
 	switch {
@@ -301,7 +314,7 @@ func pageOf(dialogues []kv.Dialogue) int {
 // write writes a dialogue of the store. It waits for room.
 func (f *feed) write(ctx context.Context, with string, d *kv.Dialogue, own bool) error {
 	var plain []byte // nil also for the user's own: the session that sent it has it
-	if !own && d.Deletes == 0 && !d.Deleted {
+	if !own && d.Deletes == 0 && !d.Deleted && !d.Live {
 		plain = wire.AppendDialogue(nil, d.ID, d.From, d.Payload)
 	}
 	for {
