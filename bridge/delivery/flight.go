@@ -59,6 +59,7 @@ type flight struct {
 	id       []byte // of the dialogue, as JSON; empty for a presence probe
 	number   uint64 // of a dialogue that is stored; 0: it is not kept
 	live     bool   // it is not stored because conversations cannot be stored
+	doubted  []uint64
 
 	flights *flights
 	started time.Time // zero before the launch: the time of that
@@ -120,7 +121,7 @@ func (f *flights) take(s Sender) *flight {
 		fl = new(flight)
 	}
 	fl.sender, fl.flights, fl.resent, fl.refusal, fl.data, fl.id, fl.number = s, f, false, 0, fl.data[:0], fl.id[:0], 0
-	fl.live, fl.started = false, time.Time{}
+	fl.live, fl.doubted, fl.started = false, nil, time.Time{}
 	return fl
 }
 
@@ -233,7 +234,7 @@ func (f *flights) hasRoom(fl *flight) bool {
 // publish publishes the request of a flight, which is marked as sending.
 func (f *flights) publish(fl *flight) error {
 	if fl.live {
-		return f.nc.PublishMsg(&nats.Msg{Subject: fl.subject, Reply: string(fl.reply), Header: nats.Header{liveHeader: {"1"}}, Data: fl.data})
+		return f.nc.PublishMsg(liveMessage(fl))
 	}
 	// The NATS client copies both into its buffer before it returns.
 	return f.nc.PublishRequest(fl.subject, unsafe.String(unsafe.SliceData(fl.reply), len(fl.reply)), fl.data)

@@ -37,6 +37,8 @@ func (m *memory) AddLive(to string, d kv.Dialogue, done talk.Done) {
 	_ = m.Add(to, d, done) // never fails
 }
 
+func (m *memory) Doubted(string, string) []uint64 { return nil }
+
 func (m *memory) Stalled() bool { return false }
 
 func (m *memory) Got(user, with string, n uint64)  { m.note("got", user, with, n) }
@@ -55,6 +57,7 @@ type taker struct {
 }
 
 func (*taker) Deliver([]byte, Receipt) error { return nil }
+func (*taker) Skip(string, []uint64)         {}
 func (*taker) Flush()                        {}
 func (k *taker) Notify(frame []byte)         { k.got <- "notice " + string(frame) }
 func (k *taker) Take(d Kept) {

@@ -323,6 +323,7 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 	members, nobody := u.list(), left
 	if l.keeper != nil && isLive(m) && len(members) > 0 {
 		members, nobody = withoutKeepers(members), keepsOnlyReply
+		skip(members, string(d.From), m)
 	}
 	r := Receipt{lane: l, reply: m.Reply}
 	switch len(members) {

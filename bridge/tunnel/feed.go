@@ -43,6 +43,7 @@ type feed struct {
 	sent    map[string]uint64
 	behind  map[string]behind // conversations that are read from the store
 	working bool              // a goroutine reads them
+	skipped map[string][]uint64
 }
 
 // behind is a conversation that a feed reads from the store.
@@ -151,6 +152,35 @@ func (f *feed) holdsBack(frame []byte) bool {
 	defer f.mu.Unlock()
 	_, behind := f.behind[string(d.From)]
 	return ok && behind
+}
+
+// maxSkipped bounds the records that a feed skips in one conversation.
+const maxSkipped = 32
+
+// skip notes records of a friend whose dialogues must not be written: later ones are about to be.
+func (f *feed) skip(with string, records []uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.skipped == nil {
+		f.skipped = make(map[string][]uint64)
+	}
+	all := f.skipped[with]
+	for _, r := range records {
+		if !slices.Contains(all, r) {
+			all = append(all, r)
+		}
+	}
+	f.skipped[with] = all[max(0, len(all)-maxSkipped):]
+}
+
+// skips reports whether a dialogue of the store must not be written.
+func (f *feed) skips(with string, d *kv.Dialogue) bool {
+	if d.Live {
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !d.Kept && slices.Contains(f.skipped[with], d.Record)
 }
 
 // queue queues a dialogue for the session. It returns false if there is no room.
@@ -314,7 +344,7 @@ func pageOf(dialogues []kv.Dialogue) int {
 // write writes a dialogue of the store. It waits for room.
 func (f *feed) write(ctx context.Context, with string, d *kv.Dialogue, own bool) error {
 	var plain []byte // nil also for the user's own: the session that sent it has it
-	if !own && d.Deletes == 0 && !d.Deleted && !d.Live {
+	if !own && d.Deletes == 0 && !d.Deleted && !f.skips(with, d) {
 		plain = wire.AppendDialogue(nil, d.ID, d.From, d.Payload)
 	}
 	for {

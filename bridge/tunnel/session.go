@@ -94,6 +94,9 @@ func (s *Session) Deliver(frame []byte, r delivery.Receipt) error {
 	return err
 }
 
+// Skip implements delivery.Sink.
+func (s *Session) Skip(from string, records []uint64) { s.feed.skip(from, records) }
+
 // errBehind: earlier dialogues of the friend are still to be read from the store.
 var errBehind = errors.New("earlier dialogues are not written yet")
 
