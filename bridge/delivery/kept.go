@@ -85,6 +85,7 @@ func (l *lane) keep(from, to string, with Relation, d kv.Dialogue, m *Member, s 
 func (m *Member) sendKept(id, payload []byte, s Sender) error {
 	l := m.user.lane
 	if !l.keeper.Stalled() { // otherwise the flight finds out
+		m.live.drain(m.lastTo)
 		online, err := m.friendOnline()
 		if err != nil {
 			return err

@@ -42,6 +42,7 @@ type liveLines struct {
 	count atomic.Int32 // dialogues in all lines
 	mu    sync.Mutex   // guards lines, and the order of what is launched
 	lines map[string][]*liveSend
+	moved *sync.Cond // a line has become shorter; nil: no goroutine has waited for it yet
 }
 
 // liveSend is a dialogue in a line. It implements Sender for its flight.
@@ -53,6 +54,22 @@ type liveSend struct {
 	started  time.Time
 	launched bool
 	outcome  wire.Code // of the flight; 0: none yet
+}
+
+// drain waits until the dialogues of a line are answered, so that a later one does not get an earlier number. Flights end
+// after their timeout.
+func (l *liveLines) drain(to string) {
+	if l.count.Load() == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.moved == nil {
+		l.moved = sync.NewCond(&l.mu)
+	}
+	for len(l.lines[to]) > 0 {
+		l.moved.Wait()
+	}
 }
 
 // sendLive sends a dialogue that is not stored.
@@ -96,6 +113,9 @@ func (l *liveLines) advance(to string) {
 		} else {
 			s.stored().launch(&s.d)
 		}
+	}
+	if l.moved != nil {
+		l.moved.Broadcast()
 	}
 	if len(line) == 0 {
 		delete(l.lines, to)

@@ -38,7 +38,7 @@ func (s *Service) repair(ctx context.Context, c *conversation) error {
 	if !kv.Conflicting(j.refused) && sequence(head) == c.head.Seq {
 		// The record may still be on its way. Its expected sequence and its nonce are the same, so it is stored once.
 		j.doubt = false
-		return nil
+		return j.refused
 	}
 	return s.renumber(ctx, c, head)
 }

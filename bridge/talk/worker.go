@@ -99,8 +99,12 @@ func (s *Service) unpublish(c *conversation) error {
 		return nil
 	}
 	c.refused = j.refused
-	if !transient(j.refused) {
+	switch {
+	case !transient(j.refused):
 		s.refuse(c, j.refused)
+		return nil
+	case !errors.Is(j.refused, errLost) && !errors.Is(j.refused, nats.ErrNoResponders):
+		j.unsure = true // a leader that loses its place refuses records that the next one may store
 		return nil
 	}
 	c.ids.truncate(c.head.Last)
