@@ -22,6 +22,9 @@ const (
 	// refusalDelay is how long a refused dialogue waits for another node, or a NATS client, to accept it. NATS does not
 	// tell how many subscribers a request has.
 	refusalDelay = 500 * time.Millisecond
+	// keepsDelay is the same for a node on which all sessions take part in kept conversations. It is long, since the
+	// dialogue is then stored and sent once more.
+	keepsDelay = 2 * time.Second
 )
 
 // hold keeps a dialogue that found no subscription, to resend it. It returns false where that is of no use: all users
@@ -133,6 +136,9 @@ func (f *flights) refused(n, round uint32, code wire.Code) bool {
 		fl.refusal = code
 	}
 	wait := refusalDelay
+	if code == keepsOnly {
+		wait = keepsDelay
+	}
 	if f.alone() || f.slots[n].flight.probe() {
 		wait = interestDelay
 	}

@@ -35,7 +35,8 @@ func (s *Service) repair(ctx context.Context, c *conversation) error {
 		s.settle([]*job{j})
 		return nil
 	}
-	if !kv.Conflicting(j.refused) && sequence(head) == c.head.Seq {
+	// After a try without an answer, a conflict may be with the job's own record, which is not committed yet.
+	if sequence(head) == c.head.Seq && (j.unsure || !kv.Conflicting(j.refused)) {
 		// The record may still be on its way. Its expected sequence and its nonce are the same, so it is stored once.
 		j.doubt = false
 		return j.refused
