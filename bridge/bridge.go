@@ -208,7 +208,7 @@ func (b *Bridge) openTalks(ctx context.Context) (err error) {
 		return nil
 	}
 	b.talks, err = talk.Open(ctx, talk.Options{Connect: o.Connect, Talks: o.Store.Talks, Cursors: o.Store.Cursors, Plain: o.EventLog.Plain, Timeout: o.Dialogues.Timeout,
-		Receipts: o.Dialogues.Receipts, Registry: o.Registry, Log: o.Log,
+		MayWrite: o.EventLog.MayWrite, Receipts: o.Dialogues.Receipts, Registry: o.Registry, Log: o.Log,
 		Advanced: func(user, with string, got, read uint64) { b.lanes.Advanced(user, with, got, read) }, // nothing is acknowledged before the lanes exist
 		Gather:   func() func() { return b.lanes.Gather() },
 	})

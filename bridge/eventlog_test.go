@@ -103,6 +103,14 @@ func startReplicated(t testing.TB, url string, replicas int, log eventlog.Option
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runBridge(t, url, store, log, change...)
+}
+
+// runBridge is startBridge with a store.
+func runBridge(t testing.TB, url string, store *kv.Store, log eventlog.Options, change ...func(*Options)) *Bridge {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	opts := Options{Connect: natstest.Dialer(url), Prefix: "im", Store: store, Hasher: kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1}),
 		Sessions:  tunnel.SessionOptions{PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 << 10, Ping: time.Minute, WriteTimeout: 10 * time.Second},
 		Dialogues: Dialogues{Timeout: 5 * time.Second}, EventLog: log, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}

@@ -16,6 +16,7 @@ import (
 type sink struct{}
 
 func (sink) Deliver([]byte, delivery.Receipt) error { return nil }
+func (sink) Skip(string, []uint64)                  {}
 func (sink) Notify([]byte)                          {}
 func (sink) Take(delivery.Kept)                     {}
 func (sink) Flush()                                 {}

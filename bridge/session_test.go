@@ -156,7 +156,7 @@ func (s *session) take(frame []byte) error {
 	case wire.FriendOnline, wire.FriendOffline:
 		s.presence[f.ID] = f.Code
 		return nil
-	case wire.RefreshProfile, wire.FriendApply, wire.FriendAdded, wire.FriendRemoved:
+	case wire.RefreshProfile, wire.FriendApply, wire.FriendAdded, wire.FriendRemoved, wire.DialogueDelivered, wire.DialogueRead:
 		return nil
 	}
 	if f.ToFriend != "" { // an echo

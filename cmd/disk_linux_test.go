@@ -122,6 +122,7 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 		}
 		b.tunnel.next(t)
 	}
+	wantLiveOnFullDisk(t, a, b)
 	a.call(t, "remove", "to", b.id).want(t, "remove on a full disk", replyBody(500))
 	again, _ := a.openTunnel(t)
 	again.close(t)
@@ -167,6 +168,23 @@ func testFullDisk(t *testing.T, disk string, fill func(*testing.T, string) func(
 	}
 	p2.stop(t)
 	w2.closed = true
+}
+
+// wantLiveOnFullDisk sends more than the reserve of the disk holds: dialogues are delivered without being stored. One of a
+// session that takes part in kept conversations is refused.
+func wantLiveOnFullDisk(t *testing.T, a, b *member) {
+	t.Helper()
+	text := `"` + strings.Repeat("x", 48<<10) + `"`
+	for n := range 400 {
+		id := fmt.Sprintf(`"large %d"`, n)
+		a.tunnel.send(t, dialogue(id, b.id, text))
+		a.tunnel.want(t, replyFrame(id, 200))
+		b.tunnel.want(t, dialogueFrame(id, a.id, text))
+	}
+	keep, _ := a.openTunnel(t, "keep", "1")
+	keep.send(t, dialogue(`"kept"`, b.id, `"p"`))
+	keep.want(t, replyFrame(`"kept"`, 507))
+	keep.close(t)
 }
 
 // A write that fails because no check came before it ends no session: NATS restarts inside the process, and the tunnels

@@ -65,7 +65,7 @@ func (r *Record) Next(nonce uint64, dialogues []Dialogue) *Record {
 		start:     r.start,
 	}
 	for i := range dialogues {
-		dialogues[i].N = n.First + uint64(i)
+		dialogues[i].N, dialogues[i].Record = n.First+uint64(i), nonce
 	}
 	if r.index == 0 {
 		return n
@@ -144,7 +144,7 @@ func (r *Record) Append(dst []byte) []byte {
 		for _, text := range [...][]byte{d.ID, d.Payload} {
 			dst = append(binary.AppendUvarint(dst, uint64(len(text))), text...)
 		}
-		for _, n := range [...]uint64{d.Re, d.Reacts, d.Edits, d.Deletes} {
+		for _, n := range [...]uint64{d.re(), d.Reacts, d.Edits, d.Deletes} {
 			if n != 0 {
 				dst = binary.AppendUvarint(dst, n)
 			}
@@ -176,8 +176,17 @@ func (r *Record) appendChain(dst []byte) []byte {
 	return dst
 }
 
+// re returns the number in the place of Re. A dialogue with Live names itself there: versions without Live read it as a
+// reply to itself, which no client can send. A dialogue with Live has no Re.
+func (d *Dialogue) re() uint64 {
+	if d.Live {
+		return d.N
+	}
+	return d.Re
+}
+
 func (d *Dialogue) flags(p Pair) (flags byte) {
-	for i, set := range [...]bool{d.From == p.B, d.Kept, d.Hidden, d.Re != 0, d.Reacts != 0, d.Edits != 0, d.Deletes != 0} {
+	for i, set := range [...]bool{d.From == p.B, d.Kept, d.Hidden, d.re() != 0, d.Reacts != 0, d.Edits != 0, d.Deletes != 0} {
 		if set {
 			flags |= 1 << i
 		}
@@ -254,6 +263,7 @@ func (r *Record) decodeDialogues(d *decoder) {
 		at += d.varint()
 		r.Dialogues[i] = Dialogue{
 			N:       r.First + uint64(i),
+			Record:  r.Nonce,
 			From:    r.Pair.A,
 			At:      time.UnixMilli(at).UTC(),
 			ID:      d.bytes(d.uvarint()),
@@ -267,6 +277,9 @@ func (r *Record) decodeDialogues(d *decoder) {
 		}
 		if flags[0]&flagFromB != 0 {
 			r.Dialogues[i].From = r.Pair.B
+		}
+		if l := &r.Dialogues[i]; l.Re == l.N {
+			l.Live, l.Re = true, 0
 		}
 	}
 }

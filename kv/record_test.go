@@ -36,6 +36,9 @@ func chainOf(n int, random *rand.Rand) []*Record {
 				}
 			}
 			d.Hidden, d.Kept = random.IntN(8) == 0, random.IntN(3) > 0
+			if d.Re == 0 {
+				d.Live = random.IntN(4) == 0
+			}
 			dialogues = append(dialogues, d)
 		}
 		r = r.Next(random.Uint64(), dialogues)

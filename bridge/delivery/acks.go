@@ -251,7 +251,7 @@ func (r awaitedReply) settle(l *lane, delivered bool) {
 	case r.flights != nil && delivered:
 		r.flights.finish(r.use.n, r.use.round, wire.Success)
 	case r.flights != nil:
-		r.flights.refused(r.use.n, r.use.round, true)
+		r.flights.refused(r.use.n, r.use.round, wire.PeerOffline)
 	case delivered:
 		l.acknowledge(r.reply)
 	default:

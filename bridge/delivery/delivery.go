@@ -30,6 +30,9 @@ type Sink interface {
 	// Deliver queues the frame of a dialogue and takes over the receipt. After an error the receipt is still the
 	// caller's.
 	Deliver(frame []byte, r Receipt) error
+	// Skip tells before Deliver which records of a friend's dialogues must not be written any more: the sender was told that
+	// the dialogues in them failed, and the one of Deliver would arrive before them.
+	Skip(from string, records []uint64)
 	// Notify queues a frame that no client waits for.
 	Notify(frame []byte)
 	// Take takes a dialogue of a conversation that is kept. It must not keep the frames of k.
@@ -48,7 +51,16 @@ type Sender interface {
 
 // Keeper keeps conversations. talk.Service is one.
 type Keeper interface {
+	// Add stores a dialogue. Errors: talk.ErrStalled for one that is not Kept, which the caller may deliver all the same.
 	Add(to string, d kv.Dialogue, done talk.Done) error
+	// AddFixed is Add without talk.ErrStalled: the dialogue waits.
+	AddFixed(to string, d kv.Dialogue, done talk.Done) error
+	// AddLive stores a dialogue that was delivered without being stored.
+	AddLive(to string, d kv.Dialogue, done talk.Done)
+	// Doubted returns the nonces of records with dialogues of two users that were refused, and may be found stored later.
+	Doubted(user, with string) []uint64
+	// Stalled reports whether dialogues cannot be stored at the moment.
+	Stalled() bool
 	Got(user, with string, n uint64)
 	Read(user, with string, n uint64)
 	// Seen tells that another node has stored dialogue n of two users.

@@ -34,7 +34,8 @@ func (l *lane) echo(fl *flight) {
 	if fl.number != 0 { // the other sinks have seen it when it was stored
 		elsewhere = false
 	}
-	wanted := func(other *Member) bool { return other != fl.member && other.push && (fl.number == 0 || !other.keep) }
+	numbered := fl.number != 0 || fl.live // sinks that take part in kept conversations see it with its number
+	wanted := func(other *Member) bool { return other != fl.member && other.push && (!numbered || !other.keep) }
 	here := u.list()
 	if !elsewhere && !slices.ContainsFunc(here, wanted) {
 		return
@@ -47,6 +48,9 @@ func (l *lane) echo(fl *flight) {
 	}
 	if elsewhere {
 		m := &nats.Msg{Subject: l.names.Notice(u.id), Header: nats.Header{nodeHeader: {l.node}}, Data: frame}
+		if fl.live {
+			m.Header[liveHeader] = []string{"1"}
+		}
 		if err := l.nc.PublishMsg(m); err != nil {
 			l.log.Debug("echo a dialogue", "err", err)
 		}

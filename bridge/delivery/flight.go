@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -63,9 +62,11 @@ type flight struct {
 	data     []byte
 	id       []byte // of the dialogue, as JSON; empty for a presence probe
 	number   uint64 // of a dialogue that is stored; 0: it is not kept
+	live     bool   // it is not stored because conversations cannot be stored
+	doubted  []uint64
 
 	flights *flights
-	started time.Time
+	started time.Time // zero before the launch: the time of that
 	expires time.Time
 	order   uint64    // flights with a smaller order began earlier
 	resent  bool      // it is not resent again
@@ -124,6 +125,7 @@ func (f *flights) take(s Sender) *flight {
 		fl = new(flight)
 	}
 	fl.sender, fl.flights, fl.resent, fl.refusal, fl.data, fl.id, fl.number = s, f, false, 0, fl.data[:0], fl.id[:0], 0
+	fl.live, fl.doubted, fl.started = false, nil, time.Time{}
 	return fl
 }
 
@@ -159,8 +161,15 @@ func (f *flights) launchStored(fl *flight, publish bool) (u use, err error) {
 	s.round++
 	s.flight = fl
 	round := s.round
-	fl.sending, fl.started = publish, time.Now()
-	fl.expires = fl.started.Add(f.timeout)
+	now := time.Now()
+	fl.sending, fl.expires = publish, now.Add(f.timeout)
+	if fl.started.IsZero() {
+		fl.started = now
+	} else if due := fl.started.Add(f.timeout); due.After(now.Add(f.timeout / 2)) {
+		fl.expires = due
+	} else {
+		fl.expires = now.Add(f.timeout / 2)
+	}
 	fl.reply = f.appendReply(fl.reply[:0], n, round)
 	f.last++
 	fl.order = f.last
@@ -228,6 +237,9 @@ func (f *flights) hasRoom(fl *flight) bool {
 
 // publish publishes the request of a flight, which is marked as sending.
 func (f *flights) publish(fl *flight) error {
+	if fl.live {
+		return f.nc.PublishMsg(liveMessage(fl))
+	}
 	// The NATS client copies both into its buffer before it returns.
 	return f.nc.PublishRequest(fl.subject, unsafe.String(unsafe.SliceData(fl.reply), len(fl.reply)), fl.data)
 }
@@ -261,7 +273,7 @@ func (f *flights) receive(m *nats.Msg) {
 	}
 	switch {
 	case code == wire.PeerOffline && f.hold(n, round):
-	case code == wire.SendFailed && f.refused(n, round, bytes.Equal(m.Data, left)):
+	case code == wire.SendFailed && f.refused(n, round, refusalOf(m.Data)):
 	default:
 		f.finish(n, round, code)
 	}

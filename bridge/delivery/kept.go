@@ -39,6 +39,7 @@ type keptSend struct {
 	sender   Sender
 	from, to string
 	plain    bool // the sender does not know of kept conversations
+	late     bool // it was delivered and answered before it was stored
 	started  time.Time
 	id       []byte
 
@@ -79,19 +80,28 @@ func (l *lane) keep(from, to string, with Relation, d kv.Dialogue, m *Member, s 
 	return l.store(to, d, keptSend{lane: l, member: m, sender: s, from: from, to: to})
 }
 
-// sendKept stores a dialogue of a session that does not know of kept conversations, if the friend is online.
+// sendKept stores a dialogue of a session that does not know of kept conversations, if the friend is online. If the
+// dialogue cannot be stored at the moment, sendKept sends it all the same.
 func (m *Member) sendKept(id, payload []byte, s Sender) error {
 	l := m.user.lane
-	online, err := m.friendOnline()
-	if err != nil {
-		return err
-	}
-	if !online {
-		s.Answered(id, wire.PeerOffline, 0)
-		return nil
+	if !l.keeper.Stalled() { // otherwise the flight finds out
+		m.live.drain(m.lastTo)
+		online, err := m.friendOnline()
+		if err != nil {
+			return err
+		}
+		if !online {
+			s.Answered(id, wire.PeerOffline, 0)
+			return nil
+		}
 	}
 	d := kv.Dialogue{From: m.user.id, ID: id, Payload: payload}
-	return l.store(m.lastTo, d, keptSend{lane: l, member: m, sender: s, from: m.user.id, to: m.lastTo, plain: true})
+	err := l.store(m.lastTo, d, keptSend{lane: l, member: m, sender: s, from: m.user.id, to: m.lastTo, plain: true})
+	if isStalled(err) {
+		m.sendLive(m.lastTo, id, payload, time.Now(), s)
+		return nil
+	}
+	return err
 }
 
 // onlineFor is how long a friend on another node counts as online after a client of it has taken a dialogue.
@@ -143,6 +153,10 @@ func (s *keptSend) free() {
 
 // Failed implements talk.Done.
 func (s *keptSend) Failed(err error) {
+	if s.late {
+		s.free()
+		return
+	}
 	code := wire.SendFailed
 	if !errors.As(err, &code) {
 		s.lane.log.Debug("store a dialogue", "err", err)
@@ -154,7 +168,15 @@ func (s *keptSend) Failed(err error) {
 // Stored implements talk.Done.
 func (s *keptSend) Stored(d *kv.Dialogue, again bool) {
 	s.n, s.at = d.N, d.At
-	if s.plain {
+	switch {
+	case s.late:
+		s.showLate(d)
+		s.free()
+		return
+	case s.plain && s.member.hold(s, d):
+		s.free()
+		return
+	case s.plain:
 		s.launch(d)
 		return
 	}
@@ -275,7 +297,7 @@ func (l *lane) others(subject string, u *User) bool {
 // kept hands a dialogue of a friend to the sinks on this node. It returns the scratch buffer.
 func (u *User) kept(k Kept, d *kv.Dialogue, scratch []byte) []byte {
 	for _, m := range u.list() {
-		if !m.keep && k.Plain == nil && d.Deletes == 0 {
+		if !m.keep && k.Plain == nil && d.Deletes == 0 && !d.Live {
 			scratch = wire.AppendDialogue(scratch[:0], d.ID, d.From, d.Payload)
 			k.Plain = scratch
 		}

@@ -30,6 +30,17 @@ func (m *memory) Add(_ string, d kv.Dialogue, done talk.Done) error {
 	return nil
 }
 
+func (m *memory) AddFixed(to string, d kv.Dialogue, done talk.Done) error { return m.Add(to, d, done) }
+
+func (m *memory) AddLive(to string, d kv.Dialogue, done talk.Done) {
+	d.Live = true
+	_ = m.Add(to, d, done) // never fails
+}
+
+func (m *memory) Doubted(string, string) []uint64 { return nil }
+
+func (m *memory) Stalled() bool { return false }
+
 func (m *memory) Got(user, with string, n uint64)  { m.note("got", user, with, n) }
 func (m *memory) Read(user, with string, n uint64) { m.note("read", user, with, n) }
 
@@ -46,6 +57,7 @@ type taker struct {
 }
 
 func (*taker) Deliver([]byte, Receipt) error { return nil }
+func (*taker) Skip(string, []uint64)         {}
 func (*taker) Flush()                        {}
 func (k *taker) Notify(frame []byte)         { k.got <- "notice " + string(frame) }
 func (k *taker) Take(d Kept) {

@@ -136,7 +136,8 @@ func (l *lane) leave(m *Member) {
 }
 
 // notice shows a notice to the sinks that want it: news of a kept conversation only to those that take part in it.
-func (l *lane) notice(u *User, frame []byte) {
+func (l *lane) notice(u *User, m *nats.Msg) {
+	frame := m.Data
 	if l.keeper == nil {
 		u.Notify(frame)
 		return
@@ -147,6 +148,10 @@ func (l *lane) notice(u *User, frame []byte) {
 	}
 	if n, ok := wire.ParseNotice(frame); ok && keptNews(n) {
 		u.notifyKeep(frame)
+		return
+	}
+	if isLive(m) {
+		u.notifyPlain(frame)
 		return
 	}
 	u.Notify(frame)
@@ -264,8 +269,10 @@ func (l *lane) handle(m *nats.Msg) {
 		l.dialogue(u, m)
 	case leaf == subject.Notice:
 		if m.Header.Get(nodeHeader) != l.node {
-			l.notice(u, m.Data)
+			l.notice(u, m)
 		}
+	case leaf == subject.Stored:
+		l.storedElsewhere(u, m)
 	}
 }
 
@@ -313,11 +320,15 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 		l.reply(m.Reply, left)
 		return
 	}
-	members := u.list()
+	members, nobody := u.list(), left
+	if l.keeper != nil && isLive(m) && len(members) > 0 {
+		members, nobody = withoutKeepers(members), keepsOnlyReply
+		skip(members, string(d.From), m)
+	}
 	r := Receipt{lane: l, reply: m.Reply}
 	switch len(members) {
 	case 0:
-		l.reply(m.Reply, left)
+		l.reply(m.Reply, nobody)
 		return
 	case 1:
 	default:

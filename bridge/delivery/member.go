@@ -12,6 +12,7 @@ type Member struct {
 	lastTo, lastSubject string // of the last dialogue: most go where the one before went
 	onlineUser          string // was online at onlineAt, on another node
 	onlineAt            time.Time
+	live                liveLines
 	inFlight            int  // bytes of its dialogues in flight; guarded by the mutex of its lane's flights
 	dirty               bool // it is in the lane's list of sinks to flush; guarded by lane.batch
 }

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -21,6 +22,9 @@ const (
 	// refusalDelay is how long a refused dialogue waits for another node, or a NATS client, to accept it. NATS does not
 	// tell how many subscribers a request has.
 	refusalDelay = 500 * time.Millisecond
+	// keepsDelay is the same for a node on which all sessions take part in kept conversations. It is long, since the
+	// dialogue is then stored and sent once more.
+	keepsDelay = 2 * time.Second
 )
 
 // hold keeps a dialogue that found no subscription, to resend it. It returns false where that is of no use: all users
@@ -126,19 +130,20 @@ func (f *flights) sortWaiting(subject string, waiting []use) (sorted, late []use
 
 // refused keeps a refused flight waiting for a while, because another node or client may still accept it. If none does,
 // and all refusals came from nodes without a session of the friend, the friend is offline.
-func (f *flights) refused(n, round uint32, left bool) bool {
+func (f *flights) refused(n, round uint32, code wire.Code) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.is(n, round) {
 		return false
 	}
 	switch fl := f.slots[n].flight; {
-	case !left:
-		fl.refusal = wire.SendFailed
-	case fl.refusal == 0:
-		fl.refusal = wire.PeerOffline
+	case code == wire.SendFailed, fl.refusal == 0, fl.refusal == wire.PeerOffline:
+		fl.refusal = code
 	}
 	wait := refusalDelay
+	if code == keepsOnly {
+		wait = keepsDelay
+	}
 	if f.alone() || f.slots[n].flight.probe() {
 		wait = interestDelay
 	}
@@ -146,4 +151,15 @@ func (f *flights) refused(n, round uint32, left bool) bool {
 		f.slots[n].flight.expires = soon
 	}
 	return true
+}
+
+// refusalOf returns the code that a refusal means if no node or client accepts the dialogue.
+func refusalOf(reply []byte) wire.Code {
+	switch {
+	case bytes.Equal(reply, left):
+		return wire.PeerOffline
+	case bytes.Equal(reply, keepsOnlyReply):
+		return keepsOnly
+	}
+	return wire.SendFailed
 }

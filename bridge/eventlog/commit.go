@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"imctl/kv/batch"
 )
@@ -23,6 +24,16 @@ const (
 	// commitFloor is the shortest time limit of a try, even if its oldest entry has expired: cutting a commit short
 	// that is about to succeed would write all its other entries twice.
 	commitFloor = time.Second
+	// electionWait bounds a try in a cluster. A request to a leader that is gone is never answered, and the next one finds
+	// the new leader.
+	electionWait = 1500 * time.Millisecond
+	// duplicateWindow is how long NATS remembers the ids of entries in a cluster, at least.
+	duplicateWindow = 30 * time.Second
+)
+
+// Error codes of JetStream for which the client has no constants.
+const (
+	codeDuplicateInProcess jetstream.ErrorCode = 10158 // the first try of the entry is not decided yet
 )
 
 var errNotSent = errors.New("not sent")
@@ -35,6 +46,12 @@ func (w *writer) try(entries []entry, now time.Time) (written, left []entry, err
 		if e.expires.Before(limit) {
 			limit = e.expires
 		}
+	}
+	if w.clustered() {
+		if soon := now.Add(electionWait); soon.Before(limit) {
+			limit = soon
+		}
+		w.identify(entries)
 	}
 	if floor := now.Add(commitFloor); limit.Before(floor) {
 		limit = floor
@@ -52,20 +69,44 @@ func (w *writer) try(entries []entry, now time.Time) (written, left []entry, err
 	if err := ctx.Err(); err != nil { // a batch that is never committed holds a place on the server
 		return nil, entries, err
 	}
-	if w.log.opts.Plain || len(entries) <= plainEntries {
+	if w.log.opts.Plain || w.plainIDs || len(entries) <= plainEntries {
 		return w.publish(ctx, entries)
 	}
-	if err := w.publishBatch(ctx, entries); err != nil {
+	err = w.publishBatch(ctx, entries)
+	switch {
+	case apiCode(err) == jetstreamext.JSErrCodeBatchPublishDuplicateMsgID: // an earlier try is stored: NATS acknowledges its entries one by one
+		return w.publish(ctx, entries)
+	case apiCode(err) == jetstreamext.JSErrCodeBatchPublishUnsupportedHeader: // an older server takes no ids in batches
+		w.plainIDs = true
+		return w.publish(ctx, entries)
+	case err != nil:
 		return nil, entries, err
 	}
 	return entries, nil, nil
+}
+
+// clustered reports whether the stream may have several replicas, which elect a leader.
+func (w *writer) clustered() bool { return w.replicas > 1 || w.nc.ConnectedClusterName() != "" }
+
+// identify gives entries that have none an id, so that NATS stores an entry once although it is published again.
+func (w *writer) identify(entries []entry) {
+	for i := range entries {
+		if entries[i].id == "" {
+			w.lastID++
+			entries[i].id = w.batches + "." + strconv.FormatUint(w.lastID, 36)
+		}
+	}
 }
 
 // publish writes entries one by one, without waiting between them.
 func (w *writer) publish(ctx context.Context, entries []entry) (written, left []entry, err error) {
 	acks := make([]jetstream.PubAckFuture, len(entries))
 	for i, e := range entries {
-		if acks[i], err = w.js.PublishAsync(e.subject, e.data, jetstream.WithRetryAttempts(0)); err != nil {
+		opts := []jetstream.PublishOpt{jetstream.WithRetryAttempts(0), jetstream.WithMsgID(e.id)}
+		if e.id == "" {
+			opts = opts[:1]
+		}
+		if acks[i], err = w.js.PublishAsync(e.subject, e.data, opts...); err != nil {
 			break
 		}
 	}
@@ -105,9 +146,14 @@ func (w *writer) await(ctx context.Context, f jetstream.PubAckFuture) error {
 func (w *writer) publishBatch(ctx context.Context, entries []entry) error {
 	w.batch++
 	ack, err := batch.Batch{
-		ID:      w.batches + strconv.FormatUint(w.batch, 36),
-		Size:    len(entries),
-		Message: func(i int, m *nats.Msg) { m.Subject, m.Data = entries[i].subject, entries[i].data },
+		ID:   w.batches + strconv.FormatUint(w.batch, 36),
+		Size: len(entries),
+		Message: func(i int, m *nats.Msg) {
+			m.Subject, m.Data = entries[i].subject, entries[i].data
+			if entries[i].id != "" {
+				m.Header.Set(jetstream.MsgIDHeader, entries[i].id)
+			}
+		},
 	}.Publish(ctx, w.nc)
 	if err != nil {
 		return fmt.Errorf("commit %d entries: %w", len(entries), err)

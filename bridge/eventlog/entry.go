@@ -13,6 +13,7 @@ type entry struct {
 	data    []byte
 	done    Done      // the sender that waits for the commit; nil: none
 	expires time.Time // the end of retries
+	id      string    // by which NATS recognizes a second try; "": it is tried once
 }
 
 func (e *entry) size() int { return len(e.subject) + len(e.data) }

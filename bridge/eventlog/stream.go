@@ -26,6 +26,7 @@ func streamConfig(o Options) jetstream.StreamConfig {
 	c.Retention, c.Discard = jetstream.LimitsPolicy, jetstream.DiscardNew
 	if o.Replicas > 1 {
 		c.Retention = jetstream.InterestPolicy
+		c.Duplicates = min(max(duplicateWindow, 2*o.Timeout), o.MaxAge)
 	}
 	return c
 }

@@ -53,6 +53,8 @@ type writer struct {
 	replicas int
 	batches  string // prefix of the ids of this writer's batches
 	batch    uint64
+	lastID   uint64          // of an entry
+	plainIDs bool            // NATS takes no ids in batches
 	ctx      context.Context // ends when the remaining entries are abandoned
 	cancel   context.CancelFunc
 	settled  chan settled
@@ -297,7 +299,8 @@ func (w *writer) retry(err error, n int) bool {
 		}
 	default:
 		// While several replicas elect a leader, JetStream does not answer.
-		electing := w.replicas > 1 && (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse))
+		electing := w.clustered() && (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
+			apiCode(err) == codeDuplicateInProcess)
 		if !kv.Transient(err) && !electing {
 			return false
 		}

@@ -11,6 +11,7 @@ type Prefix string
 const (
 	leafDialogue = "dialogue"
 	leafNotice   = "notice"
+	leafStored   = "stored"
 )
 
 // All returns the filter of all subjects of the installation.
@@ -26,7 +27,11 @@ func (p Prefix) Nowhere(user string) string { return p.Dialogue(user + "-nowhere
 // Notice returns the subject on which a user's clients are told news.
 func (p Prefix) Notice(user string) string { return string(p) + ".user." + user + "." + leafNotice }
 
-// Live returns the filter of a user's live subjects: dialogues and notices.
+// Stored returns the subject on which the sessions of a user are shown dialogues that were stored after their delivery.
+// Only nodes subscribe to it.
+func (p Prefix) Stored(user string) string { return string(p) + ".user." + user + "." + leafStored }
+
+// Live returns the filter of a user's live subjects: dialogues, notices, and dialogues that were stored late.
 func (p Prefix) Live(user string) string { return string(p) + ".user." + user + ".*" }
 
 // User returns the filter of all subjects of a user, those of later versions included.
@@ -40,6 +45,7 @@ const (
 	Unknown Leaf = iota
 	Dialogue
 	Notice
+	Stored
 )
 
 // ParseLive returns the user and the leaf of a live subject. It is called for every dialogue and does not allocate.
@@ -54,6 +60,8 @@ func (p Prefix) ParseLive(subject string) (user string, leaf Leaf) {
 		return user, Dialogue
 	case leafNotice:
 		return user, Notice
+	case leafStored:
+		return user, Stored
 	}
 	return user, Unknown
 }

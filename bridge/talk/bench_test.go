@@ -19,6 +19,7 @@ type slot struct {
 }
 
 func (s *slot) Stored(*kv.Dialogue, bool) { s.free <- s }
+func (s *slot) Unstored(*kv.Dialogue)     { s.Failed(ErrStalled) }
 func (s *slot) Failed(err error) {
 	s.err = err
 	s.free <- s

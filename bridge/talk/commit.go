@@ -19,9 +19,10 @@ const (
 	// plainRecords is the largest number of records that are published one by one. A batch costs the server as much
 	// as ten to twenty single records.
 	plainRecords = 8
-	// commitFloor is the shortest time limit of a commit, even if its oldest dialogue has expired: the outcome of a
-	// commit that is cut short must be read.
-	commitFloor = time.Second
+	// commitWait is how long a commit waits for its acknowledgements. Then workers read its outcome, and publish it again.
+	commitWait = time.Second
+	// doubtTime is how long the outcome of a commit may be unknown until the plain dialogues in it are refused.
+	doubtTime = 2 * time.Second
 	// apartTime is how long the records of a conversation stay out of batches after a conflict: another node writes
 	// to it, and one conflict makes the server refuse a whole batch.
 	apartTime = 10 * time.Second
@@ -42,22 +43,15 @@ func (s *Service) commit(jobs []*job) int {
 	var records []*job
 	dialogues := 0
 	now := time.Now()
-	limit := now.Add(s.opts.Timeout)
 	for _, j := range jobs {
 		if n := len(j.dialogues); n > 0 {
 			records = append(records, j)
 			dialogues += n
-			if j.expires.Before(limit) {
-				limit = j.expires
-			}
 		}
 	}
 	connected := s.nc.IsConnected()
 	if connected && len(records) > 0 {
-		if floor := now.Add(commitFloor); limit.Before(floor) {
-			limit = floor
-		}
-		s.publish(records, limit)
+		s.publish(records, now)
 		s.metrics.group.Observe(float64(dialogues))
 		s.metrics.commit.Observe(time.Since(now).Seconds())
 	}
@@ -68,9 +62,11 @@ func (s *Service) commit(jobs []*job) int {
 		convs = append(convs, c)
 		switch {
 		case len(j.dialogues) == 0:
-		case !connected && !j.sent:
-			c.ids.truncate(c.head.Last)
-			j.err = errLost
+		case !connected && j.published.IsZero():
+			j.refused, j.doubt = errLost, true
+			s.failed(errLost)
+			c.job = j
+			continue
 		case !connected || !s.stored(j):
 			j.doubt = true // a worker reads the outcome
 			c.job = j
@@ -92,10 +88,16 @@ func (s *Service) stored(j *job) bool {
 	}
 	j.rec.Seq = j.seq
 	j.conv.advance(j.rec)
-	if s.failing.CompareAndSwap(true, false) {
+	j.conv.refused = nil
+	s.recovered()
+	return true
+}
+
+// recovered notes that records are written.
+func (s *Service) recovered() {
+	if s.failing.Load() && s.failing.CompareAndSwap(true, false) {
 		s.opts.Log.Info("conversations can be written again")
 	}
-	return true
 }
 
 // errUnknown: NATS has not acknowledged a record in time.
@@ -109,9 +111,11 @@ func (s *Service) failed(err error) {
 }
 
 // publish writes the records in the cheapest way, and sets the outcome of each job.
-func (s *Service) publish(jobs []*job, limit time.Time) {
-	ctx, cancel := context.WithDeadline(s.ctx, limit)
+func (s *Service) publish(jobs []*job, now time.Time) {
+	ctx, cancel := context.WithDeadline(s.ctx, now.Add(commitWait))
 	defer cancel()
+	s.began.Store(now.UnixNano())
+	defer s.began.Store(0)
 	s.mu.Lock()
 	s.abort = cancel
 	s.mu.Unlock()
@@ -121,13 +125,20 @@ func (s *Service) publish(jobs []*job, limit time.Time) {
 		s.mu.Unlock()
 	}()
 	for _, j := range jobs {
-		j.sent = true
+		if !j.published.IsZero() {
+			continue
+		}
+		j.published = now
+		for _, it := range j.items {
+			if doubted := now.Add(doubtTime); it.plain() && doubted.Before(it.expires) {
+				it.expires = doubted
+			}
+		}
 	}
 	if s.opts.Plain || len(jobs) <= plainRecords {
 		s.publishPlain(ctx, jobs)
 		return
 	}
-	now := time.Now()
 	together, apart := make([]*job, 0, len(jobs)), []*job(nil)
 	for _, j := range jobs {
 		if now.Before(j.conv.apart) {

@@ -31,6 +31,11 @@ type conversation struct {
 	first, last *item
 	count       int // items in the queue
 	bytes       int // of these items
+	plain       int // plain dialogues that are not answered yet, in the queue or not
+	plainQueued int // of these, those in the queue
+	fixed       int // of these, those that are to be stored although the service is stalled
+	// Nonces of the latest records whose plain dialogues were refused before their outcome was known.
+	doubted []uint64
 
 	// Of the owner.
 	head     *kv.Record // the newest record, without its dialogues; nil: not known
@@ -41,6 +46,7 @@ type conversation struct {
 	idsLen   int        // part of Service.ids
 	walk     *idWalk    // reads ids; nil: not begun
 	job      *job       // is to be published again, or in doubt
+	refused  error      // why its last record was not stored; nil: it was
 	apart    time.Time  // its records are in no batch until then
 	numbered uint64     // the last number of the job that is built; while none is, of the head
 }
@@ -49,11 +55,12 @@ type conversation struct {
 type item struct {
 	next    *item
 	d       kv.Dialogue
-	text    []byte // has d.ID and d.Payload
-	done    Done
-	expires time.Time
-	hash    uint64 // of the sender and the id, if d.Kept
+	text    []byte    // has d.ID and d.Payload
+	done    Done      // nil: it was answered before the outcome of its job is known
+	expires time.Time // never, if d.Live
+	hash    uint64    // of the sender and the id, if d.Kept
 
+	fixed   bool         // it is plain, and is to be stored although the service is stalled
 	checked bool         // its id is new, and the numbers in it are right
 	err     error        // the outcome, known before the commit
 	stored  *kv.Dialogue // the outcome: the dialogue that was stored before with this id
@@ -68,15 +75,14 @@ type job struct {
 	dialogues []kv.Dialogue
 	rec       *kv.Record
 	nonce     uint64
-	data      []byte // the encoded record
-	expires   time.Time
-	token     uint64 // of its acknowledgement
-	seq       uint64 // the outcome: stored with this sequence
-	refused   error  // the outcome: the server did not store it
-	doubt     bool   // a worker has to find out the outcome
-	sent      bool   // it was published
-	unsure    bool   // a try ended without an answer, so a refusal of a later try is not the outcome
-	err       error  // refuses all dialogues
+	data      []byte    // the encoded record
+	published time.Time // for the first time
+	token     uint64    // of its acknowledgement
+	seq       uint64    // the outcome: stored with this sequence
+	refused   error     // the outcome: the server did not store it
+	doubt     bool      // a worker has to find out the outcome
+	unsure    bool      // a try ended without an answer, so a refusal of a later try is not the outcome
+	err       error     // refuses all dialogues
 }
 
 var (
@@ -104,7 +110,24 @@ func freeItem(it *item) {
 	itemPool.Put(it)
 }
 
+// abandon returns an item that takes the outcome in place of it, which stays a part of its job.
+func (it *item) abandon() *item {
+	a := itemPool.Get().(*item)
+	*a = item{text: a.text[:0], d: kv.Dialogue{Kept: it.d.Kept, Live: it.d.Live}, fixed: it.fixed, done: it.done}
+	it.done = nil
+	return a
+}
+
 func (it *item) size() int { return len(it.text) + itemSize }
+
+// plain reports whether the dialogue comes from a session that does not know of kept conversations, and is not delivered
+// yet.
+func (it *item) plain() bool { return plain(&it.d) }
+
+func plain(d *kv.Dialogue) bool { return !d.Kept && !d.Live }
+
+// expired reports whether the dialogue has waited for too long.
+func (it *item) expired(now time.Time) bool { return !it.d.Live && !now.Before(it.expires) }
 
 // itemSize is at least what a dialogue takes in a record besides id and payload.
 const itemSize = 64
@@ -149,7 +172,7 @@ func (s *Service) evict() {
 		}
 		c := e.Value.(*conversation)
 		e = e.Prev()
-		if c.busy {
+		if c.busy || c.plain > 0 {
 			continue
 		}
 		s.ids.Add(-int64(c.idsLen))
@@ -196,27 +219,34 @@ func (s *Service) queued(c *conversation, it *item, by int) {
 	s.count += by
 	c.bytes += by * it.size()
 	s.bytes += by * it.size()
+	if it.plain() {
+		c.plainQueued += by
+		s.plain += by
+	}
 }
 
-// drop takes items from the front of the queue while they are unwanted, and returns a job that refuses them, or nil.
-// It leaves an item that a worker looks at. The caller holds s.mu.
-func (s *Service) drop(c *conversation, reason error, unwanted func(*item) bool) *job {
-	if c.first == nil || !unwanted(c.first) {
-		return nil
+// drop takes the unwanted items from the queue, and returns a job with the outcome reason for them, or nil. It leaves an
+// item that a worker looks at. The caller holds s.mu.
+func (s *Service) drop(c *conversation, reason error, unwanted func(*item) bool) (j *job) {
+	at := &c.first
+	var last *item
+	if c.attended && c.first != nil {
+		at, last = &c.first.next, c.first
 	}
-	var held []*item
-	if c.attended {
-		held = []*item{s.pop(c)}
-	}
-	var j *job
-	for c.first != nil && unwanted(c.first) {
+	for it := *at; it != nil; it = *at {
+		if !unwanted(it) {
+			at, last = &it.next, it
+			continue
+		}
+		*at, it.next = it.next, nil
+		s.queued(c, it, -1)
 		if j == nil {
 			j = newJob(c)
 			j.err = reason
 		}
-		j.items = append(j.items, s.pop(c))
+		j.items = append(j.items, it)
 	}
-	s.putBack(c, held)
+	c.last = last
 	return j
 }
 

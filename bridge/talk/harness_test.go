@@ -45,6 +45,12 @@ func startService(t testing.TB, url string, o Options) *Service {
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute // how fast a busy machine commits is not what is tested
 	}
+	if o.Wait == 0 {
+		o.Wait = o.Timeout
+	}
+	if o.StallAfter == 0 {
+		o.StallAfter = time.Minute
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
@@ -85,6 +91,9 @@ func (r result) Stored(d *kv.Dialogue, again bool) {
 	r <- outcome{d: c, again: again}
 }
 func (r result) Failed(err error) { r <- outcome{err: err} }
+func (r result) Unstored(d *kv.Dialogue) {
+	r <- outcome{d: kv.Dialogue{ID: slices.Clone(d.ID)}, err: ErrStalled}
+}
 
 // say makes a dialogue with an id and a payload that begins with it.
 func say(from, id string) kv.Dialogue {

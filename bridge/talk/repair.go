@@ -12,55 +12,36 @@ import (
 // maxForeign is the largest number of records of other nodes whose ids are added to those in memory.
 const maxForeign = 64
 
-// repair settles a job that the server has refused, or whose outcome is not known.
+// repair settles a job whose outcome is not known, or that conflicted.
 func (s *Service) repair(ctx context.Context, c *conversation) error {
 	j := c.job
-	expired := time.Now().After(j.expires)
-	if j.refused != nil && !kv.Conflicting(j.refused) && !j.unsure {
-		if expired || !transient(j.refused) {
-			s.refuse(c, j.refused)
-			return nil
-		}
-		j.doubt = false // the next try publishes it again
-		return j.refused
-	}
 	head, err := s.opts.Talks.Last(ctx, c.pair)
 	if err != nil {
-		return s.undecided(c, expired, err)
+		return err
 	}
 	// The record with the first number of the job is the job's own, or that of another node.
 	r, err := s.recordOf(ctx, head, j.rec.First)
 	if err != nil {
-		return s.undecided(c, expired, err)
+		return err
 	}
 	if r != nil && r.Nonce == j.nonce {
 		if err := s.catchUp(ctx, c, head, r.Seq); err != nil {
-			return s.undecided(c, expired, err)
+			return err
 		}
 		j.rec.Seq = r.Seq
-		c.job = nil
+		c.job, c.refused = nil, nil
 		c.adopt(head, 0)
+		s.recovered()
 		s.settle([]*job{j})
 		return nil
 	}
-	if !kv.Conflicting(j.refused) && sequence(head) == c.head.Seq {
-		if expired {
-			s.refuse(c, errExpired)
-			return nil
-		}
+	// After a try without an answer, a conflict may be with the job's own record, which is not committed yet.
+	if sequence(head) == c.head.Seq && (j.unsure || !kv.Conflicting(j.refused)) {
 		// The record may still be on its way. Its expected sequence and its nonce are the same, so it is stored once.
 		j.doubt = false
-		return nil
+		return j.refused
 	}
-	return s.renumber(ctx, c, head, expired)
-}
-
-// undecided keeps the job of a conversation for the next try, or gives it up.
-func (s *Service) undecided(c *conversation, expired bool, err error) error {
-	if expired {
-		s.refuse(c, err)
-	}
-	return err
+	return s.renumber(ctx, c, head)
 }
 
 // sequence returns the sequence of a record, 0 for nil.
@@ -82,24 +63,36 @@ func (s *Service) recordOf(ctx context.Context, head *kv.Record, n uint64) (*kv.
 
 // renumber puts the dialogues of a job back to the front of the queue, after another node has written to the
 // conversation.
-func (s *Service) renumber(ctx context.Context, c *conversation, head *kv.Record, expired bool) error {
+func (s *Service) renumber(ctx context.Context, c *conversation, head *kv.Record) error {
 	c.ids.truncate(c.head.Last)
 	if err := s.follow(ctx, c, head); err != nil {
-		return s.undecided(c, expired, err)
+		return err
 	}
 	s.metrics.conflicts.Inc()
 	c.apart = time.Now().Add(apartTime)
+	s.requeue(c)
+	return nil
+}
+
+// requeue puts the dialogues of a job back to the front of the queue: the job is not stored. Those that were answered
+// meanwhile are dropped.
+func (s *Service) requeue(c *conversation) {
 	j := c.job
 	c.job = nil
+	var left []*item
 	for _, it := range j.items {
+		if it.done == nil {
+			freeItem(it)
+			continue
+		}
 		it.checked, it.again = false, false
+		left = append(left, it)
 	}
 	s.mu.Lock()
 	c.attended = false
-	s.putBack(c, j.items)
+	s.putBack(c, left)
 	s.mu.Unlock()
 	freeJob(j)
-	return nil
 }
 
 // catchUp adds the ids of the records after the sequence to those in memory. It forgets all ids if there are many

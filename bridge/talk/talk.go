@@ -24,6 +24,9 @@ import (
 // ErrBusy: too many dialogues wait for their commit.
 var ErrBusy = errors.New("too many dialogues wait for their commit")
 
+// ErrStalled: conversations cannot be stored at the moment. The caller may deliver the dialogue all the same.
+var ErrStalled = errors.New("conversations cannot be stored at the moment")
+
 // Reasons why a dialogue is not stored.
 var (
 	errSize    = errors.New("the dialogue is larger than a NATS message may be")
@@ -31,6 +34,7 @@ var (
 	errClosed  = errors.New("the conversations are closed")
 	errExpired = errors.New("the dialogue was not committed in time")
 	errLost    = errors.New("the connection to NATS is lost")
+	errReset   = errors.New("a restore has replaced the conversations")
 )
 
 // Options configure a Service.
@@ -40,8 +44,13 @@ type Options struct {
 	Cursors  *kv.Cursors
 	Plain    bool          // NATS does not sync each write: an atomic batch costs more than single messages
 	Receipts bool          // friends see how far a user has read
-	Timeout  time.Duration // of a dialogue: not committed by then, it is refused; default 5s
-	// MayWrite, if set, is called for each dialogue. Its error refuses the dialogue.
+	Timeout  time.Duration // of a dialogue that is not Kept: not committed by then, it is refused; default 5s
+	// Wait is the same for one that is Kept, whose sender waits for a new leader; default 15s, or Timeout if that is more.
+	Wait time.Duration
+	// StallAfter is how long a commit may take until the service is stalled; default 500ms.
+	StallAfter time.Duration
+	// MayWrite, if set, is called for each dialogue. While it returns an error the service is stalled, and it refuses Kept
+	// dialogues with that error.
 	MayWrite func() error
 	// Advanced is called after a user's client has acknowledged or read dialogues of a conversation up to got and read,
 	// which are 0 if they did not change. It must not block.
@@ -56,6 +65,12 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
+	}
+	if o.Wait == 0 {
+		o.Wait = max(15*time.Second, o.Timeout)
+	}
+	if o.StallAfter == 0 {
+		o.StallAfter = 500 * time.Millisecond
 	}
 	if o.MayWrite == nil {
 		o.MayWrite = func() error { return nil }
@@ -84,6 +99,9 @@ type Done interface {
 	// Failed: it is not stored, as far as the server knows. Errors: wire.ProtocolError for a number that does not
 	// exist or is not the sender's; all others mean 507.
 	Failed(err error)
+	// Unstored: it is not stored, because the service is stalled, and may be delivered all the same. d is valid during the
+	// call. Only dialogues of Add that are not Kept have this outcome.
+	Unstored(d *kv.Dialogue)
 }
 
 // openTimeout bounds the wait for NATS when a service starts.
@@ -104,6 +122,8 @@ type Service struct {
 	sweeps  sync.WaitGroup // the goroutine that refuses what has expired
 	settled sync.WaitGroup // the goroutine that answers
 	failing atomic.Bool    // the last commit failed, and the log says so
+	began   atomic.Int64   // the begin of the current commit, in Unix nanoseconds; 0 between commits
+	probing atomic.Bool    // a goroutine asks whether the stream has a leader
 	muted   atomic.Int64   // no reads until then, in Unix milliseconds: the last one failed
 	ids     atomic.Int64   // remembered ids of all conversations
 
@@ -116,11 +136,15 @@ type Service struct {
 	tasks  []*conversation // for the workers
 	count  int             // dialogues in all queues
 	bytes  int             // of these dialogues
-	busy   int             // conversations that are busy
-	want   int             // conversations in ready that the writer waits for; 0: it does not wait
-	enough chan struct{}   // takes a value when ready has that many
+	plain  int             // of these dialogues, those that are plain
+	late   lateQueue
+	busy   int           // conversations that are busy
+	want   int           // conversations in ready that the writer waits for; 0: it does not wait
+	enough chan struct{} // takes a value when ready has that many
 	closed bool
-	abort  context.CancelFunc // ends the wait for the current commit; nil between commits
+	// After Close the dialogues wait no longer than until closeBy.
+	closeBy time.Time
+	abort   context.CancelFunc // ends the wait for the current commit; nil between commits
 }
 
 // Open starts a service.
@@ -154,10 +178,11 @@ func Open(ctx context.Context, opts Options) (_ *Service, err error) {
 	return s, nil
 }
 
-// Close commits what waits. When ctx ends, it refuses the rest.
+// Close commits what waits. When ctx ends, or after Options.Timeout, it refuses the rest.
 func (s *Service) Close(ctx context.Context) error {
 	s.mu.Lock()
-	s.closed = true
+	s.storeLate(len(s.late.items))
+	s.closed, s.closeBy = true, time.Now().Add(s.opts.Timeout)
 	s.wake.Broadcast()
 	s.work.Broadcast()
 	s.mu.Unlock()
@@ -192,38 +217,30 @@ func (s *Service) giveUp() {
 	s.work.Broadcast()
 }
 
-// Abort refuses the dialogues that wait, after the connection to NATS was lost.
+// Abort ends the wait for the current commit, since its acknowledgements are lost with the connection to NATS. The
+// dialogues wait for the next connection.
 func (s *Service) Abort() {
-	var jobs []*job
-	s.mu.Lock()
-	if s.abort != nil {
-		s.abort()
-	}
-	for _, c := range s.convs {
-		if c.busy {
-			if j := s.drop(c, errLost, func(*item) bool { return true }); j != nil {
-				jobs = append(jobs, j)
-			}
-		}
-	}
-	s.mu.Unlock()
-	s.settle(jobs)
-}
-
-// disconnected ends the wait for the current commit, since its acknowledgements are lost.
-func (s *Service) disconnected(*nats.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.abort != nil {
 		s.abort()
 	}
 }
+
+func (s *Service) disconnected(*nats.Conn, error) { s.Abort() }
 
 // waiting returns how many dialogues wait.
 func (s *Service) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count
+}
+
+// waitingLate returns how many delivered dialogues wait.
+func (s *Service) waitingLate() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.late.items)
 }
 
 // settle hands jobs to the goroutine that answers. The caller must not hold s.mu.
@@ -248,8 +265,26 @@ func (s *Service) answerJob(j *job) {
 	if j.err == nil && len(j.dialogues) > 0 {
 		s.tracker.committed(j.conv.pair, j.rec.Last)
 	}
+	plain, fixed := 0, 0
 	for _, it := range j.items {
+		if it.done == nil { // it was answered before
+			continue
+		}
+		if it.plain() {
+			plain++
+		}
+		if it.fixed {
+			fixed++
+		}
 		s.answerItem(j, it)
+	}
+	if plain > 0 { // only now: later ones to the same friend must not overtake them
+		s.mu.Lock()
+		j.conv.plain -= plain
+		j.conv.fixed -= fixed
+		s.mu.Unlock()
+	}
+	for _, it := range j.items {
 		freeItem(it)
 	}
 	freeJob(j)
@@ -264,6 +299,9 @@ func (s *Service) answerItem(j *job, it *item) {
 	case it.stored != nil:
 		s.metrics.again.Inc()
 		it.done.Stored(it.stored, true)
+	case errors.Is(j.err, ErrStalled):
+		s.metrics.live.Inc()
+		it.done.Unstored(&it.d)
 	case j.err != nil:
 		s.metrics.failed.Inc()
 		it.done.Failed(j.err)

@@ -20,7 +20,9 @@ const (
 	readTimeout = time.Second
 	// retryPause is the time between two tries for a conversation, and after a failed read the time without reads.
 	retryPause = 50 * time.Millisecond
-	sweepEvery = 500 * time.Millisecond
+	sweepEvery = 100 * time.Millisecond
+	// sweepLate is how long after its time a dialogue expires that a worker has not found meanwhile.
+	sweepLate = 500 * time.Millisecond
 )
 
 // errMore: a read is not complete yet, and the next try goes on.
@@ -50,14 +52,19 @@ func (s *Service) nextTask() *conversation {
 	c := s.tasks[0]
 	s.tasks[0] = nil
 	s.tasks = s.tasks[1:]
-	c.attended = true
 	return c
 }
 
 // attend does what the writer cannot do for a conversation, and releases it.
 func (s *Service) attend(c *conversation) {
-	s.dropExpired(c)
-	err := s.reachable()
+	err := s.unpublish(c)
+	if s.settle(s.tidy(c, err != nil)); s.idle(c) {
+		s.release(c)
+		return
+	}
+	if err == nil {
+		err = s.reachable()
+	}
 	if err == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, readTimeout)
 		err = s.look(ctx, c)
@@ -65,31 +72,69 @@ func (s *Service) attend(c *conversation) {
 		if err != nil && !errors.Is(err, errMore) {
 			s.muted.Store(time.Now().Add(retryPause).UnixMilli())
 		}
-	} else if c.job != nil && s.overdue(c.job, err) {
-		s.refuse(c, err)
 	}
-	if err == nil || errors.Is(err, errMore) {
-		s.release(c)
-		return
+	var jobs []*job
+	known := err == nil || errors.Is(err, errMore)
+	if !known {
+		s.failed(err)
 	}
-	s.failed(err)
 	s.mu.Lock()
 	c.attended = false
-	idle := c.first == nil && c.job == nil
+	if !known || c.job != nil {
+		jobs = s.expire(c, time.Now())
+	}
 	s.mu.Unlock()
-	if idle {
+	if s.settle(jobs); known || s.idle(c) {
 		s.release(c)
 		return
 	}
 	time.AfterFunc(retryPause, func() { s.release(c) })
 }
 
-// overdue reports whether a job is given up although its outcome was not read, for that reason.
-func (s *Service) overdue(j *job, reason error) bool {
-	if errors.Is(reason, errMuted) { // the next try may read it
-		return time.Since(j.expires) > s.opts.Timeout
+// unpublish ends the job of a conversation if it is known that its record is not stored. It returns the reason if its
+// dialogues are to be published again, a moment later.
+func (s *Service) unpublish(c *conversation) error {
+	j := c.job
+	if j == nil || j.refused == nil || j.unsure || kv.Conflicting(j.refused) {
+		return nil
 	}
-	return s.ctx.Err() != nil || time.Now().After(j.expires)
+	c.refused = j.refused
+	switch {
+	case !transient(j.refused):
+		s.refuse(c, j.refused)
+		return nil
+	case !errors.Is(j.refused, errLost) && !errors.Is(j.refused, nats.ErrNoResponders):
+		j.unsure = true // a leader that loses its place refuses records that the next one may store
+		return nil
+	}
+	c.ids.truncate(c.head.Last)
+	s.requeue(c)
+	return c.refused
+}
+
+// tidy answers the dialogues that wait for nothing any more, and has a worker look at the first one of the others. A job
+// that has expired is first looked at, unless it is refused.
+func (s *Service) tidy(c *conversation, refused bool) (jobs []*job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.attended = false
+	if now := time.Now(); refused || c.job == nil || s.ctx.Err() != nil || !s.nc.IsConnected() {
+		jobs = s.expire(c, now)
+	}
+	if s.failing.Load() {
+		if j := s.shed(c); j != nil {
+			jobs = append(jobs, j)
+		}
+	}
+	c.attended = c.job == nil
+	return jobs
+}
+
+// idle reports whether a conversation has nothing to do.
+func (s *Service) idle(c *conversation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.first == nil && c.job == nil
 }
 
 // reachable returns an error if a read is of no use at the moment.
@@ -107,26 +152,60 @@ func (s *Service) reachable() error {
 
 var errMuted = errors.New("NATS has not answered a read in time")
 
-// dropExpired refuses the dialogues of a conversation that have waited for too long, or all of them if NATS is gone.
-func (s *Service) dropExpired(c *conversation) {
-	now, reason := time.Now(), errExpired
-	all := false
-	if s.ctx.Err() != nil {
-		all, reason = true, errClosed
-	} else if !s.nc.IsConnected() {
-		all, reason = true, errLost
+// expire refuses the dialogues of a conversation that have waited for too long, or all of them if the service ends. The
+// caller holds s.mu, and owns the conversation or finds it in s.tasks.
+func (s *Service) expire(c *conversation, now time.Time) (jobs []*job) {
+	reason, over := errExpired, func(it *item) bool { return it.expired(now) }
+	if s.ctx.Err() != nil || s.closed && now.After(s.closeBy) {
+		reason, over = errClosed, func(*item) bool { return true }
 	}
-	s.mu.Lock()
-	c.attended = false // no worker looks at the first dialogue yet
-	j := s.drop(c, reason, func(it *item) bool { return all || now.After(it.expires) })
-	c.attended = true
-	s.mu.Unlock()
-	if j != nil {
-		s.settle([]*job{j})
+	reason = cmp.Or(c.refused, reason)
+	if j := s.expireJob(c, reason, over); j != nil {
+		jobs = append(jobs, j)
 	}
+	if j := s.drop(c, reason, over); j != nil {
+		jobs = append(jobs, j)
+	}
+	return jobs
 }
 
-// sweep refuses dialogues that have expired while all workers are busy.
+// expireJob returns a job that refuses the dialogues of a conversation's job that are over, or nil. The others go on
+// waiting for its outcome. Without any of these the job ends, and the newest record is read again.
+func (s *Service) expireJob(c *conversation, reason error, over func(*item) bool) (failed *job) {
+	if c.job == nil {
+		return nil
+	}
+	waiting := false
+	for _, it := range c.job.items {
+		if it.done == nil {
+			continue
+		}
+		if !over(it) {
+			waiting = true
+			continue
+		}
+		if failed == nil {
+			failed = newJob(c)
+			failed.err = reason
+		}
+		if n := len(c.doubted); it.plain() && (n == 0 || c.doubted[n-1] != c.job.nonce) {
+			c.doubted = append(c.doubted[max(0, n-maxDoubted+1):], c.job.nonce)
+		}
+		failed.items = append(failed.items, it.abandon())
+	}
+	if !waiting {
+		for _, it := range c.job.items {
+			freeItem(it)
+		}
+		freeJob(c.job)
+		c.job = nil
+		c.forget()
+	}
+	return failed
+}
+
+// sweep keeps time: it refuses dialogues that have expired while all workers are busy, hands back plain dialogues while the
+// service is stalled, and stores delivered ones afterwards.
 func (s *Service) sweep() {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -135,17 +214,27 @@ func (s *Service) sweep() {
 		case <-s.ctx.Done():
 			return
 		case now := <-tick.C:
-			var jobs []*job
-			s.mu.Lock()
-			for _, c := range s.tasks {
-				if j := s.drop(c, errExpired, func(it *item) bool { return now.After(it.expires) }); j != nil {
-					jobs = append(jobs, j)
-				}
-			}
-			s.mu.Unlock()
-			s.settle(jobs)
+			s.settle(s.swept(now))
+			s.catchUpLate(now)
 		}
 	}
+}
+
+// swept returns jobs for what has expired, and for plain dialogues that are not to wait.
+func (s *Service) swept(now time.Time) (jobs []*job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.tasks {
+		jobs = append(jobs, s.expire(c, now.Add(-sweepLate))...)
+	}
+	if s.plain > 0 && (s.failing.Load() || s.slow(now)) {
+		for _, c := range s.convs {
+			if j := s.shed(c); j != nil {
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	return jobs
 }
 
 // look reads what the conversation needs next.
@@ -329,7 +418,7 @@ func (s *Service) dialogue(ctx context.Context, head *kv.Record, n uint64) (*kv.
 
 // transient reports whether the server may store a record that it has refused.
 func transient(err error) bool {
-	return kv.Transient(err) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
+	return kv.Transient(err) || errors.Is(err, errLost) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // refuse gives up the job of a conversation. Since its outcome may not be known, the newest record is read again.

@@ -1,6 +1,7 @@
 package talk
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -26,42 +27,91 @@ const (
 
 // Add queues a dialogue from its sender to a user. It copies ID and Payload. After an error done is not called.
 //
-// Errors: ErrBusy, and that of Options.MayWrite.
-func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
-	if int64(len(d.ID)+len(d.Payload)+headerRoom) > s.nc.MaxPayload() {
-		return errSize
-	}
-	p := kv.PairOf(d.From, to)
-	if p.A == p.B || !kv.ValidID(p.A) || !kv.ValidID(p.B) {
-		return errUsers
-	}
-	if err := s.opts.MayWrite(); err != nil {
+// Errors: ErrBusy, ErrStalled for a dialogue that is not Kept, and that of Options.MayWrite for one that is.
+func (s *Service) Add(to string, d kv.Dialogue, done Done) error { return s.add(to, d, done, false) }
+
+// AddFixed is Add for a dialogue that is not Kept, and that is not delivered unless it is stored. It waits while the
+// service is stalled.
+func (s *Service) AddFixed(to string, d kv.Dialogue, done Done) error {
+	return s.add(to, d, done, plain(&d))
+}
+
+func (s *Service) add(to string, d kv.Dialogue, done Done, fixed bool) error {
+	p, err := s.admissible(to, &d)
+	if err != nil {
 		return err
 	}
-	it := newItem(&d, done, time.Now().Add(s.opts.Timeout))
+	plain := plain(&d)
+	refused := s.opts.MayWrite()
+	if refused != nil && (!plain || fixed) {
+		return refused
+	}
+	wait := s.opts.Timeout
+	if d.Kept {
+		wait = s.opts.Wait
+	}
+	now := time.Now()
+	stalled := refused != nil || s.failing.Load() || s.slow(now)
+	it := newItem(&d, done, now.Add(wait))
+	it.fixed = fixed
 	if d.Kept {
 		it.hash = s.hashID(d.From, d.ID)
 	}
-	size := it.size()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if err = s.place(p, it, stalled); err != nil {
 		freeItem(it)
+	}
+	return err
+}
+
+// place queues an item, or returns the reason why it does not. The caller holds s.mu.
+func (s *Service) place(p kv.Pair, it *item, stalled bool) error {
+	if s.closed {
 		return errClosed
 	}
-	c := s.conversation(p)
+	if c := s.convs[p]; stalled && it.plain() && !it.fixed && (c == nil || c.plain == 0) {
+		s.metrics.live.Inc()
+		return ErrStalled
+	}
+	if !stalled {
+		s.storeLate(len(s.late.items)) // they were delivered before
+	}
+	c, size := s.conversation(p), it.size()
 	if s.count >= queueDialogues || s.bytes+size > queueBytes ||
 		c.count >= queueDialogues/sharePart || c.bytes+size > queueBytes/sharePart {
-		freeItem(it)
 		return ErrBusy
 	}
+	if it.plain() {
+		c.plain++
+	}
+	if it.fixed {
+		c.fixed++
+	}
+	s.enqueue(c, it)
+	return nil
+}
+
+// admissible returns the conversation of a dialogue, or the reason why it cannot be stored.
+func (s *Service) admissible(to string, d *kv.Dialogue) (p kv.Pair, err error) {
+	if int64(len(d.ID)+len(d.Payload)+headerRoom) > s.nc.MaxPayload() {
+		return p, errSize
+	}
+	p = kv.PairOf(d.From, to)
+	if p.A == p.B || !kv.ValidID(p.A) || !kv.ValidID(p.B) {
+		return p, errUsers
+	}
+	return p, nil
+}
+
+// enqueue adds an item to the queue of its conversation, and schedules that. The caller holds s.mu.
+func (s *Service) enqueue(c *conversation, it *item) {
 	s.push(c, it)
 	if !c.busy {
 		c.busy = true
 		s.busy++
 		s.schedule(c)
 	}
-	return nil
 }
 
 // schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller
@@ -236,8 +286,8 @@ func (s *Service) admit(j *job, it *item, now, at time.Time) bool {
 	case s.ctx.Err() != nil:
 		it.err = errClosed
 		return true
-	case !now.Before(it.expires):
-		it.err = errExpired
+	case it.expired(now):
+		it.err = cmp.Or(c.refused, errExpired)
 		return true
 	}
 	if it.d.Kept {
@@ -265,9 +315,6 @@ func (s *Service) admit(j *job, it *item, now, at time.Time) bool {
 	c.numbered++
 	if it.d.Kept {
 		c.ids.add(it.hash, c.numbered, at.UnixMilli())
-	}
-	if j.expires.IsZero() || it.expires.Before(j.expires) {
-		j.expires = it.expires
 	}
 	return true
 }

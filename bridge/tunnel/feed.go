@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"sync"
@@ -43,6 +44,7 @@ type feed struct {
 	sent    map[string]uint64
 	behind  map[string]behind // conversations that are read from the store
 	working bool              // a goroutine reads them
+	skipped map[string][]uint64
 }
 
 // behind is a conversation that a feed reads from the store.
@@ -52,6 +54,8 @@ type behind struct {
 	base   uint64 // what the user had before the session joined, if based
 	based  bool
 	echoes []uint64 // those that other sessions of the user have sent, and that this one wants to see
+	// early are dialogues that came live before earlier ones, which may come in a moment from another node.
+	early []delivery.Kept
 }
 
 // add notes a dialogue that came live.
@@ -63,6 +67,10 @@ func (b behind) add(k delivery.Kept) behind {
 	if k.Own && k.Plain != nil && len(b.echoes) < maxEchoes {
 		b.echoes = append(b.echoes, k.N)
 	}
+	if len(b.early) < maxEarly {
+		k.Frame, k.Plain = nil, bytes.Clone(k.Plain)
+		b.early = append(b.early, k)
+	}
 	return b
 }
 
@@ -71,6 +79,7 @@ const (
 	feedPage  = 50        // dialogues of a page
 	feedBytes = 128 << 10 // bytes of their payloads, roughly
 	maxEchoes = 64
+	maxEarly  = 64
 	feedRetry = time.Second
 )
 
@@ -129,7 +138,11 @@ func (f *feed) take(k delivery.Kept) {
 		return
 	}
 	if b, ok := f.behind[k.With]; ok {
-		f.fallBehind(k.With, b.add(k))
+		if b = b.add(k); known {
+			f.closeGap(k.With, b)
+		} else {
+			f.fallBehind(k.With, b)
+		}
 		return
 	}
 	switch {
@@ -138,6 +151,66 @@ func (f *feed) take(k delivery.Kept) {
 	default:
 		f.fallBehind(k.With, behind{}.add(k))
 	}
+}
+
+// closeGap writes the dialogues of a conversation that is behind which have come live and are next. It needs no store,
+// which may have no leader. Called with mu held.
+func (f *feed) closeGap(with string, b behind) {
+	sent := f.sent[with]
+	for {
+		i := slices.IndexFunc(b.early, func(k delivery.Kept) bool { return k.N == sent+1 })
+		if i < 0 || !f.queue(with, sent+1, b.early[i].Own, b.early[i].Plain) {
+			break
+		}
+		sent++
+	}
+	f.sent[with] = sent
+	b.early = slices.DeleteFunc(b.early, func(k delivery.Kept) bool { return k.N <= sent })
+	if sent >= b.newest {
+		delete(f.behind, with)
+		return
+	}
+	f.fallBehind(with, b)
+}
+
+// holdsBack reports whether a dialogue that is not stored must not be written: the feed still reads earlier ones of the
+// conversation from the store.
+func (f *feed) holdsBack(frame []byte) bool {
+	if f.room.Load() == nil {
+		return false
+	}
+	d, ok := wire.ParseDialogue(frame)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, behind := f.behind[string(d.From)]
+	return ok && behind
+}
+
+// maxSkipped bounds the records that a feed skips in one conversation.
+const maxSkipped = 32
+
+// skip notes records of a friend whose dialogues must not be written: later ones are about to be.
+func (f *feed) skip(with string, records []uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.skipped == nil {
+		f.skipped = make(map[string][]uint64)
+	}
+	all := f.skipped[with]
+	for _, r := range records {
+		if !slices.Contains(all, r) {
+			all = append(all, r)
+		}
+	}
+	f.skipped[with] = all[max(0, len(all)-maxSkipped):]
+}
+
+// skips reports whether a dialogue of the store must not be written. Called with mu held.
+func (f *feed) skips(with string, d *kv.Dialogue) bool {
+	if d.Live {
+		return true
+	}
+	return !d.Kept && slices.Contains(f.skipped[with], d.Record)
 }
 
 // queue queues a dialogue for the session. It returns false if there is no room.
@@ -259,27 +332,15 @@ func (f *feed) catchUp(ctx context.Context, with string) error {
 		}
 		limit = pageOf(page.Dialogues)
 		for i := range page.Dialogues {
-			d := &page.Dialogues[i]
-			if d.N <= sent {
-				continue
-			}
-			if err := f.write(ctx, with, d, d.From == user); err != nil {
+			if err := f.write(ctx, with, &page.Dialogues[i]); err != nil {
 				return err
-			}
-			sent = d.N
-			f.mu.Lock()
-			echo := slices.Contains(f.behind[with].echoes, d.N)
-			f.sent[with] = sent
-			f.mu.Unlock()
-			if echo {
-				f.s.Notify(wire.AppendEcho(nil, d.ID, user, with, d.Payload))
-				f.s.member.FlushSoon()
 			}
 		}
 		f.mu.Lock()
-		if newest := f.behind[with].newest; len(page.Dialogues) == 0 || sent >= newest && sent >= page.Last {
+		b, still := f.behind[with]
+		if sent = f.sent[with]; !still || len(page.Dialogues) == 0 || sent >= b.newest && sent >= page.Last {
 			// What cannot be read any more is never sent.
-			f.sent[with] = max(sent, newest)
+			f.sent[with] = max(sent, b.newest)
 			delete(f.behind, with)
 			f.mu.Unlock()
 			return nil
@@ -298,14 +359,10 @@ func pageOf(dialogues []kv.Dialogue) int {
 	return min(max(feedBytes*max(len(dialogues), 1)/bytes, 1), feedPage)
 }
 
-// write writes a dialogue of the store. It waits for room.
-func (f *feed) write(ctx context.Context, with string, d *kv.Dialogue, own bool) error {
-	var plain []byte // nil also for the user's own: the session that sent it has it
-	if !own && d.Deletes == 0 && !d.Deleted {
-		plain = wire.AppendDialogue(nil, d.ID, d.From, d.Payload)
-	}
+// write writes a dialogue of the store, unless it was written since it was read. It waits for room.
+func (f *feed) write(ctx context.Context, with string, d *kv.Dialogue) error {
 	for {
-		err := f.s.conn.add(plain, outgoing{dialogue: true, kept: true, with: with, n: d.N}, f.s.tunnel.opts.Sessions.Buffer)
+		err := f.tryWrite(with, d)
 		if err == nil {
 			f.s.member.FlushSoon()
 			return nil
@@ -320,4 +377,26 @@ func (f *feed) write(ctx context.Context, with string, d *kv.Dialogue, own bool)
 			return ctx.Err()
 		}
 	}
+}
+
+// tryWrite is write without the wait.
+func (f *feed) tryWrite(with string, d *kv.Dialogue) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d.N <= f.sent[with] {
+		return nil
+	}
+	own := d.From == f.s.user()
+	var plain []byte // nil also for the user's own: the session that sent it has it
+	if !own && d.Deletes == 0 && !d.Deleted && !f.skips(with, d) {
+		plain = wire.AppendDialogue(nil, d.ID, d.From, d.Payload)
+	}
+	if err := f.s.conn.add(plain, outgoing{dialogue: true, kept: true, with: with, n: d.N}, f.s.tunnel.opts.Sessions.Buffer); err != nil {
+		return err
+	}
+	f.sent[with] = d.N
+	if own && slices.Contains(f.behind[with].echoes, d.N) {
+		f.s.Notify(wire.AppendEcho(nil, d.ID, d.From, with, d.Payload))
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -75,6 +76,10 @@ func (s *Session) info() cluster.Session {
 
 // Deliver implements delivery.Sink.
 func (s *Session) Deliver(frame []byte, r delivery.Receipt) error {
+	if s.feed.holdsBack(frame) {
+		s.tunnel.opts.Dialogues.Dropped(delivery.DropBufferFull)
+		return errBehind
+	}
 	err := s.conn.add(frame, outgoing{receipt: r, dialogue: true}, s.tunnel.opts.Sessions.Buffer)
 	switch err {
 	case nil:
@@ -88,6 +93,12 @@ func (s *Session) Deliver(frame []byte, r delivery.Receipt) error {
 	}
 	return err
 }
+
+// Skip implements delivery.Sink.
+func (s *Session) Skip(from string, records []uint64) { s.feed.skip(from, records) }
+
+// errBehind: earlier dialogues of the friend are still to be read from the store.
+var errBehind = errors.New("earlier dialogues are not written yet")
 
 // maxFrames is the number of frames of all kinds that may wait for the session.
 func (s *Session) maxFrames() int {

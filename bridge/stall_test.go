@@ -1,0 +1,224 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"imctl/bridge/eventlog"
+	"imctl/bridge/natstest"
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// trio is a cluster of three NATS servers in this process. Without two of them the third has no quorum.
+type trio struct {
+	opts    [3]*server.Options
+	servers [3]*server.Server
+}
+
+func startTrio(t *testing.T) *trio {
+	t.Helper()
+	c := new(trio)
+	unused := &url.URL{Scheme: "nats-route", Host: "127.0.0.1:1"} // each server derives the size of the cluster from two routes
+	routes := []*url.URL{unused, unused}
+	for i := range c.opts {
+		c.opts[i] = &server.Options{ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, Routes: routes[len(routes)-2:],
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}, JetStream: true, StoreDir: t.TempDir(),
+			JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true}
+		c.start(t, i)
+		routes = append(routes, &url.URL{Scheme: "nats-route", Host: c.servers[i].ClusterAddr().String()})
+	}
+	for i := range c.opts {
+		c.opts[i].Cluster.Port = c.servers[i].ClusterAddr().Port
+		c.opts[i].Routes = routes[2:]
+	}
+	t.Cleanup(func() {
+		for _, s := range c.servers {
+			natstest.Stop(s)
+		}
+	})
+	return c
+}
+
+func (c *trio) start(t *testing.T, i int) {
+	t.Helper()
+	s, err := server.NewServer(c.opts[i].Clone())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("a NATS server did not start")
+	}
+	c.servers[i] = s
+}
+
+// startKeeping starts a node that keeps conversations in streams with three replicas.
+func startKeeping(t *testing.T, natsURL string) *node {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	store, err := kv.Open(ctx, natstest.Connect(t, natsURL), kv.Options{Replicas: 3, Talks: &kv.TalksOptions{MaxAge: time.Hour, MaxBytes: 1 << 30}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := runBridge(t, natsURL, store, eventlog.Options{Replicas: 3}, func(o *Options) {
+		o.Dialogues.Keep, o.Dialogues.Timeout, o.Audit.Replicas = true, 10*time.Second, 3
+	})
+	s := httptest.NewServer(b.Handler())
+	t.Cleanup(s.Close)
+	return &node{Bridge: b, base: s.URL}
+}
+
+// TestTalksWithoutLeader takes the quorum from the streams while people talk. Dialogues between sessions without numbers go
+// on. Those that were answered 200 have arrived once and in order, and are in the history once the quorum is back, where
+// sessions with numbers see them. A dialogue of such a session waits.
+func TestTalksWithoutLeader(t *testing.T) {
+	t.Parallel()
+	cluster := startTrio(t)
+	natsURL := cluster.servers[0].ClientURL()
+	nodes := []*node{startKeeping(t, natsURL), startKeeping(t, natsURL)}
+	users := nodes[0].users(t, "u", 4)
+	nodes[0].befriend(t, users[0], users[1])
+	nodes[0].befriend(t, users[0], users[2])
+	nodes[0].befriend(t, users[2], users[3])
+	a, b, here := nodes[0].login(t, users[0]), nodes[1].login(t, users[1]), nodes[0].login(t, users[2])
+	keep := func(n *node, u kv.User) *session {
+		return n.open(t, url.Values{"account": {u.Account}, "password": {testPassword}, "keep": {"1"}})
+	}
+	mine, theirs, keeps := keep(nodes[1], users[0]), keep(nodes[0], users[1]), keep(nodes[0], users[3])
+	talks := []*stream{newStream(a, b), newStream(b, a)}
+	local := newStream(here, a) // on one node
+	talks = append(talks, local)
+	var sending sync.WaitGroup
+	for _, k := range talks {
+		sending.Go(func() { k.send(t) })
+	}
+	more(t, talks, wire.Success)
+	for round := range 2 {
+		stopped := time.Now()
+		natstest.Stop(cluster.servers[1])
+		natstest.Stop(cluster.servers[2])
+		for _, n := range nodes {
+			wait(t, "stalled", n.talks.Stalled)
+		}
+		more(t, talks, wire.Success)
+		t.Logf("round %d: 50 dialogues each, %v after the quorum was lost", round, time.Since(stopped))
+		asked, err := keeps.send(users[2].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cluster.start(t, 1)
+		cluster.start(t, 2)
+		for _, n := range nodes {
+			wait(t, "no longer stalled", func() bool { return !n.talks.Stalled() })
+		}
+		wait(t, "an answer to the dialogue that waits", func() bool {
+			keeps.mu.Lock()
+			defer keeps.mu.Unlock()
+			return keeps.answers[asked] == wire.DialogueKept
+		})
+		more(t, talks, wire.Success)
+	}
+	for _, k := range talks {
+		close(k.enough)
+	}
+	sending.Wait()
+	for _, k := range talks {
+		wait(t, "all dialogues are answered, and those answered 200 have arrived", k.settled)
+		k.check(t)
+		if t.Failed() {
+			page, err := nodes[0].talks.History(t.Context(), k.from.id, k.to.id, kv.Range{Forward: true, Limit: 100_000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := k.to.from(k.from.id)
+			for i := 1; i < len(ids); i++ {
+				if ids[i] < ids[i-1] {
+					t.Logf("DBG %v: %d answered %d, after %d answered %d", k.from.id, ids[i], k.from.answers[ids[i]], ids[i-1], k.from.answers[ids[i-1]])
+					for _, d := range page.Dialogues {
+						if id := strings.Trim(string(d.ID), `"`); d.From == k.from.id && (id == strconv.Itoa(ids[i]) || id == strconv.Itoa(ids[i-1])) {
+							t.Logf("DBG %s n %d live %t record %x at %v", id, d.N, d.Live, d.Record, d.At)
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("507: %d, %d, %d", a.answered(wire.SendFailed), b.answered(wire.SendFailed), here.answered(wire.SendFailed))
+	checkHistory(t, nodes[0], talks[:2], mine, theirs)
+	checkHistory(t, nodes[1], talks[2:], mine)
+}
+
+// checkHistory checks that the history of two users has what was answered 200, without gaps and in the order of each
+// sender, and that these sessions with numbers were shown no dialogue twice.
+func checkHistory(t *testing.T, n *node, talks []*stream, keeping ...*session) {
+	t.Helper()
+	x, y := talks[0].from.id, talks[0].to.id
+	sent := 0
+	for _, k := range talks {
+		sent += k.from.answered(wire.Success)
+	}
+	var all []kv.Dialogue
+	wait(t, "all dialogues in the history", func() bool {
+		page, err := n.talks.History(t.Context(), x, y, kv.Range{Forward: true, Limit: 100_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = page.Dialogues
+		return len(all) >= sent
+	})
+	bySender, live := make(map[string][]int), 0
+	for i, d := range all {
+		if d.N != uint64(i+1) {
+			t.Fatalf("dialogue %d has the number %d", i+1, d.N)
+		}
+		id, err := strconv.Atoi(strings.Trim(string(d.ID), `"`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bySender[d.From] = append(bySender[d.From], id)
+		if d.Live {
+			live++
+		}
+	}
+	if live == 0 {
+		t.Error("no dialogue was delivered before it was stored")
+	}
+	t.Logf("%d dialogues, %d of them delivered before they were stored", len(all), live)
+	for _, k := range talks {
+		ids := bySender[k.from.id]
+		if !slices.IsSorted(ids) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
+			t.Errorf("the history has dialogues twice or out of order: %v", ids)
+		}
+		k.from.mu.Lock()
+		for id, code := range k.from.answers {
+			if _, found := slices.BinarySearch(ids, id); code == wire.Success && !found {
+				t.Errorf("dialogue %d was answered 200, and is not in the history", id)
+			}
+		}
+		k.from.mu.Unlock()
+	}
+	for _, s := range keeping {
+		if !s.alive() {
+			t.Errorf("a session with numbers has ended: %v", s.err)
+		}
+		for _, from := range []string{x, y} {
+			seen := slices.Clone(s.from(from))
+			slices.Sort(seen)
+			if len(slices.Compact(slices.Clone(seen))) != len(seen) {
+				t.Errorf("a session with numbers was shown dialogues twice: %v", seen)
+			}
+		}
+	}
+}
