@@ -1,6 +1,9 @@
 package cmd
 
 import (
+	"flag"
+	"log"
+	"os"
 	"testing"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -30,4 +33,22 @@ func runNATS(t testing.TB, o *natsserver.Options) *natsserver.Server {
 		t.Fatal("timeout waiting for the NATS server")
 	}
 	return ns
+}
+
+// natsServerMain is the command nats-server, which handles signals as the released one does.
+func natsServerMain() {
+	flags := flag.NewFlagSet("nats-server", flag.ExitOnError)
+	o, err := natsserver.ConfigureOptions(flags, os.Args[1:], flags.Usage, flags.Usage, flags.Usage)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ns, err := natsserver.NewServer(o)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ns.ConfigureLogger()
+	if err := natsserver.Run(ns); err != nil {
+		log.Fatal(err)
+	}
+	ns.WaitForShutdown()
 }
