@@ -152,12 +152,12 @@ func (x *failureRun) cause(t *testing.T, e failureEvent) {
 	var mended time.Time
 	e.run(t, x, func() { mended = time.Now() })
 	row := failureRow{name: e.name}
-	defer func() { t.Logf("%s", row) }()
+	defer func() { t.Logf("%s; slowest: %s, %s", row, row.plain.sender, row.kept.sender) }()
 	look := func() {
 		ended := time.Now()
 		row.plain, row.kept = x.outages(e.down, false, began, ended), x.outages(e.down, true, began, ended)
 	}
-	defer look() // the event has not been reported if the site does not recover
+	defer look()
 	patiently(t, x.site.sick)
 	x.settle(t, mended, nil)
 	look()
