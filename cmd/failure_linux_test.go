@@ -64,7 +64,9 @@ func startFailureRun(t *testing.T, site *failureSite, record bool) *failureRun {
 	x := &failureRun{site: site, w: newWorld(t, site), stop: make(chan struct{}), end: make(chan struct{})}
 	x.w.http, x.w.netDial = site.http, site.dial
 	x.w.secret(killedPassword)
-	x.w.secret(firstGroup(site.url, `:([0-9a-f]{32})@`))
+	if site.url != "" {
+		x.w.secret(firstGroup(site.url, `:([0-9a-f]{32})@`))
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			for i, log := range site.logs {
@@ -248,7 +250,10 @@ func (x *failureRun) finish(t *testing.T) {
 	doubtful, repeated := 0, 0
 	var names []string
 	for _, p := range x.plain {
-		d, r := p.check(t)
+		wrong, d, r := p.check()
+		for _, fault := range wrong {
+			t.Errorf("%s on node %d, friend on node %d: %s", p.p.account, p.node, p.friend.node, fault)
+		}
 		doubtful, repeated = doubtful+d, repeated+r
 		names = append(names, p.names()...)
 	}
@@ -416,9 +421,7 @@ func hangNode(node int, hold time.Duration) failureEvent {
 // cutOff cuts a node with its NATS server off the network for a while.
 func cutOff(node int, hold time.Duration) failureEvent {
 	return failureEvent{name: fmt.Sprint("cut off ", node), down: []int{node}, run: func(t *testing.T, x *failureRun, mended func()) {
-		if x.site.nats[node] != nil {
-			t.Logf("NATS %d leads %v", node, x.site.leads(t, node))
-		}
+		t.Logf("NATS %d leads %v", node, x.site.leads(t, node))
 		x.site.cut(t, node)
 		time.Sleep(hold) // the failure lasts that long
 		x.site.heal(t, node)

@@ -240,19 +240,19 @@ func (p *plainTalker) waiting() (n int) {
 	return n
 }
 
-// check checks what the client received of its friend's dialogues. It returns how many arrived although they were not
-// answered 200, and how many arrived in more than one session.
-func (p *plainTalker) check(t *testing.T) (doubtful, repeated int) {
-	t.Helper()
+// check checks what the client received of its friend's dialogues. It returns what is wrong, how many arrived although
+// they were not answered 200, and how many arrived in more than one session.
+func (p *plainTalker) check() (wrong []string, doubtful, repeated int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.friend.mu.Lock()
 	defer p.friend.mu.Unlock()
+	fault := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	sent, times := p.friend.sent, make(map[int]int)
 	newest := make(map[[2]int]int) // by the sessions of receiver and sender
 	for _, a := range p.arrived {
 		if a.n >= len(sent) {
-			t.Errorf("%s received dialogue %d, which was never sent", p.p.account, a.n)
+			fault("dialogue %d arrived and was never sent", a.n)
 			continue
 		}
 		if times[a.n]++; times[a.n] == 2 {
@@ -260,28 +260,19 @@ func (p *plainTalker) check(t *testing.T) (doubtful, repeated int) {
 		}
 		between := [2]int{a.session, sent[a.n].session}
 		if before, ok := newest[between]; ok && a.n <= before {
-			t.Errorf("%s on node %d received dialogue %d (answered %d) after dialogue %d (answered %d), in session %d",
-				p.p.account, p.node, a.n, sent[a.n].code, before, sent[before].code, a.session)
+			fault("dialogue %d (answered %d) arrived after dialogue %d (answered %d), in session %d", a.n, sent[a.n].code, before, sent[before].code, a.session)
 		}
 		newest[between] = max(newest[between], a.n)
 	}
-	var lost []string
 	for n, s := range sent {
 		switch {
 		case s.code == 200 && times[n] == 0:
-			lost = append(lost, fmt.Sprintf("%d (session %d)", n, s.session))
+			fault("dialogue %d (session %d) was answered 200 and did not arrive", n, s.session)
 		case s.code != 200 && times[n] > 0:
 			doubtful++
 		}
 	}
-	if len(lost) > 0 {
-		t.Errorf("%s on node %d did not receive %d dialogues of the friend on node %d that were answered 200: %s",
-			p.p.account, p.node, len(lost), p.friend.node, strings.Join(lost, ", "))
-	}
-	for _, f := range p.faults {
-		t.Errorf("%s on node %d: %s", p.p.account, p.node, f)
-	}
-	return doubtful, repeated
+	return append(wrong, p.faults...), doubtful, repeated
 }
 
 // names returns the dialogues that were answered 200, as the log names them.
@@ -322,4 +313,49 @@ func (p *plainTalker) lacks() bool {
 		}
 	}
 	return false
+}
+
+// TestFailureCheck: the check finds what was lost, and what arrived twice, in the wrong order, or without being sent.
+func TestFailureCheck(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		codes   []int // of the dialogues that the friend sent
+		arrived []plainArrival
+		want    string
+	}{
+		"all":             {[]int{200, 507, 200}, []plainArrival{{1, 0}, {1, 2}}, ""},
+		"a doubtful one":  {[]int{200, 507, 200}, []plainArrival{{1, 0}, {1, 1}, {1, 2}}, ""},
+		"in two sessions": {[]int{200, 200}, []plainArrival{{1, 0}, {2, 0}, {2, 1}}, ""},
+		"lost":            {[]int{200, 200}, []plainArrival{{1, 0}}, "dialogue 1 (session 0) was answered 200 and did not arrive"},
+		"twice":           {[]int{200}, []plainArrival{{1, 0}, {1, 0}}, "dialogue 0 (answered 200) arrived after dialogue 0"},
+		"wrong order":     {[]int{200, 200}, []plainArrival{{1, 1}, {1, 0}}, "dialogue 0 (answered 200) arrived after dialogue 1"},
+		"never sent":      {[]int{200}, []plainArrival{{1, 0}, {1, 1}}, "dialogue 1 arrived and was never sent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			friend := new(plainTalker)
+			for _, code := range x.codes {
+				friend.sent = append(friend.sent, plainSend{code: code})
+			}
+			p := &plainTalker{friend: friend, arrived: x.arrived}
+			wrong, _, _ := p.check()
+			if got := strings.Join(wrong, "; "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
+				t.Errorf("got %q, want %q", got, x.want)
+			}
+		})
+	}
+}
+
+// TestFailureOutage: the longest time without a success includes the time before the first one and after the last one.
+func TestFailureOutage(t *testing.T) {
+	t.Parallel()
+	zero := time.Unix(0, 0)
+	at := func(seconds int) time.Time { return zero.Add(time.Duration(seconds) * time.Second) }
+	l := &timeline{all: []timedCode{{at(1), 200}, {at(2), 507}, {at(5), 202}, {at(6), 200}}}
+	for _, x := range []struct{ from, to, longest, began int }{{0, 7, 4, 1}, {2, 7, 3, 2}, {4, 30, 24, 6}} {
+		longest, began, codes := l.outage(at(x.from), at(x.to))
+		if longest != at(x.longest).Sub(zero) || !began.Equal(at(x.began)) || (codes[507] == 1) != (x.from <= 2) {
+			t.Errorf("from %d to %d: %s from %s on, codes %v", x.from, x.to, longest, began, codes)
+		}
+	}
 }

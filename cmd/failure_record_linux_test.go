@@ -27,7 +27,12 @@ type logRecorder struct {
 func (s *failureSite) record(t *testing.T, w *world) *logRecorder {
 	t.Helper()
 	file := filepath.Join(s.dir, "recorder.json")
-	attach := s.command(0, "imctl", "attach", "add", "recorder", "--role", "consumer", "--filter", "dialogue.>", "--context", file, "--nats", s.url)
+	attach := s.command(0, "imctl", "attach", "add", "recorder", "--role", "consumer", "--filter", "dialogue.>", "--context", file)
+	if s.url != "" {
+		attach.Args = append(attach.Args, "--nats", s.url)
+	} else {
+		attach.Args = append(attach.Args, "--data", s.data(0))
+	}
 	if out, err := attach.CombinedOutput(); err != nil {
 		t.Fatalf("attach add: %v: %s", err, out)
 	}
@@ -38,8 +43,8 @@ func (s *failureSite) record(t *testing.T, w *world) *logRecorder {
 	c := fromJSON[natsauth.Context](t, string(text))
 	w.secret(c.Password)
 	var urls []string
-	for _, peer := range s.peers {
-		urls = append(urls, "nats://"+peer+":4222")
+	for _, host := range s.inside {
+		urls = append(urls, "nats://"+host+":4222")
 	}
 	nc, err := nats.Connect(strings.Join(urls, ","), nats.UserInfo(c.User, c.Password), nats.CustomInboxPrefix(c.InboxPrefix), nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.PingInterval(2*time.Second), nats.ReconnectWait(100*time.Millisecond),

@@ -34,11 +34,12 @@ type failureSite struct {
 	dir    string
 	nats   [siteNodes]*natsProcess // nil if the servers are an embedded cluster
 	hosts  [siteNodes]string       // addresses of the servers for clients
-	peers  [siteNodes]string       // addresses of NATS
+	peers  [siteNodes]string       // addresses that the nodes reach each other by
+	inside [siteNodes]string       // addresses of the NATS servers for clients on the node
 	netns  [siteNodes]string       // network namespaces of the nodes, empty in a site that cannot be cut
 	middle string                  // the namespace of the switch between them
 	env    []string
-	url    string // of NATS, with the secret
+	url    string // of NATS, with the secret; empty if the servers are an embedded cluster
 
 	mu    sync.Mutex // guards nodes
 	nodes [siteNodes]*process
@@ -59,7 +60,7 @@ func newFailureSite(t *testing.T, cuttable bool) *failureSite {
 		if cuttable {
 			s.hosts[i] = fmt.Sprintf("127.73.0.%d", i+1)
 		}
-		s.peers[i], s.logs[i] = s.hosts[i], new(logBuffer)
+		s.peers[i], s.inside[i], s.logs[i] = s.hosts[i], s.hosts[i], new(logBuffer)
 		place += 7919
 	}
 	if cuttable {
@@ -154,7 +155,7 @@ func startAttachedSite(t *testing.T, cuttable bool) *failureSite {
 	}
 	s.url = strings.Join(urls, ",")
 	for i, peer := range s.peers {
-		n := &natsProcess{site: s, node: i, log: new(logBuffer), monitor: "http://" + peer + ":8222", file: filepath.Join(s.dir, fmt.Sprintf("n%d.conf", i))}
+		n := &natsProcess{site: s, node: i, log: new(logBuffer), file: filepath.Join(s.dir, fmt.Sprintf("n%d.conf", i))}
 		text := fmt.Sprintf(`include "imctl.conf"
 server_name: n%d
 listen: "%[2]s:4222"
@@ -167,7 +168,7 @@ lame_duck_duration: 30s, lame_duck_grace_period: 2s
 		if err := os.WriteFile(n.file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.nats[i] = n
+		s.nats[i], s.inside[i] = n, peer
 		n.start(t)
 	}
 	patiently(t, s.natsSick)
@@ -186,11 +187,14 @@ func (s *failureSite) startNode(t *testing.T, i int) {
 		all := strings.Split(s.url, ",")
 		env = append(env, "IMCTL_NATS_URL="+strings.Join(append(all[i:], all[:i]...), ",")) // the node's own NATS first
 	}
-	p := startCommand(t, s.command(i, "imctl", "serve", "--log.level", "debug"), filepath.Join(s.dir, fmt.Sprintf("imctl%d", i)), s.logs[i], env...)
+	p := startCommand(t, s.command(i, "imctl", "serve", "--log.level", "debug"), s.data(i), s.logs[i], env...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nodes[i] = p
 }
+
+// data returns the data directory of a node.
+func (s *failureSite) data(i int) string { return filepath.Join(s.dir, fmt.Sprint("imctl", i)) }
 
 func (s *failureSite) node(i int) *process {
 	s.mu.Lock()
@@ -227,11 +231,8 @@ func (s *failureSite) get(url string) (int, string, error) {
 
 // natsSick says which NATS servers have replicas that are not current, and why. It returns nothing if none has.
 func (s *failureSite) natsSick() (all string) {
-	for i, n := range s.nats {
-		if n == nil {
-			continue
-		}
-		if status, body, err := s.get(n.monitor + "/healthz"); err != nil || status != http.StatusOK {
+	for i := range siteNodes {
+		if status, body, err := s.get(s.monitor(i) + "/healthz"); err != nil || status != http.StatusOK {
 			all += fmt.Sprintf("NATS %d: %d %s %v; ", i, status, body, err)
 		}
 	}
@@ -249,10 +250,13 @@ func (s *failureSite) sick() string {
 	return all
 }
 
+// monitor returns the URL of the monitoring of a NATS server.
+func (s *failureSite) monitor(i int) string { return "http://" + s.inside[i] + ":8222" }
+
 // leads returns the names of the streams whose leader is a NATS server.
 func (s *failureSite) leads(t *testing.T, i int) (streams []string) {
 	t.Helper()
-	_, body, err := s.get(s.nats[i].monitor + "/jsz?accounts=true&streams=true")
+	_, body, err := s.get(s.monitor(i) + "/jsz?accounts=true&streams=true")
 	var all struct {
 		Accounts []struct {
 			Streams []struct {
