@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -252,7 +253,7 @@ func (x *failureRun) finish(t *testing.T) {
 	}
 	close(x.end)
 	x.working.Wait()
-	doubtful, repeated := 0, 0
+	doubtful, repeated, unstored := 0, 0, 0
 	var names []string
 	for _, p := range x.plain {
 		wrong, d, r := p.check()
@@ -260,7 +261,7 @@ func (x *failureRun) finish(t *testing.T) {
 			t.Errorf("%s on node %d, friend on node %d: %s", p.p.account, p.node, p.friend.node, fault)
 		}
 		doubtful, repeated = doubtful+d, repeated+r
-		names = append(names, p.names()...)
+		names, unstored = append(names, p.names()...), unstored+p.unstored(t)
 	}
 	plain := len(names)
 	for _, d := range x.devices {
@@ -269,7 +270,8 @@ func (x *failureRun) finish(t *testing.T) {
 	for _, p := range x.people {
 		names = append(names, p.names()...)
 	}
-	t.Logf("%d dialogues were answered 200 and %d 202; %d arrived without a 200, %d in more than one session", plain, len(names)-plain, doubtful, repeated)
+	t.Logf("%d dialogues were answered 200 and %d 202; %d arrived without a 200, %d in more than one session; %d answered 200 are not in the history",
+		plain, len(names)-plain, doubtful, repeated, unstored)
 	if x.log != nil {
 		var missing []string
 		deadline := time.Now().Add(2 * waitTimeout)
@@ -312,6 +314,34 @@ func (x *failureRun) checkKept(t *testing.T, d *keepDevice) {
 	if len(fresh.ids) != len(fresh.log) {
 		t.Errorf("the conversation of %s has %d numbers for %d dialogues", d.name, len(fresh.log), len(fresh.ids))
 	}
+	d.p.friend.mu.Lock()
+	defer d.p.friend.mu.Unlock()
+	for id, e := range d.p.friend.kept {
+		if got := fresh.log[e.N]; got.ID != id || got.From != d.p.friend.id || got.Payload != e.Payload || got.At != e.At {
+			t.Errorf("dialogue %s was answered 202 with %+v, and the friend's history has %+v", id, e, got)
+		}
+	}
+}
+
+// unstored returns how many dialogues to a client were answered 200 and are not in the history.
+func (p *plainTalker) unstored(t *testing.T) (missing int) {
+	t.Helper()
+	me, friend := &keepPerson{member: p.p}, &keepPerson{member: p.friend.p}
+	me.friend, friend.friend = friend, me
+	for _, k := range []*keepPerson{me, friend} {
+		k.acknowledges(math.MaxUint64, math.MaxUint64) // the server acknowledges for clients of the base protocol
+	}
+	d := me.newDevice(t, p.p.account+"-fresh", p.node+1, 1, nil)
+	if err := d.settle(); err != nil {
+		t.Errorf("history of %s: %v", p.p.account, err)
+		return 0
+	}
+	for n, s := range p.friend.sent {
+		if s.code == 200 && d.ids[[2]string{friend.id, plainID(n)}] == 0 {
+			missing++
+		}
+	}
+	return missing
 }
 
 // patiently waits until missing returns nothing, for as long as a hang may take.
