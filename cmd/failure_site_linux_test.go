@@ -295,13 +295,12 @@ func (s *failureSite) leader(t *testing.T, stream string) (node int) {
 
 // natsProcess is a NATS server in a separate process.
 type natsProcess struct {
-	site    *failureSite
-	node    int
-	file    string
-	monitor string // URL
-	log     *logBuffer
-	cmd     *exec.Cmd
-	over    chan struct{} // closed at the end of the process
+	site *failureSite
+	node int
+	file string
+	log  *logBuffer
+	cmd  *exec.Cmd
+	over chan struct{} // closed at the end of the process
 }
 
 // start starts the server. A restart uses the same data and addresses.

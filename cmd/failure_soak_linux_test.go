@@ -4,6 +4,7 @@ package cmd
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -37,4 +38,17 @@ func TestFailuresOfNetworkSoak(t *testing.T) {
 		x.cause(t, cutOff(node, 20*time.Second))
 	}
 	x.finish(t)
+}
+
+// rollNATS restarts the NATS servers one after the other.
+func rollNATS() failureEvent {
+	return failureEvent{name: "NATS rolling restart", run: func(t *testing.T, x *failureRun, mended func()) {
+		for _, n := range x.site.nats {
+			n.signal(t, syscall.SIGTERM)
+			n.wait(t)
+			n.start(t)
+			mended()
+			patiently(t, x.site.natsSick)
+		}
+	}}
 }
