@@ -2,7 +2,7 @@ package cmd
 
 import (
 	"flag"
-	"log"
+	"fmt"
 	"os"
 	"testing"
 
@@ -35,20 +35,20 @@ func runNATS(t testing.TB, o *natsserver.Options) *natsserver.Server {
 	return ns
 }
 
-// natsServerMain is the command nats-server, which handles signals as the released one does.
+// natsServerMain is the command nats-server, without its help.
 func natsServerMain() {
 	flags := flag.NewFlagSet("nats-server", flag.ExitOnError)
-	o, err := natsserver.ConfigureOptions(flags, os.Args[1:], flags.Usage, flags.Usage, flags.Usage)
-	if err != nil {
-		log.Fatal(err)
+	o, err := natsserver.ConfigureOptions(flags, os.Args[1:], nil, nil, nil)
+	if err == nil {
+		var s *natsserver.Server
+		if s, err = natsserver.NewServer(o); err == nil {
+			s.ConfigureLogger()
+			if err = natsserver.Run(s); err == nil {
+				s.WaitForShutdown()
+				return
+			}
+		}
 	}
-	ns, err := natsserver.NewServer(o)
-	if err != nil {
-		log.Fatal(err)
-	}
-	ns.ConfigureLogger()
-	if err := natsserver.Run(ns); err != nil {
-		log.Fatal(err)
-	}
-	ns.WaitForShutdown()
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
