@@ -17,19 +17,19 @@ type failureEvent struct {
 
 // killNATS kills the NATS server of a node, and starts it again after a while.
 func killNATS(node int, hold time.Duration) failureEvent {
-	return natsEvent("NATS killed", node, hold, func(t *testing.T, n *natsProcess) { n.signal(t, syscall.SIGKILL) })
+	return natsEvent("NATS killed", node, hold, func(t *testing.T, n *siteServer) { n.signal(t, syscall.SIGKILL) })
 }
 
 func terminateNATS(node int, hold time.Duration) failureEvent {
-	return natsEvent("NATS terminated", node, hold, func(t *testing.T, n *natsProcess) { n.signal(t, syscall.SIGTERM) })
+	return natsEvent("NATS terminated", node, hold, func(t *testing.T, n *siteServer) { n.signal(t, syscall.SIGTERM) })
 }
 
 func lameDuckNATS(node int, hold time.Duration) failureEvent {
-	return natsEvent("NATS lame duck", node, hold, func(t *testing.T, n *natsProcess) { n.signal(t, syscall.SIGUSR2) })
+	return natsEvent("NATS lame duck", node, hold, func(t *testing.T, n *siteServer) { n.signal(t, syscall.SIGUSR2) })
 }
 
 // natsEvent is an event in which a NATS server ends and starts again.
-func natsEvent(what string, node int, hold time.Duration, end func(*testing.T, *natsProcess)) failureEvent {
+func natsEvent(what string, node int, hold time.Duration, end func(*testing.T, *siteServer)) failureEvent {
 	return failureEvent{name: fmt.Sprint(what, " ", node), run: func(t *testing.T, x *failureRun, mended func()) {
 		n := x.site.nats[node]
 		t.Logf("NATS %d leads %v", node, x.site.leads(t, node))

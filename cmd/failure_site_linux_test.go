@@ -32,7 +32,7 @@ const siteNodes = 3
 // that starts again has the address that it had.
 type failureSite struct {
 	dir    string
-	nats   [siteNodes]*natsProcess // nil if the servers are an embedded cluster
+	nats   [siteNodes]*siteServer // nil if the servers are an embedded cluster
 	hosts  [siteNodes]string       // addresses of the servers for clients
 	peers  [siteNodes]string       // addresses that the nodes reach each other by
 	inside [siteNodes]string       // addresses of the NATS servers for clients on the node
@@ -155,7 +155,7 @@ func startAttachedSite(t *testing.T, cuttable bool) *failureSite {
 	}
 	s.url = strings.Join(urls, ",")
 	for i, peer := range s.peers {
-		n := &natsProcess{site: s, node: i, log: new(logBuffer), file: filepath.Join(s.dir, fmt.Sprintf("n%d.conf", i))}
+		n := &siteServer{site: s, node: i, log: new(logBuffer), file: filepath.Join(s.dir, fmt.Sprintf("n%d.conf", i))}
 		text := fmt.Sprintf(`include "imctl.conf"
 server_name: n%d
 listen: "%[2]s:4222"
@@ -293,8 +293,8 @@ func (s *failureSite) leader(t *testing.T, stream string) (node int) {
 	return node
 }
 
-// natsProcess is a NATS server in a separate process.
-type natsProcess struct {
+// siteServer is a NATS server in a separate process.
+type siteServer struct {
 	site *failureSite
 	node int
 	file string
@@ -304,7 +304,7 @@ type natsProcess struct {
 }
 
 // start starts the server. A restart uses the same data and addresses.
-func (n *natsProcess) start(t *testing.T) {
+func (n *siteServer) start(t *testing.T) {
 	t.Helper()
 	n.cmd, n.over = n.site.command(n.node, "nats-server", "-c", n.file), make(chan struct{})
 	n.cmd.Stderr = n.log
@@ -317,7 +317,7 @@ func (n *natsProcess) start(t *testing.T) {
 }
 
 // signal sends a signal.
-func (n *natsProcess) signal(t *testing.T, sig syscall.Signal) {
+func (n *siteServer) signal(t *testing.T, sig syscall.Signal) {
 	t.Helper()
 	if err := n.cmd.Process.Signal(sig); err != nil {
 		t.Fatalf("NATS server n%d: %v: %s", n.node, err, tail(n.log.String(), 20))
@@ -325,7 +325,7 @@ func (n *natsProcess) signal(t *testing.T, sig syscall.Signal) {
 }
 
 // wait waits for the end of the process.
-func (n *natsProcess) wait(t *testing.T) {
+func (n *siteServer) wait(t *testing.T) {
 	t.Helper()
 	select {
 	case <-n.over:
