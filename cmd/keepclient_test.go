@@ -97,6 +97,11 @@ type keepDevice struct {
 	onKept func() // is called after each 202, if set
 	// silence is how long the device hears nothing before it gives up a session; 0: it never does. It sends pings.
 	silence time.Duration
+	// pace is the time between two new dialogues; 0: the device sends as fast as the window allows, and reads the
+	// history at random.
+	pace     time.Duration
+	retry    time.Duration  // delay before a dialogue that was refused is sent again
+	onAnswer func(code int) // is called after each answer to a dialogue, if set
 
 	tunnel  *tunnel
 	token   string
@@ -115,7 +120,7 @@ type keepSend struct {
 }
 
 func (p *keepPerson) newDevice(t testing.TB, name string, node int, seed uint64, stop <-chan struct{}) *keepDevice {
-	return &keepDevice{t: t, p: p, name: name, node: node, rand: rand.New(rand.NewPCG(seed, 11)), stop: stop, window: 8,
+	return &keepDevice{t: t, p: p, name: name, node: node, rand: rand.New(rand.NewPCG(seed, 11)), stop: stop, window: 8, retry: 10 * time.Millisecond,
 		log: make(map[uint64]keepEntry), ids: make(map[[2]string]uint64)}
 }
 
@@ -165,9 +170,15 @@ func (d *keepDevice) session() error {
 		defer ticker.Stop()
 		beat = ticker.C
 	}
+	due, paced := true, (<-chan time.Time)(nil)
+	if d.pace > 0 {
+		ticker := time.NewTicker(d.pace)
+		defer ticker.Stop()
+		paced = ticker.C
+	}
 	for {
 		sending := make(chan struct{}, 1)
-		if stop != nil && len(d.waiting) < d.window {
+		if due && stop != nil && len(d.waiting) < d.window {
 			sending <- struct{}{}
 		}
 		if stop == nil && len(d.waiting) == 0 {
@@ -188,7 +199,10 @@ func (d *keepDevice) session() error {
 			}
 		case <-stop:
 			stop = nil
+		case <-paced:
+			due = true
 		case <-sending:
+			due = d.pace == 0
 			d.sent++
 			d.waiting = append(d.waiting, keepSend{id: fmt.Sprintf("%s-%d", d.name, d.sent), payload: fmt.Sprintf("dialogue %d of %s", d.sent, d.name)})
 			if err := d.trySend(len(d.waiting) - 1); err != nil {
@@ -321,11 +335,14 @@ func (d *keepDevice) answered(f keepFrame) error {
 	if i < 0 {
 		return fmt.Errorf("answer %+v to a dialogue that does not wait", f)
 	}
+	if d.onAnswer != nil {
+		d.onAnswer(f.Code)
+	}
 	if f.Code != 202 {
 		select {
 		case <-d.t.Context().Done():
 			return errAway
-		case <-time.After(10 * time.Millisecond): // the server is busy, or has no connection to NATS
+		case <-time.After(d.retry): // the server is busy, or has no connection to NATS
 		}
 		return d.trySend(i)
 	}
@@ -401,7 +418,7 @@ func (d *keepDevice) received() error {
 	if err := d.heal(); err != nil {
 		return err
 	}
-	if d.rand.IntN(40) == 0 {
+	if d.pace == 0 && d.rand.IntN(40) == 0 {
 		if err := d.readSome(); err != nil {
 			return err
 		}

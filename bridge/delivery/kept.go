@@ -180,7 +180,8 @@ func (s *keptSend) Stored(d *kv.Dialogue, again bool) {
 		s.launch(d)
 		return
 	}
-	logged := !again && d.Deletes == 0 && !d.Hidden && s.lane.flights.log != nil && s.lane.flights.log.Attached()
+	// A repeated dialogue may be one whose entry could not be stored, on any node. So it gets an entry too.
+	logged := d.Deletes == 0 && !d.Hidden && s.lane.flights.log != nil && s.lane.flights.log.Attached()
 	if !logged { // otherwise the log answers once it has stored the entry
 		s.sender.Kept(s.id, s.n, s.at, time.Since(s.started))
 	}
