@@ -28,14 +28,8 @@ const (
 //
 // Errors: ErrBusy, and that of Options.MayWrite.
 func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
-	if int64(len(d.ID)+len(d.Payload)+headerRoom) > s.nc.MaxPayload() {
-		return errSize
-	}
 	p := kv.PairOf(d.From, to)
-	if p.A == p.B || !kv.ValidID(p.A) || !kv.ValidID(p.B) {
-		return errUsers
-	}
-	if err := s.opts.MayWrite(); err != nil {
+	if err := s.accepts(p, &d); err != nil {
 		return err
 	}
 	it := newItem(&d, done, time.Now().Add(s.opts.Timeout))
@@ -62,6 +56,25 @@ func (s *Service) Add(to string, d kv.Dialogue, done Done) error {
 		s.schedule(c)
 	}
 	return nil
+}
+
+// accepts returns the reason why a dialogue cannot be stored, whatever waits.
+func (s *Service) accepts(p kv.Pair, d *kv.Dialogue) error {
+	if int64(len(d.ID)+len(d.Payload)+headerRoom) > s.nc.MaxPayload() {
+		return errSize
+	}
+	if p.A == p.B || !kv.ValidID(p.A) || !kv.ValidID(p.B) {
+		return errUsers
+	}
+	return s.opts.MayWrite()
+}
+
+// waits reports whether dialogues of a conversation wait for their commit.
+func (s *Service) waits(p kv.Pair) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.convs[p]
+	return c != nil && c.busy
 }
 
 // schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller
