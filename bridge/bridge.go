@@ -43,6 +43,7 @@ type Bridge struct {
 	events     *eventlog.Log
 	audit      *audit.Trail
 	talks      *talk.Service // nil: conversations are not kept
+	relay      *talk.Relay   // in front of talks
 	services   *Services
 	lanes      *delivery.Lanes
 	tunnel     *tunnel.Tunnel
@@ -147,7 +148,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 func (b *Bridge) lost(nc *nats.Conn) {
 	b.lanes.Abort(nc)
 	if b.talks != nil && !b.monitor.Fresh() {
-		b.talks.Abort()
+		b.relay.Abort()
 	}
 }
 
@@ -215,16 +216,22 @@ func (b *Bridge) openTalks(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("keep conversations: %w", err)
 	}
-	b.stops.add(b.talks.Close)
+	b.relay, err = talk.NewRelay(b.talks, talk.RelayOptions{Connect: o.Connect, Prefix: subject.Prefix(o.Prefix), Node: b.node.ID,
+		Nodes:  func() ([]string, bool) { ids, protocol := b.services.Cluster.View(); return ids, protocol >= 2 }, // nothing is sent before the services exist
+		Gather: func() func() { return b.lanes.Gather() }, Log: o.Log})
+	if err != nil {
+		return errors.Join(fmt.Errorf("keep conversations: %w", err), b.talks.Close(ctx))
+	}
+	b.stops.add(b.relay.Close)
 	return nil
 }
 
 // keeper returns what the lanes store kept dialogues with, nil for none.
 func (b *Bridge) keeper() delivery.Keeper {
-	if b.talks == nil {
+	if b.relay == nil {
 		return nil
 	}
-	return b.talks
+	return b.relay
 }
 
 // conversations returns what logins read of the kept conversations, nil for none.

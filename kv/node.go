@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -23,6 +24,8 @@ type Node struct {
 	Host    string    `json:"host,omitempty"`
 	Version string    `json:"version,omitempty"`
 	Started time.Time `json:"started"`
+	// Protocol is the version of what nodes tell each other that the server speaks. Servers of older versions have 0.
+	Protocol int `json:"protocol,omitempty"`
 }
 
 const nodePrefix = "node."
@@ -30,6 +33,19 @@ const nodePrefix = "node."
 // nodeKey returns the key of one registration of a node. Each registration has its own key, so that no key is
 // overwritten.
 func nodeKey(id, registration string) string { return nodePrefix + id + "." + registration }
+
+// newRegistration returns a new registration. It tells the protocol of its node, so that the keys of the list suffice.
+func newRegistration(protocol int) string { return NewID()[:16] + "-" + strconv.Itoa(protocol) }
+
+// ProtocolOf returns the protocol of the node that has made a registration, 0 for nodes of older versions.
+func ProtocolOf(registration string) int {
+	_, text, _ := strings.Cut(registration, "-")
+	protocol, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return protocol
+}
 
 // Register adds a node to the list, and replaces its earlier registrations.
 //
@@ -56,7 +72,7 @@ type Renewal struct {
 //
 // Errors: only those of NATS and ctx.
 func (n *Nodes) Renew(ctx context.Context, node Node, earlier string) (Renewal, error) {
-	r := Renewal{Registration: NewID()[:16]}
+	r := Renewal{Registration: newRegistration(node.Protocol)}
 	record, err := json.Marshal(node)
 	if err != nil {
 		return Renewal{}, fmt.Errorf("kv: encode a node: %w", err)

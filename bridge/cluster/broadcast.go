@@ -36,6 +36,9 @@ func (c *Cluster) broadcast(ctx context.Context, command Command) ([]report, err
 		return nil, err
 	}
 	c.mu.Lock()
+	if !c.clustered.Load() && c.started == started { // otherwise suspicions find the nodes that have left
+		clear(c.peers)
+	}
 	c.addPeers(listed)
 	c.mu.Unlock()
 	body, err := encode(command)
@@ -196,6 +199,7 @@ func (c *Cluster) requestOrStrike(ctx context.Context, id string, registrations 
 	if struck {
 		c.mu.Lock()
 		delete(c.peers, id)
+		c.look()
 		c.mu.Unlock()
 		c.log.Info("a node is lost", "node", id)
 		c.tellLost(id)

@@ -50,13 +50,15 @@ type Cluster struct {
 	close    context.CancelFunc
 
 	clustered atomic.Bool // NATS is a cluster of servers
+	view      atomic.Pointer[view]
 	alone     atomic.Bool // the last command found no other node, and none has started since
 	renewing  sync.Mutex  // held by Renew
 
 	mu           sync.Mutex // guards the fields below, and writing alone
 	started      int        // counts nodes that have started, as they told
 	registration string
-	peers        kv.Registrations // the other nodes, as they were listed last or have told
+	peers        kv.Registrations // the other nodes, as they were listed last or have told; call look after a change
+	told         map[string]int   // the protocol that nodes have told
 	listed       time.Time        // when the list was read last
 	suspects     map[string]*suspect
 	knownBy      map[string]bool // nodes that have this node on their list
@@ -65,9 +67,10 @@ type Cluster struct {
 // New returns a cluster that sends commands over nc.
 func New(nc *nats.Conn, list *kv.Nodes, prefix subject.Prefix, log *slog.Logger) *Cluster {
 	c := &Cluster{nc: nc, list: list, names: prefix, log: log, lost: make(chan string, 64), lease: NewLease(), onStruck: func() {},
-		peers: make(kv.Registrations), suspects: make(map[string]*suspect), knownBy: make(map[string]bool)}
+		peers: make(kv.Registrations), told: make(map[string]int), suspects: make(map[string]*suspect), knownBy: make(map[string]bool)}
 	c.closed, c.close = context.WithCancel(context.Background())
 	c.queue.wake = make(chan struct{}, 1)
+	c.look()
 	c.checkClustered()
 	return c
 }
@@ -90,6 +93,7 @@ func (c *Cluster) Join(ctx context.Context, self kv.Node, h Handler) (err error)
 	ctx, cancel := context.WithTimeout(ctx, broadcastTimeout)
 	defer cancel()
 	c.checkClustered()
+	self.Protocol = Protocol
 	c.self, c.handler = &self, h
 	c.work.Go(c.carryOut)
 	c.sub, err = c.nc.Subscribe(c.names.Node(self.ID), c.receive)
@@ -150,7 +154,7 @@ func (c *Cluster) Renew(ctx context.Context) (kept bool, err error) {
 
 // Greet tells the other nodes that this node is there. back tells that it lost its connection to NATS meanwhile.
 func (c *Cluster) Greet(ctx context.Context, back bool) error {
-	command := NodeStarted{Back: back, From: c.id()}
+	command := NodeStarted{Back: back, From: c.id(), Protocol: Protocol}
 	if !c.clustered.Load() {
 		return c.Broadcast(ctx, command)
 	}
@@ -186,7 +190,7 @@ func (c *Cluster) receive(m *nats.Msg) {
 	}
 	switch command := command.(type) {
 	case ping:
-		c.meet(command.From)
+		c.meet(command.From, command.Protocol)
 		c.reply(m, command, report{Doubt: command.From != "" && c.suspectOf(command.From) != nil})
 		return
 	case NodeStarted:
@@ -194,10 +198,11 @@ func (c *Cluster) receive(m *nats.Msg) {
 		c.started++
 		c.alone.Store(false)
 		c.mu.Unlock()
-		c.meet(command.From)
+		c.meet(command.From, command.Protocol)
 	case nodeLost:
 		c.mu.Lock()
 		delete(c.peers, command.Node)
+		c.look()
 		c.mu.Unlock()
 	case checkState:
 		// The handler may send commands to the other nodes, which do the same. Don't block their commands.
@@ -207,8 +212,8 @@ func (c *Cluster) receive(m *nats.Msg) {
 	c.queue.add(func() { c.answer(m, command) })
 }
 
-// meet puts a node on the cached list, which this node sends its heartbeats to.
-func (c *Cluster) meet(id string) {
+// meet puts a node on the cached list, which this node sends its heartbeats to. protocol is what the node speaks.
+func (c *Cluster) meet(id string, protocol int) {
 	if id == "" || id == c.id() {
 		return
 	}
@@ -218,6 +223,10 @@ func (c *Cluster) meet(id string) {
 		c.peers[id] = nil
 		c.started++
 		c.alone.Store(false)
+	}
+	if c.told[id] != protocol {
+		c.told[id] = protocol
+		c.look()
 	}
 }
 

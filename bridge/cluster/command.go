@@ -94,11 +94,14 @@ type ClientConnected struct {
 type NodeStarted struct {
 	Back bool   `json:"back,omitempty"` // it had registered before and lost its connection to NATS
 	From string `json:"from,omitempty"` // its id; nodes of older versions do not tell it
+	// Protocol is what the node speaks, 0 for nodes of older versions.
+	Protocol int `json:"protocol,omitempty"`
 }
 
 // ping is a heartbeat, and asks a suspect whether it is alive.
 type ping struct {
-	From string `json:"from,omitempty"` // id of the node that sends it; "": the sender is no node
+	From     string `json:"from,omitempty"` // id of the node that sends it; "": the sender is no node
+	Protocol int    `json:"protocol,omitempty"`
 }
 
 // nodeLost tells that a node was struck off the list.

@@ -47,7 +47,7 @@ func (c *Cluster) Heartbeat(ctx context.Context, serving, halted func() bool) {
 		if !c.clustered.Load() {
 			c.lease.lift()
 			if !c.Alone() && serving() {
-				c.warn(ctx, "heartbeat", c.Broadcast(ctx, ping{From: c.id()}))
+				c.warn(ctx, "heartbeat", c.Broadcast(ctx, ping{From: c.id(), Protocol: Protocol}))
 			}
 			continue
 		}
@@ -88,7 +88,7 @@ func (c *Cluster) beat(ctx context.Context) (renewed bool) {
 	began := time.Now()
 	running := c.lease.Limited() && c.lease.Runs()
 	ids, ok := c.cachedPeers()
-	body, err := encode(ping{From: c.id()})
+	body, err := encode(ping{From: c.id(), Protocol: Protocol})
 	if err != nil {
 		return false
 	}

@@ -53,6 +53,7 @@ func (c *Cluster) suspect(id string) *suspect {
 		delete(c.suspects, id)
 		if end != alive {
 			delete(c.peers, id)
+			c.look()
 			s.gone = true
 		}
 		c.mu.Unlock()
@@ -83,7 +84,7 @@ func (c *Cluster) watch(id string, known []string) outcome {
 		return alive // the connection is closed
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails if the connection is closed
-	body, err := encode(ping{From: c.id()})
+	body, err := encode(ping{From: c.id(), Protocol: Protocol})
 	if err != nil {
 		return alive
 	}
@@ -181,6 +182,7 @@ func (c *Cluster) addPeers(all kv.Registrations) {
 			c.peers[id] = registrations
 		}
 	}
+	c.look()
 }
 
 // id returns the id of this node, "" for a process that is not a node.

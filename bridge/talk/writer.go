@@ -114,6 +114,14 @@ func (s *Service) enqueue(c *conversation, it *item) {
 	}
 }
 
+// waits reports whether dialogues of a conversation wait for their commit, or their senders for the outcome.
+func (s *Service) waits(p kv.Pair) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.convs[p]
+	return c != nil && (c.busy || c.plain > 0)
+}
+
 // schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller
 // holds s.mu.
 func (s *Service) schedule(c *conversation) {
