@@ -137,23 +137,6 @@ func TestTalksWithoutLeader(t *testing.T) {
 	for _, k := range talks {
 		wait(t, "all dialogues are answered, and those answered 200 have arrived", k.settled)
 		k.check(t)
-		if t.Failed() {
-			page, err := nodes[0].talks.History(t.Context(), k.from.id, k.to.id, kv.Range{Forward: true, Limit: 100_000})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ids := k.to.from(k.from.id)
-			for i := 1; i < len(ids); i++ {
-				if ids[i] < ids[i-1] {
-					t.Logf("DBG %v: %d answered %d, after %d answered %d", k.from.id, ids[i], k.from.answers[ids[i]], ids[i-1], k.from.answers[ids[i-1]])
-					for _, d := range page.Dialogues {
-						if id := strings.Trim(string(d.ID), `"`); d.From == k.from.id && (id == strconv.Itoa(ids[i]) || id == strconv.Itoa(ids[i-1])) {
-							t.Logf("DBG %s n %d live %t record %x at %v", id, d.N, d.Live, d.Record, d.At)
-						}
-					}
-				}
-			}
-		}
 	}
 	t.Logf("507: %d, %d, %d", a.answered(wire.SendFailed), b.answered(wire.SendFailed), here.answered(wire.SendFailed))
 	checkHistory(t, nodes[0], talks[:2], mine, theirs)
