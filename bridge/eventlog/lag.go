@@ -86,9 +86,9 @@ func (u Usage) Consumer(attachment string) (Lag, bool) {
 // minShare is the smallest part of the log's entries for which a consumer is worth removing, 1/minShare.
 const minShare = 10
 
-// Removable returns the consumer among idle whose removal frees the most entries. A consumer is not removable if it needs
-// only a small part of the entries, or if consumers that are not idle need the same entries. It reports false if there
-// is none.
+// Removable returns the slowest consumer among idle whose removal frees entries. A consumer is not removable if it
+// needs only a small part of the entries, or if consumers that are not idle need the same entries. Removable reports
+// false if there is none.
 func (u Usage) Removable(idle map[string]bool) (Lag, bool) {
 	for _, l := range u.Consumers {
 		if l.Attachment && idle[l.Name] && l.Behind()*minShare >= u.Entries && u.alone(l, idle) {
@@ -110,8 +110,8 @@ func (u Usage) alone(l Lag, idle map[string]bool) bool {
 	return false
 }
 
-// Degraded returns what is wrong with the log, "" for nothing: it is nearly full, or entries expire soon that a consumer
-// has not acknowledged.
+// Degraded returns what is wrong with the log, "" for nothing: it is nearly full, or entries expire soon that a
+// consumer has not acknowledged.
 func (u Usage) Degraded(onError OnError) string {
 	behind := ""
 	if slowest, ok := u.Slowest(); ok {

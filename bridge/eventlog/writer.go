@@ -280,8 +280,8 @@ func apiCode(err error) jetstream.ErrorCode {
 	return 0
 }
 
-// isFull reports whether NATS has refused a message since the stream has reached its limit of bytes. There is no code for
-// that, only a text.
+// isFull reports whether NATS has refused a message since the stream has reached its limit of bytes. There is no code
+// for that, only a text.
 func isFull(err error) bool {
 	var e *jetstream.APIError
 	return errors.As(err, &e) && strings.Contains(e.Description, "maximum bytes exceeded")

@@ -41,8 +41,8 @@ func (as *Attachments) createConsumer(ctx context.Context, a kv.Attachment) erro
 }
 
 // ExpectConsumers notes in the state for every attachment of role consumer that its consumer must exist, unless the
-// attachment is detached. If the consumer is missing and there is no note, because its loss was accepted or a restore replaced the log,
-// ExpectConsumers creates it.
+// attachment is detached. If the consumer is missing and there is no note, because its loss was accepted or a restore
+// replaced the log, ExpectConsumers creates it.
 func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 	all, err := as.store.Attachments.List(ctx)
 	if err != nil {
