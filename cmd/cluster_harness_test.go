@@ -56,6 +56,7 @@ func startTogether(t testing.TB, configs ...*Config) bridges {
 		go func() {
 			var err error
 			if all[i], err = tryStart(t, c); err == nil {
+				logOnFailure(t, all[i].log)
 				all[i].mayLog = []string{"entries of the audit trail are lost"} // the last node that stops writes alone
 			}
 			failed <- err
