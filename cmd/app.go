@@ -48,6 +48,7 @@ type App struct {
 	registry *prometheus.Registry
 	front    net.Listener
 	ops      net.Listener // nil without an operations listener
+	monitor  net.Listener // nil without nats.monitor
 	failed   chan error   // errors of the listeners
 	draining atomic.Bool
 	system   func(name string, opts ...nats.Option) (*nats.Conn, error) // connects to the system account of NATS; may be nil
@@ -57,7 +58,7 @@ type App struct {
 // NewApp starts the server. When it returns, clients can connect. If it returns an error, it has stopped everything
 // that it had started.
 func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelVar) (_ *App, err error) {
-	a := &App{config: c, log: log, level: level, registry: prometheus.NewRegistry(), failed: make(chan error, 2)}
+	a := &App{config: c, log: log, level: level, registry: prometheus.NewRegistry(), failed: make(chan error, 3)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.stops.run(log))
@@ -90,6 +91,7 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 		return nil, err
 	}
 	a.serveOps()
+	a.serveMonitor()
 	a.serveFront()
 	return a, nil
 }
@@ -99,13 +101,18 @@ func (a *App) listen() (err error) {
 		return listenError("listen", a.config.Listen, err)
 	}
 	a.stops.add("listener", func(context.Context) error { return ignoreClosed(a.front.Close()) })
-	if a.config.Ops.Listen == "" {
-		return nil
+	if address := a.config.Ops.Listen; address != "" {
+		if a.ops, err = net.Listen("tcp", address); err != nil {
+			return listenError("ops.listen", address, err)
+		}
+		a.stops.add("operations listener", func(context.Context) error { return ignoreClosed(a.ops.Close()) })
 	}
-	if a.ops, err = net.Listen("tcp", a.config.Ops.Listen); err != nil {
-		return listenError("ops.listen", a.config.Ops.Listen, err)
+	if address := a.config.NATS.Monitor; address != "" && a.config.NATS.Embedded() {
+		if a.monitor, err = net.Listen("tcp", address); err != nil {
+			return listenError("nats.monitor", address, err)
+		}
+		a.stops.add("NATS monitoring listener", func(context.Context) error { return ignoreClosed(a.monitor.Close()) })
 	}
-	a.stops.add("operations listener", func(context.Context) error { return ignoreClosed(a.ops.Close()) })
 	return nil
 }
 

@@ -192,6 +192,10 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen.address, TLS: encrypted, CA: b.ca, Sync: time.Duration(c.NATS.Sync),
 		MaxConnections: c.natsConnections(), MaxPending: maxPending(c), Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Cluster: c.cluster(), Log: log, DiskLog: diskLog})
+	if errors.Is(err, embedded.ErrStoreDamaged) && c.clustered() {
+		return &failure{exitFailed, err, "or, while all other nodes of the cluster are running, remove the folder jetstream from the data directory: " +
+			"this node then gets its records from them"}
+	}
 	if errors.Is(err, embedded.ErrStoreDamaged) {
 		return &failure{exitFailed, err, "or set data_check to false: NATS then starts and drops what it cannot read"}
 	}

@@ -205,11 +205,10 @@ Exit with 3 if the cluster has no such node, and with 2 if it is running.`,
 		Args:    exactArgs("NODE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
-				n, err := client.RemoveNode(ctx, args[0], force)
-				if err != nil {
+				if _, err := client.RemoveNode(ctx, args[0], force); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(env.Out, "removed node %s\n", n.Label())
+				_, err := fmt.Fprintf(env.Out, "removed node %s\n", args[0])
 				return err
 			})
 		},

@@ -55,7 +55,10 @@ func startTogether(t testing.TB, configs ...*Config) bridges {
 	for i, c := range configs {
 		go func() {
 			var err error
-			all[i], err = tryStart(t, c)
+			if all[i], err = tryStart(t, c); err == nil {
+				logOnFailure(t, all[i].log)
+				all[i].mayLog = []string{"entries of the audit trail are lost"} // the last node that stops writes alone
+			}
 			failed <- err
 		}()
 	}
@@ -71,8 +74,9 @@ func startTogether(t testing.TB, configs ...*Config) bridges {
 type processes struct {
 	nodes  []*process
 	routes []string
+	names  []string // of the nodes; a node that takes the place of another has a name of its own
 	secret string
-	data   string // below it the directories n1, n2 and so on
+	data   string // below it a directory for each node
 	env    []string
 }
 
@@ -80,6 +84,9 @@ type processes struct {
 func startProcesses(t testing.TB, n int, env ...string) *processes {
 	t.Helper()
 	c := &processes{routes: reservePorts(t, n), secret: embedded.NewClusterSecret(), data: t.TempDir(), env: env}
+	for i := range n {
+		c.names = append(c.names, fmt.Sprint("n", i+1))
+	}
 	for i := range n {
 		c.nodes = append(c.nodes, c.launch(t, i))
 	}
@@ -104,12 +111,12 @@ func (c *processes) restart(t testing.TB, i int) {
 
 // settings returns the settings of the i-th node as environment variables.
 func (c *processes) settings(i int) []string {
-	return []string{"IMCTL_NATS_CLUSTER_NAME=chat", fmt.Sprintf("IMCTL_NATS_CLUSTER_NODE=n%d", i+1), "IMCTL_NATS_CLUSTER_LISTEN=" + c.routes[i],
+	return []string{"IMCTL_NATS_CLUSTER_NAME=chat", "IMCTL_NATS_CLUSTER_NODE=" + c.names[i], "IMCTL_NATS_CLUSTER_LISTEN=" + c.routes[i],
 		"IMCTL_NATS_CLUSTER_ROUTES=" + strings.Join(c.routes, ","), "IMCTL_NATS_CLUSTER_SECRET=" + c.secret}
 }
 
 // dir returns the data directory of the i-th node.
-func (c *processes) dir(i int) string { return filepath.Join(c.data, fmt.Sprint("n", i+1)) }
+func (c *processes) dir(i int) string { return filepath.Join(c.data, c.names[i]) }
 
 func (c *processes) base(n int) string          { return c.nodes[n%len(c.nodes)].url }
 func (c *processes) trust() *tls.Config         { return nil }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -21,22 +22,33 @@ func (a *App) serveOps() {
 	if a.ops == nil {
 		return
 	}
+	a.serveOperators("operations", a.ops, a.config.Ops.Listen, a.opsHandler())
+}
+
+// serveMonitor serves the monitoring of the embedded NATS server.
+func (a *App) serveMonitor() {
+	if a.monitor != nil {
+		a.serveOperators("NATS monitoring", a.monitor, a.config.NATS.Monitor, a.backend.server.Monitor())
+	}
+}
+
+// serveOperators serves a handler for operators on a listener with the configured address.
+func (a *App) serveOperators(name string, l net.Listener, address string, handler http.Handler) {
 	s := &http.Server{
-		Handler:           a.hosts.guard(a.ops.Addr(), a.opsHandler()),
+		Handler:           a.hosts.guard(l.Addr(), handler),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
-	l := a.ops
-	if !isLocal(a.ops.Addr()) { // otherwise only the operator's own tools connect, which no limit may keep out
+	if !isLocal(l.Addr()) { // otherwise only the operator's own tools connect, which no limit may keep out
 		l = a.governor.Listen(l, isLocal)
 	}
-	if t := a.certs.ListenerConfig(a.config.TLS.Mode, a.config.Ops.Listen, "h2", "http/1.1"); t != nil {
+	if t := a.certs.ListenerConfig(a.config.TLS.Mode, address, "h2", "http/1.1"); t != nil {
 		s.TLSConfig = t
 		l = tls.NewListener(l, t)
 	}
-	go a.serve("operations listener", s, l)
-	a.stops.add("operations server", func(context.Context) error { return s.Close() })
+	go a.serve(name+" listener", s, l)
+	a.stops.add(name+" server", func(context.Context) error { return s.Close() })
 }
 
 // opsURL returns the address of the operations listener: scheme, host and port.
@@ -46,6 +58,15 @@ func (a *App) opsURL() string {
 		scheme = "https"
 	}
 	return scheme + "://" + reachable(a.ops.Addr())
+}
+
+// monitorURL returns the address of the NATS server's monitoring.
+func (a *App) monitorURL() string {
+	scheme := "http"
+	if certs.Encrypted(a.config.TLS.Mode, a.config.NATS.Monitor) {
+		scheme = "https"
+	}
+	return scheme + "://" + reachable(a.monitor.Addr())
 }
 
 func (a *App) opsHandler() http.Handler {

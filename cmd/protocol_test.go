@@ -15,6 +15,8 @@ var deployments = []struct {
 	{"TLS", func(t testing.TB) deployment { return start(t, tableSettings, overTLS) }},
 	{"attached", func(t testing.TB) deployment { return startBridges(t, 1, tableSettings) }},
 	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings) }},
+	{"cluster of three", func(t testing.TB) deployment { return startCluster(t, 3, tableSettings) }},
+	{"cluster of three, round robin", func(t testing.TB) deployment { return &roundRobin{bridges: startCluster(t, 3, tableSettings)} }},
 	{"two servers, round robin", func(t testing.TB) deployment { return &roundRobin{bridges: startBridges(t, 2, tableSettings)} }},
 }
 

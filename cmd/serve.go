@@ -97,6 +97,9 @@ func (a *App) announce(w io.Writer) {
 	if a.ops != nil {
 		rows = append(rows, []string{"operations", a.opsURL() + "/readyz, /healthz, /metrics"})
 	}
+	if a.monitor != nil {
+		rows = append(rows, []string{"monitor", a.monitorURL() + "/varz, /jsz, /routez"})
+	}
 	rows = append(rows, []string{"data", a.backend.dir.Path()})
 	if a.config.File != "" {
 		rows = append(rows, []string{"config", a.config.File})

@@ -68,11 +68,14 @@ func (e *foreignError) Error() string {
 func (e *foreignError) Unwrap() error { return ErrStoreForeign }
 
 // checkData returns the first damage or foreign entry that it finds among the streams of the data directory. sync is
-// Options.Sync.
-func checkData(ctx context.Context, d *Dir, sync time.Duration, log *slog.Logger) error {
-	expected, err := d.embeddedStreams()
-	if err != nil {
-		return err
+// Options.Sync. A node of a cluster need not have any stream: it gets one that is incomplete from the other nodes.
+func checkData(ctx context.Context, d *Dir, sync time.Duration, node bool, log *slog.Logger) error {
+	expected := make(map[string]time.Time)
+	if !node {
+		var err error
+		if expected, err = d.embeddedStreams(); err != nil {
+			return err
+		}
 	}
 	streams, err := streamDirs(d.path)
 	if err != nil {

@@ -52,6 +52,9 @@ func NodeName(dir string) (string, error) { return readWord(dir, nodeFile) }
 
 // readWord reads a file of one word in a data directory. A missing file has no word.
 func readWord(dir, name string) (string, error) {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return "", nil // OpenDir says what is wrong
+	}
 	d := Dir{path: dir}
 	b, err := os.ReadFile(d.Path(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -83,7 +83,7 @@ func (s *Server) logWaiting(ns *natsserver.Server, unhealthy error) {
 // lead.
 func (s *Server) handOver(ctx context.Context) {
 	ns := s.ns.Load()
-	if s.config.cluster == nil || !transferRaftLeaders(ns) {
+	if s.config.cluster == nil || len(connectedNodes(ns)) == 0 || !transferRaftLeaders(ns) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)

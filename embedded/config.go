@@ -79,7 +79,9 @@ func (s settings) options() (*natsserver.Options, error) {
 	// The password of a login may wait in a queue to be hashed. Client libraries treat a ping before the answer as an
 	// error.
 	o.DisableShortFirstPing = true
-	o.DontListen = !s.listen
+	// nats-server connects to other nodes only if it also listens for clients. Without nats.listen a node listens on a free
+	// port of the loopback address, which splitListen has set, and tells nobody.
+	o.DontListen = !s.listen && s.cluster == nil
 	if s.tls != nil {
 		o.TLSConfig, o.TLSTimeout = s.tls, tlsTimeout
 	}

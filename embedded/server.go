@@ -184,7 +184,7 @@ func (s *Server) checkData(ctx context.Context) error {
 	if !s.check {
 		return nil
 	}
-	return checkData(ctx, s.dir, s.config.sync, s.logger)
+	return checkData(ctx, s.dir, s.config.sync, s.config.cluster != nil, s.logger)
 }
 
 // prepare makes the secrets of this process. A restart of the NATS server keeps them.
@@ -229,11 +229,12 @@ func stop(ns *natsserver.Server) {
 
 // publish stores the server's address in the contexts of the data directory. A restart keeps the address.
 func (s *Server) publish() error {
-	addr := s.ns.Load().Addr()
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		s.config.port = tcp.Port
+	if addr := s.ns.Load().Addr(); s.config.listen {
+		if tcp, ok := addr.(*net.TCPAddr); ok {
+			s.config.port = tcp.Port
+		}
+		s.url = clientURL(addr, s.config.tls != nil)
 	}
-	s.url = clientURL(addr, s.config.tls != nil)
 	s.admin.URL, s.operator.URL = s.url, s.url
 	if err := saveContext(s.dir, adminFile, s.admin); err != nil {
 		return err
