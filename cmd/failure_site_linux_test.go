@@ -33,11 +33,11 @@ const siteNodes = 3
 type failureSite struct {
 	dir    string
 	nats   [siteNodes]*siteServer // nil if the servers are an embedded cluster
-	hosts  [siteNodes]string       // addresses of the servers for clients
-	peers  [siteNodes]string       // addresses that the nodes reach each other by
-	inside [siteNodes]string       // addresses of the NATS servers for clients on the node
-	netns  [siteNodes]string       // network namespaces of the nodes, empty in a site that cannot be cut
-	middle string                  // the namespace of the switch between them
+	hosts  [siteNodes]string      // addresses of the servers for clients
+	peers  [siteNodes]string      // addresses that the nodes reach each other by
+	inside [siteNodes]string      // addresses of the NATS servers for clients on the node
+	netns  [siteNodes]string      // network namespaces of the nodes, empty in a site that cannot be cut
+	middle string                 // the namespace of the switch between them
 	env    []string
 	url    string // of NATS, with the secret; empty if the servers are an embedded cluster
 

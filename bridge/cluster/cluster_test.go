@@ -97,7 +97,7 @@ func TestBroadcast(t *testing.T) {
 	if a.Alone() || b.Alone() {
 		t.Errorf("two nodes, and a is alone: %t, b is alone: %t", a.Alone(), b.Alone())
 	}
-	if !a.took(NodeStarted{From: "b"}) {
+	if !a.took(NodeStarted{From: "b", Protocol: Protocol}) {
 		t.Error("a did not hear of b")
 	}
 	c := RosterChanged{User: "u", Other: "v", Friend: true, Revision: 3}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -31,6 +32,7 @@ type flights struct {
 	keeper  Keeper        // nil: conversations are not kept
 	most    func() int    // bytes of data of all flights of the lane; 0: no limit
 	sub     *nats.Subscription
+	epoch   atomic.Uint32 // counts aborts; see epoch.go
 
 	mu      sync.Mutex // guards the fields below
 	slots   []flightSlot
@@ -237,6 +239,7 @@ func (f *flights) hasRoom(fl *flight) bool {
 
 // publish publishes the request of a flight, which is marked as sending.
 func (f *flights) publish(fl *flight) error {
+	f.stamp(fl.reply)
 	if fl.live {
 		return f.nc.PublishMsg(liveMessage(fl))
 	}
@@ -287,7 +290,7 @@ func parseToken(token []byte) (n, round uint32, ok bool) {
 	if _, err := hex.Decode(b[:], token); err != nil {
 		return 0, 0, false
 	}
-	return binary.BigEndian.Uint32(b[:]), binary.BigEndian.Uint32(b[4:]), true
+	return binary.BigEndian.Uint32(b[:]) & slotMask, binary.BigEndian.Uint32(b[4:]), true
 }
 
 // is reports whether the slot is still in this use. Called with mu held.
@@ -384,6 +387,7 @@ func (f *flights) expire() {
 
 // abort answers all flights with 507, except those that wait for the end of a pause.
 func (f *flights) abort() {
+	f.epoch.Add(1)
 	f.mu.Lock()
 	all := f.expired(time.Now().Add(f.timeout))
 	if len(f.waiting) > 0 && !f.closed {

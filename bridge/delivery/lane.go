@@ -56,6 +56,7 @@ type lane struct {
 	spare   []*Member  // an earlier list, kept for its memory
 
 	scratch []byte // for frames; used by run only
+	epochs  epochs // used by run only
 }
 
 // maxBatchMessages is the number of messages after which the lane flushes although more are waiting.
@@ -308,7 +309,7 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 		l.log.Warn("malformed dialogue", "subject", m.Subject, "bytes", len(m.Data))
 		l.reply(m.Reply, refused)
 		return
-	case !l.fresh():
+	case !l.fresh(), l.epochs.outdated(m.Reply):
 		l.reply(m.Reply, refused)
 		return
 	}
