@@ -247,7 +247,9 @@ func TestMoveLosesNothing(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*linked, *server.Server){
 		"lame duck": func(_ *linked, s *server.Server) { go s.LameDuckShutdown() },
-		"shutdown":  func(l *linked, _ *server.Server) { l.serverEnds(hostOf(l.all[0].ConnectedUrl()), l.all[0].ServerPool(), shutdownWait) }, // as WatchShutdown does
+		"shutdown": func(l *linked, _ *server.Server) {
+			l.serverEnds(hostOf(l.all[0].ConnectedUrl()), l.all[0].ServerPool(), shutdownWait)
+		}, // as WatchShutdown does
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
