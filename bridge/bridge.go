@@ -131,6 +131,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.stops.add(func(context.Context) error { b.lanes.Close(); return nil })
 	if o.Moves != nil {
 		o.Moves.BeforeMove(b.lanes.Pause)
+		if b.talks != nil {
+			o.Moves.BeforeMove(b.talks.Pause)
+		}
 	}
 	b.monitor.OnLost(b.lost)
 	metrics.Observe(b.lanes)

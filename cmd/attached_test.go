@@ -128,6 +128,13 @@ func TestAttachRefused(t *testing.T) {
 			says: []string{"nats://127.0.0.1:1: not reachable after 5 attempts", "; start it, or correct nats.url"}},
 		"wrong password": {url: func(*testing.T) string { return strings.Replace(there.url, secret, "hunter2", 1) },
 			says: []string{"refuses these credentials; set a valid user and password", "imctl nats config"}},
+		"too many connections": {url: func(t *testing.T) string { return full(t, "max_connections: 1\n"+fmt.Sprintf(users, "", "")) },
+			says: []string{"maximum connections exceeded; raise max_connections of the NATS server, or close others"}},
+		"too many connections of the account": {url: func(t *testing.T) string { return full(t, fmt.Sprintf(users, "limits: {max_conn: 1},", "")) },
+			says: []string{"account active connections exceeded; raise the limit of connections of the account"}},
+		"no TLS": {url: func(t *testing.T) string {
+			return strings.Replace(startNATSWith(t, fmt.Sprintf(users, "", "")), "nats://", "tls://", 1)
+		}, says: []string{"; the server has no TLS: write nats:// in nats.url"}},
 		"no credentials": {url: func(*testing.T) string { return strings.Replace(there.url, "imctl:"+secret+"@", "", 1) },
 			says: []string{"refuses these credentials"}},
 		"no JetStream": {url: func(t *testing.T) string { return startNATSWith(t, fmt.Sprintf(users, "", "")) },
@@ -178,6 +185,18 @@ func TestAttachRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// full starts a NATS server that takes one connection, and connects to it. It returns the URL of its user u.
+func full(t *testing.T, text string) string {
+	t.Helper()
+	url := startNATSWith(t, text)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return url
 }
 
 // serveAttached runs imctl serve on a NATS server that it cannot use, and returns the output.

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -94,7 +95,30 @@ func dialFailure(c NATSConfig, err error, unreachable int) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return usageErrorf("%s: %w", serverName(c), err)
 	}
+	if remedy := answeredRemedy(err, setting); remedy != "" {
+		return &failure{exitFailed, fmt.Errorf("%s: %w", serverName(c), err), remedy}
+	}
 	return &failure{unreachable, fmt.Errorf("%s: %w", serverName(c), err), "start it, or correct " + setting}
+}
+
+// answeredRemedy returns the remedy for an error of a server that was reached, or "". The library has no errors for most of
+// what a server says while a client connects.
+func answeredRemedy(err error, setting string) string {
+	var certificate *tls.CertificateVerificationError
+	says := func(text string) bool { return strings.Contains(strings.ToLower(err.Error()), text) }
+	switch {
+	case says(nats.MAX_ACCOUNT_CONNECTIONS_ERR):
+		return "raise the limit of connections of the account, or close others; imctl needs about 10 for each node"
+	case says(nats.MAX_CONNECTIONS_ERR):
+		return "raise max_connections of the NATS server, or close others; imctl needs about 10 for each node"
+	case errors.Is(err, nats.ErrSecureConnRequired):
+		return "the server requires TLS: write tls:// in " + setting
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		return "the server has no TLS: write nats:// in " + setting
+	case errors.As(err, &certificate):
+		return "let " + setting + " name a host of the server's certificate, and trust the authority that has signed it"
+	}
+	return ""
 }
 
 // isRefused reports whether NATS refused the credentials. For users that are not in its configuration, NATS asks the

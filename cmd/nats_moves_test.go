@@ -14,11 +14,13 @@ import (
 
 // pairs are friends on different servers, of which one talks to the other all the time.
 type pairs struct {
-	stop chan struct{}
-	wg   sync.WaitGroup
+	pairs int
+	stop  chan struct{}
+	wg    sync.WaitGroup
 
-	mu      sync.Mutex // guards the fields below
-	answers map[int]int
+	mu      sync.Mutex  // guards the fields below
+	answers map[int]int // by code
+	streak  map[int]int // delivered dialogues in a row, by pair
 	slowest time.Duration
 	failed  []time.Time
 }
@@ -26,10 +28,10 @@ type pairs struct {
 // startPairs starts n pairs.
 func startPairs(t *testing.T, w *world, n int) *pairs {
 	t.Helper()
-	p := &pairs{stop: make(chan struct{}), answers: make(map[int]int)}
-	for range n {
+	p := &pairs{pairs: n, stop: make(chan struct{}), answers: make(map[int]int), streak: make(map[int]int)}
+	for i := range n {
 		a, b := w.newFriends(t)
-		p.wg.Go(func() { p.talk(t, a, b) })
+		p.wg.Go(func() { p.talk(t, i, a, b) })
 		go func() {
 			for {
 				if _, err := b.tunnel.tryNext(); err != nil {
@@ -41,7 +43,7 @@ func startPairs(t *testing.T, w *world, n int) *pairs {
 	return p
 }
 
-func (p *pairs) talk(t *testing.T, a, b *member) {
+func (p *pairs) talk(t *testing.T, n int, a, b *member) {
 	for i := 0; ; i++ {
 		select {
 		case <-p.stop:
@@ -62,7 +64,9 @@ func (p *pairs) talk(t *testing.T, a, b *member) {
 		p.mu.Lock()
 		p.answers[code]++
 		p.slowest = max(p.slowest, time.Since(began))
+		p.streak[n]++
 		if code != 200 {
+			p.streak[n] = 0
 			p.failed = append(p.failed, time.Now())
 		}
 		p.mu.Unlock()
@@ -82,12 +86,30 @@ func (p *pairs) report(began time.Time) (answers map[int]int, failing, slowest t
 	return answers, failing, slowest
 }
 
+// calm waits until every pair has had several dialogues in a row delivered.
+func (p *pairs) calm(t *testing.T) {
+	t.Helper()
+	p.mu.Lock()
+	clear(p.streak)
+	p.mu.Unlock()
+	eventually(t, "dialogues of all pairs", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for n := range p.pairs {
+			if p.streak[n] < 100 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func (p *pairs) end() {
 	close(p.stop)
 	p.wg.Wait()
 }
 
-// movedTo waits until a server's connections are on a NATS server other than the named one.
+// movedFrom waits until a server's connections are on a NATS server other than the named one.
 func movedFrom(t *testing.T, s *server, from string) {
 	t.Helper()
 	eventually(t, "the move from "+from, func() bool { return s.app.backend.link.Server() != from })
@@ -123,12 +145,7 @@ func TestNATSNodesEnd(t *testing.T) {
 			movedFrom(t, s, from)
 		}
 		moved := time.Since(began)
-		eventually(t, "dialogues", func() bool {
-			time.Sleep(2 * time.Second) // without a failure
-			load.mu.Lock()
-			defer load.mu.Unlock()
-			return len(load.failed) == 0 || time.Since(load.failed[len(load.failed)-1]) > time.Second
-		})
+		load.calm(t)
 		answers, failing, slowest := load.report(began)
 		t.Logf("%s: moved after %s, failures for %s, slowest %s, answers %v", step.what, moved, failing, slowest, answers)
 		cluster.nodes[from].kill()

@@ -3,7 +3,6 @@
 package cmd
 
 import (
-	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,27 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	natsserver "github.com/nats-io/nats-server/v2/server"
 )
-
-// natsServerMain is the command nats-server, without its help.
-func natsServerMain() {
-	flags := flag.NewFlagSet("nats-server", flag.ExitOnError)
-	o, err := natsserver.ConfigureOptions(flags, os.Args[1:], nil, nil, nil)
-	if err == nil {
-		var s *natsserver.Server
-		if s, err = natsserver.NewServer(o); err == nil {
-			s.ConfigureLogger()
-			if err = natsserver.Run(s); err == nil {
-				s.WaitForShutdown()
-				return
-			}
-		}
-	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
 
 // natsProcesses are the processes of a NATS cluster that is configured with the output of imctl nats config.
 type natsProcesses struct {

@@ -1,6 +1,9 @@
 package cmd
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"testing"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -30,4 +33,22 @@ func runNATS(t testing.TB, o *natsserver.Options) *natsserver.Server {
 		t.Fatal("timeout waiting for the NATS server")
 	}
 	return ns
+}
+
+// natsServerMain is the command nats-server, without its help.
+func natsServerMain() {
+	flags := flag.NewFlagSet("nats-server", flag.ExitOnError)
+	o, err := natsserver.ConfigureOptions(flags, os.Args[1:], nil, nil, nil)
+	if err == nil {
+		var s *natsserver.Server
+		if s, err = natsserver.NewServer(o); err == nil {
+			s.ConfigureLogger()
+			if err = natsserver.Run(s); err == nil {
+				s.WaitForShutdown()
+				return
+			}
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }

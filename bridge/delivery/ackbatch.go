@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"strings"
 	"sync"
 
@@ -33,7 +34,8 @@ func splitReply(reply string) (inbox, token string, ok bool) {
 
 // ackBatch collects acknowledgements that leave together.
 type ackBatch struct {
-	nc *nats.Conn
+	nc   *nats.Conn
+	late *nats.Conn // takes what nc does not; nil: none
 
 	mu        sync.Mutex // guards the fields below
 	gathering bool       // between begin and end
@@ -97,9 +99,9 @@ func (b *ackBatch) send() (err error) {
 		var failed error
 		switch {
 		case len(a.tokens) == tokenSize:
-			failed = b.nc.Publish(a.inbox+string(a.tokens), nil)
+			failed = b.publish(a.inbox+string(a.tokens), nil)
 		case len(a.tokens) > 0:
-			failed = b.nc.Publish(a.subject, a.tokens)
+			failed = b.publish(a.subject, a.tokens)
 		}
 		if failed != nil {
 			err = failed
@@ -108,6 +110,16 @@ func (b *ackBatch) send() (err error) {
 	}
 	if len(b.pending) > maxInboxes {
 		b.pending = nil
+	}
+	return err
+}
+
+// publish sends a reply. While the connection of the lane reconnects, it refuses messages, so that no dialogue is sent late.
+// A reply is of use as long as the sender waits for it, so a connection that keeps messages takes it.
+func (b *ackBatch) publish(to string, data []byte) error {
+	err := b.nc.Publish(to, data)
+	if errors.Is(err, nats.ErrReconnectBufExceeded) && b.late != nil {
+		return b.late.Publish(to, data)
 	}
 	return err
 }

@@ -46,6 +46,7 @@ type flights struct {
 	closed  bool
 	paused  bool          // flights wait for resume; see pause.go
 	waiting []use         // in order
+	lost    time.Time     // when the connection was last lost
 	quiet   chan struct{} // closed when all active flights wait; nil unless a pause waits for that
 }
 
@@ -389,7 +390,8 @@ func (f *flights) expire() {
 func (f *flights) abort() {
 	f.epoch.Add(1)
 	f.mu.Lock()
-	all := f.expired(time.Now().Add(f.timeout))
+	f.lost = time.Now()
+	all := f.expired(f.lost.Add(f.timeout))
 	if len(f.waiting) > 0 && !f.closed {
 		waiting := make(map[use]bool, len(f.waiting))
 		for _, u := range f.waiting {

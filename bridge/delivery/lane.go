@@ -66,6 +66,9 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc = nc
+	if opts.Notices != nil {
+		l.acks.late = opts.Notices.nc
+	}
 	l.flights = newFlights(nc, opts.Timeout, opts.Alone)
 	if opts.MaxInFlight != nil {
 		l.flights.most = func() int { return opts.MaxInFlight() / opts.Lanes }
@@ -350,7 +353,7 @@ func (l *lane) reply(to string, data []byte) {
 	if to == "" {
 		return
 	}
-	l.published(l.nc.Publish(to, data))
+	l.published(l.acks.publish(to, data))
 }
 
 // acknowledge replies that a dialogue was delivered. The reply leaves at the end of the batch, or with

@@ -19,6 +19,10 @@ import (
 const (
 	// interestDelay is how long interest may take from one server of a NATS cluster to another, with a margin.
 	interestDelay = cluster.InterestDelay
+	// movedDelay replaces interestDelay for movedTime after the lane lost its NATS server: the nodes of its friends may have
+	// lost it too.
+	movedDelay = 5 * interestDelay
+	movedTime  = 2 * time.Second
 	// refusalDelay is how long a refused dialogue waits for another node, or a NATS client, to accept it. NATS does not
 	// tell how many subscribers a request has.
 	refusalDelay = 500 * time.Millisecond
@@ -41,7 +45,11 @@ func (f *flights) hold(n, round uint32) bool {
 	subject := f.slots[n].flight.subject
 	if _, ok := f.held[subject]; !ok {
 		f.held[subject] = nil
-		time.AfterFunc(f.holdFor, func() { f.resend(subject) })
+		wait := f.holdFor
+		if time.Since(f.lost) < movedTime {
+			wait = max(wait, movedDelay)
+		}
+		time.AfterFunc(wait, func() { f.resend(subject) })
 	}
 	return f.enqueue(n)
 }

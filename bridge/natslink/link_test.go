@@ -247,7 +247,9 @@ func TestMoveLosesNothing(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*linked, *server.Server){
 		"lame duck": func(_ *linked, s *server.Server) { go s.LameDuckShutdown() },
-		"shutdown":  func(l *linked, _ *server.Server) { l.serverEnds(l.all[0], shutdownWait) }, // as WatchShutdown does
+		"shutdown": func(l *linked, _ *server.Server) {
+			l.serverEnds(hostOf(l.all[0].ConnectedUrl()), l.all[0].ServerPool(), shutdownWait)
+		}, // as WatchShutdown does
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -308,6 +310,10 @@ func TestMoveLosesNothing(t *testing.T) {
 				await(t, "what was published during the move", up)
 			}
 			eventually(t, "the end of the move", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return !l.moving })
+			eventually(t, "one log line", func() bool { return strings.Contains(l.log.String(), "moved to") })
+			if n := strings.Count(l.log.String(), "moved to"); n != 1 {
+				t.Errorf("%d moves, want 1: %s", n, l.log)
+			}
 			if prepared != 2 {
 				t.Errorf("preparation and its end called %d times, want 2", prepared)
 			}

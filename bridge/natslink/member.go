@@ -75,7 +75,7 @@ func (m *member) option(o *nats.Options) error {
 		}
 	}
 	o.LameDuckModeHandler = func(nc *nats.Conn) {
-		m.link.serverEnds(nc, lameDuckWait)
+		m.lameDuck(nc)
 		if lameDuck != nil {
 			lameDuck(nc)
 		}

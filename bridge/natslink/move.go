@@ -28,7 +28,7 @@ func (l *Link) WatchShutdown(nc *nats.Conn) error {
 	for event, wait := range map[string]time.Duration{"SHUTDOWN": shutdownWait, "LAMEDUCK": lameDuckWait} {
 		_, err := nc.Subscribe("$SYS.SERVER.*."+event, func(msg *nats.Msg) {
 			if strings.Split(msg.Subject, ".")[2] == nc.ConnectedServerId() {
-				l.serverEnds(nc, wait)
+				l.serverEnds(hostOf(nc.ConnectedUrl()), nc.ServerPool(), wait)
 			}
 		})
 		if err != nil {
@@ -38,13 +38,25 @@ func (l *Link) WatchShutdown(nc *nats.Conn) error {
 	return nil
 }
 
-// serverEnds is called when the server of a connection has announced its end. What is under way has the given time.
-func (l *Link) serverEnds(nc *nats.Conn, wait time.Duration) {
-	host, servers := hostOf(nc.ConnectedUrl()), nc.ServerPool()
+// lameDuck is called when the server of the connection has announced its end. The library calls it before established, so
+// while the connection has moved on already, it does not count as connected.
+func (m *member) lameDuck(nc *nats.Conn) {
+	l, servers := m.link, nc.ServerPool()
+	l.mu.Lock()
+	host := m.host
+	if !m.connected {
+		host = ""
+	}
+	l.mu.Unlock()
+	l.serverEnds(host, servers, lameDuckWait)
+}
+
+// serverEnds moves the connections from a server that has announced its end. What is under way has the given time.
+func (l *Link) serverEnds(host string, servers []nats.Server, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if host == "" {
-		return // it is not connected any more
+		return // the connection has left it
 	}
 	l.fail(host)
 	if host != l.server || l.moving {

@@ -126,6 +126,7 @@ type Service struct {
 	probing atomic.Bool    // a goroutine asks whether the stream has a leader
 	muted   atomic.Int64   // no reads until then, in Unix milliseconds: the last one failed
 	ids     atomic.Int64   // remembered ids of all conversations
+	commits chan struct{}  // holds a value during a commit or a pause
 
 	mu     sync.Mutex
 	wake   *sync.Cond // the writer
@@ -151,6 +152,7 @@ type Service struct {
 func Open(ctx context.Context, opts Options) (_ *Service, err error) {
 	opts = opts.withDefaults()
 	s := &Service{opts: opts, seed: maphash.MakeSeed(), answers: make(chan []*job, 4), enough: make(chan struct{}, 1), convs: make(map[kv.Pair]*conversation)}
+	s.commits = make(chan struct{}, 1)
 	s.wake, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	// While NATS is unreachable nothing is buffered, and a commit under way fails at once.

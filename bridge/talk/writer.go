@@ -200,8 +200,10 @@ func (s *Service) write() {
 				}
 			}
 			rest = rest[n:]
+			s.commits <- struct{}{}
 			started := time.Now()
 			before, records = records, s.commit(jobs)
+			<-s.commits
 			took = time.Since(started)
 		}
 		clear(convs)
