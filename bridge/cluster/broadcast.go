@@ -178,8 +178,8 @@ func (c *Cluster) deliver(ctx context.Context, id string, body []byte) (r report
 	}
 }
 
-// requestOrStrike sends a command to a node on a single NATS server. If the node does not listen, requestOrStrike retries
-// once, since the node may just be connecting again, and then strikes the node off the list.
+// requestOrStrike sends a command to a node on a single NATS server. If the node does not listen, requestOrStrike
+// retries once, since the node may just be connecting again, and then strikes the node off the list.
 func (c *Cluster) requestOrStrike(ctx context.Context, id string, registrations []string, body []byte) (r report, there bool, err error) {
 	if r, err = c.request(ctx, id, body); !errors.Is(err, nats.ErrNoResponders) {
 		return r, true, err
@@ -209,8 +209,8 @@ func (c *Cluster) requestOrStrike(ctx context.Context, id string, registrations 
 	return r, true, err
 }
 
-// Ended strikes a node off the list that is known to have ended, without waiting for it. If it was listed, the others are
-// told, since it may not have told them its last change.
+// Ended strikes a node off the list that is known to have ended, without waiting for it. If it was listed, the others
+// are told, since it may not have told them its last change.
 func (c *Cluster) Ended(ctx context.Context, id string) error {
 	all, err := c.list.Registrations(ctx)
 	if err != nil || len(all[id]) == 0 {

@@ -128,8 +128,8 @@ func (c *Cluster) renewSoon(ctx context.Context) {
 	}
 }
 
-// leaveHungServer connects to another NATS server if this one does not answer at all. The client's own pings take longer to
-// find out.
+// leaveHungServer connects to another NATS server if this one does not answer at all. The client's own pings take
+// longer to find out.
 func (c *Cluster) leaveHungServer(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
 	defer cancel()
