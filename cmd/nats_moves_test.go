@@ -4,12 +4,14 @@ package cmd
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"imctl/bridge/bridgetest"
 )
 
 // pairs are friends on different servers, of which one talks to the other all the time.
@@ -123,19 +125,21 @@ func TestNATSNodesEnd(t *testing.T) {
 	attached := func(c *Config) { c.NATS.URL, c.NATS.Replicas = cluster.url, 3 }
 	all := bridges{start(t, attached), start(t, attached)}
 	for _, s := range all {
-		s.mayLog = []string{""}
+		s.mayLog = []string{""} // a lost server and what it interrupts are errors
 	}
 	w := newWorld(t, all)
+	client := w.newMembers(t, 1)[0]
 	load := startPairs(t, w, 20)
 	defer load.end()
 	for _, step := range []struct {
-		what string
-		end  func(*natsProcess)
+		what      string
+		announced bool
+		end       func(*natsProcess)
 	}{
-		{"lame duck", func(p *natsProcess) { p.signal(t, syscall.SIGUSR2) }},
-		{"SIGTERM", func(p *natsProcess) { p.signal(t, syscall.SIGTERM) }},
-		{"SIGKILL", func(p *natsProcess) { p.signal(t, syscall.SIGKILL) }},
-		{"SIGSTOP", func(p *natsProcess) { p.signal(t, syscall.SIGSTOP) }},
+		{"lame duck", true, func(p *natsProcess) { p.signal(t, syscall.SIGUSR2) }},
+		{"SIGTERM", true, func(p *natsProcess) { p.signal(t, syscall.SIGTERM) }},
+		{"SIGKILL", false, func(p *natsProcess) { p.signal(t, syscall.SIGKILL) }},
+		{"SIGSTOP", false, func(p *natsProcess) { p.signal(t, syscall.SIGSTOP) }},
 	} {
 		load.report(time.Now())
 		from := all[0].app.backend.link.Server()
@@ -148,14 +152,42 @@ func TestNATSNodesEnd(t *testing.T) {
 		load.calm(t)
 		answers, failing, slowest := load.report(began)
 		t.Logf("%s: moved after %s, failures for %s, slowest %s, answers %v", step.what, moved, failing, slowest, answers)
+		if answers[200] == 0 || len(answers) > 1 && (step.announced && answers[507] != sum(answers)-answers[200]) {
+			t.Errorf("%s: answers %v, want 200, and 507 at most for what was on its way", step.what, answers)
+		}
+		// NATS asks for logins from each of its servers, wherever the answering connections are.
+		for name, p := range cluster.nodes {
+			if name == from {
+				continue
+			}
+			nc, err := bridgetest.Dial("nats://"+p.client, client.account, client.password, "")
+			if err != nil {
+				t.Errorf("%s: login of a NATS client to %s: %v", step.what, name, err)
+				continue
+			}
+			nc.Close()
+		}
 		cluster.nodes[from].kill()
 		cluster.nodes[from].start(t)
 		cluster.nodes[from].ready(t)
 	}
-	for _, s := range all {
-		out := s.output(t)
-		if !strings.Contains(out, "imctl_nats_moves_total") {
-			t.Error("no metric for moves")
+	if out := all[0].output(t); !regexp.MustCompile(`(?m)^imctl_nats_moves_total [4-9]`).MatchString(out) {
+		t.Errorf("%q in the metrics, want a move for each end", firstGroup(out, `(?m)^(imctl_nats_moves_total.*)`))
+	}
+	nodes, err := all[0].app.bridge.Services().Cluster.Nodes(t.Context())
+	if err != nil || len(nodes) != len(all) {
+		t.Fatalf("nodes: %v, %v", nodes, err)
+	}
+	for _, n := range nodes {
+		if cluster.nodes[n.NATS] == nil {
+			t.Errorf("status: node %s is on NATS server %q", n.ID, n.NATS)
 		}
 	}
+}
+
+func sum(answers map[int]int) (n int) {
+	for _, k := range answers {
+		n += k
+	}
+	return n
 }
