@@ -19,7 +19,7 @@ func TestParseClientError(t *testing.T) {
 		`192.0.2.7:50000 - cid:7 - "v1:go:a - \"x\"" - "IM/user:user:01" - Publish Violation - Subject "a - b"`: {"IM/user:user:01", "Publish Violation"},
 		`192.0.2.7:50000 - cid:7 - "v1:go" - Subscription Violation - Subject "x", SID 1`:                       {"192.0.2.7", "Subscription Violation"},
 		`192.0.2.7:50000 - cid:7 - authentication error - User "x"`:                                             {"192.0.2.7", "authentication error"},
-		`192.0.2.7:6222 - rid:7 - TLS route handshake error: EOF`:                                               {"192.0.2.7", "TLS route handshake error: EOF"},
+		`192.0.2.7:6222 - rid:7 - TLS route handshake error: EOF`:                                               {"192.0.2.7", "TLS route handshake error"},
 		`[2001:db8::1]:50000 - cid:7 - maximum payload exceeded: 3 vs 2`:                                        {"[2001:db8::1]", "maximum payload exceeded"},
 	} {
 		if got, ok := parseClientError(line); !ok || got != want {
