@@ -47,6 +47,7 @@ func (b *backend) access(c *Config) natsauth.Access {
 		}
 		return a
 	}
+	a.Shared = true
 	user, servers, ok := attachedUser(c.NATS)
 	a.URL = withoutUser(servers)
 	if ok {

@@ -77,7 +77,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var err error
 	s.micro, err = micro.AddService(nc, micro.Config{
-		Name:        ServiceName,
+		Name:        subject.Prefix(o.Prefix).ServiceName(),
 		Version:     version,
 		Description: "Administration of imctl",
 		Metadata:    map[string]string{"prefix": o.Prefix},

@@ -78,7 +78,7 @@ func (as *Attachments) Rotate(ctx context.Context, name string) (kv.Attachment, 
 	if err != nil {
 		return kv.Attachment{}, Context{}, err
 	}
-	return a, as.contextOf(a, secret), as.disconnector.Disconnect(ctx, subject.AttachmentConn(name))
+	return a, as.contextOf(a, secret), as.disconnector.Disconnect(ctx, as.prefix.AttachmentConn(name))
 }
 
 // Remove removes an attachment with its consumer, and closes its connections. A removal that is cut off revokes the
@@ -90,7 +90,7 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := as.disconnector.Disconnect(ctx, subject.AttachmentConn(name)); err != nil {
+	if err := as.disconnector.Disconnect(ctx, as.prefix.AttachmentConn(name)); err != nil {
 		return err
 	}
 	if a.Role == kv.RoleConsumer {
@@ -158,8 +158,8 @@ func checkFilter(filter string) (string, error) {
 
 func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
 	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret, CA: as.access.CA}
-	if a.Role == kv.RoleConsumer {
-		c.InboxPrefix = subject.Inbox(a.Name)
+	if a.Role == kv.RoleConsumer || as.access.Shared {
+		c.InboxPrefix = as.prefix.AttachmentInbox(a.Name)
 	}
 	return c
 }

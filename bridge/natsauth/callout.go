@@ -284,7 +284,7 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 	if err != nil {
 		return nil, err
 	}
-	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a),
+	client := &identity{name: c.Prefix.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a, c.opts.Access.Shared),
 		trusted: a.Role != kv.RoleConsumer}
 	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Store.Attachments.Check(ctx, name, secret)
@@ -357,7 +357,7 @@ func (c *Callout) byPassword(ctx context.Context, name, password string) (*ident
 
 func (c *Callout) asUser(id string) *identity {
 	c.OnUser(id)
-	return &identity{name: subject.UserConn(id), account: c.opts.Access.Account,
+	return &identity{name: c.Prefix.UserConn(id), account: c.opts.Access.Account,
 		permissions: userPermissions(c.Prefix, id, c.Timeout)}
 }
 

@@ -13,6 +13,7 @@ type Access struct {
 	ConsumerAccount string   // of consumers: it exports nothing but what they need
 	Reserved        []string // names of users in NATS's own configuration
 	URL             string   // where clients connect
+	Shared          bool     // other installations may use the same accounts
 	CA              string   // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
 }
 
