@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nkeys"
+
 	"imctl/bridge/mailer"
 )
 
@@ -183,6 +185,10 @@ func subjectToken(s string) error {
 	return expect(isToken(s) && len(s) <= 32, "must be one word of at most 32 letters, digits, - and _")
 }
 
+func accountKey(s string) error {
+	return expect(nkeys.IsValidPublicAccountKey(s), "must be the public key of an account, which begins with A")
+}
+
 // conflict is a mistake in the combination of settings. It is reported for one key.
 type conflict struct{ key, text string }
 
@@ -190,6 +196,7 @@ type conflict struct{ key, text string }
 func (c *Config) conflicts() []conflict {
 	var (
 		tls, smtp, nats, cluster = c.TLS, c.Mail, c.NATS, c.NATS.Cluster
+		callout                  = nats.Callout
 		clustered, embedded      = cluster.Name != "", nats.Embedded()
 		found                    []conflict
 	)
@@ -209,6 +216,9 @@ func (c *Config) conflicts() []conflict {
 
 		{nats.Context != "" && nats.URL != "", "nats.context", "cannot be combined with nats.url: keep one of them"},
 		{nats.Creds != "" && nats.URL == "", "nats.creds", "requires nats.url"},
+
+		{callout != CalloutConfig{} && (callout.Key == "" || callout.Creds == ""), "nats.callout.key", "must be set together with nats.callout.creds"},
+		{callout != CalloutConfig{} && nats.Creds == "", "nats.callout.key", "requires nats.url and nats.creds"},
 
 		{!clustered && (cluster.Listen != "" || len(cluster.Routes) > 0 || cluster.Secret != ""),
 			"nats.cluster.name", "must not be empty when another setting of nats.cluster is set"},

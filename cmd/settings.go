@@ -153,6 +153,11 @@ func (c *Config) natsSettings() []setting {
 		bind("nats.cluster.listen", &c.NATS.Cluster.Listen, "address where this node accepts the other nodes", orEmpty(address)),
 		bind("nats.cluster.routes", &c.NATS.Cluster.Routes, "addresses of all nodes of the cluster", each(route)),
 		bind("nats.cluster.secret", &c.NATS.Cluster.Secret, "shared secret of the nodes of the cluster"),
+
+		bind("nats.callout.creds", &c.NATS.Callout.Creds, "operator mode: credentials file of the user that answers the auth callout").asPath(),
+		bind("nats.callout.system", &c.NATS.Callout.System, "operator mode: credentials file of a user of the system account").asPath(),
+		bind("nats.callout.key", &c.NATS.Callout.Key, "operator mode: file with the seed of the signing key of the accounts").asPath(),
+		bind("nats.callout.log_account", &c.NATS.Callout.LogAccount, "operator mode: public key of the account for consumers of the log, empty for no consumers", orEmpty(accountKey)),
 	}
 }
 
