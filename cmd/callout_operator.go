@@ -78,7 +78,11 @@ func calloutXKey(issuer nkeys.KeyPair) (nkeys.KeyPair, error) {
 		return nil, fmt.Errorf("derive the key of the auth callout: %w", err)
 	}
 	raw := sha256.Sum256(append([]byte("imctl auth callout xkey\x00"), seed...))
-	key, err := nkeys.FromRawSeed(nkeys.PrefixByteCurve, raw[:])
+	var key nkeys.KeyPair
+	curve, err := nkeys.EncodeSeed(nkeys.PrefixByteCurve, raw[:])
+	if err == nil {
+		key, err = nkeys.FromCurveSeed(curve) // FromRawSeed returns a key that only signs
+	}
 	if err != nil {
 		return nil, fmt.Errorf("derive the key of the auth callout: %w", err)
 	}

@@ -205,8 +205,8 @@ func testAdminCommands(t *testing.T, i *installation) {
 		}
 		return a.out
 	}
-	ok("user", "create", "alice", "--password-stdin")
-	ok("user", "create", "bob", "--password-stdin")
+	ok("user", "create", "alice")
+	ok("user", "create", "bob")
 	ok("friend", "add", "alice", "bob")
 	for _, args := range [][]string{{"user", "list"}, {"user", "show", "alice"}, {"user", "export"}, {"user", "disable", "bob"}, {"user", "enable", "bob"},
 		{"friend", "list", "alice"}, {"report", "list"}, {"talk", "stats"}, {"talk", "purge", "--user", "alice", "--yes"}, {"session", "list"}, {"token", "list", "alice"},
@@ -220,7 +220,7 @@ func testAdminCommands(t *testing.T, i *installation) {
 	followed := make(chan commandAnswer, 1)
 	go func() { followed <- i.run(t, "events", "--limit", "1", "--filter", "user.created.>") }()
 	for n := range 100 {
-		ok("user", "create", "carol"+strings.Repeat("x", n), "--password-stdin")
+		ok("user", "create", "carol"+strings.Repeat("x", n))
 		select {
 		case a := <-followed:
 			if a.code != exitDone || !strings.Contains(a.out, "carol") {
