@@ -57,12 +57,18 @@ of running its own. --mode selects the kind of server:
             them in the blocks. Name each user of the block authorization with --user, or its nkey: the
             default account is the one of which NATS asks imctl. Users of named accounts need no --user. A
             single user and password, or a token, cannot stay: make them an entry of users first.
+            --system tells that the server has a system account. The output then has the user to add to it.
   operator  The server is in operator mode. The command writes the signing key of the accounts to --dir,
             and prints the nsc commands and the settings of imctl.
 
 If nats.url has a user and password, the output is for that user. Otherwise it contains the hash of a new
 secret. The secret itself is printed once, to standard error, with the setting for the configuration of
 imctl. Several installations with different nats.prefix may share one NATS with the same output.
+
+A NATS server with accounts has no JetStream in the default account. If that account has streams, move its
+users into an account with a name, with jetstream: enabled, and while a single server is stopped rename
+the directory jetstream/$G below store_dir to that name. On a cluster, back the streams up and restore
+them with the nats tool.
 
 NATS cannot reload these settings. Restart the server.`,
 		Example: `  imctl nats config > imctl.conf

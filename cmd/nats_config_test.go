@@ -65,8 +65,8 @@ func (c configured) run(t *testing.T, text string) string {
 func (c configured) try(t *testing.T, url string) {
 	t.Helper()
 	s := start(t, func(config *Config) {
-		config.NATS.URL = strings.Replace(c.url, "nats://", strings.TrimSuffix(url, strings.TrimPrefix(url, "nats://")), 1)
-		config.NATS.URL = strings.Replace(config.NATS.URL, "127.0.0.1:4222", strings.TrimPrefix(url, "nats://"), 1)
+		config.NATS.URL = strings.Replace(c.url, "127.0.0.1:4222", strings.TrimPrefix(url, "nats://"), 1)
+		config.Dialogues.MaxBytes, config.NATS.Log.MaxBytes = 16*MiB, 16*MiB // NATS reserves them
 	})
 	w := newWorld(t, s)
 	p := w.newMember(t, 0)

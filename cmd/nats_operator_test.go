@@ -146,6 +146,7 @@ func startOperatorNATS(t *testing.T) operatorNATS {
 // attached configures a server as the output tells.
 func (n operatorNATS) attached(c *Config) {
 	c.NATS.URL, c.NATS.Creds = n.url, filepath.Join(n.dir, "imctl.creds")
+	c.Dialogues.MaxBytes, c.NATS.Log.MaxBytes = 16*MiB, 16*MiB // NATS reserves them
 	c.NATS.Callout = CalloutConfig{Creds: filepath.Join(n.dir, "imctl-auth.creds"), System: filepath.Join(n.dir, "imctl-sys.creds"),
 		Key: filepath.Join(n.dir, calloutKeyFile), LogAccount: n.logAccount}
 }
@@ -244,8 +245,7 @@ func TestOperatorModeRefused(t *testing.T) {
 		"another key":    {func(c *Config) { c.NATS.Callout.Key = newKeyFile(t) }, "refuses the credentials", kv.RoleAdmin},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, n.attached, c.change, func(c *Config) { c.NATS.Prefix = strings.ReplaceAll(name, " ", "-") },
-				func(c *Config) { c.Dialogues.MaxBytes, c.NATS.Log.MaxBytes = 16*MiB, 16*MiB })
+			s := start(t, n.attached, c.change, func(c *Config) { c.NATS.Prefix = strings.ReplaceAll(name, " ", "-") })
 			s.mayLog = []string{"decrypt the request"}
 			defer s.close(t) // another installation with another key would be asked, too
 			_, _, err := s.services().Attachments.Add(t.Context(), "one", c.role, "")

@@ -32,6 +32,8 @@ func startInstallation(t *testing.T, there *externalNATS, prefix string) *instal
 	t.Helper()
 	s := start(t, there.attached, func(c *Config) {
 		c.NATS.Prefix, c.Dialogues.Keep = prefix, time.Hour
+		// A login that succeeds in the other installation must not count as failed.
+		c.Limits.LoginFailures = Rate{Count: 8, Per: time.Hour}
 		c.Dialogues.MaxBytes, c.NATS.Log.MaxBytes = 16*MiB, 16*MiB // NATS reserves them
 	})
 	i := &installation{server: s, w: newWorld(t, s), prefix: subject.Prefix(prefix), dir: t.TempDir(), url: withoutUser(there.url)}
