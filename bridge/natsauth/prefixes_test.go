@@ -18,7 +18,7 @@ import (
 func startOthers(t *testing.T, url string, prefix subject.Prefix) *others {
 	t.Helper()
 	o := &others{nc: natstest.Connect(t, url), prefix: prefix, log: slog.New(slog.DiscardHandler), seen: make(map[subject.Prefix]time.Time)}
-	if err := o.start(t.Context()); err != nil {
+	if err := o.start(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -82,7 +82,7 @@ func TestOthersAsked(t *testing.T) {
 	answerLogins(t, chat, func(m *nats.Msg) error {
 		answer := outcome(outcomeRefused)
 		answer.Subject = m.Reply
-		final, err := chat.nc.RequestMsgWithContext(t.Context(), answer)
+		final, err := chat.nc.RequestMsgWithContext(within(t), answer)
 		if err == nil {
 			heard <- final.Header.Get(outcomeHeader)
 		}
@@ -100,14 +100,14 @@ func TestOthersAsked(t *testing.T) {
 		{says: outcomeBusy, heard: outcomeRefused},
 	} {
 		says <- c.says
-		admitted, err := im.ask(t.Context(), &nats.Msg{}, []subject.Prefix{"chat", "shop"})
+		admitted, err := im.ask(within(t), &nats.Msg{}, []subject.Prefix{"chat", "shop"})
 		if got := <-heard; (admitted != nil) != c.admitted || errors.Is(err, errRefused) != c.refused || (err == nil) != c.admitted || got != c.heard {
 			t.Errorf("shop says %s: admitted %t, error %v, chat hears %s", c.says, admitted != nil, err, got)
 		}
 	}
 	// An installation that does not answer is not a refusal.
 	says <- outcomeRefused
-	if _, err := im.ask(t.Context(), &nats.Msg{}, []subject.Prefix{"gone", "shop"}); err == nil || errors.Is(err, errRefused) {
+	if _, err := im.ask(within(t), &nats.Msg{}, []subject.Prefix{"gone", "shop"}); err == nil || errors.Is(err, errRefused) {
 		t.Errorf("an installation is gone: got %v, want another error than %v", err, errRefused)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -116,4 +116,12 @@ func TestOthersAsked(t *testing.T) {
 	if _, err := im.ask(ctx, &nats.Msg{}, []subject.Prefix{"shop"}); err == nil || errors.Is(err, errRefused) {
 		t.Errorf("without time: got %v, want another error than %v", err, errRefused)
 	}
+}
+
+// within returns a context of a test that ends after a while.
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
 }
