@@ -186,7 +186,7 @@ func (r natsConfigRequest) writeParts(env *Env, a embedded.Accounts) error {
 		system = r.systemHint(a)
 	}
 	_, err := fmt.Fprintf(env.Out, `# Add these lines to the configuration of the NATS server: each include to the existing block, or with
-# a new one. The files are in %s. JetStream must be enabled.
+# a new one. Copy the files next to it. JetStream must be enabled.
 
 accounts {
   include %q
@@ -194,7 +194,7 @@ accounts {
 authorization {
   include %q
 }
-%s`, r.dir, accounts, authorization, system)
+%s`, accounts, authorization, system)
 	return err
 }
 
