@@ -249,7 +249,7 @@ func (b *Bridge) conversations() tunnel.Conversations {
 func (b *Bridge) connectSystem() (access natsauth.Access, system *nats.Conn, err error) {
 	o := b.opts.Callout
 	if o == nil {
-		return access, nil, nil
+		return b.opts.Access, nil, nil
 	}
 	if o.System == nil {
 		b.log.Warn("NATS clients stay connected after their account is disabled or their secret is changed: there is no system account to disconnect them")

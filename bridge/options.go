@@ -47,6 +47,7 @@ type Options struct {
 	LogIdle time.Duration
 	Audit   audit.Options            // MaxAge, MaxBytes, Replicas and MayWrite; the bridge sets the rest
 	Callout *natsauth.CalloutOptions // nil: another program decides which clients may log in to NATS
+	Access  natsauth.Access          // of NATS clients if Callout is nil
 
 	// ReadOnly, if set, returns the reason while durable writes are refused, and otherwise nil.
 	ReadOnly func() error

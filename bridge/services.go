@@ -44,7 +44,7 @@ type ServicesOptions struct {
 func NewServices(nc *nats.Conn, o ServicesOptions) (*Services, error) {
 	prefix := subject.Prefix(o.Prefix)
 	s := &Services{Cluster: cluster.New(nc, o.Store.Nodes, prefix, o.Log), log: o.Log}
-	s.disconnector = natsauth.NewDisconnector(o.System, o.Access, s.Cluster, o.Log)
+	s.disconnector = natsauth.NewDisconnector(prefix, o.System, o.Access, s.Cluster, o.Log)
 	deps := im.Deps{Store: o.Store, Hasher: o.Hasher, Cluster: s.Cluster, Log: o.EventLog, Presence: o.Presence, Notices: o.Notices,
 		Disconnector: s.disconnector, Logger: o.Log, Conversations: o.Conversations}
 	s.Friends = im.NewFriends(deps)

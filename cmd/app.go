@@ -182,7 +182,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	callout, err := a.backend.callout(c, a.log)
+	callout, access, err := a.backend.callout(c, a.log)
 	if err != nil {
 		return err
 	}
@@ -213,6 +213,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		LogIdle:        c.NATS.Log.Idle,
 		Audit:          a.backend.audit(c),
 		Callout:        callout,
+		Access:         access,
 		ReadOnly:       a.backend.readOnly,
 		Mailer:         mailer,
 		Registration:   im.Registration(c.Registration),

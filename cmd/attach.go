@@ -22,7 +22,7 @@ func newAttach(env *Env) *cobra.Command {
 	group.Long = `Administer the NATS access of programs.
 
 An attachment lets a program log in to NATS with its own name and secret. The role sets its permissions:
-a consumer reads a part of the log, a bridge is another imctl, an admin may do everything.`
+a consumer reads a part of the log, a bridge is another imctl, an admin administers this one.`
 	return group
 }
 
@@ -37,7 +37,8 @@ func newAttachAdd(env *Env) *cobra.Command {
 		Use:   "add NAME",
 		Short: "Add an attachment and output its credentials once",
 		Long: `Add an attachment. Its credentials are written to the file of --context, readable by its owner only, or
-to standard output as JSON. The secret cannot be shown again.
+to standard output as JSON. The secret cannot be shown again. If the server is attached to a NATS server
+that does not let its NATS clients log in, nothing is added.
 
 For a consumer, a durable pull consumer with the name of the attachment is created on the stream of the
 log. It keeps every later entry until the program acknowledges it. --filter restricts it to a part of the

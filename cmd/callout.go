@@ -48,6 +48,7 @@ func (b *backend) access(c *Config) natsauth.Access {
 		}
 		return a
 	}
+	a.Shared = true
 	user, servers, ok := attachedUser(c.NATS)
 	a.URL = withoutUser(servers)
 	if ok {
@@ -57,36 +58,78 @@ func (b *backend) access(c *Config) natsauth.Access {
 }
 
 // callout returns the options of the auth callout. If the attached NATS server is not configured for it, callout logs
-// the reason and returns nil.
-func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions, error) {
+// the reason, and returns nil and the access with the reason.
+func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions, natsauth.Access, error) {
 	if s := b.server; s != nil {
-		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: b.access(c), Limits: clientLimits(c), PutOff: s.PutOff}, nil
+		a := b.access(c)
+		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: a, Limits: clientLimits(c), PutOff: s.PutOff}, a, nil
 	}
-	const disabled = "NATS clients cannot log in with accounts or attachments"
-	user, _, ok := attachedUser(c.NATS)
-	if !ok {
-		log.Warn(disabled + ": nats.url has no user and password")
-		return nil, nil
-	}
-	password, _ := user.Password()
-	issuer, err := calloutIssuer(password)
+	o, reason, err := b.attachedCallout(c, log)
 	if err != nil {
-		return nil, err
+		return nil, natsauth.Access{}, err
 	}
-	o := &natsauth.CalloutOptions{Connect: b.attachAs(c.NATS, user.Username()+calloutSuffix, password, log),
-		System: b.watched(b.attachAs(c.NATS, user.Username()+systemSuffix, password, log)), Issuer: issuer, Access: b.access(c), Limits: clientLimits(c)}
+	if reason != "" {
+		log.Warn("NATS clients cannot log in with accounts or attachments: " + reason)
+		a := b.access(c)
+		a.NoClients = reason
+		if _, _, ok := attachedUser(c.NATS); ok { // perhaps an attachment: other nodes may answer the callout
+			a.Try = b.tryAttachment(c.NATS)
+		}
+		return nil, a, nil
+	}
+	o.Limits, o.Access.Try = clientLimits(c), b.tryAttachment(c.NATS)
+	return o, o.Access, nil
+}
+
+// attachedCallout returns the options of the auth callout of an attached NATS server, or the reason why there is none.
+func (b *backend) attachedCallout(c *Config, log *slog.Logger) (o *natsauth.CalloutOptions, reason string, err error) {
+	answers, closes := "of nats.callout.creds", "of nats.callout.system"
+	if c.NATS.Callout.Key != "" {
+		if o, err = b.operatorCallout(c.NATS, log); err != nil {
+			return nil, "", err
+		}
+	} else {
+		user, _, ok := attachedUser(c.NATS)
+		if !ok {
+			return nil, "nats.url or the context has no user and password; for a NATS server in operator mode set nats.callout, see imctl nats config --mode operator", nil
+		}
+		password, _ := user.Password()
+		issuer, err := calloutIssuer(password)
+		if err != nil {
+			return nil, "", err
+		}
+		answers, closes = user.Username()+calloutSuffix, user.Username()+systemSuffix
+		o = &natsauth.CalloutOptions{Connect: b.attachAs(c.NATS, answers, password, log), System: b.watched(b.attachAs(c.NATS, closes, password, log)), Issuer: issuer, Access: b.access(c)}
+	}
 	for _, login := range []struct {
-		suffix  string
+		user    string
 		connect natsutil.Connect
-	}{{calloutSuffix, o.Connect}, {systemSuffix, o.System}} {
+	}{{answers, o.Connect}, {closes, o.System}} {
+		if login.connect == nil {
+			continue
+		}
 		nc, err := login.connect("imctl attaching", nats.NoReconnect())
 		if err != nil {
-			log.Warn(disabled+": add the output of imctl nats config to the configuration of the NATS server", "user", user.Username()+login.suffix, "err", err)
-			return nil, nil
+			return nil, fmt.Sprintf("the user %s cannot log in (%v): add the output of imctl nats config to the configuration of the NATS server", login.user, err), nil
 		}
 		nc.Close()
 	}
-	return o, nil
+	return o, "", nil
+}
+
+// tryAttachment returns a function that logs in as a NATS client.
+func (b *backend) tryAttachment(c NATSConfig) func(user, password string) error {
+	return func(user, password string) error {
+		nc, err := b.attachAs(c, user, password, slog.New(slog.DiscardHandler))("imctl trying an attachment", nats.NoReconnect(), nats.Timeout(attachTimeout))
+		if err == nil {
+			nc.Close()
+			return nil
+		}
+		if isRefused(err) {
+			return fmt.Errorf("%w: %s refuses the credentials", natsauth.ErrNoClients, serverName(c))
+		}
+		return err
+	}
 }
 
 // clientLimits returns the limits of NATS clients. Twice as many bytes may wait for a user's NATS client as

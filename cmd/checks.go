@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nkeys"
+
 	"imctl/bridge/mailer"
 	"imctl/embedded"
 )
@@ -189,6 +191,10 @@ func subjectToken(s string) error {
 	return expect(isToken(s) && len(s) <= 32, "must be one word of at most 32 letters, digits, - and _")
 }
 
+func accountKey(s string) error {
+	return expect(nkeys.IsValidPublicAccountKey(s), "must be the public key of an account, which begins with A")
+}
+
 // conflict is a mistake in the combination of settings. It is reported for one key.
 type conflict struct{ key, text string }
 
@@ -196,6 +202,7 @@ type conflict struct{ key, text string }
 func (c *Config) conflicts() []conflict {
 	var (
 		tls, smtp, nats = c.TLS, c.Mail, c.NATS
+		callout         = nats.Callout
 		clustered       = nats.Cluster.Name != ""
 		found           []conflict
 	)
@@ -219,6 +226,8 @@ func (c *Config) conflicts() []conflict {
 		{!clustered && nats.Embedded() && nats.Replicas > 1,
 			"nats.replicas", "must be 0 or 1 on a single server: more replicas require nats.cluster or nats.url"},
 		{nats.Monitor != "" && !nats.Embedded(), "nats.monitor", "cannot be combined with nats.url or nats.context: only the embedded server has it"},
+		{callout != CalloutConfig{} && (callout.Key == "" || callout.Creds == ""), "nats.callout.key", "must be set together with nats.callout.creds"},
+		{callout != CalloutConfig{} && nats.Creds == "", "nats.callout.key", "requires nats.url and nats.creds"},
 	} {
 		if rule.broken {
 			found = append(found, conflict{rule.key, rule.text})

@@ -161,6 +161,7 @@ type NATSConfig struct {
 	Log      NATSLogConfig
 	Audit    NATSAuditConfig
 	Cluster  ClusterConfig
+	Callout  CalloutConfig
 
 	Monitor string // address of the embedded server's own monitoring, "" for none
 
@@ -195,6 +196,14 @@ type NATSLogConfig struct {
 type NATSAuditConfig struct {
 	MaxAge   time.Duration
 	MaxBytes Size
+}
+
+// CalloutConfig is the section nats.callout, for an attached NATS server in operator mode.
+type CalloutConfig struct {
+	Creds      string // file
+	System     string // file; "" for none
+	Key        string // file
+	LogAccount string // public key; "" for none
 }
 
 // ClusterConfig is the section nats.cluster.

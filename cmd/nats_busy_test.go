@@ -34,7 +34,7 @@ func TestNodeClientOnABusyServer(t *testing.T) {
 	}
 	defer sys.Close()
 	eventually(t, "the bot to connect", func() bool {
-		server, cid = connectionOf(t, sys, subject.UserConn(bot.id))
+		server, cid = connectionOf(t, sys, subject.Prefix("im").UserConn(bot.id))
 		return cid != 0
 	})
 	for n := range 3 {
@@ -48,7 +48,7 @@ func TestNodeClientOnABusyServer(t *testing.T) {
 	eventually(t, "two attempts of the bot", func() bool { return strings.Count(s.log.String(), "login to NATS put off") >= 2 })
 	s.app.governor.Set(governor.Options{})
 	eventually(t, "the bot to be back", func() bool {
-		_, cid := connectionOf(t, sys, subject.UserConn(bot.id))
+		_, cid := connectionOf(t, sys, subject.Prefix("im").UserConn(bot.id))
 		return cid != 0
 	})
 	eventually(t, "the bot to be online", func() bool {

@@ -34,6 +34,7 @@ const (
 
 // dialNATS connects to the configured NATS server, with its context or with its URL and credentials.
 func dialNATS(c NATSConfig, options ...nats.Option) (*nats.Conn, error) {
+	options = append(ownInbox(c), options...)
 	if c.Context != "" {
 		nc, _, err := dialContext(c.Context, options...)
 		return nc, err

@@ -99,6 +99,9 @@ func checkPermissions(ctx context.Context, nc *nats.Conn, c NATSConfig) error {
 		p.run(ctx, &p.publish, perm, func() (func() error, error) { return nil, nc.PublishMsg(m) })
 	}
 	for _, perm := range subscribePermissions(c.Prefix) {
+		if perm.allow == subject.Inboxes {
+			perm.test = nc.NewInbox() + ".*" // an attachment may subscribe to inboxes of its own only
+		}
 		p.run(ctx, &p.subscribe, perm, func() (func() error, error) {
 			sub, err := nc.SubscribeSync(perm.test)
 			if err != nil {

@@ -160,6 +160,11 @@ func (c *Config) natsSettings() []setting {
 		bind("nats.cluster.tls.key", &c.NATS.Cluster.TLS.Key, "private key of the certificate, a PEM file").asPath(),
 		bind("nats.cluster.tls.ca", &c.NATS.Cluster.TLS.CA, "certificate authority of all nodes, a PEM file").asPath(),
 		bind("nats.monitor", &c.NATS.Monitor, "address of the embedded NATS server's monitoring, empty for none", orEmpty(address)),
+
+		bind("nats.callout.creds", &c.NATS.Callout.Creds, "operator mode: credentials file of the user that answers the auth callout").asPath(),
+		bind("nats.callout.system", &c.NATS.Callout.System, "operator mode: credentials file of a user of the system account").asPath(),
+		bind("nats.callout.key", &c.NATS.Callout.Key, "operator mode: file with the seed of the signing key of the accounts").asPath(),
+		bind("nats.callout.log_account", &c.NATS.Callout.LogAccount, "operator mode: public key of the account for consumers of the log, empty for no consumers", orEmpty(accountKey)),
 	}
 }
 

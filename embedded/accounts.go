@@ -57,15 +57,51 @@ type Accounts struct {
 	Bridge, Callout, System AccountUser
 	Admin, Operator         AccountUser // of IM and of the system account, each omitted if its Name is empty
 	Issuer                  string      // public key that verifies the callout's answers
+
+	// Others are users of the default account, which the server has besides. The callout is not asked about them.
+	Others []string
+	// Anonymous, if set, is a user of the default account for clients without credentials.
+	Anonymous string
+	// OwnSystem tells that the server has a system account of its own.
+	OwnSystem bool
+}
+
+// ConsumerServices returns the requests that the account of consumers imports: their subjects, and whether one request
+// has several answers.
+func ConsumerServices() (all []ConsumerService) {
+	for _, s := range consumerServices {
+		all = append(all, ConsumerService{s.subject, s.response == "stream"})
+	}
+	return all
+}
+
+// ConsumerService is a request that the account of consumers imports.
+type ConsumerService struct {
+	Subject string
+	Stream  bool // one request has several answers
 }
 
 // Text returns the accounts as a part of a NATS server's configuration. The users in it do not go through the
-// callout, and neither do users of other accounts that the server may have.
+// callout, and neither do users of other named accounts that the server may have.
 func (a Accounts) Text() string {
+	system := ""
+	if !a.OwnSystem {
+		system = fmt.Sprintf("system_account: %s\n", systemAccount)
+	}
+	anonymous := ""
+	if a.Anonymous != "" {
+		anonymous = fmt.Sprintf("no_auth_user: %s\n", quote(a.Anonymous))
+	}
+	return system + "accounts {\n" + a.AccountsText() + "}\n" + anonymous + "authorization {\n" + a.AuthorizationText() + "}\n"
+}
+
+// AccountsText returns the contents of the block accounts of a NATS server's configuration.
+func (a Accounts) AccountsText() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "system_account: %s\naccounts {\n", systemAccount)
-	writeUsers(&b, systemAccount, "", a.System, a.Operator)
-	b.WriteString("  }\n")
+	if !a.OwnSystem {
+		writeUsers(&b, systemAccount, "", a.System, a.Operator)
+		b.WriteString("  }\n")
+	}
 	writeUsers(&b, calloutAccount, "", a.Callout)
 	b.WriteString("  }\n")
 	writeUsers(&b, Account, "    jetstream: enabled\n", a.Bridge, a.Admin)
@@ -77,15 +113,31 @@ func (a Accounts) Text() string {
 	for _, e := range consumerServices {
 		fmt.Fprintf(&b, "      {service: {account: %s, subject: %s}}\n", Account, quote(e.subject))
 	}
-	b.WriteString("    ]\n  }\n}\n")
+	b.WriteString("    ]\n  }\n")
+	return b.String()
+}
+
+// AuthorizationText returns the contents of the block authorization of a NATS server's configuration. NATS asks the
+// callout about all users of the default account that are not in auth_users.
+func (a Accounts) AuthorizationText() string {
+	var b strings.Builder
 	var static []string
 	for _, u := range []AccountUser{a.Bridge, a.Callout, a.System, a.Admin, a.Operator} {
 		if u.Name != "" {
 			static = append(static, quote(u.Name))
 		}
 	}
-	fmt.Fprintf(&b, "authorization {\n  timeout: %d\n  auth_callout {\n    issuer: %s\n    account: %s\n    auth_users: [%s]\n    allowed_accounts: [%s, %s]\n  }\n}\n",
-		authTimeout, a.Issuer, calloutAccount, strings.Join(static, ", "), Account, ConsumerAccount)
+	for _, name := range a.Others {
+		static = append(static, quote(name))
+	}
+	fmt.Fprintf(&b, "  timeout: %d\n", authTimeout)
+	if a.Anonymous != "" {
+		static = append(static, quote(a.Anonymous))
+		// NATS compares this password with itself, so it must not be a hash.
+		fmt.Fprintf(&b, "  users: [\n    {user: %s, password: %s}\n  ]\n", quote(a.Anonymous), quote(a.Anonymous))
+	}
+	fmt.Fprintf(&b, "  auth_callout {\n    issuer: %s\n    account: %s\n    auth_users: [%s]\n    allowed_accounts: [%s, %s]\n  }\n",
+		a.Issuer, calloutAccount, strings.Join(static, ", "), Account, ConsumerAccount)
 	return b.String()
 }
 

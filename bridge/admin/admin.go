@@ -16,9 +16,6 @@ import (
 	"imctl/kv"
 )
 
-// ServiceName is the name of the service in NATS, as in $SRV.INFO.imctl.
-const ServiceName = "imctl"
-
 // version is the version of the subjects and messages. Its first number changes with every incompatible change.
 const version = "1.0.0"
 

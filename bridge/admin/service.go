@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"imctl/bridge/im"
+	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -78,7 +79,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var err error
 	s.micro, err = micro.AddService(nc, micro.Config{
-		Name:        ServiceName,
+		Name:        subject.Prefix(o.Prefix).ServiceName(),
 		Version:     version,
 		Description: "Administration of imctl",
 		Metadata:    map[string]string{"prefix": o.Prefix},
@@ -235,6 +236,8 @@ func (s *Service) explain(e endpoint, err error) *Error {
 	case errors.Is(err, kv.ErrAttachmentInvalid):
 		_, why, _ := strings.Cut(err.Error(), kv.ErrAttachmentInvalid.Error()+": ")
 		return failure(Invalid, "%s", why)
+	case errors.Is(err, natsauth.ErrNoClients):
+		return failure(Failed, "%s", err)
 	case errors.Is(err, kv.ErrReadOnly):
 		_, why, _ := strings.Cut(err.Error(), kv.ErrReadOnly.Error()+": ")
 		return failure(Failed, "%s", why)

@@ -46,9 +46,13 @@ func NewAttachments(nc *nats.Conn, prefix subject.Prefix, store *kv.Store, c Clu
 // Add creates an attachment and, for a consumer, its consumer on the part of the event log that filter selects:
 // "dialogue.>", or "" for all entries. The context holds the secret, which cannot be read again.
 //
-// Errors: kv.ErrAttachmentExists, kv.ErrAttachmentInvalid, kv.ErrReadOnly.
+// Errors: kv.ErrAttachmentExists, kv.ErrAttachmentInvalid, kv.ErrReadOnly, and ErrNoClients if the program could not log
+// in: then there is no attachment.
 func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, Context, error) {
 	filter, err := as.check(name, role, filter)
+	if err == nil {
+		err = as.mayLogIn(role)
+	}
 	if err != nil {
 		return kv.Attachment{}, Context{}, err
 	}
@@ -60,10 +64,43 @@ func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filte
 	if err == nil && role == kv.RoleConsumer {
 		err = as.attach(ctx, a)
 	}
+	if err == nil {
+		err = as.try(ctx, name, secret)
+	}
 	if err != nil {
 		return kv.Attachment{}, Context{}, err
 	}
 	return a, as.contextOf(a, secret), nil
+}
+
+// mayLogIn returns an error if programs with this role cannot log in.
+func (as *Attachments) mayLogIn(role kv.Role) error {
+	switch {
+	case as.access.NoClients != "" && as.access.Try == nil:
+		return fmt.Errorf("%w: %s", ErrNoClients, as.access.NoClients)
+	case role == kv.RoleConsumer && as.access.ConsumerAccount == "" && as.access.NoClients == "":
+		return fmt.Errorf("%w with the role %s: nats.callout.log_account is not set", ErrNoClients, role)
+	}
+	return nil
+}
+
+// try logs in with the credentials of a new attachment, and removes it if NATS refuses them. Another node may let NATS
+// clients log in if this one does not, and NATS may not ask any node.
+func (as *Attachments) try(ctx context.Context, name, secret string) error {
+	if as.access.Try == nil {
+		return nil
+	}
+	err := as.access.Try(name, secret)
+	if !errors.Is(err, ErrNoClients) {
+		if err != nil {
+			as.log.Warn("the login of a new attachment was not tested", "attachment", name, "err", err)
+		}
+		return nil
+	}
+	if as.access.NoClients != "" {
+		err = fmt.Errorf("%w: %s", ErrNoClients, as.access.NoClients)
+	}
+	return errors.Join(err, as.Remove(ctx, name))
 }
 
 // List returns all attachments by name.
@@ -79,7 +116,7 @@ func (as *Attachments) Rotate(ctx context.Context, name string) (kv.Attachment, 
 	if err != nil {
 		return kv.Attachment{}, Context{}, err
 	}
-	return a, as.contextOf(a, secret), as.disconnector.Disconnect(ctx, subject.AttachmentConn(name))
+	return a, as.contextOf(a, secret), as.disconnector.Disconnect(ctx, as.prefix.AttachmentConn(name))
 }
 
 // Remove removes an attachment with its consumer, and closes its connections. A removal that is cut off revokes the
@@ -91,7 +128,7 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := as.disconnector.Disconnect(ctx, subject.AttachmentConn(name)); err != nil {
+	if err := as.disconnector.Disconnect(ctx, as.prefix.AttachmentConn(name)); err != nil {
 		return err
 	}
 	if a.Role == kv.RoleConsumer {
@@ -156,8 +193,8 @@ func checkFilter(filter string) (string, error) {
 
 func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
 	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret, CA: as.access.CA}
-	if a.Role == kv.RoleConsumer {
-		c.InboxPrefix = subject.Inbox(a.Name)
+	if a.Role == kv.RoleConsumer || as.access.Shared {
+		c.InboxPrefix = as.prefix.AttachmentInbox(a.Name)
 	}
 	return c
 }

@@ -3,11 +3,9 @@ package natsauth
 import (
 	"errors"
 	"net/http"
-	"strings"
 
 	"imctl/bridge/audit"
 	"imctl/bridge/governor"
-	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 )
 
@@ -24,9 +22,10 @@ func (c *Callout) audit(client *identity, host, name string, err error) {
 	address := governor.ClientKey(&http.Request{RemoteAddr: host}, nil)
 	switch {
 	case err == nil:
-		who := audit.Ref{Kind: audit.Attachment, ID: strings.TrimPrefix(client.name, subject.AttachmentConn(""))}
-		if id, ok := strings.CutPrefix(client.name, subject.UserConn("")); ok {
-			who = audit.Ref{Kind: audit.User, ID: id}
+		user, attachment := c.Prefix.ParseConn(client.name)
+		who := audit.Ref{Kind: audit.Attachment, ID: attachment}
+		if user != "" {
+			who = audit.Ref{Kind: audit.User, ID: user}
 		}
 		c.Audit.LoggedIn(who, address, how)
 	case errors.Is(err, wire.WrongCredentials):

@@ -34,8 +34,12 @@ type CalloutOptions struct {
 	System natsutil.Connect
 	// Issuer signs the answers. NATS has its public key.
 	Issuer nkeys.KeyPair
-	Access Access
-	Limits ClientLimits
+	// Account is the public key of the account in which NATS asks, and XKey decrypts the requests, with a NATS server in
+	// operator mode. The accounts of Access are public keys then, and Issuer is a signing key of all three accounts.
+	Account string
+	XKey    nkeys.KeyPair
+	Access  Access
+	Limits  ClientLimits
 	// PutOff, if set, is called with the NATS server and the id of a connection that is closed without a refusal, before
 	// the server logs a refusal.
 	PutOff func(server string, cid uint64)
@@ -75,10 +79,15 @@ type Callout struct {
 	nc    *nats.Conn
 	sub   *nats.Subscription
 	slots *governor.Queue
-	conns *connections
-	wg    sync.WaitGroup
+	// askedSlots are for logins that other installations ask about: two callouts that ask each other must not wait for
+	// each other's places.
+	askedSlots *governor.Queue
+	others     *others
+	asked      *nats.Subscription
+	conns      *connections
+	wg         sync.WaitGroup
 
-	stopGuard context.CancelFunc
+	stopLoops context.CancelFunc
 }
 
 // identity is a client that may connect.
@@ -94,16 +103,28 @@ type identity struct {
 
 // NewCallout starts to answer NATS.
 func NewCallout(ctx context.Context, opts CalloutOptions, deps CalloutDeps) (*Callout, error) {
-	c := &Callout{CalloutDeps: deps, opts: opts,
-		slots: governor.NewQueue(governor.QueueOptions{Places: calloutsAtOnce, Wait: maxCallout, Busy: kv.ErrBusy, Refused: deps.Governor.NoteBusy}),
-		conns: newConnections(deps.Disconnector.keys), stopGuard: func() {}}
+	queue := func() *governor.Queue {
+		return governor.NewQueue(governor.QueueOptions{Places: calloutsAtOnce, Wait: maxCallout, Busy: kv.ErrBusy, Refused: deps.Governor.NoteBusy})
+	}
+	c := &Callout{CalloutDeps: deps, opts: opts, slots: queue(), askedSlots: queue(),
+		conns: newConnections(deps.Disconnector.keys)}
 	var err error
 	// A NATS server that restarts takes clients before this connection is back.
 	again := nats.ReconnectHandler(func(*nats.Conn) { c.wg.Go(c.reconnected) })
 	if c.nc, err = opts.Connect("imctl logins", again); err != nil {
 		return nil, fmt.Errorf("connect to NATS for logins of its clients: %w", err)
 	}
-	if c.sub, err = c.nc.QueueSubscribe(subject.AuthCallout, subject.QueueGroup, c.receive); err == nil {
+	c.others = &others{nc: c.nc, prefix: deps.Prefix, log: deps.Log, seen: make(map[subject.Prefix]time.Time)}
+	if opts.Access.Shared {
+		c.asked, err = c.nc.QueueSubscribe(deps.Prefix.CalloutLogin(), deps.Prefix.QueueGroup(), c.receiveAsked)
+		if err == nil {
+			err = c.others.start(ctx)
+		}
+	}
+	if err == nil {
+		c.sub, err = c.nc.QueueSubscribe(subject.AuthCallout, subject.QueueGroup, c.receive)
+	}
+	if err == nil {
 		err = c.nc.FlushWithContext(ctx)
 	}
 	if err == nil {
@@ -113,10 +134,13 @@ func NewCallout(ctx context.Context, opts CalloutOptions, deps CalloutDeps) (*Ca
 		c.nc.Close()
 		return nil, fmt.Errorf("subscribe to logins of NATS clients: %w", err)
 	}
+	loops, stop := context.WithCancel(context.Background())
+	c.stopLoops = stop
 	if deps.Disconnector.system != nil {
-		guarding, stop := context.WithCancel(context.Background())
-		c.stopGuard = stop
-		c.wg.Go(func() { c.guard(guarding) })
+		c.wg.Go(func() { c.guard(loops) })
+	}
+	if opts.Access.Shared {
+		c.wg.Go(func() { c.others.run(loops) })
 	}
 	return c, nil
 }
@@ -136,8 +160,11 @@ func (c *Callout) reconnected() {
 
 // Close stops answering, and waits for the answers under way.
 func (c *Callout) Close() error {
-	c.stopGuard()
-	err := natsutil.Drain(c.sub)
+	c.stopLoops()
+	err := errors.Join(natsutil.Drain(c.sub), c.others.close())
+	if c.asked != nil {
+		err = errors.Join(err, natsutil.Drain(c.asked))
+	}
 	c.wg.Wait()
 	c.nc.Close()
 	return err
@@ -157,9 +184,9 @@ func (c *Callout) receive(m *nats.Msg) {
 // NATS knows the connection by its name. A disconnection would miss the client. So settle checks again after NATS knows
 // it.
 func (c *Callout) answer(m *nats.Msg) error {
-	r, err := jwt.DecodeAuthorizationRequestClaims(string(m.Data))
+	r, err := c.decode(m)
 	if err != nil {
-		return fmt.Errorf("malformed request: %w", err)
+		return err
 	}
 	givenUp, decide := deadlines(r, time.Now())
 	if c.Disconnector.system == nil {
@@ -168,7 +195,10 @@ func (c *Callout) answer(m *nats.Msg) error {
 	ctx, cancel := context.WithDeadline(context.Background(), decide)
 	defer cancel()
 	key := connectionKey{r.Server.ID, r.ClientInformation.ID}
-	client, err := c.admit(ctx, r)
+	client, theirs, err := c.decide(ctx, m, r)
+	if theirs != nil {
+		return c.relay(ctx, m, theirs)
+	}
 	if client != nil && c.Disconnector.system != nil {
 		if err = c.conns.take(ctx, client.account, client.name, key, c.opts.Limits.limitOf(client)); err != nil {
 			client = nil
@@ -214,37 +244,12 @@ func (c *Callout) settle(r *jwt.AuthorizationRequestClaims, client *identity) er
 	return err
 }
 
-// sign returns the answer to NATS. NATS logs the reason of a refusal, and does not send it to the client.
-func (c *Callout) sign(r *jwt.AuthorizationRequestClaims, client *identity, refused error) ([]byte, error) {
-	answer := jwt.NewAuthorizationResponseClaims(r.UserNkey)
-	answer.Audience = r.Server.ID
-	if client == nil {
-		answer.Error = refused.Error()
-	} else {
-		user := jwt.NewUserClaims(r.UserNkey)
-		user.Name, user.Audience, user.Permissions = client.name, client.account, client.permissions
-		// A leaf node would connect a whole server.
-		user.AllowedConnectionTypes = jwt.StringList{jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket, jwt.ConnectionTypeInProcess}
-		if !client.expires.IsZero() {
-			user.Expires = client.expires.Unix()
-		}
-		var err error
-		if answer.Jwt, err = user.Encode(c.opts.Issuer); err != nil {
-			return nil, fmt.Errorf("sign: %w", err)
-		}
-	}
-	token, err := answer.Encode(c.opts.Issuer)
-	if err != nil {
-		return nil, fmt.Errorf("sign: %w", err)
-	}
-	return []byte(token), nil
-}
-
 // admit returns the client that connects.
 //
 // Errors: errRefused if the credentials are wrong. With any other error they may be right: governor.ErrLimited,
-// im.ErrRestoring, that of ctx, or one without detail.
-func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) (*identity, error) {
+// im.ErrRestoring, that of ctx, or one without detail. If elsewhere is set, admit asks it about wrong credentials. It
+// returns errElsewhere if elsewhere has an answer, and the login does not count as failed.
+func (c *Callout) admit(ctx context.Context, slots *governor.Queue, r *jwt.AuthorizationRequestClaims, elsewhere func() (*nats.Msg, error)) (*identity, error) {
 	name, secret := r.ConnectOptions.Username, r.ConnectOptions.Password
 	if name == "" || secret == "" {
 		return nil, errRefused
@@ -252,7 +257,7 @@ func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 	address := governor.ClientKey(&http.Request{RemoteAddr: r.ClientInformation.Host}, nil)
 	// Logins keep their places while their passwords wait to be hashed. An address that has many under way delays only
 	// its own.
-	leave, err := c.slots.Enter(governor.WithCaller(ctx, governor.Programs, address, kv.FoldAccount(name)))
+	leave, err := slots.Enter(governor.WithCaller(ctx, governor.Programs, address, kv.FoldAccount(name)))
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +268,7 @@ func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 	// Attachments have no limits: their secrets cannot be guessed, and a stranger must not be able to lock them out.
 	client, err := c.attachment(ctx, name, secret)
 	if errors.Is(err, kv.ErrAttachmentNotFound) {
-		client, err = c.user(ctx, address, name, secret)
+		client, err = c.user(ctx, address, name, secret, elsewhere)
 	}
 	c.audit(client, r.ClientInformation.Host, name, err)
 	switch {
@@ -271,6 +276,8 @@ func (c *Callout) admit(ctx context.Context, r *jwt.AuthorizationRequestClaims) 
 		return client, nil
 	case errors.Is(err, wire.WrongCredentials):
 		return nil, errRefused
+	case errors.Is(err, errElsewhere):
+		return nil, err
 	case errors.Is(err, governor.ErrLimited), errors.Is(err, kv.ErrBusy):
 		return nil, governor.ErrLimited
 	}
@@ -292,7 +299,7 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 			return nil, err
 		}
 	}
-	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a),
+	client := &identity{name: c.Prefix.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a, c.opts.Access.Shared),
 		trusted: a.Role != kv.RoleConsumer}
 	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Store.Attachments.Check(ctx, name, secret)
@@ -316,7 +323,7 @@ func (c *Callout) resume(ctx context.Context, a kv.Attachment) error {
 }
 
 // user checks a user's credentials within the limits of failed logins.
-func (c *Callout) user(ctx context.Context, address, name, secret string) (*identity, error) {
+func (c *Callout) user(ctx context.Context, address, name, secret string, elsewhere func() (*nats.Msg, error)) (*identity, error) {
 	client, err := c.byToken(ctx, name, secret)
 	if !errors.Is(err, wire.WrongCredentials) {
 		return client, err
@@ -326,6 +333,7 @@ func (c *Callout) user(ctx context.Context, address, name, secret string) (*iden
 		return nil, err
 	}
 	client, err = c.byPassword(attempt.Context(ctx), name, secret)
+	err = wrongHere(err, elsewhere)
 	attempt.Settle(err, wire.WrongCredentials)
 	return client, err
 }
@@ -379,7 +387,7 @@ func (c *Callout) byPassword(ctx context.Context, name, password string) (*ident
 
 func (c *Callout) asUser(id string) *identity {
 	c.OnUser(id)
-	return &identity{name: subject.UserConn(id), account: c.opts.Access.Account,
+	return &identity{name: c.Prefix.UserConn(id), account: c.opts.Access.Account,
 		permissions: userPermissions(c.Prefix, id, c.Timeout)}
 }
 

@@ -168,10 +168,11 @@ func (l ClientLimits) limitOf(client *identity) int {
 }
 
 // exceeds returns which limit a connection exceeds, or "".
-func (l ClientLimits) exceeds(c connection) string {
-	user := subject.IsUserConn(c.User)
+func (l ClientLimits) exceeds(p subject.Prefix, c connection) string {
+	id, attachment := p.ParseConn(c.User)
+	user := id != ""
 	switch {
-	case l.Subscriptions > 0 && c.Subscriptions > l.Subscriptions && (user || c.consumer):
+	case l.Subscriptions > 0 && c.Subscriptions > l.Subscriptions && (user || c.consumer && attachment != ""):
 		return "subscriptions"
 	case user && l.Pending > 0 && c.Pending > l.Pending:
 		return "pending bytes"

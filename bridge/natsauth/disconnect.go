@@ -30,6 +30,7 @@ type Broadcaster interface {
 // Disconnector closes connections to NATS through the system account. A node without a system account asks the other
 // nodes to do so.
 type Disconnector struct {
+	prefix subject.Prefix
 	system *nats.Conn // nil: this node has no system account
 	access Access
 	nodes  Broadcaster
@@ -37,13 +38,13 @@ type Disconnector struct {
 }
 
 // NewDisconnector returns a disconnector. system is a connection to the system account, or nil.
-func NewDisconnector(system *nats.Conn, access Access, nodes Broadcaster, log *slog.Logger) *Disconnector {
-	return &Disconnector{system: system, access: access, nodes: nodes, log: log}
+func NewDisconnector(prefix subject.Prefix, system *nats.Conn, access Access, nodes Broadcaster, log *slog.Logger) *Disconnector {
+	return &Disconnector{prefix: prefix, system: system, access: access, nodes: nodes, log: log}
 }
 
 // DisconnectUser closes the connections of a user. A client with valid credentials may reconnect at once.
 func (d *Disconnector) DisconnectUser(ctx context.Context, id string) error {
-	return d.Disconnect(ctx, subject.UserConn(id))
+	return d.Disconnect(ctx, d.prefix.UserConn(id))
 }
 
 // Disconnect closes the connections with that name.
@@ -149,7 +150,7 @@ func (d *Disconnector) closeClients(ctx context.Context, account string) error {
 		more = false
 		for _, l := range lists {
 			for _, c := range l.Conns {
-				if subject.IsClientConn(c.User) {
+				if user, attachment := d.prefix.ParseConn(c.User); user != "" || attachment != "" {
 					names[c.User] = true
 				}
 			}

@@ -49,7 +49,7 @@ func connectTo(t *testing.T, s *server.Server, user string) (*nats.Conn, chan st
 }
 
 func disconnector(system *nats.Conn) *Disconnector {
-	return NewDisconnector(system, Access{}, nil, slog.New(slog.DiscardHandler))
+	return NewDisconnector("im", system, Access{}, nil, slog.New(slog.DiscardHandler))
 }
 
 func wantClosed(t *testing.T, closed chan struct{}) {

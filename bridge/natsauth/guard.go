@@ -64,7 +64,7 @@ func (c *Callout) closeExceeding(ctx context.Context, order string) error {
 		list = append(list, more...)
 	}
 	for _, conn := range list {
-		limit := c.opts.Limits.exceeds(conn)
+		limit := c.opts.Limits.exceeds(c.Prefix, conn)
 		if limit == "" {
 			continue
 		}

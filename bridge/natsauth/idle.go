@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"imctl/bridge/eventlog"
-	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -118,7 +117,7 @@ func (as *Attachments) Tend(ctx context.Context, u eventlog.Usage, idle time.Dur
 		}
 		o := kv.Observation{Seen: later(logins[a.Name], seenBy(lag, u.Read)), Step: step, Limit: step + observeSlack}
 		if now.Sub(o.Seen) > step {
-			connected, err := as.disconnector.connected(ctx, subject.AttachmentConn(a.Name))
+			connected, err := as.disconnector.connected(ctx, as.prefix.AttachmentConn(a.Name))
 			if err != nil {
 				return nil, err
 			}

@@ -4,20 +4,36 @@
 package natsauth
 
 import (
+	"errors"
+
 	"imctl/kv"
 )
 
 // Access is what NATS clients connect to.
 type Access struct {
 	Account         string   // of all clients but consumers
-	ConsumerAccount string   // of consumers: it exports nothing but what they need
+	ConsumerAccount string   // of consumers: it exports nothing but what they need; "" for none
 	Reserved        []string // names of users in NATS's own configuration
 	URL             string   // where clients connect
-	CA              string   // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
+	Shared          bool     // other installations may use the same accounts
+	// NoClients is why NATS clients cannot log in by this node, "" if they can.
+	NoClients string
+	// Try logs in to NATS as a client. Its error is ErrNoClients if NATS refuses the credentials. nil: it is not known
+	// whether other nodes let clients log in.
+	Try func(user, password string) error
+	CA  string // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
 }
 
+// ErrNoClients means that attachments cannot log in to NATS, or not with that role.
+var ErrNoClients = errors.New("NATS clients cannot log in")
+
 // accounts returns the accounts that clients may be in.
-func (a Access) accounts() []string { return []string{a.Account, a.ConsumerAccount} }
+func (a Access) accounts() []string {
+	if a.ConsumerAccount == "" {
+		return []string{a.Account}
+	}
+	return []string{a.Account, a.ConsumerAccount}
+}
 
 // accountOf returns the account of attachments with a role.
 func (a Access) accountOf(r kv.Role) string {

@@ -26,32 +26,44 @@ func userPermissions(p subject.Prefix, id string, timeout time.Duration) jwt.Per
 	}
 }
 
-// attachmentPermissions are those of a role. An administrator's are empty, which denies nothing.
-func attachmentPermissions(p subject.Prefix, a kv.Attachment) jwt.Permissions {
-	switch a.Role {
-	case kv.RoleAdmin:
-		return jwt.Permissions{}
-	case kv.RoleBridge:
-		return bridgePermissions(p)
+// attachmentPermissions are those of a role. shared tells that other installations may use the same NATS account.
+func attachmentPermissions(p subject.Prefix, a kv.Attachment, shared bool) jwt.Permissions {
+	inbox := p.AttachmentInbox(a.Name) + ".>"
+	if a.Role == kv.RoleConsumer {
+		return jwt.Permissions{
+			Pub: jwt.Permission{Allow: subject.ConsumerPublish(p.LogStream(), a.Name)},
+			Sub: jwt.Permission{Allow: jwt.StringList{inbox}},
+		}
 	}
-	return jwt.Permissions{
-		Pub: jwt.Permission{Allow: subject.ConsumerPublish(p.LogStream(), a.Name)},
-		Sub: jwt.Permission{Allow: jwt.StringList{subject.Inbox(a.Name) + ".>"}},
+	if !shared {
+		inbox = subject.Inboxes
 	}
+	allowed := trustedPermissions(p, inbox)
+	if a.Role == kv.RoleBridge {
+		allowed.Pub.Deny = jwt.StringList{p.AdminAll()}
+	} else {
+		allowed.Pub.Allow.Add(p.ServicePublish()...)
+	}
+	return allowed
 }
 
-// bridgePermissions are those of another bridge on the same NATS. They keep mistakes apart, and do not contain a bridge
-// that attacks: it stores all records, and for administrators also attachments. Without the right to publish on their
-// keys it could still have JetStream publish there, as the reply to a request.
-func bridgePermissions(p subject.Prefix) jwt.Permissions {
-	shared := jwt.StringList{p.All(), subject.Inboxes}
+// trustedPermissions are everything of one installation and nothing of another: its subjects, buckets and streams, and
+// JetStream's requests by the names of the streams.
+//
+// They keep mistakes apart and do not contain an attacker. A bridge stores all records, and for administrators also
+// attachments. And JetStream publishes its answers on any subject that a request names for the reply, the keys and
+// streams of another installation included. Only an account of its own contains that.
+func trustedPermissions(p subject.Prefix, inbox string) (allowed jwt.Permissions) {
+	allowed.Pub.Allow.Add(p.All(), subject.Inboxes, subject.JetStreamInfo)
+	allowed.Sub.Allow.Add(p.All(), inbox)
+	allowed.Sub.Allow.Add(p.ServiceSubscribe()...)
 	for _, bucket := range p.AllBuckets() {
-		shared = append(shared, subject.BucketKeys(bucket)+">")
+		allowed.Pub.Allow.Add(subject.BucketKeys(bucket) + ">")
+		allowed.Sub.Allow.Add(subject.BucketKeys(bucket) + ">")
 	}
-	pub := jwt.StringList{subject.JetStreamAPI, subject.JetStreamAcks}
-	sub := jwt.StringList{subject.JetStreamAdvisories, subject.Services}
-	return jwt.Permissions{
-		Pub: jwt.Permission{Allow: append(pub, shared...), Deny: jwt.StringList{p.AdminAll()}},
-		Sub: jwt.Permission{Allow: append(sub, shared...)},
+	for _, stream := range p.Streams() {
+		allowed.Pub.Allow.Add(subject.StreamPublish(stream)...)
+		allowed.Sub.Allow.Add(subject.StreamAdvisories(stream)...)
 	}
+	return allowed
 }

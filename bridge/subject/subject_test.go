@@ -5,7 +5,10 @@ import (
 	"testing"
 )
 
-const im = Prefix("im")
+const (
+	im   = Prefix("im")
+	chat = Prefix("chat")
+)
 
 func TestNames(t *testing.T) {
 	t.Parallel()
@@ -46,8 +49,14 @@ func TestNames(t *testing.T) {
 		{BucketStream("im_users"), "KV_im_users"},
 		{BucketKeys("im_users"), "$KV.im_users."},
 		{Inbox("a"), "_INBOX.a"},
-		{UserConn("a"), "user:a"},
-		{AttachmentConn("a"), "attach:a"},
+		{im.UserConn("a"), "user:a"},
+		{im.AttachmentConn("a"), "attach:a"},
+		{im.AttachmentInbox("a"), "_INBOX.a"},
+		{im.QueueGroup(), "imctl"},
+		{chat.UserConn("a"), "user:chat:a"},
+		{chat.AttachmentConn("a"), "attach:chat:a"},
+		{chat.AttachmentInbox("a"), "_INBOX.chat:a"},
+		{chat.QueueGroup(), "imctl-chat"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
@@ -87,9 +96,15 @@ func TestParse(t *testing.T) {
 			t.Errorf("InInbox(%q) = %t", subject, got)
 		}
 	}
-	for name, want := range map[string]bool{"user:a": true, "attach:a": true, "admin": false} {
-		if got := IsClientConn(name); got != want {
-			t.Errorf("IsClientConn(%q) = %t", name, got)
+	for _, c := range []struct {
+		prefix                 Prefix
+		conn, user, attachment string
+	}{
+		{im, "user:a", "a", ""}, {im, "attach:a", "", "a"}, {im, "admin", "", ""}, {im, "user:chat:a", "", ""}, {im, "attach:chat:a", "", ""},
+		{chat, "user:chat:a", "a", ""}, {chat, "attach:chat:a", "", "a"}, {chat, "user:a", "", ""}, {chat, "attach:other:a", "", ""},
+	} {
+		if user, attachment := c.prefix.ParseConn(c.conn); user != c.user || attachment != c.attachment {
+			t.Errorf("%s: ParseConn(%q) = %q, %q", c.prefix, c.conn, user, attachment)
 		}
 	}
 }
