@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"bridge/cluster":  {"kv", "bridge/governor", "bridge/recovery", "bridge/subject"},
 	"bridge/certs":    {"embedded/privatefile"},
 	"bridge/governor": nil,
-	"bridge/natsutil": nil,
+	"bridge/natsutil": {"bridge/subject"},
 	"bridge/recovery": nil,
 	"bridge/subject":  nil,
 	"bridge/wire":     nil,
@@ -48,7 +48,7 @@ var arrows = map[string][]string{
 	"embedded/privatefile": nil,
 	"examples/archiver":    nil,
 	"examples/echo":        nil,
-	"kv":                   {"kv/...", "bridge/subject"},
+	"kv":                   {"kv/...", "bridge/natsutil", "bridge/subject"},
 	"kv/batch":             nil,
 	"kv/keymutex":          nil,
 }

@@ -106,6 +106,9 @@ func outputSecret(c *cobra.Command, env *Env, file contextFile, output outputFor
 		if a.Context.URL == "" {
 			fmt.Fprintln(env.Err, "imctl: the server does not accept NATS clients; set nats.listen, and set url in the context to that address")
 		}
+		if a.ClientCert {
+			fmt.Fprintln(env.Err, "imctl: the NATS server may require a client certificate; set cert and key in the context to the program's own")
+		}
 		if out == nil {
 			if output.json() {
 				return writeJSON(env.Out, a.Context)

@@ -209,6 +209,12 @@ func (c *Config) conflicts() []conflict {
 
 		{nats.Context != "" && nats.URL != "", "nats.context", "cannot be combined with nats.url: keep one of them"},
 		{nats.Creds != "" && nats.URL == "", "nats.creds", "requires nats.url"},
+		{nats.Domain != "" && embedded, "nats.domain", "requires nats.url or nats.context: the embedded server has no other domain"},
+		{nats.TLS != NATSTLSConfig{} && embedded, nats.TLS.firstKey(), "requires nats.url: the embedded server has the certificate of tls"},
+		{nats.TLS != NATSTLSConfig{} && nats.Context != "", nats.TLS.firstKey(),
+			"cannot be combined with nats.context: set ca, cert and key in the context"},
+		{nats.TLS.Cert != "" && nats.TLS.Key == "", "nats.tls.cert", "requires nats.tls.key"},
+		{nats.TLS.Cert == "" && nats.TLS.Key != "", "nats.tls.key", "requires nats.tls.cert"},
 
 		{!clustered && (cluster.Listen != "" || len(cluster.Routes) > 0 || cluster.Secret != ""),
 			"nats.cluster.name", "must not be empty when another setting of nats.cluster is set"},

@@ -161,6 +161,8 @@ type NATSConfig struct {
 	Log      NATSLogConfig
 	Audit    NATSAuditConfig
 	Cluster  ClusterConfig
+	Domain   string // JetStream domain of an attached NATS server; "" for the domain of that server
+	TLS      NATSTLSConfig
 
 	Connections        int // to the embedded server; 0: the default of NATS
 	ConnectionsPerUser int // of one user or consumer; 0: no limit
@@ -168,6 +170,12 @@ type NATSConfig struct {
 
 // Embedded reports whether the process runs its own NATS server.
 func (c NATSConfig) Embedded() bool { return c.URL == "" && c.Context == "" }
+
+// NATSTLSConfig is the section nats.tls, for connections to an attached NATS server.
+type NATSTLSConfig struct {
+	CA        string // file with the certificates that sign the server's
+	Cert, Key string // files of the client certificate
+}
 
 // NATSLogConfig is the section nats.log, the event log.
 type NATSLogConfig struct {

@@ -51,7 +51,7 @@ func printNATSConfig(env *Env, c NATSConfig) error {
 	// A random secret does not need an expensive hash, and NATS computes the hash at each login.
 	name, secret, cost, fresh := attachUser, "", bcrypt.DefaultCost, true
 	if c.Context == "" {
-		if user, _, ok := attachedUser(c); ok {
+		if user, _, ok := attachedSettings(c).user(); ok {
 			name, fresh = user.Username(), false
 			secret, _ = user.Password()
 		}
@@ -59,7 +59,7 @@ func printNATSConfig(env *Env, c NATSConfig) error {
 	if fresh {
 		secret, cost = newSecret(), bcrypt.MinCost
 	}
-	text, err := natsConfigText(name, secret, cost)
+	text, err := natsConfigText(name, secret, c.Domain, cost)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func printNATSConfig(env *Env, c NATSConfig) error {
 }
 
 // natsConfigText returns the configuration of a NATS server for bridges that log in with this name and secret.
-func natsConfigText(name, secret string, cost int) (string, error) {
+func natsConfigText(name, secret, domain string, cost int) (string, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(secret), cost)
 	if err != nil {
 		return "", fmt.Errorf("hash the secret: %w", err)
@@ -90,7 +90,7 @@ func natsConfigText(name, secret string, cost int) (string, error) {
 	user := func(suffix string) embedded.AccountUser {
 		return embedded.AccountUser{Name: name + suffix, Hash: string(hash)}
 	}
-	accounts := embedded.Accounts{Bridge: user(""), Callout: user(calloutSuffix), System: user(systemSuffix), Issuer: public}
+	accounts := embedded.Accounts{Bridge: user(""), Callout: user(calloutSuffix), System: user(systemSuffix), Issuer: public, Domain: domain}
 	return strings.TrimLeft(`
 # Configuration of a NATS server, 2.12 or later, for imctl. JetStream must be enabled:
 #

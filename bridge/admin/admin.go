@@ -89,6 +89,8 @@ type AttachmentService interface {
 	List(ctx context.Context) ([]kv.Attachment, error)
 	Rotate(ctx context.Context, name string) (kv.Attachment, natsauth.Context, error)
 	Remove(ctx context.Context, name string) error
+	// ClientCert reports whether the NATS server may require a client certificate.
+	ClientCert() bool
 }
 
 // Live is what only running servers know and do.

@@ -28,18 +28,21 @@ type AttachmentRef struct {
 type AttachmentSecret struct {
 	kv.Attachment
 	Context natsauth.Context `json:"context"`
+	// ClientCert reports that the NATS server may require a client certificate, which the context does not have.
+	ClientCert bool `json:"client_cert,omitempty"`
 }
 
 func (s *Service) attachEndpoints() []endpoint {
 	const (
 		attachment = `{"name", "role", "filter", "created"}`
-		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix"}`
+		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix", "ca", "jetstream_domain"}`
 	)
 	return []endpoint{
 		{"attach", "add", "Add a program that may log in to NATS. For the role consumer, this creates a durable consumer of the log",
 			`{"name", "role": consumer, bridge or admin, "filter": for a consumer, the part of the log}`, attachment + ", " + secret,
 			"already_exists, invalid, failed", handler(func(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
 				a.Attachment, a.Context, err = s.o.Attachments.Add(ctx, r.Name, r.Role, r.Filter)
+				a.ClientCert = s.o.Attachments.ClientCert()
 				return a, err
 			})},
 		{"attach", "list", "List the programs that may log in to NATS", `{}`, `{"attachments": [` + attachment + `]}`,
@@ -54,6 +57,7 @@ func (s *Service) attachEndpoints() []endpoint {
 			`{"name"}`, attachment + ", " + secret,
 			"not_found, failed", handler(func(ctx context.Context, r AttachmentRef) (a AttachmentSecret, err error) {
 				a.Attachment, a.Context, err = s.o.Attachments.Rotate(ctx, r.Name)
+				a.ClientCert = s.o.Attachments.ClientCert()
 				return a, err
 			})},
 		{"attach", "remove", "Remove an attachment and its consumer, and close its connections",

@@ -128,7 +128,7 @@ func Open(ctx context.Context, nc *nats.Conn, connect natsutil.Connect, opts Opt
 		recount: make(chan struct{}, 1), done: make(chan struct{}),
 		full: make(chan struct{}, 1), pruned: make([]uint64, len(kinds))}
 	l.unpruned.Store(1) // a crash may have left acknowledged entries
-	if l.js, err = jetstream.New(nc); err != nil {
+	if l.js, err = natsutil.JetStream(nc); err != nil {
 		return nil, err
 	}
 	if err := ensureStream(ctx, l.js, streamConfig(opts), opts.Log); err != nil {

@@ -9,9 +9,9 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -35,7 +35,7 @@ type Attachments struct {
 
 // NewAttachments returns the attachments in the store. nc is used for consumers of the event log.
 func NewAttachments(nc *nats.Conn, prefix subject.Prefix, store *kv.Store, c Cluster, d *Disconnector, access Access, log *slog.Logger) (*Attachments, error) {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +156,14 @@ func checkFilter(filter string) (string, error) {
 	return filter, nil
 }
 
+// ClientCert reports whether the NATS server may require a client certificate, which the contexts do not have.
+func (as *Attachments) ClientCert() bool { return as.access.ClientCert }
+
 func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
-	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret, CA: as.access.CA}
+	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret, CA: as.access.CA, Domain: as.access.Domain}
+	if as.access.ClientCert {
+		c.Description += "; the server may require a client certificate: set cert and key"
+	}
 	if a.Role == kv.RoleConsumer {
 		c.InboxPrefix = subject.Inbox(a.Name)
 	}

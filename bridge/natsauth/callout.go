@@ -284,7 +284,7 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 	if err != nil {
 		return nil, err
 	}
-	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, a),
+	client := &identity{name: subject.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, c.opts.Access.Domain, a),
 		trusted: a.Role != kv.RoleConsumer}
 	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Store.Attachments.Check(ctx, name, secret)

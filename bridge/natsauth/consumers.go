@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -81,7 +82,7 @@ func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 // the other, so it may have an attachment without its consumer, or a consumer without its attachment, for which the log
 // would keep entries forever.
 func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, prefix string) error {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return err
 	}

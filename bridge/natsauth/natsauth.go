@@ -14,6 +14,8 @@ type Access struct {
 	Reserved        []string // names of users in NATS's own configuration
 	URL             string   // where clients connect
 	CA              string   // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
+	ClientCert      bool     // the server at URL may require a client certificate
+	Domain          string   // JetStream domain of the streams; "" for the domain of the server at URL
 }
 
 // accounts returns the accounts that clients may be in.
@@ -36,4 +38,5 @@ type Context struct {
 	Password    string `json:"password"`
 	InboxPrefix string `json:"inbox_prefix,omitempty"`
 	CA          string `json:"ca,omitempty"`
+	Domain      string `json:"jetstream_domain,omitempty"`
 }

@@ -26,16 +26,16 @@ func userPermissions(p subject.Prefix, id string, timeout time.Duration) jwt.Per
 	}
 }
 
-// attachmentPermissions are those of a role. An administrator's are empty, which denies nothing.
-func attachmentPermissions(p subject.Prefix, a kv.Attachment) jwt.Permissions {
+// attachmentPermissions are those of a role, with the streams in a JetStream domain. An administrator's are empty, which denies nothing.
+func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment) jwt.Permissions {
 	switch a.Role {
 	case kv.RoleAdmin:
 		return jwt.Permissions{}
 	case kv.RoleBridge:
-		return bridgePermissions(p)
+		return bridgePermissions(p, domain)
 	}
 	return jwt.Permissions{
-		Pub: jwt.Permission{Allow: subject.ConsumerPublish(p.LogStream(), a.Name)},
+		Pub: jwt.Permission{Allow: subject.ConsumerPublish(domain, p.LogStream(), a.Name)},
 		Sub: jwt.Permission{Allow: jwt.StringList{subject.Inbox(a.Name) + ".>"}},
 	}
 }
@@ -43,12 +43,12 @@ func attachmentPermissions(p subject.Prefix, a kv.Attachment) jwt.Permissions {
 // bridgePermissions are those of another bridge on the same NATS. They keep mistakes apart, and do not contain a bridge
 // that attacks: it stores all records, and for administrators also attachments. Without the right to publish on their
 // keys it could still have JetStream publish there, as the reply to a request.
-func bridgePermissions(p subject.Prefix) jwt.Permissions {
+func bridgePermissions(p subject.Prefix, domain string) jwt.Permissions {
 	shared := jwt.StringList{p.All(), subject.Inboxes}
 	for _, bucket := range p.AllBuckets() {
 		shared = append(shared, subject.BucketKeys(bucket)+">")
 	}
-	pub := jwt.StringList{subject.JetStreamAPI, subject.JetStreamAcks}
+	pub := jwt.StringList{subject.API(domain) + ">", subject.JetStreamAcks}
 	sub := jwt.StringList{subject.JetStreamAdvisories, subject.Services}
 	return jwt.Permissions{
 		Pub: jwt.Permission{Allow: append(pub, shared...), Deny: jwt.StringList{p.AdminAll()}},
