@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,7 @@ const contextHelp = "write the address and credentials to this `file`, a context
 func newAttachAdd(env *Env) *cobra.Command {
 	var request admin.AddAttachment
 	var role string
+	var filters []string
 	var file contextFile
 	var output outputFormat
 	c := &cobra.Command{
@@ -39,7 +41,7 @@ to standard output as JSON. The secret cannot be shown again.
 
 For a consumer, a durable pull consumer with the name of the attachment is created on the stream of the
 log. It keeps every later entry until the program acknowledges it. --filter restricts it to a part of the
-log, such as dialogue.> or user.created.*.`,
+log, such as dialogue.> or user.created.*. It may be repeated, unless one filter includes another.`,
 		Example: `  imctl attach add archive --role consumer --filter 'dialogue.>' --context archive.json
   imctl attach add second --role bridge > second.json`,
 		Args: exactArgs("NAME"),
@@ -48,13 +50,16 @@ log, such as dialogue.> or user.created.*.`,
 				return usageErrorf("missing --role: consumer, bridge or admin")
 			}
 			request.Name, request.Role = args[0], kv.Role(role)
+			if len(filters) > 0 {
+				request.Filter, request.Filters = filters[0], filters[1:]
+			}
 			return outputSecret(c, env, file, output, "added", func(ctx context.Context, client *admin.Client) (admin.AttachmentSecret, error) {
 				return client.AddAttachment(ctx, request)
 			})
 		},
 	}
 	c.Flags().StringVar(&role, "role", "", "`role`: consumer, bridge or admin")
-	c.Flags().StringVar(&request.Filter, "filter", "", "for a consumer: only entries with this `subject` (default all)")
+	c.Flags().StringArrayVar(&filters, "filter", nil, "for a consumer: only entries with this `subject`, may be repeated (default all)")
 	file.addTo(c, "replace an existing file")
 	output.addTo(c.Flags())
 	completeFlag(c, "role", "consumer", "bridge", "admin")
@@ -143,7 +148,7 @@ func newAttachList(env *Env) *cobra.Command {
 					return err
 				}
 				list := listing[kv.Attachment]{output: output, header: []string{"name", "role", "filter", "created"}, row: func(a kv.Attachment) []string {
-					return []string{a.Name, string(a.Role), orDash(a.Filter), localTime(a.Created)}
+					return []string{a.Name, string(a.Role), orDash(strings.Join(a.AllFilters(), " ")), localTime(a.Created)}
 				}}
 				return list.write(env.Out, onePage(all.Attachments))
 			})

@@ -85,7 +85,7 @@ type FriendService interface {
 // AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of
 // package kv.
 type AttachmentService interface {
-	Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, natsauth.Context, error)
+	Add(ctx context.Context, name string, role kv.Role, filters ...string) (kv.Attachment, natsauth.Context, error)
 	List(ctx context.Context) ([]kv.Attachment, error)
 	Rotate(ctx context.Context, name string) (kv.Attachment, natsauth.Context, error)
 	Remove(ctx context.Context, name string) error
