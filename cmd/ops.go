@@ -83,6 +83,9 @@ func (a *App) readyText() string {
 	if err := a.backend.readOnly(); err != nil {
 		return "ok, " + err.Error()
 	}
+	if err := a.bridge.Degraded(); err != nil {
+		return "ok, degraded: " + err.Error()
+	}
 	return "ok"
 }
 
