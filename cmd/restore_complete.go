@@ -45,7 +45,11 @@ func completeLine(c *Config) string {
 	default:
 		add("--nats", RedactURL(c.NATS.URL))
 		add("--creds", c.NATS.Creds)
+		add("--nats.tls.ca", c.NATS.TLS.CA)
+		add("--nats.tls.cert", c.NATS.TLS.Cert)
+		add("--nats.tls.key", c.NATS.TLS.Key)
 	}
+	add("--nats.domain", c.NATS.Domain)
 	return line
 }
 
