@@ -24,6 +24,7 @@ import (
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
+	"imctl/bridge/listener"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
@@ -39,6 +40,7 @@ type Bridge struct {
 	log        *slog.Logger
 	gate       im.Gate
 	monitor    *cluster.Monitor
+	listeners  *listener.Watcher
 	nc         *nats.Conn
 	events     *eventlog.Log
 	audit      *audit.Trail
@@ -109,6 +111,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if b.listeners, err = listener.New(listener.Options{NC: b.nc, Prefix: prefix, System: system, Account: access.Account, Registry: o.Registry, Log: o.Log}); err != nil {
+		return err
+	}
 	notices := delivery.NewNotices(b.nc, prefix)
 	b.services, err = NewServices(b.nc, ServicesOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, EventLog: b.events, Access: access,
 		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations()})
@@ -124,7 +129,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
 			return o.Connect(name, append(b.monitor.Options(), more...)...)
 		},
-		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Keeper: b.keeper(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
+		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Covered: b.listeners.Found, Suspect: b.listeners.Suspect, Keeper: b.keeper(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
 	if err != nil {
 		return err
 	}
@@ -310,6 +315,9 @@ func (b *Bridge) join(ctx context.Context) error {
 // serve opens the doors for NATS clients and starts the loops.
 func (b *Bridge) serve(ctx context.Context) error {
 	b.monitor.Start()
+	if err := b.listeners.Check(ctx); err != nil {
+		b.log.Warn("look for listeners on the subjects of users", "err", err)
+	}
 	clients, err := b.api.ServeNATS(b.nc)
 	if err != nil {
 		return err
@@ -331,6 +339,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	running.Go(func() { b.restores.watch(loops, b.monitor.Away) })
 	running.Go(func() { b.refresher.run(loops) })
 	running.Go(func() { b.tendConsumers(loops) })
+	running.Go(func() { b.listeners.Run(loops) })
 	b.stops.add(func(context.Context) error {
 		stop()
 		b.monitor.Close()
@@ -405,6 +414,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	b.audit.Add(audit.Event{Event: audit.ServerStopped, Actor: audit.Ref{Kind: audit.Server}})
 	return errors.Join(b.Drain(ctx), b.stops.run(ctx))
 }
+
+// Degraded returns what impairs the bridge although it can serve users, or nil.
+func (b *Bridge) Degraded() error { return b.listeners.Err() }
 
 // Ready returns nil while the bridge can serve users, and otherwise the reason why it cannot.
 func (b *Bridge) Ready() error {

@@ -125,6 +125,9 @@ func (h handler) Status() cluster.NodeStatus {
 	if err == nil && b.opts.ReadOnly != nil {
 		err = b.opts.ReadOnly()
 	}
+	if err == nil {
+		err = b.Degraded()
+	}
 	if err != nil {
 		s.State = err.Error()
 	}

@@ -31,6 +31,7 @@ const contextHelp = "write the address and credentials to this `file`, a context
 func newAttachAdd(env *Env) *cobra.Command {
 	var request admin.AddAttachment
 	var role string
+	var filters []string
 	var file contextFile
 	var output outputFormat
 	c := &cobra.Command{
@@ -42,7 +43,7 @@ that does not let its NATS clients log in, nothing is added.
 
 For a consumer, a durable pull consumer with the name of the attachment is created on the stream of the
 log. It keeps every later entry until the program acknowledges it. --filter restricts it to a part of the
-log, such as dialogue.> or user.created.*.`,
+log, such as dialogue.> or user.created.*. It may be repeated, unless one filter includes another.`,
 		Example: `  imctl attach add archive --role consumer --filter 'dialogue.>' --context archive.json
   imctl attach add second --role bridge > second.json`,
 		Args: exactArgs("NAME"),
@@ -51,13 +52,16 @@ log, such as dialogue.> or user.created.*.`,
 				return usageErrorf("missing --role: consumer, bridge or admin")
 			}
 			request.Name, request.Role = args[0], kv.Role(role)
+			if len(filters) > 0 {
+				request.Filter, request.Filters = filters[0], filters[1:]
+			}
 			return outputSecret(c, env, file, output, "added", func(ctx context.Context, client *admin.Client) (admin.AttachmentSecret, error) {
 				return client.AddAttachment(ctx, request)
 			})
 		},
 	}
 	c.Flags().StringVar(&role, "role", "", "`role`: consumer, bridge or admin")
-	c.Flags().StringVar(&request.Filter, "filter", "", "for a consumer: only entries with this `subject` (default all)")
+	c.Flags().StringArrayVar(&filters, "filter", nil, "for a consumer: only entries with this `subject`, may be repeated (default all)")
 	file.addTo(c, "replace an existing file")
 	output.addTo(c.Flags())
 	completeFlag(c, "role", "consumer", "bridge", "admin")
@@ -108,6 +112,9 @@ func outputSecret(c *cobra.Command, env *Env, file contextFile, output outputFor
 		}
 		if a.Context.URL == "" {
 			fmt.Fprintln(env.Err, "imctl: the server does not accept NATS clients; set nats.listen, and set url in the context to that address")
+		}
+		if a.ClientCert {
+			fmt.Fprintln(env.Err, "imctl: the NATS server may require a client certificate; set cert and key in the context to the program's own")
 		}
 		if out == nil {
 			if output.json() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,7 +32,7 @@ func attachRow(a natsauth.Status) []string {
 		behind = strconv.FormatUint(a.Consumer.Behind(), 10)
 		oldest = age(a.Consumer.Oldest)
 	}
-	return []string{a.Name, string(a.Role), orDash(a.Filter), localTime(a.Created), behind, oldest, localTime(a.Seen), attachState(a)}
+	return []string{a.Name, string(a.Role), orDash(strings.Join(a.AllFilters(), " ")), localTime(a.Created), behind, oldest, localTime(a.Seen), attachState(a)}
 }
 
 // attachState returns "ok", or when the attachment lost its consumer and how many entries.

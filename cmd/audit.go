@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/audit"
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -90,7 +91,7 @@ func listAudit(ctx context.Context, s *adminConn, q auditQuery, show func(contex
 		}
 		q.user = u.ID
 	}
-	js, err := jetstream.New(s.nc)
+	js, err := natsutil.JetStream(s.nc)
 	if err != nil {
 		return err
 	}

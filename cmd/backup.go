@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"imctl/bridge/natsutil"
 	"imctl/kv"
 )
 
@@ -157,7 +157,7 @@ func (b *backup) checkUnchanged(ctx context.Context, before kv.State) error {
 // streams returns the names of the existing streams. The stream of the log does not exist before the first start of a
 // server.
 func (b *backup) streams(ctx context.Context) ([]string, error) {
-	js, err := jetstream.New(b.nc)
+	js, err := natsutil.JetStream(b.nc)
 	if err != nil {
 		return nil, err
 	}

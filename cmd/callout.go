@@ -1,15 +1,18 @@
 package cmd
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+	"github.com/synadia-io/orbit.go/natscontext"
 
 	"imctl/bridge/certs"
 	"imctl/bridge/natsauth"
@@ -49,8 +52,9 @@ func (b *backend) access(c *Config) natsauth.Access {
 		return a
 	}
 	a.Shared = true
-	user, servers, ok := attachedUser(c.NATS)
-	a.URL = withoutUser(servers)
+	s := attachedSettings(c.NATS)
+	user, servers, ok := s.user()
+	a.URL, a.CA, a.Domain, a.ClientCert = withoutUser(servers), absolute(s.CA), s.JSDomain, s.Cert != ""
 	if ok {
 		a.Reserved = []string{user.Username(), user.Username() + calloutSuffix, user.Username() + systemSuffix}
 	}
@@ -72,7 +76,7 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions
 		log.Warn("NATS clients cannot log in with accounts or attachments: " + reason)
 		a := b.access(c)
 		a.NoClients = reason
-		if _, _, ok := attachedUser(c.NATS); ok { // perhaps an attachment: other nodes may answer the callout
+		if _, _, ok := attachedSettings(c.NATS).user(); ok { // perhaps an attachment: other nodes may answer the callout
 			a.Try = b.tryAttachment(c.NATS)
 		}
 		return nil, a, nil
@@ -89,7 +93,7 @@ func (b *backend) attachedCallout(c *Config, log *slog.Logger) (o *natsauth.Call
 			return nil, "", err
 		}
 	} else {
-		user, _, ok := attachedUser(c.NATS)
+		user, _, ok := attachedSettings(c.NATS).user()
 		if !ok {
 			return nil, "nats.url or the context has no user and password; for a NATS server in operator mode set nats.callout, see imctl nats config --mode operator", nil
 		}
@@ -140,27 +144,47 @@ func clientLimits(c *Config) natsauth.ClientLimits {
 		Pending: min(pending, int(maxPending(c)))}
 }
 
-// attachedUser returns the user and the server URLs that the configuration has for an attached NATS. ok reports whether
-// the user has a name and a password.
-func attachedUser(c NATSConfig) (user *url.Userinfo, servers string, ok bool) {
-	if c.Context != "" {
-		// The library reads a context only when it connects.
-		nc, settings, err := dialContext(c.Context, nats.NoReconnect())
-		if err == nil {
-			nc.Close()
-		}
-		return url.UserPassword(settings.User, settings.Password), settings.URL, settings.User != "" && settings.Password != ""
+// natsSettings are what the configuration has for an attached NATS, in the form of a context.
+type natsSettings struct{ natscontext.Settings }
+
+// attachedSettings returns the settings for an attached NATS.
+func attachedSettings(c NATSConfig) natsSettings {
+	if c.Context == "" {
+		return natsSettings{natscontext.Settings{URL: c.URL, CA: c.TLS.CA, Cert: c.TLS.Cert, Key: c.TLS.Key, JSDomain: c.Domain}}
 	}
-	for _, server := range strings.Split(c.URL, ",") {
+	// The library reads a context only when it connects.
+	nc, settings, err := dialContext(c.Context, nats.NoReconnect())
+	if err == nil {
+		nc.Close()
+	}
+	settings.URL = withoutUser(settings.URL)
+	settings.JSDomain = cmp.Or(c.Domain, settings.JSDomain)
+	return natsSettings{settings}
+}
+
+// user returns the user and the server URLs. ok reports whether the user has a name and a password.
+func (s natsSettings) user() (user *url.Userinfo, servers string, ok bool) {
+	if s.User != "" {
+		return url.UserPassword(s.User, s.Password), s.URL, s.Password != ""
+	}
+	for _, server := range strings.Split(s.URL, ",") {
 		u, err := url.Parse(strings.TrimSpace(server))
 		if err != nil || u.User == nil {
 			continue
 		}
 		if _, ok := u.User.Password(); ok && u.User.Username() != "" {
-			return u.User, c.URL, true
+			return u.User, s.URL, true
 		}
 	}
-	return nil, c.URL, false
+	return nil, s.URL, false
+}
+
+// absolute returns a path that does not depend on the working directory. A path in the home directory stays as it is.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil && path != "" && !strings.HasPrefix(path, "~") {
+		return abs
+	}
+	return path
 }
 
 // attachAs returns a function that connects to an attached NATS as this user instead of the configured one.
@@ -172,7 +196,11 @@ func (b *backend) attachAs(c NATSConfig, user, password string, log *slog.Logger
 				nc, _, err := dialContext(c.Context, all...)
 				return nc, err
 			}
-			return nats.Connect(withoutUser(c.URL), all...)
+			encryption, err := c.TLS.options()
+			if err != nil {
+				return nil, err
+			}
+			return nats.Connect(withoutUser(c.URL), append(all, encryption...)...)
 		})
 	}
 }

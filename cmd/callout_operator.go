@@ -35,7 +35,7 @@ func (b *backend) operatorCallout(c NATSConfig, log *slog.Logger) (*natsauth.Cal
 		return nil, err
 	}
 	o := &natsauth.CalloutOptions{Connect: b.attachByCreds(c, c.Callout.Creds, log), Issuer: issuer, XKey: xkey, Account: callout,
-		Access: natsauth.Access{Account: account, ConsumerAccount: c.Callout.LogAccount, Shared: true, URL: withoutUser(c.URL)}}
+		Access: natsauth.Access{Account: account, ConsumerAccount: c.Callout.LogAccount, Shared: true, URL: withoutUser(c.URL), CA: absolute(c.TLS.CA), Domain: c.Domain, ClientCert: c.TLS.Cert != ""}}
 	if c.Callout.System != "" {
 		o.System = b.watched(b.attachByCreds(c, c.Callout.System, log))
 	}
@@ -46,7 +46,11 @@ func (b *backend) operatorCallout(c NATSConfig, log *slog.Logger) (*natsauth.Cal
 func (b *backend) attachByCreds(c NATSConfig, creds string, log *slog.Logger) natsutil.Connect {
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
 		return b.link.Connect(func(last nats.Option) (*nats.Conn, error) {
-			return nats.Connect(withoutUser(c.URL), slices.Concat(persistentOptions(name, log), opts, []nats.Option{nats.UserCredentials(creds), last})...)
+			encryption, err := c.TLS.options()
+			if err != nil {
+				return nil, err
+			}
+			return nats.Connect(withoutUser(c.URL), slices.Concat(persistentOptions(name, log), opts, encryption, []nats.Option{nats.UserCredentials(creds), last})...)
 		})
 	}
 }

@@ -222,6 +222,12 @@ func (c *Config) conflicts() []conflict {
 
 		{nats.Context != "" && nats.URL != "", "nats.context", "cannot be combined with nats.url: keep one of them"},
 		{nats.Creds != "" && nats.URL == "", "nats.creds", "requires nats.url"},
+		{nats.Domain != "" && nats.Embedded(), "nats.domain", "requires nats.url or nats.context: the embedded server has no other domain"},
+		{nats.TLS != NATSTLSConfig{} && nats.Embedded(), nats.TLS.firstKey(), "requires nats.url: the embedded server has the certificate of tls"},
+		{nats.TLS != NATSTLSConfig{} && nats.Context != "", nats.TLS.firstKey(),
+			"cannot be combined with nats.context: set ca, cert and key in the context"},
+		{nats.TLS.Cert != "" && nats.TLS.Key == "", "nats.tls.cert", "requires nats.tls.key"},
+		{nats.TLS.Cert == "" && nats.TLS.Key != "", "nats.tls.key", "requires nats.tls.cert"},
 
 		{!clustered && nats.Embedded() && nats.Replicas > 1,
 			"nats.replicas", "must be 0 or 1 on a single server: more replicas require nats.cluster or nats.url"},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/admin"
+	"imctl/bridge/natsutil"
 	"imctl/embedded"
 )
 
@@ -110,7 +111,7 @@ func readCluster(ctx context.Context, s *adminConn) (state clusterState, err err
 
 // clusteredStreams returns where the streams are. offline are the names of nodes that are known to be offline.
 func clusteredStreams(ctx context.Context, s *adminConn, offline map[string]bool) (all []clusteredStream, err error) {
-	js, err := jetstream.New(s.nc)
+	js, err := natsutil.JetStream(s.nc)
 	if err != nil {
 		return nil, err
 	}

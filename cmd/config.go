@@ -164,6 +164,8 @@ type NATSConfig struct {
 	Callout  CalloutConfig
 
 	Monitor string // address of the embedded server's own monitoring, "" for none
+	Domain  string // JetStream domain of an attached NATS server; "" for the domain of that server
+	TLS     NATSTLSConfig
 
 	Connections        int // to the embedded server; 0: the default of NATS
 	ConnectionsPerUser int // of one user or consumer; 0: no limit
@@ -182,6 +184,12 @@ func (c NATSConfig) replicas() int {
 		return len(c.Cluster.Routes)
 	}
 	return 1
+}
+
+// NATSTLSConfig is the section nats.tls, for connections to an attached NATS server.
+type NATSTLSConfig struct {
+	CA        string // file with the certificates that sign the server's
+	Cert, Key string // files of the client certificate
 }
 
 // NATSLogConfig is the section nats.log, the event log.

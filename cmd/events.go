@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/admin"
+	"imctl/bridge/natsutil"
 )
 
 // unfollowTimeout limits the deletion of the consumer on the log. If it fails, the consumer expires a little later.
@@ -70,7 +71,7 @@ func follow(ctx context.Context, s *adminConn, filter string, limit int, show fu
 	if err != nil {
 		return err
 	}
-	js, err := jetstream.New(s.nc)
+	js, err := natsutil.JetStream(s.nc)
 	if err != nil {
 		return err
 	}

@@ -125,6 +125,10 @@ func (l *loader) layer(dir string, read func()) {
 	if l.set["nats.context"] && l.config.NATS.Context != "" {
 		l.drop("nats.url", &l.config.NATS.URL)
 		l.drop("nats.creds", &l.config.NATS.Creds)
+		l.drop("nats.domain", &l.config.NATS.Domain)
+		l.drop("nats.tls.ca", &l.config.NATS.TLS.CA)
+		l.drop("nats.tls.cert", &l.config.NATS.TLS.Cert)
+		l.drop("nats.tls.key", &l.config.NATS.TLS.Key)
 	}
 	if l.set["nats.url"] && l.config.NATS.URL != "" {
 		l.drop("nats.context", &l.config.NATS.Context)
@@ -234,6 +238,11 @@ func (c *Config) checkFiles() Mistakes {
 			continue
 		}
 		mistakes = append(mistakes, Mistake{Where: c.Origin(s.key), Key: s.key, Text: *path + ": " + withoutPath(err).Error()})
+	}
+	if len(mistakes) == 0 {
+		for _, m := range c.NATS.TLS.mistakes() {
+			mistakes = append(mistakes, Mistake{Where: c.Origin(m.key), Key: m.key, Text: m.text})
+		}
 	}
 	return mistakes
 }

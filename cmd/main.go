@@ -127,8 +127,9 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newVersion(env),
 		newCompletion(env),
 	)
-	markRunErrors(root)
 	addCompletions(root)
+	markRunErrors(root)
+	refuseRepeats(root) // after markRunErrors: these are errors of the parser
 	return root
 }
 

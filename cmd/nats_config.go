@@ -120,7 +120,7 @@ func (r natsConfigRequest) print(env *Env, c NATSConfig) error {
 	// A random secret does not need an expensive hash, and NATS computes the hash at each login.
 	name, secret, cost, fresh := attachUser, "", bcrypt.DefaultCost, true
 	if c.Context == "" {
-		if user, _, ok := attachedUser(c); ok {
+		if user, _, ok := attachedSettings(c).user(); ok {
 			name, fresh = user.Username(), false
 			secret, _ = user.Password()
 		}
@@ -137,7 +137,7 @@ func (r natsConfigRequest) print(env *Env, c NATSConfig) error {
 	if err != nil {
 		return err
 	}
-	accounts.Others, accounts.OwnSystem = r.users, r.ownSystem
+	accounts.Others, accounts.OwnSystem, accounts.Domain = r.users, r.ownSystem, c.Domain
 	if r.anonymous {
 		accounts.Anonymous = anonymousUser
 	}

@@ -41,7 +41,7 @@ func (r natsConfigRequest) printOperator(env *Env, c NATSConfig) error {
 	if err != nil {
 		return fmt.Errorf("read the signing key of the accounts: %w", err)
 	}
-	_, err = io.WriteString(env.Out, operatorScript(public, publicX, file))
+	_, err = io.WriteString(env.Out, operatorScript(public, publicX, file, c.Domain))
 	return err
 }
 
@@ -59,7 +59,7 @@ func (r natsConfigRequest) newCalloutKey(env *Env) error {
 }
 
 // operatorScript returns the nsc commands that create the accounts of imctl, and the settings to add.
-func operatorScript(issuer, xkey, keyFile string) string {
+func operatorScript(issuer, xkey, keyFile, domain string) string {
 	var b strings.Builder
 	b.WriteString(`#!/bin/sh
 # Accounts and users of imctl for a NATS server in operator mode, version 2.12 or later. Run this where nsc has the
@@ -86,7 +86,7 @@ nsc edit authcallout --account AUTH --auth-user "$auth_user" --allowed-account "
 
 # Consumers of the log have an account of their own, with these requests only.
 `, xkey)
-	for i, s := range embedded.ConsumerServices() {
+	for i, s := range embedded.ConsumerServices(domain) {
 		response := "Singleton"
 		if s.Stream {
 			response = "Stream"

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -36,13 +37,18 @@ const (
 func dialNATS(c NATSConfig, options ...nats.Option) (*nats.Conn, error) {
 	options = append(ownInbox(c), options...)
 	if c.Context != "" {
-		nc, _, err := dialContext(c.Context, options...)
-		return nc, err
+		nc, settings, err := dialContext(c.Context, options...)
+		return inDomain(nc, cmp.Or(c.Domain, settings.JSDomain)), err
 	}
 	if c.Creds != "" {
 		options = append(options, nats.UserCredentials(c.Creds))
 	}
-	return nats.Connect(c.URL, options...)
+	encryption, err := c.TLS.options()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(c.URL, append(options, encryption...)...)
+	return inDomain(nc, c.Domain), err
 }
 
 // dialContext connects with a NATS context: the name of a context of the nats tool, or a file. It returns the settings
@@ -93,6 +99,8 @@ func dialFailure(c NATSConfig, err error, unreachable int) error {
 	case isRefused(err):
 		return &failure{exitFailed, fmt.Errorf("%s refuses these credentials", serverName(c)),
 			"set a valid user and password in " + setting + ", or create them with imctl nats config"}
+	case tlsRemedy(c, err) != "":
+		return &failure{exitFailed, fmt.Errorf("%s: %w", serverName(c), err), tlsRemedy(c, err)}
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return usageErrorf("%s: %w", serverName(c), err)
 	}

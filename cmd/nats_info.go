@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 )
 
@@ -20,6 +21,7 @@ type natsInfo struct {
 	Version  string        `json:"version"`
 	URL      string        `json:"url"`
 	Cluster  string        `json:"cluster"`
+	Domain   string        `json:"domain,omitempty"` // JetStream domain, if not that of the server
 	Prefix   string        `json:"prefix"`
 	Subjects []subjectInfo `json:"subjects"`
 	Streams  []streamInfo  `json:"streams"`
@@ -68,8 +70,8 @@ func newNATSInfo(env *Env) *cobra.Command {
 
 func readNATSInfo(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, error) {
 	info := natsInfo{Server: nc.ConnectedServerName(), Version: nc.ConnectedServerVersion(), URL: RedactURL(nc.ConnectedUrl()),
-		Cluster: nc.ConnectedClusterName(), Prefix: prefix, Subjects: subjects(prefix)}
-	js, err := jetstream.New(nc)
+		Cluster: nc.ConnectedClusterName(), Domain: natsutil.Domain(nc), Prefix: prefix, Subjects: subjects(prefix)}
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return info, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 )
 
@@ -26,48 +27,57 @@ type permission struct {
 // unusedID is an id that no user and no node has.
 const unusedID = "00000000000000000000000000000000"
 
-// publishPermissions returns the subjects that a bridge publishes to.
-func publishPermissions(prefix string) []permission {
+// publishPermissions returns the subjects that a bridge publishes to, with the streams in a JetStream domain.
+func publishPermissions(prefix, domain string) []permission {
 	p := subject.Prefix(prefix)
-	api := subject.JetStreamAPI
+	js := subject.API(domain)
+	api := js + ">"
 	all := []permission{
 		{allow: p.All(), test: p.Dialogue(unusedID)},
 		{allow: p.All(), test: p.Notice(unusedID)},
 		{allow: p.All(), test: p.Node(unusedID)},
 		{allow: p.All(), test: p.Log("none")},
 		{allow: subject.Inboxes, test: subject.Inbox(unusedID)},
-		{allow: api, test: "$JS.API.INFO"},
+		{allow: api, test: js + "INFO"},
 	}
 	for _, bucket := range p.AllBuckets() {
 		stream, keys := subject.BucketStream(bucket), subject.BucketKeys(bucket)
-		all = append(all, streamPermissions(stream)...)
+		all = append(all, streamPermissions(js, stream)...)
 		all = append(all,
-			permission{api, "$JS.API.DIRECT.GET." + stream, "{}"},
-			permission{api, "$JS.API.STREAM.MSG.GET." + stream, "{}"},
-			permission{api, "$JS.API.STREAM.PURGE." + stream, `{"filter":"` + keys + `none.none.none"}`},
-			permission{keys + ">", keys + "none", ""})
+			permission{api, js + "DIRECT.GET." + stream, "{}"},
+			permission{api, js + "STREAM.MSG.GET." + stream, "{}"},
+			permission{api, js + "STREAM.PURGE." + stream, `{"filter":"` + keys + `none.none.none"}`},
+			writePermission(domain, keys))
 	}
 	all = append(all, permission{allow: p.All(), test: p.Audit("none", 0)},
-		permission{api, "$JS.API.CONSUMER.LIST." + p.LogStream(), "{}"},
-		permission{api, "$JS.API.STREAM.MSG.GET." + p.LogStream(), "{}"},
-		permission{api, "$JS.API.STREAM.PURGE." + p.LogStream(), `{"filter":"` + p.Log("none", "none") + `"}`})
+		permission{api, js + "CONSUMER.LIST." + p.LogStream(), "{}"},
+		permission{api, js + "STREAM.MSG.GET." + p.LogStream(), "{}"},
+		permission{api, js + "STREAM.PURGE." + p.LogStream(), `{"filter":"` + p.Log("none", "none") + `"}`})
 	talks := p.TalkStream()
-	all = append(all, streamPermissions(talks)...)
+	all = append(all, streamPermissions(js, talks)...)
 	all = append(all,
-		permission{api, "$JS.API.DIRECT.GET." + talks, "{}"},
-		permission{api, "$JS.API.STREAM.MSG.GET." + talks, "{}"},
-		permission{api, "$JS.API.STREAM.PURGE." + talks, `{"filter":"` + p.Talk(unusedID, unusedID) + `"}`},
+		permission{api, js + "DIRECT.GET." + talks, "{}"},
+		permission{api, js + "STREAM.MSG.GET." + talks, "{}"},
+		permission{api, js + "STREAM.PURGE." + talks, `{"filter":"` + p.Talk(unusedID, unusedID) + `"}`},
 		permission{allow: p.All(), test: p.Talk(unusedID, unusedID)})
-	return append(append(all, streamPermissions(p.LogStream())...), streamPermissions(p.AuditStream())...)
+	return append(append(all, streamPermissions(js, p.LogStream())...), streamPermissions(js, p.AuditStream())...)
 }
 
 // streamPermissions returns the requests with which a bridge creates and updates a stream.
-func streamPermissions(stream string) []permission {
+func streamPermissions(js, stream string) []permission {
 	return []permission{
-		{subject.JetStreamAPI, "$JS.API.STREAM.INFO." + stream, "{}"},
-		{subject.JetStreamAPI, "$JS.API.STREAM.CREATE." + stream, "{}"}, // refused without a name
-		{subject.JetStreamAPI, "$JS.API.STREAM.UPDATE." + stream, "{}"},
+		{js + ">", js + "STREAM.INFO." + stream, "{}"},
+		{js + ">", js + "STREAM.CREATE." + stream, "{}"}, // refused without a name
+		{js + ">", js + "STREAM.UPDATE." + stream, "{}"},
 	}
+}
+
+// writePermission returns the permission to write the keys of a bucket.
+func writePermission(domain, keys string) permission {
+	if domain != "" {
+		return permission{subject.API(domain) + ">", subject.KeysIn(domain) + keys + "none", ""}
+	}
+	return permission{keys + ">", keys + "none", ""}
 }
 
 // subscribePermissions returns the subjects that a bridge subscribes to.
@@ -87,13 +97,14 @@ func subscribePermissions(prefix string) []permission {
 
 // checkPermissions returns an error that names all missing permissions of the connection's user.
 func checkPermissions(ctx context.Context, nc *nats.Conn, c NATSConfig) error {
-	p := permissionTest{nc: nc}
-	for _, perm := range publishPermissions(c.Prefix) {
+	p, domain := permissionTest{nc: nc}, natsutil.Domain(nc)
+	js := subject.API(domain)
+	for _, perm := range publishPermissions(c.Prefix, domain) {
 		m := nats.NewMsg(perm.test)
 		m.Data = []byte(perm.body)
 		// No stream has this name, so a stream with this subject refuses the message.
 		m.Header.Set(jetstream.ExpectedStreamHeader, "none")
-		if strings.HasPrefix(perm.test, "$JS.API.") {
+		if strings.HasPrefix(perm.test, js) && perm.body != "" {
 			m.Header = nil
 		}
 		p.run(ctx, &p.publish, perm, func() (func() error, error) { return nil, nc.PublishMsg(m) })
@@ -124,12 +135,12 @@ func checkPermissions(ctx context.Context, nc *nats.Conn, c NATSConfig) error {
 		denied = append(denied, "subscribe to "+strings.Join(p.subscribe, ", "))
 	}
 	return &failure{exitFailed, fmt.Errorf("%s does not permit its user to %s", serverName(c), strings.Join(denied, ", or ")),
-		"add to this user in its configuration: " + permissionsLine(c.Prefix)}
+		"add to this user in its configuration: " + permissionsLine(c.Prefix, domain)}
 }
 
 // permissionsLine returns the line in the configuration of a NATS server for a user with exactly the permissions of a
 // bridge.
-func permissionsLine(prefix string) string {
+func permissionsLine(prefix, domain string) string {
 	list := func(permissions []permission) string {
 		var all []string
 		for _, perm := range permissions {
@@ -139,7 +150,7 @@ func permissionsLine(prefix string) string {
 		}
 		return strings.Join(all, ", ")
 	}
-	return fmt.Sprintf("permissions: {publish: [%s], subscribe: [%s]}", list(publishPermissions(prefix)), list(subscribePermissions(prefix)))
+	return fmt.Sprintf("permissions: {publish: [%s], subscribe: [%s]}", list(publishPermissions(prefix, domain)), list(subscribePermissions(prefix)))
 }
 
 // permissionTest collects the denied subjects.

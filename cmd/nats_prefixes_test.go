@@ -169,7 +169,7 @@ func testOthersData(t *testing.T, both []*installation) {
 			client := i.dial(t, c.User, c.Password, c.InboxPrefix)
 			var publish []string
 			for _, stream := range other.Streams() {
-				for _, s := range subject.StreamPublish(stream) {
+				for _, s := range subject.StreamPublish("", stream) {
 					publish = append(publish, strings.NewReplacer("*", "none", ">", "none").Replace(s))
 				}
 			}

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/cluster"
+	"imctl/bridge/natsutil"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -45,7 +45,11 @@ func completeLine(c *Config) string {
 	default:
 		add("--nats", RedactURL(c.NATS.URL))
 		add("--creds", c.NATS.Creds)
+		add("--nats.tls.ca", c.NATS.TLS.CA)
+		add("--nats.tls.cert", c.NATS.TLS.Cert)
+		add("--nats.tls.key", c.NATS.TLS.Key)
 	}
+	add("--nats.domain", c.NATS.Domain)
 	return line
 }
 
@@ -168,7 +172,7 @@ func completeStreams(ctx context.Context, env *Env, nc *nats.Conn, c *Config) (d
 
 // readState returns the state and its store. If there is no state, it returns the zero State and nil.
 func readState(ctx context.Context, nc *nats.Conn, prefix string) (state kv.State, states *kv.States, err error) {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return state, nil, err
 	}

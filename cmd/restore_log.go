@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 )
 
@@ -61,7 +62,7 @@ type stagedHead struct {
 // stageKept copies a stream from one NATS server to a staging stream on another.
 func (r *restorer) stageKept(ctx context.Context, from, to *nats.Conn, kept keptStream) error {
 	c := r.config.NATS
-	js, err := jetstream.New(to)
+	js, err := natsutil.JetStream(to)
 	if err != nil {
 		return err
 	}
@@ -184,7 +185,7 @@ func (w *stageWriter) check(s jetstream.Stream) error {
 // swapKept replaces a stream in use with the staged one. A server may recreate the stream while it is missing. swapKept
 // then retries.
 func swapKept(ctx context.Context, nc *nats.Conn, kept keptStream) error {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@ import (
 	"os"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -82,7 +82,7 @@ func (r *restorer) adoptReplicas(ctx context.Context, nc *nats.Conn) error {
 	if r.config.NATS.Replicas != 0 {
 		return nil
 	}
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return err
 	}

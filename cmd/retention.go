@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/bridge/talk"
 	"imctl/kv"
@@ -25,7 +26,7 @@ func (a *App) watchRetention() error {
 		return err
 	}
 	a.stops.add("connection of the retention", func(context.Context) error { nc.Close(); return nil })
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (b *backend) fitTalks(ctx context.Context, c *Config, log *slog.Logger) (*k
 	if o == nil || b.server == nil {
 		return o, nil
 	}
-	js, err := jetstream.New(b.nc)
+	js, err := natsutil.JetStream(b.nc)
 	if err != nil {
 		return nil, err
 	}

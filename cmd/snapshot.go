@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/natsutil"
 )
 
 // Snapshots use JetStream's own API (https://docs.nats.io/reference/reference-protocols/nats_api_reference). A snapshot
@@ -65,7 +67,7 @@ func askJetStream(ctx context.Context, nc *nats.Conn, subject string, request, a
 	if err != nil {
 		return err
 	}
-	m, err := nc.RequestWithContext(ctx, "$JS.API."+subject, body)
+	m, err := nc.RequestWithContext(ctx, natsutil.API(nc)+subject, body)
 	if err != nil {
 		return err
 	}
@@ -198,7 +200,7 @@ func sendPiece(ctx context.Context, nc *nats.Conn, subject string, piece []byte,
 func awaitConsumers(ctx context.Context, nc *nats.Conn, stream string, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, consumersWait)
 	defer cancel()
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return err
 	}
@@ -208,8 +210,10 @@ func awaitConsumers(ctx context.Context, nc *nats.Conn, stream string, n int) er
 		s, err := js.Stream(ctx, stream)
 		if err == nil {
 			cluster, ready := s.CachedInfo().Cluster, 0
+			// A single server has no cluster or, with a connection to another as its leaf node, its own name for it.
+			single := cluster == nil || cluster.Name == "" || cluster.Name == cluster.Leader
 			for c := range s.ListConsumers(ctx).Info() {
-				if cluster == nil || cluster.Name == "" || c.Cluster != nil && c.Cluster.Leader != "" {
+				if single || c.Cluster != nil && c.Cluster.Leader != "" {
 					ready++
 				}
 			}
@@ -227,7 +231,7 @@ func awaitConsumers(ctx context.Context, nc *nats.Conn, stream string, n int) er
 
 // deleteStream deletes a stream, if it exists.
 func deleteStream(ctx context.Context, nc *nats.Conn, stream string) error {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return err
 	}

@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/cluster"
+	"imctl/bridge/natsutil"
 	"imctl/kv"
 )
 
@@ -76,7 +76,7 @@ func readStatus(ctx context.Context, s *adminConn) (status, error) {
 		return st, err
 	}
 	st.Accounts, st.Nodes = live.Accounts, live.Nodes
-	js, err := jetstream.New(s.nc)
+	js, err := natsutil.JetStream(s.nc)
 	if err != nil {
 		return st, err
 	}

@@ -36,13 +36,21 @@ const (
 // decides before, or closes the connection.
 const authTimeout = 10
 
-// consumerServices are the requests of a client that pulls from an existing consumer. They include $JS.API.INFO:
-// without it NATS imports all of JetStream's API by default, and answers each request twice.
-var consumerServices = []struct{ subject, response string }{
-	{"$JS.API.INFO", "singleton"},
-	{"$JS.API.CONSUMER.INFO.*.*", "singleton"},
-	{"$JS.API.CONSUMER.MSG.NEXT.*.*", "stream"},
-	{"$JS.ACK.>", "singleton"},
+type service struct{ subject, response string }
+
+// consumerServices returns the requests of a client that pulls from an existing consumer in a JetStream domain. They
+// include $JS.API.INFO: without it NATS imports all of JetStream's API by default, and answers each request twice.
+func consumerServices(domain string) []service {
+	api := "$JS.API."
+	all := []service{{api + "INFO", "singleton"}}
+	if domain != "" {
+		api = "$JS." + domain + ".API."
+		all = append(all, service{api + "INFO", "singleton"})
+	}
+	return append(all,
+		service{api + "CONSUMER.INFO.*.*", "singleton"},
+		service{api + "CONSUMER.MSG.NEXT.*.*", "stream"},
+		service{"$JS.ACK.>", "singleton"})
 }
 
 // AccountUser is a user in the configuration of a NATS server.
@@ -57,6 +65,7 @@ type Accounts struct {
 	Bridge, Callout, System AccountUser
 	Admin, Operator         AccountUser // of IM and of the system account, each omitted if its Name is empty
 	Issuer                  string      // public key that verifies the callout's answers
+	Domain                  string      // JetStream domain of the streams; "" for that of the server
 
 	// Others are users of the default account, which the server has besides. The callout is not asked about them.
 	Others []string
@@ -68,8 +77,8 @@ type Accounts struct {
 
 // ConsumerServices returns the requests that the account of consumers imports: their subjects, and whether one request
 // has several answers.
-func ConsumerServices() (all []ConsumerService) {
-	for _, s := range consumerServices {
+func ConsumerServices(domain string) (all []ConsumerService) {
+	for _, s := range consumerServices(domain) {
 		all = append(all, ConsumerService{s.subject, s.response == "stream"})
 	}
 	return all
@@ -106,11 +115,11 @@ func (a Accounts) AccountsText() string {
 	b.WriteString("  }\n")
 	writeUsers(&b, Account, "    jetstream: enabled\n", a.Bridge, a.Admin)
 	b.WriteString("    exports: [\n")
-	for _, e := range consumerServices {
+	for _, e := range consumerServices(a.Domain) {
 		fmt.Fprintf(&b, "      {service: %s, response: %s, accounts: [%s]}\n", quote(e.subject), e.response, ConsumerAccount)
 	}
 	fmt.Fprintf(&b, "    ]\n  }\n  %s {\n    imports: [\n", ConsumerAccount)
-	for _, e := range consumerServices {
+	for _, e := range consumerServices(a.Domain) {
 		fmt.Fprintf(&b, "      {service: {account: %s, subject: %s}}\n", Account, quote(e.subject))
 	}
 	b.WriteString("    ]\n  }\n")

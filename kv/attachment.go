@@ -34,6 +34,28 @@ type Attachment struct {
 	Seen    time.Time `json:"seen,omitzero"` // when its program was last there, as far as a node has noted; of a consumer
 
 	Detached Detachment `json:"detached,omitzero"` // of a consumer: the last loss of its consumer
+	// Filters are those of a consumer that has more than one. Filter is the first of them.
+	Filters []string `json:"filters,omitempty"`
+}
+
+// AllFilters returns the filters of a consumer.
+func (a Attachment) AllFilters() []string {
+	if len(a.Filters) > 0 {
+		return a.Filters
+	}
+	return []string{a.Filter}
+}
+
+// WithFilters returns the attachment with these filters.
+func (a Attachment) WithFilters(filters []string) Attachment {
+	a.Filter, a.Filters = "", nil
+	if len(filters) > 0 {
+		a.Filter = filters[0]
+	}
+	if len(filters) > 1 {
+		a.Filters = filters
+	}
+	return a
 }
 
 // attachmentRecord is an attachment as it is stored. The secret is random, so that it cannot be guessed and a fast

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -21,7 +22,7 @@ func TestAttachments(t *testing.T) {
 	if _, _, err := a.Add(ctx, Attachment{Name: "archive", Role: RoleAdmin}); !errors.Is(err, ErrAttachmentExists) {
 		t.Errorf("Add of an existing name: %v, want %v", err, ErrAttachmentExists)
 	}
-	if got, err := a.Check(ctx, "archive", secret); err != nil || got != want {
+	if got, err := a.Check(ctx, "archive", secret); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("Check = %+v, %v; want %+v", got, err, want)
 	}
 	refused := func(secretKind, name, secret string) {
@@ -37,7 +38,7 @@ func TestAttachments(t *testing.T) {
 	refused("an invalid name", "archive.>", secret)
 
 	rotated, next, err := a.Rotate(ctx, "archive")
-	if err != nil || rotated != want || next == secret {
+	if err != nil || !reflect.DeepEqual(rotated, want) || next == secret {
 		t.Fatalf("Rotate = %+v, %v; want %+v and a new secret", rotated, err, want)
 	}
 	refused("the old secret", "archive", secret)
@@ -53,7 +54,7 @@ func TestAttachments(t *testing.T) {
 	}
 	refused("a revoked secret", "archive", next)
 	refused("no secret after the revocation", "archive", "")
-	if got, err := a.Get(ctx, "archive"); err != nil || got != want {
+	if got, err := a.Get(ctx, "archive"); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("Get of a revoked attachment = %+v, %v; want %+v", got, err, want)
 	}
 	for range 2 {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 )
 
@@ -41,6 +42,8 @@ var errRule = errors.New("against the rule of its kind")
 type bucket struct {
 	js       jetstream.JetStream
 	nc       *nats.Conn
+	api      string // what the subjects of JetStream's API begin with
+	into     string // in front of the subjects of keys that are written
 	location atomic.Pointer[location]
 	batches  chan struct{} // holds a value for each atomic batch in progress
 	// mayWrite is called before a write is sent. Its error refuses the write. nil refuses none.
@@ -56,9 +59,16 @@ type location struct {
 }
 
 func newBucket(js jetstream.JetStream, name string, replicas int) *bucket {
-	b := &bucket{js: js, nc: js.Conn(), batches: make(chan struct{}, maxBatches)}
+	b := newReader(js)
+	b.batches = make(chan struct{}, maxBatches)
 	b.relocate(name, replicas)
 	return b
+}
+
+// newReader returns a bucket without a location, which writes no batches.
+func newReader(js jetstream.JetStream) *bucket {
+	domain := natsutil.Domain(js.Conn())
+	return &bucket{js: js, nc: js.Conn(), api: subject.API(domain), into: subject.KeysIn(domain)}
 }
 
 // relocate makes b use the stream of the bucket with that name, from the next call on.
@@ -159,7 +169,7 @@ func (b *bucket) request(ctx context.Context, api string, request any, response 
 	}
 	var data []byte
 	err = b.repeat(ctx, func(ctx context.Context) error {
-		msg, err := b.nc.RequestWithContext(ctx, "$JS.API."+api+"."+b.stream(), body)
+		msg, err := b.nc.RequestWithContext(ctx, b.api+api+"."+b.stream(), body)
 		if err != nil {
 			return err
 		}

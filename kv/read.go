@@ -48,7 +48,7 @@ func (b *bucket) directSubject(key string) string {
 }
 
 // directAPI returns the subject on which any replica answers requests for messages.
-func (b *bucket) directAPI() string { return "$JS.API.DIRECT.GET." + b.stream() }
+func (b *bucket) directAPI() string { return b.api + "DIRECT.GET." + b.stream() }
 
 // getDirect requests one message from any replica. Errors: errKeyNotFound.
 func (b *bucket) getDirect(ctx context.Context, subject string, request []byte) (entry, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 )
 
@@ -53,7 +54,7 @@ type Staging struct {
 // Errors: ErrNoState, ErrRestoreUnfinished.
 func Stage(ctx context.Context, from, to *nats.Conn, opts Options) (*Staging, error) {
 	opts = opts.withDefaults()
-	js, err := jetstream.New(to)
+	js, err := natsutil.JetStream(to)
 	if err != nil {
 		return nil, fmt.Errorf("kv: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 )
 
@@ -21,7 +22,7 @@ import (
 //
 // Errors: ErrStreamMismatch, ErrStagedDiffers if a bucket is missing, ErrConflict.
 func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (State, error) {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return State{}, fmt.Errorf("kv: %w", err)
 	}

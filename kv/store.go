@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 )
 
@@ -119,7 +120,7 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Store, error) {
 	if opts.TokenTTL < time.Second {
 		return nil, fmt.Errorf("kv: a token's time to live is %s: use at least 1s", opts.TokenTTL)
 	}
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return nil, fmt.Errorf("kv: %w", err)
 	}
@@ -247,7 +248,7 @@ func findInUse(ctx context.Context, nc *nats.Conn, prefix string) (inUse, error)
 	if err := checkPrefix(prefix); err != nil {
 		return inUse{}, err
 	}
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return inUse{}, fmt.Errorf("kv: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 )
 
@@ -75,7 +76,7 @@ func newTalks(ctx context.Context, js jetstream.JetStream, prefix string) (*Talk
 	if err != nil {
 		return nil, fmt.Errorf("kv: stream of conversations %s: %w", p.TalkStream(), err)
 	}
-	b := &bucket{js: js, nc: js.Conn()}
+	b := newReader(js)
 	b.location.Store(&location{
 		stream:     p.TalkStream(),
 		prefix:     strings.TrimSuffix(p.TalkAll(), ">"),
@@ -89,7 +90,7 @@ func newTalks(ctx context.Context, js jetstream.JetStream, prefix string) (*Talk
 //
 // Errors: only those of NATS and ctx.
 func OpenTalks(ctx context.Context, nc *nats.Conn, prefix string) (*Talks, error) {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return nil, fmt.Errorf("kv: %w", err)
 	}

@@ -49,7 +49,7 @@ func (w write) asMarker() write {
 
 // fill sets the subject, data and headers of the message that carries w.
 func (b *bucket) fill(m *nats.Msg, w write, nonce string) {
-	m.Subject, m.Data = b.prefix()+w.key, w.value
+	m.Subject, m.Data = b.into+b.prefix()+w.key, w.value
 	if nonce != "" {
 		m.Header.Set(headerNonce, nonce)
 	}

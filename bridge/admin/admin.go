@@ -82,13 +82,15 @@ type FriendService interface {
 // AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of
 // package kv.
 type AttachmentService interface {
-	Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, natsauth.Context, error)
+	Add(ctx context.Context, name string, role kv.Role, filters ...string) (kv.Attachment, natsauth.Context, error)
 	// Statuses returns all attachments, each with the lag of its consumer.
 	Statuses(ctx context.Context) ([]natsauth.Status, error)
 	Rotate(ctx context.Context, name string) (kv.Attachment, natsauth.Context, error)
 	Remove(ctx context.Context, name string) error
 	// Resume gives a detached attachment a new consumer.
 	Resume(ctx context.Context, name string) (kv.Attachment, error)
+	// ClientCert reports whether the NATS server may require a client certificate.
+	ClientCert() bool
 }
 
 // Live is what only running servers know and do.

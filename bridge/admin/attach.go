@@ -12,6 +12,8 @@ type AddAttachment struct {
 	Name   string  `json:"name"`
 	Role   kv.Role `json:"role"`
 	Filter string  `json:"filter,omitempty"` // for a consumer: the part of the log, without its prefix; "" for all
+	// Filters are further parts of the log. None may include another.
+	Filters []string `json:"filters,omitempty"`
 }
 
 // Attachments are all attachments, ordered by name.
@@ -28,19 +30,22 @@ type AttachmentRef struct {
 type AttachmentSecret struct {
 	kv.Attachment
 	Context natsauth.Context `json:"context"`
+	// ClientCert reports that the NATS server may require a client certificate, which the context does not have.
+	ClientCert bool `json:"client_cert,omitempty"`
 }
 
 func (s *Service) attachEndpoints() []endpoint {
 	const (
-		attachment = `{"name", "role", "filter", "created", "seen", "detached": {"since", "entries", "resumed"}}`
+		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "seen", "detached": {"since", "entries", "resumed"}}`
 		lag        = `each with "consumer": {"name", "pending", "unacked", "waiting", "oldest", "seen"}`
-		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix"}`
+		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix", "ca", "jetstream_domain"}`
 	)
 	return []endpoint{
 		{"attach", "add", "Add a program that may log in to NATS. For the role consumer, this creates a durable consumer of the log",
-			`{"name", "role": consumer, bridge or admin, "filter": for a consumer, the part of the log}`, attachment + ", " + secret,
+			`{"name", "role": consumer, bridge or admin, "filter": for a consumer, the part of the log, "filters": further parts}`, attachment + ", " + secret,
 			"already_exists, invalid, failed", handler(func(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
-				a.Attachment, a.Context, err = s.o.Attachments.Add(ctx, r.Name, r.Role, r.Filter)
+				a.Attachment, a.Context, err = s.o.Attachments.Add(ctx, r.Name, r.Role, append([]string{r.Filter}, r.Filters...)...)
+				a.ClientCert = s.o.Attachments.ClientCert()
 				return a, err
 			})},
 		{"attach", "list", "List the programs that may log in to NATS", `{}`, `{"attachments": [` + attachment + `]}, ` + lag,
@@ -55,6 +60,7 @@ func (s *Service) attachEndpoints() []endpoint {
 			`{"name"}`, attachment + ", " + secret,
 			"not_found, failed", handler(func(ctx context.Context, r AttachmentRef) (a AttachmentSecret, err error) {
 				a.Attachment, a.Context, err = s.o.Attachments.Rotate(ctx, r.Name)
+				a.ClientCert = s.o.Attachments.ClientCert()
 				return a, err
 			})},
 		{"attach", "remove", "Remove an attachment and its consumer, and close its connections",

@@ -50,6 +50,7 @@ func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) 
 		Users                      []json.RawMessage
 		With, After                string
 		Before                     json.RawMessage
+		Filters                    []string
 		Talks                      []json.RawMessage
 	}
 	if err := json.Unmarshal(r.Data(), &request); err != nil {
@@ -62,7 +63,7 @@ func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) 
 	switch {
 	case e.noun == "attach":
 		a.event.Subject = audit.Ref{Kind: audit.Attachment, ID: request.Name}
-		a.event.Detail = strings.TrimSpace(request.Role + " " + request.Filter)
+		a.event.Detail = strings.Join(strings.Fields(request.Role+" "+request.Filter+" "+strings.Join(request.Filters, " ")), " ")
 	case e.noun == "cluster":
 		a.event.Detail = request.Name
 	case e.noun == "log":

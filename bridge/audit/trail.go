@@ -117,7 +117,7 @@ func Open(ctx context.Context, connect natsutil.Connect, opts Options) (_ *Trail
 			t.nc.Close()
 		}
 	}()
-	if t.js, err = jetstream.New(t.nc); err != nil {
+	if t.js, err = natsutil.JetStream(t.nc); err != nil {
 		return nil, fmt.Errorf("audit trail: %w", err)
 	}
 	if err := t.prepare(ctx); err != nil {

@@ -85,6 +85,10 @@ type Options struct {
 	Keeper  Keeper        // nil: conversations are not kept
 	// Interest returns how many subscriptions match a subject. nil: unknown.
 	Interest func(subject string) int
+	// Covered reports whether a listener covers the subjects of users, so that NATS does not tell which user is offline.
+	// Suspect is called when a user that looked online did not answer. nil: there is no listener.
+	Covered func() bool
+	Suspect func()
 	// Fresh reports whether the rosters in memory are up to date. While they are not, dialogues are refused.
 	Fresh func() bool
 	// Receipts lets friends see what a user has read, and that it is typing.

@@ -3,6 +3,7 @@ package delivery
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -27,6 +28,8 @@ type flights struct {
 	timeout time.Duration
 	holdFor time.Duration // delay before a flight that found no subscription is resent
 	alone   func() bool   // no other node serves users
+	covered func() bool   // a listener covers the subjects of users
+	suspect func()        // is called when a listener may have answered, or no client did
 	echo    func(*flight) // shows a delivered dialogue to the sender's other devices
 	log     *eventlog.Log // nil: none
 	keeper  Keeper        // nil: conversations are not kept
@@ -105,7 +108,7 @@ const (
 )
 
 func newFlights(nc *nats.Conn, timeout time.Duration, alone func() bool) *flights {
-	f := &flights{nc: nc, inbox: nc.NewInbox() + laneMark, most: func() int { return 0 }, timeout: timeout, holdFor: interestDelay, alone: alone, held: make(map[string][]use)}
+	f := &flights{nc: nc, inbox: nc.NewInbox() + laneMark, most: func() int { return 0 }, timeout: timeout, holdFor: interestDelay, alone: alone, covered: func() bool { return false }, suspect: func() {}, held: make(map[string][]use)}
 	f.timer = time.AfterFunc(time.Hour, f.expire)
 	f.timer.Stop()
 	return f
@@ -276,6 +279,8 @@ func (f *flights) receive(m *nats.Msg) {
 		f.taken(n, round)
 	}
 	switch {
+	case code == wire.SendFailed && isStreamAck(m.Data):
+		f.suspect() // a stream is no client: one may still answer
 	case code == wire.PeerOffline && f.hold(n, round):
 	case code == wire.SendFailed && f.refused(n, round, refusalOf(m.Data)):
 	default:
@@ -305,6 +310,17 @@ func replyCode(m *nats.Msg) wire.Code {
 		return wire.PeerOffline
 	}
 	return wire.ParseTaken(m.Data)
+}
+
+// isStreamAck reports whether a reply is that of a JetStream stream that stores the dialogues to users.
+func isStreamAck(b []byte) bool {
+	var ack struct {
+		Stream string `json:"stream"`
+		Error  struct {
+			Code int `json:"err_code"`
+		} `json:"error"`
+	}
+	return json.Unmarshal(b, &ack) == nil && (ack.Stream != "" || ack.Error.Code != 0)
 }
 
 func (f *flights) finish(n, round uint32, code wire.Code) {
@@ -383,6 +399,9 @@ func (f *flights) expire() {
 		f.timer.Reset(f.tick())
 	}
 	f.mu.Unlock()
+	if len(expired) > 0 {
+		f.suspect()
+	}
 	f.fail(expired)
 }
 

@@ -109,15 +109,20 @@ const onlineFor = 50 * time.Millisecond
 
 // friendOnline reports whether the user is online to whom the next dialogue goes.
 func (m *Member) friendOnline() (bool, error) {
-	lanes := m.user.lane.lanes
-	if lanes.User(m.lastTo) != nil {
+	return m.onlineAtSubject(m.lastSubject)
+}
+
+// onlineAtSubject is friendOnline for a dialogue that goes to another subject of the friend.
+func (m *Member) onlineAtSubject(on string) (bool, error) {
+	own := on == m.lastSubject
+	if own && m.user.lane.lanes.User(m.lastTo) != nil {
 		return true, nil
 	}
 	now := time.Now()
-	if m.onlineUser == m.lastTo && now.Sub(m.onlineAt) < onlineFor {
+	if own && m.onlineUser == m.lastTo && now.Sub(m.onlineAt) < onlineFor {
 		return true, nil
 	}
-	codes, err := m.user.lane.flights.ask(context.Background(), []string{m.lastTo})
+	codes, err := m.user.lane.flights.askAt(context.Background(), []string{on})
 	if err != nil {
 		return false, err
 	}
@@ -126,7 +131,9 @@ func (m *Member) friendOnline() (bool, error) {
 	case wire.PeerOffline:
 		return false, nil
 	case wire.Success:
-		m.onlineUser = m.lastTo
+		if own {
+			m.onlineUser = m.lastTo
+		}
 	}
 	return true, nil // also if its clients refuse the question: they may refuse the dialogue
 }

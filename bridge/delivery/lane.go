@@ -73,6 +73,9 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	if opts.MaxInFlight != nil {
 		l.flights.most = func() int { return opts.MaxInFlight() / opts.Lanes }
 	}
+	if opts.Covered != nil {
+		l.flights.covered, l.flights.suspect = opts.Covered, opts.Suspect
+	}
 	l.flights.names, l.flights.log, l.flights.keeper, l.flights.echo = opts.Prefix, opts.Log, opts.Keeper, l.echo
 	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err

@@ -1,6 +1,10 @@
 package delivery
 
-import "time"
+import (
+	"time"
+
+	"imctl/bridge/wire"
+)
 
 // Member is a sink's place among those of its user. The methods are for the sink.
 type Member struct {
@@ -39,6 +43,16 @@ func (m *Member) Send(to []byte, with Relation, id, payload []byte, s Sender) er
 	}
 	if with.BlockedBy {
 		on = m.user.lane.names.Nowhere(m.lastTo)
+	}
+	if m.user.lane.flights.covered() {
+		online, err := m.onlineAtSubject(on)
+		if err != nil {
+			return err
+		}
+		if !online {
+			s.Answered(id, wire.PeerOffline, 0)
+			return nil
+		}
 	}
 	return m.user.lane.send(m.user.id, m.lastTo, on, id, payload, m, s)
 }

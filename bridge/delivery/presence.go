@@ -20,6 +20,10 @@ import (
 // presenceTimeout bounds the probes of one call. A user that has not answered by then counts as offline.
 const presenceTimeout = time.Second
 
+// coveredTimeout is presenceTimeout while a listener covers the subjects of users. NATS does not tell then that a user
+// is offline, and only the nodes and clients of a user that is online answer, at once.
+const coveredTimeout = 250 * time.Millisecond
+
 // probe is a dialogue without content. A client acknowledges it and does not show it.
 var probe = wire.AppendDialogue(nil, nil, "", nil)
 
@@ -39,24 +43,37 @@ func (f *flights) online(ctx context.Context, ids []string) ([]bool, error) {
 	return online, nil
 }
 
-// ask returns the codes of the answers to probes. A node whose session has just left refuses a probe, and may be faster
-// than the node that accepts it: see flights.refused.
+// ask is askAt for the subjects of users.
 func (f *flights) ask(ctx context.Context, ids []string) ([]wire.Code, error) {
-	codes := make([]wire.Code, len(ids))
-	for i := range codes {
-		codes[i] = wire.SendFailed
-	}
-	answers := make(chan probeAnswer, len(ids))
+	subjects := make([]string, len(ids))
 	for i, id := range ids {
+		subjects[i] = f.names.Dialogue(id)
+	}
+	return f.askAt(ctx, subjects)
+}
+
+// askAt returns the codes of the answers to probes. A node whose session has just left refuses a probe, and may be faster
+// than the node that accepts it: see flights.refused.
+func (f *flights) askAt(ctx context.Context, subjects []string) ([]wire.Code, error) {
+	silent, wait := wire.SendFailed, presenceTimeout
+	if f.covered() {
+		silent, wait = wire.PeerOffline, coveredTimeout
+	}
+	codes := make([]wire.Code, len(subjects))
+	for i := range codes {
+		codes[i] = silent
+	}
+	answers := make(chan probeAnswer, len(subjects))
+	for i, on := range subjects {
 		fl := f.take(&prober{i, answers})
-		fl.subject, fl.data = f.names.Dialogue(id), append(fl.data, probe...)
+		fl.subject, fl.data = on, append(fl.data, probe...)
 		if err := f.launch(fl); err != nil {
-			return nil, fmt.Errorf("presence of user %s: %w", id, err)
+			return nil, fmt.Errorf("presence at %s: %w", on, err)
 		}
 	}
-	timeout, cancel := context.WithTimeout(ctx, presenceTimeout)
+	timeout, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	for range ids {
+	for range subjects {
 		select {
 		case a := <-answers:
 			codes[a.index] = a.code
@@ -64,6 +81,7 @@ func (f *flights) ask(ctx context.Context, ids []string) ([]wire.Code, error) {
 			if err := ctx.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return nil, fmt.Errorf("presence: %w", err)
 			}
+			f.suspect()
 			return codes, nil
 		}
 	}

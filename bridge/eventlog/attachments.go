@@ -32,18 +32,24 @@ const consumerDescription = "attachment of imctl"
 // Mark returns the name under which the state notes that a consumer must exist.
 func (c *Consumers) Mark(name string) string { return c.names.LogStream() + "/" + name }
 
-// Create creates the consumer of an attachment, for the entries that filter selects. From now on the log keeps these
+// Create creates the consumer of an attachment, for the entries that one of the filters selects. From now on the log keeps these
 // entries until the consumer acknowledges them or is removed.
 //
 // Errors: ErrConsumerTaken.
-func (c *Consumers) Create(ctx context.Context, name, filter string) error {
-	_, err := c.js.CreateConsumer(ctx, c.names.LogStream(), jetstream.ConsumerConfig{
+func (c *Consumers) Create(ctx context.Context, name string, filters ...string) error {
+	config := jetstream.ConsumerConfig{
 		Durable:       name,
 		Description:   consumerDescription,
 		DeliverPolicy: jetstream.DeliverNewPolicy, // older entries are kept for other consumers only, and not all of them
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		FilterSubject: c.names.Log(filter),
-	})
+	}
+	for _, filter := range filters {
+		config.FilterSubjects = append(config.FilterSubjects, c.names.Log(filter))
+	}
+	if len(filters) == 1 { // older programs look for the only filter here
+		config.FilterSubject, config.FilterSubjects = config.FilterSubjects[0], nil
+	}
+	_, err := c.js.CreateConsumer(ctx, c.names.LogStream(), config)
 	if errors.Is(err, jetstream.ErrConsumerExists) {
 		return fmt.Errorf("%w: %s", ErrConsumerTaken, name)
 	}
@@ -76,7 +82,7 @@ func (c *Consumers) Usage(ctx context.Context) (Usage, error) {
 
 // Reconcile removes the consumers of attachments that are not in wanted, and creates the missing ones. wanted maps
 // names to filters. A log without a stream has no consumers, and Reconcile leaves it alone.
-func (c *Consumers) Reconcile(ctx context.Context, wanted map[string]string) error {
+func (c *Consumers) Reconcile(ctx context.Context, wanted map[string][]string) error {
 	stream, err := c.js.Stream(ctx, c.names.LogStream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
@@ -101,11 +107,11 @@ func (c *Consumers) Reconcile(ctx context.Context, wanted map[string]string) err
 			return fmt.Errorf("remove consumer %s: %w", name, err)
 		}
 	}
-	for name, filter := range wanted {
+	for name, filters := range wanted {
 		if exists[name] {
 			continue
 		}
-		if err := c.Create(ctx, name, filter); err != nil {
+		if err := c.Create(ctx, name, filters...); err != nil {
 			return err
 		}
 	}

@@ -142,7 +142,7 @@ func Open(ctx context.Context, nc *nats.Conn, connect natsutil.Connect, opts Opt
 		recount: make(chan struct{}, 1), done: make(chan struct{}),
 		watched: make(chan struct{}, 1), full: make(chan struct{}, 1), pruned: make([]uint64, len(kinds))}
 	l.unpruned.Store(1) // a crash may have left acknowledged entries
-	if l.js, err = jetstream.New(nc); err != nil {
+	if l.js, err = natsutil.JetStream(nc); err != nil {
 		return nil, err
 	}
 	l.reader = NewReader(l.js, names)

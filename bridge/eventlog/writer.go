@@ -102,7 +102,7 @@ func newWriter(connect natsutil.Connect, l *Log) (*writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	if w.js, err = jetstream.New(w.nc, jetstream.WithPublishAsyncTimeout(l.opts.Timeout)); err != nil {
+	if w.js, err = natsutil.JetStream(w.nc, jetstream.WithPublishAsyncTimeout(l.opts.Timeout)); err != nil {
 		w.nc.Close()
 		return nil, err
 	}

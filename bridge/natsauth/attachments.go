@@ -9,9 +9,9 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -36,20 +36,20 @@ type Attachments struct {
 
 // NewAttachments returns the attachments in the store. nc is used for consumers of the event log.
 func NewAttachments(nc *nats.Conn, prefix subject.Prefix, store *kv.Store, c Cluster, d *Disconnector, access Access, log *slog.Logger) (*Attachments, error) {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return nil, err
 	}
 	return &Attachments{prefix: prefix, store: store, consumers: eventlog.NewConsumers(js, prefix), cluster: c, disconnector: d, access: access, log: log}, nil
 }
 
-// Add creates an attachment and, for a consumer, its consumer on the part of the event log that filter selects:
-// "dialogue.>", or "" for all entries. The context holds the secret, which cannot be read again.
+// Add creates an attachment and, for a consumer, its consumer on the part of the event log that the filters select:
+// "dialogue.>". No filter, or "", selects all entries. The context holds the secret, which cannot be read again.
 //
 // Errors: kv.ErrAttachmentExists, kv.ErrAttachmentInvalid, kv.ErrReadOnly, and ErrNoClients if the program could not log
 // in: then there is no attachment.
-func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filter string) (kv.Attachment, Context, error) {
-	filter, err := as.check(name, role, filter)
+func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filters ...string) (kv.Attachment, Context, error) {
+	filters, err := as.check(name, role, filters)
 	if err == nil {
 		err = as.mayLogIn(role)
 	}
@@ -60,7 +60,7 @@ func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filte
 	if role == kv.RoleConsumer {
 		add = as.store.Attachments.Prepare
 	}
-	a, secret, err := add(ctx, kv.Attachment{Name: name, Role: role, Filter: filter})
+	a, secret, err := add(ctx, kv.Attachment{Name: name, Role: role}.WithFilters(filters))
 	if err == nil && role == kv.RoleConsumer {
 		err = as.attach(ctx, a)
 	}
@@ -153,11 +153,12 @@ func (as *Attachments) Repair(ctx context.Context) (int, error) {
 	return len(unfinished), nil
 }
 
-// check returns the filter with its default, or an error if the attachment must not be created.
-func (as *Attachments) check(name string, role kv.Role, filter string) (string, error) {
-	invalid := func(format string, args ...any) (string, error) {
-		return "", fmt.Errorf("%w: %s", kv.ErrAttachmentInvalid, fmt.Sprintf(format, args...))
+// check returns the filters with their default, or an error if the attachment must not be created.
+func (as *Attachments) check(name string, role kv.Role, filters []string) ([]string, error) {
+	invalid := func(format string, args ...any) ([]string, error) {
+		return nil, fmt.Errorf("%w: %s", kv.ErrAttachmentInvalid, fmt.Sprintf(format, args...))
 	}
+	filters = slices.DeleteFunc(slices.Clone(filters), func(f string) bool { return f == "" })
 	switch {
 	case slices.Contains(as.access.Reserved, name):
 		return invalid("the name %s is reserved for the server", name)
@@ -165,12 +166,24 @@ func (as *Attachments) check(name string, role kv.Role, filter string) (string, 
 		return invalid("the name %s could stand for a number, a user or a stream: use another one", name)
 	case !slices.Contains([]kv.Role{kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin}, role):
 		return invalid("the role must be %s, %s or %s", kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin)
-	case role != kv.RoleConsumer && filter != "":
+	case role != kv.RoleConsumer && len(filters) > 0:
 		return invalid("only the role %s has a filter", kv.RoleConsumer)
 	case role != kv.RoleConsumer:
-		return "", nil
+		return nil, nil
+	case len(filters) == 0:
+		return []string{">"}, nil
 	}
-	return checkFilter(filter)
+	for i, filter := range filters {
+		if _, err := checkFilter(filter); err != nil {
+			return nil, err
+		}
+		for k, other := range filters {
+			if i != k && subject.Includes(filter, other) {
+				return invalid("the filter %s includes %s, which NATS refuses: leave out %[2]s", filter, other)
+			}
+		}
+	}
+	return filters, nil
 }
 
 // mistakable reports whether a name could be taken for another word of a subject: a number, the id of a user, which
@@ -191,8 +204,14 @@ func checkFilter(filter string) (string, error) {
 	return filter, nil
 }
 
+// ClientCert reports whether the NATS server may require a client certificate, which the contexts do not have.
+func (as *Attachments) ClientCert() bool { return as.access.ClientCert }
+
 func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
-	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret, CA: as.access.CA}
+	c := Context{Description: fmt.Sprintf("imctl: %s %s", a.Role, a.Name), URL: as.access.URL, User: a.Name, Password: secret, CA: as.access.CA, Domain: as.access.Domain}
+	if as.access.ClientCert {
+		c.Description += "; the server may require a client certificate: set cert and key"
+	}
 	if a.Role == kv.RoleConsumer || as.access.Shared {
 		c.InboxPrefix = as.prefix.AttachmentInbox(a.Name)
 	}

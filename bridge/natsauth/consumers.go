@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -30,7 +31,7 @@ func (as *Attachments) attach(ctx context.Context, a kv.Attachment) error {
 
 // createConsumer creates the consumer of an attachment and notes in the state that it must exist.
 func (as *Attachments) createConsumer(ctx context.Context, a kv.Attachment) error {
-	err := as.consumers.Create(ctx, a.Name, a.Filter)
+	err := as.consumers.Create(ctx, a.Name, a.AllFilters()...)
 	if errors.Is(err, eventlog.ErrConsumerTaken) {
 		return fmt.Errorf("%w: %w", kv.ErrAttachmentInvalid, err)
 	}
@@ -81,7 +82,7 @@ func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 // the other, so it may have an attachment without its consumer, or a consumer without its attachment, for which the log
 // would keep entries forever.
 func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, prefix string) error {
-	js, err := jetstream.New(nc)
+	js, err := natsutil.JetStream(nc)
 	if err != nil {
 		return err
 	}
@@ -89,10 +90,10 @@ func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, pre
 	if err != nil {
 		return err
 	}
-	wanted := make(map[string]string)
+	wanted := make(map[string][]string)
 	for _, a := range all {
 		if a.Role == kv.RoleConsumer && !a.IsDetached() {
-			wanted[a.Name] = a.Filter
+			wanted[a.Name] = a.AllFilters()
 		}
 	}
 	return eventlog.NewConsumers(js, subject.Prefix(prefix)).Reconcile(ctx, wanted)

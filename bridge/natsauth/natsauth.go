@@ -20,8 +20,10 @@ type Access struct {
 	NoClients string
 	// Try logs in to NATS as a client. Its error is ErrNoClients if NATS refuses the credentials. nil: it is not known
 	// whether other nodes let clients log in.
-	Try func(user, password string) error
-	CA  string // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
+	Try        func(user, password string) error
+	CA         string // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
+	ClientCert bool   // the server at URL may require a client certificate
+	Domain     string // JetStream domain of the streams; "" for the domain of the server at URL
 }
 
 // ErrNoClients means that attachments cannot log in to NATS, or not with that role.
@@ -52,4 +54,5 @@ type Context struct {
 	Password    string `json:"password"`
 	InboxPrefix string `json:"inbox_prefix,omitempty"`
 	CA          string `json:"ca,omitempty"`
+	Domain      string `json:"jetstream_domain,omitempty"`
 }

@@ -26,19 +26,19 @@ func userPermissions(p subject.Prefix, id string, timeout time.Duration) jwt.Per
 	}
 }
 
-// attachmentPermissions are those of a role. shared tells that other installations may use the same NATS account.
-func attachmentPermissions(p subject.Prefix, a kv.Attachment, shared bool) jwt.Permissions {
+// attachmentPermissions are those of a role, with the streams in a JetStream domain. shared tells that other installations may use the same NATS account.
+func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment, shared bool) jwt.Permissions {
 	inbox := p.AttachmentInbox(a.Name) + ".>"
 	if a.Role == kv.RoleConsumer {
 		return jwt.Permissions{
-			Pub: jwt.Permission{Allow: subject.ConsumerPublish(p.LogStream(), a.Name)},
+			Pub: jwt.Permission{Allow: subject.ConsumerPublish(domain, p.LogStream(), a.Name)},
 			Sub: jwt.Permission{Allow: jwt.StringList{inbox}},
 		}
 	}
 	if !shared {
 		inbox = subject.Inboxes
 	}
-	allowed := trustedPermissions(p, inbox)
+	allowed := trustedPermissions(p, domain, inbox)
 	if a.Role == kv.RoleBridge {
 		allowed.Pub.Deny = jwt.StringList{p.AdminAll()}
 	} else {
@@ -53,16 +53,16 @@ func attachmentPermissions(p subject.Prefix, a kv.Attachment, shared bool) jwt.P
 // They keep mistakes apart and do not contain an attacker. A bridge stores all records, and for administrators also
 // attachments. And JetStream publishes its answers on any subject that a request names for the reply, the keys and
 // streams of another installation included. Only an account of its own contains that.
-func trustedPermissions(p subject.Prefix, inbox string) (allowed jwt.Permissions) {
-	allowed.Pub.Allow.Add(p.All(), subject.Inboxes, subject.JetStreamInfo)
+func trustedPermissions(p subject.Prefix, domain, inbox string) (allowed jwt.Permissions) {
+	allowed.Pub.Allow.Add(p.All(), subject.Inboxes, subject.API(domain)+"INFO")
 	allowed.Sub.Allow.Add(p.All(), inbox)
 	allowed.Sub.Allow.Add(p.ServiceSubscribe()...)
 	for _, bucket := range p.AllBuckets() {
-		allowed.Pub.Allow.Add(subject.BucketKeys(bucket) + ">")
+		allowed.Pub.Allow.Add(subject.KeysIn(domain) + subject.BucketKeys(bucket) + ">")
 		allowed.Sub.Allow.Add(subject.BucketKeys(bucket) + ">")
 	}
 	for _, stream := range p.Streams() {
-		allowed.Pub.Allow.Add(subject.StreamPublish(stream)...)
+		allowed.Pub.Allow.Add(subject.StreamPublish(domain, stream)...)
 		allowed.Sub.Allow.Add(subject.StreamAdvisories(stream)...)
 	}
 	return allowed

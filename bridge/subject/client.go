@@ -10,11 +10,9 @@ const (
 	AuthCallout = "$SYS.REQ.USER.AUTH"
 	// ListConnections is the subject on which every NATS server lists its connections.
 	ListConnections = "$SYS.REQ.SERVER.PING.CONNZ"
-	// JetStreamAPI, JetStreamAcks, JetStreamAdvisories, JetStreamInfo and Services are filters of what a bridge uses of NATS.
-	JetStreamAPI        = "$JS.API.>"
+	// JetStreamAcks, JetStreamAdvisories and Services are filters of what a bridge uses of NATS. See API too.
 	JetStreamAcks       = "$JS.ACK.>"
 	JetStreamAdvisories = "$JS.EVENT.ADVISORY.>"
-	JetStreamInfo       = "$JS.API.INFO"
 	Services            = "$SRV.>"
 )
 
@@ -111,4 +109,22 @@ func (p Prefix) cutOwn(name string) string {
 		return ""
 	}
 	return name
+}
+
+// API returns what the subjects of JetStream's API begin with in a JetStream domain. "" is the domain of the server that
+// a client is connected to.
+func API(domain string) string {
+	if domain == "" {
+		return "$JS.API."
+	}
+	return "$JS." + domain + ".API."
+}
+
+// KeysIn returns what a client puts in front of the subject of a bucket's key to write it in a JetStream domain. Between
+// domains NATS carries the subjects of buckets as a part of JetStream's API only.
+func KeysIn(domain string) string {
+	if domain == "" {
+		return ""
+	}
+	return API(domain)
 }

@@ -9,11 +9,11 @@ func (p Prefix) Streams() []string {
 	return all
 }
 
-// StreamPublish returns the filters of all requests about a stream and its consumers. The numbers of words are fixed
-// wherever another stream could stand: $JS.API.CONSUMER.*.*.<stream>.> would also match requests for a consumer with
+// StreamPublish returns the filters of all requests about a stream and its consumers in a JetStream domain. The numbers of words are fixed
+// wherever another stream could stand: CONSUMER.*.*.<stream>.> would also match requests for a consumer with
 // the name of this stream on another one.
-func StreamPublish(stream string) []string {
-	const api = "$JS.API."
+func StreamPublish(domain, stream string) []string {
+	api := API(domain)
 	return []string{
 		api + "STREAM.*." + stream, // create, update, info, purge, delete, snapshot, restore
 		api + "STREAM.MSG.*." + stream,

@@ -115,6 +115,23 @@ func (p Prefix) TrimLog(subject string) string {
 	return strings.TrimPrefix(subject, string(p)+".log.")
 }
 
+// Includes reports whether a filter selects every subject that another filter selects.
+func Includes(filter, other string) bool {
+	words := strings.Split(other, ".")
+	all := strings.Split(filter, ".")
+	for i, word := range all {
+		switch {
+		case i == len(words):
+			return false
+		case word == ">":
+			return true
+		case word != words[i] && (word != "*" || words[i] == ">"):
+			return false
+		}
+	}
+	return len(all) == len(words)
+}
+
 // ValidFilter reports whether filter selects entries of the event log: words joined by dots, where * stands for any
 // word and > at the end for all words that follow.
 func ValidFilter(filter string) bool {

@@ -121,6 +121,22 @@ func TestParseTalk(t *testing.T) {
 	}
 }
 
+func TestIncludes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		filter, other string
+		want          bool
+	}{
+		{">", "a", true}, {">", "a.b", true}, {">", ">", true}, {"a.>", "a.b.c", true}, {"a.>", "a", false}, {"a.>", "b.c", false},
+		{"a.*", "a.b", true}, {"a.*", "a.b.c", false}, {"a.*", "a.>", false}, {"a.b", "a.*", false}, {"a.*.c", "a.b.*", false},
+		{"a.b", "a.b", true}, {"a.b.c", "a.b", false}, {"*.b", "a.*", false}, {"a.>", "a.*", true},
+	} {
+		if got := Includes(c.filter, c.other); got != c.want {
+			t.Errorf("Includes(%q, %q) = %t", c.filter, c.other, got)
+		}
+	}
+}
+
 func TestValidFilter(t *testing.T) {
 	t.Parallel()
 	for filter, want := range map[string]bool{

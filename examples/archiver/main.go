@@ -22,6 +22,7 @@ func main() {
 		URL, User, Password string
 		CA                  string // file with the certificate of the server, "" if the system knows its issuer
 		InboxPrefix         string `json:"inbox_prefix"`
+		Domain              string `json:"jetstream_domain"` // "" for the domain of the server
 	}
 	text, err := os.ReadFile(os.Args[1])
 	must(err)
@@ -37,6 +38,10 @@ func main() {
 	must(err)
 	js, err := jetstream.New(nc)
 	must(err)
+	if c.Domain != "" {
+		js, err = jetstream.NewWithDomain(nc, c.Domain)
+		must(err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	consumer, err := js.Consumer(ctx, "IM_LOG", c.User)
