@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/natsauth"
 	"imctl/bridge/natstest"
 	"imctl/bridge/subject"
 	"imctl/bridge/tunnel"
@@ -113,7 +114,7 @@ func runBridge(t testing.TB, url string, store *kv.Store, log eventlog.Options, 
 	defer cancel()
 	opts := Options{Connect: natstest.Dialer(url), Prefix: "im", Store: store, Hasher: kv.NewHasher(kv.HasherOptions{MemoryKiB: 64, Passes: 1}),
 		Sessions:  tunnel.SessionOptions{PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 << 10, Ping: time.Minute, WriteTimeout: 10 * time.Second},
-		Dialogues: Dialogues{Timeout: 5 * time.Second}, EventLog: log, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}
+		Dialogues: Dialogues{Timeout: 5 * time.Second}, EventLog: log, Access: natsauth.Access{ConsumerAccount: "LOG"}, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&opts)
 	}
