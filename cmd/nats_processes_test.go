@@ -92,12 +92,6 @@ func (p *natsProcess) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// await waits for the end of the process.
-func (p *natsProcess) await(t testing.TB) {
-	t.Helper()
-	p.over <- <-p.over
-}
-
 func (p *natsProcess) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
 	p.over <- <-p.over

@@ -56,7 +56,7 @@ func tooManyBatches(err error) bool {
 // Transient reports whether a retry may succeed, since a cluster is starting or electing a leader.
 func Transient(err error) bool {
 	var apiErr *jetstream.APIError
-	if errors.As(err, &apiErr) {
+	if errors.As(err, &apiErr) && !errors.Is(err, errSettling) {
 		return hasCode(err, codeClusterNotAvailable, codeClusterNotLeader, codeNoPeers)
 	}
 	return errors.Is(err, context.DeadlineExceeded)
@@ -96,6 +96,25 @@ func retryTransient(ctx context.Context, f func(context.Context) error) error {
 		}
 	}
 }
+
+// settleAttempts bounds how often retrySettling retries while a stream is not found: for about 5 s.
+const settleAttempts = 10
+
+// retrySettling is retryTransient for a request about a stream that was seen or created a moment ago. While several nodes
+// create it, a server of the cluster that does not know it yet answers that it is missing.
+func retrySettling(ctx context.Context, f func(context.Context) error) error {
+	missing := 0
+	return retryTransient(ctx, func(ctx context.Context) error {
+		err := f(ctx)
+		if missing++; errors.Is(err, jetstream.ErrStreamNotFound) && missing < settleAttempts {
+			return fmt.Errorf("%w: %w", errSettling, err)
+		}
+		return err
+	})
+}
+
+// errSettling is transient.
+var errSettling = fmt.Errorf("the stream is being created: %w", context.DeadlineExceeded)
 
 // sleep waits for d. It returns the error of ctx if that ends before.
 func sleep(ctx context.Context, d time.Duration) error {

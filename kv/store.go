@@ -165,7 +165,7 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Store, error) {
 		ctx, cancel = opts.withWait(unbounded)
 	}
 	slot := state.Slot
-	err = retryTransient(ctx, func(ctx context.Context) (err error) {
+	err = retrySettling(ctx, func(ctx context.Context) (err error) {
 		state, err = states.expectSlot(ctx, slot)
 		return err
 	})

@@ -94,7 +94,7 @@ func SetField[T comparable](u *StreamUpdate, name string, field *T, want T) {
 // Errors: ErrStreamMismatch, and those of NATS.
 func EnsureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, rules StreamRules, log *slog.Logger) (jetstream.StreamConfig, error) {
 	var got jetstream.StreamConfig
-	err := retryTransient(ctx, func(ctx context.Context) error {
+	err := retrySettling(ctx, func(ctx context.Context) error {
 		s, err := js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			s, err = createStream(ctx, js, want)
@@ -136,6 +136,9 @@ func updateStream(ctx context.Context, js jetstream.JetStream, have, want jetstr
 		return have, nil
 	}
 	s, err := js.UpdateStream(ctx, update.StreamConfig)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return have, err // it is being created, or was deleted
+	}
 	if apiErr := (*jetstream.APIError)(nil); errors.As(err, &apiErr) && !Transient(err) {
 		return have, fmt.Errorf("%w: %s: set %s: %w", ErrStreamMismatch, have.Name, strings.Join(update.changed, ", "), err)
 	}

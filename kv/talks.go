@@ -60,7 +60,7 @@ func openTalks(ctx context.Context, js jetstream.JetStream, states *States, opts
 		return nil, fmt.Errorf("kv: stream of conversations %s: %w", want.Name, err)
 	}
 	var t *Talks
-	err := retryTransient(ctx, func(ctx context.Context) (err error) {
+	err := retrySettling(ctx, func(ctx context.Context) (err error) {
 		if _, err = states.Expect(ctx, want.Name); err == nil {
 			t, err = newTalks(ctx, js, opts.Prefix)
 		}
