@@ -1,7 +1,6 @@
 package talk
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,14 +8,12 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/natsutil"
-	"imctl/bridge/recovery"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -32,6 +29,9 @@ const (
 	relayMargin = time.Second
 	// relayCheck is the interval of checks for lost homes and expired dialogues, while some are on their way.
 	relayCheck = 100 * time.Millisecond
+	// leavingTime is how long a home that takes no more dialogues may take to answer those that it has. It may be about to
+	// end, or have crashed.
+	leavingTime = 300 * time.Millisecond
 	// relayBytes bounds the dialogues in one message to a home.
 	relayBytes = 256 << 10
 )
@@ -82,14 +82,18 @@ type line struct {
 
 // route is a conversation with dialogues on their way to its home. Later ones follow them, so that the order holds.
 type route struct {
-	home    string
-	pending int
+	home  string
+	queue []*relayed // in the order in which they were sent
+	// refused is when the home was found to take no more dialogues; zero: it takes them. From then on dialogues wait until
+	// those before them are settled, and are committed here.
+	refused time.Time
 }
 
 // relayed is a dialogue on its way to a home, or back.
 type relayed struct {
 	token   uint64
-	batch   uint64 // the message with it; 0: it is in the queue of a line
+	batch   uint64 // the message with it; 0: it was not sent
+	refused bool   // its home has not received it
 	pair    kv.Pair
 	to      string
 	d       kv.Dialogue
@@ -152,7 +156,7 @@ func (r *Relay) Close(ctx context.Context) error {
 // Abort ends the wait for the homes, since their answers are lost with the connection to NATS.
 func (r *Relay) Abort() {
 	r.Service.Abort()
-	r.here(true, func(*relayed) bool { return true })
+	r.here(func(*relayed) bool { return true })
 }
 
 // nodes returns the ids of the nodes that commit conversations.
@@ -206,7 +210,7 @@ func (r *Relay) Add(to string, d kv.Dialogue, done Done) error {
 	if rt != nil && rt.home != home && !slices.Contains(homes, rt.home) {
 		lost := rt.home
 		r.mu.Unlock()
-		r.here(true, func(e *relayed) bool { return r.routes[e.pair].home == lost })
+		r.here(func(e *relayed) bool { return r.routes[e.pair].home == lost })
 		r.mu.Lock()
 		rt = r.routes[p]
 	}
@@ -251,7 +255,11 @@ func (r *Relay) send(home string, p kv.Pair, to string, d kv.Dialogue, done Done
 		rt = &route{home: home}
 		r.routes[p] = rt
 	}
-	rt.pending++
+	rt.queue = append(rt.queue, e)
+	if !rt.refused.IsZero() {
+		e.refused = true
+		return
+	}
 	l := r.lines[home]
 	if l == nil {
 		l = &line{home: home, wake: make(chan struct{}, 1)}
@@ -295,8 +303,8 @@ func (r *Relay) next(l *line) (m *nats.Msg, batch uint64) {
 	n := 0
 	for ; n < len(l.queue); n++ {
 		e := l.queue[n]
-		if r.sent[e.token] == nil {
-			continue // it was given up
+		if r.sent[e.token] == nil || e.refused {
+			continue // it was given up, or waits for those before it
 		}
 		one = appendRelayed(one[:0], e)
 		if len(data) > 0 && len(data)+len(one) > most {
@@ -313,156 +321,4 @@ func (r *Relay) next(l *line) (m *nats.Msg, batch uint64) {
 		return nil, 0
 	}
 	return &nats.Msg{Subject: r.opts.Prefix.Home(l.home), Reply: r.inbox + strconv.FormatUint(r.batch, 36), Data: data}, r.batch
-}
-
-// receive takes the answers of homes.
-func (r *Relay) receive(answers <-chan *nats.Msg) {
-	for {
-		var m *nats.Msg
-		select {
-		case <-r.ctx.Done():
-			return
-		case m = <-answers:
-		}
-		end := r.opts.Gather()
-		for m != nil {
-			r.take(m)
-			select {
-			case m = <-answers:
-			default:
-				m = nil
-			}
-		}
-		end()
-	}
-}
-
-// take takes one message with answers, or NATS's notice that a home does not listen.
-func (r *Relay) take(m *nats.Msg) {
-	defer recovery.Log(r.opts.Log, "answer of the home of a conversation")
-	if m.Header.Get("Status") == "503" {
-		batch, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, r.inbox), 36, 64)
-		if err == nil {
-			r.here(false, func(e *relayed) bool { return e.batch == batch })
-		}
-		return
-	}
-	err := decodeAnswers(m.Data, func(a answer) {
-		if e := r.remove(a.token); e != nil {
-			r.answered(e, a)
-		}
-	})
-	if err != nil {
-		r.opts.Log.Warn("malformed answer of the home of a conversation", "err", err)
-	}
-}
-
-func (r *Relay) answered(e *relayed, a answer) {
-	switch {
-	case errors.Is(a.err, ErrStalled):
-		e.done.Unstored(&e.d)
-		return
-	case a.err != nil:
-		e.done.Failed(a.err)
-		return
-	}
-	e.d.N, e.d.At = a.n, a.at
-	r.Seen(e.pair.A, e.pair.B, a.n)
-	e.done.Stored(&e.d, a.again)
-}
-
-// remove ends the wait for a dialogue. It returns nil if that has ended.
-func (r *Relay) remove(token uint64) *relayed {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.removeLocked(token)
-}
-
-func (r *Relay) removeLocked(token uint64) *relayed {
-	e := r.sent[token]
-	if e == nil {
-		return nil
-	}
-	delete(r.sent, token)
-	if rt := r.routes[e.pair]; rt != nil {
-		if rt.pending--; rt.pending == 0 {
-			delete(r.routes, e.pair)
-		}
-	}
-	return e
-}
-
-// some returns the dialogues on their way that which selects, in the order in which they were sent. Called with mu held.
-func (r *Relay) some(which func(*relayed) bool) []*relayed {
-	var some []*relayed
-	for _, e := range r.sent {
-		if which(e) {
-			some = append(some, e)
-		}
-	}
-	slices.SortFunc(some, func(a, b *relayed) int { return cmp.Compare(a.token, b.token) })
-	return some
-}
-
-// fail refuses dialogues.
-func (r *Relay) fail(err error, which func(*relayed) bool) {
-	r.mu.Lock()
-	some := r.some(which)
-	for _, e := range some {
-		r.removeLocked(e.token)
-	}
-	r.mu.Unlock()
-	for _, e := range some {
-		e.done.Failed(err)
-	}
-}
-
-// here commits on this node the dialogues that no home has received. A dialogue that a lost home may have stored is
-// committed if its id tells it from all others: it is then stored once. For any other the outcome is unknown.
-func (r *Relay) here(received bool, which func(*relayed) bool) {
-	type failure struct {
-		e   *relayed
-		err error
-	}
-	var failed []failure
-	r.mu.Lock()
-	// The mutex is held until all are queued: a later dialogue must not overtake them.
-	for _, e := range r.some(which) {
-		r.removeLocked(e.token)
-		err := errHomeLost
-		if !received || e.batch == 0 || e.d.Kept {
-			err = r.Service.Add(e.to, e.d, (*retried)(e))
-		}
-		if err != nil {
-			failed = append(failed, failure{e, err})
-		}
-	}
-	r.mu.Unlock()
-	for _, f := range failed {
-		r.answered(f.e, answer{err: f.err})
-	}
-}
-
-// retried is a dialogue that a home may have stored already. Its clients have not seen it.
-type retried relayed
-
-// Stored implements Done.
-func (e *retried) Stored(d *kv.Dialogue, _ bool) { e.done.Stored(d, false) }
-
-// Failed implements Done.
-func (e *retried) Failed(err error) { e.done.Failed(err) }
-
-// Unstored implements Done.
-func (e *retried) Unstored(d *kv.Dialogue) { e.done.Unstored(d) }
-
-// sweep settles the dialogues of lost homes, and refuses those that have expired.
-func (r *Relay) sweep() {
-	homes, now := r.nodes(), time.Now()
-	r.here(true, func(e *relayed) bool { return !slices.Contains(homes, r.routes[e.pair].home) })
-	r.fail(errExpired, func(e *relayed) bool { return !now.Before(e.expires) })
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.sent) > 0 && r.ctx.Err() == nil {
-		r.check.Reset(relayCheck)
-	}
 }

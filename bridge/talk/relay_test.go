@@ -2,6 +2,7 @@ package talk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -224,6 +225,44 @@ func TestRelayHomeLost(t *testing.T) {
 	}
 	if got := <-plain; got.err != errHomeLost {
 		t.Errorf("the other dialogue: %+v, want %v", got, errHomeLost)
+	}
+}
+
+// TestRelayHomeCrashes: a home takes dialogues, and crashes. The next dialogue finds that it does not listen, while the
+// home is still listed. It does not overtake those before it.
+func TestRelayHomeCrashes(t *testing.T) {
+	t.Parallel()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
+	var n nodes
+	n.set("one", "two")
+	one := startRelay(t, url, "one", &n, Options{})
+	nc := natstest.Connect(t, url)
+	sub, err := nc.SubscribeSync("im.home.two")
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, outcomes := one.pairOf(t, "two"), make(result, 3)
+	for i := range cap(outcomes) {
+		if err := one.Add(to, say(idA, fmt.Sprint(i)), outcomes); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			continue
+		}
+		if _, err := sub.NextMsg(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(sub.Unsubscribe(), nc.Flush()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range cap(outcomes) {
+		if got := <-outcomes; got.err != nil || got.d.N != uint64(i+1) || string(got.d.ID) != fmt.Sprintf("%q", fmt.Sprint(i)) {
+			t.Fatalf("dialogue %d: %+v", i, got)
+		}
 	}
 }
 
