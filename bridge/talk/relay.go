@@ -110,7 +110,8 @@ func NewRelay(s *Service, opts RelayOptions) (*Relay, error) {
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.check = time.AfterFunc(time.Hour, r.sweep)
 	r.check.Stop()
-	nc, err := opts.Connect("imctl talk relay")
+	// While NATS is unreachable nothing is buffered: a home must not get later dialogues after earlier ones were lost.
+	nc, err := opts.Connect("imctl talk relay", nats.ReconnectBufSize(-1), nats.DisconnectErrHandler(func(*nats.Conn, error) { r.Abort() }))
 	if err != nil {
 		return nil, fmt.Errorf("conversations: connect to NATS: %w", err)
 	}
@@ -288,7 +289,7 @@ func (r *Relay) run(l *line) {
 			}
 			if err := r.nc.PublishMsg(m); err != nil {
 				r.opts.Log.Debug("relay dialogues", "home", l.home, "err", err)
-				r.fail(errLost, func(e *relayed) bool { return e.batch == batch })
+				r.refuse(batch)
 			}
 		}
 	}
