@@ -78,7 +78,7 @@ const (
 // watch pings a suspect until it answers, leaves the list, or has answered nothing for so long that it may be struck
 // off. known are registrations that were listed before.
 func (c *Cluster) watch(id string, known []string) outcome {
-	answers := make(chan *nats.Msg, 64)
+	answers := make(chan *nats.Msg, 2*strangerAfter/pingEvery) // a server that hung sends all at once
 	sub, err := c.nc.ChanSubscribe(c.nc.NewInbox(), answers)
 	if err != nil {
 		return alive // the connection is closed
