@@ -19,8 +19,8 @@ const (
 	churnCheck = 20 * time.Second
 )
 
-// churn is load beside the dialogues: two users who befriend and remove each other and talk on all nodes, and clients that
-// register the same accounts. After some calls other users take over.
+// churn is load beside the dialogues: two users who befriend and remove each other and talk on all nodes, and clients
+// that register the same accounts. After some calls other users take over.
 type churn struct {
 	w      *world
 	rounds []*churnRound

@@ -99,7 +99,7 @@ func cutOff(node int, hold time.Duration) failureEvent {
 	}}
 }
 
-// holdFor lets a failure last at least for a while, and until the dialogues between the nodes that are not down succeed.
+// holdFor lets a failure last at least for a while, and until dialogues between the nodes that are not down succeed.
 func (x *failureRun) holdFor(t *testing.T, hold time.Duration, down []int) {
 	t.Helper()
 	from := time.Now()

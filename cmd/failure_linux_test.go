@@ -284,7 +284,8 @@ func (x *failureRun) finish(t *testing.T) {
 	}
 }
 
-// checkKept reads the whole conversation of a device's user with a new device, and compares it with what was answered 202.
+// checkKept reads the whole conversation of a device's user with a new device, and compares it with what was answered
+// 202.
 func (x *failureRun) checkKept(t *testing.T, d *keepDevice) {
 	t.Helper()
 	if len(d.log) == 0 {
