@@ -83,7 +83,9 @@ type metaPeer struct {
 }
 
 // heard reports whether the leader has heard from the server lately. Active is 0 if it has not since its own election.
-func (p metaPeer) heard() bool { return !p.Offline && (p.Current || p.Active > 0 && p.Active < aliveWithin) }
+func (p metaPeer) heard() bool {
+	return !p.Offline && (p.Current || p.Active > 0 && p.Active < aliveWithin)
+}
 
 // metaLeader is the answer of the leader of that group.
 type metaLeader struct {
