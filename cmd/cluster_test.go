@@ -49,9 +49,16 @@ func TestReplaceNode(t *testing.T) {
 	w := newWorld(t, nodes)
 	a, b := w.newFriends(t)
 	at := []string{"--data", nodes.dir(0)}
+	last := ""
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("last status: %s", last)
+		}
+	})
 	status := func() string {
 		answer := command(t, t.TempDir(), "", append(at, "cluster", "status", "-o", "json")...)
-		return answer.out + answer.err
+		last = answer.out + answer.err
+		return last
 	}
 	eventually(t, "a healthy cluster", func() bool { return strings.Contains(status(), `"health":"ok"`) })
 	command(t, t.TempDir(), "", append(at, "cluster", "remove", "n3")...).want(t, exitUse, "is running")

@@ -82,6 +82,11 @@ type metaPeer struct {
 	Lag     uint64        `json:"lag"`
 }
 
+// heard reports whether the leader has heard from the server lately. Active is 0 if it has not since its own election.
+func (p metaPeer) heard() bool {
+	return !p.Offline && (p.Current || p.Active > 0 && p.Active < aliveWithin)
+}
+
 // metaLeader is the answer of the leader of that group.
 type metaLeader struct {
 	Data struct {
@@ -150,7 +155,7 @@ func (s *ClusterStatus) add(l metaLeader) {
 		}
 		n := &s.Nodes[i]
 		n.ID = p.ID
-		n.Alive = n.Alive || !p.Offline && p.Active < aliveWithin // its answer may be late
+		n.Alive = n.Alive || p.heard() // its answer may be late
 		switch {
 		case !n.Alive:
 			n.State = "offline"
