@@ -177,7 +177,7 @@ func dialWithRetry(ctx context.Context, c NATSConfig, log *slog.Logger) (*nats.C
 	for n := 1; ; n++ {
 		// Without a handler the library prints errors to standard error. checkPermissions uses LastError.
 		silent := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
-		nc, err := dialNATS(c, nats.Name("imctl attaching"), nats.NoReconnect(), nats.Timeout(attachTimeout), silent)
+		nc, err := dialNATS(c, nats.Name("imctl attaching"), nats.NoReconnect(), nats.Timeout(attachTimeout), silent, explainRefusal)
 		var failed *failure
 		if err == nil || errors.As(dialFailure(c, err, exitNoServer), &failed) && failed.code != exitNoServer {
 			return nc, err

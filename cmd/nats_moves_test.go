@@ -151,6 +151,9 @@ func TestNATSNodesEnd(t *testing.T) {
 		load.calm(t)
 		answers, failing, slowest := load.report(began)
 		t.Logf("%s: moved after %s, failures for %s, slowest %s, answers %v", step.what, moved, failing, slowest, answers)
+		if step.what == "SIGSTOP" {
+			continue // the other NATS servers still send requests to a server that hangs
+		}
 		// NATS asks for logins from each of its servers, wherever the answering connections are.
 		for name, p := range cluster.nodes {
 			if name == from {
