@@ -11,8 +11,12 @@ import (
 // version of all nodes that are listed.
 //
 //	1  nothing is announced
-//	2  dialogues are relayed to the home of their conversation, and delivered live while conversations cannot be stored
+//	2  dialogues are relayed to the home of their conversation, and delivered live while conversations cannot be stored;
+//	   nodes hold leases
 const Protocol = 2
+
+// leases is the first protocol of nodes that hold a lease.
+const leases = 2
 
 // view is what a node knows of all nodes, itself included.
 type view struct {

@@ -156,6 +156,9 @@ func TestSpoken(t *testing.T) {
 		if ids, got := c.View(); got != row.want || !slices.Equal(ids, []string{id, "self"}) {
 			t.Errorf("a node that %s: %v speak %d, want %d", row.what, ids, got, row.want)
 		}
+		if got, want := c.patience(id), map[bool]time.Duration{true: strikeAfter, false: strangerAfter}[row.want < 2]; got != want {
+			t.Errorf("a node that %s is struck off after %s, want %s", row.what, got, want)
+		}
 		delete(c.peers, id)
 		c.look()
 		if _, got := c.View(); got != Protocol || len(c.told) > 0 {
