@@ -64,7 +64,7 @@ func New(ctx context.Context, opts Options) (_ *Bridge, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	b := &Bridge{opts: opts, log: opts.Log,
-		node: kv.Node{ID: cmp.Or(opts.Node, kv.NewID()[:16]), Host: opts.Host, Version: opts.Version, Started: time.Now().UTC()}}
+		node: kv.Node{ID: cmp.Or(opts.Node, kv.NewID()[:16]), Host: opts.Host, Version: opts.Version, Started: time.Now().UTC(), Protocol: cluster.Protocol}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.stops.run(ctx))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -134,19 +135,37 @@ func writeStatus(env *Env, st status) error {
 	}
 	fmt.Fprintln(env.Out)
 	if len(st.Nodes) > 0 {
-		var rows [][]string
-		for _, n := range st.Nodes {
-			rows = append(rows, []string{n.ID, orDash(n.Host), orDash(n.Version), localTime(n.Started), strconv.Itoa(n.Sessions), strconv.Itoa(n.Users), orDash(n.NATS), n.State})
-		}
-		if err := newTable(env.Out, "node", "host", "version", "since", "sessions", "online", "nats", "state").write(rows...); err != nil {
+		if err := writeNodes(env, st.Nodes); err != nil {
 			return err
 		}
-		fmt.Fprintln(env.Out)
 	}
 	if err := writeLimited(env, st.Nodes); err != nil {
 		return err
 	}
 	return writeStreams(env.Out, st.Streams)
+}
+
+// writeNodes writes the nodes. It writes their protocols if they differ. An older node that answers the command does not
+// tell those of the others.
+func writeNodes(env *Env, nodes []cluster.NodeStatus) error {
+	header := []string{"node", "host", "version", "since", "sessions", "online", "nats", "state"}
+	mixed := slices.ContainsFunc(nodes, func(n cluster.NodeStatus) bool { return n.Protocol != nodes[0].Protocol })
+	if mixed {
+		header = slices.Insert(header, 3, "protocol")
+	}
+	var rows [][]string
+	for _, n := range nodes {
+		row := []string{n.ID, orDash(n.Host), orDash(n.Version), localTime(n.Started), strconv.Itoa(n.Sessions), strconv.Itoa(n.Users), orDash(n.NATS), n.State}
+		if mixed {
+			row = slices.Insert(row, 3, strconv.Itoa(n.Protocol))
+		}
+		rows = append(rows, row)
+	}
+	if err := newTable(env.Out, header...).write(rows...); err != nil {
+		return err
+	}
+	fmt.Fprintln(env.Out)
+	return nil
 }
 
 // writeLimited writes the clients and users that reached limits in the last hour, if there are any.

@@ -29,7 +29,9 @@ func (c *Cluster) Heartbeat(ctx context.Context, serving, halted func() bool) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	var renewing, listing, moving single
+	protocol := Protocol
 	for {
+		protocol = c.logProtocol(protocol)
 		select {
 		case <-ctx.Done():
 			return

@@ -11,8 +11,12 @@ import (
 // version of all nodes that are listed.
 //
 //	1  nothing is announced
-//	2  dialogues are relayed to the home of their conversation, and delivered live while conversations cannot be stored
+//	2  dialogues are relayed to the home of their conversation, and delivered live while conversations cannot be stored;
+//	   nodes hold leases
 const Protocol = 2
+
+// leases is the first protocol of nodes that hold a lease.
+const leases = 2
 
 // view is what a node knows of all nodes, itself included.
 type view struct {
@@ -35,11 +39,7 @@ func (c *Cluster) look() {
 	}
 	for id, registrations := range c.peers {
 		v.ids = append(v.ids, id)
-		speaks := c.told[id]
-		for _, r := range registrations {
-			speaks = max(speaks, kv.ProtocolOf(r))
-		}
-		v.protocol = min(v.protocol, max(speaks, 1))
+		v.protocol = min(v.protocol, max(c.spoken(id, registrations), 1))
 	}
 	for id := range c.told {
 		if _, ok := c.peers[id]; !ok {
@@ -48,4 +48,30 @@ func (c *Cluster) look() {
 	}
 	slices.Sort(v.ids)
 	c.view.Store(v)
+}
+
+// spoken returns the protocol of a node. A node that was replaced by another version under the same id may be known by a
+// registration or a greeting of the one before: the lowest counts, which all of them understand. Called with mu held.
+func (c *Cluster) spoken(id string, registrations []string) int {
+	speaks := Protocol
+	if told, ok := c.told[id]; ok {
+		speaks = told
+	}
+	for _, r := range registrations {
+		speaks = min(speaks, kv.ProtocolOf(r))
+	}
+	return speaks
+}
+
+// logProtocol logs what all nodes speak if that is not last, and returns it.
+func (c *Cluster) logProtocol(last int) int {
+	ids, protocol := c.View()
+	switch {
+	case protocol == last:
+	case protocol < Protocol:
+		c.log.Warn("nodes of an older version are running: relay off, until they are upgraded", "protocol", protocol, "own", Protocol, "nodes", len(ids))
+	default:
+		c.log.Info("all nodes speak the protocol of this version: relay on", "protocol", protocol, "nodes", len(ids))
+	}
+	return protocol
 }

@@ -25,7 +25,7 @@ type NodeStatus struct {
 const StateOK = "ok"
 
 // Nodes returns the state of all nodes, by the time of their start. A node that is on the list and does not answer has
-// that as its state.
+// that as its state. Each has its protocol, 1 for a node of a version that announces none.
 func (c *Cluster) Nodes(ctx context.Context) ([]NodeStatus, error) {
 	reports, failed := c.ask(ctx, status{})
 	var all []NodeStatus
@@ -42,6 +42,9 @@ func (c *Cluster) Nodes(ctx context.Context) ([]NodeStatus, error) {
 		if !slices.ContainsFunc(all, func(s NodeStatus) bool { return s.ID == n.ID }) {
 			all = append(all, NodeStatus{Node: n, State: "does not answer"})
 		}
+	}
+	for i := range all {
+		all[i].Protocol = max(all[i].Protocol, 1) // older versions do not tell it
 	}
 	slices.SortFunc(all, func(x, y NodeStatus) int { return cmp.Or(x.Started.Compare(y.Started), cmp.Compare(x.ID, y.ID)) })
 	return all, nil

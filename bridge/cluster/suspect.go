@@ -140,11 +140,12 @@ func (c *Cluster) answered(answers <-chan *nats.Msg, tick <-chan time.Time) bool
 	}
 }
 
-// patience returns for how long a suspect must not answer before it is struck off.
+// patience returns for how long a suspect must not answer before it is struck off. A node of a version without leases
+// does not stop serving by itself, so to wait for longer would gain nothing.
 func (c *Cluster) patience(id string) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.knownBy[id] {
+	if c.knownBy[id] || c.spoken(id, c.peers[id]) < leases {
 		return strikeAfter
 	}
 	return strangerAfter

@@ -202,7 +202,7 @@ func (r *Relay) homeOf(p kv.Pair, homes []string) string {
 func (r *Relay) Add(to string, d kv.Dialogue, done Done) error {
 	homes := r.nodes()
 	if len(homes) < 2 && !r.relaying() {
-		return r.Service.Add(to, d, done)
+		return r.addHere(to, d, done)
 	}
 	p := kv.PairOf(d.From, to)
 	home := r.homeOf(p, homes)
@@ -220,7 +220,7 @@ func (r *Relay) Add(to string, d kv.Dialogue, done Done) error {
 	}
 	if home == "" || rt == nil && (r.Service.waits(p) || r.Service.Stalled()) {
 		r.mu.Unlock()
-		return r.Service.Add(to, d, done)
+		return r.addHere(to, d, done)
 	}
 	defer r.mu.Unlock()
 	if _, err := r.Service.admissible(to, &d); err != nil {
@@ -228,6 +228,21 @@ func (r *Relay) Add(to string, d kv.Dialogue, done Done) error {
 	}
 	r.send(home, p, to, d, done)
 	return nil
+}
+
+// addHere is Service.Add. While a node of an older version is listed, no dialogue is delivered before it is stored: that
+// node would show it to sessions that take part in kept conversations, without a number.
+func (r *Relay) addHere(to string, d kv.Dialogue, done Done) error {
+	if _, current := r.opts.Nodes(); !current {
+		return r.Service.AddFixed(to, d, done)
+	}
+	return r.Service.Add(to, d, done)
+}
+
+// Stalled reports whether dialogues cannot be stored at the moment, and may be delivered nevertheless.
+func (r *Relay) Stalled() bool {
+	_, current := r.opts.Nodes()
+	return current && r.Service.Stalled()
 }
 
 // relaying reports whether dialogues are on their way.

@@ -17,11 +17,14 @@ import (
 	"imctl/kv"
 )
 
-// nodes are the ids of nodes that relay.
-type nodes struct{ ids atomic.Pointer[[]string] }
+// nodes are the ids of nodes that relay, unless old is set.
+type nodes struct {
+	ids atomic.Pointer[[]string]
+	old atomic.Bool // one of them is of an older version
+}
 
 func (n *nodes) set(ids ...string)     { n.ids.Store(&ids) }
-func (n *nodes) all() ([]string, bool) { return *n.ids.Load(), true }
+func (n *nodes) all() ([]string, bool) { return *n.ids.Load(), !n.old.Load() }
 
 func startRelay(t testing.TB, url, node string, n *nodes, o Options, opts ...nats.Option) *Relay {
 	t.Helper()
@@ -289,6 +292,40 @@ func TestRelayClose(t *testing.T) {
 	for i := range cap(outcomes) {
 		if got := <-outcomes; got.err != nil || got.d.N != uint64(i+1) {
 			t.Fatalf("dialogue %d: %+v", i, got)
+		}
+	}
+}
+
+// TestRelayWithOlderNode: while a node of an older version is listed, each node commits what its users send, and no
+// dialogue is delivered before it is stored.
+func TestRelayWithOlderNode(t *testing.T) {
+	t.Parallel()
+	var n nodes
+	n.set("one", "two")
+	var full atomic.Bool
+	r := startRelay(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), "one", &n, Options{MayWrite: func() error {
+		if full.Load() {
+			return errTest
+		}
+		return nil
+	}})
+	elsewhere := r.pairOf(t, "two")
+	full.Store(true)
+	if err := r.Add(idB, plainly(idA, "live"), make(result, 1)); !errors.Is(err, ErrStalled) || !r.Stalled() {
+		t.Errorf("nodes of this version: %v, stalled %t", err, r.Stalled())
+	}
+	n.old.Store(true)
+	if err := r.Add(idB, plainly(idA, "not live"), make(result, 1)); !errors.Is(err, errTest) || r.Stalled() {
+		t.Errorf("a node of an older version: %v, stalled %t", err, r.Stalled())
+	}
+	full.Store(false)
+	for i, d := range []kv.Dialogue{say(idA, "kept"), plainly(idA, "plain")} { // the node "two" does not exist
+		done := make(result, 1)
+		if err := r.Add(elsewhere, d, done); err != nil {
+			t.Fatal(err)
+		}
+		if o := <-done; o.err != nil || o.d.N != uint64(i+1) {
+			t.Errorf("dialogue %d: %+v", i, o)
 		}
 	}
 }
