@@ -15,11 +15,11 @@ import (
 // sink discards frames.
 type sink struct{}
 
-func (sink) Deliver([]byte, delivery.Receipt) error { return nil }
-func (sink) Skip(string, []uint64)                  {}
-func (sink) Notify([]byte)                          {}
-func (sink) Take(delivery.Kept)                     {}
-func (sink) Flush()                                 {}
+func (sink) Deliver([]byte, delivery.Receipt) error             { return nil }
+func (sink) DeliverLive(string, []byte, delivery.Receipt) error { return nil }
+func (sink) Notify([]byte)                                      {}
+func (sink) Take(delivery.Kept)                                 {}
+func (sink) Flush()                                             {}
 
 // TestRemovingStrangers: a client that repeatedly removes users who are not its friends does not fill the memory of the
 // node, and keeps its friend.

@@ -38,8 +38,6 @@ type Dialogue struct {
 	Hidden  bool      // the friend blocks the sender, and must not see it
 	Live    bool      // a client of the friend had it before it was stored, so sessions without numbers are not sent it
 
-	Record uint64 // nonce of the record that it is in; 0: it is in none
-
 	// Numbers of dialogues of the same conversation; 0: none.
 	Re, Reacts, Edits, Deletes uint64
 

@@ -142,9 +142,6 @@ func checkPages(t *testing.T, talks *Talks, models []*modelTalk, random *rand.Ra
 		}
 		user := []string{p.A, p.B}[random.IntN(2)]
 		got, err := talks.Read(ctx, p, user, r)
-		for i := range got.Dialogues {
-			got.Dialogues[i].Record = 0 // the model has no records
-		}
 		if want := m.read(user, r); err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("Read %+v of %d to %d: %v\n got %+v\nwant %+v", r, m.first, last, err, got, want)
 		}
@@ -161,7 +158,6 @@ func checkPages(t *testing.T, talks *Talks, models []*modelTalk, random *rand.Ra
 			t.Fatal(err)
 		}
 		for _, d := range shown {
-			d.Record = 0
 			if want := m.shown(d.N, user); !reflect.DeepEqual(d, want) {
 				t.Fatalf("Shown: %+v, want %+v", d, want)
 			}

@@ -65,7 +65,7 @@ func (r *Record) Next(nonce uint64, dialogues []Dialogue) *Record {
 		start:     r.start,
 	}
 	for i := range dialogues {
-		dialogues[i].N, dialogues[i].Record = n.First+uint64(i), nonce
+		dialogues[i].N = n.First + uint64(i)
 	}
 	if r.index == 0 {
 		return n
@@ -263,7 +263,6 @@ func (r *Record) decodeDialogues(d *decoder) {
 		at += d.varint()
 		r.Dialogues[i] = Dialogue{
 			N:       r.First + uint64(i),
-			Record:  r.Nonce,
 			From:    r.Pair.A,
 			At:      time.UnixMilli(at).UTC(),
 			ID:      d.bytes(d.uvarint()),

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -240,6 +241,23 @@ func (u *User) refuseAwaited() {
 	a.mu.Lock()
 	refused := a.replies
 	a.replies, a.left = nil, true
+	a.mu.Unlock()
+	for _, r := range refused {
+		r.settle(u.lane, false)
+	}
+}
+
+// refuseAwaitedOf answers the senders that wait in one conversation.
+func (u *User) refuseAwaitedOf(with string) {
+	a := &u.awaiting
+	a.mu.Lock()
+	var refused []awaitedReply
+	a.replies = slices.DeleteFunc(a.replies, func(r awaitedReply) bool {
+		if r.with == with {
+			refused = append(refused, r)
+		}
+		return r.with == with
+	})
 	a.mu.Unlock()
 	for _, r := range refused {
 		r.settle(u.lane, false)

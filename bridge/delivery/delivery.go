@@ -30,9 +30,9 @@ type Sink interface {
 	// Deliver queues the frame of a dialogue and takes over the receipt. After an error the receipt is still the
 	// caller's.
 	Deliver(frame []byte, r Receipt) error
-	// Skip tells before Deliver which records of a friend's dialogues must not be written any more: the sender was told that
-	// the dialogues in them failed, and the one of Deliver would arrive before them.
-	Skip(from string, records []uint64)
+	// DeliverLive is Deliver for a dialogue of a friend that is not stored. The sink takes no dialogue that the friend sent
+	// before it afterwards.
+	DeliverLive(from string, frame []byte, r Receipt) error
 	// Notify queues a frame that no client waits for.
 	Notify(frame []byte)
 	// Take takes a dialogue of a conversation that is kept. It must not keep the frames of k.
@@ -57,8 +57,6 @@ type Keeper interface {
 	AddFixed(to string, d kv.Dialogue, done talk.Done) error
 	// AddLive stores a dialogue that was delivered without being stored.
 	AddLive(to string, d kv.Dialogue, done talk.Done)
-	// Doubted returns the nonces of records with dialogues of two users that were refused, and may be found stored later.
-	Doubted(user, with string) []uint64
 	// Stalled reports whether dialogues cannot be stored at the moment.
 	Stalled() bool
 	Got(user, with string, n uint64)

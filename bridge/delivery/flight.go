@@ -69,7 +69,6 @@ type flight struct {
 	id       []byte // of the dialogue, as JSON; empty for a presence probe
 	number   uint64 // of a dialogue that is stored; 0: it is not kept
 	live     bool   // it is not stored because conversations cannot be stored
-	doubted  []uint64
 
 	flights *flights
 	started time.Time // zero before the launch: the time of that
@@ -131,7 +130,7 @@ func (f *flights) take(s Sender) *flight {
 		fl = new(flight)
 	}
 	fl.sender, fl.flights, fl.resent, fl.refusal, fl.data, fl.id, fl.number = s, f, false, 0, fl.data[:0], fl.id[:0], 0
-	fl.live, fl.doubted, fl.started = false, nil, time.Time{}
+	fl.live, fl.started = false, time.Time{}
 	return fl
 }
 

@@ -56,10 +56,10 @@ type taker struct {
 	got    chan string
 }
 
-func (*taker) Deliver([]byte, Receipt) error { return nil }
-func (*taker) Skip(string, []uint64)         {}
-func (*taker) Flush()                        {}
-func (k *taker) Notify(frame []byte)         { k.got <- "notice " + string(frame) }
+func (*taker) Deliver([]byte, Receipt) error             { return nil }
+func (*taker) DeliverLive(string, []byte, Receipt) error { return nil }
+func (*taker) Flush()                                    {}
+func (k *taker) Notify(frame []byte)                     { k.got <- "notice " + string(frame) }
 func (k *taker) Take(d Kept) {
 	k.got <- fmt.Sprintf("take %d own %t frame %t plain %t", d.N, d.Own, d.Frame != nil, d.Plain != nil)
 }

@@ -328,9 +328,9 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 		return
 	}
 	members, nobody := u.list(), left
+	live := ""
 	if l.keeper != nil && isLive(m) && len(members) > 0 {
-		members, nobody = withoutKeepers(members), keepsOnlyReply
-		skip(members, string(d.From), m)
+		members, nobody, live = withoutKeepers(members), keepsOnlyReply, string(d.From)
 	}
 	r := Receipt{lane: l, reply: m.Reply}
 	switch len(members) {
@@ -343,7 +343,7 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 		r.fanout.pending.Store(int32(len(members)))
 	}
 	for _, to := range members {
-		if err := to.sink.Deliver(m.Data, r); err != nil {
+		if err := to.deliver(live, m.Data, r); err != nil {
 			r.Settle(false)
 			continue
 		}

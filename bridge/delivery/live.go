@@ -3,7 +3,6 @@ package delivery
 import (
 	"errors"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,9 +26,6 @@ import (
 // liveHeader marks a dialogue that is not stored yet, and the echo of one. Sinks that take part in kept conversations do
 // not take either.
 const liveHeader = "Imctl-Live"
-
-// doubtHeader has the nonces of records that Sink.Skip is told of.
-const doubtHeader = "Imctl-Doubt"
 
 // keepsOnly is the refusal of a node on which all sinks of the user take part in kept conversations. It is no code of the
 // wire: it ends with the flight.
@@ -142,7 +138,6 @@ func (s *liveSend) launch() {
 	lane := s.member.user.lane
 	fl := lane.flights.take(s)
 	fl.from, fl.to, fl.member, fl.subject, fl.live, fl.started = s.d.From, s.to, s.member, lane.names.Dialogue(s.to), true, s.started
-	fl.doubted = lane.keeper.Doubted(s.d.From, s.to)
 	fl.id = append(fl.id, s.d.ID...)
 	fl.data = wire.AppendDialogue(fl.data, s.d.ID, s.d.From, s.d.Payload)
 	if err := lane.flights.launch(fl); err != nil {
@@ -250,26 +245,7 @@ func isLive(m *nats.Msg) bool { return len(m.Header) > 0 && m.Header.Get(liveHea
 
 // liveMessage returns the request of a flight that is not stored.
 func liveMessage(fl *flight) *nats.Msg {
-	m := &nats.Msg{Subject: fl.subject, Reply: string(fl.reply), Header: nats.Header{liveHeader: {"1"}}, Data: fl.data}
-	for _, nonce := range fl.doubted {
-		m.Header.Add(doubtHeader, strconv.FormatUint(nonce, 36))
-	}
-	return m
-}
-
-// skip tells sinks what they must not write after a dialogue.
-func skip(members []*Member, from string, m *nats.Msg) {
-	var records []uint64
-	for _, text := range m.Header.Values(doubtHeader) {
-		if nonce, err := strconv.ParseUint(text, 36, 64); err == nil {
-			records = append(records, nonce)
-		}
-	}
-	for _, to := range members {
-		if len(records) > 0 {
-			to.sink.Skip(from, records)
-		}
-	}
+	return &nats.Msg{Subject: fl.subject, Reply: string(fl.reply), Header: nats.Header{liveHeader: {"1"}}, Data: fl.data}
 }
 
 // withoutKeepers returns the members that do not take part in kept conversations.

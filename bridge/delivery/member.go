@@ -71,6 +71,18 @@ func (m *Member) notify(frame []byte) {
 	m.user.lane.flushSoon(m)
 }
 
+// deliver hands the sink a dialogue. from is the friend if the dialogue is not stored, "" otherwise.
+func (m *Member) deliver(from string, frame []byte, r Receipt) error {
+	if from != "" {
+		return m.sink.DeliverLive(from, frame, r)
+	}
+	return m.sink.Deliver(frame, r)
+}
+
+// RefuseAwaited answers the senders that wait until a client of the user has a dialogue of the conversation: the sink does
+// not take these dialogues any more.
+func (m *Member) RefuseAwaited(with string) { m.user.refuseAwaitedOf(with) }
+
 // FlushSoon flushes the sink at the end of the lane's current batch, or now if none is running.
 func (m *Member) FlushSoon() { m.user.lane.flushSoon(m) }
 

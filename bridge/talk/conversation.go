@@ -34,8 +34,6 @@ type conversation struct {
 	plain       int // plain dialogues that are not answered yet, in the queue or not
 	plainQueued int // of these, those in the queue
 	fixed       int // of these, those that are to be stored although the service is stalled
-	// Nonces of the latest records whose plain dialogues were refused before their outcome was known.
-	doubted []uint64
 
 	// Of the owner.
 	head     *kv.Record // the newest record, without its dialogues; nil: not known

@@ -41,9 +41,6 @@ func (s *Service) expireJob(c *conversation, reason error, over func(*item) bool
 			failed = newJob(c)
 			failed.err = reason
 		}
-		if n := len(c.doubted); it.plain() && (n == 0 || c.doubted[n-1] != c.job.nonce) {
-			c.doubted = append(c.doubted[max(0, n-maxDoubted+1):], c.job.nonce)
-		}
 		failed.items = append(failed.items, it.abandon())
 	}
 	if !waiting {

@@ -2,7 +2,6 @@ package talk
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"imctl/kv"
@@ -22,21 +21,6 @@ const (
 	lateDialogues = 16 << 10
 	lateBytes     = 16 << 20
 )
-
-// maxDoubted bounds the records of a conversation that are remembered as doubted.
-const maxDoubted = 8
-
-// Doubted returns the nonces of records of a conversation whose plain dialogues were refused because it was not known
-// whether they are stored. They may be found in the store later, behind dialogues that were delivered without it. A session
-// that has these must not be sent the others.
-func (s *Service) Doubted(user, with string) []uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.convs[kv.PairOf(user, with)]; c != nil {
-		return slices.Clone(c.doubted)
-	}
-	return nil
-}
 
 // lateQueue are the delivered dialogues that wait until the service is no longer stalled, the oldest first.
 type lateQueue struct {

@@ -44,11 +44,12 @@ type feed struct {
 	sent    map[string]uint64
 	behind  map[string]behind // conversations that are read from the store
 	working bool              // a goroutine reads them
-	skipped map[string][]uint64
+	passed  map[string]passed // by friend; see pass.go
 }
 
 // behind is a conversation that a feed reads from the store.
 type behind struct {
+	since  time.Time
 	first  uint64 // the first dialogue that came live; 0: none
 	newest uint64 // the newest one
 	base   uint64 // what the user had before the session joined, if based
@@ -131,9 +132,13 @@ func (f *feed) take(k delivery.Kept) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	sent, known := f.sent[k.With]
+	skipped := f.announced(k)
 	if known && k.N <= sent {
-		if k.Own && k.Plain != nil { // catchUp has read it from the store before, and did not know of the echo
+		switch {
+		case k.Own && k.Plain != nil: // catchUp has read it from the store before, and did not know of the echo
 			f.s.Notify(k.Plain)
+		case skipped:
+			f.queue(k.With, k.N, false, k.Plain)
 		}
 		return
 	}
@@ -173,46 +178,6 @@ func (f *feed) closeGap(with string, b behind) {
 	f.fallBehind(with, b)
 }
 
-// holdsBack reports whether a dialogue that is not stored must not be written: the feed still reads earlier ones of the
-// conversation from the store.
-func (f *feed) holdsBack(frame []byte) bool {
-	if f.room.Load() == nil {
-		return false
-	}
-	d, ok := wire.ParseDialogue(frame)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, behind := f.behind[string(d.From)]
-	return ok && behind
-}
-
-// maxSkipped bounds the records that a feed skips in one conversation.
-const maxSkipped = 32
-
-// skip notes records of a friend whose dialogues must not be written: later ones are about to be.
-func (f *feed) skip(with string, records []uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.skipped == nil {
-		f.skipped = make(map[string][]uint64)
-	}
-	all := f.skipped[with]
-	for _, r := range records {
-		if !slices.Contains(all, r) {
-			all = append(all, r)
-		}
-	}
-	f.skipped[with] = all[max(0, len(all)-maxSkipped):]
-}
-
-// skips reports whether a dialogue of the store must not be written. Called with mu held.
-func (f *feed) skips(with string, d *kv.Dialogue) bool {
-	if d.Live {
-		return true
-	}
-	return !d.Kept && slices.Contains(f.skipped[with], d.Record)
-}
-
 // queue queues a dialogue for the session. It returns false if there is no room.
 func (f *feed) queue(with string, n uint64, own bool, plain []byte) bool {
 	switch {
@@ -231,6 +196,9 @@ func (f *feed) fallBehind(with string, b behind) {
 		f.behind, f.sent = make(map[string]behind), make(map[string]uint64)
 		room := make(chan struct{}, 1)
 		f.room.Store(&room)
+	}
+	if b.since.IsZero() {
+		b.since = time.Now()
 	}
 	f.behind[with] = b
 	if !f.working {
@@ -388,7 +356,7 @@ func (f *feed) tryWrite(with string, d *kv.Dialogue) error {
 	}
 	own := d.From == f.s.user()
 	var plain []byte // nil also for the user's own: the session that sent it has it
-	if !own && d.Deletes == 0 && !d.Deleted && !f.skips(with, d) {
+	if !own && d.Deletes == 0 && !d.Deleted && !d.Live && !f.skips(with, d) {
 		plain = wire.AppendDialogue(nil, d.ID, d.From, d.Payload)
 	}
 	if err := f.s.conn.add(plain, outgoing{dialogue: true, kept: true, with: with, n: d.N}, f.s.tunnel.opts.Sessions.Buffer); err != nil {

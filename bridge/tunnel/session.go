@@ -76,10 +76,6 @@ func (s *Session) info() cluster.Session {
 
 // Deliver implements delivery.Sink.
 func (s *Session) Deliver(frame []byte, r delivery.Receipt) error {
-	if s.feed.holdsBack(frame) {
-		s.tunnel.opts.Dialogues.Dropped(delivery.DropBufferFull)
-		return errBehind
-	}
 	err := s.conn.add(frame, outgoing{receipt: r, dialogue: true}, s.tunnel.opts.Sessions.Buffer)
 	switch err {
 	case nil:
@@ -94,8 +90,18 @@ func (s *Session) Deliver(frame []byte, r delivery.Receipt) error {
 	return err
 }
 
-// Skip implements delivery.Sink.
-func (s *Session) Skip(from string, records []uint64) { s.feed.skip(from, records) }
+// DeliverLive implements delivery.Sink.
+func (s *Session) DeliverLive(from string, frame []byte, r delivery.Receipt) error {
+	passes, overtakes := s.feed.overtake(from)
+	if !passes {
+		s.tunnel.opts.Dialogues.Dropped(delivery.DropBufferFull)
+		return errBehind
+	}
+	if overtakes {
+		s.member.RefuseAwaited(from)
+	}
+	return s.Deliver(frame, r)
+}
 
 // errBehind: earlier dialogues of the friend are still to be read from the store.
 var errBehind = errors.New("earlier dialogues are not written yet")
