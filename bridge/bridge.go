@@ -45,7 +45,6 @@ type Bridge struct {
 	events     *eventlog.Log
 	audit      *audit.Trail
 	talks      *talk.Service // nil: conversations are not kept
-	relay      *talk.Relay   // in front of talks
 	services   *Services
 	lanes      *delivery.Lanes
 	tunnel     *tunnel.Tunnel
@@ -156,7 +155,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 func (b *Bridge) lost(nc *nats.Conn) {
 	b.lanes.Abort(nc)
 	if b.talks != nil && !b.monitor.Fresh() {
-		b.relay.Abort()
+		b.talks.Abort()
 	}
 }
 
@@ -217,29 +216,24 @@ func (b *Bridge) openTalks(ctx context.Context) (err error) {
 		return nil
 	}
 	b.talks, err = talk.Open(ctx, talk.Options{Connect: o.Connect, Talks: o.Store.Talks, Cursors: o.Store.Cursors, Plain: o.EventLog.Plain, Timeout: o.Dialogues.Timeout,
-		MayWrite: o.EventLog.MayWrite, Receipts: o.Dialogues.Receipts, Registry: o.Registry, Log: o.Log,
+		MayWrite: o.EventLog.MayWrite, MayDeliver: func() bool { return b.services.Cluster.Speaks(2) }, // nothing is sent before the services exist
+		Receipts: o.Dialogues.Receipts, Registry: o.Registry, Log: o.Log,
 		Advanced: func(user, with string, got, read uint64) { b.lanes.Advanced(user, with, got, read) }, // nothing is acknowledged before the lanes exist
 		Gather:   func() func() { return b.lanes.Gather() },
 	})
 	if err != nil {
 		return fmt.Errorf("keep conversations: %w", err)
 	}
-	b.relay, err = talk.NewRelay(b.talks, talk.RelayOptions{Connect: o.Connect, Prefix: subject.Prefix(o.Prefix), Node: b.node.ID,
-		Nodes:  func() ([]string, bool) { ids, protocol := b.services.Cluster.View(); return ids, protocol >= 2 }, // nothing is sent before the services exist
-		Gather: func() func() { return b.lanes.Gather() }, Log: o.Log})
-	if err != nil {
-		return errors.Join(fmt.Errorf("keep conversations: %w", err), b.talks.Close(ctx))
-	}
-	b.stops.add(b.relay.Close)
+	b.stops.add(b.talks.Close)
 	return nil
 }
 
 // keeper returns what the lanes store kept dialogues with, nil for none.
 func (b *Bridge) keeper() delivery.Keeper {
-	if b.relay == nil {
+	if b.talks == nil {
 		return nil
 	}
-	return b.relay
+	return b.talks
 }
 
 // conversations returns what logins read of the kept conversations, nil for none.

@@ -15,7 +15,7 @@ import (
 	"imctl/bridge"
 )
 
-// lastRelease is the last version whose nodes announce no protocol: it relays no dialogues, holds no leases and knows no
+// lastRelease is the last version whose nodes announce no protocol: it holds no leases and knows no
 // dialogues that are delivered before they are stored.
 const lastRelease = "fefde2329c877ef7941801cb2bf6760d35fbe1f4"
 
@@ -137,7 +137,7 @@ func testBeside(t *testing.T, old, url string, replicas int) {
 	w := newWorld(t, s)
 	m := mixedWorld{w, url}
 	m.together(t)
-	const off, on = "nodes of an older version are running: relay off", "all nodes speak the protocol of this version: relay on"
+	const off, on = "nodes of an older version are running", "all nodes speak the protocol of this version"
 	eventually(t, off, func() bool { return strings.Contains(s.log.String(), off) })
 	if replicas == 1 { // in a cluster the node on the nearest server always answers, and the last release tells no protocols
 		eventually(t, "the protocols in the status", func() bool {

@@ -11,8 +11,7 @@ import (
 // version of all nodes that are listed.
 //
 //	1  nothing is announced
-//	2  dialogues are relayed to the home of their conversation, and delivered live while conversations cannot be stored;
-//	   nodes hold leases
+//	2  dialogues are delivered live while conversations cannot be stored; nodes hold leases
 const Protocol = 2
 
 // leases is the first protocol of nodes that hold a lease.
@@ -30,6 +29,9 @@ func (c *Cluster) View() (ids []string, protocol int) {
 	v := c.view.Load()
 	return v.ids, v.protocol
 }
+
+// Speaks reports whether all listed nodes speak a protocol.
+func (c *Cluster) Speaks(protocol int) bool { return c.view.Load().protocol >= protocol }
 
 // look brings the view up to date after the cached list has changed. Called with mu held.
 func (c *Cluster) look() {
@@ -69,9 +71,9 @@ func (c *Cluster) logProtocol(last int) int {
 	switch {
 	case protocol == last:
 	case protocol < Protocol:
-		c.log.Warn("nodes of an older version are running: relay off, until they are upgraded", "protocol", protocol, "own", Protocol, "nodes", len(ids))
+		c.log.Warn("nodes of an older version are running: speaking their protocol until they are upgraded", "protocol", protocol, "own", Protocol, "nodes", len(ids))
 	default:
-		c.log.Info("all nodes speak the protocol of this version: relay on", "protocol", protocol, "nodes", len(ids))
+		c.log.Info("all nodes speak the protocol of this version", "protocol", protocol, "nodes", len(ids))
 	}
 	return protocol
 }

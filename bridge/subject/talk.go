@@ -31,8 +31,5 @@ func (p Prefix) ParseTalk(subject string) (a, b string, ok bool) {
 	return a, b, ok && a != "" && a < b && !strings.Contains(b, ".")
 }
 
-// Home returns the subject on which a node takes dialogues of the conversations that it commits.
-func (p Prefix) Home(node string) string { return string(p) + ".home." + node }
-
 // talks returns what the subjects of all conversations begin with.
 func (p Prefix) talks() string { return string(p) + ".talk." }

@@ -33,9 +33,9 @@ type lateItem struct {
 	item *item
 }
 
-// Stalled reports whether dialogues cannot be stored at the moment.
+// Stalled reports whether dialogues cannot be stored at the moment, and may be delivered all the same.
 func (s *Service) Stalled() bool {
-	return s.failing.Load() || s.slow(time.Now()) || s.opts.MayWrite() != nil
+	return s.opts.MayDeliver() && (s.failing.Load() || s.slow(time.Now()) || s.opts.MayWrite() != nil)
 }
 
 // slow reports whether the current commit has had no answer for too long.

@@ -52,6 +52,8 @@ type Options struct {
 	// MayWrite, if set, is called for each dialogue. While it returns an error the service is stalled, and it refuses Kept
 	// dialogues with that error.
 	MayWrite func() error
+	// MayDeliver, if set, reports whether dialogues may be delivered before they are stored. Otherwise they wait.
+	MayDeliver func() bool
 	// Advanced is called after a user's client has acknowledged or read dialogues of a conversation up to got and read,
 	// which are 0 if they did not change. It must not block.
 	// got and read are 0 if they did not change.
@@ -74,6 +76,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MayWrite == nil {
 		o.MayWrite = func() error { return nil }
+	}
+	if o.MayDeliver == nil {
+		o.MayDeliver = func() bool { return true }
 	}
 	if o.Advanced == nil {
 		o.Advanced = func(string, string, uint64, uint64) {}

@@ -42,6 +42,7 @@ func (s *Service) add(to string, d kv.Dialogue, done Done, fixed bool) error {
 		return err
 	}
 	plain := plain(&d)
+	fixed = fixed || plain && !s.opts.MayDeliver()
 	refused := s.opts.MayWrite()
 	if refused != nil && (!plain || fixed) {
 		return refused
@@ -112,14 +113,6 @@ func (s *Service) enqueue(c *conversation, it *item) {
 		s.busy++
 		s.schedule(c)
 	}
-}
-
-// waits reports whether dialogues of a conversation wait for their commit, or their senders for the outcome.
-func (s *Service) waits(p kv.Pair) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.convs[p]
-	return c != nil && (c.busy || c.plain > 0)
 }
 
 // schedule queues a busy conversation for the writer, or for a worker if something must be read first. The caller
