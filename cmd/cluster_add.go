@@ -24,8 +24,15 @@ it, two nodes are added to a cluster of three: a cluster has three or five nodes
 		Example: `  imctl cluster add im4 10.0.0.4:6222 --replace 10.0.0.2:6222
   imctl cluster add im4 10.0.0.4:6222 im5 10.0.0.5:6222`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 || len(args)%2 != 0 {
-				return usageErrorf("requires NAME and HOST:PORT of each new node")
+			switch {
+			case len(args) == 0:
+				return usageErrorf("missing argument NAME")
+			case len(args) > 4: // a cluster grows by two nodes
+				return usageErrorf("unexpected argument %q", args[4])
+			case len(args)%2 != 0:
+				return usageErrorf("missing argument HOST:PORT after %s", printable(args[len(args)-1]))
+			case slices.Contains(args, ""):
+				return usageErrorf("an argument must not be empty")
 			}
 			return nil
 		},

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"imctl/kv"
+	"imctl/embedded"
 )
 
 // TestListener checks that a subscription or a stream that covers the subjects of users is reported by name, that its
@@ -22,7 +22,7 @@ func TestListener(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return `client of user "attach:root" at 127.0.0.1:`, sub.Unsubscribe
+			return `client of user "admin" at 127.0.0.1:`, sub.Unsubscribe
 		},
 		"stream": func(t *testing.T, nc *nats.Conn) (string, func() error) {
 			js, err := jetstream.New(nc)
@@ -45,8 +45,16 @@ func TestListener(t *testing.T) {
 				if code := alice.talk(t, bob, "1"); code != 508 {
 					t.Errorf("before: got code %d, want 508", code)
 				}
-				nc := s.asAttachment(t, s.attachment(t, "root", kv.RoleAdmin, ""))
-				names, end := listen(t, nc.Conn)
+				admin, err := embedded.ReadContext(s.app.config.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				nc, err := nats.Connect(admin.URL, nats.UserInfo(admin.User, admin.Password))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer nc.Close()
+				names, end := listen(t, nc)
 				if err := nc.Flush(); err != nil {
 					t.Fatal(err)
 				}

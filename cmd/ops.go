@@ -106,6 +106,9 @@ func (a *App) readyText() string {
 	if err := a.backend.readOnly(); err != nil {
 		text += ", " + err.Error()
 	}
+	if err := a.bridge.Degraded(); err != nil {
+		text += ", degraded: " + err.Error()
+	}
 	if why := a.bridge.LogDegraded(); why != "" {
 		text += ", degraded: " + why
 	}
