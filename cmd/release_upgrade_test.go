@@ -4,6 +4,7 @@ package cmd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -44,6 +45,8 @@ func testUpgrade(t *testing.T, old string) {
 		if program == "imctl" && u.live[0] == nil {
 			u.writeNew(t)
 			u.read(t, program)
+		} else if u.live[0] != nil {
+			u.detached(t, program)
 		}
 		if stage == 3 {
 			u.backUp(t)
@@ -165,7 +168,8 @@ func (u *upgrade) writeNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	consumers := eventlog.NewConsumers(js, "im")
-	const name = "archive1"
+	const name = detachedName
+	u.contexts = u.contexts[:1] // a login of the program would resume the attachment
 	for range 2 {
 		if _, err := store.Attachments.Observe(ctx, name, kv.Observation{Limit: time.Hour}); err != nil {
 			t.Fatal(err)
@@ -184,6 +188,34 @@ func (u *upgrade) writeNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc.Close()
+}
+
+// detachedName is the attachment that writeNew detaches: that of the second stage.
+const detachedName = "archive1"
+
+// detached checks the consumer of the detached attachment. The last release creates it at its start, and this version
+// removes it again.
+func (u *upgrade) detached(t *testing.T, program string) {
+	t.Helper()
+	js, err := jetstream.New(connectByContext(t, filepath.Join(u.data(), "admin.json")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exists := func() bool {
+		_, err := js.Consumer(t.Context(), "IM_LOG", detachedName)
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+	if program == u.old {
+		if !exists() {
+			t.Error("the last release has no consumer for a detached attachment")
+		}
+		return
+	}
+	eventually(t, "the consumer of a detached attachment is removed", func() bool { return !exists() })
+	command(t, u.dir, "", "attach", "list", "--data", u.data()).want(t, exitDone, "detached")
 }
 
 // backUp backs the server up with each version, and restores each backup with the other one.
