@@ -86,8 +86,14 @@ func (n *node) resume(t testing.TB, u kv.User, token string) *session {
 
 func (n *node) open(t testing.TB, query url.Values) *session {
 	t.Helper()
+	return n.openWindow(t, query, 4)
+}
+
+// openWindow opens a session that has up to so many unanswered dialogues.
+func (n *node) openWindow(t testing.TB, query url.Values, window int) *session {
+	t.Helper()
 	ws, frame := n.dial(t, query)
-	s := &session{ws: ws, room: make(chan struct{}, 4), ended: make(chan struct{}), answers: make(map[int]wire.Code),
+	s := &session{ws: ws, room: make(chan struct{}, window), ended: make(chan struct{}), answers: make(map[int]wire.Code),
 		count: make(map[wire.Code]int), got: make(map[string][]int), presence: make(map[string]wire.Code)}
 	if err := json.Unmarshal(frame, &s.login); err != nil || s.login.Code != wire.Success {
 		t.Fatalf("login: code %d, %v", s.login.Code, err)
@@ -122,7 +128,7 @@ type session struct {
 	id    string // of the user
 	login wire.Login
 	ws    *websocket.Conn
-	room  chan struct{} // has an element for each unanswered dialogue, up to four
+	room  chan struct{} // has an element for each unanswered dialogue
 	ended chan struct{} // closed when the connection has ended
 	err   error         // the end of the connection, or a wrong frame; set before ended is closed
 
@@ -179,7 +185,7 @@ func (s *session) take(frame []byte) error {
 	return nil
 }
 
-// send sends a dialogue as soon as fewer than four are unanswered, and returns its id.
+// send sends a dialogue as soon as the window allows, and returns its id.
 func (s *session) send(to string) (int, error) {
 	select {
 	case s.room <- struct{}{}:

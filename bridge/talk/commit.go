@@ -82,7 +82,10 @@ func (s *Service) commit(jobs []*job) int {
 // stored reports whether the record of a job is stored, and makes it the newest one of the conversation.
 func (s *Service) stored(j *job) bool {
 	if j.doubt || j.refused != nil {
-		j.unsure = j.unsure || j.refused == nil
+		if j.refused == nil {
+			j.unsure = true
+			s.unknown.Store(time.Now().UnixNano())
+		}
 		s.failed(cmp.Or(j.refused, errUnknown))
 		return false
 	}

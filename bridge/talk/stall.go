@@ -22,6 +22,10 @@ const (
 	lateBytes     = 16 << 20
 )
 
+// readsProve is how long after a commit without an answer a read does not show that records can be written: a leader
+// without a quorum answers reads until it notices.
+const readsProve = 10 * time.Second
+
 // lateQueue are the delivered dialogues that wait until the service is no longer stalled, the oldest first.
 type lateQueue struct {
 	items []lateItem
@@ -116,6 +120,7 @@ func (s *Service) catchUpLate(now time.Time) {
 	case s.busy > 0:
 	case n > 0:
 		s.storeLate(1)
+	case now.UnixNano()-s.unknown.Load() < int64(readsProve):
 	case s.nc.IsConnected() && s.probing.CompareAndSwap(false, true):
 		s.sweeps.Go(s.probe)
 	}

@@ -128,6 +128,7 @@ type Service struct {
 	settled sync.WaitGroup // the goroutine that answers
 	failing atomic.Bool    // the last commit failed, and the log says so
 	began   atomic.Int64   // the begin of the current commit, in Unix nanoseconds; 0 between commits
+	unknown atomic.Int64   // the end of the last commit without an answer, in Unix nanoseconds
 	probing atomic.Bool    // a goroutine asks whether the stream has a leader
 	muted   atomic.Int64   // no reads until then, in Unix milliseconds: the last one failed
 	ids     atomic.Int64   // remembered ids of all conversations
