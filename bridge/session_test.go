@@ -122,8 +122,8 @@ func (n *node) call(t testing.TB, s *session, path string, fields url.Values) wi
 	return got.Code
 }
 
-// session is a client's end of a session. A goroutine reads its frames. At most one goroutine sends dialogues, whose ids are
-// numbers.
+// session is a client's end of a session. A goroutine reads its frames. At most one goroutine sends dialogues, whose
+// ids are numbers.
 type session struct {
 	id    string // of the user
 	login wire.Login

@@ -119,8 +119,8 @@ func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog
 	return b, nil
 }
 
-// openStore opens the buckets and the stream of conversations. From then on, the data directory records which streams must exist.
-// wait bounds the wait for the leaders of the streams, 0 for no limit.
+// openStore opens the buckets and the stream of conversations. From then on, the data directory records which streams
+// must exist. wait bounds the wait for the leaders of the streams, 0 for no limit.
 func (b *backend) openStore(ctx context.Context, c *Config, wait time.Duration, log, diskLog *slog.Logger) error {
 	owner := b.owner(c)
 	expected, err := b.dir.Streams(owner)
@@ -136,7 +136,8 @@ func (b *backend) openStore(ctx context.Context, c *Config, wait time.Duration, 
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }}
 	b.store, err = kv.Open(ctx, b.nc, options)
 	for c.clustered() && errors.Is(err, kv.ErrRestoreUnfinished) {
-		// No server can complete the restore once all nodes have stopped, so the NATS server of this node stays up for it.
+		// No server can complete the restore once all nodes have stopped, so the NATS server of this node stays up for
+		// it.
 		log.Error("waiting for the end of a restore; if it was interrupted, complete it", "command", completeLine(c), "err", err)
 		select {
 		case <-ctx.Done():

@@ -16,9 +16,9 @@ const (
 	systemFile = "system.json"
 )
 
-// AdminContext is the address and the credentials of the local administrator. The data directory has it as
-// admin.json, and as system.json for the system account, which monitors NATS and removes nodes. A file is a NATS context, which the nats tool can read too (https://github.com/nats-io/jsm.go,
-// package natscontext).
+// AdminContext is the address and the credentials of the local administrator. The data directory has it as admin.json,
+// and as system.json for the system account, which monitors NATS and removes nodes. A file is a NATS context, which the
+// nats tool can read too (https://github.com/nats-io/jsm.go, package natscontext).
 type AdminContext struct {
 	Description string `json:"description"`
 	URL         string `json:"url"` // "" if the server does not listen

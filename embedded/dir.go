@@ -42,8 +42,8 @@ const (
 )
 
 // Dir is a data directory that this process has locked. It has all persistent data: jetstream/, tls/, keys/,
-// admin.json, streams.json, node.json, mode. reserve/ holds disk space and no data. Only the owner can read the directory (mode
-// 0700). Close unlocks it.
+// admin.json, streams.json, node.json, mode. reserve/ holds disk space and no data. Only the owner can read the
+// directory (mode 0700). Close unlocks it.
 type Dir struct {
 	path       string
 	lock       *flock.Flock

@@ -114,8 +114,8 @@ func (b *ackBatch) send() (err error) {
 	return err
 }
 
-// publish sends a reply. While the connection of the lane reconnects, it refuses messages, so that no dialogue is sent late.
-// A reply is of use as long as the sender waits for it, so a connection that keeps messages takes it.
+// publish sends a reply. While the connection of the lane reconnects, it refuses messages, so that no dialogue is sent
+// late. A reply is of use as long as the sender waits for it, so a connection that keeps messages takes it.
 func (b *ackBatch) publish(to string, data []byte) error {
 	err := b.nc.Publish(to, data)
 	if errors.Is(err, nats.ErrReconnectBufExceeded) && b.late != nil {

@@ -19,8 +19,8 @@ import (
 const (
 	// interestDelay is how long interest may take from one server of a NATS cluster to another, with a margin.
 	interestDelay = cluster.InterestDelay
-	// movedDelay replaces interestDelay for movedTime after the lane lost its NATS server: the nodes of its friends may have
-	// lost it too.
+	// movedDelay replaces interestDelay for movedTime after the lane lost its NATS server: the nodes of its friends may
+	// have lost it too.
 	movedDelay = 5 * interestDelay
 	movedTime  = 2 * time.Second
 	// refusalDelay is how long a refused dialogue waits for another node, or a NATS client, to accept it. NATS does not

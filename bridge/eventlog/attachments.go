@@ -32,8 +32,8 @@ const consumerDescription = "attachment of imctl"
 // Mark returns the name under which the state notes that a consumer must exist.
 func (c *Consumers) Mark(name string) string { return c.names.LogStream() + "/" + name }
 
-// Create creates the consumer of an attachment, for the entries that one of the filters selects. From now on the log keeps these
-// entries until the consumer acknowledges them or is removed.
+// Create creates the consumer of an attachment, for the entries that one of the filters selects. From now on the log
+// keeps these entries until the consumer acknowledges them or is removed.
 //
 // Errors: ErrConsumerTaken.
 func (c *Consumers) Create(ctx context.Context, name string, filters ...string) error {

@@ -26,7 +26,8 @@ func userPermissions(p subject.Prefix, id string, timeout time.Duration) jwt.Per
 	}
 }
 
-// attachmentPermissions are those of a role, with the streams in a JetStream domain. shared tells that other installations may use the same NATS account.
+// attachmentPermissions are those of a role, with the streams in a JetStream domain. shared tells that other
+// installations may use the same NATS account.
 func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment, shared bool) jwt.Permissions {
 	inbox := p.AttachmentInbox(a.Name) + ".>"
 	if a.Role == kv.RoleConsumer {

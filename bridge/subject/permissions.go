@@ -9,9 +9,9 @@ func (p Prefix) Streams() []string {
 	return all
 }
 
-// StreamPublish returns the filters of all requests about a stream and its consumers in a JetStream domain. The numbers of words are fixed
-// wherever another stream could stand: CONSUMER.*.*.<stream>.> would also match requests for a consumer with
-// the name of this stream on another one.
+// StreamPublish returns the filters of all requests about a stream and its consumers in a JetStream domain. The numbers
+// of words are fixed wherever another stream could stand: CONSUMER.*.*.<stream>.> would also match requests for a
+// consumer with the name of this stream on another one.
 func StreamPublish(domain, stream string) []string {
 	api := API(domain)
 	return []string{

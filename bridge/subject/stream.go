@@ -17,9 +17,9 @@ func ConsumerAdvisory(action, stream string) string {
 	return "$JS.EVENT.ADVISORY.CONSUMER." + action + "." + stream + ".>"
 }
 
-// ConsumerPublish returns the filters on which the program that reads a consumer in a JetStream domain has to publish. NATS has two forms of
-// acknowledgement subjects, with 9 words and with 11 or more. The filters have the same numbers of words: a wildcard for
-// more words in one form would also match the subjects of other consumers in the other form.
+// ConsumerPublish returns the filters on which the program that reads a consumer in a JetStream domain has to publish.
+// NATS has two forms of acknowledgement subjects, with 9 words and with 11 or more. The filters have the same numbers
+// of words: a wildcard for more words in one form would also match the subjects of other consumers in the other form.
 func ConsumerPublish(domain, stream, consumer string) []string {
 	return []string{
 		API(domain) + "CONSUMER.INFO." + stream + "." + consumer,
