@@ -117,8 +117,8 @@ func movedFrom(t *testing.T, s *server, from string) {
 	eventually(t, "the move from "+from, func() bool { return s.app.backend.link.Server() != from })
 }
 
-// TestNATSNodesEnd: two servers are attached to three NATS servers, which hang, are killed, are upgraded one after the
-// other, or announce their end. All connections of a server follow to one living NATS server.
+// TestNATSNodesEnd: two servers are attached to three NATS servers, which are killed, or announce their end. All
+// connections of a server follow to one living NATS server.
 func TestNATSNodesEnd(t *testing.T) {
 	t.Parallel()
 	cluster := startNATSProcesses(t)
@@ -138,7 +138,6 @@ func TestNATSNodesEnd(t *testing.T) {
 		{"lame duck", func(p *natsProcess) { p.signal(t, syscall.SIGUSR2) }},
 		{"SIGTERM", func(p *natsProcess) { p.signal(t, syscall.SIGTERM) }},
 		{"SIGKILL", func(p *natsProcess) { p.signal(t, syscall.SIGKILL) }},
-		{"SIGSTOP", func(p *natsProcess) { p.signal(t, syscall.SIGSTOP) }},
 	} {
 		load.report(time.Now())
 		from := all[0].app.backend.link.Server()
@@ -151,9 +150,6 @@ func TestNATSNodesEnd(t *testing.T) {
 		load.calm(t)
 		answers, failing, slowest := load.report(began)
 		t.Logf("%s: moved after %s, failures for %s, slowest %s, answers %v", step.what, moved, failing, slowest, answers)
-		if step.what == "SIGSTOP" {
-			continue // the other NATS servers still send requests to a server that hangs
-		}
 		// NATS asks for logins from each of its servers, wherever the answering connections are.
 		for name, p := range cluster.nodes {
 			if name == from {
@@ -170,7 +166,7 @@ func TestNATSNodesEnd(t *testing.T) {
 		cluster.nodes[from].start(t)
 		cluster.nodes[from].ready(t)
 	}
-	if out := all[0].output(t); !regexp.MustCompile(`(?m)^imctl_nats_moves_total [4-9]`).MatchString(out) {
+	if out := all[0].output(t); !regexp.MustCompile(`(?m)^imctl_nats_moves_total [3-9]`).MatchString(out) {
 		t.Errorf("%q in the metrics, want a move for each end", firstGroup(out, `(?m)^(imctl_nats_moves_total.*)`))
 	}
 	nodes, err := all[0].app.bridge.Services().Cluster.Nodes(t.Context())

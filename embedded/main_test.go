@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -99,6 +100,10 @@ func put(t *testing.T, kv jetstream.KeyValue, key string, value []byte) {
 func want(t *testing.T, kv jetstream.KeyValue, key string, value []byte) {
 	t.Helper()
 	e, err := kv.Get(t.Context(), key)
+	for end := time.Now().Add(10 * time.Second); errors.Is(err, nats.ErrNoResponders) && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond) // a node of a cluster has not heard yet where the replicas are
+		e, err = kv.Get(t.Context(), key)
+	}
 	if err != nil {
 		t.Fatalf("get %s: %v", key, err)
 	}
