@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"imctl/bridge/bridgetest"
+	"imctl/bridge/natsutil"
 )
 
 // pairs are friends on different servers, of which one talks to the other all the time.
@@ -166,6 +167,15 @@ func TestNATSNodesEnd(t *testing.T) {
 		cluster.nodes[from].start(t)
 		cluster.nodes[from].ready(t)
 	}
+	// The servers write to the audit trail when they end. The NATS server that was killed last may have led it.
+	js, err := natsutil.JetStream(all[0].app.backend.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the leader of the audit trail", func() bool {
+		s, err := js.Stream(t.Context(), "IM_AUDIT")
+		return err == nil && s.CachedInfo().Cluster.Leader != ""
+	})
 	if out := all[0].output(t); !regexp.MustCompile(`(?m)^imctl_nats_moves_total [3-9]`).MatchString(out) {
 		t.Errorf("%q in the metrics, want a move for each end", firstGroup(out, `(?m)^(imctl_nats_moves_total.*)`))
 	}
