@@ -10,8 +10,8 @@ import (
 // tendWait bounds the work after one reading of the log's usage.
 const tendWait = 10 * time.Second
 
-// tendConsumers follows the usage of the event log until ctx ends. It notes which programs of consumers are there, and
-// detaches one that is away for long before the log is full.
+// tendConsumers follows the usage of the event log until ctx ends. It notes which programs of consumers are connected,
+// and detaches the consumer of a program that is away for long, before the log is full.
 func (b *Bridge) tendConsumers(ctx context.Context) {
 	failing := false
 	for {

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	neturl "net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -58,32 +56,8 @@ func TestForgottenConsumer(t *testing.T) {
 // TestForgottenConsumerInCluster is TestForgottenConsumer with three replicas, and nodes on two NATS servers.
 func TestForgottenConsumerInCluster(t *testing.T) {
 	t.Parallel()
-	servers := startCluster(t)
-	testForgottenConsumer(t, 3, servers[0].ClientURL(), servers[1].ClientURL())
-}
-
-// startCluster runs a cluster of three NATS servers in this process.
-func startCluster(t *testing.T) (servers []*server.Server) {
-	t.Helper()
-	// A server derives the size of the cluster from the number of its routes. No server listens on port 1.
-	unused := &neturl.URL{Scheme: "nats-route", Host: "127.0.0.1:1"}
-	routes := []*neturl.URL{unused, unused}
-	for i := range 3 {
-		s, err := server.NewServer(&server.Options{ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true,
-			StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 40, JetStreamMaxMemory: 1 << 30, NoSigs: true, NoLog: true,
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: server.RANDOM_PORT}, Routes: routes[len(routes)-2:]})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		t.Cleanup(func() { natstest.Stop(s) })
-		if !s.ReadyForConnections(20 * time.Second) {
-			t.Fatal("a NATS server did not start")
-		}
-		routes = append(routes, &neturl.URL{Scheme: "nats-route", Host: s.ClusterAddr().String()})
-		servers = append(servers, s)
-	}
-	return servers
+	cluster := natstest.StartCluster(t, 3)
+	testForgottenConsumer(t, 3, cluster.Nodes[0].URL(), cluster.Nodes[1].URL())
 }
 
 func testForgottenConsumer(t *testing.T, replicas int, url, other string) {

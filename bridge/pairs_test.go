@@ -153,8 +153,8 @@ func TestDoubtedByOtherNode(t *testing.T) {
 // a moment, and nothing arrives twice or late when the store is back.
 func TestLiveBehindGap(t *testing.T) {
 	t.Parallel()
-	cluster := startTrio(t)
-	natsURL := cluster.servers[0].ClientURL()
+	cluster := natstest.StartCluster(t, 3)
+	natsURL := cluster.Nodes[0].URL()
 	n := startKeeping(t, natsURL)
 	users := n.users(t, "u", 2)
 	n.befriend(t, users[0], users[1])
@@ -163,8 +163,8 @@ func TestLiveBehindGap(t *testing.T) {
 		t.Fatalf("before: got code %d", code)
 	}
 	nc := natstest.Connect(t, natsURL)
-	natstest.Stop(cluster.servers[1])
-	natstest.Stop(cluster.servers[2])
+	cluster.Nodes[1].Stop()
+	cluster.Nodes[2].Stop()
 	wait(t, "stalled", func() bool { a.say(t, b.id); return n.talks.Stalled() })
 	gap := talk.Frame(&kv.Dialogue{N: 3, From: a.id, ID: []byte(`"999"`), Payload: []byte(`"x"`), At: time.Now()}, a.id).Append(nil)
 	if err := nc.Publish("im.user."+b.id+".dialogue", gap); err != nil {
@@ -178,8 +178,8 @@ func TestLiveBehindGap(t *testing.T) {
 	wait(t, "a dialogue is held back", func() bool { held = a.say(t, b.id); return held != wire.Success })
 	wait(t, "a dialogue passes", func() bool { return a.say(t, b.id) == wire.Success })
 	t.Logf("the first dialogue is answered %d, and one passes after %v", held, time.Since(began))
-	cluster.start(t, 1)
-	cluster.start(t, 2)
+	cluster.Nodes[1].Restart(t)
+	cluster.Nodes[2].Restart(t)
 	wait(t, "no longer stalled", func() bool { return !n.talks.Stalled() })
 	k := newStream(a, b)
 	for range 20 {

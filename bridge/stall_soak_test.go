@@ -21,8 +21,8 @@ import (
 // sessions with numbers see them. A dialogue of such a session waits.
 func TestTalksWithoutLeader(t *testing.T) {
 	t.Parallel()
-	cluster := startTrio(t)
-	natsURL := cluster.servers[0].ClientURL()
+	cluster := natstest.StartCluster(t, 3)
+	natsURL := cluster.Nodes[0].URL()
 	nodes := []*node{startKeeping(t, natsURL), startKeeping(t, natsURL)}
 	users := nodes[0].users(t, "u", 4)
 	nodes[0].befriend(t, users[0], users[1])
@@ -43,8 +43,8 @@ func TestTalksWithoutLeader(t *testing.T) {
 	more(t, talks, wire.Success)
 	for round := range 2 {
 		stopped := time.Now()
-		natstest.Stop(cluster.servers[1])
-		natstest.Stop(cluster.servers[2])
+		cluster.Nodes[1].Stop()
+		cluster.Nodes[2].Stop()
 		for _, n := range nodes {
 			wait(t, "stalled", n.talks.Stalled)
 		}
@@ -54,8 +54,8 @@ func TestTalksWithoutLeader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cluster.start(t, 1)
-		cluster.start(t, 2)
+		cluster.Nodes[1].Restart(t)
+		cluster.Nodes[2].Restart(t)
 		for _, n := range nodes {
 			wait(t, "no longer stalled", func() bool { return !n.talks.Stalled() })
 		}

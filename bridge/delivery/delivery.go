@@ -51,7 +51,7 @@ type Sender interface {
 
 // Keeper keeps conversations. talk.Service is one.
 type Keeper interface {
-	// Add stores a dialogue. Errors: talk.ErrStalled for one that is not Kept, which the caller may deliver all the same.
+	// Add stores a dialogue. Errors: talk.ErrStalled for a dialogue that is not Kept: the caller may still deliver it.
 	Add(to string, d kv.Dialogue, done talk.Done) error
 	// AddFixed is Add without talk.ErrStalled: the dialogue waits.
 	AddFixed(to string, d kv.Dialogue, done talk.Done) error

@@ -162,7 +162,7 @@ func (s *liveSend) Answered(id []byte, code wire.Code, took time.Duration) {
 // Kept implements Sender. A flight does not call it.
 func (s *liveSend) Kept([]byte, uint64, time.Time, time.Duration) {}
 
-// stored returns the dialogue as one that is stored or is to be.
+// stored returns the dialogue in the form that the Keeper stores.
 func (s *liveSend) stored() *keptSend {
 	k := keptSends.Get().(*keptSend)
 	*k = keptSend{lane: s.member.user.lane, member: s.member, sender: s.sender, from: s.d.From, to: s.to, plain: true, started: s.started,
@@ -170,7 +170,7 @@ func (s *liveSend) stored() *keptSend {
 	return k
 }
 
-// end stores a delivered dialogue, and one that has to wait for the store.
+// end stores the dialogue if it was delivered, or if it has to wait for the store.
 func (s *liveSend) end() {
 	keeper := s.member.user.lane.keeper
 	switch s.outcome {

@@ -150,7 +150,7 @@ func (o *others) list() (all []subject.Prefix) {
 	return all
 }
 
-// ask asks other installations about a login, and returns the answer of the one that admits the client.
+// ask asks the other installations about a login, and returns the answer of the installation that admits the client.
 //
 // Errors: errRefused if all of them refuse it. With any other error one of them may admit it later.
 func (o *others) ask(ctx context.Context, m *nats.Msg, prefixes []subject.Prefix) (admitted *nats.Msg, err error) {

@@ -40,7 +40,7 @@ func answerLogins(t *testing.T, o *others, answer func(m *nats.Msg) error) {
 	}
 }
 
-// TestOthersFound checks that installations find each other in any order, and forget one that is gone.
+// TestOthersFound checks that installations find each other in any order, and forget an installation that is gone.
 func TestOthersFound(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t, t.TempDir(), -1).ClientURL()

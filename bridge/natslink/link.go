@@ -165,8 +165,8 @@ func (l *Link) failedAt(host string) time.Time {
 	return at
 }
 
-// ranked returns the hosts of the servers: those that never failed, and then from the one that failed first to the one
-// that failed last. Called with mu held.
+// ranked returns the hosts of the servers: first the servers that never failed, then the others by the time of their last
+// failure, the earliest first. Called with mu held.
 func (l *Link) ranked(servers []nats.Server) []string {
 	var hosts []string
 	for _, s := range servers {

@@ -36,7 +36,7 @@ type member struct {
 	round     int   // counts all tries
 	waiting   bool  // before its next try
 	conn      *conn // the last one
-	// unreachable: the last try found no server, or one that does not answer.
+	// unreachable: in the last try no server answered.
 	unreachable bool
 }
 

@@ -51,7 +51,7 @@ func (m *member) lameDuck(nc *nats.Conn) {
 	l.serverEnds(host, servers, lameDuckWait)
 }
 
-// serverEnds moves the connections from a server that has announced its end. What is under way has the given time.
+// serverEnds moves the connections from a server that has announced its end. Requests under way may take the given time.
 func (l *Link) serverEnds(host string, servers []nats.Server, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

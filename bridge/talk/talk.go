@@ -45,7 +45,7 @@ type Options struct {
 	Plain    bool          // NATS does not sync each write: an atomic batch costs more than single messages
 	Receipts bool          // friends see how far a user has read
 	Timeout  time.Duration // of a dialogue that is not Kept: not committed by then, it is refused; default 5s
-	// Wait is the same for one that is Kept, whose sender waits for a new leader; default 15s, or Timeout if that is more.
+	// Wait is the same for a dialogue that is Kept: its sender waits for a new leader; default 15s, or Timeout if that is more.
 	Wait time.Duration
 	// StallAfter is how long a commit may take until the service is stalled; default 500ms.
 	StallAfter time.Duration

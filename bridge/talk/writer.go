@@ -27,7 +27,7 @@ const (
 
 // Add queues a dialogue from its sender to a user. It copies ID and Payload. After an error done is not called.
 //
-// Errors: ErrBusy, ErrStalled for a dialogue that is not Kept, and that of Options.MayWrite for one that is.
+// Errors: ErrBusy; ErrStalled for a dialogue that is not Kept; that of Options.MayWrite for a Kept dialogue.
 func (s *Service) Add(to string, d kv.Dialogue, done Done) error { return s.add(to, d, done, false) }
 
 // AddFixed is Add for a dialogue that is not Kept, and that is not delivered unless it is stored. It waits while the

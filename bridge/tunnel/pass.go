@@ -51,7 +51,7 @@ func (f *feed) overtake(from string) (passes, overtakes bool) {
 	return true, behind
 }
 
-// announced notes a dialogue that came live. It reports whether it is one that was skipped. Called with mu held.
+// announced notes a dialogue that came live. It reports whether the feed has skipped this dialogue before. Called with mu held.
 func (f *feed) announced(k delivery.Kept) (skipped bool) {
 	p, ok := f.passed[k.With]
 	if !ok || k.Own || k.Plain == nil {
