@@ -17,6 +17,8 @@ const (
 	// attemptTimeout bounds the first attempt of a request, and maxAttemptTimeout the later ones, which wait longer, so
 	// that a slow server is not asked ever more.
 	attemptTimeout, maxAttemptTimeout = time.Second, 2 * time.Second
+	// nearestTimeout bounds the part of an attempt in which the nearest replica is to answer.
+	nearestTimeout = 400 * time.Millisecond
 	// writeTimeout bounds the first attempt of a write. Each later one may take twice as long.
 	writeTimeout = 2 * time.Second
 	// attemptPause is the pause after a refusal that a new leader may end.

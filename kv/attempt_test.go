@@ -150,3 +150,53 @@ func TestLeaderDies(t *testing.T) {
 		})
 	}
 }
+
+// TestReplicaSilent: reads of a replicated bucket succeed although the nearest replica answers no direct get.
+func TestReplicaSilent(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, t.TempDir(), false)
+	nc := connect(t, srv)
+	s := openStore(t, nc, Options{})
+	b := s.Users.b
+	known, other := mustCreate(t, s, "known", "x"), mustCreate(t, s, "other", "x")
+	replicated := *b.location.Load()
+	replicated.replicated = true
+	b.location.Store(&replicated)
+	if _, err := nc.Subscribe("silent.>", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	for _, api := range []string{b.directAPI(), b.directAPI() + ".>"} {
+		if err := srv.GlobalAccount().AddMapping(api, "silent."+api); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := testContext(t)
+	once := func(what string, read func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(ctx, 10*attemptTimeout)
+		defer cancel()
+		if err := read(ctx); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	once("get", func(ctx context.Context) error {
+		e, err := b.get(ctx, userKey(known.ID), false)
+		if err == nil && e.key != userKey(known.ID) {
+			err = fmt.Errorf("got the key %s", e.key)
+		}
+		return err
+	})
+	once("get of a missing key", func(ctx context.Context) error {
+		if _, err := b.get(ctx, userKey(NewID()), false); !errors.Is(err, errKeyNotFound) {
+			return fmt.Errorf("%w, want %w", err, errKeyNotFound)
+		}
+		return nil
+	})
+	once("nextKey", func(ctx context.Context) error {
+		_, err := b.nextKey(ctx, ">", 0)
+		return err
+	})
+	keys := []string{userKey(known.ID), userKey(other.ID), userKey(NewID())}
+	if all, err := b.getMany(ctx, keys); err != nil || len(all) != 2 {
+		t.Errorf("getMany returned %d keys, %v; want 2", len(all), err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -39,7 +40,7 @@ func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error)
 
 // getNearest returns a key from any replica. Errors: errKeyNotFound.
 func (b *bucket) getNearest(ctx context.Context, key string) (entry, error) {
-	return b.getDirect(ctx, b.directSubject(key), nil)
+	return b.getDirect(ctx, b.directSubject(key), nil, map[string]any{"last_by_subj": b.prefix() + key})
 }
 
 // directSubject returns the subject on which any replica answers with a key.
@@ -50,16 +51,31 @@ func (b *bucket) directSubject(key string) string {
 // directAPI returns the subject on which any replica answers requests for messages.
 func (b *bucket) directAPI() string { return b.api + "DIRECT.GET." + b.stream() }
 
-// getDirect requests one message from any replica. Errors: errKeyNotFound.
-func (b *bucket) getDirect(ctx context.Context, subject string, request []byte) (entry, error) {
+// getDirect requests one message from any replica. NATS prefers the replica of the server that the connection is to, also
+// while that replica answers nothing. So if it does not answer in time, getDirect sends leaderRequest to the stream's
+// leader. Errors: errKeyNotFound.
+func (b *bucket) getDirect(ctx context.Context, subject string, request []byte, leaderRequest map[string]any) (entry, error) {
 	var e entry
-	err := b.repeat(ctx, func(ctx context.Context) error {
+	nearest := func(ctx context.Context) error {
 		msg, err := b.nc.RequestWithContext(ctx, subject, request)
 		if err == nil {
 			e, err = b.decodeAnswer(msg)
 		}
 		return err
-	})
+	}
+	try := nearest
+	if b.replicated() {
+		try = func(ctx context.Context) (err error) {
+			first, cancel := context.WithTimeout(ctx, nearestTimeout)
+			err = nearest(first)
+			cancel()
+			if err != nil && b.unanswered(err) && ctx.Err() == nil {
+				e, err = b.requestLeader(ctx, leaderRequest)
+			}
+			return err
+		}
+	}
+	err := b.repeat(ctx, try)
 	if err != nil && !errors.Is(err, errKeyNotFound) {
 		err = fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
@@ -110,11 +126,14 @@ func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, 
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
 	var entries map[string]entry
-	err := b.repeat(ctx, func(ctx context.Context) (err error) {
+	try := func(ctx context.Context) (err error) {
 		entries, err = b.getManyNearest(ctx, keys)
+		if err != nil && b.replicated() && b.unanswered(err) {
+			return nil // the leader answers the rest
+		}
 		return err
-	})
-	if err != nil {
+	}
+	if err := b.repeat(ctx, try); err != nil {
 		return nil, fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
 	if b.replicated() {
@@ -127,23 +146,24 @@ func (b *bucket) getMany(ctx context.Context, keys []string) (map[string]entry, 
 }
 
 // getManyNearest returns keys from any replicas, deleted ones too. It sends all requests before it waits for the first
-// answer, and receives all answers on one subject, which is half the work of as many calls of get.
+// answer, and receives all answers on one subject, which is half the work of as many calls of get. After an error it
+// returns the keys that were answered.
 func (b *bucket) getManyNearest(ctx context.Context, keys []string) (map[string]entry, error) {
+	entries := make(map[string]entry, len(keys))
 	answers := make(chan *nats.Msg, len(keys))
 	sub, err := b.nc.ChanSubscribe(b.nc.NewInbox(), answers)
 	if err == nil {
 		err = sub.AutoUnsubscribe(len(keys))
 	}
 	if err != nil {
-		return nil, err
+		return entries, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails if all answers have arrived
 	for _, key := range keys {
 		if err := b.nc.PublishRequest(b.directSubject(key), sub.Subject, nil); err != nil {
-			return nil, err
+			return entries, err
 		}
 	}
-	entries := make(map[string]entry, len(keys))
 	for range keys {
 		select {
 		case msg := <-answers:
@@ -152,11 +172,11 @@ func (b *bucket) getManyNearest(ctx context.Context, keys []string) (map[string]
 				continue
 			}
 			if err != nil {
-				return nil, err
+				return entries, err
 			}
 			entries[e.key] = e
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return entries, ctx.Err()
 		}
 	}
 	return entries, nil
@@ -182,16 +202,15 @@ func (b *bucket) addMissing(ctx context.Context, keys []string, entries map[stri
 
 // getLeader returns a key from the stream's leader. Errors: errKeyNotFound.
 func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
-	e, err := b.requestLeader(ctx, map[string]any{"last_by_subj": b.prefix() + key})
-	e.key = key
-	return e, err
+	return b.requestLeader(ctx, map[string]any{"last_by_subj": b.prefix() + key})
 }
 
-// requestLeader requests one message from the stream's leader. The entry has no key. Errors: errKeyNotFound.
+// requestLeader requests one message from the stream's leader. Errors: errKeyNotFound.
 func (b *bucket) requestLeader(ctx context.Context, request map[string]any) (entry, error) {
 	var response struct {
 		apiResponse
 		Message *struct {
+			Subject  string    `json:"subject"`
 			Sequence uint64    `json:"seq"`
 			Header   []byte    `json:"hdrs"`
 			Data     []byte    `json:"data"`
@@ -202,14 +221,14 @@ func (b *bucket) requestLeader(ctx context.Context, request map[string]any) (ent
 	if hasCode(err, jetstream.JSErrCodeMessageNotFound) {
 		return entry{}, errKeyNotFound
 	}
-	if err == nil && response.Message == nil {
+	if err == nil && (response.Message == nil || !strings.HasPrefix(response.Message.Subject, b.prefix())) {
 		err = jetstream.ErrInvalidJSAck
 	}
 	if err != nil {
 		return entry{}, fmt.Errorf("read from the leader of %s: %w", b.stream(), err)
 	}
 	m := response.Message
-	e := entry{value: m.Data, revision: m.Sequence, written: m.Time}
+	e := entry{key: m.Subject[len(b.prefix()):], value: m.Data, revision: m.Sequence, written: m.Time}
 	if len(m.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(m.Header)
 		if err != nil {

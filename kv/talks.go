@@ -209,11 +209,11 @@ func (t *Talks) lastOf(ctx context.Context, pairs []Pair, all map[Pair]*Record) 
 // at returns the record of a conversation with that sequence. Errors: ErrNoDialogue if the stream has it no longer.
 func (t *Talks) at(ctx context.Context, p Pair, seq uint64) (*Record, error) {
 	var buffer [32]byte
-	request := append(strconv.AppendUint(append(buffer[:0], `{"seq":`...), seq, 10), '}')
-	e, err := t.b.getDirect(ctx, t.b.directAPI(), request)
+	body := append(strconv.AppendUint(append(buffer[:0], `{"seq":`...), seq, 10), '}')
+	request := map[string]any{"seq": seq}
+	e, err := t.b.getDirect(ctx, t.b.directAPI(), body, request)
 	if errors.Is(err, errKeyNotFound) && t.b.replicated() { // the replica may lag
-		e, err = t.b.requestLeader(ctx, map[string]any{"seq": seq})
-		e.key = p.key()
+		e, err = t.b.requestLeader(ctx, request)
 	}
 	if errors.Is(err, errKeyNotFound) {
 		return nil, ErrNoDialogue
