@@ -140,6 +140,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		}
 	}
 	b.monitor.OnLost(b.lost)
+	b.monitor.OnBack(b.lanes.Back)
 	metrics.Observe(b.lanes)
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,

@@ -45,6 +45,7 @@ type Monitor struct {
 	since   time.Time     // when the first of the connections in away was lost
 	back    chan struct{} // closed when all are back
 	onLost  []func(*nats.Conn)
+	onBack  []func()
 	behind  bool // the node may have missed changes, and has not caught up since
 	epoch   int  // counts events after which the node must recover: a recovery that began before the last one does not count
 }
@@ -83,6 +84,13 @@ func (m *Monitor) OnLost(f func(*nats.Conn)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.onLost = append(m.onLost, f)
+}
+
+// OnBack has f called when all connections are back, before the node recovers.
+func (m *Monitor) OnBack(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onBack = append(m.onBack, f)
 }
 
 // Fresh reports whether the rosters in memory are up to date. It is called for every dialogue.
@@ -174,6 +182,9 @@ func (m *Monitor) reconnected(nc *nats.Conn) {
 	delete(m.away, nc)
 	if len(m.away) > 0 {
 		return
+	}
+	for _, f := range m.onBack {
+		f()
 	}
 	m.down.Store(false)
 	close(m.back)

@@ -209,6 +209,14 @@ func (l *Lanes) Abort(nc *nats.Conn) {
 	}
 }
 
+// Back tells that the connections to NATS are back. Other nodes and NATS clients may have lost theirs as well, and
+// return later. So for returnTime a dialogue that no client takes is answered 507, and not 508.
+func (l *Lanes) Back() {
+	for _, lane := range l.lanes {
+		lane.flights.setBack(time.Now())
+	}
+}
+
 // RefreshPresence shows the sessions that want notices which of their friends are online.
 func (l *Lanes) RefreshPresence(ctx context.Context) error {
 	for _, lane := range l.lanes {

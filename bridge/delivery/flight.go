@@ -50,6 +50,7 @@ type flights struct {
 	paused  bool          // flights wait for resume; see pause.go
 	waiting []use         // in order
 	lost    time.Time     // when the connection was last lost
+	back    time.Time     // when all connections of the node were last back
 	quiet   chan struct{} // closed when all active flights wait; nil unless a pause waits for that
 }
 
@@ -281,6 +282,8 @@ func (f *flights) receive(m *nats.Msg) {
 	case code == wire.SendFailed && isStreamAck(m.Data):
 		f.suspect() // a stream is no client: one may still answer
 	case code == wire.PeerOffline && f.hold(n, round):
+	case code == wire.PeerOffline && f.returning():
+		f.finish(n, round, wire.SendFailed)
 	case code == wire.SendFailed && f.refused(n, round, refusalOf(m.Data)):
 	default:
 		f.finish(n, round, code)

@@ -23,6 +23,8 @@ const (
 	// have lost it too.
 	movedDelay = 5 * interestDelay
 	movedTime  = 2 * time.Second
+	// returnTime is how long other nodes and NATS clients may take to return after an outage of NATS.
+	returnTime = 2 * time.Second
 	// refusalDelay is how long a refused dialogue waits for another node, or a NATS client, to accept it. NATS does not
 	// tell how many subscribers a request has.
 	refusalDelay = 500 * time.Millisecond
@@ -52,6 +54,19 @@ func (f *flights) hold(n, round uint32) bool {
 		time.AfterFunc(wait, func() { f.resend(subject) })
 	}
 	return f.enqueue(n)
+}
+
+func (f *flights) setBack(at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.back = at
+}
+
+// returning reports whether a subject may have no subscription only because its node has not returned to NATS yet.
+func (f *flights) returning() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Since(f.back) < returnTime
 }
 
 // enqueue puts a flight behind those that wait for its subject. It returns false if none does. Called with mu held.

@@ -260,3 +260,22 @@ func TestBytesInFlight(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 }
+
+// TestReturn: after an outage of NATS a dialogue that no client takes is answered 507, since the friend's node may not
+// have returned yet, and later 508.
+func TestReturn(t *testing.T) {
+	t.Parallel()
+	f, got := testFlights(t, server(t, ""), false)
+	send := func(at time.Time) {
+		f.setBack(at)
+		fl := f.take(got)
+		fl.subject, fl.id = "nobody", append(fl.id, '1')
+		if err := f.launch(fl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(time.Now().Add(time.Hour))
+	got.want(t, "1 "+wire.SendFailed.Message())
+	send(time.Now().Add(-returnTime))
+	got.want(t, "1 "+wire.PeerOffline.Message())
+}
