@@ -41,6 +41,7 @@ type conversation struct {
 	known    uint64     // dialogues from this number to the head's last exist
 	at       time.Time  // of the newest dialogue
 	ids      *ids       // nil: not known
+	idsSeq   uint64     // sequence of the record with the newest of the ids, while head is not known
 	idsLen   int        // part of Service.ids
 	walk     *idWalk    // reads ids; nil: not begun
 	job      *job       // is to be published again, or in doubt
@@ -274,7 +275,18 @@ func (c *conversation) advance(r *kv.Record) {
 	c.head = &head
 }
 
-// forget drops what is known of the newest record and of the ids. The next dialogue reads them again.
+// forget drops what is known of the newest record. The next dialogue reads it again, and of the ids only those of later
+// records: after an outage all conversations would otherwise read all ids at once.
 func (c *conversation) forget() {
+	if c.head != nil {
+		c.ids.truncate(c.head.Last)
+		c.idsSeq = c.head.Seq
+	}
+	c.head, c.walk, c.known = nil, nil, 0
+}
+
+// reset drops all that was read.
+func (c *conversation) reset() {
+	c.floor = 0
 	c.head, c.ids, c.walk, c.known = nil, nil, nil, 0
 }

@@ -6,6 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/natstest"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -60,6 +64,52 @@ func TestSameID(t *testing.T) {
 	checkNumbered(t, read(t, s, kv.PairOf(idA, idB)), 24)
 	if n := counter(t, s, "imctl_dialogues_kept_total", "again"); n != 1 {
 		t.Errorf("%g are counted as stored before", n)
+	}
+}
+
+// After a commit whose outcome is not known, a conversation reads what was stored since, and not all ids again.
+func TestIDsAfterForget(t *testing.T) {
+	t.Parallel()
+	url := newURL(t)
+	one, two := startService(t, url, Options{}), startService(t, url, Options{})
+	for i := range 50 {
+		stored(t, one, idB, say(idA, fmt.Sprint(i)))
+	}
+	c := one.convs[kv.PairOf(idA, idB)]
+	for i := range 3 {
+		stored(t, two, idB, say(idA, fmt.Sprint("two ", i)))
+	}
+	wait(t, "the conversation is idle", func() bool {
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		if !c.busy {
+			c.forget()
+		}
+		return !c.busy
+	})
+	nc := natstest.Connect(t, url)
+	var reads [2]*nats.Subscription // by sequence, and of the newest record
+	for i, end := range []string{"", ".>"} {
+		var err error
+		if reads[i], err = nc.SubscribeSync(subject.API("") + "DIRECT.GET." + one.opts.Talks.Stream() + end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range []string{"two 1", "7", "49"} {
+		if o := stored(t, one, idB, say(idA, id)); !o.again || o.d.N != []uint64{52, 8, 50}[i] {
+			t.Errorf("%s: %+v", id, o)
+		}
+	}
+	if o := stored(t, one, idB, say(idA, "new")); o.again || o.d.N != 54 {
+		t.Errorf("a new id: %+v", o)
+	}
+	for i, most := range []int{20, 10} {
+		if n, _, err := reads[i].Pending(); n == 0 || n > most || err != nil {
+			t.Errorf("%d reads, %v; want up to %d", n, err, most)
+		}
 	}
 }
 

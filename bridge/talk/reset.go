@@ -16,8 +16,7 @@ func (s *Service) Reset() {
 			continue
 		}
 		if c.plain > 0 { // not all of its dialogues are answered yet
-			c.floor = 0
-			c.forget()
+			c.reset()
 			s.ids.Add(-int64(c.idsLen))
 			c.idsLen = 0
 			continue

@@ -200,6 +200,9 @@ func (s *Service) load(ctx context.Context, c *conversation) (*kv.Record, error)
 			return nil, err
 		}
 	}
+	if err := s.catchUp(ctx, c, r, c.idsSeq); err != nil {
+		return nil, err
+	}
 	c.adopt(r, base)
 	return r, nil
 }

@@ -139,8 +139,8 @@ func (s *Service) release(convs ...*conversation) {
 	for _, c := range convs {
 		c.attended = false
 		if c.stale && c.job == nil {
-			c.stale, c.floor = false, 0
-			c.forget()
+			c.stale = false
+			c.reset()
 		}
 		s.ids.Add(int64(c.ids.len() - c.idsLen))
 		c.idsLen = c.ids.len()
