@@ -32,6 +32,7 @@ const siteNodes = 3
 // that starts again has the address that it had.
 type failureSite struct {
 	dir    string
+	server string                 // the path of nats-server
 	nats   [siteNodes]*siteServer // nil if the servers are an embedded cluster
 	hosts  [siteNodes]string      // addresses of the servers for clients
 	peers  [siteNodes]string      // addresses that the nodes reach each other by
@@ -141,6 +142,7 @@ func (s *failureSite) command(i int, name string, args ...string) *exec.Cmd {
 func startAttachedSite(t *testing.T, cuttable bool) *failureSite {
 	t.Helper()
 	s := newFailureSite(t, cuttable)
+	s.server = natsServerCommand(t)
 	said := command(t, s.dir, "", "nats", "config")
 	if said.code != exitDone {
 		t.Fatalf("nats config: %s", said.err)
@@ -306,7 +308,7 @@ type siteServer struct {
 // start starts the server. A restart uses the same data and addresses.
 func (n *siteServer) start(t *testing.T) {
 	t.Helper()
-	n.cmd, n.over = n.site.command(n.node, "nats-server", "-c", n.file), make(chan struct{})
+	n.cmd, n.over = n.site.command(n.node, n.site.server, "-c", n.file), make(chan struct{})
 	n.cmd.Stderr = n.log
 	if err := n.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ type natsProcesses struct {
 
 type natsProcess struct {
 	name, file string
+	server     string // the path of nats-server
 	client     string // address of the listener for clients
 	monitor    string
 	cmd        *exec.Cmd
@@ -39,6 +40,7 @@ func startNATSProcesses(t testing.TB) *natsProcesses {
 	if err := os.WriteFile(filepath.Join(dir, "imctl.conf"), []byte(said.out), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	server := natsServerCommand(t)
 	const n = 3
 	ports := freeAddresses(t, 3*n)
 	clients, routes, monitors := ports[:n], ports[n:2*n], ports[2*n:]
@@ -49,7 +51,7 @@ func startNATSProcesses(t testing.TB) *natsProcesses {
 		name := fmt.Sprint("n", i)
 		text := fmt.Sprintf("include \"imctl.conf\"\nserver_name: %s\nlisten: %q\nhttp: %q\nlame_duck_duration: 30s\njetstream {store_dir: %q, max_file: 1TB}\n"+
 			"cluster {name: c, listen: %q, routes: [nats-route://%s]}\n", name, clients[i], monitors[i], filepath.Join(dir, name), routes[i], strings.Join(routes, ", nats-route://"))
-		p := &natsProcess{name: name, file: filepath.Join(dir, name+".conf"), client: clients[i], monitor: monitors[i]}
+		p := &natsProcess{name: name, server: server, file: filepath.Join(dir, name+".conf"), client: clients[i], monitor: monitors[i]}
 		if err := os.WriteFile(p.file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +70,7 @@ func startNATSProcesses(t testing.TB) *natsProcesses {
 
 func (p *natsProcess) start(t testing.TB) {
 	t.Helper()
-	p.cmd, p.over = exec.Command("nats-server", "-c", p.file), make(chan error, 1)
+	p.cmd, p.over = exec.Command(p.server, "-c", p.file), make(chan error, 1)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

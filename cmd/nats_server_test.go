@@ -1,12 +1,9 @@
 package cmd
 
 import (
-	"flag"
-	"fmt"
-	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
-	"time"
-	_ "unsafe" // for go:linkname
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
@@ -37,39 +34,14 @@ func runNATS(t testing.TB, o *natsserver.Options) *natsserver.Server {
 	return ns
 }
 
-// The raft timing of nats-server, which package embedded changes for its own clusters.
-
-//go:linkname natsHeartbeat github.com/nats-io/nats-server/v2/server.hbInterval
-var natsHeartbeat time.Duration
-
-//go:linkname natsMinElection github.com/nats-io/nats-server/v2/server.minElectionTimeout
-var natsMinElection time.Duration
-
-//go:linkname natsMaxElection github.com/nats-io/nats-server/v2/server.maxElectionTimeout
-var natsMaxElection time.Duration
-
-//go:linkname natsLostQuorum github.com/nats-io/nats-server/v2/server.lostQuorumInterval
-var natsLostQuorum time.Duration
-
-//go:linkname natsLostQuorumCheck github.com/nats-io/nats-server/v2/server.lostQuorumCheck
-var natsLostQuorumCheck time.Duration
-
-// natsServerMain is the command nats-server, without its help.
-func natsServerMain() {
-	natsHeartbeat, natsMinElection, natsMaxElection = time.Second, 4*time.Second, 9*time.Second
-	natsLostQuorum, natsLostQuorumCheck = 10*time.Second, 10*time.Second
-	flags := flag.NewFlagSet("nats-server", flag.ExitOnError)
-	o, err := natsserver.ConfigureOptions(flags, os.Args[1:], nil, nil, nil)
-	if err == nil {
-		var s *natsserver.Server
-		if s, err = natsserver.NewServer(o); err == nil {
-			s.ConfigureLogger()
-			if err = natsserver.Run(s); err == nil {
-				s.WaitForShutdown()
-				return
-			}
-		}
+// natsServerCommand builds the command nats-server, and returns its path. Its raft timing is its own, which package
+// embedded changes for its own clusters.
+func natsServerCommand(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "nats-server")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput()
+	if err != nil {
+		t.Fatalf("build nats-server: %v: %s", err, out)
 	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	return path
 }
