@@ -41,7 +41,7 @@ type conversation struct {
 	known    uint64     // dialogues from this number to the head's last exist
 	at       time.Time  // of the newest dialogue
 	ids      *ids       // nil: not known
-	idsSeq   uint64     // sequence of the record with the newest of the ids, while head is not known
+	idsSeq   uint64     // of the last head, while head is not known: ids has those up to it
 	idsLen   int        // part of Service.ids
 	walk     *idWalk    // reads ids; nil: not begun
 	job      *job       // is to be published again, or in doubt
@@ -288,5 +288,5 @@ func (c *conversation) forget() {
 // reset drops all that was read.
 func (c *conversation) reset() {
 	c.floor = 0
-	c.head, c.ids, c.walk, c.known = nil, nil, nil, 0
+	c.head, c.ids, c.idsSeq, c.walk, c.known = nil, nil, 0, nil, 0
 }

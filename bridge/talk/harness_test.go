@@ -217,3 +217,15 @@ func (a *advances) has(line string) bool {
 }
 
 var errTest = errors.New("a test refuses it")
+
+// idle waits until no goroutine owns a conversation, and returns it.
+func idle(t testing.TB, s *Service, p kv.Pair) (c *conversation) {
+	t.Helper()
+	wait(t, "the conversation is idle", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c = s.convs[p]
+		return !c.busy
+	})
+	return c
+}

@@ -75,18 +75,10 @@ func TestIDsAfterForget(t *testing.T) {
 	for i := range 50 {
 		stored(t, one, idB, say(idA, fmt.Sprint(i)))
 	}
-	c := one.convs[kv.PairOf(idA, idB)]
+	idle(t, one, kv.PairOf(idA, idB)).forget()
 	for i := range 3 {
 		stored(t, two, idB, say(idA, fmt.Sprint("two ", i)))
 	}
-	wait(t, "the conversation is idle", func() bool {
-		one.mu.Lock()
-		defer one.mu.Unlock()
-		if !c.busy {
-			c.forget()
-		}
-		return !c.busy
-	})
 	nc := natstest.Connect(t, url)
 	var reads [2]*nats.Subscription // by sequence, and of the newest record
 	for i, end := range []string{"", ".>"} {

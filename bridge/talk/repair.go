@@ -15,7 +15,7 @@ const maxForeign = 64
 // repair settles a job whose outcome is not known, or that conflicted.
 func (s *Service) repair(ctx context.Context, c *conversation) error {
 	j := c.job
-	head, err := s.opts.Talks.Last(ctx, c.pair)
+	head, err := s.newest(ctx, c)
 	if err != nil {
 		return err
 	}

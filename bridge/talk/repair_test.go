@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"imctl/bridge/natstest"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -125,6 +127,46 @@ func TestEviction(t *testing.T) {
 		t.Errorf("%d conversations are in memory (the oldest one: %t), with %d ids", n, known, remembered)
 	}
 	if o := stored(t, s, idB, say(idA, "1")); !o.again {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestOutdatedLeader: a record of an earlier leader, which is older than the newest one that is known, decides nothing.
+func TestOutdatedLeader(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Start(t, t.TempDir(), -1)
+	s := startService(t, srv.ClientURL(), Options{})
+	p := kv.PairOf(idA, idB)
+	stored(t, s, idB, say(idA, "1"))
+	api := subject.API("") + "DIRECT.GET." + s.opts.Talks.Stream() + "." + s.opts.Talks.Subject(p)
+	nc := natstest.Connect(t, srv.ClientURL())
+	old, err := nc.Request(api, nil, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored(t, s, idB, say(idA, "2"))
+	if _, err := nc.Subscribe("outdated", func(m *nats.Msg) {
+		if err := m.RespondMsg(&nats.Msg{Header: old.Header, Data: old.Data}); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(nc.Flush(), srv.GlobalAccount().AddMapping(api, "outdated")); err != nil {
+		t.Fatal(err)
+	}
+	c := idle(t, s, p)
+	for _, what := range []string{"head known", "head forgotten"} {
+		if r, err := s.newest(t.Context(), c); !errors.Is(err, errOutdated) {
+			t.Errorf("%s: %v, %v; want %v", what, r, err, errOutdated)
+		}
+		c.forget()
+	}
+	srv.GlobalAccount().RemoveMapping(api)
+	if r, err := s.newest(t.Context(), c); err != nil || r.Last != 2 {
+		t.Errorf("%v, %v; want the record of dialogue 2", r, err)
+	}
+	if o := stored(t, s, idB, say(idA, "3")); o.d.N != 3 {
 		t.Errorf("%+v", o)
 	}
 }

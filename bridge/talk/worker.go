@@ -188,9 +188,26 @@ func (s *Service) unsettled(c *conversation, it *item) bool {
 		it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts))
 }
 
+// errOutdated: a leader that does not know yet that it was replaced answers with an earlier record than the newest one
+// that is known.
+var errOutdated = errors.New("the answer of an earlier leader")
+
+// newest reads the newest record of a conversation, or nil if there is none. Errors: errOutdated.
+func (s *Service) newest(ctx context.Context, c *conversation) (*kv.Record, error) {
+	known := c.idsSeq
+	if c.head != nil {
+		known = c.head.Seq
+	}
+	r, err := s.opts.Talks.Last(ctx, c.pair)
+	if err == nil && r != nil && r.Seq < known {
+		return nil, errOutdated
+	}
+	return r, err
+}
+
 // load reads the newest record of a conversation.
 func (s *Service) load(ctx context.Context, c *conversation) (*kv.Record, error) {
-	r, err := s.opts.Talks.Last(ctx, c.pair)
+	r, err := s.newest(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +239,7 @@ func (s *Service) base(ctx context.Context, p kv.Pair) (base uint64, err error) 
 
 // refresh reads the newest record of a conversation, which another node may have written.
 func (s *Service) refresh(ctx context.Context, c *conversation) (*kv.Record, error) {
-	head, err := s.opts.Talks.Last(ctx, c.pair)
+	head, err := s.newest(ctx, c)
 	if err != nil || sequence(head) == c.head.Seq {
 		return head, err
 	}
