@@ -124,6 +124,9 @@ func (s *Service) catchUp(ctx context.Context, c *conversation, head *kv.Record,
 	return nil
 }
 
+// walkRecords is how many records a walk reads at once.
+const walkRecords = 512
+
 // idWalk reads the ids of a conversation, from its newest record back.
 type idWalk struct {
 	last uint64 // number of the newest dialogue
@@ -151,11 +154,18 @@ func (s *Service) loadIDs(ctx context.Context, c *conversation, head *kv.Record)
 		if time.Since(started) > readTimeout/2 {
 			return errMore
 		}
-		r, err := s.opts.Talks.Before(ctx, w.at)
-		if err != nil {
+		records, err := s.opts.Talks.Earlier(ctx, w.at, walkRecords)
+		for _, r := range records {
+			if s.remember(w, r); w.at == nil {
+				break
+			}
+		}
+		if err != nil && w.at != nil {
 			return err
 		}
-		s.remember(w, r)
+		if len(records) < walkRecords {
+			w.at = nil
+		}
 	}
 	c.walk = nil
 	c.ids = newIDs()
