@@ -20,10 +20,6 @@ func killNATS(node int, hold time.Duration) failureEvent {
 	return natsEvent("NATS killed", node, hold, func(t *testing.T, n *siteServer) { n.signal(t, syscall.SIGKILL) })
 }
 
-func terminateNATS(node int, hold time.Duration) failureEvent {
-	return natsEvent("NATS terminated", node, hold, func(t *testing.T, n *siteServer) { n.signal(t, syscall.SIGTERM) })
-}
-
 func lameDuckNATS(node int, hold time.Duration) failureEvent {
 	return natsEvent("NATS lame duck", node, hold, func(t *testing.T, n *siteServer) { n.signal(t, syscall.SIGUSR2) })
 }
@@ -57,16 +53,6 @@ func hangNATS(node int, hold time.Duration) failureEvent {
 func killNode(node int, hold time.Duration) failureEvent {
 	return failureEvent{name: fmt.Sprint("node killed ", node), down: []int{node}, run: func(t *testing.T, x *failureRun, mended func()) {
 		x.site.node(node).kill(t)
-		x.holdFor(t, hold, []int{node})
-		x.site.startNode(t, node)
-		mended()
-	}}
-}
-
-// terminateNode shuts a server down, and starts it again after a while.
-func terminateNode(node int, hold time.Duration) failureEvent {
-	return failureEvent{name: fmt.Sprint("node terminated ", node), down: []int{node}, run: func(t *testing.T, x *failureRun, mended func()) {
-		x.site.node(node).stop(t)
 		x.holdFor(t, hold, []int{node})
 		x.site.startNode(t, node)
 		mended()

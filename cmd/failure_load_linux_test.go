@@ -12,12 +12,11 @@ import (
 	"time"
 )
 
-const (
-	// failurePace is the time between two dialogues of one sender.
-	failurePace = 200 * time.Millisecond
-	// failurePairs is the number of pairs of users who chat, half of them with keep=1.
-	failurePairs = 20
-)
+// failurePace is the time between two dialogues of one sender.
+const failurePace = 200 * time.Millisecond
+
+// failurePairs is the number of pairs of users who chat, half of them with keep=1.
+var failurePairs = 10
 
 // timeline lists the answers to one sender's dialogues.
 type timeline struct {

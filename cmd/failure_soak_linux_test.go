@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+func init() { failurePairs = 20 }
+
 // TestFailuresSoak lets users chat through failures of each node in each way.
 func TestFailuresSoak(t *testing.T) {
 	for _, record := range []bool{true, false} {
@@ -50,5 +52,19 @@ func rollNATS() failureEvent {
 			mended()
 			patiently(t, x.site.natsSick)
 		}
+	}}
+}
+
+func terminateNATS(node int, hold time.Duration) failureEvent {
+	return natsEvent("NATS terminated", node, hold, func(t *testing.T, n *siteServer) { n.signal(t, syscall.SIGTERM) })
+}
+
+// terminateNode shuts a server down, and starts it again after a while.
+func terminateNode(node int, hold time.Duration) failureEvent {
+	return failureEvent{name: fmt.Sprint("node terminated ", node), down: []int{node}, run: func(t *testing.T, x *failureRun, mended func()) {
+		x.site.node(node).stop(t)
+		x.holdFor(t, hold, []int{node})
+		x.site.startNode(t, node)
+		mended()
 	}}
 }
