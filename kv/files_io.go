@@ -148,16 +148,16 @@ func (w *fileWriter) copy(ctx context.Context, r io.Reader) (size int64, err err
 
 // await waits for the acknowledgement of the oldest chunk.
 func (w *fileWriter) await(ctx context.Context) error {
-	ack := w.acks[0]
-	w.acks = w.acks[1:]
 	select {
-	case a := <-ack.Ok():
+	case a := <-w.acks[0].Ok():
+		w.acks = w.acks[1:]
 		if n := len(w.chunks); n > 0 && a.Sequence <= w.chunks[n-1] {
 			return fmt.Errorf("kv: store a file: chunk %d is stored before the one ahead of it", n)
 		}
 		w.chunks = append(w.chunks, a.Sequence)
 		return nil
-	case err := <-ack.Err():
+	case err := <-w.acks[0].Err():
+		w.acks = w.acks[1:]
 		return w.f.writeError(err)
 	case <-ctx.Done():
 		return ctx.Err()
