@@ -188,7 +188,7 @@ func (a *API) admitFile(ctx context.Context, q *request, length int64) (*kv.File
 	}
 	f := &kv.File{Name: safeName(q.Get("name")), Type: anyType, From: q.me.ID, To: q.Get("with")}
 	if given := q.Get("type"); given != "" {
-		if _, _, err := mime.ParseMediaType(given); err != nil {
+		if base, _, err := mime.ParseMediaType(given); err != nil || !strings.Contains(base, "/") {
 			return nil, wire.ProtocolError
 		}
 		f.Type = given
