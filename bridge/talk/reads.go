@@ -22,6 +22,12 @@ func (s *Service) Read(user, with string, n uint64) { s.tracker.advance(user, wi
 // acknowledgement of it then needs no read.
 func (s *Service) Seen(x, y string, n uint64) { s.tracker.committed(kv.PairOf(x, y), n) }
 
+// Acknowledged returns the greatest dialogue of another user that a client of user has, as far as this node knows.
+func (s *Service) Acknowledged(user, with string) uint64 {
+	c, _ := s.tracker.known(move{user, with})
+	return max(c.Got, c.Read, c.Forgot)
+}
+
 // Cursors returns how far a user has come, by the id of the friend, with what is not written yet.
 func (s *Service) Cursors(ctx context.Context, user string) (map[string]kv.Cursor, error) {
 	cursors, err := s.opts.Cursors.Get(ctx, user)

@@ -116,17 +116,22 @@ type Registration struct {
 	Message      string `json:"message"`
 	OK           bool   `json:"ok"`
 	Registration string `json:"registration"` // open, invite or closed
+
+	Push bool `json:"push,omitempty"` // the server sends push messages
 }
 
 // NewRegistration returns the answer with code 200.
 func NewRegistration(mode string) Registration {
-	return Registration{Success, Success.Message(), Success.OK(), mode}
+	return Registration{Code: Success, Message: Success.Message(), OK: Success.OK(), Registration: mode}
 }
 
 // Append appends the answer to dst.
 func (r Registration) Append(dst []byte) []byte {
 	dst = appendHead(dst, r.Code)
 	dst = appendKey(dst, `,"registration":`, r.Registration)
+	if r.Push {
+		dst = append(dst, `,"push":true`...)
+	}
 	return append(dst, '}')
 }
 
