@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"bridge/natslink": {"bridge/sockopt"},
 	"bridge/sockopt":  nil,
 	"bridge/push":     {"kv", "bridge/recovery"},
+	pushtest:          {"kv"},
 	"bridge/recovery": nil,
 	"bridge/subject":  nil,
 	"bridge/wire":     nil,
@@ -63,6 +64,7 @@ const module = "imctl"
 const (
 	bridgetest = "bridge/bridgetest"
 	natstest   = "bridge/natstest"
+	pushtest   = "bridge/push/pushtest"
 )
 
 func TestImportsFollowTheArrows(t *testing.T) {
@@ -113,7 +115,7 @@ func checkFile(t *testing.T, name string) {
 			continue
 		}
 		ours, ok := strings.CutPrefix(imported, module+"/")
-		if (ours == bridgetest || ours == natstest) && folder != bridgetest {
+		if (ours == bridgetest || ours == natstest || ours == pushtest) && folder != bridgetest {
 			t.Errorf("%s imports %s, which only tests may", name, ours)
 		}
 		if ok && !slices.ContainsFunc(allowed, func(arrow string) bool { return covers(arrow, ours) }) {

@@ -2,24 +2,11 @@ package push
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/ecdh"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -29,178 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"imctl/bridge/natstest"
+	"imctl/bridge/push/pushtest"
 	"imctl/kv"
 )
-
-// received is a message that the push service has taken, decrypted by the device.
-type received struct {
-	path, topic, urgency, ttl, key string
-	body                           map[string]any
-}
-
-// service is a push service with one device behind it. It checks each request as RFC 8030, 8291 and 8292 ask.
-type service struct {
-	*httptest.Server
-	t       *testing.T
-	private *ecdh.PrivateKey
-	secret  []byte
-	got     chan received
-
-	mu      sync.Mutex
-	answers []func(http.ResponseWriter) // of the next requests; then 201
-}
-
-func newService(t *testing.T) *service {
-	t.Helper()
-	s := &service{t: t, secret: make([]byte, 16), got: make(chan received, 64)}
-	rand.Read(s.secret)
-	var err error
-	if s.private, err = ecdh.P256().GenerateKey(rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	s.Server = httptest.NewTLSServer(s)
-	t.Cleanup(s.Close)
-	return s
-}
-
-func (s *service) roots() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(s.Certificate())
-	return pool
-}
-
-func (s *service) subscription(path string, text bool) kv.PushSubscription {
-	encode := base64.RawURLEncoding.EncodeToString
-	return kv.PushSubscription{Endpoint: s.URL + path, P256dh: encode(s.private.PublicKey().Bytes()), Auth: encode(s.secret), Text: text, Language: "de", Login: time.Now()}
-}
-
-// next answers the next request.
-func (s *service) next(answer func(http.ResponseWriter)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.answers = append(s.answers, answer)
-}
-
-func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Encoding") != "aes128gcm" || len(body) > 4096 {
-		s.t.Errorf("request %s with %d bytes in %s, %v", r.Method, len(body), r.Header.Get("Content-Encoding"), err)
-	}
-	h := r.Header
-	got := received{path: r.URL.Path, topic: h.Get("Topic"), urgency: h.Get("Urgency"), ttl: h.Get("TTL"), key: s.checkVAPID(h.Get("Authorization"))}
-	plain, err := s.decrypt(body)
-	if err == nil {
-		err = json.Unmarshal(plain, &got.body)
-	}
-	if err != nil {
-		s.t.Errorf("decrypt a message: %v", err)
-	}
-	s.mu.Lock()
-	var answer func(http.ResponseWriter)
-	if len(s.answers) > 0 {
-		answer, s.answers = s.answers[0], s.answers[1:]
-	}
-	s.mu.Unlock()
-	if answer != nil {
-		answer(w)
-	} else {
-		w.WriteHeader(http.StatusCreated)
-	}
-	s.got <- got
-}
-
-// checkVAPID verifies the token of RFC 8292, and returns the key.
-func (s *service) checkVAPID(header string) string {
-	token, key, _ := strings.Cut(strings.TrimPrefix(header, "vapid t="), ", k=")
-	parts := strings.Split(token, ".")
-	public, err := base64.RawURLEncoding.DecodeString(key)
-	if err != nil || len(parts) != 3 || len(public) != 65 {
-		s.t.Errorf("authorization %q", header)
-		return ""
-	}
-	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
-	if err != nil || len(signature) != 64 {
-		s.t.Errorf("signature: %v", err)
-		return ""
-	}
-	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	point := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(public[1:33]), Y: new(big.Int).SetBytes(public[33:])}
-	if !ecdsa.Verify(point, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
-		s.t.Error("the signature is wrong")
-	}
-	var claims struct {
-		Aud, Sub string
-		Exp      int64
-	}
-	text, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err == nil {
-		err = json.Unmarshal(text, &claims)
-	}
-	if left := time.Until(time.Unix(claims.Exp, 0)); err != nil || claims.Aud != s.URL || claims.Sub != "mailto:admin@example.org" || left <= 0 || left > 24*time.Hour {
-		s.t.Errorf("claims %+v, %v", claims, err)
-	}
-	return key
-}
-
-// decrypt decrypts a message as RFC 8291 and 8188 say.
-func (s *service) decrypt(body []byte) ([]byte, error) {
-	if len(body) < 86 || body[20] != 65 {
-		return nil, fmt.Errorf("a header of %d bytes", len(body))
-	}
-	salt, sender, data := body[:16], body[21:86], body[86:]
-	peer, err := ecdh.P256().NewPublicKey(sender)
-	if err != nil {
-		return nil, err
-	}
-	shared, err := s.private.ECDH(peer)
-	if err != nil {
-		return nil, err
-	}
-	info := "WebPush: info\x00" + string(s.private.PublicKey().Bytes()) + string(sender)
-	ikm, err := hkdf.Key(sha256.New, shared, s.secret, info, 32)
-	if err != nil {
-		return nil, err
-	}
-	key, err := hkdf.Key(sha256.New, ikm, salt, "Content-Encoding: aes128gcm\x00", 16)
-	if err != nil {
-		return nil, err
-	}
-	nonce, err := hkdf.Key(sha256.New, ikm, salt, "Content-Encoding: nonce\x00", 12)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	gcm, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := gcm.Open(nil, nonce, data, nil)
-	return []byte(strings.TrimSuffix(strings.TrimRight(string(plain), "\x00"), "\x02")), err
-}
-
-func (s *service) receive() received {
-	s.t.Helper()
-	select {
-	case r := <-s.got:
-		return r
-	case <-time.After(30 * time.Second):
-		s.t.Fatal("no message has come")
-		return received{}
-	}
-}
-
-// quiet fails the test if a message has come.
-func (s *service) quiet() {
-	s.t.Helper()
-	select {
-	case r := <-s.got:
-		s.t.Errorf("a message has come: %+v", r)
-	default:
-	}
-}
 
 // acks are conversations in memory.
 type acks struct {
@@ -224,7 +42,7 @@ func (a *acks) Cursors(context.Context, string) (map[string]kv.Cursor, error) {
 type fixture struct {
 	*Service
 	*acks
-	device    *service
+	device    *pushtest.Service
 	store     *kv.Store
 	log       natstest.Log
 	ann, bob  kv.User
@@ -234,7 +52,7 @@ type fixture struct {
 // setUp starts a service for two friends. The messages of ann are for bob.
 func setUp(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{acks: &acks{}, device: newService(t)}
+	f := &fixture{acks: &acks{}, device: pushtest.Start(t)}
 	nc := natstest.Connect(t, natstest.Start(t, t.TempDir(), -1).ClientURL())
 	var err error
 	if f.store, err = kv.Open(t.Context(), nc, kv.Options{}); err != nil {
@@ -250,7 +68,7 @@ func setUp(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f.restarted = func() *Service {
-		s := New(Options{Store: f.store, Talks: f.acks, Subject: "mailto:admin@example.org", Private: true, MaxAge: time.Hour, RootCAs: f.device.roots(),
+		s := New(Options{Store: f.store, Talks: f.acks, Subject: "mailto:admin@example.org", Private: true, MaxAge: time.Hour, RootCAs: f.device.Roots(),
 			Registry: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			delays: delays{offline: time.Millisecond, online: 2 * time.Millisecond, retry: time.Millisecond}})
 		t.Cleanup(s.Close)
@@ -267,7 +85,7 @@ func setUp(t *testing.T) *fixture {
 
 func (f *fixture) subscribe(t *testing.T, path string, text bool) {
 	t.Helper()
-	if err := f.Add(t.Context(), f.bob.ID, f.device.subscription(path, text)); err != nil {
+	if err := f.Add(t.Context(), f.bob.ID, f.device.Subscription(path, text)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -289,14 +107,14 @@ func TestMessage(t *testing.T) {
 	f := setUp(t)
 	f.subscribe(t, "/secret-path/1", true)
 	f.Stored(f.bob.ID, f.ann.ID, 7, []byte(`"Grüße \ud83d\ude42"`), false)
-	got := f.device.receive()
+	got := f.device.Receive()
 	want := map[string]any{"with": f.ann.ID, "name": "A. Nonymous", "text": "Grüße 🙂", "n": 7.0, "language": "de"}
-	if fmt.Sprint(got.body) != fmt.Sprint(want) || got.path != "/secret-path/1" || len(got.topic) != 32 || got.urgency != "high" || got.ttl != "604800" {
+	if fmt.Sprint(got.Body) != fmt.Sprint(want) || got.Path != "/secret-path/1" || len(got.Topic) != 32 || got.Urgency != "high" || got.TTL != "604800" {
 		t.Errorf("message %+v, want %v", got, want)
 	}
 	key, err := f.Key(t.Context())
-	if err != nil || key != got.key {
-		t.Errorf("the key is %s, %v, and the message was signed with %s", key, err, got.key)
+	if err != nil || key != got.Key {
+		t.Errorf("the key is %s, %v, and the message was signed with %s", key, err, got.Key)
 	}
 	f.settled(t, sent, 1)
 
@@ -305,15 +123,15 @@ func TestMessage(t *testing.T) {
 	f.Service = f.restarted()
 	f.subscribe(t, "/secret-path/1", false)
 	f.Stored(f.bob.ID, f.ann.ID, 8, []byte(`"Grüße"`), true)
-	again := f.device.receive()
-	if want := (map[string]any{"with": f.ann.ID, "n": 8.0, "language": "de"}); fmt.Sprint(again.body) != fmt.Sprint(want) {
-		t.Errorf("message without text %+v, want %v", again.body, want)
+	again := f.device.Receive()
+	if want := (map[string]any{"with": f.ann.ID, "n": 8.0, "language": "de"}); fmt.Sprint(again.Body) != fmt.Sprint(want) {
+		t.Errorf("message without text %+v, want %v", again.Body, want)
 	}
-	if again.key != got.key || again.topic != got.topic {
+	if again.Key != got.Key || again.Topic != got.Topic {
 		t.Errorf("key and topic have changed: %+v, %+v", got, again)
 	}
 	f.settled(t, sent, 1)
-	f.device.quiet()
+	f.device.Quiet()
 }
 
 func TestUnwanted(t *testing.T) {
@@ -341,12 +159,12 @@ func TestUnwanted(t *testing.T) {
 	}
 	say(8)
 	f.settled(t, unwanted, 2)
-	f.device.quiet()
+	f.device.Quiet()
 	if _, err := f.store.Rosters.Request(t.Context(), f.ann.ID, f.bob.ID, "hi"); err != nil {
 		t.Fatal(err)
 	}
 	f.Requested(f.bob.ID, f.ann.ID)
-	if got := f.device.receive(); got.body["request"] != true || got.body["name"] != "A. Nonymous" {
+	if got := f.device.Receive(); got.Body["request"] != true || got.Body["name"] != "A. Nonymous" {
 		t.Errorf("a request: %+v", got)
 	}
 }
@@ -365,46 +183,46 @@ func TestAnswers(t *testing.T) {
 		return len(all)
 	}
 	status := func(code int) func(http.ResponseWriter) { return func(w http.ResponseWriter) { w.WriteHeader(code) } }
-	f.device.next(status(http.StatusTooManyRequests))
-	f.device.next(status(http.StatusInternalServerError))
-	f.device.next(func(http.ResponseWriter) { panic(http.ErrAbortHandler) })
+	f.device.Next(status(http.StatusTooManyRequests))
+	f.device.Next(status(http.StatusInternalServerError))
+	f.device.Next(func(http.ResponseWriter) { panic(http.ErrAbortHandler) })
 	f.Stored(f.bob.ID, f.ann.ID, 1, []byte(`"x"`), false)
 	f.settled(t, sent, 1)
 	if n := testutil.ToFloat64(f.metrics.counters[retried]); n != 3 {
 		t.Errorf("%v retries, want 3", n)
 	}
 	for range maxAttempts + 1 {
-		f.device.next(status(http.StatusServiceUnavailable))
+		f.device.Next(status(http.StatusServiceUnavailable))
 	}
 	f.Stored(f.bob.ID, f.ann.ID, 2, []byte(`"x"`), false)
 	f.settled(t, failed, 1)
 	for i, code := range []int{http.StatusForbidden, http.StatusFound} { // a redirect is not followed
-		f.device.next(func(w http.ResponseWriter) { w.Header().Set("Location", "/other"); w.WriteHeader(code) })
+		f.device.Next(func(w http.ResponseWriter) { w.Header().Set("Location", "/other"); w.WriteHeader(code) })
 		f.Stored(f.bob.ID, f.ann.ID, 3, []byte(`"x"`), false)
 		f.settled(t, failed, float64(2+i))
 	}
 	if list() != 1 {
 		t.Error("the subscription was removed")
 	}
-	f.device.next(status(http.StatusGone))
+	f.device.Next(status(http.StatusGone))
 	f.Stored(f.bob.ID, f.ann.ID, 9, []byte(`"x"`), false)
 	f.settled(t, gone, 1)
 	if list() != 0 {
 		t.Error("the subscription is still there")
 	}
 	// A sign-in that is too old has no subscription.
-	old := f.device.subscription("/2", true)
+	old := f.device.Subscription("/2", true)
 	old.Login = time.Now().Add(-2 * time.Hour)
 	if err := f.Add(t.Context(), f.bob.ID, old); err != nil {
 		t.Fatal(err)
 	}
-	before := len(f.device.got)
+	before := len(f.device.Got)
 	f.Stored(f.bob.ID, f.ann.ID, 10, []byte(`"x"`), false)
 	deadline := time.Now().Add(30 * time.Second)
 	for list() != 0 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
-	if list() != 0 || len(f.device.got) != before {
+	if list() != 0 || len(f.device.Got) != before {
 		t.Error("the subscription of an old sign-in is used")
 	}
 }
@@ -413,17 +231,17 @@ func TestAnswers(t *testing.T) {
 func TestPrivateNetworks(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	public := New(Options{Store: f.store, Talks: f.acks, Subject: "mailto:admin@example.org", RootCAs: f.device.roots(), Registry: prometheus.NewRegistry(),
+	public := New(Options{Store: f.store, Talks: f.acks, Subject: "mailto:admin@example.org", RootCAs: f.device.Roots(), Registry: prometheus.NewRegistry(),
 		Log: slog.New(slog.NewTextHandler(&f.log, nil)), delays: delays{offline: time.Millisecond, online: time.Millisecond, retry: time.Millisecond}})
 	t.Cleanup(public.Close)
-	if err := public.Add(t.Context(), f.bob.ID, f.device.subscription("/1", true)); err == nil {
+	if err := public.Add(t.Context(), f.bob.ID, f.device.Subscription("/1", true)); err == nil {
 		t.Error("a subscription at a loopback address is accepted")
 	}
 	f.subscribe(t, "/1", true)
 	public.Stored(f.bob.ID, f.ann.ID, 1, []byte(`"x"`), false)
 	f.Service = public
 	f.settled(t, refused, 1)
-	f.device.quiet()
+	f.device.Quiet()
 	for address, want := range map[string][2]bool{
 		"192.0.2.1": {true, true}, "93.184.216.34": {true, true}, "2606:2800:220:1::1": {true, true}, "10.1.2.3": {false, true}, "192.168.1.1": {false, true}, "172.16.0.1": {false, true},
 		"127.0.0.1": {false, true}, "::1": {false, true}, "fd00::1": {false, true}, "100.64.0.1": {false, true}, "::ffff:10.0.0.1": {false, true},
@@ -439,7 +257,7 @@ func TestPrivateNetworks(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	good := f.device.subscription("/1", true)
+	good := f.device.Subscription("/1", true)
 	if err := f.Check(good); err != nil {
 		t.Errorf("a subscription: %v", err)
 	}
