@@ -24,7 +24,7 @@ var arrows = map[string][]string{
 	bridgetest:        {"kv", "embedded", "bridge/..."},
 	natstest:          nil,
 	"bridge/admin":    {"kv", "bridge/audit", "bridge/cluster", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/wire"},
-	"bridge/api":      {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/delivery", "bridge/im", "bridge/governor", "bridge/mailer", "bridge/natsutil", "bridge/picture", "bridge/recovery", "bridge/subject", "bridge/wire", "bridge/www"},
+	"bridge/api":      {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/delivery", "bridge/im", "bridge/governor", "bridge/mailer", "bridge/natsutil", "bridge/picture", "bridge/push", "bridge/recovery", "bridge/subject", "bridge/wire", "bridge/www"},
 	"bridge/tunnel":   {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/cluster", "bridge/delivery", "bridge/eventlog", "bridge/im", "bridge/governor", "bridge/recovery", "bridge/sockopt", "bridge/wire"},
 	"bridge/delivery": {"kv", "bridge/talk", "bridge/cluster", "bridge/eventlog", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
 	"bridge/natsauth": {"kv", "bridge/audit", "bridge/cluster", "bridge/eventlog", "bridge/im", "bridge/governor", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
@@ -42,6 +42,8 @@ var arrows = map[string][]string{
 	"bridge/natsutil": {"bridge/subject"},
 	"bridge/natslink": {"bridge/sockopt"},
 	"bridge/sockopt":  nil,
+	"bridge/push":     {"kv", "bridge/recovery"},
+	pushtest:          {"kv"},
 	"bridge/recovery": nil,
 	"bridge/subject":  nil,
 	"bridge/wire":     nil,
@@ -62,6 +64,7 @@ const module = "imctl"
 const (
 	bridgetest = "bridge/bridgetest"
 	natstest   = "bridge/natstest"
+	pushtest   = "bridge/push/pushtest"
 )
 
 func TestImportsFollowTheArrows(t *testing.T) {
@@ -112,7 +115,7 @@ func checkFile(t *testing.T, name string) {
 			continue
 		}
 		ours, ok := strings.CutPrefix(imported, module+"/")
-		if (ours == bridgetest || ours == natstest) && folder != bridgetest {
+		if (ours == bridgetest || ours == natstest || ours == pushtest) && folder != bridgetest {
 			t.Errorf("%s imports %s, which only tests may", name, ours)
 		}
 		if ok && !slices.ContainsFunc(allowed, func(arrow string) bool { return covers(arrow, ours) }) {

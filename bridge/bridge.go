@@ -27,6 +27,7 @@ import (
 	"imctl/bridge/listener"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
+	"imctl/bridge/push"
 	"imctl/bridge/subject"
 	"imctl/bridge/talk"
 	"imctl/bridge/tunnel"
@@ -45,6 +46,7 @@ type Bridge struct {
 	events     *eventlog.Log
 	audit      *audit.Trail
 	talks      *talk.Service // nil: conversations are not kept
+	push       *push.Service // nil: no messages to devices
 	services   *Services
 	lanes      *delivery.Lanes
 	tunnel     *tunnel.Tunnel
@@ -106,6 +108,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	if err := b.openTalks(ctx); err != nil {
 		return err
 	}
+	b.openPush()
 	access, system, err := b.connectSystem()
 	if err != nil {
 		return err
@@ -115,7 +118,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	}
 	notices := delivery.NewNotices(b.nc, prefix)
 	b.services, err = NewServices(b.nc, ServicesOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, EventLog: b.events, Access: access,
-		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations()})
+		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations(), Push: b.requests()})
 	if err != nil {
 		return err
 	}
@@ -128,7 +131,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
 			return o.Connect(name, append(b.monitor.Options(), more...)...)
 		},
-		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Covered: b.listeners.Found, Suspect: b.listeners.Suspect, Keeper: b.keeper(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
+		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Covered: b.listeners.Found, Suspect: b.listeners.Suspect, Keeper: b.keeper(), Push: b.dialogues(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
 	if err != nil {
 		return err
 	}
@@ -249,6 +252,36 @@ func (b *Bridge) conversations() tunnel.Conversations {
 	return b.talks
 }
 
+// openPush starts to send messages to devices, if it is configured.
+func (b *Bridge) openPush() {
+	o := b.opts.Push
+	if o.Subject == "" {
+		return
+	}
+	opts := push.Options{Store: b.opts.Store, Subject: o.Subject, Private: o.Private, MaxAge: o.MaxAge, RootCAs: o.RootCAs, Registry: b.opts.Registry, Log: b.log}
+	if b.talks != nil {
+		opts.Talks = b.talks
+	}
+	b.push = push.New(opts)
+	b.stops.add(func(context.Context) error { b.push.Close(); return nil })
+}
+
+// dialogues returns what is told of stored dialogues, nil for none.
+func (b *Bridge) dialogues() delivery.Push {
+	if b.push == nil {
+		return nil
+	}
+	return b.push
+}
+
+// requests returns what is told of friend requests, nil for none.
+func (b *Bridge) requests() im.Push {
+	if b.push == nil {
+		return nil
+	}
+	return b.push
+}
+
 // connectSystem connects to NATS's system account, if there is one.
 func (b *Bridge) connectSystem() (access natsauth.Access, system *nats.Conn, err error) {
 	o := b.opts.Callout
@@ -283,7 +316,11 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	if b.talks != nil && o.Files.Max > 0 {
 		files.Store = o.Store.Files
 	}
-	b.api = api.New(api.Options{Talks: talks, Files: files, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
+	var devices api.Push
+	if b.push != nil {
+		devices = b.push
+	}
+	b.api = api.New(api.Options{Talks: talks, Files: files, Push: devices, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }

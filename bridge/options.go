@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -57,6 +58,8 @@ type Options struct {
 
 	Mailer *mailer.Mailer // of codes and notes; nil: no mail is sent
 
+	Push Push // messages to devices
+
 	Origins        []string       // origins of web pages, besides the server's own, that may open a WebSocket
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
 
@@ -74,6 +77,14 @@ type Moves interface {
 
 // Sessions bound what one session, and one user, may hold.
 type Sessions = tunnel.SessionOptions
+
+// Push configures the messages to devices. Without a Subject none are sent.
+type Push struct {
+	Subject string         // contact of the operator for push services: a mailto: or https: URL
+	Private bool           // push services may have addresses of private networks
+	MaxAge  time.Duration  // how long a subscription is valid after the login with the password; 0: no limit
+	RootCAs *x509.CertPool // verify the push services; nil: those of the system
+}
 
 // Dialogues configure the delivery of dialogues.
 type Dialogues struct {

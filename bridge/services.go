@@ -38,6 +38,7 @@ type ServicesOptions struct {
 	Log      *slog.Logger
 
 	Conversations im.Conversations // nil: they are not kept
+	Push          im.Push          // nil: no messages to devices
 }
 
 // NewServices returns services that talk to nodes over nc.
@@ -46,7 +47,7 @@ func NewServices(nc *nats.Conn, o ServicesOptions) (*Services, error) {
 	s := &Services{Cluster: cluster.New(nc, o.Store.Nodes, prefix, o.Log), log: o.Log}
 	s.disconnector = natsauth.NewDisconnector(prefix, o.System, o.Access, s.Cluster, o.Log)
 	deps := im.Deps{Store: o.Store, Hasher: o.Hasher, Cluster: s.Cluster, Log: o.EventLog, Presence: o.Presence, Notices: o.Notices,
-		Disconnector: s.disconnector, Logger: o.Log, Conversations: o.Conversations}
+		Disconnector: s.disconnector, Logger: o.Log, Conversations: o.Conversations, Push: o.Push}
 	s.Friends = im.NewFriends(deps)
 	s.Accounts = im.NewAccounts(deps, s.Friends)
 	var err error

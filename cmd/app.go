@@ -218,6 +218,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		ReadOnly:       a.backend.readOnly,
 		Mailer:         mailer,
 		Registration:   im.Registration(c.Registration),
+		Push:           bridge.Push{Subject: c.Push.Subject, Private: c.Push.Private, MaxAge: c.Tokens.MaxAge},
 		Origins:        c.HTTP.Origins,
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
 		Registry:       a.registry,

@@ -175,6 +175,16 @@ func smtpURL(s string) error {
 	return expect(err == nil, "must be a URL, such as smtp://user:password@mail.example.org:587, or smtps for port 465")
 }
 
+// pushSubject checks the contact that push services are told (RFC 8292).
+func pushSubject(s string) error {
+	address, isMail := strings.CutPrefix(s, "mailto:")
+	if !isMail {
+		_, ok := parseURL(s, "https")
+		return expect(ok, "must be a URL, such as mailto:admin@example.org or https://example.org")
+	}
+	return expect(email(address) == nil, "must be a URL, such as mailto:admin@example.org or https://example.org")
+}
+
 func route(s string) error {
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(s, "nats://"))
 	ok := err == nil && host != "" && port != "0" && address(net.JoinHostPort(host, port)) == nil

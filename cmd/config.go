@@ -30,6 +30,7 @@ type Config struct {
 	// Registration says which clients may create an account: open, invite or closed.
 	Registration string
 	Mail         MailConfig
+	Push         PushConfig
 	NATS         NATSConfig
 
 	// File is the configuration file, "" for none.
@@ -155,6 +156,12 @@ type LimitsConfig struct {
 type MailConfig struct {
 	SMTP string // URL, "" for no mail; may contain a password: print it with RedactURL
 	From string
+}
+
+// PushConfig is the section push.
+type PushConfig struct {
+	Subject string // mailto: or https: URL, "" for no push messages
+	Private bool
 }
 
 // NATSConfig is the section nats.

@@ -132,6 +132,8 @@ func (c *Config) serverSettings() []setting {
 
 		bind("mail.smtp", &c.Mail.SMTP, "URL of the mail server for codes and notes, empty for none", orEmpty(smtpURL)),
 		bind("mail.from", &c.Mail.From, "sender address of mail", orEmpty(email)),
+		bind("push.subject", &c.Push.Subject, "contact for push services, a mailto: or https: URL, empty for no push messages", orEmpty(pushSubject)),
+		bind("push.private", &c.Push.Private, "allow push services in private networks"),
 	}
 }
 

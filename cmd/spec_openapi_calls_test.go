@@ -23,13 +23,13 @@ func fields(pairs ...string) string {
 }
 
 func (a *openAPI) atWork(t *testing.T) {
-	w := newWorld(t, start(t, func(c *Config) { c.Passwords.MaxLength = 32 }))
+	w := newWorld(t, start(t, func(c *Config) { c.Passwords.MaxLength, c.Push.Subject = 32, "https://example.org" }))
 	s := w.deployment.(*server)
 	me, friend := w.newFriends(t)
 	three := w.newMembers(t, 3)
 	other, asks, gone := three[0], three[1], three[2]
 	a.try(t, w, exchange{path: "/im/account/delete", body: fields("id", gone.id, "token", gone.token, "password", gone.password), code: 200})
-	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.reports(me, other), a.conversations(me, friend), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
+	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.reports(me, other), a.conversations(me, friend), a.pushes(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
 		a.try(t, w, x)
 	}
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
@@ -315,7 +315,7 @@ func (w *world) secretOf(frame string) {
 func (a *openAPI) mailAndFailure(t *testing.T) {
 	there, mailServer := startExternalNATS(t), startMailServer(t)
 	plain := &world{deployment: start(t, there.attached), http: http.DefaultClient}
-	s := start(t, there.attached, mailServer.configure, unlimited)
+	s := start(t, there.attached, mailServer.configure, unlimited, func(c *Config) { c.Push.Subject = "https://example.org" })
 	plain.deployment.(*server).mayLog, s.mayLog = []string{"NATS", "event log"}, []string{"NATS", "event log", "call failed"}
 	w := newWorld(t, s)
 	me, friend := w.newFriends(t)
@@ -388,6 +388,9 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		{path: "/im/report", body: fields("id", me.id, "token", me.token, "user", friend.id), code: 500},
 		{path: "/im/dialogues?" + query("id", me.id, "token", me.token, "with", friend.id), code: 500},
 		{path: "/im/dialogues/remove", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},
+		{path: "/im/dialogues/mark", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},
+		{path: "/im/push?" + query("id", me.id, "token", me.token), code: 500}, {path: "/im/push/add", body: pushFields(me.id, me.token), code: 500},
+		{path: "/im/push/remove", body: fields("id", me.id, "token", me.token, "endpoint", "https://push.example.org/"), code: 500},
 	} {
 		all.Go(func() { a.try(t, w, x) })
 	}

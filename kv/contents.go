@@ -69,9 +69,10 @@ func openSource(ctx context.Context, nc *nats.Conn, prefix string) (*source, err
 }
 
 // copied reports whether a restore copies a key. It does not copy the list of nodes, which belongs to other
-// processes, codes for forgotten passwords, which live for minutes, or the padding of an upgrade.
+// processes, codes for forgotten passwords, which live for minutes, subscriptions to push messages, which belong to sign-ins as tokens
+// do, or the padding of an upgrade.
 func copied(key string) bool {
-	return !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, resetKey("")) && !strings.HasPrefix(key, paddingPrefix)
+	return !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, resetKey("")) && !strings.HasPrefix(key, pushPrefix) && !strings.HasPrefix(key, paddingPrefix)
 }
 
 // records calls do with all records of a bucket that a restore copies, in the order of writing. It fails if a record is
@@ -107,6 +108,8 @@ func (s *source) checkRecord(b *bucket, e entry) error {
 		err = json.Unmarshal(e.value, new(inviteRecord))
 	case strings.HasPrefix(e.key, reportPrefix):
 		err = json.Unmarshal(e.value, new(Report))
+	case strings.HasPrefix(e.key, vapidPrefix):
+		err = json.Unmarshal(e.value, new(PushKeys))
 	}
 	if err != nil {
 		return damaged(e)

@@ -228,11 +228,7 @@ func (f *Files) chunk(ctx context.Context, file *File, at int) ([]byte, error) {
 	defer cancel()
 	k, _ := parseFileID(file.ID)
 	seq := file.chunks[at]
-	e, err := f.b.getDirect(ctx, f.b.directAPI(), fmt.Appendf(nil, `{"seq":%d}`, seq))
-	if errors.Is(err, errKeyNotFound) && f.b.replicated() { // the replica may lag
-		e, err = f.b.requestLeader(ctx, map[string]any{"seq": seq})
-		e.key = k.of(fileData)
-	}
+	e, err := f.b.getSequence(ctx, seq)
 	if errors.Is(err, errKeyNotFound) {
 		return nil, ErrNoFile
 	}

@@ -64,6 +64,8 @@ var kinds = []kind{
 	{name: "attachment", bucket: usersBucket, prefix: "attach.", rule: permanent},
 	{name: "invite", bucket: usersBucket, prefix: "invite.", rule: permanent},
 	{name: "report", bucket: usersBucket, prefix: reportPrefix, rule: once},
+	{name: "push", bucket: usersBucket, prefix: pushPrefix, rule: once},
+	{name: "vapid", bucket: usersBucket, prefix: vapidPrefix, rule: once},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},

@@ -20,6 +20,7 @@ type Findings struct {
 	Cursors     int `json:"cursors"`     // of users that do not exist
 	Friends     int `json:"friends"`     // entries of users that do not exist in rosters of others
 	Tokens      int `json:"tokens"`      // of users that do not exist
+	Push        int `json:"push"`        // subscriptions of users that do not exist
 	Talks       int `json:"talks"`       // conversations with users that do not exist
 	Files       int `json:"files"`       // of users that do not exist
 	Attachments int `json:"attachments"` // that an older version may have removed
@@ -38,7 +39,8 @@ func (f Findings) List() []Finding {
 		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"looks without a user", f.Looks}, {"names without a user", f.Names},
 		{"reset codes without a user", f.Resets}, {"reports without a user", f.Reports}, {"rosters without a user", f.Rosters}, {"cursors without a user", f.Cursors},
 		{"friends that do not exist", f.Friends},
-		{"tokens without a user", f.Tokens}, {"conversations without a user", f.Talks}, {"files without a user", f.Files}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
+		{"tokens without a user", f.Tokens}, {"push subscriptions without a user", f.Push}, {"conversations without a user", f.Talks}, {"files without a user", f.Files},
+		{"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
 	}
 }
 
@@ -250,6 +252,8 @@ func (f *orphanFinder) orphan(e entry) *int {
 		return &f.found.Names
 	case kind.name == "reset" && !k.exists():
 		return &f.found.Resets
+	case kind.name == "push" && !k.exists():
+		return &f.found.Push
 	case kind.name == "report":
 		if by, user := reportUsers(e.key); !f.exists(by) || !f.exists(user) {
 			return &f.found.Reports
@@ -265,7 +269,7 @@ func userOf(e entry) string {
 	switch kind {
 	case "user":
 		return rest
-	case "reset":
+	case "reset", "push":
 		id, _, _ := strings.Cut(rest, ".")
 		return id
 	case "account", "look":

@@ -82,6 +82,18 @@ func (b *bucket) getDirect(ctx context.Context, subject string, request []byte, 
 	return e, err
 }
 
+// getSequence returns the message with that sequence. Errors: errKeyNotFound.
+func (b *bucket) getSequence(ctx context.Context, seq uint64) (entry, error) {
+	var buffer [32]byte
+	body := append(strconv.AppendUint(append(buffer[:0], `{"seq":`...), seq, 10), '}')
+	request := map[string]any{"seq": seq}
+	e, err := b.getDirect(ctx, b.directAPI(), body, request)
+	if errors.Is(err, errKeyNotFound) && b.replicated() { // the replica may lag
+		e, err = b.requestLeader(ctx, request)
+	}
+	return e, err
+}
+
 // decodeAnswer decodes the answer to a direct get. Errors: errKeyNotFound.
 func (b *bucket) decodeAnswer(msg *nats.Msg) (entry, error) {
 	if status := msg.Header.Get("Status"); status != "" && len(msg.Data) == 0 {

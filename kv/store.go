@@ -86,6 +86,7 @@ type Store struct {
 	Nodes   *Nodes
 	Resets  *Resets
 	Reports *Reports
+	Push    *Push
 
 	// MailCodes are the codes that verify the addresses of users.
 	MailCodes *Resets
@@ -287,6 +288,7 @@ func (s *Store) shareUsers() {
 	s.Invites = &Invites{b: s.Users.b}
 	s.MailCodes = &Resets{b: s.Users.b, suffix: mailCodeSuffix}
 	s.Reports = &Reports{b: s.Users.b}
+	s.Push = &Push{b: s.Users.b}
 }
 
 // apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -208,13 +207,7 @@ func (t *Talks) lastOf(ctx context.Context, pairs []Pair, all map[Pair]*Record) 
 
 // at returns the record of a conversation with that sequence. Errors: ErrNoDialogue if the stream has it no longer.
 func (t *Talks) at(ctx context.Context, p Pair, seq uint64) (*Record, error) {
-	var buffer [32]byte
-	body := append(strconv.AppendUint(append(buffer[:0], `{"seq":`...), seq, 10), '}')
-	request := map[string]any{"seq": seq}
-	e, err := t.b.getDirect(ctx, t.b.directAPI(), body, request)
-	if errors.Is(err, errKeyNotFound) && t.b.replicated() { // the replica may lag
-		e, err = t.b.requestLeader(ctx, request)
-	}
+	e, err := t.b.getSequence(ctx, seq)
 	if errors.Is(err, errKeyNotFound) {
 		return nil, ErrNoDialogue
 	}

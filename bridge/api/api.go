@@ -40,6 +40,7 @@ type Options struct {
 	Audit        Audit
 	Mail         *mailer.Queue // nil: the calls that need mail do not exist
 	Talks        Talks         // nil: no conversations are kept, and the calls for them do not exist
+	Push         Push          // nil: no push messages are sent, and the calls for them do not exist
 	Tunnel       http.Handler  // serves logins
 	Files        Files
 	// Away reports whether NATS is unreachable.
@@ -64,7 +65,7 @@ func New(opts Options) *API {
 		Help: "Duration of calls, by name and code.", Buckets: prometheus.DefBuckets}, []string{"call", "code"})}
 	opts.Registry.MustRegister(a.times)
 	for _, c := range Calls() {
-		if (!c.NeedsMail || opts.Mail != nil) && (!c.NeedsTalks || opts.Talks != nil) {
+		if (!c.NeedsMail || opts.Mail != nil) && (!c.NeedsTalks || opts.Talks != nil) && (!c.NeedsPush || opts.Push != nil) {
 			a.calls = append(a.calls, c)
 		}
 	}

@@ -24,7 +24,9 @@ type Call struct {
 	NeedsMail bool
 	// NeedsTalks leaves the call out on a server that keeps no conversations.
 	NeedsTalks bool
-	Fields     []wire.Field // besides id and token
+	// NeedsPush leaves the call out on a server that sends no push messages.
+	NeedsPush bool
+	Fields    []wire.Field // besides id and token
 	// Codes are those of the answers, besides the ones that every call has.
 	Codes []wire.Code
 	// Allow, if set, refuses the call before its fields are checked. It costs no work.
@@ -176,11 +178,12 @@ func Calls() []Call {
 	}, {
 		Name: "registration", Method: http.MethodGet, Path: "/im/registration",
 		do: func(_ context.Context, a *API, _ *request) (result, error) {
-			registration := wire.NewRegistration(string(a.opts.Accounts.Registration()))
+			answer := wire.NewRegistration(string(a.opts.Accounts.Registration()))
 			if a.opts.Files.Store != nil {
-				registration.MaxFile = a.opts.Files.Max
+				answer.MaxFile = a.opts.Files.Max
 			}
-			return registration, nil
+			answer.Push = a.opts.Push != nil
+			return answer, nil
 		},
 	}, {
 		Name: "verify", Method: http.MethodPost, Path: "/im/mail/verify", Auth: true, NATS: true, NeedsMail: true,
@@ -218,7 +221,7 @@ func Calls() []Call {
 		Codes:  []wire.Code{wire.WrongCredentials},
 		Limit:  limitProof("password"),
 		do:     deleteAccount,
-	}}, talkCalls())
+	}}, talkCalls(), pushCalls())
 }
 
 // required makes a field required: empty is the code without it.

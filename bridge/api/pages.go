@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"path"
 	"strings"
+
+	"imctl/bridge/www"
 )
 
-// contentPolicy lets the page load and talk to this server only.
+// contentPolicy lets the page load and talk to this server only. Its one policy of trusted types is for the address of the
+// service worker.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; " +
 	"connect-src 'self'; font-src 'self'; media-src 'self' data:; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
-	"require-trusted-types-for 'script'; trusted-types 'none'"
+	"require-trusted-types-for 'script'; trusted-types imctl"
 
 // page is one file of the page.
 type page struct {
@@ -31,6 +34,9 @@ func pages(tree fs.FS) http.Handler {
 			return err
 		}
 		body, err := fs.ReadFile(tree, name)
+		if name == www.WorkerFile && err == nil {
+			body, err = www.Worker(tree)
+		}
 		if err != nil {
 			return err
 		}

@@ -65,6 +65,13 @@ type Keeper interface {
 	Seen(user, with string, n uint64)
 }
 
+// Push sends messages to devices of users that have no client. push.Service is one.
+type Push interface {
+	// Stored is called when a dialogue for user is stored, which the other user has sent. payload is its JSON text, valid
+	// during the call. online reports whether the user may have a client. It must not block.
+	Stored(user, with string, n uint64, payload []byte, online bool)
+}
+
 // Options configure Lanes.
 type Options struct {
 	Lanes   int // number of lanes; 0: one for each processor
@@ -91,6 +98,8 @@ type Options struct {
 	Fresh func() bool
 	// Receipts lets friends see what a user has read, and that it is typing.
 	Receipts bool
+	// Push is told of stored dialogues; nil: nothing is.
+	Push Push
 	// Alone reports whether no other node serves users.
 	Alone   func() bool
 	Metrics *Metrics

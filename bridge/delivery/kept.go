@@ -175,6 +175,9 @@ func (s *keptSend) Failed(err error) {
 // Stored implements talk.Done.
 func (s *keptSend) Stored(d *kv.Dialogue, again bool) {
 	s.n, s.at = d.N, d.At
+	if !again && !s.late {
+		s.notifyDevices(d)
+	}
 	switch {
 	case s.late:
 		s.showLate(d)
@@ -204,6 +207,15 @@ func (s *keptSend) Stored(d *kv.Dialogue, again bool) {
 	} else if !s.lane.flights.log.AddDialogue(eventlog.Dialogue{From: s.from, To: s.to, ID: d.ID, Payload: d.Payload, Sent: s.started, Done: s}) {
 		s.Logged(true) // the last consumer has just gone
 	}
+}
+
+// notifyDevices schedules a push message about a dialogue that the friend sees, and that is no change of another one.
+func (s *keptSend) notifyDevices(d *kv.Dialogue) {
+	if s.lane.push == nil || d.Hidden || d.Reacts != 0 || d.Edits != 0 || d.Deletes != 0 {
+		return
+	}
+	u := s.lane.lanes.User(s.to)
+	s.lane.push.Stored(s.to, s.from, d.N, d.Payload, u != nil || s.lane.others(s.lane.names.Dialogue(s.to), nil))
 }
 
 // Logged implements eventlog.Done.

@@ -40,6 +40,7 @@ type lane struct {
 	in        chan *nats.Msg
 	lanes     *Lanes
 	keeper    Keeper // nil: conversations are not kept
+	push      Push   // nil: none
 	receipts  bool
 	interest  func(subject string) int // nil: unknown
 	flights   *flights
@@ -63,7 +64,7 @@ type lane struct {
 const maxBatchMessages = 64
 
 func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
-	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
+	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, push: opts.Push, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc = nc
 	if opts.Notices != nil {

@@ -56,6 +56,9 @@ func (f *Friends) Request(ctx context.Context, me kv.User, to, note string) erro
 	if c.Kind != kv.Requested || c.Quiet {
 		return nil
 	}
+	if f.Push != nil {
+		f.Push.Requested(to, me.ID)
+	}
 	return f.notify(to, wire.AppendApply(nil, wire.Request{ID: me.ID, Name: me.Name, To: to, Note: note}))
 }
 

@@ -46,6 +46,12 @@ type Disconnector interface {
 	DisconnectUser(ctx context.Context, id string) error
 }
 
+// Push sends messages to devices. push.Service is one.
+type Push interface {
+	// Requested is called when a user has sent a friend request. It must not block.
+	Requested(user, from string)
+}
+
 // Conversations are the kept conversations. talk.Service is one.
 type Conversations interface {
 	// Cursors returns how far a user has come, by the id of the friend.
@@ -66,6 +72,7 @@ type Deps struct {
 	Logger       *slog.Logger
 
 	Conversations Conversations // nil: they are not kept
+	Push          Push          // nil: none
 }
 
 // notify sends a frame to a user's clients.

@@ -83,6 +83,9 @@ func (a *Accounts) EndOwnSession(ctx context.Context, id, session string) error 
 		if err := a.Store.Tokens.RevokeHash(ctx, id, hash); err != nil {
 			return err
 		}
+		if err := a.endPushOf(ctx, id, tokens, hash); err != nil {
+			return err
+		}
 		if err := a.endToken(ctx, id, hash, websocket.ClosePolicyViolation, "session ended"); err != nil {
 			return err
 		}

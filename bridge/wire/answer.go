@@ -117,7 +117,8 @@ type Registration struct {
 	OK           bool   `json:"ok"`
 	Registration string `json:"registration"` // open, invite or closed
 
-	MaxFile int64 `json:"-"` // bytes of a file, files.max; 0: the server takes no files
+	MaxFile int64 `json:"-"`              // bytes of a file, files.max; 0: the server takes no files
+	Push    bool  `json:"push,omitempty"` // the server sends push messages
 }
 
 // NewRegistration returns the answer with code 200.
@@ -132,6 +133,9 @@ func (r Registration) Append(dst []byte) []byte {
 	if r.MaxFile > 0 {
 		dst = strconv.AppendInt(append(dst, `,"files":{"max":`...), r.MaxFile, 10)
 		dst = append(dst, '}')
+	}
+	if r.Push {
+		dst = append(dst, `,"push":true`...)
 	}
 	return append(dst, '}')
 }

@@ -1,6 +1,7 @@
 import {announce} from './dom.js';
 import {openHistory} from './history.js';
 import {t, tCode} from './words.js';
+import {load} from './load.js';
 import {rememberedLogin} from './login.js';
 import {newNotifier} from './notify.js';
 import {Code} from './protocol.js';
@@ -34,6 +35,7 @@ app.session = newSession({
 	store,
 	history: await openHistory(),
 	onPhase(phase, code) {
+		if ('serviceWorker' in navigator) load('push').then((push) => push.phase(phase, code, app.session)).catch(console.warn);
 		if (phase === 'in') show(home(app));
 		else if (phase === 'elsewhere') show(elsewhere(app, code));
 		else show(signIn(app, code && tCode(code === Code.wrongLogin ? Code.authIllegal : code)));
