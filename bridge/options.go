@@ -54,6 +54,8 @@ type Options struct {
 
 	Registration im.Registration // which clients may register; "": all
 
+	AccountsShown im.AccountsShown // to whom accounts are shown; "": as im.AccountsExact
+
 	Mailer *mailer.Mailer // of codes and notes; nil: no mail is sent
 
 	Origins        []string       // origins of web pages, besides the server's own, that may open a WebSocket

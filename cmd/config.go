@@ -28,6 +28,7 @@ type Config struct {
 	Limits    LimitsConfig
 	// Registration says which clients may create an account: open, invite or closed.
 	Registration string
+	People       PeopleConfig
 	Mail         MailConfig
 	NATS         NATSConfig
 
@@ -95,6 +96,11 @@ type DialoguesConfig struct {
 	Keep     time.Duration // 0: no conversations are kept
 	MaxBytes Size          // of all conversations
 	Receipts bool          // of read dialogues, and of typing
+}
+
+// PeopleConfig is the section people.
+type PeopleConfig struct {
+	Accounts string // exact, shown or hidden
 }
 
 // AdminConfig is the section admin.
@@ -265,6 +271,7 @@ func Defaults() *Config {
 			Friends: 2000, Requests: 200, Picture: 64 * KiB, Cooldown: 24 * time.Hour,
 		},
 		Registration: "open",
+		People:       PeopleConfig{Accounts: "exact"},
 		NATS: NATSConfig{
 			Prefix: "im", Listen: "127.0.0.1:4222", Sync: SyncAlways,
 			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse", Idle: 72 * time.Hour},

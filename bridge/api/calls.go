@@ -214,7 +214,7 @@ func Calls() []Call {
 		Codes:  []wire.Code{wire.WrongCredentials},
 		Limit:  limitProof("password"),
 		do:     deleteAccount,
-	}}, talkCalls())
+	}}, talkCalls(), peopleCalls())
 }
 
 // required makes a field required: empty is the code without it.
