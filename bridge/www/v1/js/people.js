@@ -74,7 +74,7 @@ export function people(app) {
 	const row = (item, onclick, ...children) => h('li', h('button.row', {
 		'data-key': item.key, tabindex: item.key === tab ? 0 : -1, 'aria-current': current(item) && 'page', onclick,
 	}, children));
-	const words = (name, aside, sub, count, hidden) => h('span.words', h('span.line', h('span.name', h('b', {dir: 'auto'}, name), aside?.tag), aside?.rest ?? aside),
+	const words = (name, mark, aside, sub, count, hidden) => h('span.words', h('span.line', h('span.name', h('b', {dir: 'auto'}, name), mark), aside),
 		(sub || count > 0) && h('span.line.sub', h('span', {dir: 'auto'}, sub), count > 0 && h('span.count', String(count), hidden && h('span.hidden', t('unread')))));
 
 	const nameOf = ({name}) => name || t('nobody');
@@ -86,18 +86,18 @@ export function people(app) {
 		welcome: () => h('li.welcome', h('h2', t('noFriendsYet')), h('p', t('noFriendsHelp')),
 			button('findPeople', () => search.focus(), '.main'), button('addMe', () => addMeDialog(app))),
 		requests: (item) => row(item, () => requestsDialog(app),
-			h('span.avatar', icon('person')), words(t('requests'), '', item.names, item.size)),
-		found: (item) => row(item, () => ({asksYou: requestsDialog, asked: aboutDialog, ask: askDialog})[standing(item.person)](app, item.person), avatar(item.person), words(item.person.name, {tag: tag(item.person)}, factsOf(item.person)),
+			h('span.avatar', icon('person')), words(t('requests'), '', '', item.names, item.size)),
+		found: (item) => row(item, () => ({asksYou: requestsDialog, asked: aboutDialog, ask: askDialog})[standing(item.person)](app, item.person), avatar(item.person), words(item.person.name, tag(item.person), '', factsOf(item.person)),
 			h(`span.tag.${standing(item.person)}`, t(standing(item.person)))),
 		sent: (item) => h('li.sent', row(item, () => aboutDialog(app, item.person), avatar(item.person),
-			words(nameOf(item.person), {tag: tag(item.person)}, t('askedAt', {time: item.person.at ? brief(new Date(item.person.at)) : '–'}))).firstChild,
+			words(nameOf(item.person), tag(item.person), '', t('askedAt', {time: item.person.at ? brief(new Date(item.person.at)) : '–'}))).firstChild,
 		button('takeBack', () => confirmDialog('takeBack', () => session.takeBack(item.person.id), {name: nameOf(item.person)}), '.plain')),
 		person(item) {
 			const {id, name, friend, talk, at} = item.person;
 			const last = talk?.draft.trim() && store.current !== id ? [h('em', t('draft')), oneLine(talk.draft)]
 				: at ? [talk.mine && t('you'), oneLine(talk.text) || t('deletedDialogue')] : friend?.sign;
 			return row(item, () => { location.hash = id; }, avatar({...friend, id, name}),
-				words(name, {tag: tag(item.person), rest: [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))]}, last, talk?.unread, true));
+				words(name, tag(item.person), [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
 		},
 	};
 

@@ -6,12 +6,15 @@ import {Code, person as show} from '../protocol.js';
 import {day, explain, t} from '../words.js';
 
 const known = new Map(); // id → promise of what the server tells of a person
+let accounts = false; // the server shows accounts
 
 /** What the server tells of a person, as a list. It is asked for when the list comes into view. */
 function facts({session}, {id, account}, more = {}) {
 	const list = h('dl.facts');
-	const put = ({since, common, ...rest}) => {
-		const all = {account: rest.account ?? account, commonFriendsFact: common, hereSince: since && day(new Date(since)), ...more, userID: id};
+	// What is to come has its place, so that nothing moves under the pointer.
+	const put = ({since, common, ...rest}, missing = '…') => {
+		accounts ||= Boolean(rest.account);
+		const all = {account: rest.account ?? account ?? (accounts && missing), commonFriendsFact: common ?? missing, hereSince: since ? day(new Date(since)) : missing, ...more, userID: id};
 		fill(list, Object.entries(all).filter(([, fact]) => fact || fact === 0).map(([key, fact]) => [h('dt', t(key)), h('dd', {dir: 'auto'}, String(fact))]));
 	};
 	put({});
@@ -22,8 +25,9 @@ function facts({session}, {id, account}, more = {}) {
 			known.set(id, session.as((auth) => show(auth, id)));
 			setTimeout(() => known.delete(id), 60_000);
 		}
-		known.get(id).then(put, (error) => {
+		known.get(id).then((answer) => put(answer), (error) => {
 			known.delete(id);
+			put({}, '–');
 			list.append(h('dt', t('factsMissing')), h('dd', explain(error)));
 		});
 	});
