@@ -4,8 +4,13 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/makiuchi-d/gozxing"
@@ -98,7 +103,7 @@ func TestPageTwoOfOneName(t *testing.T) {
 	bob.tunnel.close(t)
 	b := openTab(t, browser, "bob", s.app.URL()+pagePath, desk)
 	b.signIn(bob.account, bob.password)
-	b.open("Robin")
+	b.pressOn("document.querySelector('nav .row[data-key=\"" + one.id + "\"]')")
 	b.until("has('nav .row .idtag', " + quote(one.id[:4]) + ") && has('.talk header .idtag', " + quote(one.id[:4]) + ")")
 	b.press("Friend requests")
 	b.until("has('dialog .idtag', " + quote(two.id[:4]) + ") && has('dialog dl', 'Common friends\\n1') && has('dialog dl', 'Today') && has('dialog dd', " + quote(two.account) + ")")
@@ -140,15 +145,15 @@ func TestPageAddLink(t *testing.T) {
 	ann := w.newMembers(t, 1)[0]
 	ann.update(t, `"name":"Ann Lee"`).want(t, "a name", replyBody(200))
 	ann.tunnel.close(t)
-	url := s.app.URL() + pagePath
-	a := openTab(t, browser, "ann", url, desk)
+	page := s.app.URL() + pagePath
+	a := openTab(t, browser, "ann", page, desk)
 	a.signIn(ann.account, ann.password)
 	a.sees("No friends yet")
 	a.press("Menu")
 	a.press("Add me")
 	a.until("document.querySelector('.qr svg')")
 	link := ask[string](a, "document.querySelector('dialog input').value")
-	if want := url + "#add=" + ann.id; link != want {
+	if want := page + "#add=" + ann.id; link != want {
 		t.Errorf("the link is %s, want %s", link, want)
 	}
 	if got := decodeQR(t, rowsOf(t, ask[string](a, "document.querySelector('.qr path').getAttribute('d')"))); got != link {
@@ -222,6 +227,8 @@ func TestPageCompares(t *testing.T) {
 		return got
 	}
 	b, c := f.page(t, f.bob, desk), f.page(t, f.cleo, desk)
+	b.until("count('nav .row .dot') === 2") // nothing is redrawn any more
+	c.until("count('nav .row .dot') === 1")
 	ofBob, ofCleo, another := code(b, f.cleo), code(c, f.bob), code(b, third)
 	if ofBob != ofCleo || ofBob == another {
 		t.Errorf("bob sees %s, cleo %s; with another friend %s", ofBob, ofCleo, another)
@@ -250,6 +257,45 @@ func TestPageQR(t *testing.T) {
 	if !ask[bool](b, `import('/im/www/v1/js/later/qr.js').then(({encode}) => { try { encode('x'.repeat(413)); } catch (error) { return error instanceof RangeError; } })`) {
 		t.Error("a text that is too long is encoded")
 	}
+}
+
+// TestPageOfOldVersion: a page that is still open after an upgrade finds no modules of its version, says so, and reloads
+// on request.
+func TestPageOfOldVersion(t *testing.T) {
+	t.Parallel()
+	browser := chromium(t, "en-US")
+	s := start(t)
+	bob := newWorld(t, s).newMember(t, 0)
+	target, err := url.Parse(s.app.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var upgraded atomic.Bool
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+	}}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if upgraded.Load() && strings.Contains(r.URL.Path, "/js/") {
+			http.NotFound(w, r)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	b := openTab(t, browser, "bob", front.URL+pagePath, phone)
+	b.signIn(bob.account, bob.password)
+	b.sees("No friends yet")
+	upgraded.Store(true)
+	b.press("Menu")
+	b.press("Settings")
+	b.until("has('dialog', 'A new version of this page is there.') && named('dialog button', 'Reload')")
+	upgraded.Store(false)
+	b.press("Reload")
+	b.until("has('nav', 'No friends yet') && count('dialog') === 0")
+	b.press("Menu")
+	b.press("Settings")
+	b.until("has('dialog h2', 'Settings')")
 }
 
 // rowsOf reads the path of a QR code's image.

@@ -219,7 +219,7 @@ export function talk(app, id) {
 
 	const frameSoon = later(drawFrame, 0);
 	store.on('friends', frameSoon, signal);
-	store.on('tags', frameSoon, signal);
+	store.on('tags', () => { if (tag({id})?.textContent !== who.querySelector('.idtag')?.textContent) frameSoon(); }, signal);
 	store.on(id, frameSoon, signal);
 	const updateSoon = later(update, 0);
 	store.on('friends', updateSoon, signal);
