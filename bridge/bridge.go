@@ -124,6 +124,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	}
 	b.services.Cluster.Hold(lease, b.monitor.Struck)
 	b.services.Accounts.SetRegistration(o.Registration)
+	b.services.Friends.SetAccountsShown(o.AccountsShown)
 	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
 	o.Governor.SetSeenFrom(b.seenFrom)
 	metrics := delivery.NewMetrics(o.Registry)

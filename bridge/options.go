@@ -56,6 +56,8 @@ type Options struct {
 
 	Registration im.Registration // which clients may register; "": all
 
+	AccountsShown im.AccountsShown // to whom accounts are shown; "": as im.AccountsExact
+
 	Mailer *mailer.Mailer // of codes and notes; nil: no mail is sent
 
 	Push Push // messages to devices

@@ -219,6 +219,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Mailer:         mailer,
 		Registration:   im.Registration(c.Registration),
 		Push:           bridge.Push{Subject: c.Push.Subject, Private: c.Push.Private, MaxAge: c.Tokens.MaxAge},
+		AccountsShown:  im.AccountsShown(c.People.Accounts),
 		Origins:        c.HTTP.Origins,
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
 		Registry:       a.registry,
@@ -420,6 +421,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	a.hosts.set(c)
 	a.bridge.SetOrigins(c.HTTP.Origins)
 	a.bridge.Services().Accounts.SetRegistration(im.Registration(c.Registration))
+	a.bridge.Services().Friends.SetAccountsShown(im.AccountsShown(c.People.Accounts))
 	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests, c.Limits.Cooldown)
 	if err := a.certs.Reload(ctx); err != nil {
 		a.log.Error("certificate reload failed; the old certificate stays in use", "err", err)

@@ -269,7 +269,7 @@ func TestPageLoadsLater(t *testing.T) {
 		b.fill("Passwort", bob.password)
 		b.press("Anmelden")
 	}
-	for _, pattern := range []string{"/im/www/v1/js/later/*", "/im/www/v1/js/later/lang/*"} {
+	for _, pattern := range []string{"/im/www/v1/*/js/later/*", "/im/www/v1/*/js/later/lang/*"} {
 		cut(pattern)
 		b.press("Konto anlegen")
 		b.until("has('.fault', '" + notLoaded + "')")
@@ -277,7 +277,7 @@ func TestPageLoadsLater(t *testing.T) {
 		signIn() // which loads the store of conversations
 		b.until("has('.fault', 'Der Server ist nicht erreichbar.')")
 	}
-	cut("/im/www/v1/js/later/settings.js*")
+	cut("/im/www/v1/*/js/later/settings.js*")
 	signIn()
 	b.until(row("alias of " + cleo.account))
 	b.press("Menü")

@@ -29,6 +29,7 @@ type Config struct {
 	Limits    LimitsConfig
 	// Registration says which clients may create an account: open, invite or closed.
 	Registration string
+	People       PeopleConfig
 	Mail         MailConfig
 	Push         PushConfig
 	NATS         NATSConfig
@@ -104,6 +105,11 @@ type FilesConfig struct {
 	MaxSize  Size // of one file; 0: no files are taken
 	Quota    Size // of the files that one user has sent
 	MaxBytes Size // of all files
+}
+
+// PeopleConfig is the section people.
+type PeopleConfig struct {
+	Accounts string // exact, shown or hidden
 }
 
 // AdminConfig is the section admin.
@@ -281,6 +287,7 @@ func Defaults() *Config {
 			Friends: 2000, Requests: 200, Picture: 64 * KiB, Cooldown: 24 * time.Hour,
 		},
 		Registration: "open",
+		People:       PeopleConfig{Accounts: "exact"},
 		NATS: NATSConfig{
 			Prefix: "im", Listen: "127.0.0.1:4222", Sync: SyncAlways,
 			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse", Idle: 72 * time.Hour},

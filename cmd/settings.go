@@ -130,6 +130,8 @@ func (c *Config) serverSettings() []setting {
 
 		bind("registration", &c.Registration, "which clients may register: open, invite or closed", oneOf("open", "invite", "closed")).asLive(),
 
+		bind("people.accounts", &c.People.Accounts, "who sees the account of a user: exact (those who search for it), shown (all) or hidden", oneOf("exact", "shown", "hidden")).asLive(),
+
 		bind("mail.smtp", &c.Mail.SMTP, "URL of the mail server for codes and notes, empty for none", orEmpty(smtpURL)),
 		bind("mail.from", &c.Mail.From, "sender address of mail", orEmpty(email)),
 		bind("push.subject", &c.Push.Subject, "contact for push services, a mailto: or https: URL, empty for no push messages", orEmpty(pushSubject)),

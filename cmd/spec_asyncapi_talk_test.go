@@ -190,6 +190,7 @@ func (a *asyncAPI) listen(t *testing.T, nc *bridgetest.Client, id string) *clien
 var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile",
 	"block": "blockUser", "unblock": "unblockUser", "blocked": "listBlocked", "report": "reportUser",
 	"verify": "verifyMail", "mailcode": "sendMailCode", "sessions": "listSessions", "end": "endSessions", "delete": "deleteAccount",
+	"people": "searchPeople", "person": "showPerson", "asked": "listAsked", "cancel": "cancelRequest",
 	"talks": "listConversations", "dialogues": "readHistory", "forget": "forgetConversation", "mark": "markConversation", "got": "acknowledgeByNATS", "read": "readByNATS"}
 
 // calls makes a call through NATS and validates the request and the answer against the document.
@@ -326,6 +327,10 @@ func (a *asyncAPI) everyCall(t *testing.T, w *world, c *bridgetest.Client, bot, 
 		{"blocked", `{}`, 200}, {"blocked", `[]`, 403},
 		{"unblock", `{"to":"` + asks.id + `"}`, 200}, {"unblock", `{"to":"nobody"}`, 523}, {"unblock", `{"to":" "}`, 519}, {"unblock", `{"to":1}`, 403},
 		{"blocked", `{}`, 200},
+		{"people", `{"q":"Somebody","limit":"7"}`, 200}, {"people", `{"q":"x","after":"0-9","limit":50}`, 200}, {"people", `{}`, 516}, {"people", `{"q":"x","limit":51}`, 403},
+		{"person", `{"of":"` + asks.id + `"}`, 200}, {"person", `{"of":"` + nobody + `"}`, 523}, {"person", `{}`, 519}, {"person", `{"of":1}`, 403},
+		{"request", `{"to":"` + asks.id + `"}`, 200}, {"asked", `{}`, 200}, {"cancel", `{"to":"` + asks.id + `"}`, 200}, {"asked", `{}`, 200}, {"asked", `[]`, 403},
+		{"cancel", `{"to":"` + asks.id + `"}`, 523}, {"cancel", `{"to":"` + person.id + `"}`, 522}, {"cancel", `{}`, 519}, {"cancel", `{"to":1}`, 403},
 		{"report", `{"user":"` + asks.id + `","text":"spam"}`, 200}, {"report", `{"user":"` + nobody + `"}`, 523}, {"report", `{"text":"spam"}`, 519},
 		{"report", `{"user":"` + asks.id + `","text":"` + strings.Repeat("x", 1001) + `"}`, 403},
 		{"profile", `{"sign":"new","name":"","mail":null}`, 200}, {"profile", `{"mail":""}`, 403}, {"profile", `{"password":""}`, 403}, {"profile", `{"sex":"` + long + `"}`, 403},
@@ -354,6 +359,7 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 	nobody := strings.Repeat("0", 32)
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`,
 		"block": `{"to":"` + nobody + `"}`, "unblock": `{"to":"` + nobody + `"}`, "blocked": `{}`, "report": `{"user":"` + nobody + `"}`,
+		"people": `{"q":"x"}`, "person": `{"of":"` + nobody + `"}`, "asked": `{}`, "cancel": `{"to":"` + nobody + `"}`,
 		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
 		"talks": `{}`, "dialogues": `{"with":"` + nobody + `"}`, "forget": `{"with":"` + nobody + `"}`, "mark": `{"with":"` + nobody + `"}`, "got": `{"with":"` + nobody + `","got":1}`, "read": `{"with":"` + nobody + `","read":1}`} {
 		a.calls(t, nc, p.id, name, body, 515, false)
@@ -429,6 +435,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 	}
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`,
 		"block": `{"to":"` + friend.id + `"}`, "unblock": `{"to":"` + friend.id + `"}`, "blocked": `{}`, "report": `{"user":"` + friend.id + `"}`,
+		"people": `{"q":"x"}`, "person": `{"of":"` + friend.id + `"}`, "asked": `{}`, "cancel": `{"to":"` + friend.id + `"}`,
 		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
 		"talks": `{}`, "dialogues": `{"with":"` + friend.id + `"}`, "forget": `{"with":"` + friend.id + `"}`, "mark": `{"with":"` + friend.id + `"}`, "got": `{"with":"` + friend.id + `","got":1}`, "read": `{"with":"` + friend.id + `","read":1}`} {
 		a.calls(t, c, me.id, name, body, 500, false)

@@ -29,7 +29,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	three := w.newMembers(t, 3)
 	other, asks, gone := three[0], three[1], three[2]
 	a.try(t, w, exchange{path: "/im/account/delete", body: fields("id", gone.id, "token", gone.token, "password", gone.password), code: 200})
-	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.reports(me, other), a.conversations(me, friend), a.pushes(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
+	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.reports(me, other), a.people(me, friend, other), a.conversations(me, friend), a.pushes(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
 		a.try(t, w, x)
 	}
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
@@ -211,6 +211,48 @@ func (a *openAPI) gets(me, friend, other, asks *member) (all []exchange) {
 	return all
 }
 
+// people are the calls about people, and about one's own requests.
+func (a *openAPI) people(me, friend, other *member) (all []exchange) {
+	nobody := strings.Repeat("0", 32)
+	for path, own := range map[string][]string{"/im/people": {"q", "x"}, "/im/people/one": {"of", friend.id}, "/im/friends/asked": {}} {
+		row := func(code int, pairs ...string) {
+			all = append(all, exchange{path: path + "?" + query(append(pairs, own...)...), code: code})
+		}
+		row(200, "id", me.id, "token", me.token)
+		row(514, "id", me.id)
+		row(515, "id", me.id, "token", nobody)
+		row(517, "token", me.token)
+		row(403, "id", "a\x00b", "token", me.token)
+	}
+	row := func(path string, code int, pairs ...string) {
+		all = append(all, exchange{path: "/im/" + path + "?" + query(append([]string{"id", me.id, "token", me.token}, pairs...)...), code: code})
+	}
+	row("people", 200, "q", friend.account, "limit", "50", "after", "1-9z")
+	row("people", 200, "q", friend.account, "after", "")
+	row("people", 516)
+	row("people", 403, "q", strings.Repeat("x", 65))
+	row("people", 403, "q", "x", "limit", "51")
+	row("people", 403, "q", "x", "after", strings.Repeat("1", 33))
+	row("people/one", 519)
+	row("people/one", 523, "of", me.id)
+	row("people/one", 523, "of", nobody)
+	post := func(code int, pairs ...string) {
+		all = append(all, exchange{path: "/im/friends/cancel", body: fields(append([]string{"id", me.id, "token", me.token}, pairs...)...), code: code})
+	}
+	row("friends/request", 200, "to", other.id)
+	row("friends/asked", 200)
+	post(200, "to", other.id)
+	post(523, "to", other.id)
+	post(522, "to", friend.id)
+	post(519)
+	post(403, "to", "a\x00b")
+	post(514, "token", "", "to", other.id)
+	post(515, "token", nobody, "to", other.id)
+	post(517, "id", " ", "to", other.id)
+	return append(all, exchange{path: "/im/friends/cancel", body: fields("id", me.id, "token", me.token, "to", other.id, "more", strings.Repeat("A", 256<<10)), code: 403, status: 413},
+		exchange{path: "/im/people?" + query("id", me.id, "token", me.token, "q", "x", "after", "nonsense"), code: 403, beyond: true})
+}
+
 func (a *openAPI) reports(me, other *member) (all []exchange) {
 	row := func(code int, pairs ...string) {
 		body := fields(append([]string{"id", me.id, "token", me.token}, pairs...)...)
@@ -386,6 +428,8 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		{path: me.get("request", "to", friend.id), code: 500}, {path: me.get("add", "from", friend.id, "name", "x"), code: 500}, {path: me.get("remove", "to", friend.id), code: 500},
 		{path: me.get("block", "to", friend.id), code: 500}, {path: me.get("unblock", "to", friend.id), code: 500}, {path: me.get("blocked"), code: 500},
 		{path: "/im/report", body: fields("id", me.id, "token", me.token, "user", friend.id), code: 500},
+		{path: "/im/people?" + query("id", me.id, "token", me.token, "q", "x"), code: 500}, {path: "/im/people/one?" + query("id", me.id, "token", me.token, "of", friend.id), code: 500},
+		{path: me.get("asked"), code: 500}, {path: "/im/friends/cancel", body: fields("id", me.id, "token", me.token, "to", friend.id), code: 500},
 		{path: "/im/dialogues?" + query("id", me.id, "token", me.token, "with", friend.id), code: 500},
 		{path: "/im/dialogues/remove", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},
 		{path: "/im/dialogues/mark", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},

@@ -130,7 +130,7 @@ func TestRestoreRosters(t *testing.T) {
 		has Roster
 	}{
 		"b": {b, Roster{Friends: []Friend{{ID: a, Alias: "Alice", Since: since}}}},
-		"c": {c, Roster{Asked: []string{a}}},
+		"c": {c, Roster{Asked: []string{a}, AskedAt: map[string]int64{a: since.Unix()}}},
 		"d": {d, Roster{Requests: []Request{{From: a, Note: "please", Since: since}}}},
 	} {
 		if got := mustGet(t, s, want.id); !reflect.DeepEqual(got, want.has) {

@@ -113,6 +113,34 @@ func (r *Rosters) Remove(ctx context.Context, me, other string) (Change, error) 
 	return change, nil
 }
 
+// Cancel withdraws the request of user me to another user. It never ends a friendship, and never declines a request of
+// the other user.
+//
+// Errors: ErrAlreadyFriends, ErrNoRequest, ErrConflict.
+func (r *Rosters) Cancel(ctx context.Context, me, other string) (Change, error) {
+	change, err := r.apply(ctx, me, other, cancel)
+	if errors.Is(err, ErrUserNotFound) && ValidID(other) { // a deleted user: nothing is left but the id
+		own, _, err := r.Get(ctx, me)
+		if err == nil && own.asked(other) {
+			change, err = r.forget(ctx, me, other)
+			change.Kind, change.Unheard = Withdrawn, true
+		} else if err == nil {
+			err = ErrNoRequest
+		}
+		if err != nil {
+			return Change{}, fmt.Errorf("kv: cancel a request: %w", err)
+		}
+		return change, nil
+	}
+	if errors.Is(err, ErrUserNotFound) {
+		err = ErrNoRequest
+	}
+	if err != nil {
+		return Change{}, fmt.Errorf("kv: cancel a request: %w", err)
+	}
+	return change, nil
+}
+
 // Befriend makes two users friends without a request, for administrators. It does not change users who are friends
 // already.
 //

@@ -39,9 +39,12 @@ type Request struct {
 type Roster struct {
 	Friends  []Friend  `json:"friends,omitempty"`
 	Requests []Request `json:"requests,omitempty"`
-	Asked    []string  `json:"asked,omitempty"`   // ids of the users whom the owner asked, with unheard requests
-	Blocked  []string  `json:"blocked,omitempty"` // ids of the users whom the owner blocks, oldest first
-	Recent   []Recent  `json:"recent,omitempty"`  // for the cooldown of the owner's requests, oldest first
+	Asked    []string  `json:"asked,omitempty"` // ids of the users whom the owner asked, with unheard requests
+	// AskedAt has the times of these requests, in seconds since 1970. Requests that an older version stored have none.
+	// It is the same for an unheard request, so it is not in the roster of the other user.
+	AskedAt map[string]int64 `json:"asked_at,omitempty"`
+	Blocked []string         `json:"blocked,omitempty"` // ids of the users whom the owner blocks, oldest first
+	Recent  []Recent         `json:"recent,omitempty"`  // for the cooldown of the owner's requests, oldest first
 }
 
 // Friend returns the entry of the friend with this id.
@@ -125,8 +128,8 @@ func repairEnd(own, other *party, friends bool) {
 		return
 	}
 	own.unfriend(other.id)
-	if other.request(own.id) >= 0 && !own.asked(other.id) {
-		own.Asked = append(own.Asked, other.id)
+	if i := other.request(own.id); i >= 0 {
+		own.ask(other.id, other.Requests[i].Since)
 	}
 }
 
@@ -137,8 +140,21 @@ func (p *party) unfriend(id string) {
 	p.Friends = slices.DeleteFunc(p.Friends, func(f Friend) bool { return f.ID == id })
 }
 
+// ask adds a request to the user with this id, unless there is one.
+func (p *party) ask(id string, at time.Time) {
+	if p.asked(id) {
+		return
+	}
+	p.Asked = append(p.Asked, id)
+	if p.AskedAt == nil {
+		p.AskedAt = make(map[string]int64)
+	}
+	p.AskedAt[id] = at.Unix()
+}
+
 func (p *party) forgetAsked(id string) {
 	p.Asked = slices.DeleteFunc(p.Asked, func(asked string) bool { return asked == id })
+	delete(p.AskedAt, id)
 }
 
 func (p *party) forgetRequests(id string) {
@@ -173,9 +189,7 @@ func request(a, b *party, note string, now time.Time, max limits) (Kind, error) 
 	case !asked && len(a.Asked) >= max.requests:
 		return 0, ErrTooManyRequests
 	}
-	if !asked {
-		a.Asked = append(a.Asked, b.id)
-	}
+	a.ask(b.id, now)
 	a.remember(b.id, last.again(recent, note, now), now, max.cooldown)
 	if b.quiet, b.unheard = recent, unheard; unheard {
 		return Requested, nil
@@ -265,6 +279,29 @@ func part(a, b *party) (Kind, error) {
 	return kind, err
 }
 
+// cancel withdraws the request of a to b, heard or not. A request of b to a stays. If the clients of b were not shown
+// the request, it is withdrawn quietly.
+//
+// Errors: ErrAlreadyFriends, ErrNoRequest.
+func cancel(a, b *party) (Kind, error) {
+	if a.id == b.id {
+		return 0, ErrNoRequest
+	}
+	repair(a, b)
+	switch {
+	case a.friend(b.id) >= 0:
+		return 0, ErrAlreadyFriends
+	case !a.asked(b.id):
+		return 0, ErrNoRequest
+	}
+	heard := b.Roster.request(a.id)
+	b.unheard = heard < 0
+	b.quiet = heard >= 0 && b.Requests[heard].Quiet
+	a.forgetAsked(b.id)
+	b.Requests = slices.DeleteFunc(b.Requests, func(q Request) bool { return q.From == a.id })
+	return Withdrawn, nil
+}
+
 // befriend makes a and b friends without a request and without aliases.
 //
 // Errors: ErrSelf, ErrTooManyFriends.
@@ -324,8 +361,6 @@ func restoreRequest(a, b *party, old Request) Kind {
 		return Unchanged
 	}
 	b.Requests = append(b.Requests, Request{From: a.id, Note: old.Note, Since: old.Since})
-	if !a.asked(b.id) {
-		a.Asked = append(a.Asked, b.id)
-	}
+	a.ask(b.id, old.Since)
 	return Requested
 }

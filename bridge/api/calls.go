@@ -221,7 +221,7 @@ func Calls() []Call {
 		Codes:  []wire.Code{wire.WrongCredentials},
 		Limit:  limitProof("password"),
 		do:     deleteAccount,
-	}}, talkCalls(), pushCalls())
+	}}, talkCalls(), peopleCalls(), pushCalls())
 }
 
 // required makes a field required: empty is the code without it.

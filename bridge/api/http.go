@@ -13,7 +13,6 @@ import (
 	"imctl/bridge/picture"
 	"imctl/bridge/recovery"
 	"imctl/bridge/wire"
-	"imctl/bridge/www"
 )
 
 // pagePath is where the page is, and LoginPaths are where the tunnel is.
@@ -38,7 +37,7 @@ func (a *API) Handler() http.Handler {
 		mux.HandleFunc(filesPath, a.serveUpload)
 		mux.HandleFunc(filesPath+"/{file}", a.serveFile)
 	}
-	mux.Handle(pagePath, http.StripPrefix(pagePath, pages(www.FS())))
+	mux.Handle(pagePath, http.StripPrefix(pagePath, site()))
 	mux.Handle("/{$}", http.RedirectHandler(pagePath+"chat.html", http.StatusFound))
 	return a.guard(mux)
 }

@@ -15,7 +15,8 @@ import (
 // Friends finds users, and makes and ends friendships.
 type Friends struct {
 	Deps
-	shown *shownProfiles
+	shown    *shownProfiles
+	accounts shownAccounts
 }
 
 // NewFriends returns friends that work on d.

@@ -25,6 +25,7 @@ const (
 	MaxInvite    = 64
 	MaxResetCode = 32 // with the hyphens and spaces that a user types
 	MaxSession   = 32 // the id of a session
+	MaxCursor    = 32 // of a page
 	MaxReport    = 1000
 	MaxEvidence  = 4 << 10 // bytes
 

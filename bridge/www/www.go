@@ -3,9 +3,7 @@ package www
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"io/fs"
 )
@@ -25,39 +23,19 @@ func FS() fs.FS {
 // WorkerFile is the name of the service worker.
 const WorkerFile = "sw.js"
 
-// Worker returns the service worker for the files of the page. It has their names, and a version that changes with any
-// file: so a browser replaces the worker, and its copy of the files, when the page changes.
+// Worker returns the service worker for a version of the page, whose files have these addresses, relative to the page. A
+// browser replaces the worker, and its copy of the files, when either changes.
 //
 // Errors: those of fs.FS.
-func Worker(page fs.FS) ([]byte, error) {
+func Worker(page fs.FS, version string, addresses []string) ([]byte, error) {
 	worker, err := fs.ReadFile(page, WorkerFile)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	sum := sha256.New()
-	err = fs.WalkDir(page, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		body, err := fs.ReadFile(page, name)
-		if err != nil {
-			return err
-		}
-		sum.Write([]byte(name))
-		sum.Write(body)
-		if name != WorkerFile {
-			names = append(names, name)
-		}
-		return nil
-	})
+	list, err := json.Marshal(addresses)
 	if err != nil {
 		return nil, err
 	}
-	list, err := json.Marshal(names)
-	if err != nil {
-		return nil, err
-	}
-	worker = bytes.Replace(worker, []byte("const VERSION = '';"), []byte("const VERSION = '"+hex.EncodeToString(sum.Sum(nil)[:8])+"';"), 1)
+	worker = bytes.Replace(worker, []byte("const VERSION = '';"), []byte("const VERSION = '"+version+"';"), 1)
 	return bytes.Replace(worker, []byte("const FILES = [];"), append(append([]byte("const FILES = "), list...), ';'), 1), nil
 }

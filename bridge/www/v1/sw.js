@@ -1,16 +1,16 @@
 // The service worker: the page without a network, and notifications of push messages.
 
-// The server puts the version and the names of the page's files in place of these two.
+// The server puts the version and the addresses of the page's files in place of these two.
 const VERSION = '';
 const FILES = [];
 
-const CACHE = `imctl-${VERSION}`;
+const CACHE = `shell-${VERSION}`;
 const LIMIT = 4_000; // wait for the network, in milliseconds
 const LINES = 5; // of a notification
 
 const scope = new URL('./', location);
 const known = new Set(FILES.map((name) => new URL(name, scope).pathname));
-const offline = new Set(); // clients whose page came from the cache: the rest of the page must be of the same version
+const ofVersion = new URL(`_${VERSION}/`, scope).pathname; // files here never change
 
 const words = {
 	en: {dialogue: 'New message', dialogues: 'New messages', asks: 'You have a friend request', says: '{name} wants to be your friend'},
@@ -28,20 +28,19 @@ self.addEventListener('install', (event) => {
 self.addEventListener('activate', (event) => {
 	// Open pages load what they need from the network, and need no old cache.
 	event.waitUntil(caches.keys()
-		.then((names) => Promise.all(names.filter((name) => name.startsWith('imctl-') && name !== CACHE).map((name) => caches.delete(name))))
+		.then((names) => Promise.all(names.filter((name) => name.startsWith('shell-') && name !== CACHE).map((name) => caches.delete(name))))
 		.then(() => self.clients.claim()));
 });
 
 self.addEventListener('fetch', (event) => {
 	const {request} = event;
 	const url = new URL(request.url);
-	if (request.method === 'GET' && url.origin === scope.origin && known.has(url.pathname)) event.respondWith(file(event, url));
+	if (request.method === 'GET' && url.origin === scope.origin && known.has(url.pathname)) event.respondWith(file(request, url));
 });
 
-async function file({request, clientId, resultingClientId}, {pathname}) {
+async function file(request, {pathname}) {
 	const kept = () => caches.match(new URL(pathname, scope), {cacheName: CACHE}); // without the query of a repeated import
-	const page = request.mode === 'navigate';
-	if (!page && offline.has(clientId)) {
+	if (pathname.startsWith(ofVersion)) {
 		const copy = await kept();
 		if (copy) return copy;
 	}
@@ -52,7 +51,6 @@ async function file({request, clientId, resultingClientId}, {pathname}) {
 	} catch (error) {
 		const copy = await kept();
 		if (!copy) throw error;
-		if (page) offline.add(resultingClientId);
 		return copy;
 	}
 }

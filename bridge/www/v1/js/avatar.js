@@ -1,6 +1,9 @@
-// The profile picture, or initials on a color that depends on the id.
+// What tells people apart: the profile picture, or initials on a color that depends on the id, and a tag with the
+// beginning of the id beside a name that several people have.
 
 import {h} from './dom.js';
+import {folded} from './text.js';
+import {t} from './words.js';
 
 const KINDS = {'/9j/': 'jpeg', iVBO: 'png', R0lG: 'gif', UklG: 'webp'};
 
@@ -22,12 +25,37 @@ function initials(name) {
 	return picked.map((word) => [...segments.segment(word)][0].segment).join('').toUpperCase();
 }
 
+const hueOf = (text) => [...text].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 0) % 360;
+const tags = new Map(); // id → text of the tag
+
+/** Takes over the people that the page shows. Returns whether a tag has changed. */
+export function distinguish(people) {
+	const before = [...tags].join();
+	const names = Map.groupBy(new Map(people.map((person) => [person.id, person])).values(), ({name}) => folded(name));
+	tags.clear();
+	for (const same of names.values()) {
+		const ids = same.map(({id}) => id);
+		let length = 4;
+		while (length < 32 && new Set(ids.map((id) => id.slice(0, length))).size < ids.length) length += 2;
+		if (ids.length > 1) for (const id of ids) tags.set(id, id.slice(0, length));
+	}
+	return before !== [...tags].join();
+}
+
+/** The tag of a person, or null where the name tells who it is. */
+export function tag({id}) {
+	if (!tags.has(id)) return null;
+	const element = h('span.idtag', {title: t('tagHelp')}, h('span.hidden', t('userTag')), tags.get(id));
+	element.style.setProperty('--hue', hueOf(id));
+	return element;
+}
+
 /** Decorative. more: further classes. */
 export function avatar({id, name, picture, online}, more = '') {
 	const letters = () => h('span', initials(name));
 	const src = pictureURL(picture);
 	const shown = src ? h('img', {src, alt: '', draggable: 'false', onerror: () => shown.replaceWith(letters())}) : letters();
 	const circle = h(`span.avatar${more}`, {'aria-hidden': 'true'}, shown, online && h('i.dot'));
-	circle.style.setProperty('--hue', [...(id || name)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 0) % 360);
+	circle.style.setProperty('--hue', hueOf(id || name));
 	return circle;
 }

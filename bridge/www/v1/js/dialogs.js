@@ -1,6 +1,6 @@
 // The modal dialogs. Those that a visitor rarely needs are in later/.
 
-import {avatar} from './avatar.js';
+import {avatar, tag} from './avatar.js';
 import {button, h, iconButton, uniqueID} from './dom.js';
 import {load} from './load.js';
 import {explain, t} from './words.js';
@@ -58,7 +58,7 @@ export const tell = (text) => open(text);
 
 /** A person at the head of a dialog. */
 export const head = (person, line, more = '.large') => h('.person', avatar({...person, online: false}, more),
-	h('.words', h('b', {dir: 'auto'}, person.name), line && h('p', {dir: 'auto'}, line)));
+	h('.words', h('span.line', h('b', {dir: 'auto'}, person.name), tag(person)), line && h('p', {dir: 'auto'}, line)));
 
 let opening = false;
 
@@ -67,10 +67,12 @@ const late = (name, key) => async (...values) => {
 	if (opening) return;
 	opening = true;
 	const view = document.getElementById('app').firstChild;
-	let module = await load(name).catch(() => null);
+	let code = 0;
+	let module = await load(name).catch((error) => ({code} = error, null));
 	opening = false;
 	if (!view.isConnected) return; // the user signed out meanwhile
 	if (module) module[key](...values);
+	else if (code === Code.missing) open('newVersion', h('p', t('newVersionHelp')), {label: 'reload', action: () => location.reload()});
 	else open('notLoaded', h('p', t('notLoadedHelp')), {
 		label: 'tryNow', action: async () => { module = await load(name); }, onclose: () => module?.[key](...values),
 	});
@@ -78,6 +80,9 @@ const late = (name, key) => async (...values) => {
 
 export const askDialog = late('friends', 'askDialog');
 export const requestsDialog = late('friends', 'requestsDialog');
+export const personDialog = late('friends', 'personDialog');
+export const addMeDialog = late('who', 'addMeDialog');
+export const compareDialog = late('who', 'compareDialog');
 export const renameDialog = late('friends', 'renameDialog');
 export const aboutDialog = late('friends', 'aboutDialog');
 export const profileDialog = late('profile', 'profileDialog');

@@ -1,20 +1,25 @@
 // The sidebar: the own profile, the search, pending requests, and conversations.
 
-import {avatar} from './avatar.js';
-import {aboutDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
+import {avatar, distinguish, tag} from './avatar.js';
+import {aboutDialog, addMeDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone} from './dom.js';
+import {asked, people as searchPeople} from './protocol.js';
 import {brief, explain, t} from './words.js';
 import {folded, oneLine} from './text.js';
 import {windowed} from './windowed.js';
 
 const ROW = 68; // as in chat.css
 const TITLE = 40;
+const NEAR = 600; // pixels from the end of the list: get the next page of the search
 
 export function people(app) {
 	const {store, session} = app;
 	const life = new AbortController();
 	const {signal} = life;
 	let found = []; // the server's results
+	let listed = []; // friends, and others with conversations
+	let next = ''; // cursor of the next page of results
+	let more = false; // it is on its way
 	let status = ''; // shown below the results
 	let tab = ''; // key of the row in the tab order
 
@@ -27,6 +32,7 @@ export function people(app) {
 	const announced = h('p.hidden', {role: 'status'});
 	const element = h('nav.side', {label: 'friends'},
 		h('header', self, iconButton('join', 'findPeople', () => search.focus()), menu(() => [
+			[t('addMe'), () => addMeDialog(app)],
 			[t('yourProfile'), () => profileDialog(app)],
 			[t('settings'), () => settingsDialog(app)],
 			[t('signOut'), () => confirmDialog('signOut', session.signOut)],
@@ -36,9 +42,11 @@ export function people(app) {
 	const sought = () => folded(search.value.trim());
 
 	function items() {
-		const rows = store.people().map((person) => ({kind: 'person', key: person.id, person}));
+		listed = store.people();
+		const rows = listed.map((person) => ({kind: 'person', key: person.id, person}));
 		if (sought()) {
-			const friends = rows.filter(({person: {name, friend}}) => folded(`${name}\n${friend?.own ?? ''}`).includes(sought()));
+			const account = found.find((person) => person.account && folded(person.account) === sought())?.id;
+			const friends = rows.filter(({person: {id, name, friend}}) => id === account || folded(`${name}\n${friend?.own ?? ''}`).includes(sought()));
 			const others = found.filter(({id}) => !store.friends.has(id)).map((person) => ({kind: 'found', key: `f${person.id}`, person}));
 			const titled = (key, list) => (list.length ? [{kind: 'title', key, text: t(key)}, ...list] : []);
 			const all = [...titled('friends', friends), ...titled('otherPeople', others)];
@@ -46,40 +54,50 @@ export function people(app) {
 			return text ? [...all, {kind: 'note', key: 'note', text}] : all;
 		}
 		if (!rows.length) rows.push({kind: 'welcome', key: 'welcome'});
+		if (store.asked.size) {
+			rows.push({kind: 'title', key: 'sent', text: t('sentRequests')});
+			for (const person of store.asked.values()) rows.push({kind: 'sent', key: `s${person.id}`, person});
+		}
 		const {size} = store.requests;
 		return size ? [{kind: 'requests', key: 'requests', names: [...store.requests.values()].slice(0, 5).map(({name}) => name).join(', '), size}, ...rows] : rows;
 	}
 
-	const isRow = ({kind}) => kind === 'person' || kind === 'found' || kind === 'requests';
+	const isRow = ({kind}) => kind === 'person' || kind === 'found' || kind === 'sent' || kind === 'requests';
 	const current = ({key}) => key === store.current;
 	const standing = ({id}) => (store.requests.has(id) ? 'asksYou' : store.asked.has(id) ? 'asked' : 'ask');
 
 	function stamp(item) {
 		const {person = {}} = item;
-		return JSON.stringify([item.text, item.names, item.size, person, person.at && brief(person.at / 1000), standing(person), current(item), item.key === tab]);
+		return JSON.stringify([item.text, item.names, item.size, person, person.at > 0 && brief(person.at / 1000), tag(person)?.textContent, standing(person), current(item), item.key === tab]);
 	}
 
 	const row = (item, onclick, ...children) => h('li', h('button.row', {
 		'data-key': item.key, tabindex: item.key === tab ? 0 : -1, 'aria-current': current(item) && 'page', onclick,
 	}, children));
-	const words = (name, aside, sub, count, hidden) => h('span.words', h('span.line', h('b', {dir: 'auto'}, name), aside),
+	const words = (name, mark, aside, sub, count, hidden) => h('span.words', h('span.line', h('span.name', h('b', {dir: 'auto'}, name), mark), aside),
 		(sub || count > 0) && h('span.line.sub', h('span', {dir: 'auto'}, sub), count > 0 && h('span.count', String(count), hidden && h('span.hidden', t('unread')))));
+
+	const nameOf = ({name}) => name || t('nobody');
+	const factsOf = ({account, common, sign}) => [account && `@${account}`, common && t('commonFriends', {n: common}), sign].filter(Boolean).join(' · ');
 
 	const drawing = {
 		title: ({text}) => h('li.section', h('h2', text)),
 		note: ({text}) => h('li.note', text),
 		welcome: () => h('li.welcome', h('h2', t('noFriendsYet')), h('p', t('noFriendsHelp')),
-			button('findPeople', () => search.focus(), '.main')),
+			button('findPeople', () => search.focus(), '.main'), button('addMe', () => addMeDialog(app))),
 		requests: (item) => row(item, () => requestsDialog(app),
-			h('span.avatar', icon('person')), words(t('requests'), '', item.names, item.size)),
-		found: (item) => row(item, () => ({asksYou: requestsDialog, asked: aboutDialog, ask: askDialog})[standing(item.person)](app, item.person), avatar(item.person), words(item.person.name, '', item.person.sign),
+			h('span.avatar', icon('person')), words(t('requests'), '', '', item.names, item.size)),
+		found: (item) => row(item, () => ({asksYou: requestsDialog, asked: aboutDialog, ask: askDialog})[standing(item.person)](app, item.person), avatar(item.person), words(item.person.name, tag(item.person), '', factsOf(item.person)),
 			h(`span.tag.${standing(item.person)}`, t(standing(item.person)))),
+		sent: (item) => h('li.sent', row(item, () => aboutDialog(app, item.person), avatar(item.person),
+			words(nameOf(item.person), tag(item.person), '', t('askedAt', {time: item.person.at ? brief(new Date(item.person.at)) : '–'}))).firstChild,
+		button('takeBack', () => confirmDialog('takeBack', () => session.takeBack(item.person.id), {name: nameOf(item.person)}), '.plain')),
 		person(item) {
 			const {id, name, friend, talk, at} = item.person;
 			const last = talk?.draft.trim() && store.current !== id ? [h('em', t('draft')), oneLine(talk.draft)]
 				: at ? [talk.mine && t('you'), oneLine(talk.text) || t('deletedDialogue')] : friend?.sign;
 			return row(item, () => { location.hash = id; }, avatar({...friend, id, name}),
-				words(name, [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
+				words(name, tag(item.person), [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
 		},
 	};
 
@@ -91,27 +109,43 @@ export function people(app) {
 		if (!store.me) return;
 		fill(self, avatar({...store.me}, '.small'), h('span', {dir: 'auto'}, store.me.name));
 		const all = items();
+		const others = [...store.requests.values(), ...store.asked.values(), ...found, store.me].filter(({id, name}) => name && !store.friends.has(id));
+		if (distinguish([...others, ...listed])) store.emit('tags');
 		const rows = all.filter(isRow);
 		tab = (rows.find(({key}) => key === tab) ?? rows.find(current) ?? rows[0])?.key;
 		list.set(all);
 	}
 
-	const ask = later(async () => {
+	/** Gets a page of the search: the first one, or with a cursor the next one. */
+	async function look(after) {
 		const name = search.value.trim();
 		if (!name) return;
 		let message = '';
-		const all = await session.find(name).catch((error) => {
+		const page = await session.as((auth) => searchPeople(auth, name, after)).catch((error) => {
 			message = explain(error);
-			return [];
+			return {};
 		});
-		if (name !== search.value.trim()) return;
-		found = all;
-		status = message;
-		announced.textContent = message || t('foundCount', {n: all.length});
+		if (name !== search.value.trim() || signal.aborted) return;
+		const known = new Set(after ? found.map(({id}) => id) : []);
+		found = [...(after ? found : []), ...(page.people ?? []).filter(({id}) => !known.has(id))];
+		[next, more, status] = [page.next ?? '', false, message];
+		announced.textContent = message || t(next ? 'foundSome' : 'foundCount', {n: found.length});
 		update();
-	}, 250);
+		scrolled();
+	}
+	const ask = later(() => look(''), 250);
+
+	function scrolled() {
+		if (!next || more || scroller.scrollTop + scroller.clientHeight < scroller.scrollHeight - NEAR) return;
+		more = true;
+		status = t('searching');
+		update();
+		look(next);
+	}
+	scroller.addEventListener('scroll', scrolled, {passive: true});
 
 	search.addEventListener('input', () => {
+		[next, more] = ['', false];
 		if (!sought()) found = [];
 		status = found.length ? '' : t('searching');
 		scroller.scrollTop = 0;
@@ -146,6 +180,17 @@ export function people(app) {
 	const minute = setInterval(update, 60_000); // times such as "yesterday" change
 	for (const topic of ['me', 'friends', 'requests', 'talks']) store.on(topic, soon, signal);
 	update();
+
+	/** Gets the own pending requests, after each login. */
+	function refresh() {
+		session.as(asked).then((all) => {
+			if (signal.aborted) return;
+			store.asked = new Map(all.map((person) => [person.id, person]));
+			store.emit('requests');
+		}, () => setTimeout(() => signal.aborted || refresh(), 30_000));
+	}
+	store.on('me', refresh, signal);
+	refresh();
 
 	return {
 		element,

@@ -50,7 +50,9 @@ export const post = (path, fields) => call(`/im/${path}`, {
 });
 
 // The calls throw Refused. auth is {id, token}.
-export const found = async (auth, name) => (await get('friends/found', {...auth, name})).found ?? [];
+export const people = (auth, q, after) => get('people', {...auth, q, after, limit: 30});
+export const person = async (auth, of) => (await get('people/one', {...auth, of})).person;
+export const asked = async (auth) => (await get('friends/asked', auth)).asked ?? [];
 export const request = (auth, to, note) => get('friends/request', {...auth, to, note});
 export const add = (auth, from, name) => get('friends/add', {...auth, from, name});
 export const remove = (auth, to) => get('friends/remove', {...auth, to});

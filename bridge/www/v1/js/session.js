@@ -51,7 +51,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	async function opened(answer) {
 		const {id, name} = answer.profile;
 		const keeps = answer.talks !== undefined;
-		const module = await (keeps ? load('kept') : load('local')).catch(() => tunnel?.lost(Code.unreachable));
+		const module = await (keeps ? load('kept') : load('local')).catch((error) => tunnel?.lost(error.code));
 		if (!module || !tunnel) return;
 		const first = !store.me;
 		const byID = (list) => new Map((list ?? []).map((one) => [one.id, one]));
@@ -242,11 +242,16 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		keepDraft(friend, draft) {
 			if (store.me && (store.talks.get(friend)?.draft ?? '') !== draft) talk(friend, {draft});
 		},
-		find: (name) => called(protocol.found(auth(), name)),
-
 		async ask(person, note) {
 			await called(protocol.request(auth(), person.id, note));
-			store.asked.add(person.id);
+			store.asked.set(person.id, {...person, at: new Date().toISOString()});
+			store.emit('requests');
+		},
+
+		/** Takes back a request. The friend may have accepted it meanwhile, on which the server's frame follows. */
+		async takeBack(id) {
+			await called(protocol.post('friends/cancel', {...auth(), to: id}), Code.noSuchUser);
+			store.asked.delete(id);
 			store.emit('requests');
 		},
 

@@ -1,5 +1,6 @@
 // The signed-in page: sidebar and conversation. A phone shows one of them at a time.
 
+import {personDialog} from './dialogs.js';
 import {button, fill, h, icon, later} from './dom.js';
 import {t} from './words.js';
 import {people} from './people.js';
@@ -18,6 +19,11 @@ export function home(app) {
 	/** Shows the friend whose id is in the URL. */
 	function follow() {
 		const named = location.hash.slice(1);
+		if (/^add=/.test(named)) { // the link of a person
+			history.replaceState(null, '', location.pathname + (store.current && `#${store.current}`));
+			personDialog(app, named.slice(4));
+			return follow();
+		}
 		const id = store.friends.has(named) || store.talks.has(named) ? named : '';
 		const before = store.current;
 		if (pane && before === id) return;

@@ -75,6 +75,7 @@ export function signIn(app, message) {
 
 		fill(element.firstChild, element.firstChild.firstChild,
 			h('h1', t(registering ? 'register' : 'signInTitle')),
+			/^#add=/.test(location.hash) && h('p', t('addSignIn')),
 			h('form', {onsubmit: submit, novalidate: true}, name, password,
 				registering && [mail, more],
 				h('label.check', stay, t('stay')), fault, ok),

@@ -13,7 +13,7 @@ export function newStore() {
 				me: null, // the own profile
 				friends: new Map(), // id → {id, name, picture, sex, birthday, sign, online}
 				requests: new Map(), // sender's id → {id, name, note}
-				asked: new Set(), // ids of sent requests without an answer
+				asked: new Map(), // id → {id, name, picture, at} of sent requests without an answer
 				talks: new Map(), // friend's id → {friend, name, text, at, mine, unread, draft, alias, blocked}
 				dialogues: new Map(), // friend's id → ordered dialogues of opened conversations
 				link: {state: 'off'},
@@ -38,7 +38,7 @@ export function newStore() {
 		},
 		nameOf(id) {
 			const talk = store.talks.get(id);
-			return talk?.alias || (store.friends.get(id) ?? store.requests.get(id) ?? talk)?.name || '?';
+			return talk?.alias || (store.friends.get(id) ?? store.requests.get(id) ?? talk ?? store.asked.get(id))?.name || '?';
 		},
 		/** Friends, and former friends with dialogues, latest first, then by name. */
 		people() {

@@ -1,6 +1,6 @@
 // One conversation.
 
-import {avatar} from './avatar.js';
+import {avatar, tag} from './avatar.js';
 import {aboutDialog, blockDialog, confirmDialog, messageDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
 import {clock, day, full, t, tCode} from './words.js';
@@ -49,7 +49,7 @@ export function talk(app, id) {
 	function drawFrame() {
 		if (signal.aborted) return;
 		const {online, sign} = about();
-		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
+		fill(who, avatar(about()), h('span.words', h('span.line', h('b', {dir: 'auto'}, store.nameOf(id)), tag({id})),
 			h('small', {dir: 'auto'}, !friend() ? '' : friend().typing ? t('typing') : online ? t('online') : sign || t('offline'))));
 		const focused = parted.contains(document.activeElement);
 		composer.hidden = !friend() || blocked();
@@ -219,6 +219,7 @@ export function talk(app, id) {
 
 	const frameSoon = later(drawFrame, 0);
 	store.on('friends', frameSoon, signal);
+	store.on('tags', () => { if (tag({id})?.textContent !== who.querySelector('.idtag')?.textContent) frameSoon(); }, signal);
 	store.on(id, frameSoon, signal);
 	const updateSoon = later(update, 0);
 	store.on('friends', updateSoon, signal);

@@ -1,15 +1,52 @@
 // Friends, requests, and other people.
 
-import {blockDialog, confirmDialog, head, open, reportDialog, required} from '../dialogs.js';
+import {addMeDialog, blockDialog, compareDialog, confirmDialog, head, open, reportDialog, required} from '../dialogs.js';
 import {button, field, fill, h} from '../dom.js';
-import {Code} from '../protocol.js';
-import {t} from '../words.js';
+import {Code, person as show} from '../protocol.js';
+import {day, explain, t} from '../words.js';
 
-export function askDialog({session}, person) {
+const known = new Map(); // id → promise of what the server tells of a person
+let accounts = false; // the server shows accounts
+
+/** What the server tells of a person, as a list. It is asked for when the list comes into view. */
+function facts({session}, {id, account}, more = {}) {
+	const list = h('dl.facts');
+	// What is to come has its place, so that nothing moves under the pointer.
+	const put = ({since, common, ...rest}, missing = '…') => {
+		accounts ||= Boolean(rest.account);
+		const all = {account: rest.account ?? account ?? (accounts && missing), commonFriendsFact: common ?? missing, hereSince: since ? day(new Date(since)) : missing, ...more, userID: id};
+		fill(list, Object.entries(all).filter(([, fact]) => fact || fact === 0).map(([key, fact]) => [h('dt', t(key)), h('dd', {dir: 'auto'}, String(fact))]));
+	};
+	put({});
+	const observer = new IntersectionObserver((seen) => {
+		if (!seen.some(({isIntersecting}) => isIntersecting)) return;
+		observer.disconnect();
+		if (!known.has(id)) {
+			known.set(id, session.as((auth) => show(auth, id)));
+			setTimeout(() => known.delete(id), 60_000);
+		}
+		known.get(id).then((answer) => put(answer), (error) => {
+			known.delete(id);
+			put({}, '–');
+			list.append(h('dt', t('factsMissing')), h('dd', explain(error)));
+		});
+	});
+	observer.observe(list);
+	return list;
+}
+
+/** The buttons against a person. */
+const against = (app, person, evidence) => [
+	button('block', () => blockDialog(app, person, true), '.plain'),
+	button('report', () => reportDialog(app, person, evidence), '.plain'),
+];
+
+export function askDialog(app, person) {
 	const note = field('askNote', {tag: 'textarea', rows: 3, maxlength: 512});
-	open('askTitle', [head(person, person.sign), note], {
+	open('askTitle', [head(person, person.sign), facts(app, person), note, h('.buttons', null, against(app, person))], {
 		label: 'ask',
 		async action() {
+			const {session} = app;
 			await session.ask(person, note.input.value.trim()).catch(async (error) => {
 				if (error.code === Code.noSuchUser && await session.isBlocked(person.id)) error.words = t('blockedHelp');
 				throw error;
@@ -22,11 +59,10 @@ export function requestsDialog(app) {
 	const {store, session} = app;
 	const body = h('ul', {role: 'list'});
 	const close = open('requests', body, {onclose: () => stop()});
-	const card = (request) => h('li', head(request, request.note), h('.buttons',
+	const card = (request) => h('li', head(request, request.note), facts(app, request), h('.buttons',
 		button('accept', () => { close(); answerDialog(app, request); }, '.main'),
 		button('decline', () => confirmDialog('decline', () => session.part(request.id), request)),
-		button('block', () => blockDialog(app, request, true), '.plain'),
-		button('report', () => reportDialog(app, request, request.note), '.plain')));
+		against(app, request, request.note)));
 	const update = () => (store.requests.size ? fill(body, [...store.requests.values()].map(card)) : close());
 	const stop = store.on('requests', update);
 	update();
@@ -51,13 +87,34 @@ export function renameDialog({session}, person) {
 }
 
 export function aboutDialog(app, person) {
+	const {store, session} = app;
 	const {name, sign, own, sex, birthday, id} = person;
-	const facts = {ownName: own !== name && own, sex, birthday, userID: id};
 	const close = open('about', [
 		head(person, sign, '.huge'),
-		h('dl', Object.entries(facts).filter(([, fact]) => fact).map(([key, fact]) => [h('dt', t(key)), h('dd', {dir: 'auto'}, fact)])),
-		app.store.friends.has(id) && h('.buttons', null,
-			button('rename', () => { close(); renameDialog(app, person); }),
-			button('removeFriend', () => { close(); confirmDialog('removeFriend', () => app.session.part(id), {name}); }, '.danger')),
+		facts(app, person, {ownName: own !== name && own, sex, birthday}),
+		h('.buttons', null,
+			button('compare', () => compareDialog(app, person)),
+			store.friends.has(id) && [
+				button('rename', () => { close(); renameDialog(app, person); }),
+				button('removeFriend', () => { close(); confirmDialog('removeFriend', () => session.part(id), {name}); }, '.danger')],
+			store.asked.has(id) && [
+				button('takeBack', () => { close(); confirmDialog('takeBack', () => session.takeBack(id), {name}); }),
+				against(app, person)]),
 	]);
+}
+
+/** Shows the person of a link: with what there is to do about that person. */
+export async function personDialog(app, id) {
+	const {store, session} = app;
+	if (id === store.me.id) return addMeDialog(app);
+	try {
+		const person = await session.as((auth) => show(auth, id));
+		known.set(id, Promise.resolve(person));
+		if (person.friend && store.friends.has(id)) location.hash = id;
+		else if (person.asks) requestsDialog(app);
+		else if (person.asked) aboutDialog(app, person);
+		else askDialog(app, person);
+	} catch (error) {
+		open('personTitle', h('p', explain(error)));
+	}
 }

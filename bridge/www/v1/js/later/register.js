@@ -33,6 +33,6 @@ export async function extend({account, password, mail, more}) {
 			else error.words = t(box?.input.value ? 'inviteInvalid' : 'inviteHint');
 			throw error;
 		});
-		history.replaceState(null, '', location.pathname);
+		if (invite) history.replaceState(null, '', location.pathname);
 	};
 }
