@@ -12,8 +12,12 @@ import (
 
 // contentPolicy lets the page load and talk to this server only.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; " +
-	"connect-src 'self'; font-src 'self'; media-src 'self' data:; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
+	"connect-src 'self'; font-src 'self'; media-src 'self' data: blob:; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
+
+// permissions lets the page record voice messages and take photos, after the browser has asked its user. A frame of
+// another origin gets neither.
+const permissions = "camera=(self), microphone=(self), geolocation=()"
 
 // page is one file of the page.
 type page struct {
@@ -56,7 +60,7 @@ func pages(tree fs.FS) http.Handler {
 		h.Set("Content-Security-Policy", contentPolicy)
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+		h.Set("Permissions-Policy", permissions)
 		h.Set("Cache-Control", "no-cache")
 		h.Set("Content-Type", p.mime)
 		h.Set("ETag", p.etag)

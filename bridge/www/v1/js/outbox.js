@@ -11,8 +11,14 @@ const STATES = {[Code.success]: 'delivered', [Code.kept]: 'kept', [Code.peerOffl
 
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
-/** send(text) returns whether it succeeded. changed(dialogue) is called for each new state, onLate() if an answer is late. */
-export function outbox(send, changed, onLate) {
+// An upload that ends with another code has failed for good.
+const PASSING = [Code.unreachable, Code.tooMany, Code.internal, Code.busy, Code.authIllegal];
+
+/**
+ * send(text) returns whether it succeeded. changed(dialogue) is called for each new state, onLate() if an answer is late.
+ * upload(dialogue, signal) stores the file of a dialogue, and resolves to changes of the dialogue.
+ */
+export function outbox(send, changed, onLate, upload) {
 	const waiting = new Map(); // dialogue's id → {dialogue, sent}, in order
 	let timer = 0;
 	let paused = 0;
@@ -25,7 +31,15 @@ export function outbox(send, changed, onLate) {
 
 	function flush() {
 		let free = room;
+		const held = new Set(); // friends who get a file first
 		for (const one of waiting.values()) {
+			const {friend, file} = one.dialogue;
+			if (held.has(friend)) continue;
+			if (file && !file.id) {
+				held.add(friend);
+				if (!one.upload) put(one);
+				continue;
+			}
 			if (paused || !free--) break;
 			if (one.sent) continue;
 			if (!send(frameOf(one.dialogue))) break;
@@ -35,12 +49,33 @@ export function outbox(send, changed, onLate) {
 		watch();
 	}
 
+	/** Uploads a file. The dialogue follows, with the file's id. */
+	async function put(one) {
+		const {dialogue} = one;
+		const {signal} = one.upload = new AbortController();
+		set(dialogue, 'sending');
+		try {
+			const changes = await upload(dialogue, signal);
+			if (!signal.aborted) set(Object.assign(dialogue, changes), 'queued');
+		} catch ({code = Code.internal, wait}) {
+			if (signal.aborted) return;
+			if (!PASSING.includes(code)) {
+				settle(dialogue.id, 'failed', code);
+				return;
+			}
+			set(dialogue, 'queued');
+			await new Promise((done) => { setTimeout(done, wait * 1000 || PAUSE); });
+		}
+		one.upload = null;
+		if (!signal.aborted) flush();
+	}
+
 	function watch() { timer ||= setTimeout(check, LATE / 2); }
 
 	function check() {
 		timer = 0;
-		const [first] = waiting.values();
-		if (!first?.sent) return;
+		const first = [...waiting.values()].find(({sent}) => sent);
+		if (!first) return;
 		const age = Date.now() - first.sent;
 		if (age > ANSWER_LIMIT) out.safe ? fail() : settle(first.dialogue.id, 'failed', Code.sendFailed);
 		else if (age > LATE) onLate();
@@ -79,6 +114,8 @@ export function outbox(send, changed, onLate) {
 		},
 		/** A resent dialogue keeps its id, so that a duplicate is detected. */
 		add(dialogue) {
+			// The server may have refused the file's id.
+			if (dialogue.blob && dialogue.state === 'failed') dialogue.file = {...dialogue.file, id: undefined};
 			waiting.set(dialogue.id, {dialogue, sent: 0});
 			set(dialogue, 'queued');
 			flush();
@@ -90,7 +127,16 @@ export function outbox(send, changed, onLate) {
 		},
 		/** The connection was lost: dialogues that were sent may or may not have arrived. */
 		down: () => fail(Code.unreachable),
-		clear: () => waiting.clear(),
+		/** Forgets a dialogue, and ends its upload. */
+		drop(id) {
+			waiting.get(id)?.upload?.abort();
+			waiting.delete(id);
+			flush();
+		},
+		clear() {
+			for (const {upload: running} of waiting.values()) running?.abort();
+			waiting.clear();
+		},
 	};
 	return out;
 }

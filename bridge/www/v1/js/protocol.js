@@ -24,7 +24,7 @@ export function loginURL(fields) {
 	return url.href;
 }
 
-export const frameOf = ({id, friend, text, re, reacts, edits, deletes}) => JSON.stringify({id, toFriend: friend, payload: text, re, reacts, edits, deletes});
+export const frameOf = ({id, friend, text, re, reacts, edits, deletes, file}) => JSON.stringify({id, toFriend: friend, payload: text, re, reacts, edits, deletes, file: file?.id});
 
 // A frame has at most 64 KiB.
 export const fits = (text) => new TextEncoder().encode(frameOf({text})).length < 65_000;

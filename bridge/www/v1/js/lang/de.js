@@ -118,4 +118,9 @@ export default {
 	code523: 'Diese Person oder Anfrage gibt es nicht mehr.',
 	code1013: 'Der Server ist überlastet. Bitte versuche es gleich noch einmal.',
 	codeOther: 'Fehlgeschlagen (Code {code}).',
+
+	picture: 'Bild',
+	voiceMessage: 'Sprachnachricht',
+	video: 'Video',
+	code404: 'Diese Datei gibt es nicht mehr.',
 };

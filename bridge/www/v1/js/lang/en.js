@@ -118,4 +118,9 @@ export default {
 	code523: 'This person or request no longer exists.',
 	code1013: 'The server is busy. Please try again in a moment.',
 	codeOther: 'That failed (code {code}).',
+
+	picture: 'Picture',
+	voiceMessage: 'Voice message',
+	video: 'Video',
+	code404: 'This file is no longer there.',
 };

@@ -118,4 +118,9 @@ export default {
 	code523: '该用户或请求已不存在。',
 	code1013: '服务器繁忙，请稍后重试。',
 	codeOther: '操作失败（代码 {code}）。',
+
+	picture: '图片',
+	voiceMessage: '语音消息',
+	video: '视频',
+	code404: '此文件已不存在。',
 };
