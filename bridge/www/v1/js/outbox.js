@@ -96,6 +96,17 @@ export function outbox(send, changed, onLate, upload) {
 		paused = setTimeout(out.resume, PAUSE);
 	}
 
+	/** The server may have dropped a file that no dialogue named for long. Uploads it again, once. */
+	function again(id) {
+		const one = waiting.get(id);
+		if (!one?.dialogue.blob || one.again) return false;
+		Object.assign(one, {again: true, sent: 0});
+		one.dialogue.file = {...one.dialogue.file, id: undefined};
+		set(one.dialogue, 'queued');
+		flush();
+		return true;
+	}
+
 	function settle(id, state, code) {
 		const {dialogue} = waiting.get(id) ?? {};
 		if (!waiting.delete(id)) return undefined;
@@ -123,7 +134,7 @@ export function outbox(send, changed, onLate, upload) {
 		/** Returns the dialogue. Where ids are not compared, an answer without one belongs to the oldest dialogue. */
 		answered({code, id = out.safe ? '' : waiting.keys().next().value}) {
 			if (out.safe && (code === Code.sendFailed || code === Code.internal)) return waiting.get(id)?.sent && fail();
-			return settle(id, STATES[code] ?? 'failed', code);
+			return code === Code.malformed && again(id) ? undefined : settle(id, STATES[code] ?? 'failed', code);
 		},
 		/** The connection was lost: dialogues that were sent may or may not have arrived. */
 		down: () => fail(Code.unreachable),

@@ -5,6 +5,7 @@ export const Code = {
 	malformed: 403, internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
 	sendFailed: 507, peerOffline: 508, notFriends: 512, elsewhere: 513, authIllegal: 515,
 	friendApplies: 520, alreadyFriends: 522, noSuchUser: 523, friendAdded: 524, friendRemoved: 525,
+	filesFull: 526,
 	// Not of the protocol: no answer, three HTTP statuses, and a busy server, as it closes a tunnel.
 	unreachable: 0, missing: 404, tooLarge: 413, tooMany: 429, busy: 1013,
 	field: -1, // a field is invalid, and nothing was sent

@@ -122,5 +122,6 @@ export default {
 	picture: 'Bild',
 	voiceMessage: 'Sprachnachricht',
 	video: 'Video',
-	code404: 'Diese Datei gibt es nicht mehr.',
+	code404: 'diese Datei gibt es nicht mehr.',
+	code526: 'für deine Dateien ist kein Platz mehr. Lösche ältere Nachrichten mit Dateien.',
 };

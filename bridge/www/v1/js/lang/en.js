@@ -122,5 +122,6 @@ export default {
 	picture: 'Picture',
 	voiceMessage: 'Voice message',
 	video: 'Video',
-	code404: 'This file is no longer there.',
+	code404: 'this file is no longer there.',
+	code526: 'there is no space left for your files. Delete earlier messages with files.',
 };

@@ -123,4 +123,5 @@ export default {
 	voiceMessage: '语音消息',
 	video: '视频',
 	code404: '此文件已不存在。',
+	code526: '您的文件空间已用完。请删除以前带文件的消息。',
 };
