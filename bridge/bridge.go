@@ -215,7 +215,11 @@ func (b *Bridge) openTalks(ctx context.Context) (err error) {
 	if !o.Dialogues.Keep || o.Store.Talks == nil {
 		return nil
 	}
-	b.talks, err = talk.Open(ctx, talk.Options{Connect: o.Connect, Talks: o.Store.Talks, Cursors: o.Store.Cursors, Plain: o.EventLog.Plain, Timeout: o.Dialogues.Timeout,
+	files, err := o.Store.StoredFiles(ctx) // also while no more are taken
+	if err != nil {
+		return err
+	}
+	b.talks, err = talk.Open(ctx, talk.Options{Connect: o.Connect, Talks: o.Store.Talks, Files: files, Cursors: o.Store.Cursors, Plain: o.EventLog.Plain, Timeout: o.Dialogues.Timeout,
 		MayWrite: o.EventLog.MayWrite, MayDeliver: func() bool { return b.services.Cluster.Speaks(2) }, // nothing is sent before the services exist
 		Receipts: o.Dialogues.Receipts, Registry: o.Registry, Log: o.Log,
 		Advanced: func(user, with string, got, read uint64) { b.lanes.Advanced(user, with, got, read) }, // nothing is acknowledged before the lanes exist
@@ -274,7 +278,11 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	if b.talks != nil {
 		talks = b.talks
 	}
-	b.api = api.New(api.Options{Talks: talks, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
+	files := api.Files{Max: o.Files.Max, Quota: o.Files.Quota, Understood: func() bool { return b.services.Cluster.Speaks(3) }}
+	if b.talks != nil && o.Files.Max > 0 {
+		files.Store = o.Store.Files
+	}
+	b.api = api.New(api.Options{Talks: talks, Files: files, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }

@@ -41,6 +41,7 @@ type Options struct {
 
 	Sessions  Sessions
 	Dialogues Dialogues
+	Files     Files
 	Governor  *governor.Governor // what clients, accounts and users may use; nil: no limits
 	EventLog  eventlog.Options   // MaxAge, MaxBytes, Replicas, OnError, Plain and MayWrite; the bridge sets the rest
 	// LogIdle is how long the program of a consumer may be away while the event log is nearly full; 0: for ever.
@@ -80,4 +81,10 @@ type Dialogues struct {
 
 	Keep     bool // conversations are kept, in Store.Talks
 	Receipts bool // a sender is told that its friend has read a dialogue or is typing
+}
+
+// Files configure files, which are in Store.Files.
+type Files struct {
+	Max   int64 // bytes of a file; 0: no files are taken
+	Quota int64 // bytes of all files that a user has sent
 }

@@ -131,7 +131,7 @@ func (b *backend) openStore(ctx context.Context, c *Config, wait time.Duration, 
 	if err != nil {
 		return err
 	}
-	options := kv.Options{Prefix: c.NATS.Prefix, Talks: talks, Replicas: c.NATS.replicas(), TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
+	options := kv.Options{Prefix: c.NATS.Prefix, Talks: talks, Files: filesOptions(c), Replicas: c.NATS.replicas(), TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge,
 		MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests, Cooldown: c.Limits.Cooldown, Log: log, MayWrite: b.mayWrite, Expected: expected, AcceptLoss: c.acceptLoss, Wait: wait,
 		Remember: func(streams map[string]time.Time) error { return b.dir.RememberStreams(owner, streams) }}
 	b.store, err = kv.Open(ctx, b.nc, options)

@@ -22,6 +22,7 @@ type Config struct {
 	Ops       OpsConfig
 	Sessions  SessionsConfig
 	Dialogues DialoguesConfig
+	Files     FilesConfig
 	Admin     AdminConfig
 	Tokens    TokensConfig
 	Passwords PasswordsConfig
@@ -95,6 +96,13 @@ type DialoguesConfig struct {
 	Keep     time.Duration // 0: no conversations are kept
 	MaxBytes Size          // of all conversations
 	Receipts bool          // of read dialogues, and of typing
+}
+
+// FilesConfig is the section files.
+type FilesConfig struct {
+	MaxSize  Size // of one file; 0: no files are taken
+	Quota    Size // of the files that one user has sent
+	MaxBytes Size // of all files
 }
 
 // AdminConfig is the section admin.
@@ -244,6 +252,7 @@ func Defaults() *Config {
 			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,
 		},
 		Dialogues: DialoguesConfig{Timeout: 5 * time.Second, Keep: 30 * day, MaxBytes: 10 * GiB, Receipts: true},
+		Files:     FilesConfig{MaxSize: 25 * MiB, Quota: GiB, MaxBytes: 10 * GiB},
 		Tokens:    TokensConfig{TTL: 24 * time.Hour, MaxAge: 90 * 24 * time.Hour},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MinLength: 1, MaxLength: 256},
 		Limits: LimitsConfig{

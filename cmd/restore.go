@@ -154,7 +154,7 @@ func isEmptyDir(path string) (bool, error) {
 
 // storeOptions returns the options of the buckets.
 func storeOptions(c *Config) kv.Options {
-	return kv.Options{Prefix: c.NATS.Prefix, Talks: talksOptions(c), Replicas: c.NATS.replicas(), TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge, MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests}
+	return kv.Options{Prefix: c.NATS.Prefix, Talks: talksOptions(c), Files: filesOptions(c), Replicas: c.NATS.replicas(), TokenTTL: c.Tokens.TTL, TokenMaxAge: c.Tokens.MaxAge, MaxFriends: c.Limits.Friends, MaxRequests: c.Limits.Requests}
 }
 
 // stagedNATS is a NATS server of the restore command with the checked streams of the backup.

@@ -91,6 +91,14 @@ func talksOptions(c *Config) *kv.TalksOptions {
 	return &kv.TalksOptions{MaxAge: c.Dialogues.Keep, MaxBytes: int64(c.Dialogues.MaxBytes)}
 }
 
+// filesOptions returns the options of the stream of files, nil if no files are taken.
+func filesOptions(c *Config) *kv.FilesOptions {
+	if c.Dialogues.Keep == 0 || c.Files.MaxSize == 0 {
+		return nil
+	}
+	return &kv.FilesOptions{MaxAge: c.Dialogues.Keep, MaxBytes: int64(c.Files.MaxBytes)}
+}
+
 // talksPart is the part of the free disk space that the conversations may fill, in percent.
 const talksPart = 80
 

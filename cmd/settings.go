@@ -88,6 +88,10 @@ func (c *Config) serverSettings() []setting {
 		bind("dialogues.max_bytes", &c.Dialogues.MaxBytes, "size limit of all conversations; the oldest dialogues beyond it are dropped", between(MiB, 1024*TiB)),
 		bind("dialogues.receipts", &c.Dialogues.Receipts, "tell a sender that its friend has read a dialogue or is typing"),
 
+		bind("files.max_size", &c.Files.MaxSize, "largest file that a user may send, 0 to take no files", between(0, GiB)),
+		bind("files.quota", &c.Files.Quota, "size limit of the files that one user has sent", between(MiB, 1024*TiB)),
+		bind("files.max_bytes", &c.Files.MaxBytes, "size limit of all files; no more are taken beyond it", between(MiB, 1024*TiB)),
+
 		bind("admin.read_dialogues", &c.Admin.ReadDialogues, "let administrators read conversations with imctl talk show"),
 
 		bind("tokens.ttl", &c.Tokens.TTL, "lifetime of a token", between(time.Second, 10*365*24*time.Hour)),

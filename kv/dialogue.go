@@ -38,6 +38,9 @@ type Dialogue struct {
 	Hidden  bool      // the friend blocks the sender, and must not see it
 	Live    bool      // a client of the friend had it before it was stored, so sessions without numbers are not sent it
 
+	// File is the file that the dialogue names, in its JSON form, byte for byte; nil: none.
+	File []byte
+
 	// Numbers of dialogues of the same conversation; 0: none.
 	Re, Reacts, Edits, Deletes uint64
 

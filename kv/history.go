@@ -197,7 +197,7 @@ func (v *view) show(d *Dialogue) {
 		// Not even the id of the sender's choice is shown.
 		*d = Dialogue{N: d.N, From: d.From, ID: noText, Payload: noText, At: d.At, Deleted: true}
 	case by(v.deletes, d.N) != nil, d.Edits != 0 && by(v.deletes, d.Edits) != nil:
-		d.Payload, d.Deleted = noText, true
+		d.Payload, d.File, d.Deleted = noText, nil, true
 	case edit != nil:
 		d.Payload, d.Edited = edit.Payload, true
 	}

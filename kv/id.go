@@ -12,11 +12,14 @@ func NewID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// idLength is the length of an id.
+const idLength = 32
+
 // ValidID reports whether s has the form of an id. Clients send ids, which become parts of NATS subjects, where a dot
 // or a wildcard would match keys of other users. So every method checks its ids first. An invalid id belongs to no
 // user.
 func ValidID(s string) bool {
-	if len(s) != 32 {
+	if len(s) != idLength {
 		return false
 	}
 	for i := range len(s) {

@@ -120,7 +120,13 @@ const (
 	flagReacts
 	flagEdits
 	flagDeletes
-	flagsEnd
+	flagMore // a byte of further flags follows
+)
+
+// The further flags.
+const (
+	flagFile = 1 << iota
+	moreEnd
 )
 
 // Append appends the encoded record. DecodeRecord is its inverse.
@@ -138,7 +144,12 @@ func (r *Record) Append(dst []byte) []byte {
 	for i := range r.Dialogues {
 		d := &r.Dialogues[i]
 		ms := d.At.UnixMilli()
-		dst = append(dst, d.flags(r.Pair))
+		flags := d.flags(r.Pair)
+		if d.File != nil { // versions without files cannot read the record
+			dst = append(dst, flags|flagMore, flagFile)
+		} else {
+			dst = append(dst, flags)
+		}
 		dst = binary.AppendVarint(dst, ms-at)
 		at = ms
 		for _, text := range [...][]byte{d.ID, d.Payload} {
@@ -148,6 +159,9 @@ func (r *Record) Append(dst []byte) []byte {
 			if n != 0 {
 				dst = binary.AppendUvarint(dst, n)
 			}
+		}
+		if d.File != nil {
+			dst = append(binary.AppendUvarint(dst, uint64(len(d.File))), d.File...)
 		}
 	}
 	return dst
@@ -256,9 +270,17 @@ func (r *Record) decodeDialogues(d *decoder) {
 	at := int64(0)
 	for i := range r.Dialogues {
 		flags := d.bytes(1)
-		if d.failed || flags[0] >= flagsEnd {
-			d.failed = true
+		if d.failed {
 			return
+		}
+		more := byte(0)
+		if flags[0]&flagMore != 0 {
+			if b := d.bytes(1); b != nil {
+				more = b[0]
+			}
+			if d.check(more != 0 && more < moreEnd); d.failed {
+				return
+			}
 		}
 		at += d.varint()
 		r.Dialogues[i] = Dialogue{
@@ -279,6 +301,10 @@ func (r *Record) decodeDialogues(d *decoder) {
 		}
 		if l := &r.Dialogues[i]; l.Re == l.N {
 			l.Live, l.Re = true, 0
+		}
+		if more&flagFile != 0 {
+			r.Dialogues[i].File = d.bytes(d.uvarint())
+			d.check(len(r.Dialogues[i].File) > 0)
 		}
 	}
 }

@@ -35,6 +35,7 @@ type Options struct {
 	MaxRequests int           // pending to one user, and from one user; default 200
 	Cooldown    time.Duration // between two requests of one user to another that are shown, and after a decline; default: none
 	Talks       *TalksOptions // of the stream of conversations; nil: conversations are off
+	Files       *FilesOptions // of the stream of files; nil: files are off
 	Log         *slog.Logger  // default: none
 	Wait        time.Duration // for NATS to have a leader and to answer, without the time of an upgrade; default: until ctx ends
 
@@ -97,6 +98,8 @@ type Store struct {
 	// Talks and Cursors keep conversations. Of Open, they are nil if conversations are off.
 	Talks   *Talks
 	Cursors *Cursors
+	// Files keeps files. It is nil if files are off.
+	Files *Files
 
 	opts  Options
 	state atomic.Pointer[State] // names the buckets that this store uses
@@ -181,6 +184,11 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Store, error) {
 		}
 		s.Cursors = &Cursors{b: s.Rosters.b}
 	}
+	if opts.Files != nil {
+		if s.Files, err = openFiles(ctx, js, states, opts); err != nil {
+			return nil, err
+		}
+	}
 	s.state.Store(&state)
 	s.shareUsers()
 	s.guard(opts.MayWrite)
@@ -194,6 +202,9 @@ func (s *Store) guard(mayWrite func(token bool) error) {
 	s.Tokens.b.mayWrite = func() error { return mayWrite(true) }
 	if s.Talks != nil {
 		s.Talks.b.mayWrite = s.Users.b.mayWrite
+	}
+	if s.Files != nil {
+		s.Files.b.mayWrite = s.Users.b.mayWrite
 	}
 }
 

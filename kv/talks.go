@@ -56,7 +56,7 @@ func talksConfig(opts Options) jetstream.StreamConfig {
 // Errors: ErrStreamMismatch, ErrConflict.
 func openTalks(ctx context.Context, js jetstream.JetStream, states *States, opts Options) (*Talks, error) {
 	want := talksConfig(opts)
-	if err := ensureTalks(ctx, js, want, opts.Log); err != nil {
+	if err := ensureSized(ctx, js, want, "dialogues.max_bytes", "conversations", opts.Log); err != nil {
 		return nil, fmt.Errorf("kv: stream of conversations %s: %w", want.Name, err)
 	}
 	var t *Talks

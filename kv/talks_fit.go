@@ -8,16 +8,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// minTalkBytes is the smallest size that ensureTalks lowers the limit of the stream of conversations to.
-const minTalkBytes = 1 << 20
+// minSized is the smallest size that ensureSized lowers the limit of a stream to.
+const minSized = 1 << 20
 
-// ensureTalks creates the stream of conversations, or updates the existing one. NATS reserves the size of a stream. If it
-// has no room for all of it, ensureTalks keeps the size of the existing stream, or halves the size until it fits, and
-// logs that.
+// ensureSized creates a stream, or updates the existing one. NATS reserves the size of a stream. If it has no room for
+// all of it, ensureSized keeps the size of the existing stream, or halves the size until it fits, and logs that. setting
+// is the key of the setting of the size, and what names the contents.
 //
 // Errors: ErrStreamMismatch, and those of NATS.
-func ensureTalks(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, log *slog.Logger) error {
-	const setting = "dialogues.max_bytes"
+func ensureSized(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, setting, what string, log *slog.Logger) error {
 	failed := EnsureEntryStream(ctx, js, want, setting, log)
 	if !noRoom(failed) {
 		return failed
@@ -26,14 +25,14 @@ func ensureTalks(ctx context.Context, js jetstream.JetStream, want jetstream.Str
 	if s, err := js.Stream(ctx, want.Name); err == nil && s.CachedInfo().Config.MaxBytes > 0 {
 		smaller.MaxBytes = s.CachedInfo().Config.MaxBytes
 		if err = EnsureEntryStream(ctx, js, smaller, setting, log); err == nil {
-			warnSmaller(log, want, smaller)
+			warnSmaller(log, setting, what, want, smaller)
 		}
 		return err
 	}
-	for smaller.MaxBytes /= 2; smaller.MaxBytes >= minTalkBytes; smaller.MaxBytes /= 2 {
+	for smaller.MaxBytes /= 2; smaller.MaxBytes >= minSized; smaller.MaxBytes /= 2 {
 		err := EnsureEntryStream(ctx, js, smaller, setting, log)
 		if err == nil {
-			warnSmaller(log, want, smaller)
+			warnSmaller(log, setting, what, want, smaller)
 		}
 		if !noRoom(err) {
 			return err
@@ -42,8 +41,8 @@ func ensureTalks(ctx context.Context, js jetstream.JetStream, want jetstream.Str
 	return failed
 }
 
-func warnSmaller(log *slog.Logger, want, got jetstream.StreamConfig) {
-	log.Warn("NATS cannot reserve dialogues.max_bytes, so fewer conversations are kept: lower the setting, or raise the limits of JetStream",
+func warnSmaller(log *slog.Logger, setting, what string, want, got jetstream.StreamConfig) {
+	log.Warn("NATS cannot reserve "+setting+", so fewer "+what+" are kept: lower the setting, or raise the limits of JetStream",
 		"max_bytes", want.MaxBytes, "lowered_to", got.MaxBytes)
 }
 

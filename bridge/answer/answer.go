@@ -50,6 +50,8 @@ var codes = []struct {
 	{kv.ErrSelf, wire.FriendNotExists, http.StatusOK},
 	{kv.ErrNoRequest, wire.FriendNotExists, http.StatusOK},
 	{kv.ErrUserNotFound, wire.FriendNotExists, http.StatusOK},
+
+	{kv.ErrFilesFull, wire.QuotaExceeded, http.StatusOK},
 }
 
 // CodeOf returns the code for an error of a call, and logs the server's own faults.

@@ -41,6 +41,7 @@ type Options struct {
 	Mail         *mailer.Queue // nil: the calls that need mail do not exist
 	Talks        Talks         // nil: no conversations are kept, and the calls for them do not exist
 	Tunnel       http.Handler  // serves logins
+	Files        Files
 	// Away reports whether NATS is unreachable.
 	Away      func() bool
 	Dialogues *delivery.Metrics
@@ -53,6 +54,8 @@ type API struct {
 	opts  Options
 	calls []Call
 	times *prometheus.HistogramVec
+
+	uploads reservations
 }
 
 // New returns an API. Handler serves it over HTTP, and ServeNATS over NATS.

@@ -176,7 +176,11 @@ func Calls() []Call {
 	}, {
 		Name: "registration", Method: http.MethodGet, Path: "/im/registration",
 		do: func(_ context.Context, a *API, _ *request) (result, error) {
-			return wire.NewRegistration(string(a.opts.Accounts.Registration())), nil
+			registration := wire.NewRegistration(string(a.opts.Accounts.Registration()))
+			if a.opts.Files.Store != nil {
+				registration.MaxFile = a.opts.Files.Max
+			}
+			return registration, nil
 		},
 	}, {
 		Name: "verify", Method: http.MethodPost, Path: "/im/mail/verify", Auth: true, NATS: true, NeedsMail: true,

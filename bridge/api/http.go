@@ -34,6 +34,10 @@ func (a *API) Handler() http.Handler {
 		mux.Handle(path, a.opts.Tunnel)
 	}
 	mux.HandleFunc(picture.Path+"{hash}/{id}", a.servePicture)
+	if a.opts.Files.Store != nil {
+		mux.HandleFunc(filesPath, a.serveUpload)
+		mux.HandleFunc(filesPath+"/{file}", a.serveFile)
+	}
 	mux.Handle(pagePath, http.StripPrefix(pagePath, pages(www.FS())))
 	mux.Handle("/{$}", http.RedirectHandler(pagePath+"chat.html", http.StatusFound))
 	return a.guard(mux)

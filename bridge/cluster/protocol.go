@@ -12,7 +12,8 @@ import (
 //
 //	1  nothing is announced
 //	2  dialogues are delivered live while conversations cannot be stored; nodes hold leases
-const Protocol = 2
+//	3  dialogues may have files
+const Protocol = 3
 
 // leases is the first protocol of nodes that hold a lease.
 const leases = 2

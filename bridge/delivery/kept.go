@@ -62,9 +62,9 @@ func (l *Lanes) Keep(from, to string, with Relation, d kv.Dialogue, s Sender) er
 	return l.of(from).keep(from, to, with, d, nil, s)
 }
 
-// DialogueOf returns the dialogue of a frame. It aliases the frame.
+// DialogueOf returns the dialogue of a frame. It aliases the frame. Its File is the id of the file.
 func DialogueOf(f wire.KeepFrame) kv.Dialogue {
-	d := kv.Dialogue{ID: f.ID, Payload: f.Payload, Re: f.Re, Reacts: f.Reacts, Edits: f.Edits, Deletes: f.Deletes}
+	d := kv.Dialogue{ID: f.ID, Payload: f.Payload, Re: f.Re, Reacts: f.Reacts, Edits: f.Edits, Deletes: f.Deletes, File: f.File}
 	if d.Payload == nil {
 		d.Payload = []byte(`""`) // a deletion may have none
 	}

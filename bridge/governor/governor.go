@@ -46,6 +46,7 @@ const (
 	History              Reason = "history"                // reads of conversations by one user
 	Dialogues            Reason = "dialogues"              // of one user by NATS
 	Refusals             Reason = "refusals"               // answers to one address that refuse a login or a request
+	FileUploads          Reason = "file_uploads"           // of files, by one user at the same time
 	BodyBytes            Reason = "body_bytes"             // of requests that are being read
 	WaitingBytes         Reason = "waiting_bytes"          // for sessions that do not read
 	UnknownHost          Reason = "unknown_host"           // a host name that the server is not configured for
@@ -102,6 +103,7 @@ type Governor struct {
 	journal *journal
 	conns   conns
 	bodies  bytesInFlight
+	uploads uploads
 	waiting atomic.Int64
 	delayed atomic.Int32 // answers that Delay holds back
 	seen    atomic.Pointer[SeenFrom]

@@ -54,6 +54,7 @@ type item struct {
 	next    *item
 	d       kv.Dialogue
 	text    []byte    // has d.ID and d.Payload
+	file    string    // id of the file that it names, which is read into d.File; "": none
 	done    Done      // nil: it was answered before the outcome of its job is known
 	expires time.Time // never, if d.Live
 	hash    uint64    // of the sender and the id, if d.Kept
@@ -94,7 +95,8 @@ const maxPooled = 64 << 10
 func newItem(d *kv.Dialogue, done Done, expires time.Time) *item {
 	it := itemPool.Get().(*item)
 	text := append(append(it.text[:0], d.ID...), d.Payload...)
-	*it = item{d: *d, text: text, done: done, expires: expires}
+	*it = item{d: *d, text: text, file: string(d.File), done: done, expires: expires}
+	it.d.File = nil
 	it.d.ID, it.d.Payload = text[:len(d.ID):len(d.ID)], text[len(d.ID):]
 	return it
 }
@@ -116,7 +118,10 @@ func (it *item) abandon() *item {
 	return a
 }
 
-func (it *item) size() int { return len(it.text) + itemSize }
+func (it *item) size() int { return len(it.text) + len(it.file) + itemSize }
+
+// nameless reports whether the file that the dialogue names is not read yet.
+func (it *item) nameless() bool { return it.file != "" && it.d.File == nil }
 
 // plain reports whether the dialogue comes from a session that does not know of kept conversations, and is not delivered
 // yet.

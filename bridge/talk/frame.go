@@ -10,7 +10,7 @@ import (
 // Frame returns the frame of a dialogue for a user whose friend is with. It aliases d and with.
 func Frame(d *kv.Dialogue, with string) wire.KeptDialogue {
 	return wire.KeptDialogue{ID: d.ID, From: bytesOf(d.From), Payload: d.Payload, With: bytesOf(with), N: d.N, At: d.At,
-		Re: d.Re, Reacts: d.Reacts, Edits: d.Edits, Deletes: d.Deletes, Edited: d.Edited, Deleted: d.Deleted}
+		Re: d.Re, Reacts: d.Reacts, Edits: d.Edits, Deletes: d.Deletes, Edited: d.Edited, Deleted: d.Deleted, File: d.File}
 }
 
 // Frame returns the conversation as the answers to a login and to the call show it.

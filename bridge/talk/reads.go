@@ -52,7 +52,13 @@ func (s *Service) Forget(ctx context.Context, user, with string) error {
 	if err != nil || theirs[user].Forgot < last {
 		return err
 	}
-	return s.opts.Talks.EraseUpTo(ctx, p, last)
+	if err := s.opts.Talks.EraseUpTo(ctx, p, last); err != nil || s.opts.Files == nil {
+		return err
+	}
+	if head, err = s.opts.Talks.Last(ctx, p); err != nil || head != nil && len(head.Dialogues) > 0 {
+		return err // it has later dialogues
+	}
+	return s.opts.Files.RemovePair(ctx, p)
 }
 
 // History returns a part of a conversation as a user sees it.

@@ -41,6 +41,7 @@ var (
 type Options struct {
 	Connect  natsutil.Connect
 	Talks    *kv.Talks
+	Files    *kv.Files // nil: there are none
 	Cursors  *kv.Cursors
 	Plain    bool          // NATS does not sync each write: an atomic batch costs more than single messages
 	Receipts bool          // friends see how far a user has read

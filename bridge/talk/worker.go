@@ -184,7 +184,7 @@ func (s *Service) look(ctx context.Context, c *conversation) error {
 
 // unsettled reports whether the writer cannot decide on the first dialogue.
 func (s *Service) unsettled(c *conversation, it *item) bool {
-	return !it.checked && (it.d.Kept && c.ids.find(it.hash, c.head.Last+1, time.Now().UnixMilli()) != 0 ||
+	return it.nameless() || !it.checked && (it.d.Kept && c.ids.find(it.hash, c.head.Last+1, time.Now().UnixMilli()) != 0 ||
 		it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts))
 }
 
@@ -264,9 +264,11 @@ func (s *Service) check(ctx context.Context, c *conversation, it *item) error {
 			}
 		}
 	}
-	err = s.checkNumbers(ctx, c, it, head)
+	if err = s.checkNumbers(ctx, c, it, head); err == nil {
+		err = s.readFile(ctx, c, it)
+	}
 	switch {
-	case errors.Is(err, kv.ErrNoDialogue), errors.Is(err, errNotAllowed):
+	case errors.Is(err, kv.ErrNoDialogue), errors.Is(err, errNotAllowed), errors.Is(err, kv.ErrNoFile):
 		it.err = wire.ProtocolError
 	case err != nil:
 		return err
@@ -299,6 +301,9 @@ func (s *Service) checkNumbers(ctx context.Context, c *conversation, it *item, h
 			return errNotAllowed
 		}
 		if it.d.Edits == 0 {
+			if err := s.removeFile(ctx, d); err != nil {
+				return err
+			}
 			continue
 		}
 		shown, err := s.opts.Talks.Shown(ctx, head, r, it.d.From)
@@ -312,6 +317,27 @@ func (s *Service) checkNumbers(ctx context.Context, c *conversation, it *item, h
 		}
 	}
 	return nil
+}
+
+// readFile reads the file that a dialogue names. Errors: kv.ErrNoFile, also if it is none that the sender has sent to this
+// friend.
+func (s *Service) readFile(ctx context.Context, c *conversation, it *item) (err error) {
+	if !it.nameless() {
+		return nil
+	}
+	if s.opts.Files == nil {
+		return kv.ErrNoFile
+	}
+	it.d.File, err = s.opts.Files.Mention(ctx, it.file, it.d.From, c.pair.Other(it.d.From))
+	return err
+}
+
+// removeFile removes the file of a dialogue that is about to be deleted: a deletion that is stored leaves no file.
+func (s *Service) removeFile(ctx context.Context, d *kv.Dialogue) error {
+	if d.File == nil || s.opts.Files == nil {
+		return nil
+	}
+	return s.opts.Files.Remove(ctx, kv.FileID(d.File))
 }
 
 // dialogue returns the dialogue n, and the record that has it. Errors: kv.ErrNoDialogue.

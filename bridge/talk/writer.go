@@ -23,9 +23,12 @@ const (
 	gatherMost = time.Millisecond
 	// headerRoom is more than NATS and the record add to the dialogues of a record.
 	headerRoom = 2 << 10
+	// fileRoom is more than the file of a dialogue adds. A record has at most one.
+	fileRoom = 4 << 10
 )
 
-// Add queues a dialogue from its sender to a user. It copies ID and Payload. After an error done is not called.
+// Add queues a dialogue from its sender to a user. It copies ID, Payload and File, which is the id of a file. After an
+// error done is not called.
 //
 // Errors: ErrBusy; ErrStalled for a dialogue that is not Kept; that of Options.MayWrite for a Kept dialogue.
 func (s *Service) Add(to string, d kv.Dialogue, done Done) error { return s.add(to, d, done, false) }
@@ -95,7 +98,7 @@ func (s *Service) place(p kv.Pair, it *item, stalled bool) error {
 
 // admissible returns the conversation of a dialogue, or the reason why it cannot be stored.
 func (s *Service) admissible(to string, d *kv.Dialogue) (p kv.Pair, err error) {
-	if int64(len(d.ID)+len(d.Payload)+headerRoom) > s.nc.MaxPayload() {
+	if int64(len(d.ID)+len(d.Payload)+headerRoom+fileRoom) > s.nc.MaxPayload() {
 		return p, errSize
 	}
 	p = kv.PairOf(d.From, to)
@@ -307,8 +310,8 @@ func (s *Service) admit(j *job, it *item, now, at time.Time) bool {
 			return false
 		}
 	}
-	if !it.checked {
-		if it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts) {
+	if !it.checked || it.nameless() {
+		if it.nameless() || it.d.Changes() || !c.exists(it.d.Re) || !c.exists(it.d.Reacts) {
 			return false
 		}
 	}

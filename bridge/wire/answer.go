@@ -116,17 +116,23 @@ type Registration struct {
 	Message      string `json:"message"`
 	OK           bool   `json:"ok"`
 	Registration string `json:"registration"` // open, invite or closed
+
+	MaxFile int64 `json:"-"` // bytes of a file, files.max; 0: the server takes no files
 }
 
 // NewRegistration returns the answer with code 200.
 func NewRegistration(mode string) Registration {
-	return Registration{Success, Success.Message(), Success.OK(), mode}
+	return Registration{Code: Success, Message: Success.Message(), OK: Success.OK(), Registration: mode}
 }
 
 // Append appends the answer to dst.
 func (r Registration) Append(dst []byte) []byte {
 	dst = appendHead(dst, r.Code)
 	dst = appendKey(dst, `,"registration":`, r.Registration)
+	if r.MaxFile > 0 {
+		dst = strconv.AppendInt(append(dst, `,"files":{"max":`...), r.MaxFile, 10)
+		dst = append(dst, '}')
+	}
 	return append(dst, '}')
 }
 
@@ -250,4 +256,21 @@ func appendList[T interface{ Append([]byte) []byte }](dst []byte, list []T) []by
 		dst = AppendItem(dst, i, e)
 	}
 	return AppendListEnd(dst, len(list))
+}
+
+// An Uploaded is the answer to the upload of a file. Create it with [NewUploaded].
+type Uploaded struct{ file []byte }
+
+// NewUploaded returns the answer with code 200. file is the file, a JSON object.
+func NewUploaded(file []byte) Uploaded { return Uploaded{file} }
+
+// Append appends the answer to dst.
+func (u Uploaded) Append(dst []byte) []byte {
+	dst = append(dst, `{"code":`...)
+	dst = strconv.AppendInt(dst, int64(Success), 10)
+	dst = append(append(dst, `,"file":`...), u.file...)
+	dst = appendKey(dst, `,"message":`, Success.Message())
+	dst = append(dst, `,"ok":`...)
+	dst = strconv.AppendBool(dst, Success.OK())
+	return append(dst, '}')
 }

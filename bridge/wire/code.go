@@ -54,6 +54,8 @@ const (
 	FriendNotExists   Code = 523
 	FriendAdded       Code = 524
 	FriendRemoved     Code = 525
+
+	QuotaExceeded Code = 526
 )
 
 // An Info describes one code.

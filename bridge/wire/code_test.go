@@ -45,6 +45,7 @@ const protocolCodes = `
 {"code":523,"message":"Friend Not Exists","ok":false}
 {"code":524,"message":"Friend Added","ok":true}
 {"code":525,"message":"Friend Removed","ok":true}
+{"code":526,"message":"Quota Exceeded","ok":false}
 `
 
 func TestRepliesMatchProtocol(t *testing.T) {
@@ -77,7 +78,7 @@ func TestCodeTable(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 306, 518, 526, 1000} {
+	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 306, 518, 527, 1000} {
 		if c.Message() != "" || c.OK() {
 			t.Errorf("unknown code %d has message %q and flag %t", c, c.Message(), c.OK())
 		}

@@ -104,4 +104,7 @@ var codes = [...]Info{
 	{FriendRemoved, "Friend Removed", true,
 		"News for sessions with push: the friendship with `id` ended, or a request between the two was withdrawn.",
 		"Remove the user from the lists of friends and requests."},
+	{QuotaExceeded, "Quota Exceeded", false,
+		"The file is not stored: the files of the user, or those of all users, take up the space that the operator has set.",
+		"Tell the user. Deleting earlier dialogues with files frees space."},
 }

@@ -27,6 +27,10 @@ const (
 	MaxSession   = 32 // the id of a session
 	MaxReport    = 1000
 	MaxEvidence  = 4 << 10 // bytes
+
+	MaxFileID   = 128 // bytes
+	MaxFileName = 255
+	MaxFileType = 127
 )
 
 // A Kind is how a field is read. All kinds but Verbatim are trimmed.

@@ -27,6 +27,8 @@ type KeepFrame struct {
 	Send // of KeepDialogue
 	// Numbers of earlier dialogues, of KeepDialogue; 0: none. At most one of Reacts, Edits and Deletes is set.
 	Re, Reacts, Edits, Deletes uint64
+	// File is the id of a file, decoded, of KeepDialogue; empty: none. A dialogue with a file changes no other one.
+	File []byte
 
 	With []byte    // id of the friend, decoded and trimmed; of KeepGot, KeepRead and KeepTyping
 	N    uint64    // of KeepGot and KeepRead
@@ -47,10 +49,11 @@ const (
 	keepTyping
 	keepPing
 	keepWith
+	keepFile
 	keepCount
 )
 
-var keepKeys = [keepCount]string{"id", "toFriend", "payload", "re", "reacts", "edits", "deletes", "got", "read", "typing", "ping", "with"}
+var keepKeys = [keepCount]string{"id", "toFriend", "payload", "re", "reacts", "edits", "deletes", "got", "read", "typing", "ping", "with", "file"}
 
 // ParseKeep parses a frame from a session with keep. A dialogue has the codes of [ParseSend], in the same order, and
 // its payload may be empty if it deletes a dialogue. All other faults are [ProtocolError]. If the frame is JSON and has
@@ -103,6 +106,11 @@ func parseKeepDialogue(v *[keepCount][]byte, ok bool) (f KeepFrame, code Code) {
 		if n != &f.Re {
 			changes++
 		}
+	}
+	if raw := v[keepFile]; raw != nil {
+		var text bool
+		f.File, text = trimmedText(raw)
+		ok = ok && text && len(f.File) > 0 && len(f.File) <= MaxFileID && changes == 0
 	}
 	f.Send, code = parseSend(v[keepID], v[keepTo], v[keepPayload], ok && changes <= 1, v[keepDeletes] != nil)
 	if code == ProtocolError {

@@ -21,6 +21,8 @@ type KeptDialogue struct {
 	Re, Reacts, Edits, Deletes uint64
 	// A later dialogue has replaced or removed the payload.
 	Edited, Deleted bool
+	// File is the file that the dialogue names, a JSON object; nil: none.
+	File []byte
 }
 
 // Append appends the dialogue to dst as a JSON object. It omits Re and the fields after Re if they are not set.
@@ -40,6 +42,9 @@ func (d KeptDialogue) Append(dst []byte) []byte {
 	}
 	if d.Deleted {
 		dst = append(dst, `,"deleted":true`...)
+	}
+	if d.File != nil {
+		dst = append(append(dst, `,"file":`...), d.File...)
 	}
 	return append(dst, '}')
 }
@@ -65,10 +70,11 @@ const (
 	keptDeletes
 	keptEdited
 	keptDeleted
+	keptFile
 	keptCount
 )
 
-var keptKeys = [keptCount]string{"id", "from", "payload", "with", "n", "at", "re", "reacts", "edits", "deletes", "edited", "deleted"}
+var keptKeys = [keptCount]string{"id", "from", "payload", "with", "n", "at", "re", "reacts", "edits", "deletes", "edited", "deleted", "file"}
 
 // ParseKept parses the output of Append, with any further keys. It returns false unless id, from, payload, with, n and
 // at are present and right, and from and with are not empty. A dialogue that is not kept has no n.
@@ -82,6 +88,9 @@ func ParseKept(b []byte) (KeptDialogue, bool) {
 	}
 	d := KeptDialogue{ID: v[keptID], Payload: v[keptPayload], Edited: isTrue(v[keptEdited]), Deleted: isTrue(v[keptDeleted])}
 	var fromOK, withOK bool
+	if raw := v[keptFile]; len(raw) > 0 && raw[0] == '{' {
+		d.File = raw
+	}
 	d.From, fromOK = RawString(v[keptFrom]).text()
 	d.With, withOK = RawString(v[keptWith]).text()
 	n, ok := parseNumber(v[keptN], fromOK && withOK && len(d.From) > 0 && len(d.With) > 0)
