@@ -87,3 +87,4 @@ export const blockDialog = late('safety', 'blockDialog');
 export const reportDialog = late('safety', 'reportDialog');
 export const messageDialog = late('message', 'messageDialog');
 export const openFinder = late('finder', 'openFinder');
+export const viewPictures = late('viewer', 'view');

@@ -64,7 +64,8 @@ export function outbox(send, changed, onLate, upload) {
 				return;
 			}
 			set(dialogue, 'queued');
-			await new Promise((done) => { setTimeout(done, wait * 1000 || PAUSE); });
+			one.tries = Math.min(4, (one.tries ?? -1) + 1);
+			await new Promise((done) => { setTimeout(done, wait * 1000 || PAUSE * 2 ** one.tries); });
 		}
 		one.upload = null;
 		if (!signal.aborted) flush();

@@ -18,6 +18,8 @@ function most(session) {
 	return asked.get(session);
 }
 
+const drafts = new Map(); // ids of the user and the friend → files that are not sent yet
+
 const hasFiles = (transfer) => Boolean(transfer?.types.includes('Files'));
 
 /** Files of a paste. Office programs add a picture of the text that they copy, which is not meant. */
@@ -43,6 +45,7 @@ export async function attach({store, session}, {friend, composer, text, send, el
 	const {prepare} = await load('shrink');
 	let items = []; // {source, url, ready: {blob, file, original}, asFile}
 	let queue = Promise.resolve();
+	const draft = `${store.me.id} ${friend}`;
 
 	// ---- the tray
 
@@ -96,7 +99,7 @@ export async function attach({store, session}, {friend, composer, text, send, el
 		items.push(...all);
 		redraw();
 		for (const item of all) queue = queue.then(() => take(item)).catch(() => lose(item, t('fileUnreadable', {name: item.source.name})));
-		text.focus();
+		if (!onPhone()) text.focus();
 	}
 
 	function lose(item, words) {
@@ -178,12 +181,16 @@ export async function attach({store, session}, {friend, composer, text, send, el
 		add(files);
 	});
 	text.addEventListener('input', () => { if (fault.textContent) refuse(''); }, {signal});
-	signal.addEventListener('abort', clear);
+	signal.addEventListener('abort', () => {
+		drafts.set(draft, items.map(({source}) => source));
+		clear();
+	});
 
 	// ---- sending
 
 	const sendFile = ({blob, file}, caption, more) => session.send(friend, payloadOf(caption, file), {...more, blob, file});
 	load('voice').then(({voice}) => voice({composer, send, signal, max, mayAdd, refuse, done: (recording) => sendFile(recording)})).catch(() => {});
+	add(drafts.get(draft) ?? []);
 	redraw();
 
 	return {

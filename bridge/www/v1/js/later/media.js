@@ -1,5 +1,6 @@
 // Draws the files of dialogues: pictures, recordings, videos, and cards of all others.
 
+import {viewPictures} from '../dialogs.js';
 import {button, fill, h, icon} from '../dom.js';
 import {kindOf, minutes, sizeOf} from '../files.js';
 import {load} from '../load.js';
@@ -47,7 +48,7 @@ export function drawer({store, session}, friend, {scroller, signal}) {
 
 	const bytes = async (dialogue, stop, onPart) => dialogue.blob
 		?? session.as(async (auth) => (await load('upload')).download(auth, dialogue.file, stop, onPart));
-	const tools = {bytes, view: async (dialogue) => (await load('viewer')).view({store, session}, friend, dialogue, bytes)};
+	const tools = {bytes, view: (dialogue) => viewPictures({store, session}, friend, dialogue, bytes)};
 
 	return (key, dialogue) => {
 		const kind = kindOf(dialogue.file);
@@ -72,6 +73,7 @@ function drawStatus(box, dialogue, session) {
 	const waits = mine && !n && (state === 'queued' || state === 'sending');
 	const failed = mine && !n && (state === 'failed' || state === 'offline');
 	box.hidden = !waits && !failed;
+	box.parentElement.classList.toggle('settled', box.hidden);
 	fill(box, waits && !file.id && h('progress', {max: 1, value: part, label: 'uploading', 'data-upload': id}),
 		(failed || !file.id) && !box.hidden && button(failed ? 'removeFile' : 'cancelUpload', () => session.cancel(dialogue), '.plain'));
 }
@@ -224,6 +226,7 @@ function audio(source, {bytes}) {
 		speed.textContent = `${SPEEDS[at]}×`;
 		speed.setAttribute('aria-label', `${t('speed')} ${SPEEDS[at]}×`);
 	}
+	sound.addEventListener('ended', () => { sound.currentTime = 0; });
 	for (const kind of ['timeupdate', 'play', 'pause', 'ended', 'durationchange']) sound.addEventListener(kind, draw);
 	draw();
 	function end() {

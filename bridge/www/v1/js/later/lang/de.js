@@ -99,7 +99,7 @@ export default {
 	attached: 'Wird gesendet',
 	chooseFiles: 'Fotos und Dateien',
 	takePicture: 'Foto aufnehmen',
-	sendOriginal: 'Bilder als Originaldateien senden, mit Aufnahmezeit und -ort',
+	sendOriginal: 'Originale senden, mit Aufnahmezeit und -ort der Bilder',
 	removeFile: 'Entfernen',
 	removeNamed: '{name} entfernen',
 	preparing: 'Wird vorbereitet…',

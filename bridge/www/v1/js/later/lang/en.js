@@ -99,7 +99,7 @@ export default {
 	attached: 'To be sent',
 	chooseFiles: 'Photos and files',
 	takePicture: 'Take a photo',
-	sendOriginal: 'Send pictures as original files, with when and where they were taken',
+	sendOriginal: 'Keep original pictures, with when and where they were taken',
 	removeFile: 'Remove',
 	removeNamed: 'Remove {name}',
 	preparing: 'Preparing…',
