@@ -342,6 +342,10 @@ func (b *Bridge) serve(ctx context.Context) error {
 	running.Go(func() { b.refresher.run(loops) })
 	running.Go(func() { b.tendConsumers(loops) })
 	running.Go(func() { b.listeners.Run(loops) })
+	if files := b.opts.Store.Files; files != nil {
+		gauges := newFileGauges(b.opts.Registry, b.opts.Files.MaxBytes)
+		running.Go(func() { b.tendFiles(loops, files, gauges) })
+	}
 	b.stops.add(func(context.Context) error {
 		stop()
 		b.monitor.Close()

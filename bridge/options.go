@@ -87,4 +87,6 @@ type Dialogues struct {
 type Files struct {
 	Max   int64 // bytes of a file; 0: no files are taken
 	Quota int64 // bytes of all files that a user has sent
+	// MaxBytes is the size of Store.Files, for the metrics.
+	MaxBytes int64
 }

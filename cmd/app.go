@@ -208,7 +208,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Hasher:         a.backend.hasher,
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout, Keep: c.Dialogues.Keep > 0, Receipts: c.Dialogues.Receipts},
-		Files:          bridge.Files{Max: int64(c.Files.MaxSize), Quota: int64(c.Files.Quota)},
+		Files:          bridge.Files{Max: int64(c.Files.MaxSize), Quota: int64(c.Files.Quota), MaxBytes: int64(c.Files.MaxBytes)},
 		Governor:       a.governor,
 		EventLog:       a.backend.eventLog(c),
 		LogIdle:        c.NATS.Log.Idle,

@@ -80,7 +80,7 @@ func readNATSInfo(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, 
 }
 
 // readStreams returns the state of all streams. A stream that does not exist has the state "missing". The stream of the
-// conversations is left out while it is not needed.
+// conversations and that of the files are left out while they are not needed.
 func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all []streamInfo, err error) {
 	state, _, err := readState(ctx, js.Conn(), prefix)
 	if err != nil {
@@ -91,19 +91,19 @@ func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (al
 		if err != nil {
 			return all, fmt.Errorf("stream %s: %w", name, err)
 		}
-		if _, expected := state.Streams[name]; s.State == "missing" && !expected && name == subject.Prefix(prefix).TalkStream() {
-			continue // no conversations are kept
+		if _, expected := state.Streams[name]; s.State == "missing" && !expected && (name == subject.Prefix(prefix).TalkStream() || name == subject.Prefix(prefix).FileStream()) {
+			continue // no conversations or files are kept
 		}
 		all = append(all, s)
 	}
 	return all, nil
 }
 
-// allStreams returns the names of the streams of a set of buckets, of the state, of the log, of the audit trail and
-// of the conversations.
+// allStreams returns the names of the streams of a set of buckets, of the state, of the log, of the audit trail, of
+// the conversations and of the files.
 func allStreams(prefix, slot string) []string {
 	p := subject.Prefix(prefix)
-	return append(p.Buckets(slot).Streams(), p.StateStream(), p.LogStream(), p.AuditStream(), p.TalkStream())
+	return append(p.Buckets(slot).Streams(), p.StateStream(), p.LogStream(), p.AuditStream(), p.TalkStream(), p.FileStream())
 }
 
 func readStream(ctx context.Context, js jetstream.JetStream, name string) (streamInfo, error) {
@@ -150,6 +150,7 @@ func subjects(prefix string) []subjectInfo {
 		{p.LogAll(), "event log, stored in the stream " + p.LogStream()},
 		{p.AuditAll(), "audit trail, stored in the stream " + p.AuditStream()},
 		{p.TalkAll(), "conversations, stored in the stream " + p.TalkStream()},
+		{p.FileAll(), "files, stored in the stream " + p.FileStream()},
 		{p.Admin("<noun>", "<verb>"), "administration, the micro service imctl (request)"},
 		{p.Node("<node>"), "commands between servers"},
 	}

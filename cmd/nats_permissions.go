@@ -60,6 +60,13 @@ func publishPermissions(prefix, domain string) []permission {
 		permission{api, js + "STREAM.MSG.GET." + talks, "{}"},
 		permission{api, js + "STREAM.PURGE." + talks, `{"filter":"` + p.Talk(unusedID, unusedID) + `"}`},
 		permission{allow: p.All(), test: p.Talk(unusedID, unusedID)})
+	files := p.FileStream()
+	all = append(all, streamPermissions(js, files)...)
+	all = append(all,
+		permission{api, js + "DIRECT.GET." + files, "{}"},
+		permission{api, js + "STREAM.MSG.GET." + files, "{}"},
+		permission{api, js + "STREAM.PURGE." + files, `{"filter":"` + p.File("none", unusedID, unusedID) + `"}`},
+		permission{allow: p.All(), test: p.File("none", unusedID, unusedID)})
 	return append(append(all, streamPermissions(js, p.LogStream())...), streamPermissions(js, p.AuditStream())...)
 }
 

@@ -189,7 +189,7 @@ func (r *restorer) stage(ctx context.Context, path string) (_ *stagedNATS, err e
 	r.env.stepDone("streams staged")
 	o := storeOptions(r.config)
 	o.Replicas = 1
-	if _, err := kv.Adopt(ctx, s.nc, o, logStream(o.Prefix), subject.Prefix(o.Prefix).AuditStream(), subject.Prefix(o.Prefix).TalkStream()); err != nil {
+	if _, err := kv.Adopt(ctx, s.nc, o, logStream(o.Prefix), subject.Prefix(o.Prefix).AuditStream(), subject.Prefix(o.Prefix).TalkStream(), subject.Prefix(o.Prefix).FileStream()); err != nil {
 		return nil, markDamage(err)
 	}
 	store, err := kv.Open(ctx, s.nc, o)
@@ -265,7 +265,7 @@ func (r *restorer) stageStream(ctx context.Context, nc *nats.Conn, stream string
 // restorableStreams returns the names of the streams that a backup may contain.
 func restorableStreams(prefix string) []string {
 	p := subject.Prefix(prefix)
-	all := []string{p.StateStream(), p.LogStream(), p.AuditStream(), p.TalkStream()}
+	all := []string{p.StateStream(), p.LogStream(), p.AuditStream(), p.TalkStream(), p.FileStream()}
 	for _, slot := range subject.Slots() {
 		all = append(all, p.Buckets(slot).Streams()...)
 	}

@@ -220,7 +220,7 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 		kept   keptStream
 		staged string // "": it is restored, or this restore does not have it
 		step   string
-	}{{keptLog(prefix), mark.Log, "log"}, {keptTalks(prefix), mark.Talks, "conversations"}} {
+	}{{keptLog(prefix), mark.Log, "log"}, {keptTalks(prefix), mark.Talks, "conversations"}, {keptFiles(prefix), mark.Files, "files"}} {
 		if part.staged == "" {
 			continue
 		}
@@ -234,7 +234,7 @@ func completeInServer(ctx context.Context, env *Env, nc *nats.Conn, c *Config, p
 		}
 		env.stepDone(part.step + " noted")
 	}
-	for _, kept := range []keptStream{keptLog(prefix), keptTalks(prefix)} {
+	for _, kept := range []keptStream{keptLog(prefix), keptTalks(prefix), keptFiles(prefix)} {
 		if err := deleteStream(ctx, nc, kept.staged); err != nil {
 			return failed(err)
 		}

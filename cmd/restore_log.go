@@ -53,6 +53,11 @@ func keptTalks(prefix string) keptStream {
 	return keptStream{"the conversations", p.TalkStream(), p.TalkRestoreStream(), p.TalkRestore()}
 }
 
+func keptFiles(prefix string) keptStream {
+	p := subject.Prefix(prefix)
+	return keptStream{"the files", p.FileStream(), p.FileRestoreStream(), p.FileRestore()}
+}
+
 // stagedHead is the first message of a staged stream. The pieces of the snapshot follow.
 type stagedHead struct {
 	streamSnapshot

@@ -33,7 +33,7 @@ func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 	if err != nil {
 		return r.completeFailure(err)
 	}
-	kept := struct{ log, talks keptStream }{keptLog(r.config.NATS.Prefix), keptTalks(r.config.NATS.Prefix)}
+	kept := struct{ log, talks, files keptStream }{keptLog(r.config.NATS.Prefix), keptTalks(r.config.NATS.Prefix), keptFiles(r.config.NATS.Prefix)}
 	committed := false
 	defer func() {
 		if committed {
@@ -41,7 +41,7 @@ func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		err = errors.Join(err, staging.Abandon(undo, kept.log.staged, kept.talks.staged))
+		err = errors.Join(err, staging.Abandon(undo, kept.log.staged, kept.talks.staged, kept.files.staged))
 	}()
 	if err := r.stageKept(ctx, staged.nc, s.nc, kept.log); err != nil {
 		return fmt.Errorf("stage the log: %w", err)
@@ -51,6 +51,10 @@ func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 		return fmt.Errorf("stage the conversations: %w", err)
 	}
 	r.env.stepDone("conversations staged")
+	if err := r.stageKept(ctx, staged.nc, s.nc, kept.files); err != nil {
+		return fmt.Errorf("stage the files: %w", err)
+	}
+	r.env.stepDone("files staged")
 	total := r.contents.Records
 	if _, err := staging.Fill(ctx, func(records int) { r.progress.update("%d of %d records", records, total) }); err != nil {
 		return err
@@ -59,7 +63,7 @@ func (r *restorer) intoServer(ctx context.Context, s *adminConn) (err error) {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if err := staging.Commit(ctx, r.manifest.Created, kv.StagedStreams{Log: kept.log.staged, Talks: kept.talks.staged}); err != nil {
+	if err := staging.Commit(ctx, r.manifest.Created, kv.StagedStreams{Log: kept.log.staged, Talks: kept.talks.staged, Files: kept.files.staged}); err != nil {
 		return err
 	}
 	committed = true

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/natsutil"
@@ -97,6 +98,27 @@ func filesOptions(c *Config) *kv.FilesOptions {
 		return nil
 	}
 	return &kv.FilesOptions{MaxAge: c.Dialogues.Keep, MaxBytes: int64(c.Files.MaxBytes)}
+}
+
+// readFiles counts the files, or returns nil if none are kept.
+func readFiles(ctx context.Context, nc *nats.Conn, prefix string) (*kv.FileStats, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	files, err := kv.OpenFiles(ctx, nc, prefix)
+	if err != nil || files == nil {
+		return nil, err
+	}
+	stats, err := files.Stats(ctx)
+	return &stats, err
+}
+
+// filesText returns the line of imctl status.
+func filesText(s kv.FileStats) string {
+	text := plural(s.Files, "file") + ", " + fmt.Sprint(s.Bytes) + " bytes"
+	if s.MaxBytes > 0 {
+		text += " of " + Size(s.MaxBytes).String()
+	}
+	return text
 }
 
 // talksPart is the part of the free disk space that the conversations may fill, in percent.

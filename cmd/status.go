@@ -24,6 +24,7 @@ type status struct {
 	Nodes    []cluster.NodeStatus `json:"nodes"`
 	Streams  []streamInfo         `json:"streams"`
 	Talks    *talksInfo           `json:"talks"` // null if no conversations are kept
+	Files    *kv.FileStats        `json:"files"` // null if no files are kept
 	Log      *logInfo             `json:"log"`   // null if the event log does not exist
 }
 
@@ -87,6 +88,9 @@ func readStatus(ctx context.Context, s *adminConn) (status, error) {
 	if st.Talks, err = readTalks(ctx, js, s.config.NATS.Prefix); err != nil {
 		return st, err
 	}
+	if st.Files, err = readFiles(ctx, s.nc, s.config.NATS.Prefix); err != nil {
+		return st, err
+	}
 	if st.Log, err = readLog(ctx, js, s.config.NATS); err != nil {
 		return st, err
 	}
@@ -126,6 +130,9 @@ func writeStatus(env *Env, st status) error {
 		{"sessions", strconv.Itoa(st.Sessions)}}
 	if st.Talks != nil {
 		fields = append(fields, []string{"talks", st.Talks.String()})
+	}
+	if st.Files != nil {
+		fields = append(fields, []string{"files", filesText(*st.Files)})
 	}
 	if st.Log != nil {
 		fields = append(fields, []string{"log", st.Log.String()})

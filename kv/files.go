@@ -220,6 +220,17 @@ func (s *Store) StoredFiles(ctx context.Context) (*Files, error) {
 	return f, err
 }
 
+// EraseFiles removes all files of a user that is deleted, also while files are off.
+//
+// Errors: ErrUserNotFound for an invalid id.
+func (s *Store) EraseFiles(ctx context.Context, id string) error {
+	f, err := s.StoredFiles(ctx)
+	if err != nil || f == nil {
+		return err
+	}
+	return f.RemoveUser(ctx, id)
+}
+
 // Stream returns the name of the stream.
 func (f *Files) Stream() string { return f.b.stream() }
 
@@ -370,6 +381,17 @@ func (f *Files) Stats(ctx context.Context) (s FileStats, err error) {
 	s.Bytes, s.MaxBytes = stream.CachedInfo().State.Bytes, stream.CachedInfo().Config.MaxBytes
 	err = f.list(ctx, fileMeta+".>", func(string, fileKey) error { s.Files++; return nil })
 	return s, err
+}
+
+// Bytes returns the size of the stream.
+//
+// Errors: only those of NATS and ctx.
+func (f *Files) Bytes(ctx context.Context) (int64, error) {
+	s, err := findStream(ctx, f.b.js, f.b.stream())
+	if err != nil {
+		return 0, fmt.Errorf("kv: read the size of the files: %w", err)
+	}
+	return int64(s.CachedInfo().State.Bytes), nil
 }
 
 // Remove removes a file. A missing one is no error. The description goes first: a part of a file is never read as the

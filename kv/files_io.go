@@ -41,7 +41,12 @@ func (f *Files) Put(ctx context.Context, file *File, r io.Reader) (err error) {
 	if !ValidID(k.from) || !ValidID(k.to) || k.from == k.to {
 		return fmt.Errorf("kv: store a file: %w", ErrUserNotFound)
 	}
-	w := fileWriter{f: f, subject: f.b.prefix() + k.of(fileData)}
+	js, err := natsutil.JetStream(f.b.nc, jetstream.WithPublishAsyncTimeout(chunkTimeout))
+	if err != nil {
+		return fmt.Errorf("kv: store a file: %w", err)
+	}
+	defer js.CleanupPublisher() // after drain, which waits for acknowledgements
+	w := fileWriter{f: f, js: js, subject: f.b.prefix() + k.of(fileData)}
 	defer func() {
 		if err == nil || !w.began {
 			return
@@ -103,6 +108,7 @@ func (f *Files) writeError(err error) error {
 // fileWriter stores the chunks of one file.
 type fileWriter struct {
 	f       *Files
+	js      jetstream.JetStream // its acknowledgements are those of this file
 	subject string
 	began   bool // a chunk was sent
 	acks    []jetstream.PubAckFuture
@@ -111,11 +117,6 @@ type fileWriter struct {
 
 // copy stores all bytes of r, and returns how many there are.
 func (w *fileWriter) copy(ctx context.Context, r io.Reader) (size int64, err error) {
-	js, err := natsutil.JetStream(w.f.b.nc, jetstream.WithPublishAsyncTimeout(chunkTimeout)) // its acknowledgements are those of this file
-	if err != nil {
-		return 0, err
-	}
-	defer js.CleanupPublisher()
 	for {
 		chunk := make([]byte, FileChunk) // the client keeps it until it is acknowledged
 		n, err := io.ReadFull(r, chunk)
@@ -128,7 +129,7 @@ func (w *fileWriter) copy(ctx context.Context, r io.Reader) (size int64, err err
 				return size, err
 			}
 			w.began = true
-			ack, err := js.PublishMsgAsync(&nats.Msg{Subject: w.subject, Data: chunk[:n]})
+			ack, err := w.js.PublishMsgAsync(&nats.Msg{Subject: w.subject, Data: chunk[:n]})
 			if err != nil {
 				return size, w.f.writeError(err)
 			}
@@ -148,16 +149,16 @@ func (w *fileWriter) copy(ctx context.Context, r io.Reader) (size int64, err err
 
 // await waits for the acknowledgement of the oldest chunk.
 func (w *fileWriter) await(ctx context.Context) error {
-	ack := w.acks[0]
-	w.acks = w.acks[1:]
 	select {
-	case a := <-ack.Ok():
+	case a := <-w.acks[0].Ok():
+		w.acks = w.acks[1:]
 		if n := len(w.chunks); n > 0 && a.Sequence <= w.chunks[n-1] {
 			return fmt.Errorf("kv: store a file: chunk %d is stored before the one ahead of it", n)
 		}
 		w.chunks = append(w.chunks, a.Sequence)
 		return nil
-	case err := <-ack.Err():
+	case err := <-w.acks[0].Err():
+		w.acks = w.acks[1:]
 		return w.f.writeError(err)
 	case <-ctx.Done():
 		return ctx.Err()

@@ -21,6 +21,7 @@ type Findings struct {
 	Friends     int `json:"friends"`     // entries of users that do not exist in rosters of others
 	Tokens      int `json:"tokens"`      // of users that do not exist
 	Talks       int `json:"talks"`       // conversations with users that do not exist
+	Files       int `json:"files"`       // of users that do not exist
 	Attachments int `json:"attachments"` // that an older version may have removed
 	Unknown     int `json:"unknown"`     // keys of no declared kind
 }
@@ -37,7 +38,7 @@ func (f Findings) List() []Finding {
 		{"users without an account", f.Users}, {"accounts without a user", f.Accounts}, {"looks without a user", f.Looks}, {"names without a user", f.Names},
 		{"reset codes without a user", f.Resets}, {"reports without a user", f.Reports}, {"rosters without a user", f.Rosters}, {"cursors without a user", f.Cursors},
 		{"friends that do not exist", f.Friends},
-		{"tokens without a user", f.Tokens}, {"conversations without a user", f.Talks}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
+		{"tokens without a user", f.Tokens}, {"conversations without a user", f.Talks}, {"files without a user", f.Files}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
 	}
 }
 

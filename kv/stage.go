@@ -218,6 +218,7 @@ func (s *Staging) check(ctx context.Context, b *bucket, want Contents, got *Cont
 type StagedStreams struct {
 	Log   string // the event log
 	Talks string // the conversations
+	Files string // the files
 }
 
 // Commit is the point of no return: it marks in the state that the staged buckets and streams replace those in use.
@@ -241,6 +242,9 @@ func (s *Staging) Commit(ctx context.Context, backup time.Time, staged StagedStr
 		if staged.Talks != "" {
 			delete(state.Streams, subject.Prefix(s.opts.Prefix).TalkStream())
 		}
+		if staged.Files != "" {
+			delete(state.Streams, subject.Prefix(s.opts.Prefix).FileStream())
+		}
 		state.Restore = &RestoreMark{
 			Slot:    s.slot,
 			Started: s.started,
@@ -248,6 +252,7 @@ func (s *Staging) Commit(ctx context.Context, backup time.Time, staged StagedStr
 			Format:  s.source.state.Format,
 			Log:     staged.Log,
 			Talks:   staged.Talks,
+			Files:   staged.Files,
 			Streams: s.created,
 		}
 		return nil

@@ -46,7 +46,9 @@ type RestoreMark struct {
 	// Log is the name of the stream with the restored event log. It is "" once the event log is restored.
 	Log string `json:"log,omitempty"`
 	// Talks is the name of the stream with the restored conversations. It is "" once they are restored.
-	Talks   string               `json:"talks,omitempty"`
+	Talks string `json:"talks,omitempty"`
+	// Files is the name of the stream with the restored files. It is "" once they are restored.
+	Files   string               `json:"files,omitempty"`
 	Streams map[string]time.Time `json:"streams"`         // the streams of the slot, with their creation times
 	Nodes   []string             `json:"nodes,omitempty"` // ids of the nodes to inform, noted before their list is removed
 }

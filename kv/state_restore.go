@@ -17,8 +17,8 @@ import (
 )
 
 // Adopt adapts the state to the streams of a restored data directory, and returns it. It creates a state if the
-// backup has none. The state then expects the streams of its slot, and those of others and that of conversations that
-// exist, with their present creation times. It marks no restore. A server can then open the buckets.
+// backup has none. The state then expects the streams of its slot, and those of others, and those of conversations and
+// of files that exist, with their present creation times. It marks no restore. A server can then open the buckets.
 //
 // Errors: ErrStreamMismatch, ErrStagedDiffers if a bucket is missing, ErrConflict.
 func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (State, error) {
@@ -36,7 +36,7 @@ func Adopt(ctx context.Context, nc *nats.Conn, opts Options, others ...string) (
 	}
 	created := make(map[string]time.Time)
 	needed := subject.Prefix(opts.Prefix).Buckets(state.Slot).Streams()
-	others = append(slices.Clone(others), subject.Prefix(opts.Prefix).TalkStream())
+	others = append(slices.Clone(others), subject.Prefix(opts.Prefix).TalkStream(), subject.Prefix(opts.Prefix).FileStream())
 	for _, name := range slices.Concat(needed, others) {
 		s, err := js.Stream(ctx, name)
 		switch {
@@ -92,18 +92,18 @@ func (s *States) RemoveReplaced(ctx context.Context, mark RestoreMark) error {
 	return removeStreams(ctx, s.b.js, subject.Prefix(s.prefix).Buckets(subject.OtherSlot(mark.Slot)).Streams()...)
 }
 
-// StreamRestored notes in the state that a stream of a marked restore is restored: the event log or the conversations.
-// The state expects no conversations if there is no stream of them: the backup has none.
+// StreamRestored notes in the state that a stream of a marked restore is restored: the event log, the conversations or
+// the files. The state expects no conversations, and no files, if there is no stream of them: the backup has none.
 //
 // Errors: ErrConflict, and NATS's own if the event log is missing.
 func (s *States) StreamRestored(ctx context.Context, name string) error {
-	talks := name == subject.Prefix(s.prefix).TalkStream()
+	isLog := name == subject.Prefix(s.prefix).LogStream()
 	var created time.Time
 	stream, err := s.b.js.Stream(ctx, name)
 	switch {
 	case err == nil:
 		created = stream.CachedInfo().Created
-	case !talks || !errors.Is(err, jetstream.ErrStreamNotFound):
+	case isLog || !errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("kv: restored stream %s: %w", name, err)
 	}
 	_, err = s.Update(ctx, func(state *State) error {
@@ -111,10 +111,13 @@ func (s *States) StreamRestored(ctx context.Context, name string) error {
 			return nil
 		}
 		mark := *state.Restore
-		if state.Restore = &mark; talks {
-			mark.Talks = ""
-		} else {
+		switch state.Restore = &mark; {
+		case isLog:
 			mark.Log = ""
+		case name == subject.Prefix(s.prefix).FileStream():
+			mark.Files = ""
+		default:
+			mark.Talks = ""
 		}
 		if !created.IsZero() {
 			state.Streams[name] = created

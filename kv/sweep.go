@@ -6,8 +6,9 @@ import (
 	"slices"
 )
 
-// Sweep reads all keys of the buckets in use and all records of conversations. It removes keys and conversations that
-// belong to no existing user, or with dry only counts them. It checks last that no conversation lacks records. Servers may run meanwhile. A million accounts take some minutes. Sweep returns the counts, also if it
+// Sweep reads all keys of the buckets in use, all records of conversations, and the list of all files. It removes keys,
+// conversations and files that belong to no existing user, or with dry only counts them. It checks that no conversation
+// lacks records. Servers may run meanwhile. A million accounts take some minutes. Sweep returns the counts, also if it
 // fails.
 //
 // Errors: ErrReadOnly, ErrTalkBroken, and those of NATS and ctx.
@@ -61,6 +62,13 @@ func (s *Store) Sweep(ctx context.Context, dry bool) (Findings, error) {
 	}
 	if err != nil {
 		return f.found, fmt.Errorf("kv: sweep conversations: %w", err)
+	}
+	files, err := s.StoredFiles(ctx)
+	if err == nil && files != nil {
+		err = f.sweepFiles(ctx, files, dry)
+	}
+	if err != nil {
+		return f.found, fmt.Errorf("kv: sweep files: %w", err)
 	}
 	return f.found, nil
 }

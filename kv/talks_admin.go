@@ -60,14 +60,22 @@ func (t *Talks) PairsOf(ctx context.Context, id string) ([]Pair, error) {
 //
 // Errors: only those of NATS and ctx.
 func (t *Talks) RemoveBefore(ctx context.Context, before time.Time) (removed uint64, err error) {
-	// A new consumer tells the sequence of the first message from that time on.
-	c, err := t.b.js.CreateConsumer(ctx, t.b.stream(), jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before,
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: pageWork})
-	if err != nil {
+	if removed, err = t.b.removeBefore(ctx, before); err != nil {
 		return 0, fmt.Errorf("kv: remove records: %w", err)
 	}
+	return removed, nil
+}
+
+// removeBefore removes all messages that were written before a time, and returns how many.
+func (b *bucket) removeBefore(ctx context.Context, before time.Time) (removed uint64, err error) {
+	// A new consumer tells the sequence of the first message from that time on.
+	c, err := b.js.CreateConsumer(ctx, b.stream(), jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: pageWork})
+	if err != nil {
+		return 0, err
+	}
 	first := c.CachedInfo().Delivered.Stream + 1
-	err = t.b.js.DeleteConsumer(ctx, t.b.stream(), c.CachedInfo().Name)
+	err = b.js.DeleteConsumer(ctx, b.stream(), c.CachedInfo().Name)
 	if err == nil || errors.Is(err, jetstream.ErrConsumerNotFound) {
 		var response struct {
 			apiResponse
@@ -76,11 +84,11 @@ func (t *Talks) RemoveBefore(ctx context.Context, before time.Time) (removed uin
 		request := struct {
 			Before uint64 `json:"seq"`
 		}{first}
-		err = t.b.request(ctx, "STREAM.PURGE", request, &response)
+		err = b.request(ctx, "STREAM.PURGE", request, &response)
 		removed = response.Purged
 	}
 	if err != nil {
-		return 0, fmt.Errorf("kv: remove records: %w", err)
+		return 0, err
 	}
 	return removed, nil
 }

@@ -13,6 +13,8 @@ const (
 	// maxTalkDialogues and maxTalkBytes bound the dialogues of one answer.
 	maxTalkDialogues = 200
 	maxTalkBytes     = 256 << 10
+	// maxFileText bounds the description of a file that an import brings.
+	maxFileText = 4 << 10
 )
 
 // Talk is a part of a conversation as one of its users sees it, for export and import.
@@ -43,6 +45,8 @@ type Dialogue struct {
 	Deletes uint64          `json:"deletes,omitempty"`
 	Edited  bool            `json:"edited,omitempty"`
 	Deleted bool            `json:"deleted,omitempty"`
+	// File describes the file that the dialogue names. Its bytes are not here.
+	File json.RawMessage `json:"file,omitempty"`
 }
 
 // ExportTalks requests the conversations of users.
@@ -177,8 +181,14 @@ func (s *Service) purgeTalks(ctx context.Context, r PurgeTalks) (done PurgedTalk
 		return done, err
 	}
 	if r.User == "" {
-		done.Records, err = stream.RemoveBefore(ctx, r.Before)
-		return done, err
+		if done.Records, err = stream.RemoveBefore(ctx, r.Before); err != nil {
+			return done, err
+		}
+		files, err := s.o.Store.StoredFiles(ctx)
+		if err != nil || files == nil {
+			return done, err
+		}
+		return done, files.RemoveBefore(ctx, r.Before)
 	}
 	var pairs []kv.Pair
 	if r.With != "" {
@@ -196,6 +206,10 @@ func (s *Service) purgeTalks(ctx context.Context, r PurgeTalks) (done PurgedTalk
 			return done, err
 		}
 	}
+	files, err := s.o.Store.StoredFiles(ctx)
+	if err != nil {
+		return done, err
+	}
 	for _, p := range pairs {
 		head, err := stream.Last(ctx, p)
 		if err != nil {
@@ -206,6 +220,11 @@ func (s *Service) purgeTalks(ctx context.Context, r PurgeTalks) (done PurgedTalk
 		}
 		if err := stream.Erase(ctx, p); err != nil {
 			return done, err
+		}
+		if files != nil {
+			if err := files.RemovePair(ctx, p); err != nil {
+				return done, err
+			}
 		}
 		if len(head.Dialogues) > 0 {
 			done.Conversations++

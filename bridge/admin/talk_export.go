@@ -122,11 +122,11 @@ func fit(dialogues []kv.Dialogue) []Dialogue {
 	size := 0
 	for i := range dialogues {
 		d := &dialogues[i]
-		if size += len(d.ID) + len(d.Payload); i > 0 && size > maxTalkBytes {
+		if size += len(d.ID) + len(d.Payload) + len(d.File); i > 0 && size > maxTalkBytes {
 			break
 		}
 		all = append(all, Dialogue{N: d.N, From: d.From, ID: orEmptyText(d.ID), Payload: orEmptyText(d.Payload), At: d.At,
-			Re: d.Re, Reacts: d.Reacts, Edits: d.Edits, Deletes: d.Deletes, Edited: d.Edited, Deleted: d.Deleted})
+			Re: d.Re, Reacts: d.Reacts, Edits: d.Edits, Deletes: d.Deletes, Edited: d.Edited, Deleted: d.Deleted, File: d.File})
 	}
 	return all
 }
@@ -141,7 +141,7 @@ func orEmptyText(text []byte) json.RawMessage {
 
 func talkSize(dialogues []Dialogue) (size int) {
 	for i := range dialogues {
-		size += len(dialogues[i].ID) + len(dialogues[i].Payload)
+		size += len(dialogues[i].ID) + len(dialogues[i].Payload) + len(dialogues[i].File)
 	}
 	return size
 }
@@ -225,11 +225,13 @@ func (t *Talk) stored() ([]kv.Dialogue, error) {
 			return nil, failure(Invalid, "dialogue %d: id and payload must be texts", d.N)
 		case max(d.Re, d.Reacts, d.Edits, d.Deletes) >= d.N:
 			return nil, failure(Invalid, "dialogue %d: re, reacts, edits and deletes must name an earlier dialogue", d.N)
+		case d.File != nil && (!json.Valid(d.File) || len(d.File) > maxFileText || kv.FileID(d.File) == ""):
+			return nil, failure(Invalid, "dialogue %d: file must describe a file, with its id", d.N)
 		case d.At.IsZero():
 			return nil, failure(Invalid, "dialogue %d: at is missing", d.N)
 		}
 		all[i] = kv.Dialogue{N: d.N, From: d.From, ID: d.ID, Payload: d.Payload, At: d.At.UTC().Truncate(time.Millisecond),
-			Re: d.Re, Reacts: d.Reacts, Edits: d.Edits, Deletes: d.Deletes,
+			Re: d.Re, Reacts: d.Reacts, Edits: d.Edits, Deletes: d.Deletes, File: d.File,
 			Hidden: d.Deleted && d.From == t.With && !deleted[d.N]} // the friend's view is not known
 	}
 	return all, nil

@@ -299,6 +299,9 @@ func (a *Accounts) Delete(ctx context.Context, id string) error {
 	if err := a.Store.EraseTalks(ctx, id); err != nil {
 		return err
 	}
+	if err := a.Store.EraseFiles(ctx, id); err != nil {
+		return err
+	}
 	err = a.Store.Users.Delete(ctx, id)
 	if errors.Is(err, kv.ErrUserNotFound) { // another node has completed the deletion at its start
 		return nil

@@ -13,3 +13,6 @@ func (p Prefix) FileRestore() string { return string(p) + ".restore.files" }
 
 // FileAll returns the filter of all messages of files.
 func (p Prefix) FileAll() string { return string(p) + ".file.>" }
+
+// File returns a subject of files with these words.
+func (p Prefix) File(words ...string) string { return string(p) + ".file." + strings.Join(words, ".") }

@@ -2,7 +2,7 @@ package subject
 
 // Streams returns the names of all streams of the installation, those in which a restore stages data included.
 func (p Prefix) Streams() []string {
-	all := []string{p.LogStream(), p.LogRestoreStream(), p.AuditStream(), p.TalkStream(), p.TalkRestoreStream()}
+	all := []string{p.LogStream(), p.LogRestoreStream(), p.AuditStream(), p.TalkStream(), p.TalkRestoreStream(), p.FileStream(), p.FileRestoreStream()}
 	for _, bucket := range p.AllBuckets() {
 		all = append(all, BucketStream(bucket))
 	}
