@@ -53,12 +53,13 @@ export function outbox(send, changed, onLate, upload) {
 	async function put(one) {
 		const {dialogue} = one;
 		const {signal} = one.upload = new AbortController();
+		const isOver = () => signal.aborted || waiting.get(dialogue.id) !== one; // the server has it, from an earlier attempt
 		set(dialogue, 'sending');
 		try {
 			const changes = await upload(dialogue, signal);
-			if (!signal.aborted) set(Object.assign(dialogue, changes), 'queued');
+			if (!isOver()) set(Object.assign(dialogue, changes), 'queued');
 		} catch ({code = Code.internal, wait}) {
-			if (signal.aborted) return;
+			if (isOver()) return;
 			if (!PASSING.includes(code)) {
 				settle(dialogue.id, 'failed', code);
 				return;
@@ -68,7 +69,7 @@ export function outbox(send, changed, onLate, upload) {
 			await new Promise((done) => { setTimeout(done, wait * 1000 || PAUSE * 2 ** one.tries); });
 		}
 		one.upload = null;
-		if (!signal.aborted) flush();
+		if (!isOver()) flush();
 	}
 
 	function watch() { timer ||= setTimeout(check, LATE / 2); }

@@ -243,7 +243,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		/** Takes back a dialogue that has not been sent. */
 		cancel(dialogue) {
 			out.drop(dialogue.id);
-			talks.drop(dialogue);
+			talks.drop?.(dialogue);
 		},
 
 		keepDraft(friend, draft) {

@@ -174,6 +174,7 @@ export function talk(app, id) {
 
 	const composerFiles = () => load('attach').then(async ({attach}) => {
 		attached = await attach(app, {friend: id, composer, text, send, element, signal, changed, mayAdd: () => !composer.hidden});
+		if (!signal.aborted) changed();
 	}, () => {});
 
 	// ---- the search, see later/finder.js

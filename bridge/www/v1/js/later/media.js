@@ -191,7 +191,7 @@ function audio(source, {bytes}) {
 		if (length()) bar.max = length();
 		bar.value = sound.currentTime;
 		bar.setAttribute('aria-valuetext', minutes(sound.currentTime));
-		time.textContent = minutes(sound.currentTime || isOn() ? sound.currentTime : length());
+		time.textContent = minutes(sound.currentTime || isOn() ? sound.currentTime : Math.round(length()));
 	}
 
 	async function press() {
