@@ -358,6 +358,27 @@ func TestPageUploadSurvivesServer(t *testing.T) {
 	ann.until("count('.mine progress') === 0 && count('.mine') === 2")
 }
 
+// TestPageQuota: a file without space on the server fails with words, and the user removes it.
+func TestPageQuota(t *testing.T) {
+	t.Parallel()
+	f := &keptFriends{world: newWorld(t, start(t, func(c *Config) { c.Files.Quota = MiB })), browser: chromium(t, "en-US")}
+	f.bob, f.cleo = f.newFriends(t)
+	f.bob.tunnel.close(t)
+	f.cleo.tunnel.close(t)
+	b := f.talk(t, f.bob, f.cleo)
+	large := make([]byte, 700<<10)
+	b.chooses(pageFile{"one.bin", "", large}, pageFile{"two.bin", "", large})
+	b.ready(2)
+	b.say("Two")
+	b.say("After them")
+	b.state("After them", "kept")
+	b.until("count('.mine .state.failed') === 1 && has('.mine .failed', 'there is no space left for your files')")
+	b.press("Remove")
+	b.until("count('.mine') === 2 && count('.failed') === 0")
+	b.do(chromedp.Reload())
+	b.until("count('.mine .state.kept') === 2 && has('.mine .card', 'one.bin') && count('.mine') === 2")
+}
+
 // TestPageVoice records voice messages with the microphone that Chromium pretends to have.
 func TestPageVoice(t *testing.T) {
 	t.Parallel()
@@ -389,6 +410,21 @@ func TestPageVoice(t *testing.T) {
 	if body := f.bytesOf(t, ids[0]); !strings.Contains(body, "OpusHead") {
 		t.Errorf("the recording is %.40q", body)
 	}
+
+	// A press that is held records until it ends, and is cancelled away from the button.
+	press := func(kind string, x, y int) string {
+		return fmt.Sprintf("document.querySelector('.mic').dispatchEvent(new PointerEvent(%s, {bubbles: true, clientX: innerWidth - %d, clientY: innerHeight - %d}))", quote(kind), x, y)
+	}
+	for range 2 {
+		b.hook(press("pointerdown", 30, 30))
+		b.until("has('.recording .time', '0:01')")
+		b.hook(press("pointerup", 300, 300))
+		b.until("count('.recording') === 0")
+	}
+	b.hook(press("pointerdown", 30, 30))
+	b.until("has('.recording .time', '0:01')")
+	b.hook(press("pointerup", 30, 30))
+	b.until("count('.mine .audio') === 2 && count('.mine .state.read') === 2 && count('.mine') === 2")
 
 	b.hook("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError'))")
 	b.press("Record a voice message")
