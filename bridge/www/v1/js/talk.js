@@ -175,7 +175,13 @@ export function talk(app, id) {
 	const composerFiles = () => load('attach').then(async ({attach}) => {
 		attached = await attach(app, {friend: id, composer, text, send, element, signal, changed, mayAdd: () => !composer.hidden});
 		if (!signal.aborted) changed();
-	}, () => {});
+	}).catch(() => {
+		const stop = store.on('link', () => {
+			if (store.link.state !== 'on') return;
+			stop();
+			composerFiles();
+		}, signal);
+	});
 
 	// ---- the search, see later/finder.js
 

@@ -10,9 +10,9 @@ const asked = new WeakMap(); // session → promise of the largest file that the
 
 function most(session) {
 	if (!asked.has(session)) {
-		asked.set(session, get('registration', {}).then(({files}) => files?.max ?? 0).catch(() => {
+		asked.set(session, get('registration', {}).then(({files}) => files?.max ?? 0).catch((error) => {
 			asked.delete(session);
-			return 0;
+			throw error;
 		}));
 	}
 	return asked.get(session);
