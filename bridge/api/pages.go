@@ -20,8 +20,12 @@ import (
 // contentPolicy lets the page load and talk to this server only. Its one policy of trusted types is for the address of the
 // service worker.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; " +
-	"connect-src 'self'; font-src 'self'; media-src 'self' data:; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
+	"connect-src 'self'; font-src 'self'; media-src 'self' data: blob:; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types imctl"
+
+// permissions lets the page record voice messages and take photos, after the browser has asked its user. A frame of
+// another origin gets neither.
+const permissions = "camera=(self), microphone=(self), geolocation=()"
 
 // hashPrefix begins the directory under which each file of the page has an address that changes with the page. The
 // hash is that of all files, so relative imports lead to modules of the same version.
@@ -123,7 +127,7 @@ func (p *pageTree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+	h.Set("Permissions-Policy", permissions)
 	h.Set("Cache-Control", caching)
 	h.Set("Content-Type", f.mime)
 	body := f.plain

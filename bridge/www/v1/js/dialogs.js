@@ -72,7 +72,7 @@ const late = (name, key) => async (...values) => {
 	opening = false;
 	if (!view.isConnected) return; // the user signed out meanwhile
 	if (module) module[key](...values);
-	else if (code === Code.missing) open('newVersion', h('p', t('newVersionHelp')), {label: 'reload', action: () => location.reload()});
+	else if (code === Code.otherVersion) open('newVersion', h('p', t('newVersionHelp')), {label: 'reload', action: () => location.reload()});
 	else open('notLoaded', h('p', t('notLoadedHelp')), {
 		label: 'tryNow', action: async () => { module = await load(name); }, onclose: () => module?.[key](...values),
 	});
@@ -92,3 +92,4 @@ export const blockDialog = late('safety', 'blockDialog');
 export const reportDialog = late('safety', 'reportDialog');
 export const messageDialog = late('message', 'messageDialog');
 export const openFinder = late('finder', 'openFinder');
+export const viewPictures = late('viewer', 'view');

@@ -17,7 +17,7 @@ function get(path) {
 			console.warn(error);
 			loaded.delete(path);
 			failures.set(path, (failed ?? 0) + 1);
-			if (await isGone(path)) throw new Refused(Code.missing, {words: t('code404')});
+			if (await isGone(path)) throw new Refused(Code.otherVersion);
 			throw new Refused(Code.unreachable, {words: `${t('notLoaded')} ${t('notLoadedHelp')}`});
 		}));
 	}

@@ -1,4 +1,5 @@
 import {announce} from './dom.js';
+import {summary} from './files.js';
 import {openHistory} from './history.js';
 import {t, tCode} from './words.js';
 import {load} from './load.js';
@@ -40,7 +41,7 @@ app.session = newSession({
 		else if (phase === 'elsewhere') show(elsewhere(app, code));
 		else show(signIn(app, code && tCode(code === Code.wrongLogin ? Code.authIllegal : code)));
 	},
-	onDialogue: ({friend, text}, away) => news('says', {id: friend, name: store.nameOf(friend), text}, away),
+	onDialogue: (dialogue, away) => news('says', {id: dialogue.friend, name: store.nameOf(dialogue.friend), text: summary(dialogue)}, away),
 	onRequest: (request) => news('asks', request),
 	onFriend: (friend) => news('agreed', friend),
 });
@@ -51,4 +52,13 @@ if (login.token) {
 	app.session.resume(login, login.own).catch(() => show(signIn(app, tCode(Code.authIllegal))));
 } else {
 	show(signIn(app));
+}
+
+// A file that is dropped beside a conversation must not replace the page.
+for (const kind of ['dragover', 'drop']) {
+	addEventListener(kind, (event) => {
+		if (event.defaultPrevented || !event.dataTransfer?.types.includes('Files')) return;
+		event.preventDefault();
+		event.dataTransfer.dropEffect = 'none';
+	});
 }

@@ -5,9 +5,11 @@ export const Code = {
 	malformed: 403, internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
 	sendFailed: 507, peerOffline: 508, notFriends: 512, elsewhere: 513, authIllegal: 515,
 	friendApplies: 520, alreadyFriends: 522, noSuchUser: 523, friendAdded: 524, friendRemoved: 525,
+	filesFull: 526,
 	// Not of the protocol: no answer, three HTTP statuses, and a busy server, as it closes a tunnel.
 	unreachable: 0, missing: 404, tooLarge: 413, tooMany: 429, busy: 1013,
 	field: -1, // a field is invalid, and nothing was sent
+	otherVersion: -2, // the server has another version of the page
 };
 
 export class Refused extends Error {
@@ -24,7 +26,7 @@ export function loginURL(fields) {
 	return url.href;
 }
 
-export const frameOf = ({id, friend, text, re, reacts, edits, deletes}) => JSON.stringify({id, toFriend: friend, payload: text, re, reacts, edits, deletes});
+export const frameOf = ({id, friend, text, re, reacts, edits, deletes, file}) => JSON.stringify({id, toFriend: friend, payload: text, re, reacts, edits, deletes, file: file?.id});
 
 // A frame has at most 64 KiB.
 export const fits = (text) => new TextEncoder().encode(frameOf({text})).length < 65_000;

@@ -1,5 +1,6 @@
 // Updates the store from the server's frames, and carries out the user's actions.
 
+import {summary} from './files.js';
 import {load} from './load.js';
 import {claim, forgetLogin, rememberLogin} from './login.js';
 import {outbox} from './outbox.js';
@@ -23,7 +24,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	let ready = null; // resolves when the login's answer is taken over
 	const seen = new Set(); // unknown friends
 	const rejecting = new Set(); // friends whose refusal is looked into
-	const out = outbox((text) => tunnel?.send(text), keep, () => tunnel?.probe());
+	const upload = (dialogue, signal) => called(load('upload').then((module) => module.upload(auth(), dialogue, signal)));
+	const out = outbox((text) => tunnel?.send(text), keep, () => tunnel?.probe(), upload);
 	const auth = () => ({id: login.id, token: login.token});
 
 	const open = () => new Promise((resolve, reject) => {
@@ -185,8 +187,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 	/** Shows a dialogue in the list of conversations. */
 	function preview(dialogue, changes) {
-		const {friend, text, mine} = dialogue;
-		talk(friend, {text: text.slice(0, 200), at: timeOf(dialogue) * 1000, mine, name: store.nameOf(friend), ...changes});
+		const {friend, mine} = dialogue;
+		talk(friend, {text: summary(dialogue).slice(0, 200), at: timeOf(dialogue) * 1000, mine, name: store.nameOf(friend), ...changes});
 	}
 
 	function keep(dialogue) {
@@ -230,7 +232,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		typing: (friend) => talks.typing(friend),
 		read: (friend) => talks?.read(friend),
 
-		/** more: re, reacts, edits or deletes. */
+		/** more: re, reacts, edits or deletes; or file, as the server describes it but without an id, and blob, its bytes. */
 		send(friend, text, more) {
 			const dialogue = {friend, id: newID(), mine: true, text, state: 'queued', code: 0};
 			talks.add(dialogue, more);
@@ -238,6 +240,11 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			out.add(dialogue);
 		},
 		resend: out.add,
+		/** Takes back a dialogue that has not been sent. */
+		cancel(dialogue) {
+			out.drop(dialogue.id);
+			talks.drop?.(dialogue);
+		},
 
 		keepDraft(friend, draft) {
 			if (store.me && (store.talks.get(friend)?.draft ?? '') !== draft) talk(friend, {draft});

@@ -3,6 +3,8 @@
 import {avatar, tag} from './avatar.js';
 import {aboutDialog, blockDialog, confirmDialog, messageDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
+import {captionOf} from './files.js';
+import {load} from './load.js';
 import {clock, day, full, t, tCode} from './words.js';
 import {isSettled} from './outbox.js';
 import {Code, fits} from './protocol.js';
@@ -72,7 +74,7 @@ export function talk(app, id) {
 	function guess({dialogue, first}, width) {
 		if (!dialogue) return 44;
 		const line = Math.max(12, Math.min(width * 0.72, 560) / 8);
-		return 40 + 23 * Math.floor(dialogue.text.length / line) + (first ? 9 : 0);
+		return 40 + 23 * Math.floor(dialogue.text.length / line) + (first ? 9 : 0) + (dialogue.file?.width ? 240 : 0);
 	}
 
 	function items() {
@@ -81,14 +83,14 @@ export function talk(app, id) {
 		let today;
 		let late = 0;
 		for (const dialogue of shown()) {
-			const {mine, code, text, edited, reactions, quoted} = dialogue;
+			const {mine, code, text, edited, reactions, quoted, file} = dialogue;
 			const [key, at, state] = [keyOf, timeOf, stateOf].map((f) => f(dialogue));
 			const on = new Date(at).toDateString();
 			if (on !== today) all.push({key: on, stamp: day(at)});
 			if (key === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
 			const first = on !== today || key === newFrom || before.mine !== mine || at - timeOf(before) > TOGETHER;
 			const found = hit === key;
-			all.push({key, dialogue, first, found, stamp: [state, code, first, found, sought, blocked(), edited, reactions, quoted, text].join()});
+			all.push({key, dialogue, first, found, stamp: [state, code, first, found, sought, blocked(), edited, reactions, quoted, text, Boolean(file && media), file?.id].join()});
 			if (mine && (state === 'kept' || (dialogue.key && !isSettled(state)))) late++;
 			before = dialogue;
 			today = on;
@@ -106,13 +108,15 @@ export function talk(app, id) {
 
 	function draw({key, stamp, dialogue, first, found}) {
 		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', h('span', stamp));
-		const {mine, text, n, deletes, deleted, edited, reactions, quoted} = dialogue;
+		const {mine, n, deletes, deleted, edited, reactions, quoted} = dialogue;
+		const text = media ? captionOf(dialogue) : dialogue.text;
 		const [at, state] = [timeOf, stateOf].map((f) => f(dialogue));
 		const failed = mine && (state === 'offline' || state === 'failed');
 		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`,
 			h(isEmoji(text) ? '.bubble.emoji' : '.bubble', {dir: 'auto'},
 				h('bdi.hidden', mine ? t('you') : `${store.nameOf(id)}: `),
 				quoted && h('p.quote', {dir: 'auto'}, oneLine(quoted)),
+				!deleted && fileOf(key, dialogue),
 				deleted || deletes ? h('em', t('deletedDialogue')) : h('span.text', rich(text, sought)),
 				h('bdi.meta', edited && !deleted && h('span', t('edited')), h('time', {title: full(at)}, clock(at)),
 					mine && h(`span.state.${state}${state === 'read' ? '.delivered' : ''}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', t(state))))),
@@ -152,6 +156,33 @@ export function talk(app, id) {
 		if (!document.hidden && document.hasFocus()) session.read(id);
 	}
 
+	// ---- files, see later/attach.js and later/media.js
+
+	let attached = null; // the files of the composer
+	let media = null; // draws files
+	let loading = null;
+
+	function fileOf(key, dialogue) {
+		if (!dialogue.file) return null;
+		if (media) return media(key, dialogue);
+		loading ??= load('media').then((module) => {
+			media = module.drawer(app, id, {scroller, signal});
+			updateSoon();
+		}, () => { loading = null; });
+		return null;
+	}
+
+	const composerFiles = () => load('attach').then(async ({attach}) => {
+		attached = await attach(app, {friend: id, composer, text, send, element, signal, changed, mayAdd: () => !composer.hidden});
+		if (!signal.aborted) changed();
+	}).catch(() => {
+		const stop = store.on('link', () => {
+			if (store.link.state !== 'on') return;
+			stop();
+			composerFiles();
+		}, signal);
+	});
+
 	// ---- the search, see later/finder.js
 
 	const finder = h('.finder', {hidden: true, role: 'search'});
@@ -182,7 +213,7 @@ export function talk(app, id) {
 	function changed() {
 		text.style.height = 0;
 		text.style.height = `${text.scrollHeight + 2}px`;
-		send.disabled = !text.value.trim();
+		send.disabled = !text.value.trim() && !attached?.size;
 		keepDraft();
 	}
 	text.addEventListener('input', () => {
@@ -197,12 +228,16 @@ export function talk(app, id) {
 	function submit(event) {
 		event.preventDefault();
 		const words = text.value.replace(/^\n+|\s+$/g, '');
-		if (!words.trim()) return;
+		if (!words.trim() && !attached?.size) return;
 		if (!fits(words)) {
 			tell('tooLong');
 			return;
 		}
-		session.send(id, words);
+		if (attached?.busy) {
+			attached.soon(() => composer.requestSubmit());
+			return;
+		}
+		if (!attached?.submit(words)) session.send(id, words);
 		text.value = '';
 		changed();
 		keepDraft.cancel();
@@ -233,6 +268,7 @@ export function talk(app, id) {
 		shown() {
 			changed();
 			session.load(id);
+			if (store.kept) composerFiles();
 			update();
 			(!composer.hidden && !onPhone() ? text : scroller).focus();
 		},

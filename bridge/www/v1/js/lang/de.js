@@ -133,5 +133,11 @@ export default {
 	newVersion: 'Es gibt eine neue Version dieser Seite.',
 	newVersionHelp: 'Lade die Seite neu, um sie zu benutzen.',
 	reload: 'Neu laden',
-	code404: 'Es gibt eine neue Version dieser Seite. Bitte lade die Seite neu.',
+	'code-2': 'Es gibt eine neue Version dieser Seite. Bitte lade die Seite neu.',
+
+	picture: 'Bild',
+	voiceMessage: 'Sprachnachricht',
+	video: 'Video',
+	code404: 'diese Datei gibt es nicht mehr.',
+	code526: 'für deine Dateien ist kein Platz mehr. Lösche ältere Nachrichten mit Dateien.',
 };

@@ -133,5 +133,11 @@ export default {
 	newVersion: 'A new version of this page is there.',
 	newVersionHelp: 'Reload the page to use it.',
 	reload: 'Reload',
-	code404: 'A new version of this page is there. Please reload the page.',
+	'code-2': 'A new version of this page is there. Please reload the page.',
+
+	picture: 'Picture',
+	voiceMessage: 'Voice message',
+	video: 'Video',
+	code404: 'this file is no longer there.',
+	code526: 'there is no space left for your files. Delete earlier messages with files.',
 };

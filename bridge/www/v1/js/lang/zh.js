@@ -133,5 +133,11 @@ export default {
 	newVersion: '此页面有新版本。',
 	newVersionHelp: '请重新加载页面以使用新版本。',
 	reload: '重新加载',
-	code404: '此页面有新版本，请重新加载页面。',
+	'code-2': '此页面有新版本，请重新加载页面。',
+
+	picture: '图片',
+	voiceMessage: '语音消息',
+	video: '视频',
+	code404: '此文件已不存在。',
+	code526: '您的文件空间已用完。请删除以前带文件的消息。',
 };

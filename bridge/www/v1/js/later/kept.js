@@ -1,5 +1,6 @@
 // Conversations that the server keeps: this browser has a cache. n numbers the dialogues of one without gaps.
 
+import {summary} from '../files.js';
 import {isSettled} from '../outbox.js';
 import {Code, get, post} from '../protocol.js';
 import {isChange} from '../store.js';
@@ -40,7 +41,7 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 
 	const save = (friend, kept, sent) => history.save(me, {kept, talks: [cursor(friend)]}, sent);
 	const record = (friend, {from, payload: text, at, ...more}) => ({...more, friend, mine: from === me, text, at: Date.parse(at), state: 'kept'});
-	const show = (talk, {text, at, mine}) => Object.assign(talk, {text: text.slice(0, 200), at: at * 1000, mine, name: store.nameOf(talk.friend)});
+	const show = (talk, one) => Object.assign(talk, {text: summary(one).slice(0, 200), at: one.at * 1000, mine: one.mine, name: store.nameOf(talk.friend)});
 
 	function draw(friend) {
 		const {kept, old, pending, busy} = part(friend);
@@ -266,6 +267,19 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 			draw(friend);
 		},
 
+		/** Takes back a dialogue that has no number yet. */
+		drop({friend, id}) {
+			const p = part(friend);
+			const talk = cursor(friend);
+			p.pending = p.pending.filter((other) => other.id !== id);
+			const last = p.pending.at(-1) ?? p.kept?.at(-1);
+			if (last) show(talk, last);
+			else Object.assign(talk, {text: '', at: 0});
+			save(friend, [], [id]);
+			draw(friend);
+			store.emit('talks');
+		},
+
 		receive(frame) { arrive(record(frame.with, frame)); },
 
 		/** Returns whether it handled the frame. */
@@ -274,7 +288,7 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 			const friend = store.friends.get(id);
 			if (code === Code.kept) {
 				const dialogue = out.answered(frame);
-				if (dialogue) arrive({...dialogue, n, at: Date.parse(at)});
+				if (dialogue) arrive({...dialogue, blob: undefined, n, at: Date.parse(at)});
 			} else if (code === Code.delivered || code === Code.read) {
 				const talk = cursor(id);
 				const raise = (key) => { talk[key] = Math.max(talk[key], n); };
