@@ -213,6 +213,7 @@ func TestFileKilled(t *testing.T) {
 			}
 		}
 	}
+	w.close(t)
 }
 
 // TestRestoreFiles restores a backup with files, into a running server and into a new directory.

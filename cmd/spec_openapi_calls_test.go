@@ -23,13 +23,16 @@ func fields(pairs ...string) string {
 }
 
 func (a *openAPI) atWork(t *testing.T) {
-	w := newWorld(t, start(t, func(c *Config) { c.Passwords.MaxLength, c.Push.Subject = 32, "https://example.org" }))
+	w := newWorld(t, start(t, func(c *Config) {
+		c.Passwords.MaxLength, c.Push.Subject = 32, "https://example.org"
+		c.Files.MaxSize, c.Files.Quota = 2*MiB, MiB
+	}))
 	s := w.deployment.(*server)
 	me, friend := w.newFriends(t)
 	three := w.newMembers(t, 3)
 	other, asks, gone := three[0], three[1], three[2]
 	a.try(t, w, exchange{path: "/im/account/delete", body: fields("id", gone.id, "token", gone.token, "password", gone.password), code: 200})
-	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.reports(me, other), a.people(me, friend, other), a.conversations(me, friend), a.pushes(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w)) {
+	for _, x := range slices.Concat(a.registrations(t, w, me), a.posts(me), a.sessions(me), a.reports(me, other), a.people(me, friend, other), a.conversations(me, friend), a.pushes(me), a.gets(me, friend, other, asks), pages(t, w), pictureExchanges(t, w), fileExchanges(t, me, friend, other)) {
 		a.try(t, w, x)
 	}
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
@@ -291,6 +294,25 @@ func pictureExchanges(t *testing.T, w *world) []exchange {
 	tag := w.do(t, 0, http.MethodGet, path, "").header.Get("ETag")
 	return []exchange{{path: path}, {path: path, status: http.StatusNotModified, header: http.Header{"If-None-Match": {tag}}},
 		{path: "/im/pictures/0/0", status: http.StatusNotFound}}
+}
+
+// fileExchanges are the calls for files. The first one uses up a part of the quota that the last upload needs.
+func fileExchanges(t *testing.T, me, friend, stranger *member) []exchange {
+	f, _ := me.sendsFile(t, friend, "n", strings.NewReader("x"))
+	upload := func(code int, more ...string) exchange {
+		return exchange{path: "/im/files?" + query(more...), body: "x", code: code, beyond: true}
+	}
+	auth := []string{"id", me.id, "token", me.token}
+	with := func(pairs ...string) []string { return slices.Concat(auth, pairs) }
+	full := upload(526, with("with", friend.id, "name", "n")...)
+	full.body = strings.Repeat("x", int(MiB))
+	return []exchange{
+		upload(200, with("with", friend.id, "name", "n", "type", "image/png", "width", "1", "height", "2", "seconds", "0.5")...), full,
+		upload(512, with("with", stranger.id, "name", "n")...), upload(519, with("name", "n", "with", "")...), upload(514, "id", me.id, "with", friend.id, "name", "n"),
+		{path: "/im/files?" + query("token", me.token, "with", friend.id, "name", "n"), body: "x", code: 517},
+		upload(515, "id", me.id, "token", "0", "with", friend.id, "name", "n"), {path: "/im/files?" + query(with("with", friend.id, "name", "n", "width", "0")...), body: "x", code: 403},
+		{path: "/im/files/" + f.id() + "?" + query(auth...)},
+	}
 }
 
 // logins makes the documented logins.

@@ -139,6 +139,9 @@ func (a *openAPI) answered(t testing.TB, q *http.Request, r *http.Response, code
 	if file, ok := strings.CutPrefix(path, "/im/www/v1/"); ok && file != "" {
 		path = "/im/www/v1/{file}"
 	}
+	if strings.HasPrefix(path, "/im/files/") {
+		path = "/im/files/{file}"
+	}
 	if strings.HasPrefix(path, "/im/pictures/") {
 		path = "/im/pictures/{hash}/{id}"
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -284,6 +285,30 @@ func TestRecordWithFile(t *testing.T) {
 	for cut := range len(data) {
 		if _, err := DecodeRecord(testPair, 1, data[:cut]); err == nil {
 			t.Errorf("%d of %d bytes are a record", cut, len(data))
+		}
+	}
+}
+
+// BenchmarkFileRange reads 64 KiB in the middle of files of different sizes, and the whole of the largest.
+func BenchmarkFileRange(b *testing.B) {
+	f := newStore(b, Options{Files: &FilesOptions{}, Log: slog.New(slog.DiscardHandler)}).Files
+	for _, size := range []int{1 << 20, 25 << 20} {
+		file := putFile(b, f, testPair.A, testPair.B, randomBytes(size))
+		for what, n := range map[string]int64{"64KiB": 64 << 10, "all": int64(size)} {
+			b.Run(fmt.Sprintf("%d/%s", size, what), func(b *testing.B) {
+				b.SetBytes(n)
+				for b.Loop() {
+					r := f.Open(b.Context(), file)
+					if n < int64(size) {
+						if _, err := r.Seek(int64(size/2), io.SeekStart); err != nil {
+							b.Fatal(err)
+						}
+					}
+					if _, err := io.CopyN(io.Discard, r, n); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }
