@@ -1,29 +1,16 @@
-// One conversation.
+// One conversation: its header, its dialogues and where the user writes.
 
 import {avatar} from './avatar.js';
-import {aboutDialog, blockDialog, confirmDialog, messageDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
-import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
-import {clock, day, full, t, tCode} from './words.js';
-import {isSettled} from './outbox.js';
-import {Code, fits} from './protocol.js';
-import {isChange, keyOf, timeOf} from './store.js';
-import {isEmoji, oneLine, rich} from './text.js';
-import {windowed} from './windowed.js';
-
-const TOGETHER = 5 * 60_000;
-const NEAR = 400; // pixels from the top: load older dialogues
-const MARKS = {queued: 'wait', sending: 'wait', kept: 'done', delivered: 'twice', read: 'twice', offline: 'fail', failed: 'fail'};
-const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 👍 👎 👋 🙏 👏 💪 👌 ❤️ 💔 🔥 ✨ 🎉 🎂 ☕ 🌞 🚀 ✅'.split(' ');
+import {composer} from './composer.js';
+import {dialogues} from './dialogues.js';
+import {aboutDialog, blockDialog, confirmDialog, openFinder, renameDialog, reportDialog} from './dialogs.js';
+import {button, fill, h, iconButton, later, menu, onPhone} from './dom.js';
+import {t} from './words.js';
 
 export function talk(app, id) {
 	const {store, session} = app;
 	const life = new AbortController();
 	const {signal} = life;
-	const {unread, fresh} = store.talks.get(id) ?? {};
-	let newFrom; // key of the first unread dialogue
-	let sought = ''; // folded
-	let hit = 0; // key of the dialogue found
-	let count = 0;
 
 	const friend = () => store.friends.get(id);
 	const about = () => ({...friend(), id, name: store.nameOf(id)});
@@ -31,6 +18,10 @@ export function talk(app, id) {
 	const blocked = () => Boolean(store.talks.get(id)?.blocked);
 	const setBlocked = (yes) => blockDialog(app, about(), yes);
 	const evidence = () => store.dialogues.get(id)?.findLast(({mine}) => !mine)?.text;
+
+	const view = {app, id, signal, friend, blocked};
+	const stage = view.stage = dialogues(view);
+	const writing = view.writing = composer(view);
 
 	// ---- the header
 
@@ -45,6 +36,7 @@ export function talk(app, id) {
 			[t('report'), () => reportDialog(app, about(), evidence())],
 			friend() && [t('removeFriend'), () => confirmDialog('removeFriend', () => session.part(id), name()), true],
 		].filter(Boolean)));
+	const parted = h('p.parted');
 
 	function drawFrame() {
 		if (signal.aborted) return;
@@ -52,164 +44,33 @@ export function talk(app, id) {
 		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
 			h('small', {dir: 'auto'}, !friend() ? '' : friend().typing ? t('typing') : online ? t('online') : sign || t('offline'))));
 		const focused = parted.contains(document.activeElement);
-		composer.hidden = !friend() || blocked();
-		parted.hidden = !composer.hidden;
-		if (focused && parted.hidden) text.focus();
+		writing.element.hidden = !friend() || blocked();
+		parted.hidden = !writing.element.hidden;
+		if (focused && parted.hidden) writing.text.focus();
 		const why = blocked() ? 'blockedHelp' : 'noFriendHelp';
 		if (parted.dataset.why === why) return;
 		parted.dataset.why = why;
 		fill(parted, t(why), blocked() && [' ', button('unblock', () => setBlocked(false), '.plain')]);
 	}
 
-	// ---- the dialogues
-
-	const rows = h('ol.dialogues', {role: 'list'});
-	const scroller = h('.scroll', {tabindex: 0, role: 'region', label: 'dialogues'}, rows);
-	const empty = h('p.empty', {hidden: true}, t('sayHello'));
-	const toEnd = iconButton('down', 'toNewest', () => list.toEnd(), '.toend');
-	const list = windowed({scroller, body: rows, stick: true, signal, key: ({key}) => key, stamp: ({stamp}) => stamp, draw, guess});
-
-	function guess({dialogue, first}, width) {
-		if (!dialogue) return 44;
-		const line = Math.max(12, Math.min(width * 0.72, 560) / 8);
-		return 40 + 23 * Math.floor(dialogue.text.length / line) + (first ? 9 : 0);
-	}
-
-	function items() {
-		const all = [];
-		let before;
-		let today;
-		let late = 0;
-		for (const dialogue of shown()) {
-			const {mine, code, text, edited, reactions, quoted} = dialogue;
-			const [key, at, state] = [keyOf, timeOf, stateOf].map((f) => f(dialogue));
-			const on = new Date(at).toDateString();
-			if (on !== today) all.push({key: on, stamp: day(at)});
-			if (key === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
-			const first = on !== today || key === newFrom || before.mine !== mine || at - timeOf(before) > TOGETHER;
-			const found = hit === key;
-			all.push({key, dialogue, first, found, stamp: [state, code, first, found, sought, blocked(), edited, reactions, quoted, text].join()});
-			if (mine && (state === 'kept' || (dialogue.key && !isSettled(state)))) late++;
-			before = dialogue;
-			today = on;
-		}
-		if (late && friend()?.online === false) all.push({key: 'late', stamp: t('late', {n: late})});
-		return all;
-	}
-
-	const shown = () => (store.dialogues.get(id) ?? []).filter((one) => !isChange(one));
-
-	function stateOf({state, n}) {
-		const {peerGot, peerRead} = store.talk(id);
-		return state !== 'kept' ? state : n <= peerRead ? 'read' : n <= peerGot ? 'delivered' : state;
-	}
-
-	function draw({key, stamp, dialogue, first, found}) {
-		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', h('span', stamp));
-		const {mine, text, n, deletes, deleted, edited, reactions, quoted} = dialogue;
-		const [at, state] = [timeOf, stateOf].map((f) => f(dialogue));
-		const failed = mine && (state === 'offline' || state === 'failed');
-		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`,
-			h(isEmoji(text) ? '.bubble.emoji' : '.bubble', {dir: 'auto'},
-				h('bdi.hidden', mine ? t('you') : `${store.nameOf(id)}: `),
-				quoted && h('p.quote', {dir: 'auto'}, oneLine(quoted)),
-				deleted || deletes ? h('em', t('deletedDialogue')) : h('span.text', rich(text, sought)),
-				h('bdi.meta', edited && !deleted && h('span', t('edited')), h('time', {title: full(at)}, clock(at)),
-					mine && h(`span.state.${state}${state === 'read' ? '.delivered' : ''}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', t(state))))),
-			reactions && h('.reactions', reactions),
-			n && dialogue.state === 'kept' && !deleted && friend() && iconButton('more', 'dialogueMenu', () => messageDialog(app, dialogue), '.act'),
-			failed && h('.failed', icon('fail'), failure(dialogue), button('tryAgain', () => session.resend(dialogue), '.plain')));
-	}
-
-	function failure({state, code}) {
-		if (state === 'offline') return t('notThere');
-		if (code === Code.notFriends && blocked()) return t('notDelivered', {why: t('blockedHelp')});
-		return code === Code.unreachable ? t('notKnown') : t('notDelivered', {why: tCode(code)});
-	}
-
 	function update() {
 		if (signal.aborted) return;
-		const dialogues = store.dialogues.get(id);
-		if (!dialogues) return;
-		if (unread) newFrom ??= fresh ? fresh[0] : keyOf(dialogues.at(-unread) ?? {});
-		const last = dialogues.at(-1);
-		// Scroll to a dialogue that the user sends.
-		if (dialogues.length > count && last.mine && !isSettled(last.state)) list.pinned = true;
-		count = dialogues.length;
-		list.set(items());
-		empty.hidden = count > 0;
-		scrolled();
+		stage.update();
 		seen();
 	}
-
-	function scrolled() {
-		toEnd.hidden = list.pinned;
-		if (scroller.scrollTop < NEAR) session.older(id);
-	}
-	scroller.addEventListener('scroll', scrolled, {passive: true});
 
 	function seen() {
 		if (!document.hidden && document.hasFocus()) session.read(id);
 	}
 
+	const focus = () => (writing.element.hidden ? stage : writing.text).focus();
+
 	// ---- the search, see later/finder.js
 
 	const finder = h('.finder', {hidden: true, role: 'search'});
-	const showFinder = (open) => (open ? openFinder(finder, {
-		dialogues: shown,
-		mark(words, n) {
-			[sought, hit] = [words, n];
-			list.set(items());
-			if (n) list.reveal(n, true);
-			scrolled();
-		},
-		onclose: () => (composer.hidden ? scroller : text).focus(),
-	}) : finder.close());
+	const showFinder = (open) => (open ? openFinder(finder, {dialogues: stage.shown, mark: stage.mark, onclose: focus}) : finder.close());
 
-	// ---- the composer
-
-	const text = h('textarea', {rows: 1, dir: 'auto', label: 'write', value: store.talks.get(id)?.draft ?? ''});
-	const send = h('button.send', {type: 'submit', label: 'send'}, icon('send'));
-	const emoji = h('.emojis', {role: 'group', label: 'emoji'}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
-	const composer = h('form.composer', {onsubmit: submit}, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
-	const parted = h('p.parted');
-	const keepDraft = later(() => session.keepDraft(id, text.value), 400);
-
-	function put(one) {
-		text.setRangeText(one, text.selectionStart, text.selectionEnd, 'end');
-		changed();
-	}
-	function changed() {
-		text.style.height = 0;
-		text.style.height = `${text.scrollHeight + 2}px`;
-		send.disabled = !text.value.trim();
-		keepDraft();
-	}
-	text.addEventListener('input', () => {
-		changed();
-		if (text.value) session.typing(id);
-	});
-	text.addEventListener('keydown', (event) => {
-		// Input methods also use Enter, and phones have no other key for a new line.
-		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !onPhone()) submit(event);
-	});
-
-	function submit(event) {
-		event.preventDefault();
-		const words = text.value.replace(/^\n+|\s+$/g, '');
-		if (!words.trim()) return;
-		if (!fits(words)) {
-			tell('tooLong');
-			return;
-		}
-		session.send(id, words);
-		text.value = '';
-		changed();
-		keepDraft.cancel();
-		text.focus();
-	}
-
-	const element = h('section.talk', head, finder, h('.stage', scroller, empty, toEnd), composer, parted);
+	const element = h('section.talk', head, finder, stage.element, writing.element, parted);
 	element.addEventListener('keydown', (event) => {
 		if (event.key === 'f' && (event.ctrlKey || event.metaKey)) showFinder(true);
 		else if (event.key === 'Escape' && !finder.hidden) showFinder(false);
@@ -218,11 +79,11 @@ export function talk(app, id) {
 	});
 
 	const frameSoon = later(drawFrame, 0);
-	store.on('friends', frameSoon, signal);
-	store.on(id, frameSoon, signal);
 	const updateSoon = later(update, 0);
-	store.on('friends', updateSoon, signal);
-	store.on(id, updateSoon, signal);
+	for (const topic of ['friends', id]) {
+		store.on(topic, frameSoon, signal);
+		store.on(topic, updateSoon, signal);
+	}
 	addEventListener('focus', seen, {signal});
 	document.addEventListener('visibilitychange', seen, {signal});
 	drawFrame();
@@ -230,14 +91,14 @@ export function talk(app, id) {
 	return {
 		element,
 		shown() {
-			changed();
+			writing.changed();
 			session.load(id);
 			update();
-			(!composer.hidden && !onPhone() ? text : scroller).focus();
+			if (onPhone()) stage.focus();
+			else focus();
 		},
 		leave() {
-			keepDraft.cancel();
-			session.keepDraft(id, text.value);
+			writing.leave();
 			life.abort();
 		},
 	};
