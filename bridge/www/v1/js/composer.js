@@ -1,20 +1,27 @@
-// Where a user writes: text, emoji and the draft.
+// Where a user writes: text, emoji, the draft, and what a message replies to or edits.
 
 import {tell} from './dialogs.js';
-import {h, icon, iconButton, later, onPhone, popup} from './dom.js';
+import {h, fill, icon, iconButton, later, onPhone, popup} from './dom.js';
 import {fits} from './protocol.js';
+import {oneLine} from './text.js';
+import {t} from './words.js';
 
-const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 👍 👎 👋 🙏 👏 💪 👌 ❤️ 💔 🔥 ✨ 🎉 🎂 ☕ 🌞 🚀 ✅'.split(' ');
+export const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 👍 👎 👋 🙏 👏 💪 👌 ❤️ 💔 🔥 ✨ 🎉 🎂 ☕ 🌞 🚀 ✅'.split(' ');
 
-/** element is the form. tray, above the text, is hidden while it is empty. */
-export function composer({app, id}) {
+/** view is that of talk.js. element is the form. tray, above the text, is hidden while it is empty. */
+export function composer({app, id, stage}) {
 	const {store, session} = app;
 	const text = h('textarea', {rows: 1, dir: 'auto', label: 'write', value: store.talks.get(id)?.draft ?? ''});
 	const send = h('button.send', {type: 'submit', label: 'send'}, icon('send'));
 	const emoji = h('.emojis', {role: 'group', label: 'emoji'}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
+	const banner = h('.banner', {hidden: true, role: 'status'});
 	const tray = h('.tray', {hidden: true});
-	const element = h('form.composer', {onsubmit: submit}, tray, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
-	const keepDraft = later(() => session.keepDraft(id, text.value), 400);
+	const element = h('form.composer', {onsubmit: submit}, banner, tray, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
+	let about = null; // {kind: 're' or 'edits', dialogue, draft}
+	let composed = false; // an input method has just taken a key
+
+	const draft = () => (about?.kind === 'edits' ? about.draft : text.value);
+	const keepDraft = later(() => session.keepDraft(id, draft()), 400);
 
 	function put(one) {
 		text.setRangeText(one, text.selectionStart, text.selectionEnd, 'end');
@@ -30,9 +37,16 @@ export function composer({app, id}) {
 		changed();
 		if (text.value) session.typing(id);
 	});
+	text.addEventListener('compositionend', () => {
+		// Safari tells of the key that ends a composition afterwards.
+		composed = true;
+		setTimeout(() => { composed = false; });
+	});
 	text.addEventListener('keydown', (event) => {
-		// Input methods also use Enter, and phones have no other key for a new line.
-		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !onPhone()) submit(event);
+		if (event.isComposing || composed || event.keyCode === 229) return; // the key belongs to an input method
+		// Phones have no other key for a new line.
+		if (event.key === 'Enter' && !event.shiftKey && !onPhone()) submit(event);
+		else if (event.key === 'ArrowUp' && !text.value && !about) editLast(event);
 	});
 
 	function submit(event) {
@@ -43,11 +57,51 @@ export function composer({app, id}) {
 			tell('tooLong');
 			return;
 		}
-		session.send(id, words);
-		text.value = '';
-		changed();
-		keepDraft.cancel();
+		const {kind, dialogue} = about ?? {};
+		if (kind !== 'edits') session.send(id, words, kind && {[kind]: dialogue.n});
+		else if (words !== dialogue.text) session.send(id, words, {[kind]: dialogue.n});
+		if (kind === 'edits') cancel();
+		else {
+			text.value = '';
+			if (!cancel()) changed();
+			keepDraft.cancel();
+		}
 		text.focus();
+	}
+
+	// ---- replies and edits
+
+	function begin(kind, dialogue) {
+		const kept = draft();
+		about = {kind, dialogue, draft: kept};
+		text.value = kind === 'edits' ? dialogue.text : kept;
+		fill(banner, icon(kind === 'edits' ? 'edit' : 'reply'),
+			h('span.words', h('b', kind === 'edits' ? t('editing') : t('replyTo', {name: stage.name(dialogue)})), h('span', {dir: 'auto'}, oneLine(dialogue.text))),
+			iconButton('close', 'cancel', cancel));
+		banner.hidden = false;
+		changed();
+		text.focus();
+		text.setSelectionRange(text.value.length, text.value.length);
+	}
+
+	/** Returns whether there was a reply or an edit. */
+	function cancel() {
+		if (!about) return false;
+		if (about.kind === 'edits') text.value = about.draft;
+		about = null;
+		banner.hidden = true;
+		changed();
+		text.focus();
+		return true;
+	}
+
+	const editable = (one) => one.mine && !one.file && stage.changeable(one);
+
+	function editLast(event) {
+		const last = stage.shown().findLast(editable);
+		if (!last) return;
+		event.preventDefault();
+		begin('edits', last);
 	}
 
 	return {
@@ -55,9 +109,14 @@ export function composer({app, id}) {
 		text,
 		tray,
 		changed,
+		put,
+		editable,
+		cancel,
+		reply: (dialogue) => begin('re', dialogue),
+		edit: (dialogue) => begin('edits', dialogue),
 		leave() {
 			keepDraft.cancel();
-			session.keepDraft(id, text.value);
+			session.keepDraft(id, draft());
 		},
 	};
 }

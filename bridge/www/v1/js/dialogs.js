@@ -85,5 +85,6 @@ export const settingsDialog = late('settings', 'settingsDialog');
 export const forgotDialog = late('forgot', 'forgotDialog');
 export const blockDialog = late('safety', 'blockDialog');
 export const reportDialog = late('safety', 'reportDialog');
-export const messageDialog = late('message', 'messageDialog');
+export const messageMenu = late('message', 'messageMenu');
+export const reactionMenu = late('message', 'reactionMenu');
 export const openFinder = late('finder', 'openFinder');

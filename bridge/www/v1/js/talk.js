@@ -19,6 +19,7 @@ export function talk(app, id) {
 	const setBlocked = (yes) => blockDialog(app, about(), yes);
 	const evidence = () => store.dialogues.get(id)?.findLast(({mine}) => !mine)?.text;
 
+	/** What the parts of the conversation share. */
 	const view = {app, id, signal, friend, blocked};
 	const stage = view.stage = dialogues(view);
 	const writing = view.writing = composer(view);
@@ -74,9 +75,37 @@ export function talk(app, id) {
 	element.addEventListener('keydown', (event) => {
 		if (event.key === 'f' && (event.ctrlKey || event.metaKey)) showFinder(true);
 		else if (event.key === 'Escape' && !finder.hidden) showFinder(false);
+		else if (event.key === 'Escape' && writing.cancel());
 		else return;
 		event.preventDefault();
 	});
+
+	// Who looks at the dialogues and types, writes. A space scrolls.
+	const writes = (target) => !writing.element.hidden && !document.querySelector('dialog[open], :popover-open')
+		&& !target.closest?.('input, textarea, [contenteditable]') && (element.contains(target) || target === document.body);
+	document.addEventListener('keydown', ({key, target, ctrlKey, altKey, metaKey}) => {
+		if (([...key].length === 1 && key !== ' ') || key === 'Process' || key === 'Dead') {
+			if (!ctrlKey && !altKey && !metaKey && writes(target)) writing.text.focus();
+		}
+	}, {signal});
+	document.addEventListener('paste', (event) => {
+		const words = event.clipboardData?.getData('text/plain');
+		if (event.defaultPrevented || !words || !writes(event.target)) return;
+		event.preventDefault();
+		writing.text.focus();
+		writing.put(words);
+	}, {signal});
+	// A ring around all dialogues is for those who came there by Tab.
+	element.addEventListener('keyup', ({key, target}) => { if (key === 'Tab' && target.matches('.scroll')) target.classList.add('tabbed'); });
+	element.addEventListener('focusout', ({target}) => target.classList.remove('tabbed'));
+
+	function aim() {
+		const {aim: at} = store;
+		if (at?.friend !== id) return;
+		store.aim = null;
+		Promise.resolve(session.load(id)).then(() => { if (!signal.aborted) stage.goTo(at.n); });
+	}
+	store.on('aim', aim, signal);
 
 	const frameSoon = later(drawFrame, 0);
 	const updateSoon = later(update, 0);
@@ -96,6 +125,7 @@ export function talk(app, id) {
 			update();
 			if (onPhone()) stage.focus();
 			else focus();
+			aim();
 		},
 		leave() {
 			writing.leave();

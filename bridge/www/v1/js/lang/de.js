@@ -118,4 +118,12 @@ export default {
 	code523: 'Diese Person oder Anfrage gibt es nicht mehr.',
 	code1013: 'Der Server ist überlastet. Bitte versuche es gleich noch einmal.',
 	codeOther: 'Fehlgeschlagen (Code {code}).',
+
+	me: 'Du',
+	react: 'Reagieren',
+	reply: 'Antworten',
+	editing: 'Nachricht bearbeiten',
+	replyTo: 'Antwort an {name}',
+	showAll: 'Alles zeigen',
+	dialogueGone: 'Diese Nachricht gibt es nicht mehr.',
 };

@@ -118,4 +118,12 @@ export default {
 	code523: 'This person or request no longer exists.',
 	code1013: 'The server is busy. Please try again in a moment.',
 	codeOther: 'That failed (code {code}).',
+
+	me: 'You',
+	react: 'React',
+	reply: 'Reply',
+	editing: 'Edit message',
+	replyTo: 'Reply to {name}',
+	showAll: 'Show all',
+	dialogueGone: 'This message is no longer there.',
 };

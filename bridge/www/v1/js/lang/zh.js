@@ -118,4 +118,12 @@ export default {
 	code523: '该用户或请求已不存在。',
 	code1013: '服务器繁忙，请稍后重试。',
 	codeOther: '操作失败（代码 {code}）。',
+
+	me: '我',
+	react: '回应',
+	reply: '回复',
+	editing: '编辑消息',
+	replyTo: '回复 {name}',
+	showAll: '显示全部',
+	dialogueGone: '此消息已不存在。',
 };

@@ -17,7 +17,6 @@ export default {
 	previous: 'Vorige',
 	next: 'Nächste',
 
-	reply: 'Antworten',
 	edit: 'Bearbeiten',
 	deleteDialogue: 'Löschen',
 	deleteDialogueQuestion: 'Diese Nachricht für alle löschen?',
@@ -94,4 +93,12 @@ export default {
 	deleteAccountHelp: 'Dein Konto, deine Freundschaften und Anfragen werden auf dem Server gelöscht, deine Unterhaltungen in diesem Browser. Das lässt sich nicht rückgängig machen.',
 	deleteForever: 'Konto löschen',
 	accountDeleted: 'Dein Konto ist gelöscht.',
+
+	copyText: 'Kopieren',
+	copied: 'Kopiert',
+	forward: 'Weiterleiten',
+	forwarded: 'Weitergeleitet: {n}',
+	moreEmoji: 'Mehr',
+	searchFriends: 'Freunde suchen',
+	chooseFriend: 'Bitte mindestens eine Person wählen.',
 };

@@ -17,7 +17,6 @@ export default {
 	previous: 'Previous',
 	next: 'Next',
 
-	reply: 'Reply',
 	edit: 'Edit',
 	deleteDialogue: 'Delete',
 	deleteDialogueQuestion: 'Delete this message for everybody?',
@@ -94,4 +93,12 @@ export default {
 	deleteAccountHelp: 'Your account, friendships and requests will be deleted on the server, and your conversations in this browser. This cannot be undone.',
 	deleteForever: 'Delete account',
 	accountDeleted: 'Your account was deleted.',
+
+	copyText: 'Copy',
+	copied: 'Copied',
+	forward: 'Forward',
+	forwarded: 'Forwarded: {n}',
+	moreEmoji: 'More',
+	searchFriends: 'Search friends',
+	chooseFriend: 'Choose at least one friend.',
 };

@@ -17,7 +17,6 @@ export default {
 	previous: '上一个',
 	next: '下一个',
 
-	reply: '回复',
 	edit: '编辑',
 	deleteDialogue: '删除',
 	deleteDialogueQuestion: '为所有人删除这条消息？',
@@ -94,4 +93,12 @@ export default {
 	deleteAccountHelp: '您在服务器上的账号、好友和请求，以及此浏览器中的聊天记录将被删除，且无法恢复。',
 	deleteForever: '删除账号',
 	accountDeleted: '您的账号已删除。',
+
+	copyText: '复制',
+	copied: '已复制',
+	forward: '转发',
+	forwarded: '已转发：{n}',
+	moreEmoji: '更多',
+	searchFriends: '搜索好友',
+	chooseFriend: '请至少选择一位好友。',
 };
