@@ -46,7 +46,7 @@ export function composer({app, id, stage}) {
 		if (event.isComposing || composed || event.keyCode === 229) return; // the key belongs to an input method
 		// Phones have no other key for a new line.
 		if (event.key === 'Enter' && !event.shiftKey && !onPhone()) submit(event);
-		else if (event.key === 'ArrowUp' && !text.value && !about) editLast(event);
+		else if (event.key === 'ArrowUp' && !text.value.trim() && !about) editLast(event);
 	});
 
 	function submit(event) {

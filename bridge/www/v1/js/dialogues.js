@@ -242,8 +242,8 @@ export function dialogues(view) {
 		scrolled();
 	}
 
-	/** Shows the dialogue with this number, loading older ones until it is there. */
-	async function goTo(n) {
+	/** Shows the dialogue with this number and marks words (folded), loading older ones until it is there. */
+	async function goTo(n, words = '') {
 		const exists = () => shown().some((one) => keyOf(one) === n);
 		if (!exists()) await session.reach(id, n);
 		if (signal.aborted) return;
@@ -251,9 +251,14 @@ export function dialogues(view) {
 			tell('dialogueGone');
 			return;
 		}
+		sought = words;
 		reveal(n);
 		clearTimeout(timer);
-		timer = setTimeout(() => { if (hit === n && !sought && !signal.aborted) reveal(0); }, FLASH);
+		timer = setTimeout(() => {
+			if (hit !== n || sought !== words || signal.aborted) return;
+			sought = '';
+			reveal(0);
+		}, FLASH);
 	}
 
 	const find = (key) => list.items.find((item) => String(item.key) === key)?.dialogue;

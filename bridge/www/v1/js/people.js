@@ -3,8 +3,10 @@
 import {avatar} from './avatar.js';
 import {aboutDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone} from './dom.js';
-import {brief, explain, t} from './words.js';
-import {folded, oneLine} from './text.js';
+import {load} from './load.js';
+import {keyOf} from './store.js';
+import {brief, explain, onNewDay, t} from './words.js';
+import {folded, oneLine, snippet} from './text.js';
 import {windowed} from './windowed.js';
 
 const ROW = 68; // as in chat.css
@@ -17,6 +19,7 @@ export function people(app) {
 	let found = []; // the server's results
 	let status = ''; // shown below the results
 	let tab = ''; // key of the row in the tab order
+	let messages = null; // of later/search.js
 
 	const search = h('input', {
 		type: 'search', dir: 'auto', label: 'searchPeople', autocomplete: 'off', spellcheck: 'false', maxlength: 64,
@@ -41,7 +44,9 @@ export function people(app) {
 			const friends = rows.filter(({person: {name, friend}}) => folded(`${name}\n${friend?.own ?? ''}`).includes(sought()));
 			const others = found.filter(({id}) => !store.friends.has(id)).map((person) => ({kind: 'found', key: `f${person.id}`, person}));
 			const titled = (key, list) => (list.length ? [{kind: 'title', key, text: t(key)}, ...list] : []);
-			const all = [...titled('friends', friends), ...titled('otherPeople', others)];
+			const all = [...titled('friends', friends), ...titled('otherPeople', others), ...titled('dialogues', messages?.rows() ?? [])];
+			const progress = messages?.progress();
+			if (progress) all.push({kind: 'note', key: 'progress', text: t('searchingOlder', progress)});
 			const text = status || (all.length ? '' : t('nobodyFound'));
 			return text ? [...all, {kind: 'note', key: 'note', text}] : all;
 		}
@@ -50,13 +55,13 @@ export function people(app) {
 		return size ? [{kind: 'requests', key: 'requests', names: [...store.requests.values()].slice(0, 5).map(({name}) => name).join(', '), size}, ...rows] : rows;
 	}
 
-	const isRow = ({kind}) => kind === 'person' || kind === 'found' || kind === 'requests';
+	const isRow = ({kind}) => ['person', 'found', 'requests', 'hit', 'more'].includes(kind);
 	const current = ({key}) => key === store.current;
 	const standing = ({id}) => (store.requests.has(id) ? 'asksYou' : store.asked.has(id) ? 'asked' : 'ask');
 
 	function stamp(item) {
 		const {person = {}} = item;
-		return JSON.stringify([item.text, item.names, item.size, person, person.at && brief(person.at / 1000), standing(person), current(item), item.key === tab]);
+		return JSON.stringify([item.text, item.hit?.text, item.sought, item.n, item.names, item.size, person, person.at && brief(person.at / 1000), standing(person), current(item), item.key === tab]);
 	}
 
 	const row = (item, onclick, ...children) => h('li', h('button.row', {
@@ -82,6 +87,22 @@ export function people(app) {
 				words(name, [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
 		},
 	};
+
+	Object.assign(drawing, {
+		hit(item) {
+			const {hit: one, sought: mark} = item;
+			return row(item, () => show(one, mark), avatar({...store.friends.get(one.friend), id: one.friend, name: store.nameOf(one.friend)}),
+				words(store.nameOf(one.friend), h('time', brief(item.at)), [one.mine && t('you'), snippet(one.text, mark)]));
+		},
+		more: (item) => row(item, () => messages.more(item.friend), h('span.words', t('moreHits', {n: item.n, name: store.nameOf(item.friend)}))),
+	});
+
+	/** Opens the conversation at a dialogue. */
+	function show(one, sought) {
+		store.aim = {friend: one.friend, n: keyOf(one), sought};
+		if (store.current === one.friend) store.emit('aim');
+		else location.hash = one.friend;
+	}
 
 	const list = windowed({
 		scroller, body, stamp, signal, key: ({key}) => key, draw: (item) => drawing[item.kind](item), guess: (item) => (isRow(item) ? ROW : TITLE),
@@ -111,7 +132,14 @@ export function people(app) {
 		update();
 	}, 250);
 
+	const seek = later(async () => {
+		if (!messages && sought()) messages = (await load('search').catch(() => null))?.searchAll(app, soon);
+		if (!signal.aborted) messages?.start(sought());
+	}, 200);
+
 	search.addEventListener('input', () => {
+		messages?.start('');
+		seek();
 		if (!sought()) found = [];
 		status = found.length ? '' : t('searching');
 		scroller.scrollTop = 0;
@@ -144,6 +172,7 @@ export function people(app) {
 
 	const soon = later(update, 0);
 	const minute = setInterval(update, 60_000); // times such as "yesterday" change
+	onNewDay(update, signal);
 	for (const topic of ['me', 'friends', 'requests', 'talks']) store.on(topic, soon, signal);
 	update();
 
@@ -153,6 +182,7 @@ export function people(app) {
 		focus: (key) => (key ? move(list.items.filter(isRow).findIndex((item) => item.key === key)) : (onPhone() ? scroller : search).focus()),
 		leave() {
 			clearInterval(minute);
+			messages?.stop();
 			life.abort();
 		},
 	};

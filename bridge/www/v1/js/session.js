@@ -233,7 +233,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		quote: (friend, n) => talks?.quote(friend, n),
 		/** Resolves to kept dialogues from..to, from the cache or the server. Throws Refused. */
 		range: (friend, from, to) => talks.range(friend, from, to),
+		/** Dialogues of this browser: kept ones from..to, and all that the server does not keep. */
 		between: (friend, from, to) => history.between(store.me.id, friend, from, to),
+		local: (friend) => history.all('dialogues', store.me.id, friend),
 		typing: (friend) => talks.typing(friend),
 		read: (friend) => talks?.read(friend),
 

@@ -17,7 +17,7 @@ export function newStore() {
 				dialogues: new Map(), // friend's id → ordered dialogues of opened conversations
 				link: {state: 'off'},
 				current: '', // the friend on the screen
-				aim: null, // {friend, n}: the dialogue to show when that conversation opens
+				aim: null, // {friend, n, sought}: the dialogue to show when that conversation opens
 				kept: false, // the server keeps conversations
 			});
 		},

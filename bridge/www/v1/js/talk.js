@@ -103,7 +103,7 @@ export function talk(app, id) {
 		const {aim: at} = store;
 		if (at?.friend !== id) return;
 		store.aim = null;
-		Promise.resolve(session.load(id)).then(() => { if (!signal.aborted) stage.goTo(at.n); });
+		Promise.resolve(session.load(id)).then(() => { if (!signal.aborted) stage.goTo(at.n, at.sought); });
 	}
 	store.on('aim', aim, signal);
 

@@ -40,6 +40,14 @@ export const folded = (text) => text.normalize('NFKD').toLowerCase();
 /** The first words of a text in one line, without marks. */
 export const oneLine = (text) => plain(text.slice(0, 200)).replace(/\s+/g, ' ').trim();
 
+/** The nodes of the part of a text around its first match of `sought` (folded). */
+export function snippet(text, sought) {
+	const at = Math.max(0, folded(text).indexOf(sought));
+	const line = oneLine(text.slice(Math.max(0, at - 60), at + 140));
+	const start = Math.max(0, folded(line).indexOf(sought) - 24);
+	return [(start || at > 60) && '…', marked(line.slice(start), sought)];
+}
+
 const plain = (text) => flat(blocks(text));
 const flat = (tokens) => tokens.map((one) => (typeof one === 'string' ? one : one.kind === 'quote' || one.kind === 'pre' ? `${flat(one.tokens)}\n` : flat(one.tokens))).join('');
 

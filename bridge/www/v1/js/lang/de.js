@@ -126,4 +126,6 @@ export default {
 	replyTo: 'Antwort an {name}',
 	showAll: 'Alles zeigen',
 	dialogueGone: 'Diese Nachricht gibt es nicht mehr.',
+	searchingOlder: 'Ältere Nachrichten durchsuchen: {n} von {of}',
+	moreHits: '{n} weitere mit {name}',
 };

@@ -126,4 +126,6 @@ export default {
 	replyTo: 'Reply to {name}',
 	showAll: 'Show all',
 	dialogueGone: 'This message is no longer there.',
+	searchingOlder: 'Searching older messages: {n} of {of}',
+	moreHits: '{n} more with {name}',
 };

@@ -126,4 +126,6 @@ export default {
 	replyTo: '回复 {name}',
 	showAll: '显示全部',
 	dialogueGone: '此消息已不存在。',
+	searchingOlder: '正在搜索更早的消息：{n} / {of}',
+	moreHits: '与 {name} 的另外 {n} 条',
 };
