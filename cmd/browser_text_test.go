@@ -77,6 +77,7 @@ func TestPageCopies(t *testing.T) {
 	b.say("My *first*")
 	c.say("Yours")
 	b.hears("Yours")
+	b.state("My first", "read")
 	copied := `(() => {
 		const event = new ClipboardEvent('copy', {clipboardData: new DataTransfer(), bubbles: true, cancelable: true});
 		document.querySelector('.dialogue .text').dispatchEvent(event);
