@@ -12,10 +12,11 @@ func rowOf(text string) string {
 	return fmt.Sprintf("[...document.querySelectorAll('.dialogue')].findLast((e) => e.querySelector('.text')?.innerText.includes(%s))", quote(text))
 }
 
-// actions opens the menu of a dialogue by its button.
+// actions opens the menu of a dialogue by its button. By the keyboard, since rows move while dialogues arrive.
 func (b *tab) actions(text string) {
 	b.t.Helper()
-	b.pressOn(rowOf(text) + "?.querySelector('.act')")
+	b.until("(" + rowOf(text) + "?.querySelector('.act')?.focus(), document.activeElement === " + rowOf(text) + "?.querySelector('.act'))")
+	b.key("\r")
 	b.until("count('.actions:popover-open') === 1")
 }
 
