@@ -79,7 +79,7 @@ func TestPageReacts(t *testing.T) {
 	}
 	// The list still shows the message, not what changed it, and more reactions are at hand.
 	c.until("has('nav .row', 'Good news')")
-	c.pressOn(rowOf("Good news") + "?.querySelector('[aria-label=React]')")
+	c.actions("Good news")
 	c.press("More")
 	c.press("🚀")
 	b.until("has('.reactions', '🚀')")
