@@ -241,10 +241,10 @@ const harm = `(async () => {
 	const scripts = document.querySelectorAll('script').length;
 	if (scripts !== 1) found.push(scripts + ' scripts');
 	for (const e of document.querySelectorAll('iframe, object, embed, base, style, video, audio, template, svg script, meta[http-equiv], body *')) {
-		const strange = !/^(A|B|BDI|BUTTON|CANVAS|DD|DETAILS|DIALOG|DIV|DL|DT|EM|FOOTER|FORM|H1|H2|HEADER|I|IMG|INPUT|LABEL|LI|MAIN|MARK|NAV|NOSCRIPT|OL|P|SECTION|SMALL|SPAN|SUMMARY|TEXTAREA|TIME|UL|svg|path)$/.test(e.tagName);
+		const strange = !/^(A|B|BDI|BLOCKQUOTE|BUTTON|CANVAS|CODE|DD|DETAILS|DIALOG|DIV|DL|DT|EM|FOOTER|FORM|H1|H2|HEADER|I|IMG|INPUT|LABEL|LI|MAIN|MARK|NAV|NOSCRIPT|OL|P|PRE|S|SECTION|SMALL|SPAN|STRONG|SUMMARY|TEXTAREA|TIME|UL|svg|path)$/.test(e.tagName);
 		if (strange) found.push('an element ' + e.tagName);
 		for (const {name, value} of e.attributes) {
-			if (name.startsWith('on') || /^(href|src|action)$/.test(name) && !/^(https?:\/\/|data:image\/(png|jpeg|gif|webp);base64,|icon\.|\/im\/pictures\/[0-9a-f]{64}\/[0-9a-f]{32}$)/.test(value)) found.push(e.tagName + ' ' + name + '=' + value.slice(0, 80));
+			if (name.startsWith('on') || /^(href|src|action)$/.test(name) && !/^(https?:\/\/|mailto:[\w.+@-]+$|data:image\/(png|jpeg|gif|webp);base64,|icon\.|\/im\/pictures\/[0-9a-f]{64}\/[0-9a-f]{32}$)/.test(value)) found.push(e.tagName + ' ' + name + '=' + value.slice(0, 80));
 		}
 	}
 	for (const {name} of performance.getEntriesByType('resource')) {

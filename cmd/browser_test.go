@@ -58,7 +58,7 @@ func (b *tab) sees(text string) {
 // state waits for an own dialogue to be in a state.
 func (b *tab) state(text, state string) {
 	b.t.Helper()
-	b.until(fmt.Sprintf("[...document.querySelectorAll('.mine')].some((e) => e.querySelector('.text').innerText.includes(%s) && e.querySelector('.state.%s'))", quote(text), state))
+	b.until(fmt.Sprintf("[...document.querySelectorAll('.mine')].some((e) => e.querySelector('.text')?.innerText.includes(%s) && e.querySelector('.state.%s'))", quote(text), state))
 }
 
 // befriend lets one find and ask another, who accepts under an alias.

@@ -27,7 +27,8 @@ export function fill(element, ...children) {
 	return element;
 }
 
-const SHAPES = {
+/** Paths by name. Modules in later/ add theirs. */
+export const SHAPES = {
 	back: 'M15 5l-7 7 7 7',
 	close: 'M6 6l12 12M18 6L6 18',
 	more: 'M12 5.5v.01M12 12v.01M12 18.5v.01',
@@ -37,6 +38,8 @@ const SHAPES = {
 	join: 'M10 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM3 20.5c.7-4 3.5-5.5 7-5.5 1.5 0 2.9.3 4 .9M18 14v7M14.5 17.5h7',
 	up: 'M6 15l6-6 6 6',
 	down: 'M6 9l6 6 6-6',
+	reply: 'M10 6.5L4.5 12l5.5 5.5M5 12h7.5c4.5 0 6.5 2 7 6',
+	edit: 'M4.5 19.5l1-4.2L16.3 4.5a2 2 0 0 1 2.9 0l.3.3a2 2 0 0 1 0 2.9L8.7 18.5z',
 	wait: 'M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 8v4.5l3 2',
 	done: 'M5 12.5l4.5 4.5L19 7.5',
 	twice: 'M1.5 12.5L6 17l9.5-9.5M11 16l1 1 9.5-9.5',

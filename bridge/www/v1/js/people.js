@@ -3,9 +3,11 @@
 import {avatar, distinguish, tag} from './avatar.js';
 import {aboutDialog, addMeDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone} from './dom.js';
+import {load} from './load.js';
 import {asked, people as searchPeople} from './protocol.js';
-import {brief, explain, t} from './words.js';
-import {folded, oneLine} from './text.js';
+import {keyOf} from './store.js';
+import {brief, explain, onNewDay, t} from './words.js';
+import {folded, oneLine, snippet} from './text.js';
 import {windowed} from './windowed.js';
 
 const ROW = 68; // as in chat.css
@@ -22,6 +24,7 @@ export function people(app) {
 	let more = false; // it is on its way
 	let status = ''; // shown below the results
 	let tab = ''; // key of the row in the tab order
+	let messages = null; // of later/search.js
 
 	const search = h('input', {
 		type: 'search', dir: 'auto', label: 'searchPeople', autocomplete: 'off', spellcheck: 'false', maxlength: 64,
@@ -49,7 +52,9 @@ export function people(app) {
 			const friends = rows.filter(({person: {id, name, friend}}) => id === account || folded(`${name}\n${friend?.own ?? ''}`).includes(sought()));
 			const others = found.filter(({id}) => !store.friends.has(id)).map((person) => ({kind: 'found', key: `f${person.id}`, person}));
 			const titled = (key, list) => (list.length ? [{kind: 'title', key, text: t(key)}, ...list] : []);
-			const all = [...titled('friends', friends), ...titled('otherPeople', others)];
+			const all = [...titled('friends', friends), ...titled('otherPeople', others), ...titled('dialogues', messages?.rows() ?? [])];
+			const progress = messages?.progress();
+			if (progress) all.push({kind: 'note', key: 'progress', text: t('searchingOlder', progress)});
 			const text = status || (all.length ? '' : t('nobodyFound'));
 			return text ? [...all, {kind: 'note', key: 'note', text}] : all;
 		}
@@ -62,13 +67,13 @@ export function people(app) {
 		return size ? [{kind: 'requests', key: 'requests', names: [...store.requests.values()].slice(0, 5).map(({name}) => name).join(', '), size}, ...rows] : rows;
 	}
 
-	const isRow = ({kind}) => kind === 'person' || kind === 'found' || kind === 'sent' || kind === 'requests';
+	const isRow = ({kind}) => ['person', 'found', 'sent', 'requests', 'hit', 'more'].includes(kind);
 	const current = ({key}) => key === store.current;
 	const standing = ({id}) => (store.requests.has(id) ? 'asksYou' : store.asked.has(id) ? 'asked' : 'ask');
 
 	function stamp(item) {
 		const {person = {}} = item;
-		return JSON.stringify([item.text, item.names, item.size, person, person.at > 0 && brief(person.at / 1000), tag(person)?.textContent, standing(person), current(item), item.key === tab]);
+		return JSON.stringify([item.text, item.hit?.text, item.sought, item.n, item.names, item.size, person, person.at > 0 && brief(person.at / 1000), tag(person)?.textContent, standing(person), current(item), item.key === tab]);
 	}
 
 	const row = (item, onclick, ...children) => h('li', h('button.row', {
@@ -100,6 +105,22 @@ export function people(app) {
 				words(name, tag(item.person), [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
 		},
 	};
+
+	Object.assign(drawing, {
+		hit(item) {
+			const {hit: one, sought: mark} = item;
+			return row(item, () => show(one, mark), avatar({...store.friends.get(one.friend), id: one.friend, name: store.nameOf(one.friend)}),
+				words(store.nameOf(one.friend), h('time', brief(item.at)), [one.mine && t('you'), snippet(one.text, mark)]));
+		},
+		more: (item) => row(item, () => messages.more(item.friend), h('span.words', t('moreHits', {n: item.n, name: store.nameOf(item.friend)}))),
+	});
+
+	/** Opens the conversation at a dialogue. */
+	function show(one, sought) {
+		store.aim = {friend: one.friend, n: keyOf(one), sought};
+		if (store.current === one.friend) store.emit('aim');
+		else location.hash = one.friend;
+	}
 
 	const list = windowed({
 		scroller, body, stamp, signal, key: ({key}) => key, draw: (item) => drawing[item.kind](item), guess: (item) => (isRow(item) ? ROW : TITLE),
@@ -144,8 +165,15 @@ export function people(app) {
 	}
 	scroller.addEventListener('scroll', scrolled, {passive: true});
 
+	const seek = later(async () => {
+		if (!messages && sought()) messages = (await load('search').catch(() => null))?.searchAll(app, soon);
+		if (!signal.aborted) messages?.start(sought());
+	}, 200);
+
 	search.addEventListener('input', () => {
 		[next, more] = ['', false];
+		messages?.start('');
+		seek();
 		if (!sought()) found = [];
 		status = found.length ? '' : t('searching');
 		scroller.scrollTop = 0;
@@ -178,6 +206,7 @@ export function people(app) {
 
 	const soon = later(update, 0);
 	const minute = setInterval(update, 60_000); // times such as "yesterday" change
+	onNewDay(update, signal);
 	for (const topic of ['me', 'friends', 'requests', 'talks']) store.on(topic, soon, signal);
 	update();
 
@@ -198,6 +227,7 @@ export function people(app) {
 		focus: (key) => (key ? move(list.items.filter(isRow).findIndex((item) => item.key === key)) : (onPhone() ? scroller : search).focus()),
 		leave() {
 			clearInterval(minute);
+			messages?.stop();
 			life.abort();
 		},
 	};

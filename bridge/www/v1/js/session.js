@@ -1,5 +1,6 @@
 // Updates the store from the server's frames, and carries out the user's actions.
 
+import {isChange} from './changes.js';
 import {summary} from './files.js';
 import {load} from './load.js';
 import {claim, forgetLogin, rememberLogin} from './login.js';
@@ -229,6 +230,14 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 
 		load: (friend) => talks.open(friend),
 		older: (friend) => talks.older(friend),
+		/** Resolves when the dialogues back to number n are in the store, as far as they exist. */
+		reach: (friend, n) => talks?.reach(friend, n),
+		quote: (friend, n) => talks?.quote(friend, n),
+		/** Resolves to kept dialogues from..to, from the cache or the server. Throws Refused. */
+		range: (friend, from, to) => talks.range(friend, from, to),
+		/** Dialogues of this browser: kept ones from..to, and all that the server does not keep. */
+		between: (friend, from, to) => history.between(store.me.id, friend, from, to),
+		local: (friend) => history.all('dialogues', store.me.id, friend),
 		typing: (friend) => talks.typing(friend),
 		read: (friend) => talks?.read(friend),
 
@@ -236,7 +245,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		send(friend, text, more) {
 			const dialogue = {friend, id: newID(), mine: true, text, state: 'queued', code: 0};
 			talks.add(dialogue, more);
-			preview(dialogue, {draft: ''});
+			if (!isChange(dialogue)) preview(dialogue, {draft: ''});
 			out.add(dialogue);
 		},
 		resend: out.add,

@@ -1,9 +1,8 @@
 // The state of the page. Views read it and listen. Only session.js and the stores of conversations change it.
 
-/** Of a dialogue: its key in lists, its time, and whether it only changes another one. */
+/** Of a dialogue: its key in lists, and its time. */
 export const keyOf = ({key, n}) => key ?? n;
 export const timeOf = ({at, n}) => at ?? n / 1000;
-export const isChange = ({n, edits, deletes, reacts}) => n && (edits || deletes || reacts);
 
 export function newStore() {
 	const listeners = {};
@@ -18,6 +17,7 @@ export function newStore() {
 				dialogues: new Map(), // friend's id → ordered dialogues of opened conversations
 				link: {state: 'off'},
 				current: '', // the friend on the screen
+				aim: null, // {friend, n, sought}: the dialogue to show when that conversation opens
 				kept: false, // the server keeps conversations
 			});
 		},

@@ -1,31 +1,16 @@
-// One conversation.
+// One conversation: its header, its dialogues and where the user writes.
 
 import {avatar, tag} from './avatar.js';
-import {aboutDialog, blockDialog, confirmDialog, messageDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
-import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
-import {captionOf} from './files.js';
-import {load} from './load.js';
-import {clock, day, full, t, tCode} from './words.js';
-import {isSettled} from './outbox.js';
-import {Code, fits} from './protocol.js';
-import {isChange, keyOf, timeOf} from './store.js';
-import {isEmoji, oneLine, rich} from './text.js';
-import {windowed} from './windowed.js';
-
-const TOGETHER = 5 * 60_000;
-const NEAR = 400; // pixels from the top: load older dialogues
-const MARKS = {queued: 'wait', sending: 'wait', kept: 'done', delivered: 'twice', read: 'twice', offline: 'fail', failed: 'fail'};
-const EMOJI = '😀 😂 😉 😊 😍 😘 🤔 😎 😢 😭 😡 😱 🥳 👍 👎 👋 🙏 👏 💪 👌 ❤️ 💔 🔥 ✨ 🎉 🎂 ☕ 🌞 🚀 ✅'.split(' ');
+import {composer} from './composer.js';
+import {dialogues} from './dialogues.js';
+import {aboutDialog, blockDialog, confirmDialog, openFinder, renameDialog, reportDialog} from './dialogs.js';
+import {button, fill, h, iconButton, later, menu, onPhone} from './dom.js';
+import {t} from './words.js';
 
 export function talk(app, id) {
 	const {store, session} = app;
 	const life = new AbortController();
 	const {signal} = life;
-	const {unread, fresh} = store.talks.get(id) ?? {};
-	let newFrom; // key of the first unread dialogue
-	let sought = ''; // folded
-	let hit = 0; // key of the dialogue found
-	let count = 0;
 
 	const friend = () => store.friends.get(id);
 	const about = () => ({...friend(), id, name: store.nameOf(id)});
@@ -33,6 +18,11 @@ export function talk(app, id) {
 	const blocked = () => Boolean(store.talks.get(id)?.blocked);
 	const setBlocked = (yes) => blockDialog(app, about(), yes);
 	const evidence = () => store.dialogues.get(id)?.findLast(({mine}) => !mine)?.text;
+
+	/** What the parts of the conversation share. */
+	const view = {app, id, signal, friend, blocked};
+	const stage = view.stage = dialogues(view);
+	const writing = view.writing = composer(view);
 
 	// ---- the header
 
@@ -47,6 +37,7 @@ export function talk(app, id) {
 			[t('report'), () => reportDialog(app, about(), evidence())],
 			friend() && [t('removeFriend'), () => confirmDialog('removeFriend', () => session.part(id), name()), true],
 		].filter(Boolean)));
+	const parted = h('p.parted');
 
 	function drawFrame() {
 		if (signal.aborted) return;
@@ -54,211 +45,75 @@ export function talk(app, id) {
 		fill(who, avatar(about()), h('span.words', h('span.line', h('b', {dir: 'auto'}, store.nameOf(id)), tag({id})),
 			h('small', {dir: 'auto'}, !friend() ? '' : friend().typing ? t('typing') : online ? t('online') : sign || t('offline'))));
 		const focused = parted.contains(document.activeElement);
-		composer.hidden = !friend() || blocked();
-		parted.hidden = !composer.hidden;
-		if (focused && parted.hidden) text.focus();
+		writing.element.hidden = !friend() || blocked();
+		parted.hidden = !writing.element.hidden;
+		if (focused && parted.hidden) writing.text.focus();
 		const why = blocked() ? 'blockedHelp' : 'noFriendHelp';
 		if (parted.dataset.why === why) return;
 		parted.dataset.why = why;
 		fill(parted, t(why), blocked() && [' ', button('unblock', () => setBlocked(false), '.plain')]);
 	}
 
-	// ---- the dialogues
-
-	const rows = h('ol.dialogues', {role: 'list'});
-	const scroller = h('.scroll', {tabindex: 0, role: 'region', label: 'dialogues'}, rows);
-	const empty = h('p.empty', {hidden: true}, t('sayHello'));
-	const toEnd = iconButton('down', 'toNewest', () => list.toEnd(), '.toend');
-	const list = windowed({scroller, body: rows, stick: true, signal, key: ({key}) => key, stamp: ({stamp}) => stamp, draw, guess});
-
-	function guess({dialogue, first}, width) {
-		if (!dialogue) return 44;
-		const line = Math.max(12, Math.min(width * 0.72, 560) / 8);
-		return 40 + 23 * Math.floor(dialogue.text.length / line) + (first ? 9 : 0) + (dialogue.file?.width ? 240 : 0);
-	}
-
-	function items() {
-		const all = [];
-		let before;
-		let today;
-		let late = 0;
-		for (const dialogue of shown()) {
-			const {mine, code, text, edited, reactions, quoted, file} = dialogue;
-			const [key, at, state] = [keyOf, timeOf, stateOf].map((f) => f(dialogue));
-			const on = new Date(at).toDateString();
-			if (on !== today) all.push({key: on, stamp: day(at)});
-			if (key === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
-			const first = on !== today || key === newFrom || before.mine !== mine || at - timeOf(before) > TOGETHER;
-			const found = hit === key;
-			all.push({key, dialogue, first, found, stamp: [state, code, first, found, sought, blocked(), edited, reactions, quoted, text, Boolean(file && media), file?.id].join()});
-			if (mine && (state === 'kept' || (dialogue.key && !isSettled(state)))) late++;
-			before = dialogue;
-			today = on;
-		}
-		if (late && friend()?.online === false) all.push({key: 'late', stamp: t('late', {n: late})});
-		return all;
-	}
-
-	const shown = () => (store.dialogues.get(id) ?? []).filter((one) => !isChange(one));
-
-	function stateOf({state, n}) {
-		const {peerGot, peerRead} = store.talk(id);
-		return state !== 'kept' ? state : n <= peerRead ? 'read' : n <= peerGot ? 'delivered' : state;
-	}
-
-	function draw({key, stamp, dialogue, first, found}) {
-		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', h('span', stamp));
-		const {mine, n, deletes, deleted, edited, reactions, quoted} = dialogue;
-		const text = media ? captionOf(dialogue) : dialogue.text;
-		const [at, state] = [timeOf, stateOf].map((f) => f(dialogue));
-		const failed = mine && (state === 'offline' || state === 'failed');
-		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`,
-			h(isEmoji(text) ? '.bubble.emoji' : '.bubble', {dir: 'auto'},
-				h('bdi.hidden', mine ? t('you') : `${store.nameOf(id)}: `),
-				quoted && h('p.quote', {dir: 'auto'}, oneLine(quoted)),
-				!deleted && fileOf(key, dialogue),
-				deleted || deletes ? h('em', t('deletedDialogue')) : h('span.text', rich(text, sought)),
-				h('bdi.meta', edited && !deleted && h('span', t('edited')), h('time', {title: full(at)}, clock(at)),
-					mine && h(`span.state.${state}${state === 'read' ? '.delivered' : ''}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', t(state))))),
-			reactions && h('.reactions', reactions),
-			n && dialogue.state === 'kept' && !deleted && friend() && iconButton('more', 'dialogueMenu', () => messageDialog(app, dialogue), '.act'),
-			failed && h('.failed', icon('fail'), failure(dialogue), button('tryAgain', () => session.resend(dialogue), '.plain')));
-	}
-
-	function failure({state, code}) {
-		if (state === 'offline') return t('notThere');
-		if (code === Code.notFriends && blocked()) return t('notDelivered', {why: t('blockedHelp')});
-		return code === Code.unreachable ? t('notKnown') : t('notDelivered', {why: tCode(code)});
-	}
-
 	function update() {
 		if (signal.aborted) return;
-		const dialogues = store.dialogues.get(id);
-		if (!dialogues) return;
-		if (unread) newFrom ??= fresh ? fresh[0] : keyOf(dialogues.at(-unread) ?? {});
-		const last = dialogues.at(-1);
-		// Scroll to a dialogue that the user sends.
-		if (dialogues.length > count && last.mine && !isSettled(last.state)) list.pinned = true;
-		count = dialogues.length;
-		list.set(items());
-		empty.hidden = count > 0;
-		scrolled();
+		stage.update();
 		seen();
 	}
-
-	function scrolled() {
-		toEnd.hidden = list.pinned;
-		if (scroller.scrollTop < NEAR) session.older(id);
-	}
-	scroller.addEventListener('scroll', scrolled, {passive: true});
 
 	function seen() {
 		if (!document.hidden && document.hasFocus()) session.read(id);
 	}
 
-	// ---- files, see later/attach.js and later/media.js
-
-	let attached = null; // the files of the composer
-	let media = null; // draws files
-	let loading = null;
-
-	function fileOf(key, dialogue) {
-		if (!dialogue.file) return null;
-		if (media) return media(key, dialogue);
-		loading ??= load('media').then((module) => {
-			media = module.drawer(app, id, {scroller, signal});
-			updateSoon();
-		}, () => { loading = null; });
-		return null;
-	}
-
-	const composerFiles = () => load('attach').then(async ({attach}) => {
-		attached = await attach(app, {friend: id, composer, text, send, element, signal, changed, mayAdd: () => !composer.hidden});
-		if (!signal.aborted) changed();
-	}).catch(() => {
-		const stop = store.on('link', () => {
-			if (store.link.state !== 'on') return;
-			stop();
-			composerFiles();
-		}, signal);
-	});
+	const focus = () => (writing.element.hidden ? stage : writing.text).focus();
 
 	// ---- the search, see later/finder.js
 
 	const finder = h('.finder', {hidden: true, role: 'search'});
-	const showFinder = (open) => (open ? openFinder(finder, {
-		dialogues: shown,
-		mark(words, n) {
-			[sought, hit] = [words, n];
-			list.set(items());
-			if (n) list.reveal(n, true);
-			scrolled();
-		},
-		onclose: () => (composer.hidden ? scroller : text).focus(),
-	}) : finder.close());
+	const showFinder = (open) => (open ? openFinder(finder, {dialogues: stage.shown, mark: stage.mark, onclose: focus}) : finder.close());
 
-	// ---- the composer
-
-	const text = h('textarea', {rows: 1, dir: 'auto', label: 'write', value: store.talks.get(id)?.draft ?? ''});
-	const send = h('button.send', {type: 'submit', label: 'send'}, icon('send'));
-	const emoji = h('.emojis', {role: 'group', label: 'emoji'}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
-	const composer = h('form.composer', {onsubmit: submit}, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
-	const parted = h('p.parted');
-	const keepDraft = later(() => session.keepDraft(id, text.value), 400);
-
-	function put(one) {
-		text.setRangeText(one, text.selectionStart, text.selectionEnd, 'end');
-		changed();
-	}
-	function changed() {
-		text.style.height = 0;
-		text.style.height = `${text.scrollHeight + 2}px`;
-		send.disabled = !text.value.trim() && !attached?.size;
-		keepDraft();
-	}
-	text.addEventListener('input', () => {
-		changed();
-		if (text.value) session.typing(id);
-	});
-	text.addEventListener('keydown', (event) => {
-		// Input methods also use Enter, and phones have no other key for a new line.
-		if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && !onPhone()) submit(event);
-	});
-
-	function submit(event) {
-		event.preventDefault();
-		const words = text.value.replace(/^\n+|\s+$/g, '');
-		if (!words.trim() && !attached?.size) return;
-		if (!fits(words)) {
-			tell('tooLong');
-			return;
-		}
-		if (attached?.busy) {
-			attached.soon(() => composer.requestSubmit());
-			return;
-		}
-		if (!attached?.submit(words)) session.send(id, words);
-		text.value = '';
-		changed();
-		keepDraft.cancel();
-		text.focus();
-	}
-
-	const element = h('section.talk', head, finder, h('.stage', scroller, empty, toEnd), composer, parted);
+	const element = h('section.talk', head, finder, stage.element, writing.element, parted);
 	element.addEventListener('keydown', (event) => {
 		if (event.key === 'f' && (event.ctrlKey || event.metaKey)) showFinder(true);
 		else if (event.key === 'Escape' && !finder.hidden) showFinder(false);
+		else if (event.key === 'Escape' && writing.cancel());
 		else return;
 		event.preventDefault();
 	});
 
+	// Who looks at the dialogues and types, writes. A space scrolls.
+	const writes = (target) => !writing.element.hidden && !document.querySelector('dialog[open], :popover-open')
+		&& !target.closest?.('input, textarea, [contenteditable]') && (element.contains(target) || target === document.body);
+	document.addEventListener('keydown', ({key, target, ctrlKey, altKey, metaKey}) => {
+		if (([...key].length === 1 && key !== ' ') || key === 'Process' || key === 'Dead') {
+			if (!ctrlKey && !altKey && !metaKey && writes(target)) writing.text.focus();
+		}
+	}, {signal});
+	document.addEventListener('paste', (event) => {
+		const words = event.clipboardData?.getData('text/plain');
+		if (event.defaultPrevented || !words || !writes(event.target)) return;
+		event.preventDefault();
+		writing.text.focus();
+		writing.put(words);
+	}, {signal});
+	// A ring around all dialogues is for those who came there by Tab.
+	element.addEventListener('keyup', ({key, target}) => { if (key === 'Tab' && target.matches('.scroll')) target.classList.add('tabbed'); });
+	element.addEventListener('focusout', ({target}) => target.classList.remove('tabbed'));
+
+	function aim() {
+		const {aim: at} = store;
+		if (at?.friend !== id) return;
+		store.aim = null;
+		Promise.resolve(session.load(id)).then(() => { if (!signal.aborted) stage.goTo(at.n, at.sought); });
+	}
+	store.on('aim', aim, signal);
+
 	const frameSoon = later(drawFrame, 0);
-	store.on('friends', frameSoon, signal);
-	store.on('tags', () => { if (tag({id})?.textContent !== who.querySelector('.idtag')?.textContent) frameSoon(); }, signal);
-	store.on(id, frameSoon, signal);
 	const updateSoon = later(update, 0);
-	store.on('friends', updateSoon, signal);
-	store.on(id, updateSoon, signal);
+	store.on('tags', () => { if (tag({id})?.textContent !== who.querySelector('.idtag')?.textContent) frameSoon(); }, signal);
+	for (const topic of ['friends', id]) {
+		store.on(topic, frameSoon, signal);
+		store.on(topic, updateSoon, signal);
+	}
 	addEventListener('focus', seen, {signal});
 	document.addEventListener('visibilitychange', seen, {signal});
 	drawFrame();
@@ -266,15 +121,16 @@ export function talk(app, id) {
 	return {
 		element,
 		shown() {
-			changed();
+			writing.changed();
 			session.load(id);
-			if (store.kept) composerFiles();
+			if (store.kept) writing.addFiles(element);
 			update();
-			(!composer.hidden && !onPhone() ? text : scroller).focus();
+			if (onPhone()) stage.focus();
+			else focus();
+			aim();
 		},
 		leave() {
-			keepDraft.cancel();
-			session.keepDraft(id, text.value);
+			writing.leave();
 			life.abort();
 		},
 	};

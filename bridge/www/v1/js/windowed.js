@@ -11,7 +11,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 	let width = 0;
 	const heights = new Map(); // key → measured pixels
 	const rows = new Map(); // key → {element, mark}
-	const list = {set, reveal, toEnd, items, pinned: stick};
+	const list = {set, reveal, toEnd, top, items, pinned: stick};
 
 	scroller.addEventListener('scroll', () => {
 		atEnd();
@@ -59,6 +59,12 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 
 	function atEnd() {
 		list.pinned = stick && scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - NEAR;
+	}
+
+	/** The first item in view, and the pixels of it that are above. */
+	function top() {
+		const index = indexAt(scroller.scrollTop);
+		return {item: items[index], index, above: scroller.scrollTop - tops[index]};
 	}
 
 	/** The first row in view, which stays in place. */
@@ -123,9 +129,9 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 				rows.set(name, {element, mark});
 				if (old) {
 					if (next === old.element) next = element;
-					const had = old.element.contains(focused);
+					const had = old.element.contains(focused) && [...old.element.querySelectorAll('button')].indexOf(focused);
 					old.element.replaceWith(element);
-					if (had) (element.querySelector('button') ?? scroller).focus({preventScroll: true});
+					if (had !== false) ([...element.querySelectorAll('button')].at(had) ?? scroller).focus({preventScroll: true});
 				}
 			}
 			element.setAttribute('aria-setsize', items.length);

@@ -35,6 +35,7 @@ const formatter = (options) => {
 };
 export const clock = formatter({hour: 'numeric', minute: '2-digit'});
 export const full = formatter({dateStyle: 'full', timeStyle: 'medium'});
+export const stamp = formatter({dateStyle: 'short', timeStyle: 'short'});
 const weekday = formatter({weekday: 'short'});
 const short = formatter({day: 'numeric', month: 'short'});
 const date = formatter({dateStyle: 'short'});
@@ -52,4 +53,23 @@ export function brief(when) {
 export function day(when) {
 	const days = daysAgo(when);
 	return days === 0 ? t('today') : days === 1 ? t('yesterday') : (days < 180 ? thatDay : thatYear)(when);
+}
+
+/** Calls f when another day begins, also after sleep. */
+export function onNewDay(f, signal) {
+	let today = new Date().toDateString();
+	let timer;
+	function check() {
+		clearTimeout(timer);
+		const now = new Date();
+		if (now.toDateString() !== today) {
+			today = now.toDateString();
+			f();
+		}
+		// A timer does not run while the machine sleeps.
+		timer = setTimeout(check, Math.min(60_000, new Date(now).setHours(24, 0, 0, 0) - now + 50));
+	}
+	for (const [target, event] of [[window, 'focus'], [window, 'pageshow'], [document, 'visibilitychange']]) target.addEventListener(event, check, {signal});
+	signal.addEventListener('abort', () => clearTimeout(timer));
+	check();
 }

@@ -140,4 +140,14 @@ export default {
 	video: 'Video',
 	code404: 'diese Datei gibt es nicht mehr.',
 	code526: 'für deine Dateien ist kein Platz mehr. Lösche ältere Nachrichten mit Dateien.',
+
+	me: 'Du',
+	react: 'Reagieren',
+	reply: 'Antworten',
+	editing: 'Nachricht bearbeiten',
+	replyTo: 'Antwort an {name}',
+	showAll: 'Alles zeigen',
+	dialogueGone: 'Diese Nachricht gibt es nicht mehr.',
+	searchingOlder: 'Ältere Nachrichten durchsuchen: {n} von {of}',
+	moreHits: '{n} weitere mit {name}',
 };

@@ -140,4 +140,14 @@ export default {
 	video: 'Video',
 	code404: 'this file is no longer there.',
 	code526: 'there is no space left for your files. Delete earlier messages with files.',
+
+	me: 'You',
+	react: 'React',
+	reply: 'Reply',
+	editing: 'Edit message',
+	replyTo: 'Reply to {name}',
+	showAll: 'Show all',
+	dialogueGone: 'This message is no longer there.',
+	searchingOlder: 'Searching older messages: {n} of {of}',
+	moreHits: '{n} more with {name}',
 };

@@ -140,4 +140,14 @@ export default {
 	video: '视频',
 	code404: '此文件已不存在。',
 	code526: '您的文件空间已用完。请删除以前带文件的消息。',
+
+	me: '我',
+	react: '回应',
+	reply: '回复',
+	editing: '编辑消息',
+	replyTo: '回复 {name}',
+	showAll: '显示全部',
+	dialogueGone: '此消息已不存在。',
+	searchingOlder: '正在搜索更早的消息：{n} / {of}',
+	moreHits: '与 {name} 的另外 {n} 条',
 };

@@ -1,9 +1,9 @@
 // Conversations that the server keeps: this browser has a cache. n numbers the dialogues of one without gaps.
 
+import {apply, isChange} from '../changes.js';
 import {summary} from '../files.js';
 import {isSettled} from '../outbox.js';
 import {Code, get, post} from '../protocol.js';
-import {isChange} from '../store.js';
 
 const PAGE = 50;
 const MOST = 200; // dialogues of an answer
@@ -19,13 +19,13 @@ const suffix = (all, n) => all.filter((one, i) => one.n - i === n - all.length +
 /** call(f) makes a call with the login. arrived(dialogue, away) announces a dialogue. */
 export default function kept({store, history, out, send, call, away, arrived}) {
 	const me = store.me.id;
-	const parts = new Map(); // friend's id → {pending, kept, old, first, busy, opened, top, typed}
+	const parts = new Map(); // friend's id → {pending, kept, old, first, busy, opened, top, typed, quotes}
 	const healing = new Set();
 	const due = new Set(); // friends whose dialogues are to be acknowledged
 	let over = false;
 
 	function part(friend) {
-		if (!parts.has(friend)) parts.set(friend, {pending: [], kept: null, old: [], first: 1, typed: 0});
+		if (!parts.has(friend)) parts.set(friend, {pending: [], kept: null, old: [], first: 1, typed: 0, quotes: new Map()});
 		return parts.get(friend);
 	}
 
@@ -41,36 +41,23 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 
 	const save = (friend, kept, sent) => history.save(me, {kept, talks: [cursor(friend)]}, sent);
 	const record = (friend, {from, payload: text, at, ...more}) => ({...more, friend, mine: from === me, text, at: Date.parse(at), state: 'kept'});
-	const show = (talk, one) => Object.assign(talk, {text: summary(one).slice(0, 200), at: one.at * 1000, mine: one.mine, name: store.nameOf(talk.friend)});
+	/** Shows a dialogue in the list, or what it changes of the one there. */
+	function show(talk, one) {
+		const {n, at, mine} = one;
+		const words = summary(one).slice(0, 200);
+		const target = one.edits ?? one.deletes;
+		if (!isChange(one) || !talk.at) Object.assign(talk, {text: words, at: at * 1000, mine, shown: n, name: store.nameOf(talk.friend)});
+		else if (target && target === talk.shown && talk.mine === mine) talk.text = one.deletes ? '' : words;
+	}
 
 	function draw(friend) {
-		const {kept, old, pending, busy} = part(friend);
+		const {kept, old, pending, busy, quotes} = part(friend);
 		if (over) return;
 		if (kept && (kept.length || !busy)) {
-			apply(kept);
+			apply([...kept, ...pending], quotes, (one) => save(friend, [one]));
 			store.dialogues.set(friend, [...old, ...kept, ...pending]);
 		}
 		store.emit(friend);
-	}
-
-	/** Applies edits, deletions and reactions to the dialogues that they name. */
-	function apply(all) {
-		const by = new Map(all.map((one) => [one.n, one]));
-		for (const one of all) one.reactions = '';
-		for (const one of all) {
-			const {re, reacts, edits, deletes, mine, text} = one;
-			const target = by.get(reacts ?? edits ?? deletes);
-			if (re) one.quoted = by.get(re)?.text || '…';
-			if (!target || (target.mine !== mine && !reacts)) continue;
-			if (deletes) change(target, {text: '', deleted: true});
-			else if (one.deleted || target.deleted) continue;
-			else if (edits) change(target, {text, edited: true});
-			else if (!target.reactions.includes(text)) target.reactions += text;
-		}
-	}
-
-	function change(target, changes) {
-		if (target.text !== changes.text) save(target.friend, [Object.assign(target, changes)]);
 	}
 
 	/** Resolves to dialogues from..to, at most MOST. Without `ask` the cache will do if it has them all. */
@@ -100,7 +87,7 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 		talk.last = Math.max(talk.last, to);
 		talk.heard = theirs.at(-1)?.n ?? talk.heard;
 		talk.fresh.push(...unread.map(({n}) => n));
-		if (news.length) show(talk, news.at(-1));
+		for (const one of news) show(talk, one);
 		const isAway = away(friend);
 		if (!isAway) look(talk);
 		count(talk);
@@ -196,12 +183,12 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 	}
 
 	/** Adds the page before the oldest dialogue, and before all what the server does not keep. */
-	async function older(friend) {
+	async function older(friend, size = PAGE) {
 		const p = part(friend);
 		if (!p.kept || p.busy || p.top) return;
 		p.busy = true;
 		const low = p.kept[0]?.n ?? cursor(friend).have + 1;
-		const from = Math.max(p.first, low - PAGE);
+		const from = Math.max(p.first, low - size);
 		try {
 			const page = low > from ? suffix(await range(friend, from, low - 1), low - 1) : [];
 			p.kept.unshift(...page);
@@ -209,6 +196,29 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 			if (p.top) p.old = await history.all('dialogues', me, friend);
 		} catch { /* the next scroll tries again */ }
 		p.busy = false;
+		draw(friend);
+	}
+
+	/** Resolves when dialogues are held back to number n, as far as they exist. */
+	async function reach(friend, n) {
+		const p = part(friend);
+		const low = () => p.kept?.[0]?.n ?? Infinity;
+		while (!over && p.kept && !p.top && low() > n) {
+			if (p.busy) {
+				await new Promise((done) => { const stop = store.on(friend, () => done(stop())); });
+				continue;
+			}
+			const before = low();
+			await older(friend, MOST);
+			if (low() === before) break; // without a connection
+		}
+	}
+
+	/** Gets a dialogue that a reply names and that is not held. */
+	async function quote(friend, n) {
+		const [one] = await range(friend, n, n).catch(() => []);
+		if (!one || over) return;
+		part(friend).quotes.set(n, one);
 		draw(friend);
 	}
 
@@ -258,7 +268,10 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 		},
 		stop() { over = true; },
 		open,
-		older,
+		older: (friend) => older(friend),
+		reach,
+		quote,
+		range,
 
 		/** Shows a dialogue that waits for its answer. more: re, reacts, edits or deletes. */
 		add(dialogue, more) {

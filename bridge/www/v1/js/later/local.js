@@ -25,7 +25,7 @@ export default function local({store, history, away, arrived, preview, changed})
 	}
 
 	return {
-		start: ignore, news: ignore, older: ignore, typing: ignore,
+		start: ignore, news: ignore, older: ignore, typing: ignore, reach: ignore, quote: ignore,
 		stop() { over = true; },
 		read,
 

@@ -17,7 +17,6 @@ export default {
 	previous: 'Vorige',
 	next: 'Nächste',
 
-	reply: 'Antworten',
 	edit: 'Bearbeiten',
 	deleteDialogue: 'Löschen',
 	deleteDialogueQuestion: 'Diese Nachricht für alle löschen?',
@@ -154,4 +153,11 @@ export default {
 	micRefused: 'Der Browser erlaubt dieser Seite das Mikrofon nicht. Erlaube es in den Einstellungen dieser Website und versuche es erneut.',
 	micMissing: 'Es wurde kein Mikrofon gefunden.',
 	micBroken: 'Das Mikrofon ist nicht nutzbar. Vielleicht verwendet es ein anderes Programm.',
+
+	copyText: 'Kopieren',
+	forward: 'Weiterleiten',
+	forwarded: 'Weitergeleitet: {n}',
+	moreEmoji: 'Mehr',
+	searchFriends: 'Freunde suchen',
+	chooseFriend: 'Bitte mindestens eine Person wählen.',
 };

@@ -17,7 +17,6 @@ export default {
 	previous: 'Previous',
 	next: 'Next',
 
-	reply: 'Reply',
 	edit: 'Edit',
 	deleteDialogue: 'Delete',
 	deleteDialogueQuestion: 'Delete this message for everybody?',
@@ -154,4 +153,11 @@ export default {
 	micRefused: 'The browser does not allow this page to use the microphone. Allow it in the settings of this site, then try again.',
 	micMissing: 'No microphone was found.',
 	micBroken: 'The microphone can’t be used. Another program may be using it.',
+
+	copyText: 'Copy',
+	forward: 'Forward',
+	forwarded: 'Forwarded: {n}',
+	moreEmoji: 'More',
+	searchFriends: 'Search friends',
+	chooseFriend: 'Choose at least one friend.',
 };

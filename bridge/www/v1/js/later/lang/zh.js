@@ -17,7 +17,6 @@ export default {
 	previous: '上一个',
 	next: '下一个',
 
-	reply: '回复',
 	edit: '编辑',
 	deleteDialogue: '删除',
 	deleteDialogueQuestion: '为所有人删除这条消息？',
@@ -154,4 +153,11 @@ export default {
 	micRefused: '浏览器不允许此页面使用麦克风。请在此网站的设置中允许，然后重试。',
 	micMissing: '未找到麦克风。',
 	micBroken: '无法使用麦克风，可能正被其他程序占用。',
+
+	copyText: '复制',
+	forward: '转发',
+	forwarded: '已转发：{n}',
+	moreEmoji: '更多',
+	searchFriends: '搜索好友',
+	chooseFriend: '请至少选择一位好友。',
 };
