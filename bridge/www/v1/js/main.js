@@ -38,7 +38,9 @@ app.session = newSession({
 		else if (phase === 'elsewhere') show(elsewhere(app, code));
 		else show(signIn(app, code && tCode(code === Code.wrongLogin ? Code.authIllegal : code)));
 	},
-	onDialogue: ({friend, text}, away) => news('says', {id: friend, name: store.nameOf(friend), text}, away),
+	onDialogue({friend, text}, away) {
+		if (!store.talk(friend).muted) news('says', {id: friend, name: store.nameOf(friend), text}, away);
+	},
 	onRequest: (request) => news('asks', request),
 	onFriend: (friend) => news('agreed', friend),
 });

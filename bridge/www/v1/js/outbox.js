@@ -72,6 +72,7 @@ export function outbox(send, changed, onLate) {
 
 	const out = {
 		safe: false, // the server compares ids
+		busy: () => waiting.size > 0,
 		resume() {
 			clearTimeout(paused);
 			paused = 0;

@@ -1,13 +1,15 @@
 // Updates the store from the server's frames, and carries out the user's actions.
 
 import {load} from './load.js';
-import {claim, forgetLogin, rememberLogin} from './login.js';
+import {askToPersist, claim, forgetLogin, rememberLogin, rememberedLogin} from './login.js';
 import {outbox} from './outbox.js';
 import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
 import {timeOf} from './store.js';
 import {openTunnel} from './tunnel.js';
 
+const MINUTE = 60_000;
+const GRACE = 700; // a shorter interruption is not shown
 const PROFILE = ['name', 'picture', 'sex', 'birthday', 'sign'];
 // Browsers have randomUUID only on https and localhost.
 const newID = () => crypto.randomUUID?.() ?? crypto.getRandomValues(new Uint32Array(4)).join('-');
@@ -16,7 +18,11 @@ const pick = (from, keys) => Object.fromEntries(keys.filter((key) => from[key] !
 /** onPhase('in'), ('out', code) or ('elsewhere', code). Without a code, elsewhere is another tab. */
 export function newSession({store, history, onPhase, onDialogue, onRequest, onFriend}) {
 	let tunnel = null;
-	let login = null; // {id, token, name, stay}
+	let login = null; // {id, token, since, name, stay}
+	let lasts = null; // {token, time}: for how long it is valid, in milliseconds
+	let renewed = 0; // when the last renewal was tried
+	let clock = 0; // interval
+	let dark = 0; // timer
 	let password = null; // until the login is answered
 	let release = null; // unlocks the account
 	let talks = null; // later/kept.js, or later/local.js if the server keeps no conversations
@@ -42,6 +48,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			onState(state, until, why) {
 				store.link = {state, until, why};
 				store.emit('link');
+				const down = state !== 'on' && state !== 'off';
+				clearTimeout(dark);
+				dark = down && setTimeout(darken, GRACE);
 				// After typing a password, the user needs an error, not a retry.
 				if (state === 'waiting' && password) refused(why);
 			},
@@ -56,7 +65,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		const first = !store.me;
 		const byID = (list) => new Map((list ?? []).map((one) => [one.id, one]));
 		password = null;
-		login = {...login, id, name, token: answer.token};
+		const since = login.token === answer.token ? login.since : Date.now();
+		login = {...login, id, name, token: answer.token, since};
 		rememberLogin(login);
 		Object.assign(store, {me: answer.profile, friends: byID(answer.friends), requests: byID(answer.requests)});
 		if (first) {
@@ -66,13 +76,42 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		if (!talks || store.kept !== keeps) {
 			const send = (frame) => tunnel?.send(JSON.stringify(frame));
 			talks?.stop();
-			talks = module.default({store, history, out, send, away, arrived, preview, changed: talk, call: (f) => called(f(auth()))});
+			talks = module.default({store, history, out, send, away, arrived, preview, changed: talk, mark: remark, call: (f) => called(f(auth()))});
 		}
 		store.kept = out.safe = keeps;
 		await talks.start(first, answer.talks ?? []);
 		if (first) onPhase('in');
 		store.emit('me', 'friends', 'requests', 'talks');
 		out.resume();
+		learn();
+	}
+
+	/** Learns for how long the token is valid. */
+	async function learn() {
+		const {token} = login;
+		if (lasts?.token === token) return;
+		const {sessions} = await called(protocol.get('sessions', auth())).catch(() => ({}));
+		const {issued, expires} = sessions?.find(({current}) => current) ?? {};
+		const time = Date.parse(expires) - Date.parse(issued);
+		if (!time || login?.token !== token) return;
+		lasts = {token, time};
+		clearInterval(clock);
+		clock = setInterval(renew, Math.min(MINUTE, time / 20));
+	}
+
+	/** Gets a new token in good time: a login by token returns one once half of the time is over. */
+	function renew() {
+		const now = Date.now();
+		const due = Math.max((login?.since ?? 0) + lasts.time * 0.6, renewed + lasts.time / 10);
+		if (store.link.state !== 'on' || now < due || out.busy()) return;
+		renewed = now;
+		tunnel.reconnect();
+	}
+
+	/** Without a connection nothing is known of friends. */
+	function darken() {
+		for (const friend of store.friends.values()) friend.online = null;
+		store.emit('friends');
 	}
 
 	async function hold(force) {
@@ -83,6 +122,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	function drop() {
 		tunnel?.close();
 		release?.();
+		clearInterval(clock);
+		lasts = null;
 		tunnel = password = release = null;
 	}
 
@@ -173,7 +214,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('requests');
 	}
 
-	const away = (friend) => store.current !== friend || document.hidden || !document.hasFocus();
+	const away = (friend) => store.current !== friend || !store.atEnd || document.hidden || !document.hasFocus();
 
 	function arrived(dialogue, isAway) {
 		const {friend} = dialogue;
@@ -200,12 +241,30 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('talks');
 	}
 
+	async function mark(friend, marks) {
+		if (store.kept) await called(protocol.post('dialogues/mark', {...auth(), with: friend, ...marks}));
+		if (store.me) talk(friend, marks);
+	}
+
+	/** As mark, but shows the marks at once. If the call fails, the next login has the server's. */
+	function remark(friend, marks) {
+		talk(friend, marks);
+		if (store.kept) mark(friend, marks).catch(() => {});
+	}
+
 	/** Resolves to undefined if the call was refused with the expected code. */
 	const called = (answer, expected) => answer.catch((error) => {
 		if (error.code === expected) return undefined;
 		if (error.code === Code.authIllegal) tunnel?.reconnect();
 		throw error;
 	});
+
+	// A page in the back/forward cache lets other tabs have the account.
+	addEventListener('pagehide', () => {
+		release?.();
+		release = null;
+	});
+	addEventListener('pageshow', async ({persisted}) => { if (persisted && store.me && !await hold(false)) end('elsewhere'); });
 
 	return {
 		signIn(account, secret, stay) {
@@ -215,15 +274,23 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		},
 
 		resume,
-		takeOver: () => resume(login, true),
+		takeOver() {
+			const newer = rememberedLogin();
+			return resume(newer.id === login.id ? newer : login, true);
+		},
 		reconnect: () => tunnel?.reconnect(),
 
-		async signOut() {
+		/** erase: delete what this browser has of the account. */
+		async signOut(erase) {
 			const last = auth();
 			forgetLogin(last.id, true);
 			end('out');
-			await protocol.logout(last).catch(() => {}); // otherwise the token expires
+			const told = protocol.logout(last).catch(() => {}); // otherwise the token expires
+			if (erase) await history.erase(last.id);
+			await told;
 		},
+		stays: () => Boolean(login.stay),
+		keepsHere: history.kept,
 
 		load: (friend) => talks.open(friend),
 		older: (friend) => talks.older(friend),
@@ -236,8 +303,12 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			talks.add(dialogue, more);
 			preview(dialogue, {draft: ''});
 			out.add(dialogue);
+			if (login.stay) askToPersist();
 		},
 		resend: out.add,
+
+		/** Changes the marks of a conversation: pinned, archived, muted. */
+		mark,
 
 		keepDraft(friend, draft) {
 			if (store.me && (store.talks.get(friend)?.draft ?? '') !== draft) talk(friend, {draft});
@@ -289,7 +360,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			const {id} = login;
 			forgetLogin(id, true);
 			end('out');
-			await history.forget(id);
+			await history.erase(id);
 		},
 
 		all: (name) => history.all(name, store.me.id),

@@ -5,6 +5,7 @@ import {t} from './words.js';
 import {people} from './people.js';
 import {Code} from './protocol.js';
 import {talk} from './talk.js';
+import * as where from './where.js';
 
 export function home(app) {
 	const {store, session, notifier} = app;
@@ -17,7 +18,7 @@ export function home(app) {
 
 	/** Shows the friend whose id is in the URL. */
 	function follow() {
-		const named = location.hash.slice(1);
+		const named = where.place();
 		const id = store.friends.has(named) || store.talks.has(named) ? named : '';
 		const before = store.current;
 		if (pane && before === id) return;
@@ -34,6 +35,7 @@ export function home(app) {
 	function drawLink() {
 		const {state, until, why} = store.link;
 		bar.hidden = state === 'on' || state === 'off';
+		element.classList.toggle('down', !bar.hidden);
 		fill(bar, h('.spin'), state === 'waiting'
 			? [t(why === Code.busy ? 'linkBusy' : 'linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), button('tryNow', () => session.reconnect(), '.plain')]
 			: t('linkConnecting'));
@@ -58,7 +60,7 @@ export function home(app) {
 			pane?.leave?.();
 			side.leave();
 			// The next user must not get this conversation.
-			history.replaceState(null, '', location.pathname);
+			where.home();
 		},
 	};
 }

@@ -4,10 +4,12 @@ import {avatar} from './avatar.js';
 import {aboutDialog, blockDialog, confirmDialog, messageDialog, openFinder, renameDialog, reportDialog, tell} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone, popup} from './dom.js';
 import {clock, day, full, t, tCode} from './words.js';
+import {markItems} from './marks.js';
 import {isSettled} from './outbox.js';
 import {Code, fits} from './protocol.js';
 import {isChange, keyOf, timeOf} from './store.js';
 import {isEmoji, oneLine, rich} from './text.js';
+import {leave} from './where.js';
 import {windowed} from './windowed.js';
 
 const TOGETHER = 5 * 60_000;
@@ -19,7 +21,8 @@ export function talk(app, id) {
 	const {store, session} = app;
 	const life = new AbortController();
 	const {signal} = life;
-	const {unread, fresh} = store.talks.get(id) ?? {};
+	let opening = {...store.talks.get(id)}; // what was unread when it was opened
+	let unread = 0; // at the last look
 	let newFrom; // key of the first unread dialogue
 	let sought = ''; // folded
 	let hit = 0; // key of the dialogue found
@@ -35,11 +38,12 @@ export function talk(app, id) {
 	// ---- the header
 
 	const who = h('button.who', {onclick: () => aboutDialog(app, about())});
-	const head = h('header', iconButton('back', 'back', () => { location.hash = ''; }, '.back'), who,
+	const head = h('header', iconButton('back', 'back', leave, '.back'), who,
 		iconButton('search', 'searchTalk', () => showFinder(finder.hidden)),
 		menu(() => [
 			[t('about'), () => aboutDialog(app, about())],
 			friend() && [t('rename'), () => renameDialog(app, about())],
+			...markItems(app, id),
 			[t('forgetTalk'), () => confirmDialog('forgetTalk', () => session.forget(id), name())],
 			blocked() ? [t('unblock'), () => setBlocked(false)] : [t('block'), () => setBlocked(true)],
 			[t('report'), () => reportDialog(app, about(), evidence())],
@@ -50,7 +54,7 @@ export function talk(app, id) {
 		if (signal.aborted) return;
 		const {online, sign} = about();
 		fill(who, avatar(about()), h('span.words', h('b', {dir: 'auto'}, store.nameOf(id)),
-			h('small', {dir: 'auto'}, !friend() ? '' : friend().typing ? t('typing') : online ? t('online') : sign || t('offline'))));
+			h('small', {dir: 'auto'}, !friend() ? '' : friend().typing ? t('typing') : online ? t('online') : sign || t(online === null ? 'linkConnecting' : 'offline'))));
 		const focused = parted.contains(document.activeElement);
 		composer.hidden = !friend() || blocked();
 		parted.hidden = !composer.hidden;
@@ -80,6 +84,7 @@ export function talk(app, id) {
 		let before;
 		let today;
 		let late = 0;
+		let run = null; // of dialogues that failed for one reason, which is told once
 		for (const dialogue of shown()) {
 			const {mine, code, text, edited, reactions, quoted} = dialogue;
 			const [key, at, state] = [keyOf, timeOf, stateOf].map((f) => f(dialogue));
@@ -88,7 +93,14 @@ export function talk(app, id) {
 			if (key === newFrom) all.push({key: 'new', stamp: t('newDialogues')});
 			const first = on !== today || key === newFrom || before.mine !== mine || at - timeOf(before) > TOGETHER;
 			const found = hit === key;
-			all.push({key, dialogue, first, found, stamp: [state, code, first, found, sought, blocked(), edited, reactions, quoted, text].join()});
+			const lost = mine && (state === 'offline' || state === 'failed');
+			if (lost && run && run.at(-1) === before && before.state === state && before.code === code) {
+				const last = all.findLast(({dialogue: one}) => one === before);
+				last.run = null;
+				last.stamp += ',told later';
+				run = [...run, dialogue];
+			} else run = lost ? [dialogue] : null;
+			all.push({key, dialogue, first, found, run, stamp: [state, code, first, found, sought, blocked(), edited, reactions, quoted, text, run?.length].join()});
 			if (mine && (state === 'kept' || (dialogue.key && !isSettled(state)))) late++;
 			before = dialogue;
 			today = on;
@@ -104,11 +116,10 @@ export function talk(app, id) {
 		return state !== 'kept' ? state : n <= peerRead ? 'read' : n <= peerGot ? 'delivered' : state;
 	}
 
-	function draw({key, stamp, dialogue, first, found}) {
+	function draw({key, stamp, dialogue, first, found, run}) {
 		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', h('span', stamp));
 		const {mine, text, n, deletes, deleted, edited, reactions, quoted} = dialogue;
 		const [at, state] = [timeOf, stateOf].map((f) => f(dialogue));
-		const failed = mine && (state === 'offline' || state === 'failed');
 		return h(`li.dialogue.${mine ? 'mine' : 'theirs'}${first ? '.first' : ''}${found ? '.hit' : ''}`,
 			h(isEmoji(text) ? '.bubble.emoji' : '.bubble', {dir: 'auto'},
 				h('bdi.hidden', mine ? t('you') : `${store.nameOf(id)}: `),
@@ -118,11 +129,11 @@ export function talk(app, id) {
 					mine && h(`span.state.${state}${state === 'read' ? '.delivered' : ''}`, {title: t(state)}, icon(MARKS[state]), h('span.hidden', t(state))))),
 			reactions && h('.reactions', reactions),
 			n && dialogue.state === 'kept' && !deleted && friend() && iconButton('more', 'dialogueMenu', () => messageDialog(app, dialogue), '.act'),
-			failed && h('.failed', icon('fail'), failure(dialogue), button('tryAgain', () => session.resend(dialogue), '.plain')));
+			run && h(`.failed.${state}`, icon('fail'), failure(dialogue, run.length), button('tryAgain', () => run.forEach(session.resend), '.plain')));
 	}
 
-	function failure({state, code}) {
-		if (state === 'offline') return t('notThere');
+	function failure({state, code}, n) {
+		if (state === 'offline') return n > 1 ? t('notThereMany', {n}) : t('notThere');
 		if (code === Code.notFriends && blocked()) return t('notDelivered', {why: t('blockedHelp')});
 		return code === Code.unreachable ? t('notKnown') : t('notDelivered', {why: tCode(code)});
 	}
@@ -131,10 +142,15 @@ export function talk(app, id) {
 		if (signal.aborted) return;
 		const dialogues = store.dialogues.get(id);
 		if (!dialogues) return;
-		if (unread) newFrom ??= fresh ? fresh[0] : keyOf(dialogues.at(-unread) ?? {});
+		const now = opening ?? store.talk(id);
+		opening = null;
+		if (!unread && now.unread) newFrom = now.fresh ? now.fresh[0] : keyOf(dialogues.at(-now.unread) ?? {});
 		const last = dialogues.at(-1);
 		// Scroll to a dialogue that the user sends.
-		if (dialogues.length > count && last.mine && !isSettled(last.state)) list.pinned = true;
+		if (dialogues.length > count && last.mine && !isSettled(last.state)) {
+			list.pinned = true;
+			newFrom = undefined;
+		}
 		count = dialogues.length;
 		list.set(items());
 		empty.hidden = count > 0;
@@ -143,13 +159,17 @@ export function talk(app, id) {
 	}
 
 	function scrolled() {
-		toEnd.hidden = list.pinned;
+		toEnd.hidden = store.atEnd = list.pinned;
+		const {unread: n} = store.talk(id);
+		fill(toEnd, icon('down'), n > 0 && h('span.count', String(n), h('span.hidden', t('unread'))));
+		if (list.pinned && n) seen();
 		if (scroller.scrollTop < NEAR) session.older(id);
 	}
 	scroller.addEventListener('scroll', scrolled, {passive: true});
 
 	function seen() {
-		if (!document.hidden && document.hasFocus()) session.read(id);
+		if (!document.hidden && document.hasFocus() && list.pinned) session.read(id);
+		({unread} = store.talk(id));
 	}
 
 	// ---- the search, see later/finder.js
@@ -173,7 +193,8 @@ export function talk(app, id) {
 	const emoji = h('.emojis', {role: 'group', label: 'emoji'}, EMOJI.map((one) => h('button', {onclick: () => put(one)}, one)));
 	const composer = h('form.composer', {onsubmit: submit}, popup(iconButton('smile', 'emoji'), emoji, 6, true), text, send);
 	const parted = h('p.parted');
-	const keepDraft = later(() => session.keepDraft(id, text.value), 400);
+	const storeDraft = () => session.keepDraft(id, text.value);
+	const keepDraft = later(storeDraft, 400);
 
 	function put(one) {
 		text.setRangeText(one, text.selectionStart, text.selectionEnd, 'end');
@@ -224,6 +245,8 @@ export function talk(app, id) {
 	store.on('friends', updateSoon, signal);
 	store.on(id, updateSoon, signal);
 	addEventListener('focus', seen, {signal});
+	addEventListener('pagehide', storeDraft, {signal});
+	document.addEventListener('visibilitychange', storeDraft, {signal});
 	document.addEventListener('visibilitychange', seen, {signal});
 	drawFrame();
 
@@ -237,7 +260,8 @@ export function talk(app, id) {
 		},
 		leave() {
 			keepDraft.cancel();
-			session.keepDraft(id, text.value);
+			storeDraft();
+			store.atEnd = true;
 			life.abort();
 		},
 	};

@@ -3,6 +3,7 @@
 import {blockDialog, confirmDialog, head, open, reportDialog, required} from '../dialogs.js';
 import {button, field, fill, h} from '../dom.js';
 import {Code} from '../protocol.js';
+import {go} from '../where.js';
 import {t} from '../words.js';
 
 export function askDialog({session}, person) {
@@ -40,7 +41,7 @@ function answerDialog({session}, request) {
 		label: 'accept',
 		async action() {
 			await session.answer(request, required(alias));
-			location.hash = request.id;
+			go(request.id);
 		},
 	});
 }

@@ -15,8 +15,8 @@ const TYPING = 3000;
 /** The dialogues that end with number n, without gaps. */
 const suffix = (all, n) => all.filter((one, i) => one.n - i === n - all.length + 1);
 
-/** call(f) makes a call with the login. arrived(dialogue, away) announces a dialogue. */
-export default function kept({store, history, out, send, call, away, arrived}) {
+/** call(f) makes a call with the login. arrived(dialogue, away) announces a dialogue. mark(friend, marks) changes marks. */
+export default function kept({store, history, out, send, call, away, arrived, mark}) {
 	const me = store.me.id;
 	const parts = new Map(); // friend's id → {pending, kept, old, first, busy, opened, top, typed}
 	const healing = new Set();
@@ -38,7 +38,7 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 		return talk;
 	}
 
-	const save = (friend, kept, sent) => history.save(me, {kept, talks: [cursor(friend)]}, sent);
+	const save = (friend, kept, sent) => over || history.save(me, {kept, talks: [cursor(friend)]}, sent);
 	const record = (friend, {from, payload: text, at, ...more}) => ({...more, friend, mine: from === me, text, at: Date.parse(at), state: 'kept'});
 	const show = (talk, {text, at, mine}) => Object.assign(talk, {text: text.slice(0, 200), at: at * 1000, mine, name: store.nameOf(talk.friend)});
 
@@ -104,6 +104,7 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 		if (!isAway) look(talk);
 		count(talk);
 		draw(friend);
+		if (unread.length && talk.archived && !talk.muted) mark(friend, {archived: false});
 		if (!quiet && unread.length) arrived(unread.at(-1), isAway);
 		await save(friend, news, own);
 		if (theirs.length) ack(friend);
@@ -223,8 +224,8 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 	}
 
 	/** Takes over a conversation as a login has it. Returns whether dialogues are missing. */
-	function enter({with: friend, entry, last, got, read, peerGot, peerRead}) {
-		const talk = cursor(friend);
+	function enter({with: friend, entry, last, got, read, peerGot, peerRead, pinned = false, archived = false, muted = false}) {
+		const talk = Object.assign(cursor(friend), {pinned, archived, muted});
 		const from = Math.min(got, Math.max(read, last - UNREAD));
 		const lost = last < talk.have; // by the server
 		Object.assign(talk, {last, got, told: read, read: lost ? read : Math.max(read, talk.read), peerGot, peerRead});
@@ -282,6 +283,11 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 				if (code === Code.read) raise(own ? 'read' : 'peerRead');
 				if (own) raise('told');
 				count(talk);
+				save(id);
+			} else if (code === Code.marked) {
+				const {pinned = false, archived = false, muted = false} = frame;
+				Object.assign(cursor(id), {pinned, archived, muted});
+				store.emit('talks');
 				save(id);
 			} else if (code === Code.typing && friend) {
 				clearTimeout(friend.typing);

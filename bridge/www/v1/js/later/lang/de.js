@@ -94,4 +94,8 @@ export default {
 	deleteAccountHelp: 'Dein Konto, deine Freundschaften und Anfragen werden auf dem Server gelöscht, deine Unterhaltungen in diesem Browser. Das lässt sich nicht rückgängig machen.',
 	deleteForever: 'Konto löschen',
 	accountDeleted: 'Dein Konto ist gelöscht.',
+
+	historyNone: 'Dieser Browser speichert keine Nachrichten: Beim Schließen der Seite sind sie weg.',
+	historyServer: 'Der Server bewahrt Nachrichten eine Zeit lang auf. Dieser Browser hat keine Kopie.',
+	notSaved: 'Nicht gespeichert',
 };

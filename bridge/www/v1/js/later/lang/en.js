@@ -94,4 +94,8 @@ export default {
 	deleteAccountHelp: 'Your account, friendships and requests will be deleted on the server, and your conversations in this browser. This cannot be undone.',
 	deleteForever: 'Delete account',
 	accountDeleted: 'Your account was deleted.',
+
+	historyNone: 'This browser keeps no messages: they are gone when the page is closed.',
+	historyServer: 'The server keeps messages for a time. This browser keeps no copy.',
+	notSaved: 'Not saved',
 };

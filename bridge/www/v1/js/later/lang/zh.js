@@ -94,4 +94,8 @@ export default {
 	deleteAccountHelp: '您在服务器上的账号、好友和请求，以及此浏览器中的聊天记录将被删除，且无法恢复。',
 	deleteForever: '删除账号',
 	accountDeleted: '您的账号已删除。',
+
+	historyNone: '此浏览器不保存消息：关闭页面后即消失。',
+	historyServer: '服务器会保存消息一段时间。此浏览器不留副本。',
+	notSaved: '未保存',
 };
