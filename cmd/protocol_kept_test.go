@@ -21,6 +21,7 @@ var keptTables = map[string]func(*testing.T, *world){
 	"kept: history":         testKeptHistory,
 	"kept: forget":          testKeptForget,
 	"kept: blocked friend":  testKeptBlocked,
+	"kept: marks":           testKeptMarks,
 }
 
 func testKeptLogin(t *testing.T, w *world) {

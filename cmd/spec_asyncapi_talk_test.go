@@ -21,7 +21,7 @@ import (
 
 // newsNames maps the codes of notices to the messages of the document.
 var newsNames = map[int]string{300: "friendOffline", 301: "friendProfile", 302: "friendOnline", 520: "friendAsks", 524: "friendAdded", 525: "friendRemoved", 0: "echo",
-	303: "delivered", 304: "dialogueRead", 305: "friendTyping"}
+	303: "delivered", 304: "dialogueRead", 305: "friendTyping", 306: "marked"}
 
 // hears reads a frame and checks that it is this message.
 func (a *asyncAPI) hears(t testing.TB, c *tunnel, operation, message string) string {
@@ -190,7 +190,7 @@ func (a *asyncAPI) listen(t *testing.T, nc *bridgetest.Client, id string) *clien
 var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile",
 	"block": "blockUser", "unblock": "unblockUser", "blocked": "listBlocked", "report": "reportUser",
 	"verify": "verifyMail", "mailcode": "sendMailCode", "sessions": "listSessions", "end": "endSessions", "delete": "deleteAccount",
-	"talks": "listConversations", "dialogues": "readHistory", "forget": "forgetConversation", "got": "acknowledgeByNATS", "read": "readByNATS"}
+	"talks": "listConversations", "dialogues": "readHistory", "forget": "forgetConversation", "mark": "markConversation", "got": "acknowledgeByNATS", "read": "readByNATS"}
 
 // calls makes a call through NATS and validates the request and the answer against the document.
 func (a *asyncAPI) calls(t testing.TB, c *bridgetest.Client, id, name, body string, code int, beyond bool) {
@@ -267,7 +267,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	stranger.call(t, "request", "to", bot.id).want(t, "request", replyBody(200))
 	stranger.call(t, "remove", "to", bot.id).want(t, "withdraw", replyBody(512))
 	for code, message := range newsNames {
-		if 303 <= code && code <= 305 {
+		if 303 <= code && code <= 306 {
 			continue // of kept conversations
 		}
 		eventually(t, message, func() bool { return c.has(message) })
@@ -355,7 +355,7 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`,
 		"block": `{"to":"` + nobody + `"}`, "unblock": `{"to":"` + nobody + `"}`, "blocked": `{}`, "report": `{"user":"` + nobody + `"}`,
 		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
-		"talks": `{}`, "dialogues": `{"with":"` + nobody + `"}`, "forget": `{"with":"` + nobody + `"}`, "got": `{"with":"` + nobody + `","got":1}`, "read": `{"with":"` + nobody + `","read":1}`} {
+		"talks": `{}`, "dialogues": `{"with":"` + nobody + `"}`, "forget": `{"with":"` + nobody + `"}`, "mark": `{"with":"` + nobody + `"}`, "got": `{"with":"` + nobody + `","got":1}`, "read": `{"with":"` + nobody + `","read":1}`} {
 		a.calls(t, nc, p.id, name, body, 515, false)
 	}
 }
@@ -430,7 +430,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`,
 		"block": `{"to":"` + friend.id + `"}`, "unblock": `{"to":"` + friend.id + `"}`, "blocked": `{}`, "report": `{"user":"` + friend.id + `"}`,
 		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
-		"talks": `{}`, "dialogues": `{"with":"` + friend.id + `"}`, "forget": `{"with":"` + friend.id + `"}`, "got": `{"with":"` + friend.id + `","got":1}`, "read": `{"with":"` + friend.id + `","read":1}`} {
+		"talks": `{}`, "dialogues": `{"with":"` + friend.id + `"}`, "forget": `{"with":"` + friend.id + `"}`, "mark": `{"with":"` + friend.id + `"}`, "got": `{"with":"` + friend.id + `","got":1}`, "read": `{"with":"` + friend.id + `","read":1}`} {
 		a.calls(t, c, me.id, name, body, 500, false)
 	}
 	got := c.Ask(t, "im.send."+me.id, dialogue(`"1"`, friend.id, `"p"`))

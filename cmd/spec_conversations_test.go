@@ -40,6 +40,19 @@ func (a *openAPI) conversations(me, friend *member) (all []exchange) {
 	} {
 		all = append(all, exchange{path: "/im/dialogues/remove", body: forget.body, code: forget.code})
 	}
+	for _, mark := range []struct {
+		more string
+		code int
+	}{
+		{`"with":"` + friend.id + `","pinned":true,"archived":"false","muted":null`, 200}, {`"with":"` + friend.id + `"`, 200}, {`"with":"` + never + `"`, 512},
+		{`"with":"` + friend.id + `","pinned":1`, 403}, {`"with":"` + friend.id + `","muted":"yes"`, 403}, {`"pinned":true`, 519},
+	} {
+		all = append(all, exchange{path: "/im/dialogues/mark", body: `{"id":"` + me.id + `","token":"` + me.token + `",` + mark.more + `}`, code: mark.code})
+	}
+	all = append(all, exchange{path: "/im/dialogues/mark", body: fields("id", me.id, "with", friend.id), code: 514},
+		exchange{path: "/im/dialogues/mark", body: fields("token", me.token, "with", friend.id), code: 517},
+		exchange{path: "/im/dialogues/mark", body: fields("id", me.id, "token", never, "with", friend.id), code: 515},
+		exchange{path: "/im/dialogues/mark", body: fields("id", me.id, "token", me.token, "with", friend.id, "more", strings.Repeat("A", 256<<10)), code: 403, status: 413})
 	return append(all, exchange{path: "/im/dialogues/remove", body: fields("id", me.id, "token", me.token, "with", friend.id, "more", strings.Repeat("A", 256<<10)),
 		code: 403, status: 413})
 }
@@ -108,8 +121,15 @@ func (a *asyncAPI) kept(t *testing.T) {
 		{"dialogues", `{` + with + `,"after":0,"limit":"2"}`, 200}, {"dialogues", `{` + with + `,"before":-1}`, 403}, {"dialogues", `{}`, 519},
 		{"got", `{` + with + `,"got":7}`, 200}, {"got", `{` + with + `,"got":0}`, 403}, {"got", `{"got":7}`, 519},
 		{"read", `{` + with + `,"read":"7"}`, 200}, {"read", `{` + with + `}`, 403}, {"read", `{"read":7}`, 519},
+		{"mark", `{` + with + `,"muted":true}`, 200}, {"mark", `{` + with + `,"muted":2}`, 403}, {"mark", `{}`, 519}, {"mark", `{"with":"` + strings.Repeat("0", 32) + `"}`, 512},
 		{"forget", `{` + with + `}`, 200}, {"forget", `[]`, 403}, {"forget", `{}`, 519},
 	} {
 		a.calls(t, c.Client, me.id, row.name, row.body, row.code, false)
 	}
+	eventually(t, "marked", func() bool { return c.has("marked") })
+	marked := mine.next(t)
+	for (reply{body: marked}).code() != 306 {
+		marked = mine.next(t)
+	}
+	a.saw(t, "tell", "marked", []byte(marked))
 }

@@ -388,6 +388,7 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		{path: "/im/report", body: fields("id", me.id, "token", me.token, "user", friend.id), code: 500},
 		{path: "/im/dialogues?" + query("id", me.id, "token", me.token, "with", friend.id), code: 500},
 		{path: "/im/dialogues/remove", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},
+		{path: "/im/dialogues/mark", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},
 	} {
 		all.Go(func() { a.try(t, w, x) })
 	}

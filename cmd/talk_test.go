@@ -189,7 +189,7 @@ func TestExportTalks(t *testing.T) {
 	keep(t, nc, store.Talks, ab, kv.Dialogue{From: alice.id, ID: []byte(`"x"`), Payload: []byte(`"new"`), At: time.Now(), Edits: 3},
 		kv.Dialogue{From: alice.id, ID: []byte(`"y"`), Payload: []byte(`""`), At: time.Now(), Deletes: 4, Re: 2})
 	keep(t, nc, store.Talks, ac, texts(carl.id, "from no friend", "large "+strings.Repeat("<", 200<<10), "large "+strings.Repeat(">", 200<<10))...)
-	if err := store.Cursors.Advance(t.Context(), alice.id, []kv.Cursor{{With: bob.id, Last: 302, Got: 300, Read: 200, PeerGot: 301}, {With: carl.id, Last: 3, Forgot: 1, PeerGot: 3}}); err != nil {
+	if err := store.Cursors.Advance(t.Context(), alice.id, []kv.Cursor{{With: bob.id, Last: 302, Got: 300, Read: 200, PeerGot: 301, Marks: kv.NewMarks(true, false, true)}, {With: carl.id, Last: 3, Forgot: 1, PeerGot: 3}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Cursors.Advance(t.Context(), bob.id, []kv.Cursor{{With: alice.id, Last: 302, Got: 301, PeerGot: 300, PeerRead: 200}}); err != nil {

@@ -18,12 +18,13 @@ type Cursor struct {
 	Last              uint64 // the newest dialogue when the cursor was written
 	Got, Read, Forgot uint64 // of the user: on one of its clients, read, hidden up to
 	PeerGot, PeerRead uint64 // of the friend
+	Marks             Marks  // of the user
 }
 
 // Merge returns the maximum of each number.
 func (c Cursor) Merge(d Cursor) Cursor {
 	return Cursor{c.With, max(c.Last, d.Last), max(c.Got, d.Got), max(c.Read, d.Read), max(c.Forgot, d.Forgot),
-		max(c.PeerGot, d.PeerGot), max(c.PeerRead, d.PeerRead)}
+		max(c.PeerGot, d.PeerGot), max(c.PeerRead, d.PeerRead), max(c.Marks, d.Marks)}
 }
 
 // Cursors are the cursors of all users: one document a user, in the bucket of friendships.
@@ -80,14 +81,25 @@ func (c *Cursors) Advance(ctx context.Context, user string, changes []Cursor) er
 	if !ValidID(user) {
 		return fmt.Errorf("kv: advance cursors: %w", ErrUserNotFound)
 	}
-	err := compareAndSwap(ctx, func(ctx context.Context) error {
+	err := c.update(ctx, user, func(all map[string]Cursor) {
+		for _, change := range changes {
+			all[change.With] = change.Merge(all[change.With])
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("kv: advance cursors: %w", err)
+	}
+	return nil
+}
+
+// update changes the document of a user, unless the user is deleted. It calls change for each attempt.
+func (c *Cursors) update(ctx context.Context, user string, change func(all map[string]Cursor)) error {
+	return compareAndSwap(ctx, func(ctx context.Context) error {
 		all, e, err := c.read(ctx, user)
 		if err != nil {
 			return err
 		}
-		for _, change := range changes {
-			all[change.With] = change.Merge(all[change.With])
-		}
+		change(all)
 		value := encodeCursors(all)
 		if bytes.Equal(value, e.value) || len(all) == 0 {
 			return nil
@@ -102,10 +114,6 @@ func (c *Cursors) Advance(ctx context.Context, user string, changes []Cursor) er
 		_, err = c.b.write(ctx, putAt(cursorsKey(user), value, e.revision))
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("kv: advance cursors: %w", err)
-	}
-	return nil
 }
 
 // userDeleted reports whether a user's roster is a delete marker.
@@ -117,20 +125,32 @@ func (c *Cursors) userDeleted(ctx context.Context, user string) (bool, error) {
 	return e.deleted, err
 }
 
-const cursorsVersion = 1
+// The versions of the document. Version 2 has a seventh number, the marks. A document without marks is still written in
+// version 1, so that older nodes can read it.
+const (
+	cursorsVersion = 1
+	marksVersion   = 2
+)
 
 // errCursors: a value is no document of cursors.
 var errCursors = errors.New("not a document of cursors")
 
 // encodeCursors returns the document of a user: the version, and for each friend, sorted, the 16 bytes of its id and
-// six numbers. A friend takes about 28 bytes.
+// six numbers, or seven in version 2. A friend takes about 28 bytes.
 func encodeCursors(all map[string]Cursor) []byte {
-	value := []byte{cursorsVersion}
+	value, numbers := []byte{cursorsVersion}, 6
+	for _, c := range all {
+		if c.Marks != 0 {
+			value[0], numbers = marksVersion, 7
+			break
+		}
+	}
 	for _, with := range slices.Sorted(maps.Keys(all)) {
 		c := all[with]
 		id, _ := parseID(with)
 		value = append(value, id[:]...)
-		for _, n := range [...]uint64{c.Last, c.Got, c.Read, c.Forgot, c.PeerGot, c.PeerRead} {
+		all := [...]uint64{c.Last, c.Got, c.Read, c.Forgot, c.PeerGot, c.PeerRead, uint64(c.Marks)}
+		for _, n := range all[:numbers] {
 			value = binary.AppendUvarint(value, n)
 		}
 	}
@@ -141,17 +161,20 @@ func encodeCursors(all map[string]Cursor) []byte {
 func decodeCursors(value []byte) (map[string]Cursor, error) {
 	d := decoder{data: value}
 	version := d.bytes(1)
-	if d.failed || version[0] != cursorsVersion {
+	if d.failed || version[0] != cursorsVersion && version[0] != marksVersion {
 		return nil, errCursors
 	}
 	all, before := make(map[string]Cursor), ""
 	for len(d.data) > 0 {
 		with := hex.EncodeToString(d.bytes(16))
-		all[with] = Cursor{with, d.uvarint(), d.uvarint(), d.uvarint(), d.uvarint(), d.uvarint(), d.uvarint()}
+		c := Cursor{With: with, Last: d.uvarint(), Got: d.uvarint(), Read: d.uvarint(), Forgot: d.uvarint(), PeerGot: d.uvarint(), PeerRead: d.uvarint()}
+		if version[0] == marksVersion {
+			c.Marks = Marks(d.uvarint())
+		}
 		if d.failed || with <= before {
 			return nil, errCursors
 		}
-		before = with
+		all[with], before = c, with
 	}
 	return all, nil
 }

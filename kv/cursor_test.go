@@ -24,7 +24,7 @@ func TestCursorsCodec(t *testing.T) {
 	}
 	short := encodeCursors(map[string]Cursor{testPair.A: {With: testPair.A, Last: 300}})
 	twice := append(append([]byte{}, short...), short[1:]...)
-	for name, value := range map[string][]byte{"nothing": nil, "another version": {2}, "the same friend twice": twice} {
+	for name, value := range map[string][]byte{"nothing": nil, "another version": {3}, "the same friend twice": twice} {
 		if _, err := decodeCursors(value); !errors.Is(err, errCursors) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -26,6 +26,10 @@ type Talk struct {
 	Forgot   uint64 `json:"forgot"` // the dialogues up to this one are hidden from the user
 	PeerGot  uint64 `json:"peerGot"`
 	PeerRead uint64 `json:"peerRead"`
+	// Marks of the user.
+	Pinned   bool `json:"pinned,omitempty"`
+	Archived bool `json:"archived,omitempty"`
+	Muted    bool `json:"muted,omitempty"`
 
 	Dialogues []Dialogue `json:"dialogues"` // ascending, without gaps
 }
@@ -94,7 +98,7 @@ type PurgedTalks struct {
 
 func (s *Service) talkEndpoints() []endpoint {
 	const dialogue = `{"n", "from", "id", "payload", "at", "re", "reacts", "edits", "deletes", "edited", "deleted"}`
-	const talk = `{"user", "with", "last", "got", "read", "forgot", "peerGot", "peerRead", "dialogues": [` + dialogue + `]}`
+	const talk = `{"user", "with", "last", "got", "read", "forgot", "peerGot", "peerRead", "pinned", "archived", "muted", "dialogues": [` + dialogue + `]}`
 	return []endpoint{
 		{"talk", "export", "Export the conversations of users, as these users see them",
 			`{"users": up to 100 ids, "after": cursor}`, `{"talks": [` + talk + `], "next": cursor, "" on the last page}`,

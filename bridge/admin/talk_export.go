@@ -42,7 +42,7 @@ func (s *Service) exportTalks(ctx context.Context, r ExportTalks) (Talks, error)
 		for _, talk := range talks {
 			from := uint64(0)
 			if id == user {
-				if talk.With < with || talk.With == with && after >= talk.Last {
+				if talk.With < with || talk.With == with && after > 0 && after >= talk.Last {
 					continue
 				}
 				if talk.With == with {
@@ -72,7 +72,7 @@ func (s *Service) exportTalks(ctx context.Context, r ExportTalks) (Talks, error)
 	return page, nil
 }
 
-// talksOf returns the conversations of a user that have dialogues or cursors, sorted by the other user, without their
+// talksOf returns the conversations of a user that have dialogues, cursors or marks, sorted by the other user, without their
 // dialogues.
 func (s *Service) talksOf(ctx context.Context, stream *kv.Talks, id string) ([]Talk, error) {
 	cursors, err := s.o.Store.StoredCursors().Get(ctx, id)
@@ -101,8 +101,9 @@ func (s *Service) talksOf(ctx context.Context, stream *kv.Talks, id string) ([]T
 		if head := newest[kv.PairOf(id, with)]; head != nil {
 			c.Last = max(c.Last, head.Last)
 		}
-		if c.Last > 0 {
-			all = append(all, Talk{User: id, With: with, Last: c.Last, Got: c.Got, Read: c.Read, Forgot: c.Forgot, PeerGot: c.PeerGot, PeerRead: c.PeerRead})
+		if c.Last > 0 || c.Marks.Any() {
+			all = append(all, Talk{User: id, With: with, Last: c.Last, Got: c.Got, Read: c.Read, Forgot: c.Forgot, PeerGot: c.PeerGot, PeerRead: c.PeerRead,
+				Pinned: c.Marks.Pinned(), Archived: c.Marks.Archived(), Muted: c.Marks.Muted()})
 		}
 	}
 	slices.SortFunc(all, func(a, b Talk) int { return strings.Compare(a.With, b.With) })
@@ -188,12 +189,17 @@ func (s *Service) importTalk(ctx context.Context, stream *kv.Talks, talk *Talk, 
 	if n > 0 {
 		result.State, result.Dialogues = StateCreated, n
 	}
+	cursors := s.o.Store.StoredCursors()
+	if marks := kv.NewMarks(talk.Pinned, talk.Archived, talk.Muted); marks != 0 {
+		if err := cursors.Advance(ctx, talk.User, []kv.Cursor{{With: talk.With, Marks: marks}}); err != nil {
+			return err
+		}
+	}
 	// The numbers that are known of an existing conversation may not grow beyond it.
 	head, err := stream.Last(ctx, kv.PairOf(talk.User, talk.With))
 	if err != nil || head == nil {
 		return err
 	}
-	cursors := s.o.Store.StoredCursors()
 	to := func(n uint64) uint64 { return min(n, head.Last) }
 	err = cursors.Advance(ctx, talk.User, []kv.Cursor{{With: talk.With, Last: head.Last, Got: to(talk.Got), Read: to(talk.Read), Forgot: to(talk.Forgot),
 		PeerGot: to(talk.PeerGot), PeerRead: to(talk.PeerRead)}})

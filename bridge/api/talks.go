@@ -15,6 +15,7 @@ type Talks interface {
 	Got(user, with string, n uint64)
 	Read(user, with string, n uint64)
 	Forget(ctx context.Context, user, with string) error
+	Mark(ctx context.Context, user, with string, known bool, change kv.MarkChange) (kv.Marks, error)
 	History(ctx context.Context, user, with string, r kv.Range) (kv.Page, error)
 	Talks(ctx context.Context, user string, friends []string) ([]talk.Talk, error)
 }
@@ -76,7 +77,32 @@ func talkCalls() []Call {
 			}
 			return nil, nil
 		},
+	}, {
+		Name: "mark", Method: http.MethodPost, Path: "/im/dialogues/mark", Auth: true, NATS: true, NeedsTalks: true,
+		Fields: []wire.Field{with, {Name: "pinned", Kind: wire.Bool}, {Name: "archived", Kind: wire.Bool}, {Name: "muted", Kind: wire.Bool}},
+		Codes:  []wire.Code{wire.FriendEmpty, wire.NotFriends},
+		Limit:  ofUser(governor.History),
+		do:     mark,
 	}}
+}
+
+// mark changes the marks of a conversation, and tells the caller's clients.
+func mark(ctx context.Context, a *API, r *request) (result, error) {
+	other, ok := r.other()
+	if !ok {
+		return nil, wire.NotFriends
+	}
+	roster, _, err := a.opts.Store.Rosters.Get(ctx, r.me.ID)
+	if err != nil {
+		return nil, err
+	}
+	_, friend := roster.Friend(other)
+	change := kv.MarkChange{Pinned: r.Bool("pinned"), Archived: r.Bool("archived"), Muted: r.Bool("muted")}
+	marks, err := a.opts.Talks.Mark(ctx, r.me.ID, other, friend, change)
+	if err == nil {
+		a.opts.Lanes.Marked(r.me.ID, other, marks)
+	}
+	return nil, err
 }
 
 // other returns the user that the caller names as the other one of a conversation. It returns false if there can be no

@@ -41,6 +41,10 @@ func (c *conversation) Forget(_ context.Context, user, with string) error {
 	return c.err
 }
 
+func (c *conversation) Mark(context.Context, string, string, bool, kv.MarkChange) (kv.Marks, error) {
+	panic("mark reads the roster, and is tested with a server")
+}
+
 func (c *conversation) Talks(context.Context, string, []string) ([]talk.Talk, error) {
 	panic("talks reads the roster, and is tested with a server")
 }
@@ -215,13 +219,13 @@ func TestTalksAreOptional(t *testing.T) {
 		}
 		status, want := http.StatusNotFound, []string(nil)
 		if talks != nil {
-			status, want = http.StatusOK, []string{"dialogues", "forget", "talks", "got", "read"}
+			status, want = http.StatusOK, []string{"dialogues", "forget", "talks", "got", "read", "mark"}
 		}
 		if !reflect.DeepEqual(names, want) {
 			t.Errorf("calls %v, want %v", names, want)
 		}
 		h := a.Handler()
-		for path, status := range map[string]int{"/im/dialogues": status, "/im/dialogues/remove": status, "/im/talks": http.StatusNotFound, "/im/dialogues/got": http.StatusNotFound} {
+		for path, status := range map[string]int{"/im/dialogues": status, "/im/dialogues/remove": status, "/im/dialogues/mark": status, "/im/talks": http.StatusNotFound, "/im/dialogues/got": http.StatusNotFound} {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPut, (&url.URL{Path: path}).String(), nil))
 			if w.Code != status {

@@ -55,6 +55,11 @@ func (l *Lanes) Advanced(user, with string, got, read uint64) {
 	lane.tell(user, func() []byte { return wire.AppendRead(nil, with, read, true) })
 }
 
+// Marked tells a user's clients that the user has changed the marks of a conversation.
+func (l *Lanes) Marked(user, with string, m kv.Marks) {
+	l.of(user).tell(user, func() []byte { return wire.AppendMarked(nil, with, m.Pinned(), m.Archived(), m.Muted()) })
+}
+
 // hidden reports whether one of two users blocks the other, as far as this node knows.
 func (l *lane) hidden(user, with string) bool {
 	u := l.lanes.User(user)
@@ -114,7 +119,7 @@ func (l *Lanes) takeAcks(opts Options) error {
 
 // keptNews reports whether a notice is for clients that take part in kept conversations.
 func keptNews(n wire.Notice) bool {
-	return n.Code == wire.DialogueDelivered || n.Code == wire.DialogueRead || n.Code == wire.FriendTyping
+	return n.Code == wire.DialogueDelivered || n.Code == wire.DialogueRead || n.Code == wire.FriendTyping || n.Code == wire.Marked
 }
 
 // keptElsewhere hands a kept dialogue from another node to the user's sinks.

@@ -15,7 +15,8 @@ func Frame(d *kv.Dialogue, with string) wire.KeptDialogue {
 
 // Frame returns the conversation as the answers to a login and to the call show it.
 func (t *Talk) Frame() wire.Talk {
-	w := wire.Talk{With: t.With, Last: t.Last, Got: t.Got, Read: t.Read, PeerGot: t.PeerGot, PeerRead: t.PeerRead}
+	w := wire.Talk{With: t.With, Last: t.Last, Got: t.Got, Read: t.Read, PeerGot: t.PeerGot, PeerRead: t.PeerRead,
+		Pinned: t.Marks.Pinned(), Archived: t.Marks.Archived(), Muted: t.Marks.Muted()}
 	if t.Entry != nil {
 		entry := Frame(t.Entry, t.With)
 		w.Entry = &entry

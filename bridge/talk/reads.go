@@ -4,7 +4,9 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
+	"imctl/bridge/wire"
 	"imctl/kv"
 )
 
@@ -55,6 +57,23 @@ func (s *Service) Forget(ctx context.Context, user, with string) error {
 	return s.opts.Talks.EraseUpTo(ctx, p, last)
 }
 
+// Mark changes the marks of a conversation of a user, and returns them when they are stored. known says that the other
+// user is a friend.
+//
+// Errors: wire.NotFriends if it is not, and the user has no conversation with it.
+func (s *Service) Mark(ctx context.Context, user, with string, known bool, change kv.MarkChange) (kv.Marks, error) {
+	if !known {
+		cursors, err := s.Cursors(ctx, user)
+		if err != nil {
+			return 0, err
+		}
+		if _, ok := cursors[with]; !ok {
+			return 0, wire.NotFriends
+		}
+	}
+	return s.opts.Cursors.Mark(ctx, user, with, change)
+}
+
 // History returns a part of a conversation as a user sees it.
 func (s *Service) History(ctx context.Context, user, with string, r kv.Range) (kv.Page, error) {
 	cursors, err := s.opts.Cursors.Get(ctx, user)
@@ -66,14 +85,14 @@ func (s *Service) History(ctx context.Context, user, with string, r kv.Range) (k
 }
 
 // Talk is a conversation of a user: its cursor and its newest dialogue as the user sees it; nil if there is none to
-// see.
+// see, or none at all in a conversation that the user has marked.
 type Talk struct {
 	kv.Cursor
 	Entry *kv.Dialogue
 }
 
-// Talks returns the conversations of a user that have dialogues that it has not forgotten: those with friends, and
-// those in its cursors. They are sorted by the id of the friend.
+// Talks returns the conversations of a user that have marks, or dialogues that it has not forgotten: those with friends,
+// and those in its cursors. They are sorted by the id of the friend.
 func (s *Service) Talks(ctx context.Context, user string, friends []string) ([]Talk, error) {
 	cursors, err := s.Cursors(ctx, user)
 	if err != nil {
@@ -82,8 +101,8 @@ func (s *Service) Talks(ctx context.Context, user string, friends []string) ([]T
 	return s.TalksOf(ctx, user, partners(friends, cursors), cursors)
 }
 
-// TalksOf returns the conversations of a user with these others that have dialogues that it has not forgotten. cursors
-// are those of Cursors.
+// TalksOf returns the conversations of a user with these others that have marks, or dialogues that it has not forgotten.
+// others are sorted. cursors are those of Cursors.
 func (s *Service) TalksOf(ctx context.Context, user string, others []string, cursors map[string]kv.Cursor) ([]Talk, error) {
 	var talks []Talk
 	err := s.heads(ctx, user, others, func(other string, head *kv.Record) error {
@@ -95,7 +114,22 @@ func (s *Service) TalksOf(ctx context.Context, user string, others []string, cur
 		}
 		return err
 	})
+	for _, other := range others {
+		c := cursors[other]
+		at, listed := slices.BinarySearchFunc(talks, other, func(t Talk, id string) int { return strings.Compare(t.With, id) })
+		if c.Marks.Any() && !listed {
+			talks = slices.Insert(talks, at, Talk{Cursor: s.seen(c)})
+		}
+	}
 	return talks, err
+}
+
+// seen returns a cursor as its user sees it.
+func (s *Service) seen(c kv.Cursor) kv.Cursor {
+	if !s.opts.Receipts {
+		c.PeerRead = 0
+	}
+	return c
 }
 
 // heads calls do with the newest record of each conversation of a user with others that has one.
@@ -166,10 +200,7 @@ func (s *Service) talk(ctx context.Context, user string, c kv.Cursor, head *kv.R
 		return Talk{}, false, err
 	}
 	c.Last = head.Last
-	if !s.opts.Receipts {
-		c.PeerRead = 0
-	}
-	t := Talk{Cursor: c}
+	t := Talk{Cursor: s.seen(c)}
 	if n := len(shown); n > 0 {
 		t.Entry = &shown[n-1]
 	}

@@ -139,7 +139,8 @@ func (t *Tunnel) refresh(s *Session, missed map[string]bool) {
 	})
 }
 
-// receipts returns how far the conversations of a session with these users have come, if it takes part in them.
+// receipts returns how far the conversations of a session with these users have come, and their marks, if it takes part
+// in them.
 func (t *Tunnel) receipts(ctx context.Context, s *Session, users map[string]bool) (frames [][]byte, err error) {
 	if !s.keep {
 		return nil, nil
@@ -158,6 +159,9 @@ func (t *Tunnel) receipts(ctx context.Context, s *Session, users map[string]bool
 		}
 		if c.Read > 0 {
 			frames = append(frames, wire.AppendRead(nil, user, c.Read, true))
+		}
+		if m := c.Marks; m != 0 {
+			frames = append(frames, wire.AppendMarked(nil, user, m.Pinned(), m.Archived(), m.Muted()))
 		}
 	}
 	return frames, nil

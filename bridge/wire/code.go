@@ -28,6 +28,7 @@ const (
 	DialogueDelivered Code = 303
 	DialogueRead      Code = 304
 	FriendTyping      Code = 305
+	Marked            Code = 306
 	ProtocolError     Code = 403
 	InternalError     Code = 500
 	AccountEmpty      Code = 501

@@ -19,6 +19,7 @@ const protocolCodes = `
 {"code":303,"message":"Dialogue Delivered","ok":true}
 {"code":304,"message":"Dialogue Read","ok":true}
 {"code":305,"message":"Friend Typing","ok":true}
+{"code":306,"message":"Conversation Marked","ok":true}
 {"code":403,"message":"Protocol Error","ok":false}
 {"code":500,"message":"Internal Server Error","ok":false}
 {"code":501,"message":"Account Info Empty","ok":false}
@@ -77,7 +78,7 @@ func TestCodeTable(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 306, 518, 526, 1000} {
+	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 307, 518, 526, 1000} {
 		if c.Message() != "" || c.OK() {
 			t.Errorf("unknown code %d has message %q and flag %t", c, c.Message(), c.OK())
 		}

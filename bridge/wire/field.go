@@ -42,6 +42,7 @@ const (
 	Verbatim             // as it is: a password
 	Picture              // Lines, within the limit of pictures in bytes: base64 may come in lines
 	Number               // an integer in digits, see Least and Most; in JSON a number or a string
+	Bool                 // true or false; in JSON also a string
 )
 
 // A Field declares a field of a call.
@@ -69,8 +70,8 @@ func ParseQuery(query string, fields []Field, limits Limits) (Values, Code) {
 	return parse(queryFields(query, fields), fields, limits)
 }
 
-// ParseBody reads the fields of a call from a JSON object of strings, and of numbers for fields that are one. null is as good as absent. The code is
-// [ProtocolError] or 0.
+// ParseBody reads the fields of a call from a JSON object of strings, and of numbers and booleans for fields that are one.
+// null is as good as absent. The code is [ProtocolError] or 0.
 func ParseBody(body []byte, fields []Field, limits Limits) (Values, Code) {
 	return parse(jsonFields(body, fields), fields, limits)
 }
@@ -97,6 +98,7 @@ func parse(raw *rawFields, fields []Field, limits Limits) (Values, Code) {
 		broken = broken || f.Max > 0 && utf8.RuneCountInString(s) > f.Max || f.Bytes > 0 && len(s) > f.Bytes ||
 			f.Kind == Picture && limits.Picture > 0 && len(s) > limits.Picture ||
 			f.Kind == Number && s != "" && !f.inRange(s) ||
+			f.Kind == Bool && s != "" && s != "true" && s != "false" ||
 			f.NotEmpty && v.given[i] && s == ""
 	}
 	if broken {
@@ -147,6 +149,16 @@ func (v Values) Optional(name string) *string {
 
 // Number returns a Number, and whether the call gives it. An empty text is as good as absent.
 func (v Values) Number(name string) (n uint64, given bool) { return parseDigits(v.Get(name)) }
+
+// Bool returns a Bool, or nil if the call does not give it. An empty text is as good as absent.
+func (v Values) Bool(name string) *bool {
+	s := v.Get(name)
+	if s == "" {
+		return nil
+	}
+	set := s == "true"
+	return &set
+}
 
 // An Auth is the id and the token of a login's answer, by which HTTP calls are authorized.
 type Auth struct {
@@ -203,6 +215,9 @@ func jsonFields(body []byte, fields []Field) *rawFields {
 			f.values[i], f.given[i] = string(text), true
 		case fields[i].Kind == Number:
 			f.broken = f.broken || r[0] < '0' || r[0] > '9' // true, an array, or a negative number
+			f.values[i], f.given[i] = string(r), true
+		case fields[i].Kind == Bool:
+			f.broken = f.broken || r[0] != 't' && r[0] != 'f' // a number, an array, or an object
 			f.values[i], f.given[i] = string(r), true
 		default:
 			f.broken = true

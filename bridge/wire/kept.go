@@ -141,6 +141,14 @@ func AppendRead(dst []byte, friend string, n uint64, own bool) []byte {
 // AppendTyping appends 305: the friend types.
 func AppendTyping(dst []byte, friend string) []byte { return appendIDFrame(dst, FriendTyping, friend) }
 
+// AppendMarked appends 306: the user has changed the marks of the conversation with a friend.
+func AppendMarked(dst []byte, friend string, pinned, archived, muted bool) []byte {
+	dst = appendKey(appendHead(dst, Marked), `,"id":`, friend)
+	dst = strconv.AppendBool(append(dst, `,"pinned":`...), pinned)
+	dst = strconv.AppendBool(append(dst, `,"archived":`...), archived)
+	return append(strconv.AppendBool(append(dst, `,"muted":`...), muted), '}')
+}
+
 // AppendPong appends the answer to a ping, with its text.
 func AppendPong(dst []byte, ping RawString) []byte {
 	return append(appendRaw(append(appendHead(dst, Success), `,"pong":`...), ping), '}')
@@ -153,9 +161,11 @@ type Talk struct {
 	Got, Read         uint64        // what a client of the user has, and what the user has read
 	PeerGot, PeerRead uint64        // the same of the other user
 	Entry             *KeptDialogue // the newest dialogue; nil if there is none to show
+
+	Pinned, Archived, Muted bool // the user's marks
 }
 
-// Append appends the conversation to dst as a JSON object.
+// Append appends the conversation to dst as a JSON object. It omits marks that are not set.
 func (t Talk) Append(dst []byte) []byte {
 	dst = appendKey(dst, `{"with":`, t.With)
 	dst = appendNumber(dst, `,"last":`, t.Last)
@@ -165,9 +175,20 @@ func (t Talk) Append(dst []byte) []byte {
 	dst = appendNumber(dst, `,"peerRead":`, t.PeerRead)
 	dst = append(dst, `,"entry":`...)
 	if t.Entry == nil {
-		return append(dst, `null}`...)
+		dst = append(dst, `null`...)
+	} else {
+		dst = t.Entry.Append(dst)
 	}
-	return append(t.Entry.Append(dst), '}')
+	if t.Pinned {
+		dst = append(dst, `,"pinned":true`...)
+	}
+	if t.Archived {
+		dst = append(dst, `,"archived":true`...)
+	}
+	if t.Muted {
+		dst = append(dst, `,"muted":true`...)
+	}
+	return append(dst, '}')
 }
 
 // Talks is the answer with the caller's conversations.

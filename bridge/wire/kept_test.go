@@ -39,10 +39,13 @@ func TestKeptFrames(t *testing.T) {
 		"delivered": {AppendDelivered(nil, "f6", 17), `{"code":303,"message":"Dialogue Delivered","ok":true,"id":"f6","n":17}`},
 		"read":      {AppendRead(nil, "f6", 17, false), `{"code":304,"message":"Dialogue Read","ok":true,"id":"f6","n":17}`},
 		"own read":  {AppendRead(nil, "f6", 17, true), `{"code":304,"message":"Dialogue Read","ok":true,"id":"f6","n":17,"own":true}`},
+		"marked":    {AppendMarked(nil, "f6", true, false, true), `{"code":306,"message":"Conversation Marked","ok":true,"id":"f6","pinned":true,"archived":false,"muted":true}`},
 		"typing":    {AppendTyping(nil, "f6"), `{"code":305,"message":"Friend Typing","ok":true,"id":"f6"}`},
 		"pong":      {AppendPong(nil, RawString(`"\/"`)), `{"code":200,"message":"Success","ok":true,"pong":"\/"}`},
 		"talks": {Talks{talk, {With: "f7"}}.Append(nil), `{"code":200,"message":"Success","ok":true,"talks":[` + talkJSON +
 			`,{"with":"f7","last":0,"got":0,"read":0,"peerGot":0,"peerRead":0,"entry":null}]}`},
+		"marks": {Talk{With: "f7", Pinned: true, Archived: true, Muted: true}.Append(nil),
+			`{"with":"f7","last":0,"got":0,"read":0,"peerGot":0,"peerRead":0,"entry":null,"pinned":true,"archived":true,"muted":true}`},
 		"no talks": {Talks{}.Append(nil), `{"code":200,"message":"Success","ok":true,"talks":null}`},
 		"login": {login, `{"code":200,"friends":null,"message":"Success","ok":true,"profile":{` + johnJSON + `},"requests":null,` +
 			`"talks":[` + talkJSON + `],"token":"2ab3"}`},
@@ -105,6 +108,8 @@ func TestKeptNotices(t *testing.T) {
 		string(AppendRead(nil, "f6", 17, false)): {Code: DialogueRead, ID: "f6", N: 17},
 		string(AppendRead(nil, "f6", 17, true)):  {Code: DialogueRead, ID: "f6", N: 17, Own: true},
 		string(AppendTyping(nil, "f6")):          {Code: FriendTyping, ID: "f6"},
+
+		string(AppendMarked(nil, "f6", true, false, false)): {Code: Marked, ID: "f6"},
 	} {
 		if got, ok := ParseNotice([]byte(frame)); !ok || got != want {
 			t.Errorf("%s: %+v, %t", frame, got, ok)
@@ -122,6 +127,7 @@ func TestKeptNotices(t *testing.T) {
 		{Code: DialogueDelivered, ID: "f6", N: 17}, {Code: DialogueDelivered, ID: "f6", N: 18}, {Code: DialogueDelivered, ID: "f7", N: 17},
 		{Code: DialogueRead, ID: "f6", N: 17}, {Code: DialogueRead, ID: "f6", N: 18}, {Code: DialogueRead, ID: "f6", N: 18, Own: true},
 		{Code: FriendTyping, ID: "f6"}, {Code: FriendTyping, ID: "f7"}, {Code: FriendOnline, ID: "f6"}, {Code: FriendRemoved, ID: "f6"},
+		{Code: Marked, ID: "f6"}, {Code: Marked, ID: "f7"},
 	}
 	for i, next := range notices {
 		for j, earlier := range notices {

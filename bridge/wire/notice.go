@@ -27,7 +27,7 @@ func ParseNotice(frame []byte) (n Notice, ok bool) {
 		return Notice{}, false
 	}
 	switch n.Code = Code(code); n.Code {
-	case FriendOffline, FriendOnline, RefreshProfile, FriendApply, FriendAdded, FriendRemoved, DialogueDelivered, DialogueRead, FriendTyping:
+	case FriendOffline, FriendOnline, RefreshProfile, FriendApply, FriendAdded, FriendRemoved, DialogueDelivered, DialogueRead, FriendTyping, Marked:
 	default:
 		return Notice{}, false
 	}
@@ -64,7 +64,7 @@ func (n Notice) Supersedes(earlier Notice) bool {
 		return earlier.Code == FriendOffline || earlier.Code == FriendOnline
 	case DialogueDelivered, DialogueRead:
 		return earlier.Code == n.Code && earlier.Own == n.Own && earlier.N <= n.N
-	case RefreshProfile, FriendApply, FriendTyping:
+	case RefreshProfile, FriendApply, FriendTyping, Marked:
 		return earlier.Code == n.Code
 	case FriendAdded, FriendRemoved:
 		return earlier.Relation()
