@@ -229,7 +229,7 @@ export default function kept({store, history, out, send, call, away, arrived, ma
 		const from = Math.min(got, Math.max(read, last - UNREAD));
 		const lost = last < talk.have; // by the server
 		Object.assign(talk, {last, got, told: read, read: lost ? read : Math.max(read, talk.read), peerGot, peerRead});
-		if (lost || !entry) forgot(friend); // the user deleted it on another device
+		if (lost || (last && !entry)) forgot(friend); // the user deleted it on another device
 		if (lost || talk.have < from) {
 			talk.have = from;
 			Object.assign(part(friend), {kept: null, opened: false, first: 1, top: false});
