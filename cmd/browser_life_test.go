@@ -47,7 +47,7 @@ func TestPageBackForward(t *testing.T) {
 
 // silence makes the page's connection dead without a sign: nothing arrives any more, and new connections hang.
 const silence = `sockets.at(-1).onmessage = () => {}, sockets.at(-1).send = () => {}, window.RealSocket = WebSocket,
-	window.hung = 0, window.WebSocket = class { constructor() { hung++; } close() {} }, true`
+	window.hung = 0, window.WebSocket = class { static OPEN = 1; constructor() { hung++; } close() {} }, true`
 
 // TestPageNoticesSilence checks that a visible page notices a connection that died silently, by events of the network and
 // by its own heartbeat, says so, and shows no friend as online.
@@ -78,6 +78,9 @@ func TestPageNoticesSilence(t *testing.T) {
 				ask[bool](b, "window.WebSocket = RealSocket, dispatchEvent(new Event('online')), true")
 				b.until("count('.linkbar') === 0")
 				b.say(fmt.Sprint("Back again ", i))
+				if got := cleo.tunnel.next(t); !strings.Contains(got, fmt.Sprint("Back again ", i)) {
+					t.Errorf("the friend gets %s", got)
+				}
 				b.state(fmt.Sprint("Back again ", i), "delivered")
 			}
 			before := ask[int](b, "sockets.length")
@@ -309,7 +312,7 @@ func TestPageKeepsAndErases(t *testing.T) {
 	stay.do(chromedp.Reload())
 	stay.signIn(f.bob.account, f.bob.password)
 	stay.open(name)
-	stay.hears("")
+	stay.state("At home again", "kept")
 	stay.press("Menu")
 	stay.press("Settings")
 	stay.sees("This browser keeps no copy.")

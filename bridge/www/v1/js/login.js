@@ -1,6 +1,7 @@
 // Remembers the login token, so that users return without a password.
 
 const KEY = 'imctl.login';
+const DRAFT = 'imctl.draft';
 const ASKED = 'imctl.persist';
 const OTHER = 'imctl.other'; // this tab uses another account than the browser
 
@@ -31,6 +32,25 @@ export function forgetLogin(id, everywhere) {
 		if (!everywhere) sessionStorage.setItem(OTHER, 1);
 		else if (JSON.parse(localStorage.getItem(KEY))?.id === id) localStorage.removeItem(KEY);
 	} catch { /* nothing is stored */ }
+}
+
+/** Stores a draft of a page that ends: what it writes to IndexedDB now may be lost. The next page takes it. */
+export function leaveDraft(draft) {
+	try {
+		localStorage.setItem(DRAFT, JSON.stringify(draft));
+	} catch { /* nothing is stored */ }
+}
+
+/** Returns {me, friend, draft} of this user, or null. It is then no longer stored. */
+export function takeDraft(me) {
+	try {
+		const draft = JSON.parse(localStorage.getItem(DRAFT));
+		if (draft?.me !== me) return null;
+		localStorage.removeItem(DRAFT);
+		return draft;
+	} catch {
+		return null;
+	}
 }
 
 /** Asks the browser, once, not to clear the storage of users who stay signed in when the disk is full. */

@@ -1,7 +1,7 @@
 // Updates the store from the server's frames, and carries out the user's actions.
 
 import {load} from './load.js';
-import {askToPersist, claim, forgetLogin, rememberLogin, rememberedLogin} from './login.js';
+import {askToPersist, claim, forgetLogin, leaveDraft, rememberLogin, rememberedLogin, takeDraft} from './login.js';
 import {outbox} from './outbox.js';
 import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
@@ -72,6 +72,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		if (first) {
 			if (!release) await hold(true);
 			for (const talk of await history.all('talks', id)) store.talks.set(talk.friend, talk);
+			const left = takeDraft(id);
+			if (left) talk(left.friend, {draft: left.draft});
 		}
 		if (!talks || store.kept !== keeps) {
 			const send = (frame) => tunnel?.send(JSON.stringify(frame));
@@ -264,7 +266,11 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		release?.();
 		release = null;
 	});
-	addEventListener('pageshow', async ({persisted}) => { if (persisted && store.me && !await hold(false)) end('elsewhere'); });
+	addEventListener('pageshow', async ({persisted}) => {
+		if (!persisted || !store.me) return;
+		takeDraft(store.me.id);
+		if (!await hold(false)) end('elsewhere');
+	});
 
 	return {
 		signIn(account, secret, stay) {
@@ -286,7 +292,10 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			forgetLogin(last.id, true);
 			end('out');
 			const told = protocol.logout(last).catch(() => {}); // otherwise the token expires
-			if (erase) await history.erase(last.id);
+			if (erase) {
+				takeDraft(last.id);
+				await history.erase(last.id);
+			}
 			await told;
 		},
 		stays: () => Boolean(login.stay),
@@ -310,7 +319,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		/** Changes the marks of a conversation: pinned, archived, muted. */
 		mark,
 
-		keepDraft(friend, draft) {
+		/** ends: the page may be gone soon. */
+		keepDraft(friend, draft, ends) {
+			if (ends && store.me && draft) leaveDraft({me: store.me.id, friend, draft});
 			if (store.me && (store.talks.get(friend)?.draft ?? '') !== draft) talk(friend, {draft});
 		},
 		find: (name) => called(protocol.found(auth(), name)),
@@ -360,6 +371,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			const {id} = login;
 			forgetLogin(id, true);
 			end('out');
+			takeDraft(id);
 			await history.erase(id);
 		},
 

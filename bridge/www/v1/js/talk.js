@@ -245,7 +245,7 @@ export function talk(app, id) {
 	store.on('friends', updateSoon, signal);
 	store.on(id, updateSoon, signal);
 	addEventListener('focus', seen, {signal});
-	addEventListener('pagehide', storeDraft, {signal});
+	addEventListener('pagehide', () => session.keepDraft(id, text.value, true), {signal});
 	document.addEventListener('visibilitychange', storeDraft, {signal});
 	document.addEventListener('visibilitychange', seen, {signal});
 	drawFrame();
