@@ -342,6 +342,10 @@ func TestNotKept(t *testing.T) {
 	ca.wantKept(t, replyFrame(`"2"`, 508))
 	cb, _ := b.keeps(t)
 	cb.wantQuiet(t)
+	cb.send(t, `{"id":"x","ping":"\u0078"}`)
+	cb.wantKept(t, `{"code":200,"message":"Success","ok":true,"pong":"\u0078"}`)
+	cb.send(t, `{"ping":1}`)
+	cb.wantKept(t, replyBody(510))
 }
 
 // TestNoReceipts checks that dialogues.receipts: false keeps 304 and 305 from friends, and only from them.

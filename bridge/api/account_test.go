@@ -29,7 +29,7 @@ type answer struct {
 
 type sessionEntry struct {
 	Session, Address, Agent string
-	Issued                  time.Time
+	Issued, Expires         time.Time
 	Online, Current         bool
 }
 

@@ -76,7 +76,7 @@ func TestSessions(t *testing.T) {
 	online, current := 0, 0
 	for _, e := range all {
 		hash := kv.TokenHash(me.Token)
-		if e.Current != strings.HasPrefix(hash, e.Session) || len(e.Session) != 16 || time.Since(e.Issued) > time.Minute {
+		if e.Current != strings.HasPrefix(hash, e.Session) || len(e.Session) != 16 || time.Since(e.Issued) > time.Minute || e.Expires.Sub(e.Issued) != s.Store.Tokens.TTL() {
 			t.Errorf("the session %+v", e)
 		}
 		if e.Online {

@@ -15,6 +15,7 @@ import (
 type OwnSession struct {
 	ID      string    // the beginning of the token's hash; it gives no access
 	Issued  time.Time // when the token was issued; for an expired token, when its session began
+	Expires time.Time // when the token expires; zero for an expired token
 	Address string    // of the client at the login; "" if unknown
 	Agent   string    // User-Agent of the client at the login; "" if unknown
 	Online  bool      // a session lives by it
@@ -34,7 +35,7 @@ func (a *Accounts) OwnSessions(ctx context.Context, id, current string) ([]OwnSe
 	var all []OwnSession
 	for _, t := range tokens {
 		if time.Now().Before(t.Expires) {
-			all = append(all, OwnSession{ID: t.Hash[:ownSessionID], Issued: t.Issued, Address: t.Address, Agent: t.Agent, Current: t.Hash == current})
+			all = append(all, OwnSession{ID: t.Hash[:ownSessionID], Issued: t.Issued, Expires: t.Expires, Address: t.Address, Agent: t.Agent, Current: t.Hash == current})
 		}
 	}
 	for _, s := range a.live(ctx, id) {

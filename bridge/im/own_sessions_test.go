@@ -34,7 +34,9 @@ func TestOwnSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range all[1:] {
-			all[i+1].Issued = time.Time{}
+			if s := &all[i+1]; time.Until(s.Expires) > 0 {
+				s.Issued, s.Expires = time.Time{}, time.Time{}
+			}
 		}
 		return all
 	}

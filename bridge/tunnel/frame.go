@@ -23,6 +23,9 @@ func (s *Session) received(frame []byte) {
 		return
 	}
 	send, code := wire.ParseSend(frame)
+	if code == wire.FriendIDEmpty && s.pings && s.pong(frame) {
+		return
+	}
 	with, ok := s.checkSend(frame, send, code)
 	if !ok {
 		return
@@ -31,6 +34,16 @@ func (s *Session) received(frame []byte) {
 		s.tunnel.opts.Logger.Debug("send a dialogue", "err", err)
 		s.refuse(wire.SendFailed, send.ID)
 	}
+}
+
+// pong answers a frame that is a ping. It returns whether it was one.
+func (s *Session) pong(frame []byte) bool {
+	f, code := wire.ParseKeep(frame)
+	if code != 0 || f.Kind != wire.KeepPing {
+		return false
+	}
+	s.answer(wire.AppendPong(nil, f.Ping))
+	return true
 }
 
 // throttle waits for the rate limit.

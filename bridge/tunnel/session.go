@@ -24,6 +24,7 @@ type Session struct {
 	member  *delivery.Member
 	push    bool // it wants notices
 	keep    bool // it takes part in kept conversations
+	pings   bool // it asked to, on a server that keeps none: it may send pings
 	since   time.Time
 	address string    // of the client, as the limits count it
 	origin  kv.Origin // of the token that the login issues; zero after the login
@@ -55,10 +56,10 @@ type Session struct {
 }
 
 func newSession(t *Tunnel, c *conn, address string, push, keep bool) *Session {
-	keep = keep && t.opts.Lanes.Keeps()
-	s := &Session{id: kv.NewID()[:16], since: time.Now(), address: address, push: push, keep: keep, tunnel: t, conn: c,
+	keeps := keep && t.opts.Lanes.Keeps()
+	s := &Session{id: kv.NewID()[:16], since: time.Now(), address: address, push: push, keep: keeps, pings: keep && !keeps, tunnel: t, conn: c,
 		rate: t.opts.Governor.NewSession(), done: make(chan struct{})}
-	s.member = delivery.NewMember(s, push, keep)
+	s.member = delivery.NewMember(s, push, keeps)
 	s.feed.s = s
 	s.room = sync.NewCond(&s.mu)
 	c.settle, c.ending = s.settle, s.ending

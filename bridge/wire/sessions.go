@@ -9,8 +9,9 @@ import (
 type Session struct {
 	ID      string // opaque; it gives no access
 	Issued  time.Time
-	Address string // of the client; "" if unknown
-	Agent   string // User-Agent of the client; "" if unknown
+	Expires time.Time // of the token; zero if it has expired, and not shown then
+	Address string    // of the client; "" if unknown
+	Agent   string    // User-Agent of the client; "" if unknown
 	Online  bool
 	Current bool // the caller's own
 }
@@ -19,6 +20,9 @@ type Session struct {
 func (s Session) Append(dst []byte) []byte {
 	dst = appendKey(dst, `{"session":`, s.ID)
 	dst = appendKey(dst, `,"issued":`, s.Issued.UTC().Format(time.RFC3339))
+	if !s.Expires.IsZero() {
+		dst = appendKey(dst, `,"expires":`, s.Expires.UTC().Format(time.RFC3339))
+	}
 	dst = appendKey(dst, `,"address":`, s.Address)
 	dst = appendKey(dst, `,"agent":`, s.Agent)
 	dst = append(dst, `,"online":`...)

@@ -23,7 +23,8 @@ export function composer({app, id, stage, signal}) {
 	let composed = false; // an input method has just taken a key
 
 	const draft = () => (about?.kind === 'edits' ? about.draft : text.value);
-	const keepDraft = later(() => session.keepDraft(id, draft()), 400);
+	const storeDraft = (now) => session.keepDraft(id, draft(), now);
+	const keepDraft = later(() => storeDraft(), 400);
 
 	function put(one) {
 		text.setRangeText(one, text.selectionStart, text.selectionEnd, 'end');
@@ -131,6 +132,8 @@ export function composer({app, id, stage, signal}) {
 		element,
 		text,
 		addFiles,
+		/** now: the page may be ending. */
+		storeDraft,
 		changed,
 		put,
 		editable,
@@ -139,7 +142,7 @@ export function composer({app, id, stage, signal}) {
 		edit: (dialogue) => begin('edits', dialogue),
 		leave() {
 			keepDraft.cancel();
-			session.keepDraft(id, draft());
+			storeDraft();
 		},
 	};
 }

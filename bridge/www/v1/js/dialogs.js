@@ -5,6 +5,7 @@ import {button, h, iconButton, uniqueID} from './dom.js';
 import {load} from './load.js';
 import {explain, t} from './words.js';
 import {Code} from './protocol.js';
+import {dialogOpened} from './where.js';
 
 /** Returns a function that closes the dialog. The button `label` runs `action` and shows its error. */
 export function open(title, content, {label, action, danger = '', onclose} = {}) {
@@ -38,6 +39,7 @@ export function open(title, content, {label, action, danger = '', onclose} = {})
 	dialog.addEventListener('pointerdown', (event) => { if (event.target === dialog) close(); });
 	document.body.append(dialog);
 	dialog.showModal();
+	dialogOpened();
 	(dialog.querySelector('.field input, textarea') ?? ok ?? dialog.querySelector('button')).focus();
 	return close;
 }

@@ -18,6 +18,7 @@ const TOGETHER = 5 * 60_000;
 const NEAR = 400; // pixels from the top: load older dialogues
 const LONG = {letters: 1500, lines: 25}; // longer texts are shown in part
 const MARKS = {queued: 'wait', sending: 'wait', kept: 'done', delivered: 'twice', read: 'twice', offline: 'fail', failed: 'fail'};
+const isLost = (state) => state === 'offline' || state === 'failed';
 const FLASH = 2000;
 const FLOAT = 1200; // the day is at the top for so long after scrolling
 
@@ -25,12 +26,12 @@ const FLOAT = 1200; // the day is at the top for so long after scrolling
 export function dialogues(view) {
 	const {app, id, signal, friend, blocked} = view;
 	const {store, session} = app;
+	let opening = {...store.talks.get(id)}; // what was unread when it was opened
+	let unread = 0; // at the last look
 	let newFrom; // key of the first unread dialogue
 	let sought = ''; // folded
 	let hit = 0; // key of the dialogue found
 	let count = 0;
-	let missed = 0; // dialogues that came while the end was out of view
-	let bottom; // key of the friend's newest dialogue that was in view
 	let timer = 0;
 	const wide = new Set(); // keys of long dialogues that are shown in full
 	const quoting = new Set(); // numbers asked for
@@ -58,11 +59,12 @@ export function dialogues(view) {
 		const {peerRead} = store.talk(id);
 		const offline = friend()?.online === false;
 		let before; // the item above
+		let run = null; // of dialogues that failed for one reason, which is told once
 		let from = 0; // the day of the dialogue above
 		let to = 0;
 		let late = 0;
 		for (const dialogue of shown()) {
-			const {mine, state, n} = dialogue;
+			const {mine, state, code, n} = dialogue;
 			const [key, at] = [keyOf(dialogue), timeOf(dialogue)];
 			let first = !before || key === newFrom || before.dialogue.mine !== mine || at - timeOf(before.dialogue) > TOGETHER;
 			if (at < from || at >= to) {
@@ -73,7 +75,12 @@ export function dialogues(view) {
 			}
 			if (key === newFrom) all.push({key: 'new'});
 			if (before) before.last = first;
-			before = {key, dialogue, first, last: true, found: hit === key, day: from};
+			const lost = mine && isLost(state);
+			if (lost && run && before.run === run && before.dialogue.state === state && before.dialogue.code === code) {
+				before.run = null;
+				run = [...run, dialogue];
+			} else run = lost ? [dialogue] : null;
+			before = {key, dialogue, first, last: true, found: hit === key, day: from, run};
 			all.push(before);
 			if (offline && mine && (state === 'kept' ? n > peerRead && stateOf(dialogue) === 'kept' : dialogue.key && !isSettled(state))) late++;
 		}
@@ -82,12 +89,12 @@ export function dialogues(view) {
 		return all;
 	}
 
-	function stamp({key, day: on, late, dialogue, first, last, found, newest}) {
+	function stamp({key, day: on, late, dialogue, first, last, found, newest, run}) {
 		if (key === 'new') return t('newDialogues');
 		if (!dialogue) return late ? t('late', {n: late}) : day(on);
 		const {text, code, edited, deleted, file} = dialogue;
 		const {reactions, quoted} = notes.get(dialogue) ?? {};
-		return JSON.stringify([stateOf(dialogue), code, first, last, found, newest, sought, wide.has(key), blocked(), !friend(), edited, deleted, reactions, quoted?.text, text, Boolean(file && media), file?.id]);
+		return JSON.stringify([stateOf(dialogue), code, run?.length, first, last, found, newest, sought, wide.has(key), blocked(), !friend(), edited, deleted, reactions, quoted?.text, text, Boolean(file && media), file?.id]);
 	}
 
 	function stateOf({state, n}) {
@@ -100,12 +107,12 @@ export function dialogues(view) {
 	/** Whether the server takes replies, reactions, edits and deletions of it. */
 	const changeable = ({n, state, deleted}) => Boolean(store.kept && n && state === 'kept' && !deleted && friend() && !blocked());
 
-	function draw({key, mark, dialogue, first, last, found, newest}) {
+	function draw({key, mark, dialogue, first, last, found, newest, run}) {
 		if (!dialogue) return h(key === 'new' ? 'li.day.new' : 'li.day', h('span', mark));
 		const {mine, deletes, deleted} = dialogue;
 		const text = media ? captionOf(dialogue) : dialogue.text;
 		const state = stateOf(dialogue);
-		const failed = mine && (state === 'offline' || state === 'failed');
+		const failed = mine && isLost(state);
 		const gone = deleted || deletes;
 		const {reactions} = notes.get(dialogue) ?? {};
 		const big = isEmoji(text) && !dialogue.re;
@@ -119,7 +126,7 @@ export function dialogues(view) {
 					meta(dialogue, state, last || failed || dialogue.edited)),
 				!gone && tools(dialogue, newest)),
 			reactions && h('.reactions', reactions.map((one) => reaction(dialogue, one))),
-			failed && h('.failed', icon('fail'), failure(dialogue), button('tryAgain', () => session.resend(dialogue), '.plain')));
+			run && h(`.failed.${state}`, icon('fail'), failure(dialogue, run.length), button('tryAgain', () => run.forEach(session.resend), '.plain')));
 	}
 
 	function words(key, text, found) {
@@ -169,8 +176,8 @@ export function dialogues(view) {
 		else if (mine > 0) session.send(id, '', {deletes: mine});
 	}
 
-	function failure({state, code}) {
-		if (state === 'offline') return t('notThere');
+	function failure({state, code}, n) {
+		if (state === 'offline') return n > 1 ? t('notThereMany', {n}) : t('notThere');
 		if (code === Code.notFriends && blocked()) return t('notDelivered', {why: t('blockedHelp')});
 		return code === Code.unreachable ? t('notKnown') : t('notDelivered', {why: tCode(code)});
 	}
@@ -193,13 +200,12 @@ export function dialogues(view) {
 	// ---- what changes
 
 	const set = () => list.set(items());
-	const isAway = () => document.hidden || !document.hasFocus();
 
 	function markNew() {
-		const {unread, fresh} = store.talks.get(id) ?? {};
-		if (unread && (newFrom === undefined || isAway())) newFrom = fresh ? fresh[0] : keyOf(shown().at(-unread) ?? {});
+		const now = opening ?? store.talk(id);
+		opening = null;
+		if (!unread && now.unread) newFrom = now.fresh ? now.fresh[0] : keyOf(shown().at(-now.unread) ?? {});
 	}
-	markNew();
 
 	function update() {
 		if (signal.aborted) return;
@@ -217,21 +223,13 @@ export function dialogues(view) {
 		scrolled();
 	}
 
-	/** Counts what came while the end was out of view. */
-	function countMissed() {
-		const theirs = (one) => !one.mine;
-		const all = store.dialogues.get(id) ?? [];
-		if (list.pinned || bottom === undefined) bottom = keyOf(all.findLast(theirs) ?? {}) ?? 0;
-		missed = 0;
-		for (let i = all.length - 1; i >= 0 && keyOf(all[i]) !== bottom; i--) if (theirs(all[i]) && !isChange(all[i])) missed++;
+	function scrolled() {
+		toEnd.hidden = store.atEnd = list.pinned;
+		const missed = store.talk(id).unread; // what came while the end was out of view
 		badge.hidden = !missed;
 		badge.textContent = missed;
 		toEnd.setAttribute('aria-label', missed ? `${t('toNewest')} (${missed})` : t('toNewest'));
-	}
-
-	function scrolled() {
-		toEnd.hidden = list.pinned;
-		countMissed();
+		if (list.pinned && missed) view.seen();
 		if (scroller.scrollTop < NEAR) session.older(id);
 	}
 	scroller.addEventListener('scroll', () => {
@@ -308,6 +306,8 @@ export function dialogues(view) {
 
 	return {
 		element: h('.stage', scroller, floating, empty, toEnd),
+		/** The user has seen what there is. */
+		looked() { ({unread} = store.talk(id)); },
 		update,
 		shown,
 		changeable,

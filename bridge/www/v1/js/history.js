@@ -58,6 +58,11 @@ export async function openHistory() {
 		}),
 		/** Forgets kept dialogues before a number. */
 		trim: (me, friend, n) => run('readwrite', (of) => { of('kept').delete(IDBKeyRange.bound([me, friend], [me, friend, n], false, true)); }),
+		/** Deletes all that this browser has of an account. */
+		async erase(me) {
+			await this.forget(me);
+			for (const name of await globalThis.caches?.keys().catch(() => []) ?? []) if (!name.startsWith('shell')) await caches.delete(name);
+		},
 		forget: (me, ...friend) => run('readwrite', (of) => {
 			for (const name of ['dialogues', 'kept']) of(name).delete(within(me, ...friend));
 			if (!friend.length) of('outbox').delete(within(me));

@@ -41,7 +41,10 @@ app.session = newSession({
 		else if (phase === 'elsewhere') show(elsewhere(app, code));
 		else show(signIn(app, code && tCode(code === Code.wrongLogin ? Code.authIllegal : code)));
 	},
-	onDialogue: (dialogue, away) => news('says', {id: dialogue.friend, name: store.nameOf(dialogue.friend), text: summary(dialogue)}, away),
+	onDialogue(dialogue, away) {
+		const id = dialogue.friend;
+		if (!store.talk(id).muted) news('says', {id, name: store.nameOf(id), text: summary(dialogue)}, away);
+	},
 	onRequest: (request) => news('asks', request),
 	onFriend: (friend) => news('agreed', friend),
 });

@@ -1,12 +1,14 @@
 // Title, notifications and sound, for users whose attention is elsewhere.
 
 import {oneLine} from './text.js';
+import {go} from './where.js';
 
 const KEY = 'imctl.settings';
 const NAME = document.title;
 
 export function newNotifier(store) {
 	const settings = {notify: false, sound: false};
+	const notes = new Map(); // id → notification on the screen
 	let audio;
 	try {
 		Object.assign(settings, JSON.parse(localStorage.getItem(KEY)));
@@ -39,15 +41,19 @@ export function newNotifier(store) {
 			const n = store.unread() + store.requests.size;
 			document.title = n ? `(${n}) ${NAME}` : NAME;
 			navigator.setAppBadge?.(n).catch(() => {});
+			for (const [id, note] of notes) if (store.talks.get(id)?.unread === 0) note.close?.(); // read, perhaps on another device
 		},
 		tell(text, id) {
 			if (settings.sound) beep();
 			if (!settings.notify || (!document.hidden && document.hasFocus())) return;
 			try {
-				const note = new Notification(NAME, {body: oneLine(text), tag: id, icon: 'icon.png'});
+				// A later one of the same conversation replaces it, and is heard again.
+				const note = new Notification(NAME, {body: oneLine(text), tag: id, renotify: true, icon: 'icon.png'});
+				notes.set(id, note);
+				note.onclose = () => { if (notes.get(id) === note) notes.delete(id); };
 				note.onclick = () => {
 					focus();
-					location.hash = id;
+					if (store.me) go(id);
 					note.close();
 				};
 			} catch { /* some phones allow this only in a service worker */ }

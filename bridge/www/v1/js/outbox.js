@@ -120,6 +120,7 @@ export function outbox(send, changed, onLate, upload) {
 
 	const out = {
 		safe: false, // the server compares ids
+		busy: () => waiting.size > 0,
 		resume() {
 			clearTimeout(paused);
 			paused = 0;

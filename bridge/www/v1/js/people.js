@@ -1,18 +1,21 @@
 // The sidebar: the own profile, the search, pending requests, and conversations.
 
 import {avatar, distinguish, tag} from './avatar.js';
-import {aboutDialog, addMeDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
+import {aboutDialog, addMeDialog, askDialog, confirmDialog, open, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone} from './dom.js';
 import {load} from './load.js';
+import {markItems, withMenu} from './marks.js';
 import {asked, people as searchPeople} from './protocol.js';
 import {keyOf} from './store.js';
 import {brief, explain, onNewDay, t} from './words.js';
 import {folded, oneLine, snippet} from './text.js';
+import {go} from './where.js';
 import {windowed} from './windowed.js';
 
 const ROW = 68; // as in chat.css
 const TITLE = 40;
 const NEAR = 600; // pixels from the end of the list: get the next page of the search
+const FEW = 6; // conversations that need no filter
 
 export function people(app) {
 	const {store, session} = app;
@@ -25,6 +28,7 @@ export function people(app) {
 	let status = ''; // shown below the results
 	let tab = ''; // key of the row in the tab order
 	let messages = null; // of later/search.js
+	let filter = 'all'; // or unread, archived
 
 	const search = h('input', {
 		type: 'search', dir: 'auto', label: 'searchPeople', autocomplete: 'off', spellcheck: 'false', maxlength: 64,
@@ -32,15 +36,16 @@ export function people(app) {
 	const body = h('ul', {role: 'list'});
 	const scroller = h('.scroll', {tabindex: -1}, body);
 	const self = h('button.self', {title: t('yourProfile'), onclick: () => profileDialog(app)});
+	const chips = h('.chips', {role: 'group', label: 'filter', hidden: true});
 	const announced = h('p.hidden', {role: 'status'});
 	const element = h('nav.side', {label: 'friends'},
 		h('header', self, iconButton('join', 'findPeople', () => search.focus()), menu(() => [
 			[t('addMe'), () => addMeDialog(app)],
 			[t('yourProfile'), () => profileDialog(app)],
 			[t('settings'), () => settingsDialog(app)],
-			[t('signOut'), () => confirmDialog('signOut', session.signOut)],
+			[t('signOut'), () => signOutDialog(session)],
 		])),
-		h('label.search', icon('search'), search), announced, scroller);
+		h('label.search', icon('search'), search), chips, announced, scroller);
 
 	const sought = () => folded(search.value.trim());
 
@@ -58,16 +63,44 @@ export function people(app) {
 			const text = status || (all.length ? '' : t('nobodyFound'));
 			return text ? [...all, {kind: 'note', key: 'note', text}] : all;
 		}
+		const archived = rows.filter(({person}) => person.talk?.archived);
+		if (filter === 'archived') return orNone(archived);
+		if (filter === 'unread') return orNone(rows.filter(({person: {talk}}) => talk?.unread > 0 && !talk.archived));
 		if (!rows.length) rows.push({kind: 'welcome', key: 'welcome'});
+		else if (archived.length) {
+			rows.splice(0, rows.length, ...rows.filter((row) => !archived.includes(row)), {kind: 'archive', key: 'archive', n: archived.length});
+		}
 		if (store.asked.size) {
 			rows.push({kind: 'title', key: 'sent', text: t('sentRequests')});
 			for (const person of store.asked.values()) rows.push({kind: 'sent', key: `s${person.id}`, person});
 		}
+		if (!session.keepsHere && !store.kept) rows.push({kind: 'note', key: 'here', text: t('nothingKept')});
 		const {size} = store.requests;
 		return size ? [{kind: 'requests', key: 'requests', names: [...store.requests.values()].slice(0, 5).map(({name}) => name).join(', '), size}, ...rows] : rows;
 	}
 
-	const isRow = ({kind}) => ['person', 'found', 'sent', 'requests', 'hit', 'more'].includes(kind);
+	const orNone = (rows) => (rows.length ? rows : [{kind: 'note', key: 'note', text: t('noneUnread')}]);
+
+	function setFilter(name) {
+		filter = name;
+		scroller.scrollTop = 0;
+		update();
+		chips.querySelector('[aria-pressed=true]')?.focus();
+	}
+
+	function drawChips() {
+		const all = store.people();
+		const n = all.filter(({talk}) => talk?.archived).length;
+		if (filter === 'archived' && !n) filter = 'all';
+		chips.hidden = Boolean(sought()) || (filter === 'all' && all.length <= FEW);
+		const focused = chips.contains(document.activeElement);
+		fill(chips, chips.hidden ? [] : ['all', 'unread', n && 'archived'].filter(Boolean).map((name) => h('button', {
+			'aria-pressed': String(filter === name), onclick: () => setFilter(name),
+		}, name === 'archived' ? t('archivedCount', {n}) : t(name === 'all' ? 'filterAll' : 'filterUnread'))));
+		if (focused) (chips.querySelector('[aria-pressed=true]') ?? search).focus();
+	}
+
+	const isRow = ({kind}) => ['person', 'found', 'sent', 'requests', 'archive', 'hit', 'more'].includes(kind);
 	const current = ({key}) => key === store.current;
 	const standing = ({id}) => (store.requests.has(id) ? 'asksYou' : store.asked.has(id) ? 'asked' : 'ask');
 
@@ -79,8 +112,10 @@ export function people(app) {
 	const row = (item, onclick, ...children) => h('li', h('button.row', {
 		'data-key': item.key, tabindex: item.key === tab ? 0 : -1, 'aria-current': current(item) && 'page', onclick,
 	}, children));
-	const words = (name, mark, aside, sub, count, hidden) => h('span.words', h('span.line', h('span.name', h('b', {dir: 'auto'}, name), mark), aside),
-		(sub || count > 0) && h('span.line.sub', h('span', {dir: 'auto'}, sub), count > 0 && h('span.count', String(count), hidden && h('span.hidden', t('unread')))));
+	const words = (name, tagged, aside, sub, count, hidden, muted) => h('span.words', h('span.line', h('span.name', h('b', {dir: 'auto'}, name), tagged), aside),
+		(sub || count > 0) && h('span.line.sub', h('span', {dir: 'auto'}, sub), count > 0 && h(muted ? 'span.count.quiet' : 'span.count', String(count), hidden && h('span.hidden', t('unread')))));
+
+	const mark = (talk, name) => talk?.[name] && h(`span.mark`, {title: t(name)}, icon(name), h('span.hidden', t(name)));
 
 	const nameOf = ({name}) => name || t('nobody');
 	const factsOf = ({account, common, sign}) => [account && `@${account}`, common && t('commonFriends', {n: common}), sign].filter(Boolean).join(' · ');
@@ -92,6 +127,7 @@ export function people(app) {
 			button('findPeople', () => search.focus(), '.main'), button('addMe', () => addMeDialog(app))),
 		requests: (item) => row(item, () => requestsDialog(app),
 			h('span.avatar', icon('person')), words(t('requests'), '', '', item.names, item.size)),
+		archive: ({key, n}) => row({key}, () => setFilter('archived'), h('span.avatar.shelf', {'aria-hidden': 'true'}, icon('archive')), words(t('archivedCount', {n}))),
 		found: (item) => row(item, () => ({asksYou: requestsDialog, asked: aboutDialog, ask: askDialog})[standing(item.person)](app, item.person), avatar(item.person), words(item.person.name, tag(item.person), '', factsOf(item.person)),
 			h(`span.tag.${standing(item.person)}`, t(standing(item.person)))),
 		sent: (item) => h('li.sent', row(item, () => aboutDialog(app, item.person), avatar(item.person),
@@ -101,8 +137,8 @@ export function people(app) {
 			const {id, name, friend, talk, at} = item.person;
 			const last = talk?.draft.trim() && store.current !== id ? [h('em', t('draft')), oneLine(talk.draft)]
 				: at ? [talk.mine && t('you'), oneLine(talk.text) || t('deletedDialogue')] : friend?.sign;
-			return row(item, () => { location.hash = id; }, avatar({...friend, id, name}),
-				words(name, tag(item.person), [friend?.online && h('span.hidden', t('online')), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true));
+			return row(item, () => go(id), avatar({...friend, id, name}),
+				words(name, tag(item.person), [friend?.online && h('span.hidden', t('online')), mark(talk, 'muted'), mark(talk, 'pinned'), at > 0 && h('time', brief(at / 1000))], last, talk?.unread, true, talk?.muted));
 		},
 	};
 
@@ -119,7 +155,7 @@ export function people(app) {
 	function show(one, sought) {
 		store.aim = {friend: one.friend, n: keyOf(one), sought};
 		if (store.current === one.friend) store.emit('aim');
-		else location.hash = one.friend;
+		else go(one.friend);
 	}
 
 	const list = windowed({
@@ -128,6 +164,7 @@ export function people(app) {
 
 	function update() {
 		if (!store.me) return;
+		drawChips();
 		fill(self, avatar({...store.me}, '.small'), h('span', {dir: 'auto'}, store.me.name));
 		const all = items();
 		const others = [...store.requests.values(), ...store.asked.values(), ...found, store.me].filter(({id, name}) => name && !store.friends.has(id));
@@ -204,6 +241,8 @@ export function people(app) {
 		else move(to);
 	});
 
+	withMenu(body, (row) => (store.friends.has(row.dataset.key) || store.talks.has(row.dataset.key)) && markItems(app, row.dataset.key));
+
 	const soon = later(update, 0);
 	const minute = setInterval(update, 60_000); // times such as "yesterday" change
 	onNewDay(update, signal);
@@ -231,4 +270,12 @@ export function people(app) {
 			life.abort();
 		},
 	};
+}
+
+/** Users who do not stay signed in leave nothing behind, unless they choose to. */
+function signOutDialog(session) {
+	const erase = h('input', {type: 'checkbox', checked: !session.stays()});
+	open('signOut', [h('p', t('signOutHelp')), session.keepsHere && h('label.check', erase, t('eraseHere'))], {
+		label: 'signOut', danger: '.danger', action: () => session.signOut(erase.checked),
+	});
 }

@@ -1,7 +1,7 @@
 // The server's calls and codes, independent of the page.
 
 export const Code = {
-	success: 200, kept: 202, friendOffline: 300, profileChanged: 301, friendOnline: 302, delivered: 303, read: 304, typing: 305,
+	success: 200, kept: 202, friendOffline: 300, profileChanged: 301, friendOnline: 302, delivered: 303, read: 304, typing: 305, marked: 306,
 	malformed: 403, internal: 500, accountEmpty: 501, passwordEmpty: 502, mailEmpty: 503, accountExists: 504, wrongLogin: 505,
 	sendFailed: 507, peerOffline: 508, notFriends: 512, elsewhere: 513, authIllegal: 515,
 	friendApplies: 520, alreadyFriends: 522, noSuchUser: 523, friendAdded: 524, friendRemoved: 525,

@@ -3,13 +3,15 @@
 import {isChange} from './changes.js';
 import {summary} from './files.js';
 import {load} from './load.js';
-import {claim, forgetLogin, rememberLogin} from './login.js';
+import {askToPersist, claim, forgetLogin, leaveDraft, rememberLogin, rememberedLogin, takeDraft} from './login.js';
 import {outbox} from './outbox.js';
 import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
 import {timeOf} from './store.js';
 import {openTunnel} from './tunnel.js';
 
+const MINUTE = 60_000;
+const GRACE = 700; // a shorter interruption is not shown
 const PROFILE = ['name', 'picture', 'sex', 'birthday', 'sign'];
 // Browsers have randomUUID only on https and localhost.
 const newID = () => crypto.randomUUID?.() ?? crypto.getRandomValues(new Uint32Array(4)).join('-');
@@ -18,7 +20,11 @@ const pick = (from, keys) => Object.fromEntries(keys.filter((key) => from[key] !
 /** onPhase('in'), ('out', code) or ('elsewhere', code). Without a code, elsewhere is another tab. */
 export function newSession({store, history, onPhase, onDialogue, onRequest, onFriend}) {
 	let tunnel = null;
-	let login = null; // {id, token, name, stay}
+	let login = null; // {id, token, since, name, stay}
+	let lasts = null; // {token, time}: for how long it is valid, in milliseconds
+	let renewed = 0; // when the last renewal was tried
+	let clock = 0; // interval
+	let dark = 0; // timer
 	let password = null; // until the login is answered
 	let release = null; // unlocks the account
 	let talks = null; // later/kept.js, or later/local.js if the server keeps no conversations
@@ -45,6 +51,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			onState(state, until, why) {
 				store.link = {state, until, why};
 				store.emit('link');
+				const down = state !== 'on' && state !== 'off';
+				clearTimeout(dark);
+				dark = down && setTimeout(darken, GRACE);
 				// After typing a password, the user needs an error, not a retry.
 				if (state === 'waiting' && password) refused(why);
 			},
@@ -59,23 +68,55 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		const first = !store.me;
 		const byID = (list) => new Map((list ?? []).map((one) => [one.id, one]));
 		password = null;
-		login = {...login, id, name, token: answer.token};
+		const since = login.token === answer.token ? login.since : Date.now();
+		login = {...login, id, name, token: answer.token, since};
 		rememberLogin(login);
 		Object.assign(store, {me: answer.profile, friends: byID(answer.friends), requests: byID(answer.requests)});
 		if (first) {
 			if (!release) await hold(true);
 			for (const talk of await history.all('talks', id)) store.talks.set(talk.friend, talk);
+			const left = takeDraft(id);
+			if (left) talk(left.friend, {draft: left.draft});
 		}
 		if (!talks || store.kept !== keeps) {
 			const send = (frame) => tunnel?.send(JSON.stringify(frame));
 			talks?.stop();
-			talks = module.default({store, history, out, send, away, arrived, preview, changed: talk, call: (f) => called(f(auth()))});
+			talks = module.default({store, history, out, send, away, arrived, preview, changed: talk, mark: remark, call: (f) => called(f(auth()))});
 		}
 		store.kept = out.safe = keeps;
 		await talks.start(first, answer.talks ?? []);
 		if (first) onPhase('in');
 		store.emit('me', 'friends', 'requests', 'talks');
 		out.resume();
+		learn();
+	}
+
+	/** Learns for how long the token is valid. */
+	async function learn() {
+		const {token} = login;
+		if (lasts?.token === token) return;
+		const {sessions} = await called(protocol.get('sessions', auth())).catch(() => ({}));
+		const {issued, expires} = sessions?.find(({current}) => current) ?? {};
+		const time = Date.parse(expires) - Date.parse(issued);
+		if (!time || login?.token !== token) return;
+		lasts = {token, time};
+		clearInterval(clock);
+		clock = setInterval(renew, Math.min(MINUTE, time / 20));
+	}
+
+	/** Gets a new token in good time: a login by token returns one once half of the time is over. */
+	function renew() {
+		const now = Date.now();
+		const due = Math.max((login?.since ?? 0) + lasts.time * 0.6, renewed + lasts.time / 10);
+		if (store.link.state !== 'on' || now < due || out.busy()) return;
+		renewed = now;
+		tunnel.reconnect();
+	}
+
+	/** Without a connection nothing is known of friends. */
+	function darken() {
+		for (const friend of store.friends.values()) friend.online = null;
+		store.emit('friends');
 	}
 
 	async function hold(force) {
@@ -86,6 +127,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	function drop() {
 		tunnel?.close();
 		release?.();
+		clearInterval(clock);
+		lasts = null;
 		tunnel = password = release = null;
 	}
 
@@ -176,7 +219,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('requests');
 	}
 
-	const away = (friend) => store.current !== friend || document.hidden || !document.hasFocus();
+	const away = (friend) => store.current !== friend || !store.atEnd || document.hidden || !document.hasFocus();
 
 	function arrived(dialogue, isAway) {
 		const {friend} = dialogue;
@@ -203,11 +246,33 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		store.emit('talks');
 	}
 
+	async function mark(friend, marks) {
+		if (store.kept) await called(protocol.post('dialogues/mark', {...auth(), with: friend, ...marks}));
+		if (store.me) talk(friend, marks);
+	}
+
+	/** As mark, but shows the marks at once. If the call fails, the next login has the server's. */
+	function remark(friend, marks) {
+		talk(friend, marks);
+		if (store.kept) mark(friend, marks).catch(() => {});
+	}
+
 	/** Resolves to undefined if the call was refused with the expected code. */
 	const called = (answer, expected) => answer.catch((error) => {
 		if (error.code === expected) return undefined;
 		if (error.code === Code.authIllegal) tunnel?.reconnect();
 		throw error;
+	});
+
+	// A page in the back/forward cache lets other tabs have the account.
+	addEventListener('pagehide', () => {
+		release?.();
+		release = null;
+	});
+	addEventListener('pageshow', async ({persisted}) => {
+		if (!persisted || !store.me) return;
+		takeDraft(store.me.id);
+		if (!await hold(false)) end('elsewhere');
 	});
 
 	return {
@@ -218,15 +283,26 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		},
 
 		resume,
-		takeOver: () => resume(login, true),
+		takeOver() {
+			const newer = rememberedLogin();
+			return resume(newer.id === login.id ? newer : login, true);
+		},
 		reconnect: () => tunnel?.reconnect(),
 
-		async signOut() {
+		/** erase: delete what this browser has of the account. */
+		async signOut(erase) {
 			const last = auth();
 			forgetLogin(last.id, true);
 			end('out');
-			await protocol.logout(last).catch(() => {}); // otherwise the token expires
+			const told = protocol.logout(last).catch(() => {}); // otherwise the token expires
+			if (erase) {
+				takeDraft(last.id);
+				await history.erase(last.id);
+			}
+			await told;
 		},
+		stays: () => Boolean(login.stay),
+		keepsHere: history.kept,
 
 		load: (friend) => talks.open(friend),
 		older: (friend) => talks.older(friend),
@@ -247,6 +323,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			talks.add(dialogue, more);
 			if (!isChange(dialogue)) preview(dialogue, {draft: ''});
 			out.add(dialogue);
+			if (login.stay) askToPersist();
 		},
 		resend: out.add,
 		/** Takes back a dialogue that has not been sent. */
@@ -255,7 +332,12 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			talks.drop?.(dialogue);
 		},
 
-		keepDraft(friend, draft) {
+		/** Changes the marks of a conversation: pinned, archived, muted. */
+		mark,
+
+		/** ends: the page may be gone soon. */
+		keepDraft(friend, draft, ends) {
+			if (ends && store.me && draft) leaveDraft({me: store.me.id, friend, draft});
 			if (store.me && (store.talks.get(friend)?.draft ?? '') !== draft) talk(friend, {draft});
 		},
 		async ask(person, note) {
@@ -310,7 +392,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			const {id} = login;
 			forgetLogin(id, true);
 			end('out');
-			await history.forget(id);
+			takeDraft(id);
+			await history.erase(id);
 		},
 
 		all: (name) => history.all(name, store.me.id),

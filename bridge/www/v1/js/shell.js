@@ -6,6 +6,7 @@ import {t} from './words.js';
 import {people} from './people.js';
 import {Code} from './protocol.js';
 import {talk} from './talk.js';
+import * as where from './where.js';
 
 export function home(app) {
 	const {store, session, notifier} = app;
@@ -18,9 +19,9 @@ export function home(app) {
 
 	/** Shows the friend whose id is in the URL. */
 	function follow() {
-		const named = location.hash.slice(1);
+		const named = where.place();
 		if (/^add=/.test(named)) { // the link of a person
-			history.replaceState(null, '', location.pathname + (store.current && `#${store.current}`));
+			history.replaceState(history.state, '', location.pathname + (store.current && `#${store.current}`));
 			personDialog(app, named.slice(4));
 			return follow();
 		}
@@ -40,6 +41,7 @@ export function home(app) {
 	function drawLink() {
 		const {state, until, why} = store.link;
 		bar.hidden = state === 'on' || state === 'off';
+		element.classList.toggle('down', !bar.hidden);
 		fill(bar, h('.spin'), state === 'waiting'
 			? [t(why === Code.busy ? 'linkBusy' : 'linkWaiting', {n: Math.max(1, Math.ceil((until - Date.now()) / 1000))}), button('tryNow', () => session.reconnect(), '.plain')]
 			: t('linkConnecting'));
@@ -64,7 +66,7 @@ export function home(app) {
 			pane?.leave?.();
 			side.leave();
 			// The next user must not get this conversation.
-			history.replaceState(null, '', location.pathname);
+			where.home();
 		},
 	};
 }

@@ -5,6 +5,8 @@ import {composer} from './composer.js';
 import {dialogues} from './dialogues.js';
 import {aboutDialog, blockDialog, confirmDialog, openFinder, renameDialog, reportDialog} from './dialogs.js';
 import {button, fill, h, iconButton, later, menu, onPhone} from './dom.js';
+import {markItems} from './marks.js';
+import {leave} from './where.js';
 import {t} from './words.js';
 
 export function talk(app, id) {
@@ -20,18 +22,19 @@ export function talk(app, id) {
 	const evidence = () => store.dialogues.get(id)?.findLast(({mine}) => !mine)?.text;
 
 	/** What the parts of the conversation share. */
-	const view = {app, id, signal, friend, blocked};
+	const view = {app, id, signal, friend, blocked, seen};
 	const stage = view.stage = dialogues(view);
 	const writing = view.writing = composer(view);
 
 	// ---- the header
 
 	const who = h('button.who', {onclick: () => aboutDialog(app, about())});
-	const head = h('header', iconButton('back', 'back', () => { location.hash = ''; }, '.back'), who,
+	const head = h('header', iconButton('back', 'back', leave, '.back'), who,
 		iconButton('search', 'searchTalk', () => showFinder(finder.hidden)),
 		menu(() => [
 			[t('about'), () => aboutDialog(app, about())],
 			friend() && [t('rename'), () => renameDialog(app, about())],
+			...markItems(app, id),
 			[t('forgetTalk'), () => confirmDialog('forgetTalk', () => session.forget(id), name())],
 			blocked() ? [t('unblock'), () => setBlocked(false)] : [t('block'), () => setBlocked(true)],
 			[t('report'), () => reportDialog(app, about(), evidence())],
@@ -43,7 +46,7 @@ export function talk(app, id) {
 		if (signal.aborted) return;
 		const {online, sign} = about();
 		fill(who, avatar(about()), h('span.words', h('span.line', h('b', {dir: 'auto'}, store.nameOf(id)), tag({id})),
-			h('small', {dir: 'auto'}, !friend() ? '' : friend().typing ? t('typing') : online ? t('online') : sign || t('offline'))));
+			h('small', {dir: 'auto'}, !friend() ? '' : friend().typing ? t('typing') : online ? t('online') : sign || t(online === null ? 'linkConnecting' : 'offline'))));
 		const focused = parted.contains(document.activeElement);
 		writing.element.hidden = !friend() || blocked();
 		parted.hidden = !writing.element.hidden;
@@ -61,7 +64,8 @@ export function talk(app, id) {
 	}
 
 	function seen() {
-		if (!document.hidden && document.hasFocus()) session.read(id);
+		if (!document.hidden && document.hasFocus() && store.atEnd) session.read(id);
+		stage.looked();
 	}
 
 	const focus = () => (writing.element.hidden ? stage : writing.text).focus();
@@ -115,6 +119,8 @@ export function talk(app, id) {
 		store.on(topic, updateSoon, signal);
 	}
 	addEventListener('focus', seen, {signal});
+	addEventListener('pagehide', () => writing.storeDraft(true), {signal});
+	document.addEventListener('visibilitychange', () => writing.storeDraft(), {signal});
 	document.addEventListener('visibilitychange', seen, {signal});
 	drawFrame();
 
@@ -131,6 +137,7 @@ export function talk(app, id) {
 		},
 		leave() {
 			writing.leave();
+			store.atEnd = true;
 			life.abort();
 		},
 	};

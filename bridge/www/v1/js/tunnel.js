@@ -4,6 +4,8 @@ import {Code, loginURL} from './protocol.js';
 
 const LOGIN_LIMIT = 20_000;
 const PONG_LIMIT = 5000;
+const BEAT = 25_000; // a visible page asks after this silence whether the connection lives
+const PING = 'ping'; // no dialogue has this id
 // If the timer is this late, the machine slept and the socket is dead.
 const TICK = 5000;
 const SLEPT = 30_000;
@@ -17,8 +19,8 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	let timer = 0;
 	let attempt = 0;
 	let up = false;
-	let pings = false; // the server answers them
 	let asked = 0; // timer of a ping
+	let heardAt = 0;
 	const open = new AbortController();
 
 	function drop() {
@@ -46,23 +48,23 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	function heard() {
 		clearTimeout(asked);
 		asked = 0;
+		heardAt = Date.now();
 	}
 
 	/** Reconnects unless the server answers in time. */
 	function probe() {
-		if (asked || !pings || !send('{"ping":"page"}')) return;
+		if (asked || !send(`{"id":"${PING}","ping":"page"}`)) return;
 		asked = setTimeout(reconnect, PONG_LIMIT);
 	}
 
 	function receive(frame) {
 		heard();
 		if (up) {
-			if (frame.pong === undefined) onFrame(frame);
+			if (frame.pong === undefined && frame.id !== PING) onFrame(frame); // an older node refuses a ping
 		} else if (frame.code === Code.success) {
 			clearTimeout(timer);
 			attempt = 0;
 			up = true;
-			pings = frame.talks !== undefined;
 			onState('on');
 			onOpen(frame);
 		} else if (frame.code === Code.internal) {
@@ -102,6 +104,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	const {signal} = open;
 	const soon = () => { if (!document.hidden) (up ? probe : reconnect)(); };
 	addEventListener('online', soon, {signal});
+	addEventListener('offline', probe, {signal}); // a server on this machine or network may still be there
 	document.addEventListener('visibilitychange', soon, {signal});
 	// A page in the back/forward cache must not take dialogues.
 	addEventListener('pagehide', drop, {signal});
@@ -109,6 +112,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	let last = Date.now();
 	const clock = setInterval(() => {
 		if (Date.now() - last > SLEPT) reconnect();
+		else if (!document.hidden && Date.now() - heardAt > BEAT) probe();
 		last = Date.now();
 	}, TICK);
 	signal.addEventListener('abort', () => clearInterval(clock));

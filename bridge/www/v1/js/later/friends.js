@@ -3,6 +3,7 @@
 import {addMeDialog, blockDialog, compareDialog, confirmDialog, head, open, reportDialog, required} from '../dialogs.js';
 import {button, field, fill, h} from '../dom.js';
 import {Code, person as show} from '../protocol.js';
+import {go} from '../where.js';
 import {day, explain, t} from '../words.js';
 
 const known = new Map(); // id → promise of what the server tells of a person
@@ -76,7 +77,7 @@ function answerDialog({session}, request) {
 		label: 'accept',
 		async action() {
 			await session.answer(request, required(alias));
-			location.hash = request.id;
+			go(request.id);
 		},
 	});
 }
@@ -110,7 +111,7 @@ export async function personDialog(app, id) {
 	try {
 		const person = await session.as((auth) => show(auth, id));
 		known.set(id, Promise.resolve(person));
-		if (person.friend && store.friends.has(id)) location.hash = id;
+		if (person.friend && store.friends.has(id)) go(id);
 		else if (person.asks) requestsDialog(app);
 		else if (person.asked) aboutDialog(app, person);
 		else askDialog(app, person);

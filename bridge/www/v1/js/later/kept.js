@@ -16,8 +16,8 @@ const TYPING = 3000;
 /** The dialogues that end with number n, without gaps. */
 const suffix = (all, n) => all.filter((one, i) => one.n - i === n - all.length + 1);
 
-/** call(f) makes a call with the login. arrived(dialogue, away) announces a dialogue. */
-export default function kept({store, history, out, send, call, away, arrived}) {
+/** call(f) makes a call with the login. arrived(dialogue, away) announces a dialogue. mark(friend, marks) changes marks. */
+export default function kept({store, history, out, send, call, away, arrived, mark}) {
 	const me = store.me.id;
 	const parts = new Map(); // friend's id → {pending, kept, old, first, busy, opened, top, typed, quotes}
 	const healing = new Set();
@@ -39,7 +39,7 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 		return talk;
 	}
 
-	const save = (friend, kept, sent) => history.save(me, {kept, talks: [cursor(friend)]}, sent);
+	const save = (friend, kept, sent) => over || history.save(me, {kept, talks: [cursor(friend)]}, sent);
 	const record = (friend, {from, payload: text, at, ...more}) => ({...more, friend, mine: from === me, text, at: Date.parse(at), state: 'kept'});
 	/** Shows a dialogue in the list, or what it changes of the one there. */
 	function show(talk, one) {
@@ -92,6 +92,7 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 		if (!isAway) look(talk);
 		count(talk);
 		draw(friend);
+		if (unread.length && talk.archived && !talk.muted) mark(friend, {archived: false});
 		if (!quiet && unread.length) arrived(unread.at(-1), isAway);
 		await save(friend, news, own);
 		if (theirs.length) ack(friend);
@@ -234,12 +235,12 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 	}
 
 	/** Takes over a conversation as a login has it. Returns whether dialogues are missing. */
-	function enter({with: friend, entry, last, got, read, peerGot, peerRead}) {
-		const talk = cursor(friend);
+	function enter({with: friend, entry, last, got, read, peerGot, peerRead, pinned = false, archived = false, muted = false}) {
+		const talk = Object.assign(cursor(friend), {pinned, archived, muted});
 		const from = Math.min(got, Math.max(read, last - UNREAD));
 		const lost = last < talk.have; // by the server
 		Object.assign(talk, {last, got, told: read, read: lost ? read : Math.max(read, talk.read), peerGot, peerRead});
-		if (lost || !entry) forgot(friend); // the user deleted it on another device
+		if (lost || (last && !entry)) forgot(friend); // the user deleted it on another device
 		if (lost || talk.have < from) {
 			talk.have = from;
 			Object.assign(part(friend), {kept: null, opened: false, first: 1, top: false});
@@ -309,6 +310,11 @@ export default function kept({store, history, out, send, call, away, arrived}) {
 				if (code === Code.read) raise(own ? 'read' : 'peerRead');
 				if (own) raise('told');
 				count(talk);
+				save(id);
+			} else if (code === Code.marked) {
+				const {pinned = false, archived = false, muted = false} = frame;
+				Object.assign(cursor(id), {pinned, archived, muted});
+				store.emit('talks');
 				save(id);
 			} else if (code === Code.typing && friend) {
 				clearTimeout(friend.typing);

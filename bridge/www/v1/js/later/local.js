@@ -6,8 +6,11 @@ import {Code} from '../protocol.js';
 /** Ids this long are unique. A shorter one may be a counter in each session. */
 const UNIQUE_LENGTH = 12;
 
-/** away(friend): the user does not look. arrived(dialogue, away) tells of a dialogue, and preview shows it in the list. */
-export default function local({store, history, away, arrived, preview, changed}) {
+/**
+ * away(friend): the user does not look. arrived(dialogue, away) tells of a dialogue, preview shows it in the list, and
+ * mark changes marks.
+ */
+export default function local({store, history, away, arrived, preview, changed, mark}) {
 	const seen = new Set();
 	const arriving = new Map(); // friend's id → dialogues received while the history is read
 	let over = false;
@@ -45,6 +48,8 @@ export default function local({store, history, away, arrived, preview, changed})
 			history.save(store.me.id, {dialogues: [dialogue]});
 			store.emit(friend);
 			preview(dialogue, {unread: mine ? 0 : store.talk(friend).unread + isAway});
+			const {archived, muted} = store.talk(friend);
+			if (!mine && archived && !muted) mark(friend, {archived: false});
 			if (!mine) arrived(dialogue, isAway);
 		},
 

@@ -26,7 +26,7 @@ export function settingsDialog(app) {
 	};
 	const close = open('settings', [
 		toggle('notify'), toggle('sound'),
-		h('h2', t('history')), h('p.hint', t(app.store.kept ? 'historyKept' : 'historyHint')),
+		h('h2', t('history')), h('p.hint', t(kept(app))),
 		h('.buttons', null,
 			button('export', async () => download(exported(app.store, [...await session.all('dialogues'), ...await session.all('kept')]))),
 			button('forgetAll', go(() => confirmDialog('forgetAll', () => session.forget())), '.danger')),
@@ -36,6 +36,12 @@ export function settingsDialog(app) {
 			button('sessions', go(() => sessionsDialog(app))),
 			button('deleteAccount', go(() => deleteDialog(app)), '.danger')),
 	], {onclose: () => next?.()});
+}
+
+/** What is kept, and where. */
+function kept({store, session}) {
+	if (session.keepsHere) return store.kept ? 'historyKept' : 'historyHint';
+	return store.kept ? 'historyServer' : 'historyNone';
 }
 
 const exported = (store, all) => ({me: store.me, dialogues: all.map((one) => {

@@ -160,4 +160,8 @@ export default {
 	moreEmoji: 'Mehr',
 	searchFriends: 'Freunde suchen',
 	chooseFriend: 'Bitte mindestens eine Person wählen.',
+
+	historyNone: 'Dieser Browser speichert keine Nachrichten: Beim Schließen der Seite sind sie weg.',
+	historyServer: 'Der Server bewahrt Nachrichten eine Zeit lang auf. Dieser Browser hat keine Kopie.',
+	notSaved: 'Nicht gespeichert',
 };

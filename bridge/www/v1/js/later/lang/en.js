@@ -160,4 +160,8 @@ export default {
 	moreEmoji: 'More',
 	searchFriends: 'Search friends',
 	chooseFriend: 'Choose at least one friend.',
+
+	historyNone: 'This browser keeps no messages: they are gone when the page is closed.',
+	historyServer: 'The server keeps messages for a time. This browser keeps no copy.',
+	notSaved: 'Not saved',
 };

@@ -160,4 +160,8 @@ export default {
 	moreEmoji: '更多',
 	searchFriends: '搜索好友',
 	chooseFriend: '请至少选择一位好友。',
+
+	historyNone: '此浏览器不保存消息：关闭页面后即消失。',
+	historyServer: '服务器会保存消息一段时间。此浏览器不留副本。',
+	notSaved: '未保存',
 };
