@@ -172,7 +172,7 @@ func TestStatusCommand(t *testing.T) {
 	}
 	command(t, dir, "", "status").want(t, exitDone, "health    ok\n", "accounts  1\n", "online    1\n", "sessions  2\n", host, readBuildInfo().Version, "KV_im_users", "IM_LOG", "IM_TALKS")
 	st := fromJSON[status](t, command(t, dir, "", "status", "-o", "json").want(t, exitDone).out)
-	if st.Health != "ok" || len(st.Nodes) != 1 || st.Nodes[0].Sessions != 2 || st.Nodes[0].Users != 1 || len(st.Streams) != 7 || st.Streams[0].Messages == 0 {
+	if st.Health != "ok" || len(st.Nodes) != 1 || st.Nodes[0].Sessions != 2 || st.Nodes[0].Users != 1 || len(st.Streams) != 8 || st.Streams[0].Messages == 0 {
 		t.Errorf("%+v", st)
 	}
 	w.close(t)

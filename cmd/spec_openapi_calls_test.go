@@ -308,7 +308,7 @@ func fileExchanges(t *testing.T, me, friend, stranger *member) []exchange {
 	full.body = strings.Repeat("x", int(MiB))
 	return []exchange{
 		upload(200, with("with", friend.id, "name", "n", "type", "image/png", "width", "1", "height", "2", "seconds", "0.5")...), full,
-		upload(512, with("with", stranger.id, "name", "n")...), upload(519, with("name", "n", "with", "")...), upload(514, "id", me.id, "with", friend.id, "name", "n"),
+		upload(512, with("with", stranger.id, "name", "n")...), {path: "/im/files?" + query(with("name", "n", "with", "")...), body: "x", code: 519}, upload(514, "id", me.id, "with", friend.id, "name", "n"),
 		{path: "/im/files?" + query("token", me.token, "with", friend.id, "name", "n"), body: "x", code: 517},
 		upload(515, "id", me.id, "token", "0", "with", friend.id, "name", "n"), {path: "/im/files?" + query(with("with", friend.id, "name", "n", "width", "0")...), body: "x", code: 403},
 		{path: "/im/files/" + f.id() + "?" + query(auth...)},
@@ -453,6 +453,7 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		{path: "/im/people?" + query("id", me.id, "token", me.token, "q", "x"), code: 500}, {path: "/im/people/one?" + query("id", me.id, "token", me.token, "of", friend.id), code: 500},
 		{path: me.get("asked"), code: 500}, {path: "/im/friends/cancel", body: fields("id", me.id, "token", me.token, "to", friend.id), code: 500},
 		{path: "/im/dialogues?" + query("id", me.id, "token", me.token, "with", friend.id), code: 500},
+		{path: "/im/files?" + query("id", me.id, "token", me.token, "with", friend.id, "name", "n"), body: "x", code: 500},
 		{path: "/im/dialogues/remove", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},
 		{path: "/im/dialogues/mark", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},
 		{path: "/im/push?" + query("id", me.id, "token", me.token), code: 500}, {path: "/im/push/add", body: pushFields(me.id, me.token), code: 500},
