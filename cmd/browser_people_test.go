@@ -259,8 +259,8 @@ func TestPageQR(t *testing.T) {
 	}
 }
 
-// TestPageOfOldVersion: a page that is still open after an upgrade finds no modules of its version, says so, and reloads
-// on request.
+// TestPageOfOldVersion: after an upgrade a page that is still open finds no modules of its version. It says so, and
+// reloads on request.
 func TestPageOfOldVersion(t *testing.T) {
 	t.Parallel()
 	browser := chromium(t, "en-US")

@@ -73,7 +73,7 @@ func TestPeople(t *testing.T) {
 		t.Errorf("by the name: %+v", p)
 	}
 	for _, q := range []string{"gone", "me", "nobody"} {
-		if p := search(q, "", 50); p.People != nil && len(p.People) > 0 {
+		if p := search(q, "", 50); len(p.People) > 0 {
 			t.Errorf("%s: found %+v", q, p)
 		}
 	}
