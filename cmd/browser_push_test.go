@@ -146,6 +146,8 @@ func TestPageShowsPush(t *testing.T) {
 	b.until("window.shownNow === 2")
 	b.press("Menu")
 	b.press("Sign out")
+	b.until("document.querySelector('dialog[open]')")
+	b.press("Sign out")
 	b.until("named('button', 'Sign in')")
 	b.until("window.shownNow === 0")
 }
