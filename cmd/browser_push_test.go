@@ -146,6 +146,8 @@ func TestPageShowsPush(t *testing.T) {
 	b.until("window.shownNow === 2")
 	b.press("Menu")
 	b.press("Sign out")
+	b.until("document.querySelector('dialog[open]')")
+	b.press("Sign out")
 	b.until("named('button', 'Sign in')")
 	b.until("window.shownNow === 0")
 }
@@ -174,7 +176,7 @@ func TestPageSubscribes(t *testing.T) {
 	s := start(t, func(c *Config) { c.Push.Subject = "mailto:admin@example.org" })
 	w := newWorld(t, s)
 	bob := w.newMembers(t, 1)[0]
-	b := openTab(t, chromium(t, "de"), "bob", w.base(0)+pagePath, desk)
+	b := openTab(t, chromium(t, "en-US"), "bob", w.base(0)+pagePath, desk)
 	ask[bool](b, stubPush)
 	b.signIn(bob.account, bob.password)
 	b.workerReady()
@@ -193,7 +195,7 @@ func TestPageSubscribes(t *testing.T) {
 		if err != nil || len(all) != want {
 			t.Fatalf("%d subscriptions, %v, want %d", len(all), err, want)
 		}
-		return want > 0 && all[0].Text && all[0].Language == "de"
+		return want > 0 && all[0].Text && all[0].Language == "en-US"
 	}
 	const off, on = `{"supported":true,"allowed":true,"on":false,"text":false}`, `{"supported":true,"allowed":true,"on":true,"text":`
 	for _, row := range []struct {

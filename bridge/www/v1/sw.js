@@ -55,12 +55,17 @@ async function file(request, {pathname}) {
 	}
 }
 
+let telling = Promise.resolve(); // the notification before
+
 self.addEventListener('push', (event) => {
 	let message = {};
 	try {
 		message = event.data.json();
 	} catch { /* the notification has no text then */ }
-	event.waitUntil(tell(message));
+	// One after the other: a notification has the lines of the one before.
+	const told = telling.then(() => tell(message));
+	telling = told.catch(() => {});
+	event.waitUntil(told);
 });
 
 async function tell({with: id = '', name, text, n = 0, request, language}) {
