@@ -82,7 +82,7 @@ function show(at, ...content) {
 		box.style.left = `${Math.max(EDGE, Math.min(x, innerWidth - width - EDGE))}px`;
 		box.style.top = `${Math.max(EDGE, Math.min(y, innerHeight - height - EDGE))}px`;
 	}
-	document.body.append(box);
+	(document.querySelector('.talk') ?? document.body).append(box); // within a landmark
 	box.showPopover();
 	place();
 	box.addEventListener('resized', place);
