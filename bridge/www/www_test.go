@@ -10,10 +10,10 @@ import (
 
 // maxSize limits the bytes, before compression, that a browser loads at the start: all files except those in laterDir
 // and the other languages.
-const maxSize = 100_000
+const maxSize = 160_000
 
 // maxLater limits the bytes of the files in laterDir, with two languages, and one of the stores of conversations.
-const maxLater = 46_500
+const maxLater = 140_000
 
 // laterDir has the modules that the page loads on first use, and their languages.
 const laterDir = "js/later"

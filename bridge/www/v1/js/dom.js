@@ -27,7 +27,8 @@ export function fill(element, ...children) {
 	return element;
 }
 
-const SHAPES = {
+/** The outlines of icons by name. Modules in later/ add theirs. */
+export const SHAPES = {
 	back: 'M15 5l-7 7 7 7',
 	close: 'M6 6l12 12M18 6L6 18',
 	more: 'M12 5.5v.01M12 12v.01M12 18.5v.01',
@@ -35,6 +36,9 @@ const SHAPES = {
 	send: 'M12 20V5M5.5 11.5L12 5l6.5 6.5',
 	person: 'M12 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM4.5 20.5c.8-4 3.8-5.5 7.5-5.5s6.7 1.5 7.5 5.5',
 	join: 'M10 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM3 20.5c.7-4 3.5-5.5 7-5.5 1.5 0 2.9.3 4 .9M18 14v7M14.5 17.5h7',
+	next: 'M9 5l7 7-7 7',
+	lock: 'M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3',
+	screens: 'M3.5 5h13v9.5h-13zM7 18.5h6M18.5 9.5h2v9h-4v-4',
 	up: 'M6 15l6-6 6 6',
 	down: 'M6 9l6 6 6-6',
 	wait: 'M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 8v4.5l3 2',
@@ -42,6 +46,7 @@ const SHAPES = {
 	twice: 'M1.5 12.5L6 17l9.5-9.5M11 16l1 1 9.5-9.5',
 	fail: 'M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 8v5M12 16v.01',
 	smile: 'M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM8.5 14c1.8 2.5 5.2 2.5 7 0M9.3 9.5v.01M14.7 9.5v.01',
+	talk: 'M5 5h14a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2h-8l-4.5 3.5V17H5a2 2 0 0 1-2-2V7a2 2 0 0 1 2-2z',
 	eye: 'M2.5 12c2-4.3 5.5-6.5 9.5-6.5s7.5 2.2 9.5 6.5c-2 4.3-5.5 6.5-9.5 6.5S4.5 16.3 2.5 12zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z',
 };
 
@@ -135,4 +140,19 @@ export function menu(items) {
 		}, text)));
 	});
 	return popup(button, box);
+}
+
+/** The look that the user chose, see look.js. */
+export function look() {
+	try {
+		return JSON.parse(localStorage.getItem('imctl.look')) ?? {};
+	} catch {
+		return {};
+	}
+}
+
+/** Changes the look of all tabs. Throws if the browser stores nothing. */
+export function setLook(changes) {
+	localStorage.setItem('imctl.look', JSON.stringify({...look(), ...changes}));
+	dispatchEvent(new Event('look'));
 }

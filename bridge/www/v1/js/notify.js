@@ -6,11 +6,13 @@ const KEY = 'imctl.settings';
 const NAME = document.title;
 
 export function newNotifier(store) {
-	const settings = {notify: false, sound: false};
+	const settings = {notify: false, sound: false, receipts: true};
 	let audio;
 	try {
 		Object.assign(settings, JSON.parse(localStorage.getItem(KEY)));
 	} catch { /* use the defaults */ }
+
+	store.discreet = !settings.receipts;
 
 	function beep() {
 		audio ??= new AudioContext();
@@ -33,6 +35,7 @@ export function newNotifier(store) {
 				localStorage.setItem(KEY, JSON.stringify(settings));
 			} catch { /* kept until the page closes */ }
 			if (name === 'sound' && wanted) beep();
+			store.discreet = !settings.receipts;
 			return settings[name];
 		},
 		update() {

@@ -7,7 +7,7 @@ import {brief, explain, t} from './words.js';
 import {folded, oneLine} from './text.js';
 import {windowed} from './windowed.js';
 
-const ROW = 68; // as in chat.css
+const ROW = 60; // as in chat.css
 const TITLE = 40;
 
 export function people(app) {

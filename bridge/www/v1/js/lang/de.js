@@ -118,4 +118,12 @@ export default {
 	code523: 'Diese Person oder Anfrage gibt es nicht mehr.',
 	code1013: 'Der Server ist überlastet. Bitte versuche es gleich noch einmal.',
 	codeOther: 'Fehlgeschlagen (Code {code}).',
+
+	lead: 'Private Unterhaltungen zu zweit auf {host}.',
+	pointDevices: 'Dieselben Unterhaltungen auf allen Geräten',
+	pointOffline: 'Nachrichten warten, bis dein Freund zurück ist',
+	pointFriends: 'Nur Leute, die du annimmst, können dir schreiben',
+	ruleOpen: 'Hier kann jeder ein Konto anlegen.',
+	ruleInvite: 'Ein Konto braucht die Einladung eines Mitglieds.',
+	ruleClosed: 'Konten legt die Administration dieses Servers an.',
 };

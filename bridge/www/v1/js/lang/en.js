@@ -118,4 +118,12 @@ export default {
 	code523: 'This person or request no longer exists.',
 	code1013: 'The server is busy. Please try again in a moment.',
 	codeOther: 'That failed (code {code}).',
+
+	lead: 'Private one-to-one conversations on {host}.',
+	pointDevices: 'The same conversations on all your devices',
+	pointOffline: 'Messages wait until your friend is back',
+	pointFriends: 'Only people whom you accept can write to you',
+	ruleOpen: 'Anyone can create an account here.',
+	ruleInvite: 'To create an account, you need an invite from a member.',
+	ruleClosed: 'The administrator of this server creates the accounts.',
 };

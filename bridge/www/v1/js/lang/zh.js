@@ -118,4 +118,12 @@ export default {
 	code523: '该用户或请求已不存在。',
 	code1013: '服务器繁忙，请稍后重试。',
 	codeOther: '操作失败（代码 {code}）。',
+
+	lead: '在 {host} 上进行一对一的私密聊天。',
+	pointDevices: '所有设备上的聊天保持一致',
+	pointOffline: '好友离线时，消息会等待送达',
+	pointFriends: '只有您接受的人才能给您发消息',
+	ruleOpen: '任何人都可以在此注册。',
+	ruleInvite: '注册需要成员的邀请。',
+	ruleClosed: '账号由此服务器的管理员创建。',
 };

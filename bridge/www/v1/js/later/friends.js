@@ -1,9 +1,14 @@
 // Friends, requests, and other people.
 
 import {blockDialog, confirmDialog, head, open, reportDialog, required} from '../dialogs.js';
-import {button, field, fill, h} from '../dom.js';
+import {button, field, fill, h, icon, SHAPES} from '../dom.js';
 import {Code} from '../protocol.js';
 import {t} from '../words.js';
+
+Object.assign(SHAPES, {
+	flag: 'M6 21V4.5M6 5c4-2.5 7 2 12 0v8.5c-5 2-8-2.5-12 0',
+	bin: 'M4.5 7h15M9.5 7V4.5h5V7M6.5 7l1 13h9l1-13M10 11v5.5M14 11v5.5',
+});
 
 export function askDialog({session}, person) {
 	const note = field('askNote', {tag: 'textarea', rows: 3, maxlength: 512});
@@ -50,7 +55,8 @@ export function renameDialog({session}, person) {
 	open('rename', alias, {label: 'save', action: () => session.rename(person.id, required(alias))});
 }
 
-export function aboutDialog(app, person) {
+/** pane: the element beside the conversation that shows the person instead of a dialog. */
+export function aboutDialog(app, person, pane) {
 	const {name, sign, own, sex, birthday, id} = person;
 	const facts = {ownName: own !== name && own, sex, birthday, userID: id};
 	const close = open('about', [
@@ -59,5 +65,18 @@ export function aboutDialog(app, person) {
 		app.store.friends.has(id) && h('.buttons', null,
 			button('rename', () => { close(); renameDialog(app, person); }),
 			button('removeFriend', () => { close(); confirmDialog('removeFriend', () => app.session.part(id), {name}); }, '.danger')),
-	]);
+		pane && [h('hr'), actions(app, person)],
+	], {pane});
+}
+
+/** What a user may do about the person of the conversation. */
+function actions(app, person) {
+	const {id, name, blocked} = person;
+	const evidence = () => app.store.dialogues.get(id)?.findLast(({mine}) => !mine)?.text;
+	const item = (shape, label, onclick, more = '') => h(`button.item${more}`, {onclick}, icon(shape), h('span', t(label)));
+	return [
+		item('fail', blocked ? 'unblock' : 'block', () => blockDialog(app, person, !blocked)),
+		item('flag', 'report', () => reportDialog(app, person, evidence())),
+		item('bin', 'forgetTalk', () => confirmDialog('forgetTalk', () => app.session.forget(id), {name}), '.danger'),
+	];
 }
