@@ -46,7 +46,7 @@ func TestPageInvite(t *testing.T) {
 	c.Registration = "closed"
 	s.app.Reload(t.Context(), &c)
 	eve := openTab(t, browser, "eve", url, phone)
-	eve.sees("The administrator of this server creates the accounts.")
+	eve.sees("The administrator creates the accounts here.")
 	eve.until("!named('button', 'Create account')")
 	eve.do(chromedp.Navigate("about:blank"))
 	eve.do(chromedp.Navigate(url + "#invite=" + secret))

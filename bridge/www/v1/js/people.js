@@ -3,6 +3,7 @@
 import {avatar} from './avatar.js';
 import {aboutDialog, askDialog, confirmDialog, profileDialog, requestsDialog, settingsDialog} from './dialogs.js';
 import {button, fill, h, icon, iconButton, later, menu, onPhone} from './dom.js';
+import {load} from './load.js';
 import {brief, explain, t} from './words.js';
 import {folded, oneLine} from './text.js';
 import {windowed} from './windowed.js';
@@ -68,8 +69,11 @@ export function people(app) {
 	const drawing = {
 		title: ({text}) => h('li.section', h('h2', text)),
 		note: ({text}) => h('li.note', text),
-		welcome: () => h('li.welcome', h('h2', t('noFriendsYet')), h('p', t('noFriendsHelp')),
-			button('findPeople', () => search.focus(), '.main')),
+		welcome() {
+			const steps = h('div'); // for a phone, which does not show the pane beside the list
+			load('start').then(({start}) => fill(steps, start(app)), () => {});
+			return h('li.welcome', h('h2', t('noFriendsYet')), h('p', t('noFriendsHelp')), button('findPeople', () => search.focus(), '.main'), steps);
+		},
 		requests: (item) => row(item, () => requestsDialog(app),
 			h('span.avatar', icon('person')), words(t('requests'), '', item.names, item.size)),
 		found: (item) => row(item, () => ({asksYou: requestsDialog, asked: aboutDialog, ask: askDialog})[standing(item.person)](app, item.person), avatar(item.person), words(item.person.name, '', item.person.sign),

@@ -35,11 +35,10 @@ export function signIn(app, message) {
 	const box = h('.sheet');
 	const element = h('main.sign', hero(), box);
 	const view = {element};
-	const rule = h('p.rule', {role: 'status', hidden: true});
+	const rule = h('p.rule', {role: 'status'}, '\u00a0'); // the room is there from the start, so that nothing moves
 	get('registration', {}).then(({registration}) => { // an old or unreachable server counts as open
 		element.classList.toggle('closed', registration === 'closed');
 		rule.textContent = t({closed: 'ruleClosed', invite: 'ruleInvite'}[registration] ?? 'ruleOpen');
-		rule.hidden = false;
 	}, () => {});
 
 	function show(registering, account = '') {

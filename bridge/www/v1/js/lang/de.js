@@ -125,5 +125,5 @@ export default {
 	pointFriends: 'Nur Leute, die du annimmst, können dir schreiben',
 	ruleOpen: 'Hier kann jeder ein Konto anlegen.',
 	ruleInvite: 'Ein Konto braucht die Einladung eines Mitglieds.',
-	ruleClosed: 'Konten legt die Administration dieses Servers an.',
+	ruleClosed: 'Konten legt hier die Administration an.',
 };

@@ -124,6 +124,6 @@ export default {
 	pointOffline: 'Messages wait until your friend is back',
 	pointFriends: 'Only people whom you accept can write to you',
 	ruleOpen: 'Anyone can create an account here.',
-	ruleInvite: 'To create an account, you need an invite from a member.',
-	ruleClosed: 'The administrator of this server creates the accounts.',
+	ruleInvite: 'New accounts need an invite from a member.',
+	ruleClosed: 'The administrator creates the accounts here.',
 };

@@ -59,8 +59,8 @@ export function settingsDialog(app, first = 'appearance') {
 	}
 
 	open('settings', box, {onclose: () => life.abort()});
-	own.focus();
 	show(first, false);
+	items[Object.keys(SHAPE).indexOf(first)].focus();
 }
 
 /** One of several values. onpick(value) may throw. more: a class. */
