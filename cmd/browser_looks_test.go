@@ -46,10 +46,11 @@ func TestPageFits(t *testing.T) {
 		t.Run(language+" "+direction, func(t *testing.T) {
 			b := openTab(t, chromium(t, language), language, address, desk)
 			fits := func(view string) {
+				b.hook("document.documentElement.dir = " + quote(direction))
 				for _, width := range []int64{320, 390, 768, 1280, 1920} {
 					b.look(screen{width, 800, false})
 					for _, size := range []string{"100%", "200%"} {
-						b.hook(fmt.Sprintf("document.documentElement.dir = %q; document.documentElement.style.fontSize = %q", direction, size))
+						b.textSize(size)
 						b.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
 						if found := ask[string](b, overflows); found != "" {
 							t.Errorf("%s, %d pixels, text %s:\n%s", view, width, size, found)
@@ -57,7 +58,7 @@ func TestPageFits(t *testing.T) {
 					}
 				}
 				b.look(desk)
-				b.hook("document.documentElement.style.fontSize = ''")
+				b.textSize("")
 			}
 			for _, v := range views {
 				v.show(d, b)

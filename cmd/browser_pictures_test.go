@@ -106,6 +106,12 @@ func (b *tab) section(n int, css string) {
 	b.until("document.querySelector('.settings section')?.querySelector(" + quote(css) + ")?.checkVisibility()")
 }
 
+// textSize sets the size that the browser gives text, and makes the page apply it.
+func (b *tab) textSize(size string) {
+	b.t.Helper()
+	b.hook("document.documentElement.style.fontSize = " + quote(size) + "; dispatchEvent(new Event('look'))")
+}
+
 // closeAll closes all dialogs.
 func (b *tab) closeAll() {
 	b.t.Helper()
@@ -133,18 +139,21 @@ func TestPagePictures(t *testing.T) {
 		"wide-light":  {screen{1920, 1080, false}, ""},
 		"tablet-dark": {screen{820, 1180, true}, ""},
 		"land-light":  {screen{844, 390, false}, ""},
-		"rtl-light":   {screen{1000, 700, false}, "document.documentElement.dir = 'rtl'"},
-		"rtl-phone":   {screen{390, 844, true}, "document.documentElement.dir = 'rtl'"},
-		"twice-phone": {screen{390, 844, false}, "document.documentElement.style.fontSize = '200%'"},
-		"twice-320":   {screen{320, 700, true}, "document.documentElement.style.fontSize = '200%'"},
-		"twice-desk":  {screen{1280, 800, false}, "document.documentElement.style.fontSize = '200%'"},
+		"rtl-light":   {screen{1000, 700, false}, "rtl"},
+		"rtl-phone":   {screen{390, 844, true}, "rtl"},
+		"twice-phone": {screen{390, 844, false}, "twice"},
+		"twice-320":   {screen{320, 700, true}, "twice"},
+		"twice-desk":  {screen{1280, 800, false}, "twice"},
 	}
 	for kind, k := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			enter := func(who string) *tab {
 				b := openTab(t, browser, who, address, k.screen)
-				if k.setup != "" {
-					b.hook(k.setup)
+				switch k.setup {
+				case "rtl":
+					b.hook("document.documentElement.dir = 'rtl'")
+				case "twice":
+					b.textSize("200%")
 				}
 				return b
 			}

@@ -53,13 +53,13 @@ func TestPageSettingsLook(t *testing.T) {
 	b.until("getComputedStyle(document.documentElement).fontSize === '16px'")
 
 	b.press("Deutsch")
-	b.until("document.documentElement.lang === 'de' && named('input', 'Freunde und Leute suchen')")
+	b.until("document.documentElement?.lang === 'de' && named('input', 'Freunde und Leute suchen')")
 	b.do(chromedp.Reload())
-	b.until("document.documentElement.lang === 'de' && named('input', 'Freunde und Leute suchen')")
+	b.until("document.documentElement?.lang === 'de' && named('input', 'Freunde und Leute suchen')")
 	b.press("Menü")
 	b.press("Einstellungen")
 	b.press("English")
-	b.until("document.documentElement.lang === 'en' && " + row("alias of "+cleo.account))
+	b.until("document.documentElement?.lang === 'en' && " + row("alias of "+cleo.account))
 }
 
 // TestPageSettingsPages: a phone shows the list of the sections, and then one of them.

@@ -16,6 +16,12 @@
 			if (value) root.dataset[key] = value;
 			else delete root.dataset[key];
 		});
+		// Chromium does not notice that a new text size changes what em means in container queries.
+		for (const one of document.querySelectorAll('#app, dialog')) {
+			one.style.containerType = 'normal';
+			void one.offsetWidth;
+			one.style.containerType = '';
+		}
 		meta.forEach((one, i) => { one.content = usual[{light: 0, dark: 1}[theme] ?? i]; });
 	}
 	apply();

@@ -23,6 +23,8 @@ const SHAPE = {
 	credentials: 'key', history: 'box', deleteAccount: 'bin',
 };
 
+const PUSH = 'push'; // the module
+
 export function settingsDialog(app, first = 'appearance') {
 	const {me} = app.store;
 	const section = h('section');
@@ -45,16 +47,17 @@ export function settingsDialog(app, first = 'appearance') {
 			item.focus();
 		}, '.inner');
 		const title = h('h2', back, t(name));
-		fill(section, title);
+		const body = h('div');
+		fill(section, title, body);
 		box.classList.toggle('in', inside);
 		section.scrollTop = 0;
 		if (inside && back.checkVisibility()) back.focus();
 		try {
 			const draw = DRAW[name] ?? (await load('account'))[name];
 			const content = await draw(app, signal);
-			if (!signal.aborted) fill(section, title, content);
+			if (!signal.aborted) fill(body, content);
 		} catch (error) {
-			if (!signal.aborted) fill(section, title, h('p.fault', {role: 'alert'}, explain(error)), button('tryNow', () => show(name)));
+			if (!signal.aborted) fill(body, h('p.fault', {role: 'alert'}, explain(error)), button('tryNow', () => show(name)));
 		}
 	}
 
@@ -108,35 +111,39 @@ function toggle({notifier}, name, hint, refused) {
 }
 
 async function notifications(app) {
-	const {push} = await get('registration', {}).catch(() => ({}));
-	// An older server has no push. Its page has no such module, either.
-	const module = push && await load(PUSH).catch(() => null);
+	const {push} = await get('registration', {}).catch(() => ({})); // absent: the server sends none
+	const module = push && await load(PUSH);
 	return [toggle(app, 'notify', 'notifyHint', 'notifyRefused'), toggle(app, 'sound'), module && await pushed(app, module)];
 }
-const PUSH = 'push';
 
 /** Push messages, which arrive while the page is closed. */
 async function pushed({session}, {pushState, subscribe, unsubscribe}) {
-	const state = await pushState();
-	const change = (box, f) => async ({target}) => {
-		const wanted = target.checked;
-		target.disabled = true;
-		try {
-			await f(wanted);
-			box.fault('');
-		} catch (error) {
-			target.checked = !wanted;
-			box.fault(error.code === undefined ? t('notifyRefused') : explain(error));
-		}
-		target.disabled = false;
-		text.input.disabled = !on.input.checked;
+	const {supported, on, text} = await pushState(session);
+	if (!supported) return h('p.hint', t('pushMissing'));
+
+	/** A switch that asks the browser and the server for what f(wanted) does. */
+	const one = (label, hint, checked, f) => {
+		const box = field(label, {
+			type: 'checkbox', role: 'switch', checked, hint,
+			async onchange({target}) {
+				target.disabled = true;
+				try {
+					await f(target.checked);
+					box.fault('');
+				} catch (error) {
+					target.checked = !target.checked;
+					box.fault(explain(error));
+				}
+				target.disabled = false;
+				words.input.disabled = !push.input.checked;
+			},
+		});
+		return box;
 	};
-	const on = field('push', {type: 'checkbox', role: 'switch', hint: 'pushHint', checked: Boolean(state.on ?? state.subscribed ?? state === 'on'),
-		onchange: (event) => change(on, (wanted) => (wanted ? subscribe(session, {text: text.input.checked}) : unsubscribe(session)))(event)});
-	const text = field('pushText', {type: 'checkbox', role: 'switch', hint: 'pushTextHint', checked: Boolean(state.text),
-		onchange: (event) => change(text, (wanted) => subscribe(session, {text: wanted}))(event)});
-	text.input.disabled = !on.input.checked;
-	return [on, text];
+	const push = one('push', 'pushHint', on, (wanted) => (wanted ? subscribe(session, {text: words.input.checked}) : unsubscribe(session)));
+	const words = one('pushText', 'pushTextHint', text, (wanted) => subscribe(session, {text: wanted}));
+	words.input.disabled = !on;
+	return [push, words];
 }
 
 function privacy(app) {

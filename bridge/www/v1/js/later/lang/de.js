@@ -115,6 +115,7 @@ export default {
 	pushHint: 'Der Push-Dienst deines Browsers bringt eine Mitteilung ohne Text.',
 	pushText: 'Mit Name und Text',
 	pushTextHint: 'Verschlüsselt. Ein gesperrter Bildschirm zeigt sie womöglich.',
+	pushMissing: 'Dieser Browser kann keine Push-Nachrichten empfangen.',
 	privacy: 'Privatsphäre',
 	receipts: 'Lesebestätigungen senden',
 	receiptsHint: 'Freunde sehen, was du gelesen hast und wann du schreibst. Sonst erfahren auch deine anderen Geräte nicht, was du hier gelesen hast.',

@@ -115,6 +115,7 @@ export default {
 	pushHint: 'The push service of your browser delivers a notification without text.',
 	pushText: 'Include name and text',
 	pushTextHint: 'Encrypted. Your screen may show them while it is locked.',
+	pushMissing: 'This browser can’t receive push messages.',
 	privacy: 'Privacy',
 	receipts: 'Send read marks',
 	receiptsHint: 'Friends see what you have read, and when you type. If off, your other devices do not learn what you read here, either.',

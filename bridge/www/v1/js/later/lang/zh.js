@@ -115,6 +115,7 @@ export default {
 	pushHint: '由浏览器的推送服务送达，不含内容。',
 	pushText: '包含姓名和内容',
 	pushTextHint: '内容已加密，但锁屏时屏幕上可能会显示。',
+	pushMissing: '此浏览器无法接收推送。',
 	privacy: '隐私',
 	receipts: '发送已读回执',
 	receiptsHint: '好友可以看到您读了什么、何时在输入。关闭后，您的其他设备也不会知道您在此处读过什么。',
