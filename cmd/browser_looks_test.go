@@ -44,7 +44,8 @@ func TestPageFits(t *testing.T) {
 	address := d.pageURL(t)
 	for language, direction := range map[string]string{"en-US": "ltr", "de-DE": "ltr", "zh-CN": "ltr", "en-GB": "rtl"} {
 		t.Run(language+" "+direction, func(t *testing.T) {
-			b := openTab(t, chromium(t, language), language, address, desk)
+			browser := chromium(t, language)
+			b := openTab(t, browser, language, address, desk)
 			fits := func(view string) {
 				b.hook("document.documentElement.dir = " + quote(direction))
 				for _, width := range []int64{320, 390, 768, 1280, 1920} {
@@ -64,7 +65,7 @@ func TestPageFits(t *testing.T) {
 				v.show(d, b)
 				fits(v.name)
 			}
-			b = openTab(t, b.ctx, "new", address, desk)
+			b = openTab(t, browser, "new", address, desk)
 			b.newcomer("New " + language)
 			fits("empty")
 		})
