@@ -69,12 +69,12 @@ export function home(app) {
 
 	async function drawDetails(shown = look().details !== false) {
 		const id = shown && store.current;
-		const person = id && {...store.friends.get(id), id, name: store.nameOf(id), blocked: store.talks.get(id)?.blocked};
+		const person = id && {...store.friends.get(id), typing: 0, id, name: store.nameOf(id), blocked: store.talks.get(id)?.blocked};
 		const stamp = JSON.stringify(person);
 		details.hidden = !id;
 		if (!id || stamp === drawn || !wide()) return;
 		const module = await load('friends').catch(() => null);
-		if (store.current !== id) return;
+		if (store.current !== id || details.hidden) return; // closed meanwhile
 		drawn = module ? stamp : '';
 		details.hidden = !module;
 		module?.aboutDialog(app, person, details);
