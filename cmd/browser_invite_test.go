@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
+
 	"imctl/kv"
 )
 
@@ -44,6 +46,9 @@ func TestPageInvite(t *testing.T) {
 	c.Registration = "closed"
 	s.app.Reload(t.Context(), &c)
 	eve := openTab(t, browser, "eve", url, phone)
-	eve.press("Create account")
+	eve.sees("The administrator creates the accounts here.")
+	eve.until("!named('button', 'Create account')")
+	eve.do(chromedp.Navigate("about:blank"))
+	eve.do(chromedp.Navigate(url + "#invite=" + secret))
 	eve.sees("Registration is closed on this server.")
 }

@@ -148,7 +148,7 @@ func TestPageAccessible(t *testing.T) {
 	ann.press("Block")
 	ann.until("has('.parted', 'You have blocked this person.')")
 	ann.accessible(source, "blocked")
-	for item, words := range map[string]string{"Blocked people": "Unblock", "Your sessions": "this browser", "Delete account…": "This cannot be undone."} {
+	for item, words := range map[string]string{"Blocked people": "Unblock", "Devices": "this browser", "Delete account…": "This cannot be undone."} {
 		ann.press("Menu")
 		ann.press("Settings")
 		ann.press(item)
@@ -269,6 +269,7 @@ func TestPageForgetsNothing(t *testing.T) {
 	download(b, dir)
 	b.press("Menu")
 	b.press("Settings")
+	b.press("Conversations")
 	b.sees("The server keeps messages for a time")
 	b.press("Export")
 	var kept struct {
@@ -339,6 +340,7 @@ func TestPageTells(t *testing.T) {
 	b.press("Menu")
 	b.press("Settings")
 	b.press("Notifications")
+	b.press("Show notifications")
 	b.until("document.querySelector('[type=checkbox]').checked")
 	b.press("Close")
 	cleo.tunnel.send(t, dialogue(`"1"`, bob.id, quote("Seen at once")))

@@ -90,16 +90,12 @@ func TestPageNewPassword(t *testing.T) {
 		b.fill("Current password", old)
 		b.press("Save")
 	}
-	opened := func() {
-		b.press("Menu")
-		b.press("Your profile")
-		b.press("Mail address, Password")
-	}
-	opened()
+	b.settings("Mail and password")
 	change("12345678", "")
 	b.until("has('dialog .wrong .hint', 'This password is one of the most common ones.')")
 	change("the first new one", "")
-	b.until("count('dialog') === 0")
+	b.until("has('dialog', 'Saved.')")
+	b.press("Close")
 
 	// A token that a login by token issued, as the page has after some time.
 	token, err := s.app.backend.store.Tokens.Issue(t.Context(), bob.id, strings.Repeat("0", 32), kv.Origin{Login: time.Now().Add(-time.Hour)})
@@ -109,13 +105,14 @@ func TestPageNewPassword(t *testing.T) {
 	b.hook("for (const s of [sessionStorage, localStorage]) s['imctl.login'] = JSON.stringify({...JSON.parse(s['imctl.login']), token: " + quote(token) + "})")
 	b.do(chromedp.Reload())
 	b.sees("No friends yet")
-	opened()
+	b.settings("Mail and password")
 	change("the second new one", "")
 	b.until("has('dialog .wrong .hint', 'Please enter your current password.')")
 	change("the second new one", "a wrong password")
 	b.until("has('dialog .wrong .hint', 'This password is wrong.')")
 	change("the second new one", "the first new one")
-	b.until("count('dialog') === 0")
+	b.until("has('dialog', 'Saved.')")
+	b.press("Close")
 	b.until("document.activeElement.title === 'Menu'")
 	b.press("Menu")
 	b.press("Sign out")
@@ -220,14 +217,15 @@ func TestPageSessions(t *testing.T) {
 		places[i].sees("No friends yet")
 	}
 	b := places[0]
-	b.settings("Your sessions")
+	b.settings("Devices")
 	b.until("count('dialog .session') === 4")
 	b.until("has('dialog .session:first-child', 'this browser') && has('dialog .session:first-child b', 'Chrome, Linux') && has('dialog .session', '127.0.0.1 · since ')")
-	b.press("End")
+	b.press("Sign out")
 	b.until("count('dialog .session') === 3")
 	places[3].sees("Please sign in again.")
-	b.press("End all others")
-	b.until("count('dialog .session') === 1 && !named('button', 'End all others')")
+	b.press("Sign out all others")
+	b.press("Sign out all others") // asked again
+	b.until("count('dialog .session') === 1 && !named('button', 'Sign out all others')")
 	places[1].sees("Please sign in again.")
 	places[2].sees("Please sign in again.")
 	b.press("Close")

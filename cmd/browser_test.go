@@ -255,14 +255,14 @@ func TestPageForgotten(t *testing.T) {
 	if first == nil {
 		t.Fatal("no code in the first mail")
 	}
-	ann.press("Menu")
-	ann.press("Your profile")
-	ann.press("Mail address, Password")
+	ann.settings("Mail and password")
 	ann.fill("Code from our mail", "AAAA-AAAA")
 	ann.press("Save")
 	ann.sees("Wrong or expired code.")
 	ann.fill("Code from our mail", first[1])
 	ann.press("Save")
+	ann.until("has('dialog', 'Saved.')")
+	ann.press("Close")
 	ann.press("Menu")
 	ann.press("Sign out")
 	ann.press("Sign out")

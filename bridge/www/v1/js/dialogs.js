@@ -1,35 +1,44 @@
 // The modal dialogs. Those that a visitor rarely needs are in later/.
 
 import {avatar, tag} from './avatar.js';
-import {button, h, iconButton, uniqueID} from './dom.js';
+import {button, fill, h, iconButton, uniqueID} from './dom.js';
 import {load} from './load.js';
 import {explain, t} from './words.js';
 import {Code} from './protocol.js';
 import {dialogOpened} from './where.js';
 
-/** Returns a function that closes the dialog. The button `label` runs `action` and shows its error. */
-export function open(title, content, {label, action, danger = '', onclose} = {}) {
+/** A listener of `submit`: runs action, with the button `ok` disabled, then done, and shows an error in `fault`. */
+export const submits = (action, ok, fault, done) => async (event) => {
+	event.preventDefault();
+	ok.disabled = true;
+	fault.textContent = '';
+	try {
+		await action();
+		done?.();
+	} catch (error) {
+		if (error.code !== Code.field) fault.textContent = explain(error);
+	}
+	ok.disabled = false;
+};
+
+/**
+ * Returns a function that closes the dialog. The button `label` runs `action` and shows its error. pane: the element
+ * that gets the content instead of a dialog; its method leave() closes it.
+ */
+export function open(title, content, {label, action, danger = '', onclose, pane} = {}) {
 	const id = uniqueID();
 	const fault = h('p.fault', {role: 'alert'});
 	const close = () => dialog.close();
 	const ok = action && h(`button.main${danger}`, {type: 'submit'}, t(label));
-	async function submit(event) {
-		event.preventDefault();
-		if (!action) return;
-		ok.disabled = true;
-		fault.textContent = '';
-		try {
-			await action();
-			close();
-		} catch (error) {
-			if (error.code !== Code.field) fault.textContent = explain(error);
-		}
-		ok.disabled = false;
+	const top = h('header', h('h2', {id}, t(title)), iconButton('close', 'close', pane ? pane.leave : close));
+	const body = h('.content', content, fault);
+	if (pane) {
+		fill(pane, top, body);
+		return () => {};
 	}
-	const dialog = h('dialog', {'aria-labelledby': id, onclose: closed}, h('form', {onsubmit: submit, novalidate: true},
-		h('header', h('h2', {id}, t(title)), iconButton('close', 'close', close)),
-		h('.content', content, fault),
-		action && h('footer', button('cancel', close), ok)));
+	const dialog = h('dialog', {'aria-labelledby': id, onclose: closed}, action
+		? h('form', {onsubmit: submits(action, ok, fault, close), novalidate: true}, top, body, h('footer', button('cancel', close), ok))
+		: h('.frame', top, body));
 	function closed() {
 		dialog.remove();
 		onclose?.();
@@ -86,7 +95,9 @@ export const personDialog = late('friends', 'personDialog');
 export const addMeDialog = late('who', 'addMeDialog');
 export const compareDialog = late('who', 'compareDialog');
 export const renameDialog = late('friends', 'renameDialog');
-export const aboutDialog = late('friends', 'aboutDialog');
+const about = late('friends', 'aboutDialog');
+/** On a wide screen, the person of the conversation is shown beside it. */
+export const aboutDialog = (app, person) => app.details?.(person) || about(app, person);
 export const profileDialog = late('profile', 'profileDialog');
 export const settingsDialog = late('settings', 'settingsDialog');
 export const forgotDialog = late('forgot', 'forgotDialog');

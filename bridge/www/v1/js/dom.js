@@ -27,7 +27,7 @@ export function fill(element, ...children) {
 	return element;
 }
 
-/** Paths by name. Modules in later/ add theirs. */
+/** The outlines of icons by name. Modules in later/ add theirs. */
 export const SHAPES = {
 	back: 'M15 5l-7 7 7 7',
 	close: 'M6 6l12 12M18 6L6 18',
@@ -36,6 +36,9 @@ export const SHAPES = {
 	send: 'M12 20V5M5.5 11.5L12 5l6.5 6.5',
 	person: 'M12 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM4.5 20.5c.8-4 3.8-5.5 7.5-5.5s6.7 1.5 7.5 5.5',
 	join: 'M10 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM3 20.5c.7-4 3.5-5.5 7-5.5 1.5 0 2.9.3 4 .9M18 14v7M14.5 17.5h7',
+	next: 'M9 5l7 7-7 7',
+	lock: 'M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3',
+	screens: 'M3.5 5h13v9.5h-13zM7 18.5h6M18.5 9.5h2v9h-4v-4',
 	up: 'M6 15l6-6 6 6',
 	down: 'M6 9l6 6 6-6',
 	reply: 'M10 6.5L4.5 12l5.5 5.5M5 12h7.5c4.5 0 6.5 2 7 6',
@@ -53,10 +56,10 @@ export const SHAPES = {
 	pause: 'M8 5.5v13M16 5.5v13',
 	zoom: 'M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5',
 	previous: 'M15 5l-7 7 7 7',
-	next: 'M9 5l7 7-7 7',
 	pinned: 'M9 4h6l-.7 6 3.2 3.5h-11L9.7 10zM12 13.5V20',
 	muted: 'M5 16.5h14l-1.8-2.5V10.5a5.2 5.2 0 0 0-8.4-4.1M6.8 9.5v4.5M10 19.5c1 1.3 3 1.3 4 0M4 4l16 16',
 	archive: 'M4 5h16v4H4zM5.5 9v10h13V9M9.5 12.5h5',
+	talk: 'M5 5h14a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2h-8l-4.5 3.5V17H5a2 2 0 0 1-2-2V7a2 2 0 0 1 2-2z',
 	eye: 'M2.5 12c2-4.3 5.5-6.5 9.5-6.5s7.5 2.2 9.5 6.5c-2 4.3-5.5 6.5-9.5 6.5S4.5 16.3 2.5 12zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z',
 };
 
@@ -150,4 +153,19 @@ export function menu(items) {
 		}, text)));
 	});
 	return popup(button, box);
+}
+
+/** The look that the user chose, see look.js. */
+export function look() {
+	try {
+		return JSON.parse(localStorage.getItem('imctl.look')) ?? {};
+	} catch {
+		return {};
+	}
+}
+
+/** Changes the look of all tabs. Throws if the browser stores nothing. */
+export function setLook(changes) {
+	localStorage.setItem('imctl.look', JSON.stringify({...look(), ...changes}));
+	dispatchEvent(new Event('look'));
 }

@@ -7,12 +7,14 @@ const KEY = 'imctl.settings';
 const NAME = document.title;
 
 export function newNotifier(store) {
-	const settings = {notify: false, sound: false};
+	const settings = {notify: false, sound: false, receipts: true};
 	const notes = new Map(); // id → notification on the screen
 	let audio;
 	try {
 		Object.assign(settings, JSON.parse(localStorage.getItem(KEY)));
 	} catch { /* use the defaults */ }
+
+	store.discreet = !settings.receipts;
 
 	function beep() {
 		audio ??= new AudioContext();
@@ -35,6 +37,7 @@ export function newNotifier(store) {
 				localStorage.setItem(KEY, JSON.stringify(settings));
 			} catch { /* kept until the page closes */ }
 			if (name === 'sound' && wanted) beep();
+			store.discreet = !settings.receipts;
 			return settings[name];
 		},
 		update() {

@@ -12,7 +12,7 @@ import {folded, oneLine, snippet} from './text.js';
 import {go} from './where.js';
 import {windowed} from './windowed.js';
 
-const ROW = 68; // as in chat.css
+const ROW = 60; // as in chat.css
 const TITLE = 40;
 const NEAR = 600; // pixels from the end of the list: get the next page of the search
 const FEW = 6; // conversations that need no filter
@@ -123,8 +123,11 @@ export function people(app) {
 	const drawing = {
 		title: ({text}) => h('li.section', h('h2', text)),
 		note: ({text}) => h('li.note', text),
-		welcome: () => h('li.welcome', h('h2', t('noFriendsYet')), h('p', t('noFriendsHelp')),
-			button('findPeople', () => search.focus(), '.main'), button('addMe', () => addMeDialog(app))),
+		welcome() {
+			const steps = h('div'); // for a phone, which does not show the pane beside the list
+			load('start').then(({start}) => fill(steps, start(app)), () => {});
+			return h('li.welcome', h('h2', t('noFriendsYet')), h('p', t('noFriendsHelp')), button('findPeople', () => search.focus(), '.main'), steps);
+		},
 		requests: (item) => row(item, () => requestsDialog(app),
 			h('span.avatar', icon('person')), words(t('requests'), '', '', item.names, item.size)),
 		archive: ({key, n}) => row({key}, () => setFilter('archived'), h('span.avatar.shelf', {'aria-hidden': 'true'}, icon('archive')), words(t('archivedCount', {n}))),

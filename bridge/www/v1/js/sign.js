@@ -7,7 +7,14 @@ import {explain, t, tCode} from './words.js';
 import {forgetLogin} from './login.js';
 import {Code, get} from './protocol.js';
 
-const sheet = (...content) => h('main.sign', h('.sheet', h('img', {src: 'icon.svg', alt: '', width: 64, height: 64}), content));
+const logo = () => h('img', {src: 'icon.svg', alt: '', width: 56, height: 56});
+const sheet = (...content) => h('main.sign', h('.sheet', logo(), content));
+const POINTS = {screens: 'pointDevices', wait: 'pointOffline', lock: 'pointFriends'};
+
+/** Says what this is. */
+const hero = () => h('.hero', logo(), h('b', 'imctl'), h('p.lead', t('lead', {host: location.host})),
+	h('ul', {role: 'list'}, Object.entries(POINTS).map(([shape, key]) => h('li', icon(shape), t(key)))));
+
 const link = (label, onclick, before) => h('p.other', before && `${t(before)} `, button(label, onclick, '.plain'));
 
 function passwordField(autocomplete) {
@@ -25,8 +32,14 @@ function passwordField(autocomplete) {
 
 /** message: the reason why the page is shown. */
 export function signIn(app, message) {
-	const element = sheet();
+	const box = h('.sheet');
+	const element = h('main.sign', hero(), box);
 	const view = {element};
+	const rule = h('p.rule', {role: 'status'}, '\u00a0'); // the room is there from the start, so that nothing moves
+	get('registration', {}).then(({registration}) => { // an old or unreachable server counts as open
+		element.classList.toggle('closed', registration === 'closed');
+		rule.textContent = t({closed: 'ruleClosed', invite: 'ruleInvite'}[registration] ?? 'ruleOpen');
+	}, () => {});
 
 	function show(registering, account = '') {
 		const fault = h('p.fault', {role: 'alert'}, message);
@@ -73,14 +86,15 @@ export function signIn(app, message) {
 			ok.disabled = false;
 		}
 
-		fill(element.firstChild, element.firstChild.firstChild,
+		const other = link(registering ? 'signIn' : 'register', () => { message = ''; show(!registering, name.input.value); }, registering ? 'haveAccount' : 'noAccount');
+		if (!registering) other.classList.add('toregister');
+		fill(box,
 			h('h1', t(registering ? 'register' : 'signInTitle')),
 			/^#add=/.test(location.hash) && h('p', t('addSignIn')),
 			h('form', {onsubmit: submit, novalidate: true}, name, password,
 				registering && [mail, more],
 				h('label.check', stay, t('stay')), fault, ok),
-			link(registering ? 'signIn' : 'register', () => { message = ''; show(!registering, name.input.value); }, registering ? 'haveAccount' : 'noAccount'),
-			!registering && link('forgot', () => forgotDialog(name.input.value.trim())));
+			!registering && link('forgot', () => forgotDialog(name.input.value.trim())), other, rule);
 		if (registering) prepare();
 		view.focus = () => name.input.focus();
 		if (element.isConnected) view.focus();

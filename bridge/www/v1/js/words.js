@@ -6,10 +6,14 @@ import english from './lang/en.js';
 const LANGUAGES = ['en', 'de', 'zh'];
 
 const languageOf = (tag) => tag.split('-')[0];
-const locale = navigator.languages.find((tag) => LANGUAGES.includes(languageOf(tag))) ?? 'en';
+const chosen = document.documentElement.dataset.language; // see look.js
+const locale = [chosen ?? '', ...navigator.languages].find((tag) => LANGUAGES.includes(languageOf(tag))) ?? 'en';
 const texts = {...english, ...(await import(`./lang/${languageOf(locale)}.js`)).default};
 
 document.documentElement.lang = locale;
+
+/** The languages of the page, each by its own name. */
+export const spoken = LANGUAGES.map((tag) => [tag, new Intl.DisplayNames(tag, {type: 'language'}).of(tag)]);
 
 /** The tags of the files to load, the fallback first. */
 export const languages = [...new Set(['en', languageOf(locale)])];

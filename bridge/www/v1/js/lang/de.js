@@ -167,4 +167,12 @@ export default {
 	noneUnread: 'Keine ungelesenen Unterhaltungen.',
 	notThereMany: '{n} Nachrichten nicht zugestellt: offline.',
 	nothingKept: 'Dieser Browser speichert nichts: Beim Schließen der Seite sind die Nachrichten weg.',
+
+	lead: 'Private Unterhaltungen zu zweit auf {host}.',
+	pointDevices: 'Dieselben Unterhaltungen auf allen Geräten',
+	pointOffline: 'Nachrichten warten, bis dein Freund zurück ist',
+	pointFriends: 'Nur Leute, die du annimmst, können dir schreiben',
+	ruleOpen: 'Hier kann jeder ein Konto anlegen.',
+	ruleInvite: 'Ein Konto braucht die Einladung eines Mitglieds.',
+	ruleClosed: 'Konten legt hier die Administration an.',
 };

@@ -167,4 +167,12 @@ export default {
 	noneUnread: 'No unread conversations.',
 	notThereMany: '{n} messages not delivered: friend is offline.',
 	nothingKept: 'This browser keeps nothing: messages are gone when the page is closed.',
+
+	lead: 'Private one-to-one conversations on {host}.',
+	pointDevices: 'The same conversations on all your devices',
+	pointOffline: 'Messages wait until your friend is back',
+	pointFriends: 'Only people whom you accept can write to you',
+	ruleOpen: 'Anyone can create an account here.',
+	ruleInvite: 'New accounts need an invite from a member.',
+	ruleClosed: 'The administrator creates the accounts here.',
 };

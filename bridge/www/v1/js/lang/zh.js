@@ -167,4 +167,12 @@ export default {
 	noneUnread: '没有未读对话。',
 	notThereMany: '{n} 条消息未送达：好友离线。',
 	nothingKept: '此浏览器不保存任何内容：关闭页面后消息将消失。',
+
+	lead: '在 {host} 上进行一对一的私密聊天。',
+	pointDevices: '所有设备上的聊天保持一致',
+	pointOffline: '好友离线时，消息会等待送达',
+	pointFriends: '只有您接受的人才能给您发消息',
+	ruleOpen: '任何人都可以在此注册。',
+	ruleInvite: '注册需要成员的邀请。',
+	ruleClosed: '账号由此服务器的管理员创建。',
 };

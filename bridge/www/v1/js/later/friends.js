@@ -1,10 +1,16 @@
 // Friends, requests, and other people.
 
 import {addMeDialog, blockDialog, compareDialog, confirmDialog, head, open, reportDialog, required} from '../dialogs.js';
-import {button, field, fill, h} from '../dom.js';
+import {button, field, fill, h, icon, SHAPES} from '../dom.js';
 import {Code, person as show} from '../protocol.js';
 import {go} from '../where.js';
 import {day, explain, t} from '../words.js';
+
+Object.assign(SHAPES, {
+	stop: 'M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM6.5 6.5l11 11',
+	flag: 'M6 21V4.5M6 5c4-2.5 7 2 12 0v8.5c-5 2-8-2.5-12 0',
+	bin: 'M4.5 7h15M9.5 7V4.5h5V7M6.5 7l1 13h9l1-13M10 11v5.5M14 11v5.5',
+});
 
 const known = new Map(); // id → promise of what the server tells of a person
 let accounts = false; // the server shows accounts
@@ -87,7 +93,8 @@ export function renameDialog({session}, person) {
 	open('rename', alias, {label: 'save', action: () => session.rename(person.id, required(alias))});
 }
 
-export function aboutDialog(app, person) {
+/** pane: the element beside the conversation that shows the person instead of a dialog. */
+export function aboutDialog(app, person, pane) {
 	const {store, session} = app;
 	const {name, sign, own, sex, birthday, id} = person;
 	const close = open('about', [
@@ -100,8 +107,21 @@ export function aboutDialog(app, person) {
 				button('removeFriend', () => { close(); confirmDialog('removeFriend', () => session.part(id), {name}); }, '.danger')],
 			store.asked.has(id) && [
 				button('takeBack', () => { close(); confirmDialog('takeBack', () => session.takeBack(id), {name}); }),
-				against(app, person)]),
-	]);
+				!pane && against(app, person)]),
+		pane && [h('hr'), actions(app, person)],
+	], {pane});
+}
+
+/** What a user may do about the person of the conversation. */
+function actions(app, person) {
+	const {id, name, blocked} = person;
+	const evidence = () => app.store.dialogues.get(id)?.findLast(({mine}) => !mine)?.text;
+	const item = (shape, label, onclick, more = '') => h(`button.item${more}`, {onclick}, icon(shape), h('span', t(label)));
+	return [
+		item('stop', blocked ? 'unblock' : 'block', () => blockDialog(app, person, !blocked)),
+		item('flag', 'report', () => reportDialog(app, person, evidence())),
+		item('bin', 'forgetTalk', () => confirmDialog('forgetTalk', () => app.session.forget(id), {name}), '.danger'),
+	];
 }
 
 /** Shows the person of a link: with what there is to do about that person. */

@@ -146,7 +146,8 @@ export default function kept({store, history, out, send, call, away, arrived, ma
 	function tell() {
 		for (const friend of over ? [] : due) {
 			const talk = cursor(friend);
-			const {have, read, told, got} = talk;
+			const {have, told, got} = talk;
+			const read = store.discreet ? 0 : talk.read; // the user tells friends only what has arrived
 			if (read > told && send({read, with: friend})) talk.told = read;
 			if (have > Math.max(got, read) && send({got: have, with: friend})) talk.got = have;
 		}
@@ -336,7 +337,7 @@ export default function kept({store, history, out, send, call, away, arrived, ma
 
 		typing(friend) {
 			const p = part(friend);
-			if (Date.now() - p.typed >= 1000 && send({typing: true, with: friend})) p.typed = Date.now();
+			if (!store.discreet && Date.now() - p.typed >= 1000 && send({typing: true, with: friend})) p.typed = Date.now();
 		},
 
 		async forget(friend) {

@@ -1,10 +1,9 @@
-// The own profile, mail address and password. A picture is chosen, cropped and shrunk.
+// The own profile. A picture is chosen, cropped and shrunk.
 
 import {avatar} from '../avatar.js';
-import {open, reject} from '../dialogs.js';
+import {open} from '../dialogs.js';
 import {button, field, h} from '../dom.js';
-import {load} from '../load.js';
-import {Code, post} from '../protocol.js';
+import {post} from '../protocol.js';
 import {t} from '../words.js';
 
 const SHOWN = 480;
@@ -12,42 +11,12 @@ const SIZE = 160;
 
 export function profileDialog({store, session}) {
 	const profile = profileFields(store.me);
-	const mail = field('mail', {type: 'email', maxlength: 254, autocomplete: 'email', hint: 'unchanged'});
-	const password = field('newPassword', {type: 'password', autocomplete: 'new-password', hint: 'unchanged'});
-	const old = field('oldPassword', {type: 'password', autocomplete: 'current-password', hint: 'oldPasswordHint'});
-	const code = field('mailCode', {autocomplete: 'one-time-code', hint: 'mailCodeHint'});
-
-	async function verify() {
-		const typed = code.input.value.trim();
-		if (!typed) return;
-		await session.as((auth) => post('mail/verify', {...auth, code: typed})).catch((error) => {
-			if (error.code === Code.wrongLogin) reject(code, t('codeWrong'));
-			throw error;
-		});
-		code.input.value = ''; // a code is valid once
-	}
-
-	async function update(changes) {
-		await session.as((auth) => post('profile/update', {...auth, ...changes})).catch((error) => {
-			if (error.code === Code.wrongLogin) reject(old, t(old.input.value ? 'passwordWrong' : 'oldPasswordNeeded'));
-			if (error.code === Code.malformed && changes.password) reject(password, t('passwordRefused'));
-			throw error;
-		});
-		session.profileChanged(changes);
-	}
-
-	open('yourProfile', [profile.elements, h('details', h('summary', `${t('mail')}, ${t('password')}`), mail, password, old, code)], {
+	open('yourProfile', profile.elements, {
 		label: 'save',
 		async action() {
 			const changes = profile.changes();
-			if (mail.input.value.trim()) changes.mail = mail.input.value.trim();
-			if (password.input.value) {
-				(await load('passwords')).check(password, store.me.name);
-				changes.password = password.input.value;
-			}
-			if (old.input.value) changes.old_password = old.input.value;
-			await verify();
-			await update(changes);
+			await session.as((auth) => post('profile/update', {...auth, ...changes}));
+			session.profileChanged(changes);
 		},
 	});
 }
