@@ -131,6 +131,7 @@ func TestPageShowsPush(t *testing.T) {
 	p.deliver(`{"with":"` + cleo.id + `","name":"Cleo","text":"two","n":3}`) // a retry
 	p.deliver(`{"with":"` + bob.id + `","n":1,"language":"de"}`)
 	p.deliver(`{"with":"` + bob.id + `","n":0,"request":true,"name":"$& <b>","language":"zh"}`)
+	p.inWorker("(async () => { while ((await registration.getNotifications()).length < 3) await new Promise((done) => { setTimeout(done, 20); }); return true; })()")
 	b.do(chromedp.Navigate(w.base(0) + pagePath))
 	b.until("has('nav', 'alias of')")
 	b.until("window.asking ??= setInterval(async () => { window.shownNow = " + notifications + ".length; }, 20), window.shownNow === 3")
