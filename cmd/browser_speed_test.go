@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // TestPageScrolls gives the page 2,000 people and a talk of 10,000 dialogues, and scrolls through both. What it wants
@@ -33,7 +31,7 @@ func TestPageScrolls(t *testing.T) {
 			of.onabort = () => reject(of.error);
 		};
 	})`)
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until(row("alias of "+cleo.account) + " && " + row("Somebody of old"))
 	opened := ask[float64](b, `(async () => {
 		const from = performance.now();
