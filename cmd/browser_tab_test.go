@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -144,20 +146,30 @@ const count = (css) => [...document.querySelectorAll(css)].filter(shown).length;
 func (b *tab) until(condition string) {
 	b.t.Helper()
 	look := `new Promise((resolve) => {` + finders + `
-		const look = () => { if (!(` + condition + `)) return; clearInterval(timer); observer.disconnect(); resolve(true); };
+		const end = (found) => { clearInterval(timer); clearTimeout(limit); observer.disconnect(); resolve(found); };
+		const look = () => { if (` + condition + `) end(true); };
 		const observer = new MutationObserver(look);
 		observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
 		const timer = setInterval(look, 50); // not everything that is waited for shows in the document
+		const limit = setTimeout(end, 5000, false);
 		look();
 	})`
 	b.try("until "+condition, func(ctx context.Context) error {
 		for {
-			_, err := b.page.evaluate(ctx, look)
-			if err == nil || ctx.Err() != nil || !b.page.moved(err) {
-				return err
+			found, err := b.lookOnce(ctx, look)
+			if found || ctx.Err() != nil || err != nil && !b.page.moved(err) && !errors.Is(err, context.DeadlineExceeded) {
+				return cmp.Or(err, ctx.Err())
 			}
 		}
 	})
+}
+
+// lookOnce gives up long after the expression ends by itself: a document that is gone may not answer.
+func (b *tab) lookOnce(ctx context.Context, look string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitTimeout/2)
+	defer cancel()
+	found, err := b.page.evaluate(ctx, look)
+	return string(found) == "true", err
 }
 
 // press clicks with the mouse on what has this name: the middle of it has to be in view, with nothing in front.

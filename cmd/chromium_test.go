@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
@@ -180,6 +181,28 @@ func (p *chromiumPage) screenshot(ctx context.Context) ([]byte, error) {
 	ctx, cancel := p.within(ctx)
 	defer cancel()
 	return chromedp.Run(ctx, chromedp.CaptureScreenshot())
+}
+
+func (p *chromiumPage) compose(ctx context.Context, text string) error {
+	end := int64(len(utf16.Encode([]rune(text))))
+	return errors.Join(p.process(ctx), chromiumCall(ctx, p, input.ImeSetComposition, input.ImeSetCompositionParams{
+		Text: text, SelectionStart: end, SelectionEnd: end,
+	}))
+}
+
+func (p *chromiumPage) commit(ctx context.Context, text string, enter bool) error {
+	var err error
+	if enter {
+		err = p.process(ctx)
+	}
+	return errors.Join(err, p.insert(ctx, text))
+}
+
+// process presses a key that an input method takes.
+func (p *chromiumPage) process(ctx context.Context) error {
+	return chromiumCall(ctx, p, input.DispatchKeyEvent, input.DispatchKeyEventParams{
+		Type: input.DispatchKeyEventTypeRawKeyDown, Key: "Process", WindowsVirtualKeyCode: 229, NativeVirtualKeyCode: 229,
+	})
 }
 
 func (p *chromiumPage) zone(ctx context.Context, name string) error {

@@ -130,7 +130,7 @@ func (c *bidi) call(ctx context.Context, method string, params any) (json.RawMes
 		c.mu.Lock()
 		delete(c.waiting, id)
 		c.mu.Unlock()
-		return nil, fmt.Errorf("%s: %w", method, ctx.Err())
+		return nil, fmt.Errorf("%s: %w", method, context.Cause(ctx))
 	}
 }
 

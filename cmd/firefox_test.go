@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/chromedp/chromedp/kb"
@@ -30,6 +31,9 @@ type firefoxBrowser struct {
 	process *exec.Cmd
 	exited  chan error
 	profile string
+
+	mu    sync.Mutex // guards front, and keeps the window in front while keys are pressed
+	front string     // the browsing context in the window in front
 }
 
 // firefoxPrefs are settings beside those that Firefox makes when a driver connects, which switch off telemetry, first
@@ -46,6 +50,7 @@ user_pref("dom.timeout.background_throttling_max_budget", -1);
 user_pref("dom.timeout.enable_budget_timer_throttling", false);
 user_pref("dom.timeout.throttling_delay", 2147483647);
 user_pref("network.proxy.type", 0);
+user_pref("network.websocket.delay-failed-reconnects", false);
 user_pref("toolkit.telemetry.enabled", false);
 user_pref("ui.allPointerCapabilities", 6);
 user_pref("ui.prefersReducedMotion", 1);
@@ -95,7 +100,7 @@ func (b *firefoxBrowser) start(path string) error {
 	defer cancel()
 	b.bidi, err = dialBidi(ctx, url, map[string]any{"unhandledPromptBehavior": map[string]any{"default": "ignore"}})
 	if err == nil {
-		_, err = b.call(ctx, "session.subscribe", map[string]any{"events": []string{"log.entryAdded"}})
+		_, err = b.call(ctx, "session.subscribe", map[string]any{"events": []string{"log.entryAdded", "browsingContext.navigationCommitted"}})
 	}
 	if err != nil {
 		return errors.Join(err, b.kill())
@@ -161,28 +166,48 @@ func (b *firefoxBrowser) result(ctx context.Context, into any, method string, pa
 
 // window opens a window, since only the front tab of a window is visible.
 func (b *firefoxBrowser) window(ctx context.Context, user string, owner bool, heard func(string)) (webPage, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var made struct{ Context string }
 	err := b.result(ctx, &made, "browsingContext.create", map[string]any{"type": "window", "userContext": user})
 	if err != nil {
 		return nil, err
 	}
-	p := &firefoxPage{b: b, id: made.Context, user: user, owner: owner}
-	b.on(p.id, func(_ string, params json.RawMessage) {
-		var entry struct {
-			Type, Level, Text string
-			StackTrace        struct {
-				CallFrames []struct {
-					URL        string
-					LineNumber int
-				}
-			}
+	b.front = made.Context
+	p := &firefoxPage{b: b, id: made.Context, user: user, owner: owner, next: make(chan struct{})}
+	b.on(p.id, func(method string, params json.RawMessage) {
+		if method == "browsingContext.navigationCommitted" {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			close(p.next)
+			p.next = make(chan struct{})
+			return
 		}
-		err := json.Unmarshal(params, &entry)
-		if err != nil || entry.Level == "error" && !lostConnection(entry.Text) {
-			heard(fmt.Sprintf("%s: %s %v", entry.Type, entry.Text, entry.StackTrace.CallFrames))
+		if what := consoleError(params); what != "" {
+			heard(what)
 		}
 	})
 	return p, nil
+}
+
+// consoleError returns the text of a log entry, empty if it is no error or is about a lost connection.
+func consoleError(params json.RawMessage) string {
+	var entry struct {
+		Type, Level, Text string
+		StackTrace        struct {
+			CallFrames []struct {
+				URL        string
+				LineNumber int
+			}
+		}
+	}
+	if err := json.Unmarshal(params, &entry); err != nil {
+		return err.Error()
+	}
+	if entry.Level != "error" || lostConnection(entry.Text) {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s %v", entry.Type, entry.Text, entry.StackTrace.CallFrames)
 }
 
 // lostConnection reports whether an error in the console is about a connection.
@@ -195,6 +220,9 @@ type firefoxPage struct {
 	id, user string // of the browsing context and of its user context
 	owner    bool   // whether the page was the first one in the user context
 	chrome   string // the browsing context of the window, once look has found it
+
+	mu   sync.Mutex    // guards next
+	next chan struct{} // closed when another document takes the place of this one
 }
 
 func (p *firefoxPage) beside(ctx context.Context, heard func(string)) (webPage, error) {
@@ -211,6 +239,9 @@ func (p *firefoxPage) close() error {
 		_, err = p.call(ctx, "browsingContext.close", nil)
 	}
 	p.b.on(p.id, nil) // events came before the result
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	p.b.front = "" // another window came to the front
 	return err
 }
 
@@ -233,17 +264,28 @@ func (p *firefoxPage) reload(ctx context.Context) error {
 	return err
 }
 
+// errMoved is the error of an expression that has no value, since another document took the place of its document.
+var errMoved = errors.New("another document took the place of this one")
+
+// evaluate does not wait for a document that is gone: Firefox does not answer then.
 func (p *firefoxPage) evaluate(ctx context.Context, expression string) (json.RawMessage, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p.mu.Lock()
+	next := p.next
+	p.mu.Unlock()
+	go func() {
+		select {
+		case <-next:
+			cancel(errMoved)
+		case <-ctx.Done():
+		}
+	}()
 	return p.b.evaluate(ctx, p.id, expression)
 }
 
 func (p *firefoxPage) moved(err error) bool {
-	for _, why := range []string{"no such frame", "AbortError", "destroyed", "unloaded"} {
-		if strings.Contains(err.Error(), why) {
-			return true
-		}
-	}
-	return false
+	return errors.Is(err, errMoved) || strings.Contains(err.Error(), "no such frame")
 }
 
 func (p *firefoxPage) act(ctx context.Context, source map[string]any, actions ...map[string]any) error {
@@ -271,7 +313,53 @@ func (p *firefoxPage) keys(ctx context.Context, keys string) error {
 			actions = append(actions, map[string]any{"type": what, "value": string(key)})
 		}
 	}
-	return p.act(ctx, map[string]any{"type": "key", "id": "keyboard"}, actions...)
+	return p.inFront(ctx, func() error {
+		return p.act(ctx, map[string]any{"type": "key", "id": "keyboard"}, actions...)
+	})
+}
+
+// inFront does something that works in the window in front only, such as to press a button by a key.
+func (p *firefoxPage) inFront(ctx context.Context, act func() error) error {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	if p.b.front != p.id {
+		if _, err := p.call(ctx, "browsingContext.activate", nil); err != nil {
+			return err
+		}
+		p.b.front = p.id
+	}
+	return act()
+}
+
+// compose lets the text input processor of Firefox, which its own tests use, act as an input method.
+func (p *firefoxPage) compose(ctx context.Context, text string) error {
+	return p.inputMethod(ctx, `
+		processor.setPendingCompositionString(`+quote(text)+`);
+		processor.appendClauseToPendingComposition(`+quote(text)+`.length, processor.ATTR_RAW_CLAUSE);
+		processor.setCaretInPendingComposition(`+quote(text)+`.length);
+		processor.flushPendingComposition(new KeyboardEvent('keydown', {key: 'a', code: 'KeyA', keyCode: 65}));`)
+}
+
+func (p *firefoxPage) commit(ctx context.Context, text string, enter bool) error {
+	key := ""
+	if enter {
+		key = ", new KeyboardEvent('keydown', {key: 'Enter', code: 'Enter', keyCode: 13})"
+	}
+	return p.inputMethod(ctx, "processor.commitCompositionWith("+quote(text)+key+");")
+}
+
+// inputMethod runs a script with a text input processor in the window around the page.
+func (p *firefoxPage) inputMethod(ctx context.Context, script string) error {
+	return p.inFront(ctx, func() error {
+		began, err := p.b.evaluate(ctx, p.chrome, `(() => {
+			const processor = window.processor ??= Cc['@mozilla.org/text-input-processor;1'].createInstance(Ci.nsITextInputProcessor);
+			if (!processor.beginInputTransactionForTests(window)) return false;`+script+`
+			return true; })()`)
+		if err == nil && string(began) != "true" {
+			err = errors.New("another input method is at work")
+		}
+		return err
+	})
 }
 
 func (p *firefoxPage) insert(ctx context.Context, text string) error {
