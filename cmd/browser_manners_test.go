@@ -30,23 +30,30 @@ func axe(t testing.TB) string {
 	return string(b)
 }
 
-// accessible runs axe on the page, on a desktop in light mode and on a phone in dark mode.
+// accessible runs axe on the page: with all rules on a desktop in light mode and on a phone in dark mode, and in the
+// other two with the rules of contrast, mirrored for languages that are written from right to left.
 func (b *tab) accessible(source, view string) {
 	b.t.Helper()
-	for _, as := range []screen{desk, {320, 640, true}} {
+	for i, as := range []screen{desk, {320, 640, true}, {desk.width, desk.height, true}, {320, 640, false}} {
 		b.look(as)
+		rest, dir := ", runOnly: ['color-contrast', 'target-size']", "rtl"
+		if i < 2 {
+			rest, dir = "", ""
+		}
 		found := ask[string](b, `(async () => {
+			document.documentElement.dir = '`+dir+`';
 			if (!window.axe) { `+source+` }
-			const {violations} = await axe.run(document, {resultTypes: ['violations']});
+			const {violations} = await axe.run(document, {resultTypes: ['violations']`+rest+`});
 			return violations.map((v) => v.id + ' (' + v.impact + '): ' + v.nodes.map((n) => n.target + ' ' + n.html.slice(0, 160) + ' ' + (n.any[0]?.message ?? '')).join('\n    ')).join('\n');
 		})()`)
 		if found != "" {
-			b.t.Errorf("%s, %d pixels wide, dark %t:\n%s", view, as.width, as.dark, found)
+			b.t.Errorf("%s, %d pixels wide, dark %t, direction %q:\n%s", view, as.width, as.dark, dir, found)
 		}
 		if wide := ask[bool](b, "document.documentElement.scrollWidth > innerWidth"); wide {
-			b.t.Errorf("%s is wider than a screen of %d pixels", view, as.width)
+			b.t.Errorf("%s is wider than a screen of %d pixels, direction %q", view, as.width, dir)
 		}
 	}
+	ask[bool](b, "document.documentElement.removeAttribute('dir'), true")
 	b.look(desk)
 }
 
@@ -199,14 +206,15 @@ func TestPageSpeaks(t *testing.T) {
 		"fr":    {"Welcome back", "Create account", "Forgot your password?"},
 	} {
 		t.Run(language, func(t *testing.T) {
-			t.Parallel()
-			b := openTab(t, chromium(t, language), language, s.app.URL()+pagePath, phone)
-			for _, word := range words {
-				b.sees(word)
-			}
-			if language != "fr" {
-				b.until(fmt.Sprintf("document.documentElement.lang === %q", language))
-			}
+			eachBrowser(t, language, func(t *testing.T, browser webBrowser) {
+				b := openTab(t, browser, language, s.app.URL()+pagePath, phone)
+				for _, word := range words {
+					b.sees(word)
+				}
+				if language != "fr" {
+					b.until(fmt.Sprintf("document.documentElement.lang === %q", language))
+				}
+			})
 		})
 	}
 }
