@@ -13,23 +13,18 @@ import (
 	"time"
 )
 
-// compose shows text as an input method does while its user chooses, in the field with the focus. commit ends it.
-func (b *tab) compose(text string) {
+// compose writes with an input method into the field with the focus: it shows the texts one after the other, and commits
+// the last one by the Enter key, with the order of events of the browser: the key comes while it composes.
+func (b *tab) compose(texts ...string) {
 	b.t.Helper()
-	b.try("compose", func(ctx context.Context) error { return b.page.compose(ctx, text) })
+	b.try("compose", func(ctx context.Context) error { return b.page.compose(ctx, texts, true) })
 }
 
-// commit ends compose by the Enter key, with the order of events of the browser: the key comes while it composes.
-func (b *tab) commit(text string) {
+// composeAsSafari is like compose, with the order of events of Safari: the key comes when the composition has ended, with
+// the code 229.
+func (b *tab) composeAsSafari(texts ...string) {
 	b.t.Helper()
-	b.try("commit", func(ctx context.Context) error { return b.page.commit(ctx, text, true) })
-}
-
-// commitAsSafari ends compose by the Enter key, with the order of events of Safari: the key comes when the composition
-// has ended, with the code 229.
-func (b *tab) commitAsSafari(text string) {
-	b.t.Helper()
-	b.try("commit", func(ctx context.Context) error { return b.page.commit(ctx, text, false) })
+	b.try("compose", func(ctx context.Context) error { return b.page.compose(ctx, texts, false) })
 	ask[bool](b, `(() => {
 		const field = document.activeElement, key = {key: 'Enter', code: 'Enter', bubbles: true, cancelable: true};
 		field.dispatchEvent(new KeyboardEvent('keydown', {...key, keyCode: 229}));
@@ -239,19 +234,14 @@ func (b *tab) simulateInputMethods() {
 	for _, safari := range []bool{false, true} {
 		b.fill("Words", " ")
 		ask[bool](b, "order = [], true")
-		b.compose("あ")
-		b.compose("あい")
-		b.until("document.querySelector('textarea').value.includes('あい')")
-		want := "compositionstart,keydown 229 true,keydown 229 true,compositionend"
+		want, compose := "keydown 229 true,compositionend", b.compose
 		if safari {
-			want = "compositionstart,keydown 229 true,compositionend,keydown 229 false"
-			b.commitAsSafari("愛")
-		} else {
-			b.commit("愛")
+			want, compose = "compositionend,keydown 229 false", b.composeAsSafari
 		}
+		compose("あ", "あい", "愛")
 		b.until("document.querySelector('textarea').value.trim() === '愛' && order.includes('compositionend')")
-		if got := ask[string](b, "order.join()"); got != "keydown 229 false,"+want {
-			b.t.Errorf("the events of an input method are %s, want %s", got, want)
+		if got := ask[string](b, "order.join()"); got != "keydown 229 false,compositionstart,keydown 229 true,keydown 229 true,"+want {
+			b.t.Errorf("the events of an input method end otherwise than with %s: %s", want, got)
 		}
 	}
 	ask[bool](b, "order = [], document.querySelector('button').focus(), true")

@@ -31,9 +31,10 @@ type webPage interface {
 	look(ctx context.Context, as screen) error
 	upload(ctx context.Context, css string, files []string) error
 	download(ctx context.Context, dir string) error
-	screenshot(ctx context.Context) ([]byte, error)            // as PNG
-	compose(ctx context.Context, text string) error            // as an input method, in the focused field
-	commit(ctx context.Context, text string, enter bool) error // of what it composed, by the Enter key or otherwise
+	screenshot(ctx context.Context) ([]byte, error) // as PNG
+	// compose shows the texts one after the other in the focused field, as an input method does, and commits the last one
+	// by the Enter key or otherwise.
+	compose(ctx context.Context, texts []string, enter bool) error
 	zone(ctx context.Context, name string) error
 	offline(ctx context.Context, is bool) error
 	moved(err error) bool // whether the expression did not end because another page took the place of this one

@@ -183,19 +183,21 @@ func (p *chromiumPage) screenshot(ctx context.Context) ([]byte, error) {
 	return chromedp.Run(ctx, chromedp.CaptureScreenshot())
 }
 
-func (p *chromiumPage) compose(ctx context.Context, text string) error {
-	end := int64(len(utf16.Encode([]rune(text))))
-	return errors.Join(p.process(ctx), chromiumCall(ctx, p, input.ImeSetComposition, input.ImeSetCompositionParams{
-		Text: text, SelectionStart: end, SelectionEnd: end,
-	}))
-}
-
-func (p *chromiumPage) commit(ctx context.Context, text string, enter bool) error {
+func (p *chromiumPage) compose(ctx context.Context, texts []string, enter bool) error {
+	for _, text := range texts {
+		end := int64(len(utf16.Encode([]rune(text))))
+		err := errors.Join(p.process(ctx), chromiumCall(ctx, p, input.ImeSetComposition, input.ImeSetCompositionParams{
+			Text: text, SelectionStart: end, SelectionEnd: end,
+		}))
+		if err != nil {
+			return err
+		}
+	}
 	var err error
 	if enter {
 		err = p.process(ctx)
 	}
-	return errors.Join(err, p.insert(ctx, text))
+	return errors.Join(err, p.insert(ctx, texts[len(texts)-1]))
 }
 
 // process presses a key that an input method takes.

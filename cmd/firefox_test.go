@@ -232,6 +232,9 @@ func (p *firefoxPage) beside(ctx context.Context, heard func(string)) (webPage, 
 func (p *firefoxPage) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	p.b.front = "" // another window comes to the front
 	var err error
 	if p.owner {
 		_, err = p.b.call(ctx, "browser.removeUserContext", map[string]any{"userContext": p.user})
@@ -239,9 +242,6 @@ func (p *firefoxPage) close() error {
 		_, err = p.call(ctx, "browsingContext.close", nil)
 	}
 	p.b.on(p.id, nil) // events came before the result
-	p.b.mu.Lock()
-	defer p.b.mu.Unlock()
-	p.b.front = "" // another window came to the front
 	return err
 }
 
@@ -331,32 +331,35 @@ func (p *firefoxPage) inFront(ctx context.Context, act func() error) error {
 	return act()
 }
 
-// compose lets the text input processor of Firefox, which its own tests use, act as an input method.
-func (p *firefoxPage) compose(ctx context.Context, text string) error {
-	return p.inputMethod(ctx, `
-		processor.setPendingCompositionString(`+quote(text)+`);
-		processor.appendClauseToPendingComposition(`+quote(text)+`.length, processor.ATTR_RAW_CLAUSE);
-		processor.setCaretInPendingComposition(`+quote(text)+`.length);
-		processor.flushPendingComposition(new KeyboardEvent('keydown', {key: 'a', code: 'KeyA', keyCode: 65}));`)
-}
-
-func (p *firefoxPage) commit(ctx context.Context, text string, enter bool) error {
+// compose lets the text input processor of Firefox, which its own tests use, act as an input method in the window around
+// the page.
+func (p *firefoxPage) compose(ctx context.Context, texts []string, enter bool) error {
+	steps, err := json.Marshal(texts)
+	if err != nil {
+		return err
+	}
 	key := ""
 	if enter {
 		key = ", new KeyboardEvent('keydown', {key: 'Enter', code: 'Enter', keyCode: 13})"
 	}
-	return p.inputMethod(ctx, "processor.commitCompositionWith("+quote(text)+key+");")
-}
-
-// inputMethod runs a script with a text input processor in the window around the page.
-func (p *firefoxPage) inputMethod(ctx context.Context, script string) error {
 	return p.inFront(ctx, func() error {
 		began, err := p.b.evaluate(ctx, p.chrome, `(() => {
-			const processor = window.processor ??= Cc['@mozilla.org/text-input-processor;1'].createInstance(Ci.nsITextInputProcessor);
-			if (!processor.beginInputTransactionForTests(window)) return false;`+script+`
+			const processor = Cc['@mozilla.org/text-input-processor;1'].createInstance(Ci.nsITextInputProcessor);
+			if (!processor.beginInputTransactionForTests(window)) return false;
+			const texts = `+string(steps)+`;
+			for (const text of texts) {
+				processor.setPendingCompositionString(text);
+				processor.appendClauseToPendingComposition(text.length, processor.ATTR_RAW_CLAUSE);
+				processor.setCaretInPendingComposition(text.length);
+				processor.flushPendingComposition(new KeyboardEvent('keydown', {key: 'a', code: 'KeyA', keyCode: 65}));
+			}
+			processor.commitCompositionWith(texts.at(-1)`+key+`);
 			return true; })()`)
 		if err == nil && string(began) != "true" {
 			err = errors.New("another input method is at work")
+		}
+		if err == nil {
+			_, err = p.evaluate(ctx, "true") // the page has the events before another window comes to the front
 		}
 		return err
 	})
