@@ -37,11 +37,13 @@ type firefoxBrowser struct {
 }
 
 // firefoxPrefs are settings beside those that Firefox makes when a driver connects, which switch off telemetry, first
-// run and updates. Pages in the background run as fast as the others, a mouse can hover, and nothing moves.
+// run and updates. Pages in the background run as fast as the others, a mouse can hover, and nothing moves. No page loads
+// its icon, since a page that is still loading stays out of the back/forward cache.
 const firefoxPrefs = `
 user_pref("app.normandy.enabled", false);
 user_pref("app.shield.optoutstudies.enabled", false);
 user_pref("browser.aboutwelcome.enabled", false);
+user_pref("browser.chrome.site_icons", false);
 user_pref("browser.download.alwaysOpenPanel", false);
 user_pref("browser.startup.page", 0);
 user_pref("browser.uidensity", 0);
