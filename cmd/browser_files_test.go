@@ -15,8 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // pageFile is a file that a user gives to the page.
@@ -120,11 +118,12 @@ func (f *keptFriends) bytesOf(t testing.TB, id string) string {
 	return r.body
 }
 
-// TestPagePictures sends pictures and another file. The pictures are turned as the camera says, shrunk and without
+// TestPageSendsPictures sends pictures and another file. The pictures are turned as the camera says, shrunk and without
 // metadata, and the friend sees, enlarges and saves them. The addresses of their bytes are given up.
-func TestPagePictures(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageSendsPictures(t *testing.T) { eachBrowser(t, "en-US", testPageSendsPictures) }
+
+func testPageSendsPictures(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	c.hook(`window.urls = new Set(); const make = URL.createObjectURL, revoke = URL.revokeObjectURL;
 		URL.createObjectURL = (blob) => { const url = make(blob); urls.add(url); return url; };
@@ -196,9 +195,10 @@ func TestPagePictures(t *testing.T) {
 }
 
 // TestPagePastesAndDrops checks what the page does with the clipboard, and with files that are dragged over it.
-func TestPagePastesAndDrops(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPagePastesAndDrops(t *testing.T) { eachBrowser(t, "en-US", testPagePastesAndDrops) }
+
+func testPagePastesAndDrops(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.talk(t, f.bob, f.cleo)
 	b.until("named('button', 'Attach files')")
 	picture := pngOf(t, "image.png", 40, 30)
@@ -295,9 +295,10 @@ const holdUploads = `window.held = []; const upload = XMLHttpRequest.prototype.s
 	window.release = () => { XMLHttpRequest.prototype.send = upload; for (const one of held.splice(0)) one(); }`
 
 // TestPageUploads: a dialogue waits for the files before it. The user ends an upload, and one goes on after a reload.
-func TestPageUploads(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageUploads(t *testing.T) { eachBrowser(t, "en-US", testPageUploads) }
+
+func testPageUploads(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	b.hook(holdUploads)
 	b.chooses(pngOf(t, "one.png", 30, 30), pngOf(t, "two.png", 40, 40))
@@ -320,7 +321,7 @@ func TestPageUploads(t *testing.T) {
 	b.say("Before the reload")
 	b.say("Last")
 	b.until("held.length === 1 && count('.mine progress') === 2")
-	b.do(chromedp.Reload())
+	b.reload()
 	c.hears("Last")
 	c.until("[...document.querySelectorAll('.theirs')].map((e) => e.querySelector('.media button')?.className).join() === 'frame,,frame,card,'")
 	b.until("count('.mine') === 5 && count('.mine .state.read') === 5")
@@ -331,8 +332,10 @@ func TestPageUploads(t *testing.T) {
 
 // TestPageUploadSurvivesServer kills the server before it has a file: the upload begins again when the server is back.
 func TestPageUploadSurvivesServer(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+	eachBrowser(t, "en-US", testPageUploadSurvivesServer)
+}
+
+func testPageUploadSurvivesServer(t *testing.T, browser webBrowser) {
 	data, log := filepath.Join(t.TempDir(), "data"), new(logBuffer)
 	server := startProcess(t, data, log)
 	ann := openTab(t, browser, "ann", server.url+pagePath, desk)
@@ -375,14 +378,15 @@ func TestPageQuota(t *testing.T) {
 	b.until("count('.mine .state.failed') === 1 && has('.mine .failed', 'there is no space left for your files')")
 	b.press("Remove")
 	b.until("count('.mine') === 2 && count('.failed') === 0")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until("count('.mine .state.kept') === 2 && has('.mine .card', 'one.bin') && count('.mine') === 2")
 }
 
 // TestPageVoice records voice messages with the microphone that Chromium pretends to have.
-func TestPageVoice(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageVoice(t *testing.T) { eachBrowser(t, "en-US", testPageVoice) }
+
+func testPageVoice(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	b.press("Record a voice message")
 	b.until("has('.recording .time', '0:01')")
@@ -432,9 +436,10 @@ func TestPageVoice(t *testing.T) {
 }
 
 // TestPageFileGone says in words that the server no longer has a file, and shows nothing of deleted dialogues.
-func TestPageFileGone(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageFileGone(t *testing.T) { eachBrowser(t, "en-US", testPageFileGone) }
+
+func testPageFileGone(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.talk(t, f.bob, f.cleo)
 	b.chooses(pngOf(t, "one.png", 30, 30), pageFile{"notes.txt", "text/plain", []byte("notes")})
 	b.ready(2)

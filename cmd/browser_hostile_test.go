@@ -10,8 +10,6 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/chromedp/chromedp"
 )
 
 // tricks are texts that try to make the page run a script, load a resource or break its layout. A script calls pwn().
@@ -137,9 +135,9 @@ func attack(t *testing.T, w *world, i int, trick, victim string) *member {
 
 // TestPageWithstands makes all attackers friends of a user, and checks that no trick runs a script, loads a resource or
 // breaks the page.
-func TestPageWithstands(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageWithstands(t *testing.T) { eachBrowser(t, "en-US", testPageWithstands) }
+
+func testPageWithstands(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	victim := w.newMember(t, 0)
 	victim.login(t)
@@ -187,7 +185,7 @@ func TestPageWithstands(t *testing.T) {
 	}
 	b.look(phone)
 	b.unharmed("phone")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until("count('header .who') === 1")
 	b.fill("Write a message", "Still here")
 	b.key("\r")

@@ -11,9 +11,9 @@ import (
 
 // TestPageInvite: the link of an invite opens the form of registration with the invite, and the page says why a visitor
 // cannot register.
-func TestPageInvite(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageInvite(t *testing.T) { eachBrowser(t, "en-US", testPageInvite) }
+
+func testPageInvite(t *testing.T, browser webBrowser) {
 	s := start(t, func(c *Config) { c.Registration = "invite" })
 	_, secret, err := s.app.backend.store.Invites.Create(t.Context(), kv.Invite{Uses: 1})
 	if err != nil {

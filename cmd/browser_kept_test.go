@@ -1,11 +1,8 @@
 package cmd
 
 import (
-	"context"
 	"fmt"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // watchSockets lists the WebSockets that the page opens from now on in `sockets`.
@@ -16,17 +13,17 @@ const watchSockets = `window.sockets = [], window.WebSocket = class extends WebS
 // keptFriends is a server with two friends, whose only clients are pages.
 type keptFriends struct {
 	*world
-	browser   context.Context
+	browser   webBrowser
 	bob, cleo *member
 }
 
-func newKeptFriends(t *testing.T) *keptFriends {
+func newKeptFriends(t *testing.T, browser webBrowser) *keptFriends {
 	t.Helper()
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	bob.tunnel.close(t)
 	cleo.tunnel.close(t)
-	return &keptFriends{w, chromium(t, "en-US"), bob, cleo}
+	return &keptFriends{w, browser, bob, cleo}
 }
 
 // page signs a user in on a new device. Its sockets are in the list `sockets`.
@@ -49,9 +46,10 @@ func (f *keptFriends) talk(t *testing.T, who, with *member) *tab {
 
 // TestPageKeepsTalks checks the states of a user's own dialogues, the line about an offline friend, and the history on a
 // second device, page by page.
-func TestPageKeepsTalks(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageKeepsTalks(t *testing.T) { eachBrowser(t, "en-US", testPageKeepsTalks) }
+
+func testPageKeepsTalks(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.talk(t, f.bob, f.cleo)
 	b.say("Are you there?")
 	b.state("Are you there?", "kept")
@@ -105,9 +103,10 @@ func TestPageKeepsTalks(t *testing.T) {
 
 // TestPageRetries checks that a dialogue without an answer is sent again on a new connection, without a duplicate, and
 // that a missed frame is fetched.
-func TestPageRetries(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageRetries(t *testing.T) { eachBrowser(t, "en-US", testPageRetries) }
+
+func testPageRetries(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	ask[bool](b, "sockets[0].onmessage = () => {}, true") // the answers are lost
 	b.say("First")
@@ -132,15 +131,16 @@ func TestPageRetries(t *testing.T) {
 }
 
 // TestPageReloads reloads pages under traffic: nothing is lost and nothing doubled.
-func TestPageReloads(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageReloads(t *testing.T) { eachBrowser(t, "en-US", testPageReloads) }
+
+func testPageReloads(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	ask[bool](b, "sockets[0].send = () => {}, true") // what is sent now gets lost
 	b.say("Lost on the way")
 	b.say("This too")
 	b.until("count('.mine .sending') === 2")
-	b.do(chromedp.Reload())
+	b.reload()
 	c.hears("This too")
 	b.state("This too", "read")
 	b.until("count('.mine') === 2")
@@ -150,20 +150,21 @@ func TestPageReloads(t *testing.T) {
 	for i := range 8 {
 		c.say(fmt.Sprint("Traffic ", i))
 		if i%2 == 1 {
-			b.do(chromedp.Reload())
+			b.reload()
 		}
 		want += fmt.Sprintf(",Traffic %d", i)
 	}
 	b.until(texts + " === " + quote(want[1:]))
 	c.state("Traffic 7", "read")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until(texts + " === " + quote(want[1:]))
 }
 
 // TestPageRests checks that a page in the back/forward cache is offline, and fetches what it missed when it is back.
-func TestPageRests(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageRests(t *testing.T) { eachBrowser(t, "en-US", testPageRests) }
+
+func testPageRests(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	c.until("document.querySelector('header .dot')")
 	ask[bool](b, "dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
@@ -183,9 +184,10 @@ func TestPageRests(t *testing.T) {
 }
 
 // TestPageAgrees checks that two devices of a user agree on what is unread, and on a deleted conversation.
-func TestPageAgrees(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageAgrees(t *testing.T) { eachBrowser(t, "en-US", testPageAgrees) }
+
+func testPageAgrees(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	c := f.talk(t, f.cleo, f.bob)
 	one, two := f.page(t, f.bob, desk), f.page(t, f.bob, phone)
 	one.until(row("alias of " + f.cleo.account))
@@ -209,7 +211,7 @@ func TestPageAgrees(t *testing.T) {
 	c.say("A new start")
 	one.hears("A new start")
 	one.until("count('.dialogue') === 1")
-	two.do(chromedp.Reload())
+	two.reload()
 	two.open("alias of " + f.cleo.account)
 	two.hears("A new start")
 	two.until("count('.dialogue') === 1")
@@ -217,9 +219,10 @@ func TestPageAgrees(t *testing.T) {
 }
 
 // TestPageChanges checks typing, replies, reactions, edits and deletions.
-func TestPageChanges(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageChanges(t *testing.T) { eachBrowser(t, "en-US", testPageChanges) }
+
+func testPageChanges(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	c.fill("Write a message", "I am writ")
 	b.until("has('header small', 'typing…')")

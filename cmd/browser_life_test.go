@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/chromedp/chromedp"
 )
 
 // signInBriefly signs a user in who does not stay signed in.
@@ -25,13 +23,14 @@ func (b *tab) headerMenu() {
 }
 
 // TestPageBackForward leaves the page for another one, and comes back: meanwhile the user is offline and loses nothing.
-func TestPageBackForward(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageBackForward(t *testing.T) { eachBrowser(t, "en-US", testPageBackForward) }
+
+func testPageBackForward(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	c.until("document.querySelector('header .dot')")
 	ask[bool](b, "window.alive = true")
-	b.do(chromedp.Navigate(f.base(0) + "/im/registration"))
+	b.navigate(f.base(0) + "/im/registration")
 	c.until("!document.querySelector('header .dot')")
 	c.say("While you are away")
 	c.state("While you are away", "kept")
@@ -51,8 +50,9 @@ const silence = `sockets.at(-1).onmessage = () => {}, sockets.at(-1).send = () =
 
 // TestPageNoticesSilence checks that a visible page notices a connection that died silently, by events of the network and
 // by its own heartbeat, says so, and shows no friend as online.
-func TestPageNoticesSilence(t *testing.T) {
-	t.Parallel()
+func TestPageNoticesSilence(t *testing.T) { eachBrowser(t, "en-US", testPageNoticesSilence) }
+
+func testPageNoticesSilence(t *testing.T, browser webBrowser) {
 	for _, keep := range []time.Duration{0, 30 * 24 * time.Hour} {
 		t.Run(fmt.Sprint("keep ", keep), func(t *testing.T) {
 			t.Parallel()
@@ -60,7 +60,6 @@ func TestPageNoticesSilence(t *testing.T) {
 			bob, cleo := w.newFriends(t)
 			bob.tunnel.close(t)
 			cleo.tunnel.close(t)
-			browser := chromium(t, "en-US")
 			c := openTab(t, browser, "cleo", w.base(0)+pagePath, desk)
 			c.signIn(cleo.account, cleo.password)
 			c.open("alias of " + bob.account)
@@ -98,11 +97,11 @@ func TestPageNoticesSilence(t *testing.T) {
 
 // TestPageRenewsToken checks that an open page outlives its token, and that a user who did not choose to stay signed in
 // has no token in the browser's storage.
-func TestPageRenewsToken(t *testing.T) {
-	t.Parallel()
+func TestPageRenewsToken(t *testing.T) { eachBrowser(t, "en-US", testPageRenewsToken) }
+
+func testPageRenewsToken(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t, func(c *Config) { c.Tokens.TTL = 6 * time.Second }))
 	bob, cleo := w.newFriends(t)
-	browser := chromium(t, "en-US")
 	expired := func(login string) {
 		t.Helper()
 		parts := strings.Split(login, " ")
@@ -181,9 +180,10 @@ func TestPageResendsInOrder(t *testing.T) {
 
 // TestPageBack checks the ways back: the arrow and the browser's button do not make the history longer, and go back past
 // dialogs.
-func TestPageBack(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageBack(t *testing.T) { eachBrowser(t, "en-US", testPageBack) }
+
+func testPageBack(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.page(t, f.bob, phone)
 	name := "alias of " + f.cleo.account
 	length := func() int { return ask[int](b, "history.length") }
@@ -245,9 +245,10 @@ const countPersist = `navigator.storage.persist = () => {
 
 // TestPageKeepsAndErases checks that the page asks once for persistent storage, only of users who stay signed in, and
 // that signing out can delete everything that the browser has.
-func TestPageKeepsAndErases(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageKeepsAndErases(t *testing.T) { eachBrowser(t, "en-US", testPageKeepsAndErases) }
+
+func testPageKeepsAndErases(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	const asked = "Number(localStorage.getItem('test'))"
 	left := func(b *tab) string {
 		t.Helper()
@@ -290,7 +291,7 @@ func TestPageKeepsAndErases(t *testing.T) {
 	stay.open(name)
 	stay.say("At home")
 	stay.state("At home", "kept")
-	stay.do(chromedp.Reload())
+	stay.reload()
 	stay.until("named('textarea', 'Write a message')")
 	ask[bool](stay, countPersist)
 	stay.say("At home again")
@@ -312,7 +313,7 @@ func TestPageKeepsAndErases(t *testing.T) {
 		const opening = indexedDB.open('imctl', 99);
 		opening.onsuccess = () => { opening.result.close(); done(true); };
 	})`)
-	stay.do(chromedp.Reload())
+	stay.reload()
 	stay.signIn(f.bob.account, f.bob.password)
 	stay.open(name)
 	stay.state("At home again", "kept")
@@ -326,9 +327,10 @@ func TestPageKeepsAndErases(t *testing.T) {
 }
 
 // TestPageKeepsDrafts checks that a draft survives a page that ends at once.
-func TestPageKeepsDrafts(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageKeepsDrafts(t *testing.T) { eachBrowser(t, "en-US", testPageKeepsDrafts) }
+
+func testPageKeepsDrafts(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.talk(t, f.bob, f.cleo)
 	for i := range 3 {
 		draft := fmt.Sprint("Half a sentence ", i)
@@ -344,9 +346,10 @@ func TestPageKeepsDrafts(t *testing.T) {
 }
 
 // TestPageNotifies checks that each message of a conversation is heard, and what a click on a notification does.
-func TestPageNotifies(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageNotifies(t *testing.T) { eachBrowser(t, "en-US", testPageNotifies) }
+
+func testPageNotifies(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	c := f.talk(t, f.cleo, f.bob)
 	b := f.page(t, f.bob, desk)
 	ask[bool](b, `window.told = [], window.Notification = class {
@@ -374,9 +377,10 @@ func TestPageNotifies(t *testing.T) {
 
 // TestPageCountsNew checks the line above new messages in a window without focus, and their count while the user reads
 // older ones. They count as read when they are seen.
-func TestPageCountsNew(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageCountsNew(t *testing.T) { eachBrowser(t, "en-US", testPageCountsNew) }
+
+func testPageCountsNew(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	for i := range 30 {
 		c.say(fmt.Sprint("Older ", i))
@@ -405,9 +409,10 @@ func TestPageCountsNew(t *testing.T) {
 }
 
 // TestPageAgreesOnReads checks that what was read on one device is not unread on another one that was away.
-func TestPageAgreesOnReads(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageAgreesOnReads(t *testing.T) { eachBrowser(t, "en-US", testPageAgreesOnReads) }
+
+func testPageAgreesOnReads(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	c := f.talk(t, f.cleo, f.bob)
 	one, two := f.page(t, f.bob, desk), f.page(t, f.bob, phone)
 	one.until(row("alias of " + f.cleo.account))

@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // axe is the source of axe-core, which looks for what keeps people out, in the version that
@@ -32,23 +30,30 @@ func axe(t testing.TB) string {
 	return string(b)
 }
 
-// accessible runs axe on the page, on a desktop in light mode and on a phone in dark mode.
+// accessible runs axe on the page: with all rules on a desktop in light mode and on a phone in dark mode, and in the
+// other two with the rules of contrast, mirrored for languages that are written from right to left.
 func (b *tab) accessible(source, view string) {
 	b.t.Helper()
-	for _, as := range []screen{desk, {320, 640, true}} {
+	for i, as := range []screen{desk, {320, 640, true}, {desk.width, desk.height, true}, {320, 640, false}} {
 		b.look(as)
+		rest, dir := ", runOnly: ['color-contrast', 'target-size']", "rtl"
+		if i < 2 {
+			rest, dir = "", ""
+		}
 		found := ask[string](b, `(async () => {
+			document.documentElement.dir = '`+dir+`';
 			if (!window.axe) { `+source+` }
-			const {violations} = await axe.run(document, {resultTypes: ['violations']});
+			const {violations} = await axe.run(document, {resultTypes: ['violations']`+rest+`});
 			return violations.map((v) => v.id + ' (' + v.impact + '): ' + v.nodes.map((n) => n.target + ' ' + n.html.slice(0, 160) + ' ' + (n.any[0]?.message ?? '')).join('\n    ')).join('\n');
 		})()`)
 		if found != "" {
-			b.t.Errorf("%s, %d pixels wide, dark %t:\n%s", view, as.width, as.dark, found)
+			b.t.Errorf("%s, %d pixels wide, dark %t, direction %q:\n%s", view, as.width, as.dark, dir, found)
 		}
 		if wide := ask[bool](b, "document.documentElement.scrollWidth > innerWidth"); wide {
-			b.t.Errorf("%s is wider than a screen of %d pixels", view, as.width)
+			b.t.Errorf("%s is wider than a screen of %d pixels, direction %q", view, as.width, dir)
 		}
 	}
+	ask[bool](b, "document.documentElement.removeAttribute('dir'), true")
 	b.look(desk)
 }
 
@@ -169,9 +174,9 @@ func findByName(t testing.TB, p *member, name string) string {
 	return a.Found[0].ID
 }
 
-func TestPageByKeyboard(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageByKeyboard(t *testing.T) { eachBrowser(t, "en-US", testPageByKeyboard) }
+
+func testPageByKeyboard(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newMember(t, 0), w.newMember(t, 0)
 	bob.login(t)
@@ -179,13 +184,13 @@ func TestPageByKeyboard(t *testing.T) {
 	bob.befriend(t, cleo)
 	b := openTab(t, browser, "keyboard", w.base(0)+pagePath, desk)
 	b.until("document.activeElement.name === 'account'")
-	b.do(chromedp.KeyEvent(bob.account + "\t" + bob.password + "\r"))
+	b.key(bob.account + "\t" + bob.password + "\r")
 	b.until("document.activeElement.type === 'search'")
 	b.key("\u0301") // ArrowDown
 	b.until("document.activeElement.classList.contains('row')")
 	b.key("\r")
 	b.until("document.activeElement.tagName === 'TEXTAREA'")
-	b.do(chromedp.KeyEvent("All by keys\r"))
+	b.key("All by keys\r")
 	b.state("All by keys", "delivered")
 	if got := cleo.tunnel.next(t); !strings.Contains(got, "All by keys") {
 		t.Errorf("the friend received %s", got)
@@ -201,22 +206,23 @@ func TestPageSpeaks(t *testing.T) {
 		"fr":    {"Welcome back", "Create account", "Forgot your password?"},
 	} {
 		t.Run(language, func(t *testing.T) {
-			t.Parallel()
-			b := openTab(t, chromium(t, language), language, s.app.URL()+pagePath, phone)
-			for _, word := range words {
-				b.sees(word)
-			}
-			if language != "fr" {
-				b.until(fmt.Sprintf("document.documentElement.lang === %q", language))
-			}
+			eachBrowser(t, language, func(t *testing.T, browser webBrowser) {
+				b := openTab(t, browser, language, s.app.URL()+pagePath, phone)
+				for _, word := range words {
+					b.sees(word)
+				}
+				if language != "fr" {
+					b.until(fmt.Sprintf("document.documentElement.lang === %q", language))
+				}
+			})
 		})
 	}
 }
 
 // TestPageRightToLeft checks that a right-to-left language mirrors the layout, and that nothing leaves the screen.
-func TestPageRightToLeft(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageRightToLeft(t *testing.T) { eachBrowser(t, "en-US", testPageRightToLeft) }
+
+func testPageRightToLeft(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	for _, as := range []screen{desk, {320, 640, false}} {
@@ -236,9 +242,9 @@ func TestPageRightToLeft(t *testing.T) {
 }
 
 // TestPageForgetsNothing checks what the browser stores: talks, drafts, unread counts, export and removal.
-func TestPageForgetsNothing(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageForgetsNothing(t *testing.T) { eachBrowser(t, "en-US", testPageForgetsNothing) }
+
+func testPageForgetsNothing(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	dora := w.newMember(t, 0)
@@ -255,7 +261,7 @@ func TestPageForgetsNothing(t *testing.T) {
 	b.until("named('textarea', 'Write a message')?.value === ''")
 	cleo.tunnel.send(t, dialogue(`"1"`, bob.id, quote("While you look elsewhere")))
 	b.until("has('nav .row .count', '1')")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until("has('nav .row .count', '1') && has('nav .row', 'A draft')")
 	b.open("alias of " + cleo.account)
 	b.hears("While you look elsewhere")
@@ -290,7 +296,7 @@ func TestPageForgetsNothing(t *testing.T) {
 	b.press("Delete history")
 	b.until("count('.dialogue') === 0")
 	b.sees("Say hello!")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.open("alias of " + cleo.account)
 	b.sees("Say hello!")
 
@@ -304,9 +310,9 @@ func TestPageForgetsNothing(t *testing.T) {
 }
 
 // TestPageOneTab checks that an account is active in one tab at a time.
-func TestPageOneTab(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageOneTab(t *testing.T) { eachBrowser(t, "en-US", testPageOneTab) }
+
+func testPageOneTab(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	url := w.base(0) + pagePath
@@ -325,9 +331,9 @@ func TestPageOneTab(t *testing.T) {
 }
 
 // TestPageTells checks the title, the notifications and the unread counts of a page in the background.
-func TestPageTells(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageTells(t *testing.T) { eachBrowser(t, "en-US", testPageTells) }
+
+func testPageTells(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
@@ -355,9 +361,9 @@ func TestPageTells(t *testing.T) {
 }
 
 // TestPageProfile changes a picture and a name, and checks them on the page of a friend.
-func TestPageProfile(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageProfile(t *testing.T) { eachBrowser(t, "en-US", testPageProfile) }
+
+func testPageProfile(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	url := w.base(0) + pagePath
@@ -367,7 +373,7 @@ func TestPageProfile(t *testing.T) {
 	c.until(row("alias of " + bob.account))
 	b.press("Menu")
 	b.press("Your profile")
-	b.do(chromedp.SetUploadFiles(chromedp.CSS("dialog input[type=file]"), []string{photo(t)}))
+	b.upload("dialog input[type=file]", photo(t))
 	b.press("Use picture")
 	b.until("document.querySelector('dialog .avatar img')?.naturalWidth === 160")
 	b.fill("About you, in one line", "Now with a face")
@@ -384,7 +390,7 @@ func TestPageProfile(t *testing.T) {
 	c.fill("Name for this friend", "Bobby")
 	c.press("Save")
 	c.until("has('header', 'Bobby')")
-	c.do(chromedp.Reload())
+	c.reload()
 	c.until("has('header', 'Bobby')")
 }
 

@@ -37,9 +37,10 @@ func newFriendsOf(t *testing.T, w *world, who *member, n int) []*member {
 }
 
 // TestPageMarks pins, mutes and archives conversations on one device, and looks at another one.
-func TestPageMarks(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageMarks(t *testing.T) { eachBrowser(t, "en-US", testPageMarks) }
+
+func testPageMarks(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	f.bob.login(t)
 	friends := append([]*member{f.cleo}, newFriendsOf(t, f.world, f.bob, 7)...)
 	f.bob.tunnel.close(t)
@@ -133,7 +134,7 @@ func TestPageMarksStayHere(t *testing.T) {
 	b.until(row("Hello"))
 	b.rowMenu(name, "Archive")
 	b.until("has('nav .row', 'Archived (1)')")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until("has('nav .row', 'Archived (1)') && !(" + row(name) + ")")
 	cleo.tunnel.send(t, dialogue(`"2"`, bob.id, `"Hello again"`))
 	b.until(row("Hello again"))

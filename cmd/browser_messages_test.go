@@ -22,9 +22,10 @@ func (b *tab) actions(text string) {
 
 // TestPageReplies checks replies, from the menu and by keyboard, and that the quote leads to the message, which may be
 // pages away.
-func TestPageReplies(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageReplies(t *testing.T) { eachBrowser(t, "en-US", testPageReplies) }
+
+func testPageReplies(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	b.say("The very first")
 	c.hears("The very first")
@@ -56,9 +57,10 @@ func TestPageReplies(t *testing.T) {
 }
 
 // TestPageReacts checks that reactions are counted, that the user's own is marked, and that another press takes it back.
-func TestPageReacts(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageReacts(t *testing.T) { eachBrowser(t, "en-US", testPageReacts) }
+
+func testPageReacts(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	b.say("Good news")
 	c.hears("Good news")
@@ -86,9 +88,10 @@ func TestPageReacts(t *testing.T) {
 }
 
 // TestPageEdits checks the way to edit by the keyboard, that Escape gives the draft back, and what the friend sees.
-func TestPageEdits(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageEdits(t *testing.T) { eachBrowser(t, "en-US", testPageEdits) }
+
+func testPageEdits(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	b.say("I am writting *this*")
 	c.say("I see")
@@ -120,9 +123,10 @@ func TestPageEdits(t *testing.T) {
 }
 
 // TestPageForwards forwards a message to a friend, found by name.
-func TestPageForwards(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageForwards(t *testing.T) { eachBrowser(t, "en-US", testPageForwards) }
+
+func testPageForwards(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	dora := f.newMember(t, 0)
 	dora.login(t)
 	f.cleo.login(t)
@@ -144,9 +148,10 @@ func TestPageForwards(t *testing.T) {
 }
 
 // TestPageActionsByKeyboard reaches every action without a mouse.
-func TestPageActionsByKeyboard(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageActionsByKeyboard(t *testing.T) { eachBrowser(t, "en-US", testPageActionsByKeyboard) }
+
+func testPageActionsByKeyboard(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	b.say("One")
 	b.say("Two")
@@ -175,9 +180,10 @@ func TestPageActionsByKeyboard(t *testing.T) {
 
 // TestPageMessagesFast measures one more dialogue, and one more key, in a conversation of 10,000. What it wants is far
 // from what an idle machine does: it has to hold on a busy one.
-func TestPageMessagesFast(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageMessagesFast(t *testing.T) { eachBrowser(t, "en-US", testPageMessagesFast) }
+
+func testPageMessagesFast(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.page(t, f.bob, desk)
 	b.until(row("alias of " + f.cleo.account))
 	ask[bool](b, `new Promise((resolve, reject) => {

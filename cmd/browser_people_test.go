@@ -34,9 +34,9 @@ func (s *server) strangers(t testing.TB, n int, name string) (all []kv.User) {
 
 // TestPageTellsApart: ten strangers of one name have tags, which are the same in the results, the dialogs and the list
 // of own requests. A person is found by the account, with common friends, and a request is taken back.
-func TestPageTellsApart(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageTellsApart(t *testing.T) { eachBrowser(t, "en-US", testPageTellsApart) }
+
+func testPageTellsApart(t *testing.T, browser webBrowser) {
 	s := start(t)
 	w := newWorld(t, s)
 	bob, cleo := w.newFriends(t)
@@ -84,9 +84,9 @@ func TestPageTellsApart(t *testing.T) {
 
 // TestPageTwoOfOneName: friends and requests of one name have the same tags in the list, the header and the requests,
 // and a request shows the facts that the server tells.
-func TestPageTwoOfOneName(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageTwoOfOneName(t *testing.T) { eachBrowser(t, "en-US", testPageTwoOfOneName) }
+
+func testPageTwoOfOneName(t *testing.T, browser webBrowser) {
 	s := start(t, func(c *Config) { c.People.Accounts = "shown" })
 	w := newWorld(t, s)
 	three := w.newMembers(t, 3)
@@ -116,9 +116,9 @@ func TestPageTwoOfOneName(t *testing.T) {
 }
 
 // TestPageFindsAll: a search loads the next page as the list is scrolled, until all are there.
-func TestPageFindsAll(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageFindsAll(t *testing.T) { eachBrowser(t, "en-US", testPageFindsAll) }
+
+func testPageFindsAll(t *testing.T, browser webBrowser) {
 	s := start(t)
 	bob := newWorld(t, s).newMember(t, 0)
 	s.strangers(t, 130, "Alex Meyer")
@@ -137,9 +137,9 @@ func TestPageFindsAll(t *testing.T) {
 
 // TestPageAddLink: the own link and its QR code lead to the dialog that sends a request, in a page that is signed in
 // and in one that is not.
-func TestPageAddLink(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageAddLink(t *testing.T) { eachBrowser(t, "en-US", testPageAddLink) }
+
+func testPageAddLink(t *testing.T, browser webBrowser) {
 	s := start(t)
 	w := newWorld(t, s)
 	ann := w.newMembers(t, 1)[0]
@@ -189,9 +189,9 @@ func TestPageAddLink(t *testing.T) {
 }
 
 // TestPageAddLinkOfInvite: where an account needs an invite, the page tells that this is another link.
-func TestPageAddLinkOfInvite(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageAddLinkOfInvite(t *testing.T) { eachBrowser(t, "en-US", testPageAddLinkOfInvite) }
+
+func testPageAddLinkOfInvite(t *testing.T, browser webBrowser) {
 	s := start(t)
 	ann := newWorld(t, s).newMember(t, 0)
 	c := *s.app.config
@@ -208,9 +208,10 @@ func TestPageAddLinkOfInvite(t *testing.T) {
 }
 
 // TestPageCompares: both friends see the same safety code, which depends on both.
-func TestPageCompares(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageCompares(t *testing.T) { eachBrowser(t, "en-US", testPageCompares) }
+
+func testPageCompares(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	third := f.newMembers(t, 1)[0]
 	third.befriend(t, f.bob)
 	code := func(b *tab, with *member) string {
@@ -236,9 +237,9 @@ func TestPageCompares(t *testing.T) {
 }
 
 // TestPageQR decodes the codes of texts of many lengths, in all versions, with a decoder that others wrote.
-func TestPageQR(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageQR(t *testing.T) { eachBrowser(t, "en-US", testPageQR) }
+
+func testPageQR(t *testing.T, browser webBrowser) {
 	s := start(t)
 	b := openTab(t, browser, "ann", s.app.URL()+pagePath, desk)
 	versions := make(map[int]bool)
@@ -261,9 +262,9 @@ func TestPageQR(t *testing.T) {
 
 // TestPageOfOldVersion: after an upgrade a page that is still open finds no modules of its version. It says so, and
 // reloads on request.
-func TestPageOfOldVersion(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageOfOldVersion(t *testing.T) { eachBrowser(t, "en-US", testPageOfOldVersion) }
+
+func testPageOfOldVersion(t *testing.T, browser webBrowser) {
 	s := start(t)
 	bob := newWorld(t, s).newMember(t, 0)
 	target, err := url.Parse(s.app.URL())

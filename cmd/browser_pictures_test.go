@@ -6,12 +6,9 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"path"
 	"path/filepath"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // picturesDir is the directory that gets a picture of each view of the page.
@@ -161,24 +158,12 @@ func TestPagePictures(t *testing.T) {
 			for _, v := range views {
 				v.show(d, b)
 				b.until("[...document.images].every((one) => one.complete)")
-				b.picture(filepath.Join(*picturesDir, kind+"-"+v.name+".png"))
+				b.screenshot(filepath.Join(*picturesDir, kind+"-"+v.name+".png"))
 			}
 			b = enter("new")
 			b.newcomer("New " + kind)
 			b.until("document.querySelector('.start')")
-			b.picture(filepath.Join(*picturesDir, kind+"-empty.png"))
+			b.screenshot(filepath.Join(*picturesDir, kind+"-empty.png"))
 		})
-	}
-}
-
-// picture writes a picture of the tab into a file.
-func (b *tab) picture(file string) {
-	b.t.Helper()
-	data, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		b.fail("picture", err)
-	}
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		b.t.Fatal(err)
 	}
 }

@@ -28,9 +28,9 @@ func TestPageOffline(t *testing.T) {
 		t.Errorf("%d caches, want 1", n)
 	}
 	s.close(t)
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until("document.title === 'imctl' && count('#app > *') > 0")
-	if !ask[bool](b, "import('/im/www/v1/js/later/passwords.js').then(() => true)") {
+	if !ask[bool](b, "import(new URL('later/passwords.js', document.querySelector('script[type=module]').src)).then(() => true)") {
 		t.Error("a module that was not loaded before cannot be loaded")
 	}
 	if n := ask[int](b, "caches.keys().then(async ([name]) => (await (await caches.open(name)).keys()).filter(({url}) => !new URL(url).pathname.startsWith('/im/www/v1/')).length)"); n != 0 {
@@ -48,7 +48,7 @@ type pushWorker struct {
 func newPushWorker(t *testing.T, b *tab, origin string) *pushWorker {
 	t.Helper()
 	b.workerReady()
-	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
+	ctx, cancel := context.WithTimeout(b.devTools().ctx, waitTimeout)
 	defer cancel()
 	found := make(chan serviceworker.RegistrationID, 16)
 	err := chromedp.Listen(ctx, func(event any) {
@@ -82,7 +82,7 @@ func (p *pushWorker) deliver(message string) {
 // inWorker evaluates an expression in the service worker.
 func (p *pushWorker) inWorker(expression string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, waitTimeout)
+	ctx, cancel := context.WithTimeout(p.devTools().ctx, waitTimeout)
 	defer cancel()
 	all, err := chromedp.CallBrowser(ctx, targets.GetTargets, targets.GetTargetsParams{})
 	if err != nil {
@@ -92,7 +92,7 @@ func (p *pushWorker) inWorker(expression string) {
 		if info.Type != "service_worker" {
 			continue
 		}
-		worker, end := chromedp.NewContext(p.ctx, chromedp.WithTargetID(info.TargetID))
+		worker, end := chromedp.NewContext(p.devTools().ctx, chromedp.WithTargetID(info.TargetID))
 		defer end()
 		limited, cancel := context.WithTimeout(worker, waitTimeout)
 		defer cancel()
@@ -115,24 +115,24 @@ func TestPageShowsPush(t *testing.T) {
 	bob, cleo := w.newFriends(t)
 	bob.tunnel.close(t)
 	b := openTab(t, chromium(t, "en-US"), "bob", w.base(0)+pagePath, desk)
-	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
+	ctx, cancel := context.WithTimeout(b.devTools().ctx, waitTimeout)
 	defer cancel()
 	_, err := chromedp.CallBrowser(ctx, browser.SetPermission, browser.SetPermissionParams{Permission: &browser.PermissionDescriptor{Name: "notifications"},
-		Setting: browser.PermissionSettingGranted, Origin: w.base(0), BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID})
+		Setting: browser.PermissionSettingGranted, Origin: w.base(0), BrowserContextID: chromedp.FromContext(b.devTools().ctx).BrowserContextID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.signIn(bob.account, bob.password)
 	p := newPushWorker(t, b, w.base(0))
 	p.deliver(`{"with":"` + cleo.id + `","name":"Cleo","text":"while the page is visible","n":1}`)
-	b.do(chromedp.Navigate("about:blank"))
+	b.navigate("about:blank")
 	p.deliver(`{"with":"` + cleo.id + `","name":"Cleo","text":"one","n":2}`)
 	p.deliver(`{"with":"` + cleo.id + `","name":"Cleo","text":"two","n":3}`)
 	p.deliver(`{"with":"` + cleo.id + `","name":"Cleo","text":"two","n":3}`) // a retry
 	p.deliver(`{"with":"` + bob.id + `","n":1,"language":"de"}`)
 	p.deliver(`{"with":"` + bob.id + `","n":0,"request":true,"name":"$& <b>","language":"zh"}`)
 	p.inWorker("(async () => { while ((await registration.getNotifications()).length < 3) await new Promise((done) => { setTimeout(done, 20); }); return true; })()")
-	b.do(chromedp.Navigate(w.base(0) + pagePath))
+	b.navigate(w.base(0) + pagePath)
 	b.until("has('nav', 'alias of')")
 	b.until("window.asking ??= setInterval(async () => { window.shownNow = " + notifications + ".length; }, 20), window.shownNow === 3")
 	want := `["Cleo|one\ntwo|` + cleo.id + `","imctl|$& <b> 想加你为好友|asks ` + bob.id + `","imctl|Neue Nachricht|` + bob.id + `"]`

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/chromedp"
 
 	"imctl/kv"
 )
@@ -42,9 +41,9 @@ func (b *tab) countCalls(path string) {
 }
 
 // TestPagePasswords: the page refuses weak passwords before it sends them, and shows the server's rule in words.
-func TestPagePasswords(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPagePasswords(t *testing.T) { eachBrowser(t, "en-US", testPagePasswords) }
+
+func testPagePasswords(t *testing.T, browser webBrowser) {
 	s := start(t, func(c *Config) { c.Passwords.MinLength = 12 })
 	b := openTab(t, browser, "ann", s.app.URL()+pagePath, phone)
 	b.countCalls("/im/register")
@@ -75,9 +74,9 @@ func TestPagePasswords(t *testing.T) {
 }
 
 // TestPageNewPassword changes the password soon after a login and later, when the page needs the current one.
-func TestPageNewPassword(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageNewPassword(t *testing.T) { eachBrowser(t, "en-US", testPageNewPassword) }
+
+func testPageNewPassword(t *testing.T, browser webBrowser) {
 	s := start(t)
 	w := newWorld(t, s)
 	bob := w.newMember(t, 0)
@@ -103,7 +102,7 @@ func TestPageNewPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.hook("for (const s of [sessionStorage, localStorage]) s['imctl.login'] = JSON.stringify({...JSON.parse(s['imctl.login']), token: " + quote(token) + "})")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.sees("No friends yet")
 	b.settings("Mail and password")
 	change("the second new one", "")
@@ -122,9 +121,9 @@ func TestPageNewPassword(t *testing.T) {
 }
 
 // TestPageBlocks blocks a friend and the sender of a request, and reports both.
-func TestPageBlocks(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageBlocks(t *testing.T) { eachBrowser(t, "en-US", testPageBlocks) }
+
+func testPageBlocks(t *testing.T, browser webBrowser) {
 	s := start(t)
 	w := newWorld(t, s)
 	bob, cleo := w.newFriends(t)
@@ -148,7 +147,7 @@ func TestPageBlocks(t *testing.T) {
 	b.choose("Block")
 	b.press("Block")
 	b.until("has('.parted', 'You have blocked this person.') && count('.composer') === 0")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until("has('.parted', 'You have blocked this person.') && count('.composer') === 0")
 	cleo.tunnel.want(t, `{"code":200,"message":"Success","ok":true,"id":"1"}`)
 	cleo.tunnel.send(t, dialogue(`"2"`, bob.id, `"Hello?"`))
@@ -204,9 +203,9 @@ func TestPageBlocks(t *testing.T) {
 }
 
 // TestPageSessions ends sessions of the user's own account, and then the account.
-func TestPageSessions(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageSessions(t *testing.T) { eachBrowser(t, "en-US", testPageSessions) }
+
+func testPageSessions(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob := w.newMember(t, 0)
 	url := w.base(0) + pagePath
@@ -219,7 +218,7 @@ func TestPageSessions(t *testing.T) {
 	b := places[0]
 	b.settings("Devices")
 	b.until("count('dialog .session') === 4")
-	b.until("has('dialog .session:first-child', 'this browser') && has('dialog .session:first-child b', 'Chrome, Linux') && has('dialog .session', '127.0.0.1 · since ')")
+	b.until("has('dialog .session:first-child', 'this browser') && has('dialog .session:first-child b', (navigator.userAgent.includes('Firefox') ? 'Firefox' : 'Chrome') + ', Linux') && has('dialog .session', '127.0.0.1 · since ')")
 	b.press("Sign out")
 	b.until("count('dialog .session') === 3")
 	places[3].sees("Please sign in again.")
@@ -249,7 +248,7 @@ func TestPageSessions(t *testing.T) {
 // next attempt.
 func TestPageLoadsLater(t *testing.T) {
 	t.Parallel()
-	browser := chromium(t, "de-DE")
+	browser := chromium(t, "de-DE") // whose DevTools protocol blocks addresses
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
@@ -294,9 +293,9 @@ func TestPageLoadsLater(t *testing.T) {
 }
 
 // TestPageLimits: the page tells limits and a busy server in words.
-func TestPageLimits(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageLimits(t *testing.T) { eachBrowser(t, "en-US", testPageLimits) }
+
+func testPageLimits(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob := w.newMember(t, 0)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, phone)

@@ -22,9 +22,10 @@ func (b *tab) seed(n int, text string) {
 // TestPageSearchesAll searches all conversations: what the browser holds and what only the server has, in any case and
 // width and without spaces, newest first, without what was deleted and with the text that was edited. A press leads to
 // the message.
-func TestPageSearchesAll(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageSearchesAll(t *testing.T) { eachBrowser(t, "en-US", testPageSearchesAll) }
+
+func testPageSearchesAll(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	dora := f.newMember(t, 0)
 	dora.login(t)
 	f.cleo.login(t)
@@ -79,9 +80,10 @@ func TestPageSearchesAll(t *testing.T) {
 }
 
 // TestPageSearchStops checks that other words stop a search, and that it waits when the server asks for it.
-func TestPageSearchStops(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageSearchStops(t *testing.T) { eachBrowser(t, "en-US", testPageSearchStops) }
+
+func testPageSearchStops(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.talk(t, f.bob, f.cleo)
 	b.seed(210, "'Line ' + i + (i < 3 ? ' is old' : '')")
 	b.state("Line 210", "kept")

@@ -7,14 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // TestPageSettingsLook: theme, text size and language apply at once, in all tabs of the browser, and survive a reload.
-func TestPageSettingsLook(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageSettingsLook(t *testing.T) { eachBrowser(t, "en-US", testPageSettingsLook) }
+
+func testPageSettingsLook(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	url := w.base(0) + pagePath
@@ -37,7 +35,7 @@ func TestPageSettingsLook(t *testing.T) {
 		one.until("getComputedStyle(document.documentElement).fontSize === '24px'")
 	}
 	dark := background(b)
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until(row("alias of " + cleo.account))
 	if got := background(b); got != dark {
 		t.Errorf("after a reload the background is %s, want %s", got, dark)
@@ -54,7 +52,7 @@ func TestPageSettingsLook(t *testing.T) {
 
 	b.press("Deutsch")
 	b.until("document.documentElement?.lang === 'de' && named('input', 'Freunde und Leute suchen')")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until("document.documentElement?.lang === 'de' && named('input', 'Freunde und Leute suchen')")
 	b.press("Menü")
 	b.press("Einstellungen")
@@ -84,9 +82,10 @@ func TestPageSettingsPages(t *testing.T) {
 
 // TestPageReceipts: a user without read marks tells friends neither what is read nor that the user types, only what has
 // arrived.
-func TestPageReceipts(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageReceipts(t *testing.T) { eachBrowser(t, "en-US", testPageReceipts) }
+
+func testPageReceipts(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.page(t, f.bob, desk)
 	b.until(row("alias of " + f.cleo.account))
 	b.settings("Privacy")
@@ -112,14 +111,15 @@ func TestPageReceipts(t *testing.T) {
 	b.settings("Privacy")
 	b.press("Send read marks")
 	b.until("document.querySelector('[role=switch]').checked")
-	b.do(chromedp.Reload())
+	b.reload()
 	c.state("Have you read this?", "read")
 }
 
 // TestPageExport: the file has the profile, the friends and all dialogues, also those that this browser has never seen.
-func TestPageExport(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageExport(t *testing.T) { eachBrowser(t, "en-US", testPageExport) }
+
+func testPageExport(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	const n = 450 // more than two answers have
 	session, _ := f.cleo.keeps(t)
 	for i := range n {
@@ -182,7 +182,7 @@ func TestPageDetails(t *testing.T) {
 	b.until("has('.details', 'Cleopatra') && count('dialog') === 0")
 	b.press("Close")
 	b.until("count('.details') === 0 && document.activeElement.classList.contains('who')")
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until("has('header', 'Cleopatra') && count('.composer') === 1 && count('.details') === 0")
 	b.click(".who")
 	b.until("has('.details', 'Cleopatra')")

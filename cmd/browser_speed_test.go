@@ -2,15 +2,51 @@ package cmd
 
 import (
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
-// TestPageScrolls gives the page 2,000 people and a talk of 10,000 dialogues, and scrolls through both. What it wants
-// is far from what an idle machine does: it has to hold on a busy one.
-func TestPageScrolls(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+// TestPageFirstView counts what a browser that has never seen the page loads until it shows the form to sign in.
+func TestPageFirstView(t *testing.T) { eachBrowser(t, "en-US", testPageFirstView) }
+
+func testPageFirstView(t *testing.T, browser webBrowser) {
+	b := openTab(t, browser, "new", start(t).app.URL()+pagePath, phone)
+	b.sees("Welcome back")
+	r := ask[struct{ Bytes, Requests, Shown int }](b, `(() => {
+		const all = performance.getEntries().filter(({entryType}) => entryType === 'navigation' || entryType === 'resource');
+		return {
+			bytes: all.reduce((sum, {transferSize}) => sum + transferSize, 0),
+			requests: all.length,
+			shown: Math.round(performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0),
+		};
+	})()`)
+	t.Logf("the first view takes %d bytes in %d requests, and shows after %d ms", r.Bytes, r.Requests, r.Shown)
+	if r.Bytes > 100_000 || r.Bytes < 10_000 {
+		t.Errorf("the first view takes %d bytes, want at most 100,000", r.Bytes)
+	}
+	if r.Requests > 40 || r.Requests < 2 {
+		t.Errorf("the first view takes %d requests, want at most 40", r.Requests)
+	}
+}
+
+// typing writes into the open talk key by key, and tells how long the browser took until it showed them.
+func (b *tab) typing() {
+	b.t.Helper()
+	b.fill("Write a message", "")
+	ask[bool](b, `window.slow = [], window.long = [],
+		new PerformanceObserver((l) => slow.push(...l.getEntries().filter(({name}) => /^key|input/.test(name)).map(({duration}) => duration))).observe({type: 'event', durationThreshold: 16}),
+		PerformanceObserver.supportedEntryTypes.includes('longtask') && new PerformanceObserver((l) => long.push(...l.getEntries().map(({duration}) => duration))).observe({type: 'longtask'}), true`)
+	const text = "The quick brown fox jumps over the lazy dog"
+	b.key(text)
+	b.until("named('textarea', 'Write a message').value === " + quote(text))
+	r := ask[struct{ Slow, Long []float64 }](b, "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done({slow, long}))))")
+	b.t.Logf("of %d keys, the events that took 16 ms or more: %v; tasks over 50 ms: %.0f", len(text), r.Slow, r.Long)
+	b.fill("Write a message", "")
+}
+
+// TestPageScrolls gives the page 2,000 people and a talk of 10,000 dialogues, scrolls through both, and writes. Times
+// are logged; what decides is that few rows are in the document and that none of them is blank.
+func TestPageScrolls(t *testing.T) { eachBrowser(t, "en-US", testPageScrolls) }
+
+func testPageScrolls(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
@@ -33,7 +69,7 @@ func TestPageScrolls(t *testing.T) {
 			of.onabort = () => reject(of.error);
 		};
 	})`)
-	b.do(chromedp.Reload())
+	b.reload()
 	b.until(row("alias of "+cleo.account) + " && " + row("Somebody of old"))
 	opened := ask[float64](b, `(async () => {
 		const from = performance.now();
@@ -42,9 +78,7 @@ func TestPageScrolls(t *testing.T) {
 		return performance.now() - from;
 	})()`)
 	t.Logf("the talk of 10,000 is open after %.0f ms", opened)
-	if opened > 5000 {
-		t.Error("opening the talk took too long")
-	}
+	b.typing()
 	for _, list := range []struct{ name, scroller, row string }{
 		{"10,000 dialogues", ".stage .scroll", ".dialogue"},
 		{"2,000 people", ".side .scroll", ".row"},
@@ -79,9 +113,6 @@ func TestPageScrolls(t *testing.T) {
 		}
 		if r.Blank > 2 {
 			t.Errorf("%s: %.0f blank frames", list.name, r.Blank)
-		}
-		if r.P95 > 250 {
-			t.Errorf("%s: scrolling is not smooth", list.name)
 		}
 	}
 	// Nothing moved that was not moved: what one reads stays when something arrives, and one is told that there is

@@ -81,9 +81,9 @@ func befriend(asker *tab, name string, other *tab, alias string) {
 }
 
 // TestPageTalk needs no kept conversations: the page keeps the history, and offers to send dialogues again.
-func TestPageTalk(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageTalk(t *testing.T) { eachBrowser(t, "en-US", testPageTalk) }
+
+func testPageTalk(t *testing.T, browser webBrowser) {
 	s := start(t, func(c *Config) { c.Dialogues.Keep = 0 })
 	url := s.app.URL() + pagePath
 	ann := openTab(t, browser, "ann", url, desk)
@@ -128,9 +128,9 @@ func TestPageTalk(t *testing.T) {
 	ann.sees("You are no longer friends.")
 }
 
-func TestPageForms(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageForms(t *testing.T) { eachBrowser(t, "en-US", testPageForms) }
+
+func testPageForms(t *testing.T, browser webBrowser) {
 	s := start(t)
 	url := s.app.URL() + pagePath
 	ann := openTab(t, browser, "ann", url, desk)
@@ -161,9 +161,9 @@ func TestPageForms(t *testing.T) {
 
 // TestPageReconnects kills the server during a talk. Messages written during the outage are sent later, without a new
 // sign-in.
-func TestPageReconnects(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageReconnects(t *testing.T) { eachBrowser(t, "en-US", testPageReconnects) }
+
+func testPageReconnects(t *testing.T, browser webBrowser) {
 	data, log := filepath.Join(t.TempDir(), "data"), new(logBuffer)
 	server := startProcess(t, data, log)
 	url := server.url + pagePath
@@ -189,9 +189,9 @@ func TestPageReconnects(t *testing.T) {
 
 // TestPageWakes simulates a sleep of the machine: the clock jumps, and the page reconnects, since its connection may be
 // dead.
-func TestPageWakes(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageWakes(t *testing.T) { eachBrowser(t, "en-US", testPageWakes) }
+
+func testPageWakes(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
 	bob, cleo := w.newFriends(t)
 	b := openTab(t, browser, "bob", w.base(0)+pagePath, desk)
@@ -210,9 +210,9 @@ func TestPageWakes(t *testing.T) {
 }
 
 // TestPageDevices signs one user in on two devices, which show each other's messages, and on one device too many.
-func TestPageDevices(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageDevices(t *testing.T) { eachBrowser(t, "en-US", testPageDevices) }
+
+func testPageDevices(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t, func(c *Config) { c.Sessions.PerUser = 2 }))
 	bob, cleo := w.newFriends(t)
 	bob.tunnel.close(t)
@@ -244,9 +244,9 @@ func TestPageDevices(t *testing.T) {
 
 // TestPageForgotten resets a password on a server with a mail server, and checks that the page otherwise refers to the
 // administrator.
-func TestPageForgotten(t *testing.T) {
-	t.Parallel()
-	browser := chromium(t, "en-US")
+func TestPageForgotten(t *testing.T) { eachBrowser(t, "en-US", testPageForgotten) }
+
+func testPageForgotten(t *testing.T, browser webBrowser) {
 	mailServer := startMailServer(t)
 	url := start(t, mailServer.configure).app.URL() + pagePath
 	ann := openTab(t, browser, "ann", url, phone)

@@ -7,9 +7,10 @@ import (
 )
 
 // TestPageLinks checks where links end: before other scripts and punctuation, but not within a host or a path.
-func TestPageLinks(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageLinks(t *testing.T) { eachBrowser(t, "en-US", testPageLinks) }
+
+func testPageLinks(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	for i, l := range []struct{ text, links string }{
 		{"看https://example.com/a，很好", "https://example.com/a"},
@@ -37,9 +38,10 @@ func TestPageLinks(t *testing.T) {
 
 // TestPageFormats checks what is formatted, what is not, and that the list, the search and the field for edits have the
 // text.
-func TestPageFormats(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageFormats(t *testing.T) { eachBrowser(t, "en-US", testPageFormats) }
+
+func testPageFormats(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	last := "[...document.querySelectorAll('.theirs')].at(-1)"
 	for i, m := range []struct{ text, shown string }{
@@ -70,9 +72,10 @@ func TestPageFormats(t *testing.T) {
 }
 
 // TestPageCopies copies one message as it was written, and several with their time and writer.
-func TestPageCopies(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageCopies(t *testing.T) { eachBrowser(t, "en-US", testPageCopies) }
+
+func testPageCopies(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	b.say("My *first*")
 	c.say("Yours")
@@ -100,9 +103,10 @@ func TestPageCopies(t *testing.T) {
 }
 
 // TestPageBubbles checks that text and time keep a distance in both directions.
-func TestPageBubbles(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageBubbles(t *testing.T) { eachBrowser(t, "en-US", testPageBubbles) }
+
+func testPageBubbles(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	for _, text := range []string{"שלום", "مرحبا بالعالم", "Hello", "שלום Hello שלום", "Hello שלום", "12:30", "مرحبا\nHello", "Hello\nשלום"} {
 		for i, at := range []*tab{b, c} {
@@ -124,9 +128,10 @@ func TestPageBubbles(t *testing.T) {
 }
 
 // TestPageMidnight checks that the days in a conversation and in the list change with the day.
-func TestPageMidnight(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageMidnight(t *testing.T) { eachBrowser(t, "en-US", testPageMidnight) }
+
+func testPageMidnight(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.talk(t, f.bob, f.cleo)
 	b.say("Good night")
 	b.until("has('.day', 'Today')")
@@ -139,9 +144,10 @@ func TestPageMidnight(t *testing.T) {
 
 // TestPageTypesAnywhere checks that typing and pasting with the focus on the messages goes to the composer, and that a
 // ring around them shows only after Tab.
-func TestPageTypesAnywhere(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageTypesAnywhere(t *testing.T) { eachBrowser(t, "en-US", testPageTypesAnywhere) }
+
+func testPageTypesAnywhere(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.talk(t, f.bob, f.cleo)
 	b.say("First")
 	b.state("First", "kept")
@@ -164,9 +170,10 @@ func TestPageTypesAnywhere(t *testing.T) {
 }
 
 // TestPageComposes checks that a key which belongs to an input method does not send.
-func TestPageComposes(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageComposes(t *testing.T) { eachBrowser(t, "en-US", testPageComposes) }
+
+func testPageComposes(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b := f.talk(t, f.bob, f.cleo)
 	b.fill("Write a message", "ni")
 	// Chromium and Firefox, Safari, and Safari's older way: the composition ends before the key.
@@ -185,9 +192,10 @@ func TestPageComposes(t *testing.T) {
 }
 
 // TestPageTellsOfNew checks the line above what came while the window had no focus, and the count of what came below.
-func TestPageTellsOfNew(t *testing.T) {
-	t.Parallel()
-	f := newKeptFriends(t)
+func TestPageTellsOfNew(t *testing.T) { eachBrowser(t, "en-US", testPageTellsOfNew) }
+
+func testPageTellsOfNew(t *testing.T, browser webBrowser) {
+	f := newKeptFriends(t, browser)
 	b, c := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob)
 	for i := range 30 {
 		c.say(fmt.Sprint("Line ", i))

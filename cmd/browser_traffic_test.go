@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/chromedp/chromedp"
 )
 
 // traffic sends numbered dialogues from a session with keep=1 until stop is called, which returns how many were answered
@@ -76,15 +74,15 @@ func (b *tab) heard() (texts []string) {
 // answered 202 is on the screen in the end, once and in order.
 func TestPageUnderTraffic(t *testing.T) {
 	t.Parallel()
-	f := newKeptFriends(t)
+	f := newKeptFriends(t, chromium(t, "en-US"))
 	b := f.talk(t, f.bob, f.cleo)
 	stop := traffic(t, f.cleo, f.bob)
 	for i := range pageReloads {
 		b.until("count('.theirs') > 0")
 		if i%3 != 2 {
-			b.do(chromedp.Reload())
+			b.reload()
 		} else {
-			b.do(chromedp.Navigate(f.base(0) + "/im/registration")) // the page may wait in the back/forward cache
+			b.navigate(f.base(0) + "/im/registration") // the page may wait in the back/forward cache
 			b.until("document.body.innerText.includes('registration')")
 			ask[bool](b, "setTimeout(() => history.back()), true") // a page from the cache is not loaded again
 		}

@@ -3,43 +3,38 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
-	"sync"
 	"testing"
-	"time"
+	"unicode/utf16"
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
-// chromium starts a browser with an empty profile that ends with the test. Where there is none, the test is skipped,
-// but not in CI: there a missing browser is a fault.
-func chromium(t testing.TB, language string) context.Context {
+// chromium returns a Chromium in a language, which chromedp drives by the DevTools protocol.
+func chromium(t testing.TB, language string) webBrowser {
 	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		const how = "no Chromium in the path: the tests of the page need one (Debian, Ubuntu: apt install chromium; macOS: brew install --cask chromium)"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	// Not t.TempDir: the browser's helpers may still write while they end, which would fail its removal.
+	return sharedBrowser(t, []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}, language,
+		"no Chromium in the path: the tests of the page need it (Debian, Ubuntu: apt install chromium; macOS: brew install --cask chromium)", startChromium)
+}
+
+type chromiumBrowser struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	profile string
+}
+
+func startChromium(path, language string) (webBrowser, error) {
 	profile, err := os.MkdirTemp("", "imctl-chromium-")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
@@ -49,222 +44,203 @@ func chromium(t testing.TB, language string) context.Context {
 		chromedp.Flag("disable-backgrounding-occluded-windows", true), chromedp.Flag("no-proxy-server", true),
 		chromedp.Flag("use-fake-device-for-media-stream", true), chromedp.Flag("use-fake-ui-for-media-stream", true),
 		chromedp.Flag("lang", language), chromedp.Flag("accept-lang", language))
-	t.Cleanup(func() {
-		cancel()
-		eventually(t, "the browser's profile is gone", func() bool { return os.RemoveAll(profile) == nil })
-	})
 	ctx, _ = chromedp.NewContext(ctx)
 	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
+		cancel()
+		return nil, errors.Join(err, removeProfile(profile))
 	}
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx) })
-	return ctx
+	return &chromiumBrowser{ctx, cancel, profile}, nil
 }
 
-// tab is the page of one user, in its own browser context: it shares neither storage nor sessions with other tabs.
-type tab struct {
-	t    testing.TB
-	who  string
-	ctx  context.Context
-	mu   sync.Mutex // guards said
-	said []string   // errors and warnings in the console
+func (b *chromiumBrowser) close() error {
+	err := chromedp.Cancel(b.ctx)
+	b.cancel()
+	return errors.Join(err, removeProfile(b.profile))
 }
 
-type screen struct {
-	width, height int64
-	dark          bool
+func (b *chromiumBrowser) page(_ context.Context, heard func(string)) (webPage, error) {
+	return newChromiumPage(b.ctx, heard, chromedp.WithNewBrowserContext())
 }
 
-var (
-	desk  = screen{1180, 760, false}
-	phone = screen{390, 780, false}
-)
-
-// openTab opens the page for a user. The console may have errors about lost connections, but no others.
-func openTab(t testing.TB, browser context.Context, who, url string, as screen) *tab {
-	t.Helper()
-	return newTab(t, browser, who, url, as, chromedp.WithNewBrowserContext())
+type chromiumPage struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the console is read
 }
 
-// beside opens the page in another tab of the same browser context.
-func (b *tab) beside(url string) *tab {
-	b.t.Helper()
-	return newTab(b.t, b.ctx, b.who+" beside", url, desk)
-}
-
-func newTab(t testing.TB, parent context.Context, who, url string, as screen, options ...chromedp.ContextOption) *tab {
-	t.Helper()
+func newChromiumPage(parent context.Context, heard func(string), options ...chromedp.ContextOption) (webPage, error) {
 	ctx, cancel := chromedp.NewContext(parent, options...)
-	b := &tab{t: t, who: who, ctx: ctx}
+	p := &chromiumPage{ctx, cancel, make(chan struct{})}
 	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal(err)
+		cancel()
+		return nil, err
 	}
-	done := make(chan struct{})
 	messages := chromedp.Console(ctx)
 	go func() {
-		defer close(done)
+		defer close(p.done)
 		for m, err := range messages {
 			if err != nil {
 				return
 			}
 			if m.IsException() || m.Type == chromedp.ConsoleError && m.Source != "network" && !strings.HasPrefix(m.Text, "WebSocket connection") {
-				b.mu.Lock()
-				b.said = append(b.said, fmt.Sprintf("%s: %s (%s:%d)", m.Type, m.Text, m.URL, m.Line+1))
-				b.mu.Unlock()
+				heard(fmt.Sprintf("%s: %s (%s:%d)", m.Type, m.Text, m.URL, m.Line+1))
 			}
 		}
 	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		for _, s := range b.said {
-			t.Errorf("%s's console: %s", who, s)
-		}
-	})
-	b.look(as)
-	b.do(chromedp.Navigate(url))
-	return b
+	return p, nil
 }
 
-// look sets the size and theme of the tab, gives it the focus, and stops animations.
-func (b *tab) look(as screen) {
-	b.t.Helper()
+func (p *chromiumPage) beside(_ context.Context, heard func(string)) (webPage, error) {
+	return newChromiumPage(p.ctx, heard)
+}
+
+func (p *chromiumPage) close() error {
+	p.cancel()
+	<-p.done
+	return nil
+}
+
+// within returns the context of the page, with the end of ctx.
+func (p *chromiumPage) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, _ := ctx.Deadline()
+	return context.WithDeadline(p.ctx, deadline)
+}
+
+func (p *chromiumPage) do(ctx context.Context, steps ...chromedp.Action[chromedp.Void]) error {
+	ctx, cancel := p.within(ctx)
+	defer cancel()
+	return chromedp.Do(ctx, steps...)
+}
+
+func chromiumCall[P, R any](ctx context.Context, p *chromiumPage, cmd cdp.Command[P, R], params P) error {
+	ctx, cancel := p.within(ctx)
+	defer cancel()
+	if _, err := chromedp.Call(ctx, cmd, params); err != nil {
+		return fmt.Errorf("%s: %w", cmd.Method, err)
+	}
+	return nil
+}
+
+func (p *chromiumPage) navigate(ctx context.Context, url string) error {
+	return p.do(ctx, chromedp.Navigate(url))
+}
+
+func (p *chromiumPage) reload(ctx context.Context) error { return p.do(ctx, chromedp.Reload()) }
+
+func (p *chromiumPage) evaluate(ctx context.Context, expression string) (json.RawMessage, error) {
+	ctx, cancel := p.within(ctx)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise))
+}
+
+func (p *chromiumPage) moved(err error) bool {
+	return strings.Contains(err.Error(), "Inspected target navigated")
+}
+
+func (p *chromiumPage) click(ctx context.Context, x, y float64) error {
+	return p.do(ctx, chromedp.MouseClickXY(x, y))
+}
+
+func (p *chromiumPage) keys(ctx context.Context, keys string) error {
+	return p.do(ctx, chromedp.KeyEvent(keys))
+}
+
+func (p *chromiumPage) insert(ctx context.Context, text string) error {
+	return chromiumCall(ctx, p, input.InsertText, input.InsertTextParams{Text: text})
+}
+
+// look also gives the page the focus, since several pages of a test have it at once, and stops animations.
+func (p *chromiumPage) look(ctx context.Context, as screen) error {
 	theme := "light"
 	if as.dark {
 		theme = "dark"
 	}
-	call(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-		Width: as.width, Height: as.height, DeviceScaleFactor: 1, Mobile: as.width < 700,
-	})
-	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-		{Name: "prefers-color-scheme", Value: theme}, {Name: "prefers-reduced-motion", Value: "reduce"},
-	}})
-	call(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+	return errors.Join(
+		chromiumCall(ctx, p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+			Width: as.width, Height: as.height, DeviceScaleFactor: 1, Mobile: as.width < 700,
+		}),
+		chromiumCall(ctx, p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: theme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}}),
+		chromiumCall(ctx, p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}))
 }
 
-func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
-	defer cancel()
-	if _, err := chromedp.Call(ctx, cmd, params); err != nil {
-		b.fail(cmd.Method, err)
-	}
+func (p *chromiumPage) upload(ctx context.Context, css string, files []string) error {
+	return p.do(ctx, chromedp.SetUploadFiles(chromedp.CSS(css), files))
 }
 
-func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
-	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		b.fail("browser", err)
-	}
-}
-
-// fail fails the test with the text of the page.
-func (b *tab) fail(what string, err error) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
-	defer cancel()
-	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string]("document.title + '\\n' + location + '\\n' + document.body.innerText"))
-	b.t.Fatalf("%s: %s: %v\nthe page shows:\n%s", b.who, what, err, text)
-}
-
-// ask evaluates an expression in the page, and awaits a promise.
-func ask[T any](b *tab, expression string) T {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
-	if err != nil {
-		b.fail(expression, err)
-	}
-	return v
-}
-
-// finders are what the expressions of tests may use: `shown` tells what a person can see, `named` finds by the name
-// that a screen reader would say, in the dialog if one is open.
-const finders = `
-const shown = (e) => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length > 0;
-const root = () => [...document.querySelectorAll('dialog[open]')].at(-1) ?? document;
-const label = (e) => (e.getAttribute('aria-label') ?? e.labels?.[0]?.innerText ?? e.innerText).replace(/[\u2066-\u2069]/g, '').replace(/\s+/g, ' ').trim();
-const named = (css, name) => [...root().querySelectorAll(css)].filter(shown).find((e) => label(e) === name || label(e).startsWith(name + ' '));
-const has = (css, text) => [...document.querySelectorAll(css)].filter(shown).some((e) => e.innerText.replace(/[\u2066-\u2069]/g, '').includes(text));
-const count = (css) => [...document.querySelectorAll(css)].filter(shown).length;
-`
-
-// until waits for an expression to hold: it looks whenever the page changes, and goes on where another page takes its
-// place.
-func (b *tab) until(condition string) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
-	defer cancel()
-	look := chromedp.Evaluate[bool](`new Promise((resolve) => {`+finders+`
-		const look = () => { if (!(`+condition+`)) return; clearInterval(timer); observer.disconnect(); resolve(true); };
-		const observer = new MutationObserver(look);
-		observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
-		const timer = setInterval(look, 50); // not everything that is waited for shows in the document
-		look();
-	})`, chromedp.EvalAwaitPromise)
-	_, err := chromedp.Run(ctx, look)
-	for err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "Inspected target navigated") {
-		_, err = chromedp.Run(ctx, look)
-	}
-	if err != nil {
-		b.fail("until "+condition, err)
-	}
-}
-
-// press clicks with the mouse on what has this name: the middle of it has to be in view, with nothing in front.
-func (b *tab) press(name string) {
-	b.t.Helper()
-	b.pressOn(fmt.Sprintf("named('button, summary, a, input, [role=menuitem]', %s)", quote(name)))
-}
-
-func (b *tab) pressOn(element string) {
-	b.t.Helper()
-	b.until("(() => { const e = " + element + `;
-		if (!e || e.disabled) return false;
-		e.scrollIntoView({block: 'nearest'});
-		const r = e.getBoundingClientRect(), at = document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2);
-		return at && (e.contains(at) || at.contains(e)); })()`)
-	at := ask[[]float64](b, "(() => {"+finders+"const r = "+element+".getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()")
-	b.do(chromedp.MouseClickXY(at[0], at[1]))
-}
-
-// fill replaces the text of the field with this label.
-func (b *tab) fill(name, text string) {
-	b.t.Helper()
-	field := fmt.Sprintf("named('input, textarea', %s)", quote(name))
-	b.until(field)
-	ask[bool](b, "(() => {"+finders+"const e = "+field+"; e.focus(); e.select(); return true; })()")
-	if text == "" {
-		b.key("\b")
-		return
-	}
-	call(b, input.InsertText, input.InsertTextParams{Text: text})
-}
-
-func (b *tab) key(keys string) {
-	b.t.Helper()
-	b.do(chromedp.KeyEvent(keys))
-}
-
-func quote(s string) string {
-	b, _ := json.Marshal(s) // encoding a string cannot fail
-	return string(b)
-}
-
-// download allows the tab to download files to a directory.
-func download(b *tab, dir string) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
+func (p *chromiumPage) download(ctx context.Context, dir string) error {
+	ctx, cancel := p.within(ctx)
 	defer cancel()
 	_, err := chromedp.CallBrowser(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
-		Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir, BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,
+		Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir, BrowserContextID: chromedp.FromContext(p.ctx).BrowserContextID,
 	})
-	if err != nil {
-		b.fail("download", err)
+	return err
+}
+
+func (p *chromiumPage) screenshot(ctx context.Context) ([]byte, error) {
+	ctx, cancel := p.within(ctx)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.CaptureScreenshot())
+}
+
+func (p *chromiumPage) compose(ctx context.Context, texts []string, enter bool) error {
+	for _, text := range texts {
+		end := int64(len(utf16.Encode([]rune(text))))
+		err := errors.Join(p.process(ctx), chromiumCall(ctx, p, input.ImeSetComposition, input.ImeSetCompositionParams{
+			Text: text, SelectionStart: end, SelectionEnd: end,
+		}))
+		if err != nil {
+			return err
+		}
 	}
+	var err error
+	if enter {
+		err = p.process(ctx)
+	}
+	return errors.Join(err, p.insert(ctx, texts[len(texts)-1]))
+}
+
+// process presses a key that an input method takes.
+func (p *chromiumPage) process(ctx context.Context) error {
+	return chromiumCall(ctx, p, input.DispatchKeyEvent, input.DispatchKeyEventParams{
+		Type: input.DispatchKeyEventTypeRawKeyDown, Key: "Process", WindowsVirtualKeyCode: 229, NativeVirtualKeyCode: 229,
+	})
+}
+
+func (p *chromiumPage) zone(ctx context.Context, name string) error {
+	return chromiumCall(ctx, p, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: name})
+}
+
+func (p *chromiumPage) offline(ctx context.Context, is bool) error {
+	return errors.Join(
+		chromiumCall(ctx, p, network.Enable, network.EnableParams{}),
+		chromiumCall(ctx, p, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
+			MatchedNetworkConditions: []*network.Conditions{{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}},
+		}),
+		chromiumCall(ctx, p, network.OverrideNetworkState, network.OverrideNetworkStateParams{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}))
+}
+
+// devTools returns the page in Chromium. In Firefox, which has no DevTools protocol, it skips the test.
+func (b *tab) devTools() *chromiumPage {
+	b.t.Helper()
+	p, ok := b.page.(*chromiumPage)
+	if !ok {
+		b.t.Skip("only Chromium has the DevTools protocol")
+	}
+	return p
+}
+
+// call makes a command of the DevTools protocol, in Chromium only.
+func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) {
+	b.t.Helper()
+	p := b.devTools()
+	b.try(cmd.Method, func(ctx context.Context) error { return chromiumCall(ctx, p, cmd, params) })
+}
+
+// do runs actions of chromedp, in Chromium only.
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	p := b.devTools()
+	b.try("chromedp", func(ctx context.Context) error { return p.do(ctx, steps...) })
 }

@@ -32,7 +32,7 @@ const waitTimeout = 30 * time.Second
 // TestMain adds imctl to the PATH, for tests that need a separate process, and imctl-killed, which kills itself at a step
 // of a restore.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"imctl": Main, "imctl-killed": killedMain})
+	testscript.Main(thenCloseBrowsers{m}, map[string]func(){"imctl": Main, "imctl-killed": killedMain})
 }
 
 // deployment is one server, or several servers on one NATS. The tests of the protocol run on several deployments: with

@@ -1,0 +1,126 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+)
+
+// webBrowser is a running browser, which all tests of the binary share. Tests see nothing of each other: each tab of
+// openTab has its own storage and sessions.
+type webBrowser interface {
+	// page opens an empty page with empty storage. It reports errors in the console to heard.
+	page(ctx context.Context, heard func(string)) (webPage, error)
+	// close ends the browser and removes its profile.
+	close() error
+}
+
+// webPage is a page in a browser. The methods of tab, which tests call, use it.
+type webPage interface {
+	beside(ctx context.Context, heard func(string)) (webPage, error) // with the same storage
+	navigate(ctx context.Context, url string) error
+	reload(ctx context.Context) error
+	evaluate(ctx context.Context, expression string) (json.RawMessage, error)
+	click(ctx context.Context, x, y float64) error
+	keys(ctx context.Context, keys string) error   // key by key, as kb.Encode of chromedp names them
+	insert(ctx context.Context, text string) error // into the focused field, without keys
+	look(ctx context.Context, as screen) error
+	upload(ctx context.Context, css string, files []string) error
+	download(ctx context.Context, dir string) error
+	screenshot(ctx context.Context) ([]byte, error) // as PNG
+	// compose shows the texts one after the other in the focused field, as an input method does, and commits the last one
+	// by the Enter key or otherwise.
+	compose(ctx context.Context, texts []string, enter bool) error
+	zone(ctx context.Context, name string) error
+	offline(ctx context.Context, is bool) error
+	moved(err error) bool // whether the expression did not end because another page took the place of this one
+	close() error         // after all errors in the console were heard
+}
+
+// eachBrowser runs a test in Chromium and in Firefox, as parallel subtests. A test for one browser starts with
+// `browser := chromium(t, "en-US")` or firefox.
+func eachBrowser(t *testing.T, language string, test func(t *testing.T, browser webBrowser)) {
+	t.Helper()
+	t.Parallel()
+	t.Run("chromium", func(t *testing.T) {
+		t.Parallel()
+		test(t, chromium(t, language))
+	})
+	t.Run("firefox", func(t *testing.T) {
+		t.Parallel()
+		test(t, firefox(t, language))
+	})
+}
+
+// running are the browsers that tests started, by name and language. closeBrowsers ends them.
+var running = struct {
+	sync.Mutex
+	browsers map[string]webBrowser
+}{browsers: map[string]webBrowser{}}
+
+// sharedBrowser returns the running browser of this name and language, and starts it first if no test did. Where the
+// browser is not installed, the test is skipped, but not in CI: there a missing browser is a fault.
+func sharedBrowser(t testing.TB, programs []string, language, how string, start func(path, language string) (webBrowser, error)) webBrowser {
+	t.Helper()
+	var path string
+	for _, name := range programs {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(how)
+		}
+		t.Skip(how)
+	}
+	running.Lock()
+	defer running.Unlock()
+	key := programs[0] + " " + language
+	if running.browsers[key] == nil {
+		b, err := start(path, language)
+		if err != nil {
+			t.Fatalf("start %s: %v", path, err)
+		}
+		running.browsers[key] = b
+	}
+	return running.browsers[key]
+}
+
+// thenCloseBrowsers runs the tests, and closes the browsers that they shared.
+type thenCloseBrowsers struct{ *testing.M }
+
+func (m thenCloseBrowsers) Run() int {
+	code := m.M.Run()
+	running.Lock()
+	defer running.Unlock()
+	for name, b := range running.browsers {
+		if err := b.close(); err != nil {
+			os.Stderr.WriteString("close " + name + ": " + err.Error() + "\n")
+			code = max(code, 1)
+		}
+	}
+	return code
+}
+
+// removeProfile removes the profile of a browser that ended. Its helper processes may still write for a moment.
+func removeProfile(dir string) error {
+	deadline, tick := time.After(waitTimeout), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := os.RemoveAll(dir)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-deadline:
+			return err
+		case <-tick.C:
+		}
+	}
+}
