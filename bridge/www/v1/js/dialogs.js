@@ -38,7 +38,7 @@ export function open(title, content, {label, action, danger = '', onclose, pane}
 	}
 	const dialog = h('dialog', {'aria-labelledby': id, onclose: closed}, action
 		? h('form', {onsubmit: submits(action, ok, fault, close), novalidate: true}, top, body, h('footer', button('cancel', close), ok))
-		: h('.frame', top, body));
+		: h('.inside', top, body));
 	function closed() {
 		dialog.remove();
 		onclose?.();

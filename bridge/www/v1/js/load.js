@@ -1,5 +1,5 @@
-// Loads the modules in later/ on first use: what a visitor rarely needs. They import only modules that the page has
-// loaded, and get others with load().
+// Loads what the first view does not need: the signed-in page, and on first use the modules in later/. These import only
+// modules that the page has loaded, and get others with load().
 
 import {Code, Refused} from './protocol.js';
 import {addTexts, languages, t} from './words.js';
@@ -17,7 +17,7 @@ function get(path) {
 			console.warn(error);
 			loaded.delete(path);
 			failures.set(path, (failed ?? 0) + 1);
-			if (await isGone(path)) throw new Refused(Code.otherVersion);
+			if (await isGone(path)) throw new Refused(Code.otherVersion, {words: t('newVersionNow')});
 			throw new Refused(Code.unreachable, {words: `${t('notLoaded')} ${t('notLoadedHelp')}`});
 		}));
 	}
@@ -33,4 +33,26 @@ export async function load(name) {
 	const [module, ...texts] = await Promise.all([`./later/${name}.js`, ...languages.map((tag) => `./later/lang/${tag}.js`)].map(get));
 	addTexts(...texts.map((one) => one.default));
 	return module;
+}
+
+let home;
+
+/** Resolves to shell.js, with the style sheet of the signed-in page in place. Throws Refused. The next call tries again. */
+export function loadHome() {
+	home ??= Promise.all([get('./shell.js'), styled('../home.css')]).then(([module]) => module).catch((error) => {
+		home = null;
+		throw error;
+	});
+	return home;
+}
+
+function styled(path) {
+	const link = document.createElement('link');
+	return new Promise((resolve, reject) => {
+		Object.assign(link, {rel: 'stylesheet', href: new URL(path, import.meta.url), onload: resolve, onerror: reject});
+		document.head.append(link);
+	}).catch(() => {
+		link.remove();
+		throw new Refused(Code.unreachable, {words: `${t('notLoaded')} ${t('notLoadedHelp')}`});
+	});
 }

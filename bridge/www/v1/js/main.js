@@ -2,13 +2,12 @@ import {announce} from './dom.js';
 import {summary} from './files.js';
 import {openHistory} from './history.js';
 import {t, tCode} from './words.js';
-import {load} from './load.js';
+import {load, loadHome} from './load.js';
 import {rememberedLogin} from './login.js';
 import {newNotifier} from './notify.js';
 import {Code} from './protocol.js';
 import {newSession} from './session.js';
-import {home} from './shell.js';
-import {elsewhere, signIn, starting} from './sign.js';
+import {elsewhere, notLoaded, signIn, starting} from './sign.js';
 import {newStore} from './store.js';
 
 const store = newStore();
@@ -26,6 +25,16 @@ function show(view) {
 	notifier.update();
 }
 
+async function showHome() {
+	try {
+		const {home} = await loadHome();
+		if (store.me) show(home(app));
+	} catch (error) {
+		console.warn(error);
+		if (store.me) show(notLoaded(error));
+	}
+}
+
 function news(key, {id, name, text}, away = true) {
 	const words = t(key, {name, text});
 	announce(words);
@@ -37,7 +46,7 @@ app.session = newSession({
 	history: await openHistory(),
 	onPhase(phase, code) {
 		if ('serviceWorker' in navigator) load('push').then((push) => push.phase(phase, code, app.session)).catch(console.warn);
-		if (phase === 'in') show(home(app));
+		if (phase === 'in') showHome();
 		else if (phase === 'elsewhere') show(elsewhere(app, code));
 		else show(signIn(app, code && tCode(code === Code.wrongLogin ? Code.authIllegal : code)));
 	},
@@ -51,6 +60,7 @@ app.session = newSession({
 
 const login = rememberedLogin();
 if (login.token) {
+	loadHome().catch(() => {}); // while the tunnel opens; an error is shown later
 	show(starting(app, login));
 	app.session.resume(login, login.own).catch(() => show(signIn(app, tCode(Code.authIllegal))));
 } else {

@@ -2,7 +2,7 @@
 
 import {forgotDialog} from './dialogs.js';
 import {button, field, fill, h, icon} from './dom.js';
-import {load} from './load.js';
+import {load, loadHome} from './load.js';
 import {explain, t, tCode} from './words.js';
 import {forgetLogin} from './login.js';
 import {Code, get} from './protocol.js';
@@ -100,6 +100,7 @@ export function signIn(app, message) {
 		if (element.isConnected) view.focus();
 	}
 
+	element.addEventListener('input', () => loadHome().catch(() => {}), {once: true}); // soon needed
 	show(/^#invite=/.test(location.hash));
 	return view;
 }
@@ -114,6 +115,13 @@ export function starting({store}, login) {
 	const words = h('p', {role: 'status'}, t('linkConnecting'));
 	const stop = store.on('link', () => { words.textContent = store.link.state === 'waiting' ? tCode(store.link.why) : t('linkConnecting'); });
 	return {element: sheet(h('h1', {dir: 'auto'}, login.name), h('.spin'), words, otherAccount()), leave: stop};
+}
+
+/** The signed-in page could not be loaded. A browser may remember that a module failed, until a reload. */
+export function notLoaded({code}) {
+	const title = code === Code.otherVersion ? 'newVersion' : 'notLoaded';
+	const go = button('reload', () => location.reload(), '.main');
+	return {element: sheet(h('h1', t(title)), h('p', t(`${title}Help`)), go), focus: () => go.focus()};
 }
 
 /** The account is open in another tab, or with a code on another device. */

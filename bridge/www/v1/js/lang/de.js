@@ -132,7 +132,7 @@ export default {
 	newVersion: 'Es gibt eine neue Version dieser Seite.',
 	newVersionHelp: 'Lade die Seite neu, um sie zu benutzen.',
 	reload: 'Neu laden',
-	'code-2': 'Es gibt eine neue Version dieser Seite. Bitte lade die Seite neu.',
+	newVersionNow: 'Es gibt eine neue Version dieser Seite. Bitte lade die Seite neu.',
 
 	picture: 'Bild',
 	voiceMessage: 'Sprachnachricht',

@@ -132,7 +132,7 @@ export default {
 	newVersion: 'A new version of this page is there.',
 	newVersionHelp: 'Reload the page to use it.',
 	reload: 'Reload',
-	'code-2': 'A new version of this page is there. Please reload the page.',
+	newVersionNow: 'A new version of this page is there. Please reload the page.',
 
 	picture: 'Picture',
 	voiceMessage: 'Voice message',

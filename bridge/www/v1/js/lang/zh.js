@@ -132,7 +132,7 @@ export default {
 	newVersion: '此页面有新版本。',
 	newVersionHelp: '请重新加载页面以使用新版本。',
 	reload: '重新加载',
-	'code-2': '此页面有新版本，请重新加载页面。',
+	newVersionNow: '此页面有新版本，请重新加载页面。',
 
 	picture: '图片',
 	voiceMessage: '语音消息',
