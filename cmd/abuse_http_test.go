@@ -92,7 +92,7 @@ func TestRequestsBehindAProxy(t *testing.T) {
 	w.newMember(t, 0)
 	for _, client := range []string{"192.0.2.1", "2001:db8:1:2::1"} {
 		for range limit {
-			w.getFrom(t, "127.0.0.66", "/im/registration", client).want(t, client, `{"code":200,"message":"Success","ok":true,"registration":"open"}`)
+			w.getFrom(t, "127.0.0.66", "/im/registration", client).want(t, client, `{"code":200,"message":"Success","ok":true,"registration":"open","files":{"max":26214400}}`)
 		}
 	}
 	for _, lines := range [][]string{{"192.0.2.1"}, {"198.51.100.1, 192.0.2.1"}, {"198.51.100.1", "192.0.2.1"}, {"192.0.2.1:4711"}, {"::ffff:192.0.2.1"}, {"2001:db8:1:2::2"}} {

@@ -243,7 +243,7 @@ func TestNATSInfo(t *testing.T) {
 	command(t, dir, "", "audit", "--nats", there.url).want(t, exitDone, "server.started")
 	a := command(t, dir, "", "nats", "info", "-o", "json", "--nats", there.url).want(t, exitDone)
 	var info natsInfo
-	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 7 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
+	if err := json.Unmarshal([]byte(a.out), &info); err != nil || len(info.Streams) != 8 || info.Streams[0].State != "ok" || info.Version != natsserver.VERSION {
 		t.Errorf("%s, %v", a.out, err)
 	}
 	// A server that is attached with a context also has the auth callout.

@@ -72,7 +72,7 @@ func TestReplaceNode(t *testing.T) {
 	nodes.restart(t, 2)
 	eventually(t, "three current replicas", func() bool {
 		s := status()
-		return strings.Contains(s, `"health":"ok"`) && strings.Count(s, `"current":3`) == 7 && strings.Contains(s, `"name":"n4"`)
+		return strings.Contains(s, `"health":"ok"`) && strings.Count(s, `"current":3`) == 8 && strings.Contains(s, `"name":"n4"`)
 	})
 	moved := *b
 	moved.n = 2
@@ -107,7 +107,7 @@ func TestRestoreIntoCluster(t *testing.T) {
 	command(t, dir, "", append(into, "status")...).want(t, exitDone, "health    ok\n", "accounts  2\n", "1 record")
 	eventually(t, "a healthy cluster", func() bool {
 		s := command(t, dir, "", append(into, "cluster", "status", "-o", "json")...)
-		return strings.Contains(s.out, `"health":"ok"`) && strings.Count(s.out, `"replicas":3`) == 7
+		return strings.Contains(s.out, `"health":"ok"`) && strings.Count(s.out, `"replicas":3`) == 8
 	})
 	w := newWorld(t, nodes)
 	for i, p := range []*member{a, b} {

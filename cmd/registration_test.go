@@ -18,7 +18,7 @@ func TestRegistration(t *testing.T) {
 		c := *s.app.config
 		c.Registration = mode
 		s.app.Reload(t.Context(), &c)
-		if got := w.do(t, 0, "GET", "/im/registration", ""); got.body != `{"code":200,"message":"Success","ok":true,"registration":"`+mode+`"}` {
+		if got := w.do(t, 0, "GET", "/im/registration", ""); got.body != `{"code":200,"message":"Success","ok":true,"registration":"`+mode+`","files":{"max":26214400}}` {
 			t.Errorf("%s: answered %s", mode, got.body)
 		}
 	}
