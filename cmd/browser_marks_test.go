@@ -87,6 +87,7 @@ func testPageMarks(t *testing.T, browser webBrowser) {
 		one.until("named('textarea', 'Write a message')")
 		one.headerMenu()
 		one.press("Archive")
+		one.until("!(" + row(name(i)) + ")") // the rows below move up
 	}
 	for _, b := range []*tab{one, two} {
 		b.until("has('nav .row', 'Archived (2)')")
