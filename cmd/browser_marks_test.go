@@ -57,11 +57,7 @@ func testPageMarks(t *testing.T, browser webBrowser) {
 			constructor(title, {body}) { told.push(body); }
 			static requestPermission() { return Promise.resolve('granted'); }
 		}, true`)
-		b.press("Menu")
-		b.press("Settings")
-		b.press("Notifications")
-		b.until("document.querySelector('[type=checkbox]').checked")
-		b.press("Close")
+		b.allowNotifications()
 	}
 	for i := range friends {
 		say(i, fmt.Sprint("Hello from ", i))
@@ -91,6 +87,7 @@ func testPageMarks(t *testing.T, browser webBrowser) {
 		one.until("named('textarea', 'Write a message')")
 		one.headerMenu()
 		one.press("Archive")
+		one.until("!(" + row(name(i)) + ")") // the rows below move up
 	}
 	for _, b := range []*tab{one, two} {
 		b.until("has('nav .row', 'Archived (2)')")

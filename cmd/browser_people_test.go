@@ -178,7 +178,7 @@ func testPageAddLink(t *testing.T, browser webBrowser) {
 	b.press("Close")
 	a.press("Accept")
 	a.press("Accept")
-	b.until(row("Ann Lee"))
+	b.until(row("Ann Lee") + " && count('nav .sent') === 0")
 	b.hook("location.hash = 'add=" + ann.id + "'")
 	b.until("named('textarea', 'Write a message') && location.hash === '#" + ann.id + "'")
 	b.hook("location.hash = 'add=" + strings.Repeat("0", 32) + "'")
@@ -199,7 +199,7 @@ func testPageAddLinkOfInvite(t *testing.T, browser webBrowser) {
 	s.app.Reload(t.Context(), &c)
 	a := openTab(t, browser, "ann", s.app.URL()+pagePath, phone)
 	a.signIn(ann.account, ann.password)
-	a.press("Add me")
+	a.press("QR code of your link")
 	a.sees("they also need an invite of this server")
 	if ask[bool](a, "!!navigator.clipboard") {
 		a.press("Copy link")

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/browser"
@@ -89,7 +90,7 @@ func (p *pushWorker) inWorker(expression string) {
 		p.fail("list the targets", err)
 	}
 	for _, info := range all.TargetInfos {
-		if info.Type != "service_worker" {
+		if info.Type != "service_worker" || !strings.HasPrefix(info.URL, p.origin) { // the browser has workers of other tests
 			continue
 		}
 		worker, end := chromedp.NewContext(p.devTools().ctx, chromedp.WithTargetID(info.TargetID))
@@ -184,7 +185,7 @@ func TestPageSubscribes(t *testing.T) {
 	do := func(what string) string {
 		t.Helper()
 		return ask[string](b, `(async () => {
-			const push = await import('/im/www/v1/js/later/push.js');
+			const push = await import(new URL('later/push.js', document.querySelector('script[type=module]').src));
 			const {id, token} = JSON.parse(sessionStorage.getItem('imctl.login'));
 			const session = {as: (call) => call({id, token})};
 			return JSON.stringify(await push.`+what+`);

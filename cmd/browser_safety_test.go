@@ -20,6 +20,15 @@ func (b *tab) settings(item string) {
 	b.until("has('dialog h2', " + quote(item) + ")")
 }
 
+// allowNotifications switches the notifications of the open page on.
+func (b *tab) allowNotifications() {
+	b.t.Helper()
+	b.settings("Notifications")
+	b.press("Show notifications")
+	b.until("named('input', 'Show notifications').checked")
+	b.press("Close")
+}
+
 // choose presses an item in the menu of the conversation, which opens a dialog.
 func (b *tab) choose(item string) {
 	b.t.Helper()

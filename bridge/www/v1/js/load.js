@@ -35,6 +35,15 @@ export async function load(name) {
 	return module;
 }
 
+const WORKER = 'sw.js';
+let policy;
+
+/** The address of the service worker. Its policy can be made once only, while a module that loads again runs twice. */
+export function workerURL() {
+	policy ??= globalThis.trustedTypes?.createPolicy('imctl', {createScriptURL: () => WORKER}); // the content policy has this name
+	return policy?.createScriptURL('') ?? WORKER;
+}
+
 let home;
 
 /** Resolves to shell.js, with the style sheet of the signed-in page in place. Throws Refused. The next call tries again. */

@@ -12,7 +12,7 @@ import {folded, oneLine, snippet} from './text.js';
 import {go} from './where.js';
 import {windowed} from './windowed.js';
 
-const ROW = 60; // as in chat.css
+const ROW = 60; // as in home.css
 const TITLE = 40;
 const NEAR = 600; // pixels from the end of the list: get the next page of the search
 const FEW = 6; // conversations that need no filter
@@ -149,7 +149,7 @@ export function people(app) {
 		hit(item) {
 			const {hit: one, sought: mark} = item;
 			return row(item, () => show(one, mark), avatar({...store.friends.get(one.friend), id: one.friend, name: store.nameOf(one.friend)}),
-				words(store.nameOf(one.friend), h('time', brief(item.at)), [one.mine && t('you'), snippet(one.text, mark)]));
+				words(store.nameOf(one.friend), '', h('time', brief(item.at)), [one.mine && t('you'), snippet(one.text, mark)]));
 		},
 		more: (item) => row(item, () => messages.more(item.friend), h('span.words', t('moreHits', {n: item.n, name: store.nameOf(item.friend)}))),
 	});

@@ -10,7 +10,7 @@ import {Code} from './protocol.js';
 import {talk} from './talk.js';
 import * as where from './where.js';
 
-const WIDE = 75; // rem, as in chat.css
+const WIDE = 75; // rem, as in home.css
 
 export function home(app) {
 	const {store, session, notifier} = app;

@@ -131,7 +131,7 @@ export async function personDialog(app, id) {
 	try {
 		const person = await session.as((auth) => show(auth, id));
 		known.set(id, Promise.resolve(person));
-		if (person.friend && store.friends.has(id)) go(id);
+		if (store.friends.has(id)) go(id);
 		else if (person.asks) requestsDialog(app);
 		else if (person.asked) aboutDialog(app, person);
 		else askDialog(app, person);

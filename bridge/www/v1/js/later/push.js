@@ -1,9 +1,9 @@
 // Push messages for times when the page is closed, and the service worker that shows them.
 
+import {workerURL} from '../load.js';
 import {get, post} from '../protocol.js';
 
 const KEY = 'imctl.push'; // {user, text}: for whom this browser is subscribed
-const POLICY = 'imctl'; // the only one that the content policy allows
 
 const supported = () => 'serviceWorker' in navigator && 'PushManager' in window && 'Notification' in window;
 let registering = null;
@@ -29,12 +29,11 @@ function remember(value) {
 function register() {
 	if (!('serviceWorker' in navigator)) return Promise.resolve();
 	registering ??= (async () => {
-		const url = globalThis.trustedTypes?.createPolicy(POLICY, {createScriptURL: () => 'sw.js'}).createScriptURL('') ?? 'sw.js';
 		navigator.serviceWorker.addEventListener('message', ({data}) => {
 			if (data.open !== undefined) location.hash = data.open;
 			if (data.resubscribed && current) renew(current).catch(console.warn);
 		});
-		return navigator.serviceWorker.register(url, {scope: './', updateViaCache: 'none'});
+		return navigator.serviceWorker.register(workerURL(), {scope: './', updateViaCache: 'none'});
 	})().catch((error) => { console.warn(error); });
 	return registering;
 }
