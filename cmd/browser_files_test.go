@@ -382,7 +382,7 @@ func TestPageQuota(t *testing.T) {
 	b.until("count('.mine .state.kept') === 2 && has('.mine .card', 'one.bin') && count('.mine') === 2")
 }
 
-// TestPageVoice records voice messages with the microphone that Chromium pretends to have.
+// TestPageVoice records voice messages with the microphone that the browser pretends to have.
 func TestPageVoice(t *testing.T) { eachBrowser(t, "en-US", testPageVoice) }
 
 func testPageVoice(t *testing.T, browser webBrowser) {

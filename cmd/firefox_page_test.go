@@ -91,11 +91,15 @@ func (p *firefoxPage) act(ctx context.Context, source map[string]any, actions ..
 	return err
 }
 
-func (p *firefoxPage) click(ctx context.Context, x, y float64) error {
+func (p *firefoxPage) click(ctx context.Context, x, y float64, right bool) error {
+	button := 0
+	if right {
+		button = 2
+	}
 	return p.act(ctx, map[string]any{"type": "pointer", "id": "mouse"},
 		map[string]any{"type": "pointerMove", "x": int(x), "y": int(y)},
-		map[string]any{"type": "pointerDown", "button": 0},
-		map[string]any{"type": "pointerUp", "button": 0})
+		map[string]any{"type": "pointerDown", "button": button},
+		map[string]any{"type": "pointerUp", "button": button})
 }
 
 // webDriverKeys are the keys that WebDriver names by characters of its own.

@@ -34,7 +34,8 @@ type firefoxBrowser struct {
 }
 
 // firefoxPrefs are settings beside those that Firefox makes when a driver connects, which switch off telemetry, first
-// run and updates. Pages in the background run as fast as the others, a mouse can hover, and nothing moves. No page loads
+// run and updates. Pages in the background run as fast as the others, a mouse can hover, and nothing moves. A microphone is
+// at hand, which plays a tone. No page loads
 // its icon, since a page that is still loading stays out of the back/forward cache.
 const firefoxPrefs = `
 user_pref("app.normandy.enabled", false);
@@ -48,6 +49,9 @@ user_pref("dom.min_background_timeout_value", 4);
 user_pref("dom.timeout.background_throttling_max_budget", -1);
 user_pref("dom.timeout.enable_budget_timer_throttling", false);
 user_pref("dom.timeout.throttling_delay", 2147483647);
+user_pref("media.autoplay.default", 0);
+user_pref("media.navigator.permission.disabled", true);
+user_pref("media.navigator.streams.fake", true);
 user_pref("network.proxy.type", 0);
 user_pref("network.websocket.delay-failed-reconnects", false);
 user_pref("toolkit.telemetry.enabled", false);
@@ -129,6 +133,19 @@ func (b *firefoxBrowser) page(context.Context, func(string)) (webPage, error) {
 	return nil, errors.New("a page needs a language")
 }
 
+// alwaysInFront lets several pages of a test have the focus at once, though Firefox has one window in front: a page does
+// not see that another window comes to the front. An element that loses the focus to another one is not the active one.
+const alwaysInFront = `() => {
+	Document.prototype.hasFocus = () => true;
+	for (const type of ['focus', 'blur', 'focusout']) {
+		addEventListener(type, (event) => {
+			const {target} = event;
+			const around = target === window || target === document || type !== 'focus' && target === document.activeElement;
+			if (event.isTrusted && around) event.stopImmediatePropagation();
+		}, true);
+	}
+}`
+
 // firefoxIn is Firefox with the language of new pages.
 type firefoxIn struct {
 	*firefoxBrowser
@@ -141,10 +158,7 @@ func (b *firefoxIn) page(ctx context.Context, heard func(string)) (webPage, erro
 		return nil, err
 	}
 	user := []string{made.UserContext}
-	// Several pages of a test have the focus at once, though Firefox has one window in front.
-	_, err := b.call(ctx, "script.addPreloadScript", map[string]any{
-		"functionDeclaration": "() => { Document.prototype.hasFocus = () => true; }", "userContexts": user,
-	})
+	_, err := b.call(ctx, "script.addPreloadScript", map[string]any{"functionDeclaration": alwaysInFront, "userContexts": user})
 	if err == nil {
 		_, err = b.call(ctx, "emulation.setLocaleOverride", map[string]any{"locale": b.language, "userContexts": user})
 	}
@@ -189,7 +203,7 @@ func (b *firefoxBrowser) window(ctx context.Context, user string, owner bool, he
 	return p, nil
 }
 
-// consoleError returns the text of a log entry, empty if it is no error or is about a lost connection.
+// consoleError returns the text of a log entry, empty if it is no error or is about what the network did not give.
 func consoleError(params json.RawMessage) string {
 	var entry struct {
 		Type, Level, Text string
@@ -203,14 +217,19 @@ func consoleError(params json.RawMessage) string {
 	if err := json.Unmarshal(params, &entry); err != nil {
 		return err.Error()
 	}
-	if entry.Level != "error" || lostConnection(entry.Text) {
+	if entry.Level != "error" || notLoaded(entry.Text) {
 		return ""
 	}
 	return fmt.Sprintf("%s: %s %v", entry.Type, entry.Text, entry.StackTrace.CallFrames)
 }
 
-// lostConnection reports whether an error in the console is about a connection.
-func lostConnection(text string) bool {
-	return strings.Contains(text, "establish a connection to the server at ws") || strings.Contains(text, "The connection to ws")
+// notLoaded reports whether an error in the console is about a lost connection, or about a module that the server does
+// not have: the answer has the type of a text.
+func notLoaded(text string) bool {
+	for _, part := range []string{"establish a connection to the server at ws", "The connection to ws", "Loading module from"} {
+		if strings.Contains(text, part) {
+			return true
+		}
+	}
+	return false
 }
-
