@@ -207,7 +207,8 @@ func testPagePastesAndDrops(t *testing.T, browser webBrowser) {
 		t.Helper()
 		return ask[bool](b, "(() => { const data = "+transfer(picture)+"; return document.querySelector("+quote(element)+").dispatchEvent("+make+"); })()")
 	}
-	const paste = "new ClipboardEvent('paste', {bubbles: true, cancelable: true, clipboardData: data})"
+	// Firefox makes the event without what the DataTransfer holds.
+	const paste = "Object.defineProperty(new ClipboardEvent('paste', {bubbles: true, cancelable: true}), 'clipboardData', {value: data})"
 	drag := func(kind string) string {
 		return "new DragEvent(" + quote(kind) + ", {bubbles: true, cancelable: true, dataTransfer: data})"
 	}

@@ -100,7 +100,7 @@ func testPageNoticesSilence(t *testing.T, browser webBrowser) {
 func TestPageRenewsToken(t *testing.T) { eachBrowser(t, "en-US", testPageRenewsToken) }
 
 func testPageRenewsToken(t *testing.T, browser webBrowser) {
-	w := newWorld(t, start(t, func(c *Config) { c.Tokens.TTL = 6 * time.Second }))
+	w := newWorld(t, start(t, func(c *Config) { c.Tokens.TTL = 12 * time.Second }))
 	bob, cleo := w.newFriends(t)
 	expired := func(login string) {
 		t.Helper()

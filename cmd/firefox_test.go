@@ -34,9 +34,9 @@ type firefoxBrowser struct {
 }
 
 // firefoxPrefs are settings beside those that Firefox makes when a driver connects, which switch off telemetry, first
-// run and updates. Pages in the background run as fast as the others, a mouse can hover, and nothing moves. A microphone is
-// at hand, which plays a tone. No page loads
-// its icon, since a page that is still loading stays out of the back/forward cache.
+// run and updates. Pages in the background run as fast as the others, a mouse can hover, and nothing moves. A microphone
+// is at hand, which hears a tone. No page loads its icon, since a page that is still loading stays out of the
+// back/forward cache.
 const firefoxPrefs = `
 user_pref("app.normandy.enabled", false);
 user_pref("app.shield.optoutstudies.enabled", false);
@@ -223,10 +223,10 @@ func consoleError(params json.RawMessage) string {
 	return fmt.Sprintf("%s: %s %v", entry.Type, entry.Text, entry.StackTrace.CallFrames)
 }
 
-// notLoaded reports whether an error in the console is about a lost connection, or about a module that the server does
-// not have: the answer has the type of a text.
+// notLoaded reports whether an error in the console is about a lost connection, about a module that the server does not
+// have (the answer has the type of a text), or about a request that the service worker answers while the page reloads.
 func notLoaded(text string) bool {
-	for _, part := range []string{"establish a connection to the server at ws", "The connection to ws", "Loading module from"} {
+	for _, part := range []string{"establish a connection to the server at ws", "The connection to ws", "Loading module from", "A ServiceWorker intercepted the request"} {
 		if strings.Contains(text, part) {
 			return true
 		}
