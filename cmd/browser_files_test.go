@@ -207,7 +207,8 @@ func testPagePastesAndDrops(t *testing.T, browser webBrowser) {
 		t.Helper()
 		return ask[bool](b, "(() => { const data = "+transfer(picture)+"; return document.querySelector("+quote(element)+").dispatchEvent("+make+"); })()")
 	}
-	const paste = "new ClipboardEvent('paste', {bubbles: true, cancelable: true, clipboardData: data})"
+	// Firefox makes the event without what the DataTransfer holds.
+	const paste = "Object.defineProperty(new ClipboardEvent('paste', {bubbles: true, cancelable: true}), 'clipboardData', {value: data})"
 	drag := func(kind string) string {
 		return "new DragEvent(" + quote(kind) + ", {bubbles: true, cancelable: true, dataTransfer: data})"
 	}
@@ -382,7 +383,7 @@ func TestPageQuota(t *testing.T) {
 	b.until("count('.mine .state.kept') === 2 && has('.mine .card', 'one.bin') && count('.mine') === 2")
 }
 
-// TestPageVoice records voice messages with the microphone that Chromium pretends to have.
+// TestPageVoice records voice messages with the microphone that the browser pretends to have.
 func TestPageVoice(t *testing.T) { eachBrowser(t, "en-US", testPageVoice) }
 
 func testPageVoice(t *testing.T, browser webBrowser) {

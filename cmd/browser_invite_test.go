@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"imctl/kv"
 )
 
@@ -48,7 +46,7 @@ func testPageInvite(t *testing.T, browser webBrowser) {
 	eve := openTab(t, browser, "eve", url, phone)
 	eve.sees("The administrator creates the accounts here.")
 	eve.until("!named('button', 'Create account')")
-	eve.do(chromedp.Navigate("about:blank"))
-	eve.do(chromedp.Navigate(url + "#invite=" + secret))
+	eve.navigate("about:blank")
+	eve.navigate(url + "#invite=" + secret)
 	eve.sees("Registration is closed on this server.")
 }

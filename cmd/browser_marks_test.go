@@ -3,8 +3,6 @@ package cmd
 import (
 	"fmt"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // rowMenu opens the menu of a row in the list with the right mouse button, and chooses an item.
@@ -15,7 +13,7 @@ func (b *tab) rowMenu(name, item string) {
 		const r = [...document.querySelectorAll('nav .row')].find((e) => e.innerText.includes(`+quote(name)+`)).getBoundingClientRect();
 		return [r.x + r.width / 2, r.y + r.height / 2];
 	})()`)
-	b.do(chromedp.MouseClickXY(at[0], at[1], chromedp.ButtonRight))
+	b.clickAt(at[0], at[1], true)
 	b.press(item)
 	b.until("count('.menu') === 0")
 }

@@ -3,8 +3,6 @@ package cmd
 import (
 	"fmt"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // rowOf is the expression of the newest dialogue on the screen that contains a text.
@@ -172,9 +170,9 @@ func testPageActionsByKeyboard(t *testing.T, browser webBrowser) {
 
 	// The right button opens the same menu, where it was pressed; a press elsewhere closes it.
 	at := ask[[]float64](c, "(() => {"+finders+"const r = "+rowOf("Two")+".querySelector('.text').getBoundingClientRect(); return [r.x + 5, r.y + 5]; })()")
-	c.do(chromedp.MouseClickXY(at[0], at[1], chromedp.ButtonRight))
+	c.clickAt(at[0], at[1], true)
 	c.until("count('.actions') === 1 && named('button', 'Forward')")
-	c.do(chromedp.MouseClickXY(700, 600))
+	c.clickAt(700, 600, false)
 	c.until("count('.actions') === 0")
 }
 

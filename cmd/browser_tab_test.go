@@ -186,7 +186,13 @@ func (b *tab) pressOn(element string) {
 		const r = e.getBoundingClientRect(), at = document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2);
 		return at && (e.contains(at) || at.contains(e)); })()`)
 	at := ask[[]float64](b, "(() => {"+finders+"const r = "+element+".getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()")
-	b.try("press "+element, func(ctx context.Context) error { return b.page.click(ctx, at[0], at[1]) })
+	b.try("press "+element, func(ctx context.Context) error { return b.page.click(ctx, at[0], at[1], false) })
+}
+
+// clickAt clicks at a point, with the right mouse button or the left one.
+func (b *tab) clickAt(x, y float64, right bool) {
+	b.t.Helper()
+	b.try("click", func(ctx context.Context) error { return b.page.click(ctx, x, y, right) })
 }
 
 // fill replaces the text of the field with this label.

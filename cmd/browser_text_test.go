@@ -158,9 +158,9 @@ func testPageTypesAnywhere(t *testing.T, browser webBrowser) {
 	ask[bool](b, `(() => {
 		const scroller = document.querySelector('.stage .scroll');
 		scroller.focus();
-		const clipboardData = new DataTransfer();
-		clipboardData.setData('text/plain', ', you');
-		return scroller.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true, cancelable: true}));
+		const event = new ClipboardEvent('paste', {clipboardData: new DataTransfer(), bubbles: true, cancelable: true});
+		event.clipboardData.setData('text/plain', ', you'); // Firefox does not copy what the DataTransfer holds
+		return scroller.dispatchEvent(event);
 	})()`)
 	b.until("document.querySelector('.composer textarea').value.trim() === 'hi there, you'")
 	b.press("Search in this conversation")

@@ -25,9 +25,9 @@ type webPage interface {
 	navigate(ctx context.Context, url string) error
 	reload(ctx context.Context) error
 	evaluate(ctx context.Context, expression string) (json.RawMessage, error)
-	click(ctx context.Context, x, y float64) error
-	keys(ctx context.Context, keys string) error   // key by key, as kb.Encode of chromedp names them
-	insert(ctx context.Context, text string) error // into the focused field, without keys
+	click(ctx context.Context, x, y float64, right bool) error // with the left or right mouse button
+	keys(ctx context.Context, keys string) error               // key by key, as kb.Encode of chromedp names them
+	insert(ctx context.Context, text string) error             // into the focused field, without keys
 	look(ctx context.Context, as screen) error
 	upload(ctx context.Context, css string, files []string) error
 	download(ctx context.Context, dir string) error

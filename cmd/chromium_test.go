@@ -137,7 +137,10 @@ func (p *chromiumPage) moved(err error) bool {
 	return strings.Contains(err.Error(), "Inspected target navigated")
 }
 
-func (p *chromiumPage) click(ctx context.Context, x, y float64) error {
+func (p *chromiumPage) click(ctx context.Context, x, y float64, right bool) error {
+	if right {
+		return p.do(ctx, chromedp.MouseClickXY(x, y, chromedp.ButtonRight))
+	}
 	return p.do(ctx, chromedp.MouseClickXY(x, y))
 }
 
