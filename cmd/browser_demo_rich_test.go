@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// demoRich is a conversation with Sofia that has all kinds of dialogues, as the ends of their frames: `%s` is the
-// payload's place. Numbers count from 1. The newest dialogue of it is in demoLines.
+// demoRich is a conversation with Sofia that has all kinds of dialogues: whether Ann sends it, the payload, and further
+// fields of the frame. Numbers count from 1. The newest dialogue of it is in demoLines.
 var demoRich = []struct {
 	own           bool
 	payload, more string
@@ -32,14 +32,17 @@ var demoRich = []struct {
 func (d *demo) richTalk(t testing.TB, mine, hers *tunnel) {
 	t.Helper()
 	sofia := d.people["Sofia Lindqvist"]
+	sent := 0
 	say := func(own bool, payload, more string) {
 		t.Helper()
+		sent++
+		id := fmt.Sprintf(`"id":"rich %d"`, sent)
 		from, to := hers, d.ann
 		if own {
 			from, to = mine, sofia
 		}
-		from.send(t, fmt.Sprintf(`{"id":"rich","toFriend":"%s","payload":%s%s}`, to.id, quote(payload), more))
-		for !strings.Contains(from.next(t), `"id":"rich"`) {
+		from.send(t, fmt.Sprintf(`{%s,"toFriend":"%s","payload":%s%s}`, id, to.id, quote(payload), more))
+		for !strings.Contains(from.next(t), id) {
 		}
 	}
 	for _, one := range demoRich {

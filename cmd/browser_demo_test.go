@@ -86,8 +86,9 @@ func newDemo(t testing.TB) *demo {
 		if line.own {
 			from, to = mine, d.people[line.friend]
 		}
-		from.send(t, dialogue(`"line `+string(rune('a'+i))+`"`, to.id, quote(line.text)))
-		for !strings.Contains(from.next(t), `"code":202`) {
+		id := `"line ` + string(rune('a'+i)) + `"`
+		from.send(t, dialogue(id, to.id, quote(line.text)))
+		for !strings.Contains(from.next(t), `"id":`+id) {
 		}
 	}
 	for _, name := range []string{"Nora Quinn", "Ben"} {

@@ -57,7 +57,7 @@ var views = []struct {
 	}},
 	{"talk", func(d *demo, b *tab) {
 		b.hook("location.hash = " + quote(d.people["Maya Okafor"].id))
-		b.until("has('.talk', 'long rope')")
+		b.until("has('.talk', 'long rope') && count('.composer .iconic') >= 3 && !document.querySelector('.details:not([hidden]):empty')?.checkVisibility()")
 	}},
 	{"menu", func(_ *demo, b *tab) { b.click(".talk header [aria-haspopup=menu]") }},
 	{"about", func(_ *demo, b *tab) {
@@ -90,16 +90,14 @@ var views = []struct {
 	{"quotes", func(d *demo, b *tab) {
 		b.closeAll()
 		b.hook("location.hash = " + quote(d.people["Sofia Lindqvist"].id))
-		b.until("count('.stage .quote') > 0 && count('.reactions') === 2 && count('.media') === 4")
-		b.hook("document.querySelector('.stage .scroll').scrollTop = 0")
-		b.until("has('.text', 'The hall is') && has('.text', 'aisle')")
+		b.until("count('.audio') === 2")
+		b.until("(document.querySelector('.stage .scroll').scrollTop = 0, count('.stage .quote') > 0 && count('.reactions') === 2 && count('.text pre') === 1)")
 	}},
 	{"long", func(_ *demo, b *tab) {
-		b.hook("document.querySelector('.bubble > .plain').scrollIntoView({block: 'center'})")
+		b.until("(document.querySelector('.bubble > .plain') ?? [...document.querySelectorAll('.dialogue')].at(-1)).scrollIntoView({block: 'center'}) ?? count('.bubble > .plain') === 1")
 	}},
 	{"files", func(_ *demo, b *tab) {
-		b.hook("document.querySelector('.stage .scroll').scrollTop = 1e9")
-		b.until("count('.frame img') === 1 && count('.card') === 1 && count('.audio') === 2")
+		b.until("(document.querySelector('.stage .scroll').scrollTop = 1e9, count('.frame img') === 1 && count('.card') === 1 && count('.audio') === 2)")
 	}},
 	{"reply", func(_ *demo, b *tab) {
 		b.action("Rehearsal", "reply")
@@ -152,7 +150,7 @@ var views = []struct {
 		b.hook("const field = document.querySelector('.side [type=search]'); field.value = ''; field.dispatchEvent(new Event('input'))")
 		b.until("count('.chips button') === 3")
 		b.hook("[...document.querySelectorAll('.chips button')].at(-1).click()")
-		b.until("has('nav .row', 'Tom Baker') && count('nav .row.row:not([data-key=requests])') === 1")
+		b.until("has('nav .row', 'Tom Baker') && count('nav .row') === 1")
 	}},
 	{"own-code", func(_ *demo, b *tab) {
 		b.hook("document.querySelector('.chips button').click()")
