@@ -79,18 +79,25 @@ func newDemo(t testing.TB) *demo {
 		sessions[f.name], _ = p.keeps(t)
 	}
 	for i, line := range demoLines {
+		if line.text == "Rehearsal moved to 7" {
+			d.richTalk(t, mine, sessions[line.friend])
+		}
 		from, to := sessions[line.friend], d.ann
 		if line.own {
 			from, to = mine, d.people[line.friend]
 		}
-		from.send(t, dialogue(`"line `+string(rune('a'+i))+`"`, to.id, quote(line.text)))
-		for !strings.Contains(from.next(t), `"code":202`) {
+		id := `"line ` + string(rune('a'+i)) + `"`
+		from.send(t, dialogue(id, to.id, quote(line.text)))
+		for !strings.Contains(from.next(t), `"id":`+id) {
 		}
 	}
 	for _, name := range []string{"Nora Quinn", "Ben"} {
 		p := d.person(t, name, "", "")
 		p.call(t, "request", "to", d.ann.id, "note", "We met at Sofia’s concert on Friday. "+name).want(t, "request", replyBody(200))
 	}
+	d.mark(t, "Maya Okafor", `"pinned":true`)
+	d.mark(t, "Luca Moretti", `"muted":true`)
+	d.mark(t, "Tom Baker", `"archived":true`)
 	mine.close(t)
 	for i, f := range demoFriends {
 		if i%3 == 2 {

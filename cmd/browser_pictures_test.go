@@ -57,7 +57,7 @@ var views = []struct {
 	}},
 	{"talk", func(d *demo, b *tab) {
 		b.hook("location.hash = " + quote(d.people["Maya Okafor"].id))
-		b.until("has('.talk', 'long rope')")
+		b.until("has('.talk', 'long rope') && count('.composer .iconic') >= 3 && !document.querySelector('.details:not([hidden]):empty')?.checkVisibility()")
 	}},
 	{"menu", func(_ *demo, b *tab) { b.click(".talk header [aria-haspopup=menu]") }},
 	{"about", func(_ *demo, b *tab) {
@@ -78,7 +78,7 @@ var views = []struct {
 	{"settings", func(_ *demo, b *tab) {
 		b.closeAll()
 		b.click(".side header [aria-haspopup=menu]")
-		b.hook("document.querySelectorAll('.menu:popover-open button')[1].click()")
+		b.hook("document.querySelectorAll('.menu:popover-open button')[2].click()")
 		b.until("count('.settings') === 1")
 	}},
 	{"appearance", func(_ *demo, b *tab) { b.section(0, ".segments") }},
@@ -87,6 +87,96 @@ var views = []struct {
 	{"credentials", func(_ *demo, b *tab) { b.section(5, "[type=email]") }},
 	{"data", func(_ *demo, b *tab) { b.section(6, ".buttons") }},
 	{"delete", func(_ *demo, b *tab) { b.section(7, "[type=password]") }},
+	{"quotes", func(d *demo, b *tab) {
+		b.closeAll()
+		b.hook("location.hash = " + quote(d.people["Sofia Lindqvist"].id))
+		b.until("count('.audio') === 2")
+		b.until("(document.querySelector('.stage .scroll').scrollTop = 0, count('.stage .quote') > 0 && count('.reactions') === 2 && count('.text pre') === 1)")
+	}},
+	{"long", func(_ *demo, b *tab) {
+		b.until("(document.querySelector('.bubble > .plain') ?? [...document.querySelectorAll('.dialogue')].at(-1)).scrollIntoView({block: 'center'}) ?? count('.bubble > .plain') === 1")
+	}},
+	{"files", func(_ *demo, b *tab) {
+		b.until("(document.querySelector('.stage .scroll').scrollTop = 1e9, count('.frame img') === 1 && count('.card') === 1 && count('.audio') === 2)")
+	}},
+	{"reply", func(_ *demo, b *tab) {
+		b.action("Rehearsal", "reply")
+		b.until("count('.banner') === 1")
+	}},
+	{"tray", func(_ *demo, b *tab) {
+		b.hook("document.querySelector('.banner button').click()")
+		b.hook("const input = document.querySelector('.composer input[type=file]'); input.files = " + transfer(
+			pngOf(b.t, "poster.png", 60, 40), pageFile{"A list of all the chairs that we have, with the rooms they are in.txt", "text/plain", []byte("chairs")}) +
+			".files; input.dispatchEvent(new Event('change'))")
+		b.until("count('.tray li') === 2 && count('.tray img') === 1")
+	}},
+	{"actions", func(_ *demo, b *tab) {
+		b.hook("document.querySelectorAll('.tray li button').forEach((one) => one.click())")
+		b.until("count('.tray') === 0")
+		b.action("Rehearsal", "")
+	}},
+	{"reactions", func(_ *demo, b *tab) {
+		b.click(".actions .strip .iconic")
+		b.until("count('.actions .emojis') === 1")
+	}},
+	{"sheet", func(_ *demo, b *tab) {
+		b.hook("dispatchEvent(new Event('blur')); window.matches = matchMedia; matchMedia = () => ({matches: true})")
+		b.action("Rehearsal", "")
+		b.until("count('.actions.bottom') === 1")
+	}},
+	{"forward", func(_ *demo, b *tab) {
+		b.hook("matchMedia = matches; dispatchEvent(new Event('blur'))")
+		b.action("Rehearsal", "forward")
+		b.until("count('dialog .choices li') > 5")
+	}},
+	{"viewer", func(_ *demo, b *tab) {
+		b.closeAll()
+		b.click(".frame")
+		b.until("count('.viewer .picture-stage img') === 1")
+	}},
+	{"compare", func(_ *demo, b *tab) {
+		b.closeAll()
+		b.hook("const shown = document.querySelector('.details:not([hidden])'); if (!shown?.checkVisibility()) document.querySelector('.who').click()")
+		b.until("count('dialog .buttons, .details .buttons') >= 1")
+		b.hook("[...document.querySelectorAll('dialog .buttons button, .details .buttons button')].at(0).click()")
+		b.until("count('dialog .code') === 1")
+	}},
+	{"search", func(_ *demo, b *tab) {
+		b.closeAll()
+		b.hook("location.hash = ''; const field = document.querySelector('.side [type=search]'); field.value = 'ma'; field.dispatchEvent(new Event('input'))")
+		b.until("count('nav .row mark') >= 1 && count('nav .section') >= 2")
+	}},
+	{"archived", func(_ *demo, b *tab) {
+		b.hook("const field = document.querySelector('.side [type=search]'); field.value = ''; field.dispatchEvent(new Event('input'))")
+		b.until("count('.chips button') === 3")
+		b.hook("[...document.querySelectorAll('.chips button')].at(-1).click()")
+		b.until("has('nav .row', 'Tom Baker') && count('nav .row') === 1")
+	}},
+	{"own-code", func(_ *demo, b *tab) {
+		b.hook("document.querySelector('.chips button').click()")
+		b.click(".side header [aria-haspopup=menu]")
+		b.hook("document.querySelectorAll('.menu:popover-open button')[0].click()")
+		b.until("count('.qr svg') === 1")
+	}},
+	{"sign-out", func(_ *demo, b *tab) {
+		b.closeAll()
+		b.click(".side header [aria-haspopup=menu]")
+		b.hook("document.querySelectorAll('.menu:popover-open button')[3].click()")
+		b.until("count('dialog .danger') === 1")
+	}},
+}
+
+// action opens the menu of the newest dialogue with a text, in any language, and chooses the item with an icon if it is
+// named.
+func (b *tab) action(text, icon string) {
+	b.t.Helper()
+	b.hook("document.querySelectorAll('.actions').forEach((one) => one.remove())")
+	b.until("Boolean(" + rowOf(text) + ")")
+	b.hook(rowOf(text) + ".querySelector('.act').click()")
+	b.until("count('.actions:popover-open') === 1")
+	if icon != "" {
+		b.hook("document.querySelector('.actions .i-" + icon + "').closest('button').click()")
+	}
 }
 
 // click clicks on the first element of a selector, in any language.

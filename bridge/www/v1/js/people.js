@@ -149,7 +149,7 @@ export function people(app) {
 		hit(item) {
 			const {hit: one, sought: mark} = item;
 			return row(item, () => show(one, mark), avatar({...store.friends.get(one.friend), id: one.friend, name: store.nameOf(one.friend)}),
-				words(store.nameOf(one.friend), '', h('time', brief(item.at)), [one.mine && t('you'), snippet(one.text, mark)]));
+				words(store.nameOf(one.friend), tag({id: one.friend}), h('time', brief(item.at)), [one.mine && t('you'), snippet(one.text, mark)]));
 		},
 		more: (item) => row(item, () => messages.more(item.friend), h('span.words', t('moreHits', {n: item.n, name: store.nameOf(item.friend)}))),
 	});
