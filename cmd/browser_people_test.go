@@ -199,8 +199,9 @@ func testPageAddLinkOfInvite(t *testing.T, browser webBrowser) {
 	s.app.Reload(t.Context(), &c)
 	a := openTab(t, browser, "ann", s.app.URL()+pagePath, phone)
 	a.signIn(ann.account, ann.password)
+	a.until("has('.start', 'they also need an invite of this server')")
 	a.press("QR code of your link")
-	a.sees("they also need an invite of this server")
+	a.until("has('dialog', 'they also need an invite of this server')")
 	if ask[bool](a, "!!navigator.clipboard") {
 		a.press("Copy link")
 		a.until("has('dialog [role=status]', 'Copied.') || has('dialog [role=status]', 'Copy the marked text by hand.')")

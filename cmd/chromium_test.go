@@ -240,10 +240,3 @@ func call[P, R any](b *tab, cmd cdp.Command[P, R], params P) {
 	p := b.devTools()
 	b.try(cmd.Method, func(ctx context.Context) error { return chromiumCall(ctx, p, cmd, params) })
 }
-
-// do runs actions of chromedp, in Chromium only.
-func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
-	b.t.Helper()
-	p := b.devTools()
-	b.try("chromedp", func(ctx context.Context) error { return p.do(ctx, steps...) })
-}

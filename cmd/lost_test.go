@@ -25,9 +25,9 @@ func lostStart(t *testing.T, data string, accept ...string) error {
 // After the loss is accepted the server starts, and later starts succeed too.
 func TestStartMissesStreams(t *testing.T) {
 	t.Parallel()
-	all := []string{"IM_AUDIT", "IM_LOG", "IM_TALKS", "KV_im_friendships", "KV_im_state", "KV_im_tokens", "KV_im_users"}
+	all := []string{"IM_AUDIT", "IM_FILES", "IM_LOG", "IM_TALKS", "KV_im_friendships", "KV_im_state", "KV_im_tokens", "KV_im_users"}
 	for _, missing := range append([][]string{all}, []string{"KV_im_users"}, []string{"KV_im_friendships"}, []string{"KV_im_tokens"},
-		[]string{"IM_AUDIT"}, []string{"IM_LOG"}, []string{"IM_TALKS"}, []string{"KV_im_state"}, []string{"KV_im_tokens", "KV_im_users"}) {
+		[]string{"IM_AUDIT"}, []string{"IM_FILES"}, []string{"IM_LOG"}, []string{"IM_TALKS"}, []string{"KV_im_state"}, []string{"KV_im_tokens", "KV_im_users"}) {
 		name := strings.Join(missing, ",")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

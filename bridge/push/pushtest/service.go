@@ -121,8 +121,8 @@ func (s *Service) checkVAPID(header string) string {
 		return ""
 	}
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	point := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(public[1:33]), Y: new(big.Int).SetBytes(public[33:])}
-	if !ecdsa.Verify(point, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
+	point, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), public)
+	if err != nil || !ecdsa.Verify(point, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
 		s.t.Error("the signature is wrong")
 	}
 	var claims struct {
