@@ -13,7 +13,7 @@ const overflows = `(() => {
 	if (root.scrollWidth > root.clientWidth) found.push('the page is ' + root.scrollWidth + ' wide');
 	const seen = (e) => e.checkVisibility({visibilityProperty: true, opacityProperty: true}) && !e.closest('.hidden');
 	for (const e of document.querySelectorAll('body *')) {
-		if (!seen(e) || e.closest('svg') && e.tagName !== 'svg') continue;
+		if (!seen(e) || e.closest('svg') && e.tagName !== 'svg' || e.parentElement.closest('pre, .sub')) continue; // code scrolls, and a preview is cut
 		const {left, right, width, height} = e.getBoundingClientRect(), style = getComputedStyle(e);
 		if (!width || !height) continue;
 		if (left < -1 || right > limit) found.push(name(e) + ' is at ' + left + '..' + right);

@@ -90,14 +90,14 @@ var views = []struct {
 	{"quotes", func(d *demo, b *tab) {
 		b.closeAll()
 		b.hook("location.hash = " + quote(d.people["Sofia Lindqvist"].id))
-		b.until("count('.audio') === 2")
-		b.until("(document.querySelector('.stage .scroll').scrollTop = 0, count('.stage .quote') > 0 && count('.reactions') === 2 && count('.text pre') === 1)")
+		b.until("count('.audio') >= 1")
+		b.until("(document.querySelector('.stage .scroll').scrollTop = 0, count('.stage .quote') > 0 && count('.reactions') >= 1)")
 	}},
 	{"long", func(_ *demo, b *tab) {
 		b.until("(document.querySelector('.bubble > .plain') ?? [...document.querySelectorAll('.dialogue')].at(-1)).scrollIntoView({block: 'center'}) ?? count('.bubble > .plain') === 1")
 	}},
 	{"files", func(_ *demo, b *tab) {
-		b.until("(document.querySelector('.stage .scroll').scrollTop = 1e9, count('.frame img') === 1 && count('.card') === 1 && count('.audio') === 2)")
+		b.until("(document.querySelector('.stage .scroll').scrollTop = 1e9, has('.text', 'Rehearsal') && count('.audio') >= 1)")
 	}},
 	{"reply", func(_ *demo, b *tab) {
 		b.action("Rehearsal", "reply")
@@ -131,6 +131,7 @@ var views = []struct {
 	}},
 	{"viewer", func(_ *demo, b *tab) {
 		b.closeAll()
+		b.until("((document.querySelector('.frame') ?? document.querySelector('.dialogue')).scrollIntoView({block: 'center'}), count('.frame img') === 1)")
 		b.click(".frame")
 		b.until("count('.viewer .picture-stage img') === 1")
 	}},

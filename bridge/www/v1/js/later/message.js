@@ -89,7 +89,7 @@ function show(at, ...content) {
 	box.addEventListener('keydown', (event) => move(event, box, close));
 	addEventListener('pointerdown', (event) => { if (!box.contains(event.target)) close(); }, {capture: true, signal});
 	for (const event of ['hashchange', 'blur']) addEventListener(event, close, {signal});
-	addEventListener('resize', place, {signal});
+	for (const event of ['resize', 'look']) addEventListener(event, place, {signal});
 	(box.querySelector('[role=menuitem]') ?? box.querySelector('button')).focus();
 	return close;
 }
