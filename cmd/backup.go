@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/natsutil"
+	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
@@ -155,7 +156,8 @@ func (b *backup) checkUnchanged(ctx context.Context, before kv.State) error {
 }
 
 // streams returns the names of the existing streams. The stream of the log does not exist before the first start of a
-// server.
+// server. The stream of files is left out while it is empty: versions that know of no files can then restore the
+// backup.
 func (b *backup) streams(ctx context.Context) ([]string, error) {
 	js, err := natsutil.JetStream(b.nc)
 	if err != nil {
@@ -165,9 +167,10 @@ func (b *backup) streams(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	files := subject.Prefix(b.config.NATS.Prefix).FileStream()
 	var names []string
 	for _, i := range infos {
-		if i.State != "missing" {
+		if i.State != "missing" && (i.Messages > 0 || i.Name != files) {
 			names = append(names, i.Name)
 		}
 	}

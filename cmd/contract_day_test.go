@@ -44,7 +44,7 @@ func TestContractDay(t *testing.T) {
 	for _, keep := range []string{"30d", "0"} {
 		t.Run("keep "+keep, func(t *testing.T) {
 			t.Parallel()
-			got := contractDay(t, keep != "0", exec.Command("imctl", "serve"), "IMCTL_DIALOGUES_KEEP="+keep)
+			got := contractDay(t, keep != "0", exec.Command("imctl", "serve"), "IMCTL_DIALOGUES_KEEP="+keep, "IMCTL_FILES_MAX_SIZE=0")
 			sameLines(t, strings.Split(strings.TrimSuffix(string(recorded), "\n"), "\n"), got)
 		})
 	}
