@@ -27,6 +27,16 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 		show(anchor);
 	});
 	observer.observe(scroller);
+
+	// A click needs one element for the press and the release, so that a pressed row is redrawn afterwards.
+	let pressed = null;
+	body.addEventListener('pointerdown', ({target, button}) => { if (!button) pressed = target; });
+	for (const event of ['pointerup', 'pointercancel']) {
+		addEventListener(event, () => {
+			if (pressed) setTimeout(() => { pressed = null; show(); });
+		}, {signal});
+	}
+
 	signal.addEventListener('abort', () => observer.disconnect());
 
 	function set(all) {
@@ -124,7 +134,7 @@ export function windowed({scroller, body, key, stamp, draw, guess, stick = false
 			const mark = stamp(item);
 			const old = rows.get(name);
 			let element = old?.element;
-			if (old?.mark !== mark) {
+			if (old?.mark !== mark && !old?.element.contains(pressed)) {
 				element = draw(item);
 				rows.set(name, {element, mark});
 				if (old) {
