@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/natstest"
+	"imctl/bridge/talk"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -18,9 +20,21 @@ import (
 // is refused, since a later one was delivered before.
 func TestOutdatedDialogue(t *testing.T) {
 	t.Parallel()
+	for _, kept := range []bool{false, true} {
+		t.Run(fmt.Sprintf("later one stored %t", kept), func(t *testing.T) {
+			t.Parallel()
+			testOutdatedDialogue(t, kept)
+		})
+	}
+}
+
+// testOutdatedDialogue: with kept, the later dialogue is stored, and the others are not.
+func testOutdatedDialogue(t *testing.T, kept bool) {
 	lanes, _, url := keeping(t)
-	lanes.lanes[0].keeper, lanes.lanes[1].keeper = nil, nil
-	to := new(accepting).join(t, lanes, bob, ann)
+	if !kept {
+		lanes.lanes[0].keeper, lanes.lanes[1].keeper = nil, nil
+	}
+	to := (&accepting{taker: taker{got: make(chan string, 8)}}).join(t, lanes, bob, ann)
 	sender := natstest.Connect(t, url)
 	f := newFlights(sender, time.Minute, func() bool { return true })
 	replies := make(chan *nats.Msg, 8)
@@ -34,25 +48,40 @@ func TestOutdatedDialogue(t *testing.T) {
 	}
 	before, old := reply(1), reply(2)
 	f.abort()
-	send := func(reply, id string, want string) {
+	publish := func(m *nats.Msg) {
 		t.Helper()
-		data := wire.AppendDialogue(nil, []byte(id), ann, []byte(`"x"`))
-		if err := sender.PublishRequest("im.user."+bob+".dialogue", reply, data); err != nil {
+		m.Subject = "im.user." + bob + ".dialogue"
+		if err := sender.PublishMsg(m); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case m := <-replies:
-			if got := replyCode(m); (got == wire.Success) != (want == "taken") {
-				t.Errorf("dialogue %s: %d %s, want %s", id, got, m.Data, want)
+	}
+	send := func(reply, id string, want string) {
+		t.Helper()
+		publish(&nats.Msg{Reply: reply, Header: nats.Header{liveHeader: {"1"}}, Data: wire.AppendDialogue(nil, []byte(id), ann, []byte(`"x"`))})
+		for {
+			select {
+			case m := <-replies:
+				if m.Subject != reply {
+					continue // to the stored dialogue
+				}
+				if got := replyCode(m); (got == wire.Success) != (want == "taken") {
+					t.Errorf("dialogue %s: %d %s, want %s", id, got, m.Data, want)
+				}
+				return
+			case <-time.After(30 * time.Second):
+				t.Fatalf("dialogue %s: no reply", id)
 			}
-		case <-time.After(30 * time.Second):
-			t.Fatalf("dialogue %s: no reply", id)
 		}
 	}
 	send(before, `"1"`, "taken")
-	send(reply(3), `"2"`, "taken")
+	if kept {
+		d := kv.Dialogue{N: 1, From: ann, ID: []byte(`"2"`), Payload: []byte(`"x"`)}
+		publish(&nats.Msg{Reply: reply(3), Data: talk.Frame(&d, ann).Append(nil)})
+	} else {
+		send(reply(3), `"2"`, "taken")
+	}
 	send(old, `"3"`, "refused")
-	if got := strings.Join(to.got, " "); got != `"1" "2"` {
+	if got := strings.Join(to.got, " "); strings.Contains(got, `"3"`) || !kept && got != `"1" "2"` {
 		t.Errorf("delivered: %s", got)
 	}
 }
@@ -82,6 +111,8 @@ func (a *accepting) Deliver(frame []byte, r Receipt) error {
 	r.Settle(true)
 	return nil
 }
+
+func (a *accepting) DeliverLive(_ string, frame []byte, r Receipt) error { return a.Deliver(frame, r) }
 
 // TestEpochs: epochs wrap around, each lane has its own, and slots keep their numbers.
 func TestEpochs(t *testing.T) {

@@ -298,8 +298,9 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 		l.acknowledge(m.Reply)
 		return
 	}
+	outdated := l.epochs.outdated(m.Reply)
 	if l.keeper != nil {
-		if d, ok := wire.ParseKept(m.Data); ok {
+		if d, ok := wire.ParseKept(m.Data); ok { // its number tells its place
 			l.keptElsewhere(u, m, &d)
 			return
 		}
@@ -316,7 +317,7 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 		l.log.Warn("malformed dialogue", "subject", m.Subject, "bytes", len(m.Data))
 		l.reply(m.Reply, refused)
 		return
-	case !l.fresh(), l.epochs.outdated(m.Reply):
+	case !l.fresh(), outdated:
 		l.reply(m.Reply, refused)
 		return
 	}
