@@ -66,6 +66,7 @@ func testPageMarks(t *testing.T, browser webBrowser) {
 	}
 
 	one.rowMenu(name(2), "Pin")
+	one.until(order + ".startsWith(" + quote(name(2)+","+name(7)) + ")") // the rows have moved
 	one.rowMenu(name(3), "Mute")
 	for _, b := range []*tab{one, two} {
 		b.until(order + ".startsWith(" + quote(name(2)+","+name(7)) + ")")

@@ -87,8 +87,13 @@ func (p *firefoxPage) moved(err error) bool {
 
 func (p *firefoxPage) act(ctx context.Context, source map[string]any, actions ...map[string]any) error {
 	source["actions"] = actions
-	_, err := p.call(ctx, "input.performActions", map[string]any{"actions": []any{source}})
-	return err
+	for tries := 3; ; tries-- {
+		_, err := p.call(ctx, "input.performActions", map[string]any{"actions": []any{source}})
+		// Firefox sometimes fails so while it brings another window to the front.
+		if err == nil || tries == 1 || !strings.Contains(err.Error(), "NS_ERROR_FAILURE") {
+			return err
+		}
+	}
 }
 
 func (p *firefoxPage) click(ctx context.Context, x, y float64, right bool) error {
