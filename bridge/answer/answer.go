@@ -2,6 +2,7 @@
 package answer
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"math"
@@ -65,7 +66,11 @@ func CodeOf(log *slog.Logger, call string, err error) wire.Code {
 			return c.code
 		}
 	}
-	log.Error("call failed", "call", call, "err", err)
+	if errors.Is(err, context.Canceled) { // the client has gone, or the server ends
+		log.Debug("call canceled", "call", call, "err", err)
+	} else {
+		log.Error("call failed", "call", call, "err", err)
+	}
 	return wire.InternalError
 }
 

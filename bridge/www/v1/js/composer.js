@@ -71,6 +71,7 @@ export function composer({app, id, stage, signal}) {
 		else if (words !== dialogue.text) session.send(id, words, more);
 		if (kind === 'edits') cancel();
 		else {
+			stage.sent();
 			text.value = '';
 			if (!cancel()) changed();
 			keepDraft.cancel();
@@ -117,7 +118,7 @@ export function composer({app, id, stage, signal}) {
 	async function addFiles(place) {
 		try {
 			const {attach} = await load('attach');
-			attached = await attach(app, {friend: id, composer: element, text, send, element: place, signal, changed, mayAdd: () => !element.hidden && about?.kind !== 'edits'});
+			attached = await attach(app, {friend: id, composer: element, text, send, element: place, signal, changed, sent: stage.sent, mayAdd: () => !element.hidden && about?.kind !== 'edits'});
 			if (!signal.aborted) changed();
 		} catch {
 			const stop = store.on('link', () => {

@@ -31,7 +31,6 @@ export function dialogues(view) {
 	let newFrom; // key of the first unread dialogue
 	let sought = ''; // folded
 	let hit = 0; // key of the dialogue found
-	let count = 0;
 	let timer = 0;
 	const wide = new Set(); // keys of long dialogues that are shown in full
 	const quoting = new Set(); // numbers asked for
@@ -212,12 +211,6 @@ export function dialogues(view) {
 		const all = store.dialogues.get(id);
 		if (!all) return;
 		markNew();
-		const last = all.at(-1);
-		if (all.length > count && last.mine && !isSettled(last.state) && !isChange(last)) {
-			list.pinned = true; // scroll to what the user sends
-			newFrom = 0;
-		}
-		count = all.length;
 		set();
 		empty.hidden = list.items.length > 0;
 		scrolled();
@@ -306,6 +299,12 @@ export function dialogues(view) {
 
 	return {
 		element: h('.stage', scroller, floating, empty, toEnd),
+		/** The user has sent something, which is scrolled into view. */
+		sent() {
+			list.pinned = true;
+			newFrom = 0;
+			update();
+		},
 		/** The user has seen what there is. */
 		looked() { ({unread} = store.talk(id)); },
 		update,

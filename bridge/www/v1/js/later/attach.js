@@ -37,9 +37,9 @@ function dropped({dataTransfer: {items, files}}) {
 
 /**
  * Adds files to a conversation's composer. Resolves to null if the server takes none. changed() is called when the tray
- * changes, and mayAdd() tells whether the composer is there.
+ * changes, sent() after a file was sent, and mayAdd() tells whether the composer is there.
  */
-export async function attach({store, session}, {friend, composer, text, send, element, signal, changed, mayAdd}) {
+export async function attach({store, session}, {friend, composer, text, send, element, signal, changed, sent, mayAdd}) {
 	const max = await most(session);
 	if (!max || signal.aborted) return null;
 	const {prepare} = await load('shrink');
@@ -188,7 +188,10 @@ export async function attach({store, session}, {friend, composer, text, send, el
 
 	// ---- sending
 
-	const sendFile = ({blob, file}, caption, more) => session.send(friend, payloadOf(caption, file), {...more, blob, file});
+	function sendFile({blob, file}, caption, more) {
+		session.send(friend, payloadOf(caption, file), {...more, blob, file});
+		sent();
+	}
 	load('voice').then(({voice}) => voice({composer, send, signal, max, mayAdd, refuse, done: (recording) => sendFile(recording)})).catch(() => {});
 	add(drafts.get(draft) ?? []);
 	redraw();
