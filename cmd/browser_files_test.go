@@ -384,7 +384,7 @@ func TestPageQuota(t *testing.T) {
 }
 
 // TestPageVoice records voice messages with the microphone that the browser pretends to have.
-func TestPageVoice(t *testing.T) { eachBrowser(t, "en-US", testPageVoice) }
+func TestPageVoice(t *testing.T) { inChromium(t, testPageVoice) }
 
 func testPageVoice(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)

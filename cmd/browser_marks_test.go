@@ -35,7 +35,7 @@ func newFriendsOf(t *testing.T, w *world, who *member, n int) []*member {
 }
 
 // TestPageMarks pins, mutes and archives conversations on one device, and looks at another one.
-func TestPageMarks(t *testing.T) { eachBrowser(t, "en-US", testPageMarks) }
+func TestPageMarks(t *testing.T) { inChromium(t, testPageMarks) }
 
 func testPageMarks(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)

@@ -34,7 +34,7 @@ func (s *server) strangers(t testing.TB, n int, name string) (all []kv.User) {
 
 // TestPageTellsApart: ten strangers of one name have tags, which are the same in the results, the dialogs and the list
 // of own requests. A person is found by the account, with common friends, and a request is taken back.
-func TestPageTellsApart(t *testing.T) { eachBrowser(t, "en-US", testPageTellsApart) }
+func TestPageTellsApart(t *testing.T) { inChromium(t, testPageTellsApart) }
 
 func testPageTellsApart(t *testing.T, browser webBrowser) {
 	s := start(t)
