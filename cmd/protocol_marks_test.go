@@ -35,7 +35,7 @@ func testKeptMarks(t *testing.T, w *world) {
 	ca.wantKept(t, keptAnswer(`"1"`, 1))
 	a2.wantKept(t, keptEntry(`"1"`, a, `"p"`, b, 1, ""))
 	cb.wantKept(t, keptEntry(`"1"`, a, `"p"`, a, 1, ""))
-	a.wantTalks(t, fmt.Sprintf(`[{"with":"%s","last":1,"got":1,"read":0,"peerGot":0,"peerRead":0,"entry":%s,"muted":true}]`, b.id, keptEntry(`"1"`, a, `"p"`, b, 1, "")))
+	a.wantTalks(t, fmt.Sprintf(`[{"with":"%s","last":1,"got":0,"read":0,"peerGot":0,"peerRead":0,"entry":%s,"muted":true}]`, b.id, keptEntry(`"1"`, a, `"p"`, b, 1, "")))
 	mark(strings.Repeat("0", 32), `,"muted":true`, 512)
 	mark(a.id, `,"muted":true`, 512)
 	mark("", `,"muted":true`, 519)
