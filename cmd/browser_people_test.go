@@ -135,8 +135,8 @@ func testPageFindsAll(t *testing.T, browser webBrowser) {
 	b.until("calls === 5 && [...document.querySelectorAll('nav li[aria-setsize=\"131\"]')].length > 0") // with the title
 }
 
-// TestPageAddLink: the own link and its QR code lead to the dialog that sends a request, in a page that is signed in
-// and in one that is not.
+// TestPageAddLink: the own link and its QR code lead to the dialog that sends a request, whether the
+// visitor is signed in or not.
 func TestPageAddLink(t *testing.T) { eachBrowser(t, "en-US", testPageAddLink) }
 
 func testPageAddLink(t *testing.T, browser webBrowser) {

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,7 +41,7 @@ func (b *bucket) get(ctx context.Context, key string, fresh bool) (entry, error)
 
 // getNearest returns a key from any replica. Errors: errKeyNotFound.
 func (b *bucket) getNearest(ctx context.Context, key string) (entry, error) {
-	return b.getDirect(ctx, b.directSubject(key), nil, map[string]any{"last_by_subj": b.prefix() + key})
+	return b.getDirect(ctx, b.directSubject(key), nil)
 }
 
 // directSubject returns the subject on which any replica answers with a key.
@@ -52,9 +53,9 @@ func (b *bucket) directSubject(key string) string {
 func (b *bucket) directAPI() string { return b.api + "DIRECT.GET." + b.stream() }
 
 // getDirect requests one message from any replica. NATS prefers the replica of the server that the connection is to, also
-// while that replica answers nothing. So if it does not answer in time, getDirect sends leaderRequest to the stream's
-// leader. Errors: errKeyNotFound.
-func (b *bucket) getDirect(ctx context.Context, subject string, request []byte, leaderRequest map[string]any) (entry, error) {
+// while that replica answers nothing. So if it does not answer in time, getDirect asks the stream's leader.
+// Errors: errKeyNotFound.
+func (b *bucket) getDirect(ctx context.Context, subject string, request []byte) (entry, error) {
 	var e entry
 	nearest := func(ctx context.Context) error {
 		msg, err := b.nc.RequestWithContext(ctx, subject, request)
@@ -70,7 +71,7 @@ func (b *bucket) getDirect(ctx context.Context, subject string, request []byte, 
 			err = nearest(first)
 			cancel()
 			if err != nil && b.unanswered(err) && ctx.Err() == nil {
-				e, err = b.requestLeader(ctx, leaderRequest)
+				e, err = b.requestLeader(ctx, b.leaderRequest(subject, request))
 			}
 			return err
 		}
@@ -82,14 +83,21 @@ func (b *bucket) getDirect(ctx context.Context, subject string, request []byte, 
 	return e, err
 }
 
+// leaderRequest returns the request to the leader for what a direct get asks for, in its body or by its subject.
+func (b *bucket) leaderRequest(subject string, request []byte) any {
+	if len(request) > 0 {
+		return json.RawMessage(request)
+	}
+	return map[string]any{"last_by_subj": subject[len(b.directAPI())+1:]}
+}
+
 // getSequence returns the message with that sequence. Errors: errKeyNotFound.
 func (b *bucket) getSequence(ctx context.Context, seq uint64) (entry, error) {
 	var buffer [32]byte
 	body := append(strconv.AppendUint(append(buffer[:0], `{"seq":`...), seq, 10), '}')
-	request := map[string]any{"seq": seq}
-	e, err := b.getDirect(ctx, b.directAPI(), body, request)
+	e, err := b.getDirect(ctx, b.directAPI(), body)
 	if errors.Is(err, errKeyNotFound) && b.replicated() { // the replica may lag
-		e, err = b.requestLeader(ctx, request)
+		e, err = b.requestLeader(ctx, json.RawMessage(body))
 	}
 	return e, err
 }
@@ -218,7 +226,7 @@ func (b *bucket) getLeader(ctx context.Context, key string) (entry, error) {
 }
 
 // requestLeader requests one message from the stream's leader. Errors: errKeyNotFound.
-func (b *bucket) requestLeader(ctx context.Context, request map[string]any) (entry, error) {
+func (b *bucket) requestLeader(ctx context.Context, request any) (entry, error) {
 	var response struct {
 		apiResponse
 		Message *struct {

@@ -66,12 +66,11 @@ func (b *bucket) list(ctx context.Context, filter string) iter.Seq2[entry, error
 func (b *bucket) nextKey(ctx context.Context, filter string, after uint64) (entry, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	request := map[string]any{"next_by_subj": b.prefix() + filter, "seq": after + 1}
-	body, err := json.Marshal(request)
+	body, err := json.Marshal(map[string]any{"next_by_subj": b.prefix() + filter, "seq": after + 1})
 	if err != nil {
 		return entry{}, err
 	}
-	return b.getDirect(ctx, b.directAPI(), body, request)
+	return b.getDirect(ctx, b.directAPI(), body)
 }
 
 // nextKeys returns the next n keys of any name that were written after the given revision. It reads them one by one.

@@ -33,8 +33,8 @@ type Files struct {
 	Understood func() bool
 }
 
-// Times of an upload. A client that sends less than deadlinePart in partTimeout is cut off. So is an upload that takes
-// longer than uploadTimeout, before the sweep takes it for one that was interrupted.
+// Times of an upload. A client that sends less than deadlinePart in partTimeout is cut off. An upload ends after
+// uploadTimeout, before the sweep would remove it as interrupted.
 const (
 	deadlinePart  = 64 << 10
 	partTimeout   = 30 * time.Second

@@ -131,7 +131,8 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// TestOutdatedLeader: a record of an earlier leader, which is older than the newest one that is known, decides nothing.
+// TestOutdatedLeader: the service decides nothing on the answer of an earlier leader, whose newest record is older than the
+// one that the service knows.
 func TestOutdatedLeader(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Start(t, t.TempDir(), -1)

@@ -1,4 +1,4 @@
-// Converts a payload to nodes: links, code, emphasis and quotes. What is not certainly meant so stays as it is.
+// Converts a payload to nodes: links, code, emphasis and quotes. Text that may mean something else stays as it is.
 
 import {h} from './dom.js';
 
