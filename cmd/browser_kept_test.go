@@ -26,6 +26,16 @@ func newKeptFriends(t *testing.T, browser webBrowser) *keptFriends {
 	return &keptFriends{w, browser, bob, cleo}
 }
 
+// friendOfCleo returns a new friend of Cleo. Its only clients are pages, too.
+func (f *keptFriends) friendOfCleo(t *testing.T) *member {
+	t.Helper()
+	f.cleo.login(t)
+	friend := newFriendsOf(t, f.world, f.cleo, 1)[0]
+	f.cleo.tunnel.close(t)
+	friend.tunnel.close(t)
+	return friend
+}
+
 // page signs a user in on a new device. Its sockets are in the list `sockets`.
 func (f *keptFriends) page(t *testing.T, who *member, as screen) *tab {
 	t.Helper()

@@ -125,12 +125,7 @@ func TestPageForwards(t *testing.T) { eachBrowser(t, "en-US", testPageForwards) 
 
 func testPageForwards(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)
-	dora := f.newMember(t, 0)
-	dora.login(t)
-	f.cleo.login(t)
-	f.cleo.befriend(t, dora)
-	f.cleo.tunnel.close(t)
-	dora.tunnel.close(t)
+	dora := f.friendOfCleo(t)
 	b, c, d := f.talk(t, f.bob, f.cleo), f.talk(t, f.cleo, f.bob), f.page(t, dora, desk)
 	b.say("Pass *it* on")
 	c.hears("Pass it on")

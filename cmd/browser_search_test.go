@@ -26,12 +26,7 @@ func TestPageSearchesAll(t *testing.T) { eachBrowser(t, "en-US", testPageSearche
 
 func testPageSearchesAll(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)
-	dora := f.newMember(t, 0)
-	dora.login(t)
-	f.cleo.login(t)
-	f.cleo.befriend(t, dora)
-	f.cleo.tunnel.close(t)
-	dora.tunnel.close(t)
+	dora := f.friendOfCleo(t)
 	b, d := f.talk(t, f.bob, f.cleo), f.talk(t, dora, f.cleo)
 	b.say("The harbour at dawn")
 	b.say("A harbour that is deleted")
