@@ -7,9 +7,7 @@ import {go} from '../where.js';
 import {day, explain, t} from '../words.js';
 
 Object.assign(SHAPES, {
-	stop: 'M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM6.5 6.5l11 11',
 	flag: 'M6 21V4.5M6 5c4-2.5 7 2 12 0v8.5c-5 2-8-2.5-12 0',
-	bin: 'M4.5 7h15M9.5 7V4.5h5V7M6.5 7l1 13h9l1-13M10 11v5.5M14 11v5.5',
 });
 
 const known = new Map(); // id → promise of what the server tells of a person

@@ -11,8 +11,6 @@ Object.assign(SHAPES, {
 	palette: 'M12 3.5a8.5 8.5 0 1 0 0 17c1.5 0 2-1 1.5-2.3-.6-1.6.3-2.7 2-2.7h2.3c1.7 0 2.7-1.2 2.7-3.5 0-4.7-3.8-8.5-8.5-8.5zM7.5 12v.01M9.5 8v.01M14.5 8v.01',
 	bell: 'M6 16.5V11a6 6 0 0 1 12 0v5.5l1.5 1.5h-15zM10 20.5h4',
 	key: 'M8 9.5a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM11 11l8.5-7M16 6.5l2.5 3',
-	bin: 'M4.5 7h15M9.5 7V4.5h5V7M6.5 7l1 13h9l1-13M10 11v5.5M14 11v5.5',
-	stop: 'M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM6.5 6.5l11 11',
 });
 
 /** The sections below. Those about the account are in account.js. */
