@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -38,8 +40,11 @@ func startMailServer(t *testing.T) *smtpServer {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
-		err := s.Close()
-		_ = l.Close() // Close does not close l if it runs before Serve
+		// Sessions write to the log of the test, so they have to end before it.
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err := s.Shutdown(ctx)
+		_ = l.Close() // Shutdown does not close l if it runs before Serve
 		if err := errors.Join(err, <-done); err != nil {
 			t.Errorf("SMTP server: %v", err)
 		}

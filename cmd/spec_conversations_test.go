@@ -63,8 +63,11 @@ func (a *asyncAPI) kept(t *testing.T) {
 	root := s.attachment(t, "root", kv.RoleAdmin, "")
 	w.secret(root.Password)
 	me, friend := w.newFriends(t)
-	me.tunnel.close(t)
+	watch, _ := me.openTunnel(t, "push", "1")
 	friend.tunnel.close(t)
+	a.hears(t, watch, "tell", "friendOffline") // or a later tunnel might hear of it
+	watch.close(t)
+	me.tunnel.close(t)
 	login := func(p *member) *tunnel {
 		t.Helper()
 		c := w.dial(t, 0, "/im/login?"+query("account", p.account, "password", p.password, "keep", "1"))

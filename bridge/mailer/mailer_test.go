@@ -66,8 +66,11 @@ func startMail(t *testing.T, overTLS, startTLS bool) *mailServer {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
-		err := s.Close()
-		_ = l.Close() // Close does so itself, unless it comes before Serve
+		// Sessions write to the log of the test, so they have to end before it.
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err := s.Shutdown(ctx)
+		_ = l.Close() // Shutdown does so itself, unless it comes before Serve
 		if err := errors.Join(err, <-done); err != nil {
 			t.Errorf("SMTP server: %v", err)
 		}
