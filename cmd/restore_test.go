@@ -58,7 +58,7 @@ func startNATSWithSync(t *testing.T) string {
 // TestRestoreManyUsers restores thousands of users into a running server that syncs every write to disk.
 func TestRestoreManyUsers(t *testing.T) {
 	t.Parallel()
-	const accounts = 5000
+	const accounts = 1500 // several batches
 	dir := createBackup(t, accounts)
 	want := exportedLines(t, dir)
 	address := startNATSWithSync(t)
