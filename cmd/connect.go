@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -198,14 +200,13 @@ func findDir(data string) error {
 // code is the exit code if this user can't use the directory.
 func dirFailure(data string, code int, err error) error {
 	owner, known := embedded.DirOwner(data)
-	var path *fs.PathError
-	inside := errors.As(err, &path) && (path.Path == data || strings.HasPrefix(path.Path, absolute(data)))
+	data = absolute(data)
 	switch {
 	case errors.Is(err, embedded.ErrDirForeign):
 		return &failure{exitUse, err, "name an empty directory with --data"}
 	case errors.Is(err, embedded.ErrDirOwner):
 		return &failure{code, err, fmt.Sprintf("run the command as that user: sudo -u %s imctl ..., or give root the directory: chown -R root %s", owner, data)}
-	case !known || !inside || !errors.Is(err, fs.ErrPermission):
+	case !known || !deniedIn(data, err):
 		return err
 	case owner.UID == os.Geteuid():
 		return &failure{exitFailed, err, fmt.Sprintf("give %s the files of the directory: chown -R %s %s", owner, owner, data)}
@@ -213,6 +214,18 @@ func dirFailure(data string, code int, err error) error {
 		return &failure{code, fmt.Errorf("data directory %s belongs to root", data), "run the command as that user: sudo imctl ..."}
 	}
 	return &failure{code, fmt.Errorf("data directory %s belongs to %s", data, owner), fmt.Sprintf("run the command as that user: sudo -u %s imctl ...", owner)}
+}
+
+// deniedIn reports whether the system has denied access to a file or a socket of the directory.
+func deniedIn(data string, err error) bool {
+	if !errors.Is(err, fs.ErrPermission) {
+		return false
+	}
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return absolute(path.Path) == data || strings.HasPrefix(absolute(path.Path), data+string(filepath.Separator))
+	}
+	socket, ok := errors.AsType[*net.OpError](err)
+	return ok && socket.Net == "unix"
 }
 
 // errNoListener means that the server of the data directory does not accept connections.

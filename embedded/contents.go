@@ -71,7 +71,7 @@ func FindDir(path string) error {
 	if _, err := os.Stat(path); err != nil {
 		return explain(path, "open", err)
 	}
-	for _, name := range []string{modeFile, "restore.json"} {
+	for _, name := range []string{modeFile, "jetstream", "restore.json"} { // a restore makes only the others
 		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
 			return nil
 		} else if !errors.Is(err, fs.ErrNotExist) {

@@ -149,18 +149,9 @@ func makeDir(path string) error {
 	return nil
 }
 
-// restrict removes the access of other users to an existing directory, if it is empty or a data directory. The path
-// may be a shared directory by mistake, which must keep its mode.
+// restrict removes the access of other users to an existing directory, which is empty or a data directory.
 func restrict(path string, info fs.FileInfo) error {
 	if info.Mode().Perm()&0o077 == 0 {
-		return nil
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return explain(path, "read", err)
-	}
-	_, err = os.Stat(filepath.Join(path, modeFile))
-	if len(entries) > 0 && err != nil {
 		return nil
 	}
 	if err := os.Chmod(path, 0o700); err != nil && !errors.Is(err, fs.ErrPermission) {
