@@ -86,11 +86,11 @@ func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog
 	b := &backend{hasher: hasher}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, b.stops.run(log))
+			err = errors.Join(dirFailure(c.Data, exitFailed, err), b.stops.run(log))
 		}
 	}()
 	if b.dir, err = embedded.OpenDir(c.Data); err != nil {
-		return nil, dirFailure(c.Data, exitFailed, err)
+		return nil, err
 	}
 	b.stops.add("data directory", func(context.Context) error { return b.dir.Close() })
 	if err := checkSwapped(b.dir.Path(), c); err != nil {

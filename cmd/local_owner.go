@@ -9,8 +9,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -77,24 +79,30 @@ func newDataServer(env *Env) *cobra.Command {
 			if err := gob.NewDecoder(env.In).Decode(config); err != nil {
 				return usageErrorf("only imctl itself runs this command: read the configuration: %w", err)
 			}
+			signal.Ignore(syscall.SIGPIPE) // a command that was killed does not read the reports
 			local, err := openLocal(c.Context(), env, config)
-			if err := writeJSON(env.Out, reportOf(err)); err != nil {
-				return err
-			}
 			if err != nil {
-				return nil
+				return writeJSON(env.Out, reportOf(err))
 			}
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				_, _ = io.Copy(io.Discard, env.In) // an error is an end, too
-			}()
-			select {
-			case <-ended:
-			case <-c.Context().Done():
+			err = writeJSON(env.Out, ownerReport{})
+			if err == nil {
+				awaitEnd(c.Context(), env.In)
 			}
-			return writeJSON(env.Out, reportOf(local.close()))
+			return errors.Join(err, writeJSON(env.Out, reportOf(local.close())))
 		},
+	}
+}
+
+// awaitEnd returns when the input or the context ends.
+func awaitEnd(ctx context.Context, in io.Reader) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, in) // an error is an end, too
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
 	}
 }
 

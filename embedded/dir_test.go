@@ -132,9 +132,11 @@ func TestOpenDirNotWritable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := OpenDir(path)
-	wantLine(t, err, ErrDirNotWritable, path, "can't be written")
-	_, err = OpenDir(filepath.Join(path, "new"))
+	if path != "/sys" { // which has the files of others
+		_, err := OpenDir(path)
+		wantLine(t, err, ErrDirNotWritable, path, "can't be written")
+	}
+	_, err := OpenDir(filepath.Join(path, "new"))
 	wantLine(t, err, ErrDirNotWritable, path, "can't be written")
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -67,7 +68,13 @@ func serveAdmin(s *Server) (*adminSocket, error) {
 		return nil, fmt.Errorf("administrator's socket: %w", err)
 	}
 	a := &adminSocket{server: s, listener: listener}
-	a.close = sync.OnceValue(func() error { return errors.Join(listener.Close(), remove()) })
+	a.close = sync.OnceValue(func() error {
+		err := remove()
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return errors.Join(err, listener.Close())
+	})
 	a.joined.Go(a.accept)
 	return a, nil
 }
