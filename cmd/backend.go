@@ -86,7 +86,7 @@ func openBackend(ctx context.Context, c *Config, hasher *kv.Hasher, log, diskLog
 	b := &backend{hasher: hasher}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, b.stops.run(log))
+			err = errors.Join(dirFailure(c.Data, exitFailed, err), b.stops.run(log))
 		}
 	}()
 	if b.dir, err = embedded.OpenDir(c.Data); err != nil {
@@ -192,7 +192,7 @@ func (b *backend) openNATS(ctx context.Context, c *Config, log, diskLog *slog.Lo
 		return b.attach(ctx, c, log)
 	}
 	b.server, err = embedded.Start(ctx, embedded.Options{Dir: b.dir, Listen: listen.address, TLS: encrypted, CA: b.ca, Sync: time.Duration(c.NATS.Sync),
-		MaxConnections: c.natsConnections(), MaxPending: maxPending(c), Reserve: int64(c.DataReserve), SkipDataCheck: !c.DataCheck, Cluster: c.cluster(), Log: log, DiskLog: diskLog})
+		MaxConnections: c.natsConnections(), MaxPending: maxPending(c), Reserve: int64(c.DataReserve), Admin: true, SkipDataCheck: !c.DataCheck, Cluster: c.cluster(), Log: log, DiskLog: diskLog})
 	if errors.Is(err, embedded.ErrStoreDamaged) && c.clustered() {
 		return &failure{exitFailed, err, "or, while all other nodes of the cluster are running, remove the folder jetstream from the data directory: " +
 			"this node then gets its records from them"}

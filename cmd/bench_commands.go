@@ -300,6 +300,7 @@ directly to the buckets of the server, or of the data directory if no server is 
 			})
 		},
 	}
+	mayCreate(c)
 	c.Flags().IntVar(&o.Accounts, "accounts", 10_000, "`number` of accounts")
 	c.Flags().IntVar(&o.Friends, "friends", 20, "`number` of friends of each account, even")
 	c.Flags().IntVar(&o.Popular, "popular", 10, "`number` of accounts with additional friends")

@@ -17,8 +17,9 @@ func newCheck(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check the configuration, or with --data all records",
-		Long: `Check the configuration. The command reads the same sources as serve: FILE, --config or config.yaml in the
-working directory, then IMCTL_ variables, then flags. It reports each mistake on one line, and exits with
+		Long: `Check the configuration. The command reads the same sources as serve: the configuration file, then
+IMCTL_ variables, then flags. The file is FILE, --config or IMCTL_CONFIG, or else config.yaml in the working
+directory, or else /etc/imctl/config.yaml. It reports each mistake on one line, and exits with
 2 if there are any.
 
 With --data, also read all records in the data directory or the configured NATS server, and remove
@@ -108,15 +109,11 @@ func runCheck(env *Env, config *Config, show bool) error {
 		}
 		return newTable(env.Out, "setting", "value", "from").write(rows...)
 	}
-	name := config.File
-	if name == "" {
-		name = "defaults (no " + defaultConfigFile + ")"
-	}
 	for _, l := range config.listeners() {
 		if certs.Plain(config.TLS.Mode, l.address) {
 			fmt.Fprintf(env.Err, "%s: %s: %s serves other machines without TLS, since tls.mode is off\n", config.Origin(l.key), l.key, l.address)
 		}
 	}
-	_, err := fmt.Fprintf(env.Out, "%s: OK\n", name)
+	_, err := fmt.Fprintf(env.Out, "%s: OK\n", config.source(env))
 	return err
 }

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,19 +27,21 @@ const (
 	maxConfigFile = 1 << 20
 )
 
-// readFile returns the text of the configuration file, "" if the file does not exist and is optional.
+// readFile returns the text of the configuration file, "" if no file is named and none exists.
 func (l *loader) readFile() ([]byte, error) {
-	name := cmp.Or(l.options.File, defaultConfigFile)
+	name, optional := l.fileName()
 	path := relativeTo(l.options.Dir, name)
 	text, err := readLimited(path, maxConfigFile)
 	blank := len(bytes.TrimSpace(text)) == 0
 	before := l.options.Before
 	wasRead := before != nil && before.File != ""
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && l.options.File == "" && !wasRead && !exists(path):
+	case errors.Is(err, fs.ErrNotExist) && optional && !exists(path):
 		return nil, nil
 	case err == nil && blank && wasRead && !before.blank:
 		err = errors.New("has become empty; to reload the defaults, write a comment into it")
+	case errors.Is(err, fs.ErrPermission) && optional:
+		err = fmt.Errorf("%w: run the command as root, or name another file with --config or %s", withoutPath(err), configVariable)
 	}
 	if err != nil {
 		// name, since path may differ from what the caller wrote.
@@ -48,6 +49,26 @@ func (l *loader) readFile() ([]byte, error) {
 	}
 	l.config.File, l.config.blank = name, blank
 	return text, nil
+}
+
+// fileName returns the name of the file to read. optional is true if it need not exist. A reload reads the same file as
+// the start.
+func (l *loader) fileName() (name string, optional bool) {
+	if name = l.options.File; name != "" {
+		return name, false
+	}
+	for _, variable := range l.options.Environ {
+		if value, ok := strings.CutPrefix(variable, configVariable+"="); ok && value != "" {
+			return value, false
+		}
+	}
+	if before := l.options.Before; before != nil && before.File != "" {
+		return before.File, false
+	}
+	if system := l.options.System; system != "" && !exists(relativeTo(l.options.Dir, defaultConfigFile)) && exists(system) {
+		return system, true
+	}
+	return defaultConfigFile, true
 }
 
 func readLimited(path string, limit int64) ([]byte, error) {

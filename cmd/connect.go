@@ -1,11 +1,15 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -60,7 +64,7 @@ func withNATS(c *cobra.Command, env *Env, do func(context.Context, *nats.Conn, *
 	}
 	ctx, cancel := context.WithCancelCause(c.Context())
 	defer cancel(nil)
-	d := dialer{env: env, config: config, cancel: cancel, timeout: connectTimeout}
+	d := dialer{env: env, config: config, cancel: cancel, timeout: connectTimeout, creates: c.Annotations[createsData] != ""}
 	nc, disconnect, err := d.dial(ctx)
 	if err != nil {
 		return err
@@ -81,7 +85,15 @@ type dialer struct {
 	// timeout is how long to wait for a locked data directory, until its server has started or the other command has
 	// ended.
 	timeout time.Duration
+	// creates lets the command make the data directory.
+	creates bool
 }
+
+// createsData is the annotation of a command that may make the data directory. All other commands need that of a server.
+const createsData = "imctl_creates_data"
+
+// mayCreate marks a command that may make the data directory.
+func mayCreate(c *cobra.Command) { c.Annotations = map[string]string{createsData: "yes"} }
 
 // dial connects to the configured NATS server or to the server that runs on the data directory. If no server is
 // running, dial opens the data directory.
@@ -111,32 +123,27 @@ func (d *dialer) connectOptions() []nats.Option {
 }
 
 // noServerRemedy is the remedy if no server was found.
-const noServerRemedy = "start a server with imctl serve, or select one with --data, --nats or --context"
+const noServerRemedy = "start a server with imctl serve, or select one with --data, --config, --nats or --context"
 
 // openDataDir connects to the server that runs on the data directory, or opens the directory if no server is running.
 // A server may start or stop at any moment, so openDataDir tries both until the timeout.
 func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, error) {
-	data := d.config.Data
-	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, &failure{exitNoServer, fmt.Errorf("no server found: data directory %s does not exist", data), noServerRemedy}
-	}
-	open := openLocal
-	if node, err := d.config.isNode(); err != nil {
-		return nil, nil, err
-	} else if node {
-		open = refuseLocal
-	}
 	deadline := time.NewTimer(d.timeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(connectInterval)
 	defer tick.Stop()
 	for {
-		local, err := open(ctx, d.env, d.config)
+		if nc, err := d.dialSocket(ctx); err == nil {
+			return nc, func() error { nc.Close(); return nil }, nil
+		} else if errors.Is(err, fs.ErrPermission) {
+			return nil, nil, dirFailure(d.config.Data, exitNoServer, err)
+		}
+		nc, disconnect, err := d.openStopped(ctx)
 		if err == nil {
-			return local.nc, local.close, nil
+			return nc, disconnect, nil
 		}
 		if !errors.Is(err, embedded.ErrDirInUse) {
-			return nil, nil, err
+			return nil, nil, dirFailure(d.config.Data, exitNoServer, err)
 		}
 		nc, reason := d.dialDataDir(ctx)
 		if reason == nil {
@@ -152,29 +159,122 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 	}
 }
 
+// openStopped opens the data directory. The error is embedded.ErrDirInUse if a server or another command has locked it.
+func (d *dialer) openStopped(ctx context.Context) (*nats.Conn, func() error, error) {
+	data := d.config.Data
+	if !d.creates {
+		if err := findDir(data); err != nil {
+			return nil, nil, err
+		}
+	}
+	if node, err := d.config.isNode(); err != nil {
+		return nil, nil, err
+	} else if node {
+		return nil, nil, cmp.Or(embedded.CheckUnlocked(data), nodeFailure(d.config))
+	}
+	if owner, ok := embedded.OtherOwner(data); ok {
+		return d.openAsOwner(ctx, owner)
+	}
+	local, err := openLocal(ctx, d.env, d.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	return local.nc, local.close, nil
+}
+
+// findDir returns a failure if no server has run in the data directory.
+func findDir(data string) error {
+	err := embedded.FindDir(data)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("no server found: data directory %s does not exist", data)
+	case errors.Is(err, embedded.ErrNoServerFiles):
+		err = fmt.Errorf("no server found: %w", err)
+	default:
+		return err
+	}
+	return &failure{exitNoServer, err, noServerRemedy}
+}
+
+// dirFailure adds the remedy to an error of the data directory: which user to be, or which files have another owner.
+// code is the exit code if this user can't use the directory.
+func dirFailure(data string, code int, err error) error {
+	owner, known := embedded.DirOwner(data)
+	data = absolute(data)
+	switch {
+	case errors.Is(err, embedded.ErrDirForeign):
+		return &failure{exitUse, err, "name an empty directory with --data"}
+	case errors.Is(err, embedded.ErrDirOwner):
+		return &failure{code, err, fmt.Sprintf("run the command as that user: sudo -u %s imctl ..., or give root the directory: chown -R root %s", owner, data)}
+	case !known || !deniedIn(data, err):
+		return err
+	case owner.UID == os.Geteuid():
+		return &failure{exitFailed, err, fmt.Sprintf("give %s the files of the directory: chown -R %s %s", owner, owner, data)}
+	case owner.UID == 0:
+		return &failure{code, fmt.Errorf("data directory %s belongs to root", data), "run the command as that user: sudo imctl ..."}
+	}
+	return &failure{code, fmt.Errorf("data directory %s belongs to %s", data, owner), fmt.Sprintf("run the command as that user: sudo -u %s imctl ...", owner)}
+}
+
+// deniedIn reports whether the system has denied access to a file or a socket of the directory.
+func deniedIn(data string, err error) bool {
+	if !errors.Is(err, fs.ErrPermission) {
+		return false
+	}
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return absolute(path.Path) == data || strings.HasPrefix(absolute(path.Path), data+string(filepath.Separator))
+	}
+	socket, ok := errors.AsType[*net.OpError](err)
+	return ok && socket.Net == "unix"
+}
+
 // errNoListener means that the server of the data directory does not accept connections.
 var errNoListener = errors.New("it does not accept NATS clients, since nats.listen is empty")
 
-// dialDataDir connects to the server that runs on the data directory, with the credentials in that directory.
+// dialSocket connects to the server that runs on the data directory, by its socket.
+func (d *dialer) dialSocket(ctx context.Context) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append(d.connectOptions(), nats.InProcessServer(embedded.AdminProvider{DataDir: d.config.Data}))...)
+	if err != nil {
+		return nil, err
+	}
+	return d.pinged(ctx, nc)
+}
+
+// pinged returns the connection if the admin service answers. Otherwise it closes the connection.
+func (d *dialer) pinged(ctx context.Context, nc *nats.Conn) (*nats.Conn, error) {
+	if err := admin.NewClient(nc, d.config.NATS.Prefix).Ping(ctx); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return nc, nil
+}
+
+// dialDataDir connects to the server that runs on the data directory: by its socket, or else at its address with the
+// credentials in that directory.
 func (d *dialer) dialDataDir(ctx context.Context) (*nats.Conn, error) {
-	credentials, err := embedded.ReadContext(d.config.Data)
+	if nc, err := d.dialSocket(ctx); err == nil {
+		return nc, nil
+	}
+	nc, err := dialListener(d.config, d.connectOptions()...)
+	if err != nil {
+		return nil, err
+	}
+	return d.pinged(ctx, nc)
+}
+
+// dialListener connects to the address of the server that runs on the data directory, with the credentials in that
+// directory.
+func dialListener(c *Config, options ...nats.Option) (*nats.Conn, error) {
+	credentials, err := embedded.ReadContext(c.Data)
 	if err != nil {
 		return nil, err
 	}
 	if credentials.URL == "" {
 		return nil, errNoListener
 	}
-	options := append(d.connectOptions(), nats.UserInfo(credentials.User, credentials.Password))
+	options = append(options, nats.UserInfo(credentials.User, credentials.Password))
 	if credentials.CA != "" {
 		options = append(options, nats.RootCAs(credentials.CA))
 	}
-	nc, err := nats.Connect(credentials.URL, options...)
-	if err != nil {
-		return nil, err
-	}
-	if err := admin.NewClient(nc, d.config.NATS.Prefix).Ping(ctx); err != nil {
-		nc.Close()
-		return nil, err
-	}
-	return nc, nil
+	return nats.Connect(credentials.URL, options...)
 }

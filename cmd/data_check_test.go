@@ -11,9 +11,7 @@ import (
 func TestDataCheck(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	makeDataDir(t, filepath.Join(dir, "data"))
 	command(t, dir, "long password", "user", "create", "alice").want(t, exitDone)
 	f, err := os.OpenFile(filepath.Join(dir, "data", "jetstream", "IM", "streams", "KV_im_users", "msgs", "1.blk"), os.O_WRONLY, 0)
 	if err != nil {

@@ -27,7 +27,7 @@ func (f *settingFlag) Type() string       { return "value" }
 // addSettingFlags adds a flag for every setting, such as --log.level for log.level, and its short flag unless the
 // command has another flag of that name. The help shows the flags of the keys in shown, or all flags if shown is empty.
 func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
-	flags.String("config", "", "configuration `file` (default config.yaml, if it exists)")
+	flags.String("config", "", "configuration `file` (default IMCTL_CONFIG, config.yaml or /etc/imctl/config.yaml)")
 	for _, s := range Defaults().settings() {
 		value := settingFlag(s.String())
 		names := []string{s.key}

@@ -14,13 +14,19 @@ import (
 
 const envPrefix = "IMCTL_"
 
-// notSettings are variables with the prefix that shell completion reads (see cobra.ActiveHelp).
-var notSettings = []string{"IMCTL_ACTIVE_HELP", "IMCTL_COMPLETION_DESCRIPTIONS"}
+// configVariable is the variable that names the configuration file.
+const configVariable = envPrefix + "CONFIG"
+
+// notSettings are variables with the prefix that name the file, or that shell completion reads (see cobra.ActiveHelp).
+var notSettings = []string{configVariable, "IMCTL_ACTIVE_HELP", "IMCTL_COMPLETION_DESCRIPTIONS"}
 
 // LoadOptions are the sources of the configuration.
 type LoadOptions struct {
-	// File is the file to read. It must exist. "" reads config.yaml if it exists.
+	// File is the file to read. It must exist. "" reads the file that IMCTL_CONFIG names. Without that it reads config.yaml
+	// in Dir if it exists, or else the file System.
 	File string
+	// System is the file that packages install, "" for none.
+	System string
 	// Dir is the working directory, "" for that of the process.
 	Dir string
 	// Environ is the environment in the form of os.Environ.
@@ -72,7 +78,7 @@ func reloadConfig(env *Env, flags *pflag.FlagSet, before *Config) (*Config, erro
 	if file == "" && flags.Changed("config") {
 		return nil, usageErrorf("--config must name a file")
 	}
-	return Load(LoadOptions{File: file, Dir: env.Dir, Environ: env.Environ, Flags: flags, Before: before})
+	return Load(LoadOptions{File: file, System: env.SystemConfig, Dir: env.Dir, Environ: env.Environ, Flags: flags, Before: before})
 }
 
 // Origin returns the source of a setting's value, such as "config.yaml:12", or "default".
@@ -207,7 +213,7 @@ func (l *loader) readEnviron() {
 		name, value, _ := strings.Cut(variable, "=")
 		if i := slices.Index(names, name); i >= 0 {
 			l.accept(l.settings[i], name, l.settings[i].setText(value))
-		} else if strings.HasPrefix(name, envPrefix) && !slices.Contains(notSettings, name) {
+		} else if strings.HasPrefix(name, envPrefix) && !slices.Contains(notSettings, name) && !ofKubernetes(name, value) {
 			l.mistake(name, "", unknown("variable", name, names))
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"imctl/bridge/admin"
 	"imctl/bridge/audit"
 	"imctl/bridge/eventlog"
-	"imctl/embedded"
 )
 
 // localServer is the part of a server that administrative commands need: the data directory, an embedded NATS server
@@ -74,17 +73,9 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 		return l, err
 	}
 	l.stops.add("admin service", service.Stop)
+	// Other commands may have connected meanwhile. The server ends after them, unless this command is interrupted.
+	l.stops.add("administrator's socket", func(context.Context) error { return backend.server.DrainAdmin(ctx) })
 	return l, nil
-}
-
-// refuseLocal is openLocal for the data directory of a node of a cluster, whose records are complete only together with
-// those of the other nodes. The error is embedded.ErrDirInUse if the node is running.
-func refuseLocal(_ context.Context, _ *Env, c *Config) (*localServer, error) {
-	dir, err := embedded.OpenDir(c.Data)
-	if err != nil {
-		return nil, err
-	}
-	return nil, errors.Join(nodeFailure(c), dir.Close())
 }
 
 func (l *localServer) close() error { return l.stops.run(l.log) }

@@ -23,6 +23,9 @@ type Env struct {
 	Environ []string
 	// Dir is the working directory. "" means the working directory of the process.
 	Dir string
+	// SystemConfig is the configuration file of the machine, which applies if the command names none and the working
+	// directory has none. "" means that there is none.
+	SystemConfig string
 	// Terminal prompts the user. It is nil if standard input is not a terminal.
 	Terminal Terminal
 	// Hangup delivers requests to reload the configuration. nil means the SIGHUP of the process.
@@ -41,7 +44,7 @@ func (e *Env) stepDone(step string) {
 // Main runs the command line of the process and exits.
 func Main() {
 	ctx, stop := interruptible(context.Background())
-	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), Terminal: stdinTerminal()}
+	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), SystemConfig: systemConfig(), Terminal: stdinTerminal()}
 	code := Run(ctx, env, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -126,6 +129,7 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newBench(env),
 		newVersion(env),
 		newCompletion(env),
+		newDataServer(env),
 	)
 	addCompletions(root)
 	markRunErrors(root)

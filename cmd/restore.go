@@ -114,6 +114,9 @@ func (r *restorer) run(c *cobra.Command, yes bool) error {
 		}
 		return withServer(c, r.env, r.intoServer)
 	}
+	if err := embedded.CheckDir(data); err != nil {
+		return dirFailure(data, exitFailed, err)
+	}
 	if err := checkSwapped(data, r.config); err != nil {
 		return err
 	}
@@ -126,7 +129,7 @@ func (r *restorer) run(c *cobra.Command, yes bool) error {
 			return err
 		}
 	}
-	dir, err := embedded.OpenDir(data)
+	dir, closeDir, err := openOwnDir(data)
 	if errors.Is(err, embedded.ErrDirInUse) {
 		return withServer(c, r.env, r.intoServer)
 	}
@@ -134,13 +137,13 @@ func (r *restorer) run(c *cobra.Command, yes bool) error {
 		return err
 	}
 	if node, err := r.config.isNode(); err != nil || node {
-		return errors.Join(err, nodeFailure(r.config), dir.Close())
+		return errors.Join(err, nodeFailure(r.config), closeDir())
 	}
-	return errors.Join(r.intoDir(c.Context(), dir), dir.Close())
+	return errors.Join(r.intoDir(c.Context(), dir), closeDir())
 }
 
-// isEmptyDir reports whether a data directory is missing, or contains only its lock and the staging folder of an
-// interrupted restore.
+// isEmptyDir reports whether a data directory is missing, or contains only its lock, the staging folder of an
+// interrupted restore, and the folder that fsck makes.
 func isEmptyDir(path string) (bool, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -149,7 +152,9 @@ func isEmptyDir(path string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("data directory: %w", err)
 	}
-	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() != "lock" && e.Name() != stagingFolder }), nil
+	return !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !slices.Contains([]string{"lock", stagingFolder, "lost+found"}, e.Name())
+	}), nil
 }
 
 // storeOptions returns the options of the buckets.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -79,7 +81,10 @@ func runComplete(ctx context.Context, env *Env, c *Config, output outputFormat) 
 func complete(ctx context.Context, env *Env, c *Config) (done completeReport, err error) {
 	var nc *nats.Conn
 	if c.NATS.Embedded() {
-		dir, err := embedded.OpenDir(c.Data)
+		if _, err := os.Stat(c.Data); errors.Is(err, fs.ErrNotExist) {
+			return done, findDir(c.Data)
+		}
+		dir, closeDir, err := openOwnDir(c.Data)
 		switch {
 		case errors.Is(err, embedded.ErrDirInUse):
 			if nc, err = dialLockedDir(c); err != nil {
@@ -91,10 +96,10 @@ func complete(ctx context.Context, env *Env, c *Config) (done completeReport, er
 			return done, err
 		}
 		if node, err := c.isNode(); err != nil || node {
-			return done, errors.Join(err, nodeFailure(c), dir.Close())
+			return done, errors.Join(err, nodeFailure(c), closeDir())
 		}
 		done, err = completeDir(ctx, env, c, dir)
-		return done, errors.Join(err, dir.Close())
+		return done, errors.Join(err, closeDir())
 	}
 	if nc, err = dialNATS(c.NATS, nats.Name("imctl restore"), nats.Timeout(connectTimeout), nats.NoReconnect()); err != nil {
 		return done, dialFailure(c.NATS, err, exitNoServer)
@@ -105,15 +110,24 @@ func complete(ctx context.Context, env *Env, c *Config) (done completeReport, er
 
 // dialLockedDir connects to the server that has locked a data directory. Its admin service may not answer.
 func dialLockedDir(c *Config) (*nats.Conn, error) {
-	credentials, err := embedded.ReadContext(c.Data)
+	options := []nats.Option{nats.Name("imctl restore"), nats.Timeout(connectTimeout), nats.NoReconnect()}
+	if nc, err := nats.Connect("", append(options, nats.InProcessServer(embedded.AdminProvider{DataDir: c.Data}))...); err == nil {
+		return nc, nil
+	}
+	return dialListener(c, options...)
+}
+
+// openOwnDir is embedded.OpenDir for a command that moves files in the directory itself. Until the caller calls closeDir,
+// the process acts as the owner of the directory, so that the directory keeps its owner.
+func openOwnDir(path string) (dir *embedded.Dir, closeDir func() error, err error) {
+	back, err := embedded.AsOwner(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if credentials.URL == "" {
-		return nil, errNoListener
+	if dir, err = embedded.OpenDir(path); err != nil {
+		return nil, nil, errors.Join(dirFailure(path, exitFailed, err), back())
 	}
-	return nats.Connect(credentials.URL, nats.Name("imctl restore"), nats.Timeout(connectTimeout), nats.NoReconnect(),
-		nats.UserInfo(credentials.User, credentials.Password))
+	return dir, func() error { return errors.Join(dir.Close(), back()) }, nil
 }
 
 // completeDir completes both kinds of restore in a data directory without a running server.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -53,7 +52,7 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 	if err != nil {
 		return err
 	}
-	app.announce(env.Out)
+	app.announce(env)
 
 	reload := make(chan *Config)
 	watchCtx, stopWatching := context.WithCancel(ctx)
@@ -83,8 +82,9 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 	return errors.Join(err, app.Close())
 }
 
-// announce writes the addresses of the server and the paths of its files to w.
-func (a *App) announce(w io.Writer) {
+// announce writes the addresses of the server and the paths of its files to standard output.
+func (a *App) announce(env *Env) {
+	w := env.Out
 	rows := [][]string{{"page", a.URL() + "/im/www/v1/chat.html"}, {"protocol", a.URL() + "/im/"}}
 	switch {
 	case a.backend.server == nil:
@@ -101,9 +101,7 @@ func (a *App) announce(w io.Writer) {
 		rows = append(rows, []string{"monitor", a.monitorURL() + "/varz, /jsz, /routez"})
 	}
 	rows = append(rows, []string{"data", a.backend.dir.Path()})
-	if a.config.File != "" {
-		rows = append(rows, []string{"config", a.config.File})
-	}
+	rows = append(rows, []string{"config", a.config.source(env)})
 	fmt.Fprintln(w, "imctl is ready")
 	for _, r := range rows {
 		fmt.Fprintf(w, "  %-11s %s\n", r[0], r[1])

@@ -67,6 +67,7 @@ default for a time is the time of the import.`,
 			})
 		},
 	}
+	mayCreate(c)
 	c.Flags().BoolVar(&keepGoing, "keep-going", false, "continue after an invalid line")
 	output.addTo(c.Flags())
 	addServerFlags(c)

@@ -10,15 +10,25 @@ import (
 	"testing"
 )
 
-// importDir returns a working directory with an empty data directory.
+// importDir returns a working directory with the data directory of a server that has no records yet.
 func importDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	makeDataDir(t, filepath.Join(dir, "data"))
 	config := "data: data\nnats: {sync: 1m}\npasswords: {memory: 1MiB, passes: 1}\n"
-	if err := errors.Join(os.Mkdir(filepath.Join(dir, "data"), 0o700), os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600)); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// makeDataDir makes a directory as a server has it that was interrupted in its first start.
+func makeDataDir(t *testing.T, path string) {
+	t.Helper()
+	err := errors.Join(os.Mkdir(path, 0o700), os.WriteFile(filepath.Join(path, "mode"), []byte("standalone\n"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func sortedLines(text string) []string {

@@ -192,10 +192,19 @@ func startNATS(t testing.TB) string {
 		] }`)).ClientURL()
 }
 
-// TestUserWithoutListener checks the error if the server of the data directory does not accept connections.
+// TestUserWithoutListener administers a running server that does not accept NATS clients, by its socket. Without the
+// socket, the error says what is missing.
 func TestUserWithoutListener(t *testing.T) {
 	t.Parallel()
 	s := start(t)
+	at := []string{"--data", s.app.config.Data, "--passwords.memory", "1MiB"}
+	command(t, "", "password", append([]string{"user", "create", "ada"}, at...)...).want(t, exitDone, "ada")
+	command(t, "", "", append([]string{"status"}, at...)...).want(t, exitDone, "health    ok\n", "accounts  1\n")
+	command(t, "", "", append([]string{"session", "list"}, at...)...).want(t, exitDone, "ACCOUNT")
+
+	if err := os.Remove(filepath.Join(s.app.config.Data, "admin.sock")); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	d := dialer{env: &Env{Err: new(bytes.Buffer)}, config: s.app.config, cancel: cancel, timeout: 10 * time.Millisecond}
@@ -210,7 +219,8 @@ func TestUserCommandsWait(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	config := "data: data\npasswords: {memory: 1MiB, passes: 1}\n"
-	if err := errors.Join(os.Mkdir(filepath.Join(dir, "data"), 0o700), os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600)); err != nil {
+	makeDataDir(t, filepath.Join(dir, "data"))
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup

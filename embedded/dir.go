@@ -42,7 +42,8 @@ const (
 )
 
 // Dir is a data directory that this process has locked. It has all persistent data: jetstream/, tls/, keys/,
-// admin.json, streams.json, node.json, mode. reserve/ holds disk space and no data. Only the owner can read the
+// admin.json, streams.json, node.json, mode. reserve/ holds disk space and no data, and admin.sock is the socket of
+// administrators. Only the owner can read the
 // directory (mode 0700). Close unlocks it.
 type Dir struct {
 	path       string
@@ -51,12 +52,16 @@ type Dir struct {
 }
 
 // OpenDir locks the data directory, creates it if it is missing, and checks that it can be written. Its errors fit on
-// one line: the directory is in use (ErrDirInUse, with the process id of the owner), the path is not a directory, the
-// directory can't be written (ErrDirNotWritable), or the disk is full even without the reserve (ErrDiskFull).
+// one line: the directory is in use (ErrDirInUse, with the process id of the owner), the path is not a directory, it has
+// the files of others (ErrDirForeign), it belongs to another user and the process is root's (ErrDirOwner), the directory
+// can't be written (ErrDirNotWritable), or the disk is full even without the reserve (ErrDiskFull).
 func OpenDir(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", path, err)
+	}
+	if err := errors.Join(CheckDir(abs), checkOwner(abs)); err != nil {
+		return nil, err
 	}
 	if err := makeDir(abs); err != nil {
 		return nil, err
@@ -132,7 +137,7 @@ func makeDir(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && !info.IsDir():
-		return fmt.Errorf("data directory %s: it is a file, not a directory", path)
+		return errIsFile(path)
 	case err == nil:
 		return restrict(path, info)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -144,18 +149,9 @@ func makeDir(path string) error {
 	return nil
 }
 
-// restrict removes the access of other users to an existing directory, if it is empty or a data directory. The path
-// may be a shared directory by mistake, which must keep its mode.
+// restrict removes the access of other users to an existing directory, which is empty or a data directory.
 func restrict(path string, info fs.FileInfo) error {
 	if info.Mode().Perm()&0o077 == 0 {
-		return nil
-	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return explain(path, "read", err)
-	}
-	_, err = os.Stat(filepath.Join(path, modeFile))
-	if len(entries) > 0 && err != nil {
 		return nil
 	}
 	if err := os.Chmod(path, 0o700); err != nil && !errors.Is(err, fs.ErrPermission) {
@@ -171,10 +167,7 @@ func (d *Dir) acquire() error {
 	case err != nil:
 		return d.explain("lock", err)
 	case !locked:
-		if pid := ownerPID(d.lock.Path()); pid > 0 {
-			return fmt.Errorf("%w: %s is locked by process %d", ErrDirInUse, d.path, pid)
-		}
-		return fmt.Errorf("%w: %s is locked by another process", ErrDirInUse, d.path)
+		return inUse(d.path)
 	}
 	// On Windows, other processes can't read the first byte, which is locked. So the digits begin after a space.
 	line := " " + strconv.Itoa(os.Getpid()) + "\n"
@@ -188,6 +181,14 @@ func (d *Dir) acquire() error {
 		return errors.Join(err, d.lock.Close())
 	}
 	return nil
+}
+
+// inUse returns ErrDirInUse for a directory, with the process that has locked it.
+func inUse(path string) error {
+	if pid := Owner(path); pid > 0 {
+		return fmt.Errorf("%w: %s is locked by process %d", ErrDirInUse, path, pid)
+	}
+	return fmt.Errorf("%w: %s is locked by another process", ErrDirInUse, path)
 }
 
 // ownerPID returns the process id in a lock file, or 0 if it can't be read.

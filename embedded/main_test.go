@@ -1,15 +1,18 @@
 package embedded
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +28,27 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(runServer(os.Getenv(childEnv)))
 	}
+	if dir := os.Getenv("IMCTL_TEST_DIAL"); dir != "" {
+		os.Exit(dialOnce(dir))
+	}
 	os.Exit(m.Run())
+}
+
+// dialOnce connects to the socket of a data directory, and writes the first word that the server sends, or "end" if it
+// closes the connection instead.
+func dialOnce(dir string) int {
+	c, err := DialAdmin(dir)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		line = "end"
+	}
+	word, _, _ := strings.Cut(line, " ")
+	fmt.Println(word)
+	return 0
 }
 
 // openDir opens a data directory and closes it when the test ends.

@@ -57,6 +57,8 @@ type Options struct {
 	Reserve int64
 	// SkipDataCheck starts the NATS server without checking its files before. nats-server drops what it can't read.
 	SkipDataCheck bool
+	// Admin opens the socket of administrators in the data directory, see DialAdmin.
+	Admin bool
 	// Log receives the log of the NATS server. Its notices have level debug.
 	Log *slog.Logger
 	// DiskLog receives the lines about the free disk space. Default: Log.
@@ -79,6 +81,7 @@ type Server struct {
 	secret   string       // password of the in-process users, new in each process
 	issuer   nkeys.KeyPair
 	repair   repair
+	socket   *adminSocket // nil if it is not open
 
 	// restarting is held for writing during a restart of the NATS server, and for reading while a connection is
 	// opened, since a NATS server that is stopped closes the connection.
@@ -142,6 +145,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	watch, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	go s.watch(watch)
+	if o.Admin {
+		s.openAdmin()
+	}
 	return s, nil
 }
 
@@ -330,6 +336,7 @@ func (s *Server) URL() string { return s.url }
 // Shutdown stops the server and waits until its files are written and closed, or until ctx is done. The caller drains
 // its connections first.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.closeAdmin(s.logger)
 	s.stop()
 	done := make(chan struct{})
 	go func() {

@@ -1,0 +1,9 @@
+package embedded
+
+import "io/fs"
+
+// ownerOf returns false: access lists, and not the owner, decide who can read a file.
+func ownerOf(fs.FileInfo) (Identity, bool) { return Identity{}, false }
+
+// AsOwner does nothing, since no user leaves files that others can't read.
+func AsOwner(string) (back func() error, err error) { return func() error { return nil }, nil }
