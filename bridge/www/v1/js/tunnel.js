@@ -14,7 +14,8 @@ const SLEPT = 30_000;
 /** Exponential backoff up to half a minute, with jitter. */
 const pauseBefore = (n) => Math.min(30_000, 1000 * 2 ** n) * (0.7 + 0.6 * Math.random());
 
-/** onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why). */
+/** onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why, wait).
+    wait: the seconds that the server asks for. */
 export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onState}) {
 	let socket = null;
 	let turn = 0; // of connecting: an earlier one has no effect any more
@@ -87,12 +88,11 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 		}
 	}
 
-	/** wait: the seconds that the server wants. */
 	function lost(why, wait = 0) {
 		drop();
 		const pause = Math.max(pauseBefore(attempt++), wait * 1000);
 		timer = setTimeout(connect, pause);
-		onState('waiting', Date.now() + pause, why);
+		onState('waiting', Date.now() + pause, why, wait);
 	}
 
 	function reconnect() {
