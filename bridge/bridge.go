@@ -323,7 +323,18 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	}
 	b.api = api.New(api.Options{Talks: talks, Files: files, Push: devices, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
-		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Tickets: b.tunnel, Facts: b.facts(), Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+}
+
+// facts are what clients are told of the server.
+func (b *Bridge) facts() api.Facts {
+	o := &b.opts
+	f := api.Facts{Ping: o.Sessions.Ping, WriteTimeout: o.Sessions.WriteTimeout, PerUser: o.Sessions.PerUser, InFlight: b.tunnel.InFlight(),
+		Receipts: o.Dialogues.Receipts, Passwords: o.Hasher.Lengths, Rosters: o.Store.Rosters.Limits}
+	if o.ShowVersion {
+		f.Version = o.Version
+	}
+	return f
 }
 
 // queuedResets are the codes of the mail queue. Anyone may ask for one, so their hashes wait behind each other.

@@ -134,6 +134,8 @@ func (h handler) Status() cluster.NodeStatus {
 	return s
 }
 
+func (h handler) TakeTicket(hash string) []byte { return h.b.tunnel.TakeTicket(hash) }
+
 // clientConnected notes on all nodes that a user logs in to NATS. It does not wait for the other nodes.
 func (b *Bridge) clientConnected(user string) {
 	handler{b}.markElsewhere(user)

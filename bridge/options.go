@@ -34,8 +34,10 @@ type Options struct {
 	Logins     int    // logins that read their user's data at once; 0: twice the number of processors
 	Host       string // of this node, as administrators see it
 	Version    string // of this program, as administrators see it
-	Node       string // id of this node, which no other one has had; "": a random one
-	Ended      string // id of a node that is known to have ended, and may still be on the list of nodes; "": none
+	// ShowVersion tells clients the version too.
+	ShowVersion bool
+	Node        string // id of this node, which no other one has had; "": a random one
+	Ended       string // id of a node that is known to have ended, and may still be on the list of nodes; "": none
 
 	Store  *kv.Store
 	Hasher *kv.Hasher

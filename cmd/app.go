@@ -31,6 +31,7 @@ import (
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
+	"imctl/bridge/wire"
 	"imctl/embedded"
 	"imctl/kv"
 )
@@ -204,6 +205,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Logins:         concurrentLogins(c),
 		Host:           host,
 		Version:        readBuildInfo().Version,
+		ShowVersion:    c.HTTP.Version,
 		Store:          a.backend.store,
 		Hasher:         a.backend.hasher,
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
@@ -370,7 +372,7 @@ func (a *App) serveFront() {
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		MaxHeaderBytes:    wire.MaxHeader,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	l := a.governor.Listen(a.front, a.isProxy)

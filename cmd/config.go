@@ -74,6 +74,7 @@ type HTTPConfig struct {
 	Origins        []string // scheme://host[:port], besides the server's own
 	Hosts          []string // host names, besides the loopback names, of a server on a loopback address
 	TrustedProxies []string // addresses or CIDR prefixes
+	Version        bool     // tell clients the version of the program
 }
 
 // OpsConfig is the section ops.
@@ -258,7 +259,7 @@ func Defaults() *Config {
 		Data:   "data", DataReserve: 64 * MiB, DataCheck: true,
 		Log:  LogConfig{Level: "info", Format: "text"},
 		TLS:  TLSConfig{Mode: "auto", Domains: []string{}},
-		HTTP: HTTPConfig{Origins: []string{}, Hosts: []string{}, TrustedProxies: []string{}},
+		HTTP: HTTPConfig{Origins: []string{}, Hosts: []string{}, TrustedProxies: []string{}, Version: true},
 		Ops:  OpsConfig{Listen: "127.0.0.1:8081"},
 		Sessions: SessionsConfig{
 			PerUser: 8, Buffer: 64, InFlight: 256, MaxFrame: 64 * KiB,

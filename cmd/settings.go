@@ -72,6 +72,7 @@ func (c *Config) serverSettings() []setting {
 		bind("http.origins", &c.HTTP.Origins, "web origins that may connect, besides the server's own", each(origin)).asLive(),
 		bind("http.hosts", &c.HTTP.Hosts, "host names that clients use, besides the loopback names, of a server on a loopback address", each(hostName)).asLive(),
 		bind("http.trusted_proxies", &c.HTTP.TrustedProxies, "proxies whose X-Forwarded-For is trusted", each(prefix)),
+		bind("http.version", &c.HTTP.Version, "tell clients the version of imctl"),
 
 		bind("ops.listen", &c.Ops.Listen, "address of health, readiness and metrics, empty for none", orEmpty(address)),
 		bind("ops.pprof", &c.Ops.Pprof, "serve profiles at ops.listen"),

@@ -38,6 +38,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
 		a.logins(t, w, me, path)
 	}
+	a.tickets(t, w, me)
 
 	// Where there are too many.
 	full := *s.app.config
@@ -72,6 +73,7 @@ func (a *openAPI) atWork(t *testing.T) {
 	for _, path := range []string{"/im/login", "/im/login/im/login"} {
 		a.handshake(t, w, path+"?"+query("account", me.account, "password", me.password), http.StatusServiceUnavailable, 500)
 	}
+	a.try(t, w, exchange{path: "/im/session", body: fields("id", me.id, "token", me.token), code: 500, status: http.StatusServiceUnavailable})
 }
 
 // get returns the path of a call with the id and token of p. pairs can replace them.
@@ -279,7 +281,7 @@ func (a *openAPI) reports(me, other *member) (all []exchange) {
 
 func pages(t *testing.T, w *world) []exchange {
 	tag := w.do(t, 0, http.MethodGet, "/im/www/v1/chat.html", "").header.Get("ETag")
-	all := []exchange{{path: "/", status: http.StatusFound}, {path: "/im/www/v1/none.html", status: http.StatusNotFound},
+	all := []exchange{{path: "/", status: http.StatusFound}, {path: "/im/www/v1/", status: http.StatusFound}, {path: "/im/www/v1/none.html", status: http.StatusNotFound},
 		{path: "/im/www/v1/chat.html", status: http.StatusNotModified, header: http.Header{"If-None-Match": {tag}}}}
 	for _, file := range []string{"chat.html", "chat.css", "icon.svg", "icon.png", "manifest.webmanifest"} {
 		all = append(all, exchange{path: "/im/www/v1/" + file})
@@ -349,6 +351,28 @@ func (a *openAPI) logins(t *testing.T, w *world, me *member, path string) {
 	for _, q := range []string{byPassword, byPassword + "&push=0", byPassword + "&keep=1", path + "?" + query("id", me.id, "token", me.token, "push", "1"), path + "?" + query("account", me.account, "password", "wrong")} {
 		a.handshake(t, w, q, http.StatusSwitchingProtocols, 0)
 	}
+}
+
+// tickets asks for tickets, and logs in with one.
+func (a *openAPI) tickets(t *testing.T, w *world, me *member) {
+	const path = "/im/session"
+	never := strings.Repeat("0", 32)
+	row := func(code int, body string) exchange { return exchange{path: path, body: body, code: code} }
+	password := []string{"account", me.account, "password", me.password}
+	for _, x := range []exchange{
+		row(200, fields(append(password, "push", "1")...)), row(200, `{"id":"`+me.id+`","token":"`+me.token+`","keep":1}`),
+		row(505, fields("account", me.account, "password", "wrong")), row(505, `{}`),
+		row(514, fields("id", me.id)), row(517, fields("token", never)), row(515, fields("id", me.id, "token", never)),
+		row(403, `{"push":2}`), row(403, `[]`),
+		{path: path, body: fields(append(password, "id", me.id, "token", me.token)...), code: 403, beyond: true},
+		{path: path, body: fields(append(password, "more", strings.Repeat("A", 64<<10))...), code: 403, status: http.StatusRequestEntityTooLarge},
+		{path: "/im/info", code: 200}, {path: "/im/info?a=%zz", code: 403, beyond: true},
+	} {
+		a.try(t, w, x)
+	}
+	text := firstGroup(w.do(t, 0, http.MethodPost, path, fields(password...)).body, `"ticket":"([^"]*)"`)
+	w.secret(text)
+	a.handshake(t, w, "/im/login?"+query("ticket", text), http.StatusSwitchingProtocols, 0)
 }
 
 func (a *openAPI) handshake(t *testing.T, w *world, pathAndQuery string, status, code int) {
@@ -458,6 +482,7 @@ func (a *openAPI) mailAndFailure(t *testing.T) {
 		{path: "/im/dialogues/mark", body: fields("id", me.id, "token", me.token, "with", friend.id), code: 500},
 		{path: "/im/push?" + query("id", me.id, "token", me.token), code: 500}, {path: "/im/push/add", body: pushFields(me.id, me.token), code: 500},
 		{path: "/im/push/remove", body: fields("id", me.id, "token", me.token, "endpoint", "https://push.example.org/"), code: 500},
+		{path: "/im/session", body: fields("id", me.id, "token", me.token), code: 500},
 	} {
 		all.Go(func() { a.try(t, w, x) })
 	}

@@ -86,3 +86,6 @@ func (h *Hasher) equalize(done params) {
 	}
 	p.derive("")
 }
+
+// Lengths returns the length of the shortest new and of the longest password, in characters.
+func (h *Hasher) Lengths() (least, most int) { return h.opts.MinLength, h.opts.MaxLength }

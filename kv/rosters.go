@@ -32,6 +32,12 @@ func (r *Rosters) SetLimits(friends, requests int, cooldown time.Duration) {
 	r.limits.Store(&limits{friends: friends, requests: requests, cooldown: cooldown})
 }
 
+// Limits returns how many friends and how many pending requests a user may have; 0: no limit.
+func (r *Rosters) Limits() (friends, requests int) {
+	l := r.limits.Load()
+	return l.friends, l.requests
+}
+
 // Change is what a call changed between two users. Notices to clients are built from it.
 type Change struct {
 	Kind Kind

@@ -21,6 +21,8 @@ var (
 	ErrTooLarge = errors.New("body too large")
 	// ErrAway: NATS is unreachable.
 	ErrAway = errors.New("NATS is unreachable")
+	// ErrGoingDown: the server shuts down.
+	ErrGoingDown = errors.New("server is going down")
 )
 
 // codes are the codes that the client sees for errors. The first match counts. Any other error is the server's own
@@ -31,7 +33,8 @@ var codes = []struct {
 	status int
 }{
 	{governor.ErrLimited, wire.ProtocolError, http.StatusTooManyRequests},
-	{ErrAway, wire.InternalError, http.StatusOK},        // the monitor logs it once, not for each call
+	{ErrAway, wire.InternalError, http.StatusOK}, // the monitor logs it once, not for each call
+	{ErrGoingDown, wire.InternalError, http.StatusServiceUnavailable},
 	{kv.ErrReadOnly, wire.InternalError, http.StatusOK}, // the disk watcher logs it
 	{im.ErrRestoring, wire.InternalError, http.StatusOK},
 	{kv.ErrBusy, wire.InternalError, http.StatusOK}, // the governor logs it
@@ -57,21 +60,34 @@ var codes = []struct {
 
 // CodeOf returns the code for an error of a call, and logs the server's own faults.
 func CodeOf(log *slog.Logger, call string, err error) wire.Code {
-	var code wire.Code
+	code, known := codeOf(err)
+	switch {
+	case known:
+	case errors.Is(err, context.Canceled): // the client has gone, or the server ends
+		log.Debug("call canceled", "call", call, "err", err)
+	default:
+		log.Error("call failed", "call", call, "err", err)
+	}
+	return code
+}
+
+// Code returns the code for an error, as CodeOf does, and logs nothing.
+func Code(err error) wire.Code {
+	code, _ := codeOf(err)
+	return code
+}
+
+// codeOf returns the code for an error. known is false for the server's own faults.
+func codeOf(err error) (code wire.Code, known bool) {
 	if errors.As(err, &code) {
-		return code
+		return code, true
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
-			return c.code
+			return c.code, true
 		}
 	}
-	if errors.Is(err, context.Canceled) { // the client has gone, or the server ends
-		log.Debug("call canceled", "call", call, "err", err)
-	} else {
-		log.Error("call failed", "call", call, "err", err)
-	}
-	return wire.InternalError
+	return wire.InternalError, false
 }
 
 // StatusOf returns the HTTP status for an error: 200 with the code in the body wherever the protocol documents a code.
@@ -84,14 +100,30 @@ func StatusOf(err error) int {
 	return http.StatusOK
 }
 
-// SetRetryAfter sets the header that tells the client when to try again, for an error that says so.
-func SetRetryAfter(w http.ResponseWriter, err error) {
+// The seconds to wait where no limit says for how long.
+const (
+	// busyWait is for a server that is busy, shuts down or has lost NATS.
+	busyWait = 5
+	// fullWait is for a full list. No time makes room in it, so the wait only keeps programs from trying all the time.
+	fullWait = 3600
+)
+
+// RetryAfter returns how many seconds the client should wait after an error, 0 if the error does not say so.
+func RetryAfter(err error) int {
 	var limited *governor.LimitedError
 	switch {
 	case errors.As(err, &limited):
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(limited.RetryAfter.Seconds())))))
+		return max(1, int(math.Ceil(limited.RetryAfter.Seconds())))
 	case errors.Is(err, kv.ErrBusy):
-		w.Header().Set("Retry-After", "5")
+		return busyWait
+	}
+	return 0
+}
+
+// SetRetryAfter sets the header that tells the client when to try again, for an error that says so.
+func SetRetryAfter(w http.ResponseWriter, err error) {
+	if seconds := RetryAfter(err); seconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	}
 }
 
@@ -100,11 +132,22 @@ func WriteCode(w http.ResponseWriter, status int, c wire.Code) {
 	Write(w, status, wire.AppendReply(nil, c, nil))
 }
 
-// Write writes an answer.
+// Write writes an answer. Caches must not keep it, unless the header says so already. Every answer with the status 429
+// or 503 has a Retry-After.
 func Write(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
+	if h.Get("Retry-After") == "" {
+		switch status {
+		case http.StatusServiceUnavailable:
+			h.Set("Retry-After", strconv.Itoa(busyWait))
+		case http.StatusTooManyRequests:
+			h.Set("Retry-After", strconv.Itoa(fullWait))
+		}
+	}
 	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
 	w.WriteHeader(status)
 	// An error means that the client has gone.
 	_, _ = w.Write(body)

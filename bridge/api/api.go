@@ -43,6 +43,8 @@ type Options struct {
 	Push         Push          // nil: no push messages are sent, and the calls for them do not exist
 	Tunnel       http.Handler  // serves logins
 	Files        Files
+	Tickets      Tickets
+	Facts        Facts
 	// Away reports whether NATS is unreachable.
 	Away      func() bool
 	Dialogues *delivery.Metrics

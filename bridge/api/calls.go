@@ -26,7 +26,11 @@ type Call struct {
 	NeedsTalks bool
 	// NeedsPush leaves the call out on a server that sends no push messages.
 	NeedsPush bool
-	Fields    []wire.Field // besides id and token
+	// Public lets pages of all origins read the answer, and caches keep it for a minute.
+	Public bool
+	// MaxBody is the bytes of the largest body; 0: as for a registration.
+	MaxBody int
+	Fields  []wire.Field // besides id and token
 	// Codes are those of the answers, besides the ones that every call has.
 	Codes []wire.Code
 	// Allow, if set, refuses the call before its fields are checked. It costs no work.
@@ -221,7 +225,7 @@ func Calls() []Call {
 		Codes:  []wire.Code{wire.WrongCredentials},
 		Limit:  limitProof("password"),
 		do:     deleteAccount,
-	}}, talkCalls(), peopleCalls(), pushCalls())
+	}}, talkCalls(), peopleCalls(), pushCalls(), clientCalls())
 }
 
 // required makes a field required: empty is the code without it.

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+	"path"
 	"strconv"
 	"time"
 
@@ -29,8 +31,8 @@ func (a *API) Handler() http.Handler {
 			mux.Handle(c.Path, a.callHandler(c))
 		}
 	}
-	for _, path := range LoginPaths {
-		mux.Handle(path, a.opts.Tunnel)
+	for _, p := range LoginPaths {
+		mux.Handle(p, a.opts.Tunnel)
 	}
 	mux.HandleFunc(picture.Path+"{hash}/{id}", a.servePicture)
 	if a.opts.Files.Store != nil {
@@ -38,6 +40,8 @@ func (a *API) Handler() http.Handler {
 		mux.HandleFunc(filesPath+"/{file}", a.serveFile)
 	}
 	mux.Handle(pagePath, http.StripPrefix(pagePath, site()))
+	mux.Handle(pagePath+"{$}", redirect("chat.html"))
+	mux.Handle(path.Dir(path.Clean(pagePath))+"/{$}", redirect(path.Base(pagePath)+"/chat.html"))
 	mux.Handle("/{$}", http.RedirectHandler(pagePath+"chat.html", http.StatusFound))
 	return a.guard(mux)
 }
@@ -102,6 +106,10 @@ func (a *API) callHandler(c *Call) http.Handler {
 		}
 		code := a.observe(c.Name, err, time.Since(started))
 		if err == nil && ans != nil {
+			if c.Public {
+				w.Header().Set("Access-Control-Allow-Origin", "*")
+				w.Header().Set("Cache-Control", "public, max-age=60")
+			}
 			a.answer(w, ans)
 			return
 		}
@@ -137,7 +145,7 @@ func (a *API) serveHTTP(ctx context.Context, c *Call, w http.ResponseWriter, r *
 	} else {
 		reading := a.opts.Governor.NewBody(q.address)
 		defer reading.Free()
-		body, err := a.body(w, r, reading)
+		body, err := a.body(w, r, cmp.Or(c.MaxBody, a.maxBody()), reading)
 		if err != nil {
 			return nil, err
 		}
@@ -157,9 +165,9 @@ func (a *API) serveHTTP(ctx context.Context, c *Call, w http.ResponseWriter, r *
 // of the picture escaped.
 func (a *API) maxBody() int { return a.opts.Governor.Picture()*2 + 32<<10 }
 
-// body reads the body of a POST, and counts its bytes.
-func (a *API) body(w http.ResponseWriter, r *http.Request, reading *governor.Body) ([]byte, error) {
-	body, err := io.ReadAll(countedReader{http.MaxBytesReader(w, r.Body, int64(a.maxBody())), reading})
+// body reads the body of a POST, of at most size bytes, and counts its bytes.
+func (a *API) body(w http.ResponseWriter, r *http.Request, size int, reading *governor.Body) ([]byte, error) {
+	body, err := io.ReadAll(countedReader{http.MaxBytesReader(w, r.Body, int64(size)), reading})
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, answer.ErrTooLarge

@@ -152,6 +152,20 @@ func (p *pageTree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body.bytes) // an error means that the client has gone
 }
 
+// redirect sends a browser to an address relative to that of the request: a proxy may serve the page below another path.
+// http.Redirect would make the address absolute.
+func redirect(to string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusFound)
+	})
+}
+
 // matches reports whether one of the lists of an If-None-Match has the tag. A proxy that compresses marks tags as weak.
 func matches(lists []string, etag string) bool {
 	for tag := range strings.SplitSeq(strings.Join(lists, ","), ",") {

@@ -81,6 +81,7 @@ func (n *node) ConsumerAttached()                 { n.note(consumerAttached{}) }
 func (n *node) CheckState()                       { n.note(checkState{}) }
 func (n *node) Disconnect(c Disconnect)           { n.note(c) }
 func (n *node) Status() NodeStatus                { return NodeStatus{Node: *n.self, State: StateOK} }
+func (n *node) TakeTicket(hash string) []byte     { return []byte(n.self.ID + hash) }
 func (n *node) ListSessions(ListSessions) []Session {
 	return []Session{{ID: "s-" + n.self.ID, Node: n.self.ID, Since: n.self.Started}}
 }

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+
+	"github.com/nats-io/nats.go"
 )
 
 // A Command is what one node tells the others. It is in force on a node when that node has answered it. On the wire a
@@ -29,6 +32,8 @@ type Handler interface {
 	CheckState()
 	Disconnect(Disconnect)
 	Status() NodeStatus
+	// TakeTicket returns what the ticket with a hash stands for, once. nil: there is no such ticket.
+	TakeTicket(hash string) []byte
 }
 
 // RosterChanged tells that Other is a friend of User, or not, as of a revision of User's roster.
@@ -114,6 +119,11 @@ type Disconnect struct {
 	Name string `json:"name"`
 }
 
+// takeTicket asks for what a ticket of the node stands for. Hash is that of the ticket.
+type takeTicket struct {
+	Hash string `json:"ticket_hash"`
+}
+
 // Commands without fields.
 type (
 	consumerAttached struct{}
@@ -137,6 +147,7 @@ func (ping) op() string             { return "ping" }
 func (consumerAttached) op() string { return "log" }
 func (checkState) op() string       { return "state" }
 func (status) op() string           { return "status" }
+func (takeTicket) op() string       { return "ticket" }
 func (c unknown) op() string        { return string(c) }
 
 // report is a node's answer to a command.
@@ -145,6 +156,8 @@ type report struct {
 	Status   *NodeStatus `json:"status,omitempty"`
 	// Doubt answers a heartbeat: the node may be about to strike the sender off the list.
 	Doubt bool `json:"doubt,omitempty"`
+	// Ticket is what a ticket stands for, encrypted.
+	Ticket []byte `json:"ticket,omitempty"`
 }
 
 // encode returns the JSON of a command.
@@ -197,6 +210,8 @@ func decode(data []byte) (Command, error) {
 		return checkState{}, nil
 	case status{}.op():
 		return status{}, nil
+	case takeTicket{}.op():
+		return as[takeTicket](data)
 	}
 	return unknown(head.Op), nil
 }
@@ -235,6 +250,8 @@ func dispatch(h Handler, c Command) (r report) {
 	case status:
 		s := h.Status()
 		r.Status = &s
+	case takeTicket:
+		r.Ticket = h.TakeTicket(c.Hash)
 	case ping, unknown:
 	}
 	return r
@@ -244,4 +261,22 @@ func dispatch(h Handler, c Command) (r report) {
 // returns, and answered with 200, is in the log.
 func (c *Cluster) ConsumerAttached(ctx context.Context) error {
 	return c.Broadcast(ctx, consumerAttached{})
+}
+
+// TakeTicket takes a ticket, by its hash, from the node that issued it. It returns nil if the node has no such ticket,
+// or has ended.
+//
+// Errors: only those of NATS and ctx.
+func (c *Cluster) TakeTicket(ctx context.Context, node, hash string) ([]byte, error) {
+	body, err := encode(takeTicket{hash})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, CommandTimeout)
+	defer cancel()
+	r, err := c.request(ctx, node, body)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil, nil
+	}
+	return r.Ticket, err
 }

@@ -25,8 +25,12 @@ func (t *Tunnel) of(user string) (sessions []*Session) {
 	return sessions
 }
 
-// CloseSessions closes the sessions on this node that c selects.
+// CloseSessions closes the sessions on this node that c selects. A command that selects all sessions, or all but those
+// of one token, drops the user's tickets too, which stand for sessions to come.
 func (t *Tunnel) CloseSessions(c cluster.CloseSessions) {
+	if len(c.IDs) == 0 && c.Token == "" {
+		t.tickets.drop(c.User)
+	}
 	for _, s := range t.of(c.User) {
 		token, _ := s.boundToken()
 		if (len(c.IDs) == 0 || slices.Contains(c.IDs, s.id)) &&

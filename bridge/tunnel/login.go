@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -30,8 +31,7 @@ func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !t.enter() {
-		w.Header().Set("Retry-After", "5")
-		answer.WriteCode(w, http.StatusServiceUnavailable, wire.InternalError)
+		answer.WriteCode(w, answer.StatusOf(answer.ErrGoingDown), wire.InternalError)
 		return
 	}
 	hijacked, rw, err := http.NewResponseController(w).Hijack()
@@ -78,7 +78,7 @@ func (t *Tunnel) login(s *Session, handshake *http.Request, query wire.LoginQuer
 		if code != wire.InternalError {
 			t.opts.Governor.Delay(t.running, s.address)
 		}
-		t.refuseLogin(s.conn, handshake, code)
+		t.refuseLogin(s.conn, handshake, code, answer.RetryAfter(err))
 		return
 	}
 	t.metrics.login(wire.Success)
@@ -99,23 +99,23 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 	if t.opts.Gate.Closed() {
 		return nil, im.ErrRestoring
 	}
-	me, token, err := t.authenticate(ctx, s, query)
-	t.audit(s.address, query, me.ID, err)
+	me, err := t.identify(ctx, s, query)
 	if err != nil {
 		return nil, err
 	}
+	s.origin.Login = me.login
 	// A login is a burst of reads. If all logins of a storm read at once, every dialogue waits behind them, and no
 	// login is faster.
-	leave, err := t.logins.Enter(governor.WithCaller(ctx, governor.Known, s.address, me.ID))
+	leave, err := t.logins.Enter(governor.WithCaller(ctx, governor.Known, s.address, me.user))
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	first, online, err := t.join(ctx, s, me.ID)
+	first, online, err := t.join(ctx, s, me.user)
 	if err != nil {
 		return nil, err
 	}
-	if welcome, err = t.welcome(ctx, s, token); err != nil {
+	if welcome, err = t.welcome(ctx, s, me.token); err != nil {
 		s.leave()
 		s.end()
 		t.unregister(s)
@@ -133,32 +133,50 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 	return welcome, nil
 }
 
-// authenticate checks the credentials within the limits. Tokens cannot be guessed, so wrong ones are not limited, and no
-// client can lock another one's token out. For a login by token it returns the token that the session may
-// go on using, or "" if it needs a new one.
-func (t *Tunnel) authenticate(ctx context.Context, s *Session, query wire.LoginQuery) (me kv.User, token string, err error) {
-	address := s.address
+// identify finds out which user logs in.
+func (t *Tunnel) identify(ctx context.Context, s *Session, query wire.LoginQuery) (authenticated, error) {
+	if query.ByTicket() {
+		return t.byTicket(ctx, s, query)
+	}
+	me, err := t.authenticate(ctx, s.address, query)
+	t.audit(s.address, query, me.user, err)
+	return me, err
+}
+
+// authenticated is the outcome of a login whose credentials are right.
+type authenticated struct {
+	user  string    // its id
+	token string    // the session may go on using it; "": the session needs a new one
+	login time.Time // the FirstLogin of the token of a login by token
+}
+
+// authenticate checks account and password, or id and token, within the limits. Tokens cannot be guessed, so wrong ones
+// are not limited, and no client can lock another one's token out.
+func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.LoginQuery) (a authenticated, err error) {
+	var me kv.User
 	if query.ByToken() {
 		leave, err := t.logins.Enter(governor.WithCaller(ctx, governor.Known, address, query.ID))
 		if err != nil {
-			return kv.User{}, "", err
+			return a, err
 		}
 		defer leave()
-		me, token, s.origin.Login, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
+		me, a.token, a.login, err = t.opts.Accounts.Resume(ctx, query.ID, query.Token)
 		if err == nil {
 			t.opts.Governor.Remember(kv.FoldAccount(me.Account), address)
 		} else if errors.Is(err, wire.AuthIllegal) {
 			t.opts.Governor.TokenFailed(address)
 		}
-		return me, token, err
+		a.user = me.ID
+		return a, err
 	}
 	attempt, err := t.opts.Governor.Login(ctx, address, kv.FoldAccount(query.Account), false)
 	if err != nil {
-		return kv.User{}, "", err
+		return a, err
 	}
 	me, err = t.opts.Accounts.Authenticate(attempt.Context(ctx), query.Account, query.Password)
 	attempt.Settle(err, wire.WrongCredentials)
-	return me, "", err
+	a.user = me.ID
+	return a, err
 }
 
 // join puts the session online. first reports whether it is its user's only one on this node, and online whether the
@@ -253,9 +271,14 @@ func (t *Tunnel) run(s *Session, handshake *http.Request, welcome *welcome) {
 }
 
 // refuseLogin opens the WebSocket, answers with the code, and closes it. It reads and discards what the client sends
-// meanwhile, so that a reset does not lose the answer.
-func (t *Tunnel) refuseLogin(c *conn, handshake *http.Request, code wire.Code) {
-	ws, err := t.refusal.Upgrade(newHijacked(c), handshake, nil)
+// meanwhile, so that a reset does not lose the answer. wait, if it is not 0, is how many seconds the client should wait:
+// the answer to the handshake has them, since the contract fixes the frame.
+func (t *Tunnel) refuseLogin(c *conn, handshake *http.Request, code wire.Code, wait int) {
+	header := http.Header{}
+	if wait > 0 {
+		header.Set("Retry-After", strconv.Itoa(wait))
+	}
+	ws, err := t.refusal.Upgrade(newHijacked(c), handshake, header)
 	if err != nil {
 		return
 	}

@@ -16,8 +16,9 @@ import (
 const concurrentReloads = 32
 
 // ReloadAll reloads the accounts, tokens and rosters of all users of this node, and ends the sessions of disabled
-// accounts and revoked tokens. A node needs it when it may have missed commands.
+// accounts and revoked tokens. A node needs it when it may have missed commands. They may have dropped any ticket.
 func (t *Tunnel) ReloadAll(ctx context.Context) error {
+	t.tickets.drop("")
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrentReloads)
 	for _, u := range t.opts.Lanes.Users() {

@@ -56,15 +56,21 @@ type Session struct {
 }
 
 func newSession(t *Tunnel, c *conn, address string, push, keep bool) *Session {
-	keeps := keep && t.opts.Lanes.Keeps()
-	s := &Session{id: kv.NewID()[:16], since: time.Now(), address: address, push: push, keep: keeps, pings: keep && !keeps, tunnel: t, conn: c,
+	s := &Session{id: kv.NewID()[:16], since: time.Now(), address: address, tunnel: t, conn: c,
 		rate: t.opts.Governor.NewSession(), done: make(chan struct{})}
-	s.member = delivery.NewMember(s, push, keeps)
+	s.takePart(push, keep)
 	s.feed.s = s
 	s.room = sync.NewCond(&s.mu)
 	c.settle, c.ending = s.settle, s.ending
 	c.refresh = func(missed map[string]bool) { t.refresh(s, missed) }
 	return s
+}
+
+// takePart sets what the session takes part in, before it joins.
+func (s *Session) takePart(push, keep bool) {
+	keeps := keep && s.tunnel.opts.Lanes.Keeps()
+	s.push, s.keep, s.pings = push, keeps, keep && !keeps
+	s.member = delivery.NewMember(s, push, keeps)
 }
 
 // user returns the id of the session's user. It is valid after the session has joined.

@@ -80,6 +80,7 @@ type Tunnel struct {
 	melody   *melodyServer
 	refusal  *websocket.Upgrader // for logins that fail, which melody never sees
 	refusals refusals
+	tickets  tickets
 	origins  atomic.Pointer[[]string]
 
 	running context.Context // ends when the tunnel drains
@@ -109,6 +110,7 @@ func New(opts Options) *Tunnel {
 		parts:  make(chan struct{}, max(opts.Logins/4, 1)), sessions: make(map[*Session]struct{}),
 		refusal:  &websocket.Upgrader{ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer, CheckOrigin: anyOrigin},
 		refusals: refusals{log: opts.Logger}}
+	t.tickets.init()
 	t.running, t.stop = context.WithCancel(context.Background())
 	t.melody = newMelody(t)
 	t.SetOrigins(opts.Origins)
@@ -121,6 +123,9 @@ func (t *Tunnel) SetOrigins(origins []string) { t.origins.Store(&origins) }
 
 // anyOrigin accepts any origin: checkHandshake has checked it.
 func anyOrigin(*http.Request) bool { return true }
+
+// InFlight returns how many dialogues of a session may have no answer yet.
+func (t *Tunnel) InFlight() int { return t.opts.Sessions.InFlight }
 
 // Len returns the number of sessions.
 func (t *Tunnel) Len() int {

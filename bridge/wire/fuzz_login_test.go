@@ -44,17 +44,24 @@ func once(t *testing.T, query string, keys ...string) {
 
 func FuzzParseLogin(f *testing.F) {
 	addAll(f, "account=tom&password=p", "account=+t%C3%B6m&password=+%2B&push=1", "id=61&token=2ab3", "id=61", "account=tom&token=x",
-		"account=a&account=b", "password=%zz", "account=%FF", "a;b", "push=2", "account=tom&password=p&keep=1", "keep=2")
+		"account=a&account=b", "password=%zz", "account=%FF", "a;b", "push=2", "account=tom&password=p&keep=1", "keep=2", "ticket=7a", "ticket=7a&token=b")
 	f.Fuzz(func(t *testing.T, query string) {
 		q, code := ParseLogin(query)
 		oneOf(t, code, 0, ProtocolError, WrongCredentials, AuthEmpty, AccountIDEmpty)
 		if code == ProtocolError {
 			return
 		}
-		once(t, query, "account", "password", "id", "token", "push", "keep")
+		once(t, query, "account", "password", "id", "token", "push", "keep", "ticket")
 		tidy(t, "account", q.Account, 0, false)
 		tidy(t, "id", q.ID, 0, false)
 		tidy(t, "token", q.Token, 0, false)
+		if q.ByTicket() {
+			tidy(t, "ticket", q.Ticket, 0, false)
+			if code != 0 || q != (LoginQuery{Ticket: q.Ticket, Push: q.Push, Keep: q.Keep}) {
+				t.Fatalf("a ticket beside credentials: %+v, code %d", q, code)
+			}
+			return
+		}
 		byAccount, byToken := q.Account != "" && q.Password != "", q.ID != "" && q.Token != ""
 		if code == 0 && (byAccount == byToken || q.ByToken() != byToken || utf8.RuneCountInString(q.Account) > MaxAccount) {
 			t.Fatalf("taken: %+v, by token: %t", q, q.ByToken())

@@ -25,8 +25,12 @@ func TestParseLogin(t *testing.T) {
 		{"id=61&token=2ab3&keep=1&push=0", 0, LoginQuery{ID: "61", Token: "2ab3", Push: true, Keep: true}},
 		{"account=tom&password=p&keep=0&push=1", 0, LoginQuery{Account: "tom", Password: "p", Push: true}},
 		{"account=tom&password=p&keep=", 0, LoginQuery{Account: "tom", Password: "p"}},
+		{"ticket=7a", 0, LoginQuery{Ticket: "7a"}},
+		{"ticket=+7a&keep=1&account=&token=", 0, LoginQuery{Ticket: "7a", Push: true, Keep: true}},
+		{"account=tom&password=p&ticket=", 0, LoginQuery{Account: "tom", Password: "p"}},
 
 		{"", WrongCredentials, LoginQuery{}},
+		{"ticket=", WrongCredentials, LoginQuery{}},
 		{"account=tom", WrongCredentials, LoginQuery{Account: "tom"}},
 		{"account=+&password=p", WrongCredentials, LoginQuery{Password: "p"}},
 		{"Account=tom&password=p", WrongCredentials, LoginQuery{Password: "p"}},
@@ -51,6 +55,11 @@ func TestParseLogin(t *testing.T) {
 		{"account=tom&password=p%", ProtocolError, LoginQuery{}},
 		{"account=tom;password=p", ProtocolError, LoginQuery{}},
 		{"id=6%0A1&token=2ab3", ProtocolError, LoginQuery{}},
+		{"account=tom&password=p&ticket=7a", ProtocolError, LoginQuery{}},
+		{"password=p&ticket=7a", ProtocolError, LoginQuery{}},
+		{"id=61&ticket=7a", ProtocolError, LoginQuery{}},
+		{"ticket=7a&ticket=7a", ProtocolError, LoginQuery{}},
+		{"ticket=7a&push=2", ProtocolError, LoginQuery{}},
 	} {
 		got, code := ParseLogin(tt.query)
 		if code != tt.code || got != tt.want {

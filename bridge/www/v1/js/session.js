@@ -36,8 +36,8 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	const auth = () => ({id: login.id, token: login.token});
 
 	const open = () => new Promise((resolve, reject) => {
-		function refused(code) {
-			reject(new Refused(code));
+		function refused(code, wait) {
+			reject(new Refused(code, {wait}));
 			forgetLogin(login.id, true);
 			if (store.me) end('out', code);
 			else drop();
@@ -48,14 +48,14 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			onRefused: refused,
 			onFrame: (frame) => ready.then(() => { if (store.me) receive(frame); }),
 			onDown: out.down,
-			onState(state, until, why) {
+			onState(state, until, why, wait) {
 				store.link = {state, until, why};
 				store.emit('link');
 				const down = state !== 'on' && state !== 'off';
 				clearTimeout(dark);
 				dark = down && setTimeout(darken, GRACE);
 				// After typing a password, the user needs an error, not a retry.
-				if (state === 'waiting' && password) refused(why);
+				if (state === 'waiting' && password) refused(why, wait);
 			},
 		});
 	});

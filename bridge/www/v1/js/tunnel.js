@@ -2,6 +2,7 @@
 
 import {Code, loginURL} from './protocol.js';
 
+const FINAL = [Code.wrongLogin, 514, Code.authIllegal, 517]; // only the user can help: wrong, or without token or id
 const LOGIN_LIMIT = 20_000;
 const PONG_LIMIT = 5000;
 const BEAT = 25_000; // a visible page asks after this silence whether the connection lives
@@ -13,9 +14,11 @@ const SLEPT = 30_000;
 /** Exponential backoff up to half a minute, with jitter. */
 const pauseBefore = (n) => Math.min(30_000, 1000 * 2 ** n) * (0.7 + 0.6 * Math.random());
 
-/** onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why). */
+/** onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why, wait).
+    wait: the seconds that the server asks for. */
 export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onState}) {
 	let socket = null;
+	let turn = 0; // of connecting: an earlier one has no effect any more
 	let timer = 0;
 	let attempt = 0;
 	let up = false;
@@ -26,6 +29,7 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	function drop() {
 		clearTimeout(timer);
 		heard();
+		turn++;
 		socket?.close();
 		socket = null;
 		if (up) {
@@ -37,12 +41,24 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	function connect() {
 		drop();
 		onState('connecting');
-		const mine = new WebSocket(loginURL(credentials()));
-		socket = mine;
-		const gone = () => { if (socket === mine) lost(Code.unreachable); };
+		const current = turn;
+		const gone = () => { if (current === turn) lost(Code.unreachable); };
 		timer = setTimeout(gone, LOGIN_LIMIT);
-		mine.onclose = gone;
-		mine.onmessage = ({data}) => { if (socket === mine) receive(JSON.parse(data)); };
+		loginURL(credentials()).then((url) => {
+			if (current !== turn) return;
+			socket = new WebSocket(url);
+			socket.onclose = gone;
+			socket.onmessage = ({data}) => { if (current === turn) receive(JSON.parse(data)); };
+		}, ({code, wait}) => {
+			if (current !== turn) return;
+			if (FINAL.includes(code)) refused(code);
+			else lost(code, wait);
+		});
+	}
+
+	function refused(code) {
+		close();
+		onRefused(code);
 	}
 
 	function heard() {
@@ -67,21 +83,16 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 			up = true;
 			onState('on');
 			onOpen(frame);
-		} else if (frame.code === Code.internal) {
-			lost(Code.busy); // or failed: retry either way
-		} else if (frame.code === Code.malformed) {
-			lost(Code.tooMany); // a rate limit: retry
 		} else {
-			close();
-			onRefused(frame.code);
+			lost(Code.busy); // the ticket was lost, or the server failed: the next call for a ticket tells
 		}
 	}
 
-	function lost(why) {
+	function lost(why, wait = 0) {
 		drop();
-		const pause = pauseBefore(attempt++);
+		const pause = Math.max(pauseBefore(attempt++), wait * 1000);
 		timer = setTimeout(connect, pause);
-		onState('waiting', Date.now() + pause, why);
+		onState('waiting', Date.now() + pause, why, wait);
 	}
 
 	function reconnect() {
