@@ -17,6 +17,7 @@ import (
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
+	"imctl/bridge/origin"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -27,7 +28,8 @@ type Options struct {
 	Prefix         subject.Prefix
 	Timeout        time.Duration  // of a dialogue that a NATS client sends
 	MaxFrame       int            // bytes of the largest dialogue that a NATS client sends; 0: no limit
-	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
+	TrustedProxies []netip.Prefix // proxies whose headers about clients are used
+	Origins        *origin.Checker
 
 	Store        *kv.Store
 	Accounts     *im.Accounts
