@@ -26,10 +26,10 @@ import (
 // Options configure an API.
 type Options struct {
 	Prefix         subject.Prefix
-	Timeout        time.Duration  // of a dialogue that a NATS client sends
-	MaxFrame       int            // bytes of the largest dialogue that a NATS client sends; 0: no limit
-	TrustedProxies []netip.Prefix // proxies whose headers about clients are used
-	Origins        *origin.Checker
+	Timeout        time.Duration   // of a dialogue that a NATS client sends
+	MaxFrame       int             // bytes of the largest dialogue that a NATS client sends; 0: no limit
+	TrustedProxies []netip.Prefix  // proxies whose headers about clients are used
+	Origins        *origin.Checker // which web pages may call; nil: the server's own
 
 	Store        *kv.Store
 	Accounts     *im.Accounts
@@ -63,6 +63,9 @@ type API struct {
 
 // New returns an API. Handler serves it over HTTP, and ServeNATS over NATS.
 func New(opts Options) *API {
+	if opts.Origins == nil {
+		opts.Origins = origin.New(origin.Options{Proxies: opts.TrustedProxies, Log: opts.Logger})
+	}
 	a := &API{opts: opts, times: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imctl_call_seconds",
 		Help: "Duration of calls, by name and code.", Buckets: prometheus.DefBuckets}, []string{"call", "code"})}
 	opts.Registry.MustRegister(a.times)

@@ -45,10 +45,10 @@ type Log interface {
 type Options struct {
 	Node           string // id of this node
 	Sessions       SessionOptions
-	LoginBytes     Budget         // of the answers to logins that are written in parts; nil: 64 MiB
-	Logins         int            // logins that read their user's data at once; 0: twice the number of processors
-	TrustedProxies []netip.Prefix // proxies whose headers about clients are used
-	Origins        *origin.Checker
+	LoginBytes     Budget          // of the answers to logins that are written in parts; nil: 64 MiB
+	Logins         int             // logins that read their user's data at once; 0: twice the number of processors
+	TrustedProxies []netip.Prefix  // proxies whose headers about clients are used
+	Origins        *origin.Checker // which web pages may open a WebSocket; nil: the server's own
 
 	Store    *kv.Store
 	Accounts *im.Accounts
@@ -96,6 +96,9 @@ type Tunnel struct {
 func New(opts Options) *Tunnel {
 	if opts.Logins <= 0 {
 		opts.Logins = 2 * runtime.GOMAXPROCS(0)
+	}
+	if opts.Origins == nil {
+		opts.Origins = origin.New(origin.Options{Proxies: opts.TrustedProxies, Log: opts.Logger})
 	}
 	if opts.LoginBytes == nil {
 		opts.LoginBytes = semaphore.NewWeighted(defaultLoginBytes)
