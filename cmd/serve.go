@@ -115,7 +115,11 @@ func (a *App) announce(w io.Writer) {
 		rows = append(rows, []string{"nats", a.backend.server.URL() + "  (credentials in " + a.backend.dir.Path("admin.json") + ")"})
 	}
 	if a.ops != nil {
-		rows = append(rows, []string{"operations", a.opsURL() + "/readyz, /healthz, /metrics"})
+		url := a.opsURL()
+		if strings.HasPrefix(url, unixPrefix) {
+			url += "  "
+		}
+		rows = append(rows, []string{"operations", url + "/readyz, /healthz, /metrics"})
 	}
 	if a.monitor != nil {
 		rows = append(rows, []string{"monitor", a.monitorURL() + "/varz, /jsz, /routez"})
