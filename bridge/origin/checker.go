@@ -125,7 +125,7 @@ func (c *Checker) warn(s site, ok bool, r *http.Request) {
 	}
 	remedy := "if the page is yours, add its origin to http.origins"
 	if ok && Host(r.Host) == s.host && !governor.Trusted(r.RemoteAddr, c.opts.Proxies) {
-		remedy = "if a proxy passes the server's own page on, add its address to http.trusted_proxies, or let it pass the header Host unchanged, " +
+		remedy += "; if a proxy passes the server's own page on, add its address to http.trusted_proxies, or let it pass the header Host unchanged, " +
 			"as $http_host does in nginx"
 	}
 	c.opts.Log.Warn("the page of another origin is refused: "+remedy, "origin", origin, "host", Shown(r.Host), "peer", peerOf(r))

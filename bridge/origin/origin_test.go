@@ -147,7 +147,7 @@ func TestWarnings(t *testing.T) {
 	if len(lines) != 4 {
 		t.Fatalf("%d lines:\n%s", len(lines), log)
 	}
-	for i, want := range [][]string{{"http.origins", "origin=https://evil.example.org"}, {"http.trusted_proxies", "origin=https://im.example.org:8443", "$http_host"},
+	for i, want := range [][]string{{"http.origins", "origin=https://evil.example.org"}, {"http.origins", "http.trusted_proxies", "origin=https://im.example.org:8443", "$http_host"},
 		{"http.origins", "origin=null"}, {"http.trusted_proxies", "X-Forwarded-For", "peer=192.0.2.1"}} {
 		for _, part := range want {
 			if !strings.Contains(lines[i], part) {
