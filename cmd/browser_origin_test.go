@@ -60,7 +60,7 @@ func testForeignPage(t *testing.T, browser webBrowser) {
 }
 
 // TestPageBelowPath: behind a proxy that serves the page below a path, everything that the page does stays below it.
-func TestPageBelowPath(t *testing.T) { eachBrowser(t, "en-US", testPageBelowPath) }
+func TestPageBelowPath(t *testing.T) { inChromium(t, testPageBelowPath) }
 
 func testPageBelowPath(t *testing.T, browser webBrowser) {
 	s := start(t, func(c *Config) { c.HTTP.TrustedProxies = []string{"127.0.0.1"} })
