@@ -136,9 +136,18 @@ func peerOf(r *http.Request) string {
 	return governor.ClientKey(&http.Request{RemoteAddr: r.RemoteAddr}, nil)
 }
 
-// Note warns once of each peer that names the client of a request and is no trusted proxy.
+// Note warns once of each peer that names the client of a request and is no trusted proxy, and of a proxy on a Unix socket
+// that names none.
 func (c *Checker) Note(r *http.Request) {
-	if !proxy.Any(r.Header) || governor.Trusted(r.RemoteAddr, c.opts.Proxies) {
+	named := proxy.Any(r.Header)
+	if _, err := netip.ParseAddrPort(r.RemoteAddr); err != nil { // a Unix socket
+		if named || !c.peers.First("") {
+			return
+		}
+		c.opts.Log.Warn("a request on the Unix socket has neither X-Forwarded-For nor Forwarded, so all such clients count as one: let the proxy set X-Forwarded-For")
+		return
+	}
+	if !named || governor.Trusted(r.RemoteAddr, c.opts.Proxies) {
 		return
 	}
 	if peer := peerOf(r); c.peers.First(peer) {
