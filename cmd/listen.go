@@ -39,7 +39,8 @@ func listenAddress(s string) error {
 // replace.
 var socketNames = map[string]string{"http": "listen", "ops": "ops.listen"}
 
-// adoptSockets takes the sockets that systemd has passed to this process, in place of the addresses of the configuration.
+// adoptSockets takes the sockets that systemd has passed to this process, in place of the addresses of the
+// configuration.
 func (c *Config) adoptSockets() error {
 	all, err := activation.ListenersWithNames()
 	if err != nil {

@@ -18,8 +18,8 @@ func unixClient(path string) *http.Client {
 		}}}
 }
 
-// TestUnixSocket: a server on Unix sockets replaces the ones that a killed process has left, takes none that a server uses
-// and no other file, and removes its own at the end.
+// TestUnixSocket: a server on Unix sockets replaces the ones that a killed process has left, takes none that a server
+// uses and no other file, and removes its own at the end.
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)

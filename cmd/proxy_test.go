@@ -43,8 +43,8 @@ type proxySite struct {
 	ca       *authority
 }
 
-// TestProxies runs the files in contrib with nginx and Caddy: on a host of its own, to a TCP port and to a Unix socket,
-// and below a path.
+// TestProxies runs the files in contrib with nginx and Caddy: on a host of its own, to a TCP port and to a Unix
+// socket, and below a path.
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	for name, run := range map[string]func(*testing.T, proxySite){"nginx": runNginx, "caddy": runCaddy} {

@@ -21,8 +21,9 @@ func notifySystemd(log *slog.Logger, states ...string) {
 	}
 }
 
-// reportToSystemd tells systemd the status of the server, and that it is alive if the unit has WatchdogSec, until ctx is
-// done. A server whose sessions are locked up counts as dead. One without NATS does not, since a restart does not help.
+// reportToSystemd tells systemd the status of the server, and that it is alive if the unit has WatchdogSec, until ctx
+// is done. A server whose sessions are locked up counts as dead. One without NATS does not, since a restart does not
+// help.
 func (a *App) reportToSystemd(ctx context.Context) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return

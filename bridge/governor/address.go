@@ -8,8 +8,8 @@ import (
 	"imctl/bridge/proxy"
 )
 
-// unknownClient is the shared key of all connections without a known IP address: those of a Unix socket whose proxy does
-// not name its client.
+// unknownClient is the shared key of all connections without a known IP address: those of a Unix socket whose proxy
+// does not name its client.
 const unknownClient = "unknown"
 
 // ClientKey returns the client of a request, for limits and logs: an IPv4 address ("192.0.2.7") or the /64 network of
@@ -17,11 +17,11 @@ const unknownClient = "unknown"
 // address is known.
 //
 // The address is that of the connection. If it belongs to a trusted proxy, or the connection is that of a Unix socket,
-// ClientKey reads X-Forwarded-For from the right, where each proxy appends the address of its client, and takes the first
-// address that is not a trusted proxy. Entries further left are not read, since a client can forge them. An entry that is
-// not an address ends the search at the proxy that appended it. Forwarded (RFC 7239) is read in the same way if the
-// request has no X-Forwarded-For: a proxy that sets one of them passes the other one on as the client sent it, and most
-// set X-Forwarded-For.
+// ClientKey reads X-Forwarded-For from the right, where each proxy appends the address of its client, and takes the
+// first address that is not a trusted proxy. Entries further left are not read, since a client can forge them. An
+// entry that is not an address ends the search at the proxy that appended it. Forwarded (RFC 7239) is read in the same
+// way if the request has no X-Forwarded-For: a proxy that sets one of them passes the other one on as the client sent
+// it, and most set X-Forwarded-For.
 func ClientKey(r *http.Request, trusted []netip.Prefix) string {
 	addr, ok := parseAddr(r.RemoteAddr)
 	switch {
@@ -37,7 +37,8 @@ func ClientKey(r *http.Request, trusted []netip.Prefix) string {
 	return addrKey(addr)
 }
 
-// forwardedElements searches the elements of Forwarded from the right. It returns peer if the header has no usable element.
+// forwardedElements searches the elements of Forwarded from the right. It returns peer if the header has no usable
+// element.
 func forwardedElements(lines []string, trusted []netip.Prefix, peer netip.Addr) netip.Addr {
 	addr := peer
 	all := proxy.Parse(lines)
@@ -54,8 +55,8 @@ func forwardedElements(lines []string, trusted []netip.Prefix, peer netip.Addr) 
 	return addr
 }
 
-// forwardedFor searches the lines of the header, which form one list, from the right. It returns peer if the list has no
-// usable entry.
+// forwardedFor searches the lines of the header, which form one list, from the right. It returns peer if the list has
+// no usable entry.
 func forwardedFor(lines []string, trusted []netip.Prefix, peer netip.Addr) netip.Addr {
 	addr, hops := peer, 0
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -85,8 +86,8 @@ func forwardedFor(lines []string, trusted []netip.Prefix, peer netip.Addr) netip
 	return addr
 }
 
-// parseAddr parses an address with or without port and brackets, the forms that connections and proxies use. It removes
-// the zone and converts IPv4 in IPv6 to IPv4.
+// parseAddr parses an address with or without port and brackets, the forms that connections and proxies use. It
+// removes the zone and converts IPv4 in IPv6 to IPv4.
 func parseAddr(s string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(s)
 	if err != nil {
@@ -108,8 +109,8 @@ func parseAddr(s string) (netip.Addr, bool) {
 	return addr.WithZone("").Unmap(), true
 }
 
-// Trusted reports whether the address of a connection, with or without a port, belongs to a trusted proxy. An address that
-// is no IP address is that of a Unix socket, to which only a proxy connects.
+// Trusted reports whether the address of a connection, with or without a port, belongs to a trusted proxy. An address
+// that is no IP address is that of a Unix socket, to which only a proxy connects.
 func Trusted(address string, trusted []netip.Prefix) bool {
 	addr, ok := parseAddr(address)
 	return !ok || isTrusted(addr, trusted)

@@ -103,8 +103,8 @@ func streamOf(c net.Conn) (stream, bool) {
 	return nil, false
 }
 
-// unixStream is a Unix socket, whose connections have no method ReadFrom of an io.ReaderFrom: that of UnixConn receives
-// datagrams.
+// unixStream is a Unix socket, whose connections have no method ReadFrom of an io.ReaderFrom: that of UnixConn
+// receives datagrams.
 type unixStream struct{ *net.UnixConn }
 
 // ReadFrom implements io.ReaderFrom.

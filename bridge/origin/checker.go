@@ -85,8 +85,8 @@ func (c *Checker) Allowed(r *http.Request) bool {
 	return false
 }
 
-// own reports whether an origin is that of the server, as its client calls it. A page that was loaded without TLS may be
-// an attacker's on the way, so it is not the server's if the client uses TLS. A proxy that is not trusted may have
+// own reports whether an origin is that of the server, as its client calls it. A page that was loaded without TLS may
+// be an attacker's on the way, so it is not the server's if the client uses TLS. A proxy that is not trusted may have
 // removed the TLS, so without TLS both schemes are.
 func (c *Checker) own(s site, r *http.Request) bool {
 	trusted := governor.Trusted(r.RemoteAddr, c.opts.Proxies)
@@ -136,8 +136,8 @@ func peerOf(r *http.Request) string {
 	return governor.ClientKey(&http.Request{RemoteAddr: r.RemoteAddr}, nil)
 }
 
-// Note warns once of each peer that names the client of a request and is no trusted proxy, and of a proxy on a Unix socket
-// that names none.
+// Note warns once of each peer that names the client of a request and is no trusted proxy, and of a proxy on a Unix
+// socket that names none.
 func (c *Checker) Note(r *http.Request) {
 	named := proxy.Any(r.Header)
 	if _, err := netip.ParseAddrPort(r.RemoteAddr); err != nil { // a Unix socket

@@ -11,8 +11,8 @@ const (
 	onceAgain = time.Hour
 )
 
-// Once lets each value pass once, so that clients cannot fill the log. It remembers 64 values. Further values do not pass,
-// until an hour after the first one it forgets them all. The zero value is ready to use.
+// Once lets each value pass once, so that clients cannot fill the log. It remembers 64 values. Further values do not
+// pass, until an hour after the first one it forgets them all. The zero value is ready to use.
 type Once struct {
 	mu    sync.Mutex // guards the fields below
 	began time.Time
@@ -39,8 +39,8 @@ func (o *Once) First(value string) bool {
 	return true
 }
 
-// Shown returns a client's text for the log if it is short and has only characters of hosts and origins. Any other text
-// may hold a secret.
+// Shown returns a client's text for the log if it is short and has only characters of hosts and origins. Any other
+// text may hold a secret.
 func Shown(text string) string {
 	const most = 128
 	if text == "" || len(text) > most {

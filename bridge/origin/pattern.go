@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// site is an origin: the scheme and the host in lower case, and the port, which is "" for a scheme without a default port
-// if the origin names none.
+// site is an origin: the scheme and the host in lower case, and the port, which is "" for a scheme without a default
+// port if the origin names none.
 type site struct{ scheme, host, port string }
 
 // defaultPorts are those that browsers leave out of an origin.

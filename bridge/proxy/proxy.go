@@ -9,8 +9,8 @@ import (
 // Most limits how many elements of a header are read. A real chain of proxies has a few.
 const Most = 16
 
-// Element is what one proxy says of a request, in the header Forwarded (RFC 7239). A value that the proxy does not give
-// is "".
+// Element is what one proxy says of a request, in the header Forwarded (RFC 7239). A value that the proxy does not
+// give is "".
 type Element struct{ For, Proto, Host string }
 
 // Parse returns the elements of all lines of the header, the nearest proxy's last. They are the last Most ones. A line
@@ -101,8 +101,8 @@ func unquote(value string) (string, bool) {
 // Any reports whether a request names a client that a proxy serves.
 func Any(h http.Header) bool { return len(h["X-Forwarded-For"]) > 0 || len(h["Forwarded"]) > 0 }
 
-// Scheme returns the scheme of a request as its client sent it, in lower case, by the headers of its proxies. It returns
-// "" if they do not tell.
+// Scheme returns the scheme of a request as its client sent it, in lower case, by the headers of its proxies. It
+// returns "" if they do not tell.
 func Scheme(h http.Header) string {
 	scheme := first(h["X-Forwarded-Proto"])
 	if all := Parse(h["Forwarded"]); scheme == "" && len(all) > 0 {
@@ -111,8 +111,8 @@ func Scheme(h http.Header) string {
 	return strings.ToLower(scheme)
 }
 
-// Host returns the host of a request as its client sent it, by the headers of its proxies. It returns "" if they do not
-// tell.
+// Host returns the host of a request as its client sent it, by the headers of its proxies. It returns "" if they do
+// not tell.
 func Host(h http.Header) string {
 	host := first(h["X-Forwarded-Host"])
 	if all := Parse(h["Forwarded"]); host == "" && len(all) > 0 {
