@@ -27,6 +27,7 @@ import (
 	"imctl/bridge/listener"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
+	"imctl/bridge/origin"
 	"imctl/bridge/push"
 	"imctl/bridge/subject"
 	"imctl/bridge/talk"
@@ -49,6 +50,7 @@ type Bridge struct {
 	push       *push.Service // nil: no messages to devices
 	services   *Services
 	lanes      *delivery.Lanes
+	origins    *origin.Checker
 	tunnel     *tunnel.Tunnel
 	restores   *restores
 	refresher  *refresher
@@ -146,7 +148,8 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.monitor.OnLost(b.lost)
 	b.monitor.OnBack(b.lanes.Back)
 	metrics.Observe(b.lanes)
-	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
+	b.origins = origin.New(origin.Options{Origins: o.Origins, Proxies: o.TrustedProxies, Log: o.Log})
+	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: b.origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
 		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
@@ -321,7 +324,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	if b.push != nil {
 		devices = b.push
 	}
-	b.api = api.New(api.Options{Talks: talks, Files: files, Push: devices, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Store: o.Store,
+	b.api = api.New(api.Options{Talks: talks, Files: files, Push: devices, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Origins: b.origins, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Tickets: b.tunnel, Facts: b.facts(), Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }
@@ -455,8 +458,11 @@ func (b *Bridge) Audit() *audit.Trail { return b.audit }
 // own.
 func (b *Bridge) Pass(call func() error) error { return b.gate.Pass(call) }
 
-// SetOrigins changes which other web pages may open a WebSocket.
-func (b *Bridge) SetOrigins(origins []string) { b.tunnel.SetOrigins(origins) }
+// SetOrigins changes which other web pages may call the server and open a WebSocket.
+func (b *Bridge) SetOrigins(origins []string) { b.origins.Set(origins) }
+
+// Load returns the number of sessions of this node, and of users that have one.
+func (b *Bridge) Load() (sessions, users int) { return b.tunnel.Len(), b.lanes.Len() }
 
 // Handler serves everything below /im/.
 func (b *Bridge) Handler() http.Handler { return b.api.Handler() }

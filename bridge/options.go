@@ -64,8 +64,8 @@ type Options struct {
 
 	Push Push // messages to devices
 
-	Origins        []string       // origins of web pages, besides the server's own, that may open a WebSocket
-	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
+	Origins        []string       // of web pages, besides the server's own, that may call the server and open a WebSocket; see origin.Check
+	TrustedProxies []netip.Prefix // proxies whose headers about clients are used
 
 	Registry prometheus.Registerer
 	Log      *slog.Logger

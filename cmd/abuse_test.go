@@ -240,12 +240,18 @@ func TestRebinding(t *testing.T) {
 	ops := "http://" + s.app.ops.Addr().String()
 	w.newMember(t, 0)
 	for host, want := range map[string]int{"evil.example": 421, "evil.example:" + port: 421, "": 200, "localhost:" + port: 200, "127.0.0.1": 200, "[::1]:" + port: 200,
-		"a.localhost": 200, "chat.example.org": 200, "CHAT.example.org:443": 200, "192.0.2.1": 421, "localhost.evil.example": 421} {
+		"a.localhost": 200, "chat.example.org": 200, "chat.example.org.": 200, "CHAT.example.org:443": 200, "192.0.2.1": 421, "localhost.evil.example": 421} {
 		if got := status(s.app.URL(), "/im/www/v1/chat.html", host); got != want {
 			t.Errorf("page by host %q: status %d, want %d", host, got, want)
 		}
 		if got := status(ops, "/metrics", host); got != want {
 			t.Errorf("metrics by host %q: status %d, want %d", host, got, want)
+		}
+	}
+	log := s.log.String()
+	for _, host := range []string{"evil.example", "192.0.2.1", "localhost.evil.example"} {
+		if n := strings.Count(log, "add it to http.hosts, and if a proxy passes the request on, add its address to http.trusted_proxies\" host="+host+" "); n != 1 {
+			t.Errorf("the refusal of %s is logged %d times", host, n)
 		}
 	}
 }

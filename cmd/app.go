@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -68,7 +69,7 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	a.governor = governor.New(limitsOf(c), a.registry, log)
 	a.stops.add("limits", func(context.Context) error { a.governor.Close(); return nil })
-	a.hosts = newHosts(c, a.governor.NoteHost)
+	a.hosts = newHosts(c, a.governor.NoteHost, log)
 	if a.backend, err = openBackend(ctx, c, newHasher(c, a.hashing()), log, log, clientListener{c.NATS.Listen, a.openCerts}); err != nil {
 		return nil, err
 	}
@@ -98,15 +99,13 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 }
 
 func (a *App) listen() (err error) {
-	if a.front, err = net.Listen("tcp", a.config.Listen); err != nil {
-		return listenError("listen", a.config.Listen, err)
+	if a.front, err = a.open("listen", a.config.frontAddress(), "listener"); err != nil {
+		return err
 	}
-	a.stops.add("listener", func(context.Context) error { return ignoreClosed(a.front.Close()) })
-	if address := a.config.Ops.Listen; address != "" {
-		if a.ops, err = net.Listen("tcp", address); err != nil {
-			return listenError("ops.listen", address, err)
+	if address := a.config.opsAddress(); address != "" {
+		if a.ops, err = a.open("ops.listen", address, "operations listener"); err != nil {
+			return err
 		}
-		a.stops.add("operations listener", func(context.Context) error { return ignoreClosed(a.ops.Close()) })
 	}
 	if address := a.config.NATS.Monitor; address != "" && a.config.NATS.Embedded() {
 		if a.monitor, err = net.Listen("tcp", address); err != nil {
@@ -148,7 +147,7 @@ func (a *App) openCerts(dir *embedded.Dir) (forNATS *tls.Config, ca string, err 
 		}
 	}
 	a.certs, err = certs.New(certs.Options{Mode: t.Mode, Cert: t.Cert, Key: t.Key, Domains: t.Domains, Email: t.Email, Directory: t.Directory,
-		Dir: dir.Path("tls"), Listen: bindAddress(a.config.Listen), Others: others, Log: a.log})
+		Dir: dir.Path("tls"), Listen: bindAddress(a.config.frontAddress()), Others: others, Log: a.log})
 	if err != nil || !a.config.NATS.Embedded() {
 		return nil, "", err
 	}
@@ -162,6 +161,9 @@ func (a *App) openCerts(dir *embedded.Dir) (forNATS *tls.Config, ca string, err 
 // bindAddress returns the address that a listener binds, with the IP address of a host name. If the name cannot be
 // resolved, it returns the address as it is, and the listener fails.
 func bindAddress(listen string) string {
+	if strings.HasPrefix(listen, unixPrefix) {
+		return listen
+	}
 	addr, err := net.ResolveTCPAddr("tcp", listen)
 	if err != nil || addr.IP == nil {
 		return listen
@@ -222,7 +224,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Registration:   im.Registration(c.Registration),
 		Push:           bridge.Push{Subject: c.Push.Subject, Private: c.Push.Private, MaxAge: c.Tokens.MaxAge},
 		AccountsShown:  im.AccountsShown(c.People.Accounts),
-		Origins:        c.HTTP.Origins,
+		Origins:        c.HTTP.pages(),
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
 		Registry:       a.registry,
 		Log:            a.log,
@@ -262,10 +264,10 @@ func (a *App) hashing() *governor.Queue {
 	return governor.NewQueue(governor.QueueOptions{Places: kv.HashingPlaces(), Wait: hashWait, Busy: kv.ErrBusy, Refused: a.governor.NoteBusy})
 }
 
-// isLocal reports whether an address is a loopback address.
+// isLocal reports whether an address is a loopback address, or that of a Unix socket.
 func isLocal(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
+	return ok && tcp.IP.IsLoopback() || addr.Network() == "unix"
 }
 
 // isProxy reports whether an address is that of a trusted proxy.
@@ -409,6 +411,7 @@ func (a *App) Run(ctx context.Context, reload <-chan *Config) error {
 			return err
 		case c := <-reload:
 			a.Reload(ctx, c)
+			notifySystemd(a.log, daemon.SdNotifyReady)
 		}
 	}
 }
@@ -421,7 +424,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	a.level.Set(c.Log.SlogLevel())
 	a.governor.Set(limitsOf(c))
 	a.hosts.set(c)
-	a.bridge.SetOrigins(c.HTTP.Origins)
+	a.bridge.SetOrigins(c.HTTP.pages())
 	a.bridge.Services().Accounts.SetRegistration(im.Registration(c.Registration))
 	a.bridge.Services().Friends.SetAccountsShown(im.AccountsShown(c.People.Accounts))
 	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests, c.Limits.Cooldown)
@@ -435,8 +438,11 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 // Close shuts the server down gracefully.
 func (a *App) Close() error { return a.stops.run(a.log) }
 
-// URL returns the address of the server: scheme, host and port, without a path.
+// URL returns the address of the server: scheme, host and port, without a path, or unix: and the path of the socket.
 func (a *App) URL() string {
+	if a.front.Addr().Network() == "unix" {
+		return addressOf(a.front)
+	}
 	scheme := "http"
 	if a.certs.TLSConfig() != nil {
 		scheme = "https"
@@ -446,6 +452,9 @@ func (a *App) URL() string {
 
 // publicURL returns the address of the server as clients reach it, as far as the configuration tells.
 func (a *App) publicURL() string {
+	if own := a.config.HTTP.URL; own != "" {
+		return strings.TrimSuffix(own, "/")
+	}
 	if domains := a.config.TLS.Domains; a.certs.TLSConfig() != nil && len(domains) > 0 {
 		if _, port, err := net.SplitHostPort(a.front.Addr().String()); err == nil && port != "443" {
 			return "https://" + net.JoinHostPort(domains[0], port)

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -221,6 +222,9 @@ func benchFailure(err error) error {
 
 // frontURL returns the URL of the configured listener for a client on this machine.
 func frontURL(c *Config) string {
+	if strings.HasPrefix(c.Listen, unixPrefix) {
+		return cmp.Or(c.HTTP.URL, c.Listen) // bench reaches a Unix socket through its proxy
+	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return c.Listen // Load rejects such an address

@@ -149,9 +149,11 @@ func httpURL(s string) error {
 	return expect(ok && u.User == nil, "must be a URL, such as https://acme.example.org/directory")
 }
 
-func origin(s string) error {
+// baseURL checks a URL below which the server is: scheme, host, and the path of a proxy.
+func baseURL(s string) error {
 	u, ok := parseURL(s, "https", "http")
-	return expect(ok && s == u.Scheme+"://"+u.Host, "must be scheme and host alone, such as https://www.example.org")
+	ok = ok && u.User == nil && u.RawQuery == "" && !u.ForceQuery && !strings.Contains(s, "#")
+	return expect(ok, "must be a URL without a query, such as https://www.example.org or https://www.example.org/chat/")
 }
 
 func prefix(s string) error {
@@ -224,6 +226,7 @@ func (c *Config) conflicts() []conflict {
 		{tls.Cert == "" && tls.Key != "", "tls.key", "requires tls.cert"},
 		{tls.Mode == "files" && tls.Cert == "" && tls.Key == "", "tls.mode", "files requires tls.cert and tls.key"},
 		{tls.Mode == "acme" && len(tls.Domains) == 0, "tls.mode", "acme requires tls.domains"},
+		{tls.Mode == "acme" && strings.HasPrefix(c.Listen, unixPrefix), "tls.mode", "acme requires an address of host:port in listen, to which the authority connects"},
 
 		{smtp.SMTP != "" && smtp.From == "", "mail.smtp", "requires mail.from"},
 		{smtp.SMTP == "" && smtp.From != "", "mail.from", "requires mail.smtp"},
@@ -257,9 +260,9 @@ type listener struct{ key, address string }
 
 // listeners returns the listeners for clients: people, operators, and programs on NATS.
 func (c *Config) listeners() []listener {
-	all := []listener{{"listen", c.Listen}}
-	if c.Ops.Listen != "" {
-		all = append(all, listener{"ops.listen", c.Ops.Listen})
+	all := []listener{{"listen", c.frontAddress()}}
+	if address := c.opsAddress(); address != "" {
+		all = append(all, listener{"ops.listen", address})
 	}
 	if c.NATS.Embedded() && c.NATS.Listen != "" {
 		all = append(all, listener{"nats.listen", c.NATS.Listen})
@@ -287,6 +290,9 @@ func (c *Config) listenConflicts() (found []conflict) {
 }
 
 func sameListener(a, b string) bool {
+	if strings.HasPrefix(a, unixPrefix) {
+		return a == b
+	}
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
 	if errA != nil || errB != nil || portA != portB || portA == "0" {

@@ -2,12 +2,13 @@ package cmd
 
 import (
 	"log/slog"
+	"net"
 	"time"
 )
 
 // Config holds all settings. Its fields are named after the keys in config.yaml. settings.go maps keys to fields.
 type Config struct {
-	// Listen is host:port of the page, the HTTP calls and the tunnel.
+	// Listen is host:port, or unix:path, of the page, the HTTP calls and the tunnel.
 	Listen string
 	// Data is the data directory.
 	Data string
@@ -39,6 +40,8 @@ type Config struct {
 
 	// acceptLoss names the streams and consumers that may be missing at the start, from the flag of serve.
 	acceptLoss []string
+	// sockets are the listeners that systemd has passed, by the setting that each of them replaces.
+	sockets map[string]net.Listener
 	// blank is true if the file is empty, without even a comment.
 	blank bool
 
@@ -71,15 +74,24 @@ type TLSConfig struct {
 
 // HTTPConfig is the section http.
 type HTTPConfig struct {
-	Origins        []string // scheme://host[:port], besides the server's own
+	URL            string   // of the server as clients reach it, "" if unknown
+	Origins        []string // besides the server's own; see origin.Check
 	Hosts          []string // host names, besides the loopback names, of a server on a loopback address
 	TrustedProxies []string // addresses or CIDR prefixes
 	Version        bool     // tell clients the version of the program
 }
 
+// pages returns the origins of web pages that may call: the configured ones, and that of URL.
+func (c HTTPConfig) pages() []string {
+	if u, ok := parseURL(c.URL, "https", "http"); ok {
+		return append([]string{u.Scheme + "://" + u.Host}, c.Origins...)
+	}
+	return c.Origins
+}
+
 // OpsConfig is the section ops.
 type OpsConfig struct {
-	Listen string // host:port, "" for none
+	Listen string // host:port or unix:path, "" for none
 	Pprof  bool
 }
 

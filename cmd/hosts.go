@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 
 	"imctl/bridge/answer"
 	"imctl/bridge/governor"
+	"imctl/bridge/origin"
 	"imctl/bridge/wire"
 )
 
@@ -19,6 +21,8 @@ import (
 type hosts struct {
 	current atomic.Pointer[hostRules]
 	refused func(name string) // notes a refused name
+	log     *slog.Logger
+	logged  origin.Once
 }
 
 type hostRules struct {
@@ -26,8 +30,8 @@ type hostRules struct {
 	proxies []netip.Prefix
 }
 
-func newHosts(c *Config, refused func(name string)) *hosts {
-	h := &hosts{refused: refused}
+func newHosts(c *Config, refused func(name string), log *slog.Logger) *hosts {
+	h := &hosts{refused: refused, log: log}
 	h.set(c)
 	return h
 }
@@ -36,7 +40,10 @@ func newHosts(c *Config, refused func(name string)) *hosts {
 func (h *hosts) set(c *Config) {
 	r := &hostRules{proxies: prefixes(c.HTTP.TrustedProxies)}
 	for _, name := range slices.Concat(c.HTTP.Hosts, c.TLS.Domains) {
-		r.names = append(r.names, strings.ToLower(name))
+		r.names = append(r.names, origin.Host(name))
+	}
+	if u, ok := parseURL(c.HTTP.URL, "https", "http"); ok {
+		r.names = append(r.names, origin.Host(u.Host))
 	}
 	h.current.Store(r)
 }
@@ -48,7 +55,12 @@ func (h *hosts) guard(addr net.Addr, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.current.Load().allow(r) {
-			h.refused(hostOf(r.Host))
+			name := origin.Host(r.Host)
+			h.refused(name)
+			if h.logged.First(origin.Shown(name)) {
+				h.log.Warn("a request for an unknown host name is refused: if clients use this name, add it to http.hosts, and if a proxy passes the request on, "+
+					"add its address to http.trusted_proxies", "host", origin.Shown(name), "peer", governor.ClientKey(&http.Request{RemoteAddr: r.RemoteAddr}, nil))
+			}
 			if r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, "/im/www/") { // a person reads it
 				http.Error(w, "This server is not configured for this host name: see http.hosts and http.trusted_proxies in config.yaml.", http.StatusMisdirectedRequest)
 				return
@@ -61,7 +73,7 @@ func (h *hosts) guard(addr net.Addr, next http.Handler) http.Handler {
 }
 
 func (r *hostRules) allow(req *http.Request) bool {
-	name := strings.ToLower(hostOf(req.Host))
+	name := origin.Host(req.Host)
 	if name == "localhost" || strings.HasSuffix(name, ".localhost") || slices.Contains(r.names, name) {
 		return true
 	}
@@ -69,13 +81,4 @@ func (r *hostRules) allow(req *http.Request) bool {
 		return true
 	}
 	return governor.Trusted(req.RemoteAddr, r.proxies)
-}
-
-// hostOf returns a host without its port, and an IPv6 address without its brackets.
-func hostOf(hostPort string) string {
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		host = hostPort
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }

@@ -54,7 +54,7 @@ or if no server is running, set --url.`,
 				return usageErrorf("--note is not valid UTF-8")
 			}
 			if request.URL != "" {
-				if err := origin(request.URL); err != nil {
+				if err := baseURL(request.URL); err != nil {
 					return usageErrorf("--url: %w", err)
 				}
 			}
@@ -80,7 +80,7 @@ or if no server is running, set --url.`,
 	c.Flags().IntVar(&request.Uses, "uses", 1, "create at most `N` accounts with the invite")
 	c.Flags().DurationVar(&expires, "expires", 7*24*time.Hour, "`duration` until the invite expires (0 = never)")
 	c.Flags().StringVar(&request.Note, "note", "", "`text` that the list of invites shows")
-	c.Flags().StringVar(&request.URL, "url", "", "`URL` of the server, as browsers reach it")
+	c.Flags().StringVar(&request.URL, "url", "", "`URL` of the server, as browsers reach it (default is http.url)")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c

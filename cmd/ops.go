@@ -22,7 +22,7 @@ func (a *App) serveOps() {
 	if a.ops == nil {
 		return
 	}
-	a.serveOperators("operations", a.ops, a.config.Ops.Listen, a.opsHandler())
+	a.serveOperators("operations", a.ops, a.config.opsAddress(), a.opsHandler())
 }
 
 // serveMonitor serves the monitoring of the embedded NATS server.
@@ -51,10 +51,13 @@ func (a *App) serveOperators(name string, l net.Listener, address string, handle
 	a.stops.add(name+" server", func(context.Context) error { return s.Close() })
 }
 
-// opsURL returns the address of the operations listener: scheme, host and port.
+// opsURL returns the address of the operations listener: scheme, host and port, or unix: and the path of the socket.
 func (a *App) opsURL() string {
+	if a.ops.Addr().Network() == "unix" {
+		return addressOf(a.ops)
+	}
 	scheme := "http"
-	if certs.Encrypted(a.config.TLS.Mode, a.config.Ops.Listen) {
+	if certs.Encrypted(a.config.TLS.Mode, a.config.opsAddress()) {
 		scheme = "https"
 	}
 	return scheme + "://" + reachable(a.ops.Addr())

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 )
 
@@ -48,11 +50,18 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 	hangups, stop := env.hangups()
 	defer stop()
 	defer tuneGC(env.Environ)()
+	if err := config.adoptSockets(); err != nil {
+		return err
+	}
 	app, err := NewApp(ctx, config, log, level)
 	if err != nil {
 		return err
 	}
 	app.announce(env)
+	notifySystemd(log, daemon.SdNotifyReady)
+	reportCtx, stopReports := context.WithCancel(ctx)
+	defer stopReports()
+	go app.reportToSystemd(reportCtx)
 
 	reload := make(chan *Config)
 	watchCtx, stopWatching := context.WithCancel(ctx)
@@ -65,9 +74,11 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 				return
 			case <-hangups:
 			}
+			notifySystemd(log, daemon.SdNotifyReloading, daemon.SdNotifyMonotonicUsec())
 			next, err := load(current)
 			if err != nil {
 				log.Error("configuration reload rejected", "err", err)
+				notifySystemd(log, daemon.SdNotifyReady)
 				continue
 			}
 			current = next
@@ -79,13 +90,22 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 		}
 	}()
 	err = app.Run(ctx, reload)
+	notifySystemd(log, daemon.SdNotifyStopping)
 	return errors.Join(err, app.Close())
 }
 
 // announce writes the addresses of the server and the paths of its files to standard output.
 func (a *App) announce(env *Env) {
 	w := env.Out
-	rows := [][]string{{"page", a.URL() + "/im/www/v1/chat.html"}, {"protocol", a.URL() + "/im/"}}
+	var rows [][]string
+	if url := a.publicURL(); !strings.HasPrefix(url, unixPrefix) {
+		rows = append(rows, []string{"page", url + "/im/www/v1/chat.html"})
+	}
+	if url := a.URL(); strings.HasPrefix(url, unixPrefix) {
+		rows = append(rows, []string{"socket", url})
+	} else {
+		rows = append(rows, []string{"protocol", url + "/im/"})
+	}
 	switch {
 	case a.backend.server == nil:
 		rows = append(rows, []string{"nats", "attached to " + RedactURL(a.backend.nc.ConnectedUrl())})
@@ -95,7 +115,11 @@ func (a *App) announce(env *Env) {
 		rows = append(rows, []string{"nats", a.backend.server.URL() + "  (credentials in " + a.backend.dir.Path("admin.json") + ")"})
 	}
 	if a.ops != nil {
-		rows = append(rows, []string{"operations", a.opsURL() + "/readyz, /healthz, /metrics"})
+		url := a.opsURL()
+		if strings.HasPrefix(url, unixPrefix) {
+			url += "  "
+		}
+		rows = append(rows, []string{"operations", url + "/readyz, /healthz, /metrics"})
 	}
 	if a.monitor != nil {
 		rows = append(rows, []string{"monitor", a.monitorURL() + "/varz, /jsz, /routez"})

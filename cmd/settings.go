@@ -10,6 +10,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+
+	"imctl/bridge/origin"
 )
 
 // setting is one key of the configuration: its value, its help and its rules.
@@ -53,7 +55,7 @@ func (c *Config) settings() []setting {
 
 func (c *Config) serverSettings() []setting {
 	return []setting{
-		bind("listen", &c.Listen, "address of the page, the HTTP calls and the tunnel", notEmpty, address),
+		bind("listen", &c.Listen, "address of the page, the HTTP calls and the tunnel", notEmpty, listenAddress),
 		bind("data", &c.Data, "data directory", notEmpty).asPath(),
 		bind("data_reserve", &c.DataReserve, "disk space that the embedded server holds in reserve, 0 for none", between(0, TiB)),
 		bind("data_check", &c.DataCheck, "check the embedded server's files for damage before it starts"),
@@ -69,12 +71,13 @@ func (c *Config) serverSettings() []setting {
 		bind("tls.email", &c.TLS.Email, "contact address for the ACME authority", orEmpty(email)),
 		bind("tls.directory", &c.TLS.Directory, "URL of the ACME directory, empty for Let's Encrypt", orEmpty(httpURL)),
 
-		bind("http.origins", &c.HTTP.Origins, "web origins that may connect, besides the server's own", each(origin)).asLive(),
+		bind("http.url", &c.HTTP.URL, "URL of the server as clients reach it, empty to derive it from listen and tls.domains", orEmpty(baseURL)),
+		bind("http.origins", &c.HTTP.Origins, "origins of web pages and apps that may call and connect, besides the server's own", each(origin.Check)).asLive(),
 		bind("http.hosts", &c.HTTP.Hosts, "host names that clients use, besides the loopback names, of a server on a loopback address", each(hostName)).asLive(),
-		bind("http.trusted_proxies", &c.HTTP.TrustedProxies, "proxies whose X-Forwarded-For is trusted", each(prefix)),
+		bind("http.trusted_proxies", &c.HTTP.TrustedProxies, "proxies whose X-Forwarded-For or Forwarded is trusted", each(prefix)),
 		bind("http.version", &c.HTTP.Version, "tell clients the version of imctl"),
 
-		bind("ops.listen", &c.Ops.Listen, "address of health, readiness and metrics, empty for none", orEmpty(address)),
+		bind("ops.listen", &c.Ops.Listen, "address of health, readiness and metrics, empty for none", orEmpty(listenAddress)),
 		bind("ops.pprof", &c.Ops.Pprof, "serve profiles at ops.listen"),
 
 		bind("sessions.per_user", &c.Sessions.PerUser, "concurrent sessions of one user; a further login ends the oldest", between(1, 1000)),

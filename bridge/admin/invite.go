@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"time"
 
 	"imctl/bridge/cluster"
@@ -109,10 +110,10 @@ func (s *Service) pageURL(given string) (string, error) {
 		return "", failure(Invalid, "the URL of the server is unknown, since no server runs: set url")
 	}
 	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || base != u.Scheme+"://"+u.Host {
-		return "", failure(Invalid, "url must be scheme and host alone, such as https://im.example.org")
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || base != u.Scheme+"://"+u.Host+u.EscapedPath() {
+		return "", failure(Invalid, "url must be a URL without a query, such as https://im.example.org: set url, or http.url of the server")
 	}
-	return base + "/im/www/v1/chat.html", nil
+	return strings.TrimSuffix(base, "/") + "/im/www/v1/chat.html", nil
 }
 
 func (s *Service) listInvites(ctx context.Context, r ListInvites) (Invites, error) {

@@ -17,6 +17,7 @@ import (
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
+	"imctl/bridge/origin"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -25,9 +26,10 @@ import (
 // Options configure an API.
 type Options struct {
 	Prefix         subject.Prefix
-	Timeout        time.Duration  // of a dialogue that a NATS client sends
-	MaxFrame       int            // bytes of the largest dialogue that a NATS client sends; 0: no limit
-	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
+	Timeout        time.Duration   // of a dialogue that a NATS client sends
+	MaxFrame       int             // bytes of the largest dialogue that a NATS client sends; 0: no limit
+	TrustedProxies []netip.Prefix  // proxies whose headers about clients are used
+	Origins        *origin.Checker // which web pages may call; nil: the server's own
 
 	Store        *kv.Store
 	Accounts     *im.Accounts
@@ -63,6 +65,9 @@ type API struct {
 
 // New returns an API. Handler serves it over HTTP, and ServeNATS over NATS.
 func New(opts Options) *API {
+	if opts.Origins == nil {
+		opts.Origins = origin.New(origin.Options{Proxies: opts.TrustedProxies, Log: opts.Logger})
+	}
 	a := &API{opts: opts, times: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imctl_call_seconds",
 		Help: "Duration of calls, by name and code.", Buckets: prometheus.DefBuckets}, []string{"call", "code"})}
 	opts.Registry.MustRegister(a.times)

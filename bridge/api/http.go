@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"imctl/bridge/answer"
@@ -42,12 +43,13 @@ func (a *API) Handler() http.Handler {
 	mux.Handle(pagePath, http.StripPrefix(pagePath, site()))
 	mux.Handle(pagePath+"{$}", redirect("chat.html"))
 	mux.Handle(path.Dir(path.Clean(pagePath))+"/{$}", redirect(path.Base(pagePath)+"/chat.html"))
-	mux.Handle("/{$}", http.RedirectHandler(pagePath+"chat.html", http.StatusFound))
+	mux.Handle("/{$}", redirect(strings.TrimPrefix(pagePath, "/")+"chat.html"))
 	return a.guard(mux)
 }
 
 // guard sets the headers of every answer, and answers for a handler that panics.
 func (a *API) guard(next http.Handler) http.Handler {
+	calls := a.opts.Origins.Calls(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -67,13 +69,24 @@ func (a *API) guard(next http.Handler) http.Handler {
 			defer recovery.Log(a.opts.Logger, r.Method+" "+r.URL.Path)
 			panic(p)
 		}()
-		if err := a.admit(r); err != nil {
-			a.opts.Governor.Delay(r.Context(), governor.ClientKey(r, a.opts.TrustedProxies))
-			answer.SetRetryAfter(w, err)
-			answer.WriteCode(w, answer.StatusOf(err), answer.CodeOf(a.opts.Logger, "request", err))
-			return
+		a.opts.Origins.Note(r)
+		switch err := a.admit(r); {
+		case err != nil:
+			a.opts.Origins.Calls(a.refuse(err)).ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, pagePath):
+			next.ServeHTTP(w, r)
+		default:
+			calls.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
+	})
+}
+
+// refuse returns the handler of a request that admit refuses.
+func (a *API) refuse(err error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.opts.Governor.Delay(r.Context(), governor.ClientKey(r, a.opts.TrustedProxies))
+		answer.SetRetryAfter(w, err)
+		answer.WriteCode(w, answer.StatusOf(err), answer.CodeOf(a.opts.Logger, "request", err))
 	})
 }
 

@@ -2,22 +2,21 @@ package certs
 
 import (
 	"crypto/tls"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
 )
 
-// Encrypted reports whether a listener other than the front uses TLS with this tls.mode: unless its address is a
-// loopback address, or mode is ModeOff. An address that is not host:port counts as no loopback address.
+// Encrypted reports whether a listener other than the front uses TLS with this tls.mode: unless its address is a loopback
+// address or a Unix socket, or mode is ModeOff. Any other address that is not host:port counts as no loopback address.
 func Encrypted(mode, listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
+	host, err := hostOf(listen)
 	return mode != ModeOff && (err != nil || !isLoopback(host))
 }
 
 // Plain reports whether a listener serves clients on other machines without TLS, which only ModeOff allows.
 func Plain(mode, listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
+	host, err := hostOf(listen)
 	return mode == ModeOff && listen != "" && (err != nil || !isLoopback(host))
 }
 
@@ -26,13 +25,13 @@ func Plain(mode, listen string) bool {
 func (s *Source) addOthers(o Options, front string) (err error) {
 	var hosts []string
 	for _, listen := range o.Others {
-		if host, _, err := net.SplitHostPort(listen); err == nil && Encrypted(o.Mode, listen) {
+		if host, err := hostOf(listen); err == nil && Encrypted(o.Mode, listen) {
 			hosts = append(hosts, host)
 		}
 	}
 	encrypted := len(hosts) > 0
 	if front == ModeSelfSigned {
-		host, _, _ := net.SplitHostPort(o.Listen) // resolve has checked it
+		host, _ := hostOf(o.Listen) // resolve has checked it
 		hosts = append(hosts, host)
 	}
 	if len(hosts) == 0 {

@@ -15,7 +15,7 @@ import (
 
 // resolve checks the settings and returns the host of the listener and the effective mode.
 func resolve(o Options) (host, mode string, err error) {
-	host, _, err = net.SplitHostPort(o.Listen)
+	host, err = hostOf(o.Listen)
 	if err != nil {
 		return "", "", &SettingError{"listen", fmt.Errorf("%q is not host:port", o.Listen)}
 	}
@@ -54,6 +54,18 @@ func choose(o Options, host string) string {
 	default:
 		return ModeSelfSigned
 	}
+}
+
+// unixPrefix begins the address of a Unix socket, which clients on this machine alone reach.
+const unixPrefix = "unix:"
+
+// hostOf returns the host of an address, and localhost for a Unix socket.
+func hostOf(listen string) (string, error) {
+	if strings.HasPrefix(listen, unixPrefix) {
+		return "localhost", nil
+	}
+	host, _, err := net.SplitHostPort(listen)
+	return host, err
 }
 
 // isLoopback reports whether host is localhost or a loopback address. Other names would need a lookup, whose result

@@ -27,6 +27,9 @@ func TestMode(t *testing.T) {
 		{"auto", "[::1]:8080", plain, ModeOff},
 		{"auto", "[::ffff:127.0.0.1]:8080", plain, ModeOff},
 		{"auto", "localhost:8080", plain, ModeOff},
+		{"auto", "unix:/run/imctl.sock", plain, ModeOff},
+		{"auto", "unix:/run/imctl.sock", withBoth, ModeOff},
+		{"files", "unix:/run/imctl.sock", withBoth, ModeFiles},
 		{"auto", "LocalHost.:8080", plain, ModeOff},
 		{"auto", "127.0.0.1:8080", withBoth, ModeOff},
 

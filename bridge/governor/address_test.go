@@ -32,7 +32,10 @@ func TestClientKey(t *testing.T) {
 		{"IPv6 with zone", "[fe80::1%eth0]:4711", nil, nil, "fe80::/64"},
 		{"IPv4 in IPv6", "[::ffff:192.0.2.7]:4711", nil, nil, "192.0.2.7"},
 		{"no port", "192.0.2.7", nil, nil, "192.0.2.7"},
-		{"Unix socket", "@", xff("192.0.2.7"), proxies, "unknown"},
+		{"Unix socket", "@", xff("192.0.2.7"), nil, "192.0.2.7"},
+		{"Unix socket, two proxies", "", xff("198.51.100.1, 192.0.2.7, 10.0.0.1"), proxies, "192.0.2.7"},
+		{"Unix socket without the header", "@", nil, proxies, "unknown"},
+		{"Unix socket, client unknown", "@", xff("192.0.2.7, unix:"), proxies, "unknown"},
 		{"empty remote", "", nil, nil, "unknown"},
 
 		{"no trusted proxies", "10.0.0.1:1", xff("192.0.2.7"), nil, "10.0.0.1"},
@@ -86,6 +89,39 @@ func TestClientKey(t *testing.T) {
 	}
 }
 
+// TestClientKeyForwarded: Forwarded is read as X-Forwarded-For is, and only without it.
+func TestClientKeyForwarded(t *testing.T) {
+	t.Parallel()
+	proxies := prefixes("10.0.0.0/8", "2001:db8:ffff::/48")
+	for _, test := range []struct {
+		name, remote string
+		forwarded    []string
+		xff          []string
+		want         string
+	}{
+		{"one proxy", "10.0.0.1:1", []string{"for=192.0.2.7;proto=https"}, nil, "192.0.2.7"},
+		{"IPv6 with port", "10.0.0.1:1", []string{`for="[2001:db8::1]:4711"`}, nil, "2001:db8::/64"},
+		{"IPv4 with port", "10.0.0.1:1", []string{`for="192.0.2.7:4711"`}, nil, "192.0.2.7"},
+		{"two proxies", "[2001:db8:ffff::1]:1", []string{"for=198.51.100.1, for=192.0.2.7, for=10.0.0.2"}, nil, "192.0.2.7"},
+		{"hidden client", "10.0.0.1:1", []string{"for=192.0.2.7, for=_hidden"}, nil, "10.0.0.1"},
+		{"unknown client", "10.0.0.1:1", []string{"for=unknown"}, nil, "10.0.0.1"},
+		{"element without a client", "10.0.0.1:1", []string{"for=192.0.2.7, proto=https"}, nil, "10.0.0.1"},
+		{"quote of a client", "10.0.0.1:1", []string{`for=1.1.1.1;x=", for=192.0.2.7`}, nil, "10.0.0.1"},
+		{"untrusted sender", "198.51.100.9:1", []string{"for=192.0.2.7"}, nil, "198.51.100.9"},
+		{"Unix socket", "@", []string{"for=192.0.2.7"}, nil, "192.0.2.7"},
+		{"X-Forwarded-For wins", "10.0.0.1:1", []string{"for=1.1.1.1"}, []string{"192.0.2.7"}, "192.0.2.7"},
+		{"X-Forwarded-For wins although it names no client", "10.0.0.1:1", []string{"for=1.1.1.1"}, []string{""}, "10.0.0.1"},
+	} {
+		h := http.Header{"Forwarded": test.forwarded}
+		if test.xff != nil {
+			h["X-Forwarded-For"] = test.xff
+		}
+		if got := ClientKey(&http.Request{RemoteAddr: test.remote, Header: h}, proxies); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
 func TestClientKeySameNetwork(t *testing.T) {
 	t.Parallel()
 	key := func(remote string) string { return ClientKey(&http.Request{RemoteAddr: remote}, nil) }
@@ -110,7 +146,7 @@ func FuzzClientKey(f *testing.F) {
 		with := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {line1, line2}}}
 		key := ClientKey(with, trusted)
 		direct := ClientKey(&http.Request{RemoteAddr: remote}, trusted)
-		if addr, ok := parseAddr(remote); (!ok || !isTrusted(addr, trusted)) && key != direct {
+		if !Trusted(remote, trusted) && key != direct {
 			t.Fatalf("the header of an untrusted sender is used: %q, want %q", key, direct)
 		}
 		if key == unknownClient {

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -34,9 +36,17 @@ func (c *conns) count() int {
 	return c.all
 }
 
+// stream is a connection by TCP or a Unix socket, with the methods that net/http and the tunnel look for.
+type stream interface {
+	net.Conn
+	syscall.Conn
+	io.ReaderFrom
+	CloseWrite() error
+}
+
 // Conn is a connection that the governor counts until it is closed.
 type Conn struct {
-	*net.TCPConn
+	stream
 	g       *Governor
 	proxied bool // it comes from a trusted proxy, and counts for the proxy's client once that is known
 
@@ -66,18 +76,40 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		tcp, ok := c.(*net.TCPConn)
+		socket, ok := streamOf(c)
 		if !ok {
 			return c, nil
 		}
-		counted := &Conn{TCPConn: tcp, g: l.g, proxied: l.proxies(c.RemoteAddr())}
+		counted := &Conn{stream: socket, g: l.g, proxied: l.proxies(c.RemoteAddr())}
 		if l.g.admit(counted) {
 			return counted, nil
 		}
 		// Without a reset the refused connections would fill the system's table of closing connections.
-		_ = tcp.SetLinger(0)
-		_ = tcp.Close()
+		if tcp, ok := socket.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		_ = socket.Close()
 	}
+}
+
+// streamOf returns a connection as a stream, if it is one.
+func streamOf(c net.Conn) (stream, bool) {
+	switch c := c.(type) {
+	case *net.TCPConn:
+		return c, true
+	case *net.UnixConn:
+		return unixStream{c}, true
+	}
+	return nil, false
+}
+
+// unixStream is a Unix socket, whose connections have no method ReadFrom of an io.ReaderFrom: that of UnixConn
+// receives datagrams.
+type unixStream struct{ *net.UnixConn }
+
+// ReadFrom implements io.ReaderFrom.
+func (u unixStream) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{u.UnixConn}, r)
 }
 
 // admit counts a connection, and returns false if it must be closed. At a limit it displaces a guest: of the same
@@ -109,7 +141,7 @@ func (g *Governor) admit(c *Conn) bool {
 	f.mu.Unlock()
 	for _, d := range displaced {
 		g.journal.add(DisplacedConnections, d.client.address)
-		_ = d.TCPConn.Close()
+		_ = d.stream.Close()
 	}
 	return true
 }
@@ -221,7 +253,7 @@ func (conn *Conn) Close() error {
 	conn.g.conns.mu.Lock()
 	conn.g.conns.remove(conn)
 	conn.g.conns.mu.Unlock()
-	return conn.TCPConn.Close()
+	return conn.stream.Close()
 }
 
 // countedConn returns the Conn below a connection, nil if it is not counted.

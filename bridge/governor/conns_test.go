@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,11 +25,16 @@ type front struct {
 
 func newFront(t *testing.T, opts Options, proxies ...netip.Prefix) *front {
 	t.Helper()
-	g, log := newGovernor(t, opts)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveFront(t, opts, l, proxies...)
+}
+
+func serveFront(t *testing.T, opts Options, l net.Listener, proxies ...netip.Prefix) *front {
+	t.Helper()
+	g, log := newGovernor(t, opts)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if g.Identify(r.Context(), ClientKey(r, proxies)) != nil {
@@ -239,5 +246,39 @@ func TestWaitingBytes(t *testing.T) {
 	g.Sent(1 << 20)
 	if n := g.waiting.Load(); n != 0 {
 		t.Errorf("%d bytes are counted, want 0", n)
+	}
+}
+
+// TestConnectionsOfAUnixSocket: the connections of a Unix socket are those of a proxy, and count for its clients.
+func TestConnectionsOfAUnixSocket(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "imctl") // short enough for a Unix socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := serveFront(t, Options{Connections: 100, Guests: 1, AddressConnections: 2}, l)
+	dial := func() net.Conn {
+		c, err := net.Dial("unix", f.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	for i, want := range []int{200, 200, 429} {
+		if got := get(t, dial(), "/", "X-Forwarded-For: 192.0.2.1\r\n"); got != want {
+			t.Errorf("connection %d of a client: %d, want %d", i, got, want)
+		}
+	}
+	if got := get(t, dial(), "/", "X-Forwarded-For: 192.0.2.2\r\n"); got != 200 {
+		t.Errorf("a connection of another client: %d", got)
+	}
+	if n := f.g.conns.count(); n != 4 {
+		t.Errorf("%d connections are counted, want 4", n)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 
@@ -40,7 +39,7 @@ func (t *Tunnel) checkHandshake(r *http.Request) *mismatch {
 		return &mismatch{http.StatusOK, "method", shown(r.Method, letters)}
 	case !websocket.IsWebSocketUpgrade(r):
 		return &mismatch{http.StatusOK, "Connection or Upgrade", ""}
-	case !t.originAllowed(r):
+	case !t.opts.Origins.Allowed(r):
 		return &mismatch{http.StatusOK, "Origin", originOf(r)}
 	case !hasToken(r.Header["Sec-Websocket-Version"], webSocketVersion):
 		return &mismatch{http.StatusUpgradeRequired, "Sec-WebSocket-Version", shown(strings.Join(r.Header["Sec-Websocket-Version"], ","), digits)}
@@ -168,27 +167,6 @@ func (r *refusals) close() {
 	}
 	r.mu.Unlock()
 	r.report()
-}
-
-// originAllowed reports whether a page of this origin may open a WebSocket. Clients other than browsers send no origin.
-func (t *Tunnel) originAllowed(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	if err != nil || !utf8.ValidString(origin) {
-		return false
-	}
-	if strings.EqualFold(u.Host, r.Host) && (r.TLS == nil || strings.EqualFold(u.Scheme, "https")) {
-		return true // a plain page of the same host may be anybody's who is on the way. A proxy may have removed the TLS
-	}
-	for _, o := range *t.origins.Load() {
-		if o == "*" || strings.EqualFold(strings.TrimSuffix(o, "/"), origin) {
-			return true
-		}
-	}
-	return false
 }
 
 // slimRequest returns the parts of a request that a handshake needs: no query, no body, no context.

@@ -180,7 +180,7 @@ func limitPeer(c net.Conn, limit time.Duration) error {
 		c = tls.NetConn()
 	}
 	socket, ok := c.(syscall.Conn)
-	if !ok {
+	if !ok || c.LocalAddr().Network() != "tcp" {
 		return nil
 	}
 	raw, err := socket.SyscallConn()

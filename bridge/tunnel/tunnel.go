@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -23,6 +22,7 @@ import (
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
+	"imctl/bridge/origin"
 	"imctl/kv"
 )
 
@@ -45,10 +45,10 @@ type Log interface {
 type Options struct {
 	Node           string // id of this node
 	Sessions       SessionOptions
-	LoginBytes     Budget         // of the answers to logins that are written in parts; nil: 64 MiB
-	Logins         int            // logins that read their user's data at once; 0: twice the number of processors
-	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For header is used
-	Origins        []string       // origins of web pages, besides the server's own, that may open a WebSocket
+	LoginBytes     Budget          // of the answers to logins that are written in parts; nil: 64 MiB
+	Logins         int             // logins that read their user's data at once; 0: twice the number of processors
+	TrustedProxies []netip.Prefix  // proxies whose headers about clients are used
+	Origins        *origin.Checker // which web pages may open a WebSocket; nil: the server's own
 
 	Store    *kv.Store
 	Accounts *im.Accounts
@@ -81,7 +81,6 @@ type Tunnel struct {
 	refusal  *websocket.Upgrader // for logins that fail, which melody never sees
 	refusals refusals
 	tickets  tickets
-	origins  atomic.Pointer[[]string]
 
 	running context.Context // ends when the tunnel drains
 	stop    context.CancelFunc
@@ -99,6 +98,9 @@ func New(opts Options) *Tunnel {
 	if opts.Logins <= 0 {
 		opts.Logins = 2 * runtime.GOMAXPROCS(0)
 	}
+	if opts.Origins == nil {
+		opts.Origins = origin.New(origin.Options{Proxies: opts.TrustedProxies, Log: opts.Logger})
+	}
 	if opts.LoginBytes == nil {
 		opts.LoginBytes = semaphore.NewWeighted(defaultLoginBytes)
 	}
@@ -113,13 +115,9 @@ func New(opts Options) *Tunnel {
 	t.tickets.init()
 	t.running, t.stop = context.WithCancel(context.Background())
 	t.melody = newMelody(t)
-	t.SetOrigins(opts.Origins)
 	t.metrics.observe(t)
 	return t
 }
-
-// SetOrigins changes which other web pages may open a WebSocket.
-func (t *Tunnel) SetOrigins(origins []string) { t.origins.Store(&origins) }
 
 // anyOrigin accepts any origin: checkHandshake has checked it.
 func anyOrigin(*http.Request) bool { return true }

@@ -2,6 +2,7 @@
 // beginning of the id beside a name that several people have.
 
 import {h} from './dom.js';
+import {at} from './protocol.js';
 import {folded} from './text.js';
 import {t} from './words.js';
 
@@ -9,7 +10,7 @@ const KINDS = {'/9j/': 'jpeg', iVBO: 'png', R0lG: 'gif', UklG: 'webp'};
 
 /** The URL of a bitmap, else ''. A picture is base64, perhaps after "img/base64:", or has a path. */
 function pictureURL(picture) {
-	if (/^\/im\/pictures\/[\da-f/]+$/.test(picture)) return picture;
+	if (/^\/im\/pictures\/[\da-f/]+$/.test(picture)) return at(picture);
 	const base64 = String(picture ?? '').replace(/^[\w\-/;]*:?[\w\-/+;]*[,:]/, '');
 	const kind = KINDS[base64.slice(0, 4)];
 	return kind && /^[\w+/]+=*$/.test(base64) ? `data:image/${kind};base64,${base64}` : '';

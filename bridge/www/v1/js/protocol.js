@@ -20,10 +20,14 @@ export class Refused extends Error {
 	}
 }
 
+const SERVER = new URL('../../', location.href); // a proxy may serve it below a path
+/** The address of a path of the server, which begins with /im/. */
+export const at = (path) => new URL(path.slice('/im/'.length), SERVER).href;
+
 /** A URL is in the logs of proxies: the credentials go into a call, and a ticket, which is valid once, into the URL. */
 export async function loginURL(fields) {
 	const {ticket} = await post('session', {...fields, push: 1, keep: 1});
-	const url = new URL('/im/login', location.href.replace(/^http/, 'ws'));
+	const url = new URL(at('/im/login').replace(/^http/, 'ws'));
 	url.search = new URLSearchParams({ticket});
 	return url.href;
 }
@@ -34,7 +38,7 @@ export const frameOf = ({id, friend, text, re, reacts, edits, deletes, file}) =>
 export const fits = (text) => new TextEncoder().encode(frameOf({text})).length < 65_000;
 
 async function call(path, init) {
-	const response = await fetch(path, {cache: 'no-store', credentials: 'omit', ...init}).catch(() => {
+	const response = await fetch(at(path), {cache: 'no-store', credentials: 'omit', ...init}).catch(() => {
 		throw new Refused(Code.unreachable);
 	});
 	const wait = Number(response.headers.get('Retry-After'));

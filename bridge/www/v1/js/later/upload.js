@@ -1,7 +1,7 @@
 // Uploads the files of dialogues, and loads them.
 
 import {captionOf, payloadOf, remember, sent} from '../files.js';
-import {Code, Refused} from '../protocol.js';
+import {Code, Refused, at} from '../protocol.js';
 import {t} from '../words.js';
 
 const STALLED = 30_000; // without any progress
@@ -33,7 +33,7 @@ function transfer({id, token}, dialogue, signal) {
 			clearTimeout(timer);
 			timer = setTimeout(() => request.abort(), STALLED);
 		}
-		request.open('POST', `/im/files?${new URLSearchParams(known)}`);
+		request.open('POST', at(`/im/files?${new URLSearchParams(known)}`));
 		request.setRequestHeader('Authorization', `Bearer ${token}`);
 		request.setRequestHeader('Content-Type', type || 'application/octet-stream');
 		request.responseType = 'json';
@@ -60,7 +60,7 @@ function transfer({id, token}, dialogue, signal) {
 /** Resolves to the bytes of a file. onPart is called with the loaded fraction. Throws Refused with words. */
 export async function download({id, token}, file, signal, onPart) {
 	if (sent.has(file.id)) return sent.get(file.id);
-	const where = `/im/files/${encodeURIComponent(file.id)}?${new URLSearchParams({id})}`;
+	const where = at(`/im/files/${encodeURIComponent(file.id)}?${new URLSearchParams({id})}`);
 	try {
 		const response = await fetch(where, {headers: {Authorization: `Bearer ${token}`}, credentials: 'omit', signal});
 		if (!response.ok || !response.headers.has('Content-Disposition')) throw await refusal(response);
