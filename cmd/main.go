@@ -126,6 +126,8 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newBench(env),
 		newVersion(env),
 		newCompletion(env),
+		newHealth(env),
+		newGenerate(env),
 	)
 	addCompletions(root)
 	markRunErrors(root)
