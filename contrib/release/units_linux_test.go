@@ -58,7 +58,7 @@ func TestUnitSettings(t *testing.T) {
 	for _, line := range []string{"Type=notify", "User=imctl", "Group=imctl", "ExecStart=/usr/bin/imctl serve --config /etc/imctl/config.yaml",
 		"ExecReload=/bin/kill -HUP $MAINPID", "StateDirectory=imctl", "RuntimeDirectory=imctl", "ProtectSystem=strict", "NoNewPrivileges=yes",
 		"CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_BIND_SERVICE", "MemoryDenyWriteExecute=yes",
-		"Restart=on-failure", "SystemCallFilter=@system-service"} {
+		"Restart=on-failure", "RuntimeDirectoryPreserve=yes", "WatchdogSec=1min", "SystemCallFilter=@system-service"} {
 		if !strings.Contains(string(text), "\n"+line+"\n") {
 			t.Errorf("imctl.service does not have %s", line)
 		}
