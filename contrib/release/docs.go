@@ -66,16 +66,14 @@ func (r *release) makeDocs(ctx context.Context) error {
 // do not have.
 func installed(f file) (file, error) {
 	const doc = "/usr/share/doc/imctl/"
+	packed := false
 	switch {
-	case f.name == "LICENSE":
+	case f.name == "NOTICE":
 		f.name = doc + "copyright"
+	case f.name == "CHANGELOG.md":
+		f.name, packed = doc+"changelog.gz", true
 	case strings.HasPrefix(f.name, "man/"):
-		f.name = "/usr/share/" + f.name + ".gz"
-		text, err := compress(f.text)
-		if err != nil {
-			return f, err
-		}
-		f.text = text
+		f.name, packed = "/usr/share/"+f.name+".gz", true
 	case f.name == "completions/imctl.bash":
 		f.name = "/usr/share/bash-completion/completions/imctl"
 	case f.name == "completions/imctl.zsh":
@@ -86,6 +84,13 @@ func installed(f file) (file, error) {
 		f.name = ""
 	default:
 		f.name = doc + f.name
+	}
+	if packed {
+		text, err := compress(f.text)
+		if err != nil {
+			return f, err
+		}
+		f.text = text
 	}
 	return f, nil
 }

@@ -62,69 +62,110 @@ func TestInstall(t *testing.T) {
 
 // machine is a copy of this machine's files.
 type machine struct {
-	t    *testing.T
-	root string
+	t     *testing.T
+	root  string
+	files *os.Root // keeps all writes of the test below root
 }
 
-// newMachine returns a machine. Its systemctl only writes down how it was called.
+// newMachine returns a machine. It shares no directory with this one but the lower layer of its overlay, which is never
+// written, and its mounts are gone before the test removes its directories. Its systemctl only writes down how it was
+// called, except for what works without systemd.
 func newMachine(t *testing.T, packages string) *machine {
 	t.Helper()
-	mount := func(source, target, kind string, flags uintptr, data string) {
+	if err := syscall.Mount("", "/", "", syscall.MS_PRIVATE|syscall.MS_REC, ""); err != nil {
+		t.Fatal(err)
+	}
+	base := t.TempDir()
+	mount := func(kind, target, data string) {
 		t.Helper()
 		if err := os.MkdirAll(target, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Mount(source, target, kind, flags, data); err != nil {
+		if err := syscall.Mount(kind, target, kind, 0, data); err != nil {
 			t.Fatalf("mount %s: %v", target, err)
 		}
+		t.Cleanup(func() {
+			if err := syscall.Unmount(target, syscall.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", target, err)
+			}
+		})
 	}
-	mount("", "/", "", syscall.MS_PRIVATE|syscall.MS_REC, "")
-	base := t.TempDir()
-	mount("tmpfs", base, "tmpfs", 0, "")
-	m := &machine{t, filepath.Join(base, "root")}
+	mount("tmpfs", base, "")
+	m := &machine{t: t, root: filepath.Join(base, "root")}
 	for _, dir := range []string{"upper", "work"} {
 		if err := os.Mkdir(filepath.Join(base, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	mount("overlay", m.root, "overlay", 0, "lowerdir=/,upperdir="+base+"/upper,workdir="+base+"/work")
-	mount("proc", m.path("/proc"), "proc", 0, "")
-	mount("/dev", m.path("/dev"), "", syscall.MS_BIND, "")
-	mount("tmpfs", m.path("/run"), "tmpfs", 0, "")
-	mount("tmpfs", m.path("/mnt"), "tmpfs", 0, "")
-	for _, name := range []string{"1.deb", "2.deb"} {
-		m.write("/mnt/"+name, m.read(filepath.Join(packages, name), false), 0o644)
+	mount("overlay", m.root, "lowerdir=/,upperdir="+base+"/upper,workdir="+base+"/work")
+	for _, dir := range []string{"dev", "run", "mnt"} {
+		mount("tmpfs", filepath.Join(m.root, dir), "")
 	}
-	if err := os.MkdirAll(m.path("/run/systemd/system"), 0o755); err != nil {
+	mount("proc", filepath.Join(m.root, "proc"), "")
+	var err error
+	if m.files, err = os.OpenRoot(m.root); err != nil {
 		t.Fatal(err)
 	}
-	m.write("/usr/bin/systemctl", "#!/bin/sh\necho \"$@\" >>/run/systemctl\n", 0o755)
+	t.Cleanup(func() { _ = m.files.Close() })
+	m.makeDevices()
+	for _, name := range []string{"1.deb", "2.deb"} {
+		text, err := os.ReadFile(filepath.Join(packages, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.write("/mnt/"+name, string(text), 0o644)
+	}
+	if err := m.files.MkdirAll("run/systemd/system", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.write("/usr/bin/systemctl.real", m.read("/usr/bin/systemctl"), 0o755)
+	m.write("/usr/bin/systemctl", `#!/bin/sh
+echo "$@" >>/run/systemctl
+case " $* " in
+*" --root=/ "*) exec systemctl.real "$@" ;;
+*" is-enabled "*) echo enabled ;;
+esac
+`, 0o755)
+	m.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n", 0o755)
 	said(t, "ip", "link", "set", "lo", "up")
 	return m
 }
 
-func (m *machine) path(name string) string { return filepath.Join(m.root, name) }
-
-// read returns a file of the machine, or of the machine below it.
-func (m *machine) read(name string, ours bool) string {
+// makeDevices makes the few devices that programs need.
+func (m *machine) makeDevices() {
 	m.t.Helper()
-	if ours {
-		name = m.path(name)
+	for name, minor := range map[string]int{"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9} {
+		file := filepath.Join(m.root, "dev", name)
+		if err := syscall.Mknod(file, syscall.S_IFCHR|0o666, 1<<8|minor); err != nil {
+			m.t.Fatalf("mknod %s: %v", file, err)
+		}
+		if err := os.Chmod(file, 0o666); err != nil {
+			m.t.Fatal(err)
+		}
 	}
-	text, err := os.ReadFile(name)
+	if err := m.files.Symlink("/proc/self/fd", "dev/fd"); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// inside returns the name of a file for m.files.
+func (m *machine) inside(name string) string { return strings.TrimPrefix(name, "/") }
+
+func (m *machine) read(name string) string {
+	m.t.Helper()
+	text, err := m.files.ReadFile(m.inside(name))
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	return string(text)
 }
 
-// write replaces a file. It never writes to the file below, which the overlay would copy, so that a link is replaced too.
 func (m *machine) write(name, text string, mode os.FileMode) {
 	m.t.Helper()
-	if err := os.RemoveAll(m.path(name)); err != nil {
+	if err := m.files.RemoveAll(m.inside(name)); err != nil { // its owner is root then, as after most editors
 		m.t.Fatal(err)
 	}
-	if err := os.WriteFile(m.path(name), []byte(text), mode); err != nil {
+	if err := m.files.WriteFile(m.inside(name), []byte(text), mode); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -159,7 +200,7 @@ func (m *machine) want(what, got, want string) {
 func (m *machine) exists(want bool, names ...string) {
 	m.t.Helper()
 	for _, name := range names {
-		if _, err := os.Lstat(m.path(name)); (err == nil) != want {
+		if _, err := m.files.Lstat(m.inside(name)); (err == nil) != want {
 			m.t.Errorf("%s exists: %t, want %t", name, err == nil, want)
 		}
 	}
@@ -168,7 +209,7 @@ func (m *machine) exists(want bool, names ...string) {
 // called checks that systemctl was called with args since the last check.
 func (m *machine) called(args ...string) {
 	m.t.Helper()
-	calls := m.read("/run/systemctl", true)
+	calls := m.read("/run/systemctl")
 	for _, a := range args {
 		if !strings.Contains("\n"+calls, "\n"+a+"\n") && !strings.Contains("\n"+calls, " "+a+"\n") {
 			m.t.Errorf("systemctl %s was not called: %s", a, calls)
@@ -180,7 +221,7 @@ func (m *machine) called(args ...string) {
 // unit returns the value of a setting of the service's unit.
 func (m *machine) unit(key string) string {
 	m.t.Helper()
-	for line := range strings.Lines(m.read("/usr/lib/systemd/system/imctl.service", true)) {
+	for line := range strings.Lines(m.read("/usr/lib/systemd/system/imctl.service")) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), key+"="); ok {
 			return value
 		}
@@ -297,13 +338,13 @@ func testInstallInside(t *testing.T, packages string) {
 	m := newMachine(t, packages)
 	const config, data, backups = "/etc/imctl/config.yaml", "/var/lib/imctl", "/var/backups/imctl"
 
-	m.run("dpkg", "-i", "/mnt/1.deb")
+	m.run("dpkg", "--no-triggers", "-i", "/mnt/1.deb")
 	m.called("daemon-reload", "start imctl.service")
 	m.want("configuration", m.owner(config), "640 root:imctl")
 	m.want("data directory", m.owner(data), "700 imctl:imctl")
 	m.want("backup directory", m.owner(backups), "700 imctl:imctl")
 	m.want("binary", m.owner("/usr/bin/imctl"), "755 root:root")
-	m.exists(true, "/usr/share/man/man1/imctl.1.gz", "/usr/share/man/man5/imctl-config.5.gz", "/usr/share/doc/imctl/copyright",
+	m.exists(true, "/usr/share/man/man1/imctl.1.gz", "/usr/share/man/man5/imctl-config.5.gz", "/usr/share/doc/imctl/copyright", "/usr/share/doc/imctl/LICENSE",
 		"/usr/share/bash-completion/completions/imctl", "/usr/share/doc/imctl/THIRD_PARTY_NOTICES", "/usr/share/doc/imctl/config.yaml",
 		"/usr/lib/systemd/system/imctl-backup.timer", "/etc/systemd/system/multi-user.target.wants/imctl.service")
 	s := m.start()
@@ -314,9 +355,9 @@ func testInstallInside(t *testing.T, packages string) {
 	}
 
 	// An upgrade keeps data, configuration and the owner of both.
-	m.write(config, strings.Replace(m.read(config, true), "registration: open", "registration: closed", 1), 0o640)
+	m.write(config, strings.Replace(m.read(config), "registration: open", "registration: closed", 1), 0o640)
 	m.run("chgrp", "imctl", config)
-	m.run("dpkg", "-i", "/mnt/2.deb")
+	m.run("dpkg", "--no-triggers", "-i", "/mnt/2.deb")
 	m.called("daemon-reload", "try-restart imctl.service")
 	s.stop()
 	s = m.start()
@@ -327,16 +368,16 @@ func testInstallInside(t *testing.T, packages string) {
 	if users := m.run("imctl", "user", "list", "--config", config); !strings.Contains(users, "ada") {
 		t.Errorf("users are %s", users)
 	}
-	if text := m.read(config, true); !strings.Contains(text, "registration: closed") {
+	if text := m.read(config); !strings.Contains(text, "registration: closed") {
 		t.Errorf("the configuration was replaced: %s", text)
 	}
 	s.stop()
 
-	m.run("dpkg", "-r", "imctl")
+	m.run("dpkg", "--no-triggers", "-r", "imctl")
 	m.called("stop imctl.socket imctl-backup.timer imctl-backup.service imctl.service")
 	m.exists(false, "/usr/bin/imctl", "/usr/lib/systemd/system/imctl.service")
 	m.exists(true, config, data+"/admin.json")
-	m.run("dpkg", "-i", "/mnt/2.deb")
+	m.run("dpkg", "--no-triggers", "-i", "/mnt/2.deb")
 	s = m.start()
 	if users := m.run("imctl", "user", "list", "--config", config); !strings.Contains(users, "ada") {
 		t.Errorf("after a removal and an installation, users are %s", users)
@@ -345,17 +386,17 @@ func testInstallInside(t *testing.T, packages string) {
 
 	// A purge deletes the data, and says so. It keeps backups, and their owner with them.
 	m.write(backups+"/imctl.tar", "a backup", 0o600)
-	if text := m.run("dpkg", "-P", "imctl"); !strings.Contains(text, "Deleting all accounts and conversations") || !strings.Contains(text, "Backups stay") {
+	if text := m.run("dpkg", "--no-triggers", "-P", "imctl"); !strings.Contains(text, "Deleting all accounts and conversations") || !strings.Contains(text, "Backups stay") {
 		t.Errorf("purge says %s", text)
 	}
 	m.exists(false, "/usr/bin/imctl", "/etc/imctl", data, "/etc/systemd/system/multi-user.target.wants/imctl.service")
 	m.exists(true, backups+"/imctl.tar")
 	m.run("id", "imctl")
 	m.run("rm", backups+"/imctl.tar")
-	m.run("dpkg", "-i", "/mnt/1.deb")
-	m.run("dpkg", "-P", "imctl")
+	m.run("dpkg", "--no-triggers", "-i", "/mnt/1.deb")
+	m.run("dpkg", "--no-triggers", "-P", "imctl")
 	m.exists(false, backups, data)
-	if passwd := m.read("/etc/passwd", true); strings.Contains(passwd, "imctl") {
+	if passwd := m.read("/etc/passwd"); strings.Contains(passwd, "imctl") {
 		t.Error("the user imctl is still there")
 	}
 }

@@ -29,6 +29,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("release", flag.ExitOnError)
 	root := flags.String("root", "../..", "root `directory` of the source")
 	out := flags.String("out", "dist", "`directory` of the release, which must not exist")
+	maintainer := flags.String("maintainer", "The imctl authors <imctl@localhost>", "name and address in the packages")
 	dirty := flags.Bool("dirty", false, "allow uncommitted changes")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -47,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	r := &release{source: source, out: *out, targets: allTargets}
+	r := &release{source: source, out: *out, targets: allTargets, maintainer: *maintainer}
 	if err := r.build(ctx); err != nil {
 		return err
 	}

@@ -39,13 +39,12 @@ func (r *release) writePackage(format string, t target, binary string) error {
 		arch = "arm7"
 	}
 	info := nfpm.WithDefaults(&nfpm.Info{
-		Name:    "imctl",
-		Arch:    arch,
-		Version: r.source.version,
-		Release: "1",
-		Section: "net",
-		// The form that Debian requires.
-		Maintainer:      "The imctl authors <imctl@localhost>",
+		Name:            "imctl",
+		Arch:            arch,
+		Version:         r.source.version,
+		Release:         "1",
+		Section:         "net",
+		Maintainer:      r.maintainer,
 		Description:     "instant-messaging server on NATS JetStream\nUsers register, become friends and chat in the web page that it serves, or in\nany client of its small protocol. NATS is part of the binary.",
 		Vendor:          "The imctl authors",
 		License:         "Apache-2.0",

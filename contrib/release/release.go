@@ -20,10 +20,12 @@ type release struct {
 	source  source
 	out     string // directory of the finished files
 	targets []target
-	work    string // directory of the files in the making
-	docs    []file // files of each archive and package
-	built   map[target]string
-	images  []image
+	// maintainer is the name and the address in packages: NAME <ADDRESS>.
+	maintainer string
+	work       string // directory of the files in the making
+	docs       []file // files of each archive and package
+	built      map[target]string
+	images     []image
 }
 
 // build makes all files of the release.

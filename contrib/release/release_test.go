@@ -47,7 +47,8 @@ func testSource(version string) source {
 
 // makeRelease makes a release for this system, and returns its directory.
 func makeRelease(version, name string) (string, error) {
-	r := &release{source: testSource(version), out: filepath.Join(shared, name), targets: []target{host()}}
+	r := &release{source: testSource(version), out: filepath.Join(shared, name), targets: []target{host()},
+		maintainer: "The imctl authors <imctl@localhost>"}
 	return r.out, r.build(ctxTest)
 }
 
