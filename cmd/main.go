@@ -130,6 +130,8 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newVersion(env),
 		newCompletion(env),
 		newDataServer(env),
+		newHealth(env),
+		newGenerate(env),
 	)
 	addCompletions(root)
 	markRunErrors(root)

@@ -8,6 +8,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// version, revision and date describe a release. The release build sets them with -ldflags -X; other builds take them
+// from the build information of Go.
+var version, revision, date string
+
 // buildInfo describes the build of the binary.
 type buildInfo struct {
 	Version    string `json:"version"`
@@ -32,6 +36,10 @@ func readBuildInfo() buildInfo {
 		if dep.Path == "github.com/nats-io/nats-server/v2" {
 			b.NATSServer = dep.Version
 		}
+	}
+	if version != "" { // a release: the build information does not have its tag
+		b.Version, b.Revision, b.Time = version, revision, date
+		return b
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
