@@ -148,7 +148,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	metrics.Observe(b.lanes)
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: o.Origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
-		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log, NATSClients: o.NATSClients})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
 	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, talks: b.talks, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)

@@ -55,6 +55,7 @@ type API struct {
 	opts  Options
 	calls []Call
 	times *prometheus.HistogramVec
+	count *prometheus.CounterVec
 
 	uploads reservations
 }
@@ -62,8 +63,10 @@ type API struct {
 // New returns an API. Handler serves it over HTTP, and ServeNATS over NATS.
 func New(opts Options) *API {
 	a := &API{opts: opts, times: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imctl_call_seconds",
-		Help: "Duration of calls, by name and code.", Buckets: prometheus.DefBuckets}, []string{"call", "code"})}
-	opts.Registry.MustRegister(a.times)
+		Help: "Duration of calls, by name.", Buckets: prometheus.DefBuckets}, []string{"call"}),
+		count: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_calls_total",
+			Help: "Calls, by name, the code of their answer and its outcome: succeeded, refused or failed."}, []string{"call", "outcome", "code"})}
+	opts.Registry.MustRegister(a.times, a.count)
 	for _, c := range Calls() {
 		if (!c.NeedsMail || opts.Mail != nil) && (!c.NeedsTalks || opts.Talks != nil) && (!c.NeedsPush || opts.Push != nil) {
 			a.calls = append(a.calls, c)
@@ -129,7 +132,15 @@ func (a *API) observe(call string, err error, took time.Duration) wire.Code {
 	if err != nil {
 		code = answer.CodeOf(a.opts.Logger, call, err)
 	}
-	a.times.WithLabelValues(call, strconv.Itoa(int(code))).Observe(took.Seconds())
+	outcome := "refused"
+	switch code {
+	case wire.Success:
+		outcome = "succeeded"
+	case wire.InternalError:
+		outcome = "failed"
+	}
+	a.times.WithLabelValues(call).Observe(took.Seconds())
+	a.count.WithLabelValues(call, outcome, strconv.Itoa(int(code))).Inc()
 	return code
 }
 

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,9 @@ type acmeCerts struct {
 	manager *autocert.Manager
 	log     *slog.Logger
 	stop    context.CancelFunc // aborts requests to the authority
+
+	mu      sync.Mutex
+	expires map[string]time.Time // by the first name of the certificate; as last served or checked
 }
 
 func newACME(o Options) (*acmeCerts, error) {
@@ -104,7 +108,28 @@ func fileRune(r rune) rune {
 }
 
 func (a *acmeCerts) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return a.manager.GetCertificate(withECDSA(hello))
+	cert, err := a.manager.GetCertificate(withECDSA(hello))
+	challenge := slices.Equal(hello.SupportedProtos, []string{alpnProto}) // its certificate is not for clients
+	if err == nil && !challenge && cert.Leaf != nil && len(cert.Leaf.DNSNames) > 0 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.expires == nil {
+			a.expires = make(map[string]time.Time)
+		}
+		a.expires[cert.Leaf.DNSNames[0]] = cert.Leaf.NotAfter
+	}
+	return cert, err
+}
+
+func (a *acmeCerts) expiry() (first time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, domain := range a.domains {
+		if at, ok := a.expires[domain]; ok && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // withECDSA adds a cipher suite with ECDSA for TLS 1.3 clients, whose suites do not specify signatures. Without it,
