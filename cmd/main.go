@@ -124,6 +124,7 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newRestore(env),
 		newCheck(env),
 		newBench(env),
+		newDoctor(env),
 		newVersion(env),
 		newCompletion(env),
 	)

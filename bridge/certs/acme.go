@@ -35,6 +35,9 @@ const (
 	// alpnProto identifies the connection by which an authority verifies the control of a domain (RFC 8737).
 	alpnProto = acme.ALPNProto
 
+	// defaultDirectory is that of Let's Encrypt.
+	defaultDirectory = autocert.DefaultACMEDirectory
+
 	// maxAnswer is larger than any ACME answer. The largest is a certificate chain.
 	maxAnswer = 1 << 20
 )
@@ -64,7 +67,7 @@ func newACME(o Options) (*acmeCerts, error) {
 	}
 	directory := o.Directory
 	if directory == "" {
-		directory = autocert.DefaultACMEDirectory
+		directory = defaultDirectory
 	}
 	cache := filepath.Join(o.Dir, "acme", cacheName(directory))
 	for _, dir := range []string{o.Dir, filepath.Dir(cache), cache} {
