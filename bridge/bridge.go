@@ -460,6 +460,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	return errors.Join(b.Drain(ctx), b.stops.run(ctx))
 }
 
+// Sessions returns the number of sessions without and with keep=1 on this node.
+func (b *Bridge) Sessions() (contract, keep int) { return b.tunnel.Kinds() }
+
 // Degraded returns what impairs the bridge although it can serve users, or nil.
 func (b *Bridge) Degraded() error { return b.listeners.Err() }
 

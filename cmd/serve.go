@@ -2,10 +2,10 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -49,10 +49,12 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 	hangups, stop := env.hangups()
 	defer stop()
 	defer tuneGC(env.Environ)()
+	began := time.Now()
 	app, err := NewApp(ctx, config, log, level)
 	if err != nil {
 		return err
 	}
+	app.logStart(ctx, time.Since(began))
 	app.announce(env.Out)
 
 	reload := make(chan *Config)
@@ -80,7 +82,7 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 		}
 	}()
 	err = app.Run(ctx, reload)
-	return errors.Join(err, app.Close())
+	return app.stop(ctx, err)
 }
 
 // announce writes the addresses of the server and the paths of its files to w.
