@@ -1,14 +1,18 @@
 package cmd
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -142,8 +146,12 @@ func (d *doctor) checkCertificates() {
 			others = append(others, l.address)
 		}
 	}
+	front := bindAddress(d.config.Listen)
+	if _, _, err := net.SplitHostPort(front); err != nil {
+		front = "localhost:0" // a socket of this machine, without TLS of its own unless tls.mode says so
+	}
 	found, err := certs.Inspect(certs.Options{Mode: t.Mode, Cert: t.Cert, Key: t.Key, Domains: t.Domains, Email: t.Email, Directory: t.Directory,
-		Dir: filepath.Join(d.config.Data, "tls"), Listen: bindAddress(d.config.Listen), Others: others})
+		Dir: filepath.Join(d.config.Data, "tls"), Listen: front, Others: others})
 	if err != nil {
 		d.add(levelFail, "certificate", "correct the settings of tls", "%s", oneLine(err))
 		return
@@ -216,7 +224,38 @@ func (d *doctor) checkBackups() {
 	if err != nil {
 		every = day
 	}
+	// In a cluster another node may have made the last one, on its disk.
+	if at, ok := d.lastBackup(); ok && d.now.Sub(at) <= 2*every {
+		d.ok("backup", "the last one is %s old", humanAge(d.now.Sub(at)))
+		return
+	}
 	d.checkBackupDir(dir, every)
+}
+
+// lastBackup returns the time of the last scheduled backup of all nodes, from the metrics of the running server. It returns
+// false if that is unknown.
+func (d *doctor) lastBackup() (at time.Time, ok bool) {
+	if d.server == nil || d.config.Ops.Listen == "" || certs.Encrypted(d.config.TLS.Mode, d.config.Ops.Listen) {
+		return at, false
+	}
+	addr, err := net.ResolveTCPAddr("tcp", d.config.Ops.Listen)
+	if err != nil {
+		return at, false
+	}
+	client := &http.Client{Timeout: connectTimeout}
+	answer, err := client.Get("http://" + reachable(addr) + "/metrics")
+	if err != nil {
+		return at, false
+	}
+	defer answer.Body.Close()
+	const name = "imctl_backup_last_success_timestamp_seconds"
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		if value, found := strings.CutPrefix(lines.Text(), name+" "); found {
+			seconds, err := strconv.ParseFloat(value, 64)
+			return time.Unix(int64(seconds), 0), err == nil && seconds > 0
+		}
+	}
+	return at, false
 }
 
 // checkBackupDir checks the age of the newest backup in a directory.

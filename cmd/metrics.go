@@ -74,8 +74,8 @@ var (
 	streamMaxBytes    = prometheus.NewDesc("imctl_stream_max_bytes", "Size limit of a stream, -1 for none.", streamLabel, nil)
 	streamReplicas    = prometheus.NewDesc("imctl_stream_replicas", "Replicas that a stream should have.", streamLabel, nil)
 	streamAvailable   = prometheus.NewDesc("imctl_stream_available", "1 if a stream had a leader that answered at the last reading, else 0.", streamLabel, nil)
-	streamAsItShould  = prometheus.NewDesc("imctl_stream_healthy", "1 if a stream had a leader and all replicas were current at the last reading, else 0.", streamLabel, nil)
-	streamDescription = []*prometheus.Desc{streamMessages, streamBytes, streamMaxBytes, streamReplicas, streamAvailable, streamAsItShould}
+	streamHealthy     = prometheus.NewDesc("imctl_stream_healthy", "1 if a stream had a leader and all replicas were current at the last reading, else 0.", streamLabel, nil)
+	streamDescription = []*prometheus.Desc{streamMessages, streamBytes, streamMaxBytes, streamReplicas, streamAvailable, streamHealthy}
 )
 
 // Describe implements prometheus.Collector.
@@ -95,7 +95,7 @@ func (c *streamsCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		available := s.State != streamMissing && s.State != streamLeaderless
 		gauge(streamAvailable, oneIf(available))
-		gauge(streamAsItShould, oneIf(s.State == streamOK))
+		gauge(streamHealthy, oneIf(s.State == streamOK))
 		if !available {
 			continue
 		}

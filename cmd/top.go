@@ -67,6 +67,7 @@ on a line. Exit with 5 if no server is running.`,
 	c.Flags().IntVarP(&o.count, "count", "n", 0, "end after `N` views (0 = no limit)")
 	c.Flags().BoolVar(&once, "once", false, "show one view")
 	c.Flags().StringVar(&o.sort, "sort", "name", "sort the nodes by name, sessions, dialogues, cpu or memory")
+	completeFlag(c, "sort", topColumns...)
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
