@@ -65,7 +65,8 @@ streams, backups, proxies and versions. The server may be running or stopped. No
 Each finding is one line: ok, warn or fail, what was checked, what was found, and after an arrow the command
 or the setting that mends it. With -o json each finding is one JSON object on a line.
 
-Exit with 1 if a check fails. Run it as root or as the user of the server, who can read the data directory.`,
+Exit with 1 if a check fails. Run it as root or as the user of the server: other users cannot read the
+data directory.`,
 		Example: "  imctl doctor\n  imctl doctor --config /etc/imctl/config.yaml\n  imctl doctor -o json | jq 'select(.level != \"ok\")'",
 		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {

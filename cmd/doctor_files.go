@@ -232,8 +232,8 @@ func (d *doctor) checkBackups() {
 	d.checkBackupDir(dir, every)
 }
 
-// lastBackup returns the time of the last scheduled backup of all nodes, from the metrics of the running server. It returns
-// false if that is unknown.
+// lastBackup returns the time of the last scheduled backup of all nodes, from the metrics of the running server. It
+// returns false if that is unknown.
 func (d *doctor) lastBackup() (at time.Time, ok bool) {
 	if d.server == nil || d.config.Ops.Listen == "" || certs.Encrypted(d.config.TLS.Mode, d.config.Ops.Listen) {
 		return at, false
