@@ -151,7 +151,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.origins = origin.New(origin.Options{Origins: o.Origins, Proxies: o.TrustedProxies, Log: o.Log})
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: b.origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
-		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log, NATSClients: o.NATSClients})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
 	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, talks: b.talks, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
@@ -476,6 +476,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	b.audit.Add(audit.Event{Event: audit.ServerStopped, Actor: audit.Ref{Kind: audit.Server}})
 	return errors.Join(b.Drain(ctx), b.stops.run(ctx))
 }
+
+// Sessions returns the number of sessions without and with keep=1 on this node.
+func (b *Bridge) Sessions() (contract, keep int) { return b.tunnel.Kinds() }
 
 // Degraded returns what impairs the bridge although it can serve users, or nil.
 func (b *Bridge) Degraded() error { return b.listeners.Err() }

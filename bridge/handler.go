@@ -121,6 +121,9 @@ func (h handler) Status() cluster.NodeStatus {
 	if b.opts.Moves != nil {
 		s.NATS = b.opts.Moves.Server()
 	}
+	if b.opts.Load != nil {
+		s.Load = b.opts.Load()
+	}
 	err := b.Ready()
 	if err == nil && b.opts.ReadOnly != nil {
 		err = b.opts.ReadOnly()

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imctl/bridge/audit"
+	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
@@ -24,6 +25,10 @@ import (
 type Options struct {
 	// Connect opens a connection to NATS. It keeps reconnecting while NATS is unreachable.
 	Connect natsutil.Connect
+	// NATSClients returns the number of NATS clients of this node. nil: NATS cannot tell.
+	NATSClients func() int
+	// Load returns what the node has done and uses, for administrators. nil: they are not told.
+	Load func() *cluster.Load
 	// Interest returns how many subscriptions match a subject, of this program's too. nil: NATS cannot tell.
 	Interest func(subject string) int
 	Moves    Moves  // nil: the connections stay on one NATS server

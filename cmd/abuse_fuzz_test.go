@@ -58,7 +58,7 @@ func abuse(t *testing.T, inputs, workers int, seed uint64, most time.Duration) {
 		}
 		wg.Wait()
 		w.http.CloseIdleConnections()
-		eventually(t, "all sessions to end", func() bool { n, err := p.metric("imctl_sessions"); return err == nil && n == 0 })
+		eventually(t, "all sessions to end", func() bool { n, err := p.metric(`imctl_sessions{kind="contract"}`); return err == nil && n == 0 })
 		return done.Load()
 	}
 	run(40*workers, seed+1) // what is created once

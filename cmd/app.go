@@ -53,6 +53,7 @@ type App struct {
 	monitor  net.Listener // nil without nats.monitor
 	failed   chan error   // errors of the listeners
 	draining atomic.Bool
+	started  atomic.Bool                                                // NewApp has returned
 	system   func(name string, opts ...nats.Option) (*nats.Conn, error) // connects to the system account of NATS; may be nil
 	stops    stops
 }
@@ -75,6 +76,7 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	}
 	a.stops.add("backend", func(context.Context) error { return a.backend.stops.run(log) })
 	a.backend.observeDisk(a.registry)
+	a.observe()
 	if a.backend.link != nil {
 		a.backend.link.Observe(a.registry)
 	}
@@ -92,9 +94,13 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 	if err := a.watchRetention(); err != nil {
 		return nil, err
 	}
+	if err := a.watchStreams(); err != nil {
+		return nil, err
+	}
 	a.serveOps()
 	a.serveMonitor()
 	a.serveFront()
+	a.started.Store(true)
 	return a, nil
 }
 
@@ -202,6 +208,8 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Ended:          ended,
 		Connect:        a.backend.connect,
 		Interest:       a.backend.interest,
+		NATSClients:    a.backend.clients(),
+		Load:           a.load,
 		Moves:          a.backend.moves(),
 		Prefix:         c.NATS.Prefix,
 		Logins:         concurrentLogins(c),

@@ -248,7 +248,7 @@ func TestBenchInterrupted(t *testing.T) {
 		done <- commandAnswer{code, out.String(), errs.String()}
 	}()
 	eventually(t, "people talk", func() bool {
-		return strings.Contains(s.output(t), `imctl_dialogues_total{code="200"}`)
+		return strings.Contains(s.output(t), `imctl_dialogues_total{code="200"`)
 	})
 	interrupt(errInterrupted)
 	(<-done).want(t, exitFailed, "interrupted")

@@ -42,7 +42,9 @@ func (b *backend) observeDisk(r prometheus.Registerer) {
 		return 0
 	})
 	gauge("imctl_disk_free_bytes", "Free bytes on the data directory's disk, without the reserve.", func() float64 { return float64(disk.State().FreeBytes) })
+	gauge("imctl_disk_size_bytes", "Size of the data directory's disk.", func() float64 { return float64(disk.State().TotalBytes) })
 	if disk.CountsFiles() {
 		gauge("imctl_disk_free_inodes", "Free inodes on the data directory's disk, without the reserve.", func() float64 { return float64(disk.State().FreeFiles) })
+		gauge("imctl_disk_inodes", "Inodes of the data directory's disk.", func() float64 { return float64(disk.State().TotalFiles) })
 	}
 }

@@ -67,6 +67,12 @@ func Run(ctx context.Context, env *Env, args []string) int {
 // errInterrupted is the cause of a command's canceled context after SIGINT or SIGTERM.
 var errInterrupted = errors.New("interrupted")
 
+// interruption is errInterrupted with the signal.
+type interruption struct{ signal os.Signal }
+
+func (i interruption) Error() string { return errInterrupted.Error() }
+func (i interruption) Unwrap() error { return errInterrupted }
+
 // interruptible returns a context that SIGINT and SIGTERM cancel, and a function that releases its resources. A second
 // signal ends the process at once, without a graceful shutdown.
 func interruptible(parent context.Context) (context.Context, func()) {
@@ -74,8 +80,7 @@ func interruptible(parent context.Context) (context.Context, func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		<-signals
-		cancel(errInterrupted)
+		cancel(interruption{<-signals})
 		<-signals
 		os.Exit(exitFailed)
 	}()
@@ -127,6 +132,8 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newRestore(env),
 		newCheck(env),
 		newBench(env),
+		newTop(env),
+		newDoctor(env),
 		newVersion(env),
 		newCompletion(env),
 		newDataServer(env),

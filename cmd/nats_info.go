@@ -41,6 +41,22 @@ type streamInfo struct {
 	Bytes     uint64 `json:"bytes"`
 	Consumers int    `json:"consumers"`
 	Replicas  int    `json:"replicas"`
+	MaxBytes  int64  `json:"max_bytes"` // -1: no limit
+}
+
+// States of a stream.
+const (
+	streamOK         = "ok"
+	streamMissing    = "missing"
+	streamLeaderless = "no leader"
+)
+
+// percent returns the used part of the stream's size limit, 0 without a limit.
+func (s streamInfo) percent() int {
+	if s.MaxBytes <= 0 {
+		return 0
+	}
+	return int(float64(s.Bytes) / float64(s.MaxBytes) * 100)
 }
 
 func newNATSInfo(env *Env) *cobra.Command {
@@ -91,7 +107,7 @@ func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (al
 		if err != nil {
 			return all, fmt.Errorf("stream %s: %w", name, err)
 		}
-		if _, expected := state.Streams[name]; s.State == "missing" && !expected && (name == subject.Prefix(prefix).TalkStream() || name == subject.Prefix(prefix).FileStream()) {
+		if _, expected := state.Streams[name]; s.State == streamMissing && !expected && (name == subject.Prefix(prefix).TalkStream() || name == subject.Prefix(prefix).FileStream()) {
 			continue // no conversations or files are kept
 		}
 		all = append(all, s)
@@ -111,22 +127,22 @@ func readStream(ctx context.Context, js jetstream.JetStream, name string) (strea
 	defer cancel()
 	s, err := js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return streamInfo{Name: name, State: "missing"}, nil
+		return streamInfo{Name: name, State: streamMissing}, nil
 	}
 	if err != nil {
 		return streamInfo{}, err
 	}
 	i := s.CachedInfo()
-	return streamInfo{name, streamState(i), i.State.Msgs, i.State.Bytes, i.State.Consumers, i.Config.Replicas}, nil
+	return streamInfo{name, streamState(i), i.State.Msgs, i.State.Bytes, i.State.Consumers, i.Config.Replicas, i.Config.MaxBytes}, nil
 }
 
 // streamState returns the first problem with the replicas of a stream, or "ok".
 func streamState(i *jetstream.StreamInfo) string {
 	if i.Config.Replicas == 1 || i.Cluster == nil {
-		return "ok"
+		return streamOK
 	}
 	if i.Cluster.Leader == "" {
-		return "no leader"
+		return streamLeaderless
 	}
 	for _, p := range i.Cluster.Replicas {
 		switch {
@@ -136,7 +152,7 @@ func streamState(i *jetstream.StreamInfo) string {
 			return fmt.Sprintf("%s lags by %d", p.Name, p.Lag)
 		}
 	}
-	return "ok"
+	return streamOK
 }
 
 // subjects lists the subjects that imctl uses.

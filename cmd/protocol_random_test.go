@@ -146,7 +146,7 @@ func TestRandom(t *testing.T) {
 		return n
 	}
 	w.http.CloseIdleConnections()
-	eventually(t, "two sessions", func() bool { return left("imctl_sessions") == 2 })
+	eventually(t, "two sessions", func() bool { return left(`imctl_sessions{kind="contract"}`) == 2 })
 	goroutines, files := left("go_goroutines"), left("process_open_fds")
 
 	var work sync.WaitGroup
@@ -162,7 +162,7 @@ func TestRandom(t *testing.T) {
 	work.Wait()
 
 	w.http.CloseIdleConnections()
-	eventually(t, "all other sessions to end", func() bool { return left("imctl_sessions") == 2 })
+	eventually(t, "all other sessions to end", func() bool { return left(`imctl_sessions{kind="contract"}`) == 2 })
 	// The connection for metrics, and goroutines of the runtime and of NATS, come and go.
 	const some = 4
 	eventually(t, "all connections to end", func() bool { return left("process_open_fds") <= files+some })

@@ -2,10 +2,10 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -53,10 +53,12 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 	if err := config.adoptSockets(); err != nil {
 		return err
 	}
+	began := time.Now()
 	app, err := NewApp(ctx, config, log, level)
 	if err != nil {
 		return err
 	}
+	app.logStart(ctx, time.Since(began))
 	app.announce(env)
 	notifySystemd(log, daemon.SdNotifyReady)
 	reportCtx, stopReports := context.WithCancel(ctx)
@@ -91,7 +93,7 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 	}()
 	err = app.Run(ctx, reload)
 	notifySystemd(log, daemon.SdNotifyStopping)
-	return errors.Join(err, app.Close())
+	return app.stop(ctx, err)
 }
 
 // announce writes the addresses of the server and the paths of its files to standard output.

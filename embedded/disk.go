@@ -47,8 +47,23 @@ type Disk struct {
 
 // DiskState is the free space of the disk.
 type DiskState struct {
-	FreeBytes uint64 // the reserve does not count as free
-	FreeFiles uint64 // inodes outside of the reserve; 0 if the file system does not limit files
+	FreeBytes  uint64 // the reserve does not count as free
+	TotalBytes uint64
+	FreeFiles  uint64 // inodes outside of the reserve; 0 if the file system does not limit files
+	TotalFiles uint64 // 0 if the file system does not limit files
+}
+
+// DiskOf returns the state of the disk of a path, without a change to it. It works while a server runs there.
+func DiskOf(path string) (DiskState, error) {
+	s, err := spaceOf(path)
+	if err != nil {
+		return DiskState{}, explain(path, "read the free disk space", err)
+	}
+	return s.state(), nil
+}
+
+func (s space) state() DiskState {
+	return DiskState{FreeBytes: s.bytes.free, TotalBytes: s.bytes.total, FreeFiles: s.files.free, TotalFiles: s.files.total}
 }
 
 // newDisk allocates the reserve. If there is not enough space for it, the disk starts read-only.
@@ -110,7 +125,7 @@ func (d *Disk) State() DiskState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refresh()
-	return DiskState{FreeBytes: d.now.bytes.free, FreeFiles: d.now.files.free}
+	return d.now.state()
 }
 
 // CountsFiles reports whether the file system limits files.

@@ -90,6 +90,8 @@ type Server struct {
 	// leaderless is when the node noticed that its cluster has no leader, in nanoseconds since 1970; 0 while it has one.
 	leaderless atomic.Int64
 
+	ownConns ownConns
+
 	stop    context.CancelFunc
 	watched chan struct{} // closed when the watcher has ended
 	failed  chan error
@@ -325,7 +327,14 @@ func (s *Server) logConnectionError(name string) nats.ErrHandler {
 // inProcess connects to the current NATS server.
 type inProcess struct{ s *Server }
 
-func (p inProcess) InProcessConn() (net.Conn, error) { return p.s.ns.Load().InProcessConn() }
+// InProcessConn implements nats.InProcessConnProvider.
+func (p inProcess) InProcessConn() (net.Conn, error) {
+	c, err := p.s.ns.Load().InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	return p.s.ownConns.count(c), nil
+}
 
 // Disk returns the watcher of the data directory's disk.
 func (s *Server) Disk() *Disk { return s.disk }

@@ -59,6 +59,7 @@ type API struct {
 	opts  Options
 	calls []Call
 	times *prometheus.HistogramVec
+	count *prometheus.CounterVec
 
 	uploads reservations
 }
@@ -69,8 +70,10 @@ func New(opts Options) *API {
 		opts.Origins = origin.New(origin.Options{Proxies: opts.TrustedProxies, Log: opts.Logger})
 	}
 	a := &API{opts: opts, times: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "imctl_call_seconds",
-		Help: "Duration of calls, by name and code.", Buckets: prometheus.DefBuckets}, []string{"call", "code"})}
-	opts.Registry.MustRegister(a.times)
+		Help: "Duration of calls, by name.", Buckets: prometheus.DefBuckets}, []string{"call"}),
+		count: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_calls_total",
+			Help: "Calls, by name, the code of their answer and its outcome: succeeded, refused or failed."}, []string{"call", "outcome", "code"})}
+	opts.Registry.MustRegister(a.times, a.count)
 	for _, c := range Calls() {
 		if (!c.NeedsMail || opts.Mail != nil) && (!c.NeedsTalks || opts.Talks != nil) && (!c.NeedsPush || opts.Push != nil) {
 			a.calls = append(a.calls, c)
@@ -136,7 +139,15 @@ func (a *API) observe(call string, err error, took time.Duration) wire.Code {
 	if err != nil {
 		code = answer.CodeOf(a.opts.Logger, call, err)
 	}
-	a.times.WithLabelValues(call, strconv.Itoa(int(code))).Observe(took.Seconds())
+	outcome := "refused"
+	switch code {
+	case wire.Success:
+		outcome = "succeeded"
+	case wire.InternalError:
+		outcome = "failed"
+	}
+	a.times.WithLabelValues(call).Observe(took.Seconds())
+	a.count.WithLabelValues(call, outcome, strconv.Itoa(int(code))).Inc()
 	return code
 }
 

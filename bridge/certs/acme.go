@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,9 @@ const (
 	// alpnProto identifies the connection by which an authority verifies the control of a domain (RFC 8737).
 	alpnProto = acme.ALPNProto
 
+	// defaultDirectory is that of Let's Encrypt.
+	defaultDirectory = autocert.DefaultACMEDirectory
+
 	// maxAnswer is larger than any ACME answer. The largest is a certificate chain.
 	maxAnswer = 1 << 20
 )
@@ -45,6 +49,9 @@ type acmeCerts struct {
 	manager *autocert.Manager
 	log     *slog.Logger
 	stop    context.CancelFunc // aborts requests to the authority
+
+	mu      sync.Mutex
+	expires map[string]time.Time // by the first name of the certificate; as last served or checked
 }
 
 func newACME(o Options) (*acmeCerts, error) {
@@ -60,7 +67,7 @@ func newACME(o Options) (*acmeCerts, error) {
 	}
 	directory := o.Directory
 	if directory == "" {
-		directory = autocert.DefaultACMEDirectory
+		directory = defaultDirectory
 	}
 	cache := filepath.Join(o.Dir, "acme", cacheName(directory))
 	for _, dir := range []string{o.Dir, filepath.Dir(cache), cache} {
@@ -104,7 +111,28 @@ func fileRune(r rune) rune {
 }
 
 func (a *acmeCerts) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return a.manager.GetCertificate(withECDSA(hello))
+	cert, err := a.manager.GetCertificate(withECDSA(hello))
+	challenge := slices.Equal(hello.SupportedProtos, []string{alpnProto}) // its certificate is not for clients
+	if err == nil && !challenge && cert.Leaf != nil && len(cert.Leaf.DNSNames) > 0 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.expires == nil {
+			a.expires = make(map[string]time.Time)
+		}
+		a.expires[cert.Leaf.DNSNames[0]] = cert.Leaf.NotAfter
+	}
+	return cert, err
+}
+
+func (a *acmeCerts) expiry() (first time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, domain := range a.domains {
+		if at, ok := a.expires[domain]; ok && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // withECDSA adds a cipher suite with ECDSA for TLS 1.3 clients, whose suites do not specify signatures. Without it,

@@ -81,6 +81,7 @@ type provider interface {
 	protocols() []string // for ALPN, in addition to those of HTTP
 	reload(context.Context) error
 	run(context.Context)
+	expiry() time.Time // of the certificate that expires first, zero if there is none
 }
 
 // Source provides the certificates of the listeners. Its methods may be called concurrently.

@@ -50,6 +50,8 @@ func (f *files) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 func (f *files) protocols() []string { return nil }
 
+func (f *files) expiry() time.Time { return f.current.Load().Leaf.NotAfter }
+
 func (f *files) reload(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Encrypted reports whether a listener other than the front uses TLS with this tls.mode: unless its address is a loopback
@@ -109,4 +110,22 @@ func isLocal(hello *tls.ClientHelloInfo) bool {
 	}
 	remote, err := netip.ParseAddrPort(hello.Conn.RemoteAddr().String())
 	return local.Addr().Unmap().IsLoopback() || err == nil && local.Addr().Unmap() == remote.Addr().Unmap()
+}
+
+// Expiry returns when the certificate expires that a listener serves to other machines, the earliest if there are
+// several. It returns false for a listener without TLS, and while there is no certificate. listen is the front's address
+// if front is set, and else that of one of the others.
+func (s *Source) Expiry(mode, listen string, front bool) (time.Time, bool) {
+	p := s.others
+	switch {
+	case front:
+		p = s.provider
+	case !Encrypted(mode, listen):
+		return time.Time{}, false
+	}
+	if p == nil {
+		return time.Time{}, false
+	}
+	at := p.expiry()
+	return at, !at.IsZero()
 }

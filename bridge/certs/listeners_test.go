@@ -41,6 +41,12 @@ func TestOtherListeners(t *testing.T) {
 		if got := commonName(t, s.ListenerConfig(x.o.Mode, last), "im.example.org"); got != x.others {
 			t.Errorf("%s: other listener %q, want %q", name, got, x.others)
 		}
+		if _, ok := s.Expiry(x.o.Mode, x.o.Listen, true); ok != (x.front != "") {
+			t.Errorf("%s: the front's certificate expires: %v", name, ok)
+		}
+		if _, ok := s.Expiry(x.o.Mode, last, false); ok != (x.others != "") {
+			t.Errorf("%s: the certificate of the other listener expires: %v", name, ok)
+		}
 		if _, err := os.Stat(s.CAFile()); (err == nil) != (x.others != "") {
 			t.Errorf("%s: CA file: %v", name, err)
 		}

@@ -75,6 +75,8 @@ func (s *selfSigned) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 func (s *selfSigned) protocols() []string { return nil }
 
+func (s *selfSigned) expiry() time.Time { return s.current.Load().Leaf.NotAfter }
+
 func (s *selfSigned) run(ctx context.Context) {
 	tick := time.NewTicker(renewalCheck)
 	defer tick.Stop()

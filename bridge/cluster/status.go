@@ -19,6 +19,8 @@ type NodeStatus struct {
 	NATS     string `json:"nats,omitempty"` // name of the external NATS server that the node is connected to
 	// Limited are the sources that reached limits on the node in the last hour.
 	Limited []governor.Limited `json:"limited,omitempty"`
+	// Load is nil for a node of a version that does not tell it.
+	Load *Load `json:"load,omitempty"`
 }
 
 // StateOK is the state of a node that serves users.

@@ -69,6 +69,8 @@ type Options struct {
 	Dialogues *delivery.Metrics
 	Registry  prometheus.Registerer
 	Logger    *slog.Logger
+	// NATSClients returns the number of NATS clients of this node, for the metrics. nil: it is unknown.
+	NATSClients func() int
 }
 
 // Tunnel serves logins and holds the sessions of this node.
@@ -130,6 +132,18 @@ func (t *Tunnel) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.sessions)
+}
+
+// Kinds returns the number of sessions without and with keep=1.
+func (t *Tunnel) Kinds() (contract, keep int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.sessions {
+		if s.keep {
+			keep++
+		}
+	}
+	return len(t.sessions) - keep, keep
 }
 
 const (
