@@ -132,7 +132,7 @@ func backupToFile(c *cobra.Command, env *Env, output outputFormat, name string, 
 			return usageErrorf("a backup is not written to a terminal: name a file, or redirect standard output")
 		}
 		return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-			b := backup{progress: startProgress(env), nc: nc, config: config, check: true}
+			b := backup{progress: startProgress(env), nc: nc, config: config, check: true, step: env.stepDone}
 			defer b.progress.stop()
 			sealed, err := sealWriter(env.Out, to)
 			if err != nil {
@@ -151,7 +151,7 @@ func backupToFile(c *cobra.Command, env *Env, output outputFormat, name string, 
 	}
 	defer file.Discard()
 	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-		b := backup{progress: startProgress(env), nc: nc, config: config}
+		b := backup{progress: startProgress(env), nc: nc, config: config, step: env.stepDone}
 		defer b.progress.stop()
 		if err := b.writeFile(ctx, file, to); err != nil {
 			return err
@@ -191,7 +191,7 @@ func backupToDir(c *cobra.Command, env *Env, output outputFormat, d backupDir, e
 		return err
 	}
 	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-		b := backup{progress: startProgress(env), nc: nc, config: config}
+		b := backup{progress: startProgress(env), nc: nc, config: config, step: env.stepDone}
 		defer b.progress.stop()
 		made, err := d.make(ctx, &b)
 		b.progress.stop()
@@ -226,6 +226,7 @@ type backup struct {
 	// check has a NATS server before 2.15 check all messages of a stream before it sends them, which stops writes to the
 	// stream meanwhile. A backup that is verified does not need it.
 	check  bool
+	step   func(name string) // called after each step; only tests use it
 	report backupReport
 	tar    *backupWriter
 }
@@ -355,6 +356,7 @@ func (b *backup) addStream(ctx context.Context, name string) error {
 		return fmt.Errorf("stream %s: %w", name, err)
 	}
 	b.report.Streams = append(b.report.Streams, report)
+	b.step(name)
 	return nil
 }
 

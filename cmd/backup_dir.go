@@ -67,12 +67,7 @@ func (d *backupDir) make(ctx context.Context, b *backup) (made madeBackup, err e
 	if err := d.removeRemains(); err != nil {
 		return made, err
 	}
-	made.time = time.Now().UTC().Truncate(time.Second)
-	name := d.file(d.stem() + made.time.Format(backupTime) + ".tar")
-	if len(d.to) > 0 {
-		name += ".age"
-	}
-	file, err := privatefile.Create(name, false)
+	file, name, at, err := d.create()
 	if err != nil {
 		return made, err
 	}
@@ -94,11 +89,27 @@ func (d *backupDir) make(ctx context.Context, b *backup) (made madeBackup, err e
 	if err := syncDir(d.path); err != nil {
 		return made, err
 	}
-	made.file, made.bytes = name, info.Size()
+	b.step("named")
+	made = madeBackup{name, at, info.Size()}
 	if err := d.prune(); err != nil {
 		return made, fmt.Errorf("remove old backups: %w", err)
 	}
 	return made, nil
+}
+
+// create creates the file of a new backup, under a name that is free.
+func (d *backupDir) create() (file *privatefile.File, name string, at time.Time, err error) {
+	ending := ".tar"
+	if len(d.to) > 0 {
+		ending += ".age"
+	}
+	for at = time.Now().UTC().Truncate(time.Second); ; at = at.Add(time.Second) {
+		name = d.file(d.stem() + at.Format(backupTime) + ending)
+		file, err = privatefile.Create(name, false)
+		if !errors.Is(err, fs.ErrExist) {
+			return file, name, at, err
+		}
+	}
 }
 
 // writeFile writes a backup to a file, syncs it to disk and verifies it. To verify an encrypted file, it encrypts it to
@@ -122,6 +133,7 @@ func (b *backup) writeFile(ctx context.Context, file *privatefile.File, to []age
 	if err := file.Sync(); err != nil {
 		return err
 	}
+	b.step("written")
 	dropCache(file.File)
 	b.progress.update("verifying the backup")
 	written, err := openSealed(file.Name(), identity)
@@ -136,6 +148,7 @@ func (b *backup) writeFile(ctx context.Context, file *privatefile.File, to []age
 	if err != nil {
 		return fmt.Errorf("verify the backup: %w", err)
 	}
+	b.step("verified")
 	return nil
 }
 

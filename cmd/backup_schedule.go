@@ -157,7 +157,7 @@ func (s *scheduler) due(r kv.BackupRecord, c *Config) time.Time {
 // backUp makes a backup and notes its outcome. This server has claimed it.
 func (s *scheduler) backUp(ctx context.Context, c *Config) {
 	start := time.Now()
-	b := backup{progress: new(progressLine), config: c, pace: rate.NewLimiter(backupRate, backupBurst)}
+	b := backup{progress: new(progressLine), config: c, step: func(string) {}, pace: rate.NewLimiter(backupRate, backupBurst)}
 	made, err := s.make(ctx, c, &b)
 	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout/2)
 	defer cancel()
