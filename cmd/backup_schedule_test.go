@@ -39,15 +39,16 @@ func TestScheduledBackups(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	plain, sealed := filepath.Join(dir, "plain"), filepath.Join(dir, "sealed")
-	s := start(t, func(c *Config) {
-		c.Data, c.NATS.Listen = filepath.Join(dir, "data"), "127.0.0.1:0"
-		c.Dialogues.Keep = day
-	})
+	own := func(c *Config) { c.Data, c.NATS.Listen = filepath.Join(dir, "data"), "127.0.0.1:0" }
+	s := start(t, own)
 	w := newWorld(t, s)
 	alice, bob := w.newFriends(t)
 	if code := alice.talk(t, bob, "1"); code != 200 {
 		t.Fatalf("answered %d", code)
 	}
+	w.close(t)
+	s.close(t) // which writes the cursors of conversations
+	s = start(t, own)
 	if text := httpBody(t, s.app.opsURL()+"/metrics"); strings.Contains(text, "imctl_backup_") {
 		t.Error("metrics of backups without backup.dir")
 	}
@@ -68,7 +69,6 @@ func TestScheduledBackups(t *testing.T) {
 	recipient := newAgeKey(t, dir, "key.txt")
 	reloadBackups(t, s, BackupConfig{Dir: sealed, Every: day, Keep: 7, Recipients: []string{recipient}})
 	secret := awaitBackup(t, sealed)
-	w.close(t)
 	s.close(t)
 	command(t, dir, "", "restore", file, "--data", "one").want(t, exitDone)
 	command(t, dir, "", "restore", secret, "--identity", "key.txt", "--data", "two").want(t, exitDone)
