@@ -30,9 +30,9 @@ const adminContextFile = "admin.json"
 // backupReport lists the contents of a backup.
 type backupReport struct {
 	File     string         `json:"file"`
-	Accounts *int           `json:"accounts,omitempty"` // nil in a backup of an older version
 	Streams  []backupStream `json:"streams"`
-	Files    int            `json:"files"` // number of files from the data directory
+	Files    int            `json:"files"`              // number of files from the data directory
+	Accounts *int           `json:"accounts,omitempty"` // nil in a backup of an older version
 }
 
 type backupStream struct {
