@@ -33,8 +33,8 @@ const (
 	backupRetryMax = time.Hour
 	// backupRate is how many bytes of a scheduled backup are read in a second, so that dialogues have the processor and
 	// the disk. backupBurst are read at once.
-	backupRate  = 32 << 20
-	backupBurst = 1 << 20
+	backupRate  = 8 << 20
+	backupBurst = 512 << 10
 )
 
 // scheduler makes the backups of the setting backup.dir.
