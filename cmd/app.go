@@ -55,6 +55,7 @@ type App struct {
 	draining atomic.Bool
 	started  atomic.Bool                                                // NewApp has returned
 	system   func(name string, opts ...nats.Option) (*nats.Conn, error) // connects to the system account of NATS; may be nil
+	backups  *scheduler
 	stops    stops
 }
 
@@ -95,6 +96,9 @@ func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelV
 		return nil, err
 	}
 	if err := a.watchStreams(); err != nil {
+		return nil, err
+	}
+	if err := a.startBackups(); err != nil {
 		return nil, err
 	}
 	a.serveOps()
@@ -436,6 +440,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	a.bridge.Services().Accounts.SetRegistration(im.Registration(c.Registration))
 	a.bridge.Services().Friends.SetAccountsShown(im.AccountsShown(c.People.Accounts))
 	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests, c.Limits.Cooldown)
+	a.backups.set(c)
 	if err := a.certs.Reload(ctx); err != nil {
 		a.log.Error("certificate reload failed; the old certificate stays in use", "err", err)
 	}

@@ -9,10 +9,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
+	agefile "filippo.io/age" // the package has a function age
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
 
 	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
@@ -26,9 +29,10 @@ const adminContextFile = "admin.json"
 
 // backupReport lists the contents of a backup.
 type backupReport struct {
-	File    string         `json:"file"`
-	Streams []backupStream `json:"streams"`
-	Files   int            `json:"files"` // number of files from the data directory
+	File     string         `json:"file"`
+	Streams  []backupStream `json:"streams"`
+	Files    int            `json:"files"`              // number of files from the data directory
+	Accounts *int           `json:"accounts,omitempty"` // nil in a backup of an older version
 }
 
 type backupStream struct {
@@ -39,7 +43,8 @@ type backupStream struct {
 
 func newBackup(env *Env) *cobra.Command {
 	var output outputFormat
-	force := false
+	var every durationFlag
+	force, keep, to := false, Defaults().Backup.Keep, []string(nil)
 	c := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Back up all durable data to a file",
@@ -50,39 +55,153 @@ entries that its consumers have not acknowledged. If the data directory is on th
 contains the administrator's credentials, the certificates and the keys.
 
 The streams are captured one after the other, each at one point in time. The file has a checksum. It
-contains secrets and is readable by its owner only. Use imctl restore to restore it.`,
+contains secrets and is readable by its owner only. Use imctl restore to restore it.
+
+With --recipient the backup is encrypted, and only the secret key of a recipient can restore it. The file
+is in the format of age (https://age-encryption.org). A file is read back and verified before it gets its
+name.
+
+With --every the argument is a directory. If its newest backup is older than that, the command makes one,
+removes the oldest ones beyond --keep, and exits: run it hourly from a timer or from cron. Without
+--recipient it encrypts to backup.recipients of the configuration. A server with the setting backup.dir
+makes such backups itself, and needs no timer.`,
 		Example: `  imctl backup imctl-$(date +%F).tar
-  imctl backup - | gpg --encrypt -r ops > imctl.tar.gpg`,
+  imctl backup --recipient age1… imctl-$(date +%F).tar.age
+  imctl backup --every 24h --keep 7 /var/backups/imctl
+  imctl backup - | ssh backup.example.org 'cat > imctl.tar'`,
 		Args: exactArgs("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if args[0] == pipeName {
-				return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-					_, err := writeBackup(ctx, env, nc, config, env.Out)
-					return err
-				})
-			}
-			out, err := createPrivate(env.path(args[0]), force)
+			recipients, err := parseRecipients(to)
 			if err != nil {
-				return err
+				return usageErrorf("--recipient: %w", err)
 			}
-			defer out.Discard()
-			return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
-				report, err := writeBackup(ctx, env, nc, config, out)
-				if err == nil {
-					err = out.Commit()
+			if !every.set {
+				if c.Flags().Changed("keep") {
+					return usageErrorf("--keep requires --every")
 				}
-				if err != nil {
-					return err
-				}
-				report.File = args[0]
-				return writeBackupReport(env.Out, output, report)
-			})
+				return backupToFile(c, env, output, args[0], force, recipients)
+			}
+			if force || args[0] == pipeName {
+				return usageErrorf("--every requires a directory, and no --force")
+			}
+			if err := between(1, maxBackups)(keep); err != nil {
+				return usageErrorf("--keep %w", err)
+			}
+			return backupToDir(c, env, output, backupDir{path: env.path(args[0]), keep: keep, to: recipients}, every.d)
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, "replace an existing file")
+	c.Flags().StringArrayVar(&to, "recipient", nil, "encrypt to this public `key` of age or SSH; may be repeated")
+	c.Flags().Var(&every, "every", "make a backup in the directory FILE if the newest one is older than this `time`")
+	c.Flags().IntVar(&keep, "keep", keep, "with --every, keep this `number` of backups in the directory")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
+}
+
+// durationFlag is the value of a flag with the durations of the configuration, such as 30d.
+type durationFlag struct {
+	d   time.Duration
+	set bool
+}
+
+// String implements pflag.Value.
+func (f *durationFlag) String() string {
+	if !f.set {
+		return ""
+	}
+	return formatDuration(f.d)
+}
+
+// Set implements pflag.Value.
+func (f *durationFlag) Set(s string) (err error) {
+	if f.d, err = parseDuration(s); err != nil {
+		return err
+	}
+	f.set = true
+	return between(time.Duration(0), maxBackupEvery)(f.d)
+}
+
+// Type implements pflag.Value.
+func (f *durationFlag) Type() string { return "time" }
+
+// backupToFile writes a backup to a file, or to standard output.
+func backupToFile(c *cobra.Command, env *Env, output outputFormat, name string, force bool, to []agefile.Recipient) error {
+	if name == pipeName {
+		if terminalOf(env.Out) != nil {
+			return usageErrorf("a backup is not written to a terminal: name a file, or redirect standard output")
+		}
+		return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
+			b := backup{progress: startProgress(env), nc: nc, config: config, check: true, step: env.stepDone}
+			defer b.progress.stop()
+			sealed, err := sealWriter(env.Out, to)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(b.write(ctx, sealed), sealed.Close()); err != nil {
+				return err
+			}
+			b.warnEmpty(env)
+			return nil
+		})
+	}
+	file, err := createPrivate(env.path(name), force)
+	if err != nil {
+		return err
+	}
+	defer file.Discard()
+	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
+		b := backup{progress: startProgress(env), nc: nc, config: config, step: env.stepDone}
+		defer b.progress.stop()
+		if err := b.writeFile(ctx, file, to); err != nil {
+			return err
+		}
+		if err := file.Commit(); err != nil {
+			return err
+		}
+		b.progress.stop()
+		b.warnEmpty(env)
+		b.report.File = name
+		return writeBackupReport(env.Out, output, b.report)
+	})
+}
+
+// backupToDir makes a backup in a directory if the newest one is older than every.
+func backupToDir(c *cobra.Command, env *Env, output outputFormat, d backupDir, every time.Duration) error {
+	config, err := loadConfig(env, c.Flags())
+	if err != nil {
+		return err
+	}
+	d.prefix = config.NATS.Prefix
+	if len(d.to) == 0 {
+		if d.to, err = parseRecipients(config.Backup.Recipients); err != nil {
+			return err
+		}
+	}
+	newest, err := d.newest()
+	if err != nil {
+		return err
+	}
+	// A timer does not run at the same moment each day.
+	if slack := every / 20; newest.name != "" && time.Since(newest.time).Abs() < every-slack {
+		if output.json() {
+			return writeJSON(env.Out, backupReport{File: newest.name, Streams: []backupStream{}})
+		}
+		_, err := fmt.Fprintf(env.Out, "no backup is due: %s is not older than %s\n", d.file(newest.name), formatDuration(every))
+		return err
+	}
+	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
+		b := backup{progress: startProgress(env), nc: nc, config: config, step: env.stepDone}
+		defer b.progress.stop()
+		made, err := d.make(ctx, &b)
+		b.progress.stop()
+		if made.file != "" {
+			b.warnEmpty(env)
+			b.report.File = made.file
+			err = errors.Join(err, writeBackupReport(env.Out, output, b.report))
+		}
+		return err
+	})
 }
 
 func writeBackupReport(w io.Writer, output outputFormat, r backupReport) error {
@@ -96,21 +215,35 @@ func writeBackupReport(w io.Writer, output outputFormat, r backupReport) error {
 	return newTable(w, "stream", "messages", "bytes").write(rows...)
 }
 
-// writeBackup writes a backup to out, and its progress to standard error.
-func writeBackup(ctx context.Context, env *Env, nc *nats.Conn, config *Config, out io.Writer) (backupReport, error) {
-	b := backup{progress: startProgress(env), nc: nc, config: config}
-	defer b.progress.stop()
-	err := b.write(ctx, out)
-	return b.report, err
-}
-
 // backup is a backup in progress.
 type backup struct {
 	progress *progressLine
 	nc       *nats.Conn
 	config   *Config
-	report   backupReport
-	tar      *backupWriter
+	// pace limits the bytes per second that are read from the server, and then those of the verification. nil sets no
+	// limit.
+	pace *rate.Limiter
+	// check has a NATS server before 2.15 check all messages of a stream before it sends them, which stops writes to the
+	// stream meanwhile. A backup that is verified does not need it.
+	check  bool
+	step   func(name string) // called after each step; only tests use it
+	report backupReport
+	tar    *backupWriter
+}
+
+// warnEmpty writes a warning if the backup has no accounts: its data directory may be the wrong one.
+func (b *backup) warnEmpty(env *Env) {
+	if b.report.Accounts != nil && *b.report.Accounts == 0 {
+		fmt.Fprintf(env.Err, "imctl: warning: %s has no accounts, so the backup is empty; select another server with --data, --nats or --context\n", b.place())
+	}
+}
+
+// place names what is backed up.
+func (b *backup) place() string {
+	if b.config.NATS.Embedded() {
+		return "data directory " + b.config.Data
+	}
+	return serverName(b.config.NATS)
 }
 
 func (b *backup) write(ctx context.Context, out io.Writer) error {
@@ -125,9 +258,15 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	accounts, err := b.accounts(ctx)
+	if err != nil {
+		return err
+	}
+	b.report.Accounts = &accounts
 	now := time.Now().UTC().Truncate(time.Second)
 	b.tar = newBackupWriter(out, now)
-	err = b.tar.addJSON(manifestEntry, manifest{Format: backupFormat, Created: now, Version: readBuildInfo().Version, Prefix: b.config.NATS.Prefix, Streams: names})
+	err = b.tar.addJSON(manifestEntry, manifest{Format: backupFormat, Created: now, Version: readBuildInfo().Version, Prefix: b.config.NATS.Prefix,
+		Streams: names, Accounts: &accounts})
 	if err == nil && b.config.NATS.Embedded() {
 		err = b.addFiles()
 	}
@@ -143,6 +282,15 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 		err = b.tar.close()
 	}
 	return err
+}
+
+// accounts returns the number of accounts.
+func (b *backup) accounts(ctx context.Context) (int, error) {
+	store, err := kv.FindStore(ctx, b.nc, b.config.NATS.Prefix)
+	if err != nil {
+		return 0, err
+	}
+	return store.Users.Count(ctx)
 }
 
 // checkUnchanged returns an error if a restore has replaced the streams since before. Such a backup would mix old and
@@ -184,24 +332,31 @@ func (b *backup) streams(ctx context.Context) ([]string, error) {
 func (b *backup) addStream(ctx context.Context, name string) error {
 	folder := streamsFolder + name + "/"
 	report := backupStream{Name: name}
-	pieces := 0
-	err := takeSnapshot(ctx, b.nc, name, func(s streamSnapshot) error {
+	pieces, last := 0, uint64(0)
+	err := takeSnapshot(ctx, b.nc, name, b.check, func(s streamSnapshot) error {
 		state, err := s.state()
 		if err != nil {
 			return err
 		}
-		report.Messages = state.Messages
+		report.Messages, last = state.Messages, state.Last
 		return b.tar.addJSON(folder+streamEntry, s)
 	}, func(piece []byte) error {
 		pieces++
 		report.Bytes += int64(len(piece))
 		b.progress.update("%s: %s", name, Size(report.Bytes))
+		if err := waitPace(ctx, b.pace, len(piece)); err != nil {
+			return err
+		}
 		return b.tar.add(fmt.Sprintf("%s%08d", folder, pieces), piece)
 	})
+	if err == nil && strings.HasPrefix(name, subject.BucketStream("")) {
+		err = b.addTail(ctx, name, last)
+	}
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", name, err)
 	}
 	b.report.Streams = append(b.report.Streams, report)
+	b.step(name)
 	return nil
 }
 

@@ -41,6 +41,8 @@ type manifest struct {
 	Version string    `json:"version"` // version of imctl
 	Prefix  string    `json:"prefix"`
 	Streams []string  `json:"streams"`
+	// Accounts is the number of accounts. Older versions do not write it.
+	Accounts *int `json:"accounts,omitempty"`
 }
 
 // errBackup means that a file is not a backup, or is truncated or damaged.
@@ -116,8 +118,9 @@ func (b *backupReader) next() (name string, data []byte, err error) {
 	return h.Name, data, nil
 }
 
-// checkBackup reads a whole backup, verifies its checksum, and returns its manifest.
-func checkBackup(r io.ReadSeeker) (m manifest, err error) {
+// checkBackup reads a whole backup, verifies its checksum, and returns its manifest. It calls visit, if that is not nil,
+// with each entry except the manifest and the checksum. An error of visit ends the check and is returned.
+func checkBackup(r io.ReadSeeker, visit func(name string, data []byte) error) (m manifest, err error) {
 	b, err := newBackupReader(r)
 	if err != nil {
 		return m, err
@@ -128,6 +131,9 @@ func checkBackup(r io.ReadSeeker) (m manifest, err error) {
 		name, data, err := b.next()
 		switch {
 		case errors.Is(err, io.EOF) && complete:
+			if _, err := io.Copy(io.Discard, r); err != nil { // the end of an encrypted backup has its own checksum
+				return m, errBackup
+			}
 			return m, nil
 		case errors.Is(err, io.EOF) || err == nil && (complete || first != (name == manifestEntry)):
 			return m, errBackup
@@ -143,6 +149,10 @@ func checkBackup(r io.ReadSeeker) (m manifest, err error) {
 			}
 			complete = true
 			continue
+		case !first && visit != nil:
+			if err := visit(name, data); err != nil {
+				return m, err
+			}
 		}
 		addSum(sum, name, data)
 	}

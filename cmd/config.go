@@ -34,6 +34,7 @@ type Config struct {
 	Mail         MailConfig
 	Push         PushConfig
 	NATS         NATSConfig
+	Backup       BackupConfig
 
 	// File is the configuration file, "" for none.
 	File string
@@ -248,6 +249,14 @@ type CalloutConfig struct {
 	LogAccount string // public key; "" for none
 }
 
+// BackupConfig is the section backup, for the backups that the server makes itself.
+type BackupConfig struct {
+	Dir        string // "" for none
+	Every      time.Duration
+	Keep       int
+	Recipients []string // public keys of age or SSH; none: not encrypted
+}
+
 // ClusterConfig is the section nats.cluster.
 type ClusterConfig struct {
 	Name   string // "" for a single server
@@ -309,5 +318,6 @@ func Defaults() *Config {
 
 			ConnectionsPerUser: 16,
 		},
+		Backup: BackupConfig{Every: day, Keep: 7, Recipients: []string{}},
 	}
 }

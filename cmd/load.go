@@ -235,7 +235,7 @@ func (c *Config) checkFiles() Mistakes {
 	var mistakes Mistakes
 	for _, s := range c.settings() {
 		path, ok := s.value.(*string)
-		if !ok || !s.path || *path == "" || s.key == "data" {
+		if !ok || !s.path || *path == "" || s.key == "data" || s.key == "backup.dir" { // both are created
 			continue
 		}
 		f, err := os.Open(*path)

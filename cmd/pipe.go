@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -15,16 +16,24 @@ type backupSource interface {
 	io.Closer
 }
 
-// openBackup opens a backup file. It copies standard input to a private temporary file, which Close removes.
-func openBackup(env *Env, name string) (backupSource, error) {
-	if name != pipeName {
-		f, err := os.Open(env.path(name))
-		if err != nil {
-			return nil, usageErrorf("%w", err)
-		}
-		return f, nil
+// openBackup opens a backup file, which is decrypted with the identities in a file, "" for none. It copies standard
+// input to a private temporary file, as it is, which Close removes.
+func openBackup(ctx context.Context, env *Env, name, identityFile string) (backupSource, error) {
+	var file backupSource
+	var err error
+	if name == pipeName {
+		file, err = spool("imctl-backup-*", env.In)
+	} else if file, err = os.Open(env.path(name)); err != nil {
+		err = usageErrorf("%w", err)
 	}
-	return spool("imctl-backup-*", env.In)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := unseal(ctx, env, name, file, identityFile)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return opened, nil
 }
 
 // spool copies r to a private temporary file and returns the file, at an unspecified offset.

@@ -24,7 +24,7 @@ import (
 
 func newRestore(env *Env) *cobra.Command {
 	var output outputFormat
-	yes, complete := false, false
+	yes, complete, verify, identity := false, false, false, ""
 	c := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Restore a backup",
@@ -45,10 +45,18 @@ A backup of a single server can be restored in a cluster and vice versa. nats.re
 replicas of each stream.
 
 A restore from standard input or into a running server needs space for the backup in the directory for
-temporary files (TMPDIR).`,
+temporary files (TMPDIR).
+
+An encrypted backup needs the secret key of one of its recipients: --identity names a file with keys of
+age, or a key of SSH. The command asks for the passphrase of a backup or of a key that was encrypted with
+one.
+
+With --verify the command reads the whole backup and every message in it, reports what it contains, and
+changes nothing. It exits with 1 if the backup is damaged.`,
 		Example: `  imctl restore imctl-2026-01-02.tar --data new
   imctl restore imctl-2026-01-02.tar --context cluster --yes
   ssh old imctl backup - | imctl restore - --data new
+  imctl restore --verify --identity key.txt imctl.tar.age
   imctl restore --complete`,
 		Args: func(c *cobra.Command, args []string) error {
 			if complete {
@@ -57,6 +65,12 @@ temporary files (TMPDIR).`,
 			return exactArgs("FILE")(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if complete && (verify || identity != "") {
+				return usageErrorf("--complete needs no backup: leave out --verify and --identity")
+			}
+			if verify {
+				return runVerify(c.Context(), env, args[0], identity, output)
+			}
 			config, err := loadConfig(env, c.Flags())
 			if err != nil {
 				return err
@@ -64,18 +78,19 @@ temporary files (TMPDIR).`,
 			if complete {
 				return runComplete(c.Context(), env, config, output)
 			}
-			file, err := openBackup(env, args[0])
+			file, err := openBackup(c.Context(), env, args[0], identity)
 			if err != nil {
 				return err
 			}
 			defer file.Close()
 			r := restorer{env: env, config: config, file: file, progress: startProgress(env), report: backupReport{File: args[0]}}
-			if r.manifest, err = checkBackup(file); err != nil {
+			if r.manifest, err = checkBackup(file, nil); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if r.manifest.Prefix != config.NATS.Prefix {
 				return usageErrorf("%s has nats.prefix %s, but the configuration has %s", args[0], r.manifest.Prefix, config.NATS.Prefix)
 			}
+			r.report.Accounts = r.manifest.Accounts
 			err = r.run(c, yes)
 			r.progress.stop()
 			if err != nil {
@@ -86,9 +101,47 @@ temporary files (TMPDIR).`,
 	}
 	addYesFlag(c, &yes)
 	c.Flags().BoolVar(&complete, "complete", false, "complete an interrupted restore")
+	c.Flags().BoolVar(&verify, "verify", false, "read and check the backup, and change nothing")
+	c.Flags().StringVar(&identity, "identity", "", "`file` with the secret key for an encrypted backup")
 	output.addTo(c.Flags())
 	addServerFlags(c)
 	return c
+}
+
+// verifyReport is the report of restore --verify.
+type verifyReport struct {
+	backupReport
+	Created time.Time `json:"created"`
+	Version string    `json:"version"` // version of imctl that made the backup
+	Prefix  string    `json:"prefix"`  // nats.prefix
+}
+
+// runVerify reads and checks a backup.
+func runVerify(ctx context.Context, env *Env, name, identity string, output outputFormat) error {
+	file, err := openBackup(ctx, env, name, identity)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	m, report, err := verifyBackup(&pacedReader{ctx: ctx, r: file})
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	report.File = name
+	if output.json() {
+		return writeJSON(env.Out, verifyReport{report, m.Created, m.Version, m.Prefix})
+	}
+	accounts := "-"
+	if m.Accounts != nil {
+		accounts = fmt.Sprint(*m.Accounts)
+	}
+	err = writeFields(env.Out, [][]string{{"backup", "OK"}, {"created", localTime(m.Created)}, {"version", orDash(m.Version)}, {"prefix", m.Prefix}, {"accounts", accounts},
+		{"files", fmt.Sprint(report.Files)}})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(env.Out)
+	return writeBackupReport(env.Out, output, report)
 }
 
 // restorer is a restore in progress.
@@ -189,6 +242,9 @@ func (r *restorer) stage(ctx context.Context, path string) (_ *stagedNATS, err e
 		return nil, err
 	}
 	if err := eachStream(r.file, func(stream string, b *backedUpStream) error { return r.stageStream(ctx, s.nc, stream, b) }); err != nil {
+		return nil, err
+	}
+	if err := r.restoreTails(ctx, s.nc); err != nil {
 		return nil, err
 	}
 	r.env.stepDone("streams staged")

@@ -44,12 +44,18 @@ func killedMain() {
 // killRestore runs a restore in a process that kills itself at a step.
 func killRestore(t *testing.T, dir, step string, args ...string) {
 	t.Helper()
-	c := exec.Command("imctl-killed", append([]string{"restore"}, args...)...)
+	killCommand(t, dir, step, append([]string{"restore"}, args...)...)
+}
+
+// killCommand runs a command in a process that kills itself at a step.
+func killCommand(t *testing.T, dir, step string, args ...string) {
+	t.Helper()
+	c := exec.Command("imctl-killed", args...)
 	c.Dir, c.Env = dir, append(os.Environ(), killStepVariable+"="+step, "GORACE=atexit_sleep_ms=0")
 	out, err := c.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Exited() && exit.ExitCode() <= 5 && exit.ExitCode() >= 0 {
-		t.Fatalf("the restore was not killed at %q: %v\n%s", step, err, out)
+		t.Fatalf("the command was not killed at %q: %v\n%s", step, err, out)
 	}
 }
 

@@ -203,7 +203,7 @@ func TestBackupPipe(t *testing.T) {
 		t.Errorf("temporary files remain: %v, %v", left, err)
 	}
 	a := command(t, dir, "", "backup", "-").want(t, exitDone)
-	if _, err := checkBackup(strings.NewReader(a.out)); err != nil {
+	if _, err := checkBackup(strings.NewReader(a.out), nil); err != nil {
 		t.Errorf("standard output is not a valid backup: %v", err)
 	}
 	command(t, dir, a.out[:len(a.out)/2], "restore", "-", "--data", "half").want(t, exitFailed, errBackup.Error())

@@ -19,8 +19,8 @@ func newServe(env *Env) *cobra.Command {
 		Long: `Run the server until it receives SIGTERM or SIGINT, then shut it down gracefully. A second signal stops
 it at once.
 
-SIGHUP reloads limits, log level, certificates and origins from the configuration. The reload is rejected
-if the file is invalid, or if it existed at the start and is now missing or empty.
+SIGHUP reloads limits, log level, certificates, origins and backups from the configuration. The reload is
+rejected if the file is invalid, or if it existed at the start and is now missing or empty.
 
 The server does not start if a required stream or consumer is missing. Restore a backup, or accept the
 loss with --accept-loss NAME. The name of a consumer is STREAM/CONSUMER. The server then creates the

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ func (s setting) asLive() setting { s.live = true; return s }
 
 // settings returns all settings, bound to the fields of c, in the order of config.yaml.
 func (c *Config) settings() []setting {
-	return append(c.serverSettings(), c.natsSettings()...)
+	return slices.Concat(c.serverSettings(), c.natsSettings(), c.backupSettings())
 }
 
 func (c *Config) serverSettings() []setting {
@@ -181,6 +182,15 @@ func (c *Config) natsSettings() []setting {
 		bind("nats.callout.system", &c.NATS.Callout.System, "operator mode: credentials file of a user of the system account").asPath(),
 		bind("nats.callout.key", &c.NATS.Callout.Key, "operator mode: file with the seed of the signing key of the accounts").asPath(),
 		bind("nats.callout.log_account", &c.NATS.Callout.LogAccount, "operator mode: public key of the account for consumers of the log, empty for no consumers", orEmpty(accountKey)),
+	}
+}
+
+func (c *Config) backupSettings() []setting {
+	return []setting{
+		bind("backup.dir", &c.Backup.Dir, "directory of the backups that the server makes, empty for none").asPath().asLive(),
+		bind("backup.every", &c.Backup.Every, "time from one backup to the next", between(time.Minute, maxBackupEvery)).asLive(),
+		bind("backup.keep", &c.Backup.Keep, "backups that are kept in backup.dir", between(1, maxBackups)).asLive(),
+		bind("backup.recipients", &c.Backup.Recipients, "public keys of age or SSH to encrypt backups to", recipients).asLive(),
 	}
 }
 

@@ -26,6 +26,8 @@ type status struct {
 	Talks    *talksInfo           `json:"talks"` // null if no conversations are kept
 	Files    *kv.FileStats        `json:"files"` // null if no files are kept
 	Log      *logInfo             `json:"log"`   // null if the event log does not exist
+	// Backup is the last scheduled backup and its failures, null if none was made.
+	Backup *backupInfo `json:"backup"`
 }
 
 func newStatus(env *Env) *cobra.Command {
@@ -64,7 +66,7 @@ if no server is running. Available information is shown in any case.`,
 // read.
 func readStatus(ctx context.Context, s *adminConn) (status, error) {
 	var st status
-	state, _, err := readState(ctx, s.nc, s.config.NATS.Prefix)
+	state, states, err := readState(ctx, s.nc, s.config.NATS.Prefix)
 	if err != nil {
 		return st, err
 	}
@@ -92,6 +94,9 @@ func readStatus(ctx context.Context, s *adminConn) (status, error) {
 		return st, err
 	}
 	if st.Log, err = readLog(ctx, js, s.config.NATS); err != nil {
+		return st, err
+	}
+	if st.Backup, err = readBackups(ctx, states); err != nil {
 		return st, err
 	}
 	var problems []string
@@ -136,6 +141,9 @@ func writeStatus(env *Env, st status) error {
 	}
 	if st.Log != nil {
 		fields = append(fields, []string{"log", st.Log.String()})
+	}
+	if st.Backup != nil {
+		fields = append(fields, []string{"backup", st.Backup.String()})
 	}
 	if err := writeFields(env.Out, fields); err != nil {
 		return err

@@ -44,6 +44,9 @@ const (
 	statesBucket      = "state"
 )
 
+// backupPrefix begins the key of the scheduled backups in the bucket of the state.
+const backupPrefix = "backup."
+
 // kind is a kind of key.
 type kind struct {
 	name   string
@@ -71,6 +74,7 @@ var kinds = []kind{
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},
 	{name: "cursors", bucket: friendshipsBucket, prefix: cursorsPrefix, rule: permanent},
 	{name: "state", bucket: statesBucket, rule: permanent},
+	{name: "backup", bucket: statesBucket, prefix: backupPrefix, rule: permanent},
 	{name: "fill", bucket: usersBucket, prefix: paddingPrefix, rule: once},
 	{name: "fill", bucket: friendshipsBucket, prefix: paddingPrefix, rule: once},
 }
