@@ -49,6 +49,8 @@ func runServe(ctx context.Context, env *Env, config *Config, load func(current *
 	hangups, stop := env.hangups()
 	defer stop()
 	defer tuneGC(env.Environ)()
+	defer limitMemory(log)()
+	reportMemory(log, config)
 	app, err := NewApp(ctx, config, log, level)
 	if err != nil {
 		return err
