@@ -78,7 +78,9 @@ func hashingPlaces(limit, bytes int64) int {
 }
 
 // shareOf returns a budget of the configuration, in bytes, within its share of the soft limit. 0 is no limit, and stays.
-func shareOf(limit int64, configured Size, share int64) int64 { return min(int64(configured), limit/share) }
+func shareOf(limit int64, configured Size, share int64) int64 {
+	return min(int64(configured), limit/share)
+}
 
 // rememberedLogins returns how many verified credentials to keep in memory. Each takes about 150 bytes.
 func rememberedLogins(limit int64) int { return int(min(1<<16, max(1<<10, limit>>11))) }
@@ -90,12 +92,16 @@ func reserveForHash(bytes uint64) {
 	if limit == math.MaxInt64 {
 		return
 	}
-	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
-	metrics.Read(samples)
-	used := samples[0].Value.Uint64() - samples[1].Value.Uint64() - samples[2].Value.Uint64()
-	if used+bytes > uint64(limit) {
+	if memoryUsed()+bytes > uint64(limit) {
 		runtime.GC()
 	}
+}
+
+// memoryUsed returns the bytes that count for the soft limit, except those that are free for allocation.
+func memoryUsed() uint64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64() - samples[1].Value.Uint64() - samples[2].Value.Uint64()
 }
 
 // reportMemory logs the memory limit and what follows from it. It logs a warning if a hash does not fit.
