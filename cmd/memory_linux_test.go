@@ -68,39 +68,40 @@ func (g memoryGroup) kills(t *testing.T) string {
 	return ""
 }
 
-// uncachedProgram copies this program to a file whose pages are not cached. A cgroup is charged for the pages that its
-// processes read first, as in a container with an image of its own.
-func uncachedProgram(t *testing.T) string {
+// buildProgram builds imctl, without the parts that only tests link.
+func buildProgram(t *testing.T) string {
 	t.Helper()
-	imctl, err := exec.LookPath("imctl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A link to the test's program, whose first argument selects the command.
-	b, err := os.ReadFile(imctl)
-	if err != nil {
-		t.Fatal(err)
-	}
 	path := filepath.Join(t.TempDir(), "imctl")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o700)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close()); err != nil {
-		t.Fatal(err)
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", path, "./imctl").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return path
+}
+
+// uncache removes the pages of a file from the cache. A cgroup is charged for the pages that its processes read first,
+// as in a container with an image of its own.
+func uncache(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestSmallMemory: without a setting, in a cgroup with the memory of a small container, ten people register at the same
 // time, log in and talk, and the kernel kills nothing.
 func TestSmallMemory(t *testing.T) {
+	newMemoryGroup(t, 80<<20) // skips before the build
+	program := buildProgram(t)
 	for _, limit := range []int64{80 << 20, 48 << 20} {
 		t.Run(fmt.Sprint(limit>>20, "MiB"), func(t *testing.T) {
 			group := newMemoryGroup(t, limit)
+			uncache(t, program)
 			serve := exec.Command("sh", "-c", `echo $$ > "$0/cgroup.procs" && unset IMCTL_PASSWORDS_MEMORY IMCTL_PASSWORDS_PASSES && exec "$@"`,
-				group.dir, uncachedProgram(t), "serve", "--log.level", "debug")
+				group.dir, program, "serve", "--log.level", "debug")
 			log := new(logBuffer)
 			p := startCommand(t, serve, filepath.Join(t.TempDir(), "data"), log)
 			w := newWorld(t, p)
