@@ -48,6 +48,9 @@ type lane struct {
 	announcer *announcer
 	wg        sync.WaitGroup
 
+	posting sync.RWMutex // guards closed, and is held while a goroutine of this process writes to in
+	closed  bool
+
 	mu    sync.RWMutex
 	users map[string]*User // guarded by mu
 
@@ -66,7 +69,7 @@ const maxBatchMessages = 64
 func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, push: opts.Push, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
-	l.acks.nc = nc
+	l.acks.nc, l.acks.lanes = nc, lanes
 	if opts.Notices != nil {
 		l.acks.late = opts.Notices.nc
 	}
@@ -77,7 +80,7 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	if opts.Covered != nil {
 		l.flights.covered, l.flights.suspect = opts.Covered, opts.Suspect
 	}
-	l.flights.names, l.flights.log, l.flights.keeper, l.flights.echo = opts.Prefix, opts.Log, opts.Keeper, l.echo
+	l.flights.names, l.flights.log, l.flights.keeper, l.flights.echo, l.flights.only = opts.Prefix, opts.Log, opts.Keeper, l.echo, l.only
 	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err
 	}
@@ -91,7 +94,7 @@ func (l *lane) close() {
 	l.announcer.close()
 	l.nc.Close()
 	l.flights.close()
-	close(l.in)
+	l.closeIn()
 	l.wg.Wait()
 }
 
@@ -116,6 +119,7 @@ func (l *lane) join(ctx context.Context, id string, m *Member, r kv.Roster, revi
 		l.leave(m)
 		return false, fmt.Errorf("subscribe for user %s: %w", id, err)
 	}
+	u.subscribed.Store(true)
 	l.metrics.roundTrip.Observe(time.Since(started).Seconds())
 	return first, nil
 }
@@ -356,6 +360,9 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 // reply replies to a message from NATS, if it asks for a reply.
 func (l *lane) reply(to string, data []byte) {
 	if to == "" {
+		return
+	}
+	if inbox, _, ok := splitReply(to); ok && l.acks.post(inbox, to, data) {
 		return
 	}
 	l.published(l.acks.publish(to, data))
