@@ -26,35 +26,32 @@ type flights struct {
 	names   subject.Prefix
 	inbox   string // reply subjects are this and the token of a flight
 	timeout time.Duration
-	holdFor time.Duration       // delay before a flight that found no subscription is resent
-	alone   func() bool         // no other node serves users
-	covered func() bool         // a listener covers the subjects of users
-	suspect func()              // is called when a listener may have answered, or no client did
-	only    func(*flight) *lane // the one lane that NATS would deliver a dialogue to; nil: unknown
-	echo    func(*flight)       // shows a delivered dialogue to the sender's other devices
-	log     *eventlog.Log       // nil: none
-	keeper  Keeper              // nil: conversations are not kept
-	most    func() int          // bytes of data of all flights of the lane; 0: no limit
+	holdFor time.Duration // delay before a flight that found no subscription is resent
+	alone   func() bool   // no other node serves users
+	covered func() bool   // a listener covers the subjects of users
+	suspect func()        // is called when a listener may have answered, or no client did
+	echo    func(*flight) // shows a delivered dialogue to the sender's other devices
+	log     *eventlog.Log // nil: none
+	keeper  Keeper        // nil: conversations are not kept
+	most    func() int    // bytes of data of all flights of the lane; 0: no limit
 	sub     *nats.Subscription
 	epoch   atomic.Uint32 // counts aborts; see epoch.go
 
-	mu        sync.Mutex // guards the fields below
-	slots     []flightSlot
-	free      []uint32
-	spare     []*flight        // finished, kept for their memory
-	last      uint64           // order of the youngest flight
-	held      map[string][]use // flights that wait to be sent, by subject; see resend.go
-	active    int
-	published int         // active flights of dialogues that NATS delivers
-	direct    time.Time   // until then NATS delivers all
-	bytes     int         // of the active flights' data
-	timer     *time.Timer // runs while active > 0
-	closed    bool
-	paused    bool          // flights wait for resume; see pause.go
-	waiting   []use         // in order
-	lost      time.Time     // when the connection was last lost
-	back      time.Time     // when all connections of the node were last back
-	quiet     chan struct{} // closed when all active flights wait; nil unless a pause waits for that
+	mu      sync.Mutex // guards the fields below
+	slots   []flightSlot
+	free    []uint32
+	spare   []*flight        // finished, kept for their memory
+	last    uint64           // order of the youngest flight
+	held    map[string][]use // flights that wait to be sent, by subject; see resend.go
+	active  int
+	bytes   int         // of the active flights' data
+	timer   *time.Timer // runs while active > 0
+	closed  bool
+	paused  bool          // flights wait for resume; see pause.go
+	waiting []use         // in order
+	lost    time.Time     // when the connection was last lost
+	back    time.Time     // when all connections of the node were last back
+	quiet   chan struct{} // closed when all active flights wait; nil unless a pause waits for that
 }
 
 // flightSlot holds a flight. A late reply to an earlier use of the slot has an earlier round.
@@ -74,15 +71,14 @@ type flight struct {
 	number   uint64 // of a dialogue that is stored; 0: it is not kept
 	live     bool   // it is not stored because conversations cannot be stored
 
-	flights   *flights
-	started   time.Time // zero before the launch: the time of that
-	expires   time.Time
-	order     uint64    // flights with a smaller order began earlier
-	resent    bool      // it is not resent again
-	refusal   wire.Code // the final code if no node or client accepts it; 0: none has refused it
-	reply     []byte    // the reply subject
-	published bool      // NATS delivers it; see direct.go
-	sending   bool      // its buffers are being read; guarded by the flights' mu
+	flights *flights
+	started time.Time // zero before the launch: the time of that
+	expires time.Time
+	order   uint64    // flights with a smaller order began earlier
+	resent  bool      // it is not resent again
+	refusal wire.Code // the final code if no node or client accepts it; 0: none has refused it
+	reply   []byte    // the reply subject
+	sending bool      // its buffers are being read; guarded by the flights' mu
 }
 
 // probe reports whether the flight only asks whether a user is online.
@@ -135,7 +131,7 @@ func (f *flights) take(s Sender) *flight {
 		fl = new(flight)
 	}
 	fl.sender, fl.flights, fl.resent, fl.refusal, fl.data, fl.id, fl.number = s, f, false, 0, fl.data[:0], fl.id[:0], 0
-	fl.live, fl.published, fl.started = false, false, time.Time{}
+	fl.live, fl.started = false, time.Time{}
 	return fl
 }
 
@@ -151,10 +147,6 @@ func (f *flights) launch(fl *flight) error {
 // launchStored is launch, and returns the use of the slot. Without publish the caller hands the dialogue to its
 // receivers.
 func (f *flights) launchStored(fl *flight, publish bool) (u use, err error) {
-	var to *lane
-	if publish && f.only != nil && !fl.probe() {
-		to = f.only(fl)
-	}
 	f.mu.Lock()
 	if !f.hasRoom(fl) {
 		f.mu.Unlock()
@@ -200,19 +192,8 @@ func (f *flights) launchStored(fl *flight, publish bool) (u use, err error) {
 		f.mu.Unlock()
 		return u, nil
 	}
-	directly := f.sends(fl, to != nil)
 	f.mu.Unlock()
-	if directly && !f.hand(fl, to) {
-		directly = false
-		f.mu.Lock()
-		if f.is(n, round) {
-			f.publishes(fl)
-		}
-		f.mu.Unlock()
-	}
-	if !directly {
-		err = f.publish(fl)
-	}
+	err = f.publish(fl)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.sending = false
@@ -380,7 +361,6 @@ func (f *flights) release(n uint32) {
 	if fl.member != nil {
 		fl.member.inFlight -= len(fl.data)
 	}
-	f.delivered(fl, time.Now())
 	f.slots[n].flight = nil
 	f.free = append(f.free, n)
 	if f.active--; f.active == 0 {
@@ -432,7 +412,6 @@ func (f *flights) abort() {
 	f.epoch.Add(1)
 	f.mu.Lock()
 	f.lost = time.Now()
-	f.direct = f.lost.Add(directAfter)
 	all := f.expired(f.lost.Add(f.timeout))
 	if len(f.waiting) > 0 && !f.closed {
 		waiting := make(map[use]bool, len(f.waiting))

@@ -80,7 +80,7 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	if opts.Covered != nil {
 		l.flights.covered, l.flights.suspect = opts.Covered, opts.Suspect
 	}
-	l.flights.names, l.flights.log, l.flights.keeper, l.flights.echo, l.flights.only = opts.Prefix, opts.Log, opts.Keeper, l.echo, l.only
+	l.flights.names, l.flights.log, l.flights.keeper, l.flights.echo = opts.Prefix, opts.Log, opts.Keeper, l.echo
 	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err
 	}
@@ -119,7 +119,6 @@ func (l *lane) join(ctx context.Context, id string, m *Member, r kv.Roster, revi
 		l.leave(m)
 		return false, fmt.Errorf("subscribe for user %s: %w", id, err)
 	}
-	u.subscribed.Store(true)
 	l.metrics.roundTrip.Observe(time.Since(started).Seconds())
 	return first, nil
 }

@@ -77,7 +77,6 @@ func (f *flights) resume() {
 			if f.is(u.n, u.round) && !f.enqueue(u.n) {
 				fl := f.slots[u.n].flight
 				fl.sending = true
-				f.publishes(fl)
 				sending, flying = append(sending, u), append(flying, fl)
 			}
 		}

@@ -115,7 +115,6 @@ func (f *flights) resend(subject string) {
 		for i, u := range waiting {
 			sending[i] = f.slots[u.n].flight
 			sending[i].sending = true
-			f.publishes(sending[i])
 		}
 		f.mu.Unlock()
 		for _, u := range late {

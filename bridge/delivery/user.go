@@ -16,8 +16,6 @@ type User struct {
 	lane *lane
 	sub  *nats.Subscription // of all live subjects of the user
 
-	subscribed atomic.Bool // NATS knows sub
-
 	elsewhere atomic.Bool // it has other clients than the sinks here, as far as this node knows
 
 	awaiting awaited
