@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/semaphore"
 
 	"imctl/bridge"
 	"imctl/bridge/admin"
@@ -217,6 +218,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Moves:          a.backend.moves(),
 		Prefix:         c.NATS.Prefix,
 		Logins:         concurrentLogins(c),
+		LoginBytes:     semaphore.NewWeighted(shareOf(memoryLimit(), loginBytes, loginsShare)),
 		Host:           host,
 		Version:        readBuildInfo().Version,
 		ShowVersion:    c.HTTP.Version,
@@ -268,12 +270,17 @@ func concurrentLogins(c *Config) int {
 	return 16 * runtime.GOMAXPROCS(0)
 }
 
+// loginBytes bounds the bytes of large answers to logins that are written in parts.
+const loginBytes = 64 * MiB
+
 // hashWait is how long a login may wait for the hash of its password. After a restart, everybody's is hashed.
 const hashWait = 25 * time.Second
 
 // hashing returns the queue for the hashes of passwords.
 func (a *App) hashing() *governor.Queue {
-	return governor.NewQueue(governor.QueueOptions{Places: kv.HashingPlaces(), Wait: hashWait, Busy: kv.ErrBusy, Refused: a.governor.NoteBusy})
+	limit := memoryLimit()
+	places := hashingPlaces(limit, int64(hashCostOf(limit, a.config).memory))
+	return governor.NewQueue(governor.QueueOptions{Places: places, Wait: hashWait, Busy: kv.ErrBusy, Refused: a.governor.NoteBusy})
 }
 
 // isLocal reports whether an address is a loopback address, or that of a Unix socket.
@@ -355,11 +362,11 @@ func newMailer(c *Config) (*mailer.Mailer, error) {
 func limitsOf(c *Config) governor.Options {
 	rate := func(r Rate) governor.Rate { return governor.Rate{Events: r.Count, Per: r.Per} }
 	l := c.Limits
-	connections := c.connections()
+	connections, memory := c.connections(), memoryLimit()
 	return governor.Options{Registrations: rate(l.Registrations), Logins: rate(l.Logins), LoginFailures: rate(l.LoginFailures),
 		Dialogues: rate(l.Dialogues), Forgotten: rate(l.Forgotten), Refusals: rate(l.Refusals), AddressCalls: rate(l.HTTP), Calls: rate(l.Calls),
 		Searches: rate(l.Searches), FriendChanges: rate(l.FriendChanges), Updates: rate(l.Updates), Passwords: rate(l.Passwords),
-		Reports: rate(l.Reports), History: rate(l.History), Picture: int(l.Picture), Bodies: int64(l.Uploads), Waiting: int64(l.Waiting),
+		Reports: rate(l.Reports), History: rate(l.History), Picture: int(l.Picture), Bodies: shareOf(memory, l.Uploads, bodiesShare), Waiting: shareOf(memory, l.Waiting, waitingShare),
 		Connections: connections, Guests: min(connections/2, maxGuests), AddressConnections: cmp.Or(l.ConnectionsPerAddress, connections/2)}
 }
 

@@ -245,6 +245,9 @@ func (b *backend) failed() <-chan error {
 
 // newHasher returns a hasher whose hashes wait in the queue, or in order if it is nil.
 func newHasher(c *Config, queue kv.Queue) *kv.Hasher {
-	return kv.NewHasher(kv.HasherOptions{MemoryKiB: uint32(c.Passwords.Memory / KiB), Passes: uint32(c.Passwords.Passes),
-		MinLength: c.Passwords.MinLength, MaxLength: c.Passwords.MaxLength, Queue: queue})
+	limit := memoryLimit()
+	cost := hashCostOf(limit, c)
+	return kv.NewHasher(kv.HasherOptions{MemoryKiB: uint32(cost.memory / KiB), Passes: uint32(cost.passes),
+		MinLength: c.Passwords.MinLength, MaxLength: c.Passwords.MaxLength, Queue: queue,
+		Remember: rememberedLogins(limit), Reserve: reserveForHash})
 }

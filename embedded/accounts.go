@@ -217,6 +217,9 @@ func (s *Server) Interest(subject string) int {
 	return account.Interest(subject)
 }
 
+// Subscriptions returns the number of subscriptions on this server.
+func (s *Server) Subscriptions() int { return int(s.ns.Load().NumSubscriptions()) }
+
 // PutOff keeps the refused login of a connection out of the log of this server. The program closes such a connection
 // before it answers: its credentials may be right.
 func (s *Server) PutOff(server string, cid uint64) {

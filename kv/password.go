@@ -14,13 +14,14 @@ import (
 
 // HasherOptions are the parameters of argon2id and the limits of a Hasher.
 type HasherOptions struct {
-	MemoryKiB uint32        // for one hash; default 19 MiB
-	Passes    uint32        // default 2
-	MinLength int           // of a new password, in characters of NFC; default 1
-	MaxLength int           // of a password, in characters of NFC; default 256
-	Queue     Queue         // hands out the places to hash; default one for every two cores, at least 1, in order
-	Wait      time.Duration // for a place of the default queue; default 10s
-	Remember  int           // verified credentials kept in memory; default 65536, none if negative
+	MemoryKiB uint32             // for one hash; default 19 MiB
+	Passes    uint32             // default 2
+	MinLength int                // of a new password, in characters of NFC; default 1
+	MaxLength int                // of a password, in characters of NFC; default 256
+	Queue     Queue              // hands out the places to hash; default one for every two cores, at least 1, in order
+	Wait      time.Duration      // for a place of the default queue; default 10s
+	Remember  int                // verified credentials kept in memory; default 65536, none if negative
+	Reserve   func(bytes uint64) // called before each hash with the memory that it allocates; default none
 }
 
 // Queue hands out places to hash. Enter waits for one, and the caller calls leave when it is done. A caller keeps its
@@ -33,7 +34,7 @@ type Queue interface {
 }
 
 // HashingPlaces returns how many hashes may run at once: the other cores are for dialogues.
-func HashingPlaces() int { return max(1, runtime.NumCPU()/2) }
+func HashingPlaces() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 func (opts HasherOptions) withDefaults() HasherOptions {
 	if opts.MemoryKiB == 0 {
@@ -57,6 +58,9 @@ func (opts HasherOptions) withDefaults() HasherOptions {
 	if opts.Remember == 0 {
 		opts.Remember = 1 << 16
 	}
+	if opts.Reserve == nil {
+		opts.Reserve = func(uint64) {}
+	}
 	return opts
 }
 
@@ -72,7 +76,8 @@ type Hasher struct {
 	secret   [32]byte
 	verified *lru.Cache[[sha256.Size]byte, struct{}]
 
-	// dummy is verified for accounts that do not exist, so that they take as long as those that do.
+	// dummy is verified for accounts that do not exist, so that they take as long as those that do. Its key is random, so
+	// no password has this hash.
 	dummy phc
 
 	costliest atomic.Uint64  // work of the costliest hash that was verified; see equalize
@@ -85,16 +90,8 @@ type Verdict struct {
 	Stale bool // the password is right, but must be hashed again, since the parameters have changed
 }
 
-// NewHasher returns a Hasher. It takes the time of one hash, since it creates the hash that stands for unknown
-// accounts.
+// NewHasher returns a Hasher.
 func NewHasher(opts HasherOptions) *Hasher {
-	h := newHasher(opts)
-	h.dummy = h.params.derive(NewID())
-	return h
-}
-
-// newHasher is NewHasher without the hash that stands for unknown accounts.
-func newHasher(opts HasherOptions) *Hasher {
 	opts = opts.withDefaults()
 	h := &Hasher{
 		opts: opts,
@@ -105,6 +102,7 @@ func newHasher(opts HasherOptions) *Hasher {
 		},
 	}
 	rand.Read(h.secret[:])
+	h.dummy = h.params.random()
 	if opts.Remember > 0 {
 		h.verified, _ = lru.New[[sha256.Size]byte, struct{}](opts.Remember) // fails only for sizes below 1
 	}
@@ -121,6 +119,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer leave()
+	h.reserve(h.params)
 	return h.params.derive(password).String(), nil
 }
 

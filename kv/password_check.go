@@ -63,9 +63,7 @@ func (h *Hasher) matches(stored phc, password string) bool {
 			break
 		}
 	}
-	if h.onHash != nil {
-		h.onHash(stored.params)
-	}
+	h.reserve(stored.params)
 	return stored.matches(password)
 }
 
@@ -81,10 +79,16 @@ func (h *Hasher) equalize(done params) {
 	own := uint64(h.params.memoryKiB)
 	passes := (lacking + own - 1) / own
 	p := params{memoryKiB: uint32(lacking / passes), passes: uint32(passes), lanes: 1}
+	h.reserve(p)
+	p.derive("")
+}
+
+// reserve is called before each hash.
+func (h *Hasher) reserve(p params) {
 	if h.onHash != nil {
 		h.onHash(p)
 	}
-	p.derive("")
+	h.opts.Reserve(uint64(p.memoryKiB) << 10)
 }
 
 // Lengths returns the length of the shortest new and of the longest password, in characters.

@@ -41,7 +41,7 @@ func TestHashBounds(t *testing.T) {
 		{HasherOptions{MemoryKiB: 128 << 10, Passes: 1}, "m=131072,t=3,p=1", false},
 		{HasherOptions{MemoryKiB: 128 << 10, Passes: 8}, "m=131072,t=8,p=1", true},
 	} {
-		h := newHasher(test.configured)
+		h := NewHasher(test.configured)
 		hash := "$argon2id$v=19$" + test.params + knownSaltAndKey
 		if err := h.CheckHash(hash); (err == nil) != test.usable || !test.usable && !errors.Is(err, ErrHashUnusable) {
 			t.Errorf("%+v: CheckHash of %s: %v", test.configured, test.params, err)

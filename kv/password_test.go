@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -282,4 +283,25 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		}
 	})
+}
+
+// A new Hasher computes nothing, so that a start needs no memory for a hash. Each later hash is announced with its
+// memory, that of a login to an unknown account too.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	var reserved []uint64
+	h := NewHasher(HasherOptions{MemoryKiB: 64, Passes: 1, Reserve: func(bytes uint64) { reserved = append(reserved, bytes) }})
+	if len(reserved) > 0 {
+		t.Errorf("NewHasher computes hashes: %v", reserved)
+	}
+	if _, err := h.Hash(ctx, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := h.Verify(ctx, "", "secret"); err != nil || v.OK {
+		t.Errorf("Verify for an unknown account = %+v, %v", v, err)
+	}
+	if want := []uint64{64 << 10, 64 << 10}; !slices.Equal(reserved, want) {
+		t.Errorf("reserved %v, want %v", reserved, want)
+	}
 }

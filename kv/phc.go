@@ -97,6 +97,14 @@ func (p params) derive(password string) phc {
 	return h
 }
 
+// random returns a hash that no password has. It computes nothing.
+func (p params) random() phc {
+	h := phc{params: p, salt: make([]byte, saltSize), key: make([]byte, keySize)}
+	rand.Read(h.salt)
+	rand.Read(h.key)
+	return h
+}
+
 // compute returns the key of a password, with size bytes.
 func (h phc) compute(password string, size int) []byte {
 	return argon2.IDKey([]byte(password), h.salt, h.passes, h.memoryKiB, h.lanes, uint32(size))

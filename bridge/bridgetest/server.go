@@ -86,7 +86,7 @@ func (s *Server) start(t testing.TB, o Options) error {
 	if err := s.openStore(ctx, o, log); err != nil {
 		return err
 	}
-	if o.Hasher == (kv.HasherOptions{}) {
+	if o.Hasher.MemoryKiB == 0 {
 		o.Hasher = kv.HasherOptions{MemoryKiB: 64, Passes: 1}
 	}
 	if o.BeforeBridge != nil {

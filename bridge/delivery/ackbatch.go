@@ -34,8 +34,9 @@ func splitReply(reply string) (inbox, token string, ok bool) {
 
 // ackBatch collects acknowledgements that leave together.
 type ackBatch struct {
-	nc   *nats.Conn
-	late *nats.Conn // takes what nc does not; nil: none
+	nc    *nats.Conn
+	late  *nats.Conn // takes what nc does not; nil: none
+	lanes *Lanes     // that may wait for acknowledgements; nil: none
 
 	mu        sync.Mutex // guards the fields below
 	gathering bool       // between begin and end
@@ -98,6 +99,7 @@ func (b *ackBatch) send() (err error) {
 		a := &b.pending[i]
 		var failed error
 		switch {
+		case len(a.tokens) > 0 && b.post(a.inbox, a.subject, a.tokens):
 		case len(a.tokens) == tokenSize:
 			failed = b.publish(a.inbox+string(a.tokens), nil)
 		case len(a.tokens) > 0:

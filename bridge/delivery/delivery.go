@@ -13,6 +13,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -111,6 +112,7 @@ type Lanes struct {
 	lanes   []*lane
 	notices *Notices
 	seed    maphash.Seed
+	inboxes atomic.Pointer[map[string]*lane] // the lanes by the inboxes of their flights; nil: not yet
 }
 
 // New connects the lanes to NATS and starts them.
@@ -132,6 +134,7 @@ func New(opts Options) (*Lanes, error) {
 		l.Close()
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
+	l.noteInboxes()
 	if opts.Keeper != nil {
 		if err := l.takeAcks(opts); err != nil {
 			l.Close()

@@ -48,6 +48,9 @@ type lane struct {
 	announcer *announcer
 	wg        sync.WaitGroup
 
+	posting sync.RWMutex // guards closed, and is held while a goroutine of this process writes to in
+	closed  bool
+
 	mu    sync.RWMutex
 	users map[string]*User // guarded by mu
 
@@ -66,7 +69,7 @@ const maxBatchMessages = 64
 func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, push: opts.Push, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
-	l.acks.nc = nc
+	l.acks.nc, l.acks.lanes = nc, lanes
 	if opts.Notices != nil {
 		l.acks.late = opts.Notices.nc
 	}
@@ -91,7 +94,7 @@ func (l *lane) close() {
 	l.announcer.close()
 	l.nc.Close()
 	l.flights.close()
-	close(l.in)
+	l.closeIn()
 	l.wg.Wait()
 }
 
@@ -356,6 +359,9 @@ func (l *lane) dialogue(u *User, m *nats.Msg) {
 // reply replies to a message from NATS, if it asks for a reply.
 func (l *lane) reply(to string, data []byte) {
 	if to == "" {
+		return
+	}
+	if inbox, _, ok := splitReply(to); ok && l.acks.post(inbox, to, data) {
 		return
 	}
 	l.published(l.acks.publish(to, data))

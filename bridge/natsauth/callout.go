@@ -43,6 +43,8 @@ type CalloutOptions struct {
 	// PutOff, if set, is called with the NATS server and the id of a connection that is closed without a refusal, before
 	// the server logs a refusal.
 	PutOff func(server string, cid uint64)
+	// Subscriptions returns the number of subscriptions on this node's NATS server. nil: the system account is asked.
+	Subscriptions func() int
 }
 
 // CalloutDeps are what a Callout works on.

@@ -36,7 +36,7 @@ func (c *Callout) guard(ctx context.Context) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 		began := time.Now()
-		subscriptions, err := c.Disconnector.countSubscriptions(ctx)
+		subscriptions, err := c.subscriptions(ctx)
 		full := n%guardFull == 0
 		if err == nil && (full || subscriptions > before+guardJump) {
 			before, began = subscriptions, time.Now()
@@ -96,6 +96,14 @@ func (d *Disconnector) highest(ctx context.Context, account, order string) ([]co
 		answer.Data.Conns[i].consumer = account == d.access.ConsumerAccount
 	}
 	return answer.Data.Conns, nil
+}
+
+// subscriptions returns the number of subscriptions on this node's NATS server.
+func (c *Callout) subscriptions(ctx context.Context) (int, error) {
+	if count := c.opts.Subscriptions; count != nil {
+		return count(), nil
+	}
+	return c.Disconnector.countSubscriptions(ctx)
 }
 
 // countSubscriptions returns the number of subscriptions on this node's NATS server.
