@@ -78,7 +78,8 @@ or if no server is running, set --url.`,
 		},
 	}
 	c.Flags().IntVar(&request.Uses, "uses", 1, "create at most `N` accounts with the invite")
-	c.Flags().DurationVar(&expires, "expires", 7*24*time.Hour, "`duration` until the invite expires (0 = never)")
+	expires = 7 * day
+	c.Flags().Var((*ageFlag)(&expires), "expires", "`duration` until the invite expires, such as 72h or 30d (0 = never)")
 	c.Flags().StringVar(&request.Note, "note", "", "`text` that the list of invites shows")
 	c.Flags().StringVar(&request.URL, "url", "", "`URL` of the server, as browsers reach it")
 	output.addTo(c.Flags())

@@ -99,8 +99,16 @@ func newRoot(env *Env) *cobra.Command {
 Every setting of config.yaml is also a command-line flag (--log.level debug) and an environment
 variable (IMCTL_LOG_LEVEL=debug).
 
+Output is a table, or JSON with -o json: one object, or for a list one object on each line (JSON Lines).
+Times have a zone: RFC 3339, in UTC in JSON, and local with the offset in tables. On a narrow terminal a
+table leaves out or shortens columns. A pipe gets them all.
+
 Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 4 already exists, 5 server not reachable.`,
+		Example: `  imctl serve
+  imctl user create ada
+  imctl help user create`,
+		Version:           readBuildInfo().Version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
@@ -127,7 +135,9 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newVersion(env),
 		newCompletion(env),
 	)
-	addCompletions(root)
+	root.SetVersionTemplate("imctl {{.Version}}\n")
+	root.SetHelpCommand(newHelp(env))
+	addCompletions(env, root)
 	markRunErrors(root)
 	refuseRepeats(root) // after markRunErrors: these are errors of the parser
 	return root

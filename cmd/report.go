@@ -23,7 +23,7 @@ A user has at most one pending report about another user: a later one replaces i
 
 func newReportList(env *Env) *cobra.Command {
 	list := &listing[admin.Report]{
-		header: []string{"id", "time", "by", "user", "text"},
+		header: []string{"id", "time", "by", "account", "text"},
 		row: func(r admin.Report) []string {
 			return []string{r.ID, localTime(r.Time), orDash(r.ByName), orDash(r.Account), orDash(shorten(r.Text))}
 		},

@@ -94,12 +94,12 @@ func userState(u admin.User) string {
 	return "enabled"
 }
 
-// localTime formats t in the local time zone. It returns "-" for the zero time.
+// localTime formats t as RFC 3339 in the local time zone. It returns "-" for the zero time.
 func localTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
+	return t.Local().Format(time.RFC3339)
 }
 
 // newUserChange returns a command that changes a user. do makes the change, and done is its participle for the output,
