@@ -95,8 +95,10 @@ func newInviteList(env *Env) *cobra.Command {
 		},
 	}
 	c := &cobra.Command{
-		Use:     "list",
-		Short:   "List invites, oldest first",
+		Use:   "list",
+		Short: "List invites, oldest first",
+		Long: `List invites, oldest first: how often each may be used, how often it was used, and until when it is valid.
+The links are not shown: the server does not store them.`,
 		Example: "  imctl invite list -o json",
 		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {

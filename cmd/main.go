@@ -134,6 +134,7 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newBench(env),
 		newVersion(env),
 		newCompletion(env),
+		newGenerate(env),
 	)
 	root.SetVersionTemplate("imctl {{.Version}}\n")
 	root.SetHelpCommand(newHelp(env))
