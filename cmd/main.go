@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"unicode/utf8"
 
@@ -138,6 +139,7 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 	)
 	root.SetVersionTemplate("imctl {{.Version}}\n")
 	root.SetHelpCommand(newHelp(env))
+	root.SetFlagErrorFunc(flagError)
 	addCompletions(env, root)
 	markRunErrors(root)
 	refuseRepeats(root) // after markRunErrors: these are errors of the parser
@@ -154,7 +156,15 @@ func newGroup(name, short string, commands ...*cobra.Command) *cobra.Command {
 			if len(args) == 0 {
 				return errors.New("missing command")
 			}
-			return fmt.Errorf("unknown command %q", args[0])
+			names := make([]string, 0, len(commands))
+			for _, sub := range commands {
+				names = append(names, sub.Name())
+			}
+			_, hint, _ := strings.Cut(unknown("command", args[0], names), ":")
+			if hint != "" {
+				hint = ":" + hint
+			}
+			return fmt.Errorf("unknown command %q%s", args[0], hint)
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
