@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -38,4 +39,45 @@ func newHelp(env *Env) *cobra.Command {
 			return target.Help()
 		},
 	}
+}
+
+// fitHelp makes the help of root and the commands below it fit a terminal of some columns. 0 means no limit.
+func fitHelp(root *cobra.Command, width int) {
+	if width == 0 {
+		return
+	}
+	// The template has {{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}.
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "FlagUsages |", fmt.Sprintf("FlagUsagesWrapped %d |", width)))
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		c.Long = fitText(c.Long, width)
+		help(c, args)
+	})
+}
+
+// fitText wraps the paragraphs of a help text that are wider than a terminal. Indented lines stay.
+func fitText(text string, width int) string {
+	var out []string
+	var paragraph []string
+	flush := func() {
+		wide := false
+		for _, line := range paragraph {
+			wide = wide || columns(line) > width
+		}
+		if wide {
+			paragraph = wrap(strings.Join(paragraph, " "), width)
+		}
+		out = append(out, paragraph...)
+		paragraph = nil
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if line == "" || strings.HasPrefix(line, " ") {
+			flush()
+			out = append(out, line)
+			continue
+		}
+		paragraph = append(paragraph, line)
+	}
+	flush()
+	return strings.Join(out, "\n")
 }

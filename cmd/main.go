@@ -102,7 +102,7 @@ variable (IMCTL_LOG_LEVEL=debug).
 
 Output is a table, or JSON with -o json: one object, or for a list one object on each line (JSON Lines).
 Times have a zone: RFC 3339, in UTC in JSON, and local with the offset in tables. On a narrow terminal a
-table leaves out or shortens columns. A pipe gets them all.
+table leaves out or shortens columns, and help is wrapped. A pipe gets everything.
 
 Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 4 already exists, 5 server not reachable.`,
@@ -140,6 +140,7 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 	root.SetVersionTemplate("imctl {{.Version}}\n")
 	root.SetHelpCommand(newHelp(env))
 	root.SetFlagErrorFunc(flagError)
+	fitHelp(root, terminalWidth(env.Out))
 	addCompletions(env, root)
 	markRunErrors(root)
 	refuseRepeats(root) // after markRunErrors: these are errors of the parser

@@ -118,6 +118,34 @@ func TestTablesFitLater(t *testing.T) {
 	}
 }
 
+// TestHelpFits checks that the help of every command fits a terminal of 80 columns, and that a pipe gets its text as it
+// is. Examples may be wider.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	for _, c := range leaves(newRoot(&Env{})) {
+		words := append(strings.Fields(c.CommandPath())[1:], "--help")
+		terminal := &narrow{width: 80}
+		if code := Run(t.Context(), &Env{Out: terminal, Err: terminal, Dir: t.TempDir()}, words); code != exitDone {
+			t.Fatalf("%q: exit code %d", words, code)
+		}
+		text, _, ok := strings.Cut(terminal.String(), "\nUsage:\n")
+		_, flags, found := strings.Cut(terminal.String(), "\nFlags:\n")
+		if !ok || !found || len(strings.Fields(text)) != len(strings.Fields(c.Long)) {
+			t.Errorf("%q: %s", words, terminal.String())
+		}
+		for line := range strings.Lines(text) {
+			if n := columns(strings.TrimRight(line, "\n")); n > 80 && !strings.HasPrefix(line, "  ") {
+				t.Errorf("%q: a line of %d columns: %s", words, n, line)
+			}
+		}
+		for line := range strings.Lines(flags) { // pflag lets a last word stick out
+			if n := columns(strings.TrimRight(line, "\n")); n > 90 {
+				t.Errorf("%q: the help of a flag has %d columns: %s", words, n, line)
+			}
+		}
+	}
+}
+
 // TestTimesHaveZones checks the times of tables and of JSON.
 func TestTimesHaveZones(t *testing.T) {
 	t.Parallel()
