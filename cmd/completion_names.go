@@ -128,9 +128,14 @@ func askForNames(ctx context.Context, c *cobra.Command, env *Env, complete names
 	return all[:min(len(all), maxCompletions)], err
 }
 
-// completion returns a completion with its description. It returns none for a name that a shell would split.
+// completion returns a completion with its description. Users choose their accounts, and the shell puts a completion on
+// the command line as it is. So a name gets none if it has a character that could be special in a shell, or looks like
+// a flag.
 func completion(name, description string) []cobra.Completion {
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
+	special := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("-_.@+:", r)
+	}
+	if name == "" || name[0] == '-' || strings.ContainsFunc(name, special) {
 		return nil
 	}
 	return []cobra.Completion{cobra.CompletionWithDesc(name, printable(description))}

@@ -178,7 +178,7 @@ func TestCompletionsOfNames(t *testing.T) {
 	w.register(t, 0, `{"account":"ada","password":"pass+word","mail":"ada@example.org"}`).want(t, "registration", replyBody(200))
 	ada := &member{w: w, account: "ada", password: "pass+word"}
 	ada.login(t)
-	for _, account := range []string{"adam", "ben", "two words"} {
+	for _, account := range []string{"adam", "ben", "two words", "a$(touch x)", "a;b", "a`b`", "a'b"} {
 		command(t, dir, "password", append([]string{"user", "create", account}, cheap...)...).want(t, exitDone)
 	}
 	command(t, dir, "", "attach", "add", "archive", "--role", "consumer", "--context", "archive.json").want(t, exitDone)
