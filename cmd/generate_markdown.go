@@ -137,10 +137,7 @@ func escapeText(s string) string {
 	for i, line := range lines {
 		switch {
 		case strings.HasPrefix(line, "  "):
-			if !code && (i == 0 || lines[i-1] == "" || code) {
-				code = true
-			}
-			if code {
+			if code = code || i == 0 || lines[i-1] == ""; code {
 				lines[i] = "  " + line
 			}
 		case line != "":
