@@ -156,6 +156,7 @@ func newAttachList(env *Env) *cobra.Command {
 		},
 	}
 	output.addTo(c.Flags())
+	c.Flags().Lookup("output").Usage = linesHelp
 	addServerFlags(c)
 	return c
 }

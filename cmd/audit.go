@@ -65,12 +65,13 @@ With --follow, wait for new entries. Stop with Ctrl-C, which exits with 0, or us
 			})
 		},
 	}
-	c.Flags().DurationVar(&q.since, "since", 0, "list only entries that are not older than this `duration`, such as 24h")
+	c.Flags().Var((*ageFlag)(&q.since), "since", "list only entries that are not older than this `duration`, such as 24h or 7d")
 	c.Flags().StringVar(&q.event, "event", "", "list only this `event`, such as login.failed, or admin for all that begin so")
 	c.Flags().StringVar(&q.user, "user", "", "list only entries in which this `user`, an account or id, acts or is acted upon")
 	c.Flags().BoolVar(&q.follow, "follow", false, "wait for new entries")
 	c.Flags().IntVar(&q.limit, "limit", 0, "list only the newest `N` entries; with --follow, end after N entries (0 = no limit)")
 	output.addTo(c.Flags())
+	c.Flags().Lookup("output").Usage = linesHelp
 	addServerFlags(c)
 	completeFlag(c, "event", string(audit.LoginDone), string(audit.LoginFailed), string(audit.LimitReached), "admin", "user", "server")
 	return c
@@ -209,7 +210,9 @@ func auditWriter(w io.Writer, output outputFormat, s *adminConn) func(context.Co
 	}
 	cache := accountCache{client: s.Client, accounts: make(map[string]string)}
 	t := newTable(w, "time", "event", "actor", "address", "subject", "detail")
-	t.widths = []int{len("2006-01-02 15:04:05"), len("admin.session.close"), len("administrator"), len("192.168.100.100")}
+	if t.roomy() {
+		t.widths = []int{len(localTime(time.Now())), len("admin.session.close"), len("administrator"), len("192.168.100.100"), len("subject")}
+	}
 	return func(ctx context.Context, e auditEntry) error {
 		actor, err := refText(ctx, &cache, e.Actor)
 		if err != nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// names returns the names in a directory, except the lock of backups, sorted.
-func names(t testing.TB, dir string) []string {
+// entriesOf returns the names in a directory, except the lock of backups, sorted.
+func entriesOf(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -37,7 +37,7 @@ func TestBackupEvery(t *testing.T) {
 	own := string(readIn(t, dir, "all.tar"))
 	backups := filepath.Join(dir, "backups")
 	command(t, dir, "", "backup", "--every", "24h", "--keep", "3", "backups").want(t, exitDone, "KV_im_users")
-	first := names(t, backups)
+	first := entriesOf(t, backups)
 	if len(first) != 1 || !strings.HasPrefix(first[0], "imctl-im-20") || !strings.HasSuffix(first[0], "Z.tar") {
 		t.Fatalf("the directory has %v", first)
 	}
@@ -61,14 +61,14 @@ func TestBackupEvery(t *testing.T) {
 	writeIn(t, backups, "imctl-im-20240101T000000Z.tar.age", ageIntro+"v1\n")
 	a := command(t, dir, "", "backup", "--every", "0s", "--keep", "3", "backups", "-o", "json").want(t, exitDone, `"accounts":1`)
 	var second string
-	for _, name := range names(t, backups) {
+	for _, name := range entriesOf(t, backups) {
 		if strings.Contains(a.out, name) {
 			second = name
 		}
 	}
 	want := append(slices.Clone(kept), first[0], second, "imctl-im-20250102T000000Z.tar")
 	slices.Sort(want)
-	if got := names(t, backups); !slices.Equal(got, want) {
+	if got := entriesOf(t, backups); !slices.Equal(got, want) {
 		t.Errorf("the directory has\n%v, want\n%v", got, want)
 	}
 	command(t, dir, "", "restore", "--verify", filepath.Join("backups", second)).want(t, exitDone, "accounts  1\n")
@@ -91,7 +91,7 @@ func TestBackupEveryRecipients(t *testing.T) {
 	command(t, dir, "", "backup", "--every", "1h", "one").want(t, exitDone)
 	command(t, dir, "", "backup", "--every", "1h", "--recipient", other, "two").want(t, exitDone)
 	for folder, key := range map[string]string{"one": "own.txt", "two": "other.txt"} {
-		got := names(t, filepath.Join(dir, folder))
+		got := entriesOf(t, filepath.Join(dir, folder))
 		if len(got) != 1 || !strings.HasSuffix(got[0], ".tar.age") {
 			t.Fatalf("%s has %v", folder, got)
 		}
@@ -108,7 +108,7 @@ func TestBackupKilled(t *testing.T) {
 	backups := filepath.Join(dir, "backups")
 	for _, step := range []string{"KV_im_users", "IM_TALKS", "written", "verified"} {
 		killCommand(t, dir, step, "backup", "--every", "0s", "backups")
-		got := names(t, backups)
+		got := entriesOf(t, backups)
 		if len(got) != 1 || !strings.HasPrefix(got[0], ".") {
 			t.Errorf("killed at %s: the directory has %v, want the remains", step, got)
 		}
@@ -117,7 +117,7 @@ func TestBackupKilled(t *testing.T) {
 		}
 	}
 	killCommand(t, dir, "named", "backup", "--every", "0s", "backups")
-	got := names(t, backups)
+	got := entriesOf(t, backups)
 	if len(got) != 1 || strings.HasPrefix(got[0], ".") {
 		t.Fatalf("the directory has %v, want one backup", got)
 	}

@@ -32,7 +32,7 @@ func TestBackupOnFullDisk(t *testing.T) {
 	if !strings.Contains(s.log.String(), "level=ERROR msg=\"the backup failed") {
 		t.Error("the log does not show the failure")
 	}
-	for _, name := range names(t, filepath.Join(disk, "backups")) {
+	for _, name := range entriesOf(t, filepath.Join(disk, "backups")) {
 		if !strings.HasPrefix(name, ".") { // of a retry in progress
 			t.Errorf("a failed backup left %s", name)
 		}

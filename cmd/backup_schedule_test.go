@@ -82,7 +82,7 @@ func TestScheduledBackups(t *testing.T) {
 		c.Data, c.Backup = filepath.Join(dir, "data"), BackupConfig{Dir: sealed, Every: day, Keep: 7, Recipients: []string{recipient}}
 	})
 	eventually(t, "the server has read when the last backup was made", func() bool { return again.app.backups.last.Load() != nil })
-	if got := names(t, sealed); len(got) != 1 {
+	if got := entriesOf(t, sealed); len(got) != 1 {
 		t.Errorf("after the start: %v", got)
 	}
 	if err := os.Remove(secret); err != nil {
@@ -104,7 +104,7 @@ func TestOneOfTwoBacksUp(t *testing.T) {
 		}))
 	}
 	made := func() int {
-		return len(names(t, filepath.Join(dir, "backups0"))) + len(names(t, filepath.Join(dir, "backups1")))
+		return len(entriesOf(t, filepath.Join(dir, "backups0"))) + len(entriesOf(t, filepath.Join(dir, "backups1")))
 	}
 	for _, s := range servers {
 		eventually(t, "the server knows of the backup", func() bool {
@@ -177,14 +177,14 @@ func TestBackupAfterKill(t *testing.T) {
 	p = startProcess(t, filepath.Join(dir, "data"), log, "IMCTL_BACKUP_DIR="+backups)
 	awaitBackup(t, backups)
 	p.kill(t)
-	first := names(t, backups)
+	first := entriesOf(t, backups)
 	writeIn(t, backups, "."+first[0]+"-123", "half a backup")
 	if err := os.Remove(filepath.Join(backups, first[0])); err != nil {
 		t.Fatal(err)
 	}
 	p = startProcess(t, filepath.Join(dir, "data"), log, "IMCTL_BACKUP_DIR="+backups)
 	file := awaitBackup(t, backups)
-	if got := names(t, backups); len(got) != 1 {
+	if got := entriesOf(t, backups); len(got) != 1 {
 		t.Errorf("the directory has %v", got)
 	}
 	command(t, dir, "", "restore", "--verify", file).want(t, exitDone, "accounts  1\n")

@@ -42,8 +42,8 @@ func newBench(env *Env) *cobra.Command {
 The commands create test accounts with administrator access, and delete them at the end, also after an
 interrupt. If a command is killed, its accounts remain. Their names begin with bench-.
 
-The limits of the server apply to the test accounts. Set the rates in the section limits to 0 during a
-measurement.`
+The limits of the server apply to the test accounts. Set limits.dialogues, limits.logins and
+limits.registrations to 0 during a measurement: all test accounts have the same address.`
 	return group
 }
 
@@ -214,10 +214,31 @@ func (r *benchRun) removeAll(ctx context.Context) error {
 // benchFailure adds the likely remedy to an error code of the server.
 func benchFailure(err error) error {
 	var code wire.Code
-	if errors.As(err, &code) {
-		return &failure{code: exitFailed, err: fmt.Errorf("%w (%d)", err, int(code)), remedy: "the limits of the server apply to bench; see imctl bench --help"}
+	if !errors.As(err, &code) {
+		return err
 	}
-	return err
+	remedy := "the limits of the server apply to bench; see imctl bench --help"
+	switch {
+	case code != wire.ProtocolError:
+	case errors.Is(err, bench.ErrLogin):
+		remedy = "limits.logins of the server may be reached: wait, or set it to 0 there"
+	case errors.Is(err, bench.ErrRegister):
+		remedy = "limits.registrations of the server may be reached: wait, or set it to 0 there"
+	}
+	return &failure{code: exitFailed, err: err, remedy: remedy}
+}
+
+// dialogueLimit returns how limits.dialogues has limited a measurement, "" if it has not.
+func dialogueLimit(limit Rate, r *bench.DialogueReport) string {
+	if limit.Count == 0 {
+		return ""
+	}
+	users, each := float64(2*r.Pairs), float64(limit.Count)/limit.Per.Seconds()
+	allowed := users * (each + float64(limit.Count)/r.Seconds) // a session begins with the dialogues of one unit of time
+	if r.Rate > 0 && r.Rate <= users*each || r.Answered > allowed {
+		return ""
+	}
+	return fmt.Sprintf("limits.dialogues: %s for each of %.0f sessions; set it to 0 on the server to measure more", limit, users)
 }
 
 // frontURL returns the URL of the configured listener for a client on this machine.

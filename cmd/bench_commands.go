@@ -22,6 +22,14 @@ func checkRange(flag string, value, least, most int) error {
 	return nil
 }
 
+// checkEven returns a usage error if the value of a flag is odd.
+func checkEven(flag string, value int) error {
+	if value%2 != 0 {
+		return usageErrorf("--%s must be even", flag)
+	}
+	return nil
+}
+
 // checkDuration returns a usage error if the duration of a flag is out of range.
 func checkDuration(flag string, value time.Duration) error {
 	if value < 100*time.Millisecond || value > 24*time.Hour {
@@ -52,8 +60,12 @@ func newBenchDialogue(env *Env) *cobra.Command {
 		o      bench.DialogueOptions
 	)
 	c := &cobra.Command{
-		Use:     "dialogue",
-		Short:   "Measure dialogues between pairs of friends",
+		Use:   "dialogue",
+		Short: "Measure dialogues between pairs of friends",
+		Long: `Measure how fast pairs of friends send dialogues to each other, and how long the answers take.
+
+Each session may send as many dialogues as limits.dialogues allows. The output says if that has limited
+the measurement.`,
 		Example: "  imctl bench dialogue --pairs 50 --for 30s",
 		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -61,7 +73,12 @@ func newBenchDialogue(env *Env) *cobra.Command {
 				return err
 			}
 			return runBench(c, env, &common, func(ctx context.Context, r *benchRun) (bench.Report, error) {
-				return bench.Dialogue(ctx, r.target, r.crowd, r.server, r.progress, o)
+				report, err := bench.Dialogue(ctx, r.target, r.crowd, r.server, r.progress, o)
+				if err != nil {
+					return nil, err
+				}
+				report.Limit = dialogueLimit(r.config.Limits.Dialogues, report)
+				return report, nil
 			})
 		},
 	}
@@ -80,6 +97,7 @@ func newBenchIdle(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "idle",
 		Short:   "Measure the memory of idle connections",
+		Long:    `Open connections that do nothing, and measure the memory and CPU time that each costs the server.`,
 		Example: "  imctl bench idle --connections 10000",
 		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -93,7 +111,7 @@ func newBenchIdle(env *Env) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().IntVar(&o.Connections, "connections", 1000, "`number` of connections")
+	c.Flags().IntVar(&o.Connections, "connections", 500, "`number` of connections")
 	c.Flags().IntVar(&o.Friends, "friends", 0, "`number` of friends of each user")
 	c.Flags().IntVar(&o.AtOnce, "at-once", 16, "`number` of concurrent logins")
 	c.Flags().DurationVar(&o.Settle, "settle", 5*time.Second, "idle `time` before the memory is measured")
@@ -133,7 +151,7 @@ logins.`,
 			})
 		},
 	}
-	c.Flags().IntVar(&o.People, "people", 1000, "`number` of users who log in")
+	c.Flags().IntVar(&o.People, "people", 500, "`number` of users who log in")
 	c.Flags().IntVar(&o.Friends, "friends", 20, "`number` of friends of each user")
 	c.Flags().IntVar(&o.AtOnce, "at-once", 64, "`number` of concurrent logins")
 	c.Flags().BoolVar(&o.Token, "token", false, "log in with tokens instead of passwords")
@@ -193,8 +211,10 @@ func newBenchRegister(env *Env) *cobra.Command {
 		o      bench.RegisterOptions
 	)
 	c := &cobra.Command{
-		Use:     "register",
-		Short:   "Measure concurrent registrations",
+		Use:   "register",
+		Short: "Measure concurrent registrations",
+		Long: `Measure concurrent registrations through the protocol, and how fast this machine hashes a password. The
+server accepts limits.registrations from one address.`,
 		Example: "  imctl bench register --people 500 -o json",
 		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -286,7 +306,7 @@ common password, or reads it from standard input if that is not a terminal. It w
 directly to the buckets of the server, or of the data directory if no server is running.`,
 		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := errors.Join(checkRange("accounts", o.Accounts, 1, 100_000_000), checkRange("friends", o.Friends, 0, 2000), checkRange("popular", o.Popular, 0, 1000),
+			err := errors.Join(checkRange("accounts", o.Accounts, 1, 100_000_000), checkRange("friends", o.Friends, 0, 2000), checkEven("friends", o.Friends), checkRange("popular", o.Popular, 0, 1000),
 				checkRange("popular-friends", o.PopularFriends, 0, 2000))
 			if err != nil {
 				return err

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"imctl/cmd/bench"
 	"imctl/kv"
 )
 
@@ -156,7 +157,7 @@ func TestBenchOthers(t *testing.T) {
 		"idle":            {[]string{"idle", "--connections", "20", "--friends", "4", "--settle", "100ms"}, []string{"20 connections, 4 friends each", "login "}},
 		"login":           {[]string{"login", "--people", "20", "--friends", "2", "--at-once", "4"}, []string{"20 logins by password", "logins "}},
 		"login by token":  {[]string{"login", "--people", "20", "--friends", "0", "--token"}, []string{"20 logins by token", "logins "}},
-		"login and chat":  {[]string{"login", "--people", "10", "--pairs", "2", "--rate", "100", "--for", "200ms"}, []string{"10 logins by password, 8 friends each", "chat before ", "chat during "}},
+		"login and chat":  {[]string{"login", "--people", "10", "--pairs", "2", "--rate", "100", "--for", "200ms"}, []string{"10 logins by password, 9 friends each", "chat before ", "chat during "}},
 		"calls":           {[]string{"calls", "--friends", "5", "--times", "3"}, []string{"login", "found", "request", "add", "remove", "list"}},
 		"register":        {[]string{"register", "--people", "5", "--at-once", "2"}, []string{"registrations ", "hashing "}},
 		"dialogue, table": {[]string{"dialogue", "--pairs", "1", "--for", "100ms"}, []string{"codes ", "200: ", "answer ", "delivery "}},
@@ -258,11 +259,11 @@ func TestBenchInterrupted(t *testing.T) {
 func TestBenchRefused(t *testing.T) {
 	t.Parallel()
 	s, run := startForBench(t, func(c *Config) { c.Limits.Logins = Rate{Count: 1, Per: time.Hour} })
-	run("dialogue", "--pairs", "4").want(t, exitFailed, "(403)", "limits")
+	run("dialogue", "--pairs", "4").want(t, exitFailed, "403", "limits.logins of the server may be reached: wait, or set it to 0 there")
 	s.wantNoAccounts(t)
 	for _, args := range [][]string{
 		{"dialogue", "--pairs", "0"}, {"dialogue", "--window", "9999"}, {"dialogue", "--size", "0"}, {"dialogue", "--for", "1ms"}, {"dialogue", "--rate", "-1"},
-		{"idle", "--connections", "0"}, {"login", "--people", "0"}, {"calls", "--times", "0"}, {"register", "--at-once", "0"}, {"populate", "--accounts", "0"},
+		{"idle", "--connections", "0"}, {"login", "--people", "0"}, {"calls", "--times", "0"}, {"register", "--at-once", "0"}, {"populate", "--accounts", "0"}, {"populate", "--friends", "3"},
 	} {
 		command(t, t.TempDir(), "", append([]string{"bench"}, args...)...).want(t, exitUse)
 	}
@@ -302,8 +303,34 @@ func TestBenchPopulate(t *testing.T) {
 		t.Errorf("no account has additional friends: %d friends in total", friends)
 	}
 	command(t, dir, "pass", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--begins", "Ada", "--url", s.app.URL()}, cheap...)...).want(t, exitDone)
-	command(t, dir, "wrong", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--url", s.app.URL()}, cheap...)...).want(t, exitFailed, "(505)")
+	command(t, dir, "wrong", append([]string{"bench", "calls", "--as", "bench-person-0", "--times", "2", "--url", s.app.URL()}, cheap...)...).want(t, exitFailed, "505")
 	command(t, dir, "pass", append([]string{"bench", "populate", "--accounts", "100"}, cheap...)...).want(t, exitFailed, "exists")
+}
+
+// TestBenchLimits checks that bench names the limit that has stopped or slowed a measurement.
+func TestBenchLimits(t *testing.T) {
+	t.Parallel()
+	s, run := startForBench(t, func(c *Config) {
+		c.Limits.Registrations, c.Limits.Dialogues = Rate{Count: 3, Per: time.Hour}, Rate{Count: 10, Per: time.Second}
+	})
+	run("register", "--people", "3").want(t, exitDone)
+	run("register", "--people", "3").want(t, exitFailed, "register: 403", "limits.registrations of the server may be reached")
+	run("dialogue", "--pairs", "1", "--for", "200ms", "--limits.dialogues", "10/s").want(t, exitDone,
+		"limited by ", "limits.dialogues: 10/s for each of 2 sessions; set it to 0 on the server")
+	s.wantNoAccounts(t)
+	limit := Rate{Count: 50, Per: time.Second}
+	for _, c := range []struct {
+		limit          Rate
+		rate, answered float64
+		limited        bool
+	}{
+		{limit, 0, 210, true}, {limit, 0, 5000, false}, {Rate{}, 0, 240, false}, {limit, 200, 200, false}, {limit, 1000, 210, true},
+	} {
+		r := &bench.DialogueReport{Pairs: 2, Seconds: 10, Rate: c.rate, Answered: c.answered}
+		if got := dialogueLimit(c.limit, r); (got != "") != c.limited {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
 }
 
 func TestFrontURL(t *testing.T) {

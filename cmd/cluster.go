@@ -223,6 +223,7 @@ func newClusterSecret(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "secret",
 		Short:   "Print a new secret for nats.cluster.secret",
+		Long:    `Print a new random secret for nats.cluster.secret. All nodes of a cluster have the same secret.`,
 		Example: "  imctl cluster secret > cluster.secret",
 		Args:    maxArgs(0),
 		RunE: func(*cobra.Command, []string) error {

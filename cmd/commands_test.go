@@ -28,8 +28,8 @@ func TestCommandsAreExplained(t *testing.T) {
 	for _, c := range leaves(newRoot(&Env{})) {
 		words := strings.Fields(c.CommandPath())[1:]
 		help := command(t, dir, "", append(words, "--help")...).want(t, exitDone, "Usage:", "Examples:", "imctl "+strings.Join(words, " "))
-		if !strings.HasPrefix(c.Use, words[len(words)-1]) || c.Short == "" || strings.HasSuffix(c.Short, ".") {
-			t.Errorf("%s: invalid Use %q or Short %q", c.CommandPath(), c.Use, c.Short)
+		if !strings.HasPrefix(c.Use, words[len(words)-1]) || c.Short == "" || strings.HasSuffix(c.Short, ".") || c.Long == "" {
+			t.Errorf("%s: invalid Use %q or Short %q, or no Long", c.CommandPath(), c.Use, c.Short)
 		}
 		for line := range strings.Lines(help.out) {
 			if n := columns(strings.TrimRight(line, "\n")); n > 110 && !strings.Contains(line, "--") {

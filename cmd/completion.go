@@ -38,10 +38,11 @@ func newCompletion(env *Env) *cobra.Command {
 	}
 }
 
-// addCompletions sets the completions of the commands below root: no file names for arguments that are not files, and
-// the formats of -o.
-func addCompletions(root *cobra.Command) {
+// addCompletions sets the completions of the commands below root: names on the running server, no file names for
+// arguments that are not files, and the formats of -o.
+func addCompletions(env *Env, root *cobra.Command) {
 	for _, c := range root.Commands() {
+		completeArgs(env, c)
 		if c.ValidArgsFunction == nil && c.ValidArgs == nil && !c.HasSubCommands() && !strings.Contains(c.Use, "FILE") {
 			c.ValidArgsFunction = cobra.NoFileCompletions
 		}
@@ -55,7 +56,7 @@ func addCompletions(root *cobra.Command) {
 				}
 			}
 		})
-		addCompletions(c)
+		addCompletions(env, c)
 	}
 }
 

@@ -59,6 +59,7 @@ Stop with Ctrl-C, which exits with 0, or use --limit.`,
 	c.Flags().StringVar(&filter, "filter", "", "show only entries with this `subject`, such as dialogue.> or friend.added.>")
 	c.Flags().IntVar(&limit, "limit", 0, "end after `N` events (0 = no limit)")
 	output.addTo(c.Flags())
+	c.Flags().Lookup("output").Usage = linesHelp
 	addServerFlags(c)
 	completeFlag(c, "filter", "dialogue.>", "user.>", "friend.>", "session.>", "report.>")
 	return c
@@ -114,7 +115,7 @@ func eventWriter(w io.Writer, output outputFormat, s *adminConn) func(context.Co
 	}
 	cache := accountCache{client: s.Client, accounts: make(map[string]string)}
 	t := newTable(w)
-	t.widths = []int{len("2006-01-02 15:04:05"), len("friend requested"), 0}
+	t.widths = []int{len(localTime(time.Now())), len("friend requested"), 0}
 	return func(ctx context.Context, subject string, data []byte) error {
 		row, err := eventRow(ctx, &cache, strings.TrimPrefix(subject, s.config.NATS.Prefix+".log."), data)
 		if err != nil {

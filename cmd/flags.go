@@ -1,9 +1,13 @@
 package cmd
 
 import (
+	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -44,6 +48,30 @@ func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
 		}
 	}
 	flags.SortFlags = false
+}
+
+// flagError returns the error of a flag, in words instead of the names of functions.
+func flagError(_ *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	var number *strconv.NumError
+	reason := errors.Unwrap(invalid)
+	switch kind := invalid.GetFlag().Value.Type(); {
+	case kind == "duration":
+		reason = errDuration
+	case !errors.As(err, &number):
+	case strings.HasPrefix(kind, "float"):
+		reason = errors.New("must be a number")
+	case kind == "bool":
+		reason = errors.New("must be true or false")
+	case errors.Is(number, strconv.ErrRange):
+		reason = errors.New("is too large")
+	default:
+		reason = errors.New("must be a whole number")
+	}
+	return fmt.Errorf("--%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), reason)
 }
 
 // settingOfFlag returns the key of the flag's setting, "" if the flag is not of a setting.

@@ -78,7 +78,8 @@ or if no server is running, set --url.`,
 		},
 	}
 	c.Flags().IntVar(&request.Uses, "uses", 1, "create at most `N` accounts with the invite")
-	c.Flags().DurationVar(&expires, "expires", 7*24*time.Hour, "`duration` until the invite expires (0 = never)")
+	expires = 7 * day
+	c.Flags().Var((*ageFlag)(&expires), "expires", "`duration` until the invite expires, such as 72h or 30d (0 = never)")
 	c.Flags().StringVar(&request.Note, "note", "", "`text` that the list of invites shows")
 	c.Flags().StringVar(&request.URL, "url", "", "`URL` of the server, as browsers reach it (default is http.url)")
 	output.addTo(c.Flags())
@@ -94,8 +95,10 @@ func newInviteList(env *Env) *cobra.Command {
 		},
 	}
 	c := &cobra.Command{
-		Use:     "list",
-		Short:   "List invites, oldest first",
+		Use:   "list",
+		Short: "List invites, oldest first",
+		Long: `List invites, oldest first: how often each may be used, how often it was used, and until when it is valid.
+The links are not shown: the server does not store them.`,
 		Example: "  imctl invite list -o json",
 		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {

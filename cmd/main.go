@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"unicode/utf8"
 
@@ -107,8 +108,16 @@ func newRoot(env *Env) *cobra.Command {
 Every setting of config.yaml is also a command-line flag (--log.level debug) and an environment
 variable (IMCTL_LOG_LEVEL=debug).
 
+Output is a table, or JSON with -o json: one object, or for a list one object on each line (JSON Lines).
+Times have a zone: RFC 3339, in UTC in JSON, and local with the offset in tables. On a narrow terminal a
+table leaves out or shortens columns, and help is wrapped. A pipe gets everything.
+
 Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 4 already exists, 5 server not reachable.`,
+		Example: `  imctl serve
+  imctl user create ada
+  imctl help user create`,
+		Version:           readBuildInfo().Version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
@@ -140,7 +149,11 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 		newHealth(env),
 		newGenerate(env),
 	)
-	addCompletions(root)
+	root.SetVersionTemplate("imctl {{.Version}}\n")
+	root.SetHelpCommand(newHelp(env))
+	root.SetFlagErrorFunc(flagError)
+	fitHelp(root, terminalWidth(env.Out))
+	addCompletions(env, root)
 	markRunErrors(root)
 	refuseRepeats(root) // after markRunErrors: these are errors of the parser
 	return root
@@ -156,7 +169,15 @@ func newGroup(name, short string, commands ...*cobra.Command) *cobra.Command {
 			if len(args) == 0 {
 				return errors.New("missing command")
 			}
-			return fmt.Errorf("unknown command %q", args[0])
+			names := make([]string, 0, len(commands))
+			for _, sub := range commands {
+				names = append(names, sub.Name())
+			}
+			_, hint, _ := strings.Cut(unknown("command", args[0], names), ":")
+			if hint != "" {
+				hint = ":" + hint
+			}
+			return fmt.Errorf("unknown command %q%s", args[0], hint)
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}

@@ -62,8 +62,10 @@ func (s streamInfo) percent() int {
 func newNATSInfo(env *Env) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
-		Use:     "info",
-		Short:   "Show the version, subjects and streams of the NATS server",
+		Use:   "info",
+		Short: "Show the version, subjects and streams of the NATS server",
+		Long: `Show the version of the NATS server, the subjects that imctl uses on it, and the state and size of its
+streams.`,
 		Example: "  imctl nats info -o json",
 		Args:    maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -10,7 +10,6 @@ import (
 	"unicode"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/text/width"
 
 	"imctl/bridge/admin"
 )
@@ -22,6 +21,9 @@ func (o *outputFormat) addTo(flags *pflag.FlagSet) {
 	o.name = "table"
 	flags.VarP(o, "output", "o", "output format: table or json")
 }
+
+// linesHelp describes -o of a command that lists entries.
+const linesHelp = "output format: table, or json (JSON Lines: one object on each line)"
 
 func (o *outputFormat) json() bool { return o.name == "json" }
 
@@ -58,6 +60,7 @@ type listing[T any] struct {
 func (l *listing[T]) addTo(flags *pflag.FlagSet) {
 	flags.IntVar(&l.limit, "limit", 0, "list at most `N` entries (0 = no limit)")
 	l.output.addTo(flags)
+	flags.Lookup("output").Usage = linesHelp
 }
 
 func (l *listing[T]) check() error {
@@ -106,49 +109,6 @@ func (l *listing[T]) writePage(w io.Writer, t *table, page []T) error {
 	return t.write(rows...)
 }
 
-// table writes rows with aligned columns. It writes rows before it knows the later ones, so a column grows when a wider
-// cell arrives.
-type table struct {
-	w      io.Writer
-	header []string // nil if there is none or it has been written
-	widths []int
-}
-
-func newTable(w io.Writer, header ...string) *table {
-	for i, h := range header {
-		header[i] = strings.ToUpper(h)
-	}
-	return &table{w: w, header: header}
-}
-
-// write writes rows. The first call also writes the header.
-func (t *table) write(rows ...[]string) error {
-	if t.header != nil {
-		rows = append([][]string{t.header}, rows...)
-		t.header = nil
-	}
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(t.widths) {
-				t.widths = append(t.widths, 0)
-			}
-			t.widths[i] = max(t.widths[i], columns(printable(cell)))
-		}
-	}
-	var out strings.Builder
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			cell = printable(cell)
-			line.WriteString(cell)
-			line.WriteString(strings.Repeat(" ", t.widths[i]-columns(cell)+2))
-		}
-		out.WriteString(strings.TrimRight(line.String(), " ") + "\n")
-	}
-	_, err := io.WriteString(t.w, out.String())
-	return err
-}
-
 // writeFields writes the fields of one object as rows of a name and a value.
 func writeFields(w io.Writer, rows [][]string) error { return newTable(w).write(rows...) }
 
@@ -161,21 +121,6 @@ func printable(s string) string {
 		}
 		return unicode.ReplacementChar
 	}, s)
-}
-
-// columns returns the number of terminal columns that s takes.
-func columns(s string) int {
-	n := 0
-	for _, r := range s {
-		switch kind := width.LookupRune(r).Kind(); {
-		case unicode.In(r, unicode.Mn, unicode.Me):
-		case kind == width.EastAsianWide || kind == width.EastAsianFullwidth:
-			n += 2
-		default:
-			n++
-		}
-	}
-	return n
 }
 
 func orDash(s string) string {

@@ -23,7 +23,7 @@ A user has at most one pending report about another user: a later one replaces i
 
 func newReportList(env *Env) *cobra.Command {
 	list := &listing[admin.Report]{
-		header: []string{"id", "time", "by", "user", "text"},
+		header: []string{"id", "time", "by", "account", "text"},
 		row: func(r admin.Report) []string {
 			return []string{r.ID, localTime(r.Time), orDash(r.ByName), orDash(r.Account), orDash(shorten(r.Text))}
 		},
@@ -31,6 +31,7 @@ func newReportList(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the reports, oldest first",
+		Long:  `List the reports of users about others, oldest first. A long text is cut: imctl report show has all of it.`,
 		Example: `  imctl report list
   imctl report list -o json`,
 		Args: maxArgs(0),
@@ -81,6 +82,7 @@ func newReportRemove(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "remove REPORT",
 		Short:   "Remove a report",
+		Long:    `Remove a report that has been dealt with. The accounts are not changed.`,
 		Example: "  imctl report remove 019ad0c3f2a17b3c9d2e4f60",
 		Args:    exactArgs("REPORT"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -31,6 +31,8 @@ func newSessionList(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the sessions on all nodes, oldest first",
+		Long: `List the sessions on all nodes, oldest first, with the node and the address of the client. A user who is
+connected with several devices has several sessions.`,
 		Example: `  imctl session list --user alice
   imctl session list --node 1f0e2d3c4b5a6978 -o json`,
 		Args: maxArgs(0),

@@ -87,7 +87,8 @@ func newTalkPurge(env *Env) *cobra.Command {
 		Use:   "purge",
 		Short: "Erase conversations",
 		Long: `Erase all conversations of a user (--user), the conversation of two users (--user and --with), or all
-dialogues that are older than an age (--before). The dialogues are erased for both users of a conversation. The numbers of its dialogues go on.
+dialogues that are older than an age (--before). The dialogues are erased for both users of a conversation.
+The numbers of its dialogues go on.
 
 The audit trail records the command.`,
 		Example: `  imctl talk purge --user alice

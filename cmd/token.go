@@ -28,8 +28,10 @@ func newTokenList(env *Env) *cobra.Command {
 		},
 	}
 	c := &cobra.Command{
-		Use:     "list USER",
-		Short:   "List the tokens of a user, oldest first",
+		Use:   "list USER",
+		Short: "List the tokens of a user, oldest first",
+		Long: `List the tokens of a user, oldest first, with the address and the program of the login. Only hashes of
+tokens are stored and shown. imctl token revoke takes a prefix of a hash.`,
 		Example: "  imctl token list alice",
 		Args:    exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -21,8 +21,10 @@ func newUser(env *Env) *cobra.Command {
 		newUserShow(env),
 		newUserCreate(env),
 		newUserPasswd(env),
-		newUserChange(env, "disable", "disabled", "Disable an account, end its sessions and revoke its tokens", (*admin.Client).DisableUser),
-		newUserChange(env, "enable", "enabled", "Enable a disabled account", (*admin.Client).EnableUser),
+		newUserChange(env, "disable", "disabled", "Disable an account, end its sessions and revoke its tokens",
+			"The account keeps its data and friends, and cannot log in until imctl user enable.", (*admin.Client).DisableUser),
+		newUserChange(env, "enable", "enabled", "Enable a disabled account",
+			"The user can log in again, with the same password.", (*admin.Client).EnableUser),
 		newUserDelete(env),
 		newUserExport(env),
 		newUserImport(env),
@@ -41,6 +43,7 @@ func newUserShow(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "show USER",
 		Short:   "Show an account",
+		Long:    `Show an account with its profile, and the number of its friends, requests, tokens and sessions.`,
 		Example: "  imctl user show alice -o json",
 		Args:    exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -94,21 +97,22 @@ func userState(u admin.User) string {
 	return "enabled"
 }
 
-// localTime formats t in the local time zone. It returns "-" for the zero time.
+// localTime formats t as RFC 3339 in the local time zone. It returns "-" for the zero time.
 func localTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
+	return t.Local().Format(time.RFC3339)
 }
 
 // newUserChange returns a command that changes a user. do makes the change, and done is its participle for the output,
 // such as "deleted".
-func newUserChange(env *Env, name, done, short string, do func(*admin.Client, context.Context, string) (admin.User, error)) *cobra.Command {
+func newUserChange(env *Env, name, done, short, long string, do func(*admin.Client, context.Context, string) (admin.User, error)) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
 		Use:     name + " USER",
 		Short:   short,
+		Long:    short + ".\n\n" + long,
 		Example: "  imctl user " + name + " alice",
 		Args:    exactArgs("USER"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -128,7 +132,8 @@ func newUserChange(env *Env, name, done, short string, do func(*admin.Client, co
 
 func newUserDelete(env *Env) *cobra.Command {
 	yes := false
-	c := newUserChange(env, "delete", "deleted", "Delete an account with its tokens, friendships and requests", deleteUser)
+	c := newUserChange(env, "delete", "deleted", "Delete an account with its tokens, friendships and requests",
+		"The account cannot be restored, except from a backup.", deleteUser)
 	addYesFlag(c, &yes)
 	remove := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -150,6 +150,24 @@ func parseDuration(s string) (time.Duration, error) {
 
 var errDuration = errors.New("must be a time with its unit, such as 10s, 5m, 168h or 30d")
 
+// ageFlag is the value of a flag with a duration, which may have days.
+type ageFlag time.Duration
+
+// String implements pflag.Value.
+func (a *ageFlag) String() string { return formatDuration(time.Duration(*a)) }
+
+// Set implements pflag.Value.
+func (a *ageFlag) Set(s string) error {
+	d, err := parseDuration(s)
+	if err == nil {
+		*a = ageFlag(d)
+	}
+	return err
+}
+
+// Type implements pflag.Value.
+func (a *ageFlag) Type() string { return "duration" }
+
 // formatDuration formats d without trailing zero units: 168h, not 168h0m0s.
 func formatDuration(d time.Duration) string {
 	s := d.String()

@@ -59,6 +59,7 @@ func newVersion(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "version",
 		Short:   "Show the version and build of imctl",
+		Long:    `Show the version of imctl, the revision and time of its source, and the versions that it was built with.`,
 		Example: "  imctl version -o json",
 		Args:    maxArgs(0),
 		RunE: func(*cobra.Command, []string) error {

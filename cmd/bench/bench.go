@@ -22,6 +22,12 @@ import (
 	"imctl/bridge/wire"
 )
 
+// Errors of the steps that a limit of the server may refuse. They wrap the wire.Code of the answer.
+var (
+	ErrLogin    = errors.New("log in")
+	ErrRegister = errors.New("register")
+)
+
 // callTimeout limits one login or one call.
 const callTimeout = 30 * time.Second
 
@@ -134,7 +140,7 @@ func (t *Target) open(ctx context.Context, credentials url.Values) (*tunnel, err
 	if err := json.Unmarshal(frame, &answer); err != nil || answer.Code != wire.Success {
 		ws.Close()
 		if answer.Code != 0 {
-			return nil, fmt.Errorf("log in: %w", answer.Code)
+			return nil, fmt.Errorf("%w: the server answers %w", ErrLogin, answer.Code)
 		}
 		return nil, errors.New("log in: the server sends an invalid answer")
 	}

@@ -107,7 +107,7 @@ func (r *Registered) Make(ctx context.Context, n int, friends iter.Seq2[int, int
 		people[i] = Person{Account: fmt.Sprintf("%s%s-%d", AccountPrefix, run, i), Password: r.Password}
 		group.Go(func() (err error) {
 			if err := r.Target.register(groupCtx, people[i]); err != nil {
-				return fmt.Errorf("register: %w", err)
+				return fmt.Errorf("%w: %w", ErrRegister, err)
 			}
 			if tunnels[i], err = r.Target.login(groupCtx, people[i]); err != nil {
 				return err
@@ -165,18 +165,25 @@ func pairsOf(pairs int) iter.Seq2[int, int] {
 	}
 }
 
-// neighbours returns how many friends each of n users has in circle: at most friends, as many before as after the user.
-func neighbours(n, friends int) int { return 2 * min(friends/2, (n-1)/2) }
+// neighbours returns how many friends each of n users has in circle: friends, or all the others if there are fewer. With
+// an odd number of friends and of users, one user has one friend less.
+func neighbours(n, friends int) int { return max(0, min(friends, n-1)) }
 
-// circle returns friendships of n users in a circle, in which each user has the same number of nearest neighbours as
-// friends.
+// circle returns friendships of n users in a circle. The friends of a user are its nearest neighbours, as many before as
+// after it, and the user on the other side of the circle if the number is odd.
 func circle(n, friends int) iter.Seq2[int, int] {
+	friends = neighbours(n, friends)
 	return func(yield func(int, int) bool) {
 		for i := range n {
-			for d := 1; d <= neighbours(n, friends)/2; d++ {
+			for d := 1; d <= friends/2; d++ {
 				if !yield(i, (i+d)%n) {
 					return
 				}
+			}
+		}
+		for i := range friends % 2 * (n / 2) {
+			if !yield(i, i+n/2) {
+				return
 			}
 		}
 	}

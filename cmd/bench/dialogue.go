@@ -32,6 +32,8 @@ type DialogueReport struct {
 	Answer    Latency `json:"answer_ms"`   // from the time when the dialogue was sent or due to the answer 200 or 202
 	Delivery  Latency `json:"delivery_ms"` // from the same time to the arrival at the friend
 	Server    *Usage  `json:"server"`      // null if unknown
+	// Limit describes the limit of the server that the users have reached, "" if it is not known to be reached.
+	Limit string `json:"limited_by,omitempty"`
 
 	plot []Series
 }
@@ -86,6 +88,9 @@ func (r *DialogueReport) Rows() [][]string {
 		{"codes", r.Codes.String()},
 		{"answer", r.Answer.String()},
 		{"delivery", r.Delivery.String()},
+	}
+	if r.Limit != "" {
+		rows = append(rows, []string{"limited by", r.Limit})
 	}
 	if r.Kept {
 		rows = append(rows, []string{"acknowledged", perSecond(r.Received) + " (frames)"})

@@ -71,7 +71,7 @@ func Register(ctx context.Context, t *Target, server Process, progress *Progress
 		group.Go(func() error {
 			start := time.Now()
 			if err := t.register(groupCtx, p); err != nil {
-				return fmt.Errorf("register: %w", err)
+				return fmt.Errorf("%w: %w", ErrRegister, err)
 			}
 			now := time.Now()
 			m.record(i, now, now.Sub(start))
