@@ -200,6 +200,13 @@ func (l *Lanes) Online(ctx context.Context, ids ...string) ([]bool, error) {
 	return l.of(ids[0]).flights.online(ctx, ids)
 }
 
+// Taken reports whether a client takes a user's dialogues, on this node or another. Other than for Online, the client
+// need not answer.
+func (l *Lanes) Taken(ctx context.Context, user string) (bool, error) {
+	codes, err := l.of(user).flights.ask(ctx, []string{user})
+	return err == nil && codes[0] != wire.PeerOffline, err
+}
+
 // Gather delays the flush of frames, so that they leave together, until the caller calls end.
 func (l *Lanes) Gather() (end func()) {
 	for _, lane := range l.lanes {

@@ -305,13 +305,18 @@ func (s *keptSend) showOwn(d *kv.Dialogue) {
 }
 
 // others reports whether a subject of a user may have subscribers besides this node. u is the user's sinks on this node,
-// nil for none: these have one subscription.
+// nil for none: these have one subscription. NATS counts some of the subscriptions that match a subject, and at least one
+// of them, if it has not looked the subject up lately. So a count of 1 may hide the user's NATS client, of which the node
+// heard, and a subscription with a wildcard for users, which also matches the subject of no user.
 func (l *lane) others(subject string, u *User) bool {
 	if l.interest == nil {
 		return true
 	}
 	n := l.interest(subject)
-	return n > 1 || n == 1 && u == nil
+	if n == 0 || u == nil {
+		return n > 0
+	}
+	return n > 1 || u.elsewhere.Load() || l.interest(l.names.Nowhere(u.id)) > 0
 }
 
 // kept hands a dialogue of a friend to the sinks on this node. It returns the scratch buffer.

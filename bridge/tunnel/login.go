@@ -111,7 +111,7 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 		return nil, err
 	}
 	defer leave()
-	first, online, err := t.join(ctx, s, me.user)
+	first, taken, err := t.join(ctx, s, me.user)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 	// A client that was online before may have left since, and been announced. What counts is who is online beside this
 	// session.
 	elsewhere := t.limitSessions(ctx, s)
-	if elsewhere || online && first { // online before, and not by a session of this node
+	if elsewhere || taken && first { // not by a session of this node
 		s.member.MarkElsewhere()
 	}
 	if first && !elsewhere {
@@ -179,15 +179,14 @@ func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.Lo
 	return a, err
 }
 
-// join puts the session online. first reports whether it is its user's only one on this node, and online whether the
-// user was online before, anywhere.
-func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, online bool, err error) {
+// join puts the session online. first reports whether it is its user's only one on this node, and taken whether another
+// client took the user's dialogues before, anywhere.
+func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, taken bool, err error) {
 	roster, revision, err := t.opts.Store.Rosters.Get(ctx, user)
 	if err != nil {
 		return false, false, err
 	}
-	before, err := t.opts.Lanes.Online(ctx, user)
-	if err != nil {
+	if taken, err = t.opts.Lanes.Taken(ctx, user); err != nil {
 		return false, false, err
 	}
 	if t.opts.Talks != nil && !s.keep {
@@ -200,7 +199,7 @@ func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, onli
 		return false, false, err
 	}
 	t.register(s)
-	return first, before[0], nil
+	return first, taken, nil
 }
 
 // welcome returns the login's answer. The session is online by now: later changes reach it as commands, and welcome
