@@ -3,6 +3,7 @@ package bridge
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -48,7 +49,7 @@ func TestInfo(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if h := r.Header; h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Cache-Control") != "public, max-age=60" {
+	if h := r.Header; h.Get("Cache-Control") != "public, max-age=60" {
 		t.Errorf("the header is %v", h)
 	}
 	if r, _ := get(t, n.base+"/im/info?a=%zz"); r.Header.Get("Cache-Control") != "no-store" {
@@ -64,6 +65,40 @@ func TestInfo(t *testing.T) {
 	hidden := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), func(o *Options) { o.Version = "v9.8.7" })
 	if _, got := get(t, hidden.base+"/im/info"); strings.Contains(got, "version") {
 		t.Errorf("the version is told: %s", got)
+	}
+}
+
+// TestInfoOfAllPages: the pages of all origins may read what the server can do, and its refusals, without a warning.
+func TestInfoOfAllPages(t *testing.T) {
+	t.Parallel()
+	const listed = "https://app.example.org"
+	var log natstest.Log
+	n := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), func(o *Options) {
+		o.Origins, o.Log = []string{listed}, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	for _, origin := range []string{listed, "https://other.example.org", "null"} {
+		for _, request := range []string{"GET /im/info", "GET /im/info?a=%zz", "OPTIONS /im/info"} {
+			method, path, _ := strings.Cut(request, " ")
+			r, err := http.NewRequest(method, n.base+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Origin", origin)
+			if method == http.MethodOptions {
+				r.Header.Set("Access-Control-Request-Method", http.MethodGet)
+			}
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if got := answer.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "*" {
+				t.Errorf("%s of %s: Access-Control-Allow-Origin: %q", request, origin, got)
+			}
+		}
+	}
+	if strings.Contains(log.String(), "origin") {
+		t.Errorf("the log says %s", log.String())
 	}
 }
 
