@@ -106,7 +106,7 @@ func TestInfoOfAllPages(t *testing.T) {
 func TestFolderOfPage(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL())
-	for path, want := range map[string]string{"/im/www/v1/": "chat.html", "/im/www/": "v1/chat.html"} {
+	for path, want := range map[string]string{"/im/www/v1/": "chat.html", "/im/www/v1": "v1/chat.html", "/im/www/": "v1/chat.html", "/im/www": "www/v1/chat.html"} {
 		r, _ := get(t, n.base+path)
 		if r.StatusCode != http.StatusFound || r.Header.Get("Location") != want {
 			t.Errorf("%s: %s to %q, want %q", path, r.Status, r.Header.Get("Location"), want)

@@ -42,8 +42,11 @@ func (a *API) Handler() http.Handler {
 		mux.HandleFunc(filesPath+"/{file}", a.serveFile)
 	}
 	mux.Handle(pagePath, http.StripPrefix(pagePath, site()))
+	folder, version := path.Split(path.Clean(pagePath))
 	mux.Handle(pagePath+"{$}", redirect("chat.html"))
-	mux.Handle(path.Dir(path.Clean(pagePath))+"/{$}", redirect(path.Base(pagePath)+"/chat.html"))
+	mux.Handle(path.Clean(pagePath), redirect(version+"/chat.html")) // the mux would add the slash by an absolute address
+	mux.Handle(folder+"{$}", redirect(version+"/chat.html"))
+	mux.Handle(path.Clean(folder), redirect(path.Base(folder)+"/"+version+"/chat.html"))
 	mux.Handle("/{$}", redirect(strings.TrimPrefix(pagePath, "/")+"chat.html"))
 	return a.guard(mux)
 }
