@@ -3,6 +3,7 @@ package bridge
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -48,7 +49,7 @@ func TestInfo(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if h := r.Header; h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Cache-Control") != "public, max-age=60" {
+	if h := r.Header; h.Get("Cache-Control") != "public, max-age=60" {
 		t.Errorf("the header is %v", h)
 	}
 	if r, _ := get(t, n.base+"/im/info?a=%zz"); r.Header.Get("Cache-Control") != "no-store" {
@@ -67,11 +68,45 @@ func TestInfo(t *testing.T) {
 	}
 }
 
+// TestInfoOfAllPages: the pages of all origins may read what the server can do, and its refusals, without a warning.
+func TestInfoOfAllPages(t *testing.T) {
+	t.Parallel()
+	const listed = "https://app.example.org"
+	var log natstest.Log
+	n := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL(), func(o *Options) {
+		o.Origins, o.Log = []string{listed}, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	for _, origin := range []string{listed, "https://other.example.org", "null"} {
+		for _, request := range []string{"GET /im/info", "GET /im/info?a=%zz", "OPTIONS /im/info"} {
+			method, path, _ := strings.Cut(request, " ")
+			r, err := http.NewRequest(method, n.base+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Origin", origin)
+			if method == http.MethodOptions {
+				r.Header.Set("Access-Control-Request-Method", http.MethodGet)
+			}
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if got := answer.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "*" {
+				t.Errorf("%s of %s: Access-Control-Allow-Origin: %q", request, origin, got)
+			}
+		}
+	}
+	if strings.Contains(log.String(), "origin") {
+		t.Errorf("the log says %s", log.String())
+	}
+}
+
 // TestFolderOfPage: the folders of the page lead to it, by addresses that hold below any path of a proxy.
 func TestFolderOfPage(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, natstest.Start(t, t.TempDir(), -1).ClientURL())
-	for path, want := range map[string]string{"/im/www/v1/": "chat.html", "/im/www/": "v1/chat.html"} {
+	for path, want := range map[string]string{"/im/www/v1/": "chat.html", "/im/www/v1": "v1/chat.html", "/im/www/": "v1/chat.html", "/im/www": "www/v1/chat.html"} {
 		r, _ := get(t, n.base+path)
 		if r.StatusCode != http.StatusFound || r.Header.Get("Location") != want {
 			t.Errorf("%s: %s to %q, want %q", path, r.Status, r.Header.Get("Location"), want)

@@ -79,6 +79,7 @@ func TestDefaultReplicas(t *testing.T) {
 func TestNodeCommandsNeedServer(t *testing.T) {
 	t.Parallel()
 	dir := importDir(t)
+	command(t, dir, `{"account":"alice"}`, "user", "import").want(t, exitDone)
 	command(t, dir, "", "backup", "b.tar").want(t, exitDone)
 	node := filepath.Join(dir, "node")
 	if err := os.Mkdir(node, 0o700); err != nil {

@@ -29,10 +29,10 @@ func newHelp(env *Env) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			target, rest, err := c.Root().Find(args)
 			if err != nil {
-				return &failure{code: exitUse, err: err, remedy: "see imctl --help"}
+				target, rest = c.Root(), args
 			}
 			if len(rest) > 0 {
-				return &failure{code: exitUse, err: fmt.Errorf("unknown command %q", rest[0]), remedy: "see " + target.CommandPath() + " --help"}
+				return &failure{code: exitUse, err: unknownCommand(target, rest), remedy: "see " + target.CommandPath() + " --help"}
 			}
 			target.InitDefaultHelpFlag()
 			target.SetOut(env.Out)

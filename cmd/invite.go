@@ -62,7 +62,7 @@ or if no server is running, set --url.`,
 				request.Expires = expires.String()
 			}
 			return withServer(c, env, func(ctx context.Context, s *adminConn) error {
-				if request.URL == "" && s.URL() == "" {
+				if request.URL == "" && s.InProcess() {
 					return &failure{exitUse, errors.New("no server is running, so the address of the page is unknown"), "set it with --url"}
 				}
 				invite, err := s.CreateInvite(ctx, request)

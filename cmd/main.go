@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode/utf8"
@@ -59,6 +60,9 @@ func Run(ctx context.Context, env *Env, args []string) int {
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	command, err := root.ExecuteContextC(ctx)
+	if _, rest, findErr := root.Find(args); findErr != nil {
+		err = unknownCommand(root, rest)
+	}
 	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = context.Cause(ctx)
 	}
@@ -169,20 +173,28 @@ func newGroup(name, short string, commands ...*cobra.Command) *cobra.Command {
 			if len(args) == 0 {
 				return errors.New("missing command")
 			}
-			names := make([]string, 0, len(commands))
-			for _, sub := range commands {
-				names = append(names, sub.Name())
-			}
-			_, hint, _ := strings.Cut(unknown("command", args[0], names), ":")
-			if hint != "" {
-				hint = ":" + hint
-			}
-			return fmt.Errorf("unknown command %q%s", args[0], hint)
+			return unknownCommand(c, args)
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	group.AddCommand(commands...)
 	return group
+}
+
+// unknownCommand returns the usage error of the first word of args that is no flag, with the nearest subcommand of c.
+func unknownCommand(c *cobra.Command, args []string) error {
+	word := args[max(0, slices.IndexFunc(args, func(arg string) bool { return !strings.HasPrefix(arg, "-") }))]
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	_, hint, _ := strings.Cut(unknown("command", word, names), ":")
+	if hint != "" {
+		hint = ":" + hint
+	}
+	return fmt.Errorf("unknown command %q%s", word, hint)
 }
 
 // exactArgs requires exactly the named arguments.

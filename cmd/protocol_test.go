@@ -96,7 +96,7 @@ func TestProtocol(t *testing.T) {
 func testPaths(t *testing.T, w *world) {
 	for _, path := range []string{
 		"/im", "/im/", "/im/register/", "/im/registered", "/im/friends", "/im/friends/", "/im/friends/found/", "/im/friends/find",
-		"/im/login/", "/im/login/im", "/im/login/im/login/x", "/im/www", "/im/www/v1/none.html", "/im/www/v2/chat.html", "/register", "/robots.txt",
+		"/im/login/", "/im/login/im", "/im/login/im/login/x", "/im/www/v1/none.html", "/im/www/v2/chat.html", "/register", "/robots.txt",
 	} {
 		if r := w.do(t, 0, http.MethodGet, path, ""); r.status != http.StatusNotFound {
 			t.Errorf("GET %s: %d %s", path, r.status, r.body)

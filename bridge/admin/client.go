@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/netip"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -244,13 +245,17 @@ func imported(records []Record) func(ImportResult, error) (ImportResult, error) 
 	}
 }
 
-// URL returns the URL of the NATS server that the client is connected to, or "" for the server in this process.
+// URL returns the URL of the NATS server that the client is connected to, or "" without a network between them: to the
+// server in this process, and by the socket in the data directory.
 func (c *Client) URL() string {
-	if c.nc.ConnectedAddr() == inProcess {
+	if _, err := netip.ParseAddrPort(c.nc.ConnectedAddr()); err != nil {
 		return ""
 	}
 	return c.nc.ConnectedUrl()
 }
+
+// InProcess reports whether the server is in this process.
+func (c *Client) InProcess() bool { return c.nc.ConnectedAddr() == inProcess }
 
 // inProcess is the address of a connection within the process: net.Pipe names its ends like this.
 const inProcess = "pipe"

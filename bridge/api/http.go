@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,15 +42,18 @@ func (a *API) Handler() http.Handler {
 		mux.HandleFunc(filesPath+"/{file}", a.serveFile)
 	}
 	mux.Handle(pagePath, http.StripPrefix(pagePath, site()))
+	folder, version := path.Split(path.Clean(pagePath))
 	mux.Handle(pagePath+"{$}", redirect("chat.html"))
-	mux.Handle(path.Dir(path.Clean(pagePath))+"/{$}", redirect(path.Base(pagePath)+"/chat.html"))
+	mux.Handle(path.Clean(pagePath), redirect(version+"/chat.html")) // the mux would add the slash by an absolute address
+	mux.Handle(folder+"{$}", redirect(version+"/chat.html"))
+	mux.Handle(path.Clean(folder), redirect(path.Base(folder)+"/"+version+"/chat.html"))
 	mux.Handle("/{$}", redirect(strings.TrimPrefix(pagePath, "/")+"chat.html"))
 	return a.guard(mux)
 }
 
 // guard sets the headers of every answer, and answers for a handler that panics.
 func (a *API) guard(next http.Handler) http.Handler {
-	calls := a.opts.Origins.Calls(next)
+	calls := a.readable(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -72,11 +76,24 @@ func (a *API) guard(next http.Handler) http.Handler {
 		a.opts.Origins.Note(r)
 		switch err := a.admit(r); {
 		case err != nil:
-			a.opts.Origins.Calls(a.refuse(err)).ServeHTTP(w, r)
+			a.readable(a.refuse(err)).ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, pagePath):
 			next.ServeHTTP(w, r)
 		default:
 			calls.ServeHTTP(w, r)
+		}
+	})
+}
+
+// readable returns a handler that lets the pages of other origins read the answers of next: all pages those of public
+// calls, and the pages of listed origins all others.
+func (a *API) readable(next http.Handler) http.Handler {
+	listed, public := a.opts.Origins.Calls(next), a.opts.Origins.Public(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if slices.ContainsFunc(a.calls, func(c Call) bool { return c.Public && c.Path == r.URL.Path }) {
+			public.ServeHTTP(w, r)
+		} else {
+			listed.ServeHTTP(w, r)
 		}
 	})
 }
@@ -120,7 +137,6 @@ func (a *API) callHandler(c *Call) http.Handler {
 		code := a.observe(c.Name, err, time.Since(started))
 		if err == nil && ans != nil {
 			if c.Public {
-				w.Header().Set("Access-Control-Allow-Origin", "*")
 				w.Header().Set("Cache-Control", "public, max-age=60")
 			}
 			a.answer(w, ans)

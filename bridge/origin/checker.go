@@ -13,6 +13,9 @@ import (
 	"imctl/bridge/proxy"
 )
 
+// maxAge is for how long a browser keeps the answer to a preflight request, in seconds. Chromium keeps none longer.
+const maxAge = 7200
+
 // Options configure a Checker.
 type Options struct {
 	Origins []string       // of web pages, besides the server's own; see Check
@@ -25,6 +28,7 @@ type Checker struct {
 	opts     Options
 	patterns atomic.Pointer[[]pattern]
 	cors     *cors.Cors
+	public   *cors.Cors
 	refused  Once // origins
 	peers    Once // that name their clients, and are no trusted proxies
 }
@@ -39,7 +43,13 @@ func New(o Options) *Checker {
 		AllowedMethods:             []string{http.MethodGet, http.MethodHead, http.MethodPost},
 		AllowedHeaders:             []string{"Authorization", "Content-Type", "Range", "If-Range", "If-None-Match"},
 		ExposedHeaders:             []string{"Retry-After", "Content-Disposition", "Content-Range", "Accept-Ranges", "ETag"},
-		MaxAge:                     7200, // seconds; Chromium keeps an answer no longer
+		MaxAge:                     maxAge,
+	})
+	c.public = cors.New(cors.Options{
+		AllowedOrigins: []string{"*"},
+		AllowedMethods: []string{http.MethodGet, http.MethodHead},
+		ExposedHeaders: []string{"Retry-After"},
+		MaxAge:         maxAge,
 	})
 	return c
 }
@@ -157,11 +167,19 @@ func (c *Checker) Note(r *http.Request) {
 }
 
 // Calls returns a handler that lets the pages of listed origins read the answers of next (CORS). It answers their
-// preflight requests itself.
+// preflight requests itself. Without listed origins the answers are those of next.
 func (c *Checker) Calls(next http.Handler) http.Handler {
 	handler := c.cors.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.Allowed(r) // warns of pages that cannot read the answer
+		if len(*c.patterns.Load()) == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
 		handler.ServeHTTP(w, r)
 	})
 }
+
+// Public returns a handler that lets the pages of all origins read the answers of next, and answers their preflight
+// requests.
+func (c *Checker) Public(next http.Handler) http.Handler { return c.public.Handler(next) }

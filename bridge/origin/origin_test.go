@@ -221,6 +221,11 @@ func TestCalls(t *testing.T) {
 	if served != 2 {
 		t.Errorf("%d calls served", served)
 	}
+	c.Set(nil)
+	if got := do(request("im.example.org", "")); served != 3 || len(got) != 0 {
+		t.Errorf("without listed origins: %d calls served, the last one with %v", served, got)
+	}
+	c.Set([]string{"https://app.example.org"})
 	for _, origin := range []string{"https://evil.example.org", "null", "https://im.example.org"} {
 		for _, more := range [][]func(*http.Request){nil, list(preflight)} {
 			if got := do(request("im.example.org", origin, more...)); got.Get("Access-Control-Allow-Origin") != "" {
