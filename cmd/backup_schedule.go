@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -237,20 +236,25 @@ var (
 		"Unix time at which the last successful scheduled backup began, of all servers, 0 for none. Only with backup.dir.", nil, nil)
 	backupSizeDesc = prometheus.NewDesc("imctl_backup_last_size_bytes",
 		"Size of the last successful scheduled backup, of all servers. Only with backup.dir.", nil, nil)
+	backupEveryDesc = prometheus.NewDesc("imctl_backup_interval_seconds",
+		"Time between scheduled backups, as backup.every says. Only with backup.dir.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (s *scheduler) Describe(out chan<- *prometheus.Desc) {
 	out <- backupTimeDesc
 	out <- backupSizeDesc
+	out <- backupEveryDesc
 	s.failures.Describe(out)
 }
 
 // Collect implements prometheus.Collector. Without backup.dir there are no metrics.
 func (s *scheduler) Collect(out chan<- prometheus.Metric) {
-	if s.config.Load().Backup.Dir == "" {
+	c := s.config.Load().Backup
+	if c.Dir == "" {
 		return
 	}
+	out <- prometheus.MustNewConstMetric(backupEveryDesc, prometheus.GaugeValue, c.Every.Seconds())
 	var at, size float64
 	if b := s.last.Load(); b != nil {
 		at, size = float64(b.Time.Unix()), float64(b.Bytes)
@@ -258,39 +262,4 @@ func (s *scheduler) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(backupTimeDesc, prometheus.GaugeValue, at)
 	out <- prometheus.MustNewConstMetric(backupSizeDesc, prometheus.GaugeValue, size)
 	s.failures.Collect(out)
-}
-
-// backupInfo is what imctl status shows of the scheduled backups.
-type backupInfo struct {
-	kv.BackupRecord
-}
-
-// readBackups returns what is known of the scheduled backups, or nil if there were none.
-func readBackups(ctx context.Context, states *kv.States) (*backupInfo, error) {
-	if states == nil {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	r, err := states.Backups(ctx)
-	if err != nil || r.Last == nil && r.Failed == nil && r.Holder == "" {
-		return nil, err
-	}
-	return &backupInfo{r}, nil
-}
-
-// String returns the line of imctl status.
-func (i *backupInfo) String() string {
-	var parts []string
-	if b := i.Last; b != nil {
-		host, _, _ := strings.Cut(b.Maker, ":")
-		parts = append(parts, fmt.Sprintf("%s, %d bytes, %s on %s", localTime(b.Time), b.Bytes, b.File, orDash(host)))
-	}
-	if i.Holder != "" && time.Now().Before(i.Until) {
-		parts = append(parts, "in progress")
-	}
-	if f := i.Failed; f != nil {
-		parts = append(parts, fmt.Sprintf("failed at %s, %s: %s", localTime(f.Time), plural(f.Count, "time"), f.Error))
-	}
-	return strings.Join(parts, "; ")
 }
