@@ -13,7 +13,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 
 	"imctl/kv"
 )
@@ -30,10 +29,6 @@ const (
 	// backupRetry is the first pause after a failure. It doubles up to backupRetryMax.
 	backupRetry    = time.Minute
 	backupRetryMax = time.Hour
-	// backupRate is how many bytes of a scheduled backup are read in a second, so that dialogues have the processor and
-	// the disk. backupBurst are read at once.
-	backupRate  = 8 << 20
-	backupBurst = 512 << 10
 )
 
 // scheduler makes the backups of the setting backup.dir.
@@ -156,7 +151,7 @@ func (s *scheduler) due(r kv.BackupRecord, c *Config) time.Time {
 // backUp makes a backup and notes its outcome. This server has claimed it.
 func (s *scheduler) backUp(ctx context.Context, c *Config) {
 	start := time.Now()
-	b := backup{progress: new(progressLine), config: c, step: func(string) {}, pace: rate.NewLimiter(backupRate, backupBurst)}
+	b := backup{progress: new(progressLine), config: c, step: func(string) {}, pace: newBackupPace()}
 	made, err := s.make(ctx, c, &b)
 	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout/2)
 	defer cancel()
