@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,9 @@ type scheduler struct {
 	holder, maker string
 	alone         bool          // no other server has these records
 	changed       chan struct{} // receives a value when config has changed
+	// retry lets the next backup not wait for the end of the pause after a failure. It is set at the start, and by a
+	// reload with other settings.
+	retry atomic.Bool
 
 	last     atomic.Pointer[kv.Backup] // the last successful backup of any server; nil if there is none
 	failures prometheus.Counter
@@ -59,6 +63,7 @@ func (a *App) startBackups() error {
 		s.holder += "#" + kv.NewID()[:16]
 	}
 	s.config.Store(a.config)
+	s.retry.Store(true)
 	a.registry.MustRegister(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -70,7 +75,9 @@ func (a *App) startBackups() error {
 
 // set puts settings into effect. A backup in progress is completed with the old ones.
 func (s *scheduler) set(c *Config) {
-	s.config.Store(c)
+	if before := s.config.Swap(c); !reflect.DeepEqual(before.Backup, c.Backup) {
+		s.retry.Store(true)
+	}
 	select {
 	case s.changed <- struct{}{}:
 	default:
@@ -136,7 +143,7 @@ func (s *scheduler) due(r kv.BackupRecord, c *Config) time.Time {
 			due = time.Time{} // the clock was wrong
 		}
 	}
-	if f := r.Failed; f != nil && f.Maker == s.maker && f.Time.Before(now.Add(time.Hour)) {
+	if f := r.Failed; f != nil && !s.retry.Load() && f.Maker == s.maker && f.Time.Before(now.Add(time.Hour)) {
 		pause := backupRetryMax
 		if f.Count < 10 {
 			pause = min(backupRetry<<(f.Count-1), backupRetryMax)
@@ -150,6 +157,7 @@ func (s *scheduler) due(r kv.BackupRecord, c *Config) time.Time {
 
 // backUp makes a backup and notes its outcome. This server has claimed it.
 func (s *scheduler) backUp(ctx context.Context, c *Config) {
+	s.retry.Store(false)
 	start := time.Now()
 	b := backup{progress: new(progressLine), config: c, step: func(string) {}, pace: newBackupPace()}
 	made, err := s.make(ctx, c, &b)

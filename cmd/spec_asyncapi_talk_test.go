@@ -258,7 +258,9 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	a.everyCall(t, w, c.Client, bot, person)
 	a.calls(t, c.Client, bot.id, "verify", jsonOf(map[string]string{"code": bot.mailedCode(t, mailServer, bot.address(t), 2)}), 200, false)
 	leaves := w.newMembers(t, 1)[0]
-	a.calls(t, s.asUser(t, leaves), leaves.id, "end", `{}`, 200, false) // which ends the connection
+	ending := s.asUser(t, leaves)
+	a.calls(t, ending, leaves.id, "end", `{}`, 200, false)
+	ending.WantClosed(t, "its sessions have ended") // or the next connection would be closed, too
 	a.calls(t, s.asUser(t, leaves), leaves.id, "delete", jsonOf(map[string]string{"password": leaves.password}), 200, false)
 	person.update(t, `"sign":"new"`).want(t, "update", replyBody(200))
 	person.tunnel.close(t)

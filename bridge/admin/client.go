@@ -244,16 +244,14 @@ func imported(records []Record) func(ImportResult, error) (ImportResult, error) 
 	}
 }
 
-// URL returns the URL of the NATS server that the client is connected to, or "" for the server in this process.
+// URL returns the URL of the NATS server that the client is connected to, or "" for a server in this process, or by the
+// socket of its data directory.
 func (c *Client) URL() string {
-	if c.nc.ConnectedAddr() == inProcess {
+	if c.nc.Opts.InProcessServer != nil { // its URL is the library's default
 		return ""
 	}
 	return c.nc.ConnectedUrl()
 }
-
-// inProcess is the address of a connection within the process: net.Pipe names its ends like this.
-const inProcess = "pipe"
 
 // MaxRequest returns the maximum size of a request in bytes.
 func (c *Client) MaxRequest() int { return int(c.nc.MaxPayload()) }
