@@ -72,8 +72,11 @@ func TestSessionAndTokenCommands(t *testing.T) {
 		t.Fatalf("sessions: %+v", all)
 	}
 	command(t, dir, "", "session", "list", "--user", bob.account).want(t, exitDone, all[1].ID)
-	if a := command(t, dir, "", "session", "list", "--node", kv.NewID()[:16]).want(t, exitDone); strings.Count(a.out, "\n") != 1 {
-		t.Errorf("sessions on an unknown node: got %s", a.out)
+	node := all[0].Node
+	command(t, dir, "", "session", "list", "--node", node).want(t, exitDone, all[1].ID)
+	command(t, dir, "", "session", "list", "--node", "nope").want(t, exitNotFound, `there is no node "nope"; the nodes are `+node)
+	if a := command(t, dir, "", "session", "list", "--node", node, "--user", w.newMember(t, 0).account).want(t, exitDone); strings.Count(a.out, "\n") != 1 {
+		t.Errorf("sessions of a user without one: got %s", a.out)
 	}
 	command(t, dir, "", "session", "list", "--user", "nobody").want(t, exitNotFound)
 	command(t, dir, "", "session", "close", alice.account, all[1].ID).want(t, exitNotFound, all[1].ID)

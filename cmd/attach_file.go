@@ -49,6 +49,9 @@ func contextUser(path string) string {
 
 // createPrivate creates a file that only its owner can read. It refuses an existing path unless it may replace it.
 func createPrivate(path string, replace bool) (*privatefile.File, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, directoryError(path)
+	}
 	f, err := privatefile.Create(path, replace)
 	switch {
 	case errors.Is(err, fs.ErrExist):

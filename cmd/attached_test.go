@@ -162,6 +162,9 @@ func TestAttachRefused(t *testing.T) {
 		"may not publish": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ["im.>", "_INBOX.>", "$JS.API.>", "$KV.im_users.>", "$KV.im_tokens.>", "$KV.im_users_b.>", "$KV.im_tokens_b.>", "$KV.im_friendships_b.>", "$KV.im_state.>"]}`))
 		}, says: []string{`does not permit its user to publish to $KV.im_friendships.none; add to this user in its configuration: permissions: {publish: ["im.>", `, `"$KV.im_friendships.>"`}},
+		"may not back up": {url: func(t *testing.T) string {
+			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", ", "+permissionsLine("im", "", false)))
+		}, env: []string{"IMCTL_BACKUP_DIR=backups"}, says: []string{"does not permit its user to publish to $JS.SNAPSHOT.ACK.none; add to this user", `"$JS.SNAPSHOT.ACK.>"]`}},
 		"may not subscribe": {url: func(t *testing.T) string {
 			return startNATSWith(t, store(t)+fmt.Sprintf(users, "jetstream: enabled,", `, permissions: {publish: ">", subscribe: ["_INBOX.>", "im.>"]}`))
 		}, says: []string{"does not permit its user to subscribe to $JS.EVENT.ADVISORY.CONSUMER.CREATED.IM_LOG.>, $SRV.PING; "}},

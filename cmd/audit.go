@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"imctl/bridge/admin"
 	"imctl/bridge/audit"
 	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
@@ -53,6 +55,9 @@ With --follow, wait for new entries. Stop with Ctrl-C, which exits with 0, or us
 			case q.since < 0:
 				return usageErrorf("--since must not be negative")
 			}
+			if err := knownEvent(q.event); err != nil {
+				return err
+			}
 			return withServer(c, env, func(ctx context.Context, s *adminConn) error {
 				err := listAudit(ctx, s, q, auditWriter(env.Out, output, s))
 				if ctx.Err() != nil && errors.Is(context.Cause(ctx), errInterrupted) {
@@ -75,6 +80,25 @@ With --follow, wait for new entries. Stop with Ctrl-C, which exits with 0, or us
 	addServerFlags(c)
 	completeFlag(c, "event", string(audit.LoginDone), string(audit.LoginFailed), string(audit.LimitReached), "admin", "user", "server")
 	return c
+}
+
+// knownEvent returns an error that names the events if none of them is, or begins with, the filter.
+func knownEvent(filter string) error {
+	ofAdmins := admin.AuditKinds()
+	matches := func(k audit.Kind) bool { return k.Matches(filter) }
+	if filter == "" || slices.ContainsFunc(audit.Kinds(), matches) || slices.ContainsFunc(ofAdmins, matches) {
+		return nil
+	}
+	known := append(audit.Kinds(), "admin")
+	if strings.HasPrefix(filter, "admin.") {
+		known = ofAdmins
+	}
+	names := make([]string, len(known))
+	for i, k := range known {
+		names[i] = string(k)
+	}
+	slices.Sort(names)
+	return &failure{exitUse, fmt.Errorf("--event: there is no event %q", filter), "the events are " + strings.Join(names, ", ")}
 }
 
 // auditEntry is an entry, parsed and as it is stored.

@@ -15,7 +15,6 @@ import (
 	agefile "filippo.io/age" // the package has a function age
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
-	"golang.org/x/time/rate"
 
 	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
@@ -222,7 +221,7 @@ type backup struct {
 	config   *Config
 	// pace limits the bytes per second that are read from the server, and then those of the verification. nil sets no
 	// limit.
-	pace *rate.Limiter
+	pace *backupPace
 	// check has a NATS server before 2.15 check all messages of a stream before it sends them, which stops writes to the
 	// stream meanwhile. A backup that is verified does not need it.
 	check  bool
@@ -332,8 +331,8 @@ func (b *backup) streams(ctx context.Context) ([]string, error) {
 func (b *backup) addStream(ctx context.Context, name string) error {
 	folder := streamsFolder + name + "/"
 	report := backupStream{Name: name}
-	pieces, last := 0, uint64(0)
-	err := takeSnapshot(ctx, b.nc, name, b.check, func(s streamSnapshot) error {
+	pieces, last, raw := 0, uint64(0), rawSize{}
+	err := takeSnapshot(ctx, b.nc, name, snapshotOptions{b.check, b.pace != nil}, func(s streamSnapshot) error {
 		state, err := s.state()
 		if err != nil {
 			return err
@@ -344,7 +343,7 @@ func (b *backup) addStream(ctx context.Context, name string) error {
 		pieces++
 		report.Bytes += int64(len(piece))
 		b.progress.update("%s: %s", name, Size(report.Bytes))
-		if err := waitPace(ctx, b.pace, len(piece)); err != nil {
+		if err := b.pace.wait(ctx, len(piece), raw.add(piece)); err != nil {
 			return err
 		}
 		return b.tar.add(fmt.Sprintf("%s%08d", folder, pieces), piece)

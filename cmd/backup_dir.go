@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -123,7 +124,11 @@ func (b *backup) writeFile(ctx context.Context, file *privatefile.File, to []age
 		}
 		identity, to = key, append(slices.Clone(to), recipient)
 	}
-	sealed, err := sealWriter(file, to)
+	var out io.Writer = file
+	if b.pace != nil {
+		out = &syncedWriter{file: file}
+	}
+	sealed, err := sealWriter(out, to)
 	if err != nil {
 		return err
 	}
@@ -140,7 +145,7 @@ func (b *backup) writeFile(ctx context.Context, file *privatefile.File, to []age
 	if err != nil {
 		return err
 	}
-	_, got, err := verifyBackup(&pacedReader{ctx, written, b.pace})
+	_, got, err := verifyBackup(ctx, written, b.pace)
 	err = errors.Join(err, written.Close())
 	if err == nil && !slices.Equal(got.Streams, b.report.Streams) {
 		err = fmt.Errorf("%w: it does not have what was written", errBackup)

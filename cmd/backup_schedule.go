@@ -8,13 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
+	"reflect"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 
 	"imctl/kv"
 )
@@ -31,10 +30,6 @@ const (
 	// backupRetry is the first pause after a failure. It doubles up to backupRetryMax.
 	backupRetry    = time.Minute
 	backupRetryMax = time.Hour
-	// backupRate is how many bytes of a scheduled backup are read in a second, so that dialogues have the processor and
-	// the disk. backupBurst are read at once.
-	backupRate  = 8 << 20
-	backupBurst = 512 << 10
 )
 
 // scheduler makes the backups of the setting backup.dir.
@@ -47,6 +42,9 @@ type scheduler struct {
 	holder, maker string
 	alone         bool          // no other server has these records
 	changed       chan struct{} // receives a value when config has changed
+	// retry lets the next backup not wait for the end of the pause after a failure. It is set at the start, and by a
+	// reload with other settings.
+	retry atomic.Bool
 
 	last     atomic.Pointer[kv.Backup] // the last successful backup of any server; nil if there is none
 	failures prometheus.Counter
@@ -65,6 +63,7 @@ func (a *App) startBackups() error {
 		s.holder += "#" + kv.NewID()[:16]
 	}
 	s.config.Store(a.config)
+	s.retry.Store(true)
 	a.registry.MustRegister(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -76,7 +75,9 @@ func (a *App) startBackups() error {
 
 // set puts settings into effect. A backup in progress is completed with the old ones.
 func (s *scheduler) set(c *Config) {
-	s.config.Store(c)
+	if before := s.config.Swap(c); !reflect.DeepEqual(before.Backup, c.Backup) {
+		s.retry.Store(true)
+	}
 	select {
 	case s.changed <- struct{}{}:
 	default:
@@ -142,7 +143,7 @@ func (s *scheduler) due(r kv.BackupRecord, c *Config) time.Time {
 			due = time.Time{} // the clock was wrong
 		}
 	}
-	if f := r.Failed; f != nil && f.Maker == s.maker && f.Time.Before(now.Add(time.Hour)) {
+	if f := r.Failed; f != nil && !s.retry.Load() && f.Maker == s.maker && f.Time.Before(now.Add(time.Hour)) {
 		pause := backupRetryMax
 		if f.Count < 10 {
 			pause = min(backupRetry<<(f.Count-1), backupRetryMax)
@@ -156,8 +157,9 @@ func (s *scheduler) due(r kv.BackupRecord, c *Config) time.Time {
 
 // backUp makes a backup and notes its outcome. This server has claimed it.
 func (s *scheduler) backUp(ctx context.Context, c *Config) {
+	s.retry.Store(false)
 	start := time.Now()
-	b := backup{progress: new(progressLine), config: c, step: func(string) {}, pace: rate.NewLimiter(backupRate, backupBurst)}
+	b := backup{progress: new(progressLine), config: c, step: func(string) {}, pace: newBackupPace()}
 	made, err := s.make(ctx, c, &b)
 	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout/2)
 	defer cancel()
@@ -237,20 +239,25 @@ var (
 		"Unix time at which the last successful scheduled backup began, of all servers, 0 for none. Only with backup.dir.", nil, nil)
 	backupSizeDesc = prometheus.NewDesc("imctl_backup_last_size_bytes",
 		"Size of the last successful scheduled backup, of all servers. Only with backup.dir.", nil, nil)
+	backupEveryDesc = prometheus.NewDesc("imctl_backup_interval_seconds",
+		"Time between scheduled backups, as backup.every says. Only with backup.dir.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (s *scheduler) Describe(out chan<- *prometheus.Desc) {
 	out <- backupTimeDesc
 	out <- backupSizeDesc
+	out <- backupEveryDesc
 	s.failures.Describe(out)
 }
 
 // Collect implements prometheus.Collector. Without backup.dir there are no metrics.
 func (s *scheduler) Collect(out chan<- prometheus.Metric) {
-	if s.config.Load().Backup.Dir == "" {
+	c := s.config.Load().Backup
+	if c.Dir == "" {
 		return
 	}
+	out <- prometheus.MustNewConstMetric(backupEveryDesc, prometheus.GaugeValue, c.Every.Seconds())
 	var at, size float64
 	if b := s.last.Load(); b != nil {
 		at, size = float64(b.Time.Unix()), float64(b.Bytes)
@@ -258,39 +265,4 @@ func (s *scheduler) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(backupTimeDesc, prometheus.GaugeValue, at)
 	out <- prometheus.MustNewConstMetric(backupSizeDesc, prometheus.GaugeValue, size)
 	s.failures.Collect(out)
-}
-
-// backupInfo is what imctl status shows of the scheduled backups.
-type backupInfo struct {
-	kv.BackupRecord
-}
-
-// readBackups returns what is known of the scheduled backups, or nil if there were none.
-func readBackups(ctx context.Context, states *kv.States) (*backupInfo, error) {
-	if states == nil {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	r, err := states.Backups(ctx)
-	if err != nil || r.Last == nil && r.Failed == nil && r.Holder == "" {
-		return nil, err
-	}
-	return &backupInfo{r}, nil
-}
-
-// String returns the line of imctl status.
-func (i *backupInfo) String() string {
-	var parts []string
-	if b := i.Last; b != nil {
-		host, _, _ := strings.Cut(b.Maker, ":")
-		parts = append(parts, fmt.Sprintf("%s, %d bytes, %s on %s", localTime(b.Time), b.Bytes, b.File, orDash(host)))
-	}
-	if i.Holder != "" && time.Now().Before(i.Until) {
-		parts = append(parts, "in progress")
-	}
-	if f := i.Failed; f != nil {
-		parts = append(parts, fmt.Sprintf("failed at %s, %s: %s", localTime(f.Time), plural(f.Count, "time"), f.Error))
-	}
-	return strings.Join(parts, "; ")
 }

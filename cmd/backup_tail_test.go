@@ -72,7 +72,7 @@ func TestBackupHasChangedRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, got, err := verifyBackup(bytes.NewReader(out.Bytes())); err != nil || got.Streams[0].Messages != records {
+	if _, got, err := verifyBackup(t.Context(), bytes.NewReader(out.Bytes()), nil); err != nil || got.Streams[0].Messages != records {
 		t.Errorf("verify: got %+v, %v", got, err)
 	}
 

@@ -3,21 +3,18 @@ package cmd
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
-	"golang.org/x/time/rate"
-
 	"imctl/embedded"
 )
 
 // verifyBackup reads a whole backup: its checksum, and the checksum of each message in its snapshots. It needs little
-// memory, and writes nothing.
-func verifyBackup(r io.ReadSeeker) (manifest, backupReport, error) {
-	v := verifier{}
+// memory, and writes nothing. pace may be nil. The verification ends with ctx.
+func verifyBackup(ctx context.Context, r io.ReadSeeker, pace *backupPace) (manifest, backupReport, error) {
+	v := verifier{ctx: ctx, pace: pace}
 	m, err := checkBackup(r, v.visit)
 	if endErr := v.end(); err == nil {
 		err = endErr
@@ -38,6 +35,9 @@ func verifyBackup(r io.ReadSeeker) (manifest, backupReport, error) {
 
 // verifier checks the entries of a backup, one after the other.
 type verifier struct {
+	ctx    context.Context
+	pace   *backupPace
+	raw    rawSize // of the present stream
 	report backupReport
 	pieces *io.PipeWriter // of the present stream; nil before the first one
 	done   chan error     // receives the outcome of its check
@@ -46,11 +46,11 @@ type verifier struct {
 func (v *verifier) visit(name string, data []byte) error {
 	if strings.HasPrefix(name, filesFolder) {
 		v.report.Files++
-		return nil
+		return v.pace.wait(v.ctx, len(data), 0)
 	}
 	stream, file, ok := strings.Cut(strings.TrimPrefix(name, streamsFolder), "/")
 	if !ok || !strings.HasPrefix(name, streamsFolder) {
-		return nil
+		return v.pace.wait(v.ctx, len(data), 0)
 	}
 	if file == streamEntry {
 		if err := v.end(); err != nil {
@@ -62,6 +62,9 @@ func (v *verifier) visit(name string, data []byte) error {
 		return errBackup
 	}
 	v.stream().Bytes += int64(len(data))
+	if err := v.pace.wait(v.ctx, len(data), v.raw.add(data)); err != nil {
+		return err
+	}
 	_, err := v.pieces.Write(data)
 	return err
 }
@@ -80,7 +83,7 @@ func (v *verifier) begin(name string, description []byte) error {
 	}
 	v.report.Streams = append(v.report.Streams, backupStream{Name: name, Messages: state.Messages})
 	r, w := io.Pipe()
-	v.pieces, v.done = w, make(chan error, 1)
+	v.pieces, v.done, v.raw = w, make(chan error, 1), rawSize{}
 	go func() {
 		err := embedded.CheckSnapshot(name, r)
 		if err != nil {
@@ -100,36 +103,4 @@ func (v *verifier) end() error {
 	v.pieces.Close()
 	v.pieces = nil
 	return <-v.done
-}
-
-// waitPace waits until n bytes may be read. limit may be nil.
-func waitPace(ctx context.Context, limit *rate.Limiter, n int) error {
-	for limit != nil && n > 0 {
-		part := min(n, limit.Burst())
-		if err := limit.WaitN(ctx, part); err != nil {
-			return err
-		}
-		n -= part
-	}
-	return nil
-}
-
-// pacedReader limits how fast a backup is read. The reads end with the context.
-type pacedReader struct {
-	ctx   context.Context
-	r     io.ReadSeeker
-	limit *rate.Limiter
-}
-
-func (p *pacedReader) Seek(offset int64, whence int) (int64, error) { return p.r.Seek(offset, whence) }
-
-func (p *pacedReader) Read(b []byte) (int, error) {
-	if p.ctx.Err() != nil {
-		return 0, context.Cause(p.ctx)
-	}
-	n, err := p.r.Read(b)
-	if paceErr := waitPace(p.ctx, p.limit, n); paceErr != nil && (err == nil || errors.Is(err, io.EOF)) {
-		err = paceErr
-	}
-	return n, err
 }

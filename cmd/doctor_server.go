@@ -57,7 +57,7 @@ func (d *doctor) reportNATS(ctx context.Context, err error) {
 		d.add(levelFail, check, "add to its configuration: max_payload: 1MB", "its max_payload is %s", humanBytes(uint64(most)))
 	}
 	var failed *failure
-	if err := checkPermissions(ctx, d.server, d.config.NATS); errors.As(err, &failed) {
+	if err := checkPermissions(ctx, d.server, d.config.NATS, d.config.Backup.Dir != ""); errors.As(err, &failed) {
 		d.add(levelFail, check, failed.remedy, "%s", oneLine(failed.err))
 	} else if err != nil {
 		d.add(levelFail, check, "", "%s", oneLine(err))

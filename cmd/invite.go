@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -62,9 +61,6 @@ or if no server is running, set --url.`,
 				request.Expires = expires.String()
 			}
 			return withServer(c, env, func(ctx context.Context, s *adminConn) error {
-				if request.URL == "" && s.InProcess() {
-					return &failure{exitUse, errors.New("no server is running, so the address of the page is unknown"), "set it with --url"}
-				}
 				invite, err := s.CreateInvite(ctx, request)
 				if err != nil {
 					return err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -24,10 +25,15 @@ const maxUnixPath = 103
 const socketMode = 0o660
 
 // listenAddress checks host:port, or unix: and a path.
-func listenAddress(s string) error {
+func listenAddress(s string) error { return listenAddressOn(runtime.GOOS, s) }
+
+func listenAddressOn(system, s string) error {
 	path, isUnix := strings.CutPrefix(s, unixPrefix)
 	if !isUnix {
 		return address(s)
+	}
+	if system == "windows" { // where the mode of a socket lets all users connect
+		return errors.New("must be host:port: imctl does not listen on Unix sockets on Windows")
 	}
 	if !filepath.IsAbs(path) {
 		return errors.New("must be an absolute path after unix:, such as unix:/run/imctl/http.sock")

@@ -18,6 +18,19 @@ func unixClient(path string) *http.Client {
 		}}}
 }
 
+// TestListenOnWindows: an address of a Unix socket is refused there.
+func TestListenOnWindows(t *testing.T) {
+	t.Parallel()
+	if err := listenAddressOn("windows", "unix:/run/imctl/http.sock"); err == nil || !strings.Contains(err.Error(), "does not listen on Unix sockets on Windows") {
+		t.Errorf("got %v", err)
+	}
+	for system, address := range map[string]string{"windows": "127.0.0.1:8080", "linux": "unix:/run/imctl/http.sock"} {
+		if err := listenAddressOn(system, address); err != nil {
+			t.Errorf("%s on %s: %v", address, system, err)
+		}
+	}
+}
+
 // TestUnixSocket: a server on Unix sockets replaces the ones that a killed process has left, takes none that a server
 // uses and no other file, and removes its own at the end.
 func TestUnixSocket(t *testing.T) {

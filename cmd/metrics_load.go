@@ -40,6 +40,8 @@ func addToLoad(l *cluster.Load, name string, m *dto.Metric) {
 		l.Answered = append(l.Answered, m.GetHistogram().GetSampleCount())
 	case "imctl_logins_total":
 		l.Logins[labelOf(m, "outcome")] += counter
+	case "imctl_backup_interval_seconds":
+		l.BackupEvery = gauge
 	case "imctl_limited_total":
 		l.Limited += counter
 	case "imctl_sessions":

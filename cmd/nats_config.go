@@ -70,6 +70,10 @@ users into an account with a name, with jetstream: enabled, and while a single s
 the directory jetstream/$G below store_dir to that name. On a cluster, back the streams up and restore
 them with the nats tool.
 
+The user of imctl may do anything in its account. A comment in the output has the permissions that are
+enough for this nats.prefix, to add to the user; those of the scheduled backups are among them, since
+backup.dir can be set later.
+
 NATS cannot reload these settings. Restart the server.`,
 		Example: `  imctl nats config > imctl.conf
   imctl nats config --mode merge --user alice --user bob --dir /etc/nats
@@ -84,9 +88,9 @@ NATS cannot reload these settings. Restart the server.`,
 				return err
 			}
 			if r.mode == modeOperator {
-				return r.printOperator(env, config.NATS)
+				return r.printOperator(env, config)
 			}
-			return r.print(env, config.NATS)
+			return r.print(env, config)
 		},
 	}
 	c.Flags().StringVar(&r.mode, "mode", r.mode, "what the NATS server has: file, merge or operator `mode`")
@@ -116,7 +120,8 @@ func (r natsConfigRequest) check() error {
 }
 
 // print prints the configuration of a server whose users are in its configuration.
-func (r natsConfigRequest) print(env *Env, c NATSConfig) error {
+func (r natsConfigRequest) print(env *Env, config *Config) error {
+	c := config.NATS
 	// A random secret does not need an expensive hash, and NATS computes the hash at each login.
 	name, secret, cost, fresh := attachUser, "", bcrypt.DefaultCost, true
 	if c.Context == "" {
@@ -142,9 +147,9 @@ func (r natsConfigRequest) print(env *Env, c NATSConfig) error {
 		accounts.Anonymous = anonymousUser
 	}
 	if r.mode == modeMerge {
-		err = r.writeParts(env, accounts)
+		err = r.writeParts(env, accounts, permissionsHint(c))
 	} else {
-		_, err = io.WriteString(env.Out, natsConfigHead+r.systemHint(accounts)+accounts.Text())
+		_, err = io.WriteString(env.Out, natsConfigHead+r.systemHint(accounts)+permissionsHint(c)+accounts.Text())
 	}
 	if err != nil || !fresh {
 		return err
@@ -173,8 +178,14 @@ func (r natsConfigRequest) systemHint(a embedded.Accounts) string {
 	return fmt.Sprintf("# Add this user to the system account. Without it, imctl cannot close the connections of NATS clients:\n#\n#   {user: %q, password: %q}\n\n", a.System.Name, a.System.Hash)
 }
 
-// writeParts writes the contents of the two blocks to files, and prints the lines that include them.
-func (r natsConfigRequest) writeParts(env *Env, a embedded.Accounts) error {
+// permissionsHint returns a comment with the permissions that are enough for the user of a bridge.
+func permissionsHint(c NATSConfig) string {
+	return fmt.Sprintf("# To restrict the user of imctl in account %s to nats.prefix %s, scheduled backups included, add to it:\n#\n#   %s\n\n",
+		embedded.Account, c.Prefix, permissionsLine(c.Prefix, c.Domain, true))
+}
+
+// writeParts writes the contents of the two blocks to files, and prints the lines that include them, and a hint.
+func (r natsConfigRequest) writeParts(env *Env, a embedded.Accounts, hint string) error {
 	const accounts, authorization = "imctl-accounts.conf", "imctl-authorization.conf"
 	for _, part := range []struct{ name, text string }{{accounts, a.AccountsText()}, {authorization, a.AuthorizationText()}} {
 		if err := r.writeFile(env, part.name, part.text); err != nil {
@@ -194,7 +205,8 @@ accounts {
 authorization {
   include %q
 }
-%s`, accounts, authorization, system)
+%s
+%s`, accounts, authorization, system, hint)
 	return err
 }
 

@@ -19,7 +19,8 @@ const calloutKeyFile = "imctl-callout.nk"
 
 // printOperator prints the nsc commands for a NATS server in operator mode. The signing key is that of nats.callout.key,
 // or of the file in the directory, or new.
-func (r natsConfigRequest) printOperator(env *Env, c NATSConfig) error {
+func (r natsConfigRequest) printOperator(env *Env, config *Config) error {
+	c := config.NATS
 	file := c.Callout.Key
 	if file == "" {
 		file = filepath.Join(env.path(r.dir), calloutKeyFile)
@@ -41,7 +42,7 @@ func (r natsConfigRequest) printOperator(env *Env, c NATSConfig) error {
 	if err != nil {
 		return fmt.Errorf("read the signing key of the accounts: %w", err)
 	}
-	_, err = io.WriteString(env.Out, operatorScript(public, publicX, file, c.Domain))
+	_, err = io.WriteString(env.Out, operatorScript(public, publicX, file, c))
 	return err
 }
 
@@ -59,7 +60,7 @@ func (r natsConfigRequest) newCalloutKey(env *Env) error {
 }
 
 // operatorScript returns the nsc commands that create the accounts of imctl, and the settings to add.
-func operatorScript(issuer, xkey, keyFile, domain string) string {
+func operatorScript(issuer, xkey, keyFile string, c NATSConfig) string {
 	var b strings.Builder
 	b.WriteString(`#!/bin/sh
 # Accounts and users of imctl for a NATS server in operator mode, version 2.12 or later. Run this where nsc has the
@@ -86,7 +87,7 @@ nsc edit authcallout --account AUTH --auth-user "$auth_user" --allowed-account "
 
 # Consumers of the log have an account of their own, with these requests only.
 `, xkey)
-	for i, s := range embedded.ConsumerServices(domain) {
+	for i, s := range embedded.ConsumerServices(c.Domain) {
 		response := "Singleton"
 		if s.Stream {
 			response = "Stream"
@@ -98,6 +99,11 @@ nsc add import --account LOG --name %[1]s --token %[1]s.jwt
 rm %[1]s.jwt
 `, name, s.Subject, response)
 	}
+	publish, subscribe := allowedSubjects(c.Prefix, c.Domain, true)
+	fmt.Fprintf(&b, `
+# To restrict the user of imctl to nats.prefix %s, scheduled backups included, run this line too:
+# nsc edit user --account IM --name imctl --allow-pub '%s' --allow-sub '%s'
+`, c.Prefix, strings.Join(publish, ","), strings.Join(subscribe, ","))
 	fmt.Fprintf(&b, `
 umask 077
 nsc generate creds --account IM --name imctl > imctl.creds

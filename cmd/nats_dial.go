@@ -145,7 +145,7 @@ func (b *backend) attach(ctx context.Context, c *Config, log *slog.Logger) error
 		return dialFailure(c.NATS, err, exitFailed)
 	}
 	log.Debug("attached to NATS", "server", nc.ConnectedUrlRedacted(), "version", nc.ConnectedServerVersion())
-	err = checkPermissions(ctx, nc, c.NATS)
+	err = checkPermissions(ctx, nc, c.NATS, c.Backup.Dir != "")
 	nc.Close()
 	if err != nil {
 		return err

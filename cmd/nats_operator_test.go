@@ -79,8 +79,9 @@ func (a signer) user(t *testing.T, change func(*jwt.UserClaims)) (id, token stri
 	return claims.Subject, token, creds
 }
 
-// startOperatorNATS builds what the printed commands create, and runs the server.
-func startOperatorNATS(t *testing.T) operatorNATS {
+// startOperatorNATS builds what the printed commands create, and runs the server. restricted includes the line that
+// restricts the user of imctl.
+func startOperatorNATS(t *testing.T, restricted bool) operatorNATS {
 	t.Helper()
 	n := operatorNATS{dir: t.TempDir()}
 	script := command(t, n.dir, "", "nats", "config", "--mode", "operator").want(t, exitDone, "nsc add account --name IM", "nsc push").out
@@ -110,7 +111,12 @@ func startOperatorNATS(t *testing.T) operatorNATS {
 	n.logAccount = log.claims.Subject
 	answers, _, calloutCreds := auth.user(t, nil)
 	auth.claims.Authorization = jwt.ExternalAuthorization{AuthUsers: jwt.StringList{answers}, AllowedAccounts: jwt.StringList{im.claims.Subject, log.claims.Subject}, XKey: xkey}
-	_, _, bridgeCreds := im.user(t, nil)
+	_, _, bridgeCreds := im.user(t, func(u *jwt.UserClaims) {
+		if restricted {
+			u.Pub.Allow.Add(strings.Split(firstGroup(script, `(?m)^# nsc edit user .* --allow-pub '(\S+)'`), ",")...)
+			u.Sub.Allow.Add(strings.Split(firstGroup(script, `(?m)^# nsc edit user .* --allow-sub '(\S+)'`), ",")...)
+		}
+	})
 	_, _, systemCreds := sys.user(t, nil)
 	_, sentinel, _ := auth.user(t, func(u *jwt.UserClaims) {
 		u.BearerToken = true
@@ -154,7 +160,7 @@ func (n operatorNATS) attached(c *Config) {
 // TestOperatorMode serves people, bots and attachments on a NATS server in operator mode.
 func TestOperatorMode(t *testing.T) {
 	t.Parallel()
-	n := startOperatorNATS(t)
+	n := startOperatorNATS(t, false)
 	s := start(t, n.attached)
 	w := newWorld(t, s)
 	if strings.Contains(s.log.String(), "cannot log in") {
@@ -234,7 +240,7 @@ func TestOperatorMode(t *testing.T) {
 // TestOperatorModeRefused checks what attach add refuses without a part of the settings.
 func TestOperatorModeRefused(t *testing.T) {
 	t.Parallel()
-	n := startOperatorNATS(t)
+	n := startOperatorNATS(t, false)
 	for name, c := range map[string]struct {
 		change func(*Config)
 		says   string

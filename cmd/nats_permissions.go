@@ -27,8 +27,12 @@ type permission struct {
 // unusedID is an id that no user and no node has.
 const unusedID = "00000000000000000000000000000000"
 
-// publishPermissions returns the subjects that a bridge publishes to, with the streams in a JetStream domain.
-func publishPermissions(prefix, domain string) []permission {
+// snapshotPermission lets a bridge with backup.dir take snapshots: it acknowledges their pieces.
+var snapshotPermission = permission{allow: "$JS.SNAPSHOT.ACK.>", test: "$JS.SNAPSHOT.ACK.none"}
+
+// publishPermissions returns the subjects that a bridge publishes to, with the streams in a JetStream domain. backups
+// includes those of scheduled backups.
+func publishPermissions(prefix, domain string, backups bool) []permission {
 	p := subject.Prefix(prefix)
 	js := subject.API(domain)
 	api := js + ">"
@@ -67,6 +71,9 @@ func publishPermissions(prefix, domain string) []permission {
 		permission{api, js + "STREAM.MSG.GET." + files, "{}"},
 		permission{api, js + "STREAM.PURGE." + files, `{"filter":"` + p.File("none", unusedID, unusedID) + `"}`},
 		permission{allow: p.All(), test: p.File("none", unusedID, unusedID)})
+	if backups {
+		all = append(all, snapshotPermission)
+	}
 	return append(append(all, streamPermissions(js, p.LogStream())...), streamPermissions(js, p.AuditStream())...)
 }
 
@@ -102,11 +109,12 @@ func subscribePermissions(prefix string) []permission {
 	}
 }
 
-// checkPermissions returns an error that names all missing permissions of the connection's user.
-func checkPermissions(ctx context.Context, nc *nats.Conn, c NATSConfig) error {
+// checkPermissions returns an error that names all missing permissions of the connection's user. backups includes those
+// of scheduled backups.
+func checkPermissions(ctx context.Context, nc *nats.Conn, c NATSConfig, backups bool) error {
 	p, domain := permissionTest{nc: nc}, natsutil.Domain(nc)
 	js := subject.API(domain)
-	for _, perm := range publishPermissions(c.Prefix, domain) {
+	for _, perm := range publishPermissions(c.Prefix, domain, backups) {
 		m := nats.NewMsg(perm.test)
 		m.Data = []byte(perm.body)
 		// No stream has this name, so a stream with this subject refuses the message.
@@ -142,22 +150,28 @@ func checkPermissions(ctx context.Context, nc *nats.Conn, c NATSConfig) error {
 		denied = append(denied, "subscribe to "+strings.Join(p.subscribe, ", "))
 	}
 	return &failure{exitFailed, fmt.Errorf("%s does not permit its user to %s", serverName(c), strings.Join(denied, ", or ")),
-		"add to this user in its configuration: " + permissionsLine(c.Prefix, domain)}
+		"add to this user in its configuration: " + permissionsLine(c.Prefix, domain, backups)}
 }
 
 // permissionsLine returns the line in the configuration of a NATS server for a user with exactly the permissions of a
 // bridge.
-func permissionsLine(prefix, domain string) string {
-	list := func(permissions []permission) string {
-		var all []string
+func permissionsLine(prefix, domain string, backups bool) string {
+	publish, subscribe := allowedSubjects(prefix, domain, backups)
+	list := func(subjects []string) string { return `"` + strings.Join(subjects, `", "`) + `"` }
+	return fmt.Sprintf("permissions: {publish: [%s], subscribe: [%s]}", list(publish), list(subscribe))
+}
+
+// allowedSubjects returns the subjects that the configuration of a NATS server must allow the user of a bridge.
+func allowedSubjects(prefix, domain string, backups bool) (publish, subscribe []string) {
+	list := func(permissions []permission) (all []string) {
 		for _, perm := range permissions {
-			if quoted := fmt.Sprintf("%q", perm.allow); !slices.Contains(all, quoted) {
-				all = append(all, quoted)
+			if !slices.Contains(all, perm.allow) {
+				all = append(all, perm.allow)
 			}
 		}
-		return strings.Join(all, ", ")
+		return all
 	}
-	return fmt.Sprintf("permissions: {publish: [%s], subscribe: [%s]}", list(publishPermissions(prefix, domain)), list(subscribePermissions(prefix)))
+	return list(publishPermissions(prefix, domain, backups)), list(subscribePermissions(prefix))
 }
 
 // permissionTest collects the denied subjects.

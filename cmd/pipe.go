@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 )
@@ -23,8 +24,8 @@ func openBackup(ctx context.Context, env *Env, name, identityFile string) (backu
 	var err error
 	if name == pipeName {
 		file, err = spool("imctl-backup-*", env.In)
-	} else if file, err = os.Open(env.path(name)); err != nil {
-		err = usageErrorf("%w", err)
+	} else {
+		file, err = openArgument(env.path(name))
 	}
 	if err != nil {
 		return nil, err
@@ -34,6 +35,27 @@ func openBackup(ctx context.Context, env *Env, name, identityFile string) (backu
 		return nil, errors.Join(err, file.Close())
 	}
 	return opened, nil
+}
+
+// openArgument opens a file that the command line names. The error is a usageError for a directory, too.
+func openArgument(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, usageErrorf("%w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = directoryError(path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// directoryError tells that a path is a directory where a command needs a file.
+func directoryError(path string) error {
+	return &failure{exitUse, fmt.Errorf("%s is a directory", path), "name a file"}
 }
 
 // spool copies r to a private temporary file and returns the file, at an unspecified offset.

@@ -123,7 +123,7 @@ func runVerify(ctx context.Context, env *Env, name, identity string, output outp
 		return err
 	}
 	defer file.Close()
-	m, report, err := verifyBackup(&pacedReader{ctx: ctx, r: file})
+	m, report, err := verifyBackup(ctx, file, nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

@@ -83,7 +83,7 @@ func (r *restorer) stageKept(ctx context.Context, from, to *nats.Conn, kept kept
 	if w.inUse, err = w.configInUse(); err != nil {
 		return err
 	}
-	err = takeSnapshot(ctx, from, kept.name, true, w.begin, w.add)
+	err = takeSnapshot(ctx, from, kept.name, snapshotOptions{check: true}, w.begin, w.add)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = w.addEmpty()
 	}

@@ -85,16 +85,22 @@ func readAnswer(data []byte, answer any) error {
 	return json.Unmarshal(data, answer)
 }
 
-// takeSnapshot requests a snapshot. It calls begin with the description, and then take with each piece. With check, a
-// NATS server before 2.15 first checks all messages, and stores none meanwhile; newer ones check each that they read.
-func takeSnapshot(ctx context.Context, nc *nats.Conn, stream string, check bool, begin func(streamSnapshot) error, take func([]byte) error) error {
+// snapshotOptions are how a snapshot is taken. With check, a NATS server before 2.15 first checks all messages, and
+// stores none meanwhile; newer ones check each that they read. If it is paced, NATS reads little ahead.
+type snapshotOptions struct{ check, paced bool }
+
+// takeSnapshot requests a snapshot. It calls begin with the description, and then take with each piece.
+func takeSnapshot(ctx context.Context, nc *nats.Conn, stream string, o snapshotOptions, begin func(streamSnapshot) error, take func([]byte) error) error {
 	sub, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails if the connection is closed
 	var s streamSnapshot
-	request := map[string]any{"deliver_subject": sub.Subject, "chunk_size": snapshotChunk, "window_size": snapshotWindow, "jsck": check}
+	request := map[string]any{"deliver_subject": sub.Subject, "chunk_size": snapshotChunk, "window_size": snapshotWindow, "jsck": o.check}
+	if o.paced {
+		request["chunk_size"], request["window_size"] = pacedChunk, pacedWindow
+	}
 	if err := askJetStream(ctx, nc, "STREAM.SNAPSHOT."+stream, request, &s); err != nil {
 		return err
 	}

@@ -189,7 +189,7 @@ func (a *asyncAPI) listen(t *testing.T, nc *bridgetest.Client, id string) *clien
 // callNames maps the calls to the operations of the document.
 var callNames = map[string]string{"found": "findPeople", "request": "askForFriendship", "add": "addFriend", "remove": "removeFriend", "profile": "updateProfile",
 	"block": "blockUser", "unblock": "unblockUser", "blocked": "listBlocked", "report": "reportUser",
-	"verify": "verifyMail", "mailcode": "sendMailCode", "sessions": "listSessions", "end": "endSessions", "delete": "deleteAccount",
+	"verify": "verifyMail", "mailcode": "sendMailCode", "info": "tellInfo", "sessions": "listSessions", "end": "endSessions", "delete": "deleteAccount",
 	"people": "searchPeople", "person": "showPerson", "asked": "listAsked", "cancel": "cancelRequest",
 	"talks": "listConversations", "dialogues": "readHistory", "forget": "forgetConversation", "mark": "markConversation", "got": "acknowledgeByNATS", "read": "readByNATS"}
 
@@ -258,7 +258,9 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 	a.everyCall(t, w, c.Client, bot, person)
 	a.calls(t, c.Client, bot.id, "verify", jsonOf(map[string]string{"code": bot.mailedCode(t, mailServer, bot.address(t), 2)}), 200, false)
 	leaves := w.newMembers(t, 1)[0]
-	a.calls(t, s.asUser(t, leaves), leaves.id, "end", `{}`, 200, false) // which ends the connection
+	ending := s.asUser(t, leaves)
+	a.calls(t, ending, leaves.id, "end", `{}`, 200, false)
+	ending.WantClosed(t, "its sessions have ended") // or the next connection would be closed, too
 	a.calls(t, s.asUser(t, leaves), leaves.id, "delete", jsonOf(map[string]string{"password": leaves.password}), 200, false)
 	person.update(t, `"sign":"new"`).want(t, "update", replyBody(200))
 	person.tunnel.close(t)
@@ -335,7 +337,7 @@ func (a *asyncAPI) everyCall(t *testing.T, w *world, c *bridgetest.Client, bot, 
 		{"report", `{"user":"` + asks.id + `","text":"` + strings.Repeat("x", 1001) + `"}`, 403},
 		{"profile", `{"sign":"new","name":"","mail":null}`, 200}, {"profile", `{"mail":""}`, 403}, {"profile", `{"password":""}`, 403}, {"profile", `{"sex":"` + long + `"}`, 403},
 		{"profile", `{"password":"x"}`, 505}, {"verify", `{"code":"AAAA-BBBB"}`, 505}, {"verify", `{}`, 403}, {"mailcode", `{}`, 200}, {"mailcode", `[]`, 403},
-		{"sessions", `{}`, 200}, {"sessions", `[]`, 403}, {"end", `{"session":""}`, 403}, {"delete", `{"password":"x"}`, 505}, {"delete", `{"password":1}`, 403},
+		{"info", `{}`, 200}, {"info", `[]`, 403}, {"sessions", `{}`, 200}, {"sessions", `[]`, 403}, {"end", `{"session":""}`, 403}, {"delete", `{"password":"x"}`, 505}, {"delete", `{"password":1}`, 403},
 	} {
 		a.calls(t, c, bot.id, row.name, row.body, row.code, false)
 	}
@@ -360,7 +362,7 @@ func (a *asyncAPI) administered(t *testing.T, w *world, s *server, as natsauth.C
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + nobody + `"}`, "add": `{"from":"` + nobody + `","name":"x"}`, "remove": `{"to":"` + nobody + `"}`, "profile": `{}`,
 		"block": `{"to":"` + nobody + `"}`, "unblock": `{"to":"` + nobody + `"}`, "blocked": `{}`, "report": `{"user":"` + nobody + `"}`,
 		"people": `{"q":"x"}`, "person": `{"of":"` + nobody + `"}`, "asked": `{}`, "cancel": `{"to":"` + nobody + `"}`,
-		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
+		"verify": `{"code":"x"}`, "mailcode": `{}`, "info": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
 		"talks": `{}`, "dialogues": `{"with":"` + nobody + `"}`, "forget": `{"with":"` + nobody + `"}`, "mark": `{"with":"` + nobody + `"}`, "got": `{"with":"` + nobody + `","got":1}`, "read": `{"with":"` + nobody + `","read":1}`} {
 		a.calls(t, nc, p.id, name, body, 515, false)
 	}
@@ -436,7 +438,7 @@ func (a *asyncAPI) failing(t *testing.T) {
 	for name, body := range map[string]string{"found": `{"name":"x"}`, "request": `{"to":"` + friend.id + `"}`, "add": `{"from":"` + friend.id + `","name":"x"}`, "remove": `{"to":"` + friend.id + `"}`, "profile": `{}`,
 		"block": `{"to":"` + friend.id + `"}`, "unblock": `{"to":"` + friend.id + `"}`, "blocked": `{}`, "report": `{"user":"` + friend.id + `"}`,
 		"people": `{"q":"x"}`, "person": `{"of":"` + friend.id + `"}`, "asked": `{}`, "cancel": `{"to":"` + friend.id + `"}`,
-		"verify": `{"code":"x"}`, "mailcode": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
+		"verify": `{"code":"x"}`, "mailcode": `{}`, "info": `{}`, "sessions": `{}`, "end": `{}`, "delete": `{}`,
 		"talks": `{}`, "dialogues": `{"with":"` + friend.id + `"}`, "forget": `{"with":"` + friend.id + `"}`, "mark": `{"with":"` + friend.id + `"}`, "got": `{"with":"` + friend.id + `","got":1}`, "read": `{"with":"` + friend.id + `","read":1}`} {
 		a.calls(t, c, me.id, name, body, 500, false)
 	}

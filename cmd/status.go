@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,9 +41,9 @@ streams with their size, and how much of dialogues.max_bytes the conversations a
 event log use, with its slowest consumer. A user online on several nodes is counted on each. Addresses and
 users that reached limits in the last hour are listed with the limit.
 
-Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only, or a nearly
-full event log, which stops dialogues when it is full. Exit with 5
-if no server is running. Available information is shown in any case.`,
+Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only, a nearly
+full event log, which stops dialogues when it is full, or a scheduled backup that failed or is older than
+twice backup.every. Exit with 5 if no server is running. Available information is shown in any case.`,
 		Example: `  imctl status
   imctl status -o json | jq .health`,
 		Args: maxArgs(0),
@@ -114,6 +115,9 @@ func readStatus(ctx context.Context, s *adminConn) (status, error) {
 	}
 	if st.Log != nil && st.Log.degraded != "" {
 		problems = append(problems, "degraded: "+st.Log.degraded)
+	}
+	if problem := backupProblem(st.Backup, st.Nodes, time.Now()); problem != "" {
+		problems = append(problems, problem)
 	}
 	code := exitFailed
 	if len(st.Nodes) == 0 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -89,9 +88,9 @@ func writeImportReport(env *Env, output outputFormat, r importReport) error {
 func openImport(env *Env, args []string) (io.ReadSeekCloser, error) {
 	source := env.In
 	if len(args) > 0 && args[0] != pipeName {
-		f, err := os.Open(env.path(args[0]))
+		f, err := openArgument(env.path(args[0]))
 		if err != nil {
-			return nil, usageErrorf("%w", err)
+			return nil, err
 		}
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
 			return f, nil

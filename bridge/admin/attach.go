@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 
 	"imctl/bridge/natsauth"
 	"imctl/kv"
@@ -34,6 +35,14 @@ type AttachmentSecret struct {
 	ClientCert bool `json:"client_cert,omitempty"`
 }
 
+// named returns err with the name of the attachment, if that does not exist.
+func (r AttachmentRef) named(err error) error {
+	if errors.Is(err, kv.ErrAttachmentNotFound) {
+		return failure(NotFound, "there is no attachment %q", r.Name)
+	}
+	return err
+}
+
 func (s *Service) attachEndpoints() []endpoint {
 	const (
 		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "seen", "detached": {"since", "entries", "resumed"}}`
@@ -61,21 +70,22 @@ func (s *Service) attachEndpoints() []endpoint {
 			"not_found, failed", handler(func(ctx context.Context, r AttachmentRef) (a AttachmentSecret, err error) {
 				a.Attachment, a.Context, err = s.o.Attachments.Rotate(ctx, r.Name)
 				a.ClientCert = s.o.Attachments.ClientCert()
-				return a, err
+				return a, r.named(err)
 			})},
 		{"attach", "remove", "Remove an attachment and its consumer, and close its connections",
 			`{"name"}`, attachment,
 			"not_found, failed", handler(func(ctx context.Context, r AttachmentRef) (kv.Attachment, error) {
 				a, err := s.o.Store.Attachments.Get(ctx, r.Name)
 				if err != nil {
-					return a, err
+					return a, r.named(err)
 				}
-				return a, s.o.Attachments.Remove(ctx, r.Name)
+				return a, r.named(s.o.Attachments.Remove(ctx, r.Name))
 			})},
 		{"attach", "resume", "Give a detached attachment a new consumer, for events from now on",
 			`{"name"}`, attachment,
 			"not_found, invalid, failed", handler(func(ctx context.Context, r AttachmentRef) (kv.Attachment, error) {
-				return s.o.Attachments.Resume(ctx, r.Name)
+				a, err := s.o.Attachments.Resume(ctx, r.Name)
+				return a, r.named(err)
 			})},
 	}
 }

@@ -31,6 +31,19 @@ const auditWait = 2 * time.Second
 // unaudited are the verbs that change nothing and show neither dialogues nor password hashes.
 var unaudited = []string{"list", "show", "lookup", "status"}
 
+// audited reports whether the trail records requests to the endpoint.
+func (e endpoint) audited() bool { return !slices.Contains(unaudited, e.verb) || e.noun == "talk" }
+
+// AuditKinds returns the kinds of the entries that actions of administrators have.
+func AuditKinds() (all []audit.Kind) {
+	for _, e := range new(Service).endpoints() {
+		if e.audited() {
+			all = append(all, audit.Admin(e.noun, e.verb))
+		}
+	}
+	return all
+}
+
 // action is a request of an administrator on its way to the audit trail.
 type action struct {
 	s     *Service
@@ -40,7 +53,7 @@ type action struct {
 // beginAction returns the action of a request, or nil if the trail does not record it. It finds the user now, since the
 // action may remove it.
 func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) *action {
-	if s.o.Audit == nil || slices.Contains(unaudited, e.verb) && e.noun != "talk" {
+	if s.o.Audit == nil || !e.audited() {
 		return nil
 	}
 	var request struct {

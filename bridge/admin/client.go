@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/netip"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -245,20 +244,14 @@ func imported(records []Record) func(ImportResult, error) (ImportResult, error) 
 	}
 }
 
-// URL returns the URL of the NATS server that the client is connected to, or "" without a network between them: to the
-// server in this process, and by the socket in the data directory.
+// URL returns the URL of the NATS server that the client is connected to, or "" for a server in this process, or by the
+// socket of its data directory.
 func (c *Client) URL() string {
-	if _, err := netip.ParseAddrPort(c.nc.ConnectedAddr()); err != nil {
+	if c.nc.Opts.InProcessServer != nil { // its URL is the library's default
 		return ""
 	}
 	return c.nc.ConnectedUrl()
 }
-
-// InProcess reports whether the server is in this process.
-func (c *Client) InProcess() bool { return c.nc.ConnectedAddr() == inProcess }
-
-// inProcess is the address of a connection within the process: net.Pipe names its ends like this.
-const inProcess = "pipe"
 
 // MaxRequest returns the maximum size of a request in bytes.
 func (c *Client) MaxRequest() int { return int(c.nc.MaxPayload()) }

@@ -107,7 +107,7 @@ func (s *Service) pageURL(given string) (string, error) {
 		base = s.o.URL
 	}
 	if base == "" {
-		return "", failure(Invalid, "the URL of the server is unknown, since no server runs: set url")
+		return "", failure(Invalid, "no server is running, so the address of the page is unknown: set url")
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || base != u.Scheme+"://"+u.Host+u.EscapedPath() {

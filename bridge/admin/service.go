@@ -91,8 +91,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 		s.cancel()
 		return nil, fmt.Errorf("admin: start the service: %w", err)
 	}
-	for _, e := range slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
-		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints(), s.talkEndpoints(), s.clusterEndpoints()) {
+	for _, e := range s.endpoints() {
 		if err := s.add(e); err != nil {
 			return nil, errors.Join(fmt.Errorf("admin: start %s %s: %w", e.noun, e.verb, err), s.Stop(context.Background()))
 		}
@@ -102,6 +101,11 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 		return nil, errors.Join(fmt.Errorf("admin: start the service: %w", err), s.Stop(context.Background()))
 	}
 	return s, nil
+}
+
+func (s *Service) endpoints() []endpoint {
+	return slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
+		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints(), s.talkEndpoints(), s.clusterEndpoints())
 }
 
 // Stop accepts no more requests and waits for those in progress. It cancels those that are not done when ctx ends.

@@ -81,6 +81,9 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 	return fitPage(s, r.Limit, MaxPage, func(limit int) (Sessions, error) {
 		filter.Limit = limit + 1 // one more, to detect whether another page follows
 		found, err := live.Sessions(ctx, filter)
+		if err == nil && len(found) == 0 && r.Node != "" {
+			err = knownNode(ctx, live, r.Node)
+		}
 		if err != nil {
 			return Sessions{}, err
 		}
@@ -92,6 +95,22 @@ func (s *Service) listSessions(ctx context.Context, r ListSessions) (Sessions, e
 		sessions, err := s.sessions(ctx, found)
 		return Sessions{sessions, next}, err
 	})
+}
+
+// knownNode returns an error that names the nodes if none of them has this id.
+func knownNode(ctx context.Context, live Live, id string) error {
+	nodes, err := live.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, n := range nodes {
+		if n.ID == id {
+			return nil
+		}
+		ids = append(ids, n.ID)
+	}
+	return failure(NotFound, "there is no node %q; the nodes are %s", id, strings.Join(ids, ", "))
 }
 
 // sessions returns the sessions with their accounts.

@@ -90,7 +90,7 @@ const callTimeout = 20 * time.Second
 func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 	var ans result
 	err := a.opts.Gate.Pass(func() (err error) {
-		if c.Auth {
+		if c.Auth || r.client != "" {
 			if err := a.authorize(ctx, r); err != nil {
 				return err
 			}

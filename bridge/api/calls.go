@@ -18,7 +18,7 @@ type Call struct {
 	Name   string // the last word of the NATS subject, and the label of the metric
 	Method string // of HTTP: the fields of a GET are in its query, those of a POST in its body
 	Path   string // "": only NATS clients may call it
-	Auth   bool   // the caller is authorized, by id and token
+	Auth   bool   // the caller is authorized, by id and token; a NATS client always is
 	NATS   bool   // NATS clients may call it
 	// NeedsMail leaves the call out on a server that sends no mail.
 	NeedsMail bool

@@ -36,7 +36,7 @@ const maxLogin = 64 << 10
 func clientCalls() []Call {
 	flag := func(name string) wire.Field { return wire.Field{Name: name, Kind: wire.Number, Most: 1} }
 	return []Call{{
-		Name: "info", Method: http.MethodGet, Path: "/im/info", Public: true,
+		Name: "info", Method: http.MethodGet, Path: "/im/info", Public: true, NATS: true,
 		do: func(_ context.Context, a *API, _ *request) (result, error) { return a.info(), nil },
 	}, {
 		Name: "session", Method: http.MethodPost, Path: "/im/session", MaxBody: maxLogin,

@@ -36,6 +36,12 @@ const (
 	ServerRestored Kind = "server.restored"
 )
 
+// Kinds returns the kinds, besides those of administrators.
+func Kinds() []Kind {
+	return []Kind{LoginDone, LoginFailed, LimitReached, UserCreated, UserPassword, UserMail, UserLogout, UserSessions, UserDeleted,
+		AttachmentDetached, AttachmentResumed, ServerStarted, ServerStopped, ServerReloaded, ServerRestored}
+}
+
 // Admin returns the kind of an action of an administrator.
 func Admin(noun, verb string) Kind { return Kind("admin." + noun + "." + verb) }
 

@@ -21,4 +21,6 @@ type Load struct {
 	CPU        float64        `json:"cpu"`       // seconds
 	DiskFree   uint64         `json:"disk_free"` // bytes of the data directory's disk; 0 with an external NATS server
 	DiskSize   uint64         `json:"disk_size"`
+	// BackupEvery is the seconds between scheduled backups; 0 for a node that makes none, or does not tell.
+	BackupEvery float64 `json:"backup_every,omitempty"`
 }
