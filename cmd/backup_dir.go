@@ -79,9 +79,6 @@ func (d *backupDir) make(ctx context.Context, b *backup) (made madeBackup, err e
 	if err != nil {
 		return made, err
 	}
-	if err := keepOwner(d.path, file.Name(), lock.Path()); err != nil {
-		return made, err
-	}
 	if err := file.Commit(); err != nil {
 		return made, err
 	}

@@ -133,7 +133,8 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 	tick := time.NewTicker(connectInterval)
 	defer tick.Stop()
 	for {
-		if nc, err := d.dialSocket(ctx); err == nil {
+		nc, err := asOwner(d.config.Data, func() (*nats.Conn, error) { return d.dialSocket(ctx) })
+		if err == nil {
 			return nc, func() error { nc.Close(); return nil }, nil
 		} else if errors.Is(err, fs.ErrPermission) {
 			return nil, nil, dirFailure(d.config.Data, exitNoServer, err)
@@ -145,7 +146,7 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 		if !errors.Is(err, embedded.ErrDirInUse) {
 			return nil, nil, dirFailure(d.config.Data, exitNoServer, err)
 		}
-		nc, reason := d.dialDataDir(ctx)
+		nc, reason := asOwner(d.config.Data, func() (*nats.Conn, error) { return d.dialDataDir(ctx) })
 		if reason == nil {
 			return nc, func() error { nc.Close(); return nil }, nil
 		}
@@ -162,15 +163,9 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 // openStopped opens the data directory. The error is embedded.ErrDirInUse if a server or another command has locked it.
 func (d *dialer) openStopped(ctx context.Context) (*nats.Conn, func() error, error) {
 	data := d.config.Data
-	if !d.creates {
-		if err := findDir(data); err != nil {
-			return nil, nil, err
-		}
-	}
-	if node, err := d.config.isNode(); err != nil {
+	_, err := asOwner(data, func() (struct{}, error) { return struct{}{}, d.checkStopped() })
+	if err != nil {
 		return nil, nil, err
-	} else if node {
-		return nil, nil, cmp.Or(embedded.CheckUnlocked(data), nodeFailure(d.config))
 	}
 	if owner, ok := embedded.OtherOwner(data); ok {
 		return d.openAsOwner(ctx, owner)
@@ -180,6 +175,33 @@ func (d *dialer) openStopped(ctx context.Context) (*nats.Conn, func() error, err
 		return nil, nil, err
 	}
 	return local.nc, local.close, nil
+}
+
+// checkStopped returns an error if the command may not open the data directory.
+func (d *dialer) checkStopped() error {
+	if !d.creates {
+		if err := findDir(d.config.Data); err != nil {
+			return err
+		}
+	}
+	if node, err := d.config.isNode(); err != nil || !node {
+		return err
+	}
+	return cmp.Or(embedded.CheckUnlocked(d.config.Data), nodeFailure(d.config))
+}
+
+// asOwner calls do. A process of root acts as the owner of the data directory meanwhile: by names in the directory, such
+// as links, its owner could otherwise make root use files and sockets of others.
+func asOwner[T any](data string, do func() (T, error)) (result T, err error) {
+	back, err := embedded.AsOwner(data)
+	if err != nil {
+		return result, err
+	}
+	result, err = do()
+	if failed := back(); failed != nil {
+		return result, errors.Join(err, failed)
+	}
+	return result, err
 }
 
 // findDir returns a failure if no server has run in the data directory.

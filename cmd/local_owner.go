@@ -114,7 +114,7 @@ func (d *dialer) openAsOwner(ctx context.Context, owner embedded.Identity) (*nat
 	if err != nil {
 		return nil, nil, err
 	}
-	nc, err := d.dialSocket(ctx)
+	nc, err := asOwner(c.Data, func() (*nats.Conn, error) { return d.dialSocket(ctx) })
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("the server of %s: %w", owner, err), s.close())
 	}
@@ -138,7 +138,8 @@ func startOwnerServer(env *Env, c *Config, owner embedded.Identity) (_ *ownerSer
 	}
 	p := exec.Command(program, ownerCommand)
 	p.Args[0] = "imctl"
-	p.Dir, p.Stderr, p.Env = "/", env.Err, ownerEnviron(os.Environ())
+	// A pipe leads to standard error. The owner could write to the terminal of root as if root typed.
+	p.Dir, p.Stderr, p.Env = "/", struct{ io.Writer }{env.Err}, ownerEnviron(os.Environ())
 	becomeUser(p, owner)
 	stdin, err := p.StdinPipe()
 	if err != nil {

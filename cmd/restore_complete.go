@@ -87,7 +87,7 @@ func complete(ctx context.Context, env *Env, c *Config) (done completeReport, er
 		dir, closeDir, err := openOwnDir(c.Data)
 		switch {
 		case errors.Is(err, embedded.ErrDirInUse):
-			if nc, err = dialLockedDir(c); err != nil {
+			if nc, err = asOwner(c.Data, func() (*nats.Conn, error) { return dialLockedDir(c) }); err != nil {
 				return done, &failure{code: exitNoServer, err: err}
 			}
 			defer nc.Close()
