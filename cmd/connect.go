@@ -133,7 +133,7 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 	tick := time.NewTicker(connectInterval)
 	defer tick.Stop()
 	for {
-		nc, err := asOwner(d.config.Data, func() (*nats.Conn, error) { return d.dialSocket(ctx) })
+		nc, err := d.dialSocket(ctx)
 		if err == nil {
 			return nc, func() error { nc.Close(); return nil }, nil
 		} else if errors.Is(err, fs.ErrPermission) {
@@ -146,7 +146,7 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 		if !errors.Is(err, embedded.ErrDirInUse) {
 			return nil, nil, dirFailure(d.config.Data, exitNoServer, err)
 		}
-		nc, reason := asOwner(d.config.Data, func() (*nats.Conn, error) { return d.dialDataDir(ctx) })
+		nc, reason := d.dialDataDir(ctx)
 		if reason == nil {
 			return nc, func() error { nc.Close(); return nil }, nil
 		}
@@ -255,11 +255,18 @@ var errNoListener = errors.New("it does not accept NATS clients, since nats.list
 
 // dialSocket connects to the server that runs on the data directory, by its socket.
 func (d *dialer) dialSocket(ctx context.Context) (*nats.Conn, error) {
-	nc, err := nats.Connect("", append(d.connectOptions(), nats.InProcessServer(embedded.AdminProvider{DataDir: d.config.Data}))...)
+	nc, err := connectSocket(d.config.Data, d.connectOptions()...)
 	if err != nil {
 		return nil, err
 	}
 	return d.pinged(ctx, nc)
+}
+
+// connectSocket connects to the socket of a data directory.
+func connectSocket(data string, options ...nats.Option) (*nats.Conn, error) {
+	return asOwner(data, func() (*nats.Conn, error) {
+		return nats.Connect("", append(options, nats.InProcessServer(embedded.AdminProvider{DataDir: data}))...)
+	})
 }
 
 // pinged returns the connection if the admin service answers. Otherwise it closes the connection.
@@ -287,16 +294,18 @@ func (d *dialer) dialDataDir(ctx context.Context) (*nats.Conn, error) {
 // dialListener connects to the address of the server that runs on the data directory, with the credentials in that
 // directory.
 func dialListener(c *Config, options ...nats.Option) (*nats.Conn, error) {
-	credentials, err := embedded.ReadContext(c.Data)
-	if err != nil {
-		return nil, err
-	}
-	if credentials.URL == "" {
-		return nil, errNoListener
-	}
-	options = append(options, nats.UserInfo(credentials.User, credentials.Password))
-	if credentials.CA != "" {
-		options = append(options, nats.RootCAs(credentials.CA))
-	}
-	return nats.Connect(credentials.URL, options...)
+	return asOwner(c.Data, func() (*nats.Conn, error) {
+		credentials, err := embedded.ReadContext(c.Data)
+		if err != nil {
+			return nil, err
+		}
+		if credentials.URL == "" {
+			return nil, errNoListener
+		}
+		options = append(options, nats.UserInfo(credentials.User, credentials.Password))
+		if credentials.CA != "" {
+			options = append(options, nats.RootCAs(credentials.CA))
+		}
+		return nats.Connect(credentials.URL, options...)
+	})
 }

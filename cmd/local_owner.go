@@ -114,7 +114,7 @@ func (d *dialer) openAsOwner(ctx context.Context, owner embedded.Identity) (*nat
 	if err != nil {
 		return nil, nil, err
 	}
-	nc, err := asOwner(c.Data, func() (*nats.Conn, error) { return d.dialSocket(ctx) })
+	nc, err := d.dialSocket(ctx)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("the server of %s: %w", owner, err), s.close())
 	}
