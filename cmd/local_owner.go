@@ -138,8 +138,8 @@ func startOwnerServer(env *Env, c *Config, owner embedded.Identity) (_ *ownerSer
 	}
 	p := exec.Command(program, ownerCommand)
 	p.Args[0] = "imctl"
-	// A pipe leads to standard error. The owner could write to the terminal of root as if root typed.
-	p.Dir, p.Stderr, p.Env = "/", struct{ io.Writer }{env.Err}, ownerEnviron(os.Environ())
+	// A pipe leads to standard error: the owner can take the process over, and a terminal takes commands.
+	p.Dir, p.Stderr, p.Env = "/", printableWriter{env.Err}, ownerEnviron(os.Environ())
 	becomeUser(p, owner)
 	stdin, err := p.StdinPipe()
 	if err != nil {
