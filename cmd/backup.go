@@ -21,10 +21,8 @@ import (
 	"imctl/kv"
 )
 
-// backupFolders and adminContextFile are the parts of a data directory, besides streams, that a backup includes.
-var backupFolders = [...]string{"tls", "keys"}
-
-const adminContextFile = "admin.json"
+// backupParts are the files and folders of a data directory, besides streams, that a backup includes.
+var backupParts = [...]string{"admin.json", "tls", "keys"}
 
 // backupReport lists the contents of a backup.
 type backupReport struct {
@@ -177,7 +175,7 @@ func backupToDir(c *cobra.Command, env *Env, output outputFormat, d backupDir, e
 			return err
 		}
 	}
-	newest, err := d.newest()
+	newest, err := asOwner(d.path, d.newest)
 	if err != nil {
 		return err
 	}
@@ -192,7 +190,7 @@ func backupToDir(c *cobra.Command, env *Env, output outputFormat, d backupDir, e
 	return withNATS(c, env, func(ctx context.Context, nc *nats.Conn, config *Config) error {
 		b := backup{progress: startProgress(env), nc: nc, config: config, step: env.stepDone}
 		defer b.progress.stop()
-		made, err := d.make(ctx, &b)
+		made, err := asOwner(d.path, func() (madeBackup, error) { return d.make(ctx, &b) })
 		b.progress.stop()
 		if made.file != "" {
 			b.warnEmpty(env)
@@ -267,7 +265,7 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	err = b.tar.addJSON(manifestEntry, manifest{Format: backupFormat, Created: now, Version: readBuildInfo().Version, Prefix: b.config.NATS.Prefix,
 		Streams: names, Accounts: &accounts})
 	if err == nil && b.config.NATS.Embedded() {
-		err = b.addFiles()
+		_, err = asOwner(b.config.Data, func() (struct{}, error) { return struct{}{}, b.addFiles() })
 	}
 	for _, name := range names {
 		if err == nil {
@@ -377,11 +375,8 @@ func (b *backup) addFiles() error {
 		b.report.Files++
 		return b.tar.add(path.Join(filesFolder, filepath.ToSlash(name)), content)
 	}
-	if err := add(filepath.Join(data, adminContextFile)); err != nil {
-		return err
-	}
-	for _, folder := range backupFolders {
-		err := filepath.WalkDir(filepath.Join(data, folder), func(file string, e fs.DirEntry, err error) error {
+	for _, part := range backupParts {
+		err := filepath.WalkDir(filepath.Join(data, part), func(file string, e fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}

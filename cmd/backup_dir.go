@@ -80,9 +80,6 @@ func (d *backupDir) make(ctx context.Context, b *backup) (made madeBackup, err e
 	if err != nil {
 		return made, err
 	}
-	if err := keepOwner(d.path, file.Name(), lock.Path()); err != nil {
-		return made, err
-	}
 	if err := file.Commit(); err != nil {
 		return made, err
 	}
@@ -92,7 +89,7 @@ func (d *backupDir) make(ctx context.Context, b *backup) (made madeBackup, err e
 	}
 	b.step("named")
 	made = madeBackup{name, at, info.Size()}
-	if err := d.prune(); err != nil {
+	if err := d.prune(at); err != nil {
 		return made, fmt.Errorf("remove old backups: %w", err)
 	}
 	return made, nil
@@ -222,12 +219,22 @@ func (d *backupDir) newest() (foundBackup, error) {
 	return all[0], nil
 }
 
-// prune removes the oldest backups.
-func (d *backupDir) prune() error {
+// prune removes the oldest backups. made is the time of the newest: backups with a later time were made before it, when
+// the clock was wrong, and go first.
+func (d *backupDir) prune(made time.Time) error {
 	all, err := d.list()
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(all, func(a, b foundBackup) int {
+		switch aLater, bLater := a.time.After(made), b.time.After(made); {
+		case aLater == bLater:
+			return 0
+		case aLater:
+			return 1
+		}
+		return -1
+	})
 	var failed []error
 	for _, b := range all[min(d.keep, len(all)):] {
 		failed = append(failed, os.Remove(d.file(b.name)))

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -154,6 +155,48 @@ func TestBackupTime(t *testing.T) {
 		"imctl-im-20260102T030405Z.age": false, "imctl-20260102T030405Z.tar": false, "imctl-im-b-20260102T030405Z.tar": false, "imctl-im-2026-01-02.tar": false} {
 		if at, ok := d.timeOf(name); ok != want || ok && !at.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
 			t.Errorf("%s: got %v, %v", name, at, ok)
+		}
+	}
+}
+
+// TestBackupAfterWrongClock: a new backup stays although others have a later time, and it replaces them one by one.
+func TestBackupAfterWrongClock(t *testing.T) {
+	t.Parallel()
+	dir := importDir(t)
+	backups := filepath.Join(dir, "backups")
+	command(t, dir, `{"account":"alice"}`, "user", "import").want(t, exitDone)
+	command(t, dir, "", "backup", "all.tar").want(t, exitDone)
+	own := string(readIn(t, dir, "all.tar"))
+	if err := os.Mkdir(backups, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"imctl-im-20010101T000000Z.tar", "imctl-im-91010101T000000Z.tar", "imctl-im-92010101T000000Z.tar"} {
+		writeIn(t, backups, name, own)
+	}
+	var made []string
+	for _, rest := range [][]string{{"imctl-im-20010101T000000Z.tar", "imctl-im-92010101T000000Z.tar"}, {"imctl-im-20010101T000000Z.tar"}, nil} {
+		var r backupReport
+		a := command(t, dir, "", "backup", "--every", "0s", "--keep", "3", "backups", "-o", "json").want(t, exitDone)
+		if err := json.Unmarshal([]byte(a.out), &r); err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, filepath.Base(r.File))
+		want := append(slices.Clone(made), rest...)
+		slices.Sort(want)
+		if got := entriesOf(t, backups); !slices.Equal(got, want) {
+			t.Errorf("the directory has\n%v, want\n%v", got, want)
+		}
+	}
+}
+
+// TestBackupDirWithinData: the server does not make backups in its data directory.
+func TestBackupDirWithinData(t *testing.T) {
+	t.Parallel()
+	for dir, want := range map[string]int{"data": exitUse, "data/": exitUse, "data/jetstream/backups": exitUse, "other/../data/x": exitUse, "backups": exitDone, "data-backups": exitDone, "data/../b": exitDone} {
+		work := t.TempDir()
+		writeIn(t, work, "config.yaml", "data: data\nbackup: {dir: "+dir+"}\n")
+		if a := command(t, work, "", "check"); a.code != want || want == exitUse && !strings.Contains(a.err+a.out, "config.yaml:2") {
+			t.Errorf("%s: got %d, %s%s", dir, a.code, a.out, a.err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/mail"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -231,6 +232,9 @@ func (c *Config) conflicts() []conflict {
 		{smtp.SMTP != "" && smtp.From == "", "mail.smtp", "requires mail.from"},
 		{smtp.SMTP == "" && smtp.From != "", "mail.from", "requires mail.smtp"},
 
+		{c.Backup.Dir != "" && isWithin(c.Data, c.Backup.Dir), "backup.dir", "must not be the data directory or below it: a restore replaces that, and what destroys it " +
+			"would destroy the backups"},
+
 		{c.Passwords.MinLength > c.Passwords.MaxLength, "passwords.min_length", "must not exceed passwords.max_length"},
 
 		{nats.Context != "" && nats.URL != "", "nats.context", "cannot be combined with nats.url: keep one of them"},
@@ -253,6 +257,12 @@ func (c *Config) conflicts() []conflict {
 		}
 	}
 	return slices.Concat(found, c.clusterConflicts(), c.listenConflicts())
+}
+
+// isWithin reports whether a path is that of a directory or below it. Both are absolute.
+func isWithin(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // listener is the setting of a listener and its address.

@@ -133,7 +133,8 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 	tick := time.NewTicker(connectInterval)
 	defer tick.Stop()
 	for {
-		if nc, err := d.dialSocket(ctx); err == nil {
+		nc, err := d.dialSocket(ctx)
+		if err == nil {
 			return nc, func() error { nc.Close(); return nil }, nil
 		} else if errors.Is(err, fs.ErrPermission) {
 			return nil, nil, dirFailure(d.config.Data, exitNoServer, err)
@@ -162,15 +163,9 @@ func (d *dialer) openDataDir(ctx context.Context) (*nats.Conn, func() error, err
 // openStopped opens the data directory. The error is embedded.ErrDirInUse if a server or another command has locked it.
 func (d *dialer) openStopped(ctx context.Context) (*nats.Conn, func() error, error) {
 	data := d.config.Data
-	if !d.creates {
-		if err := findDir(data); err != nil {
-			return nil, nil, err
-		}
-	}
-	if node, err := d.config.isNode(); err != nil {
+	_, err := asOwner(data, func() (struct{}, error) { return struct{}{}, d.checkStopped() })
+	if err != nil {
 		return nil, nil, err
-	} else if node {
-		return nil, nil, cmp.Or(embedded.CheckUnlocked(data), nodeFailure(d.config))
 	}
 	if owner, ok := embedded.OtherOwner(data); ok {
 		return d.openAsOwner(ctx, owner)
@@ -180,6 +175,33 @@ func (d *dialer) openStopped(ctx context.Context) (*nats.Conn, func() error, err
 		return nil, nil, err
 	}
 	return local.nc, local.close, nil
+}
+
+// checkStopped returns an error if the command may not open the data directory.
+func (d *dialer) checkStopped() error {
+	if !d.creates {
+		if err := findDir(d.config.Data); err != nil {
+			return err
+		}
+	}
+	if node, err := d.config.isNode(); err != nil || !node {
+		return err
+	}
+	return cmp.Or(embedded.CheckUnlocked(d.config.Data), nodeFailure(d.config))
+}
+
+// asOwner calls do. A process of root acts as the owner of the data directory meanwhile: by names in the directory, such
+// as links, its owner could otherwise make root use files and sockets of others.
+func asOwner[T any](data string, do func() (T, error)) (result T, err error) {
+	back, err := embedded.AsOwner(data)
+	if err != nil {
+		return result, err
+	}
+	result, err = do()
+	if failed := back(); failed != nil {
+		return result, errors.Join(err, failed)
+	}
+	return result, err
 }
 
 // findDir returns a failure if no server has run in the data directory.
@@ -233,11 +255,18 @@ var errNoListener = errors.New("it does not accept NATS clients, since nats.list
 
 // dialSocket connects to the server that runs on the data directory, by its socket.
 func (d *dialer) dialSocket(ctx context.Context) (*nats.Conn, error) {
-	nc, err := nats.Connect("", append(d.connectOptions(), nats.InProcessServer(embedded.AdminProvider{DataDir: d.config.Data}))...)
+	nc, err := connectSocket(d.config.Data, d.connectOptions()...)
 	if err != nil {
 		return nil, err
 	}
 	return d.pinged(ctx, nc)
+}
+
+// connectSocket connects to the socket of a data directory.
+func connectSocket(data string, options ...nats.Option) (*nats.Conn, error) {
+	return asOwner(data, func() (*nats.Conn, error) {
+		return nats.Connect("", append(options, nats.InProcessServer(embedded.AdminProvider{DataDir: data}))...)
+	})
 }
 
 // pinged returns the connection if the admin service answers. Otherwise it closes the connection.
@@ -265,16 +294,18 @@ func (d *dialer) dialDataDir(ctx context.Context) (*nats.Conn, error) {
 // dialListener connects to the address of the server that runs on the data directory, with the credentials in that
 // directory.
 func dialListener(c *Config, options ...nats.Option) (*nats.Conn, error) {
-	credentials, err := embedded.ReadContext(c.Data)
-	if err != nil {
-		return nil, err
-	}
-	if credentials.URL == "" {
-		return nil, errNoListener
-	}
-	options = append(options, nats.UserInfo(credentials.User, credentials.Password))
-	if credentials.CA != "" {
-		options = append(options, nats.RootCAs(credentials.CA))
-	}
-	return nats.Connect(credentials.URL, options...)
+	return asOwner(c.Data, func() (*nats.Conn, error) {
+		credentials, err := embedded.ReadContext(c.Data)
+		if err != nil {
+			return nil, err
+		}
+		if credentials.URL == "" {
+			return nil, errNoListener
+		}
+		options = append(options, nats.UserInfo(credentials.User, credentials.Password))
+		if credentials.CA != "" {
+			options = append(options, nats.RootCAs(credentials.CA))
+		}
+		return nats.Connect(credentials.URL, options...)
+	})
 }

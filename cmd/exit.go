@@ -111,4 +111,4 @@ func report(w io.Writer, c *cobra.Command, err error) int {
 	return code
 }
 
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+func oneLine(err error) string { return printable(strings.Join(strings.Fields(err.Error()), " ")) }

@@ -138,7 +138,8 @@ func startOwnerServer(env *Env, c *Config, owner embedded.Identity) (_ *ownerSer
 	}
 	p := exec.Command(program, ownerCommand)
 	p.Args[0] = "imctl"
-	p.Dir, p.Stderr, p.Env = "/", env.Err, ownerEnviron(os.Environ())
+	// A pipe leads to standard error: the owner can take the process over, and a terminal takes commands.
+	p.Dir, p.Stderr, p.Env = "/", printableWriter{env.Err}, ownerEnviron(os.Environ())
 	becomeUser(p, owner)
 	stdin, err := p.StdinPipe()
 	if err != nil {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"encoding/gob"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -13,6 +14,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"imctl/embedded"
 )
 
 // serviceUser is the user of the server in tests, by the number of nobody.
@@ -195,6 +200,7 @@ func TestDataServerEnds(t *testing.T) {
 		_, err := os.Stat(filepath.Join(d.data, "admin.sock"))
 		return err == nil
 	})
+	wantNoTerminal(t, d.data)
 	if err := c.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -205,6 +211,31 @@ func TestDataServerEnds(t *testing.T) {
 	})
 	d.run(t, 0, "", exitDone, "user", "list", "--limit", "1")
 	d.wantOwner(t, "a killed command")
+}
+
+// wantNoTerminal checks that the process that has locked a data directory has a session of its own, and that its standard
+// error is a pipe. Its user could write to the terminal of root, as if root typed.
+func wantNoTerminal(t *testing.T, data string) {
+	t.Helper()
+	pid := embedded.Owner(data)
+	if session, err := unix.Getsid(pid); err != nil || session != pid {
+		t.Errorf("process %d has the session %d: %v", pid, session, err)
+	}
+	if target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", pid)); err != nil || !strings.HasPrefix(target, "pipe:") {
+		t.Errorf("standard error of process %d is %s: %v", pid, target, err)
+	}
+}
+
+// TestPrintableErrors: neither an error nor a line of another process reaches the terminal with control characters.
+func TestPrintableErrors(t *testing.T) {
+	t.Parallel()
+	if got := oneLine(errors.New("a \x1b[31mred\n line\u009b1m")); got != "a \ufffd[31mred line\ufffd1m" {
+		t.Errorf("got %q", got)
+	}
+	var out bytes.Buffer
+	if n, err := (printableWriter{&out}).Write([]byte("one\x1b[2J\ntwo\x07\n")); n != 13 || err != nil || out.String() != "one\ufffd[2J\ntwo\ufffd\n" {
+		t.Errorf("got %d, %v, %q", n, err, out.String())
+	}
 }
 
 // TestDataServerConfig: the configuration arrives as it was sent, secrets included.

@@ -123,6 +123,21 @@ func printable(s string) string {
 	}, s)
 }
 
+// printableWriter writes lines as printable.
+type printableWriter struct{ w io.Writer }
+
+// Write implements io.Writer.
+func (p printableWriter) Write(text []byte) (int, error) {
+	lines := strings.Split(string(text), "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	if _, err := io.WriteString(p.w, strings.Join(lines, "\n")); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
 func orDash(s string) string {
 	if s == "" {
 		return "-"

@@ -111,7 +111,7 @@ func complete(ctx context.Context, env *Env, c *Config) (done completeReport, er
 // dialLockedDir connects to the server that has locked a data directory. Its admin service may not answer.
 func dialLockedDir(c *Config) (*nats.Conn, error) {
 	options := []nats.Option{nats.Name("imctl restore"), nats.Timeout(connectTimeout), nats.NoReconnect()}
-	if nc, err := nats.Connect("", append(options, nats.InProcessServer(embedded.AdminProvider{DataDir: c.Data}))...); err == nil {
+	if nc, err := connectSocket(c.Data, options...); err == nil {
 		return nc, nil
 	}
 	return dialListener(c, options...)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -38,7 +37,7 @@ func ReadSystemContext(dir string) (AdminContext, error) {
 }
 
 func readContext(path string) (AdminContext, error) {
-	b, err := os.ReadFile(path)
+	b, err := readRegular(path)
 	if err != nil {
 		return AdminContext{}, fmt.Errorf("administrator's context: %w", err)
 	}

@@ -56,7 +56,7 @@ func readWord(dir, name string) (string, error) {
 		return "", nil // OpenDir says what is wrong
 	}
 	d := Dir{path: dir}
-	b, err := os.ReadFile(d.Path(name))
+	b, err := readRegular(d.Path(name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", d.explain("read "+name, err)
 	}

@@ -86,7 +86,7 @@ func FindDir(path string) error {
 
 // isLocked reports whether a process has locked the data directory. It does not make the lock file.
 func isLocked(path string) bool {
-	lock := flock.New(filepath.Join(path, lockFile), flock.SetFlag(os.O_RDONLY))
+	lock := flock.New(filepath.Join(path, lockFile), flock.SetFlag(os.O_RDONLY|openDirectly))
 	locked, err := lock.TryLock()
 	if err != nil {
 		return false // there is no lock file, or none that a server of this user has made

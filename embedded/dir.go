@@ -193,7 +193,7 @@ func inUse(path string) error {
 
 // ownerPID returns the process id in a lock file, or 0 if it can't be read.
 func ownerPID(path string) int {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return 0
 	}

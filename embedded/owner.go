@@ -3,11 +3,13 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // ErrDirOwner means that root may not open the data directory, since it belongs to another user. The files that root
@@ -49,17 +51,65 @@ func (i Identity) Groups() []int {
 	return groups
 }
 
-// DirOwner returns the owner of a data directory. It is the owner of the file mode, which the first start has made, or
-// of the directory if no server has run there. ok is false if the directory can't be read, and on Windows.
+// DirOwner returns the owner of a data directory: that of the file mode, which the first start has made, or that of the
+// directory if no server has run there. ok is false if the directory can't be read, and on Windows.
 //
-// A mounted volume may belong to another user than its files.
+// A mounted volume may belong to another user than its files. The owner of the directory can make any name in it lead
+// to a file of root's, so only a file that a server has written counts.
 func DirOwner(path string) (owner Identity, ok bool) {
-	for _, name := range []string{filepath.Join(path, modeFile), path} {
-		if info, err := os.Stat(name); err == nil {
-			return ownerOf(info)
-		}
+	if owner, ok := modeOwner(path); ok {
+		return owner, true
+	}
+	if info, err := os.Stat(path); err == nil {
+		return ownerOf(info)
 	}
 	return owner, false
+}
+
+// modeOwner returns the owner of the file mode of a data directory. ok is false unless it is a file as a server writes it,
+// with one name.
+func modeOwner(path string) (owner Identity, ok bool) {
+	f, err := openRegular(filepath.Join(path, modeFile))
+	if err != nil {
+		return owner, false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 64))
+	if word := strings.TrimSpace(string(text)); err != nil || word != modeStandalone && word != modeCluster {
+		return owner, false
+	}
+	info, err := f.Stat()
+	if err != nil || names(info) != 1 {
+		return owner, false
+	}
+	return ownerOf(info)
+}
+
+// openRegular opens a file to read it, and no symbolic link, pipe or device. The process may be root's, and another user
+// may own the directory of the file.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|openDirectly, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// readRegular reads a file that openRegular opens.
+func readRegular(path string) ([]byte, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 // nearestOwner is DirOwner for a directory that may be missing: it then returns the owner of the nearest directory above.

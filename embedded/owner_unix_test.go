@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,4 +119,83 @@ func TestOpenDirOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	openDir(t, path)
+}
+
+// TestDirOwnerOfHostileFiles: the owner of a data directory can't make root believe that the directory is root's.
+func TestDirOwnerOfHostileFiles(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root has files that others can't make")
+	}
+	dir := t.TempDir()
+	roots := filepath.Join(dir, "roots")
+	if err := os.WriteFile(roots, []byte(modeStandalone+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, make := range map[string]func(mode string) error{
+		"link":             func(mode string) error { return os.Symlink(roots, mode) },
+		"second name":      func(mode string) error { return os.Link(roots, mode) },
+		"pipe":             func(mode string) error { return syscall.Mkfifo(mode, 0o600) },
+		"directory":        func(mode string) error { return os.Mkdir(mode, 0o700) },
+		"another file":     func(mode string) error { return os.WriteFile(mode, []byte("backup"), 0o600) },
+		"dangling link":    func(mode string) error { return os.Symlink("/missing", mode) },
+		"link to a device": func(mode string) error { return os.Symlink("/dev/null", mode) },
+	} {
+		path := filepath.Join(dir, name)
+		for _, err := range []error{os.Mkdir(path, 0o700), os.Chown(path, nobody, nobody), make(filepath.Join(path, modeFile))} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if owner, ok := DirOwner(path); !ok || owner.UID != nobody {
+			t.Errorf("%s: got %d, %t; want %d", name, owner.UID, ok, nobody)
+		}
+		if _, err := OpenDir(path); !errors.Is(err, ErrDirOwner) {
+			t.Errorf("%s: OpenDir: got %v, want %v", name, err, ErrDirOwner)
+		}
+	}
+}
+
+// TestAsOwnerNested: the process acts as the owner of the inner directory, then of the outer one, then as root again.
+func TestAsOwnerNested(t *testing.T) {
+	if os.Geteuid() != 0 { // not parallel, since AsOwner changes the whole process
+		t.Skip("only root can become another user")
+	}
+	root := t.TempDir()
+	groups, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []int{0, 12345, nobody, 0}
+	dir := func(i int) string { return filepath.Join(root, strconv.Itoa(i)) }
+	for i, uid := range want {
+		for _, err := range []error{os.Mkdir(dir(i), 0o700), os.Chown(dir(i), uid, uid)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var backs []func() error
+	for i, uid := range want[1:] {
+		path := dir(i + 1)
+		back, err := AsOwner(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		backs = append(backs, back)
+		if os.Geteuid() != uid || os.Getegid() != uid {
+			t.Errorf("in %s: user %d, group %d; want %d", path, os.Geteuid(), os.Getegid(), uid)
+		}
+	}
+	for i := len(backs) - 1; i >= 0; i-- {
+		if err := backs[i](); err != nil {
+			t.Fatal(err)
+		}
+		if os.Geteuid() != want[i] || os.Getegid() != want[i] {
+			t.Errorf("back: user %d, group %d; want %d", os.Geteuid(), os.Getegid(), want[i])
+		}
+	}
+	if now, err := os.Getgroups(); err != nil || !slices.Equal(now, groups) {
+		t.Errorf("groups: got %v, %v; want %v", now, err, groups)
+	}
 }

@@ -87,7 +87,7 @@ func (a *Accounts) Authenticate(ctx context.Context, account, password string) (
 	if err != nil && !errors.Is(err, kv.ErrUserNotFound) {
 		return kv.User{}, err
 	}
-	v, err := a.Hasher.Verify(ctx, u.PasswordHash, password)
+	u, v, err := a.verify(ctx, u, password)
 	if errors.Is(err, kv.ErrHashUnusable) {
 		a.logUnusable(u.ID, err)
 		return kv.User{}, wire.WrongCredentials
@@ -102,6 +102,26 @@ func (a *Accounts) Authenticate(ctx context.Context, account, password string) (
 		a.background.Go(func() { a.rehash(context.WithoutCancel(ctx), u, password) })
 	}
 	return u, nil
+}
+
+// verify verifies the password of a user, and returns the user as it is afterwards. A login may wait seconds for its hash.
+// The password may be changed meanwhile, which ends all sessions that exist then: this one must not begin with the old
+// password. A user without an id does not exist.
+func (a *Accounts) verify(ctx context.Context, u kv.User, password string) (kv.User, kv.Verdict, error) {
+	for {
+		v, err := a.Hasher.Verify(ctx, u.PasswordHash, password)
+		if err != nil || !v.OK || u.ID == "" {
+			return u, v, err
+		}
+		now, err := a.Store.Users.Get(ctx, u.ID)
+		if errors.Is(err, kv.ErrUserNotFound) {
+			return kv.User{}, kv.Verdict{}, nil
+		}
+		if err != nil || now.PasswordHash == u.PasswordHash {
+			return now, v, err
+		}
+		u = now
+	}
 }
 
 // logUnusable logs once that a user cannot log in, since its password hash is unusable.
@@ -242,7 +262,7 @@ func (a *Accounts) SetDisabled(ctx context.Context, id string, disabled bool) er
 //
 // Errors: wire.WrongCredentials, kv.ErrUserNotFound, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) DeleteOwn(ctx context.Context, me kv.User, p Proof) (complete func(context.Context) error, err error) {
-	if err := a.prove(ctx, me, p); err != nil {
+	if _, err := a.prove(ctx, me, p); err != nil {
 		return nil, err
 	}
 	if err := a.beginDelete(ctx, me.ID); err != nil {

@@ -259,6 +259,82 @@ func TestSetPassword(t *testing.T) {
 	}
 }
 
+// busyQueue is a queue for hashes. While the first caller waits, meanwhile is called.
+type busyQueue struct {
+	once      sync.Once
+	meanwhile func()
+}
+
+// Enter implements kv.Queue.
+func (q *busyQueue) Enter(context.Context) (func(), error) {
+	q.once.Do(q.meanwhile)
+	return func() {}, nil
+}
+
+// TestPasswordChangedMeanwhile: while a call waits for the hash of the old password, the password is changed, the account
+// is disabled or deleted, or the same password gets another hash.
+func TestPasswordChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	other, err := kv.NewHasher(cheap).Hash(t.Context(), "new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, err := kv.NewHasher(cheap).Hash(t.Context(), password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := password
+	proof := Proof{Password: &text}
+	change := func(do func(*kv.User)) func(kv.User) error {
+		return func(u kv.User) error {
+			_, err := f.store.Users.Update(t.Context(), u.ID, func(u *kv.User) error { do(u); return nil })
+			return err
+		}
+	}
+	calls := map[string]func(*Accounts, kv.User) error{
+		"login": func(a *Accounts, u kv.User) error {
+			_, err := a.Authenticate(t.Context(), u.Account, password)
+			return err
+		},
+		"new password": func(a *Accounts, u kv.User) error {
+			mine := "mine"
+			return a.UpdateProfile(t.Context(), u, ProfileUpdate{Password: &mine, Proof: proof, SetProfile: func(*wire.ProfileFields) {}})
+		},
+		"deletion": func(a *Accounts, u kv.User) error { _, err := a.DeleteOwn(t.Context(), u, proof); return err },
+	}
+	for name, row := range map[string]struct {
+		meanwhile func(kv.User) error
+		login     error
+		others    error
+	}{
+		"changed":  {change(func(u *kv.User) { u.PasswordHash = other }), wire.WrongCredentials, wire.WrongCredentials},
+		"disabled": {change(func(u *kv.User) { u.Disabled = true }), wire.WrongCredentials, nil},
+		"deleted":  {func(u kv.User) error { return f.store.Users.Delete(t.Context(), u.ID) }, wire.WrongCredentials, wire.WrongCredentials},
+		"rehashed": {change(func(u *kv.User) { u.PasswordHash = same }), nil, nil},
+	} {
+		for what, call := range calls {
+			u := f.register(t, strings.ReplaceAll(name+what, " ", ""))
+			options := cheap
+			options.Queue = &busyQueue{meanwhile: func() {
+				if err := row.meanwhile(u); err != nil {
+					t.Error(err)
+				}
+			}}
+			a := NewAccounts(f.deps(options), f.friends)
+			want := row.others
+			if what == "login" {
+				want = row.login
+			}
+			if err := call(a, u); !errors.Is(err, want) {
+				t.Errorf("%s, %s meanwhile: got %v, want %v", what, name, err, want)
+			}
+			a.Close()
+			f.take()
+		}
+	}
+}
+
 // TestEndSessions ends some sessions and revokes some tokens, and not the others.
 func TestEndSessions(t *testing.T) {
 	t.Parallel()

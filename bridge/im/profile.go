@@ -26,8 +26,10 @@ type ProfileUpdate struct {
 // kv.ErrPasswordTooShort, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update ProfileUpdate) error {
 	newMail := update.Mail != nil && *update.Mail != me.Mail
-	if update.Password != nil || newMail {
-		if err := a.prove(ctx, me, update.Proof); err != nil {
+	needsProof, proven := update.Password != nil || newMail, ""
+	if needsProof {
+		var err error
+		if proven, err = a.prove(ctx, me, update.Proof); err != nil {
 			return err
 		}
 	}
@@ -42,6 +44,9 @@ func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update Profile
 		}
 	}
 	now, err := a.Store.Users.Update(ctx, me.ID, func(u *kv.User) error {
+		if needsProof && u.PasswordHash != proven { // another call has changed the password
+			return wire.WrongCredentials
+		}
 		if hash != "" {
 			u.PasswordHash = hash
 		}

@@ -18,19 +18,20 @@ type Proof struct {
 	Token    kv.TokenInfo // of the call; zero for a NATS client
 }
 
-// prove returns nil if p has the password of the user, or no password and a token of a fresh login.
+// prove returns nil if p has the password of the user, or no password and a token of a fresh login. hash is the password's
+// hash that the proof is for: the caller checks that the user still has it.
 //
 // Errors: wire.WrongCredentials, kv.ErrBusy.
-func (a *Accounts) prove(ctx context.Context, me kv.User, p Proof) error {
+func (a *Accounts) prove(ctx context.Context, me kv.User, p Proof) (hash string, err error) {
 	if p.Password == nil {
 		if p.Token.FreshLogin(FreshLogin) {
-			return nil
+			return me.PasswordHash, nil
 		}
-		return wire.WrongCredentials
+		return "", wire.WrongCredentials
 	}
-	v, err := a.Hasher.Verify(ctx, me.PasswordHash, *p.Password)
+	me, v, err := a.verify(ctx, me, *p.Password)
 	if err == nil && !v.OK {
-		return wire.WrongCredentials
+		err = wire.WrongCredentials
 	}
-	return err
+	return me.PasswordHash, err
 }
