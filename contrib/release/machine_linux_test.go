@@ -165,6 +165,9 @@ func (m *machine) read(name string) string {
 
 func (m *machine) write(name, text string, mode os.FileMode) {
 	m.t.Helper()
+	if err := m.files.MkdirAll(filepath.Dir(m.inside(name)), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
 	if err := m.files.RemoveAll(m.inside(name)); err != nil { // its owner is root then, as after most editors
 		m.t.Fatal(err)
 	}
@@ -315,4 +318,3 @@ func (m *machine) get(ctx context.Context, url string) (string, error) {
 	}
 	return string(body), err
 }
-

@@ -1,0 +1,414 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// operatorHost is the host name that the documents use.
+const operatorHost = "im.example.org"
+
+// TestOperator does what the documents tell a new operator, on a fresh machine: install the package, put the server
+// behind nginx, invite two people who talk, back up, monitor, upgrade, and move to another machine. The commands are
+// those of the documents, in the blocks that a comment names.
+func TestOperator(t *testing.T) {
+	onMachine(t, testOperatorInside, "nginx", "openssl", "curl", "prometheus", "promtool")
+}
+
+// operator follows the documents.
+type operator struct {
+	*machine
+	*manager
+	blocks map[string]string // of the documents, by name
+	used   map[string]bool
+}
+
+// namedBlock matches a block of a document after a comment with its name.
+var namedBlock = regexp.MustCompile("(?ms)^( *)<!-- test: ([a-z-]+) -->\n *```[a-z]+\n(.*?)^ *```$")
+
+// newOperator returns an operator on a new machine with its packages.
+func newOperator(t *testing.T, packages string) *operator {
+	t.Helper()
+	o := &operator{machine: newMachine(t, packages), blocks: make(map[string]string), used: make(map[string]bool)}
+	for _, name := range []string{"running", "proxy", "monitoring", "install"} {
+		text, err := os.ReadFile(filepath.Join(root, "docs", name+".md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range namedBlock.FindAllStringSubmatch(string(text), -1) {
+			if o.blocks[m[2]] != "" {
+				t.Fatalf("%s.md: a block named %s exists already", name, m[2])
+			}
+			indent := regexp.MustCompile("(?m)^" + m[1])
+			o.blocks[m[2]] = strings.ReplaceAll(indent.ReplaceAllString(m[3], ""), "_amd64.deb", "_"+runtime.GOARCH+".deb")
+		}
+	}
+	for from, to := range map[string]string{"1.deb": "imctl_1.0.0-1_", "2.deb": "imctl_1.1.0-1_"} {
+		if err := o.files.Rename("mnt/"+from, "mnt/"+to+runtime.GOARCH+".deb"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.run("rm", "-f", "/var/lib/man-db/auto-update") // the index of manual pages takes long
+	o.write("/etc/hosts", "127.0.0.1 localhost "+operatorHost+"\n", 0o644)
+	o.manager = o.manage()
+	return o
+}
+
+// block returns a block of the documents.
+func (o *operator) block(name string) string {
+	o.t.Helper()
+	text := o.blocks[name]
+	if text == "" {
+		o.t.Fatalf("no document has a block named %s", name)
+	}
+	o.used[name] = true
+	return text
+}
+
+// paste runs blocks of the documents in one shell of root, which stops at the first line that fails.
+func (o *operator) paste(names ...string) string {
+	o.t.Helper()
+	var script strings.Builder
+	for _, name := range names {
+		script.WriteString(o.block(name))
+	}
+	begin := time.Now()
+	out := o.run("bash", "-euo", "pipefail", "-c", "cd /mnt\n"+script.String())
+	o.t.Logf("%s, %s:\n%s\n%s", names, time.Since(begin).Round(time.Millisecond), script.String(), out)
+	return out
+}
+
+// has checks that a text has parts.
+func (o *operator) has(text string, parts ...string) {
+	o.t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			o.t.Errorf("no %q in %s", part, text)
+		}
+	}
+}
+
+// eventually waits until done returns true.
+func (o *operator) eventually(what string, done func() bool) {
+	o.t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			o.t.Fatalf("%s does not happen: %s", what, o.read("/run/journal"))
+		}
+	}
+}
+
+func testOperatorInside(t *testing.T, packages string) {
+	o := newOperator(t, packages)
+	o.installProxy()
+	o.has(o.paste("install"), "active (running)")
+	o.paste("direct")
+	o.has(o.run("imctl", "check"), "/etc/imctl/config.yaml: OK")
+	o.paste("nginx-host", "nginx-certificate", "nginx")
+	people := newPeople(o)
+	o.has(o.paste("start"), "ok")
+	invite := regexp.MustCompile(`(?m)^https://` + regexp.QuoteMeta(operatorHost) + `/\S*#invite=([0-9a-f]+)$`).FindStringSubmatch(o.paste("invite"))
+	if invite == nil {
+		t.Fatal("the link has not the address of the proxy")
+	}
+	people.register(invite[1])
+	people.talk("over nginx")
+
+	o.checkBackups()
+	o.checkMonitoring()
+	ada := people.login("ada")
+	o.has(o.paste("upgrade"), "v1.1.0", "health")
+	ada.waitClosed()
+	people.talk("after the upgrade")
+
+	ada = people.login("ada")
+	o.paste("move-from")
+	next := newOperator(t, packages)
+	next.canCopyFrom(o)
+	next.paste("move-to")
+	people.loginByToken(ada)
+	people.talk("from another machine")
+	o.run("systemctl", "stop", "nginx") // has the port 443, since the machines share a network
+	next.paste("socket")
+	next.checkSocket()
+	for name := range o.blocks {
+		if !o.used[name] && !next.used[name] {
+			t.Errorf("the block %s of the documents was not run", name)
+		}
+	}
+}
+
+// canCopyFrom lets scp copy the files of the old machine that the documents copy.
+func (o *operator) canCopyFrom(old *operator) {
+	o.t.Helper()
+	o.write("/run/old/moved.tar", old.read("/mnt/moved.tar"), 0o600)
+	o.write("/run/old/etc/imctl/config.yaml", old.read("/etc/imctl/config.yaml"), 0o600)
+	o.write("/usr/bin/scp", "#!/bin/sh\nexec cp \"/run/old/${1#old:}\" \"$2\"\n", 0o755)
+}
+
+// installProxy makes nginx and Prometheus run, as their packages do.
+func (o *operator) installProxy() {
+	o.t.Helper()
+	for name, command := range map[string]string{"nginx": `nginx -g "daemon off;"`,
+		"prometheus": "prometheus --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/run/prometheus"} {
+		o.write("/usr/local/bin/"+name+"-service", "#!/bin/sh\nexec "+command+"\n", 0o755)
+		o.write("/usr/lib/systemd/system/"+name+".service", "[Service]\nExecStart=/usr/local/bin/"+name+"-service\n", 0o644)
+	}
+	o.run("systemctl", "start", "nginx")
+	o.eventually("the start of nginx", func() bool { _, err := o.files.Stat("run/nginx.pid"); return err == nil })
+}
+
+// checkBackups: the server and the timer make backups, which belong to the user of the service.
+func (o *operator) checkBackups() {
+	o.t.Helper()
+	made := func() []string {
+		found, err := filepath.Glob(filepath.Join(o.root, "var/backups/imctl/imctl-*.tar"))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		for i, name := range found {
+			found[i] = strings.TrimPrefix(name, o.root)
+		}
+		return found
+	}
+	o.eventually("a backup of the server", func() bool { return len(made()) == 1 })
+	check := func() {
+		o.want("backup", o.owner(made()[0]), "600 imctl:imctl")
+		o.has(o.run("imctl", "restore", "--verify", made()[0]), "accounts")
+		o.run("rm", made()[0])
+	}
+	check()
+	o.paste("backups")
+	if len(made()) != 1 {
+		o.t.Fatalf("the timer has made the backups %q", made())
+	}
+	check()
+}
+
+// checkMonitoring: the commands find no fault, and Prometheus has the metrics and the rules.
+func (o *operator) checkMonitoring() {
+	o.t.Helper()
+	o.paste("monitoring")
+	o.write("/etc/prometheus/prometheus.yml", "global: {scrape_interval: 1s}\n"+o.block("prometheus-config"), 0o644)
+	o.write("/etc/prometheus/imctl-alerts.yml", "groups: []\n", 0o644)
+	o.run("systemctl", "start", "prometheus")
+	ask := func(what string) string {
+		text, err := o.get(o.t.Context(), "http://127.0.0.1:9090/"+what)
+		if err != nil {
+			return err.Error()
+		}
+		return text
+	}
+	o.eventually("the start of Prometheus", func() bool { return strings.Contains(ask("-/ready"), "Ready") })
+	o.has(o.paste("prometheus"), "SUCCESS")
+	o.eventually("a scrape", func() bool {
+		return strings.Contains(ask("api/v1/query?query="+url.QueryEscape(`imctl_ready{job="imctl"}==1`)), `"imctl_ready"`)
+	})
+	o.eventually("the alert rules", func() bool {
+		rules := ask("api/v1/rules")
+		return strings.Contains(rules, "ImctlBackupTooOld") && !strings.Contains(rules, `"health":"unknown"`) && !strings.Contains(rules, `"health":"err"`)
+	})
+	if alerts := ask("api/v1/alerts"); strings.Contains(alerts, `"state":"firing"`) {
+		o.t.Errorf("alerts: %s", alerts)
+	}
+	o.run("systemctl", "stop", "prometheus")
+}
+
+// checkSocket: the service has taken the socket of its socket unit, with TLS.
+func (o *operator) checkSocket() {
+	o.t.Helper()
+	c, err := tls.Dial("tcp", "127.0.0.1:443", &tls.Config{InsecureSkipVerify: true}) // a self-signed certificate
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	c.Close()
+	o.run("systemctl", "restart", "imctl")
+	o.run("imctl", "status")
+}
+
+// people are two users, of whom each has a client.
+type people struct {
+	t      *testing.T
+	client *http.Client
+	tls    *tls.Config
+	ids    map[string]string // by account
+}
+
+// newPeople returns people whose clients trust the certificate of the proxy.
+func newPeople(o *operator) *people {
+	o.t.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(o.read("/etc/letsencrypt/live/" + operatorHost + "/fullchain.pem"))) {
+		o.t.Fatal("the proxy has no certificate")
+	}
+	p := &people{t: o.t, tls: &tls.Config{RootCAs: pool}, ids: make(map[string]string)}
+	p.client = &http.Client{Transport: &http.Transport{TLSClientConfig: p.tls, DialContext: dialProxy}}
+	o.eventually("the reload of nginx", func() bool {
+		response, err := p.client.Get("https://" + operatorHost + "/im/info")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	return p
+}
+
+// dialProxy connects to the proxy, whatever the host name is.
+func dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+}
+
+// answer is an answer to a call, or a frame.
+type answer struct {
+	Code    int
+	Ticket  string
+	Token   string
+	ID      string
+	From    string
+	Payload json.RawMessage
+	Profile struct{ ID string }
+}
+
+// call makes a call, and returns its answer, which has to be a success.
+func (p *people) call(path string, query url.Values, body any) (a answer) {
+	p.t.Helper()
+	address := "https://" + operatorHost + "/im/" + path + "?" + query.Encode()
+	var response *http.Response
+	var err error
+	if body == nil {
+		response, err = p.client.Get(address)
+	} else {
+		text, marshalErr := json.Marshal(body)
+		if marshalErr != nil {
+			p.t.Fatal(marshalErr)
+		}
+		response, err = p.client.Post(address, "application/json", bytes.NewReader(text))
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil {
+		err = json.Unmarshal(text, &a)
+	}
+	if err != nil || a.Code != http.StatusOK {
+		p.t.Fatalf("%s: %v: %s", path, err, text)
+	}
+	return a
+}
+
+func password(account string) string { return "the password of " + account }
+
+// register registers ada and ben by an invite, and makes them friends.
+func (p *people) register(invite string) {
+	p.t.Helper()
+	for _, account := range []string{"ada", "ben"} {
+		p.call("register", nil, map[string]string{"account": account, "password": password(account), "mail": account + "@example.org", "invite": invite})
+	}
+	ada, ben := p.login("ada"), p.login("ben")
+	p.call("friends/request", url.Values{"id": {ada.id}, "token": {ada.token}, "to": {ben.id}, "note": {"Hello"}}, nil)
+	p.call("friends/add", url.Values{"id": {ben.id}, "token": {ben.token}, "from": {ada.id}, "name": {"Ada"}}, nil)
+	p.ids["ada"], p.ids["ben"] = ada.id, ben.id
+}
+
+// login logs a user in by a ticket, until the test ends.
+func (p *people) login(account string) *client {
+	p.t.Helper()
+	return p.connect(p.call("session", nil, map[string]string{"account": account, "password": password(account)}).Ticket)
+}
+
+// loginByToken logs a user in by the token of an earlier session.
+func (p *people) loginByToken(before *client) {
+	p.t.Helper()
+	p.connect(p.call("session", nil, map[string]string{"id": before.id, "token": before.token}).Ticket)
+}
+
+// connect opens the tunnel of a ticket, until the test ends.
+func (p *people) connect(ticket string) *client {
+	p.t.Helper()
+	dialer := websocket.Dialer{TLSClientConfig: p.tls, NetDialContext: dialProxy}
+	ws, response, err := dialer.Dial("wss://"+operatorHost+"/im/login?ticket="+ticket, nil)
+	if err != nil {
+		p.t.Fatal(err, response)
+	}
+	p.t.Cleanup(func() { _ = ws.Close() })
+	c := &client{t: p.t, ws: ws}
+	first := c.next()
+	if first.Code != http.StatusOK {
+		p.t.Fatalf("a login is answered %+v", first)
+	}
+	c.id, c.token = first.Profile.ID, first.Token
+	return c
+}
+
+// talk has ada write to ben.
+func (p *people) talk(text string) {
+	p.t.Helper()
+	ada, ben := p.login("ada"), p.login("ben")
+	frame := map[string]string{"id": "1", "toFriend": p.ids["ben"], "payload": text}
+	if err := ada.ws.WriteJSON(frame); err != nil {
+		p.t.Fatal(err)
+	}
+	if got := ben.next(); got.From != p.ids["ada"] || string(got.Payload) != fmt.Sprintf("%q", text) {
+		p.t.Errorf("ben receives %+v", got)
+	}
+	if got := ada.next(); got.Code != http.StatusOK || got.ID != "1" {
+		p.t.Errorf("ada receives %+v", got)
+	}
+	for _, c := range []*client{ada, ben} {
+		if err := c.ws.Close(); err != nil {
+			p.t.Error(err)
+		}
+	}
+}
+
+// client is a session of a user.
+type client struct {
+	t         *testing.T
+	ws        *websocket.Conn
+	id, token string
+}
+
+// next returns the next frame.
+func (c *client) next() (a answer) {
+	c.t.Helper()
+	if err := c.ws.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.ws.ReadJSON(&a); err != nil {
+		c.t.Fatal(err)
+	}
+	return a
+}
+
+// waitClosed waits until the server has closed the session with the status of a restart.
+func (c *client) waitClosed() {
+	c.t.Helper()
+	_, _, err := c.ws.ReadMessage()
+	if !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+		c.t.Errorf("the session ends with %v", err)
+	}
+}
