@@ -68,7 +68,22 @@ func newOperator(t *testing.T, packages string) *operator {
 	o.run("rm", "-f", "/var/lib/man-db/auto-update") // the index of manual pages takes long
 	o.write("/etc/hosts", "127.0.0.1 localhost "+operatorHost+"\n", 0o644)
 	o.manager = o.manage()
+	o.sandboxed()
 	return o
+}
+
+// sandboxed checks that services cannot write where their unit does not let them.
+func (o *operator) sandboxed() {
+	o.t.Helper()
+	o.run("mkdir", "-p", "/var/lib/probe", "/var/lib/other", "/run/probe")
+	o.run("chown", "nobody:nogroup", "/var/lib/probe", "/var/lib/other")
+	for dir, want := range map[string]bool{"/var/lib/probe": true, "/run/probe": true, "/tmp": true, "/var/lib/other": false, "/run": false, "/root": false} {
+		o.write("/usr/lib/systemd/system/probe.service", "Type=oneshot\nUser=nobody\nGroup=nogroup\nStateDirectory=probe\nRuntimeDirectory=probe\n"+
+			"ExecStart=/usr/bin/touch "+dir+"/file\n", 0o644)
+		if err := o.manager.start("probe.service"); (err == nil) != want {
+			o.t.Fatalf("a service writes to %s: %v", dir, err)
+		}
+	}
 }
 
 // block returns a block of the documents.
@@ -148,6 +163,8 @@ func testOperatorInside(t *testing.T, packages string) {
 	o.run("systemctl", "stop", "nginx") // has the port 443, since the machines share a network
 	next.paste("socket")
 	next.checkSocket()
+	o.checkLog()
+	next.checkLog()
 	for name := range o.blocks {
 		if !o.used[name] && !next.used[name] {
 			t.Errorf("the block %s of the documents was not run", name)
@@ -241,6 +258,19 @@ func (o *operator) checkSocket() {
 	c.Close()
 	o.run("systemctl", "restart", "imctl")
 	o.run("imctl", "status")
+}
+
+// expectedWarnings are those of a machine without /sys/fs/cgroup, with a small disk, and with a server that is new.
+var expectedWarnings = regexp.MustCompile(`msg="(cannot read the memory limit of the cgroup|the disk has no room for dialogues.max_bytes|the backup is empty)`)
+
+// checkLog: services log no warnings that are not expected.
+func (o *operator) checkLog() {
+	o.t.Helper()
+	for line := range strings.Lines(o.read("/run/journal")) {
+		if (strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR")) && !expectedWarnings.MatchString(line) {
+			o.t.Errorf("the log has %s", line)
+		}
+	}
 }
 
 // people are two users, of whom each has a client.

@@ -187,14 +187,16 @@ func (d *manager) start(unit string) error {
 		return nil
 	}
 	go p.readStates()
+	problem := "does not get ready"
 	select {
 	case <-p.ready:
 		return nil
 	case <-p.ended:
-		return fmt.Errorf("the service ended: %s", d.m.read("/run/journal"))
+		problem = "ended"
 	case <-time.After(time.Minute):
-		return fmt.Errorf("the service does not get ready: %s", d.m.read("/run/journal"))
 	}
+	log, err := d.m.files.ReadFile("run/journal")
+	return errors.Join(fmt.Errorf("the service %s: %s", problem, log), err)
 }
 
 // readStates reads what the service tells (sd_notify), until it has ended.
@@ -224,7 +226,11 @@ func (d *manager) command(unit string, settings map[string]string) (*process, er
 	}
 	if name := settings["User"]; name != "" {
 		if dir := settings["RuntimeDirectory"]; dir != "" {
-			d.m.run("install", "-d", "-o", name, "-g", name, "/run/"+dir)
+			install := exec.Command("/usr/bin/install", "-d", "-o", name, "-g", settings["Group"], "/run/"+dir)
+			install.SysProcAttr, install.Dir = &syscall.SysProcAttr{Chroot: d.m.root}, "/"
+			if out, err := install.CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("%w: %s", err, out)
+			}
 		}
 		caps := "-all"
 		if c := settings["AmbientCapabilities"]; c != "" {
