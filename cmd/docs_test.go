@@ -148,9 +148,6 @@ func TestDocumentSettings(t *testing.T) {
 // notKeys are the extensions of files and domains that look like settings, and the names of subjects and events.
 var notKeys = []string{".go", ".json", ".yaml", ".md", ".conf", ".js", ".mjs", ".log"}
 
-// elsewhere are commands and flags of documents that a build may lack.
-var elsewhere = []string{"top", "doctor", "health", "backup --every", "backup --keep", "restore --verify"}
-
 // TestDocumentCommands checks that every command line of imctl in a document has a command and flags that exist.
 func TestDocumentCommands(t *testing.T) {
 	t.Parallel()
@@ -162,7 +159,7 @@ func TestDocumentCommands(t *testing.T) {
 		}
 		for _, line := range commandLines(text) {
 			found++
-			if problem := unknownIn(root, line); problem != "" && !slices.Contains(elsewhere, problem) {
+			if problem := unknownIn(root, line); problem != "" {
 				t.Errorf("%s: imctl %s: there is no %s", name, strings.Join(line, " "), problem)
 			}
 		}
