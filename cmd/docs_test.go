@@ -131,7 +131,7 @@ func TestDocumentSettings(t *testing.T) {
 		for _, span := range codeSpans.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
 			key, _, _ := strings.Cut(span[1], ":")
 			section, rest, ok := strings.Cut(key, ".")
-			if !ok || !sections[section] || section == "admin" && strings.Count(key, ".") > 1 || // an event of the audit trail
+			if !ok || !sections[section] || section == "admin" && strings.Count(key, ".") > 1 || key == "backup.scheduled" || // an event of the audit trail, a record
 				strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz_.") != "" || slices.Contains(notKeys, path.Ext(key)) || strings.HasSuffix(rest, ".") {
 				continue
 			}
@@ -146,7 +146,7 @@ func TestDocumentSettings(t *testing.T) {
 }
 
 // notKeys are the extensions of files and domains that look like settings, and the names of subjects and events.
-var notKeys = []string{".go", ".json", ".yaml", ".md", ".conf", ".js", ".mjs", ".log"}
+var notKeys = []string{".go", ".json", ".yaml", ".md", ".conf", ".js", ".mjs", ".log", ".sock"}
 
 // TestDocumentCommands checks that every command line of imctl in a document has a command and flags that exist.
 func TestDocumentCommands(t *testing.T) {
@@ -198,6 +198,9 @@ func commandLines(text string) (lines [][]string) {
 			if word != "imctl" && !strings.HasSuffix(word, "(imctl") || i+1 == len(words) || !commandBegins(words[:i]) {
 				continue
 			}
+			if words[i+1] == "imctl" {
+				i++ // the name of a container
+			}
 			lines = append(lines, words[i+1:])
 		}
 	}
@@ -213,8 +216,12 @@ func commandBegins(before []string) bool {
 	return slices.Contains([]string{"|", "&&", "||", "$", "sudo", "old", "exec"}, last) || strings.Contains(last, "=")
 }
 
+// substitution matches what a shell replaces by the output of a command.
+var substitution = regexp.MustCompile(`\$\([^()]*\)`)
+
 // unknownIn returns the command or the flag in the words of a command line that does not exist, "" if all do.
 func unknownIn(root *cobra.Command, words []string) string {
+	words = strings.Fields(substitution.ReplaceAllString(strings.Join(words, " "), "VALUE"))
 	for i, word := range words {
 		if strings.ContainsAny(word, "|>&;") || word == "<" {
 			words = words[:i]
