@@ -132,7 +132,7 @@ func TestDocumentSettings(t *testing.T) {
 		for _, span := range codeSpans.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
 			key, _, _ := strings.Cut(span[1], ":")
 			section, rest, ok := strings.Cut(key, ".")
-			if !ok || !sections[section] || section == "admin" && strings.Count(key, ".") > 1 || // an event of the audit trail
+			if !ok || !sections[section] || section == "admin" && strings.Count(key, ".") > 1 || key == "backup.scheduled" || // an event of the audit trail, a record
 				strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz_.") != "" || slices.Contains(notKeys, path.Ext(key)) || strings.HasSuffix(rest, ".") {
 				continue
 			}
@@ -218,8 +218,12 @@ func commandBegins(before []string) bool {
 	return slices.Contains([]string{"|", "&&", "||", "$", "sudo", "old", "exec", "imctl"}, last) || strings.Contains(last, "=")
 }
 
+// substitution matches what a shell replaces by the output of a command.
+var substitution = regexp.MustCompile(`\$\([^()]*\)`)
+
 // unknownIn returns the command or the flag in the words of a command line that does not exist, "" if all do.
 func unknownIn(root *cobra.Command, words []string) string {
+	words = strings.Fields(substitution.ReplaceAllString(strings.Join(words, " "), "VALUE"))
 	for i, word := range words {
 		if strings.ContainsAny(word, "|>&;") || word == "<" {
 			words = words[:i]

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // issuer signs certificates for a test.
@@ -102,6 +104,9 @@ func TestDoctorCertificates(t *testing.T) {
 	}
 	c.TLS = TLSConfig{Mode: "acme", Domains: []string{domain}}
 	examined(t, c).want(t, "certificate", levelWarn, domain+" has none yet", "start the server")
+	running := &doctor{config: c, server: new(nats.Conn), now: time.Now()}
+	running.checkCertificates()
+	running.want(t, "certificate", levelFail, domain+" has none yet", "wait for some seconds", "port 443")
 	c.TLS.Mode = "self-signed"
 	examined(t, c).healthy(t, "certificate")
 	c.TLS, c.Listen = TLSConfig{Mode: "off"}, "0.0.0.0:0"

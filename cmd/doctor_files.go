@@ -178,6 +178,9 @@ func (d *doctor) checkCertificate(f certs.Found) {
 	case errors.Is(f.Err, fs.ErrNotExist) && d.server == nil:
 		d.add(levelWarn, check, "start the server, which requests it", "%s has none yet", f.Domain)
 		return
+	case errors.Is(f.Err, fs.ErrNotExist) && f.Mode == certs.ModeACME:
+		d.add(levelFail, check, "wait for some seconds after the first start, or "+renew, "%s has none yet", f.Domain)
+		return
 	case f.Err != nil:
 		d.add(levelFail, check, renew, "%s", oneLine(f.Err))
 		return

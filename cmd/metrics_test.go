@@ -22,6 +22,7 @@ func metricsServer(t *testing.T) *server {
 	t.Helper()
 	s := start(t, overTLS, func(c *Config) {
 		c.NATS.Listen, c.NATS.Monitor, c.Push.Subject = "127.0.0.1:0", "127.0.0.1:0", "mailto:admin@example.org"
+		c.Backup.Dir = t.TempDir()
 	})
 	eventually(t, "the metrics of the streams", func() bool { return strings.Contains(s.metrics(t), "imctl_stream_bytes{") })
 	return s

@@ -20,8 +20,12 @@ type file struct {
 	mode fs.FileMode
 }
 
-// makeDocs collects the files that each archive and package has besides the binary: licences, configuration, manual
-// pages and completions. The binary of this system writes the last two.
+// shippedTrees are the directories of the source whose documents and examples are in each archive and package, below
+// the same path, so that the links between them work.
+var shippedTrees = []string{"docs", "contrib/caddy", "contrib/fail2ban", "contrib/grafana", "contrib/nginx", "contrib/prometheus"}
+
+// makeDocs collects the files that each archive and package has besides the binary: licences, configuration, documents,
+// examples, manual pages and completions. The binary of this system writes the last two.
 func (r *release) makeDocs(ctx context.Context) error {
 	for _, name := range []string{"LICENSE", "NOTICE", noticesFile, "CHANGELOG.md", "README.md", "config.yaml"} {
 		text, err := os.ReadFile(filepath.Join(r.source.root, name))
@@ -29,6 +33,9 @@ func (r *release) makeDocs(ctx context.Context) error {
 			return err
 		}
 		r.docs = append(r.docs, file{name, text, 0o644})
+	}
+	if err := r.addTrees(); err != nil {
+		return err
 	}
 	program, err := r.binary(ctx, host())
 	if err != nil {
@@ -58,6 +65,25 @@ func (r *release) makeDocs(ctx context.Context) error {
 			return err
 		}
 		r.docs = append(r.docs, file{"completions/imctl." + shell, text, 0o644})
+	}
+	return nil
+}
+
+// addTrees adds the files of shippedTrees, without pictures.
+func (r *release) addTrees() error {
+	source := os.DirFS(r.source.root)
+	for _, tree := range shippedTrees {
+		err := fs.WalkDir(source, tree, func(name string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || path.Ext(name) == ".png" {
+				return err
+			}
+			text, err := fs.ReadFile(source, name)
+			r.docs = append(r.docs, file{name, text, 0o644})
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -54,6 +54,25 @@ func makeRelease(version, name string) (string, error) {
 
 var firstRelease = sync.OnceValues(func() (string, error) { return makeRelease("v1.0.0", "first") })
 
+// secondPackage makes the .deb of the release 1.1.0, and returns its directory.
+var secondPackage = sync.OnceValues(func() (string, error) {
+	r := &release{source: testSource("v1.1.0"), out: filepath.Join(shared, "second"), work: filepath.Join(shared, "second-work"),
+		maintainer: "The imctl authors <imctl@localhost>"}
+	for _, dir := range []string{r.out, r.work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return "", err
+		}
+	}
+	if err := r.makeDocs(ctxTest); err != nil {
+		return "", err
+	}
+	binary, err := r.binary(ctxTest, host())
+	if err != nil {
+		return "", err
+	}
+	return r.out, r.writePackage("deb", host(), binary)
+})
+
 // released returns the directory of the release 1.0.0.
 func released(t *testing.T) string {
 	t.Helper()
