@@ -66,7 +66,8 @@ func (b *backend) access(c *Config) natsauth.Access {
 func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions, natsauth.Access, error) {
 	if s := b.server; s != nil {
 		a := b.access(c)
-		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: a, Limits: clientLimits(c), PutOff: s.PutOff, Subscriptions: s.Subscriptions}, a, nil
+		return &natsauth.CalloutOptions{Connect: s.Callout, System: s.System, Issuer: s.Issuer(), Access: a, Limits: clientLimits(c), PutOff: s.PutOff,
+			Subscriptions: s.Subscriptions, Clients: s.Clients, Connections: s.Connections}, a, nil
 	}
 	o, reason, err := b.attachedCallout(c, log)
 	if err != nil {

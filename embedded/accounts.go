@@ -1,9 +1,11 @@
 package embedded
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
@@ -219,6 +221,16 @@ func (s *Server) Interest(subject string) int {
 
 // Subscriptions returns the number of subscriptions on this server.
 func (s *Server) Subscriptions() int { return int(s.ns.Load().NumSubscriptions()) }
+
+// Connections returns the connections of an account to this server, as the monitoring of NATS lists them (connz), those
+// with the highest figure first. order is "subs" or "pending".
+func (s *Server) Connections(account, order string, limit int) ([]byte, error) {
+	list, err := s.ns.Load().Connz(&natsserver.ConnzOptions{Account: account, Username: true, Sort: natsserver.SortOpt(order), Limit: limit})
+	if err != nil {
+		return nil, fmt.Errorf("list the connections to NATS: %w", err)
+	}
+	return json.Marshal(list)
+}
 
 // PutOff keeps the refused login of a connection out of the log of this server. The program closes such a connection
 // before it answers: its credentials may be right.

@@ -13,7 +13,7 @@ import (
 var ErrReadOnly = errors.New("read-only")
 
 const (
-	// checkEvery is how often the free disk space is checked.
+	// checkEvery is how often the free disk space is checked. A disk with much space is checked every watchEvery.
 	checkEvery = 100 * time.Millisecond
 	// checkAge is how long a write relies on the last check.
 	checkAge = 5 * time.Millisecond
@@ -237,6 +237,13 @@ func (d *Disk) tick() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refresh()
+}
+
+// roomy reports whether it is enough to check the free space every watchEvery. Durable writes check it by themselves.
+func (d *Disk) roomy() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.readOnly && d.levels.roomy(d.now)
 }
 
 // recover accepts writes again if there is space for the reserve and more. A quota may allow less than the file system

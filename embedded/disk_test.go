@@ -151,3 +151,26 @@ func TestRepairPauses(t *testing.T) {
 		t.Errorf("long after the last repair: got a pause of %v, want %v", r.next.Sub(now), minRepairPause)
 	}
 }
+
+// TestRoomyDisk: a disk is checked often unless much more is free than a program writes in a second.
+func TestRoomyDisk(t *testing.T) {
+	t.Parallel()
+	const gib = 1 << 30
+	for _, c := range []struct {
+		space
+		want bool
+	}{
+		{space{bytes: amount{500 * gib, 1000 * gib}}, true},
+		{space{bytes: amount{500 * gib, 1000 * gib}, files: amount{50 << 20, 60 << 20}}, true},
+		{space{bytes: amount{10 * gib, 1000 * gib}}, false},
+		{space{bytes: amount{500 * gib, 1000 * gib}, files: amount{10_000, 60 << 20}}, false},
+	} {
+		d := &Disk{levels: newLevels(c.space, 64<<20), now: c.space}
+		if got := d.roomy(); got != c.want {
+			t.Errorf("%+v: roomy is %v, want %v", c.space, got, c.want)
+		}
+		if d.readOnly = true; d.roomy() {
+			t.Errorf("%+v: a read-only disk is roomy", c.space)
+		}
+	}
+}

@@ -63,6 +63,12 @@ func (s *Server) watch(ctx context.Context) {
 			s.disk.tick()
 			continue
 		case <-tick.C:
+			s.disk.tick()
+			if s.disk.roomy() {
+				check.Stop()
+			} else {
+				check.Reset(checkEvery)
+			}
 		case <-s.log.wake:
 		}
 		s.noteLeader(s.ns.Load(), time.Now())

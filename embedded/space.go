@@ -16,6 +16,9 @@ const (
 	// reserveFiles is how many inodes are held in reserve. The NATS server makes a temporary file for each index
 	// that it writes.
 	reserveFiles = 64
+	// roomyBytes and roomyFiles are what a fast disk takes in a second, and more.
+	roomyBytes = 16 << 30
+	roomyFiles = 1 << 20
 )
 
 // marks are the levels at which the server changes its behavior, in bytes or in inodes.
@@ -58,6 +61,11 @@ func newLevels(s space, reserve uint64) levels {
 // low reports whether the disk is nearly full.
 func (l levels) low(s space) bool {
 	return s.bytes.free < l.bytes.low || s.files.free < l.files.low
+}
+
+// roomy reports whether the free space is much more than a program writes in a second.
+func (l levels) roomy(s space) bool {
+	return s.bytes.free >= l.bytes.low+roomyBytes && (s.files.total == 0 || s.files.free >= l.files.low+roomyFiles)
 }
 
 // exhausted reports whether the remaining space is only for the NATS server's own writes.

@@ -128,7 +128,7 @@ func (b *bucket) decodeDirect(msg *nats.Msg) (entry, error) {
 		return entry{}, fmt.Errorf("read from %s: %w", b.stream(), err)
 	}
 	e := entry{
-		key:      subject[len(b.prefix()):],
+		key:      strings.Clone(subject[len(b.prefix()):]), // otherwise an id would hold all headers in memory
 		value:    msg.Data,
 		revision: revision,
 		written:  written,

@@ -42,6 +42,8 @@ type Options struct {
 	BeforeBridge func(*Server)
 	// Connections is the limit of the connections of one user; 0: none.
 	Connections int
+	// AsksSystem makes the bridge ask NATS's system account for figures of connections, as on an attached NATS server.
+	AsksSystem bool
 }
 
 // Server is a bridge on an embedded NATS server that accepts NATS clients.
@@ -95,6 +97,11 @@ func (s *Server) start(t testing.TB, o Options) error {
 	access := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount, Reserved: embedded.StaticUsers(), URL: s.NATS.URL()}
 	s.governor = governor.New(o.Limits, s.registry, log)
 	s.stops = append(s.stops, func(context.Context) error { s.governor.Close(); return nil })
+	callout := &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access, PutOff: s.NATS.PutOff,
+		Limits: natsauth.ClientLimits{Connections: o.Connections, Subscriptions: natsauth.DefaultSubscriptions, Pending: natsauth.DefaultPending}}
+	if !o.AsksSystem {
+		callout.Subscriptions, callout.Clients, callout.Connections = s.NATS.Subscriptions, s.NATS.Clients, s.NATS.Connections
+	}
 	b, err := bridge.New(ctx, bridge.Options{
 		Connect:   s.NATS.Connect,
 		Prefix:    "im",
@@ -104,10 +111,9 @@ func (s *Server) start(t testing.TB, o Options) error {
 		Dialogues: bridge.Dialogues{Timeout: 5 * time.Second},
 		Governor:  s.governor,
 		EventLog:  eventlog.Options{Plain: true},
-		Callout: &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access, PutOff: s.NATS.PutOff,
-			Limits: natsauth.ClientLimits{Connections: o.Connections, Subscriptions: natsauth.DefaultSubscriptions, Pending: natsauth.DefaultPending}},
-		Registry: s.registry,
-		Log:      log,
+		Callout:   callout,
+		Registry:  s.registry,
+		Log:       log,
 	})
 	if err != nil {
 		return err

@@ -45,6 +45,11 @@ type CalloutOptions struct {
 	PutOff func(server string, cid uint64)
 	// Subscriptions returns the number of subscriptions on this node's NATS server. nil: the system account is asked.
 	Subscriptions func() int
+	// Clients returns how many NATS clients of others this node's NATS server has. nil: that is unknown.
+	Clients func() int
+	// Connections returns the connections of an account to this node's NATS server, as NATS's monitoring lists them, those
+	// with the highest figure first. order is "subs" or "pending". nil: the system account is asked.
+	Connections func(account, order string, limit int) ([]byte, error)
 }
 
 // CalloutDeps are what a Callout works on.

@@ -71,7 +71,16 @@ func TestConnectionsPerUser(t *testing.T) {
 // when it comes back. A user with the honest number stays.
 func TestSubscriptionsPerConnection(t *testing.T) {
 	t.Parallel()
-	s := bridgetest.Start(t, bridgetest.Options{})
+	for name, asks := range map[string]bool{"embedded": false, "attached": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			subscriptionsPerConnection(t, bridgetest.Start(t, bridgetest.Options{AsksSystem: asks}))
+		})
+	}
+}
+
+func subscriptionsPerConnection(t *testing.T, s *bridgetest.Server) {
+	t.Helper()
 	honest, greedy := s.Register(t), s.Register(t)
 	a, b := s.AsUser(t, honest), s.AsUser(t, greedy)
 	subscribe := func(c *bridgetest.Client, id string, n int) {
@@ -102,7 +111,16 @@ func TestSubscriptionsPerConnection(t *testing.T) {
 // TestPendingBytes checks that a user that does not read loses its connection long before NATS's own limit.
 func TestPendingBytes(t *testing.T) {
 	t.Parallel()
-	s := bridgetest.Start(t, bridgetest.Options{})
+	for name, asks := range map[string]bool{"embedded": false, "attached": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pendingBytes(t, bridgetest.Start(t, bridgetest.Options{AsksSystem: asks}))
+		})
+	}
+}
+
+func pendingBytes(t *testing.T, s *bridgetest.Server) {
+	t.Helper()
 	p := s.Register(t)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.NATS.URL(), "nats://"))
 	if err != nil {

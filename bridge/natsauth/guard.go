@@ -2,6 +2,7 @@ package natsauth
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -31,7 +32,7 @@ func (c *Callout) guard(ctx context.Context) {
 				continue
 			}
 		}
-		if !c.Disconnector.system.IsConnected() {
+		if !c.Disconnector.system.IsConnected() || c.opts.Clients != nil && c.opts.Clients() == 0 {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
@@ -57,7 +58,7 @@ func (c *Callout) guard(ctx context.Context) {
 func (c *Callout) closeExceeding(ctx context.Context, order string) error {
 	var list []connection
 	for _, account := range c.opts.Access.accounts() {
-		more, err := c.Disconnector.highest(ctx, account, order)
+		more, err := c.highest(ctx, account, order)
 		if err != nil {
 			return err
 		}
@@ -79,23 +80,35 @@ func (c *Callout) closeExceeding(ctx context.Context, order string) error {
 }
 
 // highest returns the connections of an account to this node's NATS server with the highest figure.
-func (d *Disconnector) highest(ctx context.Context, account, order string) ([]connection, error) {
-	m, err := d.system.RequestWithContext(ctx, subject.ServerConnections(d.system.ConnectedServerId()),
+func (c *Callout) highest(ctx context.Context, account, order string) ([]connection, error) {
+	list, err := c.list(ctx, account, order)
+	for i := range list.Conns {
+		list.Conns[i].server = list.Server
+		list.Conns[i].consumer = account == c.opts.Access.ConsumerAccount
+	}
+	return list.Conns, err
+}
+
+// list returns what NATS tells of these connections.
+func (c *Callout) list(ctx context.Context, account, order string) (list connectionList, err error) {
+	if c.opts.Connections != nil {
+		var b []byte
+		if b, err = c.opts.Connections(account, order, guardPage); err == nil {
+			err = json.Unmarshal(b, &list)
+		}
+		return list, err
+	}
+	system := c.Disconnector.system
+	m, err := system.RequestWithContext(ctx, subject.ServerConnections(system.ConnectedServerId()),
 		fmt.Appendf(nil, `{"acc":%q,"auth":true,"sort":%q,"limit":%d}`, account, order, guardPage))
 	if err != nil {
-		return nil, err
+		return list, err
 	}
 	var answer struct {
 		Data connectionList `json:"data"`
 	}
-	if err := systemAnswer(m, &answer); err != nil {
-		return nil, err
-	}
-	for i := range answer.Data.Conns {
-		answer.Data.Conns[i].server = answer.Data.Server
-		answer.Data.Conns[i].consumer = account == d.access.ConsumerAccount
-	}
-	return answer.Data.Conns, nil
+	err = systemAnswer(m, &answer)
+	return answer.Data, err
 }
 
 // subscriptions returns the number of subscriptions on this node's NATS server.

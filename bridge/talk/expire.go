@@ -55,18 +55,40 @@ func (s *Service) expireJob(c *conversation, reason error, over func(*item) bool
 }
 
 // sweep keeps time: it refuses dialogues that have expired while all workers are busy, hands back plain dialogues while the
-// service is stalled, and stores delivered ones afterwards.
+// service is stalled, and stores delivered ones afterwards. It rests while there is no such work.
 func (s *Service) sweep() {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	for {
+	for quiet := 0; ; {
 		select {
 		case <-s.ctx.Done():
 			return
+		case <-s.stirred:
+			quiet = 0
+			tick.Reset(sweepEvery)
 		case now := <-tick.C:
 			s.settle(s.swept(now))
 			s.catchUpLate(now)
+			if quiet++; quiet >= sweepsQuiet && s.rest() {
+				tick.Stop()
+			}
 		}
+	}
+}
+
+// rest lets the sweep rest, unless it has something to do. It returns true if it rests.
+func (s *Service) rest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rests = s.busy == 0 && len(s.late.items) == 0 && !s.failing.Load()
+	return s.rests
+}
+
+// stir ends the rest of the sweep. The caller holds s.mu.
+func (s *Service) stir() {
+	if s.rests {
+		s.rests = false
+		s.stirred <- struct{}{}
 	}
 }
 

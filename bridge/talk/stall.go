@@ -68,6 +68,7 @@ func (s *Service) AddLive(to string, d kv.Dialogue, done Done) {
 	q := &s.late
 	q.items = append(q.items, lateItem{p, it})
 	q.bytes += it.size()
+	s.stir()
 	if !stalled {
 		s.storeLate(len(q.items))
 		return

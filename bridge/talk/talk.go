@@ -134,6 +134,7 @@ type Service struct {
 	muted   atomic.Int64   // no reads until then, in Unix milliseconds: the last one failed
 	ids     atomic.Int64   // remembered ids of all conversations
 	commits chan struct{}  // holds a value during a commit or a pause
+	stirred chan struct{}  // takes a value when a sweep that rests has something to do
 
 	mu     sync.Mutex
 	wake   *sync.Cond // the writer
@@ -147,6 +148,7 @@ type Service struct {
 	plain  int             // of these dialogues, those that are plain
 	late   lateQueue
 	busy   int           // conversations that are busy
+	rests  bool          // the sweep waits for stirred, since there is nothing that it keeps time for
 	want   int           // conversations in ready that the writer waits for; 0: it does not wait
 	enough chan struct{} // takes a value when ready has that many
 	closed bool
@@ -159,7 +161,7 @@ type Service struct {
 func Open(ctx context.Context, opts Options) (_ *Service, err error) {
 	opts = opts.withDefaults()
 	s := &Service{opts: opts, seed: maphash.MakeSeed(), answers: make(chan []*job, 4), enough: make(chan struct{}, 1), convs: make(map[kv.Pair]*conversation)}
-	s.commits = make(chan struct{}, 1)
+	s.commits, s.stirred = make(chan struct{}, 1), make(chan struct{}, 1)
 	s.wake, s.work = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	// While NATS is unreachable nothing is buffered, and a commit under way fails at once.

@@ -21,6 +21,8 @@ const (
 	// retryPause is the time between two tries for a conversation, and after a failed read the time without reads.
 	retryPause = 50 * time.Millisecond
 	sweepEvery = 100 * time.Millisecond
+	// sweepsQuiet is the least number of sweeps between two rests: a busy service need not end a rest for each dialogue.
+	sweepsQuiet = 20
 	// sweepLate is how long after its time a dialogue expires that a worker has not found meanwhile.
 	sweepLate = 500 * time.Millisecond
 )

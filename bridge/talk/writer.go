@@ -114,6 +114,7 @@ func (s *Service) enqueue(c *conversation, it *item) {
 	if !c.busy {
 		c.busy = true
 		s.busy++
+		s.stir()
 		s.schedule(c)
 	}
 }

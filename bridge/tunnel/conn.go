@@ -35,10 +35,8 @@ type conn struct {
 	net.Conn
 	timeout time.Duration // for a write that has to wait
 	budget  budget        // of the bytes of dialogues that wait
-	settle  func(owed []outgoing, err error)
-	refresh func(missed map[string]bool) // called without mu after the last frame is written, if notices were dropped
-	ending  func(dead bool)              // called without mu before a close frame is written, and with dead after the connection failed
-	try     func(p []byte) (int, error)  // writes without waiting; nil if the system cannot, or under TLS
+	owner   owner
+	try     func(p []byte) (int, error) // writes without waiting; nil if the system cannot, or under TLS
 	writers sync.WaitGroup
 
 	read   func() (*buffer, error) // reads the available bytes into a shared buffer; nil: ordinary reads, as under TLS
@@ -65,6 +63,24 @@ type conn struct {
 	watch     watch
 }
 
+// owner is told what becomes of a connection and its frames. A Session is one. conn calls it without mu.
+type owner interface {
+	settle(owed []outgoing, err error)
+	refresh(missed map[string]bool) // after the last frame is written, if notices were dropped
+	ending(dead bool)               // before a close frame is written, and with dead after the connection failed
+	ping()                          // asks the peer for a sign of life
+	cutOff()                        // ends the session of a silent peer
+}
+
+// noOwner owns a connection without a session.
+type noOwner struct{}
+
+func (noOwner) settle([]outgoing, error) {}
+func (noOwner) refresh(map[string]bool)  {}
+func (noOwner) ending(bool)              {}
+func (noOwner) ping()                    {}
+func (noOwner) cutOff()                  {}
+
 // budget bounds the bytes that wait for all sessions. governor.Governor is one.
 type budget interface {
 	// Wait counts n bytes for a session that has waiting ones already, unless there are too many.
@@ -74,8 +90,7 @@ type budget interface {
 }
 
 func newConn(c net.Conn, timeout time.Duration, b budget) *conn {
-	t := &conn{Conn: c, timeout: timeout, budget: b, held: true, made: time.Now(), settle: func([]outgoing, error) {}, ending: func(bool) {},
-		refresh: func(map[string]bool) {}}
+	t := &conn{Conn: c, timeout: timeout, budget: b, held: true, made: time.Now(), owner: noOwner{}}
 	t.try, t.read = socketOf(c)
 	return t
 }
@@ -186,7 +201,7 @@ func appendHeader(dst []byte, first byte, n int) []byte {
 // handshake at once. The library may close the connection by itself: no dialogue is accepted after a close frame.
 func (c *conn) Write(p []byte) (int, error) {
 	if len(p) > 0 && p[0] == opClosing {
-		c.ending(false)
+		c.owner.ending(false)
 	}
 	c.mu.Lock()
 	if c.err != nil {
@@ -237,7 +252,7 @@ func (c *conn) flush() {
 func (c *conn) drain(out *buffer, rest []byte) {
 	for {
 		c.mu.Lock()
-		if !c.closed { // otherwise Close has set the last deadline
+		if !c.closed { // otherwise shut has set the last deadline
 			c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
 		}
 		c.mu.Unlock()
@@ -307,13 +322,13 @@ func (c *conn) wrote(out *buffer, err error) {
 	}
 	c.mu.Unlock()
 	if missed != nil {
-		c.refresh(missed)
+		c.owner.refresh(missed)
 	}
 	if err != nil {
-		c.ending(true)
+		c.owner.ending(true)
 	}
 	if len(owed) > 0 {
-		c.settle(owed, settled)
+		c.owner.settle(owed, settled)
 	}
 	out.free()
 	if err != nil {
@@ -337,14 +352,18 @@ func (c *conn) discard() {
 	c.refusing, c.discarded, c.news = true, true, notices{}
 }
 
-// Close writes the gathered frames and closes the sending half. The receiving half stays open for linger, since closing
+// Close does nothing. It is for the WebSocket library, which closes the connection at times when the session goes on
+// (noWriter), or closes it itself.
+func (c *conn) Close() error { return nil }
+
+// shut writes the gathered frames and closes the sending half. The receiving half stays open for linger, since closing
 // it with unread bytes would reset the connection and lose the last frames. The owner of the connection calls finish
-// then.
-func (c *conn) Close() error {
+// then. shut may be called repeatedly.
+func (c *conn) shut() {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return net.ErrClosed
+		return
 	}
 	c.closed = true
 	c.stopWatch()
@@ -356,7 +375,6 @@ func (c *conn) Close() error {
 	if !c.writing {
 		c.halfClose()
 	}
-	return nil
 }
 
 // halfClose tells the peer that nothing follows. Called with mu held.
@@ -383,7 +401,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error { return nil }
 // finish closes the connection after the peer has had linger to read the last frames. When it returns, everything that
 // was owed is settled.
 func (c *conn) finish() {
-	c.Close()
+	c.shut()
 	c.writers.Wait()
 	var unread [256]byte
 	for {
@@ -407,7 +425,7 @@ func (c *conn) Kill() {
 	c.news = notices{}
 	out := c.take()
 	c.mu.Unlock()
-	c.ending(true)
+	c.owner.ending(true)
 	c.wrote(out, err)
 }
 

@@ -35,10 +35,8 @@ type Conversations interface {
 // dialogues of one conversation in the order of their numbers and without gaps. If one does not fit, or is missing, the
 // feed reads the rest of the conversation from the store, as fast as the client reads it.
 type feed struct {
-	s      *Session
-	roster kv.Roster                     // of the user at its login
-	base   map[string]kv.Cursor          // of the user before the session joined: what others get from then on is also for this one
-	room   atomic.Pointer[chan struct{}] // has an element after dialogues were written; nil: nothing was behind yet
+	s    *Session
+	room atomic.Pointer[chan struct{}] // has an element after dialogues were written; nil: nothing was behind yet
 
 	mu      sync.Mutex // guards the fields below
 	sent    map[string]uint64
@@ -84,10 +82,8 @@ const (
 	feedRetry = time.Second
 )
 
-// start looks for dialogues that no client of the user has yet.
-func (f *feed) start() {
-	roster, base := f.roster, f.base
-	f.roster, f.base = kv.Roster{}, nil // they would stay in memory as long as the session
+// start looks for dialogues that no client of the user has yet. roster and base are those of opening.
+func (f *feed) start(roster kv.Roster, base map[string]kv.Cursor) {
 	if f.s.keep || f.s.tunnel.opts.Talks == nil {
 		return
 	}

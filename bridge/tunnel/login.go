@@ -51,7 +51,7 @@ func (t *Tunnel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := newSession(t, c, address, query.Push, query.Keep)
-	s.origin = kv.Origin{Address: address, Agent: r.UserAgent()}
+	s.opening.origin = kv.Origin{Address: address, Agent: r.UserAgent()}
 	go t.login(s, slimRequest(r), query, code)
 }
 
@@ -103,7 +103,7 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 	if err != nil {
 		return nil, err
 	}
-	s.origin.Login = me.login
+	s.opening.origin.Login = me.login
 	// A login is a burst of reads. If all logins of a storm read at once, every dialogue waits behind them, and no
 	// login is faster.
 	leave, err := t.logins.Enter(governor.WithCaller(ctx, governor.Known, s.address, me.user))
@@ -190,7 +190,7 @@ func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, take
 		return false, false, err
 	}
 	if t.opts.Talks != nil && !s.keep {
-		if s.feed.base, err = t.opts.Talks.Cursors(ctx, user); err != nil {
+		if s.opening.base, err = t.opts.Talks.Cursors(ctx, user); err != nil {
 			return false, false, err
 		}
 	}
@@ -218,15 +218,14 @@ func (t *Tunnel) welcome(ctx context.Context, s *Session, token string) (*welcom
 		return nil, err
 	}
 	s.member.User().LoadRoster(roster, revision)
-	s.feed.roster = roster
+	s.opening.roster = roster
 	until := time.Now().Add(store.Tokens.TTL() / 2) // Resume returns tokens with more than half of their life left
 	if token == "" {
 		until = time.Now().Add(store.Tokens.TTL())
-		if token, err = store.Tokens.Issue(ctx, id, s.id, s.origin); err != nil {
+		if token, err = store.Tokens.Issue(ctx, id, s.id, s.opening.origin); err != nil {
 			return nil, err
 		}
 	}
-	s.origin = kv.Origin{}                        // it would stay in memory as long as the session
 	if !s.bindToken(kv.TokenHash(token), until) { // disabled meanwhile: the tokens were revoked before this one was issued
 		return nil, errors.Join(wire.WrongCredentials, store.Tokens.Revoke(ctx, id, token))
 	}
@@ -256,11 +255,10 @@ func (t *Tunnel) run(s *Session, handshake *http.Request, welcome *welcome) {
 	if welcome.whole != nil {
 		s.conn.prepend(welcome.whole)
 	} else {
-		s.streamed = welcome.answer
+		s.opening.streamed = welcome.answer
 	}
 	s.conn.silence = pongWait(t.opts.Sessions)
 	s.conn.watch.limit, s.conn.watch.quiet = watchLimits(t.opts.Sessions.WriteTimeout)
-	s.conn.watch.ping, s.conn.watch.cut = s.ping, s.cutOff
 	if err := limitPeer(s.conn.Conn, s.conn.watch.limit); err != nil {
 		t.opts.Logger.Warn("limit a client's unacknowledged bytes", "session", s.id, "err", err)
 	}

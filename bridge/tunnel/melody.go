@@ -19,7 +19,7 @@ import (
 
 // Buffers of a WebSocket, in bytes. The one for reading is for the headers of frames: conn has read the rest.
 const (
-	readBuffer  = 256
+	readBuffer  = 128
 	writeBuffer = 2 << 10
 )
 
@@ -30,7 +30,7 @@ func newMelody(t *Tunnel) *melodyServer {
 	m := melody.New()
 	opts := t.opts.Sessions
 	m.Config.MaxMessageSize = opts.MaxFrame
-	m.Config.MessageBufferSize = 2 // for a close frame: all other frames go through conn
+	m.Config.MessageBufferSize = 1 // for noWriter
 	m.Config.PingPeriod = opts.Ping
 	m.Config.PongWait = pongWait(opts)
 	m.Config.WriteWait = opts.WriteTimeout
@@ -41,7 +41,8 @@ func newMelody(t *Tunnel) *melodyServer {
 		s := sessionOf(ms)
 		defer s.guard("connect")
 		ms.Request = nil // melody would keep it for the life of the session
-		s.start(socket{ms})
+		noWriter(ms)
+		s.start(socket{ms.WebsocketConnection()})
 	})
 	m.HandleMessage(func(ms *melody.Session, frame []byte) {
 		s := sessionOf(ms)
@@ -60,7 +61,11 @@ func newMelody(t *Tunnel) *melodyServer {
 		s.peerCloses(code)
 		return nil
 	})
-	m.HandleError(func(ms *melody.Session, err error) { sessionOf(ms).failed(err) })
+	m.HandleError(func(ms *melody.Session, err error) {
+		if !errors.Is(err, errOversized) {
+			sessionOf(ms).failed(err)
+		}
+	})
 	return &melodyServer{m}
 }
 
@@ -69,14 +74,26 @@ func pongWait(opts SessionOptions) time.Duration { return opts.Ping + opts.Ping/
 
 // serve runs a session's WebSocket until it ends.
 func (m *melodyServer) serve(s *Session, handshake *http.Request) error {
-	return m.m.HandleRequestWithKeys(newHijacked(s.conn), handshake, map[string]any{sessionKey: s})
+	return m.m.HandleRequest(newHijacked(s.conn), handshake)
 }
 
 func (m *melodyServer) close() error { return m.m.Close() }
 
-const sessionKey = "session"
+// sessionOf returns the session of a WebSocket. Keys of melody would cost each session a map.
+func sessionOf(ms *melody.Session) *Session {
+	return ms.WebsocketConnection().NetConn().(*conn).owner.(*Session)
+}
 
-func sessionOf(ms *melody.Session) *Session { return ms.Keys[sessionKey].(*Session) }
+// oversized is a close frame that gorilla/websocket refuses to write, with errOversized. The connection goes on.
+var (
+	oversized    = make([]byte, 126)
+	errOversized = new(websocket.Conn).WriteControl(websocket.CloseMessage, oversized, time.Time{})
+)
+
+// noWriter ends the goroutine that melody starts for writing, which holds a stack, a ticker and channels as long as the
+// session. Session.ping and socket.close do what it is for. The goroutine ends after a frame that it cannot write. It
+// then closes the connection: conn.Close does nothing.
+func noWriter(ms *melody.Session) { _ = ms.CloseWithMsg(oversized) }
 
 // guard, deferred, ends a session whose handler panicked. Without its read loop, melody would keep the session forever.
 func (s *Session) guard(where string) {
@@ -92,15 +109,11 @@ func (s *Session) failed(err error) {
 	switch {
 	case errors.Is(err, errSilent):
 		s.cutOff()
-		// The reader is about to close the connection, and may be faster than melody's writer.
+		// The reader is about to close the connection, and may be faster than the goroutine of socket.close.
 		s.control(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, reasonSilent))
 	case errors.Is(err, websocket.ErrReadLimit):
 		// gorilla/websocket has sent the close frame.
 		s.tunnel.opts.Dialogues.Answered(wire.ProtocolError)
-	case errors.Is(err, melody.ErrMessageBufferFull):
-		// melody gets nothing but one close frame. This runs under the session's lock, so it must not do more.
-		s.tunnel.opts.Logger.Error("melody's buffer is full", "session", s.id)
-		s.conn.Conn.Close()
 	case errors.Is(err, websocket.ErrCloseSent), errors.Is(err, melody.ErrWriteClosed):
 		// The session is closing already.
 	default:
@@ -111,14 +124,20 @@ func (s *Session) failed(err error) {
 }
 
 // socket is the WebSocket of a session. The zero value is the state before the handshake is done.
-type socket struct{ ms *melody.Session }
+type socket struct{ ws *websocket.Conn }
 
-func (w socket) open() bool { return w.ms != nil }
+func (w socket) open() bool { return w.ws != nil }
 
-// close sends a close frame. An error means that the WebSocket is closed already.
-func (w socket) close(frame []byte) { _ = w.ms.CloseWithMsg(frame) }
+// close sends a close frame and closes the connection, on a goroutine.
+func (w socket) close(s *Session, frame []byte) {
+	go func() {
+		defer s.guard("end")
+		w.control(websocket.CloseMessage, frame, s.tunnel.opts.Sessions.WriteTimeout)
+		s.conn.shut()
+	}()
+}
 
 // control writes a control frame at once. It ignores errors: the connection is then closed or closing.
 func (w socket) control(kind int, data []byte, timeout time.Duration) {
-	_ = w.ms.WebsocketConnection().WriteControl(kind, data, time.Now().Add(timeout))
+	_ = w.ws.WriteControl(kind, data, time.Now().Add(timeout))
 }

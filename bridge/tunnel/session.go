@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,8 +27,8 @@ type Session struct {
 	keep    bool // it takes part in kept conversations
 	pings   bool // it asked to, on a server that keeps none: it may send pings
 	since   time.Time
-	address string    // of the client, as the limits count it
-	origin  kv.Origin // of the token that the login issues; zero after the login
+	address string   // of the client, as the limits count it
+	opening *opening // nil once the session has started
 	tunnel  *Tunnel
 	conn    *conn
 	rate    *governor.Session
@@ -38,8 +39,6 @@ type Session struct {
 	typedAt  time.Time // when
 
 	feed feed // of kept dialogues to a session that does not take part
-
-	streamed parts // the login's answer, if it is too large for the memory; start writes it
 
 	mu       sync.Mutex // guards the fields below
 	room     *sync.Cond // inFlight has decreased, or the session ends
@@ -53,16 +52,24 @@ type Session struct {
 	lagging  map[string][]byte // the newest kept dialogues that did not fit, by conversation
 	ownReads map[string]uint64 // how far the client says it has read, by conversation
 	killer   *time.Timer       // cuts a closing session off whose peer does not read
+	pinger   *time.Timer       // pings the peer at intervals, once the session has started
+}
+
+// opening is what a session needs until it has started.
+type opening struct {
+	origin   kv.Origin            // of the token that the login issues
+	roster   kv.Roster            // of the user at its login
+	base     map[string]kv.Cursor // of the user before the session joined: what others get from then on is also for this one
+	streamed parts                // the login's answer, if it is too large for the memory; start writes it
 }
 
 func newSession(t *Tunnel, c *conn, address string, push, keep bool) *Session {
-	s := &Session{id: kv.NewID()[:16], since: time.Now(), address: address, tunnel: t, conn: c,
+	s := &Session{id: strings.Clone(kv.NewID()[:16]), since: time.Now(), address: address, tunnel: t, conn: c, opening: new(opening),
 		rate: t.opts.Governor.NewSession(), done: make(chan struct{})}
 	s.takePart(push, keep)
 	s.feed.s = s
 	s.room = sync.NewCond(&s.mu)
-	c.settle, c.ending = s.settle, s.ending
-	c.refresh = func(missed map[string]bool) { t.refresh(s, missed) }
+	c.owner = s
 	return s
 }
 
@@ -205,8 +212,23 @@ func (s *Session) cutOff() {
 	s.closeWith(nil, websocket.ClosePolicyViolation, reasonSilent)
 }
 
-// ping asks the peer for a sign of life.
+// ping implements owner.
 func (s *Session) ping() { s.control(websocket.PingMessage, nil) }
+
+// pingAgain pings the peer, and once more after the interval of pings.
+func (s *Session) pingAgain() {
+	s.mu.Lock()
+	if s.ended || s.closing {
+		s.mu.Unlock()
+		return
+	}
+	s.pinger.Reset(s.tunnel.opts.Sessions.Ping)
+	s.mu.Unlock()
+	s.ping()
+}
+
+// refresh implements owner.
+func (s *Session) refresh(missed map[string]bool) { s.tunnel.refresh(s, missed) }
 
 // control writes a control frame at once, if the handshake is done.
 func (s *Session) control(kind int, data []byte) {
@@ -228,7 +250,7 @@ func (s *Session) unanswered() int {
 // sendClose sends the close frame, once there is a WebSocket to send it on. Called with mu held.
 func (s *Session) sendClose() {
 	if s.closeMsg != nil && s.ws.open() {
-		s.ws.close(s.closeMsg)
+		s.ws.close(s, s.closeMsg)
 		s.closeMsg = nil
 	}
 }
@@ -251,14 +273,19 @@ func (s *Session) bindToken(hash string, until time.Time) bool {
 
 // start lets the waiting frames go: the login's answer first, then what was delivered meanwhile.
 func (s *Session) start(ws socket) {
-	if s.streamed != nil {
-		s.streamAnswer()
+	o := s.opening
+	s.opening = nil
+	if o.streamed != nil {
+		s.streamAnswer(o.streamed)
 	}
 	s.conn.release()
-	s.feed.start()
+	s.feed.start(o.roster, o.base)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ws = ws
+	if !s.ended {
+		s.pinger = time.AfterFunc(s.tunnel.opts.Sessions.Ping, s.pingAgain)
+	}
 	s.sendClose()
 }
 
@@ -323,6 +350,9 @@ func (s *Session) end() {
 	s.ended = true
 	if s.killer != nil {
 		s.killer.Stop()
+	}
+	if s.pinger != nil {
+		s.pinger.Stop()
 	}
 	s.room.Broadcast()
 	s.mu.Unlock()

@@ -24,11 +24,8 @@ var errSilent = errors.New("the peer is silent")
 // watch waits for a sign of life after a dialogue was written. While it runs, a further dialogue costs only a
 // comparison. A session without dialogues has no timer.
 type watch struct {
-	limit time.Duration // from the first dialogue without a sign of life to the end of the session; 0: no watch
-	quiet time.Duration // of silence before a ping
-	ping  func()
-	cut   func() // ends the session
-
+	limit   time.Duration // from the first dialogue without a sign of life to the end of the session; 0: no watch
+	quiet   time.Duration // of silence before a ping
 	timer   *time.Timer
 	since   time.Duration // when the first dialogue without a later sign of life was written; 0: there is none
 	written time.Duration // when the last dialogue was written
@@ -83,7 +80,7 @@ func (c *conn) expired(began time.Duration, err error) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.closed: // Close has set the deadline
+	case c.closed: // shut has set the deadline
 		return true, err
 	case left <= 0:
 		return true, errSilent
@@ -137,7 +134,7 @@ func (c *conn) check() {
 	}
 	now := c.now()
 	heard := c.heard(now)
-	var do func()
+	var cut, ping bool
 	switch {
 	case c.waiting.Load() == 0:
 		w.since, w.pinged = now, 0 // the server is not reading, so it can't tell
@@ -152,16 +149,19 @@ func (c *conn) check() {
 	}
 	switch {
 	case w.pinged != 0 && now >= w.deadline():
-		w.since, do = 0, w.cut
+		w.since, cut = 0, true
 	case w.pinged == 0 && now >= heard+w.quiet:
-		w.pinged, do = now, w.ping
+		w.pinged, ping = now, true
 	}
 	if w.since != 0 {
 		c.scheduleCheck(now)
 	}
 	c.mu.Unlock()
-	if do != nil {
-		do()
+	switch {
+	case cut:
+		c.owner.cutOff()
+	case ping:
+		c.owner.ping()
 	}
 }
 

@@ -56,9 +56,7 @@ func newWelcome(ctx context.Context, answer parts) (*welcome, error) {
 // streamAnswer writes the login's answer in parts, as fragments of one text message. Each part is read and built when
 // the socket has taken the one before. So a client that does not read holds one part, until sessions.write_timeout
 // cuts it off. The other frames of the session wait meanwhile.
-func (s *Session) streamAnswer() {
-	answer := s.streamed
-	s.streamed = nil
+func (s *Session) streamAnswer(answer parts) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
