@@ -98,6 +98,7 @@ func TestRestoreReconcilesConsumers(t *testing.T) {
 	if err := errors.Join(js.DeleteConsumer(t.Context(), "IM_LOG", "without"), s.app.backend.store.Attachments.Remove(t.Context(), "orphan")); err != nil {
 		t.Fatal(err)
 	}
+	command(t, dir, `{"account":"alice"}`, "user", "import").want(t, exitDone)
 	command(t, dir, "", "backup", "all.tar").want(t, exitDone)
 	command(t, dir, "", "restore", "all.tar", "--yes").want(t, exitDone)
 	var names []string
@@ -136,6 +137,7 @@ func TestRestoreLargeLog(t *testing.T) {
 	case <-time.After(waitTimeout):
 		t.Fatal("timeout writing the log")
 	}
+	command(t, dir, `{"account":"alice"}`, "user", "import", "--data", "from").want(t, exitDone)
 	command(t, dir, "", "backup", "all.tar", "--data", "from").want(t, exitDone)
 	start(t, func(c *Config) { c.NATS.URL = address })
 	command(t, dir, "", "--nats", address, "restore", "all.tar", "--yes").want(t, exitDone)
