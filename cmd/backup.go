@@ -29,7 +29,7 @@ type backupReport struct {
 	File     string         `json:"file"`
 	Streams  []backupStream `json:"streams"`
 	Files    int            `json:"files"`              // number of files from the data directory
-	Accounts *int           `json:"accounts,omitempty"` // nil in a backup of an older version
+	Accounts *int           `json:"accounts,omitempty"` // nil in a backup of an older version, or of its data
 }
 
 type backupStream struct {
@@ -255,15 +255,13 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	accounts, err := b.accounts(ctx)
-	if err != nil {
+	if b.report.Accounts, err = b.accounts(ctx); err != nil {
 		return err
 	}
-	b.report.Accounts = &accounts
 	now := time.Now().UTC().Truncate(time.Second)
 	b.tar = newBackupWriter(out, now)
 	err = b.tar.addJSON(manifestEntry, manifest{Format: backupFormat, Created: now, Version: readBuildInfo().Version, Prefix: b.config.NATS.Prefix,
-		Streams: names, Accounts: &accounts})
+		Streams: names, Accounts: b.report.Accounts})
 	if err == nil && b.config.NATS.Embedded() {
 		_, err = asOwner(b.config.Data, func() (struct{}, error) { return struct{}{}, b.addFiles() })
 	}
@@ -281,13 +279,17 @@ func (b *backup) write(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// accounts returns the number of accounts.
-func (b *backup) accounts(ctx context.Context) (int, error) {
+// accounts returns the number of accounts. It is nil if only servers of a version without a state have written them.
+func (b *backup) accounts(ctx context.Context) (*int, error) {
 	store, err := kv.FindStore(ctx, b.nc, b.config.NATS.Prefix)
-	if err != nil {
-		return 0, err
+	if errors.Is(err, kv.ErrNoState) {
+		return nil, nil
 	}
-	return store.Users.Count(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n, err := store.Users.Count(ctx)
+	return &n, err
 }
 
 // checkUnchanged returns an error if a restore has replaced the streams since before. Such a backup would mix old and

@@ -182,8 +182,12 @@ func (s *scheduler) backUp(ctx context.Context, c *Config) {
 	}
 	done := kv.Backup{Time: made.time, Maker: s.maker, File: made.file, Bytes: made.bytes}
 	s.last.Store(&done)
-	s.log.Info("backup made", "file", made.file, "bytes", made.bytes, "accounts", *b.report.Accounts, "took", time.Since(start).Round(time.Millisecond))
-	if *b.report.Accounts == 0 {
+	attrs := []any{"file", made.file, "bytes", made.bytes, "took", time.Since(start).Round(time.Millisecond)}
+	if b.report.Accounts != nil {
+		attrs = append(attrs, "accounts", *b.report.Accounts)
+	}
+	s.log.Info("backup made", attrs...)
+	if b.report.Accounts != nil && *b.report.Accounts == 0 {
 		s.log.Warn("the backup is empty: there are no accounts", "file", made.file)
 	}
 	if err := s.states.BackupDone(note, s.holder, done); err != nil {

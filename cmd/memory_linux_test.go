@@ -111,6 +111,9 @@ func TestSmallMemory(t *testing.T) {
 				all.Go(func() { people[i] = w.newMember(t, i); people[i].login(t) })
 			}
 			all.Wait()
+			if t.Failed() {
+				return
+			}
 			for i := 0; i < len(people); i += 2 {
 				a, b := people[i], people[i+1]
 				a.befriend(t, b)

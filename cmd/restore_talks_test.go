@@ -91,6 +91,7 @@ func TestRestoreWithoutTalks(t *testing.T) {
 	start(t, func(c *Config) {
 		c.Data, c.NATS.Listen, c.Dialogues.Keep = filepath.Join(dir, "none"), "127.0.0.1:0", 0
 	})
+	command(t, dir, `{"account":"alice"}`, "user", "import", "--data", "none").want(t, exitDone)
 	command(t, dir, "", "backup", "none.tar", "--data", "none").want(t, exitDone)
 	s := start(t, func(c *Config) { c.Data, c.NATS.Listen = filepath.Join(dir, "data"), "127.0.0.1:0" })
 	w := newWorld(t, s)
