@@ -205,6 +205,11 @@ func (s *scheduler) make(ctx context.Context, c *Config, b *backup) (made madeBa
 		return made, err
 	}
 	defer b.nc.Close()
+	if !c.NATS.Embedded() { // a reload may have set backup.dir, and without this NATS does not tell what is missing
+		if err := checkPermissions(ctx, b.nc, c.NATS, true); err != nil {
+			return made, err
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	extended := make(chan struct{})
 	go func() { defer close(extended); s.extend(ctx, cancel) }()

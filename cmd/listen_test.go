@@ -45,6 +45,7 @@ func TestUnixSocket(t *testing.T) {
 	stale.Close()
 	onSockets := func(c *Config) { c.Listen, c.Ops.Listen = unixPrefix+front, unixPrefix+ops }
 	s := start(t, onSockets)
+	command(t, dir, "", "health", "--ops.listen", unixPrefix+ops).want(t, exitDone, "ok")
 	for _, path := range []string{front, ops} {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != socketMode {

@@ -1,12 +1,39 @@
 package cmd
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"imctl/kv"
 )
+
+// TestBackupsNotPermitted: a reload sets backup.dir for a bridge that may not take snapshots. The status tells what is
+// missing.
+func TestBackupsNotPermitted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url := startNATSWith(t, fmt.Sprintf("jetstream {store_dir: %q}\naccounts { A { jetstream: enabled, users: [{user: u, password: pw-of-u, %s}] } }",
+		filepath.Join(dir, "nats"), permissionsLine("im", "", false)))
+	s := start(t, func(c *Config) { c.NATS.URL = url })
+	s.mayLog = []string{"the backup failed", "ermissions"}
+	reloadBackups(t, s, BackupConfig{Dir: filepath.Join(dir, "backups"), Every: day, Keep: 7})
+	var r kv.BackupRecord
+	eventually(t, "a failure", func() bool {
+		var err error
+		r, err = s.app.backend.store.States.Backups(t.Context())
+		return err == nil && r.Failed != nil
+	})
+	if !strings.Contains(r.Failed.Error, "does not permit its user to publish to $JS.SNAPSHOT.ACK.none") {
+		t.Errorf("failed: %s", r.Failed.Error)
+	}
+	if got := entriesOf(t, filepath.Join(dir, "backups")); len(got) > 0 {
+		t.Errorf("the directory has %v", got)
+	}
+}
 
 // TestRestrictedBackups attaches servers whose user has exactly the permissions that imctl nats config prints, in each of
 // its modes, and lets them make a scheduled backup.
