@@ -66,8 +66,8 @@ func DirOwner(path string) (owner Identity, ok bool) {
 	return owner, false
 }
 
-// modeOwner returns the owner of the file mode of a data directory. ok is false unless it is a file as a server writes it,
-// with one name.
+// modeOwner returns the owner of the file mode of a data directory. ok is false unless it is a file as a server writes
+// it, with one name.
 func modeOwner(path string) (owner Identity, ok bool) {
 	f, err := openRegular(filepath.Join(path, modeFile))
 	if err != nil {

@@ -19,8 +19,8 @@ func ownerOf(info fs.FileInfo) (Identity, bool) {
 	return Identity{int(st.Uid), int(st.Gid)}, true
 }
 
-// openDirectly are the flags of openRegular: the last name of the path is no symbolic link, and a pipe does not wait for its
-// writer.
+// openDirectly are the flags of openRegular: the last name of the path is no symbolic link, and a pipe does not wait
+// for its writer.
 const openDirectly = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 // names returns how many names a file has.

@@ -104,9 +104,9 @@ func (a *Accounts) Authenticate(ctx context.Context, account, password string) (
 	return u, nil
 }
 
-// verify verifies the password of a user, and returns the user as it is afterwards. A login may wait seconds for its hash.
-// The password may be changed meanwhile, which ends all sessions that exist then: this one must not begin with the old
-// password. A user without an id does not exist.
+// verify verifies the password of a user, and returns the user as it is afterwards. A login may wait seconds for its
+// hash. The password may be changed meanwhile, which ends all sessions that exist then: this one must not begin with
+// the old password. A user without an id does not exist.
 func (a *Accounts) verify(ctx context.Context, u kv.User, password string) (kv.User, kv.Verdict, error) {
 	for {
 		v, err := a.Hasher.Verify(ctx, u.PasswordHash, password)
