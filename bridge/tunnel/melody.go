@@ -13,7 +13,7 @@ import (
 	"imctl/bridge/wire"
 )
 
-// This is the only file that imports melody. melody reads the frames, pings and closes. It does not see the frames that
+// This is the only file that imports melody. melody runs the handshake and reads the frames. It does not see the frames that
 // the server sends: its own queue silently drops frames that do not fit, and does not tell when a frame is on the
 // socket.
 
