@@ -19,6 +19,9 @@ import (
 // the program that are in use, cached pages of the data, sockets and page tables.
 const outsideGo = 24 << 20
 
+// smallMemory is the memory limit below which the pages of the program matter, in bytes.
+const smallMemory = 256 << 20
+
 // goMemory returns the soft limit of the Go runtime for a memory limit of the process, both in bytes.
 func goMemory(limit uint64) uint64 { return max(limit/2, min(limit/10*9, limit-min(limit, outsideGo))) }
 
@@ -32,6 +35,11 @@ func limitMemory(log *slog.Logger) (stop func()) {
 	}
 	if _, err := memlimit.Set(memlimit.WithProvider(provider), memlimit.WithRatio(1)); err != nil {
 		log.Warn("cannot read the memory limit of the cgroup; set GOMEMLIMIT if there is one", "err", err)
+	}
+	if memoryLimit() < smallMemory {
+		if err := readProgramByPage(); err != nil {
+			log.Debug("read the program by pages", "err", err)
+		}
 	}
 	return func() { debug.SetMemoryLimit(before) }
 }
