@@ -1,0 +1,4 @@
+package tunnel
+
+// Raced is raced, for the tests outside the package.
+const Raced = raced
