@@ -139,6 +139,7 @@ func portHolder(port int) (pid int, name string) {
 		return 0, ""
 	}
 	sockets := make(map[string]bool)
+	//lint:ignore SA1019 these are slow on a machine with many connections, which does not matter here
 	for _, read := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
 		all, err := read()
 		if err != nil {
