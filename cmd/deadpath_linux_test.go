@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -84,12 +85,18 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
-// inNamespace runs f on a thread in the namespace. Sockets that f makes belong to the namespace.
+// inNamespace runs f on a thread in the namespace. Sockets that f makes belong to the namespace. The thread returns to its
+// own namespace, and goes on: the kernel kills the browsers that a thread has started when that thread ends.
 func inNamespace(ns string, f func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread()
 		done <- func() error {
+			own, err := os.Open("/proc/thread-self/ns/net")
+			if err != nil {
+				return err
+			}
+			defer own.Close()
 			h, err := os.Open("/run/netns/" + ns)
 			if err != nil {
 				return err
@@ -98,7 +105,12 @@ func inNamespace(ns string, f func() error) error {
 			if err := unix.Setns(int(h.Fd()), unix.CLONE_NEWNET); err != nil {
 				return err
 			}
-			return f()
+			err = f()
+			if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+				return errors.Join(err, back) // the thread stays locked, and ends with the goroutine
+			}
+			runtime.UnlockOSThread()
+			return err
 		}()
 	}()
 	return <-done

@@ -139,17 +139,8 @@ func portHolder(port int) (pid int, name string) {
 		return 0, ""
 	}
 	sockets := make(map[string]bool)
-	//lint:ignore SA1019 these are slow on a machine with many connections, which does not matter here
-	for _, read := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
-		all, err := read()
-		if err != nil {
-			continue
-		}
-		for _, s := range all {
-			if s.St == listening && s.LocalPort == uint64(port) {
-				sockets["socket:["+strconv.FormatUint(s.Inode, 10)+"]"] = true
-			}
-		}
+	for try := 0; try < 3 && len(sockets) == 0; try++ { // the kernel leaves entries out while others change
+		listeners(fs, port, sockets)
 	}
 	if len(sockets) == 0 {
 		return 0, ""
@@ -171,4 +162,20 @@ func portHolder(port int) (pid int, name string) {
 		}
 	}
 	return 0, ""
+}
+
+// listeners adds the names of the sockets that listen on a port, as links to descriptors have them.
+func listeners(fs procfs.FS, port int, sockets map[string]bool) {
+	//lint:ignore SA1019 these are slow on a machine with many connections, which does not matter here
+	for _, read := range []func() (procfs.NetTCP, error){fs.NetTCP, fs.NetTCP6} {
+		all, err := read()
+		if err != nil {
+			continue
+		}
+		for _, s := range all {
+			if s.St == listening && s.LocalPort == uint64(port) {
+				sockets["socket:["+strconv.FormatUint(s.Inode, 10)+"]"] = true
+			}
+		}
+	}
 }
