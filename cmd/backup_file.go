@@ -103,6 +103,26 @@ func newBackupReader(r io.ReadSeeker) (*backupReader, error) {
 	return &backupReader{tar.NewReader(r)}, nil
 }
 
+// eachEntry calls do for the entries of a backup, in order, until the last one or an error.
+func eachEntry(r io.ReadSeeker, do func(name string, data []byte) error) error {
+	b, err := newBackupReader(r)
+	if err != nil {
+		return err
+	}
+	for {
+		name, data, err := b.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := do(name, data); err != nil {
+			return err
+		}
+	}
+}
+
 // next returns the next entry, or io.EOF after the last one.
 func (b *backupReader) next() (name string, data []byte, err error) {
 	h, err := b.tar.Next()

@@ -123,26 +123,16 @@ func nextMessage(ctx context.Context, nc *nats.Conn, stream string, from uint64)
 
 // restoreTails writes the tails of a backup to the restored streams.
 func (r *restorer) restoreTails(ctx context.Context, nc *nats.Conn) error {
-	b, err := newBackupReader(r.file)
-	if err != nil {
-		return err
-	}
-	for {
-		name, data, err := b.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return eachEntry(r.file, func(name string, data []byte) error {
 		stream, _, ok := strings.Cut(strings.TrimPrefix(name, tailFolder), "/")
 		if !ok || !strings.HasPrefix(name, tailFolder) {
-			continue
+			return nil
 		}
 		if err := restoreTail(ctx, nc, stream, data); err != nil {
 			return fmt.Errorf("stream %s: %w", stream, err)
 		}
-	}
+		return nil
+	})
 }
 
 // restoreTail writes one entry of the tail of a stream.

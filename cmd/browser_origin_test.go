@@ -27,7 +27,7 @@ func testForeignPage(t *testing.T, browser webBrowser) {
 	w := newWorld(t, s)
 	ann := w.newMember(t, 0)
 	ann.login(t)
-	// The request has the headers that need a preflight, and the answer one that is not readable by default.
+	// The request has headers that need a preflight, and the answer has a header that pages cannot read by default.
 	calls := `(async () => {
 		const server = ` + quote(s.app.URL()) + `, said = [];
 		const call = (path, init) => fetch(server + path, init).then(async (r) => said.push((await r.json()).code, r.status === 429 && r.headers.get('Retry-After') > 0), () => said.push('refused'));

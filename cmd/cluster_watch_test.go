@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestWatchCluster: top shows all three nodes of a cluster, and doctor warns of one that is missing.
+// TestWatchCluster: top shows all three nodes of a cluster, and doctor warns of a missing node.
 func TestWatchCluster(t *testing.T) {
 	t.Parallel()
 	nodes := startCluster(t, 3)

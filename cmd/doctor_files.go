@@ -311,7 +311,7 @@ func (d *doctor) settingText(key string) string {
 	return ""
 }
 
-// isProxyAddress reports whether an address is one that clients on the internet do not have.
+// isProxyAddress reports whether an address is a loopback or private address, which no client on the internet has.
 func isProxyAddress(address string) bool {
 	a, err := netip.ParseAddr(address)
 	return err == nil && (a.IsLoopback() || a.IsPrivate())

@@ -81,13 +81,10 @@ func askHealth(ctx context.Context, env *Env, config *Config) error {
 	return fmt.Errorf("%s answers %s: it is not the operations listener of imctl", listen, response.Status)
 }
 
-// unixListen is what the address of a Unix socket begins with.
-const unixListen = "unix:"
-
 // healthURL returns the URL of /readyz. A wildcard address is reached by the loopback address.
 func healthURL(config *Config) string {
 	listen := config.Ops.Listen
-	if strings.HasPrefix(listen, unixListen) {
+	if strings.HasPrefix(listen, unixPrefix) {
 		return "http://localhost/readyz"
 	}
 	scheme := "http"
@@ -107,7 +104,7 @@ func healthTransport(listen string) *http.Transport {
 	return &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if path, ok := strings.CutPrefix(listen, unixListen); ok {
+			if path, ok := strings.CutPrefix(listen, unixPrefix); ok {
 				network, address = "unix", path
 			}
 			return dialer.DialContext(ctx, network, address)

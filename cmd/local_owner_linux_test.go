@@ -20,7 +20,7 @@ import (
 	"imctl/embedded"
 )
 
-// serviceUser is the user of the server in tests, by the number of nobody.
+// serviceUser is the user id of the server in tests: that of the user nobody.
 const serviceUser = 65534
 
 // ownedDir is a working directory whose data directory belongs to serviceUser.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -84,21 +83,10 @@ func (r *restorer) intoDir(ctx context.Context, dir *embedded.Dir) (err error) {
 
 // stageFiles stages the files of the backup other than streams.
 func (r *restorer) stageFiles(root string) error {
-	b, err := newBackupReader(r.file)
-	if err != nil {
-		return err
-	}
-	for {
-		name, data, err := b.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return eachEntry(r.file, func(name string, data []byte) error {
 		file, ok := strings.CutPrefix(name, filesFolder)
 		if !ok {
-			continue
+			return nil
 		}
 		if !filepath.IsLocal(filepath.FromSlash(file)) {
 			return errBackup
@@ -111,7 +99,8 @@ func (r *restorer) stageFiles(root string) error {
 			return err
 		}
 		r.report.Files++
-	}
+		return nil
+	})
 }
 
 // writeMarker writes the marker atomically and syncs it to disk.

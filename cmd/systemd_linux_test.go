@@ -22,7 +22,7 @@ func TestSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer states.Close()
-	// await returns the lines that the server has sent, up to the one that begins with want.
+	// await returns the lines that the server has sent, up to a line that begins with want.
 	await := func(want string) (lines []string) {
 		t.Helper()
 		for b := make([]byte, 4096); ; {

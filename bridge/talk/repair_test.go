@@ -131,8 +131,8 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// TestOutdatedLeader: the service decides nothing on the answer of an earlier leader, whose newest record is older than the
-// one that the service knows.
+// TestOutdatedLeader: the service decides nothing on the answer of an earlier leader, whose newest record is older than
+// the newest record that the service knows.
 func TestOutdatedLeader(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Start(t, t.TempDir(), -1)

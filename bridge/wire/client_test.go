@@ -106,7 +106,7 @@ func TestFramesAreToldApart(t *testing.T) {
 func TestSizesOfFrames(t *testing.T) {
 	t.Parallel()
 	id := strings.Repeat("f", 32)
-	// What takes most bytes: a character of four bytes, or a short one that JSON escapes.
+	// The characters that take most bytes in a frame: those of four bytes, and those that JSON escapes.
 	wide := func(n int) string { return strings.Repeat("𝒳", n) }
 	const inline = 1024 // bytes of a picture that is no image
 	friend := Friend{Profile: Profile{ID: id, ProfileFields: ProfileFields{Name: wide(MaxName), Picture: strings.Repeat(`"`, inline), Sex: wide(MaxSex),

@@ -33,7 +33,7 @@ var noticeFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([.
 type legalFiles map[string]string
 
 // thirdPartyNotices returns the licences and notices of all modules that the binaries of the targets contain. It fails if
-// a module has no licence, or one that is not allowed.
+// a module has no licence, or a licence that is not allowed.
 func thirdPartyNotices(ctx context.Context, root string) ([]byte, error) {
 	modules, err := linkedModules(ctx, root)
 	if err != nil {
