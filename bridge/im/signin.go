@@ -313,7 +313,7 @@ func (a *Accounts) enter(ctx context.Context, p identity.Person, account string)
 	u, err := a.SignIn(ctx, p)
 	if errors.Is(err, ErrAccountTaken) || errors.Is(err, ErrAccountInvalid) {
 		if logged, _ := a.unusable.ContainsOrAdd(kv.FoldAccount(account), struct{}{}); !logged {
-			a.Logger.Warn("a user cannot sign in", "source", p.Source, "account", p.Account, "err", err)
+			a.Logger.Warn("a user cannot sign in", "source", p.Source, "person", p.Account, "err", err)
 		}
 		return kv.User{}, wire.WrongCredentials
 	}
