@@ -23,6 +23,7 @@ func newUser(env *Env) *cobra.Command {
 		newUserShow(env),
 		newUserCreate(env),
 		newUserPasswd(env),
+		newUserSource(env),
 		newUserChange(env, "disable", "disabled", "Disable an account, end its sessions and revoke its tokens",
 			"The account keeps its data and friends, and cannot log in until imctl user enable.", (*admin.Client).DisableUser),
 		newUserChange(env, "enable", "enabled", "Enable a disabled account",

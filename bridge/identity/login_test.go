@@ -125,7 +125,9 @@ func TestTokenLogin(t *testing.T) {
 	}
 
 	auth := map[string]string{"id": ann.ID, "token": ann.Token}
-	with := func(name, value string) map[string]string { return map[string]string{"id": auth["id"], "token": auth["token"], name: value} }
+	with := func(name, value string) map[string]string {
+		return map[string]string{"id": auth["id"], "token": auth["token"], name: value}
+	}
 	if code, _ := post(t, s, "/im/profile/update", with("password", "new")); code != 527 {
 		t.Errorf("a new password: %d", code)
 	}

@@ -3,6 +3,7 @@ package im
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,7 +17,7 @@ import (
 
 // ErrAccountTaken: a person of another system has the account of a user that signs in otherwise, or an account that
 // looks like it. It is a kv.ErrAccountExists.
-var ErrAccountTaken = errors.Join(errors.New("the account belongs to a user that signs in otherwise"), kv.ErrAccountExists)
+var ErrAccountTaken = fmt.Errorf("%w, and its user signs in otherwise", kv.ErrAccountExists)
 
 // ErrAccountInvalid: a person of another system has an account that the rules of registration do not allow.
 var ErrAccountInvalid = errors.New("the account is empty, too long, or has characters that are not allowed")
@@ -119,6 +120,27 @@ func (a *Accounts) SignIn(ctx context.Context, p identity.Person) (kv.User, erro
 		return kv.User{}, wire.WrongCredentials
 	}
 	return a.follow(ctx, u, p)
+}
+
+// SetSource makes another system check the sign-in of a user, whose password is dropped. The zero External makes the
+// server check it again: the user then needs a new password. The tokens are revoked and the sessions ended.
+//
+// Errors: kv.ErrUserNotFound, kv.ErrReadOnly.
+func (a *Accounts) SetSource(ctx context.Context, id string, e kv.External) error {
+	u, err := a.Store.Users.Update(ctx, id, func(u *kv.User) error {
+		if u.External.Source != "" || e.Source != "" {
+			u.PasswordHash, u.External = "", e
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.Log.User(eventlog.UserPassword, u)
+	if err := a.Store.Resets.Remove(ctx, id); err != nil {
+		return err
+	}
+	return a.expel(ctx, id, "another sign-in")
 }
 
 // isPerson reports whether the user with the identity e is p. A token and the page's sign-in of the same issuer identify

@@ -130,6 +130,26 @@ func TestSignIn(t *testing.T) {
 			t.Errorf("the subject that is known later: %+v", u)
 		}
 	})
+	t.Run("another source", func(t *testing.T) {
+		jim := f.register(t, "jim")
+		token := f.issue(t, jim)
+		if err := f.accounts.SetSource(t.Context(), jim.ID, kv.External{Source: identity.JWT}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.store.Tokens.Check(t.Context(), jim.ID, token); !errors.Is(err, kv.ErrTokenInvalid) {
+			t.Errorf("the token from before: %v", err)
+		}
+		if u := signIn(t, person("jim")); u.ID != jim.ID || u.PasswordHash != "" || u.External.Subject != "sub-jim" {
+			t.Errorf("the user signs in as %+v", u)
+		}
+		if err := f.accounts.SetSource(t.Context(), jim.ID, kv.External{}); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, person("jim"), ErrAccountTaken)
+		if err := f.accounts.SetPassword(t.Context(), jim.ID, password); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("disabled", func(t *testing.T) {
 		u := signIn(t, person("finn"))
 		if err := f.accounts.SetDisabled(t.Context(), u.ID, true); err != nil {
