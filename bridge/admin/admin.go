@@ -57,6 +57,8 @@ type AccountService interface {
 	Register(ctx context.Context, user kv.User, password string) (kv.User, error)
 	// SetPassword changes the password, revokes the tokens and ends the sessions.
 	SetPassword(ctx context.Context, id, password string) error
+	// SetSource makes another system check the sign-in, or the server again, revokes the tokens and ends the sessions.
+	SetSource(ctx context.Context, id string, e kv.External) error
 	// SetDisabled disables the account, which revokes its tokens and ends its sessions, or enables it.
 	SetDisabled(ctx context.Context, id string, disabled bool) error
 	// Delete removes the account and all its records.
@@ -111,6 +113,7 @@ type User struct {
 	Mail     string    `json:"mail"`
 	Created  time.Time `json:"created,omitzero"` // omitted if unknown
 	Disabled bool      `json:"disabled"`
+	Source   string    `json:"source,omitempty"` // what checks the sign-in: nats, jwt or oidc; "": the server, by password
 }
 
 // UserDetails has the details of one account. It has no password hash: only an export does.
@@ -162,6 +165,14 @@ type UserRef struct {
 type SetPassword struct {
 	User     string `json:"user"`
 	Password string `json:"password"`
+}
+
+// SetSource changes what checks the sign-in of a user.
+type SetSource struct {
+	User    string `json:"user"`
+	Source  string `json:"source"` // builtin, nats, jwt or oidc
+	Issuer  string `json:"issuer,omitempty"`
+	Subject string `json:"subject,omitempty"` // "": that of the first sign-in
 }
 
 // LookUp requests the accounts with these ids.

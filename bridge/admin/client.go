@@ -75,6 +75,11 @@ func (c *Client) SetPassword(ctx context.Context, user, password string) (User, 
 	return call[User](ctx, c, "user", "passwd", SetPassword{user, password})
 }
 
+// SetSource changes what checks the sign-in of a user. Codes: NotFound, Invalid.
+func (c *Client) SetSource(ctx context.Context, r SetSource) (User, error) {
+	return call[User](ctx, c, "user", "source", r)
+}
+
 // DisableUser disables an account. Codes: NotFound.
 func (c *Client) DisableUser(ctx context.Context, user string) (User, error) {
 	return call[User](ctx, c, "user", "disable", UserRef{user})

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"imctl/bridge/cluster"
+	"imctl/bridge/identity"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -16,7 +18,7 @@ import (
 func (s *Service) userEndpoints() []endpoint {
 	const (
 		ref  = `{"user": account, id or "id:" and id}`
-		user = `{"id", "account", "name", "mail", "created", "disabled"}`
+		user = `{"id", "account", "name", "mail", "created", "disabled", "source"}`
 	)
 	return []endpoint{
 		{"user", "list", "List a page of the accounts",
@@ -33,6 +35,8 @@ func (s *Service) userEndpoints() []endpoint {
 			user, "already_exists, invalid, failed", handler(s.createUser)},
 		{"user", "passwd", "Set a new password. This revokes the tokens and ends the sessions",
 			`{"user", "password"}`, user, "not_found, invalid, failed", handler(s.setPassword)},
+		{"user", "source", "Make another system check the sign-in of an account, or the server again. This drops the password, revokes the tokens and ends the sessions",
+			`{"user", "source": builtin, nats, jwt or oidc, "issuer", "subject"}; issuer and subject are optional`, user, "not_found, invalid, failed", handler(s.setSource)},
 		{"user", "disable", "Disable an account. This revokes its tokens and ends its sessions",
 			ref, user, "not_found, failed", handler(func(ctx context.Context, r UserRef) (User, error) { return s.setDisabled(ctx, r, true) })},
 		{"user", "enable", "Enable an account",
@@ -186,6 +190,24 @@ func (s *Service) setPassword(ctx context.Context, r SetPassword) (User, error) 
 	return s.change(ctx, r.User, func(u kv.User) error { return s.o.Accounts.SetPassword(ctx, u.ID, r.Password) })
 }
 
+// maxSubject is the longest issuer and subject of a user of another system, in bytes.
+const maxSubject = 512
+
+func (s *Service) setSource(ctx context.Context, r SetSource) (User, error) {
+	e := kv.External{Source: r.Source, Issuer: r.Issuer, Subject: r.Subject}
+	switch {
+	case !slices.Contains([]string{identity.Builtin, identity.NATS, identity.JWT, identity.OIDC}, r.Source):
+		return User{}, failure(Invalid, "source must be %s, %s, %s or %s", identity.Builtin, identity.NATS, identity.JWT, identity.OIDC)
+	case len(r.Issuer) > maxSubject || len(r.Subject) > maxSubject:
+		return User{}, failure(Invalid, "issuer and subject have at most %d bytes", maxSubject)
+	case r.Source == identity.Builtin && (r.Issuer != "" || r.Subject != ""):
+		return User{}, failure(Invalid, "the source %s has no issuer and no subject", identity.Builtin)
+	case r.Source == identity.Builtin:
+		e = kv.External{}
+	}
+	return s.change(ctx, r.User, func(u kv.User) error { return s.o.Accounts.SetSource(ctx, u.ID, e) })
+}
+
 func (s *Service) setDisabled(ctx context.Context, r UserRef, disabled bool) (User, error) {
 	return s.change(ctx, r.User, func(u kv.User) error { return s.o.Accounts.SetDisabled(ctx, u.ID, disabled) })
 }
@@ -243,5 +265,5 @@ func missing(ref string, err error) error {
 }
 
 func userOf(u kv.User) User {
-	return User{ID: u.ID, Account: u.Account, Name: u.Name, Mail: u.Mail, Created: u.Created, Disabled: u.Disabled}
+	return User{ID: u.ID, Account: u.Account, Name: u.Name, Mail: u.Mail, Created: u.Created, Disabled: u.Disabled, Source: u.External.Source}
 }

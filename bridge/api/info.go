@@ -55,7 +55,7 @@ func clientCalls() []Call {
 // info describes the server.
 func (a *API) info() wire.ServerInfo {
 	o, f := &a.opts, &a.opts.Facts
-	i := wire.ServerInfo{Version: f.Version, Protocol: wire.ProtocolVersion, Features: []string{"tickets", "people"}, Registration: string(o.Accounts.Registration()),
+	i := wire.ServerInfo{Version: f.Version, Protocol: wire.ProtocolVersion, Features: []string{"tickets", "people"}, Registration: string(o.Accounts.Registration()), Auth: o.Accounts.Modes(),
 		Page: path.Base(pagePath), Ping: seconds(f.Ping), Silence: seconds(f.Ping + f.WriteTimeout)}
 	l := &i.Limits
 	*l = wire.InfoLimits{Header: wire.MaxHeader, Body: a.maxBody(), Login: maxLogin, Frame: o.MaxFrame, Payload: o.MaxFrame - envelope, Picture: o.Governor.Picture(),

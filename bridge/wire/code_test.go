@@ -47,6 +47,7 @@ const protocolCodes = `
 {"code":524,"message":"Friend Added","ok":true}
 {"code":525,"message":"Friend Removed","ok":true}
 {"code":526,"message":"Quota Exceeded","ok":false}
+{"code":527,"message":"Sign-In Is Elsewhere","ok":false}
 `
 
 func TestRepliesMatchProtocol(t *testing.T) {
@@ -79,7 +80,7 @@ func TestCodeTable(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 307, 518, 527, 1000} {
+	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 307, 518, 528, 1000} {
 		if c.Message() != "" || c.OK() {
 			t.Errorf("unknown code %d has message %q and flag %t", c, c.Message(), c.OK())
 		}
