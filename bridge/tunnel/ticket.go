@@ -163,18 +163,37 @@ func (t *Tunnel) issueTicket(ctx context.Context, address string, query wire.Log
 	if err != nil {
 		return issued, err
 	}
+	return t.grantTicket(grant{User: a.user, Token: query.Token, From: address, Push: query.Push, Keep: query.Keep})
+}
+
+// TicketFor returns a ticket for a user that another server has authenticated. how names the way in the audit trail.
+//
+// Errors: answer.ErrGoingDown, im.ErrRestoring.
+func (t *Tunnel) TicketFor(user, address, how string) (issued wire.Ticket, err error) {
+	switch {
+	case t.Draining():
+		return issued, answer.ErrGoingDown
+	case t.opts.Gate.Closed():
+		return issued, im.ErrRestoring
+	}
+	t.opts.Audit.LoggedIn(audit.Ref{Kind: audit.User, ID: user}, address, how)
+	return t.grantTicket(grant{User: user, From: address})
+}
+
+// grantTicket returns a ticket that stands for g.
+func (t *Tunnel) grantTicket(g grant) (issued wire.Ticket, err error) {
 	secret := make([]byte, ticketSecret)
 	rand.Read(secret) // never fails
 	aead, err := sealer(secret)
 	if err != nil {
 		return issued, err
 	}
-	plain, err := json.Marshal(grant{User: a.user, Token: query.Token, From: address, Push: query.Push, Keep: query.Keep})
+	plain, err := json.Marshal(g)
 	if err != nil {
 		return issued, err
 	}
 	now := time.Now()
-	t.tickets.add(&ticket{hash: hashOf(secret), user: a.user, sealed: aead.Seal(nil, make([]byte, aead.NonceSize()), plain, nil),
+	t.tickets.add(&ticket{hash: hashOf(secret), user: g.User, sealed: aead.Seal(nil, make([]byte, aead.NonceSize()), plain, nil),
 		expires: now.Add(ticketLife)}, now)
 	return wire.Ticket{Ticket: hex.EncodeToString(secret) + t.opts.Node, Expires: int(ticketLife.Seconds())}, nil
 }
