@@ -65,9 +65,8 @@ type Options struct {
 
 	// Key returns the key with which all nodes seal cookies, which has 32 bytes.
 	Key func(context.Context) ([]byte, error)
-	// Spend fails with a known error if it was called with this id before. Spent tells that error.
+	// Spend notes that a sign-in is completed. Errors: kv.ErrSpent for one that was completed before.
 	Spend func(ctx context.Context, id string, life time.Duration) error
-	Spent error
 	// SignIn finds or creates the user of these claims, and returns its id. Errors: ErrAccount, ErrDisabled.
 	SignIn func(context.Context, Claims) (user string, err error)
 	// Ticket returns a ticket for a login of a user.
@@ -77,8 +76,9 @@ type Options struct {
 	Address func(*http.Request) string
 	// Allow counts a sign-in of an address. An error refuses it.
 	Allow func(address string) error
-	// Failed is told of a sign-in that the provider refused, or whose token is wrong.
-	Failed func(address string)
+	// Failed is told of a sign-in that the browser did not begin, or whose code or token is wrong. It may hold the answer
+	// back.
+	Failed func(ctx context.Context, address string)
 	// Allowed reports whether the page that sent a request may call.
 	Allowed func(*http.Request) bool
 	Log     *slog.Logger

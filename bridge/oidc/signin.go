@@ -5,7 +5,10 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +16,10 @@ import (
 	"golang.org/x/oauth2"
 
 	"imctl/bridge/answer"
+	"imctl/bridge/governor"
+	"imctl/bridge/im"
 	"imctl/bridge/wire"
+	"imctl/kv"
 )
 
 // What the page is told of a sign-in, in the fragment of its address.
@@ -209,34 +215,72 @@ type provided struct{ error }
 
 func (p provided) Unwrap() error { return p.error }
 
+// reasons are what the page is told for an error. The first match counts.
+var reasons = []struct {
+	is      func(error) bool
+	outcome string
+	level   slog.Level
+	refused bool // counts as a refused login
+}{
+	{one(errCookie, kv.ErrSpent), outcomeExpired, slog.LevelDebug, true},
+	{used, outcomeExpired, slog.LevelInfo, true},
+	{one(errDenied), outcomeDenied, slog.LevelInfo, false},
+	{one(errToken), outcomeProvider, slog.LevelWarn, true},
+	{one(ErrAccount), outcomeAccount, slog.LevelWarn, false},
+	{one(ErrDisabled), outcomeDisabled, slog.LevelInfo, false},
+	{one(errBusy, governor.ErrLimited, answer.ErrAway, answer.ErrGoingDown, im.ErrRestoring, kv.ErrReadOnly, kv.ErrBusy), outcomeBusy, slog.LevelDebug, false},
+	{func(err error) bool { return errors.As(err, new(provided)) }, outcomeProvider, slog.LevelWarn, false},
+	{func(error) bool { return true }, outcomeFailed, slog.LevelError, false},
+}
+
+// one returns a function that reports whether an error is one of these.
+func one(these ...error) func(error) bool {
+	return func(err error) bool {
+		return slices.ContainsFunc(these, func(target error) bool { return errors.Is(err, target) })
+	}
+}
+
+// used reports whether the provider refused a code: it was used before, has expired, or was made up.
+func used(err error) bool {
+	var refused *oauth2.RetrieveError
+	return errors.As(err, &refused) && refused.ErrorCode == "invalid_grant"
+}
+
 // failed logs why a sign-in failed, and sends the browser to the page, which explains it.
 func (s *Service) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		return // the client has gone
 	}
-	var ofProvider provided
-	outcome, level := outcomeFailed, s.opts.Log.Error
-	switch refused := false; {
-	case errors.Is(err, errCookie), errors.Is(err, s.opts.Spent):
-		outcome, level, refused = outcomeExpired, s.opts.Log.Debug, true
-		s.refuse(r, refused)
-	case errors.Is(err, errDenied):
-		outcome, level = outcomeDenied, s.opts.Log.Info
-	case errors.Is(err, errToken):
-		outcome, level = outcomeProvider, s.opts.Log.Warn
-		s.refuse(r, true)
-	case errors.Is(err, ErrAccount):
-		outcome, level = outcomeAccount, s.opts.Log.Warn
-	case errors.Is(err, ErrDisabled):
-		outcome, level = outcomeDisabled, s.opts.Log.Info
-	case errors.Is(err, errBusy), answer.StatusOf(err) == http.StatusTooManyRequests, answer.Known(err):
-		outcome, level = outcomeBusy, s.opts.Log.Debug
-	case errors.As(err, &ofProvider):
-		outcome, level = outcomeProvider, s.opts.Log.Warn
-		if !unreachable(err) {
-			s.refuse(r, true)
+	for _, reason := range reasons {
+		if !reason.is(err) {
+			continue
 		}
+		s.opts.Log.Log(r.Context(), reason.level, "sign-in by OpenID Connect failed", "outcome", reason.outcome, "err", shown(err))
+		if reason.refused {
+			s.opts.Failed(r.Context(), s.opts.Address(r))
+		}
+		s.toPage(w, reason.outcome)
+		return
 	}
-	level("sign-in by OpenID Connect", "outcome", outcome, "err", shown(err))
-	s.toPage(w, outcome)
+}
+
+// serveSession answers the ticket of the sign-in that this browser has completed, as POST /im/session does.
+func (s *Service) serveSession(w http.ResponseWriter, r *http.Request) {
+	if !s.opts.Allowed(r) {
+		answer.WriteCode(w, http.StatusOK, wire.ProtocolError)
+		return
+	}
+	v, err := s.openCookie(r.Context(), r, ticketCookie)
+	s.dropCookie(w, ticketCookie)
+	if errors.Is(err, errCookie) {
+		err = wire.WrongCredentials
+	}
+	if err != nil {
+		code := answer.CodeOf(s.opts.Log, "oidc/session", err)
+		answer.SetRetryAfter(w, err)
+		answer.WriteCode(w, answer.StatusOf(err), code)
+		return
+	}
+	ticket := wire.Ticket{Ticket: v.Ticket, Expires: int(math.Ceil(time.Until(v.Expires).Seconds()))}
+	answer.Write(w, http.StatusOK, ticket.Append(nil))
 }
