@@ -33,6 +33,19 @@ type User struct {
 	Profile
 	Created  time.Time `json:"created"`
 	Disabled bool      `json:"disabled,omitempty"`
+	External External  `json:"external,omitzero"`
+}
+
+// External says who checks the sign-in of a user whose password the server does not have. It is zero for a user with a
+// password of this server, and for all users of older versions.
+type External struct {
+	Source  string `json:"source,omitempty"`  // "nats", "jwt" or "oidc"
+	Issuer  string `json:"issuer,omitempty"`  // of the tokens; "" for nats
+	Subject string `json:"subject,omitempty"` // the user as the source knows it, which outlasts a rename; "": unknown
+	// The profile as the source gave it last. What the user has changed since differs from it. Picture is a hash.
+	Name    string `json:"name,omitempty"`
+	Mail    string `json:"mail,omitempty"`
+	Picture string `json:"picture,omitempty"`
 }
 
 // String returns the user's id and nothing else, so that no format verb writes a password hash to a log.

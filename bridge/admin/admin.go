@@ -111,6 +111,7 @@ type User struct {
 	Mail     string    `json:"mail"`
 	Created  time.Time `json:"created,omitzero"` // omitted if unknown
 	Disabled bool      `json:"disabled"`
+	Source   string    `json:"source,omitempty"` // what checks the sign-in: nats, jwt or oidc; "": the server, by password
 }
 
 // UserDetails has the details of one account. It has no password hash: only an export does.

@@ -16,7 +16,7 @@ import (
 func (s *Service) userEndpoints() []endpoint {
 	const (
 		ref  = `{"user": account, id or "id:" and id}`
-		user = `{"id", "account", "name", "mail", "created", "disabled"}`
+		user = `{"id", "account", "name", "mail", "created", "disabled", "source"}`
 	)
 	return []endpoint{
 		{"user", "list", "List a page of the accounts",
@@ -243,5 +243,5 @@ func missing(ref string, err error) error {
 }
 
 func userOf(u kv.User) User {
-	return User{ID: u.ID, Account: u.Account, Name: u.Name, Mail: u.Mail, Created: u.Created, Disabled: u.Disabled}
+	return User{ID: u.ID, Account: u.Account, Name: u.Name, Mail: u.Mail, Created: u.Created, Disabled: u.Disabled, Source: u.External.Source}
 }

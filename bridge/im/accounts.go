@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/identity"
 	"imctl/bridge/wire"
 	"imctl/kv"
 	"imctl/kv/keymutex"
@@ -24,7 +25,8 @@ type Accounts struct {
 	mode        atomic.Value                 // Registration
 	background  sync.WaitGroup               // rehashes that go on after a login was answered
 	mail        Mail                         // nil: the server sends no mail
-	unusable    *lru.Cache[string, struct{}] // ids of users whose password hashes were reported as unusable
+	identity    identity.Options             // who checks passwords
+	unusable    *lru.Cache[string, struct{}] // users that were logged since they cannot log in: ids, and accounts of persons
 }
 
 // maxUnusable is how many users with unusable password hashes are remembered, so that each is logged once.
@@ -78,7 +80,8 @@ func (a *Accounts) register(ctx context.Context, u kv.User, password string, par
 	return u, err
 }
 
-// Authenticate returns the user with that account and password. All logins that fail do the same work.
+// Authenticate returns the user with that account and password. It asks all that check passwords, in order. The user may
+// be new then. All logins that fail at the server's own passwords do the same work.
 //
 // Errors: wire.WrongCredentials for an unknown account, a wrong password, an unusable password hash and a disabled
 // account alike, and kv.ErrBusy.
@@ -87,6 +90,15 @@ func (a *Accounts) Authenticate(ctx context.Context, account, password string) (
 	if err != nil && !errors.Is(err, kv.ErrUserNotFound) {
 		return kv.User{}, err
 	}
+	if a.identity.Modes != nil {
+		return a.authenticate(ctx, u, account, password)
+	}
+	return a.byOwnPassword(ctx, u, password)
+}
+
+// byOwnPassword is Authenticate for the user with the account, by the password that the server keeps. A user without an
+// id does not exist.
+func (a *Accounts) byOwnPassword(ctx context.Context, u kv.User, password string) (kv.User, error) {
 	u, v, err := a.verify(ctx, u, password)
 	if errors.Is(err, kv.ErrHashUnusable) {
 		a.logUnusable(u.ID, err)
@@ -181,8 +193,13 @@ func (a *Accounts) Authorize(ctx context.Context, id, token string) (u kv.User, 
 		return err
 	})
 	err = g.Wait()
-	if errors.Is(err, kv.ErrTokenInvalid) || errors.Is(err, kv.ErrUserNotFound) || err == nil && u.Disabled {
+	if errors.Is(err, kv.ErrTokenInvalid) || errors.Is(err, kv.ErrUserNotFound) || err == nil && (u.Disabled || a.signInOver(u, info.FirstLogin())) {
 		return kv.User{}, kv.TokenInfo{}, wire.AuthIllegal
+	}
+	if err == nil && u.External.Source != "" && a.identity.MaxAge > 0 {
+		if end := info.FirstLogin().Add(a.identity.MaxAge); end.Before(info.Expires) {
+			info.Expires = end
+		}
 	}
 	return u, info, err
 }
@@ -200,7 +217,8 @@ func (a *Accounts) Active(ctx context.Context, id string) (kv.User, error) {
 
 // SetPassword changes the password, revokes the user's tokens and ends its sessions.
 //
-// Errors: kv.ErrUserNotFound, kv.ErrPasswordTooLong, kv.ErrPasswordTooShort, kv.ErrBusy, kv.ErrReadOnly.
+// Errors: wire.SignInElsewhere for a user of another system; kv.ErrUserNotFound, kv.ErrPasswordTooLong,
+// kv.ErrPasswordTooShort, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) SetPassword(ctx context.Context, id, password string) error {
 	if err := a.Hasher.Check(password); err != nil {
 		return err
@@ -217,7 +235,13 @@ func (a *Accounts) SetPassword(ctx context.Context, id, password string) error {
 
 // setHash is SetPassword with a hash. It also drops a code for a forgotten password.
 func (a *Accounts) setHash(ctx context.Context, id, hash string) error {
-	u, err := a.Store.Users.Update(ctx, id, func(u *kv.User) error { u.PasswordHash = hash; return nil })
+	u, err := a.Store.Users.Update(ctx, id, func(u *kv.User) error {
+		if u.External.Source != "" {
+			return wire.SignInElsewhere
+		}
+		u.PasswordHash = hash
+		return nil
+	})
 	if err != nil {
 		return err
 	}

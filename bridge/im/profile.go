@@ -22,9 +22,13 @@ type ProfileUpdate struct {
 // clients. A NATS client that made the call must be able to read the answer before that. If the server sends mail, a
 // new address has to be verified, and the old one gets a note.
 //
-// Errors: wire.WrongCredentials without a proof that is needed; kv.ErrUserNotFound, kv.ErrPasswordTooLong,
+// Errors: wire.SignInElsewhere for a password of a user of another system; wire.WrongCredentials without a proof that is
+// needed; kv.ErrUserNotFound, kv.ErrPasswordTooLong,
 // kv.ErrPasswordTooShort, kv.ErrBusy, kv.ErrReadOnly.
 func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update ProfileUpdate) error {
+	if update.Password != nil && me.External.Source != "" {
+		return wire.SignInElsewhere
+	}
 	newMail := update.Mail != nil && *update.Mail != me.Mail
 	needsProof, proven := update.Password != nil || newMail, ""
 	if needsProof {
@@ -44,6 +48,9 @@ func (a *Accounts) UpdateProfile(ctx context.Context, me kv.User, update Profile
 		}
 	}
 	now, err := a.Store.Users.Update(ctx, me.ID, func(u *kv.User) error {
+		if update.Password != nil && u.External.Source != "" {
+			return wire.SignInElsewhere
+		}
 		if needsProof && u.PasswordHash != proven { // another call has changed the password
 			return wire.WrongCredentials
 		}

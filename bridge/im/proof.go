@@ -18,7 +18,8 @@ type Proof struct {
 	Token    kv.TokenInfo // of the call; zero for a NATS client
 }
 
-// prove returns nil if p has the password of the user, or no password and a token of a fresh login. hash is the password's
+// prove returns nil if p has the password of the user, or no password and a token of a fresh login. For a user of another
+// system, the password is what the user logs in with. hash is the password's
 // hash that the proof is for: the caller checks that the user still has it.
 //
 // Errors: wire.WrongCredentials, kv.ErrBusy.
@@ -28,6 +29,13 @@ func (a *Accounts) prove(ctx context.Context, me kv.User, p Proof) (hash string,
 			return me.PasswordHash, nil
 		}
 		return "", wire.WrongCredentials
+	}
+	if a.identity.Modes != nil {
+		u, err := a.authenticate(ctx, me, me.Account, *p.Password)
+		if err == nil && u.ID != me.ID {
+			err = wire.WrongCredentials
+		}
+		return u.PasswordHash, err
 	}
 	me, v, err := a.verify(ctx, me, *p.Password)
 	if err == nil && !v.OK {

@@ -23,8 +23,12 @@ var ErrNotInvited = errors.New("registration is refused")
 // SetRegistration changes which clients may register, from the next call on.
 func (a *Accounts) SetRegistration(mode Registration) { a.mode.Store(mode) }
 
-// Registration returns which clients may register. The default is RegistrationOpen.
+// Registration returns which clients may register. The default is RegistrationOpen. It is RegistrationClosed if the
+// server keeps no passwords.
 func (a *Accounts) Registration() Registration {
+	if !a.HasPasswords() {
+		return RegistrationClosed
+	}
 	mode, _ := a.mode.Load().(Registration)
 	if mode == "" {
 		return RegistrationOpen
@@ -36,8 +40,13 @@ func (a *Accounts) Registration() Registration {
 // are written together. Otherwise the invite is ignored. The invite is checked first: a client without one learns
 // nothing about the account, and costs no hash.
 //
-// Errors: ErrNotInvited, and those of Register.
+// An account that another system knows is taken: otherwise its user could not log in any more.
+//
+// Errors: wire.SignInElsewhere if the server keeps no passwords; ErrNotInvited, and those of Register.
 func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invite string) (kv.User, error) {
+	if err := a.KeepsPasswords(); err != nil {
+		return kv.User{}, err
+	}
 	var parts []kv.Part
 	switch a.Registration() {
 	case RegistrationOpen:
@@ -48,6 +57,9 @@ func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invi
 		parts = append(parts, a.Store.Invites.Use(invite))
 	default:
 		return kv.User{}, ErrNotInvited
+	}
+	if err := a.lookUp(ctx, u.Account); err != nil {
+		return kv.User{}, err
 	}
 	u, err := a.register(ctx, u, password, parts...)
 	return u, notInvited(err)

@@ -24,7 +24,7 @@ type Resets struct{ accounts *Accounts }
 func NewResets(accounts *Accounts) *Resets { return &Resets{accounts} }
 
 // NewCode creates a code for the user with that account and mail address, and stores its hash. It returns "" if there
-// is no such user, if the address is not verified, or if allow refuses the user's id. The hash is that of a password: finding the code from it takes
+// is no such user, if the user signs in elsewhere, if the address is not verified, or if allow refuses the user's id. The hash is that of a password: finding the code from it takes
 // longer than the code is valid. NewCode computes it in any case, so that the load of the machine does not tell whether
 // the user exists.
 func (r *Resets) NewCode(ctx context.Context, account, mail string, allow func(user string) bool) (kv.User, string, error) {
@@ -41,7 +41,7 @@ func (r *Resets) NewCode(ctx context.Context, account, mail string, allow func(u
 	if err != nil {
 		return kv.User{}, "", err
 	}
-	if u.Disabled || u.MailUnverified || kv.FoldAccount(u.Mail) != kv.FoldAccount(mail) || !allow(u.ID) {
+	if u.Disabled || u.External.Source != "" || u.MailUnverified || kv.FoldAccount(u.Mail) != kv.FoldAccount(mail) || !allow(u.ID) {
 		return u, "", nil
 	}
 	return u, formatResetCode(code), a.Store.Resets.Put(ctx, u.ID, hash, ResetCodeLife, resetTries)
@@ -62,7 +62,7 @@ func (r *Resets) ResetPassword(ctx context.Context, account, code, password stri
 		return err
 	}
 	id := u.ID
-	if err != nil || u.Disabled {
+	if err != nil || u.Disabled || u.External.Source != "" {
 		id = kv.NewID() // of no user: the read costs the same
 	}
 	// Without a code, stored is empty. Verify then takes as long, and refuses.

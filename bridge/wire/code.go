@@ -57,6 +57,8 @@ const (
 	FriendRemoved     Code = 525
 
 	QuotaExceeded Code = 526
+
+	SignInElsewhere Code = 527
 )
 
 // An Info describes one code.

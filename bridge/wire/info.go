@@ -9,6 +9,7 @@ type ServerInfo struct {
 	Features     []string `json:"features"`
 	Registration string   `json:"registration"` // open, invite or closed
 	Page         string   `json:"page"`         // version of the page, as in its path
+	Auth         []string `json:"auth"`         // what checks a password, in order: builtin, nats, jwt
 	// Ping is how many seconds apart the server's pings are at most. Silence is after how many seconds without a byte of
 	// the server, pings included, a client closes the tunnel.
 	Ping    int        `json:"ping"`
