@@ -33,6 +33,7 @@ type Config struct {
 	People       PeopleConfig
 	Mail         MailConfig
 	Push         PushConfig
+	Auth         AuthConfig
 	NATS         NATSConfig
 	Backup       BackupConfig
 
@@ -318,6 +319,7 @@ func Defaults() *Config {
 
 			ConnectionsPerUser: 16,
 		},
+		Auth:   AuthConfig{OIDC: defaultOIDC},
 		Backup: BackupConfig{Every: day, Keep: 7, Recipients: []string{}},
 	}
 }

@@ -61,8 +61,6 @@ type Options struct {
 	Label        string // of the provider, for users
 	URL          string // of the server as browsers reach it, without a slash at its end
 
-	Client *http.Client // to the provider; nil: with the certificates that the system trusts
-
 	// Key returns the key with which all nodes seal cookies, which has 32 bytes.
 	Key func(context.Context) ([]byte, error)
 	// Spend notes that a sign-in is completed. Errors: kv.ErrSpent for one that was completed before.
@@ -81,7 +79,9 @@ type Options struct {
 	Failed func(ctx context.Context, address string)
 	// Allowed reports whether the page that sent a request may call.
 	Allowed func(*http.Request) bool
-	Log     *slog.Logger
+	// Away reports whether NATS is unreachable.
+	Away func() bool
+	Log  *slog.Logger
 }
 
 // Service signs users in.
@@ -103,12 +103,7 @@ func New(o Options) (*Service, error) {
 	if err := CheckIssuer(o.Issuer); err != nil {
 		return nil, err
 	}
-	s := &Service{opts: o, base: base, client: o.Client, exchanges: make(chan struct{}, maxExchanges)}
-	if s.client == nil {
-		s.client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
-	}
-	s.client = bounded(s.client)
-	return s, nil
+	return &Service{opts: o, base: base, client: bounded(http.DefaultTransport), exchanges: make(chan struct{}, maxExchanges)}, nil
 }
 
 // Label returns the name of the provider for users.
@@ -135,6 +130,10 @@ func (s *Service) Handler() http.Handler {
 	mux.HandleFunc("POST "+sessionPath, s.serveSession)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
+		if s.opts.Away() {
+			s.away(w, r)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
 }

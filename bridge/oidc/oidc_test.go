@@ -69,6 +69,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 		},
 		Address: func(*http.Request) string { return "192.0.2.1" }, Allow: func(string) error { return nil },
 		Failed:  func(context.Context, string) { w.mu.Lock(); w.failures++; w.mu.Unlock() },
+		Away:    func() bool { return false },
 		Allowed: func(r *http.Request) bool { o := r.Header.Get("Origin"); return o == "" || o == w.url },
 		Log:     slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if change != nil {

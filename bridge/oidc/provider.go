@@ -136,11 +136,7 @@ func secure(u *url.URL) bool {
 
 // bounded returns a client that follows no redirects, which could carry a secret elsewhere, and that reads bounded
 // answers in a bounded time.
-func bounded(c *http.Client) *http.Client {
-	next := c.Transport
-	if next == nil {
-		next = http.DefaultTransport
-	}
+func bounded(next http.RoundTripper) *http.Client {
 	return &http.Client{Timeout: providerTimeout, Transport: limited{next},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }

@@ -264,6 +264,15 @@ func (s *Service) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
+// away answers a request at once while NATS is unreachable.
+func (s *Service) away(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPost {
+		answer.WriteCode(w, answer.StatusOf(answer.ErrAway), wire.InternalError)
+		return
+	}
+	s.failed(w, r, answer.ErrAway)
+}
+
 // serveSession answers the ticket of the sign-in that this browser has completed, as POST /im/session does.
 func (s *Service) serveSession(w http.ResponseWriter, r *http.Request) {
 	if !s.opts.Allowed(r) {
