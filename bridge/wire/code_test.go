@@ -79,7 +79,7 @@ func TestCodeTable(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 307, 518, 527, 1000} {
+	for _, c := range []Code{-1, 0, 1, 199, 201, 203, 307, 518, 528, 1000} {
 		if c.Message() != "" || c.OK() {
 			t.Errorf("unknown code %d has message %q and flag %t", c, c.Message(), c.OK())
 		}
