@@ -129,6 +129,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.services.Cluster.Hold(lease, b.monitor.Struck)
 	b.services.Accounts.SetRegistration(o.Registration)
 	b.services.Friends.SetAccountsShown(o.AccountsShown)
+	if err := b.setIdentity(); err != nil {
+		return err
+	}
 	b.stops.add(func(context.Context) error { b.services.Accounts.Close(); return nil })
 	o.Governor.SetSeenFrom(b.seenFrom)
 	metrics := delivery.NewMetrics(o.Registry)

@@ -13,6 +13,7 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
+	"imctl/bridge/identity"
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
@@ -63,6 +64,8 @@ type Options struct {
 
 	Registration im.Registration // which clients may register; "": all
 
+	Identity Identity // who checks passwords
+
 	AccountsShown im.AccountsShown // to whom accounts are shown; "": as im.AccountsExact
 
 	Mailer *mailer.Mailer // of codes and notes; nil: no mail is sent
@@ -76,6 +79,14 @@ type Options struct {
 
 	Registry prometheus.Registerer
 	Log      *slog.Logger
+}
+
+// Identity says who checks the passwords of users. The zero value is the server itself.
+type Identity struct {
+	Modes   []string         // names of package identity, in the order in which they are asked; nil: identity.Builtin
+	Tokens  *identity.Tokens // of the mode identity.JWT; the bridge closes it
+	Timeout time.Duration    // of a question to a program, in the mode identity.NATS
+	MaxAge  time.Duration    // of the tokens of a user that signs in elsewhere; 0: as of all tokens
 }
 
 // Moves moves the connections to another NATS server. natslink.Link is one.

@@ -30,6 +30,7 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
+	"imctl/bridge/identity"
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
@@ -57,6 +58,7 @@ type App struct {
 	started  atomic.Bool                                                // NewApp has returned
 	system   func(name string, opts ...nats.Option) (*nats.Conn, error) // connects to the system account of NATS; may be nil
 	backups  *scheduler
+	tokens   *identity.Tokens // nil unless auth.modes has jwt
 	stops    stops
 }
 
@@ -203,6 +205,9 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 	if callout != nil {
 		a.system = callout.System
 	}
+	if err := a.startTokens(); err != nil {
+		return err
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		a.log.Warn("cannot read the host name; imctl status will not show it", "err", err)
@@ -240,6 +245,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		ReadOnly:       a.backend.readOnly,
 		Mailer:         mailer,
 		Registration:   im.Registration(c.Registration),
+		Identity:       bridge.Identity{Modes: c.Auth.Modes, Tokens: a.tokens, Timeout: c.Auth.NATS.Timeout, MaxAge: c.Auth.MaxAge},
 		Push:           bridge.Push{Subject: c.Push.Subject, Private: c.Push.Private, MaxAge: c.Tokens.MaxAge},
 		AccountsShown:  im.AccountsShown(c.People.Accounts),
 		OIDC:           signIn,
@@ -453,6 +459,7 @@ func (a *App) Reload(ctx context.Context, c *Config) {
 	a.bridge.Services().Friends.SetAccountsShown(im.AccountsShown(c.People.Accounts))
 	a.backend.store.Rosters.SetLimits(c.Limits.Friends, c.Limits.Requests, c.Limits.Cooldown)
 	a.backups.set(c)
+	a.reloadTokens(c)
 	if err := a.certs.Reload(ctx); err != nil {
 		a.log.Error("certificate reload failed; the old certificate stays in use", "err", err)
 	}

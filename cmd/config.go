@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"imctl/bridge/identity"
 )
 
 // Config holds all settings. Its fields are named after the keys in config.yaml. settings.go maps keys to fields.
@@ -311,6 +313,9 @@ func Defaults() *Config {
 		},
 		Registration: "open",
 		People:       PeopleConfig{Accounts: "exact"},
+		Auth: AuthConfig{Modes: []string{identity.Builtin}, MaxAge: 7 * day,
+			JWT:  AuthJWTConfig{Keys: []string{}, Audience: []string{}, AccountClaim: "sub", Leeway: 30 * time.Second},
+			NATS: AuthNATSConfig{Timeout: 3 * time.Second}, OIDC: defaultOIDC},
 		NATS: NATSConfig{
 			Prefix: "im", Listen: "127.0.0.1:4222", Sync: SyncAlways,
 			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse", Idle: 72 * time.Hour},
@@ -319,7 +324,6 @@ func Defaults() *Config {
 
 			ConnectionsPerUser: 16,
 		},
-		Auth:   AuthConfig{OIDC: defaultOIDC},
 		Backup: BackupConfig{Every: day, Keep: 7, Recipients: []string{}},
 	}
 }

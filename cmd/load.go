@@ -176,8 +176,13 @@ func (l *loader) setting(key string) (setting, bool) {
 	return l.settings[i], true
 }
 
-// resolve makes a relative path relative to the layer's directory.
+// resolve makes relative paths relative to the layer's directory.
 func (l *loader) resolve(s setting) {
+	if list, ok := s.value.(*[]string); ok && s.path {
+		for i, path := range *list {
+			(*list)[i] = relativeTo(l.dir, path)
+		}
+	}
 	field, ok := s.value.(*string)
 	isPath := s.path || s.key == "nats.context" && isContextFile(*field)
 	if ok && isPath && *field != "" {
@@ -246,6 +251,7 @@ func (c *Config) checkFiles() Mistakes {
 		mistakes = append(mistakes, Mistake{Where: c.Origin(s.key), Key: s.key, Text: *path + ": " + withoutPath(err).Error()})
 	}
 	if len(mistakes) == 0 {
+		mistakes = append(mistakes, c.authMistakes()...)
 		for _, m := range c.NATS.TLS.mistakes() {
 			mistakes = append(mistakes, Mistake{Where: c.Origin(m.key), Key: m.key, Text: m.text})
 		}

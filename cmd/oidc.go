@@ -15,11 +15,6 @@ import (
 	"imctl/bridge/oidc"
 )
 
-// AuthConfig is the section auth.
-type AuthConfig struct {
-	OIDC OIDCConfig
-}
-
 // OIDCConfig is the section auth.oidc.
 type OIDCConfig struct {
 	Issuer           string // "" for none

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imctl/bridge/admin"
+	"imctl/bridge/identity"
 	"imctl/kv"
 )
 
@@ -78,6 +80,7 @@ func userFields(u admin.UserDetails) [][]string {
 		{"state", userState(u.User)},
 		{"name", u.Name},
 		{"mail", orDash(u.Mail)},
+		{"source", userSource(u.User)},
 		{"sex", orDash(u.Sex)},
 		{"birthday", orDash(u.Birthday)},
 		{"sign", orDash(u.Sign)},
@@ -96,6 +99,9 @@ func userState(u admin.User) string {
 	}
 	return "enabled"
 }
+
+// userSource returns what checks the sign-in of a user.
+func userSource(u admin.User) string { return cmp.Or(u.Source, identity.Builtin) }
 
 // localTime formats t as RFC 3339 in the local time zone. It returns "-" for the zero time.
 func localTime(t time.Time) string {

@@ -12,9 +12,9 @@ func newUserList(env *Env) *cobra.Command {
 	var begins string
 	var disabled, enabled bool
 	list := &listing[admin.User]{
-		header: []string{"account", "name", "mail", "created", "state", "id"},
+		header: []string{"account", "name", "mail", "created", "state", "source", "id"},
 		row: func(u admin.User) []string {
-			return []string{u.Account, u.Name, orDash(u.Mail), localTime(u.Created), userState(u), u.ID}
+			return []string{u.Account, u.Name, orDash(u.Mail), localTime(u.Created), userState(u), userSource(u), u.ID}
 		},
 	}
 	c := &cobra.Command{

@@ -20,6 +20,7 @@ import (
 	"imctl/bridge/im"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
+	"imctl/bridge/wire"
 	"imctl/kv"
 )
 
@@ -227,6 +228,8 @@ func (s *Service) explain(e endpoint, err error) *Error {
 	case errors.Is(err, kv.ErrPasswordTooShort):
 		_, why, _ := strings.Cut(err.Error(), kv.ErrPasswordTooShort.Error()+": it ")
 		return failure(Invalid, "password %s", why)
+	case errors.Is(err, wire.SignInElsewhere):
+		return failure(Invalid, "the user signs in elsewhere: its password is not kept here")
 	case errors.Is(err, kv.ErrSelf):
 		return failure(Invalid, "a user cannot be its own friend")
 	case errors.Is(err, kv.ErrNotFriends):

@@ -76,8 +76,11 @@ func Calls() []Call {
 		Name: "register", Method: http.MethodPost, Path: "/im/register",
 		Fields: append([]wire.Field{required(account, wire.AccountEmpty), required(password, wire.PasswordEmpty), required(mail, wire.MailEmpty)},
 			append(wire.ProfileDeclaration(), wire.Field{Name: "invite", Max: wire.MaxInvite})...),
-		Codes: []wire.Code{wire.AccountEmpty, wire.PasswordEmpty, wire.MailEmpty, wire.AccountExists},
+		Codes: []wire.Code{wire.AccountEmpty, wire.PasswordEmpty, wire.MailEmpty, wire.AccountExists, wire.SignInElsewhere},
 		Allow: func(a *im.Accounts) error {
+			if err := a.KeepsPasswords(); err != nil {
+				return err
+			}
 			if a.Registration() == im.RegistrationClosed {
 				return im.ErrNotInvited
 			}
@@ -157,7 +160,7 @@ func Calls() []Call {
 	}, {
 		Name: "profile", Method: http.MethodPost, Path: "/im/profile/update", Auth: true, NATS: true,
 		Fields: append([]wire.Field{notEmpty(password), {Name: "old_password", Kind: wire.Verbatim}, notEmpty(mail)}, wire.ProfileDeclaration()...),
-		Codes:  []wire.Code{wire.WrongCredentials},
+		Codes:  []wire.Code{wire.WrongCredentials, wire.SignInElsewhere},
 		Limit:  limitUpdate,
 		do:     updateProfile,
 	}, {
@@ -168,6 +171,8 @@ func Calls() []Call {
 	}, {
 		Name: "forgot", Method: http.MethodPost, Path: "/im/password/forgot", NeedsMail: true,
 		Fields: []wire.Field{required(known, wire.ProtocolError), required(mail, wire.ProtocolError)},
+		Codes:  []wire.Code{wire.SignInElsewhere},
+		Allow:  (*im.Accounts).KeepsPasswords,
 		Limit:  func(l *governor.Governor, r *request) error { return l.AllowForgotten(r.address) },
 		do: func(_ context.Context, a *API, r *request) (result, error) {
 			a.opts.Mail.Add(r.Get("account"), r.Get("mail"))
@@ -177,7 +182,8 @@ func Calls() []Call {
 		Name: "reset", Method: http.MethodPost, Path: "/im/password/reset", NeedsMail: true,
 		Fields: []wire.Field{required(known, wire.ProtocolError), {Name: "code", Max: wire.MaxResetCode, Empty: wire.ProtocolError},
 			required(password, wire.ProtocolError)},
-		Codes: []wire.Code{wire.WrongCredentials},
+		Codes: []wire.Code{wire.WrongCredentials, wire.SignInElsewhere},
+		Allow: (*im.Accounts).KeepsPasswords,
 		do:    resetPassword,
 	}, {
 		Name: "registration", Method: http.MethodGet, Path: "/im/registration",
@@ -287,7 +293,7 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 func updateProfile(ctx context.Context, a *API, r *request) (result, error) {
 	update := im.ProfileUpdate{Password: r.Optional("password"), Mail: r.Optional("mail"), Proof: r.proof("old_password"), SetProfile: r.SetProfile}
 	r.disconnect = update.Password != nil
-	ctx = governor.WithCaller(ctx, governor.Changes, r.me.ID, "")
+	ctx = im.WithAddress(governor.WithCaller(ctx, governor.Changes, r.me.ID, ""), r.address)
 	if update.Password == nil {
 		return nil, a.opts.Accounts.UpdateProfile(ctx, r.me, update)
 	}
@@ -328,7 +334,7 @@ func endSessions(ctx context.Context, a *API, r *request) (result, error) {
 
 // deleteAccount disables the account before it answers, and deletes it afterwards, which ends the caller's sessions.
 func deleteAccount(ctx context.Context, a *API, r *request) (result, error) {
-	ctx = governor.WithCaller(ctx, governor.Changes, r.me.ID, "")
+	ctx = im.WithAddress(governor.WithCaller(ctx, governor.Changes, r.me.ID, ""), r.address)
 	complete, err := a.opts.Accounts.DeleteOwn(ctx, r.me, r.proof("password"))
 	if err != nil {
 		return nil, err

@@ -66,7 +66,7 @@ func clientCalls() []Call {
 // info describes the server.
 func (a *API) info() wire.ServerInfo {
 	o, f := &a.opts, &a.opts.Facts
-	i := wire.ServerInfo{Version: f.Version, Protocol: wire.ProtocolVersion, Features: []string{"tickets", "people"}, Registration: string(o.Accounts.Registration()),
+	i := wire.ServerInfo{Version: f.Version, Protocol: wire.ProtocolVersion, Features: []string{"tickets", "people"}, Registration: string(o.Accounts.Registration()), Auth: o.Accounts.Modes(),
 		Page: path.Base(pagePath), Ping: seconds(f.Ping), Silence: seconds(f.Ping + f.WriteTimeout)}
 	if o.OIDC != nil {
 		i.OIDC = &wire.SignIn{Label: o.OIDC.Label()}

@@ -42,6 +42,8 @@ type Options struct {
 	BeforeBridge func(*Server)
 	// Connections is the limit of the connections of one user; 0: none.
 	Connections int
+	// Identity says who checks passwords.
+	Identity bridge.Identity
 	// AsksSystem makes the bridge ask NATS's system account for figures of connections, as on an attached NATS server.
 	AsksSystem bool
 }
@@ -112,6 +114,7 @@ func (s *Server) start(t testing.TB, o Options) error {
 		Governor:  s.governor,
 		EventLog:  eventlog.Options{Plain: true},
 		Callout:   callout,
+		Identity:  o.Identity,
 		Registry:  s.registry,
 		Log:       log,
 	})

@@ -90,19 +90,6 @@ func ResultOf(err error) string {
 	return Failed
 }
 
-type addressKey struct{}
-
-// WithAddress returns a context for checks of credentials of a client with that address.
-func WithAddress(ctx context.Context, address string) context.Context {
-	return context.WithValue(ctx, addressKey{}, address)
-}
-
-// AddressOf returns the address of a context of WithAddress, otherwise "".
-func AddressOf(ctx context.Context) string {
-	address, _ := ctx.Value(addressKey{}).(string)
-	return address
-}
-
 // Options say who checks passwords.
 type Options struct {
 	Modes []Mode // in the order in which they are asked

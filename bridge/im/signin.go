@@ -21,6 +21,19 @@ var ErrAccountTaken = errors.Join(errors.New("the account belongs to a user that
 // ErrAccountInvalid: a person of another system has an account that the rules of registration do not allow.
 var ErrAccountInvalid = errors.New("the account is empty, too long, or has characters that are not allowed")
 
+type addressKey struct{}
+
+// WithAddress returns a context for checks of credentials of a client with that address.
+func WithAddress(ctx context.Context, address string) context.Context {
+	return context.WithValue(ctx, addressKey{}, address)
+}
+
+// addressOf returns the address of a context of WithAddress, otherwise "".
+func addressOf(ctx context.Context) string {
+	address, _ := ctx.Value(addressKey{}).(string)
+	return address
+}
+
 // SetIdentity says who checks passwords. It must be called before logins. Without it the server checks all of them.
 func (a *Accounts) SetIdentity(o identity.Options) {
 	if o.Counted == nil {
@@ -248,11 +261,13 @@ func followed(u kv.User, p identity.Person) kv.User {
 //
 // Errors: wire.WrongCredentials, kv.ErrBusy, and others if a mode cannot tell.
 func (a *Accounts) authenticate(ctx context.Context, known kv.User, account, password string) (kv.User, error) {
-	c := identity.Credentials{Account: account, Password: password, Address: identity.AddressOf(ctx)}
+	c := identity.Credentials{Account: account, Password: password, Address: addressOf(ctx)}
 	for _, m := range a.identity.Modes {
 		if m.Name() == identity.Builtin {
 			if known.ID != "" && known.External.Source == "" {
-				return a.byOwnPassword(ctx, known, password)
+				u, err := a.byOwnPassword(ctx, known, password)
+				a.identity.Counted(identity.Builtin, ownResult(err))
+				return u, err
 			}
 			a.identity.Counted(identity.Builtin, identity.Unknown)
 			continue
@@ -269,6 +284,14 @@ func (a *Accounts) authenticate(ctx context.Context, known kv.User, account, pas
 		}
 	}
 	return kv.User{}, a.refuse(ctx, password)
+}
+
+// ownResult returns the result of a check of a password of this server.
+func ownResult(err error) string {
+	if errors.Is(err, wire.WrongCredentials) {
+		return identity.No
+	}
+	return identity.ResultOf(err)
 }
 
 // refuse returns wire.WrongCredentials after the work that a wrong password of this server costs, so that the duration
@@ -290,7 +313,7 @@ func (a *Accounts) enter(ctx context.Context, p identity.Person, account string)
 	u, err := a.SignIn(ctx, p)
 	if errors.Is(err, ErrAccountTaken) || errors.Is(err, ErrAccountInvalid) {
 		if logged, _ := a.unusable.ContainsOrAdd(kv.FoldAccount(account), struct{}{}); !logged {
-			a.Logger.Warn("a user cannot sign in", "source", p.Source, "account", p.Account, "err", err)
+			a.Logger.Warn("a user cannot sign in", "source", p.Source, "person", p.Account, "err", err)
 		}
 		return kv.User{}, wire.WrongCredentials
 	}

@@ -339,7 +339,7 @@ func (c *Callout) user(ctx context.Context, address, name, secret string, elsewh
 	if err != nil {
 		return nil, err
 	}
-	client, err = c.byPassword(attempt.Context(ctx), name, secret)
+	client, err = c.byPassword(im.WithAddress(attempt.Context(ctx), address), name, secret)
 	err = wrongHere(err, elsewhere)
 	attempt.Settle(err, wire.WrongCredentials)
 	return client, err
@@ -382,9 +382,10 @@ func (c *Callout) byPassword(ctx context.Context, name, password string) (*ident
 		return nil, err
 	}
 	client := c.asUser(u.ID)
+	client.expires = c.Accounts.SignInEnds(u)
 	client.recheck = func(ctx context.Context) (bool, error) {
 		now, err := store.Users.Get(ctx, u.ID)
-		if err == nil && (now.Disabled || now.PasswordHash != u.PasswordHash) {
+		if err == nil && (now.Disabled || now.PasswordHash != u.PasswordHash || now.External.Source != u.External.Source) {
 			return false, nil
 		}
 		return valid(err, kv.ErrUserNotFound)

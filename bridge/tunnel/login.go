@@ -173,7 +173,7 @@ func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.Lo
 	if err != nil {
 		return a, err
 	}
-	me, err = t.opts.Accounts.Authenticate(attempt.Context(ctx), query.Account, query.Password)
+	me, err = t.opts.Accounts.Authenticate(im.WithAddress(attempt.Context(ctx), address), query.Account, query.Password)
 	attempt.Settle(err, wire.WrongCredentials)
 	a.user = me.ID
 	return a, err

@@ -19,8 +19,8 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// timeout bounds each request to the directory. auth.nats.timeout must allow for three of them.
-const timeout = 1500 * time.Millisecond
+// timeout bounds each request to the directory. A login takes up to three, within auth.nats.timeout.
+const timeout = time.Second
 
 // directory is an LDAP directory.
 type directory struct {
