@@ -55,13 +55,14 @@ var arrows = map[string][]string{
 	"bridge/wire":     nil,
 	"bridge/www":      nil,
 
-	"embedded":             {"embedded/privatefile"},
-	"embedded/privatefile": nil,
-	"examples/archiver":    nil,
-	"examples/echo":        nil,
-	"kv":                   {"kv/...", "bridge/natsutil", "bridge/subject"},
-	"kv/batch":             nil,
-	"kv/keymutex":          nil,
+	"embedded":               {"embedded/privatefile"},
+	"embedded/privatefile":   nil,
+	"examples/archiver":      nil,
+	"examples/echo":          nil,
+	"examples/oidc-provider": {oidctest},
+	"kv":                     {"kv/...", "bridge/natsutil", "bridge/subject"},
+	"kv/batch":               nil,
+	"kv/keymutex":            nil,
 }
 
 const module = "imctl"
