@@ -251,6 +251,7 @@ func TestAsyncAPI(t *testing.T) {
 		t.Run("on the tunnel", func(t *testing.T) { t.Parallel(); a.onTheTunnel(t) })
 		t.Run("on NATS", func(t *testing.T) { t.Parallel(); a.onNATS(t) })
 		t.Run("without conversations", func(t *testing.T) { t.Parallel(); a.withoutConversations(t) })
+		t.Run("with a program that knows passwords", func(t *testing.T) { t.Parallel(); a.elsewhere(t) })
 		t.Run("kept", func(t *testing.T) { t.Parallel(); a.kept(t) })
 		t.Run("with a store that fails", func(t *testing.T) { t.Parallel(); a.failing(t) })
 	})

@@ -199,6 +199,7 @@ func TestOpenAPI(t *testing.T) {
 	t.Run("refused when the document is wrong", a.isWrong)
 	t.Run("calls", func(t *testing.T) {
 		t.Run("at work", func(t *testing.T) { t.Parallel(); a.atWork(t) })
+		t.Run("without passwords", func(t *testing.T) { t.Parallel(); a.elsewhere(t) })
 		t.Run("with mail, and a store that fails", func(t *testing.T) { t.Parallel(); a.mailAndFailure(t) })
 	})
 	for _, answer := range a.documented(t) {

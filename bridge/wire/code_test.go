@@ -47,6 +47,7 @@ const protocolCodes = `
 {"code":524,"message":"Friend Added","ok":true}
 {"code":525,"message":"Friend Removed","ok":true}
 {"code":526,"message":"Quota Exceeded","ok":false}
+{"code":527,"message":"Sign-In Is Elsewhere","ok":false}
 `
 
 func TestRepliesMatchProtocol(t *testing.T) {

@@ -111,6 +111,6 @@ var codes = [...]Info{
 		"The file is not stored: the files of the user, or those of all users, take up the space that the operator has set.",
 		"Tell the user. Deleting earlier dialogues with files frees space."},
 	{SignInElsewhere, "Sign-In Is Elsewhere", false,
-		"The server does not keep the password: another service of the operator does. For `register`: accounts are not made here. For `update`: the account has no password here.",
+		"The server does not keep the password: another service of the operator does. For `register`: the server makes no accounts. For `profile`: the account has no password here.",
 		"Refer the user to the operator's sign-in service."},
 }
