@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"imctl/bridge/governor"
 	"imctl/bridge/identity"
 	"imctl/bridge/im"
@@ -29,6 +31,11 @@ func (b *Bridge) openOIDC() (err error) {
 	if o.Issuer == "" {
 		return nil
 	}
+	signIns := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "imctl_oidc_total", Help: "Sign-ins at the OpenID Connect provider, by outcome."}, []string{"outcome"})
+	for _, outcome := range oidc.Outcomes() {
+		signIns.WithLabelValues(outcome)
+	}
+	b.opts.Registry.MustRegister(signIns)
 	opts := oidc.Options{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes, AccountClaim: o.AccountClaim, Label: o.Label, URL: o.URL,
 		Key: b.opts.Store.Seals.Key, Spend: b.opts.Store.Seals.Spend, SignIn: b.signIn,
 		Ticket:  func(user, address string) (wire.Ticket, error) { return b.tunnel.TicketFor(user, address, "oidc") },
@@ -39,6 +46,7 @@ func (b *Bridge) openOIDC() (err error) {
 			b.opts.Governor.TokenFailed(address)
 			b.opts.Governor.Delay(ctx, address)
 		},
+		Counted: func(outcome string) { signIns.WithLabelValues(outcome).Inc() },
 		Allowed: b.origins.Allowed, Away: b.monitor.Away, Log: b.log}
 	b.oidc, err = oidc.New(opts)
 	return err

@@ -83,4 +83,17 @@ func testPageOIDC(t *testing.T, browser webBrowser) {
 	if err != nil || u.External.Source != "oidc" || u.External.Subject != "s1" || u.External.Issuer != issuer.URL {
 		t.Errorf("the user is %+v, %v", u.External, err)
 	}
+
+	// Without passwords the page has only the button.
+	only := start(t, func(c *Config) {
+		c.Auth.Modes = []string{}
+		o := &c.Auth.OIDC
+		o.Issuer, o.ClientID, o.ClientSecret, o.Label = issuer.URL, "imctl", "secret", "Example"
+	})
+	provider.Change(func(o *oidctest.Options) { o.Redirect = only.app.URL() + "/im/oidc/callback" })
+	cleo := openTab(t, browser, "cleo", only.app.URL()+pagePath, phone)
+	cleo.until("named('button', 'Sign in with Example')")
+	cleo.until("!named('input, textarea', 'Password') && !named('button', 'Create account') && !named('button', 'Forgot your password?')")
+	cleo.press("Sign in with Example")
+	cleo.until("document.querySelector('#app > main:not(.sign)')")
 }

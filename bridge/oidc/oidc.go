@@ -77,6 +77,8 @@ type Options struct {
 	// Failed is told of a sign-in that the browser did not begin, or whose code or token is wrong. It may hold the answer
 	// back.
 	Failed func(ctx context.Context, address string)
+	// Counted is called with the outcome of each sign-in: one of Outcomes.
+	Counted func(outcome string)
 	// Allowed reports whether the page that sent a request may call.
 	Allowed func(*http.Request) bool
 	// Away reports whether NATS is unreachable.

@@ -12,6 +12,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,11 +34,12 @@ type world struct {
 	log      bytes.Buffer
 	failures int // that Failed was told of
 
-	mu     sync.Mutex
-	turn   int // the node of the next request; -1: they alternate
-	spent  map[string]bool
-	users  map[string]Claims // by subject
-	signIn error
+	mu       sync.Mutex
+	turn     int      // the node of the next request; -1: they alternate
+	outcomes []string // that Counted was told of
+	spent    map[string]bool
+	users    map[string]Claims // by subject
+	signIn   error
 }
 
 func newWorld(t *testing.T, change func(*Options)) *world {
@@ -70,6 +72,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 		Address: func(*http.Request) string { return "192.0.2.1" }, Allow: func(string) error { return nil },
 		Failed:  func(context.Context, string) { w.mu.Lock(); w.failures++; w.mu.Unlock() },
 		Away:    func() bool { return false },
+		Counted: func(outcome string) { w.mu.Lock(); w.outcomes = append(w.outcomes, outcome); w.mu.Unlock() },
 		Allowed: func(r *http.Request) bool { o := r.Header.Get("Origin"); return o == "" || o == w.url },
 		Log:     slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if change != nil {
@@ -212,8 +215,8 @@ func TestSignIn(t *testing.T) {
 	if got, want := w.users["s1"], (Claims{"s1", "alice", "Alice", "alice@example.org"}); got != want {
 		t.Errorf("the claims are %+v, want %+v", got, want)
 	}
-	if w.failures != 0 {
-		t.Errorf("%d failures were counted", w.failures)
+	if w.failures != 0 || !slices.Equal(w.outcomes, []string{"done"}) {
+		t.Errorf("%d failures and the outcomes %v were counted", w.failures, w.outcomes)
 	}
 	if n := w.provider.Asked("/.well-known/openid-configuration"); n > len(w.nodes) {
 		t.Errorf("the nodes asked for the description %d times", n)
@@ -441,6 +444,9 @@ func TestOutcomes(t *testing.T) {
 		b := w.browser()
 		if got := b.signIn(); got != "oidc="+c.want {
 			t.Errorf("%v: the page is told %q, want %q", c.err, got, c.want)
+		}
+		if !slices.Contains(Outcomes(), c.want) {
+			t.Errorf("Outcomes has no %s", c.want)
 		}
 		if b.session(w.url).Ticket != "" {
 			t.Errorf("%v: the page got a ticket", c.err)

@@ -34,6 +34,11 @@ const (
 	outcomeFailed   = "failed" // the server's own fault
 )
 
+// Outcomes returns all outcomes of a sign-in.
+func Outcomes() []string {
+	return []string{outcomeDone, outcomeDenied, outcomeExpired, outcomeProvider, outcomeAccount, outcomeDisabled, outcomeBusy, outcomeFailed}
+}
+
 // errDenied: the provider refused the sign-in.
 var errDenied = errors.New("the provider refused the sign-in")
 
@@ -46,6 +51,7 @@ var errToken = errors.New("the ID token is not valid")
 // toPage sends the browser to the page, by an address relative to that of the request: a proxy may serve it below
 // another path.
 func (s *Service) toPage(w http.ResponseWriter, outcome string) {
+	s.opts.Counted(outcome)
 	w.Header().Set("Location", "../www/v1/chat.html#oidc="+outcome)
 	w.WriteHeader(http.StatusFound)
 }
@@ -67,9 +73,6 @@ func (s *Service) serveStart(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) start(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-	if err := s.opts.Allow(s.opts.Address(r)); err != nil {
-		return err
-	}
 	p, err := s.find(ctx)
 	if err != nil {
 		return provided{err}
