@@ -36,6 +36,8 @@ var arrows = map[string][]string{
 	"bridge/answer":   {"kv", "bridge/im", "bridge/governor", "bridge/wire"},
 	"bridge/picture":  nil,
 	"bridge/identity": {"kv", "bridge/subject"},
+	"bridge/oidc":     {"kv", "bridge/answer", "bridge/governor", "bridge/im", "bridge/wire"},
+	oidctest:          nil,
 	"bridge/im":       {"kv", "kv/keymutex", "bridge/identity", "bridge/cluster", "bridge/eventlog", "bridge/picture", "bridge/talk", "bridge/wire"},
 	"bridge/eventlog": {"kv", "kv/batch", "bridge/natsutil", "bridge/recovery", "bridge/subject"},
 	"bridge/cluster":  {"kv", "bridge/governor", "bridge/recovery", "bridge/subject"},
@@ -53,13 +55,14 @@ var arrows = map[string][]string{
 	"bridge/wire":     nil,
 	"bridge/www":      nil,
 
-	"embedded":             {"embedded/privatefile"},
-	"embedded/privatefile": nil,
-	"examples/archiver":    nil,
-	"examples/echo":        nil,
-	"kv":                   {"kv/...", "bridge/natsutil", "bridge/subject"},
-	"kv/batch":             nil,
-	"kv/keymutex":          nil,
+	"embedded":               {"embedded/privatefile"},
+	"embedded/privatefile":   nil,
+	"examples/archiver":      nil,
+	"examples/echo":          nil,
+	"examples/oidc-provider": {oidctest},
+	"kv":                     {"kv/...", "bridge/natsutil", "bridge/subject"},
+	"kv/batch":               nil,
+	"kv/keymutex":            nil,
 }
 
 const module = "imctl"
@@ -69,6 +72,7 @@ const (
 	bridgetest = "bridge/bridgetest"
 	natstest   = "bridge/natstest"
 	pushtest   = "bridge/push/pushtest"
+	oidctest   = "bridge/oidc/oidctest" // and the provider for trying out
 )
 
 func TestImportsFollowTheArrows(t *testing.T) {

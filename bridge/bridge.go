@@ -27,6 +27,7 @@ import (
 	"imctl/bridge/listener"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
+	"imctl/bridge/oidc"
 	"imctl/bridge/origin"
 	"imctl/bridge/push"
 	"imctl/bridge/subject"
@@ -48,6 +49,7 @@ type Bridge struct {
 	audit      *audit.Trail
 	talks      *talk.Service // nil: conversations are not kept
 	push       *push.Service // nil: no messages to devices
+	oidc       *oidc.Service // nil: no sign-in at an OpenID Connect provider
 	services   *Services
 	lanes      *delivery.Lanes
 	origins    *origin.Checker
@@ -158,6 +160,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
 	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, talks: b.talks, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
 	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
+	if err := b.openOIDC(); err != nil {
+		return err
+	}
 	b.newAPI(metrics)
 	return nil
 }
@@ -327,7 +332,11 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	if b.push != nil {
 		devices = b.push
 	}
-	b.api = api.New(api.Options{Talks: talks, Files: files, Push: devices, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Origins: b.origins, Store: o.Store,
+	var signIn api.OIDC
+	if b.oidc != nil {
+		signIn = b.oidc
+	}
+	b.api = api.New(api.Options{OIDC: signIn, Talks: talks, Files: files, Push: devices, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Origins: b.origins, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Tickets: b.tunnel, Facts: b.facts(), Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }

@@ -72,6 +72,8 @@ type Options struct {
 
 	Push Push // messages to devices
 
+	OIDC OIDC // where users of the page may sign in
+
 	Origins        []string       // of web pages, besides the server's own, that may call the server and open a WebSocket; see origin.Check
 	TrustedProxies []netip.Prefix // proxies whose headers about clients are used
 

@@ -213,6 +213,10 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		a.log.Warn("cannot read the host name; imctl status will not show it", "err", err)
 	}
 	node, ended := newNode(a.backend.dir, bootID(), a.log)
+	signIn, err := a.bridgeOIDC()
+	if err != nil {
+		return err
+	}
 	a.bridge, err = bridge.New(ctx, bridge.Options{
 		Node:           node,
 		Ended:          ended,
@@ -244,6 +248,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Identity:       bridge.Identity{Modes: c.Auth.Modes, Tokens: a.tokens, Timeout: c.Auth.NATS.Timeout, MaxAge: c.Auth.MaxAge},
 		Push:           bridge.Push{Subject: c.Push.Subject, Private: c.Push.Private, MaxAge: c.Tokens.MaxAge},
 		AccountsShown:  im.AccountsShown(c.People.Accounts),
+		OIDC:           signIn,
 		Origins:        c.HTTP.pages(),
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
 		Registry:       a.registry,

@@ -15,6 +15,7 @@ type AuthConfig struct {
 	MaxAge time.Duration // of the tokens of a user that signs in elsewhere; 0: as tokens.max_age
 	JWT    AuthJWTConfig
 	NATS   AuthNATSConfig
+	OIDC   OIDCConfig
 }
 
 // AuthJWTConfig is the section auth.jwt.

@@ -256,7 +256,7 @@ func (c *Config) conflicts() []conflict {
 			found = append(found, conflict{rule.key, rule.text})
 		}
 	}
-	return slices.Concat(found, c.clusterConflicts(), c.listenConflicts(), c.authConflicts())
+	return slices.Concat(found, c.clusterConflicts(), c.listenConflicts(), c.authConflicts(), c.oidcConflicts())
 }
 
 // isWithin reports whether a path is that of a directory or below it. Both are absolute.

@@ -315,7 +315,7 @@ func Defaults() *Config {
 		People:       PeopleConfig{Accounts: "exact"},
 		Auth: AuthConfig{Modes: []string{identity.Builtin}, MaxAge: 7 * day,
 			JWT:  AuthJWTConfig{Keys: []string{}, Audience: []string{}, AccountClaim: "sub", Leeway: 30 * time.Second},
-			NATS: AuthNATSConfig{Timeout: 3 * time.Second}},
+			NATS: AuthNATSConfig{Timeout: 3 * time.Second}, OIDC: defaultOIDC},
 		NATS: NATSConfig{
 			Prefix: "im", Listen: "127.0.0.1:4222", Sync: SyncAlways,
 			Log:     NATSLogConfig{MaxAge: 168 * time.Hour, MaxBytes: GiB, OnError: "refuse", Idle: 72 * time.Hour},

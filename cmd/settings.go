@@ -51,7 +51,7 @@ func (s setting) asLive() setting { s.live = true; return s }
 
 // settings returns all settings, bound to the fields of c, in the order of config.yaml.
 func (c *Config) settings() []setting {
-	return slices.Concat(c.serverSettings(), c.authSettings(), c.natsSettings(), c.backupSettings())
+	return slices.Concat(c.serverSettings(), c.authSettings(), c.oidcSettings(), c.natsSettings(), c.backupSettings())
 }
 
 func (c *Config) serverSettings() []setting {

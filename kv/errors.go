@@ -20,6 +20,8 @@ var (
 	ErrTokenInvalid = errors.New("token is not valid")
 	// ErrNoReset: the user has no code for a new password, or it was used, tried too often, or has expired.
 	ErrNoReset = errors.New("no code for a new password")
+	// ErrSpent: what may be used only once has been used.
+	ErrSpent = errors.New("used before")
 	// ErrSelf: a user cannot be its own friend.
 	ErrSelf = errors.New("a user can't befriend itself")
 	// ErrAlreadyFriends: the two users are friends, and the friend has an alias if the call would set one.

@@ -87,6 +87,7 @@ type Store struct {
 	Resets  *Resets
 	Reports *Reports
 	Push    *Push
+	Seals   *Seals
 
 	// MailCodes are the codes that verify the addresses of users.
 	MailCodes *Resets
@@ -289,6 +290,7 @@ func (s *Store) shareUsers() {
 	s.MailCodes = &Resets{b: s.Users.b, suffix: mailCodeSuffix}
 	s.Reports = &Reports{b: s.Users.b}
 	s.Push = &Push{b: s.Users.b}
+	s.Seals = &Seals{b: s.Users.b}
 }
 
 // apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous

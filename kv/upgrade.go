@@ -160,7 +160,7 @@ func (d decision) rewrite() write {
 func (s *Store) upgradeUsersKey(ctx context.Context, r decision, f *orphanFinder, opts Options) (w write, keep bool, err error) {
 	kind, rest, _ := strings.Cut(r.key, ".")
 	switch {
-	case r.deleted, kind == "reset", kind == "work", kind+"." == paddingPrefix: // reset codes expire in minutes; users request new ones
+	case r.deleted, kind == "reset", kind == "spent", kind == "work", kind+"." == paddingPrefix: // reset codes expire in minutes; users request new ones
 		return w, false, nil
 	case r.counter != nil:
 		*r.counter += r.count

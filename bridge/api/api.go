@@ -46,6 +46,7 @@ type Options struct {
 	Tunnel       http.Handler  // serves logins
 	Files        Files
 	Tickets      Tickets
+	OIDC         OIDC // nil: users do not sign in at an OpenID Connect provider
 	Facts        Facts
 	// Away reports whether NATS is unreachable.
 	Away      func() bool

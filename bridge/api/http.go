@@ -41,6 +41,9 @@ func (a *API) Handler() http.Handler {
 		mux.HandleFunc(filesPath, a.serveUpload)
 		mux.HandleFunc(filesPath+"/{file}", a.serveFile)
 	}
+	if a.opts.OIDC != nil {
+		mux.Handle(oidcPath, a.opts.OIDC.Handler())
+	}
 	mux.Handle(pagePath, http.StripPrefix(pagePath, site()))
 	folder, version := path.Split(path.Clean(pagePath))
 	mux.Handle(pagePath+"{$}", redirect("chat.html"))

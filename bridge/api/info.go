@@ -16,6 +16,17 @@ type Tickets interface {
 	IssueTicket(ctx context.Context, address string, query wire.LoginQuery) (wire.Ticket, error)
 }
 
+// OIDC signs users in at an OpenID Connect provider. oidc.Service is one.
+type OIDC interface {
+	// Handler serves everything below oidcPath.
+	Handler() http.Handler
+	// Label returns the name of the provider for users.
+	Label() string
+}
+
+// oidcPath is where the sign-in by OpenID Connect is.
+const oidcPath = "/im/oidc/"
+
 // Facts are what a client is told of the server, besides what the other options say.
 type Facts struct {
 	Version      string        // of the program; "": clients are not told
@@ -57,6 +68,9 @@ func (a *API) info() wire.ServerInfo {
 	o, f := &a.opts, &a.opts.Facts
 	i := wire.ServerInfo{Version: f.Version, Protocol: wire.ProtocolVersion, Features: []string{"tickets", "people"}, Registration: string(o.Accounts.Registration()), Auth: o.Accounts.Modes(),
 		Page: path.Base(pagePath), Ping: seconds(f.Ping), Silence: seconds(f.Ping + f.WriteTimeout)}
+	if o.OIDC != nil {
+		i.OIDC = &wire.SignIn{Label: o.OIDC.Label()}
+	}
 	l := &i.Limits
 	*l = wire.InfoLimits{Header: wire.MaxHeader, Body: a.maxBody(), Login: maxLogin, Frame: o.MaxFrame, Payload: o.MaxFrame - envelope, Picture: o.Governor.Picture(),
 		Account: a.longest("register", "account"), Name: a.longest("register", "name"), Alias: a.longest("add", "name"), Sex: a.longest("register", "sex"),

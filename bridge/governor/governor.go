@@ -177,6 +177,11 @@ func (g *Governor) AllowCode(user string) bool {
 	return g.allow(charge{Codes, user, g.opts.Load().Forgotten}) == nil
 }
 
+// AllowSignIn counts a sign-in of an address at another server, as a login by password is counted.
+func (g *Governor) AllowSignIn(address string) error {
+	return g.allow(byAddress(Logins, address, g.opts.Load().Logins)...)
+}
+
 // AllowRequest counts an HTTP request of an address.
 func (g *Governor) AllowRequest(address string) error {
 	return g.allow(byAddress(AddressCalls, address, g.opts.Load().AddressCalls)...)

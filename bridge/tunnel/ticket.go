@@ -28,9 +28,10 @@ import (
 
 const (
 	ticketLife   = 30 * time.Second
-	ticketSecret = 32      // bytes
-	maxTickets   = 1 << 14 // of a node; one more drops the oldest. They take about 8 MB.
-	maxUserOnes  = 32      // of a user; likewise
+	signInLife   = 2 * time.Minute // of TicketFor: the browser loads the page first
+	ticketSecret = 32              // bytes
+	maxTickets   = 1 << 14         // of a node; one more drops the oldest. They take about 8 MB.
+	maxUserOnes  = 32              // of a user; likewise
 
 	maxNodeID    = 64
 	idCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_" // of a node; no other one is asked
@@ -163,20 +164,39 @@ func (t *Tunnel) issueTicket(ctx context.Context, address string, query wire.Log
 	if err != nil {
 		return issued, err
 	}
+	return t.grantTicket(grant{User: a.user, Token: query.Token, From: address, Push: query.Push, Keep: query.Keep}, ticketLife)
+}
+
+// TicketFor returns a ticket for a user that another server has authenticated. how names the way in the audit trail.
+//
+// Errors: answer.ErrGoingDown, im.ErrRestoring.
+func (t *Tunnel) TicketFor(user, address, how string) (issued wire.Ticket, err error) {
+	switch {
+	case t.Draining():
+		return issued, answer.ErrGoingDown
+	case t.opts.Gate.Closed():
+		return issued, im.ErrRestoring
+	}
+	t.opts.Audit.LoggedIn(audit.Ref{Kind: audit.User, ID: user}, address, how)
+	return t.grantTicket(grant{User: user, From: address}, signInLife)
+}
+
+// grantTicket returns a ticket that stands for g.
+func (t *Tunnel) grantTicket(g grant, life time.Duration) (issued wire.Ticket, err error) {
 	secret := make([]byte, ticketSecret)
 	rand.Read(secret) // never fails
 	aead, err := sealer(secret)
 	if err != nil {
 		return issued, err
 	}
-	plain, err := json.Marshal(grant{User: a.user, Token: query.Token, From: address, Push: query.Push, Keep: query.Keep})
+	plain, err := json.Marshal(g)
 	if err != nil {
 		return issued, err
 	}
 	now := time.Now()
-	t.tickets.add(&ticket{hash: hashOf(secret), user: a.user, sealed: aead.Seal(nil, make([]byte, aead.NonceSize()), plain, nil),
-		expires: now.Add(ticketLife)}, now)
-	return wire.Ticket{Ticket: hex.EncodeToString(secret) + t.opts.Node, Expires: int(ticketLife.Seconds())}, nil
+	t.tickets.add(&ticket{hash: hashOf(secret), user: g.User, sealed: aead.Seal(nil, make([]byte, aead.NonceSize()), plain, nil),
+		expires: now.Add(life)}, now)
+	return wire.Ticket{Ticket: hex.EncodeToString(secret) + t.opts.Node, Expires: int(life.Seconds())}, nil
 }
 
 // TakeTicket removes a ticket that this node issued, by its hash, and returns what it stands for, encrypted. nil: there

@@ -10,11 +10,17 @@ type ServerInfo struct {
 	Registration string   `json:"registration"` // open, invite or closed
 	Page         string   `json:"page"`         // version of the page, as in its path
 	Auth         []string `json:"auth"`         // what checks a password, in order: builtin, nats, jwt
+	OIDC         *SignIn  `json:"oidc,omitempty"`
 	// Ping is how many seconds apart the server's pings are at most. Silence is after how many seconds without a byte of
 	// the server, pings included, a client closes the tunnel.
 	Ping    int        `json:"ping"`
 	Silence int        `json:"silence"`
 	Limits  InfoLimits `json:"limits"`
+}
+
+// SignIn is the OpenID Connect provider at which users of the page sign in.
+type SignIn struct {
+	Label string `json:"label"` // its name for users
 }
 
 // ProtocolVersion grows when a client of an older version would misunderstand the server.

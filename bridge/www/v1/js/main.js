@@ -1,7 +1,7 @@
 import {announce} from './dom.js';
 import {summary} from './files.js';
 import {openHistory} from './history.js';
-import {t, tCode} from './words.js';
+import {explain, t, tCode} from './words.js';
 import {load, loadHome} from './load.js';
 import {rememberedLogin} from './login.js';
 import {newNotifier} from './notify.js';
@@ -59,7 +59,11 @@ app.session = newSession({
 });
 
 const login = rememberedLogin();
-if (login.token) {
+const [, outcome] = location.hash.match(/^#oidc=(\w+)$/) ?? []; // of a sign-in at another server
+if (outcome) {
+	show(starting(app, {name: 'imctl'}));
+	load('oidc').then(({finish}) => finish(app, outcome)).catch((error) => show(signIn(app, explain(error))));
+} else if (login.token) {
 	loadHome().catch(() => {}); // while the tunnel opens; an error is shown later
 	show(starting(app, login));
 	app.session.resume(login, login.own).catch(() => show(signIn(app, tCode(Code.authIllegal))));

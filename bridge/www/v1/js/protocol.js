@@ -26,9 +26,9 @@ export const at = (path) => new URL(path.slice('/im/'.length), SERVER).href;
 
 /** A URL is in the logs of proxies: the credentials go into a call, and a ticket, which is valid once, into the URL. */
 export async function loginURL(fields) {
-	const {ticket} = await post('session', {...fields, push: 1, keep: 1});
+	const {ticket} = fields.ticket ? fields : await post('session', fields);
 	const url = new URL(at('/im/login').replace(/^http/, 'ws'));
-	url.search = new URLSearchParams({ticket});
+	url.search = new URLSearchParams({ticket, push: 1, keep: 1});
 	return url.href;
 }
 
@@ -50,11 +50,12 @@ async function call(path, init) {
 
 export const get = (path, fields) => call(`/im/${path}?${new URLSearchParams(fields)}`);
 
-export const post = (path, fields) => call(`/im/${path}`, {
+export const post = (path, fields, more) => call(`/im/${path}`, {
 	method: 'POST',
 	headers: {'Content-Type': 'application/json'},
 	body: JSON.stringify(fields),
 	keepalive: path === 'logout', // even if the page is closing
+	...more,
 });
 
 // The calls throw Refused. auth is {id, token}.

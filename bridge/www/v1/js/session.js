@@ -276,8 +276,9 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	});
 
 	return {
-		signIn(account, secret, stay) {
-			password = {account, password: secret};
+		/** credentials: account and password, or a ticket. */
+		enter(credentials, stay) {
+			password = credentials;
 			login = {stay};
 			return open();
 		},

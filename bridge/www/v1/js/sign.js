@@ -36,10 +36,16 @@ export function signIn(app, message) {
 	const element = h('main.sign', hero(), box);
 	const view = {element};
 	const rule = h('p.rule', {role: 'status'}, '\u00a0'); // the room is there from the start, so that nothing moves
-	get('registration', {}).then(({registration}) => { // an old or unreachable server counts as open
+	const provider = h('.provider');
+	let stay;
+	get('info', {}).then(async ({info: {registration, auth, oidc}}) => { // an old or unreachable server counts as open
 		element.classList.toggle('closed', registration === 'closed');
 		rule.textContent = t({closed: 'ruleClosed', invite: 'ruleInvite'}[registration] ?? 'ruleOpen');
-	}, () => {});
+		if (!oidc) return;
+		const only = auth?.every((mode) => mode === 'jwt') ?? false; // nobody types a token
+		element.classList.toggle('only', only);
+		(await load('oidc')).offer(provider, oidc, only, () => stay.checked);
+	}).catch(() => {});
 
 	function show(registering, account = '') {
 		const fault = h('p.fault', {role: 'alert'}, message);
@@ -47,7 +53,7 @@ export function signIn(app, message) {
 		const password = passwordField(registering ? 'new-password' : 'current-password');
 		const mail = field('mail', {type: 'email', name: 'mail', autocomplete: 'email', hint: 'mailHint', maxlength: 254});
 		const more = h('details', {ontoggle: () => prepare()}, h('summary', t('more')));
-		const stay = h('input', {type: 'checkbox', checked: true});
+		stay = h('input', {type: 'checkbox', checked: true});
 		const ok = h('button.main', {type: 'submit'}, t(registering ? 'register' : 'signIn'));
 		const places = {[Code.accountEmpty]: name, [Code.accountExists]: name, [Code.passwordEmpty]: password, [Code.mailEmpty]: mail};
 		let extending = null;
@@ -79,7 +85,7 @@ export function signIn(app, message) {
 					await (await extend())();
 					registered = name.input.value;
 				}
-				await app.session.signIn(name.input.value, password.input.value, stay.checked).catch(reason);
+				await app.session.enter({account: name.input.value, password: password.input.value}, stay.checked).catch(reason);
 			} catch (error) {
 				failed(error);
 			}
@@ -94,7 +100,7 @@ export function signIn(app, message) {
 			h('form', {onsubmit: submit, novalidate: true}, name, password,
 				registering && [mail, more],
 				h('label.check', stay, t('stay')), fault, ok),
-			!registering && link('forgot', () => forgotDialog(name.input.value.trim())), other, rule);
+			!registering && link('forgot', () => forgotDialog(name.input.value.trim())), other, provider, rule);
 		if (registering) prepare();
 		view.focus = () => name.input.focus();
 		if (element.isConnected) view.focus();

@@ -139,6 +139,7 @@ export default {
 	video: 'Video',
 	code404: 'diese Datei gibt es nicht mehr.',
 	code526: 'für deine Dateien ist kein Platz mehr. Lösche ältere Nachrichten mit Dateien.',
+	code527: 'Dein Passwort liegt beim Anmeldedienst. Ändere es dort.',
 
 	me: 'Du',
 	react: 'Reagieren',

@@ -139,6 +139,7 @@ export default {
 	video: 'Video',
 	code404: 'this file is no longer there.',
 	code526: 'there is no space left for your files. Delete earlier messages with files.',
+	code527: 'Your sign-in service keeps your password. Change it there.',
 
 	me: 'You',
 	react: 'React',

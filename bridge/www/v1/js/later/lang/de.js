@@ -209,4 +209,13 @@ export default {
 	startFindHelp: 'Für Freunde, die hier ein Konto haben.',
 	startTalk: 'Unterhaltet euch',
 	startTalkHelp: 'Sobald ein Freund annimmt, steht eure Unterhaltung in der Liste.',
+
+	oidcButton: 'Anmelden mit {label}',
+	oidcDenied: 'Die Anmeldung wurde abgebrochen oder abgelehnt.',
+	oidcExpired: 'Die Anmeldung hat zu lange gedauert. Bitte versuche es erneut.',
+	oidcProvider: 'Der Anmeldedienst ist nicht erreichbar oder gestört. Bitte versuche es später erneut.',
+	oidcAccount: 'Für dich gibt es hier kein Konto, oder dein Name ist vergeben. Bitte frage die Administration.',
+	oidcDisabled: 'Dein Konto ist gesperrt.',
+	oidcBusy: 'Der Server ist ausgelastet. Bitte versuche es gleich noch einmal.',
+	oidcFailed: 'Die Anmeldung ist fehlgeschlagen. Bitte versuche es erneut.',
 };

@@ -209,4 +209,13 @@ export default {
 	startFindHelp: 'For friends who have an account here.',
 	startTalk: 'Talk',
 	startTalkHelp: 'Once a friend accepts, your conversation is in the list.',
+
+	oidcButton: 'Sign in with {label}',
+	oidcDenied: 'The sign-in was cancelled or refused.',
+	oidcExpired: 'The sign-in took too long. Please try again.',
+	oidcProvider: 'The sign-in service cannot be reached or has a problem. Please try again later.',
+	oidcAccount: 'There is no account for you here, or your name is taken. Please ask the administrator.',
+	oidcDisabled: 'Your account is disabled.',
+	oidcBusy: 'The server is busy. Please try again in a moment.',
+	oidcFailed: 'The sign-in failed. Please try again.',
 };

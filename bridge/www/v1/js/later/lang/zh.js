@@ -209,4 +209,13 @@ export default {
 	startFindHelp: '适用于已在此注册的好友。',
 	startTalk: '开始聊天',
 	startTalkHelp: '好友接受后，聊天会出现在列表中。',
+
+	oidcButton: '使用 {label} 登录',
+	oidcDenied: '登录已取消或被拒绝。',
+	oidcExpired: '登录用时过长，请重试。',
+	oidcProvider: '无法连接登录服务，或登录服务出现问题。请稍后重试。',
+	oidcAccount: '这里没有你的账号，或者你的名称已被占用。请联系管理员。',
+	oidcDisabled: '你的账号已被停用。',
+	oidcBusy: '服务器繁忙，请稍后重试。',
+	oidcFailed: '登录失败，请重试。',
 };
