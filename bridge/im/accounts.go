@@ -78,6 +78,19 @@ func (a *Accounts) register(ctx context.Context, u kv.User, password string, par
 	return u, err
 }
 
+// AddWithoutPassword creates an account that no password logs in to, for a program with credentials of its own. An
+// administrator can give it a password later.
+//
+// Errors: kv.ErrAccountExists, kv.ErrAccountLooksAlike, kv.ErrReadOnly.
+func (a *Accounts) AddWithoutPassword(ctx context.Context, u kv.User) (kv.User, error) {
+	u.PasswordHash = ""
+	u, err := a.Store.Users.Create(ctx, u)
+	if err == nil {
+		a.Log.User(eventlog.UserCreated, u)
+	}
+	return u, err
+}
+
 // Authenticate returns the user with that account and password. All logins that fail do the same work.
 //
 // Errors: wire.WrongCredentials for an unknown account, a wrong password, an unusable password hash and a disabled
