@@ -56,6 +56,8 @@ var arrows = map[string][]string{
 	"embedded/privatefile": nil,
 	"examples/archiver":    nil,
 	"examples/echo":        nil,
+	"examples/incoming":    nil,
+	"examples/metrics":     nil,
 	"kv":                   {"kv/...", "bridge/natsutil", "bridge/subject"},
 	"kv/batch":             nil,
 	"kv/keymutex":          nil,

@@ -57,7 +57,7 @@ var readCalls = map[string]attachmentCall{
 	"log":      readLog,
 }
 
-var serviceCalls = map[string]attachmentCall{"befriend": befriend}
+var serviceCalls = map[string]attachmentCall{"self": readSelf, "befriend": befriend}
 
 // readableUser is a user without mail address, password hash and tokens.
 type readableUser struct {
@@ -188,6 +188,11 @@ func readPresence(ctx context.Context, api *API, _ kv.Attachment, r readRequest)
 func readLog(ctx context.Context, api *API, _ kv.Attachment, _ readRequest) (map[string]any, error) {
 	last, err := api.opts.Log.Last(ctx)
 	return map[string]any{"last": last}, err
+}
+
+// readSelf returns the user that a service is.
+func readSelf(ctx context.Context, api *API, a kv.Attachment, _ readRequest) (map[string]any, error) {
+	return readUser(ctx, api, a, readRequest{ID: a.User})
 }
 
 // befriend makes the user of a service and another one friends, once, if an administrator lets the service do so.

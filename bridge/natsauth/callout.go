@@ -103,6 +103,7 @@ type identity struct {
 	account     string
 	permissions jwt.Permissions
 	expires     time.Time // zero: never
+	service     string    // the name of the attachment that is a user; "" for others
 	trusted     bool      // an attachment with a role that may have more connections
 	// recheck reports whether the credentials are still valid.
 	recheck func(context.Context) (bool, error)
@@ -330,6 +331,7 @@ func (c *Callout) service(ctx context.Context, a kv.Attachment, client *identity
 		return nil, err
 	}
 	c.OnUser(a.User)
+	client.service = a.Name
 	check := client.recheck
 	client.recheck = func(ctx context.Context) (bool, error) {
 		if ok, err := check(ctx); !ok {
