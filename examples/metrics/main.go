@@ -123,7 +123,9 @@ func (c *census) apply(nc *nats.Conn, name, subject string, e entry) error {
 	case "presence.online", "presence.offline":
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.online[e.User] = kind[3] == "online"
+		if _, known := c.online[e.User]; known { // a deleted user goes offline after its deletion
+			c.online[e.User] = kind[3] == "online"
+		}
 	case "presence.unknown": // a node has crashed, and its users have no entries
 		return c.readAll(nc, name)
 	}
