@@ -63,6 +63,8 @@ var arrows = map[string][]string{
 	"kv":                     {"kv/...", "bridge/natsutil", "bridge/subject"},
 	"kv/batch":               nil,
 	"kv/keymutex":            nil,
+	"examples/incoming":      nil,
+	"examples/metrics":       nil,
 }
 
 const module = "imctl"

@@ -127,6 +127,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		return err
 	}
 	b.services.Cluster.Hold(lease, b.monitor.Struck)
+	b.services.Cluster.OnLost(b.events.PresenceUnknown)
 	b.services.Accounts.SetRegistration(o.Registration)
 	b.services.Friends.SetAccountsShown(o.AccountsShown)
 	if err := b.setIdentity(); err != nil {
@@ -336,7 +337,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	if b.oidc != nil {
 		signIn = b.oidc
 	}
-	b.api = api.New(api.Options{OIDC: signIn, Talks: talks, Files: files, Push: devices, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Origins: b.origins, Store: o.Store,
+	b.api = api.New(api.Options{OIDC: signIn, Talks: talks, Files: files, Push: devices, Log: b.events, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Origins: b.origins, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
 		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Tickets: b.tunnel, Facts: b.facts(), Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }
@@ -446,6 +447,7 @@ func (b *Bridge) back(ctx context.Context) {
 	if err := b.restores.check(ctx); err != nil && ctx.Err() == nil {
 		b.log.Warn("check for a restore", "err", err)
 	}
+	b.events.PresenceUnknown(b.node.ID)
 	if b.services.Cluster.Alone() {
 		return
 	}

@@ -52,13 +52,27 @@ that does not let its NATS clients log in, nothing is added.
 
 For a consumer, a durable pull consumer with the name of the attachment is created on the stream of the
 log. It keeps every later entry until the program acknowledges it. --filter restricts it to a part of the
-log, such as dialogue.> or user.created.*. It may be repeated, unless one filter includes another.`,
+log, such as dialogue.> or user.created.*. It may be repeated, unless one filter includes another. A
+reader has such a consumer for user.>, friend.> and presence.>, and calls that read users, friendships and
+presence. --filter restricts it to a part of these.
+
+A service is one account of the system, --user, which it uses without a password. The account is added if
+it does not exist. A service can send only to friends of the account. With --befriend it may become a
+friend of each user once without asking; the user can remove or block it as any friend.`,
 		Example: `  imctl attach add archive --role consumer --filter 'dialogue.>' --context archive.json
+  imctl attach add directory --role reader --context directory.json
+  imctl attach add alerts --role service --user alerts --befriend --context alerts.json
   imctl attach add second --role bridge > second.json`,
 		Args: exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if role == "" {
 				return usageErrorf("missing --role: %s", strings.Join(kv.RoleNames(), ", "))
+			}
+			if (request.User != "") != (kv.Role(role) == kv.RoleService) {
+				return usageErrorf("--role service requires --user, and other roles have none")
+			}
+			if request.Befriends && kv.Role(role) != kv.RoleService {
+				return usageErrorf("--befriend requires --role service")
 			}
 			request.Name, request.Role = args[0], kv.Role(role)
 			if len(filters) > 0 {
@@ -70,11 +84,13 @@ log, such as dialogue.> or user.created.*. It may be repeated, unless one filter
 		},
 	}
 	c.Flags().StringVar(&role, "role", "", "`role`: "+strings.Join(kv.RoleNames(), ", "))
-	c.Flags().StringArrayVar(&filters, "filter", nil, "for a consumer: only entries with this `subject`, may be repeated (default all)")
+	c.Flags().StringArrayVar(&filters, "filter", nil, "for a consumer or a reader: only entries with this `subject`, may be repeated (default all)")
+	c.Flags().StringVar(&request.User, "user", "", "for a service: its `account`, which is added if it does not exist")
+	c.Flags().BoolVar(&request.Befriends, "befriend", false, "for a service: let it become a friend of each user once without asking")
 	file.addTo(c, "replace an existing file")
 	output.addTo(c.Flags())
 	completeFlag(c, "role", kv.RoleNames()...)
-	completeFlag(c, "filter", "dialogue.>", "user.>", "friend.>", "session.>")
+	completeFlag(c, "filter", "dialogue.>", "user.>", "friend.>", "session.>", "presence.>", "report.>")
 	return c
 }
 

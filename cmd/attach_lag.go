@@ -15,10 +15,12 @@ import (
 	"imctl/bridge/eventlog"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
+	"imctl/kv"
 )
 
 const attachListHelp = `List attachments. For a consumer, "behind" is the number of entries of the event log that it has not
 acknowledged, "oldest" is the age of the oldest of them, and "seen" is when its program was last connected.
+For a service, "filter" has its account, and whether it may befriend users by itself.
 
 A detached consumer was removed by the server, since its program was away for nats.log.idle and the log was
 nearly full. Its program has lost the entries that are shown. It gets a new consumer at its next login, or
@@ -32,7 +34,19 @@ func attachRow(a natsauth.Status) []string {
 		behind = strconv.FormatUint(a.Consumer.Behind(), 10)
 		oldest = age(a.Consumer.Oldest)
 	}
-	return []string{a.Name, string(a.Role), orDash(strings.Join(a.AllFilters(), " ")), localTime(a.Created), behind, oldest, localTime(a.Seen), attachState(a)}
+	return []string{a.Name, string(a.Role), orDash(attachScope(a)), localTime(a.Created), behind, oldest, localTime(a.Seen), attachState(a)}
+}
+
+// attachScope returns the filters of a consumer, or the account of a service.
+func attachScope(a natsauth.Status) string {
+	if a.Role != kv.RoleService {
+		return strings.Join(a.AllFilters(), " ")
+	}
+	scope := "user " + orDash(a.Account)
+	if a.Befriends {
+		scope += ", befriends"
+	}
+	return scope
 }
 
 // attachState returns "ok", or when the attachment lost its consumer and how many entries.

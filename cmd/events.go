@@ -27,7 +27,7 @@ func newEvents(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "events",
 		Short: "Follow the event log",
-		Long: `Show new entries of the event log: delivered dialogues, and changes of accounts, friendships and sessions.
+		Long: `Show new entries of the event log: delivered dialogues, and changes of accounts, friendships, sessions and presence.
 docs/consumers.md lists the subjects for --filter.
 
 With -o json, each entry is one line {"subject": ..., "entry": ...}. The entry is as stored in the log.
@@ -163,6 +163,9 @@ func eventRow(ctx context.Context, cache *accountCache, subject string, data []b
 		text = fmt.Sprintf("%s, session %s on node %s", user, e.Session, e.Node)
 	default:
 		text = user
+		if e.User == "" && e.Node != "" {
+			text = "node " + e.Node
+		}
 		if e.Name != "" && e.Name != user {
 			text += " (" + e.Name + ")"
 		}

@@ -180,7 +180,7 @@ func TestOperatorMode(t *testing.T) {
 		w.secret(c.Password)
 		return c
 	}
-	reader := attach("reader", kv.RoleConsumer)
+	reader := attach("reader", kv.RoleReader)
 	two := w.newMembers(t, 2)
 	person, owner := two[0], two[1]
 	person.befriend(t, owner)
@@ -198,7 +198,7 @@ func TestOperatorMode(t *testing.T) {
 	if !denied(t, bot, func() error { return bot.Publish(subject.Prefix("im").Send(person.id), nil) }) {
 		t.Error("the bot may send as another user")
 	}
-	// A consumer reads the log.
+	// A reader reads the log, and users.
 	nc := bridgetest.Connect(t, n.url, reader.User, reader.Password, reader.InboxPrefix)
 	js, err := jetstream.New(nc.Conn)
 	if err != nil {
@@ -214,6 +214,9 @@ func TestOperatorMode(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("read the log: %v", err)
+	}
+	if answer := nc.Ask(t, subject.Prefix("im").Read("reader", "user"), `{"account":"`+person.account+`"}`); !strings.Contains(answer, person.id) {
+		t.Errorf("a reader asks for a user: %s", answer)
 	}
 	// An administrator's context works for commands.
 	root := attach("root", kv.RoleAdmin)

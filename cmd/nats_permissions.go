@@ -20,7 +20,7 @@ import (
 // permission is a subject that a bridge publishes to or subscribes to.
 type permission struct {
 	allow string // the subject that the configuration of the NATS server must allow
-	test  string // a subject within allow for the test
+	test  string // a subject within allow for the test; "": it is not tested
 	body  string // the body of a JetStream request that changes nothing
 }
 
@@ -42,6 +42,7 @@ func publishPermissions(prefix, domain string, backups bool) []permission {
 		{allow: p.All(), test: p.Node(unusedID)},
 		{allow: p.All(), test: p.Log("none")},
 		{allow: subject.Inboxes, test: subject.Inbox(unusedID)},
+		{allow: subject.ImportReplies}, // only readers need it, and servers that an earlier version has configured lack it
 		{allow: api, test: js + "INFO"},
 	}
 	for _, bucket := range p.AllBuckets() {
@@ -115,6 +116,9 @@ func checkPermissions(ctx context.Context, nc *nats.Conn, c NATSConfig, backups 
 	p, domain := permissionTest{nc: nc}, natsutil.Domain(nc)
 	js := subject.API(domain)
 	for _, perm := range publishPermissions(c.Prefix, domain, backups) {
+		if perm.test == "" {
+			continue
+		}
 		m := nats.NewMsg(perm.test)
 		m.Data = []byte(perm.body)
 		// No stream has this name, so a stream with this subject refuses the message.

@@ -143,8 +143,12 @@ func TestTwoPrefixes(t *testing.T) {
 		// The two attachments have the same name, and removing one does not disconnect the other.
 		var clients []*bridgetest.Client
 		for _, i := range both {
-			c := i.attach(t, "reader", kv.RoleConsumer)
-			clients = append(clients, i.dial(t, c.User, c.Password, c.InboxPrefix))
+			c := i.attach(t, "reader", kv.RoleReader)
+			client := i.dial(t, c.User, c.Password, c.InboxPrefix)
+			if answer := client.Ask(t, i.prefix.Read("reader", "log"), "{}"); !strings.Contains(answer, `"code":200`) {
+				t.Errorf("a reader of %s asks for the log: %s", i.prefix, answer)
+			}
+			clients = append(clients, client)
 		}
 		if err := both[0].services().Attachments.Remove(t.Context(), "reader"); err != nil {
 			t.Fatal(err)

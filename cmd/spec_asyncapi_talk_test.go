@@ -275,6 +275,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 		}
 		eventually(t, message, func() bool { return c.has(message) })
 	}
+	a.roles(t, w, s, person)
 	a.administered(t, w, s, admin, stranger)
 	a.reads(t, s.asAttachment(t, archive))
 }

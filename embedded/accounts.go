@@ -40,6 +40,9 @@ const authTimeout = 10
 
 type service struct{ subject, response string }
 
+// readCalls are the calls that read users, friendships and presence, of all installations: subject.ReadImport.
+const readCalls = "*.read.*.*"
+
 // consumerServices returns the requests of a client that pulls from an existing consumer in a JetStream domain. They
 // include $JS.API.INFO: without it NATS imports all of JetStream's API by default, and answers each request twice.
 func consumerServices(domain string) []service {
@@ -52,7 +55,8 @@ func consumerServices(domain string) []service {
 	return append(all,
 		service{api + "CONSUMER.INFO.*.*", "singleton"},
 		service{api + "CONSUMER.MSG.NEXT.*.*", "stream"},
-		service{"$JS.ACK.>", "singleton"})
+		service{"$JS.ACK.>", "singleton"},
+		service{readCalls, "singleton"})
 }
 
 // AccountUser is a user in the configuration of a NATS server.

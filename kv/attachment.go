@@ -43,7 +43,10 @@ func RoleNames() []string {
 }
 
 // HasConsumer reports whether attachments with the role have a durable consumer on the event log.
-func (r Role) HasConsumer() bool { return r == RoleConsumer }
+func (r Role) HasConsumer() bool { return r == RoleConsumer || r == RoleReader }
+
+// Reads reports whether attachments with the role have the calls that read users, friendships and presence.
+func (r Role) Reads() bool { return r == RoleReader || r == RoleService }
 
 // IsTrusted reports whether NATS clients with the role could give themselves each permission: they write all records.
 func (r Role) IsTrusted() bool { return r == RoleBridge || r == RoleAdmin }
@@ -59,6 +62,9 @@ type Attachment struct {
 	Detached Detachment `json:"detached,omitzero"` // of a consumer: the last loss of its consumer
 	// Filters are those of a consumer that has more than one. Filter is the first of them.
 	Filters []string `json:"filters,omitempty"`
+
+	User      string `json:"user,omitempty"`      // of a service: the id of its user
+	Befriends bool   `json:"befriends,omitempty"` // of a service: it may befriend users by itself
 }
 
 // AllFilters returns the filters of a consumer.

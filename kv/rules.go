@@ -45,6 +45,9 @@ type Roster struct {
 	AskedAt map[string]int64 `json:"asked_at,omitempty"`
 	Blocked []string         `json:"blocked,omitempty"` // ids of the users whom the owner blocks, oldest first
 	Recent  []Recent         `json:"recent,omitempty"`  // for the cooldown of the owner's requests, oldest first
+	// BefriendedBy are the ids of the services that have befriended the owner by themselves. Each may do so once, so that
+	// the owner can end it for good.
+	BefriendedBy []string `json:"befriended_by,omitempty"`
 }
 
 // Friend returns the entry of the friend with this id.

@@ -55,6 +55,8 @@ var ErrNoService = errors.New("no imctl server answers on that NATS")
 type AccountService interface {
 	// Register creates an account with that password. limit is nil.
 	Register(ctx context.Context, user kv.User, password string) (kv.User, error)
+	// AddWithoutPassword creates an account that no password logs in to.
+	AddWithoutPassword(ctx context.Context, user kv.User) (kv.User, error)
 	// SetPassword changes the password, revokes the tokens and ends the sessions.
 	SetPassword(ctx context.Context, id, password string) error
 	// SetSource makes another system check the sign-in, or the server again, revokes the tokens and ends the sessions.
@@ -84,7 +86,8 @@ type FriendService interface {
 // AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of
 // package kv.
 type AttachmentService interface {
-	Add(ctx context.Context, name string, role kv.Role, filters ...string) (kv.Attachment, natsauth.Context, error)
+	// AddAs adds an attachment with its name, role, and the properties of a service.
+	AddAs(ctx context.Context, a kv.Attachment, filters ...string) (kv.Attachment, natsauth.Context, error)
 	// Statuses returns all attachments, each with the lag of its consumer.
 	Statuses(ctx context.Context) ([]natsauth.Status, error)
 	Rotate(ctx context.Context, name string) (kv.Attachment, natsauth.Context, error)

@@ -16,6 +16,9 @@ type AddAttachment struct {
 	Filter string  `json:"filter,omitempty"` // for a consumer: the part of the log, without its prefix; "" for all
 	// Filters are further parts of the log. None may include another.
 	Filters []string `json:"filters,omitempty"`
+
+	User      string `json:"user,omitempty"`      // of a service: its account, which is added if it does not exist
+	Befriends bool   `json:"befriends,omitempty"` // of a service: it may befriend users by itself
 }
 
 // Attachments are all attachments, ordered by name.
@@ -46,18 +49,14 @@ func (r AttachmentRef) named(err error) error {
 
 func (s *Service) attachEndpoints() []endpoint {
 	const (
-		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "seen", "detached": {"since", "entries", "resumed"}}`
-		lag        = `each with "consumer": {"name", "pending", "unacked", "waiting", "oldest", "seen"}`
+		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "seen", "detached": {"since", "entries", "resumed"}, "user": id of the user of a service, "befriends"}`
+		lag        = `each with "account": of a service, and "consumer": {"name", "pending", "unacked", "waiting", "oldest", "seen"}`
 		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix", "ca", "jetstream_domain"}`
 	)
 	return []endpoint{
 		{"attach", "add", "Add a program that may log in to NATS. For the role consumer, this creates a durable consumer of the log",
-			`{"name", "role": ` + strings.Join(kv.RoleNames(), ", ") + `, "filter": for a consumer, the part of the log, "filters": further parts}`, attachment + ", " + secret,
-			"already_exists, invalid, failed", handler(func(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
-				a.Attachment, a.Context, err = s.o.Attachments.Add(ctx, r.Name, r.Role, append([]string{r.Filter}, r.Filters...)...)
-				a.ClientCert = s.o.Attachments.ClientCert()
-				return a, err
-			})},
+			`{"name", "role": ` + strings.Join(kv.RoleNames(), ", ") + `, "filter": for a consumer, the part of the log, "filters": further parts, "user": for a service, its account, "befriends": true if the service may befriend users by itself}`, attachment + ", " + secret,
+			"already_exists, invalid, failed", handler(s.addAttachment)},
 		{"attach", "list", "List the programs that may log in to NATS", `{}`, `{"attachments": [` + attachment + `]}, ` + lag,
 			"failed", handler(func(ctx context.Context, _ struct{}) (Attachments, error) {
 				all, err := s.o.Attachments.Statuses(ctx)
@@ -89,4 +88,42 @@ func (s *Service) attachEndpoints() []endpoint {
 				return a, r.named(err)
 			})},
 	}
+}
+
+// addAttachment adds an attachment. It adds the account of a service that does not exist, without a password.
+func (s *Service) addAttachment(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
+	want := kv.Attachment{Name: r.Name, Role: r.Role, Befriends: r.Befriends}
+	added := ""
+	if r.User != "" && r.Role == kv.RoleService {
+		u, err := s.resolve(ctx, r.User)
+		if errors.Is(err, errNoUser) {
+			u, err = s.addServiceUser(ctx, r.User)
+			added = u.ID
+		}
+		if err != nil {
+			return a, err
+		}
+		want.User = u.ID
+	} else if r.User != "" || r.Role == kv.RoleService {
+		return a, failure(Invalid, "the role %s needs a user, and no other role has one", kv.RoleService)
+	}
+	a.Attachment, a.Context, err = s.o.Attachments.AddAs(ctx, want, append([]string{r.Filter}, r.Filters...)...)
+	a.ClientCert = s.o.Attachments.ClientCert()
+	if err != nil && added != "" {
+		err = errors.Join(err, s.o.Accounts.Delete(context.WithoutCancel(ctx), added))
+	}
+	return a, err
+}
+
+// addServiceUser adds an account that no one can log in to with a password.
+func (s *Service) addServiceUser(ctx context.Context, account string) (kv.User, error) {
+	u := kv.User{Account: account}
+	if err := normalizeUser(&u); err != nil {
+		return u, err
+	}
+	added, err := s.o.Accounts.AddWithoutPassword(ctx, u)
+	if errors.Is(err, kv.ErrAccountLooksAlike) {
+		err = failure(AlreadyExists, "account %q looks like an existing account: choose another one", u.Account)
+	}
+	return added, err
 }

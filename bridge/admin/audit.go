@@ -76,7 +76,7 @@ func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) 
 	switch {
 	case e.noun == "attach":
 		a.event.Subject = audit.Ref{Kind: audit.Attachment, ID: request.Name}
-		a.event.Detail = strings.Join(strings.Fields(request.Role+" "+request.Filter+" "+strings.Join(request.Filters, " ")), " ")
+		a.event.Detail = strings.Join(strings.Fields(request.Role+" "+request.User+" "+request.Filter+" "+strings.Join(request.Filters, " ")), " ")
 	case e.noun == "cluster":
 		a.event.Detail = request.Name
 	case e.noun == "log":

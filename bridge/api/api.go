@@ -31,6 +31,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix  // proxies whose headers about clients are used
 	Origins        *origin.Checker // which web pages may call; nil: the server's own
 
+	Log          Log
 	Store        *kv.Store
 	Accounts     *im.Accounts
 	Friends      *im.Friends

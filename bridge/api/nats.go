@@ -34,6 +34,7 @@ type NATSServer struct {
 	calls map[string]*Call
 	slots chan struct{} // one element for each call that runs
 	sends chan struct{} // one element for each dialogue that is sent
+	reads chan struct{} // one element for each call of an attachment that runs
 	wg    sync.WaitGroup
 	subs  []*nats.Subscription
 	done  chan struct{} // closed when queued dialogues no longer wait for the rate limit
@@ -52,7 +53,7 @@ type queuedSend struct {
 // ServeNATS starts to serve NATS clients on nc.
 func (a *API) ServeNATS(nc *nats.Conn) (*NATSServer, error) {
 	s := &NATSServer{api: a, calls: make(map[string]*Call), slots: make(chan struct{}, concurrentCalls),
-		sends: make(chan struct{}, concurrentSends), done: make(chan struct{}), queues: make(map[string][]queuedSend)}
+		sends: make(chan struct{}, concurrentSends), reads: make(chan struct{}, concurrentReads), done: make(chan struct{}), queues: make(map[string][]queuedSend)}
 	for i := range a.calls {
 		if c := &a.calls[i]; c.NATS {
 			s.calls[c.Name] = c
@@ -61,6 +62,9 @@ func (a *API) ServeNATS(nc *nats.Conn) (*NATSServer, error) {
 	for filter, handle := range map[string]nats.MsgHandler{
 		a.opts.Prefix.SendAny(): s.receiveSend,
 		a.opts.Prefix.CallAny(): s.receiveCall,
+
+		a.opts.Prefix.ReadAny():    s.receiveAttachment(readCalls, kv.Role.Reads),
+		a.opts.Prefix.ServiceAny(): s.receiveAttachment(serviceCalls, func(r kv.Role) bool { return r == kv.RoleService }),
 	} {
 		sub, err := nc.QueueSubscribe(filter, subject.QueueGroup, handle)
 		if err != nil {

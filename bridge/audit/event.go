@@ -27,6 +27,8 @@ const (
 	UserSessions Kind = "user.sessions" // a user ended sessions of its own
 	UserDeleted  Kind = "user.deleted"  // by itself
 
+	UserBefriended Kind = "user.befriended" // a service has become a friend of a user by itself
+
 	AttachmentDetached Kind = "attachment.detached" // its consumer was removed, since its program was away while the log filled up
 	AttachmentResumed  Kind = "attachment.resumed"  // its program is back and has a new consumer
 
@@ -38,7 +40,7 @@ const (
 
 // Kinds returns the kinds, besides those of administrators.
 func Kinds() []Kind {
-	return []Kind{LoginDone, LoginFailed, LimitReached, UserCreated, UserPassword, UserMail, UserLogout, UserSessions, UserDeleted,
+	return []Kind{LoginDone, LoginFailed, LimitReached, UserCreated, UserPassword, UserMail, UserLogout, UserSessions, UserDeleted, UserBefriended,
 		AttachmentDetached, AttachmentResumed, ServerStarted, ServerStopped, ServerReloaded, ServerRestored}
 }
 

@@ -71,6 +71,18 @@ func (s *Server) AddAttachment(t testing.TB, name string, role kv.Role, filter s
 	return c
 }
 
+// AddService adds a service that is a user, and that may befriend users by itself if befriends is set. Its password is a
+// secret.
+func (s *Server) AddService(t testing.TB, name string, u User, befriends bool) natsauth.Context {
+	t.Helper()
+	_, c, err := s.Attachments.AddAs(t.Context(), kv.Attachment{Name: name, Role: kv.RoleService, User: u.ID, Befriends: befriends})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Secret(c.Password)
+	return c
+}
+
 // AsAttachment connects with only the settings of a context.
 func (s *Server) AsAttachment(t testing.TB, c natsauth.Context) *Client {
 	t.Helper()

@@ -118,6 +118,16 @@ func (c *Session) WantClosed(t testing.TB, code int) {
 	}
 }
 
+// Close ends the session as a client does, and waits until the server has closed it.
+func (c *Session) Close(t testing.TB) {
+	t.Helper()
+	frame := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	if err := c.ws.WriteControl(websocket.CloseMessage, frame, time.Now().Add(WaitTimeout)); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	c.WantClosed(t, websocket.CloseNormalClosure)
+}
+
 // Send writes one frame.
 func (c *Session) Send(t testing.TB, frame string) {
 	t.Helper()

@@ -45,7 +45,8 @@ type Cluster struct {
 	queue    queue          // commands that are carried out one after the other
 	lost     chan string    // ids of nodes that were struck off the list: the others must be told
 	lease    *Lease
-	onStruck func() // called when this node finds that it was struck off the list
+	onStruck func()            // called when this node finds that it was struck off the list
+	onLost   func(node string) // called when this node has struck another one off; nil: nothing is
 	closed   context.Context
 	close    context.CancelFunc
 
@@ -77,6 +78,10 @@ func New(nc *nats.Conn, list *kv.Nodes, prefix subject.Prefix, log *slog.Logger)
 
 // Hold has the cluster renew a lease, and call struck when this node was struck off the list. Call it before Join.
 func (c *Cluster) Hold(l *Lease, struck func()) { c.lease, c.onStruck = l, struck }
+
+// OnLost has a function called with the id of each node that this one has struck off the list. It must not wait. Only one
+// node calls it for a loss. OnLost must be called before Heartbeat.
+func (c *Cluster) OnLost(lost func(node string)) { c.onLost = lost }
 
 // checkClustered notes whether NATS is a cluster. While this process is not connected, that is not known.
 func (c *Cluster) checkClustered() {

@@ -37,6 +37,9 @@ func (c *Cluster) Heartbeat(ctx context.Context, serving, halted func() bool) {
 			return
 		case id := <-c.lost:
 			if !halted() {
+				if c.onLost != nil {
+					c.onLost(id)
+				}
 				work.Go(func() { c.warn(ctx, "tell the nodes of a lost one", c.Broadcast(ctx, nodeLost{Node: id})) })
 			}
 			continue

@@ -13,9 +13,11 @@ import (
 // user that goes and comes back at once is not seen in the wrong order. The queue is bounded by the number of sessions:
 // a change and its opposite cancel out, unless another node may have announced only one of them.
 type announcer struct {
-	lane  *lane
-	alone func() bool
-	done  chan struct{}
+	lane   *lane
+	alone  func() bool
+	log    presenceLog // nil: none
+	checks rechecks
+	done   chan struct{}
 
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -30,15 +32,15 @@ type announcement struct {
 	online  bool
 }
 
-func newAnnouncer(l *lane, alone func() bool) *announcer {
-	a := &announcer{lane: l, alone: alone, done: make(chan struct{}), of: make(map[string]int)}
+func newAnnouncer(l *lane, alone func() bool, log presenceLog) *announcer {
+	a := &announcer{lane: l, alone: alone, log: log, done: make(chan struct{}), of: make(map[string]int)}
 	a.wake = sync.NewCond(&a.mu)
 	go a.run()
 	return a
 }
 
 func (a *announcer) add(n announcement) {
-	if len(n.friends) == 0 {
+	if len(n.friends) == 0 && !a.logged() {
 		return
 	}
 	a.mu.Lock()
@@ -67,6 +69,7 @@ func (a *announcer) close() {
 	a.wake.Signal()
 	a.mu.Unlock()
 	<-a.done
+	a.checks.wait()
 }
 
 func (a *announcer) run() {
@@ -94,6 +97,7 @@ func (a *announcer) announce(n announcement) {
 	defer recovery.Log(a.lane.log, "presence")
 	if n.online {
 		a.notify(n)
+		a.record(n.user, true)
 		return
 	}
 	// The last session here has ended. There may be others elsewhere, or a new one here.
@@ -101,6 +105,7 @@ func (a *announcer) announce(n announcement) {
 		return
 	}
 	a.notify(n)
+	a.record(n.user, false)
 	// A session that began meanwhile may have been announced before this. The last announcement must be that the user
 	// is online.
 	if online, err := a.isOnline(n.user); err == nil && online {

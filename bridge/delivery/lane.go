@@ -84,7 +84,11 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err
 	}
-	l.announcer = newAnnouncer(l, opts.Alone)
+	var log presenceLog
+	if opts.Log != nil {
+		log = opts.Log
+	}
+	l.announcer = newAnnouncer(l, opts.Alone, log)
 	l.wg.Go(l.run)
 	return l, nil
 }

@@ -80,6 +80,19 @@ func (a *Accounts) register(ctx context.Context, u kv.User, password string, par
 	return u, err
 }
 
+// AddWithoutPassword creates an account that no password logs in to, for a program with credentials of its own. An
+// administrator can give it a password later.
+//
+// Errors: kv.ErrAccountExists, kv.ErrAccountLooksAlike, kv.ErrReadOnly.
+func (a *Accounts) AddWithoutPassword(ctx context.Context, u kv.User) (kv.User, error) {
+	u.PasswordHash = ""
+	u, err := a.Store.Users.Create(ctx, u)
+	if err == nil {
+		a.Log.User(eventlog.UserCreated, u)
+	}
+	return u, err
+}
+
 // Authenticate returns the user with that account and password. It asks all that check passwords, in order. The user may
 // be new then. All logins that fail at the server's own passwords do the same work.
 //

@@ -249,3 +249,21 @@ func (f *Friends) AddedFrame(ctx context.Context, id, alias string, hidden bool)
 	}
 	return wire.AppendAdded(nil, friendOf(withAddress(u), alias, online[0] && !hidden)), nil
 }
+
+// BefriendOnce makes the user of a service and another one friends, and reports whether they were not before. A service
+// can do so once for each user: see kv.Rosters.BefriendOnce.
+//
+// Errors: kv.ErrUserNotFound, kv.ErrSelf, kv.ErrNotFriends, kv.ErrTooManyFriends, kv.ErrConflict, kv.ErrReadOnly.
+func (f *Friends) BefriendOnce(ctx context.Context, me kv.User, to string) (bool, error) {
+	if err := f.mustBeActive(ctx, to); err != nil {
+		return false, err
+	}
+	c, err := f.Store.Rosters.BefriendOnce(ctx, me.ID, to)
+	if errors.Is(err, kv.ErrNotFriends) || err == nil && c.Kind == kv.Unchanged {
+		return false, f.settle(ctx, me.ID, to, err)
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.bringIntoForce(ctx, c)
+}

@@ -49,23 +49,31 @@ func NewAttachments(nc *nats.Conn, prefix subject.Prefix, store *kv.Store, c Clu
 // Errors: kv.ErrAttachmentExists, kv.ErrAttachmentInvalid, kv.ErrReadOnly, and ErrNoClients if the program could not log
 // in: then there is no attachment.
 func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filters ...string) (kv.Attachment, Context, error) {
-	filters, err := as.check(name, role, filters)
+	return as.AddAs(ctx, kv.Attachment{Name: name, Role: role}, filters...)
+}
+
+// AddAs is Add for an attachment that has further properties: User and Befriends of a service.
+func (as *Attachments) AddAs(ctx context.Context, a kv.Attachment, filters ...string) (kv.Attachment, Context, error) {
+	filters, err := as.check(a.Name, a.Role, filters)
 	if err == nil {
-		err = as.mayLogIn(role)
+		err = as.checkService(a)
+	}
+	if err == nil {
+		err = as.mayLogIn(a.Role)
 	}
 	if err != nil {
 		return kv.Attachment{}, Context{}, err
 	}
 	add := as.store.Attachments.Add
-	if role.HasConsumer() {
+	if a.Role.HasConsumer() {
 		add = as.store.Attachments.Prepare
 	}
-	a, secret, err := add(ctx, kv.Attachment{Name: name, Role: role}.WithFilters(filters))
-	if err == nil && role.HasConsumer() {
+	a, secret, err := add(ctx, a.WithFilters(filters))
+	if err == nil && a.Role.HasConsumer() {
 		err = as.attach(ctx, a)
 	}
 	if err == nil {
-		err = as.try(ctx, name, secret)
+		err = as.try(ctx, a.Name, secret)
 	}
 	if err != nil {
 		return kv.Attachment{}, Context{}, err
@@ -116,7 +124,7 @@ func (as *Attachments) Rotate(ctx context.Context, name string) (kv.Attachment, 
 	if err != nil {
 		return kv.Attachment{}, Context{}, err
 	}
-	return a, as.contextOf(a, secret), as.disconnector.Disconnect(ctx, as.prefix.AttachmentConn(name))
+	return a, as.contextOf(a, secret), as.disconnector.Disconnect(ctx, connOf(as.prefix, a))
 }
 
 // Remove removes an attachment with its consumer, and closes its connections. A removal that is cut off revokes the
@@ -128,7 +136,7 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := as.disconnector.Disconnect(ctx, as.prefix.AttachmentConn(name)); err != nil {
+	if err := as.disconnector.Disconnect(ctx, connOf(as.prefix, a)); err != nil {
 		return err
 	}
 	if a.Role.HasConsumer() {
@@ -163,19 +171,24 @@ func (as *Attachments) check(name string, role kv.Role, filters []string) ([]str
 	case slices.Contains(as.access.Reserved, name):
 		return invalid("the name %s is reserved for the server", name)
 	case mistakable(as.prefix, name):
-		return invalid("the name %s could stand for a number, a user or a stream: use another one", name)
+		return invalid("the name %s could stand for a number, a user, a call or a stream: use another one", name)
 	case !slices.Contains(kv.Roles, role):
 		return invalid("the role must be one of %s", strings.Join(kv.RoleNames(), ", "))
 	case !role.HasConsumer() && len(filters) > 0:
 		return invalid("the role %s has no filter", role)
 	case !role.HasConsumer():
 		return nil, nil
+	case len(filters) == 0 && role == kv.RoleReader:
+		return slices.Clone(readerFilters), nil
 	case len(filters) == 0:
 		return []string{">"}, nil
 	}
 	for i, filter := range filters {
 		if _, err := checkFilter(filter); err != nil {
 			return nil, err
+		}
+		if role == kv.RoleReader && !slices.ContainsFunc(readerFilters, func(f string) bool { return subject.Includes(f, filter) }) {
+			return invalid("the role %s reads %s, and not %s", role, strings.Join(readerFilters, ", "), filter)
 		}
 		for k, other := range filters {
 			if i != k && subject.Includes(filter, other) {
@@ -186,11 +199,25 @@ func (as *Attachments) check(name string, role kv.Role, filters []string) ([]str
 	return filters, nil
 }
 
+// readerFilters are the parts of the log that a reader may follow. None has a dialogue, a report or a session.
+var readerFilters = []string{"user.>", "friend.>", "presence.>"}
+
+// checkService returns an error if a service has no user, or another role has what only a service may have.
+func (as *Attachments) checkService(a kv.Attachment) error {
+	switch {
+	case a.Role != kv.RoleService && (a.User != "" || a.Befriends):
+		return fmt.Errorf("%w: only the role %s has a user", kv.ErrAttachmentInvalid, kv.RoleService)
+	case a.Role == kv.RoleService && !kv.ValidID(a.User):
+		return fmt.Errorf("%w: the role %s needs a user", kv.ErrAttachmentInvalid, kv.RoleService)
+	}
+	return nil
+}
+
 // mistakable reports whether a name could be taken for another word of a subject: a number, the id of a user, which
-// shares the inbox of that name, or a stream.
+// shares the inbox of that name, a call, or a stream.
 func mistakable(p subject.Prefix, name string) bool {
 	number := name != "" && strings.Trim(name, "0123456789") == ""
-	return number || kv.ValidID(name) || slices.Contains([]string{p.LogStream(), p.LogRestoreStream(), p.TalkStream(), p.FileStream()}, name)
+	return number || kv.ValidID(name) || subject.IsReadWord(name) || slices.Contains([]string{p.LogStream(), p.LogRestoreStream(), p.TalkStream(), p.FileStream()}, name)
 }
 
 // checkFilter returns the filter, with ">" for "".
@@ -214,6 +241,9 @@ func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
 	}
 	if !a.Role.IsTrusted() || as.access.Shared {
 		c.InboxPrefix = as.prefix.AttachmentInbox(a.Name)
+	}
+	if a.Role == kv.RoleService {
+		c.InboxPrefix = subject.Inbox(a.User)
 	}
 	return c
 }

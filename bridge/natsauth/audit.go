@@ -24,7 +24,9 @@ func (c *Callout) audit(client *identity, host, name string, err error) {
 	case err == nil:
 		user, attachment := c.Prefix.ParseConn(client.name)
 		who := audit.Ref{Kind: audit.Attachment, ID: attachment}
-		if user != "" {
+		if client.service != "" {
+			who.ID = client.service
+		} else if user != "" {
 			who = audit.Ref{Kind: audit.User, ID: user}
 		}
 		c.Audit.LoggedIn(who, address, how)

@@ -103,6 +103,7 @@ type identity struct {
 	account     string
 	permissions jwt.Permissions
 	expires     time.Time // zero: never
+	service     string    // the name of the attachment that is a user; "" for others
 	trusted     bool      // an attachment with a role that may have more connections
 	// recheck reports whether the credentials are still valid.
 	recheck func(context.Context) (bool, error)
@@ -306,13 +307,48 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 			return nil, err
 		}
 	}
-	client := &identity{name: c.Prefix.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, c.opts.Access.Domain, a, c.opts.Access.Shared),
-		trusted: a.Role.IsTrusted()}
+	client := &identity{name: connOf(c.Prefix, a), account: c.opts.Access.accountOf(a.Role),
+		permissions: attachmentPermissions(c.Prefix, c.opts.Access.Domain, a, c.opts.Access.Shared, c.Timeout), trusted: a.Role.IsTrusted()}
 	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Store.Attachments.Check(ctx, name, secret)
 		return valid(err, kv.ErrAttachmentNotFound)
 	}
+	if a.Role == kv.RoleService {
+		return c.service(ctx, a, client)
+	}
 	return client, nil
+}
+
+// service completes a client that is a service: its user must be active.
+func (c *Callout) service(ctx context.Context, a kv.Attachment, client *identity) (*identity, error) {
+	active := func(ctx context.Context) error {
+		_, err := c.Accounts.Active(ctx, a.User)
+		return err
+	}
+	if err := active(ctx); errors.Is(err, wire.AuthIllegal) {
+		return nil, wire.WrongCredentials
+	} else if err != nil {
+		return nil, err
+	}
+	c.OnUser(a.User)
+	client.service = a.Name
+	check := client.recheck
+	client.recheck = func(ctx context.Context) (bool, error) {
+		if ok, err := check(ctx); !ok {
+			return ok, err
+		}
+		return valid(active(ctx), wire.AuthIllegal)
+	}
+	return client, nil
+}
+
+// connOf returns the name under which NATS knows the connections of an attachment. Those of a service are connections of
+// its user, so that whatever ends these ends those too.
+func connOf(p subject.Prefix, a kv.Attachment) string {
+	if a.Role == kv.RoleService {
+		return p.UserConn(a.User)
+	}
+	return p.AttachmentConn(a.Name)
 }
 
 // resume gives an attachment whose program has come back a new consumer.

@@ -52,6 +52,7 @@ func (t *tending) takeLogins(now time.Time) (logins map[string]time.Time, due bo
 type Status struct {
 	kv.Attachment
 	Consumer *eventlog.Lag `json:"consumer,omitempty"` // nil: there is none
+	Account  string        `json:"account,omitempty"`  // of the user of a service; "" if the user was deleted
 }
 
 // Statuses returns all attachments by name, each with the lag of its consumer. The time at which its program was last
@@ -65,9 +66,13 @@ func (as *Attachments) Statuses(ctx context.Context) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	users, err := as.store.Users.GetMany(ctx, usersOf(list))
+	if err != nil {
+		return nil, err
+	}
 	all := make([]Status, len(list))
 	for i, a := range list {
-		all[i] = Status{Attachment: a}
+		all[i] = Status{Attachment: a, Account: users[a.User].Account}
 		if lag, ok := usage.Consumer(a.Name); ok && a.Role.HasConsumer() {
 			all[i].Consumer = &lag
 			if seen := seenBy(lag, usage.Read); seen.After(a.Seen) {
@@ -76,6 +81,16 @@ func (as *Attachments) Statuses(ctx context.Context) ([]Status, error) {
 		}
 	}
 	return all, nil
+}
+
+// usersOf returns the ids of the users of services.
+func usersOf(list []kv.Attachment) (ids []string) {
+	for _, a := range list {
+		if a.User != "" {
+			ids = append(ids, a.User)
+		}
+	}
+	return ids
 }
 
 // seenBy returns when NATS has seen the program of a consumer last: now if requests of it wait for entries.

@@ -30,15 +30,16 @@ func userPermissions(p subject.Prefix, id string, timeout time.Duration) jwt.Per
 }
 
 // attachmentPermissions are those of a role, with the streams in a JetStream domain. shared tells that other
-// installations may use the same NATS account.
-func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment, shared bool) jwt.Permissions {
+// installations may use the same NATS account. timeout is that of a dialogue.
+func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment, shared bool, timeout time.Duration) jwt.Permissions {
 	inbox := p.AttachmentInbox(a.Name) + ".>"
 	switch a.Role {
 	case kv.RoleConsumer:
-		return jwt.Permissions{
-			Pub: jwt.Permission{Allow: subject.ConsumerPublish(domain, p.LogStream(), a.Name)},
-			Sub: jwt.Permission{Allow: jwt.StringList{inbox}},
-		}
+		return consumerPermissions(p, domain, a.Name, inbox)
+	case kv.RoleReader:
+		return readerPermissions(p, domain, a.Name, inbox)
+	case kv.RoleService:
+		return servicePermissions(p, a, timeout)
 	case kv.RoleModerator:
 		return answererPermissions(p.HookAll(), inbox)
 	case kv.RoleAuth:
@@ -53,6 +54,28 @@ func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment, sha
 	} else {
 		allowed.Pub.Allow.Add(p.ServicePublish()...)
 	}
+	return allowed
+}
+
+// consumerPermissions let a program read its consumer of the event log.
+func consumerPermissions(p subject.Prefix, domain, name, inbox string) jwt.Permissions {
+	return jwt.Permissions{
+		Pub: jwt.Permission{Allow: subject.ConsumerPublish(domain, p.LogStream(), name)},
+		Sub: jwt.Permission{Allow: jwt.StringList{inbox}},
+	}
+}
+
+// readerPermissions are those of a consumer, and the calls that read.
+func readerPermissions(p subject.Prefix, domain, name, inbox string) jwt.Permissions {
+	allowed := consumerPermissions(p, domain, name, inbox)
+	allowed.Pub.Allow.Add(p.Read(name, "*"))
+	return allowed
+}
+
+// servicePermissions are those of the service's user, with the user's inbox, the calls that read, and those of services.
+func servicePermissions(p subject.Prefix, a kv.Attachment, timeout time.Duration) jwt.Permissions {
+	allowed := userPermissions(p, a.User, timeout)
+	allowed.Pub.Allow.Add(p.Read(a.Name, "*"), p.Service(a.Name, "*"))
 	return allowed
 }
 
@@ -72,7 +95,7 @@ func answererPermissions(requests, inbox string) jwt.Permissions {
 // attachments. And JetStream publishes its answers on any subject that a request names for the reply, the keys and
 // streams of another installation included. Only an account of its own contains that.
 func trustedPermissions(p subject.Prefix, domain, inbox string) (allowed jwt.Permissions) {
-	allowed.Pub.Allow.Add(p.All(), subject.Inboxes, subject.API(domain)+"INFO")
+	allowed.Pub.Allow.Add(p.All(), subject.Inboxes, subject.ImportReplies, subject.API(domain)+"INFO")
 	allowed.Sub.Allow.Add(p.All(), inbox)
 	allowed.Sub.Allow.Add(p.ServiceSubscribe()...)
 	for _, bucket := range p.AllBuckets() {

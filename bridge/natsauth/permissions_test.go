@@ -3,6 +3,7 @@ package natsauth_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,17 +18,17 @@ import (
 	"imctl/kv"
 )
 
-// roles are the roles of NATS clients. In the subjects below, SELF is the client's own id or name, OTHER is the id of
-// another user, and OTHERS is the name of another consumer.
-var roles = []string{"user", "consumer", "moderator", "auth", "bridge", "admin"}
+// roles are the roles of NATS clients. In the subjects below, SELF is the client's own id or name, that of its user for a
+// service, NAME is the name of the attachment, OTHER is the id of another user, and OTHERS is the name of another consumer.
+var roles = []string{"user", "consumer", "reader", "service", "moderator", "auth", "bridge", "admin"}
 
 // mayPublish lists the roles that may publish to a subject. All other roles are refused.
 var mayPublish = []struct {
 	subject string
 	roles   string
 }{
-	{"im.send.SELF", "user bridge admin"},
-	{"im.call.SELF.found", "user bridge admin"},
+	{"im.send.SELF", "user service bridge admin"},
+	{"im.call.SELF.found", "user service bridge admin"},
 	{"im.send.OTHER", "bridge admin"},
 	{"im.call.OTHER.profile", "bridge admin"},
 	{"im.user.SELF.dialogue", "bridge admin"},
@@ -35,6 +36,14 @@ var mayPublish = []struct {
 	{"im.user.OTHER.notice", "bridge admin"},
 	{"im.node.0123456789abcdef", "bridge admin"},
 	{"im.log.dialogue.OTHER.SELF", "bridge admin"},
+	{"im.read.NAME.users", "reader service bridge admin"},
+	{"im.read.NAME.presence", "reader service bridge admin"},
+	{"im.read.NAME.more.words", "bridge admin"},
+	{"im.read.OTHERS.users", "bridge admin"},
+	{"im.service.NAME.befriend", "service bridge admin"},
+	{"im.service.OTHERS.befriend", "bridge admin"},
+	{"im.service.NAME.more.words", "bridge admin"},
+	{"im.taken.0123456789abcdef.OTHER.SELF.1", "bridge admin"},
 	{"im.hook.dialogue.OTHER.SELF", "bridge admin"},
 	{"im.hook.register", "bridge admin"},
 	{"im.auth.login", "bridge admin"},
@@ -60,14 +69,14 @@ var mayPublish = []struct {
 	{"$JS.API.CONSUMER.CREATE.IM_LOG.own", "bridge admin"},
 	{"$JS.API.CONSUMER.DURABLE.CREATE.IM_LOG.own", "bridge admin"},
 	{"$JS.API.CONSUMER.LIST.IM_LOG", "bridge admin"},
-	{"$JS.API.CONSUMER.INFO.IM_LOG.SELF", "consumer bridge admin"},
+	{"$JS.API.CONSUMER.INFO.IM_LOG.SELF", "consumer reader bridge admin"},
 	{"$JS.API.CONSUMER.INFO.IM_LOG.OTHERS", "bridge admin"},
-	{"$JS.API.CONSUMER.MSG.NEXT.IM_LOG.SELF", "consumer bridge admin"},
+	{"$JS.API.CONSUMER.MSG.NEXT.IM_LOG.SELF", "consumer reader bridge admin"},
 	{"$JS.API.CONSUMER.MSG.NEXT.IM_LOG.OTHERS", "bridge admin"},
 	{"$JS.API.CONSUMER.DELETE.IM_LOG.none", "bridge admin"},
-	{"$JS.ACK.IM_LOG.SELF.1.1.1.1.0", "consumer bridge admin"},
-	{"$JS.ACK._.HASH.IM_LOG.SELF.1.1.1.1.0", "consumer bridge admin"},
-	{"$JS.ACK._.HASH.IM_LOG.SELF.1.1.1.1.0.RANDOM", "consumer bridge admin"},
+	{"$JS.ACK.IM_LOG.SELF.1.1.1.1.0", "consumer reader bridge admin"},
+	{"$JS.ACK._.HASH.IM_LOG.SELF.1.1.1.1.0", "consumer reader bridge admin"},
+	{"$JS.ACK._.HASH.IM_LOG.SELF.1.1.1.1.0.RANDOM", "consumer reader bridge admin"},
 	{"$JS.ACK.IM_LOG.OTHERS.1.1.1.1.0", "bridge admin"},
 	{"$JS.ACK._.HASH.IM_LOG.OTHERS.1.1.1.1.0", "bridge admin"},
 	{"$JS.ACK.IM_LOG.OTHERS.IM_LOG.SELF.1.1.1", "bridge admin"},
@@ -78,9 +87,13 @@ var mayPublish = []struct {
 	{"$SYS.REQ.SERVER.PING.CONNZ", ""},
 	{"$SYS.REQ.SERVER.none.KICK", ""},
 	{"$SYS.REQ.SERVER.none.RELOAD", ""},
+	{"_R_.none", "bridge admin"},
 	{"foreign.subject", ""},
 	{"chat.user.OTHER.dialogue", ""},
 	{"chat.admin.user.list", ""},
+	{"chat.send.SELF", ""},
+	{"chat.read.NAME.users", ""},
+	{"chat.service.NAME.befriend", ""},
 	{"$SRV.INFO.imctl-chat", ""},
 	{"$KV.chat_users.none", ""},
 	{"$JS.API.STREAM.INFO.KV_chat_users", ""},
@@ -100,9 +113,9 @@ var maySubscribe = []struct {
 	subject string
 	roles   string
 }{
-	{"im.user.SELF.dialogue", "user bridge admin"},
-	{"im.user.SELF.>", "user bridge admin"},
-	{"_INBOX.SELF.>", "user consumer moderator auth bridge admin"},
+	{"im.user.SELF.dialogue", "user service bridge admin"},
+	{"im.user.SELF.>", "user service bridge admin"},
+	{"_INBOX.SELF.>", "user consumer reader service moderator auth bridge admin"},
 	{"im.user.OTHER.dialogue", "bridge admin"},
 	{"im.user.*.dialogue", "bridge admin"},
 	{"im.user.>", "bridge admin"},
@@ -111,6 +124,10 @@ var maySubscribe = []struct {
 	{"im.send.*", "bridge admin"},
 	{"im.call.>", "bridge admin"},
 	{"im.log.>", "bridge admin"},
+	{"im.log.presence.>", "bridge admin"},
+	{"im.read.>", "bridge admin"},
+	{"im.read.NAME.users", "bridge admin"},
+	{"im.service.>", "bridge admin"},
 	{"im.hook.>", "moderator bridge admin"},
 	{"im.hook.dialogue.*.*", "moderator bridge admin"},
 	{"im.auth.>", "auth bridge admin"},
@@ -141,6 +158,7 @@ var maySubscribe = []struct {
 	{"foreign.subject", ""},
 	{"chat.user.OTHER.dialogue", ""},
 	{"chat.log.>", ""},
+	{"chat.read.>", ""},
 	{"chat.hook.>", ""},
 	{"chat.auth.login", ""},
 	{"$KV.chat_users.>", ""},
@@ -152,15 +170,23 @@ func TestRoles(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})
 	p, other := s.Register(t), s.Register(t)
-	self := map[string]string{"user": p.ID, "consumer": "archive", "moderator": "filter", "auth": "directory", "bridge": "second", "admin": "root"}
+	names := map[string]string{"consumer": "archive", "reader": "directory", "service": "alerts", "moderator": "filter", "auth": "people", "bridge": "second", "admin": "root"}
+	self := maps.Clone(names)
+	self["user"], names["user"] = p.ID, "none"
 	clients := map[string]*bridgetest.Client{"user": s.AsUser(t, p)}
 	s.AddAttachment(t, "archive-2", kv.RoleConsumer, "")
 	for _, role := range roles[1:] {
+		if kv.Role(role) == kv.RoleService {
+			u := s.Register(t)
+			self[role] = u.ID
+			clients[role] = s.AsAttachment(t, s.AddService(t, names[role], u, true))
+			continue
+		}
 		clients[role] = s.AsAttachment(t, s.AddAttachment(t, self[role], kv.Role(role), ""))
 	}
 	for _, role := range roles {
 		c := clients[role]
-		spell := strings.NewReplacer("HASH", accountHash(embedded.Account), "SELF", self[role], "OTHERS", "archive-2", "OTHER", other.ID).Replace
+		spell := strings.NewReplacer("HASH", accountHash(embedded.Account), "SELF", self[role], "NAME", names[role], "OTHERS", "archive-2", "OTHER", other.ID).Replace
 		for _, r := range mayPublish {
 			err := tried(t, c, func(subject string) error { return c.Publish(subject, nil) }, spell(r.subject))
 			wantAllowed(t, role+" publishes on "+r.subject, err, slices.Contains(strings.Fields(r.roles), role))

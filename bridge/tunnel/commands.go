@@ -86,15 +86,22 @@ func (t *Tunnel) makeYoungest(ctx context.Context, s *Session, user string) {
 }
 
 // limitSessions ends the user's oldest sessions, on all nodes, if it has too many with the new one. It reports whether
-// the user has sessions on other nodes.
-func (t *Tunnel) limitSessions(ctx context.Context, s *Session) (elsewhere bool) {
+// the user has sessions on other nodes, and whether one of these is older: of sessions that begin on several nodes at
+// once, one is the oldest.
+func (t *Tunnel) limitSessions(ctx context.Context, s *Session) (elsewhere, older bool) {
 	all := t.everywhere(ctx, s.user())
+	slices.SortFunc(all, cluster.OldestFirst)
+	for _, i := range all {
+		if i.ID == s.id {
+			break
+		}
+		older = older || i.Node != t.opts.Node
+	}
 	elsewhere = slices.ContainsFunc(all, func(i cluster.Session) bool { return i.Node != t.opts.Node })
 	limit := t.opts.Sessions.PerUser
 	if limit <= 0 || len(all) <= limit {
-		return elsewhere
+		return elsewhere, older
 	}
-	slices.SortFunc(all, cluster.OldestFirst)
 	c := cluster.CloseSessions{User: s.user(), Frame: wire.AppendReply(nil, wire.LoginElsewhere, nil),
 		Code: websocket.ClosePolicyViolation, Reason: "login in other place"}
 	here := true
@@ -104,12 +111,12 @@ func (t *Tunnel) limitSessions(ctx context.Context, s *Session) (elsewhere bool)
 	}
 	if here {
 		t.CloseSessions(c)
-		return elsewhere
+		return elsewhere, older
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	if err := t.opts.Cluster.Tell(ctx, c); err != nil {
 		t.opts.Logger.Warn("end a user's oldest sessions", "user", s.user(), "err", err)
 	}
-	return elsewhere
+	return elsewhere, older
 }

@@ -123,11 +123,11 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 	}
 	// A client that was online before may have left since, and been announced. What counts is who is online beside this
 	// session.
-	elsewhere := t.limitSessions(ctx, s)
+	elsewhere, older := t.limitSessions(ctx, s)
 	if elsewhere || taken && first { // not by a session of this node
 		s.member.MarkElsewhere()
 	}
-	if first && !elsewhere {
+	if first && !older {
 		s.member.Announce()
 	}
 	return welcome, nil
