@@ -59,6 +59,11 @@ type Attachment struct {
 	Detached Detachment `json:"detached,omitzero"` // of a consumer: the last loss of its consumer
 	// Filters are those of a consumer that has more than one. Filter is the first of them.
 	Filters []string `json:"filters,omitempty"`
+
+	// Accounts are those that a gateway may register: a beginning and a star, such as "matrix_*".
+	Accounts string `json:"accounts,omitempty"`
+	// MaxUsers is how many users a gateway may have; 0: as many as the server's limit.
+	MaxUsers int `json:"max_users,omitempty"`
 }
 
 // AllFilters returns the filters of a consumer.
@@ -88,6 +93,8 @@ type attachmentRecord struct {
 	absence
 	SecretHash string `json:"secret_hash"` // SHA-256 in hex; "" if the secret is revoked
 	Confirmed  bool   `json:"confirmed"`   // false: the attachment is pending and has no effect
+
+	Session string `json:"session,omitempty"` // of a gateway: the session that was opened last
 }
 
 var attachmentName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -324,12 +331,17 @@ func (a *Attachments) read(ctx context.Context, name string) (attachmentRecord, 
 }
 
 func (a *Attachments) write(ctx context.Context, r attachmentRecord, revision uint64) error {
+	_, err := a.writeRevision(ctx, r, revision)
+	return err
+}
+
+// writeRevision is write, and returns the revision of the written record.
+func (a *Attachments) writeRevision(ctx context.Context, r attachmentRecord, revision uint64) (uint64, error) {
 	record, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("encode an attachment: %w", err)
+		return 0, fmt.Errorf("encode an attachment: %w", err)
 	}
-	_, err = a.b.write(ctx, putAt(attachmentKey(r.Name), record, revision))
-	return err
+	return a.b.write(ctx, putAt(attachmentKey(r.Name), record, revision))
 }
 
 func decodeAttachment(e entry) (attachmentRecord, error) {

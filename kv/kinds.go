@@ -70,6 +70,7 @@ var kinds = []kind{
 	{name: "push", bucket: usersBucket, prefix: pushPrefix, rule: once},
 	{name: "vapid", bucket: usersBucket, prefix: vapidPrefix, rule: once},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
+	{name: "owned", bucket: usersBucket, prefix: ownedPrefix, rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},
 	{name: "cursors", bucket: friendshipsBucket, prefix: cursorsPrefix, rule: permanent},

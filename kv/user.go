@@ -33,6 +33,8 @@ type User struct {
 	Profile
 	Created  time.Time `json:"created"`
 	Disabled bool      `json:"disabled,omitempty"`
+
+	Gateway string `json:"gateway,omitempty"` // name of the gateway that speaks for the user; never changes
 }
 
 // String returns the user's id and nothing else, so that no format verb writes a password hash to a log.
@@ -114,6 +116,7 @@ func (u *Users) Create(ctx context.Context, user User, parts ...Part) (User, err
 		if key := r.nameKey(); key != "" {
 			writes = append(writes, putAt(key, nil, 0))
 		}
+		writes = append(writes, ownedWrites(user)...)
 		writes = append(writes, more...)
 		// The record comes last, here and in Update, so that a list that has read the last record is complete.
 		writes = append(writes, putAt(userKey(user.ID), record, 0))
@@ -246,8 +249,8 @@ func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, err
 }
 
 // Update calls change with the user, stores the result and returns it. After a conflict it calls change again with
-// the new record. An error of change ends the update and is returned. Update ignores changes of id, account and time
-// of creation. It does not write an unchanged user.
+// the new record. An error of change ends the update and is returned. Update ignores changes of id, account, gateway
+// and time of creation. It does not write an unchanged user.
 //
 // Errors: ErrUserNotFound, ErrConflict, and those of change.
 func (u *Users) Update(ctx context.Context, id string, change func(*User) error) (User, error) {
@@ -261,7 +264,7 @@ func (u *Users) Update(ctx context.Context, id string, change func(*User) error)
 		if err := change(&after); err != nil {
 			return err
 		}
-		after.ID, after.Account, after.Created = before.ID, before.Account, before.Created
+		after.ID, after.Account, after.Created, after.Gateway = before.ID, before.Account, before.Created, before.Gateway
 		if after == before.User {
 			return nil
 		}
@@ -375,7 +378,7 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 				note.Purge = append(note.Purge, claim.key)
 			}
 		}
-		for _, key := range []string{r.nameKey(), r.Deletion} {
+		for _, key := range []string{r.nameKey(), r.ownedKey(), r.Deletion} {
 			if key != "" {
 				note.Purge = append(note.Purge, key)
 			}
