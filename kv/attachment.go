@@ -94,7 +94,7 @@ type attachmentRecord struct {
 	SecretHash string `json:"secret_hash"` // SHA-256 in hex; "" if the secret is revoked
 	Confirmed  bool   `json:"confirmed"`   // false: the attachment is pending and has no effect
 
-	Session string `json:"session,omitempty"` // of a gateway: the session that was opened last
+	Session string `json:"session,omitempty"` // of a gateway: the node of the session that was opened last
 }
 
 var attachmentName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

@@ -92,12 +92,11 @@ func (a Attachment) Overlaps(b Attachment) bool {
 	return strings.HasPrefix(x, y) || strings.HasPrefix(y, x)
 }
 
-// OpenSession notes the session of a gateway, which replaces the one before. The revision orders the sessions of the
-// gateway: the later one is higher.
+// OpenSession notes that a gateway has opened a session on a node. It returns the revision of the record, which is higher
+// for a later session.
 //
 // Errors: ErrAttachmentNotFound, also for another role and for a revoked secret, ErrConflict, ErrReadOnly.
-func (a *Attachments) OpenSession(ctx context.Context, name, session string) (Attachment, uint64, error) {
-	var at Attachment
+func (a *Attachments) OpenSession(ctx context.Context, name, node string) (uint64, error) {
 	var opened uint64
 	err := compareAndSwap(ctx, func(ctx context.Context) error {
 		r, revision, err := a.read(ctx, name)
@@ -107,13 +106,12 @@ func (a *Attachments) OpenSession(ctx context.Context, name, session string) (At
 		if r.Role != RoleGateway || !r.Confirmed || r.SecretHash == "" {
 			return ErrAttachmentNotFound
 		}
-		r.Session, r.Seen = session, now()
-		at = r.Attachment
+		r.Session, r.Seen = node, now()
 		opened, err = a.writeRevision(ctx, r, revision)
 		return err
 	})
 	if err != nil {
-		return Attachment{}, 0, fmt.Errorf("kv: open a session of a gateway: %w", err)
+		return 0, fmt.Errorf("kv: open a session of a gateway: %w", err)
 	}
-	return at, opened, nil
+	return opened, nil
 }

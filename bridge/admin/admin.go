@@ -82,6 +82,7 @@ type FriendService interface {
 // AttachmentService manages the programs that may log in to NATS. natsauth.Attachments is one. Errors are those of
 // package kv.
 type AttachmentService interface {
+	AddGateway(ctx context.Context, name, accounts string, maxUsers int) (kv.Attachment, natsauth.Context, error)
 	Add(ctx context.Context, name string, role kv.Role, filters ...string) (kv.Attachment, natsauth.Context, error)
 	// Statuses returns all attachments, each with the lag of its consumer.
 	Statuses(ctx context.Context) ([]natsauth.Status, error)

@@ -15,6 +15,10 @@ type AddAttachment struct {
 	Filter string  `json:"filter,omitempty"` // for a consumer: the part of the log, without its prefix; "" for all
 	// Filters are further parts of the log. None may include another.
 	Filters []string `json:"filters,omitempty"`
+
+	// Accounts are those that a gateway may register, such as "matrix_*", and MaxUsers is how many; 0: the server's limit.
+	Accounts string `json:"accounts,omitempty"`
+	MaxUsers int    `json:"max_users,omitempty"`
 }
 
 // Attachments are all attachments, ordered by name.
@@ -45,15 +49,15 @@ func (r AttachmentRef) named(err error) error {
 
 func (s *Service) attachEndpoints() []endpoint {
 	const (
-		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "seen", "detached": {"since", "entries", "resumed"}}`
+		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "accounts" and "max_users": of a gateway, "seen", "detached": {"since", "entries", "resumed"}}`
 		lag        = `each with "consumer": {"name", "pending", "unacked", "waiting", "oldest", "seen"}`
 		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix", "ca", "jetstream_domain"}`
 	)
 	return []endpoint{
 		{"attach", "add", "Add a program that may log in to NATS. For the role consumer, this creates a durable consumer of the log",
-			`{"name", "role": consumer, bridge or admin, "filter": for a consumer, the part of the log, "filters": further parts}`, attachment + ", " + secret,
+			`{"name", "role", "filter": for a consumer, the part of the log, "filters": further parts, "accounts": for a gateway, those that it may register, "max_users"}`, attachment + ", " + secret,
 			"already_exists, invalid, failed", handler(func(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
-				a.Attachment, a.Context, err = s.o.Attachments.Add(ctx, r.Name, r.Role, append([]string{r.Filter}, r.Filters...)...)
+				a.Attachment, a.Context, err = s.addAttachment(ctx, r)
 				a.ClientCert = s.o.Attachments.ClientCert()
 				return a, err
 			})},
@@ -88,4 +92,18 @@ func (s *Service) attachEndpoints() []endpoint {
 				return a, r.named(err)
 			})},
 	}
+}
+
+// addAttachment adds an attachment by its role.
+func (s *Service) addAttachment(ctx context.Context, r AddAttachment) (kv.Attachment, natsauth.Context, error) {
+	if r.Role == kv.RoleGateway {
+		if r.Filter != "" || len(r.Filters) > 0 {
+			return kv.Attachment{}, natsauth.Context{}, failure(Invalid, "the role %s has no filter", r.Role)
+		}
+		return s.o.Attachments.AddGateway(ctx, r.Name, r.Accounts, r.MaxUsers)
+	}
+	if r.Accounts != "" || r.MaxUsers != 0 {
+		return kv.Attachment{}, natsauth.Context{}, failure(Invalid, "only the role %s has accounts", kv.RoleGateway)
+	}
+	return s.o.Attachments.Add(ctx, r.Name, r.Role, append([]string{r.Filter}, r.Filters...)...)
 }

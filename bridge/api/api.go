@@ -46,6 +46,7 @@ type Options struct {
 	Tunnel       http.Handler  // serves logins
 	Files        Files
 	Tickets      Tickets
+	Gateways     Gateways // nil: no program speaks for users of its own
 	Facts        Facts
 	// Away reports whether NATS is unreachable.
 	Away      func() bool

@@ -48,7 +48,15 @@ func Connect(t testing.TB, url, user, password, inbox string) *Client {
 // AddAttachment adds an attachment to a server whose NATS clients connect to url.
 func AddAttachment(t testing.TB, s *bridge.Services, url, name string, role kv.Role, filter string) natsauth.Context {
 	t.Helper()
-	_, c, err := s.Attachments.Add(t.Context(), name, role, filter)
+	add := func() (kv.Attachment, natsauth.Context, error) {
+		return s.Attachments.Add(t.Context(), name, role, filter)
+	}
+	if role == kv.RoleGateway {
+		add = func() (kv.Attachment, natsauth.Context, error) {
+			return s.Attachments.AddGateway(t.Context(), name, name+"_*", 0)
+		}
+	}
+	_, c, err := add()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,11 +20,12 @@ import (
 type Accounts struct {
 	Deps
 	friends     *Friends
-	registering keymutex.Mutex               // by folded account
-	mode        atomic.Value                 // Registration
-	background  sync.WaitGroup               // rehashes that go on after a login was answered
-	mail        Mail                         // nil: the server sends no mail
-	unusable    *lru.Cache[string, struct{}] // ids of users whose password hashes were reported as unusable
+	registering keymutex.Mutex                              // by folded account
+	mode        atomic.Value                                // Registration
+	background  sync.WaitGroup                              // rehashes that go on after a login was answered
+	mail        Mail                                        // nil: the server sends no mail
+	reserved    func(context.Context, string) (bool, error) // nil: no account is reserved
+	unusable    *lru.Cache[string, struct{}]                // ids of users whose password hashes were reported as unusable
 }
 
 // maxUnusable is how many users with unusable password hashes are remembered, so that each is logged once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"imctl/bridge/eventlog"
 	"imctl/kv"
 )
 
@@ -36,7 +37,7 @@ func (a *Accounts) Registration() Registration {
 // are written together. Otherwise the invite is ignored. The invite is checked first: a client without one learns
 // nothing about the account, and costs no hash.
 //
-// Errors: ErrNotInvited, and those of Register.
+// Errors: ErrNotInvited, kv.ErrAccountExists also for an account that only a gateway may register, and those of Register.
 func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invite string) (kv.User, error) {
 	var parts []kv.Part
 	switch a.Registration() {
@@ -49,8 +50,39 @@ func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invi
 	default:
 		return kv.User{}, ErrNotInvited
 	}
+	if a.reserved != nil {
+		reserved, err := a.reserved(ctx, u.Account)
+		if err != nil {
+			return kv.User{}, err
+		}
+		if reserved {
+			return kv.User{}, kv.ErrAccountExists
+		}
+	}
 	u, err := a.register(ctx, u, password, parts...)
 	return u, notInvited(err)
+}
+
+// RegisterOwned creates an account without a password, for a gateway. No client can log in to it.
+//
+// Errors: kv.ErrAccountExists, kv.ErrAccountLooksAlike, kv.ErrReadOnly.
+func (a *Accounts) RegisterOwned(ctx context.Context, u kv.User) (kv.User, error) {
+	unlock, err := a.registering.Lock(ctx, kv.FoldAccount(u.Account))
+	if err != nil {
+		return kv.User{}, err
+	}
+	defer unlock()
+	u.PasswordHash = ""
+	u, err = a.Store.Users.Create(ctx, u)
+	if err == nil {
+		a.Log.User(eventlog.UserCreated, u)
+	}
+	return u, err
+}
+
+// SetReserved sets what reports whether only a gateway may register an account.
+func (a *Accounts) SetReserved(reserved func(ctx context.Context, account string) (bool, error)) {
+	a.reserved = reserved
 }
 
 // notInvited turns kv.ErrInvite into ErrNotInvited.

@@ -16,9 +16,11 @@ import (
 	"imctl/kv"
 )
 
-// Cluster tells all nodes that a consumer of the event log was created. cluster.Cluster is one.
+// Cluster tells all nodes that a consumer of the event log was created, or that a gateway was added or removed.
+// cluster.Cluster is one.
 type Cluster interface {
 	ConsumerAttached(ctx context.Context) error
+	GatewayChanged(ctx context.Context, name string) error
 }
 
 // Attachments are the programs that may connect to NATS, each with a role. An attachment of role consumer has a durable
@@ -49,6 +51,9 @@ func NewAttachments(nc *nats.Conn, prefix subject.Prefix, store *kv.Store, c Clu
 // Errors: kv.ErrAttachmentExists, kv.ErrAttachmentInvalid, kv.ErrReadOnly, and ErrNoClients if the program could not log
 // in: then there is no attachment.
 func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filters ...string) (kv.Attachment, Context, error) {
+	if role == kv.RoleGateway {
+		return kv.Attachment{}, Context{}, fmt.Errorf("%w: the role %s needs the accounts that it may register, such as matrix_*", kv.ErrAttachmentInvalid, role)
+	}
 	filters, err := as.check(name, role, filters)
 	if err == nil {
 		err = as.mayLogIn(role)
@@ -136,7 +141,10 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return as.store.Attachments.Remove(ctx, name)
+	if err := as.store.Attachments.Remove(ctx, name); err != nil || a.Role != kv.RoleGateway {
+		return err
+	}
+	return as.cluster.GatewayChanged(ctx, name)
 }
 
 // Repair removes attachments whose creation or removal a process left unfinished when it ended, and returns how many.

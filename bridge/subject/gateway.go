@@ -34,6 +34,9 @@ func (p Prefix) ParseGateway(subject string) (name string, words []string) {
 	return all[0], all[1:]
 }
 
+// InAttachmentInbox reports whether subject is in the inbox of an attachment.
+func (p Prefix) InAttachmentInbox(subject, name string) bool { return InInbox(subject, p.own(name)) }
+
 // GatewayPublish returns the filters of what a gateway publishes.
 func (p Prefix) GatewayPublish(name string) []string {
 	return []string{p.Gateway(name, "register"), p.Gateway(name, "users"), p.Gateway(name, "open"), p.Gateway(name, "online", ">"),
