@@ -120,7 +120,7 @@ func (s *NATSServer) receiveGatewayCall(m *nats.Msg) {
 			s.respond(m, wire.AppendReply(nil, s.api.observe("gateway", err, 0), nil))
 			return
 		}
-		s.callAs(m, &request{client: user, gateway: gateway}, name)
+		s.call(m, &request{client: user, gateway: gateway}, name)
 	})
 }
 

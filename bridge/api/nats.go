@@ -271,18 +271,13 @@ func (s *NATSServer) receiveCall(m *nats.Msg) {
 		user, name := s.api.opts.Prefix.ParseCall(m.Subject)
 		if s.mayReply(m, user) {
 			s.markOnline(user)
-			s.call(m, user, name)
+			s.call(m, &request{client: user}, name)
 		}
 	})
 }
 
-// call serves a call of a user.
-func (s *NATSServer) call(m *nats.Msg, user, name string) {
-	s.callAs(m, &request{client: user}, name)
-}
-
-// callAs serves a call of the user that the request has.
-func (s *NATSServer) callAs(m *nats.Msg, r *request, name string) {
+// call serves a call of the user that the request has.
+func (s *NATSServer) call(m *nats.Msg, r *request, name string) {
 	started, user := time.Now(), r.client
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()

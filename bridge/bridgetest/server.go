@@ -42,6 +42,9 @@ type Options struct {
 	BeforeBridge func(*Server)
 	// Connections is the limit of the connections of one user; 0: none.
 	Connections int
+	// GatewayLease and GatewayUsers are those of bridge.Options.
+	GatewayLease time.Duration
+	GatewayUsers int
 	// AsksSystem makes the bridge ask NATS's system account for figures of connections, as on an attached NATS server.
 	AsksSystem bool
 }
@@ -112,8 +115,12 @@ func (s *Server) start(t testing.TB, o Options) error {
 		Governor:  s.governor,
 		EventLog:  eventlog.Options{Plain: true},
 		Callout:   callout,
-		Registry:  s.registry,
-		Log:       log,
+
+		GatewayLease: o.GatewayLease,
+		GatewayUsers: o.GatewayUsers,
+
+		Registry: s.registry,
+		Log:      log,
 	})
 	if err != nil {
 		return err

@@ -81,14 +81,8 @@ type Service struct {
 	sessions map[string]*session // by gateway
 	opened   map[string]uint64   // the highest revision of a session of each gateway, as far as it is known
 	gateways map[string]kv.Attachment
-	owners   *lru.Cache[string, owner] // by user
-	changes  uint64                    // counts what was dropped from gateways and owners
-}
-
-// owner is what the cache knows of a user.
-type owner struct {
-	gateway  string
-	disabled bool
+	owners   *lru.Cache[string, string] // gateways of users that are not disabled, "" for none
+	changes  uint64                     // counts what was dropped from gateways and owners
 }
 
 // maxOwners bounds the users in the cache: 12 MB.
@@ -99,7 +93,7 @@ func New(opts Options) *Service {
 	if opts.Lease == 0 {
 		opts.Lease = defaultLease
 	}
-	owners, _ := lru.New[string, owner](maxOwners) // fails only for sizes below 1
+	owners, _ := lru.New[string, string](maxOwners) // fails only for sizes below 1
 	s := &Service{opts: opts, metrics: newMetrics(opts.Registry), slots: make(chan struct{}, concurrentCalls), sessions: make(map[string]*session),
 		opened: make(map[string]uint64), gateways: make(map[string]kv.Attachment), owners: owners}
 	s.news = newNews(opts)
@@ -115,12 +109,13 @@ func (s *Service) Owns(ctx context.Context, gateway, user string) error {
 		return err
 	}
 	s.mu.Lock()
-	o, known := s.owners.Get(user)
+	owner, known := s.owners.Get(user)
 	before := s.changes
 	s.mu.Unlock()
 	if !known {
+		var disabled bool
 		var err error
-		o.gateway, o.disabled, err = s.opts.Store.Users.Owner(ctx, user)
+		owner, disabled, err = s.opts.Store.Users.Owner(ctx, user)
 		if errors.Is(err, kv.ErrUserNotFound) {
 			return wire.AuthIllegal
 		}
@@ -128,12 +123,15 @@ func (s *Service) Owns(ctx context.Context, gateway, user string) error {
 			return err
 		}
 		s.mu.Lock()
-		if s.changes == before { // else the user may have changed since it was read
-			s.owners.Add(user, o)
+		if s.changes == before && !disabled { // else the user may have changed since it was read, or be enabled again
+			s.owners.Add(user, owner)
 		}
 		s.mu.Unlock()
+		if disabled {
+			return wire.AuthIllegal
+		}
 	}
-	if o.gateway != gateway || o.disabled {
+	if owner != gateway {
 		return wire.AuthIllegal
 	}
 	return nil
