@@ -41,6 +41,8 @@ func newAttachAdd(env *Env) *cobra.Command {
 	var request admin.AddAttachment
 	var role string
 	var filters []string
+	var accounts string
+	var maxUsers int
 	var file contextFile
 	var output outputFormat
 	c := &cobra.Command{
@@ -52,8 +54,12 @@ that does not let its NATS clients log in, nothing is added.
 
 For a consumer, a durable pull consumer with the name of the attachment is created on the stream of the
 log. It keeps every later entry until the program acknowledges it. --filter restricts it to a part of the
-log, such as dialogue.> or user.created.*. It may be repeated, unless one filter includes another.`,
+log, such as dialogue.> or user.created.*. It may be repeated, unless one filter includes another.
+
+A gateway registers and uses accounts of its own. --accounts is what they begin with, and a star. No client
+and no other gateway can register such an account.`,
 		Example: `  imctl attach add archive --role consumer --filter 'dialogue.>' --context archive.json
+  imctl attach add matrix --role gateway --accounts 'matrix_*' --context matrix.json
   imctl attach add second --role bridge > second.json`,
 		Args: exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -61,6 +67,10 @@ log, such as dialogue.> or user.created.*. It may be repeated, unless one filter
 				return usageErrorf("missing --role: %s", strings.Join(kv.RoleNames(), ", "))
 			}
 			request.Name, request.Role = args[0], kv.Role(role)
+			request.Accounts, request.MaxUsers = accounts, maxUsers
+			if (request.Role == kv.RoleGateway) != (accounts != "") {
+				return usageErrorf("a gateway, and no other role, needs --accounts, such as 'matrix_*'")
+			}
 			if len(filters) > 0 {
 				request.Filter, request.Filters = filters[0], filters[1:]
 			}
@@ -71,6 +81,8 @@ log, such as dialogue.> or user.created.*. It may be repeated, unless one filter
 	}
 	c.Flags().StringVar(&role, "role", "", "`role`: "+strings.Join(kv.RoleNames(), ", "))
 	c.Flags().StringArrayVar(&filters, "filter", nil, "for a consumer: only entries with this `subject`, may be repeated (default all)")
+	c.Flags().StringVar(&accounts, "accounts", "", "for a gateway: the `accounts` that it may register, such as 'matrix_*'")
+	c.Flags().IntVar(&maxUsers, "max-users", 0, "for a gateway: how many users it may have (default limits.gateway_users)")
 	file.addTo(c, "replace an existing file")
 	output.addTo(c.Flags())
 	completeFlag(c, "role", kv.RoleNames()...)
@@ -177,7 +189,8 @@ func newAttachRemove(env *Env) *cobra.Command {
 		Use:   "remove NAME",
 		Short: "Remove an attachment and close its connections",
 		Long: `Remove an attachment and close its connections. The program can no longer log in. The durable consumer of
-a consumer is removed too, with its unread entries.`,
+a consumer is removed too, with its unread entries. The users of a gateway are kept, offline: a gateway that
+is added with the same name speaks for them again.`,
 		Example: "  imctl attach remove archive --yes",
 		Args:    exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {

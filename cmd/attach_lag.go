@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func attachRow(a natsauth.Status) []string {
 		behind = strconv.FormatUint(a.Consumer.Behind(), 10)
 		oldest = age(a.Consumer.Oldest)
 	}
-	return []string{a.Name, string(a.Role), orDash(strings.Join(a.AllFilters(), " ")), localTime(a.Created), behind, oldest, localTime(a.Seen), attachState(a)}
+	return []string{a.Name, string(a.Role), orDash(cmp.Or(a.Accounts, strings.Join(a.AllFilters(), " "))), localTime(a.Created), behind, oldest, localTime(a.Seen), attachState(a)}
 }
 
 // attachState returns "ok", or when the attachment lost its consumer and how many entries.

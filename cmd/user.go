@@ -90,11 +90,16 @@ func userFields(u admin.UserDetails) [][]string {
 	}
 }
 
+// userState returns whether an account is enabled, and its gateway.
 func userState(u admin.User) string {
+	state := "enabled"
 	if u.Disabled {
-		return "disabled"
+		state = "disabled"
 	}
-	return "enabled"
+	if u.Gateway != "" {
+		state += ", gateway " + u.Gateway
+	}
+	return state
 }
 
 // localTime formats t as RFC 3339 in the local time zone. It returns "-" for the zero time.

@@ -73,6 +73,9 @@ func (u *Users) Owner(ctx context.Context, id string) (gateway string, disabled 
 	return user.Gateway, user.Disabled, nil
 }
 
+// ValidGateway reports whether a user's record may have that gateway: the name of an attachment, or "" for none.
+func ValidGateway(name string) bool { return name == "" || validAttachmentName(name) }
+
 // MayRegister reports whether a gateway may register an account.
 func (a Attachment) MayRegister(account string) bool {
 	begin, ok := strings.CutSuffix(a.Accounts, "*")

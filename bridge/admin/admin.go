@@ -112,6 +112,7 @@ type User struct {
 	Mail     string    `json:"mail"`
 	Created  time.Time `json:"created,omitzero"` // omitted if unknown
 	Disabled bool      `json:"disabled"`
+	Gateway  string    `json:"gateway,omitempty"` // name of the gateway that speaks for the user
 }
 
 // UserDetails has the details of one account. It has no password hash: only an export does.
@@ -133,6 +134,7 @@ type ListUsers struct {
 	Limit    int    `json:"limit,omitempty"`    // 1 to MaxPage; 0 is MaxPage
 	Begins   string `json:"begins,omitempty"`   // prefix of the account or name, ignoring case
 	Disabled *bool  `json:"disabled,omitempty"` // null for both
+	Gateway  string `json:"gateway,omitempty"`  // only users of this gateway
 }
 
 // Users is a page of accounts, in the order of their last change. It may be short or even empty although more pages

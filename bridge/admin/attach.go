@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"imctl/bridge/natsauth"
 	"imctl/kv"
@@ -55,7 +56,7 @@ func (s *Service) attachEndpoints() []endpoint {
 	)
 	return []endpoint{
 		{"attach", "add", "Add a program that may log in to NATS. For the role consumer, this creates a durable consumer of the log",
-			`{"name", "role", "filter": for a consumer, the part of the log, "filters": further parts, "accounts": for a gateway, those that it may register, "max_users"}`, attachment + ", " + secret,
+			`{"name", "role": ` + strings.Join(kv.RoleNames(), ", ") + `, "filter": for a consumer, the part of the log, "filters": further parts, "accounts": for a gateway, those that it may register, "max_users"}`, attachment + ", " + secret,
 			"already_exists, invalid, failed", handler(func(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
 				a.Attachment, a.Context, err = s.addAttachment(ctx, r)
 				a.ClientCert = s.o.Attachments.ClientCert()

@@ -331,8 +331,6 @@ func TestGatewayEnds(t *testing.T) {
 	other.open(t)
 	other.online(t, ben)
 	heard(wire.FriendOnline, ben)
-	stop := make(chan struct{})
-	defer close(stop)
 	p.open(t)
 	p.online(t, ada)
 	heard(wire.FriendOnline, ada)
