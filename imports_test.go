@@ -57,9 +57,13 @@ var arrows = map[string][]string{
 	"embedded/privatefile": nil,
 	"examples/archiver":    nil,
 	"examples/echo":        nil,
-	"kv":                   {"kv/...", "bridge/natsutil", "bridge/subject"},
-	"kv/batch":             nil,
-	"kv/keymutex":          nil,
+	"examples/gateway":     nil,
+
+	"examples/gateway/homeserver": nil,
+
+	"kv":          {"kv/...", "bridge/natsutil", "bridge/subject"},
+	"kv/batch":    nil,
+	"kv/keymutex": nil,
 }
 
 const module = "imctl"

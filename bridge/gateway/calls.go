@@ -225,6 +225,9 @@ func (s *Service) users(ctx context.Context, c call) (Result, error) {
 
 // open opens a session of the gateway on this node, and ends its earlier one, on any node.
 func (s *Service) open(ctx context.Context, c call) (Result, error) {
+	if _, err := parseDeclaration(c.body); err != nil {
+		return Result{}, err
+	}
 	if !s.opts.Fresh() {
 		return Result{}, wire.InternalError
 	}
