@@ -39,6 +39,9 @@ func IsProbe(b []byte) bool { return isProbe(b) }
 // Left is the answer to a dialogue of a node on which the user is no longer online.
 func Left() []byte { return bytes.Clone(left) }
 
+// Refused is the answer to a dialogue that a node does not deliver.
+func Refused() []byte { return bytes.Clone(refused) }
+
 // Announce tells friends of a user without a session on this node that the user is online, or no longer.
 func (l *Lanes) Announce(user string, friends []string, online bool) {
 	l.of(user).announcer.add(announcement{user: user, friends: friends, online: online})

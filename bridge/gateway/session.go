@@ -179,8 +179,8 @@ func (r *session) pass(m *nats.Msg) {
 		r.answer(m, delivery.Left())
 	case leaf == subject.Dialogue && delivery.IsProbe(m.Data):
 		r.answer(m, nil)
-	case leaf == subject.Dialogue && !opts.Fresh():
-		r.answer(m, delivery.Left())
+	case leaf == subject.Dialogue && !opts.Fresh(): // another node may have a later session
+		r.answer(m, delivery.Refused())
 	case leaf == subject.Dialogue:
 		r.publish(&nats.Msg{Subject: opts.Prefix.GatewayDialogue(r.gateway, user), Reply: m.Reply, Data: m.Data})
 		r.service.metrics.taken.WithLabelValues(r.gateway).Inc()
