@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"bridge/tunnel":   {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/cluster", "bridge/delivery", "bridge/eventlog", "bridge/im", "bridge/governor", "bridge/origin", "bridge/recovery", "bridge/sockopt", "bridge/wire"},
 	"bridge/delivery": {"kv", "bridge/talk", "bridge/cluster", "bridge/eventlog", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
 	"bridge/natsauth": {"kv", "bridge/audit", "bridge/cluster", "bridge/eventlog", "bridge/im", "bridge/governor", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
+	"bridge/gateway":  {"kv", "kv/keymutex", "bridge/answer", "bridge/audit", "bridge/cluster", "bridge/delivery", "bridge/im", "bridge/governor", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
 	"bridge/listener": {"bridge/natsutil", "bridge/subject"},
 	"bridge/mailer":   {"kv", "bridge/im", "bridge/recovery"},
 	"bridge/talk":     {"kv", "kv/batch", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
@@ -65,6 +66,9 @@ var arrows = map[string][]string{
 	"kv/keymutex":            nil,
 	"examples/incoming":      nil,
 	"examples/metrics":       nil,
+	"examples/gateway":       nil,
+
+	"examples/gateway/homeserver": nil,
 }
 
 const module = "imctl"

@@ -22,6 +22,7 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/delivery"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/gateway"
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
 	"imctl/bridge/listener"
@@ -54,6 +55,7 @@ type Bridge struct {
 	lanes      *delivery.Lanes
 	origins    *origin.Checker
 	tunnel     *tunnel.Tunnel
+	gateways   *gateway.Service
 	restores   *restores
 	refresher  *refresher
 	api        *api.API
@@ -159,13 +161,24 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
 		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log, NATSClients: o.NATSClients})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
-	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, events: b.events, audit: b.audit, talks: b.talks, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
-	b.refresher = newRefresher(b.tunnel, b.lanes, o.Log)
+	b.openGateways()
+	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, gateways: b.gateways, events: b.events, audit: b.audit, talks: b.talks, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
+	b.refresher = newRefresher(b.tunnel, b.gateways, b.lanes, o.Log)
 	if err := b.openOIDC(); err != nil {
 		return err
 	}
 	b.newAPI(metrics)
 	return nil
+}
+
+// openGateways prepares what serves gateways. serve starts it.
+func (b *Bridge) openGateways() {
+	o := &b.opts
+	b.gateways = gateway.New(gateway.Options{Prefix: subject.Prefix(o.Prefix), Node: b.node.ID, Connect: o.Connect, Store: o.Store, Accounts: b.services.Accounts,
+		Gate: &b.gate, Governor: o.Governor, Cluster: b.services.Cluster, Presence: b.lanes, Audit: b.audit, Fresh: b.serving,
+		MaxUsers: o.GatewayUsers, Lease: o.GatewayLease, Registry: o.Registry, Logger: o.Log})
+	b.services.Accounts.SetReserved(b.gateways.Reserved)
+	b.stops.add(func(context.Context) error { return b.gateways.Close() })
 }
 
 // lost is called when a connection to NATS is lost: the replies to what is under way on it are lost.
@@ -218,7 +231,10 @@ func (b *Bridge) openAudit(ctx context.Context) (err error) {
 	b.stops.add(b.audit.Close)
 	b.opts.Governor.SetAudit(func(l governor.Limited) {
 		e := audit.Event{Event: audit.LimitReached, Actor: audit.Ref{Kind: audit.Client}, Address: l.Source, Count: l.Count, Detail: string(l.Reason)}
-		if kv.ValidID(l.Source) { // the source of a limit for users
+		switch {
+		case l.Reason.OfGateway():
+			e.Actor, e.Address = audit.Ref{Kind: audit.Attachment, ID: l.Source}, ""
+		case kv.ValidID(l.Source): // the source of a limit for users
 			e.Actor, e.Address = audit.Ref{Kind: audit.User, ID: l.Source}, ""
 		}
 		b.audit.Add(e)
@@ -339,7 +355,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	}
 	b.api = api.New(api.Options{OIDC: signIn, Talks: talks, Files: files, Push: devices, Log: b.events, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Origins: b.origins, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
-		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Tickets: b.tunnel, Facts: b.facts(), Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Tickets: b.tunnel, Gateways: b.gateways, Facts: b.facts(), Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }
 
 // facts are what clients are told of the server.
@@ -386,6 +402,9 @@ func (b *Bridge) serve(ctx context.Context) error {
 	if err := b.listeners.Check(ctx); err != nil {
 		b.log.Warn("look for listeners on the subjects of users", "err", err)
 	}
+	if err := b.gateways.Serve(b.nc); err != nil {
+		return err
+	}
 	clients, err := b.api.ServeNATS(b.nc)
 	if err != nil {
 		return err
@@ -431,6 +450,7 @@ func (b *Bridge) catchUp(ctx context.Context) error {
 		return err
 	}
 	b.services.Friends.ForgetProfile("")
+	b.gateways.EndAll("this node was struck off the list of nodes") // another node may have a later one
 	if err := b.events.Attach(ctx); err != nil {
 		return err
 	}

@@ -58,7 +58,22 @@ func (h handler) ProfileChanged(c cluster.ProfileChanged) {
 	h.b.services.Friends.ForgetProfile(c.User)
 }
 
-func (h handler) CloseSessions(c cluster.CloseSessions) { h.b.tunnel.CloseSessions(c) }
+func (h handler) CloseSessions(c cluster.CloseSessions) {
+	h.b.tunnel.CloseSessions(c)
+	if len(c.IDs) == 0 && c.Token == "" && c.KeepToken == "" { // the user may be disabled
+		ctx, cancel := commandContext()
+		defer cancel()
+		h.b.gateways.Forget(ctx, c.User)
+	}
+}
+
+func (h handler) GatewayOpened(c cluster.GatewayOpened) { h.b.gateways.Opened(c) }
+
+func (h handler) GatewayChanged(c cluster.GatewayChanged) {
+	ctx, cancel := commandContext()
+	defer cancel()
+	h.b.gateways.Changed(ctx, c.Gateway)
+}
 
 func (h handler) ListSessions(c cluster.ListSessions) []cluster.Session {
 	if c.Node != "" && c.Node != h.b.node.ID {

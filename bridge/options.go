@@ -77,6 +77,9 @@ type Options struct {
 	Origins        []string       // of web pages, besides the server's own, that may call the server and open a WebSocket; see origin.Check
 	TrustedProxies []netip.Prefix // proxies whose headers about clients are used
 
+	GatewayUsers int           // of one gateway; 0: no limit
+	GatewayLease time.Duration // see gateway.Options; 0: the default
+
 	Registry prometheus.Registerer
 	Log      *slog.Logger
 }

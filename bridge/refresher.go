@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"imctl/bridge/delivery"
+	"imctl/bridge/gateway"
 	"imctl/bridge/tunnel"
 )
 
@@ -16,14 +17,15 @@ const refreshTimeout = 5 * time.Minute
 // change, or ended a session, that it told no node.
 type refresher struct {
 	tunnel        *tunnel.Tunnel
+	gateways      *gateway.Service
 	lanes         *delivery.Lanes
 	log           *slog.Logger
 	needsReload   chan struct{} // has a buffer of one, as has needsPresence
 	needsPresence chan struct{}
 }
 
-func newRefresher(t *tunnel.Tunnel, l *delivery.Lanes, log *slog.Logger) *refresher {
-	return &refresher{tunnel: t, lanes: l, log: log, needsReload: make(chan struct{}, 1), needsPresence: make(chan struct{}, 1)}
+func newRefresher(t *tunnel.Tunnel, g *gateway.Service, l *delivery.Lanes, log *slog.Logger) *refresher {
+	return &refresher{tunnel: t, gateways: g, lanes: l, log: log, needsReload: make(chan struct{}, 1), needsPresence: make(chan struct{}, 1)}
 }
 
 // reload requests a reload of what sessions depend on, and of the presence of friends.
@@ -40,6 +42,7 @@ func (r *refresher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.needsReload:
+			r.gateways.Recheck(ctx)
 			err = r.tunnel.ReloadAll(ctx)
 			r.presence()
 		case <-r.needsPresence:

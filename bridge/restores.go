@@ -7,6 +7,7 @@ import (
 
 	"imctl/bridge/audit"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/gateway"
 	"imctl/bridge/im"
 	"imctl/bridge/talk"
 	"imctl/bridge/tunnel"
@@ -26,6 +27,7 @@ type restores struct {
 	store    *kv.Store
 	gate     *im.Gate
 	tunnel   *tunnel.Tunnel
+	gateways *gateway.Service
 	events   *eventlog.Log
 	audit    *audit.Trail
 	talks    *talk.Service // nil: no conversations are kept
@@ -82,6 +84,7 @@ func (r *restores) check(ctx context.Context) error {
 func (r *restores) halt(ctx context.Context, started time.Time) {
 	r.events.Pause(true)
 	r.tunnel.Halt(ctx, started)
+	r.gateways.EndAll("a restore replaces the data")
 }
 
 // resume registers the node in the buckets that are in use now, closes the connections of NATS clients that logged in

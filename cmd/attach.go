@@ -41,6 +41,8 @@ func newAttachAdd(env *Env) *cobra.Command {
 	var request admin.AddAttachment
 	var role string
 	var filters []string
+	var accounts string
+	var maxUsers int
 	var file contextFile
 	var output outputFormat
 	c := &cobra.Command{
@@ -58,10 +60,14 @@ presence. --filter restricts it to a part of these.
 
 A service is one account of the system, --user, which it uses without a password. The account is added if
 it does not exist. A service can send only to friends of the account. With --befriend it may become a
-friend of each user once without asking; the user can remove or block it as any friend.`,
+friend of each user once without asking; the user can remove or block it as any friend.
+
+A gateway registers and uses accounts of its own. --accounts is what they begin with, and a star. No client
+and no other gateway can register such an account.`,
 		Example: `  imctl attach add archive --role consumer --filter 'dialogue.>' --context archive.json
   imctl attach add directory --role reader --context directory.json
   imctl attach add alerts --role service --user alerts --befriend --context alerts.json
+  imctl attach add matrix --role gateway --accounts 'matrix_*' --context matrix.json
   imctl attach add second --role bridge > second.json`,
 		Args: exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -75,6 +81,10 @@ friend of each user once without asking; the user can remove or block it as any 
 				return usageErrorf("--befriend requires --role service")
 			}
 			request.Name, request.Role = args[0], kv.Role(role)
+			request.Accounts, request.MaxUsers = accounts, maxUsers
+			if (request.Role == kv.RoleGateway) != (accounts != "") {
+				return usageErrorf("a gateway, and no other role, needs --accounts, such as 'matrix_*'")
+			}
 			if len(filters) > 0 {
 				request.Filter, request.Filters = filters[0], filters[1:]
 			}
@@ -87,6 +97,8 @@ friend of each user once without asking; the user can remove or block it as any 
 	c.Flags().StringArrayVar(&filters, "filter", nil, "for a consumer or a reader: only entries with this `subject`, may be repeated (default all)")
 	c.Flags().StringVar(&request.User, "user", "", "for a service: its `account`, which is added if it does not exist")
 	c.Flags().BoolVar(&request.Befriends, "befriend", false, "for a service: let it become a friend of each user once without asking")
+	c.Flags().StringVar(&accounts, "accounts", "", "for a gateway: the `accounts` that it may register, such as 'matrix_*'")
+	c.Flags().IntVar(&maxUsers, "max-users", 0, "for a gateway: how many users it may have (default limits.gateway_users)")
 	file.addTo(c, "replace an existing file")
 	output.addTo(c.Flags())
 	completeFlag(c, "role", kv.RoleNames()...)
@@ -193,7 +205,8 @@ func newAttachRemove(env *Env) *cobra.Command {
 		Use:   "remove NAME",
 		Short: "Remove an attachment and close its connections",
 		Long: `Remove an attachment and close its connections. The program can no longer log in. The durable consumer of
-a consumer is removed too, with its unread entries.`,
+a consumer is removed too, with its unread entries. The users of a gateway are kept, offline: a gateway that
+is added with the same name speaks for them again.`,
 		Example: "  imctl attach remove archive --yes",
 		Args:    exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {

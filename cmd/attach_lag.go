@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,10 +38,10 @@ func attachRow(a natsauth.Status) []string {
 	return []string{a.Name, string(a.Role), orDash(attachScope(a)), localTime(a.Created), behind, oldest, localTime(a.Seen), attachState(a)}
 }
 
-// attachScope returns the filters of a consumer, or the account of a service.
+// attachScope returns the filters of a consumer, or the accounts of a gateway, or the account of a service.
 func attachScope(a natsauth.Status) string {
 	if a.Role != kv.RoleService {
-		return strings.Join(a.AllFilters(), " ")
+		return cmp.Or(a.Accounts, strings.Join(a.AllFilters(), " "))
 	}
 	scope := "user " + orDash(a.Account)
 	if a.Befriends {

@@ -164,10 +164,15 @@ type LimitsConfig struct {
 	Passwords     Rate // per user
 	Reports       Rate // per user
 	History       Rate // per user
-	Friends       int  // per user
-	Requests      int  // pending, per user
-	Picture       Size
-	Cooldown      time.Duration // between requests of one user to another
+
+	GatewayDialogues Rate // of all users of a gateway
+	GatewayCalls     Rate // of a gateway, those of its users included
+	GatewayUsers     int  // per gateway, 0 for no limit
+
+	Friends  int // per user
+	Requests int // pending, per user
+	Picture  Size
+	Cooldown time.Duration // between requests of one user to another
 
 	Connections           int // 0: by the descriptors that the system allows
 	ConnectionsPerAddress int // 0: half of Connections
@@ -308,7 +313,12 @@ func Defaults() *Config {
 			Passwords:     Rate{10, time.Hour},
 			Reports:       Rate{20, time.Hour},
 			History:       Rate{600, time.Minute},
-			Uploads:       64 * MiB, Waiting: 256 * MiB,
+
+			GatewayDialogues: Rate{1000, time.Second},
+			GatewayCalls:     Rate{30000, time.Minute},
+			GatewayUsers:     100000,
+
+			Uploads: 64 * MiB, Waiting: 256 * MiB,
 			Friends: 2000, Requests: 200, Picture: 64 * KiB, Cooldown: 24 * time.Hour,
 		},
 		Registration: "open",

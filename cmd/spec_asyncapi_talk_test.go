@@ -276,6 +276,7 @@ func (a *asyncAPI) onNATS(t *testing.T) {
 		eventually(t, message, func() bool { return c.has(message) })
 	}
 	a.roles(t, w, s, person)
+	a.gateways(t, w, s, person, true)
 	a.administered(t, w, s, admin, stranger)
 	a.reads(t, s.asAttachment(t, archive))
 }
@@ -306,6 +307,7 @@ func (a *asyncAPI) withoutConversations(t *testing.T) {
 	refusal := `{"code":507}`
 	c.answer.Store(&refusal)
 	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(s.asUser(t, person).Ask(t, "im.send."+person.id, dialogue(`"1"`, bot.id, `"p"`))))
+	a.gateways(t, w, s, person, false)
 }
 
 // everyCall makes each call with each documented answer, except those of a failing server.

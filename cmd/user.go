@@ -94,11 +94,16 @@ func userFields(u admin.UserDetails) [][]string {
 	}
 }
 
+// userState returns whether an account is enabled, and its gateway.
 func userState(u admin.User) string {
+	state := "enabled"
 	if u.Disabled {
-		return "disabled"
+		state = "disabled"
 	}
-	return "enabled"
+	if u.Gateway != "" {
+		state += ", gateway " + u.Gateway
+	}
+	return state
 }
 
 // userSource returns what checks the sign-in of a user.

@@ -9,7 +9,7 @@ import (
 )
 
 func newUserList(env *Env) *cobra.Command {
-	var begins string
+	var begins, gateway string
 	var disabled, enabled bool
 	list := &listing[admin.User]{
 		header: []string{"account", "name", "mail", "created", "state", "source", "id"},
@@ -22,9 +22,11 @@ func newUserList(env *Env) *cobra.Command {
 		Short: "List accounts",
 		Long: `List accounts in the order of their last change. The output starts at once, whatever the number of
 accounts. An account that changes during the listing may appear twice, but is never left out. With
--o json, each account is one line of JSON.`,
+-o json, each account is one line of JSON. The state of an account that a gateway has registered names the
+gateway.`,
 		Example: `  imctl user list --begins al
-  imctl user list --disabled -o json`,
+  imctl user list --disabled -o json
+  imctl user list --gateway matrix`,
 		Args: maxArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := list.check(); err != nil {
@@ -33,7 +35,7 @@ accounts. An account that changes during the listing may appear twice, but is ne
 			if disabled && enabled {
 				return usageErrorf("--disabled and --enabled exclude each other")
 			}
-			request := admin.ListUsers{Begins: begins, Limit: list.pageSize()}
+			request := admin.ListUsers{Begins: begins, Gateway: gateway, Limit: list.pageSize()}
 			if disabled || enabled {
 				request.Disabled = &disabled
 			}
@@ -43,6 +45,7 @@ accounts. An account that changes during the listing may appear twice, but is ne
 		},
 	}
 	c.Flags().StringVar(&begins, "begins", "", "list only accounts whose account or name begins with this `text`")
+	c.Flags().StringVar(&gateway, "gateway", "", "list only accounts of the gateway with this `name`")
 	c.Flags().BoolVar(&disabled, "disabled", false, "list only disabled accounts")
 	c.Flags().BoolVar(&enabled, "enabled", false, "list only enabled accounts")
 	list.addTo(c.Flags())

@@ -65,6 +65,10 @@ type Attachment struct {
 
 	User      string `json:"user,omitempty"`      // of a service: the id of its user
 	Befriends bool   `json:"befriends,omitempty"` // of a service: it may befriend users by itself
+	// Accounts are those that a gateway may register: a beginning and a star, such as "matrix_*".
+	Accounts string `json:"accounts,omitempty"`
+	// MaxUsers is how many users a gateway may have; 0: as many as the server's limit.
+	MaxUsers int `json:"max_users,omitempty"`
 }
 
 // AllFilters returns the filters of a consumer.
@@ -94,6 +98,8 @@ type attachmentRecord struct {
 	absence
 	SecretHash string `json:"secret_hash"` // SHA-256 in hex; "" if the secret is revoked
 	Confirmed  bool   `json:"confirmed"`   // false: the attachment is pending and has no effect
+
+	Session string `json:"session,omitempty"` // of a gateway: the node of the session that was opened last
 }
 
 var attachmentName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -330,12 +336,17 @@ func (a *Attachments) read(ctx context.Context, name string) (attachmentRecord, 
 }
 
 func (a *Attachments) write(ctx context.Context, r attachmentRecord, revision uint64) error {
+	_, err := a.writeRevision(ctx, r, revision)
+	return err
+}
+
+// writeRevision is write, and returns the revision of the written record.
+func (a *Attachments) writeRevision(ctx context.Context, r attachmentRecord, revision uint64) (uint64, error) {
 	record, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("encode an attachment: %w", err)
+		return 0, fmt.Errorf("encode an attachment: %w", err)
 	}
-	_, err = a.b.write(ctx, putAt(attachmentKey(r.Name), record, revision))
-	return err
+	return a.b.write(ctx, putAt(attachmentKey(r.Name), record, revision))
 }
 
 func decodeAttachment(e entry) (attachmentRecord, error) {

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// userKeys is how many keys an account has at most: claims of the account and its looks, the name, the record.
-	userKeys = 1 + maxLooks + 2
+	// userKeys is how many keys an account has at most: claims of the account and its looks, the name, the entry of its
+	// gateway, the record.
+	userKeys = 1 + maxLooks + 3
 	// bulkBatch is how many messages a batch of a bulk write has at most. It is a multiple of the keys of an account.
 	bulkBatch = batch.MaxSize - batch.MaxSize%userKeys
 	// bulkBytes bounds a batch of large records. The server keeps all of a batch in memory until the batch is complete.

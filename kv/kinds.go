@@ -72,6 +72,7 @@ var kinds = []kind{
 	{name: "seal", bucket: usersBucket, prefix: sealPrefix, rule: once},
 	{name: "spent", bucket: usersBucket, prefix: spentPrefix, rule: expiring},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
+	{name: "owned", bucket: usersBucket, prefix: ownedPrefix, rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},
 	{name: "cursors", bucket: friendshipsBucket, prefix: cursorsPrefix, rule: permanent},

@@ -21,11 +21,15 @@ type ListOptions struct {
 	Limit    int    // number of users; default 256
 	Prefix   string // of the account or the name, compared folded; "" for all
 	Disabled *bool  // nil for both
+	Gateway  string // name of the gateway that speaks for the user; "" for all
 }
 
 // match reports whether a user is selected. prefix is folded.
 func (opts ListOptions) match(user User, prefix string) bool {
 	if opts.Disabled != nil && *opts.Disabled != user.Disabled {
+		return false
+	}
+	if opts.Gateway != "" && opts.Gateway != user.Gateway {
 		return false
 	}
 	return prefix == "" ||

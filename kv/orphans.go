@@ -23,6 +23,7 @@ type Findings struct {
 	Push        int `json:"push"`        // subscriptions of users that do not exist
 	Talks       int `json:"talks"`       // conversations with users that do not exist
 	Files       int `json:"files"`       // of users that do not exist
+	Owned       int `json:"owned"`       // entries of gateways for users that do not exist
 	Attachments int `json:"attachments"` // that an older version may have removed
 	Unknown     int `json:"unknown"`     // keys of no declared kind
 }
@@ -40,7 +41,7 @@ func (f Findings) List() []Finding {
 		{"reset codes without a user", f.Resets}, {"reports without a user", f.Reports}, {"rosters without a user", f.Rosters}, {"cursors without a user", f.Cursors},
 		{"friends that do not exist", f.Friends},
 		{"tokens without a user", f.Tokens}, {"push subscriptions without a user", f.Push}, {"conversations without a user", f.Talks}, {"files without a user", f.Files},
-		{"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
+		{"users of gateways that do not exist", f.Owned}, {"attachments not confirmed", f.Attachments}, {"keys of unknown kind (kept)", f.Unknown},
 	}
 }
 
@@ -254,6 +255,8 @@ func (f *orphanFinder) orphan(e entry) *int {
 		return &f.found.Resets
 	case kind.name == "push" && !k.exists():
 		return &f.found.Push
+	case kind.name == "owned" && !k.exists():
+		return &f.found.Owned
 	case kind.name == "report":
 		if by, user := reportUsers(e.key); !f.exists(by) || !f.exists(user) {
 			return &f.found.Reports
@@ -274,6 +277,9 @@ func userOf(e entry) string {
 		return id
 	case "account", "look":
 		return string(e.value)
+	case "owned":
+		_, id, _ := strings.Cut(rest, ".")
+		return id
 	case "name":
 		_, id := nameOf(e.key)
 		return id

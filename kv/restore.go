@@ -169,6 +169,7 @@ func (u *Users) plan(ctx context.Context, user User) restorePlan {
 	if key := r.nameKey(); key != "" {
 		writes = append(writes, putAt(key, nil, 0))
 	}
+	writes = append(writes, ownedWrites(user)...)
 	return restorePlan{user: user, writes: append(writes, putAt(userKey(user.ID), body, record.revision))}
 }
 

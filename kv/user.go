@@ -34,6 +34,8 @@ type User struct {
 	Created  time.Time `json:"created"`
 	Disabled bool      `json:"disabled,omitempty"`
 	External External  `json:"external,omitzero"`
+
+	Gateway string `json:"gateway,omitempty"` // name of the gateway that speaks for the user; never changes
 }
 
 // External says who checks the sign-in of a user whose password the server does not have. It is zero for a user with a
@@ -127,6 +129,7 @@ func (u *Users) Create(ctx context.Context, user User, parts ...Part) (User, err
 		if key := r.nameKey(); key != "" {
 			writes = append(writes, putAt(key, nil, 0))
 		}
+		writes = append(writes, ownedWrites(user)...)
 		writes = append(writes, more...)
 		// The record comes last, here and in Update, so that a list that has read the last record is complete.
 		writes = append(writes, putAt(userKey(user.ID), record, 0))
@@ -259,8 +262,8 @@ func (u *Users) GetMany(ctx context.Context, ids []string) (map[string]User, err
 }
 
 // Update calls change with the user, stores the result and returns it. After a conflict it calls change again with
-// the new record. An error of change ends the update and is returned. Update ignores changes of id, account and time
-// of creation. It does not write an unchanged user.
+// the new record. An error of change ends the update and is returned. Update ignores changes of id, account, gateway
+// and time of creation. It does not write an unchanged user.
 //
 // Errors: ErrUserNotFound, ErrConflict, and those of change.
 func (u *Users) Update(ctx context.Context, id string, change func(*User) error) (User, error) {
@@ -274,7 +277,7 @@ func (u *Users) Update(ctx context.Context, id string, change func(*User) error)
 		if err := change(&after); err != nil {
 			return err
 		}
-		after.ID, after.Account, after.Created = before.ID, before.Account, before.Created
+		after.ID, after.Account, after.Created, after.Gateway = before.ID, before.Account, before.Created, before.Gateway
 		if after == before.User {
 			return nil
 		}
@@ -388,7 +391,7 @@ func (u *Users) Delete(ctx context.Context, id string) error {
 				note.Purge = append(note.Purge, claim.key)
 			}
 		}
-		for _, key := range []string{r.nameKey(), r.Deletion} {
+		for _, key := range []string{r.nameKey(), r.ownedKey(), r.Deletion} {
 			if key != "" {
 				note.Purge = append(note.Purge, key)
 			}

@@ -55,8 +55,8 @@ var ErrNoService = errors.New("no imctl server answers on that NATS")
 type AccountService interface {
 	// Register creates an account with that password. limit is nil.
 	Register(ctx context.Context, user kv.User, password string) (kv.User, error)
-	// AddWithoutPassword creates an account that no password logs in to.
-	AddWithoutPassword(ctx context.Context, user kv.User) (kv.User, error)
+	// RegisterOwned creates an account that no password logs in to.
+	RegisterOwned(ctx context.Context, user kv.User) (kv.User, error)
 	// SetPassword changes the password, revokes the tokens and ends the sessions.
 	SetPassword(ctx context.Context, id, password string) error
 	// SetSource makes another system check the sign-in, or the server again, revokes the tokens and ends the sessions.
@@ -116,7 +116,8 @@ type User struct {
 	Mail     string    `json:"mail"`
 	Created  time.Time `json:"created,omitzero"` // omitted if unknown
 	Disabled bool      `json:"disabled"`
-	Source   string    `json:"source,omitempty"` // what checks the sign-in: nats, jwt or oidc; "": the server, by password
+	Source   string    `json:"source,omitempty"`  // what checks the sign-in: nats, jwt or oidc; "": the server, by password
+	Gateway  string    `json:"gateway,omitempty"` // name of the gateway that speaks for the user
 }
 
 // UserDetails has the details of one account. It has no password hash: only an export does.
@@ -138,6 +139,7 @@ type ListUsers struct {
 	Limit    int    `json:"limit,omitempty"`    // 1 to MaxPage; 0 is MaxPage
 	Begins   string `json:"begins,omitempty"`   // prefix of the account or name, ignoring case
 	Disabled *bool  `json:"disabled,omitempty"` // null for both
+	Gateway  string `json:"gateway,omitempty"`  // only users of this gateway
 }
 
 // Users is a page of accounts, in the order of their last change. It may be short or even empty although more pages

@@ -19,6 +19,9 @@ type AddAttachment struct {
 
 	User      string `json:"user,omitempty"`      // of a service: its account, which is added if it does not exist
 	Befriends bool   `json:"befriends,omitempty"` // of a service: it may befriend users by itself
+	// Accounts are those that a gateway may register, such as "matrix_*", and MaxUsers is how many; 0: the server's limit.
+	Accounts string `json:"accounts,omitempty"`
+	MaxUsers int    `json:"max_users,omitempty"`
 }
 
 // Attachments are all attachments, ordered by name.
@@ -49,13 +52,13 @@ func (r AttachmentRef) named(err error) error {
 
 func (s *Service) attachEndpoints() []endpoint {
 	const (
-		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "seen", "detached": {"since", "entries", "resumed"}, "user": id of the user of a service, "befriends"}`
+		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "accounts" and "max_users": of a gateway, "seen", "detached": {"since", "entries", "resumed"}, "user": id of the user of a service, "befriends"}`
 		lag        = `each with "account": of a service, and "consumer": {"name", "pending", "unacked", "waiting", "oldest", "seen"}`
 		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix", "ca", "jetstream_domain"}`
 	)
 	return []endpoint{
 		{"attach", "add", "Add a program that may log in to NATS. For the role consumer, this creates a durable consumer of the log",
-			`{"name", "role": ` + strings.Join(kv.RoleNames(), ", ") + `, "filter": for a consumer, the part of the log, "filters": further parts, "user": for a service, its account, "befriends": true if the service may befriend users by itself}`, attachment + ", " + secret,
+			`{"name", "role": ` + strings.Join(kv.RoleNames(), ", ") + `, "filter": for a consumer, the part of the log, "filters": further parts, "user": for a service, its account, "befriends": true if the service may befriend users by itself, "accounts": for a gateway, those that it may register, "max_users"}`, attachment + ", " + secret,
 			"already_exists, invalid, failed", handler(s.addAttachment)},
 		{"attach", "list", "List the programs that may log in to NATS", `{}`, `{"attachments": [` + attachment + `]}, ` + lag,
 			"failed", handler(func(ctx context.Context, _ struct{}) (Attachments, error) {
@@ -92,7 +95,7 @@ func (s *Service) attachEndpoints() []endpoint {
 
 // addAttachment adds an attachment. It adds the account of a service that does not exist, without a password.
 func (s *Service) addAttachment(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
-	want := kv.Attachment{Name: r.Name, Role: r.Role, Befriends: r.Befriends}
+	want := kv.Attachment{Name: r.Name, Role: r.Role, Befriends: r.Befriends, Accounts: r.Accounts, MaxUsers: r.MaxUsers}
 	added := ""
 	if r.User != "" && r.Role == kv.RoleService {
 		u, err := s.resolve(ctx, r.User)
@@ -121,7 +124,7 @@ func (s *Service) addServiceUser(ctx context.Context, account string) (kv.User, 
 	if err := normalizeUser(&u); err != nil {
 		return u, err
 	}
-	added, err := s.o.Accounts.AddWithoutPassword(ctx, u)
+	added, err := s.o.Accounts.RegisterOwned(ctx, u)
 	if errors.Is(err, kv.ErrAccountLooksAlike) {
 		err = failure(AlreadyExists, "account %q looks like an existing account: choose another one", u.Account)
 	}

@@ -38,6 +38,7 @@ type Record struct {
 	Disabled     bool      `json:"disabled"`
 	// External says who checks the sign-in of a user without a password.
 	External kv.External `json:"external,omitzero"`
+	Gateway  string      `json:"gateway,omitempty"` // name of the gateway that speaks for the user
 
 	Friends  []RecordFriend  `json:"friends"`
 	Requests []RecordRequest `json:"requests"` // to this user
@@ -106,7 +107,7 @@ type ImportResult struct {
 }
 
 func (s *Service) exportEndpoints() []endpoint {
-	const record = `{"v": 1, "id", "account", "password_hash", "mail", "mail_unverified", "name", "picture", "sex", "birthday", "sign", "created", "disabled", "external", ` +
+	const record = `{"v": 1, "id", "account", "password_hash", "mail", "mail_unverified", "name", "picture", "sex", "birthday", "sign", "created", "disabled", "external", "gateway", ` +
 		`"friends": [{"id", "alias", "since"}], "requests" and "asked": [{"id", "note", "since"}], "blocked": [id]}`
 	return []endpoint{
 		{"user", "export", "Export all data of one user, or of a page of all users",
@@ -165,7 +166,7 @@ func (s *Service) records(ctx context.Context, users []kv.User) ([]Record, error
 
 func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 	r := Record{Version: recordVersion, ID: u.ID, Account: u.Account, PasswordHash: u.PasswordHash, Mail: u.Mail, Unverified: u.MailUnverified, Name: u.Name, Picture: u.Picture,
-		Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign, Created: u.Created, Disabled: u.Disabled, External: u.External,
+		Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign, Created: u.Created, Disabled: u.Disabled, External: u.External, Gateway: u.Gateway,
 		Friends: []RecordFriend{}, Requests: []RecordRequest{}, Asked: []RecordRequest{},
 		Blocked: append([]string{}, was.Blocked...)}
 	for _, f := range was.Friends {
@@ -182,13 +183,16 @@ func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 
 // user returns the user of a record. checkHash checks its password hash.
 func (r *Record) user(checkHash func(string) error) (kv.User, error) {
-	u := kv.User{ID: r.ID, Account: r.Account, PasswordHash: r.PasswordHash, Mail: r.Mail, MailUnverified: r.Unverified, Created: r.Created, Disabled: r.Disabled, External: r.External,
+	u := kv.User{ID: r.ID, Account: r.Account, PasswordHash: r.PasswordHash, Mail: r.Mail, MailUnverified: r.Unverified, Created: r.Created, Disabled: r.Disabled, External: r.External, Gateway: r.Gateway,
 		Profile: kv.Profile{Name: r.Name, Picture: r.Picture, Sex: r.Sex, Birthday: r.Birthday, Sign: r.Sign}}
 	if r.Version != 0 && r.Version != recordVersion {
 		return u, failure(Invalid, "v is %d: this server supports version %d", r.Version, recordVersion)
 	}
 	if err := normalizeUser(&u); err != nil {
 		return u, err
+	}
+	if !kv.ValidGateway(r.Gateway) {
+		return u, failure(Invalid, "gateway is not the name of an attachment")
 	}
 	if checkHash(r.PasswordHash) != nil {
 		return u, failure(Invalid, "password_hash is not an argon2id hash in the PHC format, or costs more than 64 MiB, 4 passes over 64 MiB, "+

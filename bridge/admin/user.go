@@ -55,7 +55,7 @@ func (s *Service) listUsers(ctx context.Context, r ListUsers) (Users, error) {
 		}
 	}
 	return fitPage(s, r.Limit, MaxPage, func(limit int) (Users, error) {
-		return s.page(ctx, kv.ListOptions{After: after, Limit: limit, Prefix: r.Begins, Disabled: r.Disabled})
+		return s.page(ctx, kv.ListOptions{After: after, Limit: limit, Prefix: r.Begins, Disabled: r.Disabled, Gateway: r.Gateway})
 	})
 }
 
@@ -265,5 +265,5 @@ func missing(ref string, err error) error {
 }
 
 func userOf(u kv.User) User {
-	return User{ID: u.ID, Account: u.Account, Name: u.Name, Mail: u.Mail, Created: u.Created, Disabled: u.Disabled, Source: u.External.Source}
+	return User{ID: u.ID, Account: u.Account, Name: u.Name, Mail: u.Mail, Created: u.Created, Disabled: u.Disabled, Source: u.External.Source, Gateway: u.Gateway}
 }

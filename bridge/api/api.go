@@ -47,7 +47,8 @@ type Options struct {
 	Tunnel       http.Handler  // serves logins
 	Files        Files
 	Tickets      Tickets
-	OIDC         OIDC // nil: users do not sign in at an OpenID Connect provider
+	OIDC         OIDC     // nil: users do not sign in at an OpenID Connect provider
+	Gateways     Gateways // nil: no program speaks for users of its own
 	Facts        Facts
 	// Away reports whether NATS is unreachable.
 	Away      func() bool

@@ -56,10 +56,14 @@ func (a *API) audit(ctx context.Context, c *Call, r *request, err error) {
 			by.ID = u.ID
 		}
 	}
+	of := by
 	if r.client != "" {
 		detail = "NATS"
 	}
+	if r.gateway != "" {
+		by, detail = audit.Ref{Kind: audit.Attachment, ID: r.gateway}, ""
+	}
 	for _, kind := range kinds(r) {
-		a.opts.Audit.Add(audit.Event{Event: kind, Actor: by, Address: r.address, Subject: by, Detail: detail})
+		a.opts.Audit.Add(audit.Event{Event: kind, Actor: by, Address: r.address, Subject: of, Detail: detail})
 	}
 }

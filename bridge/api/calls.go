@@ -54,6 +54,7 @@ type request struct {
 	token   string       // of an HTTP call with Auth
 	info    kv.TokenInfo // of the token; zero for a NATS client
 	client  string       // id of the user that is a NATS client; "" for HTTP
+	gateway string       // name of the gateway that calls for the user that is client; "" for none
 	address string       // of the HTTP client, as the limits count it
 	// disconnect closes the user's connections to NATS: those of a NATS client that calls, after it has had time to
 	// read the answer.
@@ -292,6 +293,9 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 
 func updateProfile(ctx context.Context, a *API, r *request) (result, error) {
 	update := im.ProfileUpdate{Password: r.Optional("password"), Mail: r.Optional("mail"), Proof: r.proof("old_password"), SetProfile: r.SetProfile}
+	if r.gateway != "" && (update.Password != nil || update.Mail != nil) {
+		return nil, wire.ProtocolError // the users of gateways have neither
+	}
 	r.disconnect = update.Password != nil
 	ctx = im.WithAddress(governor.WithCaller(ctx, governor.Changes, r.me.ID, ""), r.address)
 	if update.Password == nil {
@@ -335,7 +339,7 @@ func endSessions(ctx context.Context, a *API, r *request) (result, error) {
 // deleteAccount disables the account before it answers, and deletes it afterwards, which ends the caller's sessions.
 func deleteAccount(ctx context.Context, a *API, r *request) (result, error) {
 	ctx = im.WithAddress(governor.WithCaller(ctx, governor.Changes, r.me.ID, ""), r.address)
-	complete, err := a.opts.Accounts.DeleteOwn(ctx, r.me, r.proof("password"))
+	complete, err := a.opts.Accounts.DeleteOwn(ctx, r.me, r.proofOf("password"))
 	if err != nil {
 		return nil, err
 	}

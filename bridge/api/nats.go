@@ -39,33 +39,45 @@ type NATSServer struct {
 	subs  []*nats.Subscription
 	done  chan struct{} // closed when queued dialogues no longer wait for the rate limit
 
-	mu      sync.Mutex              // guards the fields below
-	queues  map[string][]queuedSend // by sender; each has a goroutine that sends its dialogues
-	waiting int                     // in all queues
+	mu      sync.Mutex               // guards the fields below
+	queues  map[sending][]queuedSend // each has a goroutine that sends its dialogues
+	waiting int                      // in all queues
+	of      map[string]int           // in the queues of each gateway
+
+	gatewaySlots chan struct{} // one element for each call that runs for a gateway
 }
+
+// sending is a user that sends dialogues by NATS, and the gateway that speaks for it, "" for none.
+type sending struct{ user, gateway string }
 
 // queuedSend is a dialogue that waits to be sent.
 type queuedSend struct {
 	m   *nats.Msg
-	due time.Time // by the client's rate
+	due time.Time // by the client's rate, or by that of all users of the gateway
 }
 
 // ServeNATS starts to serve NATS clients on nc.
 func (a *API) ServeNATS(nc *nats.Conn) (*NATSServer, error) {
 	s := &NATSServer{api: a, calls: make(map[string]*Call), slots: make(chan struct{}, concurrentCalls),
-		sends: make(chan struct{}, concurrentSends), reads: make(chan struct{}, concurrentReads), done: make(chan struct{}), queues: make(map[string][]queuedSend)}
+		sends: make(chan struct{}, concurrentSends), reads: make(chan struct{}, concurrentReads), done: make(chan struct{}), queues: make(map[sending][]queuedSend),
+		of: make(map[string]int), gatewaySlots: make(chan struct{}, gatewayCalls)}
 	for i := range a.calls {
 		if c := &a.calls[i]; c.NATS {
 			s.calls[c.Name] = c
 		}
 	}
-	for filter, handle := range map[string]nats.MsgHandler{
+	handlers := map[string]nats.MsgHandler{
 		a.opts.Prefix.SendAny(): s.receiveSend,
 		a.opts.Prefix.CallAny(): s.receiveCall,
 
 		a.opts.Prefix.ReadAny():    s.receiveAttachment(readCalls, kv.Role.Reads),
 		a.opts.Prefix.ServiceAny(): s.receiveAttachment(serviceCalls, func(r kv.Role) bool { return r == kv.RoleService }),
-	} {
+	}
+	if a.opts.Gateways != nil {
+		handlers[a.opts.Prefix.Gateway("*", "send", "*")] = s.receiveGatewaySend
+		handlers[a.opts.Prefix.Gateway("*", "call", "*", "*")] = s.receiveGatewayCall
+	}
+	for filter, handle := range handlers {
 		sub, err := nc.QueueSubscribe(filter, subject.QueueGroup, handle)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("serve %s: %w", filter, err), s.Close())
@@ -98,43 +110,48 @@ func (s *NATSServer) receiveSend(m *nats.Msg) {
 		return
 	}
 	wait, ok := opts.Governor.ReserveSend(user, opts.Timeout)
-	if !ok || !s.enqueue(user, queuedSend{m, time.Now().Add(wait)}) {
+	if !ok || !s.enqueue(sending{user: user}, queuedSend{m, time.Now().Add(wait)}) {
 		opts.Dialogues.Dropped(delivery.DropSendQueue)
 		s.answer(m, wire.SendFailed, nil)
 	}
 }
 
-// enqueue queues a dialogue of a user. It returns false if there is no room.
-func (s *NATSServer) enqueue(user string, q queuedSend) bool {
+// enqueue queues a dialogue. It returns false if there is no room.
+func (s *NATSServer) enqueue(by sending, q queuedSend) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.waiting == sendQueue {
+	if s.waiting == sendQueue || by.gateway != "" && s.of[by.gateway] == gatewayQueue {
 		return false
 	}
 	s.waiting++
-	queue, working := s.queues[user]
-	s.queues[user] = append(queue, q)
+	s.count(by, 1)
+	queue, working := s.queues[by]
+	s.queues[by] = append(queue, q)
 	if !working {
-		s.wg.Go(func() { s.work(user) })
+		s.wg.Go(func() { s.work(by) })
 	}
 	return true
 }
 
 // work sends the queued dialogues of a user, in order, until none is left.
-func (s *NATSServer) work(user string) {
+func (s *NATSServer) work(by sending) {
 	for {
 		s.mu.Lock()
-		queue := s.queues[user]
+		queue := s.queues[by]
 		if len(queue) == 0 {
-			delete(s.queues, user)
+			delete(s.queues, by)
 			s.mu.Unlock()
 			return
 		}
 		q := queue[0]
 		queue[0] = queuedSend{}
-		s.queues[user] = queue[1:]
+		s.queues[by] = queue[1:]
 		s.waiting--
+		s.count(by, -1)
 		s.mu.Unlock()
+		if by.gateway != "" && !s.admit(by, &q) {
+			continue
+		}
 		if wait := time.Until(q.due); wait > 0 {
 			select {
 			case <-time.After(wait):
@@ -142,7 +159,7 @@ func (s *NATSServer) work(user string) {
 			}
 		}
 		s.sends <- struct{}{}
-		s.send(user, q.m)
+		s.send(by.user, q.m)
 		<-s.sends
 	}
 }
@@ -258,22 +275,22 @@ func (s *NATSServer) receiveCall(m *nats.Msg) {
 		user, name := s.api.opts.Prefix.ParseCall(m.Subject)
 		if s.mayReply(m, user) {
 			s.markOnline(user)
-			s.call(m, user, name)
+			s.call(m, &request{client: user}, name)
 		}
 	})
 }
 
-// call serves a call of a user.
-func (s *NATSServer) call(m *nats.Msg, user, name string) {
-	started := time.Now()
+// call serves a call of the user that the request has.
+func (s *NATSServer) call(m *nats.Msg, r *request, name string) {
+	started, user := time.Now(), r.client
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	r := &request{client: user}
 	var ans result
 	err := error(wire.ProtocolError)
 	switch c := s.calls[name]; {
 	case len(m.Data) > s.api.maxBody():
 		err = answer.ErrTooLarge
+	case c != nil && r.gateway != "" && !mayGatewayCall(name):
 	case c != nil:
 		var code wire.Code
 		if r.Values, code = wire.ParseBody(m.Data, c.Fields, s.api.limits()); code == 0 {

@@ -48,7 +48,11 @@ func Connect(t testing.TB, url, user, password, inbox string) *Client {
 // AddAttachment adds an attachment to a server whose NATS clients connect to url.
 func AddAttachment(t testing.TB, s *bridge.Services, url, name string, role kv.Role, filter string) natsauth.Context {
 	t.Helper()
-	_, c, err := s.Attachments.Add(t.Context(), name, role, filter)
+	a := kv.Attachment{Name: name, Role: role}
+	if role == kv.RoleGateway {
+		a.Accounts = name + "_*"
+	}
+	_, c, err := s.Attachments.AddAs(t.Context(), a, filter)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,9 @@ type Options struct {
 	Connections int
 	// Identity says who checks passwords.
 	Identity bridge.Identity
+	// GatewayLease and GatewayUsers are those of bridge.Options.
+	GatewayLease time.Duration
+	GatewayUsers int
 	// AsksSystem makes the bridge ask NATS's system account for figures of connections, as on an attached NATS server.
 	AsksSystem bool
 }
@@ -115,8 +118,12 @@ func (s *Server) start(t testing.TB, o Options) error {
 		EventLog:  eventlog.Options{Plain: true},
 		Callout:   callout,
 		Identity:  o.Identity,
-		Registry:  s.registry,
-		Log:       log,
+
+		GatewayLease: o.GatewayLease,
+		GatewayUsers: o.GatewayUsers,
+
+		Registry: s.registry,
+		Log:      log,
 	})
 	if err != nil {
 		return err

@@ -78,6 +78,8 @@ func (n *node) ClientConnected(c ClientConnected) { n.note(c) }
 func (n *node) NodeStarted(c NodeStarted)         { n.note(c) }
 func (n *node) NodeLost()                         { n.note(nodeLost{}) }
 func (n *node) ConsumerAttached()                 { n.note(consumerAttached{}) }
+func (n *node) GatewayOpened(c GatewayOpened)     { n.note(c) }
+func (n *node) GatewayChanged(c GatewayChanged)   { n.note(c) }
 func (n *node) CheckState()                       { n.note(checkState{}) }
 func (n *node) Disconnect(c Disconnect)           { n.note(c) }
 func (n *node) Status() NodeStatus                { return NodeStatus{Node: *n.self, State: StateOK} }

@@ -34,6 +34,8 @@ type Handler interface {
 	Status() NodeStatus
 	// TakeTicket returns what the ticket with a hash stands for, once. nil: there is no such ticket.
 	TakeTicket(hash string) []byte
+	GatewayOpened(GatewayOpened)
+	GatewayChanged(GatewayChanged)
 }
 
 // RosterChanged tells that Other is a friend of User, or not, as of a revision of User's roster.
@@ -212,6 +214,10 @@ func decode(data []byte) (Command, error) {
 		return status{}, nil
 	case takeTicket{}.op():
 		return as[takeTicket](data)
+	case GatewayOpened{}.op():
+		return as[GatewayOpened](data)
+	case GatewayChanged{}.op():
+		return as[GatewayChanged](data)
 	}
 	return unknown(head.Op), nil
 }
@@ -252,6 +258,10 @@ func dispatch(h Handler, c Command) (r report) {
 		r.Status = &s
 	case takeTicket:
 		r.Ticket = h.TakeTicket(c.Hash)
+	case GatewayOpened:
+		h.GatewayOpened(c)
+	case GatewayChanged:
+		h.GatewayChanged(c)
 	case ping, unknown:
 	}
 	return r

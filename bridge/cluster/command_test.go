@@ -29,6 +29,8 @@ func TestCommandsOnTheWire(t *testing.T) {
 		{NodeStarted{}, `{"op":"hello"}`},
 		{NodeStarted{Back: true}, `{"op":"hello","back":true}`},
 		{Disconnect{Name: "user:a"}, `{"op":"kick","name":"user:a"}`},
+		{GatewayOpened{Gateway: "g", Revision: 7}, `{"op":"gateway_opened","gateway":"g","revision":7}`},
+		{GatewayChanged{Gateway: "g"}, `{"op":"gateway_changed","gateway":"g"}`},
 		{NodeStarted{From: "n"}, `{"op":"hello","from":"n"}`},
 		{nodeLost{}, `{"op":"gone"}`},
 		{nodeLost{Node: "n"}, `{"op":"gone","node":"n"}`},

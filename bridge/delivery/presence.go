@@ -29,6 +29,24 @@ var probe = wire.AppendDialogue(nil, nil, "", nil)
 
 func isProbe(b []byte) bool { return bytes.Equal(b, probe) }
 
+// Probe returns the dialogue without content that asks whether a user is online. IsProbe reports whether a dialogue is
+// one.
+func Probe() []byte { return bytes.Clone(probe) }
+
+// IsProbe reports whether a dialogue is that of Probe.
+func IsProbe(b []byte) bool { return isProbe(b) }
+
+// Left is the answer to a dialogue of a node on which the user is no longer online.
+func Left() []byte { return bytes.Clone(left) }
+
+// Refused is the answer to a dialogue that a node does not deliver.
+func Refused() []byte { return bytes.Clone(refused) }
+
+// Announce tells friends of a user without a session on this node that the user is online, or no longer.
+func (l *Lanes) Announce(user string, friends []string, online bool) {
+	l.of(user).announcer.add(announcement{user: user, friends: friends, online: online})
+}
+
 // online reports which users are online, in the order of their ids. A user whose clients refuse the probe, or do not
 // answer it, counts as offline.
 func (f *flights) online(ctx context.Context, ids []string) ([]bool, error) {

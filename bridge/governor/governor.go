@@ -50,6 +50,8 @@ const (
 	BodyBytes            Reason = "body_bytes"             // of requests that are being read
 	WaitingBytes         Reason = "waiting_bytes"          // for sessions that do not read
 	UnknownHost          Reason = "unknown_host"           // a host name that the server is not configured for
+	GatewayDialogues     Reason = "gateway_dialogues"      // of all users of one gateway
+	GatewayCalls         Reason = "gateway_calls"          // of one gateway, those of its users included
 )
 
 // LimitedError says which limit was reached and when to try again.
@@ -80,6 +82,9 @@ type Options struct {
 	History       Rate // reads of conversations by one user
 	Refusals      Rate // of logins and requests of one address; answers to more are held back
 	Picture       int  // bytes of a picture
+
+	GatewayDialogues Rate // of all users of one gateway
+	GatewayCalls     Rate // of one gateway, those of its users included
 
 	Connections        int   // of all clients
 	Guests             int   // of all clients, without a login

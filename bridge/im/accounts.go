@@ -21,12 +21,13 @@ import (
 type Accounts struct {
 	Deps
 	friends     *Friends
-	registering keymutex.Mutex               // by folded account
-	mode        atomic.Value                 // Registration
-	background  sync.WaitGroup               // rehashes that go on after a login was answered
-	mail        Mail                         // nil: the server sends no mail
-	identity    identity.Options             // who checks passwords
-	unusable    *lru.Cache[string, struct{}] // users that were logged since they cannot log in: ids, and accounts of persons
+	registering keymutex.Mutex                              // by folded account
+	mode        atomic.Value                                // Registration
+	background  sync.WaitGroup                              // rehashes that go on after a login was answered
+	mail        Mail                                        // nil: the server sends no mail
+	identity    identity.Options                            // who checks passwords
+	reserved    func(context.Context, string) (bool, error) // nil: no account is reserved
+	unusable    *lru.Cache[string, struct{}]                // users that were logged since they cannot log in: ids, and accounts of persons
 }
 
 // maxUnusable is how many users with unusable password hashes are remembered, so that each is logged once.
@@ -76,19 +77,6 @@ func (a *Accounts) register(ctx context.Context, u kv.User, password string, par
 	if err == nil {
 		a.Log.User(eventlog.UserCreated, u)
 		a.sendCode(u)
-	}
-	return u, err
-}
-
-// AddWithoutPassword creates an account that no password logs in to, for a program with credentials of its own. An
-// administrator can give it a password later.
-//
-// Errors: kv.ErrAccountExists, kv.ErrAccountLooksAlike, kv.ErrReadOnly.
-func (a *Accounts) AddWithoutPassword(ctx context.Context, u kv.User) (kv.User, error) {
-	u.PasswordHash = ""
-	u, err := a.Store.Users.Create(ctx, u)
-	if err == nil {
-		a.Log.User(eventlog.UserCreated, u)
 	}
 	return u, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"imctl/bridge/eventlog"
 	"imctl/kv"
 )
 
@@ -40,7 +41,8 @@ func (a *Accounts) Registration() Registration {
 // are written together. Otherwise the invite is ignored. The invite is checked first: a client without one learns
 // nothing about the account, and costs no hash.
 //
-// An account that another system knows is taken: otherwise its user could not log in any more.
+// An account that another system knows is taken: otherwise its user could not log in any more. So is an account that only
+// a gateway may register.
 //
 // Errors: wire.SignInElsewhere if the server keeps no passwords; ErrNotInvited, and those of Register.
 func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invite string) (kv.User, error) {
@@ -61,8 +63,46 @@ func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invi
 	if err := a.lookUp(ctx, u.Account); err != nil {
 		return kv.User{}, err
 	}
+	if err := a.checkReserved(ctx, u.Account); err != nil {
+		return kv.User{}, err
+	}
 	u, err := a.register(ctx, u, password, parts...)
 	return u, notInvited(err)
+}
+
+// checkReserved returns kv.ErrAccountExists for an account that only a gateway may register.
+func (a *Accounts) checkReserved(ctx context.Context, account string) error {
+	if a.reserved == nil {
+		return nil
+	}
+	reserved, err := a.reserved(ctx, account)
+	if err == nil && reserved {
+		err = kv.ErrAccountExists
+	}
+	return err
+}
+
+// RegisterOwned creates an account without a password, for a program with credentials of its own. No client can log in to
+// it. An administrator can give it a password later.
+//
+// Errors: kv.ErrAccountExists, kv.ErrAccountLooksAlike, kv.ErrReadOnly.
+func (a *Accounts) RegisterOwned(ctx context.Context, u kv.User) (kv.User, error) {
+	unlock, err := a.registering.Lock(ctx, kv.FoldAccount(u.Account))
+	if err != nil {
+		return kv.User{}, err
+	}
+	defer unlock()
+	u.PasswordHash = ""
+	u, err = a.Store.Users.Create(ctx, u)
+	if err == nil {
+		a.Log.User(eventlog.UserCreated, u)
+	}
+	return u, err
+}
+
+// SetReserved sets what reports whether only a gateway may register an account.
+func (a *Accounts) SetReserved(reserved func(ctx context.Context, account string) (bool, error)) {
+	a.reserved = reserved
 }
 
 // notInvited turns kv.ErrInvite into ErrNotInvited.

@@ -202,6 +202,9 @@ func (a *Accounts) enroll(ctx context.Context, p identity.Person) (kv.User, erro
 		return kv.User{}, err
 	}
 	defer unlock()
+	if err := a.checkReserved(ctx, p.Account); err != nil {
+		return kv.User{}, err
+	}
 	u := kv.User{Account: p.Account, Mail: p.Mail, MailUnverified: p.MailUnverified, External: external(p), Profile: kv.Profile{Name: p.Name, Picture: p.Picture}}
 	if u.Name == "" {
 		u.Name = u.Account

@@ -16,9 +16,11 @@ import (
 	"imctl/kv"
 )
 
-// Cluster tells all nodes that a consumer of the event log was created. cluster.Cluster is one.
+// Cluster tells all nodes that a consumer of the event log was created, or that a gateway was added or removed.
+// cluster.Cluster is one.
 type Cluster interface {
 	ConsumerAttached(ctx context.Context) error
+	GatewayChanged(ctx context.Context, name string) error
 }
 
 // Attachments are the programs that may connect to NATS, each with a role. An attachment of role consumer has a durable
@@ -52,11 +54,15 @@ func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filte
 	return as.AddAs(ctx, kv.Attachment{Name: name, Role: role}, filters...)
 }
 
-// AddAs is Add for an attachment that has further properties: User and Befriends of a service.
+// AddAs is Add for an attachment that has further properties: User and Befriends of a service, Accounts and MaxUsers of
+// a gateway.
 func (as *Attachments) AddAs(ctx context.Context, a kv.Attachment, filters ...string) (kv.Attachment, Context, error) {
 	filters, err := as.check(a.Name, a.Role, filters)
 	if err == nil {
 		err = as.checkService(a)
+	}
+	if err == nil {
+		err = as.checkGateway(ctx, a)
 	}
 	if err == nil {
 		err = as.mayLogIn(a.Role)
@@ -71,6 +77,9 @@ func (as *Attachments) AddAs(ctx context.Context, a kv.Attachment, filters ...st
 	a, secret, err := add(ctx, a.WithFilters(filters))
 	if err == nil && a.Role.HasConsumer() {
 		err = as.attach(ctx, a)
+	}
+	if err == nil && a.Role == kv.RoleGateway {
+		err = as.cluster.GatewayChanged(ctx, a.Name)
 	}
 	if err == nil {
 		err = as.try(ctx, a.Name, secret)
@@ -144,7 +153,10 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return as.store.Attachments.Remove(ctx, name)
+	if err := as.store.Attachments.Remove(ctx, name); err != nil || a.Role != kv.RoleGateway {
+		return err
+	}
+	return as.cluster.GatewayChanged(ctx, name)
 }
 
 // Repair removes attachments whose creation or removal a process left unfinished when it ended, and returns how many.

@@ -44,6 +44,8 @@ func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment, sha
 		return answererPermissions(p.HookAll(), inbox)
 	case kv.RoleAuth:
 		return answererPermissions(p.AuthAll(), inbox)
+	case kv.RoleGateway:
+		return gatewayPermissions(p, a.Name, inbox)
 	}
 	if !shared {
 		inbox = subject.Inboxes

@@ -20,7 +20,7 @@ import (
 
 // roles are the roles of NATS clients. In the subjects below, SELF is the client's own id or name, that of its user for a
 // service, NAME is the name of the attachment, OTHER is the id of another user, and OTHERS is the name of another consumer.
-var roles = []string{"user", "consumer", "reader", "service", "moderator", "auth", "bridge", "admin"}
+var roles = []string{"user", "consumer", "reader", "service", "moderator", "auth", "gateway", "bridge", "admin"}
 
 // mayPublish lists the roles that may publish to a subject. All other roles are refused.
 var mayPublish = []struct {
@@ -34,6 +34,16 @@ var mayPublish = []struct {
 	{"im.user.SELF.dialogue", "bridge admin"},
 	{"im.user.OTHER.dialogue", "bridge admin"},
 	{"im.user.OTHER.notice", "bridge admin"},
+	{"im.gateway.SELF.register", "gateway bridge admin"},
+	{"im.gateway.SELF.open", "gateway bridge admin"},
+	{"im.gateway.SELF.online.NODE.1", "gateway bridge admin"},
+	{"im.gateway.SELF.send.OTHER", "gateway bridge admin"}, // the server answers 515
+	{"im.gateway.SELF.call.OTHER.found", "gateway bridge admin"},
+	{"im.gateway.SELF.dialogue.OTHER", "bridge admin"},
+	{"im.gateway.SELF.notice.OTHER", "bridge admin"},
+	{"im.gateway.SELF.none", "bridge admin"},
+	{"im.gateway.OTHERS.register", "bridge admin"},
+	{"im.gateway.OTHERS.send.OTHER", "bridge admin"},
 	{"im.node.0123456789abcdef", "bridge admin"},
 	{"im.log.dialogue.OTHER.SELF", "bridge admin"},
 	{"im.read.NAME.users", "reader service bridge admin"},
@@ -115,10 +125,16 @@ var maySubscribe = []struct {
 }{
 	{"im.user.SELF.dialogue", "user service bridge admin"},
 	{"im.user.SELF.>", "user service bridge admin"},
-	{"_INBOX.SELF.>", "user consumer reader service moderator auth bridge admin"},
+	{"_INBOX.SELF.>", "user consumer reader service moderator auth gateway bridge admin"},
 	{"im.user.OTHER.dialogue", "bridge admin"},
 	{"im.user.*.dialogue", "bridge admin"},
 	{"im.user.>", "bridge admin"},
+	{"im.gateway.SELF.dialogue.*", "gateway bridge admin"},
+	{"im.gateway.SELF.notice.OTHER", "gateway bridge admin"},
+	{"im.gateway.SELF.register", "bridge admin"},
+	{"im.gateway.SELF.>", "bridge admin"},
+	{"im.gateway.OTHERS.dialogue.OTHER", "bridge admin"},
+	{"im.gateway.*.dialogue.*", "bridge admin"},
 	{"im.>", "bridge admin"},
 	{"im.send.SELF", "bridge admin"},
 	{"im.send.*", "bridge admin"},
@@ -170,7 +186,7 @@ func TestRoles(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})
 	p, other := s.Register(t), s.Register(t)
-	names := map[string]string{"consumer": "archive", "reader": "directory", "service": "alerts", "moderator": "filter", "auth": "people", "bridge": "second", "admin": "root"}
+	names := map[string]string{"consumer": "archive", "reader": "directory", "service": "alerts", "moderator": "filter", "auth": "people", "gateway": "matrix", "bridge": "second", "admin": "root"}
 	self := maps.Clone(names)
 	self["user"], names["user"] = p.ID, "none"
 	clients := map[string]*bridgetest.Client{"user": s.AsUser(t, p)}

@@ -17,7 +17,7 @@ import (
 func TestService(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})
-	system, err := s.Accounts.AddWithoutPassword(t.Context(), kv.User{Account: "alerts", Profile: kv.Profile{Name: "Alerts"}})
+	system, err := s.Accounts.RegisterOwned(t.Context(), kv.User{Account: "alerts", Profile: kv.Profile{Name: "Alerts"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,117 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// TestOwned creates, lists, restores and deletes users of a gateway.
+func TestOwned(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	var ids []string
+	for i := range 5 {
+		u, err := s.Users.Create(ctx, User{Account: fmt.Sprint("matrix_", i), Gateway: "matrix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, u.ID)
+	}
+	mustCreate(t, s, "john", "John")
+	if all := s.Users.Restore(ctx, []User{{ID: NewID(), Account: "matrix_5", Gateway: "matrix"}, {ID: ids[0], Account: "matrix_0", Gateway: "xmpp"}}); all[0].Err != nil || !all[0].Created || all[1].Created {
+		t.Fatalf("restored: %+v", all)
+	} else {
+		ids = append(ids, all[0].User.ID)
+	}
+	list := func(gateway string) (all []string) {
+		t.Helper()
+		for after := uint64(0); ; {
+			page, next, err := s.Users.Owned(ctx, gateway, after, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all = append(all, page...); next == 0 {
+				return all
+			}
+			after = next
+		}
+	}
+	if got := list("matrix"); !slices.Equal(got, ids) {
+		t.Errorf("users of matrix: %v, want %v", got, ids)
+	}
+	if got, other := list("xmpp"), list("*"); got != nil || other != nil {
+		t.Errorf("users of others: %v, %v", got, other)
+	}
+	if _, err := s.Users.Update(ctx, ids[0], func(u *User) error { u.Gateway, u.Disabled = "xmpp", true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if gateway, disabled, err := s.Users.Owner(ctx, ids[0]); gateway != "matrix" || !disabled || err != nil {
+		t.Errorf("owner: %q, %t, %v", gateway, disabled, err)
+	}
+	if err := s.Users.Delete(ctx, ids[1]); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Users.Owner(ctx, ids[1]); !errors.Is(err, ErrUserNotFound) {
+		t.Errorf("owner of a deleted user: %v", err)
+	}
+	if n, err := s.Users.CountOwned(ctx, "matrix"); n != 5 || err != nil {
+		t.Errorf("%d users, %v", n, err)
+	}
+	// An entry of a user that does not exist is found and removed.
+	if _, err := s.Users.b.write(ctx, putAt(ownedPrefix+"matrix."+NewID(), nil, 0)); err != nil {
+		t.Fatal(err)
+	}
+	found, err := s.Sweep(ctx, false)
+	if err != nil || found.Owned != 1 {
+		t.Errorf("found %+v, %v", found, err)
+	}
+	if n, err := s.Users.CountOwned(ctx, "matrix"); n != 5 || err != nil {
+		t.Errorf("after the sweep: %d users, %v", n, err)
+	}
+}
+
+func TestMayRegister(t *testing.T) {
+	t.Parallel()
+	a := Attachment{Role: RoleGateway, Accounts: "Matrix_*"}
+	for account, want := range map[string]bool{"matrix_a": true, "MATRIX_Ada": true, "matrix_": false, "matrix": false, "xmatrix_a": false, "": false} {
+		if got := a.MayRegister(account); got != want {
+			t.Errorf("%q: %t", account, got)
+		}
+	}
+	if (Attachment{Role: RoleConsumer, Accounts: "a*"}).MayRegister("ab") || (Attachment{Role: RoleGateway}).MayRegister("ab") {
+		t.Error("an attachment without accounts may register one")
+	}
+	for accounts, want := range map[string]bool{"matrix_*": true, "ma*": true, "matrix_x*": true, "matriy*": false, "xmpp_*": false} {
+		if got := a.Overlaps(Attachment{Role: RoleGateway, Accounts: accounts}); got != want {
+			t.Errorf("%s overlaps: %t", accounts, got)
+		}
+	}
+}
+
+// TestOpenSession checks that a later session of a gateway has a higher revision, and that only gateways have sessions.
+func TestOpenSession(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, Options{})
+	ctx := testContext(t)
+	for name, role := range map[string]Role{"matrix": RoleGateway, "archive": RoleConsumer} {
+		if _, _, err := s.Attachments.Add(ctx, Attachment{Name: name, Role: role}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, err := s.Attachments.OpenSession(ctx, "matrix", "n1")
+	second, again := s.Attachments.OpenSession(ctx, "matrix", "n1")
+	if err := errors.Join(err, again); err != nil || second <= first {
+		t.Errorf("revisions %d and %d, %v", first, second, err)
+	}
+	if _, err := s.Attachments.Revoke(ctx, "matrix"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"matrix", "archive", "none"} {
+		if _, err := s.Attachments.OpenSession(ctx, name, "n1"); !errors.Is(err, ErrAttachmentNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
