@@ -69,6 +69,7 @@ var kinds = []kind{
 	{name: "report", bucket: usersBucket, prefix: reportPrefix, rule: once},
 	{name: "push", bucket: usersBucket, prefix: pushPrefix, rule: once},
 	{name: "vapid", bucket: usersBucket, prefix: vapidPrefix, rule: once},
+	{name: "webhook", bucket: usersBucket, prefix: webhookPrefix, rule: permanent},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},

@@ -74,6 +74,7 @@ func (l *Log) announce() {
 	defer l.mu.Unlock()
 	l.heldUntil = time.Now().Add(holdAttached)
 	l.attached.Store(true)
+	l.offline.Store(true)
 }
 
 func (l *Log) requestCount() {
