@@ -18,6 +18,7 @@ import (
 	"imctl/bridge/natsauth"
 	"imctl/bridge/natsutil"
 	"imctl/bridge/tunnel"
+	"imctl/bridge/webhook"
 	"imctl/kv"
 )
 
@@ -68,6 +69,8 @@ type Options struct {
 	Mailer *mailer.Mailer // of codes and notes; nil: no mail is sent
 
 	Push Push // messages to devices
+
+	Webhooks webhook.Settings
 
 	Origins        []string       // of web pages, besides the server's own, that may call the server and open a WebSocket; see origin.Check
 	TrustedProxies []netip.Prefix // proxies whose headers about clients are used
