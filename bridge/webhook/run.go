@@ -34,6 +34,7 @@ const (
 type run struct {
 	s      *Service
 	hook   kv.Webhook
+	ctx    context.Context // ends with the run
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	seed   maphash.Seed
@@ -51,9 +52,9 @@ func (s *Service) begin(ctx context.Context, w kv.Webhook) *run {
 	if r.failing {
 		s.metrics.paused.WithLabelValues(w.Name).Set(1)
 	}
-	ctx, r.cancel = context.WithCancel(ctx)
-	r.wg.Go(func() { r.forever(ctx, "read the event log", r.pump) })
-	r.wg.Go(func() { r.forever(ctx, "post events", r.post) })
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.wg.Go(func() { r.forever(r.ctx, "read the event log", r.pump) })
+	r.wg.Go(func() { r.forever(r.ctx, "post events", r.post) })
 	return r
 }
 
@@ -361,8 +362,8 @@ func (r *run) attempt(ctx context.Context, m jetstream.Msg) error {
 		return m.Ack()
 	case o.gone():
 		r.s.gone(r.hook.Name)
-		r.hold(maxRetryAfter)
-		return m.Nak()
+		r.cancel() // until the record tells that the webhook is disabled
+		return m.NakWithDelay(againAfter)
 	}
 	pause := r.failed(o)
 	delay, again := r.s.pace.retry(meta.NumDelivered, time.Since(meta.Timestamp), o.wait)
@@ -402,13 +403,6 @@ func (r *run) pauseLeft() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return time.Until(r.until)
-}
-
-// hold posts nothing for a while.
-func (r *run) hold(d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.until = time.Now().Add(d)
 }
 
 // outage reports whether the webhook counts as failing.

@@ -162,7 +162,7 @@ func (s *Service) match(ctx context.Context) error {
 		stale[name] = r
 	}
 	for _, w := range wanted {
-		if r := s.runs[w.Name]; r != nil && r.same(w) {
+		if r := s.runs[w.Name]; r != nil && r.same(w) && r.ctx.Err() == nil {
 			delete(stale, w.Name)
 		}
 	}
