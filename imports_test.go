@@ -24,7 +24,7 @@ var arrows = map[string][]string{
 	"bridge":          {"kv", "bridge/..."},
 	bridgetest:        {"kv", "embedded", "bridge/..."},
 	natstest:          nil,
-	"bridge/admin":    {"kv", "bridge/audit", "bridge/cluster", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/wire"},
+	"bridge/admin":    {"kv", "bridge/audit", "bridge/cluster", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/webhook", "bridge/wire"},
 	"bridge/api":      {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/delivery", "bridge/im", "bridge/governor", "bridge/mailer", "bridge/natsutil", "bridge/origin", "bridge/picture", "bridge/push", "bridge/recovery", "bridge/subject", "bridge/wire", "bridge/www"},
 	"bridge/tunnel":   {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/cluster", "bridge/delivery", "bridge/eventlog", "bridge/im", "bridge/governor", "bridge/origin", "bridge/recovery", "bridge/sockopt", "bridge/wire"},
 	"bridge/delivery": {"kv", "bridge/talk", "bridge/cluster", "bridge/eventlog", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},

@@ -33,6 +33,7 @@ import (
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
+	"imctl/bridge/webhook"
 	"imctl/bridge/wire"
 	"imctl/embedded"
 	"imctl/kv"
@@ -237,6 +238,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Mailer:         mailer,
 		Registration:   im.Registration(c.Registration),
 		Push:           bridge.Push{Subject: c.Push.Subject, Private: c.Push.Private, MaxAge: c.Tokens.MaxAge},
+		Webhooks:       webhooks(c),
 		AccountsShown:  im.AccountsShown(c.People.Accounts),
 		Origins:        c.HTTP.pages(),
 		TrustedProxies: prefixes(c.HTTP.TrustedProxies),
@@ -305,7 +307,7 @@ func (a *App) startAdmin() error {
 		return err
 	}
 	s := a.bridge.Services()
-	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
+	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments, Webhooks: s.Webhooks,
 		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Cluster: servers, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), ReadDialogues: a.config.Admin.ReadDialogues, URL: a.publicURL(), Log: a.log})
 	if err != nil {
 		return err
@@ -345,6 +347,13 @@ func (b *backend) audit(c *Config) audit.Options {
 	o := c.NATS.Audit
 	return audit.Options{MaxAge: o.MaxAge, MaxBytes: int64(o.MaxBytes), Replicas: c.NATS.replicas(),
 		MayWrite: func() error { return b.mayWrite(false) }}
+}
+
+// webhooks returns the settings of webhooks.
+func webhooks(c *Config) webhook.Settings {
+	w := c.Webhooks
+	return webhook.Settings{Private: w.Private, MaxAge: w.MaxAge, Limits: webhook.Limits{MaxEvents: int64(w.MaxEvents), MaxBytes: int64(w.MaxBytes), FailedAge: w.FailedAge,
+		Timeout: w.Timeout, Replicas: c.NATS.replicas()}}
 }
 
 // newMailer returns the configured mailer, or nil without mail.smtp.
