@@ -281,3 +281,27 @@ func newWebhookRemove(env *Env) *cobra.Command {
 	addServerFlags(c)
 	return c
 }
+
+// readWebhooks returns the webhooks of the server. A server of an older version has none.
+func readWebhooks(ctx context.Context, client *admin.Client) ([]webhook.Status, error) {
+	all, err := client.Webhooks(ctx)
+	if errors.Is(err, admin.ErrNoService) {
+		return nil, nil
+	}
+	return all.Webhooks, err
+}
+
+// webhooksText returns the number of webhooks, and what is to be said of each that is not empty and ok.
+func webhooksText(all []webhook.Status) string {
+	parts := []string{strconv.Itoa(len(all))}
+	for _, w := range all {
+		if w.State() != "ok" || w.Waiting+w.Failed > 0 {
+			parts = append(parts, fmt.Sprintf("%s is %s, %s", w.Name, printable(w.State()), queueText(w)))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func queueText(w webhook.Status) string {
+	return fmt.Sprintf("%d waiting, %s", w.Waiting, plural(int(w.Failed), "dead letter"))
+}

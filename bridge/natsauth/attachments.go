@@ -190,7 +190,7 @@ func (as *Attachments) check(name string, role kv.Role, filters []string) ([]str
 // shares the inbox of that name, or a stream.
 func mistakable(p subject.Prefix, name string) bool {
 	number := name != "" && strings.Trim(name, "0123456789") == ""
-	return number || kv.ValidID(name) || slices.Contains([]string{p.LogStream(), p.LogRestoreStream(), p.TalkStream(), p.FileStream()}, name)
+	return number || kv.ValidID(name) || slices.Contains([]string{p.LogStream(), p.LogRestoreStream(), p.TalkStream(), p.FileStream(), p.WebhookStream()}, name)
 }
 
 // checkFilter returns the filter, with ">" for "".
