@@ -54,13 +54,15 @@ var arrows = map[string][]string{
 	"bridge/wire":     nil,
 	"bridge/www":      nil,
 
-	"embedded":             {"embedded/privatefile"},
-	"embedded/privatefile": nil,
-	"examples/archiver":    nil,
-	"examples/echo":        nil,
-	"kv":                   {"kv/...", "bridge/natsutil", "bridge/subject"},
-	"kv/batch":             nil,
-	"kv/keymutex":          nil,
+	"embedded":                  {"embedded/privatefile"},
+	"embedded/privatefile":      nil,
+	"examples/archiver":         nil,
+	"examples/echo":             nil,
+	"examples/pushgateway":      nil,
+	"examples/pushgateway/fake": nil,
+	"kv":                        {"kv/...", "bridge/natsutil", "bridge/subject"},
+	"kv/batch":                  nil,
+	"kv/keymutex":               nil,
 }
 
 const module = "imctl"

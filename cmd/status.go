@@ -40,9 +40,9 @@ func newStatus(env *Env) *cobra.Command {
 		Use:   "status",
 		Short: "Show the health, nodes, sessions, users and streams of the server",
 		Long: `Show the state of the server: its nodes with version and start time, sessions, users online, accounts,
-streams with their size, and how much of dialogues.max_bytes the conversations and of nats.log.max_bytes the
-event log use, with its slowest consumer, and the queues of webhooks. A user online on several nodes is counted on each. Addresses and
-users that reached limits in the last hour are listed with the limit.
+streams with their size, how much of dialogues.max_bytes the conversations and of nats.log.max_bytes the
+event log use, with its slowest consumer, and the queues of webhooks. A user online on several nodes is
+counted on each. Addresses and users that reached limits in the last hour are listed with the limit.
 
 Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only, a nearly
 full event log, which stops dialogues when it is full, or a scheduled backup that failed or is older than
