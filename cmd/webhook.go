@@ -47,7 +47,7 @@ func newWebhookAdd(env *Env) *cobra.Command {
 		Long: `Add a webhook and output its secret, with which the destination verifies the signatures. The secret cannot
 be shown again. The webhook posts events from now on.
 
-Events are ` + wrapWords(strings.Join(eventlog.EventNames(), ", "), 100) + `.`,
+Events are ` + strings.Join(wrap(strings.Join(eventlog.EventNames(), ", "), 95), "\n") + `.`,
 		Example: `  imctl webhook add push --url https://push.example.org/hook --events dialogue.offline
   imctl webhook add audit --url https://example.org/x --events 'user.*,report' --rate 10`,
 		Args: exactArgs("NAME"),
@@ -304,24 +304,4 @@ func webhooksText(all []webhook.Status) string {
 
 func queueText(w webhook.Status) string {
 	return fmt.Sprintf("%d waiting, %s", w.Waiting, plural(int(w.Failed), "dead letter"))
-}
-
-// wrapWords breaks a text of words between them, into lines of at most width characters.
-func wrapWords(text string, width int) string {
-	var out strings.Builder
-	length := 0
-	for i, word := range strings.Fields(text) {
-		switch {
-		case i == 0:
-		case length+1+len(word) > width:
-			out.WriteByte('\n')
-			length = 0
-		default:
-			out.WriteByte(' ')
-			length++
-		}
-		out.WriteString(word)
-		length += len(word)
-	}
-	return out.String()
 }
