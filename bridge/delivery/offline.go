@@ -49,10 +49,20 @@ func newOfflines(l *Lanes, opts Options) *offlines {
 	return o
 }
 
+// close writes the entries of the dialogues that still wait.
 func (o *offlines) close() {
-	if o != nil {
-		o.cancel()
-		<-o.done
+	if o == nil {
+		return
+	}
+	o.cancel()
+	<-o.done
+	for {
+		select {
+		case d := <-o.in:
+			o.log.AddOffline(d)
+		default:
+			return
+		}
 	}
 }
 

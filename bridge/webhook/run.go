@@ -307,14 +307,20 @@ func (r *run) note(err error) {
 	}
 }
 
-// probe posts one event after a pause. If the destination still fails, probe also makes dead letters of the events that
+// probe waits for an event and posts it, after a pause. If the destination still fails, probe also makes dead letters of the events that
 // are too old: a backlog of days does not wait for a destination that is gone.
 func (r *run) probe(ctx context.Context, c jetstream.Consumer) error {
-	m, err := next(ctx, c)
-	if err != nil || m == nil {
-		return err
+	var first jetstream.Msg
+	for first == nil && ctx.Err() == nil {
+		var err error
+		if first, err = next(ctx, c); err != nil {
+			return err
+		}
 	}
-	if err := r.attempt(ctx, m); err != nil {
+	if first == nil {
+		return nil // ctx has ended
+	}
+	if err := r.attempt(ctx, first); err != nil {
 		return err
 	}
 	for r.pauseLeft() > 0 && ctx.Err() == nil {
@@ -334,111 +340,6 @@ func (r *run) probe(ctx context.Context, c jetstream.Consumer) error {
 		}
 	}
 	return nil
-}
-
-// attempt posts one event, and decides what becomes of it. Errors: those of NATS.
-func (r *run) attempt(ctx context.Context, m jetstream.Msg) error {
-	meta, err := m.Metadata()
-	if err != nil {
-		return err
-	}
-	secrets, err := r.signing(ctx)
-	if err != nil {
-		return err
-	}
-	if err := m.InProgress(); err != nil { // it may have waited behind others
-		return err
-	}
-	e := event{id: m.Headers().Get(idHeader), body: m.Data()}
-	o := r.s.sender.post(ctx, r.hook.URL, e, secrets)
-	if ctx.Err() != nil {
-		return nil // the event is delivered again
-	}
-	r.s.metrics.posts.WithLabelValues(r.hook.Name, o.result()).Inc()
-	r.s.metrics.seconds.WithLabelValues(r.hook.Name).Observe(o.took.Seconds())
-	switch {
-	case o.ok():
-		r.succeeded()
-		return m.Ack()
-	case o.gone():
-		r.s.gone(r.hook.Name)
-		r.cancel() // until the record tells that the webhook is disabled
-		return m.NakWithDelay(againAfter)
-	}
-	pause := r.failed(o)
-	delay, again := r.s.pace.retry(meta.NumDelivered, time.Since(meta.Timestamp), o.wait)
-	switch {
-	case !again:
-		return r.give(ctx, m, meta, o.reason())
-	case r.outage():
-		delay = pause // the event is among those that find out whether the destination works
-	}
-	return m.NakWithDelay(delay)
-}
-
-// give makes a queued event a dead letter.
-func (r *run) give(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata, reason string) error {
-	if err := r.bury(ctx, &nats.Msg{Header: m.Headers(), Data: m.Data()}, reason, meta.NumDelivered, meta.Timestamp); err != nil {
-		return err
-	}
-	return m.Ack()
-}
-
-// signing returns the secrets with which the webhook signs.
-func (r *run) signing(ctx context.Context) ([]string, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Since(r.secretsAt) < secretsFor {
-		return r.secrets, nil
-	}
-	secrets, err := r.s.opts.Store.Webhooks.Secrets(ctx, r.hook.Name)
-	if err == nil {
-		r.secrets, r.secretsAt = secrets, time.Now()
-	}
-	return secrets, err
-}
-
-// pauseLeft returns how long nothing is posted.
-func (r *run) pauseLeft() time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return time.Until(r.until)
-}
-
-// outage reports whether the webhook counts as failing.
-func (r *run) outage() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.failures >= r.s.pace.outageAfter
-}
-
-// failed notes a failed attempt, and returns how long nothing is posted.
-func (r *run) failed(o outcome) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failures++
-	pause := r.s.pace.pause(r.failures, o.wait)
-	r.until = time.Now().Add(pause)
-	if r.failures >= r.s.pace.outageAfter && !r.failing {
-		r.failing = true
-		r.s.metrics.paused.WithLabelValues(r.hook.Name).Set(1)
-		r.s.opts.Log.Warn("the destination of a webhook fails", "webhook", r.hook.Name, "reason", o.reason())
-		r.s.noteFailing(r.hook.Name, o.reason())
-	}
-	return pause
-}
-
-// succeeded notes a successful attempt.
-func (r *run) succeeded() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failures, r.until = 0, time.Time{}
-	if r.failing {
-		r.failing = false
-		r.s.metrics.paused.WithLabelValues(r.hook.Name).Set(0)
-		r.s.opts.Log.Info("the destination of a webhook works again", "webhook", r.hook.Name)
-		r.s.noteFailing(r.hook.Name, "")
-	}
 }
 
 // same reports whether a webhook on this node need not begin again for a changed record.
