@@ -24,7 +24,7 @@ var arrows = map[string][]string{
 	"bridge":          {"kv", "bridge/..."},
 	bridgetest:        {"kv", "embedded", "bridge/..."},
 	natstest:          nil,
-	"bridge/admin":    {"kv", "bridge/audit", "bridge/cluster", "bridge/identity", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/wire"},
+	"bridge/admin":    {"kv", "bridge/audit", "bridge/cluster", "bridge/identity", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/wire", "bridge/webhook"},
 	"bridge/api":      {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/delivery", "bridge/im", "bridge/governor", "bridge/mailer", "bridge/natsutil", "bridge/origin", "bridge/picture", "bridge/push", "bridge/recovery", "bridge/subject", "bridge/wire", "bridge/www"},
 	"bridge/tunnel":   {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/cluster", "bridge/delivery", "bridge/eventlog", "bridge/im", "bridge/governor", "bridge/origin", "bridge/recovery", "bridge/sockopt", "bridge/wire"},
 	"bridge/delivery": {"kv", "bridge/talk", "bridge/cluster", "bridge/eventlog", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
@@ -49,7 +49,9 @@ var arrows = map[string][]string{
 	"bridge/natsutil": {"bridge/subject"},
 	"bridge/natslink": {"bridge/sockopt"},
 	"bridge/sockopt":  nil,
-	"bridge/push":     {"kv", "bridge/recovery"},
+	"bridge/push":     {"kv", "bridge/outbound", "bridge/recovery"},
+	"bridge/outbound": nil,
+	"bridge/webhook":  {"kv", "bridge/audit", "bridge/eventlog", "bridge/natsutil", "bridge/outbound", "bridge/recovery", "bridge/subject"},
 	pushtest:          {"kv"},
 	"bridge/recovery": nil,
 	"bridge/subject":  nil,
@@ -69,6 +71,8 @@ var arrows = map[string][]string{
 	"examples/gateway":       nil,
 
 	"examples/gateway/homeserver": nil,
+	"examples/pushgateway":        nil,
+	"examples/pushgateway/fake":   nil,
 }
 
 const module = "imctl"

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +35,7 @@ import (
 	"imctl/bridge/subject"
 	"imctl/bridge/talk"
 	"imctl/bridge/tunnel"
+	"imctl/bridge/webhook"
 	"imctl/kv"
 )
 
@@ -48,9 +50,10 @@ type Bridge struct {
 	nc         *nats.Conn
 	events     *eventlog.Log
 	audit      *audit.Trail
-	talks      *talk.Service // nil: conversations are not kept
-	push       *push.Service // nil: no messages to devices
-	oidc       *oidc.Service // nil: no sign-in at an OpenID Connect provider
+	talks      *talk.Service                   // nil: conversations are not kept
+	push       *push.Service                   // nil: no messages to devices
+	oidc       *oidc.Service                   // nil: no sign-in at an OpenID Connect provider
+	webhooks   atomic.Pointer[webhook.Service] // nil before it serves
 	services   *Services
 	lanes      *delivery.Lanes
 	origins    *origin.Checker
@@ -124,7 +127,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	}
 	notices := delivery.NewNotices(b.nc, prefix)
 	b.services, err = NewServices(b.nc, ServicesOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, EventLog: b.events, Access: access,
-		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations(), Push: b.requests()})
+		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations(), Push: b.requests(), Webhooks: o.Webhooks})
 	if err != nil {
 		return err
 	}
@@ -420,6 +423,9 @@ func (b *Bridge) serve(ctx context.Context) error {
 		}
 		b.stops.add(func(context.Context) error { return callout.Close() })
 	}
+	if err := b.startWebhooks(); err != nil {
+		return err
+	}
 	loops, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { b.services.Cluster.Heartbeat(loops, b.serving, b.gate.Closed) })
@@ -535,4 +541,19 @@ func (b *Bridge) Ready() error {
 		return errors.New("NATS was unreachable: catching up")
 	}
 	return nil
+}
+
+// startWebhooks starts to post the events of webhooks.
+func (b *Bridge) startWebhooks() error {
+	o := webhook.Options{Settings: b.opts.Webhooks, Webhooks: b.services.Webhooks, Prefix: subject.Prefix(b.opts.Prefix), Store: b.opts.Store, Serving: b.serving,
+		Audit: b.audit.Add, Registry: b.opts.Registry, Log: b.log}
+	if b.talks != nil {
+		o.Talks = b.talks
+	}
+	service, err := webhook.New(b.nc, o)
+	if err == nil {
+		b.webhooks.Store(service)
+		b.stops.add(func(context.Context) error { service.Close(); return nil })
+	}
+	return err
 }

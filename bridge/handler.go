@@ -112,6 +112,9 @@ func (h handler) ConsumerAttached() {
 	if err := h.b.events.Attach(ctx); err != nil { // the log is attached all the same
 		h.b.log.Warn("count the consumers of the event log", "err", err)
 	}
+	if webhooks := h.b.webhooks.Load(); webhooks != nil {
+		webhooks.Reload()
+	}
 }
 
 func (h handler) CheckState() {

@@ -19,6 +19,7 @@ import (
 	"imctl/bridge/natsauth"
 	"imctl/bridge/natsutil"
 	"imctl/bridge/tunnel"
+	"imctl/bridge/webhook"
 	"imctl/kv"
 )
 
@@ -72,7 +73,8 @@ type Options struct {
 
 	Push Push // messages to devices
 
-	OIDC OIDC // where users of the page may sign in
+	OIDC     OIDC // where users of the page may sign in
+	Webhooks webhook.Settings
 
 	Origins        []string       // of web pages, besides the server's own, that may call the server and open a WebSocket; see origin.Check
 	TrustedProxies []netip.Prefix // proxies whose headers about clients are used

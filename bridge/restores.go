@@ -104,6 +104,9 @@ func (r *restores) resume(ctx context.Context) error {
 	if err := r.services.Attachments.ExpectConsumers(ctx); err != nil {
 		return err
 	}
+	if err := r.services.Webhooks.Expect(ctx); err != nil {
+		return err
+	}
 	if err := r.services.disconnector.DisconnectAll(ctx); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"imctl/bridge/im"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
+	"imctl/bridge/webhook"
 	"imctl/kv"
 )
 
@@ -21,6 +22,7 @@ type Services struct {
 	Accounts     *im.Accounts
 	Friends      *im.Friends
 	Attachments  *natsauth.Attachments
+	Webhooks     *webhook.Webhooks
 	disconnector *natsauth.Disconnector
 	log          *slog.Logger
 }
@@ -39,6 +41,8 @@ type ServicesOptions struct {
 
 	Conversations im.Conversations // nil: they are not kept
 	Push          im.Push          // nil: no messages to devices
+
+	Webhooks webhook.Settings
 }
 
 // NewServices returns services that talk to nodes over nc.
@@ -52,6 +56,10 @@ func NewServices(nc *nats.Conn, o ServicesOptions) (*Services, error) {
 	s.Accounts = im.NewAccounts(deps, s.Friends)
 	var err error
 	s.Attachments, err = natsauth.NewAttachments(nc, prefix, o.Store, s.Cluster, s.disconnector, o.Access, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	s.Webhooks, err = webhook.NewWebhooks(nc, prefix, o.Store, s.Cluster, o.Webhooks, o.Log)
 	return s, err
 }
 
@@ -81,8 +89,12 @@ func (s *Services) Repair(ctx context.Context) error {
 	if err := s.Attachments.ExpectConsumers(ctx); err != nil {
 		return err
 	}
-	if done != (kv.Completed{}) || attachments > 0 {
-		s.log.Info("repaired after an unclean stop", "users", done.Users, "names", done.Names, "attachments", attachments)
+	webhooks, err := s.Webhooks.Repair(ctx)
+	if err != nil {
+		return err
+	}
+	if done != (kv.Completed{}) || attachments > 0 || webhooks > 0 {
+		s.log.Info("repaired after an unclean stop", "users", done.Users, "names", done.Names, "attachments", attachments, "webhooks", webhooks)
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ import (
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
+	"imctl/bridge/webhook"
 	"imctl/bridge/wire"
 	"imctl/embedded"
 	"imctl/kv"
@@ -248,6 +249,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Registration:   im.Registration(c.Registration),
 		Identity:       bridge.Identity{Modes: c.Auth.Modes, Tokens: a.tokens, Timeout: c.Auth.NATS.Timeout, MaxAge: c.Auth.MaxAge},
 		Push:           bridge.Push{Subject: c.Push.Subject, Private: c.Push.Private, MaxAge: c.Tokens.MaxAge},
+		Webhooks:       webhooks(c),
 		AccountsShown:  im.AccountsShown(c.People.Accounts),
 		OIDC:           signIn,
 		Origins:        c.HTTP.pages(),
@@ -317,7 +319,7 @@ func (a *App) startAdmin() error {
 		return err
 	}
 	s := a.bridge.Services()
-	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments,
+	service, err := admin.Serve(nc, admin.Options{Prefix: a.config.NATS.Prefix, Accounts: s.Accounts, Friends: s.Friends, Attachments: s.Attachments, Webhooks: s.Webhooks,
 		Store: a.backend.store, Live: live{s.Cluster, s.Accounts, s.Attachments}, Cluster: servers, Pass: a.bridge.Pass, Audit: a.bridge.Audit(), ReadDialogues: a.config.Admin.ReadDialogues, URL: a.publicURL(), Log: a.log})
 	if err != nil {
 		return err
@@ -357,6 +359,13 @@ func (b *backend) audit(c *Config) audit.Options {
 	o := c.NATS.Audit
 	return audit.Options{MaxAge: o.MaxAge, MaxBytes: int64(o.MaxBytes), Replicas: c.NATS.replicas(),
 		MayWrite: func() error { return b.mayWrite(false) }}
+}
+
+// webhooks returns the settings of webhooks.
+func webhooks(c *Config) webhook.Settings {
+	w := c.Webhooks
+	return webhook.Settings{Private: w.Private, MaxAge: w.MaxAge, Limits: webhook.Limits{MaxEvents: int64(w.MaxEvents), MaxBytes: int64(w.MaxBytes), FailedAge: w.FailedAge,
+		Timeout: w.Timeout, Replicas: c.NATS.replicas()}}
 }
 
 // newMailer returns the configured mailer, or nil without mail.smtp.

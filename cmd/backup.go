@@ -304,7 +304,7 @@ func (b *backup) checkUnchanged(ctx context.Context, before kv.State) error {
 
 // streams returns the names of the existing streams. The stream of the log does not exist before the first start of a
 // server. The stream of files is left out while it is empty: versions that know of no files can then restore the
-// backup.
+// backup. The events that webhooks have not posted are left out: a restore must not post them again.
 func (b *backup) streams(ctx context.Context) ([]string, error) {
 	js, err := natsutil.JetStream(b.nc)
 	if err != nil {
@@ -314,10 +314,10 @@ func (b *backup) streams(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := subject.Prefix(b.config.NATS.Prefix).FileStream()
+	files, webhooks := subject.Prefix(b.config.NATS.Prefix).FileStream(), subject.Prefix(b.config.NATS.Prefix).WebhookStream()
 	var names []string
 	for _, i := range infos {
-		if i.State != "missing" && (i.Messages > 0 || i.Name != files) {
+		if i.State != "missing" && (i.Messages > 0 || i.Name != files) && i.Name != webhooks {
 			names = append(names, i.Name)
 		}
 	}

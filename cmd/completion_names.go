@@ -31,6 +31,7 @@ var namesOf = map[string]names{
 	"USER":    userNames,
 	"FRIEND":  userNames,
 	"NAME":    attachmentNames,
+	"WEBHOOK": webhookNames,
 	"REPORT":  reportNames,
 	"SESSION": sessionNames,
 	"HASH":    tokenNames,
@@ -62,7 +63,7 @@ func completeArgs(env *Env, c *cobra.Command) {
 		}
 	}
 	words := strings.Fields(c.Use)[1:]
-	if len(words) == 0 || path == "imctl attach add" || c.ValidArgsFunction != nil || c.ValidArgs != nil {
+	if len(words) == 0 || path == "imctl attach add" || path == "imctl webhook add" || c.ValidArgsFunction != nil || c.ValidArgs != nil {
 		return
 	}
 	c.ValidArgsFunction = func(c *cobra.Command, args []string, begins string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -170,6 +171,14 @@ func attachmentNames(ctx context.Context, client *admin.Client, _ []string, _ st
 	list, err := client.Attachments(ctx)
 	for _, a := range list.Attachments {
 		all = append(all, completion(a.Name, string(a.Role))...)
+	}
+	return all, err
+}
+
+func webhookNames(ctx context.Context, client *admin.Client, _ []string, _ string) (all []cobra.Completion, err error) {
+	list, err := client.Webhooks(ctx)
+	for _, w := range list.Webhooks {
+		all = append(all, completion(w.Name, w.State())...)
 	}
 	return all, err
 }

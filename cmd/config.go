@@ -36,6 +36,7 @@ type Config struct {
 	Mail         MailConfig
 	Push         PushConfig
 	Auth         AuthConfig
+	Webhooks     WebhooksConfig
 	NATS         NATSConfig
 	Backup       BackupConfig
 
@@ -192,6 +193,16 @@ type PushConfig struct {
 	Private bool
 }
 
+// WebhooksConfig is the section webhooks.
+type WebhooksConfig struct {
+	Private   bool
+	Timeout   time.Duration
+	MaxAge    time.Duration
+	MaxEvents int
+	MaxBytes  Size
+	FailedAge time.Duration
+}
+
 // NATSConfig is the section nats.
 type NATSConfig struct {
 	URL      string // "" for the embedded server; may contain a password: print it with RedactURL
@@ -295,6 +306,7 @@ func Defaults() *Config {
 			Ping: 54 * time.Second, WriteTimeout: 10 * time.Second,
 		},
 		Dialogues: DialoguesConfig{Timeout: 5 * time.Second, Keep: 30 * day, MaxBytes: 10 * GiB, Receipts: true},
+		Webhooks:  WebhooksConfig{Timeout: 15 * time.Second, MaxAge: 72 * time.Hour, MaxEvents: 100_000, MaxBytes: 256 * MiB, FailedAge: 30 * day},
 		Files:     FilesConfig{MaxSize: 25 * MiB, Quota: GiB, MaxBytes: 10 * GiB},
 		Tokens:    TokensConfig{TTL: 24 * time.Hour, MaxAge: 90 * 24 * time.Hour},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MinLength: 1, MaxLength: 256},

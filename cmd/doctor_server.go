@@ -84,6 +84,7 @@ func (d *doctor) checkServer(ctx context.Context) {
 	d.checkNodes(live.Nodes, asked, took)
 	d.checkVersions(live.Nodes)
 	d.checkStreams(ctx)
+	d.checkWebhooks(ctx, client)
 	d.checkProxies(ctx, client)
 }
 
@@ -154,6 +155,29 @@ func (d *doctor) checkStreams(ctx context.Context) {
 	d.checkFill(ctx, js)
 	if len(d.found) == before {
 		d.ok("streams", "%s", plural(len(streams), "stream"))
+	}
+}
+
+// checkWebhooks checks whether the destinations of webhooks take events.
+func (d *doctor) checkWebhooks(ctx context.Context, client *admin.Client) {
+	all, err := readWebhooks(ctx, client)
+	if err != nil {
+		d.add(levelWarn, "webhooks", "", "%s", oneLine(err))
+		return
+	}
+	before := len(d.found)
+	for _, w := range all {
+		switch {
+		case !w.Enabled():
+			d.add(levelWarn, "webhooks", "imctl webhook enable "+w.Name+", or: imctl webhook remove "+w.Name, "%s is %s", w.Name, oneLine(errors.New(w.State())))
+		case w.State() != "ok":
+			d.add(levelWarn, "webhooks", "imctl webhook test "+w.Name, "%s is %s; %s", w.Name, oneLine(errors.New(w.State())), queueText(w))
+		case w.Failed > 0:
+			d.add(levelWarn, "webhooks", "imctl webhook failed list "+w.Name, "%s has %s", w.Name, plural(int(w.Failed), "dead letter"))
+		}
+	}
+	if len(all) > 0 && len(d.found) == before {
+		d.ok("webhooks", "%s", plural(len(all), "webhook"))
 	}
 }
 

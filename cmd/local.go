@@ -59,7 +59,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 	}
 	l.stops.add("audit trail", audited.Close)
 	services, closeServices, err := bridge.NewLocalServices(l.nc, bridge.ServicesOptions{Prefix: c.NATS.Prefix, Store: backend.store,
-		Hasher: backend.hasher, EventLog: events, Access: backend.access(c), Log: l.log})
+		Hasher: backend.hasher, EventLog: events, Access: backend.access(c), Webhooks: webhooks(c), Log: l.log})
 	if err != nil {
 		return l, err
 	}
@@ -68,7 +68,7 @@ func openLocal(ctx context.Context, env *Env, c *Config) (_ *localServer, err er
 		return l, err
 	}
 	service, err := admin.Serve(l.nc, admin.Options{Prefix: c.NATS.Prefix, Accounts: services.Accounts, Friends: services.Friends,
-		Attachments: services.Attachments, Store: backend.store, Audit: audited, ReadDialogues: c.Admin.ReadDialogues, Log: l.log})
+		Attachments: services.Attachments, Webhooks: services.Webhooks, Store: backend.store, Audit: audited, ReadDialogues: c.Admin.ReadDialogues, Log: l.log})
 	if err != nil {
 		return l, err
 	}

@@ -109,19 +109,24 @@ func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (al
 		if err != nil {
 			return all, fmt.Errorf("stream %s: %w", name, err)
 		}
-		if _, expected := state.Streams[name]; s.State == streamMissing && !expected && (name == subject.Prefix(prefix).TalkStream() || name == subject.Prefix(prefix).FileStream()) {
-			continue // no conversations or files are kept
+		if _, expected := state.Streams[name]; s.State == streamMissing && !expected && isOptional(subject.Prefix(prefix), name) {
+			continue // no conversations or files are kept, or there is no webhook
 		}
 		all = append(all, s)
 	}
 	return all, nil
 }
 
+// isOptional reports whether an installation may have no stream of that name.
+func isOptional(p subject.Prefix, stream string) bool {
+	return stream == p.TalkStream() || stream == p.FileStream() || stream == p.WebhookStream()
+}
+
 // allStreams returns the names of the streams of a set of buckets, of the state, of the log, of the audit trail, of
-// the conversations and of the files.
+// the conversations, of the files and of the webhooks.
 func allStreams(prefix, slot string) []string {
 	p := subject.Prefix(prefix)
-	return append(p.Buckets(slot).Streams(), p.StateStream(), p.LogStream(), p.AuditStream(), p.TalkStream(), p.FileStream())
+	return append(p.Buckets(slot).Streams(), p.StateStream(), p.LogStream(), p.AuditStream(), p.TalkStream(), p.FileStream(), p.WebhookStream())
 }
 
 func readStream(ctx context.Context, js jetstream.JetStream, name string) (streamInfo, error) {
@@ -169,6 +174,7 @@ func subjects(prefix string) []subjectInfo {
 		{p.AuditAll(), "audit trail, stored in the stream " + p.AuditStream()},
 		{p.TalkAll(), "conversations, stored in the stream " + p.TalkStream()},
 		{p.FileAll(), "files, stored in the stream " + p.FileStream()},
+		{p.WebhookAll(), "events that webhooks post, stored in the stream " + p.WebhookStream()},
 		{p.Admin("<noun>", "<verb>"), "administration, the micro service imctl (request)"},
 		{p.Node("<node>"), "commands between servers"},
 	}

@@ -144,6 +144,13 @@ func (c *Config) serverSettings() []setting {
 		bind("mail.from", &c.Mail.From, "sender address of mail", orEmpty(email)),
 		bind("push.subject", &c.Push.Subject, "contact for push services, a mailto: or https: URL, empty for no push messages", orEmpty(pushSubject)),
 		bind("push.private", &c.Push.Private, "allow push services in private networks"),
+
+		bind("webhooks.private", &c.Webhooks.Private, "allow destinations in private networks, and http"),
+		bind("webhooks.timeout", &c.Webhooks.Timeout, "time for one request", between(time.Second, 20*time.Second)),
+		bind("webhooks.max_age", &c.Webhooks.MaxAge, "how long an event is posted again until it is a dead letter", between(time.Minute, 7*24*time.Hour)),
+		bind("webhooks.max_events", &c.Webhooks.MaxEvents, "events of one webhook that wait; more become dead letters", between(1000, 10_000_000)),
+		bind("webhooks.max_bytes", &c.Webhooks.MaxBytes, "size of all events that wait, and of dead letters; more are lost", between(MiB, 1024*TiB)),
+		bind("webhooks.failed_age", &c.Webhooks.FailedAge, "how long dead letters are kept", between(8*24*time.Hour, 10*365*24*time.Hour)),
 	}
 }
 

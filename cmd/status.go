@@ -13,6 +13,7 @@ import (
 
 	"imctl/bridge/cluster"
 	"imctl/bridge/natsutil"
+	"imctl/bridge/webhook"
 	"imctl/kv"
 )
 
@@ -29,6 +30,8 @@ type status struct {
 	Log      *logInfo             `json:"log"`   // null if the event log does not exist
 	// Backup is the last scheduled backup and its failures, null if none was made.
 	Backup *backupInfo `json:"backup"`
+	// Webhooks are all webhooks, left out if there is none.
+	Webhooks []webhook.Status `json:"webhooks,omitempty"`
 }
 
 func newStatus(env *Env) *cobra.Command {
@@ -37,9 +40,9 @@ func newStatus(env *Env) *cobra.Command {
 		Use:   "status",
 		Short: "Show the health, nodes, sessions, users and streams of the server",
 		Long: `Show the state of the server: its nodes with version and start time, sessions, users online, accounts,
-streams with their size, and how much of dialogues.max_bytes the conversations and of nats.log.max_bytes the
-event log use, with its slowest consumer. A user online on several nodes is counted on each. Addresses and
-users that reached limits in the last hour are listed with the limit.
+streams with their size, how much of dialogues.max_bytes the conversations and of nats.log.max_bytes the
+event log use, with its slowest consumer, and the queues of webhooks. A user online on several nodes is
+counted on each. Addresses and users that reached limits in the last hour are listed with the limit.
 
 Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only, a nearly
 full event log, which stops dialogues when it is full, or a scheduled backup that failed or is older than
@@ -100,6 +103,9 @@ func readStatus(ctx context.Context, s *adminConn) (status, error) {
 	if st.Backup, err = readBackups(ctx, states); err != nil {
 		return st, err
 	}
+	if st.Webhooks, err = readWebhooks(ctx, s.Client); err != nil {
+		return st, err
+	}
 	var problems []string
 	for _, n := range st.Nodes {
 		st.Online += n.Users
@@ -148,6 +154,9 @@ func writeStatus(env *Env, st status) error {
 	}
 	if st.Backup != nil {
 		fields = append(fields, []string{"backup", st.Backup.String()})
+	}
+	if len(st.Webhooks) > 0 {
+		fields = append(fields, []string{"webhooks", webhooksText(st.Webhooks)})
 	}
 	if err := writeFields(env.Out, fields); err != nil {
 		return err

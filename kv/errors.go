@@ -61,6 +61,12 @@ var (
 	ErrAttachmentNotFound = errors.New("attachment not found")
 	// ErrAttachmentInvalid: an attachment with these properties is not allowed. The text has the reason.
 	ErrAttachmentInvalid = errors.New("attachment is not valid")
+	// ErrWebhookExists: a webhook with this name exists.
+	ErrWebhookExists = errors.New("webhook exists already")
+	// ErrWebhookNotFound: no webhook has this name.
+	ErrWebhookNotFound = errors.New("webhook not found")
+	// ErrWebhookInvalid: a webhook with these properties is not allowed. The text has the reason.
+	ErrWebhookInvalid = errors.New("webhook is not valid")
 	// ErrServerTooOld: the NATS server has no atomic batches, which need version 2.12.
 	ErrServerTooOld = errors.New("nats-server is too old")
 	// ErrNoJetStream: JetStream is not enabled on the NATS server, or not for this account.

@@ -71,6 +71,7 @@ var kinds = []kind{
 	{name: "vapid", bucket: usersBucket, prefix: vapidPrefix, rule: once},
 	{name: "seal", bucket: usersBucket, prefix: sealPrefix, rule: once},
 	{name: "spent", bucket: usersBucket, prefix: spentPrefix, rule: expiring},
+	{name: "webhook", bucket: usersBucket, prefix: webhookPrefix, rule: permanent},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
 	{name: "owned", bucket: usersBucket, prefix: ownedPrefix, rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},

@@ -244,6 +244,10 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	s := newTalkStore(t)
 	ctx := testContext(t)
 	john, mary := mustCreate(t, s, "john", "John"), mustCreate(t, s, "mary", "Mary")
+	hook, _, err := s.Webhooks.Prepare(ctx, Webhook{Name: "w", URL: "https://example.org/"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	attachment, _, err := s.Attachments.Prepare(ctx, Attachment{Name: "a", Role: RoleConsumer})
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +265,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	_, seal := s.Seals.Key(ctx)
 	_, owned := s.Users.Create(ctx, User{Account: "matrix_ada", Gateway: "matrix"})
 	if err := errors.Join(vapid, seal, owned, s.Seals.Spend(ctx, "state", time.Minute), s.States.BackupDone(ctx, "n", Backup{}), s.Push.Add(ctx, john.ID, PushSubscription{Endpoint: "https://example.org"}), invited, bond, friends, renamed, token, reported, begun, err, other,
-		s.Cursors.Advance(ctx, john.ID, []Cursor{{With: mary.ID, Last: 1}}), s.Attachments.Confirm(ctx, attachment.Name),
+		s.Cursors.Advance(ctx, john.ID, []Cursor{{With: mary.ID, Last: 1}}), s.Attachments.Confirm(ctx, attachment.Name), s.Webhooks.Confirm(ctx, hook.Name),
 		s.Nodes.Register(ctx, Node{ID: "n"}), s.Resets.Put(ctx, john.ID, "hash", time.Minute, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +291,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 
 func TestKindsOf(t *testing.T) {
 	t.Parallel()
-	for name, want := range map[string]int{"im_users": 17, "im_users_b": 17, "a_users_tokens": 1, "x_b_friendships_b": 3, "im_state": 2, "im_other": 0, "users": 17} {
+	for name, want := range map[string]int{"im_users": 18, "im_users_b": 18, "a_users_tokens": 1, "x_b_friendships_b": 3, "im_state": 2, "im_other": 0, "users": 18} {
 		if got := kindsOf(name); len(got) != want {
 			t.Errorf("%s has %d kinds, want %d", name, len(got), want)
 		}

@@ -94,6 +94,7 @@ type Store struct {
 
 	Attachments *Attachments
 	Invites     *Invites
+	Webhooks    *Webhooks
 
 	States *States
 
@@ -291,6 +292,7 @@ func (s *Store) shareUsers() {
 	s.Reports = &Reports{b: s.Users.b}
 	s.Push = &Push{b: s.Users.b}
 	s.Seals = &Seals{b: s.Users.b}
+	s.Webhooks = &Webhooks{b: s.Users.b}
 }
 
 // apiLevel is the JetStream API level of nats-server 2.12, the first version with atomic batches and asynchronous

@@ -293,7 +293,7 @@ func TestServiceInfo(t *testing.T) {
 	}
 	want := "user.list user.show user.lookup user.create user.passwd user.source user.disable user.enable user.delete user.export user.import " +
 		"friend.list friend.add friend.remove friend.import session.list session.close token.list token.revoke " +
-		"attach.add attach.list attach.rotate attach.remove attach.resume invite.create invite.list invite.revoke server.status log.follow report.list report.show report.remove talk.export talk.import talk.show talk.purge cluster.status cluster.remove"
+		"attach.add attach.list attach.rotate attach.remove attach.resume webhook.add webhook.list webhook.show webhook.remove webhook.test webhook.rotate webhook.enable webhook.disable failed.list failed.show failed.replay failed.drop invite.create invite.list invite.revoke server.status log.follow report.list report.show report.remove talk.export talk.import talk.show talk.purge cluster.status cluster.remove"
 	if got := strings.ReplaceAll(strings.Join(subjects, " "), "im.admin.", ""); got != want {
 		t.Errorf("subjects: got %s\nwant %s", got, want)
 	}

@@ -63,7 +63,7 @@ func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) 
 		Users                      []json.RawMessage
 		With, After                string
 		Before                     json.RawMessage
-		Filters                    []string
+		Filters, Events            []string
 		Talks                      []json.RawMessage
 	}
 	if err := json.Unmarshal(r.Data(), &request); err != nil {
@@ -77,6 +77,8 @@ func (s *Service) beginAction(ctx context.Context, e endpoint, r micro.Request) 
 	case e.noun == "attach":
 		a.event.Subject = audit.Ref{Kind: audit.Attachment, ID: request.Name}
 		a.event.Detail = strings.Join(strings.Fields(request.Role+" "+request.User+" "+request.Filter+" "+strings.Join(request.Filters, " ")), " ")
+	case e.noun == "webhook", e.noun == "failed":
+		a.event.Subject, a.event.Detail = audit.Ref{Kind: audit.Webhook, ID: request.Name}, strings.Join(request.Events, " ")
 	case e.noun == "cluster":
 		a.event.Detail = request.Name
 	case e.noun == "log":

@@ -20,6 +20,7 @@ import (
 	"imctl/bridge/im"
 	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
+	"imctl/bridge/webhook"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -30,6 +31,7 @@ type Options struct {
 	Accounts    AccountService
 	Friends     FriendService
 	Attachments AttachmentService
+	Webhooks    *webhook.Webhooks
 	Store       *kv.Store
 	URL         string  // of the server, as clients reach it; "" if it is unknown
 	Live        Live    // nil if no server runs; then only stored data is available
@@ -106,7 +108,7 @@ func Serve(nc *nats.Conn, o Options) (*Service, error) {
 
 func (s *Service) endpoints() []endpoint {
 	return slices.Concat(s.userEndpoints(), s.exportEndpoints(), s.friendEndpoints(), s.sessionEndpoints(), s.tokenEndpoints(),
-		s.attachEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints(), s.talkEndpoints(), s.clusterEndpoints())
+		s.attachEndpoints(), s.webhookEndpoints(), s.inviteEndpoints(), s.serverEndpoints(), s.reportEndpoints(), s.talkEndpoints(), s.clusterEndpoints())
 }
 
 // Stop accepts no more requests and waits for those in progress. It cancels those that are not done when ctx ends.

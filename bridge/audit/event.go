@@ -32,6 +32,9 @@ const (
 	AttachmentDetached Kind = "attachment.detached" // its consumer was removed, since its program was away while the log filled up
 	AttachmentResumed  Kind = "attachment.resumed"  // its program is back and has a new consumer
 
+	// WebhookDisabled: its destination answered 410 Gone.
+	WebhookDisabled Kind = "webhook.disabled"
+
 	ServerStarted  Kind = "server.started"
 	ServerStopped  Kind = "server.stopped"
 	ServerReloaded Kind = "server.reloaded"
@@ -41,7 +44,7 @@ const (
 // Kinds returns the kinds, besides those of administrators.
 func Kinds() []Kind {
 	return []Kind{LoginDone, LoginFailed, LimitReached, UserCreated, UserPassword, UserMail, UserLogout, UserSessions, UserDeleted, UserBefriended,
-		AttachmentDetached, AttachmentResumed, ServerStarted, ServerStopped, ServerReloaded, ServerRestored}
+		AttachmentDetached, AttachmentResumed, WebhookDisabled, ServerStarted, ServerStopped, ServerReloaded, ServerRestored}
 }
 
 // Admin returns the kind of an action of an administrator.
@@ -52,6 +55,7 @@ const (
 	Administrator = "administrator" // ID: the name that the command gives, which the server cannot verify
 	User          = "user"          // ID: the user's id
 	Attachment    = "attachment"    // ID: the name
+	Webhook       = "webhook"       // ID: the name
 	Client        = "client"        // without a login
 	Server        = "server"        // a node itself
 )

@@ -109,10 +109,11 @@ type Options struct {
 
 // Lanes deliver to the users of this node. A user belongs to one lane, by a hash of its id.
 type Lanes struct {
-	lanes   []*lane
-	notices *Notices
-	seed    maphash.Seed
-	inboxes atomic.Pointer[map[string]*lane] // the lanes by the inboxes of their flights; nil: not yet
+	lanes    []*lane
+	notices  *Notices
+	seed     maphash.Seed
+	offlines *offlines                        // nil: there is no event log
+	inboxes  atomic.Pointer[map[string]*lane] // the lanes by the inboxes of their flights; nil: not yet
 }
 
 // New connects the lanes to NATS and starts them.
@@ -135,6 +136,7 @@ func New(opts Options) (*Lanes, error) {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	l.noteInboxes()
+	l.offlines = newOfflines(l, opts)
 	if opts.Keeper != nil {
 		if err := l.takeAcks(opts); err != nil {
 			l.Close()
@@ -146,6 +148,7 @@ func New(opts Options) (*Lanes, error) {
 
 // Close ends the lanes. Dialogues in flight are answered with 507.
 func (l *Lanes) Close() {
+	l.offlines.close()
 	for _, lane := range l.lanes {
 		lane.close()
 	}

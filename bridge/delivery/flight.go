@@ -350,6 +350,9 @@ func (f *flights) finish(n, round uint32, code wire.Code) {
 	if code == wire.Success && f.logged(fl) {
 		return // the log answers once it has stored the entry
 	}
+	if code == wire.PeerOffline {
+		f.refusedOffline(fl)
+	}
 	fl.answer(code)
 	f.keep(fl)
 }

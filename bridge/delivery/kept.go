@@ -91,6 +91,7 @@ func (m *Member) sendKept(id, payload []byte, s Sender) error {
 			return err
 		}
 		if !online {
+			m.refusedOffline(id, payload)
 			s.Answered(id, wire.PeerOffline, 0)
 			return nil
 		}
@@ -177,6 +178,7 @@ func (s *keptSend) Stored(d *kv.Dialogue, again bool) {
 	s.n, s.at = d.N, d.At
 	if !again && !s.late {
 		s.notifyDevices(d)
+		s.noteOffline(d)
 	}
 	switch {
 	case s.late:

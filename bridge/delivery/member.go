@@ -50,6 +50,9 @@ func (m *Member) Send(to []byte, with Relation, id, payload []byte, s Sender) er
 			return err
 		}
 		if !online {
+			if !with.BlockedBy {
+				m.refusedOffline(id, payload)
+			}
 			s.Answered(id, wire.PeerOffline, 0)
 			return nil
 		}

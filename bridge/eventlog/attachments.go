@@ -12,7 +12,7 @@ import (
 )
 
 // Consumers creates and removes consumers of the log. Each attachment of role consumer has a durable pull consumer of
-// the same name.
+// the same name, and each webhook has one of the name subject.WebhookConsumer.
 type Consumers struct {
 	js    jetstream.JetStream
 	names subject.Prefix
@@ -26,8 +26,22 @@ func NewConsumers(js jetstream.JetStream, prefix subject.Prefix) *Consumers {
 // ErrConsumerTaken: the log has a consumer of that name that belongs to no attachment.
 var ErrConsumerTaken = errors.New("the log already has a consumer of that name that belongs to no attachment")
 
-// consumerDescription marks the consumers that belong to attachments.
-const consumerDescription = "attachment of imctl"
+// The descriptions mark the consumers that belong to attachments and to webhooks.
+const (
+	consumerDescription = "attachment of imctl"
+	webhookDescription  = "webhook of imctl"
+)
+
+// pinnedFor is how long the node that reads the consumer of a webhook may be silent before another node takes over.
+const pinnedFor = 30 * time.Second
+
+// WebhookGroup is the group of the nodes that read the consumer of a webhook. NATS delivers to one of them at a time.
+const WebhookGroup = "imctl"
+
+// isOurs reports whether a consumer belongs to an attachment or a webhook.
+func isOurs(c jetstream.ConsumerConfig) bool {
+	return c.Description == consumerDescription || c.Description == webhookDescription
+}
 
 // Mark returns the name under which the state notes that a consumer must exist.
 func (c *Consumers) Mark(name string) string { return c.names.LogStream() + "/" + name }
@@ -42,6 +56,10 @@ func (c *Consumers) Create(ctx context.Context, name string, filters ...string) 
 		Description:   consumerDescription,
 		DeliverPolicy: jetstream.DeliverNewPolicy, // older entries are kept for other consumers only, and not all of them
 		AckPolicy:     jetstream.AckExplicitPolicy,
+	}
+	if subject.IsWebhookConsumer(name) {
+		config.Description = webhookDescription
+		config.PriorityPolicy, config.PriorityGroups, config.PinnedTTL = jetstream.PriorityPolicyPinned, []string{WebhookGroup}, pinnedFor
 	}
 	for _, filter := range filters {
 		config.FilterSubjects = append(config.FilterSubjects, c.names.Log(filter))
@@ -62,7 +80,7 @@ func (c *Consumers) Create(ctx context.Context, name string, filters ...string) 
 // Remove removes the consumer of an attachment. It keeps a consumer of that name that belongs to another program.
 func (c *Consumers) Remove(ctx context.Context, name string) error {
 	found, err := c.js.Consumer(ctx, c.names.LogStream(), name)
-	if err == nil && found.CachedInfo().Config.Description == consumerDescription {
+	if err == nil && isOurs(found.CachedInfo().Config) {
 		err = c.js.DeleteConsumer(ctx, c.names.LogStream(), name)
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -80,7 +98,7 @@ func (c *Consumers) Usage(ctx context.Context) (Usage, error) {
 	return u, err
 }
 
-// Reconcile removes the consumers of attachments that are not in wanted, and creates the missing ones. wanted maps
+// Reconcile removes the consumers of attachments and webhooks that are not in wanted, and creates the missing ones. wanted maps
 // names to filters. A log without a stream has no consumers, and Reconcile leaves it alone.
 func (c *Consumers) Reconcile(ctx context.Context, wanted map[string][]string) error {
 	stream, err := c.js.Stream(ctx, c.names.LogStream())
@@ -95,7 +113,7 @@ func (c *Consumers) Reconcile(ctx context.Context, wanted map[string][]string) e
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
 		exists[info.Name] = true
-		if _, ok := wanted[info.Name]; !ok && info.Config.Description == consumerDescription {
+		if _, ok := wanted[info.Name]; !ok && isOurs(info.Config) {
 			orphans = append(orphans, info.Name)
 		}
 	}

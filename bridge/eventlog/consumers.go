@@ -75,6 +75,7 @@ func (l *Log) announce() {
 	l.heldUntil = time.Now().Add(holdAttached)
 	l.attached.Store(true)
 	l.wanted.Store(allKinds)
+	l.offline.Store(true)
 }
 
 func (l *Log) requestCount() {

@@ -104,6 +104,7 @@ type Log struct {
 	paused    atomic.Bool   // a restore is replacing the stream
 	attached  atomic.Bool   // the stream may have a consumer; read for every dialogue
 	wanted    atomic.Uint32 // bits of the kinds that a consumer may take
+	offline   atomic.Bool   // a consumer may want dialogues to users that are offline
 	consumers atomic.Int64
 	mu        sync.Mutex // guards heldUntil
 	heldUntil time.Time  // attached stays set until then, whatever the stream reports
@@ -143,7 +144,8 @@ func Open(ctx context.Context, nc *nats.Conn, connect natsutil.Connect, opts Opt
 		recount: make(chan struct{}, 1), done: make(chan struct{}),
 		watched: make(chan struct{}, 1), full: make(chan struct{}, 1), pruned: make([]uint64, len(kinds))}
 	l.wanted.Store(allKinds)
-	l.unpruned.Store(1) // a crash may have left acknowledged entries
+	l.offline.Store(true) // until the first reading of the consumers
+	l.unpruned.Store(1)   // a crash may have left acknowledged entries
 	if l.js, err = natsutil.JetStream(nc); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,8 @@ type Lag struct {
 	// program that has done nothing since the server's start.
 	Seen time.Time `json:"seen,omitzero"`
 
-	kinds []string // of the entries that it takes
+	kinds   []string // of the entries that it takes
+	offline bool     // a filter names the entries of dialogues to users that are offline
 }
 
 // Behind returns the number of entries that the consumer has not acknowledged.
@@ -219,6 +220,7 @@ func (r *Reader) lagOf(c *jetstream.ConsumerInfo) Lag {
 			l.kinds = append(l.kinds, kind)
 		}
 	}
+	l.offline = namesKind(r.names, c.Config, subject.OfflineKind)
 	return l
 }
 

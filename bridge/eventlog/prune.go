@@ -22,7 +22,7 @@ const (
 )
 
 // kinds are the first words of the entries' subjects.
-var kinds = []string{"dialogue", "user", "friend", "report", "session", kindPresence}
+var kinds = []string{"dialogue", "user", "friend", "report", "session", kindPresence, subject.OfflineKind}
 
 // prune removes acknowledged entries at intervals until ctx ends.
 //

@@ -54,6 +54,7 @@ func (l *Log) readUsage(ctx context.Context) error {
 	}
 	l.usage.Store(&u)
 	l.noteWanted(u)
+	l.noteOffline(u)
 	if u.Entries > 0 {
 		l.unpruned.CompareAndSwap(0, 1) // another node has written them, and may have ended
 	}

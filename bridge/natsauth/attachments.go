@@ -229,7 +229,7 @@ func (as *Attachments) checkService(a kv.Attachment) error {
 // shares the inbox of that name, a call, or a stream.
 func mistakable(p subject.Prefix, name string) bool {
 	number := name != "" && strings.Trim(name, "0123456789") == ""
-	return number || kv.ValidID(name) || subject.IsReadWord(name) || slices.Contains([]string{p.LogStream(), p.LogRestoreStream(), p.TalkStream(), p.FileStream()}, name)
+	return number || kv.ValidID(name) || subject.IsReadWord(name) || slices.Contains([]string{p.LogStream(), p.LogRestoreStream(), p.TalkStream(), p.FileStream(), p.WebhookStream()}, name)
 }
 
 // checkFilter returns the filter, with ">" for "".

@@ -78,7 +78,7 @@ func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 	return nil
 }
 
-// ReconcileConsumers makes the consumers of the event log match the attachments. A backup reads the streams one after
+// ReconcileConsumers makes the consumers of the event log match the attachments and webhooks. A backup reads the streams one after
 // the other, so it may have an attachment without its consumer, or a consumer without its attachment, for which the log
 // would keep entries forever.
 func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, prefix string) error {
@@ -94,6 +94,18 @@ func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, pre
 	for _, a := range all {
 		if a.Role.HasConsumer() && !a.IsDetached() {
 			wanted[a.Name] = a.AllFilters()
+		}
+	}
+	hooks, err := store.Webhooks.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range hooks {
+		if !w.Enabled() {
+			continue
+		}
+		if wanted[subject.WebhookConsumer(w.Name)], err = eventlog.EventFilters(w.Events); err != nil {
+			return fmt.Errorf("webhook %s: %w", w.Name, err)
 		}
 	}
 	return eventlog.NewConsumers(js, subject.Prefix(prefix)).Reconcile(ctx, wanted)

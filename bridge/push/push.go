@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/expirable"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"imctl/bridge/outbound"
 	"imctl/bridge/recovery"
 	"imctl/kv"
 )
@@ -106,7 +107,7 @@ func New(opts Options) *Service {
 	}
 	s := &Service{opts: opts, wake: make(chan struct{}, 1), work: make(chan *message), waiting: make(map[key]*message),
 		without: expirable.NewLRU[string, struct{}](maxWithout, nil, withoutFor)}
-	s.client = newClient(opts.Private, opts.RootCAs)
+	s.client = outbound.NewClient(outbound.Options{Private: opts.Private, Timeout: sendTimeout, PerHost: workers, RootCAs: opts.RootCAs})
 	s.metrics = newMetrics(opts.Registry, s)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.wg.Go(s.schedule)

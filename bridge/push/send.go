@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/SherClockHolmes/webpush-go"
 
+	"imctl/bridge/outbound"
 	"imctl/kv"
 )
 
@@ -127,7 +129,7 @@ func (s *Service) send(ctx context.Context, m *message, sub kv.PushSubscription,
 	case err == nil && (status == http.StatusNotFound || status == http.StatusGone):
 		s.metrics.count(gone)
 		s.remove(ctx, m.user, sub)
-	case errors.Is(err, errPrivate):
+	case errors.Is(err, outbound.ErrPrivate):
 		s.metrics.count(refused)
 		s.opts.Log.Warn("the push service of a user has an address of a private network; set push.private to allow it", "user", m.user)
 	case (err != nil || status == http.StatusTooManyRequests || status >= 500) && m.attempt < maxAttempts:
@@ -227,7 +229,7 @@ func (s *Service) Check(sub kv.PushSubscription) error {
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
 		return ErrSubscription
 	}
-	if ip := net.ParseIP(u.Hostname()); ip != nil && !allowed(ip, s.opts.Private) {
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !outbound.Allowed(ip, s.opts.Private) {
 		return ErrSubscription
 	}
 	public, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(sub.P256dh, "="))

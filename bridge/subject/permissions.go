@@ -2,7 +2,7 @@ package subject
 
 // Streams returns the names of all streams of the installation, those in which a restore stages data included.
 func (p Prefix) Streams() []string {
-	all := []string{p.LogStream(), p.LogRestoreStream(), p.AuditStream(), p.TalkStream(), p.TalkRestoreStream(), p.FileStream(), p.FileRestoreStream()}
+	all := []string{p.LogStream(), p.LogRestoreStream(), p.AuditStream(), p.TalkStream(), p.TalkRestoreStream(), p.FileStream(), p.FileRestoreStream(), p.WebhookStream()}
 	for _, bucket := range p.AllBuckets() {
 		all = append(all, BucketStream(bucket))
 	}
