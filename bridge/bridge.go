@@ -290,7 +290,7 @@ func (b *Bridge) openPush() {
 	if o.Subject == "" {
 		return
 	}
-	opts := push.Options{Store: b.opts.Store, Subject: o.Subject, Private: o.Private, MaxAge: o.MaxAge, RootCAs: o.RootCAs, Registry: b.opts.Registry, Log: b.log}
+	opts := push.Options{Store: b.opts.Store, Subject: o.Subject, Private: o.Private, MaxAge: o.MaxAge, SignInAge: b.opts.Identity.MaxAge, RootCAs: o.RootCAs, Registry: b.opts.Registry, Log: b.log}
 	if b.talks != nil {
 		opts.Talks = b.talks
 	}

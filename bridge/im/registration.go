@@ -60,6 +60,9 @@ func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invi
 	default:
 		return kv.User{}, ErrNotInvited
 	}
+	if err := a.Hasher.Check(password); err != nil { // before the answer depends on the account
+		return kv.User{}, err
+	}
 	if err := a.lookUp(ctx, u.Account); err != nil {
 		return kv.User{}, err
 	}

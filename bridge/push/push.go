@@ -35,6 +35,8 @@ type Options struct {
 	Private bool   // push services may have addresses of private networks
 	// MaxAge is how long a subscription is valid after the login with the password; 0: no limit.
 	MaxAge time.Duration
+	// SignInAge is the same for a user whose sign-in another system checks; 0: as MaxAge.
+	SignInAge time.Duration
 	// RootCAs verify the push services; nil: those of the system.
 	RootCAs  *x509.CertPool
 	Registry prometheus.Registerer

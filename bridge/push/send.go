@@ -70,7 +70,11 @@ func (s *Service) deliver(ctx context.Context, m *message) error {
 		if m.only != "" && m.only != sub.ID() {
 			continue
 		}
-		if s.opts.MaxAge > 0 && time.Since(sub.Login) > s.opts.MaxAge {
+		over, err := s.signInOver(ctx, m.user, time.Since(sub.Login))
+		if err != nil {
+			return err
+		}
+		if over {
 			s.remove(ctx, m.user, sub)
 			continue
 		}
@@ -80,6 +84,21 @@ func (s *Service) deliver(ctx context.Context, m *message) error {
 		s.send(ctx, m, sub, keys, name)
 	}
 	return nil
+}
+
+// signInOver reports whether the login of a user is too long ago for its subscriptions.
+func (s *Service) signInOver(ctx context.Context, user string, age time.Duration) (bool, error) {
+	if s.opts.MaxAge > 0 && age > s.opts.MaxAge {
+		return true, nil
+	}
+	if s.opts.SignInAge == 0 || age <= s.opts.SignInAge {
+		return false, nil
+	}
+	u, err := s.opts.Store.Users.Get(ctx, user)
+	if errors.Is(err, kv.ErrUserNotFound) {
+		return true, nil
+	}
+	return u.External.Source != "", err
 }
 
 // wanted returns sent if the message is to be sent, with the other user's name as the user sees it.
