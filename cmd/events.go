@@ -27,8 +27,8 @@ func newEvents(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "events",
 		Short: "Follow the event log",
-		Long: `Show new entries of the event log: delivered dialogues, and changes of accounts, friendships, sessions and presence.
-docs/consumers.md lists the subjects for --filter.
+		Long: `Show new entries of the event log: delivered dialogues, and changes of accounts, friendships, sessions
+and presence. docs/consumers.md lists the subjects for --filter.
 
 With -o json, each entry is one line {"subject": ..., "entry": ...}. The entry is as stored in the log.
 

@@ -105,7 +105,7 @@ func startOperatorNATS(t *testing.T, restricted bool) operatorNATS {
 		}
 		log.claims.Imports.Add(&jwt.Import{Name: e[1], Subject: jwt.Subject(e[1]), Account: im.claims.Subject, Token: token, Type: jwt.Service})
 	}
-	if len(log.claims.Imports) != 4 {
+	if len(log.claims.Imports) != 5 {
 		t.Fatalf("%d exports in: %s", len(log.claims.Imports), script)
 	}
 	n.logAccount = log.claims.Subject

@@ -6,6 +6,29 @@ import (
 	"testing"
 )
 
+// TestBefriendedSurvivesExport checks that a snapshot of a roster has the services that have befriended the user.
+func TestBefriendedSurvivesExport(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	from, to := newStore(t, Options{}), newStore(t, Options{})
+	if _, err := from.Rosters.BefriendOnce(ctx, idA, idB); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := from.Rosters.Remove(ctx, idB, idA); err != nil {
+		t.Fatal(err)
+	}
+	was, err := from.Rosters.Snapshot(ctx, idB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := to.Rosters.Restore(ctx, UserSnapshot{ID: idB, RosterSnapshot: was}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := to.Rosters.BefriendOnce(ctx, idA, idB); !errors.Is(err, ErrNotFriends) {
+		t.Errorf("a service that the user has removed befriends it again: %v", err)
+	}
+}
+
 // TestBefriendOnce checks that a service befriends a user once, and never one that blocks it.
 func TestBefriendOnce(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,8 @@ type RosterSnapshot struct {
 	Requests []Request // pending requests to the user
 	Asked    []Request // pending requests of the user; From is the user who was asked
 	Blocked  []string  // ids of the users whom the user blocks
+
+	BefriendedBy []string // ids of the services that have befriended the user by themselves
 }
 
 // Snapshot returns a user's roster in the form that Restore takes. It also has the user's pending requests, which are
@@ -27,7 +29,7 @@ func (r *Rosters) Snapshot(ctx context.Context, id string) (RosterSnapshot, erro
 	if err != nil {
 		return RosterSnapshot{}, fmt.Errorf("kv: take a snapshot of a roster: %w", err)
 	}
-	snapshot := RosterSnapshot{Friends: own.Friends, Requests: own.Requests, Blocked: own.Blocked}
+	snapshot := RosterSnapshot{Friends: own.Friends, Requests: own.Requests, Blocked: own.Blocked, BefriendedBy: own.BefriendedBy}
 	others, err := r.readAll(ctx, slices.DeleteFunc(slices.Clone(own.Asked), func(id string) bool { return !ValidID(id) }))
 	if err != nil {
 		return RosterSnapshot{}, fmt.Errorf("kv: take a snapshot of a roster: %w", err)
@@ -110,6 +112,7 @@ type bond struct {
 	friend         *Friend
 	request, asked *Request
 	blocked        bool
+	befriended     bool // other is a service that has befriended own
 }
 
 // bonds returns the bonds of a snapshot: one for the user itself, so that the user's delete marker is replaced, and
@@ -139,6 +142,9 @@ func (s UserSnapshot) bonds() []bond {
 	}
 	for _, id := range s.Blocked {
 		with(id).blocked = true
+	}
+	for _, id := range s.BefriendedBy {
+		with(id).befriended = true
 	}
 	return all
 }
@@ -242,6 +248,9 @@ func (b bond) restore(own, other *party) (changes []Change) {
 	if b.blocked {
 		kind, _ := block(own, other) // a full list stays as it is
 		note(kind, own, other)
+	}
+	if b.befriended && !slices.Contains(own.BefriendedBy, other.id) {
+		own.BefriendedBy = append(own.BefriendedBy, other.id)
 	}
 	return changes
 }

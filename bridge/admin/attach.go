@@ -118,7 +118,7 @@ func (s *Service) addAttachment(ctx context.Context, r AddAttachment) (a Attachm
 	return a, err
 }
 
-// addServiceUser adds an account that no one can log in to with a password.
+// addServiceUser adds an account without a password.
 func (s *Service) addServiceUser(ctx context.Context, account string) (kv.User, error) {
 	u := kv.User{Account: account}
 	if err := normalizeUser(&u); err != nil {

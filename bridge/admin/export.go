@@ -44,6 +44,8 @@ type Record struct {
 	Requests []RecordRequest `json:"requests"` // to this user
 	Asked    []RecordRequest `json:"asked"`    // from this user; ID is the receiver
 	Blocked  []string        `json:"blocked"`  // ids of the users whom this user blocks
+	// BefriendedBy are the ids of the services that have befriended this user by themselves.
+	BefriendedBy []string `json:"befriended_by,omitempty"`
 }
 
 // RecordFriend is a friendship in the roster of one of the two users.
@@ -168,7 +170,7 @@ func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 	r := Record{Version: recordVersion, ID: u.ID, Account: u.Account, PasswordHash: u.PasswordHash, Mail: u.Mail, Unverified: u.MailUnverified, Name: u.Name, Picture: u.Picture,
 		Sex: u.Sex, Birthday: u.Birthday, Sign: u.Sign, Created: u.Created, Disabled: u.Disabled, External: u.External, Gateway: u.Gateway,
 		Friends: []RecordFriend{}, Requests: []RecordRequest{}, Asked: []RecordRequest{},
-		Blocked: append([]string{}, was.Blocked...)}
+		Blocked: append([]string{}, was.Blocked...), BefriendedBy: was.BefriendedBy}
 	for _, f := range was.Friends {
 		r.Friends = append(r.Friends, RecordFriend{f.ID, f.Alias, f.Since})
 	}
@@ -295,7 +297,7 @@ func (s *Service) existing(ctx context.Context, records []Record) (map[string]kv
 		for _, q := range slices.Concat(r.Requests, r.Asked) {
 			ids = append(ids, q.ID)
 		}
-		ids = append(ids, r.Blocked...)
+		ids = append(append(ids, r.Blocked...), r.BefriendedBy...)
 	}
 	slices.Sort(ids)
 	return s.o.Store.Users.GetMany(ctx, slices.Compact(ids))
@@ -346,6 +348,11 @@ func (s *Service) remembered(ctx context.Context, r *Record, existing map[string
 	for _, id := range r.Blocked {
 		if known(id) {
 			m.Blocked = append(m.Blocked, id)
+		}
+	}
+	for _, id := range r.BefriendedBy {
+		if _, ok := existing[id]; ok { // a service that was deleted needs no memory
+			m.BefriendedBy = append(m.BefriendedBy, id)
 		}
 	}
 	return m, missing, nil
