@@ -15,7 +15,7 @@ import (
 )
 
 // A gateway sends dialogues and makes calls in the name of users of its own, on <prefix>.gateway.<name>.send.<id> and
-// <prefix>.gateway.<name>.call.<id>.<call>. The subject tells who the gateway is. Its users are checked here.
+// <prefix>.gateway.<name>.call.<id>.<call>. The subject names the gateway. Whether the user is its own is checked here.
 
 const (
 	gatewayQueue = 2 << 10 // dialogues of one gateway that wait; further ones are answered with 507
