@@ -23,6 +23,7 @@ import (
 	"imctl/bridge/delivery"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
+	"imctl/bridge/hook"
 	"imctl/bridge/im"
 	"imctl/bridge/listener"
 	"imctl/bridge/mailer"
@@ -50,6 +51,7 @@ type Bridge struct {
 	push       *push.Service // nil: no messages to devices
 	services   *Services
 	lanes      *delivery.Lanes
+	hooks      *hook.Service
 	origins    *origin.Checker
 	tunnel     *tunnel.Tunnel
 	restores   *restores
@@ -111,6 +113,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		return err
 	}
 	b.openPush()
+	if err := b.openHooks(); err != nil {
+		return err
+	}
 	access, system, err := b.connectSystem()
 	if err != nil {
 		return err
@@ -120,7 +125,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	}
 	notices := delivery.NewNotices(b.nc, prefix)
 	b.services, err = NewServices(b.nc, ServicesOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, EventLog: b.events, Access: access,
-		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations(), Push: b.requests()})
+		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations(), Push: b.requests(), Hooks: b.hooks})
 	if err != nil {
 		return err
 	}
@@ -134,11 +139,12 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
 			return o.Connect(name, append(b.monitor.Options(), more...)...)
 		},
-		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Covered: b.listeners.Found, Suspect: b.listeners.Suspect, Keeper: b.keeper(), Push: b.dialogues(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
+		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Covered: b.listeners.Found, Suspect: b.listeners.Suspect, Keeper: b.keeper(), Push: b.dialogues(), Hooks: b.hooks, Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
 	if err != nil {
 		return err
 	}
 	b.stops.add(func(context.Context) error { b.lanes.Close(); return nil })
+	b.stops.add(func(context.Context) error { return b.hooks.Close() }) // what waits for moderators is refused before the lanes end
 	if o.Moves != nil {
 		o.Moves.BeforeMove(b.lanes.Pause)
 		if b.talks != nil {
@@ -364,7 +370,10 @@ func (b *Bridge) join(ctx context.Context) error {
 	if err := b.events.CountConsumers(ctx); err != nil {
 		return err
 	}
-	return b.restores.check(ctx)
+	if err := b.restores.check(ctx); err != nil {
+		return err
+	}
+	return b.reloadModerators(ctx)
 }
 
 // serve opens the doors for NATS clients and starts the loops.
@@ -395,6 +404,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	running.Go(func() { b.refresher.run(loops) })
 	running.Go(func() { b.tendConsumers(loops) })
 	running.Go(func() { b.listeners.Run(loops) })
+	running.Go(func() { b.tendModerators(loops) })
 	if files := b.opts.Store.Files; files != nil {
 		gauges := newFileGauges(b.opts.Registry, b.opts.Files.MaxBytes)
 		running.Go(func() { b.tendFiles(loops, files, gauges) })
@@ -419,6 +429,9 @@ func (b *Bridge) catchUp(ctx context.Context) error {
 	}
 	b.services.Friends.ForgetProfile("")
 	if err := b.events.Attach(ctx); err != nil {
+		return err
+	}
+	if err := b.reloadModerators(ctx); err != nil {
 		return err
 	}
 	return b.tunnel.ReloadAll(ctx)
@@ -481,7 +494,15 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 func (b *Bridge) Sessions() (contract, keep int) { return b.tunnel.Kinds() }
 
 // Degraded returns what impairs the bridge although it can serve users, or nil.
-func (b *Bridge) Degraded() error { return b.listeners.Err() }
+func (b *Bridge) Degraded() error {
+	if err := b.listeners.Err(); err != nil {
+		return err
+	}
+	if why := b.hooks.Degraded(); why != "" {
+		return errors.New(why)
+	}
+	return nil
+}
 
 // Ready returns nil while the bridge can serve users, and otherwise the reason why it cannot.
 func (b *Bridge) Ready() error {

@@ -13,6 +13,7 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
+	"imctl/bridge/hook"
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
 	"imctl/bridge/natsauth"
@@ -68,6 +69,8 @@ type Options struct {
 	Mailer *mailer.Mailer // of codes and notes; nil: no mail is sent
 
 	Push Push // messages to devices
+
+	Hooks hook.Options // Timeout, OnError and Ask; the bridge sets the rest
 
 	Origins        []string       // of web pages, besides the server's own, that may call the server and open a WebSocket; see origin.Check
 	TrustedProxies []netip.Prefix // proxies whose headers about clients are used

@@ -3,7 +3,10 @@ package cmd
 import (
 	"log/slog"
 	"net"
+	"slices"
 	"time"
+
+	"imctl/bridge/hook"
 )
 
 // Config holds all settings. Its fields are named after the keys in config.yaml. settings.go maps keys to fields.
@@ -23,6 +26,7 @@ type Config struct {
 	Ops       OpsConfig
 	Sessions  SessionsConfig
 	Dialogues DialoguesConfig
+	Hooks     HooksConfig
 	Files     FilesConfig
 	Admin     AdminConfig
 	Tokens    TokensConfig
@@ -113,6 +117,16 @@ type DialoguesConfig struct {
 	MaxBytes Size          // of all conversations
 	Receipts bool          // of read dialogues, and of typing
 }
+
+// HooksConfig is the section hooks.
+type HooksConfig struct {
+	Ask     []string // hook.Kinds that moderators are asked about
+	Timeout time.Duration
+	OnError string // pass or refuse
+}
+
+// defaultHookTimeout is the default of hooks.timeout. It may exceed half of a short dialogues.timeout, which then counts.
+const defaultHookTimeout = 250 * time.Millisecond
 
 // FilesConfig is the section files.
 type FilesConfig struct {
@@ -289,6 +303,7 @@ func Defaults() *Config {
 		Dialogues: DialoguesConfig{Timeout: 5 * time.Second, Keep: 30 * day, MaxBytes: 10 * GiB, Receipts: true},
 		Files:     FilesConfig{MaxSize: 25 * MiB, Quota: GiB, MaxBytes: 10 * GiB},
 		Tokens:    TokensConfig{TTL: 24 * time.Hour, MaxAge: 90 * 24 * time.Hour},
+		Hooks:     HooksConfig{Ask: slices.Clone(hook.Kinds), Timeout: defaultHookTimeout, OnError: string(hook.PassOnError)},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MinLength: 1, MaxLength: 256},
 		Limits: LimitsConfig{
 			Registrations: Rate{250, time.Hour},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -40,6 +41,7 @@ type lane struct {
 	in        chan *nats.Msg
 	lanes     *Lanes
 	keeper    Keeper // nil: conversations are not kept
+	hooks     Hooks  // nil: no dialogue is moderated
 	push      Push   // nil: none
 	receipts  bool
 	interest  func(subject string) int // nil: unknown
@@ -59,6 +61,9 @@ type lane struct {
 	dirty   []*Member  // to be flushed
 	spare   []*Member  // an earlier list, kept for its memory
 
+	hookedBytes   atomic.Int64 // of dialogues that wait for moderators
+	hookedClients hookedClients
+
 	scratch []byte // for frames; used by run only
 	epochs  epochs // used by run only
 }
@@ -67,7 +72,7 @@ type lane struct {
 const maxBatchMessages = 64
 
 func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
-	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, push: opts.Push, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
+	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, push: opts.Push, hooks: opts.Hooks, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc, l.acks.lanes = nc, lanes
 	if opts.Notices != nil {
@@ -186,10 +191,11 @@ func (l *lane) len() int {
 	return len(l.users)
 }
 
-// send sends a dialogue on the friend's subject. member is nil for a NATS client.
-func (l *lane) send(from, to, on string, id, payload []byte, member *Member, s Sender) error {
+// send sends a dialogue on the friend's subject. member is nil for a NATS client. started is when the sender sent it;
+// zero: now.
+func (l *lane) send(from, to, on string, id, payload []byte, member *Member, started time.Time, s Sender) error {
 	fl := l.flights.take(s)
-	fl.from, fl.to, fl.member, fl.subject = from, to, member, on
+	fl.from, fl.to, fl.member, fl.subject, fl.started = from, to, member, on, started
 	fl.id = append(fl.id, id...)
 	fl.data = wire.AppendDialogue(fl.data, id, from, payload)
 	return l.flights.launch(fl)

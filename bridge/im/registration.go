@@ -34,10 +34,10 @@ func (a *Accounts) Registration() Registration {
 
 // RegisterClient is Register for a client. While registration needs an invite, the account and the use of the invite
 // are written together. Otherwise the invite is ignored. The invite is checked first: a client without one learns
-// nothing about the account, and costs no hash.
+// nothing about the account, and costs no hash. Then moderators are asked, who are told the client's address.
 //
-// Errors: ErrNotInvited, and those of Register.
-func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invite string) (kv.User, error) {
+// Errors: ErrNotInvited, the code of a moderator's refusal, and those of Register.
+func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invite, address string) (kv.User, error) {
 	var parts []kv.Part
 	switch a.Registration() {
 	case RegistrationOpen:
@@ -48,6 +48,11 @@ func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invi
 		parts = append(parts, a.Store.Invites.Use(invite))
 	default:
 		return kv.User{}, ErrNotInvited
+	}
+	if a.Hooks != nil {
+		if err := a.Hooks.Register(u.Account, u.Name, address); err != nil {
+			return kv.User{}, err
+		}
 	}
 	u, err := a.register(ctx, u, password, parts...)
 	return u, notInvited(err)

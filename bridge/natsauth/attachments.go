@@ -16,9 +16,11 @@ import (
 	"imctl/kv"
 )
 
-// Cluster tells all nodes that a consumer of the event log was created. cluster.Cluster is one.
+// Cluster tells all nodes that a consumer of the event log was created, or that the moderators have changed.
+// cluster.Cluster is one.
 type Cluster interface {
 	ConsumerAttached(ctx context.Context) error
+	ModeratorChanged(ctx context.Context, name string, removed bool) error
 }
 
 // Attachments are the programs that may connect to NATS, each with a role. An attachment of role consumer has a durable
@@ -63,6 +65,11 @@ func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filte
 	a, secret, err := add(ctx, kv.Attachment{Name: name, Role: role}.WithFilters(filters))
 	if err == nil && role.HasConsumer() {
 		err = as.attach(ctx, a)
+	}
+	if err == nil && role == kv.RoleModerator {
+		if err = as.cluster.ModeratorChanged(ctx, name, false); err != nil {
+			err = errors.Join(err, as.Remove(ctx, name))
+		}
 	}
 	if err == nil {
 		err = as.try(ctx, name, secret)
@@ -136,7 +143,21 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return as.store.Attachments.Remove(ctx, name)
+	if err := as.store.Attachments.Remove(ctx, name); err != nil || a.Role != kv.RoleModerator {
+		return err
+	}
+	return as.cluster.ModeratorChanged(ctx, name, true)
+}
+
+// Moderators returns the names of the attachments with the role moderator.
+func (as *Attachments) Moderators(ctx context.Context) (names []string, err error) {
+	all, err := as.List(ctx)
+	for _, a := range all {
+		if a.Role == kv.RoleModerator {
+			names = append(names, a.Name)
+		}
+	}
+	return names, err
 }
 
 // Repair removes attachments whose creation or removal a process left unfinished when it ended, and returns how many.
