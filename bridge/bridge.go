@@ -144,7 +144,6 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		return err
 	}
 	b.stops.add(func(context.Context) error { b.lanes.Close(); return nil })
-	b.stops.add(func(context.Context) error { return b.hooks.Close() }) // what waits for moderators is refused before the lanes end
 	if o.Moves != nil {
 		o.Moves.BeforeMove(b.lanes.Pause)
 		if b.talks != nil {

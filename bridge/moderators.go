@@ -15,12 +15,12 @@ const moderatorsEvery = 10 * time.Second
 // openHooks starts to ask moderators, of which none is known yet.
 func (b *Bridge) openHooks() (err error) {
 	opts := b.opts.Hooks
-	opts.Prefix, opts.Connect, opts.MaxFrame = subject.Prefix(b.opts.Prefix), b.opts.Connect, int(b.opts.Sessions.MaxFrame)
+	opts.Prefix, opts.MaxFrame = subject.Prefix(b.opts.Prefix), int(b.opts.Sessions.MaxFrame)
 	opts.Registry, opts.Log = b.opts.Registry, b.log
-	if b.hooks, err = hook.Open(opts); err != nil {
+	if b.hooks, err = hook.Open(b.nc, opts); err != nil {
 		return err
 	}
-	b.stops.add(func(context.Context) error { return b.hooks.Close() })
+	b.stops.add(func(context.Context) error { b.hooks.Close(); return nil })
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/hook"
 	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/bridge/talk"
@@ -102,7 +103,7 @@ type Options struct {
 	// Push is told of stored dialogues; nil: nothing is.
 	Push Push
 	// Hooks ask moderators about dialogues; nil: no dialogue is moderated.
-	Hooks Hooks
+	Hooks *hook.Service
 	// Alone reports whether no other node serves users.
 	Alone   func() bool
 	Metrics *Metrics
@@ -243,6 +244,7 @@ func (l *Lanes) Abort(nc *nats.Conn) {
 func (l *Lanes) Back() {
 	for _, lane := range l.lanes {
 		lane.flights.setBack(time.Now())
+		lane.askAgain()
 	}
 }
 

@@ -13,19 +13,9 @@ import (
 // While a moderator is attached, each dialogue waits for its verdict before anything else is done with it. The
 // dialogues of a sender go on in the order in which it sent them, whatever the order of the verdicts.
 //
-//	Member.Send, Member.Keep ─▶ hookQueue ─▶ Hooks.AskDialogue ─▶ hookedSend.Decided ─▶ hookedSend.proceed
+//	Member.Send, Member.Keep ─▶ hookQueue ─▶ hook.Asker ─▶ hookedSend.Decided ─▶ hookedSend.proceed
 //
 // Without a moderator a dialogue costs one load more, and one for a member that has sent dialogues to moderators.
-
-// Hooks ask moderators about dialogues. hook.Service is one.
-type Hooks interface {
-	// Asks reports whether moderators are asked about a kind.
-	Asks(hook.Kind) bool
-	// AskDialogue asks about a dialogue. If decided is false, done is told the verdict by due.
-	AskDialogue(to string, d *kv.Dialogue, due time.Time, done hook.Done) (v hook.Verdict, decided bool)
-	// Timeout is how long a dialogue waits for its verdict.
-	Timeout() time.Duration
-}
 
 // maxAsked is how many dialogues of one sender moderators are asked about at the same time. Further ones wait, so that
 // a flood of one sender does not delay the dialogues of others.
@@ -83,7 +73,14 @@ func (m *Member) moderate(to string, with Relation, d *kv.Dialogue, kept bool, s
 }
 
 // asksHooks reports whether moderators are asked about dialogues.
-func (l *lane) asksHooks() bool { return l.hooks != nil && l.hooks.Asks(hook.Dialogue) }
+func (l *lane) asksHooks() bool { return l.hooks != nil && l.hooks.Asks() }
+
+// askAgain repeats what moderators were asked on a connection that was lost.
+func (l *lane) askAgain() {
+	if l.hooks != nil {
+		l.hooks.Again()
+	}
+}
 
 // hookedClients are the queues of users that are NATS clients, by id. A queue without dialogues is removed.
 type hookedClients struct {

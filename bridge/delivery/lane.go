@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"imctl/bridge/hook"
 	"imctl/bridge/recovery"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
@@ -40,9 +41,9 @@ type lane struct {
 	log       *slog.Logger
 	in        chan *nats.Msg
 	lanes     *Lanes
-	keeper    Keeper // nil: conversations are not kept
-	hooks     Hooks  // nil: no dialogue is moderated
-	push      Push   // nil: none
+	keeper    Keeper      // nil: conversations are not kept
+	hooks     *hook.Asker // nil: no dialogue is moderated
+	push      Push        // nil: none
 	receipts  bool
 	interest  func(subject string) int // nil: unknown
 	flights   *flights
@@ -72,7 +73,7 @@ type lane struct {
 const maxBatchMessages = 64
 
 func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
-	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, push: opts.Push, hooks: opts.Hooks, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
+	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, push: opts.Push, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
 		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
 	l.acks.nc, l.acks.lanes = nc, lanes
 	if opts.Notices != nil {
@@ -89,6 +90,12 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err
 	}
+	if opts.Hooks != nil {
+		l.hooks = opts.Hooks.NewAsker(nc)
+		if _, err := nc.ChanSubscribe(l.hooks.Filter(), l.in); err != nil {
+			return nil, err
+		}
+	}
 	l.announcer = newAnnouncer(l, opts.Alone)
 	l.wg.Go(l.run)
 	return l, nil
@@ -97,6 +104,9 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 // close ends the lane's goroutines after its connection has delivered the last message.
 func (l *lane) close() {
 	l.announcer.close()
+	if l.hooks != nil {
+		l.hooks.Close()
+	}
 	l.nc.Close()
 	l.flights.close()
 	l.closeIn()
@@ -271,6 +281,10 @@ func (l *lane) handle(m *nats.Msg) {
 	defer l.recover(m)
 	if strings.HasPrefix(m.Subject, l.flights.inbox) {
 		l.flights.receive(m)
+		return
+	}
+	if l.hooks != nil && l.hooks.IsAnswer(m.Subject) {
+		l.hooks.Receive(m)
 		return
 	}
 	id, leaf := l.names.ParseLive(m.Subject)

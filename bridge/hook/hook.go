@@ -6,6 +6,7 @@ package hook
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 )
@@ -54,7 +54,7 @@ type Verdict struct {
 
 // Done waits for a verdict.
 type Done interface {
-	// Decided is called once. It must not block.
+	// Decided is called once, on the goroutine that calls Asker.Receive or on a timer's. It must not block.
 	Decided(Verdict)
 }
 
@@ -70,13 +70,12 @@ const (
 // Options configure a Service. The zero value of a field selects its default.
 type Options struct {
 	Prefix   subject.Prefix
-	Connect  natsutil.Connect
 	Timeout  time.Duration // of one request; default 250ms
 	OnError  OnError       // default PassOnError
 	Ask      []string      // names of the kinds to ask about; default all
-	MaxFrame int           // the largest frame that a client may send, in bytes; 0: no limit
+	MaxFrame int           // the largest frame that a client may send, in bytes; default 64 KiB
 	// Failures in a row after which requests stop for Pause. Then single requests find out whether the moderator answers
-	// again. Defaults 16 and 2s.
+	// again. Defaults 16 and 2s. Requests that end together without an answer count as one failure.
 	Failures int
 	Pause    time.Duration
 	Registry prometheus.Registerer
@@ -92,6 +91,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Ask == nil {
 		o.Ask = Kinds
+	}
+	if o.MaxFrame == 0 {
+		o.MaxFrame = 64 << 10
 	}
 	if o.Failures == 0 {
 		o.Failures = 16
@@ -113,10 +115,7 @@ type Service struct {
 	opts     Options
 	mask     uint32        // of the kinds in Options.Ask
 	asks     atomic.Uint32 // mask while a moderator is attached; read for every dialogue
-	nc       *nats.Conn
-	inbox    string // reply subjects are this and the token of a request
-	in       chan *nats.Msg
-	wg       sync.WaitGroup
+	calls    *Asker        // for everything but dialogues
 	metrics  *metrics
 	breakers [kinds]breaker
 
@@ -125,81 +124,30 @@ type Service struct {
 		names map[string]bool
 		told  map[string]told // by name
 	}
-
-	mu     sync.Mutex // guards the fields below
-	slots  []*request
-	free   []uint32
-	active int
-	timer  *time.Timer // runs while active > 0
-	reply  []byte
-	closed bool
 }
 
-// queueSize bounds the answers that wait for the service. The NATS client drops further ones.
-const queueSize = 16 << 10
-
-// Open connects to NATS.
-func Open(opts Options) (*Service, error) {
-	s := &Service{opts: opts.withDefaults(), in: make(chan *nats.Msg, queueSize)}
+// Open returns a service that asks about calls on nc.
+func Open(nc *nats.Conn, opts Options) (*Service, error) {
+	s := &Service{opts: opts.withDefaults()}
 	for k, name := range Kinds {
-		for _, asked := range s.opts.Ask {
-			if asked == name {
-				s.mask |= 1 << k
-			}
+		if slices.Contains(s.opts.Ask, name) {
+			s.mask |= 1 << k
 		}
 	}
 	s.attached.names, s.attached.told = make(map[string]bool), make(map[string]told)
 	s.metrics = newMetrics(s)
-	s.timer = time.AfterFunc(time.Hour, s.expire)
-	s.timer.Stop()
-	var err error
-	s.nc, err = s.opts.Connect("imctl hooks", nats.ReconnectBufSize(-1), nats.ReconnectHandler(func(*nats.Conn) { s.askAgain() }))
-	if err != nil {
-		return nil, fmt.Errorf("hooks: connect to NATS: %w", err)
-	}
-	s.inbox = s.nc.NewInbox() + "."
-	if _, err := s.nc.ChanSubscribe(s.inbox+"*", s.in); err != nil {
-		s.nc.Close()
+	s.calls = s.NewAsker(nc)
+	if _, err := nc.Subscribe(s.calls.Filter(), s.calls.Receive); err != nil {
 		return nil, fmt.Errorf("hooks: %w", err)
 	}
-	s.wg.Go(func() {
-		for m := range s.in {
-			s.receive(m)
-		}
-	})
 	return s, nil
 }
 
-// Close refuses all requests that are not answered. It may be called repeatedly.
-func (s *Service) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
-	}
-	s.closed = true
-	s.timer.Stop()
-	var ended []ended
-	for n, r := range s.slots {
-		if r.done != nil {
-			ended = append(ended, s.end(uint32(n)))
-		}
-	}
-	s.mu.Unlock()
-	for _, e := range ended {
-		e.done.Decided(Verdict{Action: Refuse, Code: failure(e.kind)})
-	}
-	s.nc.Close()
-	close(s.in)
-	s.wg.Wait()
-	return nil
-}
+// Close refuses all calls that wait for an answer.
+func (s *Service) Close() { s.calls.Close() }
 
 // Asks reports whether moderators are asked about a kind. It does not allocate, and costs a load.
 func (s *Service) Asks(k Kind) bool { return s.asks.Load()>>k&1 != 0 }
-
-// Timeout returns the time limit of a request.
-func (s *Service) Timeout() time.Duration { return s.opts.Timeout }
 
 // toldFor is how long what SetModerator tells has precedence over what Reload reads, from a replica that may be late.
 const toldFor = time.Minute

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -22,7 +24,7 @@ type request struct {
 	round uint32 // a late answer to an earlier use of the slot has an earlier round
 	asked time.Time
 	due   time.Time
-	room  int  // bytes that a replacement may have; 0: no limit
+	room  int  // bytes that a replacement may have
 	fixed bool // it can be neither replaced nor dropped
 
 	subject, body []byte
@@ -38,28 +40,82 @@ type ended struct {
 	fixed bool
 }
 
-// Requests that are under way, and the bytes of a finished one that are kept for its memory.
+// Requests of an Asker that are under way, and the bytes of a finished one that are kept for its memory.
 const (
-	maxRequests = 64 << 10
+	maxRequests = 16 << 10
 	maxSpare    = 4 << 10
 )
 
+// An Asker makes requests on one connection. It has no goroutine: the answers of all requests arrive on one subscription
+// of its caller.
+type Asker struct {
+	service *Service
+	nc      *nats.Conn
+	inbox   string // reply subjects are this and the token of a request
+
+	mu     sync.Mutex // guards the fields below
+	slots  []*request
+	free   []uint32
+	active int
+	timer  *time.Timer // runs while active > 0
+	reply  []byte
+	closed bool
+}
+
+// NewAsker returns an asker for a connection. The caller subscribes to Filter and calls Receive for each message.
+func (s *Service) NewAsker(nc *nats.Conn) *Asker {
+	a := &Asker{service: s, nc: nc, inbox: nc.NewInbox() + inboxMark}
+	a.timer = time.AfterFunc(time.Hour, a.expire)
+	a.timer.Stop()
+	return a
+}
+
+// inboxMark is the word in the reply subjects of requests.
+const inboxMark = ".hook."
+
+// Filter returns the filter of the subjects of answers.
+func (a *Asker) Filter() string { return a.inbox + "*" }
+
+// IsAnswer reports whether a subject is one of Filter.
+func (a *Asker) IsAnswer(subject string) bool { return strings.HasPrefix(subject, a.inbox) }
+
+// Timeout returns the time limit of a request.
+func (a *Asker) Timeout() time.Duration { return a.service.opts.Timeout }
+
+// Asks reports whether moderators are asked about dialogues.
+func (a *Asker) Asks() bool { return a.service.Asks(Dialogue) }
+
+// Close refuses what waits for an answer. It may be called repeatedly.
+func (a *Asker) Close() {
+	a.mu.Lock()
+	a.closed = true
+	a.timer.Stop()
+	var all []ended
+	for n, r := range a.slots {
+		if r.done != nil {
+			all = append(all, a.end(uint32(n)))
+		}
+	}
+	a.mu.Unlock()
+	for _, e := range all {
+		e.done.Decided(Verdict{Action: Refuse, Code: failure(e.kind)})
+	}
+}
+
 // AskDialogue asks about a dialogue of d.From. If decided is false, done is told the verdict before due, or soon
 // afterwards. AskDialogue keeps neither d nor its fields. The file of d is its id.
-func (s *Service) AskDialogue(to string, d *kv.Dialogue, due time.Time, done Done) (v Verdict, decided bool) {
-	r, v, decided := s.begin(Dialogue, due, done)
+func (a *Asker) AskDialogue(to string, d *kv.Dialogue, due time.Time, done Done) (v Verdict, decided bool) {
+	r, v, decided := a.begin(Dialogue, due, done)
 	if decided {
 		return v, true
 	}
-	defer s.mu.Unlock()
-	r.subject = s.opts.Prefix.AppendHookDialogue(r.subject[:0], d.From, to)
+	defer a.mu.Unlock()
+	r.subject = a.service.opts.Prefix.AppendHookDialogue(r.subject[:0], d.From, to)
 	r.body = appendDialogue(r.body[:0], to, d)
 	r.fixed = d.Deletes != 0
-	if s.opts.MaxFrame > 0 {
-		const keys = len(`{"id":,"toFriend":"","payload":}`)
-		r.room = s.opts.MaxFrame - keys - len(d.ID) - len(to)
-	}
-	s.publish(r)
+	const keys = len(`{"id":,"toFriend":"","payload":}`)
+	r.room = a.service.opts.MaxFrame - keys - len(d.ID) - len(to)
+	a.publish(r)
 	return Verdict{}, false
 }
 
@@ -69,14 +125,14 @@ func (s *Service) ask(k Kind, subject string, body any) Verdict {
 	if err != nil {
 		panic(err) // strings always marshal
 	}
-	wait := make(waiter, 1)
-	r, v, decided := s.begin(k, time.Now().Add(s.opts.Timeout), wait)
+	a, wait := s.calls, make(waiter, 1)
+	r, v, decided := a.begin(k, time.Now().Add(s.opts.Timeout), wait)
 	if decided {
 		return v
 	}
 	r.subject, r.body = append(r.subject[:0], subject...), append(r.body[:0], data...)
-	s.publish(r)
-	s.mu.Unlock()
+	a.publish(r)
+	a.mu.Unlock()
 	return <-wait
 }
 
@@ -86,67 +142,73 @@ type waiter chan Verdict
 func (w waiter) Decided(v Verdict) { w <- v }
 
 // begin places a request, which the caller fills in and publishes. Unless the request is decided, begin returns with
-// s.mu held.
-func (s *Service) begin(k Kind, due time.Time, done Done) (r *request, v Verdict, decided bool) {
-	if !s.Asks(k) {
+// a.mu held.
+func (a *Asker) begin(k Kind, due time.Time, done Done) (r *request, v Verdict, decided bool) {
+	if !a.service.Asks(k) {
 		return nil, Verdict{}, true
 	}
 	now := time.Now()
 	if !now.Before(due) { // it has waited for earlier requests of its sender
-		return nil, s.without(k, resultTimeout), true
+		return nil, a.service.without(k, resultTimeout), true
 	}
-	ok, probe := s.breakers[k].allow(now)
+	ok, probe := a.service.breakers[k].allow(now)
 	if !ok {
-		return nil, s.without(k, resultOpen), true
+		return nil, a.service.without(k, resultOpen), true
 	}
-	s.mu.Lock()
-	if s.closed || len(s.free) == 0 && len(s.slots) == maxRequests {
-		s.mu.Unlock()
+	a.mu.Lock()
+	if a.closed || len(a.free) == 0 && len(a.slots) == maxRequests {
+		a.mu.Unlock()
 		if probe {
-			s.breakers[k].failed(now, true, s.opts.Failures, s.opts.Pause)
+			a.service.breakers[k].failed(now, true, a.service.opts.Failures, a.service.opts.Pause)
 		}
-		return nil, s.without(k, resultBusy), true
+		return nil, a.service.without(k, resultBusy), true
 	}
 	var n uint32
-	if last := len(s.free) - 1; last >= 0 {
-		n, s.free = s.free[last], s.free[:last]
+	if last := len(a.free) - 1; last >= 0 {
+		n, a.free = a.free[last], a.free[:last]
 	} else {
-		n = uint32(len(s.slots))
-		s.slots = append(s.slots, new(request))
+		n = uint32(len(a.slots))
+		a.slots = append(a.slots, new(request))
 	}
-	r = s.slots[n]
-	r.done, r.kind, r.probe, r.asked, r.due, r.room, r.fixed = done, k, probe, now, due, 0, false
+	r = a.slots[n]
+	r.done, r.kind, r.probe, r.asked, r.due, r.room, r.fixed = done, k, probe, now, due, noteRoom, false
 	r.round++
-	s.reply = appendToken(append(s.reply[:0], s.inbox...), n, r.round)
-	if s.active++; s.active == 1 {
-		s.timer.Reset(s.tick())
+	a.reply = appendToken(append(a.reply[:0], a.inbox...), n, r.round)
+	if a.active++; a.active == 1 {
+		a.timer.Reset(a.tick())
 	}
 	return r, Verdict{}, false
 }
 
 // publish publishes the request that begin has placed last. A request that cannot be sent waits for the connection,
-// until it is due. The caller holds s.mu.
-func (s *Service) publish(r *request) { s.send(r, s.reply) }
+// until it is due. The caller holds a.mu.
+func (a *Asker) publish(r *request) { a.send(r, a.reply) }
 
-func (s *Service) send(r *request, reply []byte) {
+func (a *Asker) send(r *request, reply []byte) {
 	// The NATS client copies all three into its buffer before it returns.
-	if err := s.nc.PublishRequest(text(r.subject), text(reply), r.body); err != nil {
-		s.opts.Log.Debug("ask a moderator", "hook", r.kind, "err", err)
+	if err := a.nc.PublishRequest(text(r.subject), text(reply), r.body); err != nil {
+		a.service.opts.Log.Debug("ask a moderator", "hook", r.kind, "err", err)
 	}
 }
 
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// askAgain repeats the requests that are under way, after the connection was lost. The first answer counts.
-func (s *Service) askAgain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for n, r := range s.slots {
+// Again repeats the requests that are under way, after the connection was lost. The first answer counts.
+func (a *Asker) Again() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for n, r := range a.slots {
 		if r.done != nil {
-			s.send(r, appendToken([]byte(s.inbox), uint32(n), r.round))
+			a.send(r, appendToken([]byte(a.inbox), uint32(n), r.round))
 		}
 	}
 }
+
+// answerRoom are the bytes that an answer may have besides the replacement, and noteRoom those of a replaced note.
+const (
+	answerRoom = 1 << 10
+	noteRoom   = 12 * wire.MaxNote // a character has at most twelve bytes: two escapes
+)
 
 // appendToken appends the last word of the reply subject of a request.
 func appendToken(dst []byte, n, round uint32) []byte {
@@ -169,35 +231,35 @@ func parseToken(token string) (n, round uint32, ok bool) {
 	return binary.BigEndian.Uint32(b[:]), binary.BigEndian.Uint32(b[4:]), true
 }
 
-// end frees the slot of a request. The caller holds s.mu.
-func (s *Service) end(n uint32) ended {
-	r := s.slots[n]
+// end frees the slot of a request. The caller holds a.mu.
+func (a *Asker) end(n uint32) ended {
+	r := a.slots[n]
 	e := ended{r.done, r.kind, r.probe, r.asked, r.room, r.fixed}
 	r.done = nil
 	if cap(r.body) > maxSpare {
 		r.body = nil
 	}
-	s.free = append(s.free, n)
-	if s.active--; s.active == 0 {
-		s.timer.Stop()
+	a.free = append(a.free, n)
+	if a.active--; a.active == 0 {
+		a.timer.Stop()
 	}
 	return e
 }
 
-// receive takes an answer. One that answers nothing that is under way has no effect.
-func (s *Service) receive(m *nats.Msg) {
-	n, round, ok := parseToken(m.Subject[len(s.inbox):])
+// Receive takes an answer. One that answers nothing that is under way has no effect.
+func (a *Asker) Receive(m *nats.Msg) {
+	n, round, ok := parseToken(m.Subject[len(a.inbox):])
 	if !ok {
 		return
 	}
-	s.mu.Lock()
-	if int(n) >= len(s.slots) || s.slots[n].done == nil || s.slots[n].round != round {
-		s.mu.Unlock()
+	a.mu.Lock()
+	if int(n) >= len(a.slots) || a.slots[n].done == nil || a.slots[n].round != round {
+		a.mu.Unlock()
 		return
 	}
-	e := s.end(n)
-	s.mu.Unlock()
-	e.done.Decided(s.judge(e, m))
+	e := a.end(n)
+	a.mu.Unlock()
+	e.done.Decided(a.service.judge(e, m))
 }
 
 // judge returns the verdict of an answer, and notes what it says about the moderator.
@@ -213,11 +275,17 @@ func (s *Service) judge(e ended, m *nats.Msg) Verdict {
 	if b.absent.Load() && b.absent.Swap(false) {
 		s.opts.Log.Info("a moderator is connected that answers a hook", "hook", e.kind)
 	}
-	v, ok := parseVerdict(e.kind, m.Data)
-	if ok && v.Action == Replace {
-		ok = !e.fixed && (e.room == 0 || len(v.Payload) <= e.room)
+	v, ok := Verdict{}, len(m.Data) <= e.room+answerRoom // a larger one is not worth its time
+	if ok {
+		v, ok = parseVerdict(e.kind, m.Data)
 	}
-	if !ok || v.Action == Drop && e.fixed {
+	switch v.Action {
+	case Replace:
+		ok = ok && !e.fixed && len(v.Payload) <= e.room
+	case Drop:
+		ok = ok && !e.fixed
+	}
+	if !ok {
 		s.opts.Log.Debug("an invalid answer of a moderator", "hook", e.kind, "bytes", len(m.Data))
 		s.noteFailure(e, now, resultInvalid)
 		return s.without(e.kind, resultInvalid)
@@ -242,27 +310,32 @@ func (s *Service) noteFailure(e ended, now time.Time, why result) {
 }
 
 // tick is the interval of checks for requests that are due, and so the most that one outlives its time.
-func (s *Service) tick() time.Duration {
-	return min(max(s.opts.Timeout/16, time.Millisecond), 50*time.Millisecond)
+func (a *Asker) tick() time.Duration {
+	return min(max(a.service.opts.Timeout/16, time.Millisecond), 50*time.Millisecond)
 }
 
 // expire ends the requests that are due.
-func (s *Service) expire() {
+func (a *Asker) expire() {
 	now := time.Now()
 	var late []ended
-	s.mu.Lock()
-	for n, r := range s.slots {
+	a.mu.Lock()
+	for n, r := range a.slots {
 		if r.done != nil && !now.Before(r.due) {
-			late = append(late, s.end(uint32(n)))
+			late = append(late, a.end(uint32(n)))
 		}
 	}
-	if s.active > 0 && !s.closed {
-		s.timer.Reset(s.tick())
+	if a.active > 0 && !a.closed {
+		a.timer.Reset(a.tick())
 	}
-	s.mu.Unlock()
+	a.mu.Unlock()
+	var noted [kinds]bool
 	for _, e := range late {
-		s.noteFailure(e, now, resultTimeout)
-		e.done.Decided(s.without(e.kind, resultTimeout))
+		// Requests that end together count as one failure: a moment of hanging is no reason for a pause.
+		if !noted[e.kind] || e.probe {
+			noted[e.kind] = true
+			a.service.noteFailure(e, now, resultTimeout)
+		}
+		e.done.Decided(a.service.without(e.kind, resultTimeout))
 	}
 }
 
