@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"imctl/bridge/hook"
 	"imctl/bridge/wire"
@@ -26,6 +27,7 @@ type hookQueue struct {
 	lane   *lane
 	member *Member      // nil: of a NATS client
 	from   string       // id of the sender
+	to     string       // of the member's last dialogue: most go where the one before went
 	count  atomic.Int32 // dialogues in the queue, and the one that proceeds
 
 	mu          sync.Mutex // guards the fields below
@@ -63,13 +65,16 @@ func (m *Member) isModerated() bool {
 }
 
 // moderate asks moderators about a dialogue, which then proceeds. Errors: errInFlight.
-func (m *Member) moderate(to string, with Relation, d *kv.Dialogue, kept bool, s Sender) error {
+func (m *Member) moderate(to []byte, with Relation, d *kv.Dialogue, kept bool, s Sender) error {
 	q := m.hooks.Load()
 	if q == nil {
 		q = &hookQueue{lane: m.user.lane, member: m, from: m.user.id}
 		m.hooks.Store(q)
 	}
-	return q.add(to, with, d, kept, s)
+	if q.to != string(to) {
+		q.to = string(to)
+	}
+	return q.add(q.to, with, d, kept, s)
 }
 
 // asksHooks reports whether moderators are asked about dialogues.
@@ -132,16 +137,20 @@ func (q *hookQueue) finished() {
 
 // add queues a dialogue. Errors: errInFlight.
 func (q *hookQueue) add(to string, with Relation, d *kv.Dialogue, kept bool, s Sender) error {
-	size := len(d.ID) + len(d.Payload) + len(d.File)
-	if !q.takeBytes(size) {
-		return errInFlight
-	}
 	h := hookedSends.Get().(*hookedSend)
 	h.queue, h.sender, h.to, h.with, h.kept, h.started = q, s, to, with, kept, time.Now()
 	h.copy(d)
 	h.d.From = q.from
-	q.count.Add(1)
+	size, most := len(h.buffer), q.lane.flights.most()
 	q.mu.Lock()
+	if all := q.lane.hookedBytes.Add(int64(size)); most > 0 && all > int64(most) && q.bytes+size > senderShare { // see flights.hasRoom
+		q.lane.hookedBytes.Add(-int64(size))
+		q.mu.Unlock()
+		h.free()
+		return errInFlight
+	}
+	q.bytes += size
+	q.count.Add(1)
 	if q.last == nil {
 		q.first = h
 	} else {
@@ -171,19 +180,6 @@ func (h *hookedSend) copy(d *kv.Dialogue) {
 	if h.d.File = nil; len(d.File) > 0 {
 		h.d.File = h.buffer[payload:len(h.buffer):len(h.buffer)]
 	}
-}
-
-// takeBytes counts the bytes of a dialogue that waits. It returns false if there are too many: see flights.hasRoom.
-func (q *hookQueue) takeBytes(size int) bool {
-	all, most := q.lane.hookedBytes.Add(int64(size)), q.lane.flights.most()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if most > 0 && all > int64(most) && q.bytes+size > senderShare {
-		q.lane.hookedBytes.Add(-int64(size))
-		return false
-	}
-	q.bytes += size
-	return true
 }
 
 // ask asks about a dialogue, and about later ones while verdicts come at once.
@@ -289,13 +285,18 @@ func (h *hookedSend) proceed() {
 		h.sender.Answered(h.d.ID, code, time.Since(h.started))
 	}
 	q.lane.hookedBytes.Add(-int64(len(h.buffer)))
+	h.free()
+	q.finished()
+}
+
+// free keeps the memory of a dialogue that has left the queue.
+func (h *hookedSend) free() {
 	buffer := h.buffer[:0]
 	if cap(buffer) > 3*maxSpareData {
 		buffer = nil
 	}
 	*h = hookedSend{buffer: buffer}
 	hookedSends.Put(h)
-	q.finished()
 }
 
 // carryOut sends a dialogue, or returns the code that answers it.
@@ -314,10 +315,11 @@ func (h *hookedSend) carryOut() (wire.Code, error) {
 	}
 	m := q.member
 	if m != nil { // the friendship may have ended meanwhile
-		if h.with = m.user.relation([]byte(h.to)); !h.with.MaySend() {
+		to := unsafe.Slice(unsafe.StringData(h.to), len(h.to)) // neither callee keeps it
+		if h.with = m.user.relation(to); !h.with.MaySend() {
 			return wire.NotFriends, nil
 		}
-		m.address([]byte(h.to))
+		m.address(to)
 	}
 	switch {
 	case h.kept:

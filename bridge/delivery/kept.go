@@ -55,7 +55,7 @@ var keptSends = sync.Pool{New: func() any { return new(keptSend) }}
 // that the relation lets it, and must not call Keep concurrently. After an error the sender is not answered.
 func (m *Member) Keep(to []byte, with Relation, d kv.Dialogue, s Sender) error {
 	if m.isModerated() {
-		return m.moderate(string(to), with, &d, true, s)
+		return m.moderate(to, with, &d, true, s)
 	}
 	m.address(to)
 	return m.user.lane.keep(m.user.id, m.lastTo, with, d, m, s, time.Time{})

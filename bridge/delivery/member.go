@@ -41,7 +41,7 @@ func (m *Member) Relation(id []byte) Relation { return m.user.relation(id) }
 // After an error the sender is not answered.
 func (m *Member) Send(to []byte, with Relation, id, payload []byte, s Sender) error {
 	if m.isModerated() {
-		return m.moderate(string(to), with, &kv.Dialogue{ID: id, Payload: payload}, false, s)
+		return m.moderate(to, with, &kv.Dialogue{ID: id, Payload: payload}, false, s)
 	}
 	m.address(to)
 	return m.sendNow(with, id, payload, time.Time{}, s)
