@@ -427,8 +427,10 @@ func TestModerator(t *testing.T) {
 	})
 
 	t.Run("removed", func(t *testing.T) {
-		m.set(func(*nats.Msg) []byte { return []byte(`{"action":"refuse"}`) })
-		there.talker(t, bob, "keep=1").say(t, "b1", ann, "refused by the other node")
+		m.says(`{"action":"refuse"}`)
+		another := there.talker(t, bob, "keep=1")
+		another.say(t, "b1", ann, "refused by the other node")
+		another.wants(t, `"code":512`, `"b1"`)
 		if err := there.services.Attachments.Remove(t.Context(), "filter"); err != nil {
 			t.Fatal(err)
 		}

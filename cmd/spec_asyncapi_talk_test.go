@@ -305,7 +305,7 @@ func (a *asyncAPI) withoutConversations(t *testing.T) {
 	refusal := `{"code":507}`
 	c.answer.Store(&refusal)
 	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(s.asUser(t, person).Ask(t, "im.send."+person.id, dialogue(`"1"`, bot.id, `"p"`))))
-	a.moderated(t, w, s, person, gone)
+	a.moderated(t, w, s, person, bot)
 }
 
 // moderated exchanges the messages of hooks.
