@@ -69,12 +69,16 @@ func TestBreaker(t *testing.T) {
 	start := time.Unix(1000, 0)
 	const most, pause = 3, time.Second
 	fail := func(at time.Time, probe bool) bool { return b.failed(at, probe, most, pause) }
-	if fail(start, false) || fail(start, false) {
-		t.Error("open too early")
+	for range most - 1 {
+		if fail(start, false) {
+			t.Error("open too early")
+		}
 	}
 	b.succeeded(false)
-	if fail(start, false) || fail(start, false) || !fail(start, false) || fail(start, false) {
-		t.Error("it must open at the third failure in a row, and tell it once")
+	for i := range most + 1 {
+		if fail(start, false) != (i == most-1) {
+			t.Errorf("after an answer and %d failures: it must open at failure %d, and tell it once", i+1, most)
+		}
 	}
 	if ok, _ := b.allow(start.Add(pause / 2)); ok {
 		t.Error("a request is allowed in the pause")
