@@ -27,9 +27,10 @@ var arrows = map[string][]string{
 	"bridge/admin":    {"kv", "bridge/audit", "bridge/cluster", "bridge/identity", "bridge/im", "bridge/natsauth", "bridge/subject", "bridge/wire", "bridge/webhook"},
 	"bridge/api":      {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/delivery", "bridge/im", "bridge/governor", "bridge/mailer", "bridge/natsutil", "bridge/origin", "bridge/picture", "bridge/push", "bridge/recovery", "bridge/subject", "bridge/wire", "bridge/www"},
 	"bridge/tunnel":   {"kv", "bridge/talk", "bridge/answer", "bridge/audit", "bridge/cluster", "bridge/delivery", "bridge/eventlog", "bridge/im", "bridge/governor", "bridge/origin", "bridge/recovery", "bridge/sockopt", "bridge/wire"},
-	"bridge/delivery": {"kv", "bridge/talk", "bridge/cluster", "bridge/eventlog", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
+	"bridge/delivery": {"kv", "bridge/hook", "bridge/talk", "bridge/cluster", "bridge/eventlog", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
 	"bridge/natsauth": {"kv", "bridge/audit", "bridge/cluster", "bridge/eventlog", "bridge/im", "bridge/governor", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
 	"bridge/gateway":  {"kv", "kv/keymutex", "bridge/answer", "bridge/audit", "bridge/cluster", "bridge/delivery", "bridge/im", "bridge/governor", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
+	"bridge/hook":     {"kv", "bridge/subject", "bridge/wire"},
 	"bridge/listener": {"bridge/natsutil", "bridge/subject"},
 	"bridge/mailer":   {"kv", "bridge/im", "bridge/recovery"},
 	"bridge/talk":     {"kv", "kv/batch", "bridge/natsutil", "bridge/recovery", "bridge/subject", "bridge/wire"},
@@ -39,7 +40,7 @@ var arrows = map[string][]string{
 	"bridge/identity": {"kv", "bridge/subject"},
 	"bridge/oidc":     {"kv", "bridge/answer", "bridge/governor", "bridge/im", "bridge/wire"},
 	oidctest:          nil,
-	"bridge/im":       {"kv", "kv/keymutex", "bridge/identity", "bridge/cluster", "bridge/eventlog", "bridge/picture", "bridge/talk", "bridge/wire"},
+	"bridge/im":       {"kv", "kv/keymutex", "bridge/identity", "bridge/cluster", "bridge/eventlog", "bridge/picture", "bridge/talk", "bridge/wire", "bridge/hook"},
 	"bridge/eventlog": {"kv", "kv/batch", "bridge/natsutil", "bridge/recovery", "bridge/subject"},
 	"bridge/cluster":  {"kv", "bridge/governor", "bridge/recovery", "bridge/subject"},
 	"bridge/certs":    {"embedded/privatefile"},
@@ -73,6 +74,7 @@ var arrows = map[string][]string{
 	"examples/gateway/homeserver": nil,
 	"examples/pushgateway":        nil,
 	"examples/pushgateway/fake":   nil,
+	"examples/moderator":          nil,
 }
 
 const module = "imctl"

@@ -25,6 +25,7 @@ import (
 	"imctl/bridge/eventlog"
 	"imctl/bridge/gateway"
 	"imctl/bridge/governor"
+	"imctl/bridge/hook"
 	"imctl/bridge/im"
 	"imctl/bridge/listener"
 	"imctl/bridge/mailer"
@@ -56,6 +57,7 @@ type Bridge struct {
 	webhooks   atomic.Pointer[webhook.Service] // nil before it serves
 	services   *Services
 	lanes      *delivery.Lanes
+	hooks      *hook.Service
 	origins    *origin.Checker
 	tunnel     *tunnel.Tunnel
 	gateways   *gateway.Service
@@ -118,6 +120,9 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		return err
 	}
 	b.openPush()
+	if err := b.openHooks(); err != nil {
+		return err
+	}
 	access, system, err := b.connectSystem()
 	if err != nil {
 		return err
@@ -127,7 +132,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	}
 	notices := delivery.NewNotices(b.nc, prefix)
 	b.services, err = NewServices(b.nc, ServicesOptions{Prefix: o.Prefix, Store: o.Store, Hasher: o.Hasher, EventLog: b.events, Access: access,
-		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations(), Push: b.requests(), Webhooks: o.Webhooks})
+		System: system, Presence: presence{b}, Notices: notices, Log: o.Log, Conversations: b.conversations(), Push: b.requests(), Webhooks: o.Webhooks, Hooks: b.hooks})
 	if err != nil {
 		return err
 	}
@@ -145,7 +150,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 		Connect: func(name string, more ...nats.Option) (*nats.Conn, error) {
 			return o.Connect(name, append(b.monitor.Options(), more...)...)
 		},
-		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Covered: b.listeners.Found, Suspect: b.listeners.Suspect, Keeper: b.keeper(), Push: b.dialogues(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
+		MaxInFlight: o.Governor.MaxWaiting, Notices: notices, Log: b.events, Interest: o.Interest, Covered: b.listeners.Found, Suspect: b.listeners.Suspect, Keeper: b.keeper(), Push: b.dialogues(), Hooks: b.hooks, Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Fresh, Alone: b.services.Cluster.Alone, Metrics: metrics, Logger: o.Log})
 	if err != nil {
 		return err
 	}
@@ -396,7 +401,10 @@ func (b *Bridge) join(ctx context.Context) error {
 	if err := b.events.CountConsumers(ctx); err != nil {
 		return err
 	}
-	return b.restores.check(ctx)
+	if err := b.restores.check(ctx); err != nil {
+		return err
+	}
+	return b.reloadModerators(ctx)
 }
 
 // serve opens the doors for NATS clients and starts the loops.
@@ -433,6 +441,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 	running.Go(func() { b.refresher.run(loops) })
 	running.Go(func() { b.tendConsumers(loops) })
 	running.Go(func() { b.listeners.Run(loops) })
+	running.Go(func() { b.tendModerators(loops) })
 	if files := b.opts.Store.Files; files != nil {
 		gauges := newFileGauges(b.opts.Registry, b.opts.Files.MaxBytes)
 		running.Go(func() { b.tendFiles(loops, files, gauges) })
@@ -458,6 +467,9 @@ func (b *Bridge) catchUp(ctx context.Context) error {
 	b.services.Friends.ForgetProfile("")
 	b.gateways.EndAll("this node was struck off the list of nodes") // another node may have a later one
 	if err := b.events.Attach(ctx); err != nil {
+		return err
+	}
+	if err := b.reloadModerators(ctx); err != nil {
 		return err
 	}
 	return b.tunnel.ReloadAll(ctx)
@@ -521,7 +533,15 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 func (b *Bridge) Sessions() (contract, keep int) { return b.tunnel.Kinds() }
 
 // Degraded returns what impairs the bridge although it can serve users, or nil.
-func (b *Bridge) Degraded() error { return b.listeners.Err() }
+func (b *Bridge) Degraded() error {
+	if err := b.listeners.Err(); err != nil {
+		return err
+	}
+	if why := b.hooks.Degraded(); why != "" {
+		return errors.New(why)
+	}
+	return nil
+}
 
 // Ready returns nil while the bridge can serve users, and otherwise the reason why it cannot.
 func (b *Bridge) Ready() error {

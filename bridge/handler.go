@@ -117,6 +117,10 @@ func (h handler) ConsumerAttached() {
 	}
 }
 
+func (h handler) ModeratorChanged(c cluster.ModeratorChanged) {
+	h.b.hooks.SetModerator(c.Name, !c.Removed)
+}
+
 func (h handler) CheckState() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*cluster.CommandTimeout)
 	defer cancel()

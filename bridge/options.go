@@ -13,6 +13,7 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
+	"imctl/bridge/hook"
 	"imctl/bridge/identity"
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
@@ -75,6 +76,7 @@ type Options struct {
 
 	OIDC     OIDC // where users of the page may sign in
 	Webhooks webhook.Settings
+	Hooks    hook.Options // Timeout, OnError and Ask; the bridge sets the rest
 
 	Origins        []string       // of web pages, besides the server's own, that may call the server and open a WebSocket; see origin.Check
 	TrustedProxies []netip.Prefix // proxies whose headers about clients are used

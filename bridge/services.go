@@ -43,6 +43,7 @@ type ServicesOptions struct {
 	Push          im.Push          // nil: no messages to devices
 
 	Webhooks webhook.Settings
+	Hooks    im.Hooks // nil: no moderators are asked
 }
 
 // NewServices returns services that talk to nodes over nc.
@@ -51,7 +52,7 @@ func NewServices(nc *nats.Conn, o ServicesOptions) (*Services, error) {
 	s := &Services{Cluster: cluster.New(nc, o.Store.Nodes, prefix, o.Log), log: o.Log}
 	s.disconnector = natsauth.NewDisconnector(prefix, o.System, o.Access, s.Cluster, o.Log)
 	deps := im.Deps{Store: o.Store, Hasher: o.Hasher, Cluster: s.Cluster, Log: o.EventLog, Presence: o.Presence, Notices: o.Notices,
-		Disconnector: s.disconnector, Logger: o.Log, Conversations: o.Conversations, Push: o.Push}
+		Disconnector: s.disconnector, Logger: o.Log, Conversations: o.Conversations, Push: o.Push, Hooks: o.Hooks}
 	s.Friends = im.NewFriends(deps)
 	s.Accounts = im.NewAccounts(deps, s.Friends)
 	var err error

@@ -30,6 +30,7 @@ import (
 	"imctl/bridge/cluster"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
+	"imctl/bridge/hook"
 	"imctl/bridge/identity"
 	"imctl/bridge/im"
 	"imctl/bridge/mailer"
@@ -236,6 +237,7 @@ func (a *App) startBridge(ctx context.Context) (err error) {
 		Hasher:         a.backend.hasher,
 		Sessions:       bridge.Sessions{PerUser: c.Sessions.PerUser, Buffer: c.Sessions.Buffer, InFlight: c.Sessions.InFlight, MaxFrame: int64(c.Sessions.MaxFrame), Ping: c.Sessions.Ping, WriteTimeout: c.Sessions.WriteTimeout},
 		Dialogues:      bridge.Dialogues{Timeout: c.Dialogues.Timeout, Keep: c.Dialogues.Keep > 0, Receipts: c.Dialogues.Receipts},
+		Hooks:          hook.Options{Timeout: min(c.Hooks.Timeout, c.Dialogues.Timeout/2), OnError: hook.OnError(c.Hooks.OnError), Ask: c.Hooks.Ask},
 		Files:          bridge.Files{Max: int64(c.Files.MaxSize), Quota: int64(c.Files.Quota), MaxBytes: int64(c.Files.MaxBytes)},
 		Governor:       a.governor,
 		EventLog:       a.backend.eventLog(c),

@@ -235,6 +235,7 @@ func (c *Config) conflicts() []conflict {
 		{c.Backup.Dir != "" && isWithin(c.Data, c.Backup.Dir), "backup.dir", "must not be the data directory or below it: a restore replaces that, and what destroys it " +
 			"would destroy the backups"},
 
+		{c.Hooks.Timeout != defaultHookTimeout && c.Hooks.Timeout > c.Dialogues.Timeout/2, "hooks.timeout", "must not exceed half of dialogues.timeout"},
 		{c.Passwords.MinLength > c.Passwords.MaxLength, "passwords.min_length", "must not exceed passwords.max_length"},
 
 		{nats.Context != "" && nats.URL != "", "nats.context", "cannot be combined with nats.url: keep one of them"},

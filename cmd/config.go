@@ -3,8 +3,10 @@ package cmd
 import (
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
+	"imctl/bridge/hook"
 	"imctl/bridge/identity"
 )
 
@@ -25,6 +27,7 @@ type Config struct {
 	Ops       OpsConfig
 	Sessions  SessionsConfig
 	Dialogues DialoguesConfig
+	Hooks     HooksConfig
 	Files     FilesConfig
 	Admin     AdminConfig
 	Tokens    TokensConfig
@@ -117,6 +120,16 @@ type DialoguesConfig struct {
 	MaxBytes Size          // of all conversations
 	Receipts bool          // of read dialogues, and of typing
 }
+
+// HooksConfig is the section hooks.
+type HooksConfig struct {
+	Ask     []string // hook.Kinds that moderators are asked about
+	Timeout time.Duration
+	OnError string // pass or refuse
+}
+
+// defaultHookTimeout is the default of hooks.timeout. It may exceed half of a short dialogues.timeout, which then counts.
+const defaultHookTimeout = 250 * time.Millisecond
 
 // FilesConfig is the section files.
 type FilesConfig struct {
@@ -309,6 +322,7 @@ func Defaults() *Config {
 		Webhooks:  WebhooksConfig{Timeout: 15 * time.Second, MaxAge: 72 * time.Hour, MaxEvents: 100_000, MaxBytes: 256 * MiB, FailedAge: 30 * day},
 		Files:     FilesConfig{MaxSize: 25 * MiB, Quota: GiB, MaxBytes: 10 * GiB},
 		Tokens:    TokensConfig{TTL: 24 * time.Hour, MaxAge: 90 * 24 * time.Hour},
+		Hooks:     HooksConfig{Ask: slices.Clone(hook.Kinds), Timeout: defaultHookTimeout, OnError: string(hook.PassOnError)},
 		Passwords: PasswordsConfig{Memory: 19 * MiB, Passes: 2, MinLength: 1, MaxLength: 256},
 		Limits: LimitsConfig{
 			Registrations: Rate{250, time.Hour},

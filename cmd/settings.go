@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
+	"imctl/bridge/hook"
 	"imctl/bridge/origin"
 )
 
@@ -92,6 +93,10 @@ func (c *Config) serverSettings() []setting {
 		bind("dialogues.keep", &c.Dialogues.Keep, "how long conversations are kept, 0 to keep none", orZero(between(time.Minute, 100*365*24*time.Hour))),
 		bind("dialogues.max_bytes", &c.Dialogues.MaxBytes, "size limit of all conversations; the oldest dialogues beyond it are dropped", between(MiB, 1024*TiB)),
 		bind("dialogues.receipts", &c.Dialogues.Receipts, "tell a sender that its friend has read a dialogue or is typing"),
+
+		bind("hooks.ask", &c.Hooks.Ask, "what moderators are asked about: dialogue, register, request", each(oneOf(hook.Kinds...))),
+		bind("hooks.timeout", &c.Hooks.Timeout, "how long a dialogue or call waits for a moderator", between(10*time.Millisecond, 30*time.Second)),
+		bind("hooks.on_error", &c.Hooks.OnError, "without an answer of a moderator: pass or refuse", oneOf("pass", "refuse")),
 
 		bind("files.max_size", &c.Files.MaxSize, "largest file that a user may send, 0 to take no files", between(0, GiB)),
 		bind("files.quota", &c.Files.Quota, "size limit of the files that one user has sent", between(MiB, 1024*TiB)),

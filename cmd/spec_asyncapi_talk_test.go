@@ -308,6 +308,34 @@ func (a *asyncAPI) withoutConversations(t *testing.T) {
 	c.answer.Store(&refusal)
 	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(s.asUser(t, person).Ask(t, "im.send."+person.id, dialogue(`"1"`, bot.id, `"p"`))))
 	a.gateways(t, w, s, person, false)
+	a.moderated(t, w, s, person, bot)
+}
+
+// moderated exchanges the messages of hooks.
+func (a *asyncAPI) moderated(t *testing.T, w *world, s *server, person, other *member) {
+	c := s.asAttachment(t, s.attachment(t, "filter", kv.RoleModerator, ""))
+	for on, hook := range map[string]struct{ operation, message, verdict string }{
+		"im.hook.dialogue.*.*": {"askDialogue", "hookDialogue", `{"action":"refuse","code":511}`},
+		"im.hook.register":     {"askRegister", "hookRegister", `{"action":"pass"}`},
+		"im.hook.request.*.*":  {"askRequest", "hookRequest", `{"action":"replace","payload":"Good day"}`},
+	} {
+		a.saw(t, hook.operation+"/reply", "verdict", []byte(hook.verdict))
+		if _, err := c.QueueSubscribe(on, "moderators", func(m *nats.Msg) {
+			a.saw(t, hook.operation, hook.message, m.Data)
+			if err := m.Respond([]byte(hook.verdict)); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := person.talk(t, other, "moderated"); got != 511 {
+		t.Errorf("a refused dialogue: %d", got)
+	}
+	person.call(t, "request", "to", w.newMembers(t, 1)[0].id, "note", "hi").want(t, "request", replyBody(200))
 }
 
 // everyCall makes each call with each documented answer, except those of a failing server.

@@ -282,7 +282,7 @@ func register(ctx context.Context, a *API, r *request) (result, error) {
 	}
 	account := kv.FoldAccount(u.Account)
 	ctx = governor.WithCaller(ctx, governor.People, r.address, account)
-	r.me, err = a.opts.Accounts.RegisterClient(ctx, u, r.Get("password"), r.Get("invite"))
+	r.me, err = a.opts.Accounts.RegisterClient(ctx, u, r.Get("password"), r.Get("invite"), r.address)
 	if err == nil {
 		a.opts.Governor.Remember(account, r.address)
 	} else if !errors.Is(err, kv.ErrAccountExists) && !errors.Is(err, im.ErrNotInvited) {

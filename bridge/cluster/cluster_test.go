@@ -70,20 +70,21 @@ func (n *node) took(c Command) bool {
 	return slices.Contains(n.seen, c)
 }
 
-func (n *node) RosterChanged(c RosterChanged)     { n.note(c) }
-func (n *node) Befriended(Befriended)             {}
-func (n *node) ProfileChanged(ProfileChanged)     {}
-func (n *node) CloseSessions(CloseSessions)       {}
-func (n *node) ClientConnected(c ClientConnected) { n.note(c) }
-func (n *node) NodeStarted(c NodeStarted)         { n.note(c) }
-func (n *node) NodeLost()                         { n.note(nodeLost{}) }
-func (n *node) ConsumerAttached()                 { n.note(consumerAttached{}) }
-func (n *node) GatewayOpened(c GatewayOpened)     { n.note(c) }
-func (n *node) GatewayChanged(c GatewayChanged)   { n.note(c) }
-func (n *node) CheckState()                       { n.note(checkState{}) }
-func (n *node) Disconnect(c Disconnect)           { n.note(c) }
-func (n *node) Status() NodeStatus                { return NodeStatus{Node: *n.self, State: StateOK} }
-func (n *node) TakeTicket(hash string) []byte     { return []byte(n.self.ID + hash) }
+func (n *node) RosterChanged(c RosterChanged)       { n.note(c) }
+func (n *node) Befriended(Befriended)               {}
+func (n *node) ProfileChanged(ProfileChanged)       {}
+func (n *node) CloseSessions(CloseSessions)         {}
+func (n *node) ClientConnected(c ClientConnected)   { n.note(c) }
+func (n *node) NodeStarted(c NodeStarted)           { n.note(c) }
+func (n *node) NodeLost()                           { n.note(nodeLost{}) }
+func (n *node) ConsumerAttached()                   { n.note(consumerAttached{}) }
+func (n *node) GatewayOpened(c GatewayOpened)       { n.note(c) }
+func (n *node) GatewayChanged(c GatewayChanged)     { n.note(c) }
+func (n *node) CheckState()                         { n.note(checkState{}) }
+func (n *node) Disconnect(c Disconnect)             { n.note(c) }
+func (n *node) Status() NodeStatus                  { return NodeStatus{Node: *n.self, State: StateOK} }
+func (n *node) TakeTicket(hash string) []byte       { return []byte(n.self.ID + hash) }
+func (n *node) ModeratorChanged(c ModeratorChanged) { n.note(c) }
 func (n *node) ListSessions(ListSessions) []Session {
 	return []Session{{ID: "s-" + n.self.ID, Node: n.self.ID, Since: n.self.Started}}
 }

@@ -28,6 +28,7 @@ type Handler interface {
 	NodeLost()
 	// ConsumerAttached is called after a consumer of the event log was created.
 	ConsumerAttached()
+	ModeratorChanged(ModeratorChanged)
 	// CheckState is called when a restore has marked the state, or put other buckets into use.
 	CheckState()
 	Disconnect(Disconnect)
@@ -126,6 +127,12 @@ type takeTicket struct {
 	Hash string `json:"ticket_hash"`
 }
 
+// ModeratorChanged tells that an attachment with the role moderator was added, or removed.
+type ModeratorChanged struct {
+	Name    string `json:"name"`
+	Removed bool   `json:"removed,omitempty"`
+}
+
 // Commands without fields.
 type (
 	consumerAttached struct{}
@@ -147,6 +154,7 @@ func (Disconnect) op() string       { return "kick" }
 func (nodeLost) op() string         { return "gone" }
 func (ping) op() string             { return "ping" }
 func (consumerAttached) op() string { return "log" }
+func (ModeratorChanged) op() string { return "moderator" }
 func (checkState) op() string       { return "state" }
 func (status) op() string           { return "status" }
 func (takeTicket) op() string       { return "ticket" }
@@ -206,6 +214,8 @@ func decode(data []byte) (Command, error) {
 		return as[nodeLost](data)
 	case ping{}.op():
 		return as[ping](data)
+	case ModeratorChanged{}.op():
+		return as[ModeratorChanged](data)
 	case consumerAttached{}.op():
 		return consumerAttached{}, nil
 	case checkState{}.op():
@@ -249,6 +259,8 @@ func dispatch(h Handler, c Command) (r report) {
 		h.Disconnect(c)
 	case nodeLost:
 		h.NodeLost()
+	case ModeratorChanged:
+		h.ModeratorChanged(c)
 	case consumerAttached:
 		h.ConsumerAttached()
 	case checkState:
@@ -271,6 +283,12 @@ func dispatch(h Handler, c Command) (r report) {
 // returns, and answered with 200, is in the log.
 func (c *Cluster) ConsumerAttached(ctx context.Context) error {
 	return c.Broadcast(ctx, consumerAttached{})
+}
+
+// ModeratorChanged has every node ask a new moderator, or no longer ask one that was removed. It is in force when
+// ModeratorChanged returns.
+func (c *Cluster) ModeratorChanged(ctx context.Context, name string, removed bool) error {
+	return c.Broadcast(ctx, ModeratorChanged{Name: name, Removed: removed})
 }
 
 // TakeTicket takes a ticket, by its hash, from the node that issued it. It returns nil if the node has no such ticket,

@@ -37,6 +37,7 @@ func TestCommandsOnTheWire(t *testing.T) {
 		{ping{}, `{"op":"ping"}`},
 		{ping{From: "n"}, `{"op":"ping","from":"n"}`},
 		{consumerAttached{}, `{"op":"log"}`},
+		{ModeratorChanged{Name: "filter", Removed: true}, `{"op":"moderator","name":"filter","removed":true}`},
 		{checkState{}, `{"op":"state"}`},
 		{status{}, `{"op":"status"}`},
 	} {

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/eventlog"
+	"imctl/bridge/hook"
 	"imctl/bridge/natsutil"
 	"imctl/bridge/subject"
 	"imctl/bridge/talk"
@@ -101,6 +102,8 @@ type Options struct {
 	Receipts bool
 	// Push is told of stored dialogues; nil: nothing is.
 	Push Push
+	// Hooks ask moderators about dialogues; nil: no dialogue is moderated.
+	Hooks *hook.Service
 	// Alone reports whether no other node serves users.
 	Alone   func() bool
 	Metrics *Metrics
@@ -168,12 +171,20 @@ func (l *Lanes) Join(ctx context.Context, user string, m *Member, r kv.Roster, r
 // Send sends a dialogue from a user that is a NATS client, and whose relation to the friend lets it. After an error the
 // sender is not answered.
 func (l *Lanes) Send(from, to string, with Relation, id, payload []byte, s Sender) error {
-	lane := l.of(from)
-	on := lane.names.Dialogue(to)
-	if with.BlockedBy {
-		on = lane.names.Nowhere(to)
+	lane, d := l.of(from), kv.Dialogue{From: from, ID: id, Payload: payload}
+	if moderated, err := lane.moderateClient(from, to, with, &d, false, s); moderated {
+		return err
 	}
-	return lane.send(from, to, on, id, payload, nil, s)
+	return lane.sendClient(to, with, &d, time.Time{}, s)
+}
+
+// sendClient sends a dialogue of a NATS client. started is when the client sent it; zero: now.
+func (l *lane) sendClient(to string, with Relation, d *kv.Dialogue, started time.Time, s Sender) error {
+	on := l.names.Dialogue(to)
+	if with.BlockedBy {
+		on = l.names.Nowhere(to)
+	}
+	return l.send(d.From, to, on, d.ID, d.Payload, nil, started, s)
 }
 
 // User returns the user with that id, or nil if it has no session on this node.
@@ -236,6 +247,7 @@ func (l *Lanes) Abort(nc *nats.Conn) {
 func (l *Lanes) Back() {
 	for _, lane := range l.lanes {
 		lane.flights.setBack(time.Now())
+		lane.askAgain()
 	}
 }
 

@@ -38,8 +38,9 @@ type keptSend struct {
 	member   *Member // of the session that sent the dialogue; nil for a NATS client
 	sender   Sender
 	from, to string
-	plain    bool // the sender does not know of kept conversations
-	late     bool // it was delivered and answered before it was stored
+	plain    bool      // the sender does not know of kept conversations
+	late     bool      // it was delivered and answered before it was stored
+	sent     time.Time // when a dialogue that was moderated was sent; zero for all others
 	started  time.Time
 	id       []byte
 
@@ -53,13 +54,20 @@ var keptSends = sync.Pool{New: func() any { return new(keptSend) }}
 // Keep stores a dialogue and sends it. It is answered by Sender.Kept when it is stored. The caller must have checked
 // that the relation lets it, and must not call Keep concurrently. After an error the sender is not answered.
 func (m *Member) Keep(to []byte, with Relation, d kv.Dialogue, s Sender) error {
+	if m.isModerated() {
+		return m.moderate(to, with, &d, true, s)
+	}
 	m.address(to)
-	return m.user.lane.keep(m.user.id, m.lastTo, with, d, m, s)
+	return m.user.lane.keep(m.user.id, m.lastTo, with, d, m, s, time.Time{})
 }
 
 // Keep is Member.Keep for a user that is a NATS client.
 func (l *Lanes) Keep(from, to string, with Relation, d kv.Dialogue, s Sender) error {
-	return l.of(from).keep(from, to, with, d, nil, s)
+	lane := l.of(from)
+	if moderated, err := lane.moderateClient(from, to, with, &d, true, s); moderated {
+		return err
+	}
+	return lane.keep(from, to, with, d, nil, s, time.Time{})
 }
 
 // DialogueOf returns the dialogue of a frame. It aliases the frame. Its File is the id of the file.
@@ -74,15 +82,15 @@ func DialogueOf(f wire.KeepFrame) kv.Dialogue {
 // Keeps reports whether conversations are kept.
 func (l *Lanes) Keeps() bool { return l.lanes[0].keeper != nil }
 
-func (l *lane) keep(from, to string, with Relation, d kv.Dialogue, m *Member, s Sender) error {
+func (l *lane) keep(from, to string, with Relation, d kv.Dialogue, m *Member, s Sender, started time.Time) error {
 	// A blocked sender must not learn of it. Its dialogue is stored, and the friend does not see it.
-	d.From, d.Kept, d.Hidden = from, true, with.BlockedBy
-	return l.store(to, d, keptSend{lane: l, member: m, sender: s, from: from, to: to})
+	d.From, d.Kept, d.Hidden = from, true, d.Hidden || with.BlockedBy
+	return l.store(to, d, keptSend{lane: l, member: m, sender: s, from: from, to: to, sent: started})
 }
 
 // sendKept stores a dialogue of a session that does not know of kept conversations, if the friend is online. If the
 // dialogue cannot be stored at the moment, sendKept sends it all the same.
-func (m *Member) sendKept(id, payload []byte, s Sender) error {
+func (m *Member) sendKept(id, payload []byte, started time.Time, s Sender) error {
 	l := m.user.lane
 	if !l.keeper.Stalled() { // otherwise the flight finds out
 		m.live.drain(m.lastTo)
@@ -97,9 +105,9 @@ func (m *Member) sendKept(id, payload []byte, s Sender) error {
 		}
 	}
 	d := kv.Dialogue{From: m.user.id, ID: id, Payload: payload}
-	err := l.store(m.lastTo, d, keptSend{lane: l, member: m, sender: s, from: m.user.id, to: m.lastTo, plain: true})
+	err := l.store(m.lastTo, d, keptSend{lane: l, member: m, sender: s, from: m.user.id, to: m.lastTo, plain: true, sent: started})
 	if isStalled(err) {
-		m.sendLive(m.lastTo, id, payload, time.Now(), s)
+		m.sendLive(m.lastTo, id, payload, orNow(started), s)
 		return nil
 	}
 	return err
@@ -142,13 +150,21 @@ func (m *Member) onlineAtSubject(on string) (bool, error) {
 // store queues a dialogue for its commit.
 func (l *lane) store(to string, d kv.Dialogue, k keptSend) error {
 	s := keptSends.Get().(*keptSend)
-	k.id, k.frame, k.second, k.started = append(s.id[:0], d.ID...), s.frame[:0], s.second[:0], time.Now()
+	k.id, k.frame, k.second, k.started = append(s.id[:0], d.ID...), s.frame[:0], s.second[:0], orNow(k.sent)
 	*s = k
 	if err := l.keeper.Add(to, d, s); err != nil {
 		s.free()
 		return err
 	}
 	return nil
+}
+
+// orNow returns the time, or now if it is zero.
+func orNow(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Now()
+	}
+	return t
 }
 
 // free keeps the memory of a finished dialogue.
@@ -234,7 +250,7 @@ func (s *keptSend) Logged(ok bool) {
 func (s *keptSend) launch(d *kv.Dialogue) {
 	f := s.lane.flights
 	fl := f.take(s.sender)
-	fl.from, fl.to, fl.member, fl.subject, fl.number = s.from, s.to, s.member, s.lane.names.Dialogue(s.to), d.N
+	fl.from, fl.to, fl.member, fl.subject, fl.number, fl.started = s.from, s.to, s.member, s.lane.names.Dialogue(s.to), d.N, s.sent
 	fl.id = append(fl.id, d.ID...)
 	u := s.lane.lanes.User(s.to)
 	publish := u == nil || s.lane.others(fl.subject, u)

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"imctl/bridge/hook"
 	"imctl/bridge/recovery"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
@@ -39,8 +41,9 @@ type lane struct {
 	log       *slog.Logger
 	in        chan *nats.Msg
 	lanes     *Lanes
-	keeper    Keeper // nil: conversations are not kept
-	push      Push   // nil: none
+	keeper    Keeper      // nil: conversations are not kept
+	hooks     *hook.Asker // nil: no dialogue is moderated
+	push      Push        // nil: none
 	receipts  bool
 	interest  func(subject string) int // nil: unknown
 	flights   *flights
@@ -58,6 +61,9 @@ type lane struct {
 	working int        // goroutines between beginBatch and endBatch: the lane, and the event log
 	dirty   []*Member  // to be flushed
 	spare   []*Member  // an earlier list, kept for its memory
+
+	hookedBytes   atomic.Int64 // of dialogues that wait for moderators
+	hookedClients hookedClients
 
 	scratch []byte // for frames; used by run only
 	epochs  epochs // used by run only
@@ -84,6 +90,12 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	if err := l.flights.subscribe(l.in); err != nil {
 		return nil, err
 	}
+	if opts.Hooks != nil {
+		l.hooks = opts.Hooks.NewAsker(nc)
+		if _, err := nc.ChanSubscribe(l.hooks.Filter(), l.in); err != nil {
+			return nil, err
+		}
+	}
 	var log presenceLog
 	if opts.Log != nil {
 		log = opts.Log
@@ -96,6 +108,9 @@ func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 // close ends the lane's goroutines after its connection has delivered the last message.
 func (l *lane) close() {
 	l.announcer.close()
+	if l.hooks != nil {
+		l.hooks.Close()
+	}
 	l.nc.Close()
 	l.flights.close()
 	l.closeIn()
@@ -190,10 +205,11 @@ func (l *lane) len() int {
 	return len(l.users)
 }
 
-// send sends a dialogue on the friend's subject. member is nil for a NATS client.
-func (l *lane) send(from, to, on string, id, payload []byte, member *Member, s Sender) error {
+// send sends a dialogue on the friend's subject. member is nil for a NATS client. started is when the sender sent it;
+// zero: now.
+func (l *lane) send(from, to, on string, id, payload []byte, member *Member, started time.Time, s Sender) error {
 	fl := l.flights.take(s)
-	fl.from, fl.to, fl.member, fl.subject = from, to, member, on
+	fl.from, fl.to, fl.member, fl.subject, fl.started = from, to, member, on, started
 	fl.id = append(fl.id, id...)
 	fl.data = wire.AppendDialogue(fl.data, id, from, payload)
 	return l.flights.launch(fl)
@@ -269,6 +285,10 @@ func (l *lane) handle(m *nats.Msg) {
 	defer l.recover(m)
 	if strings.HasPrefix(m.Subject, l.flights.inbox) {
 		l.flights.receive(m)
+		return
+	}
+	if l.hooks != nil && l.hooks.IsAnswer(m.Subject) {
+		l.hooks.Receive(m)
 		return
 	}
 	id, leaf := l.names.ParseLive(m.Subject)

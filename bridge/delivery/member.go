@@ -1,9 +1,11 @@
 package delivery
 
 import (
+	"sync/atomic"
 	"time"
 
 	"imctl/bridge/wire"
+	"imctl/kv"
 )
 
 // Member is a sink's place among those of its user. The methods are for the sink.
@@ -19,6 +21,8 @@ type Member struct {
 	live                liveLines
 	inFlight            int  // bytes of its dialogues in flight; guarded by the mutex of its lane's flights
 	dirty               bool // it is in the lane's list of sinks to flush; guarded by lane.batch
+
+	hooks atomic.Pointer[hookQueue] // nil: no moderator was asked about its dialogues yet
 }
 
 // NewMember returns the member of a sink, for Lanes.Join. push asks for notices. keep asks for numbered dialogues, and
@@ -36,10 +40,18 @@ func (m *Member) Relation(id []byte) Relation { return m.user.relation(id) }
 // Send sends a dialogue. The caller must have checked that the relation lets it, and must not call Send concurrently.
 // After an error the sender is not answered.
 func (m *Member) Send(to []byte, with Relation, id, payload []byte, s Sender) error {
+	if m.isModerated() {
+		return m.moderate(to, with, &kv.Dialogue{ID: id, Payload: payload}, false, s)
+	}
 	m.address(to)
+	return m.sendNow(with, id, payload, time.Time{}, s)
+}
+
+// sendNow sends a dialogue to the user of address. started is when the sender sent it; zero: now.
+func (m *Member) sendNow(with Relation, id, payload []byte, started time.Time, s Sender) error {
 	on := m.lastSubject
 	if m.user.lane.keeper != nil && !with.BlockedBy {
-		return m.sendKept(id, payload, s)
+		return m.sendKept(id, payload, started, s)
 	}
 	if with.BlockedBy {
 		on = m.user.lane.names.Nowhere(m.lastTo)
@@ -57,7 +69,7 @@ func (m *Member) Send(to []byte, with Relation, id, payload []byte, s Sender) er
 			return nil
 		}
 	}
-	return m.user.lane.send(m.user.id, m.lastTo, on, id, payload, m, s)
+	return m.user.lane.send(m.user.id, m.lastTo, on, id, payload, m, started, s)
 }
 
 // address notes to whom the next dialogue goes.

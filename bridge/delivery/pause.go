@@ -19,6 +19,7 @@ func (l *Lanes) Pause(ctx context.Context) (resume func()) {
 	wg.Wait()
 	return func() {
 		for _, lane := range l.lanes {
+			lane.askAgain()
 			lane.flights.resume()
 		}
 	}

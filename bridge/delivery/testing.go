@@ -81,3 +81,11 @@ func (i *Injector) Receipt() (Receipt, func() bool) {
 	f.pending.Store(1)
 	return Receipt{lane: i.lane, fanout: f}, f.acknowledged.Load
 }
+
+// Waiting returns for each lane how many NATS clients have dialogues that wait for moderators.
+func (l *Lanes) Waiting() (all []int) {
+	for _, lane := range l.lanes {
+		all = append(all, int(lane.hookedClients.count.Load()))
+	}
+	return all
+}

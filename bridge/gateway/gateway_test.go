@@ -138,7 +138,7 @@ func TestUsersOfGateway(t *testing.T) {
 	p.want(t, wire.ProtocolError, "register", "no object")
 
 	// Only the gateway registers its accounts, and no client logs in to them.
-	if _, err := s.Accounts.RegisterClient(t.Context(), kv.User{Account: "Matrix_eve", Mail: "eve@example.org"}, "correct horse", ""); err == nil {
+	if _, err := s.Accounts.RegisterClient(t.Context(), kv.User{Account: "Matrix_eve", Mail: "eve@example.org"}, "correct horse", "", ""); err == nil {
 		t.Error("a client has registered an account of the gateway")
 	}
 	if _, err := s.Accounts.Authenticate(t.Context(), "matrix_ada", ""); err != wire.WrongCredentials {

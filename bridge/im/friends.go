@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"imctl/bridge/cluster"
+	"imctl/bridge/hook"
 	"imctl/bridge/wire"
 	"imctl/kv"
 )
@@ -45,6 +46,14 @@ func (f *Friends) Find(ctx context.Context, me kv.User, name string) ([]wire.Pro
 func (f *Friends) Request(ctx context.Context, me kv.User, to, note string) error {
 	if err := f.mustBeActive(ctx, to); err != nil {
 		return err
+	}
+	if f.Hooks != nil {
+		var err error
+		if note, err = f.Hooks.Request(me.ID, to, note); errors.Is(err, hook.ErrDropped) {
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
 	c, err := f.Store.Rosters.Request(ctx, me.ID, to, note)
 	if errors.Is(err, kv.ErrAlreadyFriends) {

@@ -73,6 +73,15 @@ type Deps struct {
 
 	Conversations Conversations // nil: they are not kept
 	Push          Push          // nil: none
+	Hooks         Hooks         // nil: none
+}
+
+// Hooks ask moderators about calls before they take effect. hook.Service is one.
+type Hooks interface {
+	// Register asks about an account that a client at an address registers. The error is the code of a refusal.
+	Register(account, name, address string) error
+	// Request asks about a friend request, and returns its note. Errors: hook.ErrDropped, and the code of a refusal.
+	Request(from, to, note string) (string, error)
 }
 
 // notify sends a frame to a user's clients.

@@ -39,13 +39,14 @@ func (a *Accounts) Registration() Registration {
 
 // RegisterClient is Register for a client. While registration needs an invite, the account and the use of the invite
 // are written together. Otherwise the invite is ignored. The invite is checked first: a client without one learns
-// nothing about the account, and costs no hash.
+// nothing about the account, and costs no hash. Then moderators are asked, who are told the client's address.
 //
 // An account that another system knows is taken: otherwise its user could not log in any more. So is an account that only
-// a gateway may register.
+// a gateway may register. Moderators are asked last before the account is created, and are told the client's address.
 //
-// Errors: wire.SignInElsewhere if the server keeps no passwords; ErrNotInvited, and those of Register.
-func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invite string) (kv.User, error) {
+// Errors: wire.SignInElsewhere if the server keeps no passwords; ErrNotInvited, the code of a moderator's refusal, and
+// those of Register.
+func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invite, address string) (kv.User, error) {
 	if err := a.KeepsPasswords(); err != nil {
 		return kv.User{}, err
 	}
@@ -68,6 +69,11 @@ func (a *Accounts) RegisterClient(ctx context.Context, u kv.User, password, invi
 	}
 	if err := a.checkReserved(ctx, u.Account); err != nil {
 		return kv.User{}, err
+	}
+	if a.Hooks != nil {
+		if err := a.Hooks.Register(u.Account, u.Name, address); err != nil {
+			return kv.User{}, err
+		}
 	}
 	u, err := a.register(ctx, u, password, parts...)
 	return u, notInvited(err)

@@ -38,7 +38,7 @@ func TestRegisterClient(t *testing.T) {
 		{what: "unknown mode", mode: "other", account: "carol", invite: invite, err: ErrNotInvited},
 	} {
 		f.accounts.SetRegistration(row.mode)
-		_, err := f.accounts.RegisterClient(t.Context(), kv.User{Account: row.account}, password, row.invite)
+		_, err := f.accounts.RegisterClient(t.Context(), kv.User{Account: row.account}, password, row.invite, "192.0.2.1")
 		if !errors.Is(err, row.err) {
 			t.Errorf("%s: got %v, want %v", row.what, err, row.err)
 		}

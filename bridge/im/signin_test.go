@@ -231,7 +231,7 @@ func TestModes(t *testing.T) {
 	}
 	directory.fails = nil
 
-	u, err := f.accounts.RegisterClient(t.Context(), kv.User{Account: "dora", Mail: "x@example.org"}, password, "")
+	u, err := f.accounts.RegisterClient(t.Context(), kv.User{Account: "dora", Mail: "x@example.org"}, password, "", "")
 	if !errors.Is(err, kv.ErrAccountExists) {
 		t.Errorf("register an account of the directory: %+v, %v", u, err)
 	}

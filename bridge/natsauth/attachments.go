@@ -16,11 +16,12 @@ import (
 	"imctl/kv"
 )
 
-// Cluster tells all nodes that a consumer of the event log was created, or that a gateway was added or removed.
+// Cluster tells all nodes that a consumer of the event log was created, or that gateways or moderators have changed.
 // cluster.Cluster is one.
 type Cluster interface {
 	ConsumerAttached(ctx context.Context) error
 	GatewayChanged(ctx context.Context, name string) error
+	ModeratorChanged(ctx context.Context, name string, removed bool) error
 }
 
 // Attachments are the programs that may connect to NATS, each with a role. An attachment of role consumer has a durable
@@ -78,8 +79,10 @@ func (as *Attachments) AddAs(ctx context.Context, a kv.Attachment, filters ...st
 	if err == nil && a.Role.HasConsumer() {
 		err = as.attach(ctx, a)
 	}
-	if err == nil && a.Role == kv.RoleGateway {
-		err = as.cluster.GatewayChanged(ctx, a.Name)
+	if err == nil {
+		if err = as.announce(ctx, a, false); err != nil {
+			err = errors.Join(err, as.Remove(ctx, a.Name))
+		}
 	}
 	if err == nil {
 		err = as.try(ctx, a.Name, secret)
@@ -153,10 +156,32 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	if err := as.store.Attachments.Remove(ctx, name); err != nil || a.Role != kv.RoleGateway {
+	if err := as.store.Attachments.Remove(ctx, name); err != nil {
 		return err
 	}
-	return as.cluster.GatewayChanged(ctx, name)
+	return as.announce(ctx, a, true)
+}
+
+// announce tells all nodes that an attachment was added or removed, if they keep something about its role.
+func (as *Attachments) announce(ctx context.Context, a kv.Attachment, removed bool) error {
+	switch a.Role {
+	case kv.RoleGateway:
+		return as.cluster.GatewayChanged(ctx, a.Name)
+	case kv.RoleModerator:
+		return as.cluster.ModeratorChanged(ctx, a.Name, removed)
+	}
+	return nil
+}
+
+// Moderators returns the names of the attachments with the role moderator.
+func (as *Attachments) Moderators(ctx context.Context) (names []string, err error) {
+	all, err := as.List(ctx)
+	for _, a := range all {
+		if a.Role == kv.RoleModerator {
+			names = append(names, a.Name)
+		}
+	}
+	return names, err
 }
 
 // Repair removes attachments whose creation or removal a process left unfinished when it ended, and returns how many.

@@ -14,6 +14,7 @@ import (
 	"imctl/bridge/delivery"
 	"imctl/bridge/eventlog"
 	"imctl/bridge/governor"
+	"imctl/bridge/hook"
 	"imctl/bridge/im"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
@@ -91,8 +92,13 @@ func emptyStage(t testing.TB, opts stageOptions) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hooks, err := hook.Open(nc, hook.Options{Prefix: "im"}) // no moderator is attached
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(hooks.Close)
 	s.lanes, err = delivery.New(delivery.Options{Lanes: 1, Prefix: "im", Timeout: opts.timeout, Connect: connect, Notices: delivery.NewNotices(nc, "im"),
-		Fresh: always, Alone: always, Metrics: dialogues, Logger: log})
+		Fresh: always, Alone: always, Hooks: hooks, Metrics: dialogues, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,382 @@
+package hook
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/nats-io/nats.go"
+
+	"imctl/bridge/wire"
+	"imctl/kv"
+)
+
+// request is a question that is not answered yet. Its memory is used again.
+type request struct {
+	done  Done // nil: the slot is free
+	kind  Kind
+	probe bool
+	round uint32 // a late answer to an earlier use of the slot has an earlier round
+	asked time.Time
+	due   time.Time
+	room  int  // bytes that a replacement may have
+	fixed bool // it can be neither replaced nor dropped
+
+	subject, body []byte
+}
+
+// ended is a request after its end.
+type ended struct {
+	done  Done
+	kind  Kind
+	probe bool
+	asked time.Time
+	room  int
+	fixed bool
+}
+
+// Requests of an Asker that are under way, and the bytes of a finished one that are kept for its memory.
+const (
+	maxRequests = 16 << 10
+	maxSpare    = 4 << 10
+)
+
+// An Asker makes requests on one connection. It has no goroutine: the answers of all requests arrive on one subscription
+// of its caller.
+type Asker struct {
+	service *Service
+	nc      *nats.Conn
+	inbox   string // reply subjects are this and the token of a request
+
+	mu     sync.Mutex // guards the fields below
+	slots  []*request
+	free   []uint32
+	active int
+	timer  *time.Timer // runs while active > 0
+	reply  []byte
+	closed bool
+}
+
+// NewAsker returns an asker for a connection. The caller subscribes to Filter and calls Receive for each message.
+func (s *Service) NewAsker(nc *nats.Conn) *Asker {
+	a := &Asker{service: s, nc: nc, inbox: nc.NewInbox() + inboxMark}
+	a.timer = time.AfterFunc(time.Hour, a.expire)
+	a.timer.Stop()
+	return a
+}
+
+// inboxMark is the word in the reply subjects of requests.
+const inboxMark = ".hook."
+
+// Filter returns the filter of the subjects of answers.
+func (a *Asker) Filter() string { return a.inbox + "*" }
+
+// IsAnswer reports whether a subject is one of Filter.
+func (a *Asker) IsAnswer(subject string) bool { return strings.HasPrefix(subject, a.inbox) }
+
+// Timeout returns the time limit of a request.
+func (a *Asker) Timeout() time.Duration { return a.service.opts.Timeout }
+
+// Asks reports whether moderators are asked about dialogues.
+func (a *Asker) Asks() bool { return a.service.Asks(Dialogue) }
+
+// Close refuses what waits for an answer. It may be called repeatedly.
+func (a *Asker) Close() {
+	a.mu.Lock()
+	a.closed = true
+	a.timer.Stop()
+	var all []ended
+	for n, r := range a.slots {
+		if r.done != nil {
+			all = append(all, a.end(uint32(n)))
+		}
+	}
+	a.mu.Unlock()
+	for _, e := range all {
+		e.done.Decided(Verdict{Action: Refuse, Code: failure(e.kind)})
+	}
+}
+
+// AskDialogue asks about a dialogue of d.From. If decided is false, done is told the verdict before due, or soon
+// afterwards. AskDialogue keeps neither d nor its fields. The file of d is its id.
+func (a *Asker) AskDialogue(to string, d *kv.Dialogue, due time.Time, done Done) (v Verdict, decided bool) {
+	r, v, decided := a.begin(Dialogue, due, done)
+	if decided {
+		return v, true
+	}
+	defer a.mu.Unlock()
+	r.subject = a.service.opts.Prefix.AppendHookDialogue(r.subject[:0], d.From, to)
+	r.body = appendDialogue(r.body[:0], to, d)
+	r.fixed = d.Deletes != 0
+	const keys = len(`{"id":,"toFriend":"","payload":}`)
+	r.room = a.service.opts.MaxFrame - keys - len(d.ID) - len(to)
+	a.publish(r)
+	return Verdict{}, false
+}
+
+// ask asks about anything else, and waits for the verdict.
+func (s *Service) ask(k Kind, subject string, body any) Verdict {
+	data, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	a, wait := s.calls, make(waiter, 1)
+	r, v, decided := a.begin(k, time.Now().Add(s.opts.Timeout), wait)
+	if decided {
+		return v
+	}
+	r.subject, r.body = append(r.subject[:0], subject...), append(r.body[:0], data...)
+	a.publish(r)
+	a.mu.Unlock()
+	return <-wait
+}
+
+// waiter is a Done that a goroutine waits for.
+type waiter chan Verdict
+
+func (w waiter) Decided(v Verdict) { w <- v }
+
+// begin places a request, which the caller fills in and publishes. Unless the request is decided, begin returns with
+// a.mu held.
+func (a *Asker) begin(k Kind, due time.Time, done Done) (r *request, v Verdict, decided bool) {
+	if !a.service.Asks(k) {
+		return nil, Verdict{}, true
+	}
+	now := time.Now()
+	if !now.Before(due) { // it has waited for earlier requests of its sender
+		return nil, a.service.without(k, resultTimeout), true
+	}
+	ok, probe := a.service.breakers[k].allow(now)
+	if !ok {
+		return nil, a.service.without(k, resultOpen), true
+	}
+	a.mu.Lock()
+	if a.closed || len(a.free) == 0 && len(a.slots) == maxRequests {
+		a.mu.Unlock()
+		if probe {
+			a.service.breakers[k].failed(now, true, a.service.opts.Failures, a.service.opts.Pause)
+		}
+		return nil, a.service.without(k, resultBusy), true
+	}
+	var n uint32
+	if last := len(a.free) - 1; last >= 0 {
+		n, a.free = a.free[last], a.free[:last]
+	} else {
+		n = uint32(len(a.slots))
+		a.slots = append(a.slots, new(request))
+	}
+	r = a.slots[n]
+	r.done, r.kind, r.probe, r.asked, r.due, r.room, r.fixed = done, k, probe, now, due, noteRoom, false
+	r.round++
+	a.reply = appendToken(append(a.reply[:0], a.inbox...), n, r.round)
+	if a.active++; a.active == 1 {
+		a.timer.Reset(a.tick())
+	}
+	return r, Verdict{}, false
+}
+
+// publish publishes the request that begin has placed last. A request that cannot be sent waits for the connection,
+// until it is due. The caller holds a.mu.
+func (a *Asker) publish(r *request) { a.send(r, a.reply) }
+
+func (a *Asker) send(r *request, reply []byte) {
+	// The NATS client copies all three into its buffer before it returns.
+	if err := a.nc.PublishRequest(text(r.subject), text(reply), r.body); err != nil {
+		a.service.opts.Log.Debug("ask a moderator", "hook", r.kind, "err", err)
+	}
+}
+
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// Again repeats the requests that are under way, after the connection was lost. The first answer counts.
+func (a *Asker) Again() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for n, r := range a.slots {
+		if r.done != nil {
+			a.send(r, appendToken([]byte(a.inbox), uint32(n), r.round))
+		}
+	}
+}
+
+// answerRoom are the bytes that an answer may have besides the replacement, and noteRoom those of a replaced note.
+const (
+	answerRoom = 1 << 10
+	noteRoom   = 12 * wire.MaxNote // a character has at most twelve bytes: two escapes
+)
+
+// appendToken appends the last word of the reply subject of a request.
+func appendToken(dst []byte, n, round uint32) []byte {
+	var b [8]byte
+	binary.BigEndian.PutUint32(b[:], n)
+	binary.BigEndian.PutUint32(b[4:], round)
+	return hex.AppendEncode(dst, b[:])
+}
+
+// parseToken parses the last word of a reply subject.
+func parseToken(token string) (n, round uint32, ok bool) {
+	var b [8]byte
+	if len(token) != hex.EncodedLen(len(b)) {
+		return 0, 0, false
+	}
+	var room [16]byte
+	if _, err := hex.Decode(b[:], append(room[:0], token...)); err != nil {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint32(b[:]), binary.BigEndian.Uint32(b[4:]), true
+}
+
+// end frees the slot of a request. The caller holds a.mu.
+func (a *Asker) end(n uint32) ended {
+	r := a.slots[n]
+	e := ended{r.done, r.kind, r.probe, r.asked, r.room, r.fixed}
+	r.done = nil
+	if cap(r.body) > maxSpare {
+		r.body = nil
+	}
+	a.free = append(a.free, n)
+	if a.active--; a.active == 0 {
+		a.timer.Stop()
+	}
+	return e
+}
+
+// Receive takes an answer. One that answers nothing that is under way has no effect.
+func (a *Asker) Receive(m *nats.Msg) {
+	n, round, ok := parseToken(m.Subject[len(a.inbox):])
+	if !ok {
+		return
+	}
+	a.mu.Lock()
+	if int(n) >= len(a.slots) || a.slots[n].done == nil || a.slots[n].round != round {
+		a.mu.Unlock()
+		return
+	}
+	e := a.end(n)
+	a.mu.Unlock()
+	e.done.Decided(a.service.judge(e, m))
+}
+
+// judge returns the verdict of an answer, and notes what it says about the moderator.
+func (s *Service) judge(e ended, m *nats.Msg) Verdict {
+	b, now := &s.breakers[e.kind], time.Now()
+	if len(m.Data) == 0 && len(m.Header) > 0 && m.Header.Get("Status") == "503" {
+		s.noteAnswer(e)
+		if !b.absent.Swap(true) {
+			s.opts.Log.Warn("no moderator is connected that answers a hook", "hook", e.kind, "effect", s.opts.OnError.effect())
+		}
+		return s.without(e.kind, resultAbsent)
+	}
+	if b.absent.Load() && b.absent.Swap(false) {
+		s.opts.Log.Info("a moderator is connected that answers a hook", "hook", e.kind)
+	}
+	v, ok := Verdict{}, len(m.Data) <= e.room+answerRoom // a larger one is not worth its time
+	if ok {
+		v, ok = parseVerdict(e.kind, m.Data)
+	}
+	switch v.Action {
+	case Replace:
+		ok = ok && !e.fixed && len(v.Payload) <= e.room
+	case Drop:
+		ok = ok && !e.fixed
+	}
+	if !ok {
+		s.opts.Log.Debug("an invalid answer of a moderator", "hook", e.kind, "bytes", len(m.Data))
+		s.noteFailure(e, now, resultInvalid)
+		return s.without(e.kind, resultInvalid)
+	}
+	s.noteAnswer(e)
+	s.metrics.took(e.kind, results[v.Action], now.Sub(e.asked))
+	return v
+}
+
+// noteAnswer notes that moderators answer.
+func (s *Service) noteAnswer(e ended) {
+	if s.breakers[e.kind].succeeded(e.probe) {
+		s.opts.Log.Info("moderators answer a hook again", "hook", e.kind)
+	}
+}
+
+// noteFailure notes that a moderator did not answer, or answered nonsense.
+func (s *Service) noteFailure(e ended, now time.Time, why result) {
+	if s.breakers[e.kind].failed(now, e.probe, s.opts.Failures, s.opts.Pause) {
+		s.opts.Log.Warn("moderators do not answer a hook", "hook", e.kind, "last", string(why), "effect", s.opts.OnError.effect())
+	}
+}
+
+// tick is the interval of checks for requests that are due, and so the most that one outlives its time.
+func (a *Asker) tick() time.Duration {
+	return min(max(a.service.opts.Timeout/16, time.Millisecond), 50*time.Millisecond)
+}
+
+// expire ends the requests that are due.
+func (a *Asker) expire() {
+	now := time.Now()
+	var late []ended
+	a.mu.Lock()
+	for n, r := range a.slots {
+		if r.done != nil && !now.Before(r.due) {
+			late = append(late, a.end(uint32(n)))
+		}
+	}
+	if a.active > 0 && !a.closed {
+		a.timer.Reset(a.tick())
+	}
+	a.mu.Unlock()
+	var noted [kinds]bool
+	for _, e := range late {
+		// Requests that end together count as one failure: a moment of hanging is no reason for a pause.
+		if !noted[e.kind] || e.probe {
+			noted[e.kind] = true
+			a.service.noteFailure(e, now, resultTimeout)
+		}
+		e.done.Decided(a.service.without(e.kind, resultTimeout))
+	}
+}
+
+// without returns what happens without a valid answer.
+func (s *Service) without(k Kind, why result) Verdict {
+	s.metrics.count(k, why)
+	if s.opts.OnError == RefuseOnError {
+		return Verdict{Action: Refuse, Code: failure(k)}
+	}
+	return Verdict{}
+}
+
+// failure is the code of a refusal without an answer.
+func failure(k Kind) wire.Code {
+	if k == Dialogue {
+		return wire.SendFailed
+	}
+	return wire.InternalError
+}
+
+// appendDialogue appends the body of a question about a dialogue. Its id and payload are those of the frame, byte for
+// byte.
+func appendDialogue(b []byte, to string, d *kv.Dialogue) []byte {
+	b = append(append(b, `{"v":1,"id":`...), d.ID...)
+	b = append(append(b, `,"from":"`...), d.From...) // ids need no escaping
+	b = append(append(b, `","to":"`...), to...)
+	b = append(append(b, `","payload":`...), d.Payload...)
+	for _, n := range [...]struct {
+		key string
+		n   uint64
+	}{{`,"re":`, d.Re}, {`,"reacts":`, d.Reacts}, {`,"edits":`, d.Edits}, {`,"deletes":`, d.Deletes}} {
+		if n.n != 0 {
+			b = strconv.AppendUint(append(b, n.key...), n.n, 10)
+		}
+	}
+	if len(d.File) > 0 {
+		file, err := json.Marshal(string(d.File))
+		if err != nil {
+			panic(err) // a string always marshals
+		}
+		b = append(append(b, `,"file":`...), file...)
+	}
+	return append(b, '}')
+}
