@@ -42,6 +42,7 @@ require (
 	github.com/synadia-io/orbit.go/natscontext v0.1.1
 	github.com/synadia-io/orbit.go/natsext v0.1.3
 	github.com/wneessen/go-mail v0.8.1
+	github.com/xdg-go/stringprep v1.0.4
 	go.mau.fi/util v0.11.0
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0
@@ -77,7 +78,6 @@ require (
 	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
-	github.com/xdg-go/stringprep v1.0.4 // indirect
 	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.42.0 // indirect

@@ -23,6 +23,9 @@ func (h *Hasher) Check(password string) error {
 // maxComposed is how many bytes NFC combines into one character at most: four characters of four bytes.
 const maxComposed = 4 * utf8.UTFMax
 
+// TooLong reports whether a password is longer than the longest valid one.
+func (h *Hasher) TooLong(password string) bool { return h.tooLong(password) }
+
 func (h *Hasher) tooLong(password string) bool {
 	n := h.opts.MaxLength
 	return len(password) > n && (len(password) > n*maxComposed || characters(password) > n)
