@@ -22,9 +22,9 @@ type importReport struct {
 	Friendships int `json:"friendships"`
 	Requests    int `json:"requests"`
 	Dialogues   int `json:"dialogues"`
-	Missing     int `json:"missing"` // friendships, requests and parts of conversations with a user who does not exist
-	Skipped     int `json:"skipped"` // parts of the input that imctl has no place for
-	Wrong       int `json:"wrong"`   // invalid lines
+	Missing     int `json:"missing"`           // friendships, requests and parts of conversations with a user who does not exist
+	Wrong       int `json:"wrong"`             // invalid lines
+	Skipped     int `json:"skipped,omitempty"` // parts of the input that imctl has no place for
 }
 
 // importOptions are the flags of the command.

@@ -119,7 +119,7 @@ func parseArgon2(s string, own params) (storedHash, error) {
 		return nil, err
 	}
 	if !h.within(own) {
-		return nil, unusable("m=%d,t=%d is more than this server computes", h.memoryKiB, h.passes)
+		return nil, tooCostly(h.params)
 	}
 	return h, nil
 }

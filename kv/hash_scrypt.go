@@ -26,7 +26,7 @@ func newScrypt(own params, n, r, p uint64, salt, key []byte) (storedHash, error)
 	}
 	most := max(uint64(own.memoryKiB), maxStoredKiB) << 10
 	if memory := 128 * n * r; memory > most {
-		return nil, unusable("scrypt with N=%d, r=%d takes %d MiB, the maximum is %d", n, r, memory>>20, most>>20)
+		return nil, unusable("scrypt with N=%d, r=%d takes %d MiB, the maximum is %d or passwords.memory", n, r, memory>>20, most>>20)
 	}
 	if work := n * r * p; work > max(own.blocks()<<10/128, maxScryptBlocks) {
 		return nil, unusable("scrypt with N=%d, r=%d, p=%d is more than this server computes", n, r, p)

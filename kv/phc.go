@@ -73,6 +73,12 @@ func (p params) variant() string {
 // cost returns what a hash with these parameters costs.
 func (p params) cost() cost { return cost{argon2Blocks, p.work(), uint64(p.memoryKiB) << 10} }
 
+// tooCostly returns the error of a stored hash with more than the limits.
+func tooCostly(p params) error {
+	return unusable("%s with m=%d,t=%d,p=%d costs more than %d MiB, %d passes over %d MiB, %d lanes, or the settings passwords.memory and passwords.passes",
+		p.variant(), p.memoryKiB, p.passes, p.lanes, maxStoredKiB>>10, maxStoredWork/maxStoredKiB, maxStoredKiB>>10, maxLanes)
+}
+
 // parsePHC parses a hash of argon2i or argon2id. Its error does not contain any part of s. Errors: ErrHashUnusable.
 func parsePHC(s string) (phc, error) {
 	parts := strings.Split(s, "$")
@@ -88,7 +94,7 @@ func parsePHC(s string) (phc, error) {
 		return phc{}, unusable("argon2 with invalid parameters")
 	}
 	if h.memoryKiB < minMemoryKiB || h.memoryKiB > maxMemoryKiB || h.passes < 1 || h.passes > maxPasses || h.lanes < 1 || h.lanes > maxLanes {
-		return phc{}, unusable("argon2 with m=%d,t=%d,p=%d, the maximum is m=%d,t=%d,p=%d", h.memoryKiB, h.passes, h.lanes, maxMemoryKiB, maxPasses, maxLanes)
+		return phc{}, tooCostly(h.params)
 	}
 	b64 := base64.RawStdEncoding.Strict()
 	var err error
