@@ -27,6 +27,13 @@ type importReport struct {
 	Skipped     int `json:"skipped,omitempty"` // parts of the input that imctl has no place for
 }
 
+// importOutput is the report in JSON.
+type importOutput struct {
+	importReport
+	Kinds  map[string]int `json:"skipped_kinds,omitempty"`
+	DryRun bool           `json:"dry_run,omitempty"`
+}
+
 // importOptions are the flags of the command.
 type importOptions struct {
 	output    outputFormat
@@ -130,11 +137,7 @@ func runImport(c *cobra.Command, env *Env, args []string, o *importOptions) (err
 // write writes the counts of the import.
 func (i *importer) write(env *Env, output outputFormat) error {
 	if output.json() {
-		return writeJSON(env.Out, struct {
-			importReport
-			Kinds  map[string]int `json:"skipped_kinds,omitempty"`
-			DryRun bool           `json:"dry_run,omitempty"`
-		}{i.importReport, i.kinds, i.trial != nil})
+		return writeJSON(env.Out, importOutput{i.importReport, i.kinds, i.trial != nil})
 	}
 	skipped := strconv.Itoa(i.Skipped)
 	if len(i.kinds) > 0 {

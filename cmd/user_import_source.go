@@ -142,6 +142,9 @@ const byteOrderMark = "\xEF\xBB\xBF"
 
 // detectFormat tells the format of the input from its beginning.
 func detectFormat(in io.ReadSeeker) (string, error) {
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
 	start, err := bufio.NewReaderSize(in, 64<<10).Peek(64 << 10)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
