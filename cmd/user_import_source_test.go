@@ -186,7 +186,7 @@ func TestDetectFormat(t *testing.T) {
 	}
 }
 
-// TestPasswordsOfExports reads the exports that ejabberd and Prosody wrote. testdata/import/README.md tells how.
+// TestReadExports reads the exports that ejabberd and Prosody wrote. testdata/import/README.md tells how.
 func TestReadExports(t *testing.T) {
 	t.Parallel()
 	for _, name := range exportsOfServers {
