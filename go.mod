@@ -45,6 +45,7 @@ require (
 	github.com/synadia-io/orbit.go/natscontext v0.1.1
 	github.com/synadia-io/orbit.go/natsext v0.1.3
 	github.com/wneessen/go-mail v0.8.1
+	github.com/xdg-go/stringprep v1.0.4
 	go.mau.fi/util v0.11.0
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0

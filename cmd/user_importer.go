@@ -1,8 +1,6 @@
 package cmd
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,32 +22,41 @@ const (
 	// importBonds limits the friendships and requests of one request, since the server may have to notify users online
 	// of each of them.
 	importBonds = 500
+	// importPasswords limits the passwords of one request. The server hashes each of them.
+	importPasswords = 20
 )
 
 // importer reads its input several times: for the accounts, for the friendships and requests between them, and for their
 // conversations.
 type importer struct {
 	client    *admin.Client
-	in        io.ReadSeeker
+	source    *importSource
 	keepGoing bool
-	stopLine  int // the line before which the import ends; 0 if it reads all lines
+	trial     *importTrial // of a dry run; else nil
+	stop      int          // the number of the entry before which the import ends; 0 if it reads all entries
 	progress  *progressLine
 	errs      io.Writer
+	details   io.Writer // of a report; nil if there is none
 
 	mu sync.Mutex // guards the fields below
 	importReport
-	invalid map[int]bool // numbers of the invalid lines
+	invalid   map[int]bool   // numbers of the invalid entries
+	kinds     map[string]int // of what was skipped
+	detailErr error
 }
 
 // errInvalidLines means that the import ended at an invalid line.
 var errInvalidLines = errors.New("invalid lines")
 
+// errStop ends a pass before an entry that an earlier one has found invalid.
+var errStop = errors.New("stop")
+
 func (i *importer) run(ctx context.Context) error {
 	i.invalid = make(map[int]bool)
 	stopped := false
 	for _, pass := range []func() error{
-		func() error { return i.pass(ctx, false, i.client.ImportUsers, i.countAccount) },
-		func() error { return i.pass(ctx, true, i.client.ImportFriends, i.countFriends) },
+		func() error { return i.pass(ctx, &accountPass) },
+		func() error { return i.pass(ctx, &bondPass) },
 		func() error { return i.talks(ctx, false) },
 		func() error { return i.talks(ctx, true) },
 	} {
@@ -60,72 +66,130 @@ func (i *importer) run(ctx context.Context) error {
 		}
 		if err != nil {
 			stopped = true
-			i.stopLine = slices.Min(slices.Collect(maps.Keys(i.invalid)))
+			i.stop = slices.Min(slices.Collect(maps.Keys(i.invalid)))
 		}
 	}
+	others := "were"
+	if i.trial != nil {
+		others = "would be"
+	}
 	switch {
+	case i.detailErr != nil:
+		return fmt.Errorf("write the report: %w", i.detailErr)
 	case stopped:
-		return fmt.Errorf("%s; the lines after it were not imported", plural(i.Wrong, "invalid line"))
+		return fmt.Errorf("%s; the lines after it %s not imported", plural(i.Wrong, "invalid line"), others)
 	case i.Wrong > 0:
-		return fmt.Errorf("%s; the other lines were imported", plural(i.Wrong, "invalid line"))
+		return fmt.Errorf("%s; the other lines %s imported", plural(i.Wrong, "invalid line"), others)
 	}
 	return nil
 }
 
-func (i *importer) countAccount(r admin.Imported) {
-	if r.State == admin.StateCreated {
-		i.Created++
-	} else {
-		i.There++
-	}
-	i.progress.update("accounts: %d created, %d existed", i.Created, i.There)
+// importPass is a pass over the users of the input.
+type importPass struct {
+	bonds bool // only users with friendships or requests
+	// part returns the part of a record that the pass sends.
+	part func(admin.Record) admin.Record
+	send func(*importer, context.Context, []admin.Record) (admin.ImportResult, error)
+	// count adds the result of an entry to the report.
+	count func(*importer, *importEntry, admin.Imported)
 }
 
-func (i *importer) countFriends(r admin.Imported) {
-	i.Friendships += r.Friends
-	i.Requests += r.Requests
-	i.Missing += r.Missing
-	i.progress.update("%d accounts, %d friendships, %d requests", i.Created+i.There, i.Friendships, i.Requests)
+var accountPass = importPass{
+	part: func(r admin.Record) admin.Record {
+		r.Friends, r.Requests, r.Asked, r.Blocked = nil, nil, nil, nil
+		return r
+	},
+	send: func(i *importer, ctx context.Context, records []admin.Record) (admin.ImportResult, error) {
+		if i.trial != nil {
+			return i.trial.users(ctx, i.client, records)
+		}
+		return i.client.ImportUsers(ctx, records)
+	},
+	count: func(i *importer, e *importEntry, r admin.Imported) {
+		if r.State == admin.StateCreated {
+			i.Created++
+		} else {
+			i.There++
+		}
+		i.progress.update("accounts: %d created, %d existed", i.Created, i.There)
+	},
 }
 
-// importBatch holds the records of one request.
+var bondPass = importPass{
+	bonds: true,
+	part: func(r admin.Record) admin.Record {
+		return admin.Record{Version: r.Version, ID: r.ID, Account: r.Account, Friends: r.Friends, Requests: r.Requests, Asked: r.Asked, Blocked: r.Blocked}
+	},
+	send: func(i *importer, ctx context.Context, records []admin.Record) (admin.ImportResult, error) {
+		if i.trial != nil {
+			return i.trial.friends(ctx, i.client, records)
+		}
+		return i.client.ImportFriends(ctx, records)
+	},
+	count: func(i *importer, e *importEntry, r admin.Imported) {
+		i.Friendships += r.Friends
+		i.Requests += r.Requests
+		i.Missing += r.Missing
+		for _, name := range r.Unknown {
+			i.detail(e.at, e.Account, "friends", "no user "+name, "missing")
+		}
+		i.progress.update("%d accounts, %d friendships, %d requests", i.Created+i.There, i.Friendships, i.Requests)
+	},
+}
+
+// importBatch holds the entries of one request, and the parts of their records that it sends.
 type importBatch struct {
-	lines   []int
-	records []admin.Record
-	bytes   int
-	bonds   int
+	entries   []importEntry // without their records' bonds and passwords
+	records   []admin.Record
+	bytes     int
+	bonds     int
+	passwords int
 }
 
-// pass reads the input once and sends its records in batches. With bonds it sends only records with friendships or
-// requests. It calls count for each imported record.
-func (i *importer) pass(ctx context.Context, bonds bool, send func(context.Context, []admin.Record) (admin.ImportResult, error), count func(admin.Imported)) error {
-	if _, err := i.in.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
+// pass reads the input once and sends its records in batches.
+func (i *importer) pass(ctx context.Context, p *importPass) error {
 	g, groupCtx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrentImports)
+	if i.trial != nil {
+		g.SetLimit(1) // the first of two accounts is the one that is created
+	}
 	var next importBatch
 	flush := func() {
 		batch := next
 		next = importBatch{}
 		if len(batch.records) > 0 {
-			g.Go(func() error { return i.send(groupCtx, batch, send, count) })
+			g.Go(func() error { return i.send(groupCtx, p, batch) })
 		}
 	}
-	readErr := i.eachLine(groupCtx, func(line int, text []byte) error {
-		record, err := i.parse(text)
-		if err != nil {
-			return i.reportInvalid(line, err.Error())
+	readErr := i.each(groupCtx, func(e *importEntry) error {
+		if !p.bonds {
+			i.skip(e)
 		}
-		if record.Talk != nil || bonds && record.Bonds() == 0 || i.isInvalid(line) {
+		if e.skipped != nil && e.Account == "" || e.Talk != nil || p.bonds && e.Bonds() == 0 || !p.bonds && e.bonds || i.isInvalid(e.n) {
 			return nil
 		}
-		if len(next.records) == admin.MaxRecords || next.bytes+len(text) > i.maxLine() || bonds && next.bonds+record.Bonds() > importBonds {
+		record := p.part(e.Record)
+		text, err := json.Marshal(record)
+		if err != nil {
+			return i.reportInvalid(e, err.Error())
+		}
+		if len(text) > i.source.most {
+			return i.reportInvalid(e, fmt.Sprintf("longer than %d bytes", i.source.most))
+		}
+		bonds := 0
+		if p.bonds {
+			bonds = e.Bonds()
+		}
+		if len(next.records) == admin.MaxRecords || next.bytes+len(text) > i.source.most || bonds > 0 && next.bonds+bonds > importBonds || next.passwords == importPasswords {
 			flush()
 		}
-		next.lines, next.records = append(next.lines, line), append(next.records, record.Record)
+		next.entries = append(next.entries, importEntry{n: e.n, at: e.at, bonds: e.bonds, recordLine: recordLine{Record: admin.Record{Account: e.Account}}})
+		next.records = append(next.records, record)
 		next.bytes += len(text)
-		next.bonds += record.Bonds()
+		next.bonds += bonds
+		if record.Password != "" {
+			next.passwords++
+		}
 		return nil
 	})
 	if readErr == nil || errors.Is(readErr, errInvalidLines) {
@@ -137,33 +201,55 @@ func (i *importer) pass(ctx context.Context, bonds bool, send func(context.Conte
 	return readErr
 }
 
-func (i *importer) send(ctx context.Context, batch importBatch, send func(context.Context, []admin.Record) (admin.ImportResult, error), count func(admin.Imported)) error {
-	result, err := send(ctx, batch.records)
+func (i *importer) send(ctx context.Context, p *importPass, batch importBatch) error {
+	result, err := p.send(i, ctx, batch.records)
 	if err != nil {
-		return fmt.Errorf("lines %d to %d: %w", batch.lines[0], batch.lines[len(batch.lines)-1], err)
+		return fmt.Errorf("%s to %s: %w", batch.entries[0].at, batch.entries[len(batch.entries)-1].at, err)
 	}
 	var failed error
 	for n, r := range result.Results {
+		e := &batch.entries[n]
+		if r.State == admin.StateFailed && e.bonds && len(r.Unknown) > 0 { // the user was not imported
+			r = admin.Imported{State: admin.StateDone, Missing: 1, Unknown: r.Unknown}
+		}
 		if r.State == admin.StateFailed {
-			failed = errors.Join(failed, i.reportInvalid(batch.lines[n], r.Error))
+			failed = errors.Join(failed, i.reportInvalid(e, r.Error))
 			continue
 		}
 		i.mu.Lock()
-		count(r)
+		p.count(i, e, r)
 		i.mu.Unlock()
 	}
 	return failed
 }
 
-// reportInvalid reports an invalid line on standard error, once. It returns errInvalidLines unless keepGoing is set.
-func (i *importer) reportInvalid(line int, reason string) error {
+// skip counts what an entry has that is not imported.
+func (i *importer) skip(e *importEntry) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !i.invalid[line] {
-		i.invalid[line] = true
+	for what, n := range e.skipped {
+		if i.kinds == nil {
+			i.kinds = make(map[string]int)
+		}
+		i.Skipped += n
+		if _, ok := i.kinds[what]; !ok && len(i.kinds) >= 100 {
+			what = "other"
+		}
+		i.kinds[what] += n
+	}
+}
+
+// reportInvalid reports an invalid entry on standard error, once. It returns errInvalidLines unless keepGoing is set.
+func (i *importer) reportInvalid(e *importEntry, reason string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.invalid[e.n] {
+		i.invalid[e.n] = true
 		i.Wrong++
 		i.progress.stop()
-		fmt.Fprintf(i.errs, "imctl: line %d: %s\n", line, printable(strings.TrimSpace(reason)))
+		reason = printable(strings.TrimSpace(reason))
+		fmt.Fprintf(i.errs, "imctl: %s: %s\n", e.at, reason)
+		i.detail(e.at, e.Account, fieldOf(reason), reason, "refused")
 	}
 	if i.keepGoing {
 		return nil
@@ -171,76 +257,54 @@ func (i *importer) reportInvalid(line int, reason string) error {
 	return errInvalidLines
 }
 
-func (i *importer) isInvalid(line int) bool {
+// importDetail is a line of the report: an entry, or a part of it, that was not imported.
+type importDetail struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line"`
+	Account string `json:"account,omitempty"`
+	Field   string `json:"field,omitempty"`
+	Reason  string `json:"reason"`
+	Result  string `json:"result"` // refused: the whole entry; missing: a friendship with a user that does not exist
+}
+
+// detail writes a line of the report. The caller holds the lock.
+func (i *importer) detail(at place, account, field, reason, result string) {
+	if i.details != nil && i.detailErr == nil {
+		i.detailErr = writeJSON(i.details, importDetail{at.file, at.line, account, field, reason, result})
+	}
+}
+
+// recordFields are the fields that the reason of a refusal may begin with.
+var recordFields = []string{"v", "id", "account", "password_hash", "password", "mail", "name", "picture", "sex", "birthday", "sign", "created", "disabled", "friends", "requests", "alias", "note"}
+
+// fieldOf returns the field that the reason of a refusal begins with, or "".
+func fieldOf(reason string) string {
+	first, _, _ := strings.Cut(reason, " ")
+	if first = strings.TrimSuffix(first, ":"); slices.Contains(recordFields, first) {
+		return first
+	}
+	return ""
+}
+
+func (i *importer) isInvalid(n int) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.invalid[line]
+	return i.invalid[n]
 }
 
-// eachLine calls do with the number and the text of every line that is not empty.
-func (i *importer) eachLine(ctx context.Context, do func(int, []byte) error) error {
-	lines := bufio.NewReaderSize(i.in, 64<<10)
-	for n := 1; n != i.stopLine; n++ {
-		text, tooLong, err := i.readLine(lines)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		end := err != nil
-		text = bytes.TrimSpace(text)
+// each calls do for each valid entry of the input, up to the one at which the import ends. It reports the invalid ones.
+func (i *importer) each(ctx context.Context, do func(*importEntry) error) error {
+	err := i.source.each(ctx, func(e *importEntry) error {
 		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case tooLong:
-			err = i.reportInvalid(n, fmt.Sprintf("longer than %d bytes", i.maxLine()))
-		case len(text) > 0:
-			err = do(n, text)
-		default:
-			err = nil
+		case e.n == i.stop:
+			return errStop
+		case e.err != nil:
+			return i.reportInvalid(e, e.err.Error())
 		}
-		if err != nil || end {
-			return err
-		}
+		return do(e)
+	})
+	if errors.Is(err, errStop) {
+		return nil
 	}
-	return nil
-}
-
-// maxLine is the length of the longest valid line, in bytes. Such a line fits into a request to the server.
-func (i *importer) maxLine() int { return i.client.MaxRequest() * 3 / 4 }
-
-// readLine reads a line. It does not return the whole text of a line that is too long.
-func (i *importer) readLine(r *bufio.Reader) (text []byte, tooLong bool, err error) {
-	for {
-		part, err := r.ReadSlice('\n')
-		if tooLong = tooLong || len(text)+len(part) > i.maxLine(); !tooLong {
-			text = append(text, part...)
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return text, tooLong, err
-		}
-	}
-}
-
-// parse parses a record. It rejects unknown fields, so that a misspelled field is not silently dropped. Its errors
-// quote keys, never values, since values may be secret.
-func (i *importer) parse(text []byte) (r recordLine, err error) {
-	if !utf8.Valid(text) {
-		return r, errors.New("not valid UTF-8")
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	err = d.Decode(&r)
-	var wrongType *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrongType):
-		return r, fmt.Errorf("%s must be of type %s", wrongType.Field, wrongType.Type)
-	case err == nil && d.More():
-		return r, errors.New("unexpected text after the object")
-	case err == nil && r.Talk != nil && r.Version != 1:
-		return r, errors.New("v must be 1")
-	case err == nil:
-		return r, nil
-	case strings.HasPrefix(err.Error(), "parsing time"):
-		return r, errors.New("created and since must be times such as 2026-01-02T15:04:05Z")
-	}
-	return r, errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	return err
 }

@@ -47,25 +47,28 @@ func exportTalks(ctx context.Context, s *adminConn, users []admin.Record, out io
 // it. With forgot it sends only the conversations of which the user has hidden a part, otherwise only the rest. So if both
 // users of a conversation are in the input, it sends the view of the user that sees more of it first.
 func (i *importer) talks(ctx context.Context, forgot bool) error {
-	if _, err := i.in.Seek(0, io.SeekStart); err != nil {
-		return err
+	if i.source.format != formatIMCTL && i.source.format != formatJSONL {
+		return nil
 	}
-	return i.eachLine(ctx, func(line int, text []byte) error {
-		record, err := i.parse(text)
-		if err != nil || record.Talk == nil || record.Talk.Forgot > 0 != forgot || i.isInvalid(line) {
-			return nil // it is reported already
+	return i.each(ctx, func(e *importEntry) error {
+		if e.Talk == nil || e.Talk.Forgot > 0 != forgot || i.isInvalid(e.n) {
+			return nil
 		}
-		result, err := i.client.ImportTalks(ctx, []admin.Talk{*record.Talk})
+		if i.trial != nil {
+			i.Dialogues += len(e.Talk.Dialogues)
+			return nil
+		}
+		result, err := i.client.ImportTalks(ctx, []admin.Talk{*e.Talk})
 		var refused *admin.Error
 		if errors.As(err, &refused) && refused.Code == admin.NotFound {
-			return i.reportInvalid(line, "the server keeps no conversations: set dialogues.keep, or remove the lines with talk")
+			return i.reportInvalid(e, "the server keeps no conversations: set dialogues.keep, or remove the lines with talk")
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %w", line, err)
+			return fmt.Errorf("%s: %w", e.at, err)
 		}
 		r := result.Results[0]
 		if r.State == admin.StateFailed {
-			return i.reportInvalid(line, r.Error)
+			return i.reportInvalid(e, r.Error)
 		}
 		i.Dialogues += r.Dialogues
 		i.Missing += r.Missing

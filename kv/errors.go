@@ -51,8 +51,9 @@ var (
 	ErrPasswordTooLong = errors.New("password is too long")
 	// ErrPasswordTooShort: the password is shorter than HasherOptions.MinLength.
 	ErrPasswordTooShort = errors.New("password is too short")
-	// ErrHashUnusable: a stored string is no argon2id hash, or costs more than a Hasher computes.
-	ErrHashUnusable = errors.New("not a usable argon2id hash")
+	// ErrHashUnusable: a stored string is no password hash of a known format, or costs more than a Hasher computes. The
+	// text has the reason.
+	ErrHashUnusable = errors.New("not a usable password hash")
 	// ErrBusy: no slot for hashing a password became free in time.
 	ErrBusy = errors.New("too many passwords are being checked")
 	// ErrAttachmentExists: an attachment with this name exists.

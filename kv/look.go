@@ -46,6 +46,10 @@ func claimKeys(account string) []string {
 	return append([]string{accountKey(folded)}, lookKeys(account)...)
 }
 
+// ClaimKeys returns keys that two accounts share if only one of them may exist: the first one if they are the same account,
+// the others if they look alike. An account without any character has none.
+func ClaimKeys(account string) []string { return claimKeys(account) }
+
 // skeleton returns the skeleton of a text as defined by UTS 39: texts that look alike have the same one. It also
 // ignores the width of characters, and counts white space of any kind and length as one space, as a browser shows it.
 func skeleton(s string) string {

@@ -80,14 +80,14 @@ type Hasher struct {
 	// no password has this hash.
 	dummy phc
 
-	costliest atomic.Uint64  // work of the costliest hash that was verified; see equalize
-	onHash    func(p params) // called before each hash, if set by a test
+	costliest [algorithms]atomic.Uint64 // work of the costliest hash of each algorithm that was verified; see equalize
+	onHash    func(cost)                // called before each hash, if set by a test
 }
 
 // Verdict is the result of Verify.
 type Verdict struct {
 	OK    bool // the password is right
-	Stale bool // the password is right, but must be hashed again, since the parameters have changed
+	Stale bool // the password is right, but must be hashed again: the parameters have changed, or another server hashed it
 }
 
 // NewHasher returns a Hasher.
@@ -119,7 +119,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer leave()
-	h.reserve(h.params)
+	h.reserve(h.params.cost())
 	return h.params.derive(password).String(), nil
 }
 
@@ -133,7 +133,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, er
 		return Verdict{}, nil // for any account, so this shows nothing about it
 	}
 	stored, unusable := h.parse(hash)
-	right := Verdict{OK: true, Stale: stored.params != h.params}
+	right := Verdict{OK: true, Stale: h.stale(stored)}
 	key := h.cacheKey(hash, password)
 	if h.remembers(key) {
 		return right, nil
@@ -147,7 +147,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (Verdict, er
 		return right, nil
 	}
 	if matches := h.matches(stored, password); !matches || hash == "" || unusable != nil {
-		h.equalize(stored.params)
+		h.equalize(stored.cost())
 		return Verdict{}, unusable
 	}
 	if h.verified != nil {

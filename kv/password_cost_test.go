@@ -11,7 +11,7 @@ const knownSaltAndKey = "$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/
 
 // spent returns the work that a call makes h do.
 func spent(h *Hasher, call func()) (work uint64) {
-	h.onHash = func(p params) { work += p.work() }
+	h.onHash = func(c cost) { work += c.work }
 	defer func() { h.onHash = nil }()
 	call()
 	return work
@@ -33,7 +33,8 @@ func TestHashBounds(t *testing.T) {
 		{quick, "m=1048576,t=1,p=1", false},
 		{quick, "m=1048576,t=1,p=16", false},
 		{quick, "m=65536,t=5,p=1", false},
-		{quick, "m=65536,t=1,p=5", false},
+		{quick, "m=65536,t=1,p=8", true},
+		{quick, "m=65536,t=1,p=9", false},
 		{quick, "m=8,t=64,p=1", true},
 		{quick, "m=8,t=65,p=1", false},
 		{HasherOptions{MemoryKiB: 128 << 10, Passes: 1}, "m=131072,t=2,p=1", true},
@@ -49,9 +50,9 @@ func TestHashBounds(t *testing.T) {
 		if test.usable {
 			continue
 		}
-		h.onHash = func(p params) {
-			if p.work() > h.params.work() {
-				t.Errorf("%s: %+v is computed", test.params, p)
+		h.onHash = func(c cost) {
+			if c.work > h.params.work() {
+				t.Errorf("%s: %+v is computed", test.params, c)
 			}
 		}
 		h.dummy = quickPHC(t)

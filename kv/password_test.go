@@ -82,7 +82,7 @@ func TestVerifyRefusesOtherHashes(t *testing.T) {
 	for _, hash := range []string{
 		"hunter2",
 		"$2a$10$hunter2",
-		"$argon2i$v=19$m=256,t=2,p=1$" + salt + "$" + key,
+		"$argon2d$v=19$m=256,t=2,p=1$" + salt + "$" + key,
 		"$argon2id$v=16$m=256,t=2,p=1$" + salt + "$" + key,
 		"$argon2id$v=19$m=4294967295,t=2,p=1$" + salt + "$" + key, // 4 TiB
 		"$argon2id$v=19$m=256,t=4294967295,p=1$" + salt + "$" + key,

@@ -38,6 +38,22 @@ func (u *Users) Restore(ctx context.Context, users []User) []Restored {
 	return all
 }
 
+// WouldRestore returns the results that Restore would have for each of the users alone. It creates no account.
+func (u *Users) WouldRestore(ctx context.Context, users []User) []Restored {
+	all := make([]Restored, len(users))
+	var group errgroup.Group
+	group.SetLimit(restoreReads)
+	for i, user := range users {
+		group.Go(func() error {
+			p := u.plan(ctx, user)
+			all[i] = Restored{User: p.user, Created: p.err == nil && len(p.writes) > 0, Err: p.err}
+			return nil
+		})
+	}
+	_ = group.Wait() // each plan has its own error
+	return all
+}
+
 // restoreBatch writes all new accounts in one batch, which costs hardly more than one account. If another caller
 // creates one of them meanwhile, it restores them one by one.
 func (u *Users) restoreBatch(ctx context.Context, users []User) []Restored {

@@ -55,6 +55,18 @@ type UserSnapshot struct {
 //
 // Errors: ErrUserNotFound for an invalid id, ErrConflict.
 func (r *Rosters) Restore(ctx context.Context, snapshots ...UserSnapshot) ([]Change, error) {
+	return r.restore(ctx, r.writeRestored, snapshots)
+}
+
+// WouldRestore returns the changes that Restore would make, without their revisions. It changes nothing.
+func (r *Rosters) WouldRestore(ctx context.Context, snapshots ...UserSnapshot) ([]Change, error) {
+	return r.restore(ctx, func(context.Context, []rosterEntry, []Change) error { return nil }, snapshots)
+}
+
+// writeRosters writes the rosters that changed, and sets their revisions in the changes.
+type writeRosters func(context.Context, []rosterEntry, []Change) error
+
+func (r *Rosters) restore(ctx context.Context, write writeRosters, snapshots []UserSnapshot) ([]Change, error) {
 	restored := make(map[string]bool)
 	var bonds []bond
 	for _, s := range snapshots {
@@ -64,7 +76,7 @@ func (r *Rosters) Restore(ctx context.Context, snapshots ...UserSnapshot) ([]Cha
 	var changes []Change
 	for len(bonds) > 0 {
 		n := batchLength(bonds)
-		restoredChanges, err := r.restoreBonds(ctx, restored, bonds[:n])
+		restoredChanges, err := r.restoreBonds(ctx, write, restored, bonds[:n])
 		changes = append(changes, restoredChanges...)
 		if err != nil {
 			return changes, fmt.Errorf("kv: restore rosters: %w", err)
@@ -90,19 +102,19 @@ func batchLength(bonds []bond) int {
 var errTooLarge = errors.New("too large for one batch")
 
 // restoreBonds restores bonds in one batch, or in as many as are needed.
-func (r *Rosters) restoreBonds(ctx context.Context, restored map[string]bool, bonds []bond) (changes []Change, err error) {
+func (r *Rosters) restoreBonds(ctx context.Context, write writeRosters, restored map[string]bool, bonds []bond) (changes []Change, err error) {
 	err = compareAndSwap(ctx, func(ctx context.Context) (err error) {
-		changes, err = r.restoreBatch(ctx, restored, bonds)
+		changes, err = r.restoreBatch(ctx, write, restored, bonds)
 		return err
 	})
 	if !errors.Is(err, errTooLarge) {
 		return changes, err
 	}
-	first, err := r.restoreBonds(ctx, restored, bonds[:len(bonds)/2])
+	first, err := r.restoreBonds(ctx, write, restored, bonds[:len(bonds)/2])
 	if err != nil {
 		return first, err
 	}
-	rest, err := r.restoreBonds(ctx, restored, bonds[len(bonds)/2:])
+	rest, err := r.restoreBonds(ctx, write, restored, bonds[len(bonds)/2:])
 	return append(first, rest...), err
 }
 
@@ -151,7 +163,7 @@ func (s UserSnapshot) bonds() []bond {
 
 // restoreBatch restores bonds in one batch. It replaces the delete marker of a restored user by a roster. Errors:
 // errTooLarge.
-func (r *Rosters) restoreBatch(ctx context.Context, restored map[string]bool, bonds []bond) ([]Change, error) {
+func (r *Rosters) restoreBatch(ctx context.Context, write writeRosters, restored map[string]bool, bonds []bond) ([]Change, error) {
 	var ids []string
 	indexes := make(map[string]int) // of the ids
 	for _, b := range bonds {
@@ -186,7 +198,7 @@ func (r *Rosters) restoreBatch(ctx context.Context, restored map[string]bool, bo
 			changes = append(changes, b.restore(&own.party, &other.party)...)
 		}
 	}
-	return changes, r.writeRestored(ctx, ends, changes)
+	return changes, write(ctx, ends, changes)
 }
 
 // writeRestored writes the rosters that changed, and sets their revisions in the changes.

@@ -69,6 +69,10 @@ type AccountService interface {
 	Restore(ctx context.Context, users []kv.User) []kv.Restored
 	// CheckHash returns an error for a password hash that no password can be verified with.
 	CheckHash(hash string) error
+	// HashPassword returns the hash of a password.
+	HashPassword(ctx context.Context, password string) (string, error)
+	// TooLong reports whether a password is longer than the longest valid one.
+	TooLong(password string) bool
 	// RevokeTokens revokes tokens, by their hashes, and ends the sessions that live by them.
 	RevokeTokens(ctx context.Context, id string, hashes ...string) error
 }

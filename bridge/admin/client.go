@@ -231,12 +231,23 @@ func (c *Client) Export(ctx context.Context, user string) iter.Seq2[[]Record, er
 
 // ImportUsers creates accounts from at most MaxRecords records.
 func (c *Client) ImportUsers(ctx context.Context, records []Record) (ImportResult, error) {
-	return imported(records)(call[ImportResult](ctx, c, "user", "import", ImportUsers{records}))
+	return imported(records)(call[ImportResult](ctx, c, "user", "import", ImportUsers{Users: records}))
+}
+
+// TryImportUsers returns the result that ImportUsers would have. It changes nothing.
+func (c *Client) TryImportUsers(ctx context.Context, records []Record) (ImportResult, error) {
+	return imported(records)(call[ImportResult](ctx, c, "user", "import", ImportUsers{records, true}))
+}
+
+// TryImportFriends returns the result that ImportFriends would have. It changes nothing. A user that does not exist is no
+// failure: the result has those of its friends that do not exist either.
+func (c *Client) TryImportFriends(ctx context.Context, records []Record) (ImportResult, error) {
+	return imported(records)(call[ImportResult](ctx, c, "friend", "import", ImportUsers{records, true}))
 }
 
 // ImportFriends restores the friendships and requests of existing users from at most MaxRecords records.
 func (c *Client) ImportFriends(ctx context.Context, records []Record) (ImportResult, error) {
-	return imported(records)(call[ImportResult](ctx, c, "friend", "import", ImportUsers{records}))
+	return imported(records)(call[ImportResult](ctx, c, "friend", "import", ImportUsers{Users: records}))
 }
 
 // imported returns an error if an answer does not have one result per record.

@@ -2,14 +2,11 @@ package admin
 
 import (
 	"context"
-	"errors"
-	"slices"
 	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"imctl/bridge/wire"
 	"imctl/kv"
 )
 
@@ -26,7 +23,8 @@ type Record struct {
 	Version      int       `json:"v"` // 1; 0 means the same
 	ID           string    `json:"id,omitempty"`
 	Account      string    `json:"account"`
-	PasswordHash string    `json:"password_hash"` // "": no login until a password is set
+	PasswordHash string    `json:"password_hash"`      // "": no login until a password is set
+	Password     string    `json:"password,omitempty"` // of an import without PasswordHash; the server hashes it
 	Mail         string    `json:"mail"`
 	Unverified   bool      `json:"mail_unverified,omitempty"` // the user has not shown that it reads Mail
 	Name         string    `json:"name"`
@@ -48,18 +46,20 @@ type Record struct {
 	BefriendedBy []string `json:"befriended_by,omitempty"`
 }
 
-// RecordFriend is a friendship in the roster of one of the two users.
+// RecordFriend is a friendship in the roster of one of the two users. An import may name the other user by Account.
 type RecordFriend struct {
-	ID    string    `json:"id"`
-	Alias string    `json:"alias"`
-	Since time.Time `json:"since,omitzero"` // as Record.Created
+	ID      string    `json:"id"`
+	Account string    `json:"account,omitempty"`
+	Alias   string    `json:"alias"`
+	Since   time.Time `json:"since,omitzero"` // as Record.Created
 }
 
-// RecordRequest is a pending request.
+// RecordRequest is a pending request. An import may name the other user by Account.
 type RecordRequest struct {
-	ID    string    `json:"id"`
-	Note  string    `json:"note"`
-	Since time.Time `json:"since,omitzero"` // as Record.Created
+	ID      string    `json:"id"`
+	Account string    `json:"account,omitempty"`
+	Note    string    `json:"note"`
+	Since   time.Time `json:"since,omitzero"` // as Record.Created
 }
 
 // Bonds returns the number of friendships, requests and blocked users in the record.
@@ -80,7 +80,8 @@ type Records struct {
 
 // ImportUsers has the records of an import.
 type ImportUsers struct {
-	Users []Record `json:"users"`
+	Users  []Record `json:"users"`
+	DryRun bool     `json:"dry_run,omitempty"` // write nothing, and answer what an import would
 }
 
 // The states of an imported record.
@@ -100,7 +101,8 @@ type Imported struct {
 	Missing  int    `json:"missing"`  // friendships and requests with users that do not exist
 	Error    string `json:"error"`
 
-	Dialogues int `json:"dialogues,omitempty"` // dialogues stored
+	Unknown   []string `json:"unknown,omitempty"`   // ids and accounts of the users that do not exist
+	Dialogues int      `json:"dialogues,omitempty"` // dialogues stored
 }
 
 // ImportResult has a result for each record, in their order.
@@ -116,7 +118,8 @@ func (s *Service) exportEndpoints() []endpoint {
 			`{"user"} or {"after": cursor, "limit": 1 to 100}`, `{"users": [` + record + `], "next": cursor, "" on the last page}`,
 			"not_found, invalid, failed", handler(s.exportUsers)},
 		{"user", "import", "Create accounts from exported records. Existing accounts are kept. Import friendships with friend.import",
-			`{"users": up to 100 of ` + record + `}; all except account are optional`,
+			`{"users": up to 100 of ` + record + `, "dry_run": true to write nothing}; all except account are optional. ` +
+				`"password" may take the place of "password_hash": the server hashes it`,
 			`{"results": [{"id", "state": created, there or failed, "error"}]}, in the order of the users`,
 			"invalid, failed", handler(s.importUsers)},
 	}
@@ -172,13 +175,13 @@ func recordOf(u kv.User, was kv.RosterSnapshot) Record {
 		Friends: []RecordFriend{}, Requests: []RecordRequest{}, Asked: []RecordRequest{},
 		Blocked: append([]string{}, was.Blocked...), BefriendedBy: was.BefriendedBy}
 	for _, f := range was.Friends {
-		r.Friends = append(r.Friends, RecordFriend{f.ID, f.Alias, f.Since})
+		r.Friends = append(r.Friends, RecordFriend{ID: f.ID, Alias: f.Alias, Since: f.Since})
 	}
 	for _, q := range was.Requests {
-		r.Requests = append(r.Requests, RecordRequest{q.From, q.Note, q.Since})
+		r.Requests = append(r.Requests, RecordRequest{ID: q.From, Note: q.Note, Since: q.Since})
 	}
 	for _, q := range was.Asked {
-		r.Asked = append(r.Asked, RecordRequest{q.From, q.Note, q.Since})
+		r.Asked = append(r.Asked, RecordRequest{ID: q.From, Note: q.Note, Since: q.Since})
 	}
 	return r
 }
@@ -196,9 +199,8 @@ func (r *Record) user(checkHash func(string) error) (kv.User, error) {
 	if !kv.ValidGateway(r.Gateway) {
 		return u, failure(Invalid, "gateway is not the name of an attachment")
 	}
-	if checkHash(r.PasswordHash) != nil {
-		return u, failure(Invalid, "password_hash is not an argon2id hash in the PHC format, or costs more than 64 MiB, 4 passes over 64 MiB, "+
-			"4 lanes, or the settings passwords.memory and passwords.passes")
+	if err := checkHash(r.PasswordHash); err != nil {
+		return u, failure(Invalid, "password_hash is %s", hashProblem(err))
 	}
 	return u, nil
 }
@@ -208,154 +210,6 @@ func checkRecords(r ImportUsers) error {
 		return failure(Invalid, "at most %d users can be imported per request", MaxRecords)
 	}
 	return nil
-}
-
-func (s *Service) importUsers(ctx context.Context, r ImportUsers) (ImportResult, error) {
-	if err := checkRecords(r); err != nil {
-		return ImportResult{}, err
-	}
-	results := make([]Imported, len(r.Users))
-	var users []kv.User
-	var places []int
-	for i := range r.Users {
-		u, err := r.Users[i].user(s.o.Accounts.CheckHash)
-		if err != nil {
-			results[i] = s.notImported(err)
-			continue
-		}
-		users, places = append(users, u), append(places, i)
-	}
-	for i, restored := range s.o.Accounts.Restore(ctx, users) {
-		result := Imported{ID: restored.User.ID, State: StateThere}
-		switch {
-		case errors.Is(restored.Err, kv.ErrAccountLooksAlike):
-			result = s.notImported(failure(AlreadyExists, "account looks like that of another user"))
-		case errors.Is(restored.Err, kv.ErrAccountExists):
-			result = s.notImported(failure(AlreadyExists, "account or id belongs to another user"))
-		case errors.Is(restored.Err, kv.ErrUserNotFound):
-			result = s.notImported(failure(Invalid, "id is not 32 lowercase hex digits"))
-		case restored.Err != nil:
-			result = s.notImported(restored.Err)
-		case restored.Created:
-			result.State = StateCreated
-		}
-		results[places[i]] = result
-	}
-	return ImportResult{results}, ctx.Err()
-}
-
-func (s *Service) notImported(err error) Imported {
-	return Imported{State: StateFailed, Error: s.explain(endpoint{noun: "user", verb: "import"}, err).Message}
-}
-
-func (s *Service) importFriends(ctx context.Context, r ImportUsers) (ImportResult, error) {
-	if err := checkRecords(r); err != nil {
-		return ImportResult{}, err
-	}
-	existing, err := s.existing(ctx, r.Users)
-	if err != nil {
-		return ImportResult{}, err
-	}
-	results := make([]Imported, len(r.Users))
-	var all []kv.UserSnapshot
-	places := make(map[string]int)
-	for i := range r.Users {
-		m, missing, err := s.remembered(ctx, &r.Users[i], existing)
-		if err != nil {
-			results[i] = s.notImported(err)
-			continue
-		}
-		results[i] = Imported{ID: m.ID, State: StateDone, Missing: missing}
-		places[m.ID], all = i, append(all, m)
-	}
-	changes, err := s.o.Friends.Restore(ctx, all...)
-	if err != nil {
-		return ImportResult{}, err
-	}
-	for _, c := range changes {
-		i, ok := places[c.A]
-		if !ok {
-			i = places[c.B]
-		}
-		switch c.Kind {
-		case kv.Befriended:
-			results[i].Friends++
-		case kv.Requested:
-			results[i].Requests++
-		}
-	}
-	return ImportResult{results}, nil
-}
-
-// existing returns the users named in the records that exist, by id.
-func (s *Service) existing(ctx context.Context, records []Record) (map[string]kv.User, error) {
-	var ids []string
-	for _, r := range records {
-		for _, f := range r.Friends {
-			ids = append(ids, f.ID)
-		}
-		for _, q := range slices.Concat(r.Requests, r.Asked) {
-			ids = append(ids, q.ID)
-		}
-		ids = append(append(ids, r.Blocked...), r.BefriendedBy...)
-	}
-	slices.Sort(ids)
-	return s.o.Store.Users.GetMany(ctx, slices.Compact(ids))
-}
-
-// remembered returns the friendships and requests of a record with existing users, and the number of those with users
-// that do not exist.
-func (s *Service) remembered(ctx context.Context, r *Record, existing map[string]kv.User) (m kv.UserSnapshot, missing int, err error) {
-	ref := r.Account
-	if r.ID != "" {
-		ref = "id:" + r.ID
-	}
-	u, err := s.resolve(ctx, ref)
-	if err != nil {
-		return m, 0, err
-	}
-	m.ID = u.ID
-	known := func(id string) bool {
-		_, ok := existing[id]
-		if !ok {
-			missing++
-		}
-		return ok
-	}
-	now := time.Now().UTC().Truncate(time.Second)
-	for _, f := range r.Friends {
-		f.Since = orTime(f.Since, now)
-		if err := normalize(wire.Field{Name: "alias", Kind: wire.Name, Max: wire.MaxAlias}, &f.Alias); err != nil {
-			return m, 0, err
-		}
-		if known(f.ID) {
-			m.Friends = append(m.Friends, kv.Friend{ID: f.ID, Alias: f.Alias, Since: f.Since})
-		}
-	}
-	for _, list := range []struct {
-		from []RecordRequest
-		to   *[]kv.Request
-	}{{r.Requests, &m.Requests}, {r.Asked, &m.Asked}} {
-		for _, q := range list.from {
-			if err := normalize(wire.Field{Name: "note", Kind: wire.Lines, Max: wire.MaxNote}, &q.Note); err != nil {
-				return m, 0, err
-			}
-			if known(q.ID) {
-				*list.to = append(*list.to, kv.Request{From: q.ID, Note: q.Note, Since: orTime(q.Since, now)})
-			}
-		}
-	}
-	for _, id := range r.Blocked {
-		if known(id) {
-			m.Blocked = append(m.Blocked, id)
-		}
-	}
-	for _, id := range r.BefriendedBy {
-		if _, ok := existing[id]; ok { // a service that was deleted needs no memory
-			m.BefriendedBy = append(m.BefriendedBy, id)
-		}
-	}
-	return m, missing, nil
 }
 
 // orTime returns t, or fallback if t is zero.

@@ -67,8 +67,8 @@ func (s *Service) friendEndpoints() []endpoint {
 		{"friend", "remove", "End a friendship on both sides, and withdraw requests between the two users",
 			pair, answer, "not_found, invalid, failed", handler(s.removeFriend)},
 		{"friend", "import", "Restore friendships and requests of users, on both sides. Existing ones are kept",
-			`{"users": up to 100 records of user.export}`,
-			`{"results": [{"id", "state": done or failed, "friends", "requests", "missing", "error"}]}, in the order of the users`,
+			`{"users": up to 100 records of user.export, "dry_run": true to write nothing}. Friends and requests may name the other user by "account"`,
+			`{"results": [{"id", "state": done or failed, "friends", "requests", "missing", "unknown": [id or account], "error"}]}, in the order of the users`,
 			"invalid, failed", handler(s.importFriends)},
 	}
 }

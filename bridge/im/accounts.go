@@ -380,6 +380,14 @@ func (a *Accounts) Repair(ctx context.Context) (kv.Completed, error) {
 // CheckHash returns an error for a password hash that no password can be verified with. Errors: kv.ErrHashUnusable.
 func (a *Accounts) CheckHash(hash string) error { return a.Hasher.CheckHash(hash) }
 
+// HashPassword returns the hash of a password of another server. Errors: kv.ErrPasswordTooLong, kv.ErrBusy.
+func (a *Accounts) HashPassword(ctx context.Context, password string) (string, error) {
+	return a.Hasher.Hash(ctx, password)
+}
+
+// TooLong reports whether no user may log in with a password of this length.
+func (a *Accounts) TooLong(password string) bool { return a.Hasher.TooLong(password) }
+
 // Restore creates the accounts that do not exist yet, as they were; see kv.Users.Restore.
 func (a *Accounts) Restore(ctx context.Context, users []kv.User) []kv.Restored {
 	all := a.Store.Users.Restore(ctx, users)

@@ -235,7 +235,7 @@ func TestModes(t *testing.T) {
 	if !errors.Is(err, kv.ErrAccountExists) {
 		t.Errorf("register an account of the directory: %+v, %v", u, err)
 	}
-	if _, err = f.accounts.RegisterClient(t.Context(), kv.User{Account: "dora", Mail: "x@example.org"}, strings.Repeat("x", 300), ""); !errors.Is(err, kv.ErrPasswordTooLong) {
+	if _, err = f.accounts.RegisterClient(t.Context(), kv.User{Account: "dora", Mail: "x@example.org"}, strings.Repeat("x", 300), "", ""); !errors.Is(err, kv.ErrPasswordTooLong) {
 		t.Errorf("register an account of the directory with a password that is too long: %v", err)
 	}
 	if _, err = f.accounts.RegisterClient(t.Context(), kv.User{Account: "finn", Mail: "x@example.org"}, password, ""); err != nil {
