@@ -1,7 +1,9 @@
 package bridge
 
 import (
+	"bytes"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,15 +61,17 @@ func TestPush(t *testing.T) {
 	if err := b.push.Add(t.Context(), bob.ID, device.Subscription("/bob", true)); err != nil {
 		t.Fatal(err)
 	}
-	// keep opens a session with keep=1 and returns what writes its frames.
-	keep := func(n *node, u kv.User) func(frame string) {
+	// keep opens a session with keep=1, which calls read with the frames that it gets, and returns what writes its frames.
+	keep := func(n *node, u kv.User, read func(frame []byte)) func(frame string) {
 		t.Helper()
 		ws, _ := n.dial(t, url.Values{"account": {u.Account}, "password": {testPassword}, "keep": {"1"}})
 		go func() {
 			for {
-				if _, _, err := ws.ReadMessage(); err != nil {
+				_, frame, err := ws.ReadMessage()
+				if err != nil {
 					return
 				}
+				read(frame)
 			}
 		}()
 		return func(frame string) {
@@ -77,7 +81,7 @@ func TestPush(t *testing.T) {
 			}
 		}
 	}
-	from := keep(a, ann)
+	from := keep(a, ann, func([]byte) {})
 	say := func(more string) { from(`{"id":"` + kv.NewID() + `","toFriend":"` + bob.ID + `",` + more + `}`) }
 	say(`"payload":"Hello"`)
 	if got := device.Receive(); got.Body["with"] != ann.ID || got.Body["n"] != 1.0 || got.Body["text"] != "Hello" {
@@ -91,12 +95,18 @@ func TestPush(t *testing.T) {
 	}
 
 	// A session on another node that does not acknowledge: it may be dead.
-	to := keep(b, bob)
+	var arrived atomic.Bool
+	to := keep(b, bob, func(frame []byte) {
+		if bytes.Contains(frame, []byte("There you are")) {
+			arrived.Store(true)
+		}
+	})
 	say(`"payload":"Hello?"`)
 	if got := device.Receive(); got.Body["n"] != 5.0 {
 		t.Errorf("message %+v, want the one about dialogue 5", got)
 	}
 	say(`"payload":"There you are"`)
+	wait(t, "the dialogue arrives", arrived.Load) // it cannot be acknowledged before it is stored
 	to(`{"got":6,"with":"` + ann.ID + `"}`)
 	wait(t, "the acknowledgement is seen", func() bool { return pushes(t, ofA, "acknowledged") == 1 })
 	device.Quiet()

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,15 @@ func newAttach(env *Env) *cobra.Command {
 	group.Long = `Administer the NATS access of programs.
 
 An attachment lets a program log in to NATS with its own name and secret. The role sets its permissions:
-a consumer reads a part of the log, a bridge is another imctl, an admin administers this one.`
+
+consumer   reads a part of the log
+reader     reads users, friendships and presence
+service    is one user of the system, and reads what a reader may
+moderator  answers hooks: it passes, replaces or refuses dialogues
+auth       answers questions about logins
+gateway    speaks for users of its own, as a bridge to another network does
+bridge     is another imctl
+admin      administers this imctl`
 	return group
 }
 
@@ -49,7 +58,7 @@ log, such as dialogue.> or user.created.*. It may be repeated, unless one filter
 		Args: exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if role == "" {
-				return usageErrorf("missing --role: consumer, bridge or admin")
+				return usageErrorf("missing --role: %s", strings.Join(kv.RoleNames(), ", "))
 			}
 			request.Name, request.Role = args[0], kv.Role(role)
 			if len(filters) > 0 {
@@ -60,11 +69,11 @@ log, such as dialogue.> or user.created.*. It may be repeated, unless one filter
 			})
 		},
 	}
-	c.Flags().StringVar(&role, "role", "", "`role`: consumer, bridge or admin")
+	c.Flags().StringVar(&role, "role", "", "`role`: "+strings.Join(kv.RoleNames(), ", "))
 	c.Flags().StringArrayVar(&filters, "filter", nil, "for a consumer: only entries with this `subject`, may be repeated (default all)")
 	file.addTo(c, "replace an existing file")
 	output.addTo(c.Flags())
-	completeFlag(c, "role", "consumer", "bridge", "admin")
+	completeFlag(c, "role", kv.RoleNames()...)
 	completeFlag(c, "filter", "dialogue.>", "user.>", "friend.>", "session.>")
 	return c
 }

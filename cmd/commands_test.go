@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"imctl/kv"
+
 	"github.com/spf13/cobra"
 )
 
@@ -82,7 +84,7 @@ func TestCommandsComplete(t *testing.T) {
 		{"friend ", []string{"add", "list", "remove"}, false},
 		{"friend list ", nil, false},
 		{"session list -o ", []string{"table", "json"}, false},
-		{"attach add x --role ", []string{"consumer", "bridge", "admin"}, false},
+		{"attach add x --role ", kv.RoleNames(), false},
 		{"events --filter ", []string{"dialogue.>"}, false},
 		{"user import ", nil, true},
 		{"user list --data ", nil, true},

@@ -20,10 +20,33 @@ type Role string
 
 // The roles of attachments.
 const (
-	RoleConsumer Role = "consumer" // only reads a part of the log
-	RoleBridge   Role = "bridge"   // everything that a bridge needs, without administration
-	RoleAdmin    Role = "admin"    // everything
+	RoleConsumer  Role = "consumer"  // only reads a part of the log
+	RoleReader    Role = "reader"    // only reads users, friendships and presence
+	RoleService   Role = "service"   // is one user of the system, and reads what a reader may
+	RoleModerator Role = "moderator" // only answers hooks
+	RoleAuth      Role = "auth"      // only answers questions about logins
+	RoleGateway   Role = "gateway"   // speaks for users of its own
+	RoleBridge    Role = "bridge"    // everything that a bridge needs, without administration
+	RoleAdmin     Role = "admin"     // everything
 )
+
+// Roles are all roles, from the least to the most trusted.
+var Roles = []Role{RoleConsumer, RoleReader, RoleService, RoleModerator, RoleAuth, RoleGateway, RoleBridge, RoleAdmin}
+
+// RoleNames returns the names of Roles.
+func RoleNames() []string {
+	names := make([]string, len(Roles))
+	for i, r := range Roles {
+		names[i] = string(r)
+	}
+	return names
+}
+
+// HasConsumer reports whether attachments with the role have a durable consumer on the event log.
+func (r Role) HasConsumer() bool { return r == RoleConsumer }
+
+// IsTrusted reports whether NATS clients with the role could give themselves each permission: they write all records.
+func (r Role) IsTrusted() bool { return r == RoleBridge || r == RoleAdmin }
 
 // Attachment is a program that may log in to NATS with a secret of its own.
 type Attachment struct {

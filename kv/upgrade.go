@@ -180,7 +180,7 @@ func (s *Store) upgradeAttachment(ctx context.Context, r decision, f *orphanFind
 	if err != nil {
 		return w, false, err
 	}
-	if !record.Confirmed && record.Role == RoleConsumer && record.SecretHash != "" {
+	if !record.Confirmed && record.Role.HasConsumer() && record.SecretHash != "" {
 		_, err := s.Users.b.js.Consumer(ctx, subject.Prefix(opts.Prefix).LogStream(), record.Name)
 		switch {
 		case err == nil:

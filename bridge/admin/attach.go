@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"imctl/bridge/natsauth"
 	"imctl/kv"
@@ -51,7 +52,7 @@ func (s *Service) attachEndpoints() []endpoint {
 	)
 	return []endpoint{
 		{"attach", "add", "Add a program that may log in to NATS. For the role consumer, this creates a durable consumer of the log",
-			`{"name", "role": consumer, bridge or admin, "filter": for a consumer, the part of the log, "filters": further parts}`, attachment + ", " + secret,
+			`{"name", "role": ` + strings.Join(kv.RoleNames(), ", ") + `, "filter": for a consumer, the part of the log, "filters": further parts}`, attachment + ", " + secret,
 			"already_exists, invalid, failed", handler(func(ctx context.Context, r AddAttachment) (a AttachmentSecret, err error) {
 				a.Attachment, a.Context, err = s.o.Attachments.Add(ctx, r.Name, r.Role, append([]string{r.Filter}, r.Filters...)...)
 				a.ClientCert = s.o.Attachments.ClientCert()

@@ -52,7 +52,7 @@ func AddAttachment(t testing.TB, s *bridge.Services, url, name string, role kv.R
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.URL != url || c.User != name || len(c.Password) < 32 || (c.InboxPrefix == "") != (role != kv.RoleConsumer) {
+	if c.URL != url || c.User != name || len(c.Password) < 32 || (c.InboxPrefix == "") != role.IsTrusted() {
 		t.Errorf("context: %s %s %s, and a password of %d", c.URL, c.User, c.InboxPrefix, len(c.Password))
 	}
 	return c

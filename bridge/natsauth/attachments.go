@@ -57,11 +57,11 @@ func (as *Attachments) Add(ctx context.Context, name string, role kv.Role, filte
 		return kv.Attachment{}, Context{}, err
 	}
 	add := as.store.Attachments.Add
-	if role == kv.RoleConsumer {
+	if role.HasConsumer() {
 		add = as.store.Attachments.Prepare
 	}
 	a, secret, err := add(ctx, kv.Attachment{Name: name, Role: role}.WithFilters(filters))
-	if err == nil && role == kv.RoleConsumer {
+	if err == nil && role.HasConsumer() {
 		err = as.attach(ctx, a)
 	}
 	if err == nil {
@@ -78,7 +78,7 @@ func (as *Attachments) mayLogIn(role kv.Role) error {
 	switch {
 	case as.access.NoClients != "" && as.access.Try == nil:
 		return fmt.Errorf("%w: %s", ErrNoClients, as.access.NoClients)
-	case role == kv.RoleConsumer && as.access.ConsumerAccount == "" && as.access.NoClients == "":
+	case role.HasConsumer() && as.access.ConsumerAccount == "" && as.access.NoClients == "":
 		return fmt.Errorf("%w with the role %s: nats.callout.log_account is not set", ErrNoClients, role)
 	}
 	return nil
@@ -131,7 +131,7 @@ func (as *Attachments) Remove(ctx context.Context, name string) error {
 	if err := as.disconnector.Disconnect(ctx, as.prefix.AttachmentConn(name)); err != nil {
 		return err
 	}
-	if a.Role == kv.RoleConsumer {
+	if a.Role.HasConsumer() {
 		if err := as.removeConsumer(ctx, name); err != nil {
 			return err
 		}
@@ -164,11 +164,11 @@ func (as *Attachments) check(name string, role kv.Role, filters []string) ([]str
 		return invalid("the name %s is reserved for the server", name)
 	case mistakable(as.prefix, name):
 		return invalid("the name %s could stand for a number, a user or a stream: use another one", name)
-	case !slices.Contains([]kv.Role{kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin}, role):
-		return invalid("the role must be %s, %s or %s", kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin)
-	case role != kv.RoleConsumer && len(filters) > 0:
-		return invalid("only the role %s has a filter", kv.RoleConsumer)
-	case role != kv.RoleConsumer:
+	case !slices.Contains(kv.Roles, role):
+		return invalid("the role must be one of %s", strings.Join(kv.RoleNames(), ", "))
+	case !role.HasConsumer() && len(filters) > 0:
+		return invalid("the role %s has no filter", role)
+	case !role.HasConsumer():
 		return nil, nil
 	case len(filters) == 0:
 		return []string{">"}, nil
@@ -212,7 +212,7 @@ func (as *Attachments) contextOf(a kv.Attachment, secret string) Context {
 	if as.access.ClientCert {
 		c.Description += "; the server may require a client certificate: set cert and key"
 	}
-	if a.Role == kv.RoleConsumer || as.access.Shared {
+	if !a.Role.IsTrusted() || as.access.Shared {
 		c.InboxPrefix = as.prefix.AttachmentInbox(a.Name)
 	}
 	return c

@@ -307,7 +307,7 @@ func (c *Callout) attachment(ctx context.Context, name, secret string) (*identit
 		}
 	}
 	client := &identity{name: c.Prefix.AttachmentConn(name), account: c.opts.Access.accountOf(a.Role), permissions: attachmentPermissions(c.Prefix, c.opts.Access.Domain, a, c.opts.Access.Shared),
-		trusted: a.Role != kv.RoleConsumer}
+		trusted: a.Role.IsTrusted()}
 	client.recheck = func(ctx context.Context) (bool, error) {
 		_, err := c.Store.Attachments.Check(ctx, name, secret)
 		return valid(err, kv.ErrAttachmentNotFound)

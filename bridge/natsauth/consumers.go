@@ -55,7 +55,7 @@ func (as *Attachments) ExpectConsumers(ctx context.Context) error {
 	}
 	for _, a := range all {
 		mark := as.consumers.Mark(a.Name)
-		if _, noted := state.Streams[mark]; noted || a.Role != kv.RoleConsumer || a.IsDetached() {
+		if _, noted := state.Streams[mark]; noted || !a.Role.HasConsumer() || a.IsDetached() {
 			continue
 		}
 		_, err := as.store.States.Expect(ctx, mark)
@@ -92,7 +92,7 @@ func ReconcileConsumers(ctx context.Context, nc *nats.Conn, store *kv.Store, pre
 	}
 	wanted := make(map[string][]string)
 	for _, a := range all {
-		if a.Role == kv.RoleConsumer && !a.IsDetached() {
+		if a.Role.HasConsumer() && !a.IsDetached() {
 			wanted[a.Name] = a.AllFilters()
 		}
 	}

@@ -15,7 +15,7 @@ func TestDocumentedRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	var table strings.Builder
-	table.WriteString("| | Subject | user | consumer | bridge | admin |\n| --- | --- | --- | --- | --- | --- |\n")
+	table.WriteString("| | Subject | " + strings.Join(roles, " | ") + " |\n" + strings.Repeat("| --- ", len(roles)+2) + "|\n")
 	row := func(verb, subject, may string) {
 		fmt.Fprintf(&table, "| %s | `%s` |", verb, subject)
 		for _, role := range roles {

@@ -39,13 +39,13 @@ func (t *tending) loggedIn(name string) {
 	t.logins[name] = time.Now()
 }
 
-// takeLogins returns the logins since the last call.
-func (t *tending) takeLogins() map[string]time.Time {
+// takeLogins returns the logins since the last call, and whether a note is due: because of them, or of the time.
+func (t *tending) takeLogins(now time.Time) (logins map[string]time.Time, due bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	logins := t.logins
+	logins = t.logins
 	t.logins = nil
-	return logins
+	return logins, len(logins) > 0 || !now.Before(t.next)
 }
 
 // Status is an attachment with the lag of its consumer.
@@ -68,7 +68,7 @@ func (as *Attachments) Statuses(ctx context.Context) ([]Status, error) {
 	all := make([]Status, len(list))
 	for i, a := range list {
 		all[i] = Status{Attachment: a}
-		if lag, ok := usage.Consumer(a.Name); ok && a.Role == kv.RoleConsumer {
+		if lag, ok := usage.Consumer(a.Name); ok && a.Role.HasConsumer() {
 			all[i].Consumer = &lag
 			if seen := seenBy(lag, usage.Read); seen.After(a.Seen) {
 				all[i].Seen = seen
@@ -95,8 +95,9 @@ func (as *Attachments) Tend(ctx context.Context, u eventlog.Usage, idle time.Dur
 	if idle > 0 {
 		step = min(step, idle/idleSteps)
 	}
-	logins, now := as.tending.takeLogins(), time.Now()
-	if len(logins) == 0 && now.Before(as.tending.next) && !u.Crowded() {
+	now := time.Now()
+	logins, due := as.tending.takeLogins(now)
+	if !due && !u.Crowded() {
 		return nil, nil
 	}
 	list, err := as.List(ctx)
@@ -107,7 +108,7 @@ func (as *Attachments) Tend(ctx context.Context, u eventlog.Usage, idle time.Dur
 	for _, a := range list {
 		lag, exists := u.Consumer(a.Name)
 		switch {
-		case a.Role != kv.RoleConsumer || !exists:
+		case !a.Role.HasConsumer() || !exists:
 			continue
 		case a.IsDetached():
 			if err := as.completeDetach(ctx, a.Name); err != nil {

@@ -39,7 +39,7 @@ func (a Access) accounts() []string {
 
 // accountOf returns the account of attachments with a role.
 func (a Access) accountOf(r kv.Role) string {
-	if r == kv.RoleConsumer {
+	if r.HasConsumer() {
 		return a.ConsumerAccount
 	}
 	return a.Account

@@ -17,6 +17,9 @@ import (
 // client.
 const responseMargin = time.Second
 
+// answerTime is how long a program may answer a request of the server: longer than any setting lets the server wait.
+const answerTime = time.Minute
+
 // userPermissions let a user take and answer its own dialogues, send and call, in its own name only.
 func userPermissions(p subject.Prefix, id string, timeout time.Duration) jwt.Permissions {
 	return jwt.Permissions{
@@ -30,11 +33,16 @@ func userPermissions(p subject.Prefix, id string, timeout time.Duration) jwt.Per
 // installations may use the same NATS account.
 func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment, shared bool) jwt.Permissions {
 	inbox := p.AttachmentInbox(a.Name) + ".>"
-	if a.Role == kv.RoleConsumer {
+	switch a.Role {
+	case kv.RoleConsumer:
 		return jwt.Permissions{
 			Pub: jwt.Permission{Allow: subject.ConsumerPublish(domain, p.LogStream(), a.Name)},
 			Sub: jwt.Permission{Allow: jwt.StringList{inbox}},
 		}
+	case kv.RoleModerator:
+		return answererPermissions(p.HookAll(), inbox)
+	case kv.RoleAuth:
+		return answererPermissions(p.AuthAll(), inbox)
 	}
 	if !shared {
 		inbox = subject.Inboxes
@@ -46,6 +54,15 @@ func attachmentPermissions(p subject.Prefix, domain string, a kv.Attachment, sha
 		allowed.Pub.Allow.Add(p.ServicePublish()...)
 	}
 	return allowed
+}
+
+// answererPermissions let a program only answer the requests on a subject, each of them once.
+func answererPermissions(requests, inbox string) jwt.Permissions {
+	return jwt.Permissions{
+		Pub:  jwt.Permission{Deny: jwt.StringList{">"}},
+		Sub:  jwt.Permission{Allow: jwt.StringList{requests, inbox}},
+		Resp: &jwt.ResponsePermission{MaxMsgs: 1, Expires: answerTime},
+	}
 }
 
 // trustedPermissions are everything of one installation and nothing of another: its subjects, buckets and streams, and

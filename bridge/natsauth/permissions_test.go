@@ -19,7 +19,7 @@ import (
 
 // roles are the roles of NATS clients. In the subjects below, SELF is the client's own id or name, OTHER is the id of
 // another user, and OTHERS is the name of another consumer.
-var roles = []string{"user", "consumer", "bridge", "admin"}
+var roles = []string{"user", "consumer", "moderator", "auth", "bridge", "admin"}
 
 // mayPublish lists the roles that may publish to a subject. All other roles are refused.
 var mayPublish = []struct {
@@ -35,6 +35,9 @@ var mayPublish = []struct {
 	{"im.user.OTHER.notice", "bridge admin"},
 	{"im.node.0123456789abcdef", "bridge admin"},
 	{"im.log.dialogue.OTHER.SELF", "bridge admin"},
+	{"im.hook.dialogue.OTHER.SELF", "bridge admin"},
+	{"im.hook.register", "bridge admin"},
+	{"im.auth.login", "bridge admin"},
 	{"im.admin.none.list", "admin"},
 	{"im.admin.none.delete", "admin"},
 	{"$SRV.PING", ""},
@@ -99,7 +102,7 @@ var maySubscribe = []struct {
 }{
 	{"im.user.SELF.dialogue", "user bridge admin"},
 	{"im.user.SELF.>", "user bridge admin"},
-	{"_INBOX.SELF.>", "user consumer bridge admin"},
+	{"_INBOX.SELF.>", "user consumer moderator auth bridge admin"},
 	{"im.user.OTHER.dialogue", "bridge admin"},
 	{"im.user.*.dialogue", "bridge admin"},
 	{"im.user.>", "bridge admin"},
@@ -108,6 +111,10 @@ var maySubscribe = []struct {
 	{"im.send.*", "bridge admin"},
 	{"im.call.>", "bridge admin"},
 	{"im.log.>", "bridge admin"},
+	{"im.hook.>", "moderator bridge admin"},
+	{"im.hook.dialogue.*.*", "moderator bridge admin"},
+	{"im.auth.>", "auth bridge admin"},
+	{"im.auth.login", "auth bridge admin"},
 	{"im.admin.>", "bridge admin"},
 	{"im.node.*", "bridge admin"},
 	{"_INBOX.OTHER.>", "bridge admin"},
@@ -134,6 +141,8 @@ var maySubscribe = []struct {
 	{"foreign.subject", ""},
 	{"chat.user.OTHER.dialogue", ""},
 	{"chat.log.>", ""},
+	{"chat.hook.>", ""},
+	{"chat.auth.login", ""},
 	{"$KV.chat_users.>", ""},
 	{"$JS.EVENT.ADVISORY.CONSUMER.CREATED.CHAT_LOG.>", ""},
 }
@@ -143,11 +152,11 @@ func TestRoles(t *testing.T) {
 	t.Parallel()
 	s := bridgetest.Start(t, bridgetest.Options{})
 	p, other := s.Register(t), s.Register(t)
-	self := map[string]string{"user": p.ID, "consumer": "archive", "bridge": "second", "admin": "root"}
+	self := map[string]string{"user": p.ID, "consumer": "archive", "moderator": "filter", "auth": "directory", "bridge": "second", "admin": "root"}
 	clients := map[string]*bridgetest.Client{"user": s.AsUser(t, p)}
 	s.AddAttachment(t, "archive-2", kv.RoleConsumer, "")
-	for _, role := range []kv.Role{kv.RoleConsumer, kv.RoleBridge, kv.RoleAdmin} {
-		clients[string(role)] = s.AsAttachment(t, s.AddAttachment(t, self[string(role)], role, ""))
+	for _, role := range roles[1:] {
+		clients[role] = s.AsAttachment(t, s.AddAttachment(t, self[role], kv.Role(role), ""))
 	}
 	for _, role := range roles {
 		c := clients[role]

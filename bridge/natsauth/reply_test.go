@@ -80,3 +80,39 @@ func TestReplyElsewhere(t *testing.T) {
 		t.Errorf("%d messages reached the other user, the first on %s: %s", n, m.Subject, m.Data)
 	}
 }
+
+// TestAnswerers checks that a program that answers requests of the server publishes nothing else.
+func TestAnswerers(t *testing.T) {
+	t.Parallel()
+	s := bridgetest.Start(t, bridgetest.Options{})
+	for role, request := range map[kv.Role]string{kv.RoleModerator: "im.hook.register", kv.RoleAuth: "im.auth.login"} {
+		c := s.AsAttachment(t, s.AddAttachment(t, "answers-"+string(role), role, ""))
+		requests, err := c.SubscribeSync(request)
+		if err == nil {
+			err = c.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		replies, err := s.NC.SubscribeSync("replies." + string(role))
+		if err == nil {
+			err = s.NC.PublishRequest(request, replies.Subject, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := requests.NextMsg(bridgetest.WaitTimeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAllowed(t, "the answer", tried(t, c, func(subject string) error { return c.Publish(subject, []byte("first")) }, m.Reply), true)
+		wantAllowed(t, "a second answer", tried(t, c, func(subject string) error { return c.Publish(subject, []byte("second")) }, m.Reply), false)
+		wantAllowed(t, "an answer that was not asked for", tried(t, c, func(subject string) error { return c.Publish(subject, nil) }, "replies.other"), false)
+		if got, err := replies.NextMsg(bridgetest.WaitTimeout); err != nil || string(got.Data) != "first" {
+			t.Errorf("%s: the first answer is %v, %v", role, got, err)
+		}
+		if n, _, err := replies.Pending(); n != 0 || err != nil {
+			t.Errorf("%s: %d more answers, %v", role, n, err)
+		}
+	}
+}

@@ -5,11 +5,14 @@ package natslink
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +25,9 @@ const (
 	pingInterval = 3 * time.Second
 	pingsMissed  = 2
 )
+
+// dialAttempts is how often a connection is tried that its server closes during the login.
+const dialAttempts = 4
 
 // settleTimeout bounds the wait for connections that move.
 const settleTimeout = 2 * time.Second
@@ -87,10 +93,16 @@ func (l *Link) BeforeMove(prepare func(context.Context) (resume func())) {
 }
 
 // Connect calls dial with an option that dial must apply after all others, and makes the connection part of the link
-// until it is closed. A connection that does not reconnect is not part of the link.
+// until it is closed. A connection that does not reconnect is not part of the link. Connect calls dial again if the server
+// closes the connection without an answer to its login: a node that starts at the same moment closes all connections that
+// wait for an answer, since it cannot know which of them NATS asks it about.
 func (l *Link) Connect(dial func(last nats.Option) (*nats.Conn, error)) (*nats.Conn, error) {
 	m := &member{link: l}
 	nc, err := dial(m.option)
+	for n := 1; n < dialAttempts && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)); n++ {
+		m = &member{link: l}
+		nc, err = dial(m.option)
+	}
 	if err != nil || !nc.Opts.AllowReconnect {
 		return nc, err
 	}

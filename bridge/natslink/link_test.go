@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -325,4 +326,44 @@ func TestMoveLosesNothing(t *testing.T) {
 func crossed(nc *nats.Conn, subject string) bool {
 	_, err := nc.Request(subject, nil, 50*time.Millisecond)
 	return err != nats.ErrNoResponders
+}
+
+// TestLoginClosed checks that a connection is tried again that its server closes without an answer to its login.
+func TestLoginClosed(t *testing.T) {
+	t.Parallel()
+	there := natstest.Start(t, t.TempDir(), -1)
+	closes, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closes.Close() })
+	go func() {
+		for {
+			c, err := closes.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("INFO {}\r\n")) // if it fails, the client has gone
+			_, _ = c.Read(make([]byte, 1<<10))
+			c.Close()
+		}
+	}()
+	l, dials := New(slog.New(slog.DiscardHandler)), 0
+	dial := func(closed int) (*nats.Conn, error) {
+		dials = 0
+		return l.Connect(func(last nats.Option) (*nats.Conn, error) {
+			if dials++; dials <= closed {
+				return nats.Connect("nats://"+closes.Addr().String(), last)
+			}
+			return nats.Connect(there.ClientURL(), last)
+		})
+	}
+	nc, err := dial(dialAttempts - 1)
+	if err != nil || dials != dialAttempts || !nc.IsConnected() {
+		t.Fatalf("%d dials: %v", dials, err)
+	}
+	nc.Close()
+	if _, err := dial(dialAttempts); err == nil || dials != dialAttempts {
+		t.Errorf("%d dials: %v", dials, err)
+	}
 }
