@@ -1,6 +1,6 @@
 // Dialogues that wait for a connection or for their answer.
 
-import {Code, frameOf} from './protocol.js';
+import {Code} from './codes.js';
 
 const LATE = 5000;
 const ANSWER_LIMIT = 30_000; // above the server's limit
@@ -8,6 +8,8 @@ const PAUSE = 3000;
 const IN_FLIGHT = 64;
 
 const STATES = {[Code.success]: 'delivered', [Code.kept]: 'kept', [Code.peerOffline]: 'offline'};
+
+export const frameOf = ({id, friend, text, re, reacts, edits, deletes, file}) => JSON.stringify({id, toFriend: friend, payload: text, re, reacts, edits, deletes, file: file?.id});
 
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
