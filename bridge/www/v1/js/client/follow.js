@@ -9,7 +9,7 @@ const RETRY = 3000;
  * takes them over and sets `have`. early(dialogue) gets one that arrives after a gap, known(dialogue) one that was taken
  * over before. pause: the time for frames that arrive in another order. again(friend) is called after a failure.
  */
-export function follow({cursor, range, take, early, known, isOver, pause, again = heal}) {
+export function follow({cursor, range, take, early, known, isOver, pause, again}) {
 	const healing = new Set();
 
 	/** Fetches what is missing up to the newest dialogue. */
@@ -26,7 +26,7 @@ export function follow({cursor, range, take, early, known, isOver, pause, again 
 				if (!isOver() && reached > talk.have) await take(friend, all, reached, quiet);
 			}
 		} catch {
-			setTimeout(again, RETRY, friend);
+			setTimeout(again ?? heal, RETRY, friend);
 		}
 		healing.delete(friend);
 	}

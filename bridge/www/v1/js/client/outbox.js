@@ -115,13 +115,14 @@ export function outbox(send, changed, onLate, upload) {
 		const {dialogue} = waiting.get(id) ?? {};
 		if (!waiting.delete(id)) return undefined;
 		set(dialogue, state, code);
-		room = IN_FLIGHT;
+		room = out.most;
 		flush();
 		return dialogue;
 	}
 
 	const out = {
 		safe: false, // the server compares ids
+		most: IN_FLIGHT,
 		busy: () => waiting.size > 0,
 		resume() {
 			clearTimeout(paused);
