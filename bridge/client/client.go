@@ -28,6 +28,8 @@ const attemptTimeout = 10 * time.Second
 // ErrClosed is the error of a client after [Client.Close].
 var ErrClosed = errors.New("client: closed")
 
+var errNoID = errors.New("the id of the user is unknown: set ID")
+
 // A Config says how to connect.
 type Config struct {
 	// URL is the address of NATS; empty: nats://127.0.0.1:4222.
@@ -118,21 +120,21 @@ func (c *Client) connect() (err error) {
 		if c.nc, settings, err = natscontext.Connect(c.config.Context, options...); err != nil {
 			return err
 		}
-		c.id = cmp.Or(c.id, strings.TrimPrefix(settings.InboxPrefix, "_INBOX."))
-	} else {
-		options = append(options, nats.UserInfo(cmp.Or(c.config.Account, c.id), c.config.Password), nats.CustomInboxPrefix("_INBOX."+c.id))
-		if c.config.CA != "" {
-			options = append(options, nats.RootCAs(c.config.CA))
+		if c.id = cmp.Or(c.id, strings.TrimPrefix(settings.InboxPrefix, "_INBOX.")); c.id == "" {
+			c.nc.Close()
+			return errNoID
 		}
-		if c.nc, err = nats.Connect(c.config.URL, options...); err != nil {
-			return err
-		}
+		return nil
 	}
 	if c.id == "" {
-		c.nc.Close()
-		return errors.New("the id of the user is unknown: set ID")
+		return errNoID
 	}
-	return nil
+	options = append(options, nats.UserInfo(cmp.Or(c.config.Account, c.id), c.config.Password), nats.CustomInboxPrefix("_INBOX."+c.id))
+	if c.config.CA != "" {
+		options = append(options, nats.RootCAs(c.config.CA))
+	}
+	c.nc, err = nats.Connect(c.config.URL, options...)
+	return err
 }
 
 // ID returns the id of the user.
