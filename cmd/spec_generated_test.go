@@ -9,7 +9,7 @@ import (
 )
 
 // TestGeneratedClients: the clients that oapi-codegen and openapi-typescript generate from docs/openapi.yaml compile, and
-// make calls.
+// make calls. The package of bridge/www has what a bot needs, with types.
 func TestGeneratedClients(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, start(t))
@@ -41,9 +41,35 @@ func TestGeneratedClients(t *testing.T) {
 		t.Parallel()
 		dir := npm(t, "testdata/openapi")
 		output(t, dir, "node_modules/.bin/openapi-typescript", document, "-o", "schema.d.ts")
+		packClient(t, dir)
 		output(t, dir, "node_modules/.bin/tsc", "-p", ".")
 		calls(t, dir, "node", "calls.js")
+		bot, friend := w.newFriends(t)
+		bot.tunnel.close(t)
+		run(t, []string{"NODE_OPTIONS=--experimental-websocket"}, "node", filepath.Join(dir, "bot.js"), w.base(0), bot.account, bot.password)
+		eventually(t, "the bot to be online", func() bool {
+			friend.tunnel.close(t)
+			a := friend.login(t)
+			return a.Friends[0].Online
+		})
+		talksBack(t, bot, friend)
 	})
+}
+
+// packClient installs the package of bridge/www in node_modules, as npm packs it.
+func packClient(t *testing.T, dir string) {
+	t.Helper()
+	modules := filepath.Join(dir, "node_modules", "imctl-client")
+	if err := os.MkdirAll(modules, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	packed := strings.Fields(output(t, dir, "npm", "pack", "--silent", "--pack-destination", dir, filepath.Join(dir, "..", "..", "bridge", "www")))
+	output(t, modules, "tar", "--extract", "--gzip", "--strip-components=1", "--file", filepath.Join(dir, packed[len(packed)-1]))
+	for _, name := range []string{"v1/js/main.js", "www.go"} {
+		if _, err := os.Stat(filepath.Join(modules, name)); err == nil {
+			t.Errorf("the package has %s", name)
+		}
+	}
 }
 
 // output runs a program in a directory, and returns what it prints to stdout.
