@@ -74,11 +74,12 @@ export function openNATS({nc, id, prefix = 'im', onOpen, onFrame, onDown, onStat
 		send, call,
 		probe() {}, // nc does
 		close() {
+			const sends = up && !nc.isClosed(); // without a connection a flush would wait for one
 			over = true;
 			up = false;
 			clearTimeout(timer);
 			for (const one of subscriptions) one.unsubscribe();
-			return nc.isClosed() ? undefined : nc.flush();
+			return sends ? nc.flush() : undefined;
 		},
 	};
 }

@@ -18,7 +18,9 @@ const maxLater = 140_000
 // laterDir has the modules that the page loads on first use, and their languages. follow.js is one of them, too.
 const laterDir = "js/later"
 
-func isLater(name string) bool { return strings.HasPrefix(name, laterDir+"/") || name == "js/client/follow.js" }
+func isLater(name string) bool {
+	return strings.HasPrefix(name, laterDir+"/") || name == "js/client/follow.js"
+}
 
 func read(t *testing.T) map[string]string {
 	t.Helper()
