@@ -3,16 +3,22 @@ package cmd
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
 // npm runs npm ci in a copy of a directory with package.json and package-lock.json, since npm writes to the
-// directory. It returns the copy. If npm is missing or fails, the test is skipped, except
-// in CI.
+// directory. It returns the copy, from which ../../bridge/www is a copy of the client library. If npm is missing or fails,
+// the test is skipped, except in CI.
 func npm(t testing.TB, source string) (dir string) {
 	t.Helper()
-	dir = t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+	root := t.TempDir()
+	dir = filepath.Join(root, "examples", filepath.Base(source))
+	err := os.CopyFS(dir, os.DirFS(source))
+	if err == nil {
+		err = os.CopyFS(filepath.Join(root, "bridge", "www"), os.DirFS("../bridge/www"))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	c := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")

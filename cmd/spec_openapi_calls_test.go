@@ -281,7 +281,7 @@ func (a *openAPI) reports(me, other *member) (all []exchange) {
 
 func pages(t *testing.T, w *world) []exchange {
 	tag := w.do(t, 0, http.MethodGet, "/im/www/v1/chat.html", "").header.Get("ETag")
-	all := []exchange{{path: "/", status: http.StatusFound}, {path: "/im/www/v1/", status: http.StatusFound}, {path: "/im/www/v1/none.html", status: http.StatusNotFound},
+	all := []exchange{{path: "/", status: http.StatusFound}, {path: "/im/www/v1/none.html", status: http.StatusNotFound},
 		{path: "/im/www/v1/chat.html", status: http.StatusNotModified, header: http.Header{"If-None-Match": {tag}}}}
 	for _, file := range []string{"chat.html", "chat.css", "icon.svg", "icon.png", "manifest.webmanifest"} {
 		all = append(all, exchange{path: "/im/www/v1/" + file})

@@ -136,7 +136,7 @@ func (a *openAPI) answered(t testing.TB, q *http.Request, r *http.Response, code
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	path := q.URL.Path
-	if file, ok := strings.CutPrefix(path, "/im/www/v1/"); ok && file != "" {
+	if strings.HasPrefix(path, "/im/www/v1/") {
 		path = "/im/www/v1/{file}"
 	}
 	if strings.HasPrefix(path, "/im/files/") {

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -230,12 +230,18 @@ func (s spec) codesAgree(t testing.TB) {
 		found++
 		n, err := number.Int64()
 		c := wire.Code(n)
-		want := map[string]any{"message": map[string]any{"const": c.Message()}, "ok": map[string]any{"const": c.OK()}}
-		if got := map[string]any{"message": p["message"], "ok": p["ok"]}; err != nil || c.Message() == "" || !reflect.DeepEqual(got, want) {
+		want := []any{c.Message(), c.OK()}
+		if got := []any{constant(p["message"]), constant(p["ok"])}; err != nil || c.Message() == "" || !slices.Equal(got, want) {
 			t.Errorf("%s: at %s code %s is %v", s.name, at, number, got)
 		}
 	})
 	if found < 15 {
 		t.Errorf("%s: %d codes", s.name, found)
 	}
+}
+
+// constant returns the only value that a schema allows, or nil.
+func constant(schema any) any {
+	m, _ := schema.(map[string]any)
+	return m["const"]
 }

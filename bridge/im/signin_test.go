@@ -238,14 +238,14 @@ func TestModes(t *testing.T) {
 	if _, err = f.accounts.RegisterClient(t.Context(), kv.User{Account: "dora", Mail: "x@example.org"}, strings.Repeat("x", 300), "", ""); !errors.Is(err, kv.ErrPasswordTooLong) {
 		t.Errorf("register an account of the directory with a password that is too long: %v", err)
 	}
-	if _, err = f.accounts.RegisterClient(t.Context(), kv.User{Account: "finn", Mail: "x@example.org"}, password, ""); err != nil {
+	if _, err = f.accounts.RegisterClient(t.Context(), kv.User{Account: "finn", Mail: "x@example.org"}, password, "", ""); err != nil {
 		t.Errorf("register: %v", err)
 	}
 	f.accounts.SetIdentity(identity.Options{Modes: []identity.Mode{tokens, directory}})
 	if _, err := f.accounts.Authenticate(t.Context(), "bob", password); !errors.Is(err, wire.WrongCredentials) {
 		t.Errorf("a password of the server, which keeps none: %v", err)
 	}
-	if _, err = f.accounts.RegisterClient(t.Context(), kv.User{Account: "gus", Mail: "x@example.org"}, password, ""); !errors.Is(err, wire.SignInElsewhere) || f.accounts.Registration() != RegistrationClosed {
+	if _, err = f.accounts.RegisterClient(t.Context(), kv.User{Account: "gus", Mail: "x@example.org"}, password, "", ""); !errors.Is(err, wire.SignInElsewhere) || f.accounts.Registration() != RegistrationClosed {
 		t.Errorf("register at a server that keeps no passwords: %v", err)
 	}
 	if _, err := f.accounts.prove(t.Context(), bob, Proof{Password: ptr(password)}); !errors.Is(err, wire.WrongCredentials) {

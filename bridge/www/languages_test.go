@@ -142,7 +142,7 @@ func TestLanguageKeysAreUsed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if wire.Code(n).Message() == "" && !strings.Contains(files["js/protocol.js"], ": "+m[1]+",") {
+			if wire.Code(n).Message() == "" && !strings.Contains(files["js/client/codes.js"], ": "+m[1]+",") {
 				t.Errorf("key %s: neither the protocol nor the page has this code", key)
 			}
 		} else if !uses(first.String(), key) {

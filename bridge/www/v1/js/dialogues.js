@@ -7,7 +7,7 @@ import {button, h, icon, iconButton, later} from './dom.js';
 import {captionOf, summary} from './files.js';
 import {gestures} from './gestures.js';
 import {load} from './load.js';
-import {isSettled} from './outbox.js';
+import {isSettled} from './client/outbox.js';
 import {Code} from './protocol.js';
 import {keyOf, timeOf} from './store.js';
 import {isEmoji, oneLine, rich} from './text.js';

@@ -35,6 +35,9 @@ export async function load(name) {
 	return module;
 }
 
+/** Resolves to client/follow.js, for later/kept.js. Throws Refused. */
+export const loadFollow = () => get('./client/follow.js');
+
 const WORKER = 'sw.js';
 let policy;
 

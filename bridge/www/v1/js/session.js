@@ -1,14 +1,14 @@
 // Updates the store from the server's frames, and carries out the user's actions.
 
 import {isChange} from './changes.js';
+import {outbox} from './client/outbox.js';
+import {openTunnel} from './client/tunnel.js';
 import {summary} from './files.js';
-import {load} from './load.js';
+import {load, loadFollow} from './load.js';
 import {askToPersist, claim, forgetLogin, leaveDraft, rememberLogin, rememberedLogin, takeDraft} from './login.js';
-import {outbox} from './outbox.js';
 import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
 import {timeOf} from './store.js';
-import {openTunnel} from './tunnel.js';
 
 const MINUTE = 60_000;
 const GRACE = 700; // a shorter interruption is not shown
@@ -43,7 +43,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 			else drop();
 		}
 		tunnel = openTunnel({
-			credentials: () => password ?? auth(),
+			login: () => protocol.loginURL(password ?? auth()),
 			onOpen(answer) { ready = opened(answer).then(resolve); },
 			onRefused: refused,
 			onFrame: (frame) => ready.then(() => { if (store.me) receive(frame); }),
@@ -63,7 +63,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 	async function opened(answer) {
 		const {id, name} = answer.profile;
 		const keeps = answer.talks !== undefined;
-		const module = await (keeps ? load('kept') : load('local')).catch((error) => tunnel?.lost(error.code));
+		const [module, parts] = await Promise.all(keeps ? [load('kept'), loadFollow()] : [load('local')]).catch((error) => [tunnel?.lost(error.code)]);
 		if (!module || !tunnel) return;
 		const first = !store.me;
 		const byID = (list) => new Map((list ?? []).map((one) => [one.id, one]));
@@ -81,7 +81,7 @@ export function newSession({store, history, onPhase, onDialogue, onRequest, onFr
 		if (!talks || store.kept !== keeps) {
 			const send = (frame) => tunnel?.send(JSON.stringify(frame));
 			talks?.stop();
-			talks = module.default({store, history, out, send, away, arrived, preview, changed: talk, mark: remark, call: (f) => called(f(auth()))});
+			talks = module.default({...parts, store, history, out, send, away, arrived, preview, changed: talk, mark: remark, call: (f) => called(f(auth()))});
 		}
 		store.kept = out.safe = keeps;
 		await talks.start(first, answer.talks ?? []);

@@ -2,25 +2,22 @@
 
 import {apply, isChange} from '../changes.js';
 import {summary} from '../files.js';
-import {isSettled} from '../outbox.js';
+import {isSettled} from '../client/outbox.js';
 import {Code, get, post} from '../protocol.js';
 
 const PAGE = 50;
-const MOST = 200; // dialogues of an answer
 const UNREAD = 1000; // the most that a new device counts
 const ACK_PAUSE = 300;
 const REORDERED = 200; // time for frames that arrive in another order
-const RETRY = 3000;
 const TYPING = 3000;
 
 /** The dialogues that end with number n, without gaps. */
 const suffix = (all, n) => all.filter((one, i) => one.n - i === n - all.length + 1);
 
-/** call(f) makes a call with the login. arrived(dialogue, away) announces a dialogue. mark(friend, marks) changes marks. */
-export default function kept({store, history, out, send, call, away, arrived, mark}) {
+/** follow and MOST are those of client/follow.js. call(f) makes a call with the login. arrived(dialogue, away) announces a dialogue. mark(friend, marks) changes marks. */
+export default function kept({follow, MOST, store, history, out, send, call, away, arrived, mark}) {
 	const me = store.me.id;
 	const parts = new Map(); // friend's id → {pending, kept, old, first, busy, opened, top, typed, quotes}
-	const healing = new Set();
 	const due = new Set(); // friends whose dialogues are to be acknowledged
 	let over = false;
 
@@ -104,39 +101,18 @@ export default function kept({store, history, out, send, call, away, arrived, ma
 		store.emit('talks');
 	}
 
-	function arrive(one) {
-		const {friend, id, n, mine} = one;
-		const talk = cursor(friend);
-		if (n === talk.have + 1) take(friend, [one], n);
-		else if (n > talk.have) {
-			talk.last = Math.max(talk.last, n);
-			save(friend, [one]); // heal finds it there
-			heal(friend, REORDERED);
-		} else if (mine) { // known already: it was sent twice
-			const p = part(friend);
+	const {heal, arrive} = follow({
+		cursor, range, take, pause: REORDERED,
+		isOver: () => over,
+		early: (one) => save(one.friend, [one]), // heal finds it there
+		known({friend, id, mine}) {
+			if (!mine) return;
+			const p = part(friend); // it was sent twice
 			p.pending = p.pending.filter((other) => other.id !== id);
 			save(friend, [], [id]);
 			draw(friend);
-		}
-	}
-
-	/** Fetches what is missing up to the newest dialogue. */
-	async function heal(friend, pause, quiet) {
-		if (healing.has(friend) || over) return;
-		healing.add(friend);
-		const talk = cursor(friend);
-		try {
-			if (pause) await new Promise((done) => { setTimeout(done, pause); });
-			while (!over && talk.have < talk.last) {
-				const to = Math.min(talk.last, talk.have + MOST);
-				const all = await range(friend, talk.have + 1, to);
-				if (!over && to > talk.have) await take(friend, all, to, quiet);
-			}
-		} catch {
-			setTimeout(heal, RETRY, friend);
-		}
-		healing.delete(friend);
-	}
+		},
+	});
 
 	function ack(friend) {
 		if (!due.size) setTimeout(tell, ACK_PAUSE);

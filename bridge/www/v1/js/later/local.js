@@ -1,6 +1,6 @@
 // Conversations that the server does not keep: this browser has the only copy.
 
-import {isSettled} from '../outbox.js';
+import {isSettled} from '../client/outbox.js';
 import {Code} from '../protocol.js';
 
 /** Ids this long are unique. A shorter one may be a counter in each session. */

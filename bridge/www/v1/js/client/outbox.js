@@ -1,6 +1,6 @@
 // Dialogues that wait for a connection or for their answer.
 
-import {Code, frameOf} from './protocol.js';
+import {Code} from './codes.js';
 
 const LATE = 5000;
 const ANSWER_LIMIT = 30_000; // above the server's limit
@@ -8,6 +8,8 @@ const PAUSE = 3000;
 const IN_FLIGHT = 64;
 
 const STATES = {[Code.success]: 'delivered', [Code.kept]: 'kept', [Code.peerOffline]: 'offline'};
+
+export const frameOf = ({id, friend, text, re, reacts, edits, deletes, file}) => JSON.stringify({id, toFriend: friend, payload: text, re, reacts, edits, deletes, file: file?.id});
 
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
@@ -113,13 +115,14 @@ export function outbox(send, changed, onLate, upload) {
 		const {dialogue} = waiting.get(id) ?? {};
 		if (!waiting.delete(id)) return undefined;
 		set(dialogue, state, code);
-		room = IN_FLIGHT;
+		room = out.most;
 		flush();
 		return dialogue;
 	}
 
 	const out = {
 		safe: false, // the server compares ids
+		most: IN_FLIGHT,
 		busy: () => waiting.size > 0,
 		resume() {
 			clearTimeout(paused);

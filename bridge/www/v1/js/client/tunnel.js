@@ -1,8 +1,8 @@
 // The WebSocket: logs in, passes frames on, and reconnects.
 
-import {Code, loginURL} from './protocol.js';
+import {Code} from './codes.js';
 
-const FINAL = [Code.wrongLogin, 514, Code.authIllegal, 517]; // only the user can help: wrong, or without token or id
+export const FINAL = [Code.wrongLogin, 514, Code.authIllegal, 517]; // only the user can help: wrong, or without token or id
 const LOGIN_LIMIT = 20_000;
 const PONG_LIMIT = 5000;
 const BEAT = 25_000; // a visible page asks after this silence whether the connection lives
@@ -14,9 +14,9 @@ const SLEPT = 30_000;
 /** Exponential backoff up to half a minute, with jitter. */
 const pauseBefore = (n) => Math.min(30_000, 1000 * 2 ** n) * (0.7 + 0.6 * Math.random());
 
-/** onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why, wait).
+/** login() resolves to an address with a ticket. onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why, wait).
     wait: the seconds that the server asks for. */
-export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onState}) {
+export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, Socket = WebSocket}) {
 	let socket = null;
 	let turn = 0; // of connecting: an earlier one has no effect any more
 	let timer = 0;
@@ -44,9 +44,9 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 		const current = turn;
 		const gone = () => { if (current === turn) lost(Code.unreachable); };
 		timer = setTimeout(gone, LOGIN_LIMIT);
-		loginURL(credentials()).then((url) => {
+		login().then((url) => {
 			if (current !== turn) return;
-			socket = new WebSocket(url);
+			socket = new Socket(url);
 			socket.onclose = gone;
 			socket.onmessage = ({data}) => { if (current === turn) receive(JSON.parse(data)); };
 		}, ({code, wait}) => {
@@ -107,23 +107,26 @@ export function openTunnel({credentials, onOpen, onFrame, onRefused, onDown, onS
 	}
 
 	function send(text) {
-		const can = up && socket.readyState === WebSocket.OPEN;
+		const can = up && socket.readyState === Socket.OPEN;
 		if (can) socket.send(text);
 		return can;
 	}
 
 	const {signal} = open;
-	const soon = () => { if (!document.hidden) (up ? probe : reconnect)(); };
-	addEventListener('online', soon, {signal});
-	addEventListener('offline', probe, {signal}); // a server on this machine or network may still be there
-	document.addEventListener('visibilitychange', soon, {signal});
-	// A page in the back/forward cache must not take dialogues.
-	addEventListener('pagehide', drop, {signal});
-	addEventListener('pageshow', ({persisted}) => { if (persisted) reconnect(); }, {signal});
+	const page = globalThis.document; // none in Node.js
+	const soon = () => { if (!page.hidden) (up ? probe : reconnect)(); };
+	if (page) {
+		addEventListener('online', soon, {signal});
+		addEventListener('offline', probe, {signal}); // a server on this machine or network may still be there
+		page.addEventListener('visibilitychange', soon, {signal});
+		// A page in the back/forward cache must not take dialogues.
+		addEventListener('pagehide', drop, {signal});
+		addEventListener('pageshow', ({persisted}) => { if (persisted) reconnect(); }, {signal});
+	}
 	let last = Date.now();
 	const clock = setInterval(() => {
 		if (Date.now() - last > SLEPT) reconnect();
-		else if (!document.hidden && Date.now() - heardAt > BEAT) probe();
+		else if (!page?.hidden && Date.now() - heardAt > BEAT) probe();
 		last = Date.now();
 	}, TICK);
 	signal.addEventListener('abort', () => clearInterval(clock));
