@@ -422,6 +422,9 @@ func (b *Bridge) serve(ctx context.Context) error {
 	}
 	b.stops.add(func(context.Context) error { return clients.Close() })
 	b.stops.add(func(context.Context) error { b.broadcasts.Wait(); return nil })
+	if err := b.nc.Flush(); err != nil { // otherwise the first requests find no responder
+		return fmt.Errorf("serve NATS clients: %w", err)
+	}
 	if b.opts.Callout != nil {
 		callout, err := natsauth.NewCallout(ctx, *b.opts.Callout, natsauth.CalloutDeps{Prefix: subject.Prefix(b.opts.Prefix), Store: b.opts.Store,
 			Accounts: b.services.Accounts, Attachments: b.services.Attachments, Gate: &b.gate, Governor: b.opts.Governor, Audit: b.audit, Disconnector: b.services.disconnector,

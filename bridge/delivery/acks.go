@@ -103,14 +103,19 @@ func (l *lane) publishNotice(user string, frame []byte) error {
 	return l.nc.PublishMsg(&nats.Msg{Subject: l.names.Notice(user), Header: nats.Header{nodeHeader: {l.node}}, Data: frame})
 }
 
-// takeAcks takes the replies of NATS clients to kept dialogues.
+// takeAcks takes the replies of NATS clients to kept dialogues. The other lanes publish the dialogues on connections of
+// their own. So takeAcks returns once NATS has the subscription: an earlier reply would be lost.
 func (l *Lanes) takeAcks(opts Options) error {
-	_, err := l.lanes[0].nc.QueueSubscribe(opts.Prefix.TakenAny(), subject.QueueGroup, func(m *nats.Msg) {
+	nc := l.lanes[0].nc
+	_, err := nc.QueueSubscribe(opts.Prefix.TakenAny(), subject.QueueGroup, func(m *nats.Msg) {
 		user, with, n, ok := opts.Prefix.ParseTaken(m.Subject)
 		if ok && replyCode(m) == wire.Success && kv.ValidID(user) && kv.ValidID(with) {
 			opts.Keeper.Got(user, with, n)
 		}
 	})
+	if err == nil {
+		err = nc.Flush()
+	}
 	if err != nil {
 		return fmt.Errorf("take acknowledgements: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"imctl/bridge/natstest"
+	"imctl/bridge/subject"
 	"imctl/bridge/talk"
 	"imctl/bridge/wire"
 	"imctl/kv"
@@ -97,6 +98,9 @@ func keeping(t *testing.T) (*Lanes, *memory, string) {
 		Notices:  NewNotices(natstest.Connect(t, s.ClientURL()), "im"), Fresh: always, Alone: always, Metrics: NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.GlobalAccount().Interest(subject.Prefix("im").Taken("n", bob, ann, 1)) == 0 {
+		t.Error("NATS does not have the subscription to acknowledgements yet")
 	}
 	t.Cleanup(lanes.Close)
 	return lanes, keeper, s.ClientURL()
