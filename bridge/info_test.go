@@ -41,7 +41,7 @@ func TestInfo(t *testing.T) {
 		o.Governor = governor.New(governor.Options{Picture: 1000}, o.Registry, o.Log)
 		t.Cleanup(o.Governor.Close)
 	})
-	want := `{"code":200,"message":"Success","ok":true,"info":{"version":"v9.8.7","protocol":1,"features":["tickets","people"],"registration":"open","page":"v1",` +
+	want := `{"code":200,"message":"Success","ok":true,"info":{"version":"v9.8.7","protocol":1,"features":["tickets","people"],"registration":"open","page":"v1","auth":["builtin"],` +
 		`"ping":40,"silence":50,"limits":{"header":16384,"body":34768,"login":65536,"frame":4096,"payload":3992,"picture":1000,` +
 		`"account":64,"password_min":1,"password_max":256,"name":64,"alias":64,"sex":32,"birthday":32,"sign":512,"mail":254,"note":512,` +
 		`"people":50,"friends":2000,"requests":200,"sessions":8,"in_flight":64}}}`

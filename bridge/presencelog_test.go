@@ -19,7 +19,8 @@ import (
 func TestPresenceInTheLog(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
-	here, there := startNode(t, url), startNode(t, url)
+	patient := func(o *Options) { o.Dialogues.Timeout = time.Minute } // an entry that is not stored in time is lost
+	here, there := startNode(t, url, patient), startNode(t, url, patient)
 	entries := consumer(t, url, "presence", "im.log.presence.>")
 	for _, n := range []*node{here, there} {
 		if err := n.events.Attach(t.Context()); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"imctl/bridge/eventlog"
 	"imctl/bridge/natstest"
+	"imctl/bridge/subject"
 	"imctl/bridge/talk"
 	"imctl/kv"
 )
@@ -73,13 +74,18 @@ func TestRepeatedIsLogged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	entries := func() uint64 {
+	entries := func() uint64 { // of dialogues; those about friends that are offline come later
 		t.Helper()
 		stream, err := js.Stream(t.Context(), "IM_LOG")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return stream.CachedInfo().State.Msgs
+		on := subject.Prefix("im").LogDialogue(ann, bob)
+		info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(on))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.State.Subjects[on]
 	}
 	full.Store(true)
 	send()

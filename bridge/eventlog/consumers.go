@@ -21,9 +21,9 @@ const (
 	// countWait bounds one count, and flushWait the subscriptions before the first one.
 	countWait = 2 * time.Second
 	flushWait = 5 * time.Second
-	// holdAttached is how long the log stays attached after a consumer was announced, whatever the count is. It is
-	// longer than a count may take, so that a count that began before the consumer existed does not undo it, and it
-	// leaves a cluster time to tell the stream's leader. Writing without a consumer stores nothing.
+	// holdAttached is how long the log stays attached after a consumer was announced, whatever the counts are that begin
+	// in that time, or began before. It leaves a cluster time to tell the stream's leader. Writing without a consumer
+	// stores nothing.
 	holdAttached = 4 * time.Second
 )
 
@@ -129,6 +129,7 @@ func (l *Log) count(ctx context.Context) (wait time.Duration, err error) {
 	if l.paused.Load() {
 		return countAgain, nil
 	}
+	began := time.Now()
 	s, err := l.js.Stream(ctx, l.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		l.opts.Log.Error("the stream of the event log is missing: creating it", "stream", l.stream)
@@ -143,7 +144,7 @@ func (l *Log) count(ctx context.Context) (wait time.Duration, err error) {
 	l.consumers.Store(int64(n))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	held := time.Until(l.heldUntil)
+	held := l.heldUntil.Sub(began) // a count that began before the announcement does not know the consumer
 	before := l.attached.Load()
 	switch {
 	case n > 0:
@@ -151,7 +152,7 @@ func (l *Log) count(ctx context.Context) (wait time.Duration, err error) {
 	case held <= 0:
 		l.attached.Store(false)
 	default:
-		return min(held, countEvery), nil
+		return min(max(time.Until(l.heldUntil), 0), countEvery), nil
 	}
 	if now := n > 0; now != before {
 		l.opts.Log.Info("event log", "consumers", n)

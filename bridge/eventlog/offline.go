@@ -58,12 +58,12 @@ func offlineBody(d Offline, at time.Time) []byte {
 }
 
 // noteOffline notes whether a consumer wants dialogues to users that are offline. A consumer that was announced a moment
-// ago may be missing in the reading.
-func (l *Log) noteOffline(u Usage) {
+// before the reading began, or later, may be missing in it.
+func (l *Log) noteOffline(u Usage, began time.Time) {
 	wanted := slices.ContainsFunc(u.Consumers, func(c Lag) bool { return c.offline })
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.offline.Store(wanted || time.Now().Before(l.heldUntil))
+	l.offline.Store(wanted || !began.After(l.heldUntil))
 }
 
 // namesKind reports whether a filter of a consumer begins with a word.

@@ -13,9 +13,9 @@ const kindPresence = "presence"
 // allKinds has the bits of all kinds.
 const allKinds = ^uint32(0)
 
-// noteWanted notes which kinds the consumers of a reading take. A consumer that was announced within the last seconds may
-// be missing in it, so all kinds stay wanted for that time.
-func (l *Log) noteWanted(u Usage) {
+// noteWanted notes which kinds the consumers of a reading take. A consumer that was announced in the seconds before the
+// reading began, or later, may be missing in it, so all kinds stay wanted.
+func (l *Log) noteWanted(u Usage, began time.Time) {
 	var bits uint32
 	for i, kind := range kinds {
 		if slices.ContainsFunc(u.Consumers, func(c Lag) bool { return slices.Contains(c.kinds, kind) }) {
@@ -24,7 +24,7 @@ func (l *Log) noteWanted(u Usage) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Now().After(l.heldUntil) {
+	if began.After(l.heldUntil) {
 		l.wanted.Store(bits)
 	}
 }

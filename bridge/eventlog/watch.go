@@ -45,6 +45,7 @@ func (l *Log) readUsage(ctx context.Context) error {
 	if l.paused.Load() {
 		return nil
 	}
+	began := time.Now()
 	u, err := l.reader.Read(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil // the next count creates it
@@ -53,8 +54,8 @@ func (l *Log) readUsage(ctx context.Context) error {
 		return err
 	}
 	l.usage.Store(&u)
-	l.noteWanted(u)
-	l.noteOffline(u)
+	l.noteWanted(u, began)
+	l.noteOffline(u, began)
 	if u.Entries > 0 {
 		l.unpruned.CompareAndSwap(0, 1) // another node has written them, and may have ended
 	}
