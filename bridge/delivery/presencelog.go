@@ -19,38 +19,43 @@ type presenceLog interface {
 func (a *announcer) logged() bool { return a.log != nil && a.log.WantsPresence() }
 
 // record writes an entry about a user's presence. The entries of one node are stored in the order of its announcements.
-// Beside other nodes, one of these may have stored that the user came online before this node has stored that it went
-// offline. So this node looks again after the latter.
+// Beside other nodes, an entry may be stored after that of a later change on another node. So this node looks again
+// after each entry.
 func (a *announcer) record(user string, online bool) {
 	if !a.logged() {
 		return
 	}
 	var done eventlog.Done
-	if !online && !a.alone() {
-		done = offlineStored{a, user}
+	if !a.alone() {
+		done = presenceStored{a, user, online}
 	}
 	a.log.Presence(user, online, done)
 }
 
-// offlineStored is told when the entry that a user went offline is stored.
-type offlineStored struct {
-	a    *announcer
-	user string
+// presenceStored is told when an entry about presence is stored.
+type presenceStored struct {
+	a      *announcer
+	user   string
+	online bool
 }
 
 // Logged implements eventlog.Done. It does not wait.
-func (o offlineStored) Logged(bool) { o.a.checks.add(o.user, o.a.recheck) }
+func (p presenceStored) Logged(bool) { p.a.checks.add(p, p.a.recheck) }
 
-// recheck writes which of these users are online after all.
-func (a *announcer) recheck(users []string) {
+// recheck writes another entry about those of these users whose presence is not that of the stored entry.
+func (a *announcer) recheck(stored []presenceStored) {
 	defer recovery.Log(a.lane.log, "presence")
+	users := make([]string, len(stored))
+	for i, p := range stored {
+		users[i] = p.user
+	}
 	online, err := a.lane.flights.online(context.Background(), users)
 	if err != nil {
 		return // NATS is unreachable
 	}
-	for i, user := range users {
-		if online[i] {
-			a.log.Presence(user, true, nil)
+	for i, p := range stored {
+		if online[i] != p.online {
+			a.record(p.user, online[i])
 		}
 	}
 }
@@ -58,38 +63,38 @@ func (a *announcer) recheck(users []string) {
 // recheckAtOnce is how many users are asked at once.
 const recheckAtOnce = 256
 
-// rechecks are users whose presence is asked again, by one goroutine while there are some.
+// rechecks are entries after which this node looks again, on one goroutine while there are some.
 type rechecks struct {
 	mu      sync.Mutex
-	users   []string
+	stored  []presenceStored
 	running bool
 	wg      sync.WaitGroup
 }
 
-// add queues a user for check.
-func (r *rechecks) add(user string, check func(users []string)) {
+// add queues an entry for check.
+func (r *rechecks) add(p presenceStored, check func([]presenceStored)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.users = append(r.users, user)
+	r.stored = append(r.stored, p)
 	if r.running {
 		return
 	}
 	r.running = true
 	r.wg.Go(func() {
-		for users := r.next(); len(users) > 0; users = r.next() {
-			for some := range slices.Chunk(users, recheckAtOnce) {
+		for stored := r.next(); len(stored) > 0; stored = r.next() {
+			for some := range slices.Chunk(stored, recheckAtOnce) {
 				check(some)
 			}
 		}
 	})
 }
 
-func (r *rechecks) next() []string {
+func (r *rechecks) next() []presenceStored {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	users := r.users
-	r.users, r.running = nil, len(users) > 0
-	return users
+	stored := r.stored
+	r.stored, r.running = nil, len(stored) > 0
+	return stored
 }
 
 // wait waits for the goroutine.
