@@ -121,6 +121,10 @@ func TestModeratorDies(t *testing.T) {
 	if err := first.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	var status syscall.WaitStatus // a process goes on for a moment after the signal
+	if _, err := syscall.Wait4(first.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("stop the moderator: %v, status %v", err, status)
+	}
 	floods()
 	if got := say(); !strings.Contains(got, "as it was") {
 		t.Errorf("while the moderator is stopped: %s", got)
