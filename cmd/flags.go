@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -32,23 +33,35 @@ func (f *settingFlag) Type() string       { return "value" }
 // command has another flag of that name. The help shows the flags of the keys in shown, or all flags if shown is empty.
 func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
 	flags.String("config", "", "configuration `file` (default IMCTL_CONFIG, config.yaml or /etc/imctl/config.yaml)")
-	for _, s := range Defaults().settings() {
-		value := settingFlag(s.String())
-		names := []string{s.key}
-		if short := shortFlags[s.key]; short != "" && flags.Lookup(short) == nil {
-			names = []string{short, s.key}
+	for _, s := range settingFlags() {
+		key := settingOfFlag(&s)
+		value := settingFlag(s.DefValue)
+		names := []string{key}
+		if short := shortFlags[key]; short != "" && flags.Lookup(short) == nil {
+			names = []string{short, key}
 		}
 		for i, name := range names {
-			flag := flags.VarPF(&value, name, "", s.help)
-			flag.Annotations = map[string][]string{settingAnnotation: {s.key}}
-			flag.Hidden = len(shown) > 0 && (i > 0 || !slices.Contains(shown, s.key))
-			if _, ok := s.value.(*bool); ok {
-				flag.NoOptDefVal = "true"
-			}
+			flag := s
+			flag.Name, flag.Value = name, &value
+			flag.Hidden = len(shown) > 0 && (i > 0 || !slices.Contains(shown, key))
+			flags.AddFlag(&flag)
 		}
 	}
 	flags.SortFlags = false
 }
+
+// settingFlags returns the flags of all settings without their values. Each of many commands has them, so they are made
+// once. Nothing may change their annotations.
+var settingFlags = sync.OnceValue(func() (all []pflag.Flag) {
+	for _, s := range Defaults().settings() {
+		flag := pflag.Flag{Name: s.key, Usage: s.help, DefValue: s.String(), Annotations: map[string][]string{settingAnnotation: {s.key}}}
+		if _, ok := s.value.(*bool); ok {
+			flag.NoOptDefVal = "true"
+		}
+		all = append(all, flag)
+	}
+	return all
+})
 
 // flagError returns the error of a flag, in words instead of the names of functions.
 func flagError(_ *cobra.Command, err error) error {

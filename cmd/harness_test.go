@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -220,8 +219,8 @@ func (w *world) secret(s string) {
 	w.secrets[s] = true
 }
 
-// secretPattern matches traces of secrets: query strings of logins, and hashes of passwords.
-var secretPattern = regexp.MustCompile(`(?i)password=|token=|account=|%3d|argon2|"password"`)
+// secretTraces are traces of secrets, in lower case: query strings of logins, and hashes of passwords.
+var secretTraces = []string{"password=", "token=", "account=", "%3d", "argon2", `"password"`}
 
 // checkNoSecrets checks that logs and metrics contain no secrets.
 func (w *world) checkNoSecrets(t testing.TB) {
@@ -230,8 +229,11 @@ func (w *world) checkNoSecrets(t testing.TB) {
 	if !strings.Contains(output, "level=DEBUG") && !strings.Contains(output, `"level":"DEBUG"`) || !strings.Contains(output, "imctl_call_seconds") {
 		t.Error("no debug log or no metrics to check for secrets")
 	}
-	if at := secretPattern.FindStringIndex(output); at != nil {
-		t.Errorf("a secret in the logs or metrics: …%s…", output[max(0, at[0]-200):min(len(output), at[1]+100)])
+	lower := strings.ToLower(output)
+	for _, trace := range secretTraces {
+		if at := strings.Index(lower, trace); at >= 0 {
+			t.Errorf("a secret in the logs or metrics: …%s…", lower[max(0, at-200):min(len(lower), at+100)])
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

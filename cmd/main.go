@@ -54,7 +54,7 @@ func Main() {
 
 // Run runs one command line and returns its exit code. It writes an error message to env.Err if the command fails.
 func Run(ctx context.Context, env *Env, args []string) int {
-	root := newRoot(env)
+	root := newRoot(env, args...)
 	root.SetArgs(args)
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
@@ -103,7 +103,8 @@ func (e *Env) hangups() (<-chan os.Signal, func()) {
 	return signals, func() { signal.Stop(signals) }
 }
 
-func newRoot(env *Env) *cobra.Command {
+// newRoot returns the tree of commands. args are the command line, if there is one.
+func newRoot(env *Env, args ...string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "imctl",
 		Short: "An instant-messaging server on NATS JetStream",
@@ -158,7 +159,9 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 not found,
 	root.SetHelpCommand(newHelp(env))
 	root.SetFlagErrorFunc(flagError)
 	fitHelp(root, terminalWidth(env.Out))
-	addCompletions(env, root)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		addCompletions(env, root) // cobra keeps them, and with them the commands, until the process ends
+	}
 	markRunErrors(root)
 	refuseRepeats(root) // after markRunErrors: these are errors of the parser
 	return root

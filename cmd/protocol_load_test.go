@@ -54,36 +54,29 @@ func count(codes map[int]int) map[int]int {
 	return n
 }
 
-// TestFiveHundred checks that dialogues that are sent without waiting for answers arrive once and in order, and are
+// testFiveHundred checks that dialogues that are sent without waiting for answers arrive once and in order, and are
 // answered 200, with the default buffers.
-func TestFiveHundred(t *testing.T) {
-	t.Parallel()
-	for _, way := range deployments {
-		t.Run(way.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, way.start(t))
-			a, b := w.newFriends(t)
-			const n = 500
-			for _, ends := range [][2]*member{{a, b}, {b, a}} {
-				from, to := ends[0], ends[1]
-				read := make(chan error, 1)
-				go func() {
-					for i := range n {
-						if got, err := to.tunnel.tryNext(); err != nil || got != dialogueFrame(fmt.Sprintf(`"%d"`, i), from.id, `"hello"`) {
-							read <- fmt.Errorf("dialogue %d: %s, %w", i, got, err)
-							return
-						}
-					}
-					read <- nil
-				}()
-				if got := count(from.pour(t, to, n, `"hello"`)); got[200] != n {
-					t.Errorf("of %d dialogues: %v", n, got)
-				}
-				if err := <-read; err != nil {
-					t.Fatal(err)
+func testFiveHundred(t *testing.T, w *world) {
+	a, b := w.newFriends(t)
+	const n = 500
+	for _, ends := range [][2]*member{{a, b}, {b, a}} {
+		from, to := ends[0], ends[1]
+		read := make(chan error, 1)
+		go func() {
+			for i := range n {
+				if got, err := to.tunnel.tryNext(); err != nil || got != dialogueFrame(fmt.Sprintf(`"%d"`, i), from.id, `"hello"`) {
+					read <- fmt.Errorf("dialogue %d: %s, %w", i, got, err)
+					return
 				}
 			}
-		})
+			read <- nil
+		}()
+		if got := count(from.pour(t, to, n, `"hello"`)); got[200] != n {
+			t.Errorf("of %d dialogues: %v", n, got)
+		}
+		if err := <-read; err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

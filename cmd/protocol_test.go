@@ -2,20 +2,21 @@ package cmd
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// deployments are the deployments on which TestProtocol runs.
-var deployments = []struct {
+// namedDeployment is a deployment on which TestProtocol runs.
+type namedDeployment struct {
 	name  string
 	start func(testing.TB) deployment
-}{
+}
+
+// deployments are the deployments on which TestProtocol runs. moreDeployments are those of long runs.
+var deployments = []namedDeployment{
 	{"plain", func(t testing.TB) deployment { return start(t, tableSettings) }},
 	{"TLS", func(t testing.TB) deployment { return start(t, tableSettings, overTLS) }},
-	{"attached", func(t testing.TB) deployment { return startBridges(t, 1, tableSettings) }},
-	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings) }},
-	{"cluster of three", func(t testing.TB) deployment { return startCluster(t, 3, tableSettings) }},
 	{"cluster of three, round robin", func(t testing.TB) deployment { return &roundRobin{bridges: startCluster(t, 3, tableSettings)} }},
 	{"two servers, round robin", func(t testing.TB) deployment { return &roundRobin{bridges: startBridges(t, 2, tableSettings)} }},
 }
@@ -34,7 +35,7 @@ func tableSettings(c *Config) {
 // servers, so each runs during the traffic of the others.
 func TestProtocol(t *testing.T) {
 	t.Parallel()
-	for _, d := range deployments {
+	for _, d := range slices.Concat(deployments, moreDeployments) {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, d.start(t))
@@ -63,6 +64,7 @@ func TestProtocol(t *testing.T) {
 				"dialogue: offline":         testDialogueOffline,
 				"dialogue: friends only":    testDialogueFriendship,
 				"dialogue: several devices": testDevices,
+				"dialogue: five hundred":    testFiveHundred,
 				"tunnel: 513":               testGivesWay,
 				"tunnel: 509":               testBinary,
 				"tunnel: frames":            testFrames,

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -63,10 +65,30 @@ type site struct {
 	log   logBuffer // of all processes
 }
 
+// unknownToRelease returns the arguments of env(1) that remove the variables of noRates that the last release does not
+// know: it refuses to start with them.
+func unknownToRelease(t testing.TB, program string) (args []string) {
+	t.Helper()
+	known, err := os.ReadFile(filepath.Join(filepath.Dir(program), "source", "cmd", "settings.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range Defaults().settings() {
+		if _, rate := s.value.(*Rate); rate && !bytes.Contains(known, []byte(strconv.Quote(s.key))) {
+			args = append(args, "-u", EnvName(s.key))
+		}
+	}
+	return args
+}
+
 // start starts a program in place of a node.
 func (s *site) start(t testing.TB, i int, program, data string, env ...string) {
 	t.Helper()
-	s.nodes[i] = startCommand(t, exec.Command(program, "serve", "--log.level", "debug"), data, &s.log, env...)
+	args := []string{program, "serve", "--log.level", "debug"}
+	if program != "imctl" {
+		args = slices.Concat([]string{"env"}, unknownToRelease(t, program), args)
+	}
+	s.nodes[i] = startCommand(t, exec.Command(args[0], args[1:]...), data, &s.log, env...)
 }
 
 func (s *site) base(n int) string          { return s.nodes[n%len(s.nodes)].url }

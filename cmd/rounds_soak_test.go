@@ -2,6 +2,8 @@
 
 package cmd
 
+import "testing"
+
 // killRounds is the number of rounds of TestKillRounds.
 const killRounds = 50
 
@@ -16,3 +18,11 @@ const pathCuts = 20
 
 // pageReloads is how often TestPageUnderTraffic reloads the page, or leaves it.
 const pageReloads = 30
+
+// moreDeployments are deployments of TestProtocol, besides deployments. The devices and the calls of a user are on one
+// server.
+var moreDeployments = []namedDeployment{
+	{"attached", func(t testing.TB) deployment { return startBridges(t, 1, tableSettings) }},
+	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings) }},
+	{"cluster of three", func(t testing.TB) deployment { return startCluster(t, 3, tableSettings) }},
+}

@@ -16,3 +16,6 @@ const pathCuts = 3
 
 // pageReloads is how often TestPageUnderTraffic reloads the page, or leaves it.
 const pageReloads = 4
+
+// moreDeployments are deployments of TestProtocol, besides deployments.
+var moreDeployments []namedDeployment

@@ -308,6 +308,7 @@ func (a *asyncAPI) withoutConversations(t *testing.T) {
 	c.answer.Store(&refusal)
 	a.saw(t, "takeDialogueByNATS/reply", "answer", []byte(s.asUser(t, person).Ask(t, "im.send."+person.id, dialogue(`"1"`, bot.id, `"p"`))))
 	a.gateways(t, w, s, person, false)
+	a.hears(t, person.tunnel, "deliver", "dialogue") // of the gateway's user
 	a.moderated(t, w, s, person, bot)
 }
 

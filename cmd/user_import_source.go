@@ -56,6 +56,7 @@ type importSource struct {
 	format string
 	host   string // of the users to import, from a server of several hosts; "" for the first one
 	most   int    // bytes of the longest entry
+	token  int    // bytes of the longest token of XML, 0 for xmlToken
 	files  []importFile
 }
 

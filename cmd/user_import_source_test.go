@@ -13,7 +13,7 @@ import (
 // readEntries returns the entries of texts in a format, each text as a file.
 func readEntries(t *testing.T, format string, texts ...string) (all []importEntry) {
 	t.Helper()
-	s := &importSource{format: format, most: 10_000}
+	s := &importSource{format: format, most: 10_000, token: 1 << 20}
 	for n, text := range texts {
 		s.files = append(s.files, importFile{fmt.Sprint("f", n), func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }})
 	}
@@ -161,7 +161,7 @@ func TestImportXEP0227(t *testing.T) {
 		"<html></html>":                                          "element html",
 		"<server-data xmlns='urn:xmpp:pie:0'><xi:include xmlns:xi='http://www.w3.org/2001/XInclude' href='x.xml'/></server-data>": "import the directory",
 		head + "<user name='a'><vCard xmlns='vcard-temp'><FN>" + strings.Repeat("x", 20_000):                                      "too long",
-		head + "<user name='" + strings.Repeat("x", 20<<20):                                                                       "too long",
+		head + "<user name='" + strings.Repeat("x", 2<<20):                                                                        "too long",
 	} {
 		all := readEntries(t, formatXEP0227, text)
 		if len(all) == 0 || all[len(all)-1].err == nil || !strings.Contains(all[len(all)-1].err.Error(), why) {

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
@@ -42,7 +43,7 @@ type xmppReader struct {
 // readXEP0227 reads a user from each element of that name, with its roster, vCard and pending requests. It skips
 // everything else.
 func readXEP0227(in *bufio.Reader, s *importSource, yield func(importEntry) error) error {
-	r := &xmppReader{bounded: &boundedReader{in, xmlToken}, source: s}
+	r := &xmppReader{bounded: &boundedReader{in, s.longestToken()}, source: s}
 	r.Decoder = xml.NewDecoder(r.bounded) // it knows no entities but those of XML itself
 	err := r.hosts(yield)
 	var syntax *xml.SyntaxError
@@ -59,9 +60,12 @@ func readXEP0227(in *bufio.Reader, s *importSource, yield func(importEntry) erro
 // errXML: the XML has a part that an export must not have.
 var errXML = errors.New("not an export in the format of XEP-0227")
 
+// longestToken returns how many bytes a token of XML may have.
+func (s *importSource) longestToken() int { return cmp.Or(s.token, xmlToken) }
+
 // next returns the next token, within the bounds.
 func (r *xmppReader) next() (xml.Token, error) {
-	r.bounded.left = xmlToken
+	r.bounded.left = r.source.longestToken()
 	t, err := r.Token()
 	switch t.(type) {
 	case xml.StartElement:

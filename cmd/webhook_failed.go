@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -86,7 +87,9 @@ func newFailedEach(env *Env, verb, short, done string, do func(*admin.Client, co
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
-				return usageErrorf("missing WEBHOOK")
+				return usageErrorf("missing argument WEBHOOK")
+			case slices.Contains(args, ""):
+				return usageErrorf("an argument must not be empty")
 			case all == (len(args) > 1):
 				return usageErrorf("use ids of dead letters or --all")
 			}

@@ -28,6 +28,10 @@ const readyEvery = 10 * time.Millisecond
 // reconnectWait is the pause between reconnects of in-process connections while the NATS server restarts.
 const reconnectWait = 20 * time.Millisecond
 
+// connectTimeout is how long an in-process connection waits for the NATS server. A server that starts on a busy machine
+// takes longer than the 2 s that nats.go waits by default.
+const connectTimeout = 10 * time.Second
+
 // Options configures a Server.
 type Options struct {
 	// Dir is the locked data directory. The caller closes it, after Shutdown.
@@ -290,6 +294,7 @@ func (s *Server) connect(name, user, password string, opts []nats.Option) (*nats
 		nats.Name(name),
 		nats.UserInfo(user, password),
 		nats.InProcessServer(inProcess{s}),
+		nats.Timeout(connectTimeout),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(0, 0),
 		nats.FlusherTimeout(0), // The default starts a timer for each write. A write within the process is short.
