@@ -16,3 +16,6 @@ const pathCuts = 3
 
 // pageReloads is how often TestPageUnderTraffic reloads the page, or leaves it.
 const pageReloads = 4
+
+// bothBrowsers is whether the tests of anyBrowser run in Firefox, too.
+const bothBrowsers = false
