@@ -2,25 +2,22 @@
 
 import {openTunnel as plain} from './client/tunnel.js';
 
-/** As openTunnel() of the client. */
 export function openTunnel({onState, ...events}) {
 	const open = new AbortController();
-	const {signal} = open;
-	let state;
-	const tunnel = plain({
+	const {reconnect, probe, drop, ...tunnel} = plain({
 		...events,
-		onState(now, ...more) {
-			state = now;
-			if (now === 'off') open.abort();
-			onState(now, ...more);
+		onState(...news) {
+			if (news[0] === 'off') open.abort();
+			onState(...news);
 		},
 	});
-	const soon = () => { if (!document.hidden) (state === 'on' ? tunnel.probe : tunnel.reconnect)(); };
-	addEventListener('online', soon, {signal});
-	addEventListener('offline', tunnel.probe, {signal}); // a server on this machine or network may still be there
-	document.addEventListener('visibilitychange', soon, {signal});
+	const on = (name, act, target = window) => target.addEventListener(name, act, {signal: open.signal});
+	const soon = () => document.hidden || probe() || reconnect();
+	on('online', soon);
+	on('offline', probe); // a server on this machine or network may still be there
+	on('visibilitychange', soon, document);
 	// A page in the back/forward cache must not take dialogues.
-	addEventListener('pagehide', tunnel.drop, {signal});
-	addEventListener('pageshow', ({persisted}) => { if (persisted) tunnel.reconnect(); }, {signal});
-	return tunnel;
+	on('pagehide', drop);
+	on('pageshow', ({persisted}) => persisted && reconnect());
+	return {...tunnel, reconnect, probe};
 }

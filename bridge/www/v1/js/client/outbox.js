@@ -16,9 +16,9 @@ export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 /**
  * send(text) returns whether it succeeded. changed(dialogue) is called for each new state, onLate() if an answer is late.
  * holds(dialogue) returns whether a dialogue, and those to the same friend after it, must still wait, for a flush().
- * again(dialogue, code) returns whether a refused dialogue is sent again.
+ * again(dialogue, code) returns whether a refused dialogue is sent again. gone(id): it does not wait any more.
  */
-export function outbox(send, changed, onLate, {holds = () => false, again = () => false} = {}) {
+export function outbox(send, changed, onLate, {holds = () => false, again = () => false, gone = () => {}} = {}) {
 	const waiting = new Map(); // dialogue's id → {dialogue, sent}, in order
 	let timer = 0;
 	let paused = 0;
@@ -47,6 +47,7 @@ export function outbox(send, changed, onLate, {holds = () => false, again = () =
 		watch();
 	}
 
+	const remove = (id) => (gone(id), waiting.delete(id));
 	function watch() { timer ||= setTimeout(check, LATE / 2); }
 
 	function check() {
@@ -75,7 +76,7 @@ export function outbox(send, changed, onLate, {holds = () => false, again = () =
 
 	function settle(id, state, code) {
 		const {dialogue} = waiting.get(id) ?? {};
-		if (!waiting.delete(id)) return undefined;
+		if (!remove(id)) return undefined;
 		set(dialogue, state, code);
 		room = out.most;
 		flush();
@@ -84,7 +85,6 @@ export function outbox(send, changed, onLate, {holds = () => false, again = () =
 
 	const out = {
 		set, flush, settle,
-		drop: (id) => waiting.delete(id),
 		safe: false, // the server compares ids
 		most: IN_FLIGHT,
 		busy: () => waiting.size > 0,
@@ -110,7 +110,8 @@ export function outbox(send, changed, onLate, {holds = () => false, again = () =
 		},
 		/** The connection was lost: dialogues that were sent may or may not have arrived. */
 		down: () => fail(Code.unreachable),
-		clear: () => waiting.clear(),
+		drop: (id) => remove(id) && flush(),
+		clear: () => [...waiting.keys()].forEach(remove),
 	};
 	return out;
 }

@@ -61,10 +61,10 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 		heardAt = Date.now();
 	}
 
-	/** Reconnects unless the server answers in time. */
+	/** Reconnects unless the server answers in time. Returns false without a connection. */
 	function probe() {
-		if (asked || !send(`{"id":"${PING}","ping":"page"}`)) return;
-		asked = setTimeout(reconnect, PONG_LIMIT);
+		if (!asked && send(`{"id":"${PING}","ping":"page"}`)) asked = setTimeout(reconnect, PONG_LIMIT);
+		return Boolean(asked);
 	}
 
 	function receive(frame) {
