@@ -16,7 +16,7 @@ const pauseBefore = (n) => Math.min(30_000, 1000 * 2 ** n) * (0.7 + 0.6 * Math.r
 
 /** login() resolves to an address with a ticket. onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why, wait).
     wait: the seconds that the server asks for. */
-export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, Socket = WebSocket}) {
+export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, Socket}) {
 	let socket = null;
 	let turn = 0; // of connecting: an earlier one has no effect any more
 	let timer = 0;
@@ -44,7 +44,7 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 		timer = setTimeout(gone, LOGIN_LIMIT);
 		login().then((url) => {
 			if (current !== turn) return;
-			socket = new Socket(url);
+			socket = new (Socket ?? WebSocket)(url);
 			socket.onclose = gone;
 			socket.onmessage = ({data}) => { if (current === turn) receive(JSON.parse(data)); };
 		}, ({code, wait}) => {
@@ -99,7 +99,7 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 	}
 
 	function send(text) {
-		const can = up && socket.readyState === Socket.OPEN;
+		const can = up && socket.readyState === socket.OPEN;
 		if (can) socket.send(text);
 		return can;
 	}
