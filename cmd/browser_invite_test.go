@@ -9,7 +9,7 @@ import (
 
 // TestPageInvite: the link of an invite opens the form of registration with the invite, and the page says why a visitor
 // cannot register.
-func TestPageInvite(t *testing.T) { eachBrowser(t, "en-US", testPageInvite) }
+func TestPageInvite(t *testing.T) { anyBrowser(t, "en-US", testPageInvite) }
 
 func testPageInvite(t *testing.T, browser webBrowser) {
 	s := start(t, func(c *Config) { c.Registration = "invite" })

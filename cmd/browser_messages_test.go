@@ -20,7 +20,7 @@ func (b *tab) actions(text string) {
 
 // TestPageReplies checks replies, from the menu and by keyboard, and that the quote leads to the message, which may be
 // pages away.
-func TestPageReplies(t *testing.T) { eachBrowser(t, "en-US", testPageReplies) }
+func TestPageReplies(t *testing.T) { anyBrowser(t, "en-US", testPageReplies) }
 
 func testPageReplies(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)
@@ -55,7 +55,7 @@ func testPageReplies(t *testing.T, browser webBrowser) {
 }
 
 // TestPageReacts checks that reactions are counted, that the user's own is marked, and that another press takes it back.
-func TestPageReacts(t *testing.T) { eachBrowser(t, "en-US", testPageReacts) }
+func TestPageReacts(t *testing.T) { anyBrowser(t, "en-US", testPageReacts) }
 
 func testPageReacts(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)
@@ -86,7 +86,7 @@ func testPageReacts(t *testing.T, browser webBrowser) {
 }
 
 // TestPageEdits checks the way to edit by the keyboard, that Escape gives the draft back, and what the friend sees.
-func TestPageEdits(t *testing.T) { eachBrowser(t, "en-US", testPageEdits) }
+func TestPageEdits(t *testing.T) { anyBrowser(t, "en-US", testPageEdits) }
 
 func testPageEdits(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)
@@ -121,7 +121,7 @@ func testPageEdits(t *testing.T, browser webBrowser) {
 }
 
 // TestPageForwards forwards a message to a friend, found by name.
-func TestPageForwards(t *testing.T) { eachBrowser(t, "en-US", testPageForwards) }
+func TestPageForwards(t *testing.T) { anyBrowser(t, "en-US", testPageForwards) }
 
 func testPageForwards(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)
@@ -173,7 +173,7 @@ func testPageActionsByKeyboard(t *testing.T, browser webBrowser) {
 
 // TestPageMessagesFast measures one more dialogue, and one more key, in a conversation of 10,000. What it wants is far
 // from what an idle machine does: it has to hold on a busy one.
-func TestPageMessagesFast(t *testing.T) { eachBrowser(t, "en-US", testPageMessagesFast) }
+func TestPageMessagesFast(t *testing.T) { anyBrowser(t, "en-US", testPageMessagesFast) }
 
 func testPageMessagesFast(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)

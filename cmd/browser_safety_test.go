@@ -50,7 +50,7 @@ func (b *tab) countCalls(path string) {
 }
 
 // TestPagePasswords: the page refuses weak passwords before it sends them, and shows the server's rule in words.
-func TestPagePasswords(t *testing.T) { eachBrowser(t, "en-US", testPagePasswords) }
+func TestPagePasswords(t *testing.T) { anyBrowser(t, "en-US", testPagePasswords) }
 
 func testPagePasswords(t *testing.T, browser webBrowser) {
 	s := start(t, func(c *Config) { c.Passwords.MinLength = 12 })
@@ -83,7 +83,7 @@ func testPagePasswords(t *testing.T, browser webBrowser) {
 }
 
 // TestPageNewPassword changes the password soon after a login and later, when the page needs the current one.
-func TestPageNewPassword(t *testing.T) { eachBrowser(t, "en-US", testPageNewPassword) }
+func TestPageNewPassword(t *testing.T) { anyBrowser(t, "en-US", testPageNewPassword) }
 
 func testPageNewPassword(t *testing.T, browser webBrowser) {
 	s := start(t)
@@ -130,7 +130,7 @@ func testPageNewPassword(t *testing.T, browser webBrowser) {
 }
 
 // TestPageBlocks blocks a friend and the sender of a request, and reports both.
-func TestPageBlocks(t *testing.T) { eachBrowser(t, "en-US", testPageBlocks) }
+func TestPageBlocks(t *testing.T) { anyBrowser(t, "en-US", testPageBlocks) }
 
 func testPageBlocks(t *testing.T, browser webBrowser) {
 	s := start(t)
@@ -212,7 +212,7 @@ func testPageBlocks(t *testing.T, browser webBrowser) {
 }
 
 // TestPageSessions ends sessions of the user's own account, and then the account.
-func TestPageSessions(t *testing.T) { eachBrowser(t, "en-US", testPageSessions) }
+func TestPageSessions(t *testing.T) { anyBrowser(t, "en-US", testPageSessions) }
 
 func testPageSessions(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))
@@ -302,7 +302,7 @@ func TestPageLoadsLater(t *testing.T) {
 }
 
 // TestPageLimits: the page tells limits and a busy server in words.
-func TestPageLimits(t *testing.T) { eachBrowser(t, "en-US", testPageLimits) }
+func TestPageLimits(t *testing.T) { anyBrowser(t, "en-US", testPageLimits) }
 
 func testPageLimits(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t))

@@ -22,7 +22,7 @@ func (b *tab) seed(n int, text string) {
 // TestPageSearchesAll searches all conversations: what the browser holds and what only the server has, in any case and
 // width and without spaces, newest first, without what was deleted and with the text that was edited. A press leads to
 // the message.
-func TestPageSearchesAll(t *testing.T) { eachBrowser(t, "en-US", testPageSearchesAll) }
+func TestPageSearchesAll(t *testing.T) { anyBrowser(t, "en-US", testPageSearchesAll) }
 
 func testPageSearchesAll(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)
@@ -75,7 +75,7 @@ func testPageSearchesAll(t *testing.T, browser webBrowser) {
 }
 
 // TestPageSearchStops checks that other words stop a search, and that it waits when the server asks for it.
-func TestPageSearchStops(t *testing.T) { eachBrowser(t, "en-US", testPageSearchStops) }
+func TestPageSearchStops(t *testing.T) { anyBrowser(t, "en-US", testPageSearchStops) }
 
 func testPageSearchStops(t *testing.T, browser webBrowser) {
 	f := newKeptFriends(t, browser)

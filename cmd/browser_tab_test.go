@@ -72,10 +72,13 @@ func newTab(t testing.TB, open func(context.Context, func(string)) (webPage, err
 	return b
 }
 
-// try does a step, and fails the test if the step fails or takes longer than waitTimeout.
+// stepTimeout is the most that a step on a page takes, while other browsers and servers keep the machine busy.
+const stepTimeout = 2 * waitTimeout
+
+// try does a step, and fails the test if the step fails or takes longer than stepTimeout.
 func (b *tab) try(what string, step func(context.Context) error) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), waitTimeout)
+	ctx, cancel := context.WithTimeout(b.t.Context(), stepTimeout)
 	defer cancel()
 	if err := step(ctx); err != nil {
 		b.fail(what, err)

@@ -128,7 +128,7 @@ func testPageTalk(t *testing.T, browser webBrowser) {
 	ann.sees("You are no longer friends.")
 }
 
-func TestPageForms(t *testing.T) { eachBrowser(t, "en-US", testPageForms) }
+func TestPageForms(t *testing.T) { anyBrowser(t, "en-US", testPageForms) }
 
 func testPageForms(t *testing.T, browser webBrowser) {
 	s := start(t)
@@ -210,7 +210,7 @@ func testPageWakes(t *testing.T, browser webBrowser) {
 }
 
 // TestPageDevices signs one user in on two devices, which show each other's messages, and on one device too many.
-func TestPageDevices(t *testing.T) { eachBrowser(t, "en-US", testPageDevices) }
+func TestPageDevices(t *testing.T) { anyBrowser(t, "en-US", testPageDevices) }
 
 func testPageDevices(t *testing.T, browser webBrowser) {
 	w := newWorld(t, start(t, func(c *Config) { c.Sessions.PerUser = 2 }))
@@ -244,7 +244,7 @@ func testPageDevices(t *testing.T, browser webBrowser) {
 
 // TestPageForgotten resets a password on a server with a mail server, and checks that the page otherwise refers to the
 // administrator.
-func TestPageForgotten(t *testing.T) { eachBrowser(t, "en-US", testPageForgotten) }
+func TestPageForgotten(t *testing.T) { anyBrowser(t, "en-US", testPageForgotten) }
 
 func testPageForgotten(t *testing.T, browser webBrowser) {
 	mailServer := startMailServer(t)

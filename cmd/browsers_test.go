@@ -58,6 +58,19 @@ func eachBrowser(t *testing.T, language string, test func(t *testing.T, browser 
 	})
 }
 
+// anyBrowser runs a test for which one browser is enough: its subject is an answer of the server, or the page's own logic.
+// It runs in Chromium, and with the build tag soak in both. What browsers do in ways of their own, such as layout, focus,
+// keys, input methods, storage, history, notifications, uploads and connections, is for eachBrowser.
+func anyBrowser(t *testing.T, language string, test func(t *testing.T, browser webBrowser)) {
+	t.Helper()
+	if bothBrowsers {
+		eachBrowser(t, language, test)
+		return
+	}
+	t.Parallel()
+	test(t, chromium(t, language))
+}
+
 // firefoxTurn lets one test at a time use Firefox: in a window that is not in front, menus close and presses are lost.
 var firefoxTurn sync.Mutex
 
@@ -68,6 +81,10 @@ func inChromium(t *testing.T, test func(t *testing.T, browser webBrowser)) {
 	t.Parallel()
 	test(t, chromium(t, "en-US"))
 }
+
+// browserStart is the most that the start of a browser takes, several times that of a busy machine: what waits for it is
+// every test that uses the browser.
+const browserStart = 3 * time.Minute
 
 // running are the browsers that tests started, by name and language. closeBrowsers ends them.
 var running = struct {

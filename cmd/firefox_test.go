@@ -99,7 +99,7 @@ func (b *firefoxBrowser) start(path string) error {
 	if url == "" {
 		return errors.Join(fmt.Errorf("it does not listen: %s", said), b.kill())
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), browserStart)
 	defer cancel()
 	b.bidi, err = dialBidi(ctx, url, map[string]any{"unhandledPromptBehavior": map[string]any{"default": "ignore"}})
 	if err == nil {

@@ -26,3 +26,6 @@ var moreDeployments = []namedDeployment{
 	{"two servers", func(t testing.TB) deployment { return startBridges(t, 2, tableSettings) }},
 	{"cluster of three", func(t testing.TB) deployment { return startCluster(t, 3, tableSettings) }},
 }
+
+// bothBrowsers is whether the tests of anyBrowser run in Firefox, too.
+const bothBrowsers = true

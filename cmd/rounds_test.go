@@ -19,3 +19,6 @@ const pageReloads = 4
 
 // moreDeployments are deployments of TestProtocol, besides deployments.
 var moreDeployments []namedDeployment
+
+// bothBrowsers is whether the tests of anyBrowser run in Firefox, too.
+const bothBrowsers = false

@@ -9,7 +9,6 @@ import {openNATS} from './nats.js';
 
 export {Code, Refused};
 
-const RETRY = 3000;
 const newID = () => crypto.randomUUID?.() ?? crypto.getRandomValues(new Uint32Array(4)).join('-');
 
 // The HTTP calls by their names on NATS. Those of the second list are POST.
@@ -32,7 +31,7 @@ export function connect({onDialogue = () => {}, onNotice = () => {}, onState = (
 	let opened; // with the first login
 	const open = new Promise((done) => { opened = done; });
 	const talks = new Map(); // friend's id → {have, last, acks, work}
-	const sent = new Map(); // dialogue's id → {dialogue, resolve, reject}
+	const sent = new Map(); // dialogue's id → dialogue, with resolve and reject
 	const out = outbox((text) => tunnel.send(text), settled, () => tunnel.probe());
 	const http = nats ? null : server(new URL('im/', url.endsWith('/') ? url : `${url}/`));
 	const {heal, arrive} = follow({
@@ -55,28 +54,18 @@ export function connect({onDialogue = () => {}, onNotice = () => {}, onState = (
 		talk.work = talk.work.then(() => !over && task()).catch(onError);
 	}
 
-	const handle = async (dialogue) => {
-		try {
-			await onDialogue(dialogue, client);
-		} catch (error) {
-			if (!over) onError(error, dialogue);
-		}
-	};
+	const handle = (dialogue) => (async () => onDialogue(dialogue, client))().catch((error) => over || onError(error, dialogue));
 
 	async function take(friend, all, to) {
 		const talk = cursor(friend);
-		let theirs = false;
-		for (const one of all) {
-			if (one.n <= talk.have) continue;
-			if (one.from !== id) {
-				theirs = true;
-				if (!one.deleted) await handle(one);
-			}
+		const news = all.filter(({n}) => n > talk.have);
+		for (const one of news) {
+			if (one.from !== id && !one.deleted) await handle(one);
 			if (over) return;
 			talk.have = one.n;
 		}
 		talk.have = Math.max(talk.have, to);
-		if (!acknowledge(friend) && theirs) tunnel.send(JSON.stringify({got: talk.have, with: friend}));
+		if (!acknowledge(friend) && news.some(({from}) => from !== id)) tunnel.send(JSON.stringify({got: talk.have, with: friend}));
 	}
 
 	/** Acknowledges what arrived by NATS and was handled. Returns whether there was any. */
@@ -101,7 +90,7 @@ export function connect({onDialogue = () => {}, onNotice = () => {}, onState = (
 		} else if (code === Code.elsewhere) end(new Refused(code));
 		else if (ok && code !== Code.success && code !== Code.kept) onNotice(frame, client);
 		else {
-			const one = sent.get(frame.id)?.dialogue;
+			const one = sent.get(frame.id);
 			if (one && n) {
 				Object.assign(one, {n, at: frame.at});
 				enqueue(one.friend, () => arrive({friend: one.friend, n, from: id}));
@@ -110,11 +99,8 @@ export function connect({onDialogue = () => {}, onNotice = () => {}, onState = (
 		}
 	}
 
-	function settled(dialogue) {
-		const {id: key, state, code, n, at} = dialogue;
-		if (!isSettled(state) || !sent.has(key)) return;
-		const {resolve, reject} = sent.get(key);
-		sent.delete(key);
+	function settled({id: key, state, code, n, at, resolve, reject}) {
+		if (!isSettled(state) || !sent.delete(key)) return;
 		if (state === 'kept' || state === 'delivered') resolve({id: key, code, n, at});
 		else reject(new Refused(code));
 	}
@@ -173,8 +159,8 @@ export function connect({onDialogue = () => {}, onNotice = () => {}, onState = (
 		send(friend, payload, {id: key = newID(), re, reacts, edits, deletes} = {}) {
 			if (over) return Promise.reject(new Refused(Code.unreachable));
 			return new Promise((resolve, reject) => {
-				const dialogue = {id: key, friend, text: payload, re, reacts, edits, deletes};
-				sent.set(key, {dialogue, resolve, reject});
+				const dialogue = {id: key, friend, text: payload, re, reacts, edits, deletes, resolve, reject};
+				sent.set(key, dialogue);
 				out.add(dialogue);
 			});
 		},

@@ -1,8 +1,11 @@
 package www
 
 import (
+	"bytes"
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -109,6 +112,27 @@ func (s *size) add(name, text string) {
 		s.language = max(s.language, len(text))
 	} else {
 		s.sum += len(text)
+	}
+}
+
+// TestClientSize keeps the client library small enough to be read: what only the page needs belongs to the page.
+func TestClientSize(t *testing.T) {
+	t.Parallel()
+	const most = 599
+	names, err := filepath.Glob("v1/js/client/*.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, name := range append(names, "client.js", "nats.js") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += bytes.Count(text, []byte("\n"))
+	}
+	if len(names) < 5 || lines > most {
+		t.Errorf("the client has %d modules and %d lines, want at most %d lines", len(names)+2, lines, most)
 	}
 }
 

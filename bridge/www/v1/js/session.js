@@ -1,14 +1,14 @@
 // Updates the store from the server's frames, and carries out the user's actions.
 
 import {isChange} from './changes.js';
-import {outbox} from './client/outbox.js';
-import {openTunnel} from './client/tunnel.js';
 import {summary} from './files.js';
 import {load, loadFollow} from './load.js';
 import {askToPersist, claim, forgetLogin, leaveDraft, rememberLogin, rememberedLogin, takeDraft} from './login.js';
+import {outbox} from './outbox.js';
 import * as protocol from './protocol.js';
 import {Code, Refused} from './protocol.js';
 import {timeOf} from './store.js';
+import {openTunnel} from './tunnel.js';
 
 const MINUTE = 60_000;
 const GRACE = 700; // a shorter interruption is not shown

@@ -8,8 +8,6 @@ export const Code = {
 	filesFull: 526,
 	// Not of the protocol: no answer, three HTTP statuses, and a busy server, as it closes a tunnel.
 	unreachable: 0, missing: 404, tooLarge: 413, tooMany: 429, busy: 1013,
-	field: -1, // a field is invalid, and nothing was sent
-	otherVersion: -2, // the server has another version of the page
 };
 
 export class Refused extends Error {

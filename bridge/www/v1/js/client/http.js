@@ -24,7 +24,6 @@ export function server(base) {
 		method: 'POST',
 		headers: {'Content-Type': 'application/json'},
 		body: JSON.stringify(fields),
-		keepalive: path === 'logout', // even if the page is closing
 		...more,
 	});
 

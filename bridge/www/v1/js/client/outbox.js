@@ -13,14 +13,12 @@ export const frameOf = ({id, friend, text, re, reacts, edits, deletes, file}) =>
 
 export const isSettled = (state) => state !== 'queued' && state !== 'sending';
 
-// An upload that ends with another code has failed for good.
-const PASSING = [Code.unreachable, Code.tooMany, Code.internal, Code.busy, Code.authIllegal];
-
 /**
  * send(text) returns whether it succeeded. changed(dialogue) is called for each new state, onLate() if an answer is late.
- * upload(dialogue, signal) stores the file of a dialogue, and resolves to changes of the dialogue.
+ * holds(dialogue) returns whether a dialogue, and those to the same friend after it, must still wait, for a flush().
+ * again(dialogue, code) returns whether a refused dialogue is sent again. gone(id): it does not wait any more.
  */
-export function outbox(send, changed, onLate, upload) {
+export function outbox(send, changed, onLate, {holds = () => false, again = () => false, gone = () => {}} = {}) {
 	const waiting = new Map(); // dialogue's id → {dialogue, sent}, in order
 	let timer = 0;
 	let paused = 0;
@@ -33,13 +31,11 @@ export function outbox(send, changed, onLate, upload) {
 
 	function flush() {
 		let free = room;
-		const held = new Set(); // friends who get a file first
+		const held = new Set(); // friends
 		for (const one of waiting.values()) {
-			const {friend, file} = one.dialogue;
-			if (held.has(friend)) continue;
-			if (file && !file.id) {
+			const {friend} = one.dialogue;
+			if (held.has(friend) || holds(one.dialogue)) {
 				held.add(friend);
-				if (!one.upload) put(one);
 				continue;
 			}
 			if (paused || !free--) break;
@@ -51,29 +47,7 @@ export function outbox(send, changed, onLate, upload) {
 		watch();
 	}
 
-	/** Uploads a file. The dialogue follows, with the file's id. */
-	async function put(one) {
-		const {dialogue} = one;
-		const {signal} = one.upload = new AbortController();
-		const isOver = () => signal.aborted || waiting.get(dialogue.id) !== one; // the server has it, from an earlier attempt
-		set(dialogue, 'sending');
-		try {
-			const changes = await upload(dialogue, signal);
-			if (!isOver()) set(Object.assign(dialogue, changes), 'queued');
-		} catch ({code = Code.internal, wait}) {
-			if (isOver()) return;
-			if (!PASSING.includes(code)) {
-				settle(dialogue.id, 'failed', code);
-				return;
-			}
-			set(dialogue, 'queued');
-			one.tries = Math.min(4, (one.tries ?? -1) + 1);
-			await new Promise((done) => { setTimeout(done, wait * 1000 || PAUSE * 2 ** one.tries); });
-		}
-		one.upload = null;
-		if (!isOver()) flush();
-	}
-
+	const remove = (id) => (gone(id), waiting.delete(id));
 	function watch() { timer ||= setTimeout(check, LATE / 2); }
 
 	function check() {
@@ -100,20 +74,9 @@ export function outbox(send, changed, onLate, upload) {
 		paused = setTimeout(out.resume, PAUSE);
 	}
 
-	/** The server may have dropped a file that no dialogue named for long. Uploads it again, once. */
-	function again(id) {
-		const one = waiting.get(id);
-		if (!one?.dialogue.blob || one.again) return false;
-		Object.assign(one, {again: true, sent: 0});
-		one.dialogue.file = {...one.dialogue.file, id: undefined};
-		set(one.dialogue, 'queued');
-		flush();
-		return true;
-	}
-
 	function settle(id, state, code) {
 		const {dialogue} = waiting.get(id) ?? {};
-		if (!waiting.delete(id)) return undefined;
+		if (!remove(id)) return undefined;
 		set(dialogue, state, code);
 		room = out.most;
 		flush();
@@ -121,6 +84,7 @@ export function outbox(send, changed, onLate, upload) {
 	}
 
 	const out = {
+		set, flush, settle,
 		safe: false, // the server compares ids
 		most: IN_FLIGHT,
 		busy: () => waiting.size > 0,
@@ -131,8 +95,6 @@ export function outbox(send, changed, onLate, upload) {
 		},
 		/** A resent dialogue keeps its id, so that a duplicate is detected. */
 		add(dialogue) {
-			// The server may have refused the file's id.
-			if (dialogue.blob && dialogue.state === 'failed') dialogue.file = {...dialogue.file, id: undefined};
 			waiting.set(dialogue.id, {dialogue, sent: 0});
 			set(dialogue, 'queued');
 			flush();
@@ -140,20 +102,16 @@ export function outbox(send, changed, onLate, upload) {
 		/** Returns the dialogue. Where ids are not compared, an answer without one belongs to the oldest dialogue. */
 		answered({code, id = out.safe ? '' : waiting.keys().next().value}) {
 			if (out.safe && (code === Code.sendFailed || code === Code.internal)) return waiting.get(id)?.sent && fail();
-			return code === Code.malformed && again(id) ? undefined : settle(id, STATES[code] ?? 'failed', code);
+			const one = waiting.get(id);
+			if (!one || !again(one.dialogue, code)) return settle(id, STATES[code] ?? 'failed', code);
+			one.sent = 0;
+			set(one.dialogue, 'queued');
+			return flush();
 		},
 		/** The connection was lost: dialogues that were sent may or may not have arrived. */
 		down: () => fail(Code.unreachable),
-		/** Forgets a dialogue, and ends its upload. */
-		drop(id) {
-			waiting.get(id)?.upload?.abort();
-			waiting.delete(id);
-			flush();
-		},
-		clear() {
-			for (const {upload: running} of waiting.values()) running?.abort();
-			waiting.clear();
-		},
+		drop: (id) => remove(id) && flush(),
+		clear: () => [...waiting.keys()].forEach(remove),
 	};
 	return out;
 }

@@ -2,7 +2,7 @@
 
 import {Code} from './codes.js';
 
-export const FINAL = [Code.wrongLogin, 514, Code.authIllegal, 517]; // only the user can help: wrong, or without token or id
+const FINAL = [Code.wrongLogin, 514, Code.authIllegal, 517]; // only the user can help: wrong, or without token or id
 const LOGIN_LIMIT = 20_000;
 const PONG_LIMIT = 5000;
 const BEAT = 25_000; // a visible page asks after this silence whether the connection lives
@@ -16,7 +16,7 @@ const pauseBefore = (n) => Math.min(30_000, 1000 * 2 ** n) * (0.7 + 0.6 * Math.r
 
 /** login() resolves to an address with a ticket. onRefused is final, onDown a lost connection. onState('connecting' | 'on' | 'waiting' | 'off', until, why, wait).
     wait: the seconds that the server asks for. */
-export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, Socket = WebSocket}) {
+export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, Socket}) {
 	let socket = null;
 	let turn = 0; // of connecting: an earlier one has no effect any more
 	let timer = 0;
@@ -24,7 +24,6 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 	let up = false;
 	let asked = 0; // timer of a ping
 	let heardAt = 0;
-	const open = new AbortController();
 
 	function drop() {
 		clearTimeout(timer);
@@ -32,10 +31,9 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 		turn++;
 		socket?.close();
 		socket = null;
-		if (up) {
-			up = false;
-			onDown();
-		}
+		if (!up) return;
+		up = false;
+		onDown();
 	}
 
 	function connect() {
@@ -46,19 +44,15 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 		timer = setTimeout(gone, LOGIN_LIMIT);
 		login().then((url) => {
 			if (current !== turn) return;
-			socket = new Socket(url);
+			socket = new (Socket ?? WebSocket)(url);
 			socket.onclose = gone;
 			socket.onmessage = ({data}) => { if (current === turn) receive(JSON.parse(data)); };
 		}, ({code, wait}) => {
 			if (current !== turn) return;
-			if (FINAL.includes(code)) refused(code);
-			else lost(code, wait);
+			if (!FINAL.includes(code)) return lost(code, wait);
+			close();
+			onRefused(code);
 		});
-	}
-
-	function refused(code) {
-		close();
-		onRefused(code);
 	}
 
 	function heard() {
@@ -67,10 +61,10 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 		heardAt = Date.now();
 	}
 
-	/** Reconnects unless the server answers in time. */
+	/** Reconnects unless the server answers in time. Returns false without a connection. */
 	function probe() {
-		if (asked || !send(`{"id":"${PING}","ping":"page"}`)) return;
-		asked = setTimeout(reconnect, PONG_LIMIT);
+		if (!asked && send(`{"id":"${PING}","ping":"page"}`)) asked = setTimeout(reconnect, PONG_LIMIT);
+		return Boolean(asked);
 	}
 
 	function receive(frame) {
@@ -83,9 +77,7 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 			up = true;
 			onState('on');
 			onOpen(frame);
-		} else {
-			lost(Code.busy); // the ticket was lost, or the server failed: the next call for a ticket tells
-		}
+		} else lost(Code.busy); // the ticket was lost, or the server failed: the next call for a ticket tells
 	}
 
 	function lost(why, wait = 0) {
@@ -101,35 +93,23 @@ export function openTunnel({login, onOpen, onFrame, onRefused, onDown, onState, 
 	}
 
 	function close() {
-		open.abort();
+		clearInterval(clock);
 		drop();
 		onState('off');
 	}
 
 	function send(text) {
-		const can = up && socket.readyState === Socket.OPEN;
+		const can = up && socket.readyState === socket.OPEN;
 		if (can) socket.send(text);
 		return can;
 	}
 
-	const {signal} = open;
-	const page = globalThis.document; // none in Node.js
-	const soon = () => { if (!page.hidden) (up ? probe : reconnect)(); };
-	if (page) {
-		addEventListener('online', soon, {signal});
-		addEventListener('offline', probe, {signal}); // a server on this machine or network may still be there
-		page.addEventListener('visibilitychange', soon, {signal});
-		// A page in the back/forward cache must not take dialogues.
-		addEventListener('pagehide', drop, {signal});
-		addEventListener('pageshow', ({persisted}) => { if (persisted) reconnect(); }, {signal});
-	}
 	let last = Date.now();
 	const clock = setInterval(() => {
 		if (Date.now() - last > SLEPT) reconnect();
-		else if (!page?.hidden && Date.now() - heardAt > BEAT) probe();
+		else if (!globalThis.document?.hidden && Date.now() - heardAt > BEAT) probe();
 		last = Date.now();
 	}, TICK);
-	signal.addEventListener('abort', () => clearInterval(clock));
 	connect();
-	return {reconnect, close, send, probe, lost};
+	return {reconnect, close, send, probe, lost, drop};
 }
