@@ -97,7 +97,11 @@ func flagError(_ *cobra.Command, err error) error {
 
 // settingOfFlag returns the key of the flag's setting, "" if the flag is not of a setting.
 func settingOfFlag(f *pflag.Flag) string {
-	if v, ok := f.Value.(*settingFlag); ok {
+	value := f.Value
+	if o, ok := value.(*once); ok {
+		value = o.Value
+	}
+	if v, ok := value.(*settingFlag); ok {
 		return v.key
 	}
 	return ""
