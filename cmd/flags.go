@@ -12,9 +12,6 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// settingAnnotation marks the flag of a setting. Its value is the key.
-const settingAnnotation = "imctl_setting"
-
 // shortFlags are additional, shorter flags of settings.
 var shortFlags = map[string]string{
 	"nats.url":     "nats",
@@ -22,46 +19,57 @@ var shortFlags = map[string]string{
 	"nats.context": "context",
 }
 
-// settingFlag keeps the text of a flag. Load parses it, so that it reports the mistakes of all sources together.
-type settingFlag string
+// settingFlag keeps the text of the flag of a setting. Load parses it, so that it reports the mistakes of all sources
+// together.
+type settingFlag struct{ key, text string }
 
-func (f *settingFlag) String() string     { return string(*f) }
-func (f *settingFlag) Set(s string) error { *f = settingFlag(s); return nil }
+func (f *settingFlag) String() string     { return f.text }
+func (f *settingFlag) Set(s string) error { f.text = s; return nil }
 func (f *settingFlag) Type() string       { return "value" }
+
+// flagTemplate is what the flags of a setting have in common in all commands.
+type flagTemplate struct {
+	key, help, text string
+	isBool          bool
+}
+
+// flagTemplates returns the templates of all settings. Each command has a flag for every setting, so what they have in
+// common is made once.
+var flagTemplates = sync.OnceValue(func() (all []flagTemplate) {
+	for _, s := range Defaults().settings() {
+		_, isBool := s.value.(*bool)
+		all = append(all, flagTemplate{s.key, s.help, s.String(), isBool})
+	}
+	return all
+})
 
 // addSettingFlags adds a flag for every setting, such as --log.level for log.level, and its short flag unless the
 // command has another flag of that name. The help shows the flags of the keys in shown, or all flags if shown is empty.
 func addSettingFlags(flags *pflag.FlagSet, shown ...string) {
 	flags.String("config", "", "configuration `file` (default IMCTL_CONFIG, config.yaml or /etc/imctl/config.yaml)")
-	for _, s := range settingFlags() {
-		key := settingOfFlag(&s)
-		value := settingFlag(s.DefValue)
-		names := []string{key}
-		if short := shortFlags[key]; short != "" && flags.Lookup(short) == nil {
-			names = []string{short, key}
+	templates := flagTemplates()
+	values, room := make([]settingFlag, len(templates)), make([]pflag.Flag, len(templates)+len(shortFlags))
+	add := func(name string, t *flagTemplate, value *settingFlag, hidden bool) {
+		f := &room[0]
+		room = room[1:]
+		f.Name, f.Usage, f.Value, f.DefValue, f.Hidden = name, t.help, value, t.text, hidden
+		if t.isBool {
+			f.NoOptDefVal = "true"
 		}
-		for i, name := range names {
-			flag := s
-			flag.Name, flag.Value = name, &value
-			flag.Hidden = len(shown) > 0 && (i > 0 || !slices.Contains(shown, key))
-			flags.AddFlag(&flag)
+		flags.AddFlag(f)
+	}
+	for i := range templates {
+		t, value := &templates[i], &values[i]
+		*value = settingFlag{t.key, t.text}
+		hidden := len(shown) > 0 && !slices.Contains(shown, t.key)
+		if short := shortFlags[t.key]; short != "" && flags.Lookup(short) == nil {
+			add(short, t, value, hidden)
+			hidden = len(shown) > 0
 		}
+		add(t.key, t, value, hidden)
 	}
 	flags.SortFlags = false
 }
-
-// settingFlags returns the flags of all settings without their values. Each of many commands has them, so they are made
-// once. Nothing may change their annotations.
-var settingFlags = sync.OnceValue(func() (all []pflag.Flag) {
-	for _, s := range Defaults().settings() {
-		flag := pflag.Flag{Name: s.key, Usage: s.help, DefValue: s.String(), Annotations: map[string][]string{settingAnnotation: {s.key}}}
-		if _, ok := s.value.(*bool); ok {
-			flag.NoOptDefVal = "true"
-		}
-		all = append(all, flag)
-	}
-	return all
-})
 
 // flagError returns the error of a flag, in words instead of the names of functions.
 func flagError(_ *cobra.Command, err error) error {
@@ -89,5 +97,12 @@ func flagError(_ *cobra.Command, err error) error {
 
 // settingOfFlag returns the key of the flag's setting, "" if the flag is not of a setting.
 func settingOfFlag(f *pflag.Flag) string {
-	return strings.Join(f.Annotations[settingAnnotation], "")
+	value := f.Value
+	if o, ok := value.(*once); ok {
+		value = o.Value
+	}
+	if v, ok := value.(*settingFlag); ok {
+		return v.key
+	}
+	return ""
 }

@@ -185,3 +185,55 @@ func TestAnswersToOthers(t *testing.T) {
 		t.Error("a late replica has brought a removed moderator back")
 	}
 }
+
+// TestExpire: each request ends when it is due, whichever were made before it, and whether these are answered.
+func TestExpire(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Connect(t, natstest.Start(t, t.TempDir(), -1).ClientURL())
+	s, err := Open(nc, Options{Prefix: "im", Timeout: 20 * time.Millisecond, Failures: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := s.NewAsker(nc)
+	questions, err := nc.SubscribeSync("im.hook.>") // and answers none
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetModerators([]string{"filter"})
+	ask := func(wait time.Duration) verdicts {
+		t.Helper()
+		got := make(verdicts, 1)
+		if _, decided := a.AskDialogue("to", &kv.Dialogue{ID: []byte(`"1"`), From: "from", Payload: []byte(`"p"`)}, time.Now().Add(wait), got); decided {
+			t.Fatal("decided without an answer")
+		}
+		return got
+	}
+	ends := func(got verdicts) {
+		t.Helper()
+		select {
+		case v := <-got:
+			if v.Action != Pass {
+				t.Errorf("verdict %+v", v)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("a request that is due has not ended")
+		}
+	}
+	late := ask(time.Hour)
+	for range 2 { // the first one was made, and ends, in the time of another one
+		ends(ask(50 * time.Millisecond))
+		if len(late) != 0 {
+			t.Fatal("a request has ended before it is due")
+		}
+	}
+	for range 3 {
+		m, err := questions.NextMsg(20 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Receive(&nats.Msg{Subject: m.Reply}) // also to those that have ended
+	}
+	ends(late)
+	ends(ask(50 * time.Millisecond)) // after a time with none
+	a.Close()
+}

@@ -1,10 +1,7 @@
 package hook
 
 import (
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -56,10 +53,22 @@ type Asker struct {
 	mu     sync.Mutex // guards the fields below
 	slots  []*request
 	free   []uint32
-	active int
-	timer  *time.Timer // runs while active > 0
-	reply  []byte
+	timer  *time.Timer
+	check  time.Time // when the timer fires; zero: it does not run
 	closed bool
+}
+
+// question is a request as it is published. It has memory of its own, so that mu is not held meanwhile: the NATS client
+// holds its lock while it writes, and Receive must not wait for that.
+type question struct{ subject, reply, body []byte }
+
+var questions = sync.Pool{New: func() any { return new(question) }}
+
+// free keeps the memory of a question.
+func (q *question) free() {
+	if cap(q.body) <= maxSpare {
+		questions.Put(q)
+	}
 }
 
 // NewAsker returns an asker for a connection. The caller subscribes to Filter and calls Receive for each message.
@@ -105,18 +114,19 @@ func (a *Asker) Close() {
 // AskDialogue asks about a dialogue of d.From. If decided is false, done is told the verdict before due, or soon
 // afterwards. AskDialogue keeps neither d nor its fields. The file of d is its id.
 func (a *Asker) AskDialogue(to string, d *kv.Dialogue, due time.Time, done Done) (v Verdict, decided bool) {
-	r, v, decided := a.begin(Dialogue, due, done)
+	now := time.Now()
+	probe, v, decided := a.allow(Dialogue, now, due)
 	if decided {
 		return v, true
 	}
-	defer a.mu.Unlock()
-	r.subject = a.service.opts.Prefix.AppendHookDialogue(r.subject[:0], d.From, to)
-	r.body = appendDialogue(r.body[:0], to, d)
-	r.fixed = d.Deletes != 0
 	const keys = len(`{"id":,"toFriend":"","payload":}`)
-	r.room = a.service.opts.MaxFrame - keys - len(d.ID) - len(to)
-	a.publish(r)
-	return Verdict{}, false
+	room := a.service.opts.MaxFrame - keys - len(d.ID) - len(to)
+	fixed := d.Deletes != 0
+	q := questions.Get().(*question)
+	defer q.free()
+	q.subject = a.service.opts.Prefix.AppendHookDialogue(q.subject[:0], d.From, to)
+	q.body = appendDialogue(q.body[:0], to, d)
+	return a.ask(request{done: done, kind: Dialogue, probe: probe, asked: now, due: due, room: room, fixed: fixed}, q)
 }
 
 // ask asks about anything else, and waits for the verdict.
@@ -125,14 +135,16 @@ func (s *Service) ask(k Kind, subject string, body any) Verdict {
 	if err != nil {
 		panic(err) // strings always marshal
 	}
-	a, wait := s.calls, make(waiter, 1)
-	r, v, decided := a.begin(k, time.Now().Add(s.opts.Timeout), wait)
+	now := time.Now()
+	due, wait := now.Add(s.opts.Timeout), make(waiter, 1)
+	probe, v, decided := s.calls.allow(k, now, due)
 	if decided {
 		return v
 	}
-	r.subject, r.body = append(r.subject[:0], subject...), append(r.body[:0], data...)
-	a.publish(r)
-	a.mu.Unlock()
+	q := &question{subject: []byte(subject), body: data}
+	if v, decided := s.calls.ask(request{done: wait, kind: k, probe: probe, asked: now, due: due, room: noteRoom}, q); decided {
+		return v
+	}
 	return <-wait
 }
 
@@ -141,27 +153,31 @@ type waiter chan Verdict
 
 func (w waiter) Decided(v Verdict) { w <- v }
 
-// begin places a request, which the caller fills in and publishes. Unless the request is decided, begin returns with
-// a.mu held.
-func (a *Asker) begin(k Kind, due time.Time, done Done) (r *request, v Verdict, decided bool) {
+// allow reports whether a request may be made, and whether it is a probe. Unless it may, the request is decided.
+func (a *Asker) allow(k Kind, now, due time.Time) (probe bool, v Verdict, decided bool) {
 	if !a.service.Asks(k) {
-		return nil, Verdict{}, true
+		return false, Verdict{}, true
 	}
-	now := time.Now()
 	if !now.Before(due) { // it has waited for earlier requests of its sender
-		return nil, a.service.without(k, resultTimeout), true
+		return false, a.service.without(k, resultTimeout), true
 	}
 	ok, probe := a.service.breakers[k].allow(now)
 	if !ok {
-		return nil, a.service.without(k, resultOpen), true
+		return false, a.service.without(k, resultOpen), true
 	}
+	return probe, Verdict{}, false
+}
+
+// ask makes the request r, with a question that has its subject and body. One that cannot be sent waits for the
+// connection, until it is due.
+func (a *Asker) ask(r request, q *question) (v Verdict, decided bool) {
 	a.mu.Lock()
 	if a.closed || len(a.free) == 0 && len(a.slots) == maxRequests {
 		a.mu.Unlock()
-		if probe {
-			a.service.breakers[k].failed(now, true, a.service.opts.Failures, a.service.opts.Pause)
+		if r.probe {
+			a.service.breakers[r.kind].failed(r.asked, true, a.service.opts.Failures, a.service.opts.Pause)
 		}
-		return nil, a.service.without(k, resultBusy), true
+		return a.service.without(r.kind, resultBusy), true
 	}
 	var n uint32
 	if last := len(a.free) - 1; last >= 0 {
@@ -170,24 +186,24 @@ func (a *Asker) begin(k Kind, due time.Time, done Done) (r *request, v Verdict, 
 		n = uint32(len(a.slots))
 		a.slots = append(a.slots, new(request))
 	}
-	r = a.slots[n]
-	r.done, r.kind, r.probe, r.asked, r.due, r.room, r.fixed = done, k, probe, now, due, noteRoom, false
-	r.round++
-	a.reply = appendToken(append(a.reply[:0], a.inbox...), n, r.round)
-	if a.active++; a.active == 1 {
-		a.timer.Reset(a.tick())
+	s := a.slots[n]
+	r.round = s.round + 1
+	r.subject, r.body = append(s.subject[:0], q.subject...), append(s.body[:0], q.body...)
+	*s = r
+	q.reply = appendToken(append(q.reply[:0], a.inbox...), n, r.round)
+	if check := r.due.Add(a.tick()); a.check.IsZero() || check.Before(a.check) {
+		a.check = check
+		a.timer.Reset(check.Sub(r.asked))
 	}
-	return r, Verdict{}, false
+	a.mu.Unlock()
+	a.send(r.kind, q.subject, q.reply, q.body)
+	return Verdict{}, false
 }
 
-// publish publishes the request that begin has placed last. A request that cannot be sent waits for the connection,
-// until it is due. The caller holds a.mu.
-func (a *Asker) publish(r *request) { a.send(r, a.reply) }
-
-func (a *Asker) send(r *request, reply []byte) {
+func (a *Asker) send(k Kind, subject, reply, body []byte) {
 	// The NATS client copies all three into its buffer before it returns.
-	if err := a.nc.PublishRequest(text(r.subject), text(reply), r.body); err != nil {
-		a.service.opts.Log.Debug("ask a moderator", "hook", r.kind, "err", err)
+	if err := a.nc.PublishRequest(text(subject), text(reply), body); err != nil {
+		a.service.opts.Log.Debug("ask a moderator", "hook", k, "err", err)
 	}
 }
 
@@ -199,7 +215,7 @@ func (a *Asker) Again() {
 	defer a.mu.Unlock()
 	for n, r := range a.slots {
 		if r.done != nil {
-			a.send(r, appendToken([]byte(a.inbox), uint32(n), r.round))
+			a.send(r.kind, r.subject, appendToken([]byte(a.inbox), uint32(n), r.round), r.body)
 		}
 	}
 }
@@ -210,27 +226,6 @@ const (
 	noteRoom   = 12 * wire.MaxNote // a character has at most twelve bytes: two escapes
 )
 
-// appendToken appends the last word of the reply subject of a request.
-func appendToken(dst []byte, n, round uint32) []byte {
-	var b [8]byte
-	binary.BigEndian.PutUint32(b[:], n)
-	binary.BigEndian.PutUint32(b[4:], round)
-	return hex.AppendEncode(dst, b[:])
-}
-
-// parseToken parses the last word of a reply subject.
-func parseToken(token string) (n, round uint32, ok bool) {
-	var b [8]byte
-	if len(token) != hex.EncodedLen(len(b)) {
-		return 0, 0, false
-	}
-	var room [16]byte
-	if _, err := hex.Decode(b[:], append(room[:0], token...)); err != nil {
-		return 0, 0, false
-	}
-	return binary.BigEndian.Uint32(b[:]), binary.BigEndian.Uint32(b[4:]), true
-}
-
 // end frees the slot of a request. The caller holds a.mu.
 func (a *Asker) end(n uint32) ended {
 	r := a.slots[n]
@@ -240,9 +235,6 @@ func (a *Asker) end(n uint32) ended {
 		r.body = nil
 	}
 	a.free = append(a.free, n)
-	if a.active--; a.active == 0 {
-		a.timer.Stop()
-	}
 	return e
 }
 
@@ -309,23 +301,30 @@ func (s *Service) noteFailure(e ended, now time.Time, why result) {
 	}
 }
 
-// tick is the interval of checks for requests that are due, and so the most that one outlives its time.
+// tick is the least interval of checks for requests that are due, and so the most that one outlives its time.
 func (a *Asker) tick() time.Duration {
 	return min(max(a.service.opts.Timeout/16, time.Millisecond), 50*time.Millisecond)
 }
 
-// expire ends the requests that are due.
+// expire ends the requests that are due. The timer then fires for the next one. It goes on when all requests are
+// answered meanwhile: to stop it and start it again for each request would take longer than to find none.
 func (a *Asker) expire() {
 	now := time.Now()
 	var late []ended
 	a.mu.Lock()
+	a.check = time.Time{}
 	for n, r := range a.slots {
-		if r.done != nil && !now.Before(r.due) {
+		switch {
+		case r.done == nil:
+		case !now.Before(r.due):
 			late = append(late, a.end(uint32(n)))
+		case a.check.IsZero() || r.due.Before(a.check):
+			a.check = r.due
 		}
 	}
-	if a.active > 0 && !a.closed {
-		a.timer.Reset(a.tick())
+	if !a.check.IsZero() && !a.closed {
+		a.check = a.check.Add(a.tick())
+		a.timer.Reset(a.check.Sub(now))
 	}
 	a.mu.Unlock()
 	var noted [kinds]bool
@@ -354,29 +353,4 @@ func failure(k Kind) wire.Code {
 		return wire.SendFailed
 	}
 	return wire.InternalError
-}
-
-// appendDialogue appends the body of a question about a dialogue. Its id and payload are those of the frame, byte for
-// byte.
-func appendDialogue(b []byte, to string, d *kv.Dialogue) []byte {
-	b = append(append(b, `{"v":1,"id":`...), d.ID...)
-	b = append(append(b, `,"from":"`...), d.From...) // ids need no escaping
-	b = append(append(b, `","to":"`...), to...)
-	b = append(append(b, `","payload":`...), d.Payload...)
-	for _, n := range [...]struct {
-		key string
-		n   uint64
-	}{{`,"re":`, d.Re}, {`,"reacts":`, d.Reacts}, {`,"edits":`, d.Edits}, {`,"deletes":`, d.Deletes}} {
-		if n.n != 0 {
-			b = strconv.AppendUint(append(b, n.key...), n.n, 10)
-		}
-	}
-	if len(d.File) > 0 {
-		file, err := json.Marshal(string(d.File))
-		if err != nil {
-			panic(err) // a string always marshals
-		}
-		b = append(append(b, `,"file":`...), file...)
-	}
-	return append(b, '}')
 }
