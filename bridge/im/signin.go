@@ -149,10 +149,12 @@ func isPerson(e kv.External, p identity.Person) bool {
 	switch {
 	case e.Source == "":
 		return false
-	case e.Source == p.Source:
-		return e.Subject == "" || e.Subject == p.Subject
+	case e.Source == p.Source && e.Subject == "":
+		return true
+	case e.Source != p.Source && (e.Source == identity.NATS || p.Source == identity.NATS || e.Subject == ""):
+		return false
 	}
-	return e.Source != identity.NATS && p.Source != identity.NATS && e.Subject != "" && e.Subject == p.Subject && e.Issuer == p.Issuer
+	return e.Subject == p.Subject && e.Issuer == p.Issuer // a subject means something at its issuer only
 }
 
 // maxSubject is the longest issuer and subject of a person that is stored, in bytes.

@@ -115,6 +115,9 @@ func TestSignIn(t *testing.T) {
 		renamed := person("carl")
 		renamed.Subject = "sub-another"
 		wantErr(t, renamed, ErrAccountTaken)
+		foreign := person("carl") // another issuer gives the subject to another person
+		foreign.Issuer = "https://evil.example.org"
+		wantErr(t, foreign, ErrAccountTaken)
 		wantErr(t, identity.Person{Source: identity.NATS, Account: "carl"}, ErrAccountTaken)
 		page := person("carl") // the same person of the same issuer, by the page
 		page.Source = identity.OIDC
