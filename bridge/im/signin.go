@@ -213,6 +213,9 @@ func (a *Accounts) enroll(ctx context.Context, p identity.Person) (kv.User, erro
 	}
 	u, err = a.Store.Users.Create(ctx, u)
 	if err == nil {
+		if a.identity.Enrolled != nil {
+			a.identity.Enrolled(u.ID, p.Source)
+		}
 		a.Log.User(eventlog.UserCreated, u)
 		a.sendCode(u)
 	}
