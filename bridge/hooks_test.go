@@ -234,12 +234,19 @@ func TestModerator(t *testing.T) {
 
 			// What a moderator may not answer, or not to a dialogue, is a fault: it passes by default.
 			for i, fault := range []string{`{"action":"drip"}`, `nonsense`, `{"action":"refuse","code":200}`, `{"action":"replace"}`, `{"action":"replace","payload":7}`,
-				`{"action":"replace","payload":""}`, `{"action":"replace","payload":"` + strings.Repeat("x", 64<<10) + `"}`} {
+				`{"action":"replace","payload":""}`} {
 				m.says(fault)
 				id := fmt.Sprint(name, "-fault-", i)
 				say(id, "passes after a fault")
 				ack(other.wants(t, "passes after a fault", id))
 				client.wants(t, success[name], id)
+			}
+			// A replacement that is too large refuses: the sender chooses the length of what it replaces.
+			for i, size := range []int{64 << 10, 80 << 10, 300 << 10} {
+				m.says(`{"action":"replace","payload":"` + strings.Repeat("x", size) + `"}`)
+				id := fmt.Sprint(name, "-large-", i)
+				say(id, "refused: too large")
+				client.wants(t, `"code":507`, id)
 			}
 			m.says(`{"action":"pass"}`)
 			say(name+"-6", "the end")
