@@ -234,12 +234,19 @@ func TestModerator(t *testing.T) {
 
 			// What a moderator may not answer, or not to a dialogue, is a fault: it passes by default.
 			for i, fault := range []string{`{"action":"drip"}`, `nonsense`, `{"action":"refuse","code":200}`, `{"action":"replace"}`, `{"action":"replace","payload":7}`,
-				`{"action":"replace","payload":""}`, `{"action":"replace","payload":"` + strings.Repeat("x", 64<<10) + `"}`} {
+				`{"action":"replace","payload":""}`} {
 				m.says(fault)
 				id := fmt.Sprint(name, "-fault-", i)
 				say(id, "passes after a fault")
 				ack(other.wants(t, "passes after a fault", id))
 				client.wants(t, success[name], id)
+			}
+			// A replacement that is too large refuses: the sender chooses the length of what it replaces.
+			for i, size := range []int{64 << 10, 80 << 10, 300 << 10} {
+				m.says(`{"action":"replace","payload":"` + strings.Repeat("x", size) + `"}`)
+				id := fmt.Sprint(name, "-large-", i)
+				say(id, "refused: too large")
+				client.wants(t, `"code":507`, id)
 			}
 			m.says(`{"action":"pass"}`)
 			say(name+"-6", "the end")
@@ -301,10 +308,13 @@ func TestModerator(t *testing.T) {
 		}
 		_ = q.Respond([]byte(`{"action":"replace","payload":"mended"}`))
 		other.wants(t, "mended")
-		kept.send(t, fmt.Sprintf(`{"id":"d","toFriend":%q,"deletes":%d}`, bob.ID, d.N))
+		// A deletion cannot be dropped: a fault, which passes. So it must not carry a text.
+		kept.send(t, fmt.Sprintf(`{"id":"d","toFriend":%q,"payload":"smuggled","deletes":%d}`, bob.ID, d.N))
 		q = m.next(t)
-		_ = q.Respond([]byte(`{"action":"drop"}`)) // a deletion cannot be dropped: a fault, which passes
-		other.wants(t, `"deletes":`)
+		_ = q.Respond([]byte(`{"action":"drop"}`))
+		if f := other.wants(t, `"deletes":`); strings.Contains(f, "smuggled") {
+			t.Errorf("a deletion has a text that no moderator can drop: %s", f)
+		}
 	})
 
 	t.Run("order", func(t *testing.T) {
@@ -368,6 +378,31 @@ func TestModerator(t *testing.T) {
 			t.Errorf("replaced: %s", got)
 		}
 		other.wants(t, "replaced bot", "bot 2")
+
+		// A friendship that ends before the verdict counts.
+		m.set(nil)
+		for _, c := range []struct {
+			change, undo func() error
+			code         string
+		}{
+			{func() error { return here.services.Friends.Block(t.Context(), bob, ann.ID) }, func() error { return here.services.Friends.Unblock(t.Context(), bob, ann.ID) }, `"code":202`},
+			{func() error { return here.services.Friends.Remove(t.Context(), bob, ann.ID) }, func() error { _, err := here.services.Friends.Befriend(t.Context(), ann.ID, bob.ID); return err }, `"code":512`},
+		} {
+			answer := make(chan string, 1)
+			go func() { answer <- ask("too late") }()
+			q := m.next(t)
+			if err := c.change(); err != nil {
+				t.Fatal(err)
+			}
+			_ = q.Respond(nil)
+			if got := <-answer; !strings.Contains(got, c.code) {
+				t.Errorf("after the end of the friendship: %s, want %s", got, c.code)
+			}
+			if err := c.undo(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other.wantNone(t, "too late")
 		for _, n := range []*node{here, there} {
 			for _, l := range n.lanes.Waiting() {
 				if l != 0 {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"imctl/bridge/audit"
 	"imctl/bridge/governor"
 	"imctl/bridge/identity"
 	"imctl/bridge/subject"
@@ -51,6 +52,10 @@ func (b *Bridge) setIdentity() error {
 	}
 	o.Registry.MustRegister(checks)
 	b.services.Accounts.SetIdentity(identity.Options{Modes: modes, MaxAge: o.Identity.MaxAge,
+		Enrolled: func(user, source string) {
+			by := audit.Ref{Kind: audit.User, ID: user}
+			b.audit.Add(audit.Event{Event: audit.UserCreated, Actor: by, Subject: by, Detail: source})
+		},
 		Counted: func(mode, result string) { checks.WithLabelValues(mode, result).Inc() }})
 	return nil
 }

@@ -33,11 +33,12 @@ type place struct {
 	line int
 }
 
+// String returns the place as it is shown: another server has chosen the names of the files.
 func (p place) String() string {
 	if p.file == "" {
 		return fmt.Sprintf("line %d", p.line)
 	}
-	return fmt.Sprintf("%s:%d", p.file, p.line)
+	return fmt.Sprintf("%s:%d", printable(p.file), p.line)
 }
 
 // importEntry is a record of the input: a user, a part of a conversation, or the reason why it is none.

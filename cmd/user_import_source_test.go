@@ -215,3 +215,11 @@ func TestReadExports(t *testing.T) {
 
 // exportsOfServers are the directories of testdata/import.
 var exportsOfServers = []string{"ejabberd-plain", "ejabberd-sha1", "ejabberd-sha256", "ejabberd-sha512", "prosody-plain", "prosody-sha1", "prosody-sha256"}
+
+// TestImportPlace checks that the name of a file, which another server has chosen, does not control the terminal.
+func TestImportPlace(t *testing.T) {
+	t.Parallel()
+	if got, want := (place{"a\x1b[31m.xml", 7}).String(), "a\ufffd[31m.xml:7"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -1,9 +1,11 @@
 package cmd
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -47,9 +49,13 @@ func newWebhookAdd(env *Env) *cobra.Command {
 		Long: `Add a webhook and output its secret, with which the destination verifies the signatures. The secret cannot
 be shown again. The webhook posts events from now on.
 
+All users of the machine can read a command line. With --url - the URL, which may have a secret, is read
+from standard input.
+
 Events are ` + strings.Join(wrap(strings.Join(eventlog.EventNames(), ", "), 95), "\n") + `.`,
 		Example: `  imctl webhook add push --url https://push.example.org/hook --events dialogue.offline
-  imctl webhook add audit --url https://example.org/x --events 'user.*,report' --rate 10`,
+  imctl webhook add audit --url https://example.org/x --events 'user.*,report' --rate 10
+  imctl webhook add chat --url - --events report < url.txt`,
 		Args: exactArgs("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			request.Name = args[0]
@@ -58,6 +64,12 @@ Events are ` + strings.Join(wrap(strings.Join(eventlog.EventNames(), ", "), 95),
 			}
 			if _, err := eventlog.EventFilters(request.Events); err != nil {
 				return usageErrorf("--events: %w", err)
+			}
+			if request.URL == pipeName {
+				var err error
+				if request.URL, err = readURL(c.Context(), env); err != nil {
+					return err
+				}
 			}
 			return withAdmin(c, env, func(ctx context.Context, client *admin.Client) error {
 				w, err := client.AddWebhook(ctx, request)
@@ -68,7 +80,7 @@ Events are ` + strings.Join(wrap(strings.Join(eventlog.EventNames(), ", "), 95),
 			})
 		},
 	}
-	c.Flags().StringVar(&request.URL, "url", "", "post to this `URL`, https unless webhooks.private is set")
+	c.Flags().StringVar(&request.URL, "url", "", "post to this `URL`, https unless webhooks.private is set (- = read it from standard input)")
 	c.Flags().StringSliceVar(&request.Events, "events", nil, "`names` of events, joined by commas")
 	c.Flags().BoolVar(&request.Payload, "payload", false, "include the text of dialogues")
 	c.Flags().Float64Var(&request.Rate, "rate", 0, "post at most `N` events a second (0 = no limit)")
@@ -78,6 +90,21 @@ Events are ` + strings.Join(wrap(strings.Join(eventlog.EventNames(), ", "), 95),
 	completeFlag(c, "events", eventlog.EventNames()...)
 	return c
 }
+
+// readURL reads a URL from a line of standard input.
+func readURL(ctx context.Context, env *Env) (string, error) {
+	line, err := await(ctx, func() (string, error) { return bufio.NewReader(io.LimitReader(env.In, maxURLInput)).ReadString('\n') })
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	if line = strings.TrimSpace(line); line == "" {
+		return "", usageErrorf("standard input has no URL")
+	}
+	return line, nil
+}
+
+// maxURLInput is how many bytes of a URL are read. The server checks its length.
+const maxURLInput = 16 << 10
 
 // writeSecret writes the secret of a webhook, alone or with the webhook as JSON.
 func writeSecret(env *Env, output outputFormat, w admin.WebhookSecret) error {

@@ -86,13 +86,41 @@ func (a Attachment) MayRegister(account string) bool {
 	return ok && rest != ""
 }
 
-// Overlaps reports whether two gateways could register the same account.
+// Reserves reports whether only a gateway may register an account: the gateway may register it, or the account begins
+// with what looks like the beginning of the gateway's accounts.
+func (a Attachment) Reserves(account string) bool {
+	begin, ok := strings.CutSuffix(a.Accounts, "*")
+	if !ok || a.Role != RoleGateway {
+		return false
+	}
+	for _, form := range []string{FoldAccount(account), account} {
+		look := skeleton(form)
+		for _, b := range looksOfBeginning(begin) {
+			if rest, found := strings.CutPrefix(look, b); found && rest != "" {
+				return true
+			}
+		}
+	}
+	return a.MayRegister(account)
+}
+
+// looksOfBeginning returns the looks that the beginning of an account may have: as it is, and in one case.
+func looksOfBeginning(begin string) []string {
+	return []string{skeleton(begin), skeleton(FoldAccount(begin)), skeleton(strings.ToUpper(begin))}
+}
+
+// Overlaps reports whether two gateways could register the same account, or accounts that begin alike to the eye.
 func (a Attachment) Overlaps(b Attachment) bool {
 	if a.Role != RoleGateway || b.Role != RoleGateway {
 		return false
 	}
-	x, y := FoldAccount(strings.TrimSuffix(a.Accounts, "*")), FoldAccount(strings.TrimSuffix(b.Accounts, "*"))
-	return strings.HasPrefix(x, y) || strings.HasPrefix(y, x)
+	for i, x := range looksOfBeginning(strings.TrimSuffix(a.Accounts, "*")) {
+		y := looksOfBeginning(strings.TrimSuffix(b.Accounts, "*"))[i]
+		if strings.HasPrefix(x, y) || strings.HasPrefix(y, x) {
+			return true
+		}
+	}
+	return false
 }
 
 // OpenSession notes that a gateway has opened a session on a node. It returns the revision of the record, which is higher

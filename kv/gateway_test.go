@@ -84,7 +84,17 @@ func TestMayRegister(t *testing.T) {
 	if (Attachment{Role: RoleConsumer, Accounts: "a*"}).MayRegister("ab") || (Attachment{Role: RoleGateway}).MayRegister("ab") {
 		t.Error("an attachment without accounts may register one")
 	}
-	for accounts, want := range map[string]bool{"matrix_*": true, "ma*": true, "matrix_x*": true, "matriy*": false, "xmpp_*": false} {
+	// An account that begins like those of the gateway to the eye would pass for one of its users.
+	for account, want := range map[string]bool{"matrix_a": true, "MATRIX_a": true, "rnatrix_a": true, "mаtrix_a": true, "МATRIX_a": true, "ｍatrix_a": true, "matrix\u200b_a": true, "Matr1x_a": false,
+		"matrix": false, "mattress_a": false, "ann": false, "": false} {
+		if got := a.Reserves(account); got != want {
+			t.Errorf("%q is reserved: %t", account, got)
+		}
+	}
+	if (Attachment{Role: RoleConsumer, Accounts: "a*"}).Reserves("ab") {
+		t.Error("an attachment that is no gateway reserves accounts")
+	}
+	for accounts, want := range map[string]bool{"matrix_*": true, "rnatrix_*": true, "ma*": true, "matrix_x*": true, "matriy*": false, "xmpp_*": false} {
 		if got := a.Overlaps(Attachment{Role: RoleGateway, Accounts: accounts}); got != want {
 			t.Errorf("%s overlaps: %t", accounts, got)
 		}

@@ -196,9 +196,9 @@ func (s *NATSServer) send(user string, m *nats.Msg) {
 		return
 	}
 	if opts.Lanes.Keeps() {
-		err = opts.Lanes.Keep(user, to, with, kept, &sender{s, m})
+		err = opts.Lanes.Keep(user, to, with, kept, &sender{s, m, user, to})
 	} else {
-		err = opts.Lanes.Send(user, to, with, send.ID, send.Payload, &sender{s, m})
+		err = opts.Lanes.Send(user, to, with, send.ID, send.Payload, &sender{s, m, user, to})
 	}
 	if err != nil {
 		s.answer(m, wire.SendFailed, send.ID)
@@ -220,8 +220,18 @@ func (s *NATSServer) parse(data []byte) (wire.Send, kv.Dialogue, wire.Code) {
 
 // sender is the delivery.Sender of a NATS client's dialogue.
 type sender struct {
-	server *NATSServer
-	m      *nats.Msg
+	server   *NATSServer
+	m        *nats.Msg
+	from, to string
+}
+
+// Relation returns what the sender's roster says now of the friend.
+func (s *sender) Relation() (delivery.Relation, error) {
+	opts := &s.server.api.opts
+	ctx, cancel := context.WithTimeout(context.Background(), opts.Timeout)
+	defer cancel()
+	roster, _, err := opts.Store.Rosters.Get(ctx, s.from)
+	return delivery.RelationOf(roster, s.to), err
 }
 
 func (s *sender) Answered(id []byte, code wire.Code, took time.Duration) {

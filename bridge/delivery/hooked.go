@@ -77,6 +77,10 @@ func (m *Member) moderate(to []byte, with Relation, d *kv.Dialogue, kept bool, s
 	return q.add(q.to, with, d, kept, s)
 }
 
+// related is a Sender that is a NATS client. Relation returns what the roster of the client says now of the user to whom
+// the dialogue goes. It may wait.
+type related interface{ Relation() (Relation, error) }
+
 // asksHooks reports whether moderators are asked about dialogues.
 func (l *lane) asksHooks() bool { return l.hooks != nil && l.hooks.Asks() }
 
@@ -171,16 +175,24 @@ func (q *hookQueue) add(to string, with Relation, d *kv.Dialogue, kept bool, s S
 	return nil
 }
 
-// copy copies a dialogue, whose bytes are valid only during the call of its sender.
+// copy copies a dialogue, whose bytes are valid only during the call of its sender. The copy of a deletion has no text: a
+// moderator could neither replace nor drop it.
 func (h *hookedSend) copy(d *kv.Dialogue) {
-	h.buffer = append(append(append(h.buffer[:0], d.ID...), d.Payload...), d.File...)
+	text := d.Payload
+	if d.Deletes != 0 {
+		text = noText
+	}
+	h.buffer = append(append(append(h.buffer[:0], d.ID...), text...), d.File...)
 	h.d = *d
-	id, payload := len(d.ID), len(d.ID)+len(d.Payload)
+	id, payload := len(d.ID), len(d.ID)+len(text)
 	h.d.ID, h.d.Payload = h.buffer[:id:id], h.buffer[id:payload:payload]
 	if h.d.File = nil; len(d.File) > 0 {
 		h.d.File = h.buffer[payload:len(h.buffer):len(h.buffer)]
 	}
 }
+
+// noText is the payload of a deletion.
+var noText = []byte(`""`)
 
 // ask asks about a dialogue, and about later ones while verdicts come at once.
 func (q *hookQueue) ask(h *hookedSend) {
@@ -261,10 +273,17 @@ func (q *hookQueue) take() *hookedSend {
 	return h
 }
 
-// mayWait reports whether Member.Send may ask whether the friend is online.
+// mayWait reports whether carryOut may wait: for the roster of a NATS client, or in Member.Send for the answer whether
+// the friend is online.
 func (h *hookedSend) mayWait() bool {
 	l := h.queue.lane
-	if h.kept || h.queue.member == nil || h.verdict.Action == hook.Refuse || h.verdict.Action == hook.Drop {
+	if h.verdict.Action == hook.Refuse {
+		return false
+	}
+	if h.queue.member == nil {
+		return true
+	}
+	if h.kept || h.verdict.Action == hook.Drop {
 		return false
 	}
 	if h.queue.member.live.count.Load() > 0 {
@@ -314,7 +333,16 @@ func (h *hookedSend) carryOut() (wire.Code, error) {
 		h.d.Payload = h.verdict.Payload
 	}
 	m := q.member
-	if m != nil { // the friendship may have ended meanwhile
+	if by, ok := h.sender.(related); ok && m == nil { // the friendship may have ended meanwhile, here and below
+		var err error
+		if h.with, err = by.Relation(); err != nil {
+			return 0, err
+		}
+		if !h.with.MaySend() {
+			return wire.NotFriends, nil
+		}
+	}
+	if m != nil {
 		to := unsafe.Slice(unsafe.StringData(h.to), len(h.to)) // neither callee keeps it
 		if h.with = m.user.relation(to); !h.with.MaySend() {
 			return wire.NotFriends, nil

@@ -173,7 +173,8 @@ func (s *Service) ReserveSend(gateway string, longest time.Duration) (time.Durat
 // AllowCall counts a call of a gateway. Errors: governor.ErrLimited.
 func (s *Service) AllowCall(gateway string) error { return s.opts.Governor.AllowGatewayCall(gateway) }
 
-// Reserved reports whether only a gateway may register an account.
+// Reserved reports whether only a gateway may register an account. An account that begins like those of a gateway to the
+// eye is reserved too: it would pass for a user of the gateway.
 //
 // Errors: only those of NATS and ctx.
 func (s *Service) Reserved(ctx context.Context, account string) (bool, error) {
@@ -182,7 +183,7 @@ func (s *Service) Reserved(ctx context.Context, account string) (bool, error) {
 		return false, err
 	}
 	for _, a := range all {
-		if a.MayRegister(account) {
+		if a.Reserves(account) {
 			return true, nil
 		}
 	}

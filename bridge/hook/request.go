@@ -223,6 +223,7 @@ func (a *Asker) Again() {
 // answerRoom are the bytes that an answer may have besides the replacement, and noteRoom those of a replaced note.
 const (
 	answerRoom = 1 << 10
+	escaped    = 6                 // bytes of a character that a moderator writes as an escape
 	noteRoom   = 12 * wire.MaxNote // a character has at most twelve bytes: two escapes
 )
 
@@ -267,13 +268,20 @@ func (s *Service) judge(e ended, m *nats.Msg) Verdict {
 	if b.absent.Load() && b.absent.Swap(false) {
 		s.opts.Log.Info("a moderator is connected that answers a hook", "hook", e.kind)
 	}
-	v, ok := Verdict{}, len(m.Data) <= e.room+answerRoom // a larger one is not worth its time
+	v, ok := Verdict{}, len(m.Data) <= escaped*e.room+answerRoom // a larger one is not worth its time
 	if ok {
 		v, ok = parseVerdict(e.kind, m.Data)
 	}
+	if ok && v.Action == Replace && !e.fixed && len(v.Payload) > e.room {
+		// The sender chooses the length of a text. If it passed then, no text that is long enough would be replaced, and a
+		// few of them would open the breaker for all.
+		s.noteAnswer(e)
+		s.metrics.count(e.kind, resultInvalid)
+		return Verdict{Action: Refuse, Code: failure(e.kind)}
+	}
 	switch v.Action {
 	case Replace:
-		ok = ok && !e.fixed && len(v.Payload) <= e.room
+		ok = ok && !e.fixed
 	case Drop:
 		ok = ok && !e.fixed
 	}

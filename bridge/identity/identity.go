@@ -97,4 +97,6 @@ type Options struct {
 	MaxAge time.Duration
 	// Counted is called with the outcome of each check; nil: not counted.
 	Counted func(mode, result string)
+	// Enrolled is called with the id of a user whose account was made at its first sign-in, and the source; nil: not.
+	Enrolled func(user, source string)
 }

@@ -76,7 +76,7 @@ type claims struct {
 	jwt.Claims
 	Name     string `json:"name"`
 	Mail     string `json:"email"`
-	Verified *bool  `json:"email_verified"`
+	Verified any    `json:"email_verified"`
 	Picture  string `json:"picture"`
 }
 
@@ -103,8 +103,20 @@ func (t *Tokens) Check(ctx context.Context, c Credentials) (Person, error) {
 	if account == "" || kv.FoldAccount(account) != kv.FoldAccount(c.Account) {
 		return Person{}, ErrRefused
 	}
+	if t.o.AccountClaim == mailClaim && all.unverified() { // the person may have named the address of another one
+		return Person{}, ErrRefused
+	}
 	return Person{Source: JWT, Issuer: all.Issuer, Subject: all.Subject, Account: account, Name: all.Name, Mail: all.Mail,
-		MailUnverified: all.Verified != nil && !*all.Verified, Picture: all.Picture}, nil
+		MailUnverified: all.unverified(), Picture: all.Picture}, nil
+}
+
+// mailClaim is the claim that has the mail address.
+const mailClaim = "email"
+
+// unverified reports whether the issuer says that it has not verified the mail address. Some issuers write the claim as
+// text.
+func (c claims) unverified() bool {
+	return c.Verified != nil && c.Verified != true && c.Verified != "true"
 }
 
 // account returns the text in the claim that has the account, "" if there is none.

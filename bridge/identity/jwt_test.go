@@ -68,6 +68,22 @@ func TestTokenProfile(t *testing.T) {
 	}
 }
 
+// A mail address as the account proves nothing if the issuer has not verified it: the person may have named any.
+func TestTokenMailAccount(t *testing.T) {
+	t.Parallel()
+	s := edSigner(t, "")
+	tokens := newTokens(t, TokensOptions{Keys: keysOf(t, s), AccountClaim: "email"})
+	for _, c := range []struct {
+		verified any
+		want     error
+	}{{true, nil}, {"true", nil}, {nil, nil}, {false, ErrRefused}, {"false", ErrRefused}, {0, ErrRefused}} {
+		p, err := check(t, tokens, s.token(t, with(good(), map[string]any{"sub": "0001", "email": "ann", "email_verified": c.verified})))
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || p.MailUnverified) {
+			t.Errorf("email_verified %v: %+v, %v", c.verified, p, err)
+		}
+	}
+}
+
 // TestTokenAlgorithms checks that the keys decide which algorithms a token may have.
 func TestTokenAlgorithms(t *testing.T) {
 	t.Parallel()

@@ -149,10 +149,12 @@ func isPerson(e kv.External, p identity.Person) bool {
 	switch {
 	case e.Source == "":
 		return false
-	case e.Source == p.Source:
-		return e.Subject == "" || e.Subject == p.Subject
+	case e.Source == p.Source && e.Subject == "":
+		return true
+	case e.Source != p.Source && (e.Source == identity.NATS || p.Source == identity.NATS || e.Subject == ""):
+		return false
 	}
-	return e.Source != identity.NATS && p.Source != identity.NATS && e.Subject != "" && e.Subject == p.Subject && e.Issuer == p.Issuer
+	return e.Subject == p.Subject && e.Issuer == p.Issuer // a subject means something at its issuer only
 }
 
 // maxSubject is the longest issuer and subject of a person that is stored, in bytes.
@@ -211,6 +213,9 @@ func (a *Accounts) enroll(ctx context.Context, p identity.Person) (kv.User, erro
 	}
 	u, err = a.Store.Users.Create(ctx, u)
 	if err == nil {
+		if a.identity.Enrolled != nil {
+			a.identity.Enrolled(u.ID, p.Source)
+		}
 		a.Log.User(eventlog.UserCreated, u)
 		a.sendCode(u)
 	}

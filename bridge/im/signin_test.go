@@ -115,6 +115,9 @@ func TestSignIn(t *testing.T) {
 		renamed := person("carl")
 		renamed.Subject = "sub-another"
 		wantErr(t, renamed, ErrAccountTaken)
+		foreign := person("carl") // another issuer gives the subject to another person
+		foreign.Issuer = "https://evil.example.org"
+		wantErr(t, foreign, ErrAccountTaken)
 		wantErr(t, identity.Person{Source: identity.NATS, Account: "carl"}, ErrAccountTaken)
 		page := person("carl") // the same person of the same issuer, by the page
 		page.Source = identity.OIDC
@@ -196,8 +199,10 @@ func TestModes(t *testing.T) {
 	directory := &stubMode{name: identity.NATS, refuses: "wrong", knows: "dora",
 		persons: map[string]identity.Person{"dora secret": {Source: identity.NATS, Account: "dora"}, "eve token": {Source: identity.NATS, Account: "eve"}}}
 	counts := make(map[string]int)
+	enrolled := make(map[string]string)
 	f.accounts.SetIdentity(identity.Options{Modes: []identity.Mode{tokens, identity.Own{}, directory}, MaxAge: time.Hour,
-		Counted: func(mode, result string) { counts[mode+" "+result]++ }})
+		Enrolled: func(user, source string) { enrolled[user] = source },
+		Counted:  func(mode, result string) { counts[mode+" "+result]++ }})
 	for _, c := range []struct {
 		account, password string
 		want              error
@@ -220,6 +225,11 @@ func TestModes(t *testing.T) {
 		}
 		if counts[c.counted] != 1 {
 			t.Errorf("%s %s is counted as %v", c.account, c.password, counts)
+		}
+	}
+	for account, source := range map[string]string{"ann": identity.JWT, "dora": identity.NATS} {
+		if u, err := f.store.Users.ByAccount(t.Context(), account); err != nil || enrolled[u.ID] != source || len(enrolled) != 2 {
+			t.Errorf("the accounts that were made are %v, without %s: %v", enrolled, account, err)
 		}
 	}
 	directory.fails = kv.ErrBusy

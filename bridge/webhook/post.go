@@ -3,15 +3,18 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -57,13 +60,57 @@ func (o outcome) result() string {
 	return resultFailed
 }
 
+// Errors of requests that cannot be made.
+var (
+	errURL    = errors.New("the URL is not valid")
+	errSecret = errors.New("the secret of the webhook is damaged: rotate it")
+)
+
+// problem says why there was no answer. The texts of most errors have the host of the URL, a name in the certificate of the
+// destination, or the beginning of its answer. So problem uses none but those of the operating system.
+func problem(err error) string {
+	var (
+		name    *net.DNSError
+		system  syscall.Errno
+		timeout net.Error
+		host    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		invalid x509.CertificateInvalidError
+		certs   *tls.CertificateVerificationError
+		record  tls.RecordHeaderError
+	)
+	switch {
+	case errors.Is(err, errURL), errors.Is(err, errSecret):
+		return err.Error()
+	case errors.As(err, &name):
+		return "the name of the destination cannot be resolved"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "the destination did not answer in time"
+	case errors.As(err, &system):
+		return "the connection to the destination failed: " + system.Error()
+	case errors.As(err, &host):
+		return "the certificate of the destination is for another name"
+	case errors.As(err, &unknown):
+		return "the certificate of the destination is signed by an unknown authority"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the certificate of the destination has expired"
+	case errors.As(err, &certs):
+		return "the certificate of the destination is not valid"
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return "the destination does not speak TLS"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the destination closed the connection without an answer"
+	}
+	return "the destination gave no valid answer"
+}
+
 // reason says what went wrong. It has neither the URL nor anything that the destination wrote.
 func (o outcome) reason() string {
 	switch {
 	case errors.Is(o.err, outbound.ErrPrivate):
 		return "the destination has an address of a private network: set webhooks.private to allow it"
 	case o.err != nil:
-		return o.err.Error()
+		return problem(o.err)
 	}
 	return "the destination answered " + strings.TrimSpace(strconv.Itoa(o.status)+" "+http.StatusText(o.status))
 }
@@ -78,10 +125,6 @@ func (s *sender) post(ctx context.Context, to string, e event, secrets []string)
 	}
 	answer, err := s.client.Do(request)
 	if err != nil {
-		var withURL *url.Error // its text has the URL, which may have a secret
-		if errors.As(err, &withURL) {
-			err = withURL.Err
-		}
 		return outcome{err: err}
 	}
 	defer answer.Body.Close()
@@ -94,7 +137,7 @@ func (s *sender) post(ctx context.Context, to string, e event, secrets []string)
 func (s *sender) request(ctx context.Context, to string, e event, secrets []string, at time.Time) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(e.body))
 	if err != nil {
-		return nil, errors.New("the URL is not valid")
+		return nil, errURL
 	}
 	signatures := make([]string, len(secrets))
 	for i, secret := range secrets {
@@ -103,7 +146,7 @@ func (s *sender) request(ctx context.Context, to string, e event, secrets []stri
 			signatures[i], err = key.Sign(e.id, at, e.body)
 		}
 		if err != nil {
-			return nil, errors.New("the secret of the webhook is damaged: rotate it")
+			return nil, errSecret
 		}
 	}
 	request.Header = http.Header{"Content-Type": {"application/json"}, "User-Agent": {s.agent}}
