@@ -122,11 +122,17 @@ func sharedBrowser(t testing.TB, programs []string, language, how string, start 
 	return running.browsers[key]
 }
 
-// thenCloseBrowsers runs the tests, and closes the browsers that they shared.
+// thenCloseBrowsers runs the tests, closes the browsers that they shared, and removes their shared directories.
 type thenCloseBrowsers struct{ *testing.M }
 
 func (m thenCloseBrowsers) Run() int {
 	code := m.M.Run()
+	for _, dir := range sharedDirectories.all {
+		if err := os.RemoveAll(dir); err != nil {
+			os.Stderr.WriteString("remove " + dir + ": " + err.Error() + "\n")
+			code = max(code, 1)
+		}
+	}
 	running.Lock()
 	defer running.Unlock()
 	for name, b := range running.browsers {

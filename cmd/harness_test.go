@@ -34,6 +34,21 @@ func TestMain(m *testing.M) {
 	testscript.Main(thenCloseBrowsers{m}, map[string]func(){"imctl": Main, "imctl-killed": killedMain})
 }
 
+// sharedDirectories are directories that several tests use.
+var sharedDirectories struct {
+	sync.Mutex
+	all []string
+}
+
+// sharedDirectory makes a directory for several tests, which TestMain removes.
+func sharedDirectory() (string, error) {
+	dir, err := os.MkdirTemp("", "imctl-shared-")
+	sharedDirectories.Lock()
+	defer sharedDirectories.Unlock()
+	sharedDirectories.all = append(sharedDirectories.all, dir)
+	return dir, err
+}
+
 // deployment is one server, or several servers on one NATS. The tests of the protocol run on several deployments: with
 // embedded NATS, with attached NATS, and with more than one server.
 type deployment interface {

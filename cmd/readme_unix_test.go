@@ -5,12 +5,9 @@ package cmd
 import (
 	"bytes"
 	"context"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,12 +39,7 @@ func TestREADME(t *testing.T) {
 	}
 	addresses := freeAddresses(t, 3)
 	text := strings.NewReplacer("127.0.0.1:8080", addresses[0], "127.0.0.1:8081", addresses[1]).Replace(script.String())
-	tree := copyTree(t)
-	before := treeFiles(t, tree)
-	out, err := paste(t, tree, text, "IMCTL_LISTEN="+addresses[0], "IMCTL_OPS_LISTEN="+addresses[1], "IMCTL_NATS_LISTEN="+addresses[2])
-	if err != nil {
-		t.Fatalf("%v:\n%s", err, out)
-	}
+	out := pasteInCheckout(t, t.TempDir(), text, "IMCTL_LISTEN="+addresses[0], "IMCTL_OPS_LISTEN="+addresses[1], "IMCTL_NATS_LISTEN="+addresses[2])
 	for _, want := range []string{
 		"imctl is ready", `ben receives {"id":"1","from":"`, `ada receives {"code":200,`, "health ", "cleo (", "#invite=", `"payload":"How are you?"`, "archiver  consumer",
 	} {
@@ -55,25 +47,22 @@ func TestREADME(t *testing.T) {
 			t.Errorf("no %q in the output:\n%s", want, out)
 		}
 	}
-	if after := treeFiles(t, tree); !slices.Equal(before, after) {
-		t.Errorf("the blocks have left files in the repository: %q", after)
-	}
 	// A line that fails stops the paste, also in the middle of a pipe.
 	for _, line := range []string{"no-such-program", "false | cat", "cat no-such-file"} {
-		if out, err := paste(t, t.TempDir(), "echo before\n"+line+"\necho after\n"); err == nil || strings.Contains(out, "after") {
+		if out, err := paste(t, t.TempDir(), t.TempDir(), "echo before\n"+line+"\necho after\n"); err == nil || strings.Contains(out, "after") {
 			t.Errorf("%s: %v, %s", line, err, out)
 		}
 	}
 }
 
-// paste runs lines in a shell that stops at the first failure, and returns its output. The home directory is empty.
-func paste(t *testing.T, dir, lines string, env ...string) (string, error) {
+// paste runs lines in a shell that stops at the first failure, and returns its output.
+func paste(t *testing.T, dir, home, lines string, env ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", lines)
 	c.Dir = dir
-	c.Env = append(goEnv(t), "HOME="+t.TempDir(), "PATH="+os.Getenv("PATH"))
+	c.Env = append(goEnv(t), "HOME="+home, "PATH="+os.Getenv("PATH"))
 	c.Env = append(c.Env, env...)
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
@@ -103,48 +92,4 @@ func goEnv(t *testing.T) []string {
 		names[i] = name + "=" + values[i]
 	}
 	return names
-}
-
-// copyTree copies the repository, without its history and tests.
-func copyTree(t *testing.T) string {
-	t.Helper()
-	to := t.TempDir()
-	for _, path := range treeFiles(t, "..") {
-		if strings.HasSuffix(path, "_test.go") {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join("..", path))
-		if err == nil {
-			err = os.MkdirAll(filepath.Dir(filepath.Join(to, path)), 0o755)
-		}
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, path), text, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return to
-}
-
-// treeFiles returns the files of a repository, without its history and what tools have added.
-func treeFiles(t *testing.T, root string) (all []string) {
-	t.Helper()
-	err := fs.WalkDir(os.DirFS(root), ".", func(path string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case e.Name() == ".git" || e.Name() == "node_modules":
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-		case e.Type().IsRegular():
-			all = append(all, path)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
 }

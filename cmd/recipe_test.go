@@ -15,7 +15,8 @@ var loopbackAddress = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
 
 // runRecipe pastes the shell blocks of a section of docs/integration.md in a copy of the repository, after those of its
 // first section, and returns what they print. It fails if a line fails. programs are what the recipe needs besides Go
-// and curl. Only the ports are others, so a recipe names each port that it uses.
+// and curl. Only the ports are others, so a recipe names each port that it uses. The home directory has the binary
+// that the first section builds, so that Go links it once for all recipes.
 func runRecipe(t *testing.T, title string, programs ...string) string {
 	t.Helper()
 	for _, program := range append(programs, "bash", "curl") {
@@ -39,11 +40,11 @@ func runRecipe(t *testing.T, title string, programs ...string) string {
 		return ports[address]
 	}
 	script = loopbackAddress.ReplaceAllStringFunc(script, free)
-	out, err := paste(t, copyTree(t), script, "IMCTL_LISTEN="+free("127.0.0.1:8080"), "IMCTL_OPS_LISTEN="+free("127.0.0.1:8081"), "IMCTL_NATS_LISTEN="+free("127.0.0.1:4222"))
-	if err != nil {
-		t.Fatalf("%v:\n%s", err, out)
+	home := t.TempDir()
+	if err := checkedOut(t).binaryIn(home); err != nil {
+		t.Fatal(err)
 	}
-	return out
+	return pasteInCheckout(t, home, script, "IMCTL_LISTEN="+free("127.0.0.1:8080"), "IMCTL_OPS_LISTEN="+free("127.0.0.1:8081"), "IMCTL_NATS_LISTEN="+free("127.0.0.1:4222"))
 }
 
 // sectionBlocks returns the shell blocks of the section of a page whose title contains the text.

@@ -39,7 +39,7 @@ func (a *Accounts) Registration() Registration {
 
 // RegisterClient is Register for a client. While registration needs an invite, the account and the use of the invite
 // are written together. Otherwise the invite is ignored. The invite is checked first: a client without one learns
-// nothing about the account, and costs no hash. Then moderators are asked, who are told the client's address.
+// nothing about the account, and costs no hash.
 //
 // An account that another system knows is taken: otherwise its user could not log in any more. So is an account that only
 // a gateway may register. Moderators are asked last before the account is created, and are told the client's address.

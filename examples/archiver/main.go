@@ -18,6 +18,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 3 {
+		log.Fatal("usage: archiver CONTEXT.json FILE")
+	}
 	var c struct { // the NATS context file of the attachment
 		URL, User, Password string
 		CA                  string // file with the certificate of the server, "" if the system knows its issuer

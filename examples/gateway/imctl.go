@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -111,13 +110,19 @@ func (s *server) ask(subject string, fields, a any) error {
 	return json.Unmarshal(m.Data, a)
 }
 
+// askOK makes a call of the gateway whose refusal is an error.
+func (s *server) askOK(subject string, fields any, a *answer) error {
+	err := s.ask(subject, fields, a)
+	if err == nil && !a.OK {
+		err = fmt.Errorf("%s: %d %s", subject, a.Code, a.Message)
+	}
+	return err
+}
+
 // register returns the id of a user of the gateway, which it creates if it does not exist.
 func (s *server) register(account, name string) (string, error) {
 	var a answer
-	err := s.ask("register", map[string]string{"account": account, "name": name}, &a)
-	if err == nil && !a.OK {
-		err = fmt.Errorf("register %s: %d %s", account, a.Code, a.Message)
-	}
+	err := s.askOK("register", map[string]string{"account": account, "name": name}, &a)
 	return a.ID, err
 }
 
@@ -158,8 +163,8 @@ func (s *server) online(users ...string) error {
 	}
 	if s.session == "" {
 		var a answer
-		if err := s.ask("open", struct{}{}, &a); err != nil || !a.OK {
-			return errors.Join(err, fmt.Errorf("open: %d %s", a.Code, a.Message))
+		if err := s.askOK("open", struct{}{}, &a); err != nil {
+			return err
 		}
 		s.session, s.lease, users = a.Session, time.Duration(a.Lease)*time.Second, nil
 		for user := range s.users {
@@ -171,12 +176,12 @@ func (s *server) online(users ...string) error {
 	for begin := 0; begin < max(len(users), 1); begin += 1000 { // a call may have 1,000
 		part := users[begin:min(begin+1000, len(users))]
 		var a answer
-		if err := s.ask("online."+s.session, map[string][]string{"users": part}, &a); err != nil || !a.OK {
+		if err := s.askOK("online."+s.session, map[string][]string{"users": part}, &a); err != nil {
 			s.session = ""
 			if a.Code == 513 {
 				log.Fatal("another program uses the credentials of this one")
 			}
-			return errors.Join(err, fmt.Errorf("online: %d %s", a.Code, a.Message))
+			return err
 		}
 	}
 	for _, user := range users {

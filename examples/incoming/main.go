@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -43,6 +44,9 @@ type service struct {
 }
 
 func main() {
+	if len(os.Args) != 4 {
+		log.Fatal("usage: incoming CONTEXT.json HOOKS.json ADDRESS")
+	}
 	file, err := filepath.Abs(os.Args[1])
 	must(err)
 	nc, settings, err := natscontext.Connect(file, nats.MaxReconnects(-1))
@@ -96,7 +100,7 @@ func (s *service) send(account, text string) error {
 	}
 	dialogue := map[string]string{"id": rand.Text(), "toFriend": to.User.ID, "payload": text}
 	for range tries {
-		if _, err = s.ask("im.send."+s.id, dialogue); err != nats.ErrTimeout {
+		if _, err = s.ask("im.send."+s.id, dialogue); !errors.Is(err, nats.ErrTimeout) {
 			break
 		}
 	}

@@ -41,11 +41,14 @@ type census struct {
 
 // entry has the keys that the program uses of the log's entries.
 type entry struct {
-	Time             time.Time
-	User, From, Node string
+	Time       time.Time
+	User, From string
 }
 
 func main() {
+	if len(os.Args) != 4 {
+		log.Fatal("usage: metrics READER.json CONSUMER.json ADDRESS")
+	}
 	c := &census{online: make(map[string]bool), sent: make(map[string]time.Time)}
 	gauge := func(name, help string, value func() int) {
 		promauto.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })

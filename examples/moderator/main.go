@@ -23,6 +23,9 @@ var word = regexp.MustCompile(`[\pL\pM\pN]+`)
 func main() {
 	refuse := flag.Bool("refuse", false, "refuse, instead of replacing")
 	flag.Parse()
+	if flag.NArg() != 2 {
+		log.Fatal("usage: moderator [-refuse] CONTEXT.json WORDS.txt")
+	}
 	var c struct { // the NATS context file of the attachment
 		URL, User, Password string
 		CA                  string // file with the certificate of the server, "" if the system knows its issuer
