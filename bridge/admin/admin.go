@@ -100,6 +100,8 @@ type AttachmentService interface {
 	Resume(ctx context.Context, name string) (kv.Attachment, error)
 	// ClientCert reports whether the NATS server may require a client certificate.
 	ClientCert() bool
+	// Unanswered reports whether the calls of a new reader get no answer.
+	Unanswered(a kv.Attachment, c natsauth.Context) bool
 }
 
 // Live is what only running servers know and do.
