@@ -56,7 +56,7 @@ type AccountService interface {
 	// Register creates an account with that password. limit is nil.
 	Register(ctx context.Context, user kv.User, password string) (kv.User, error)
 	// RegisterOwned creates an account that no password logs in to.
-	RegisterOwned(ctx context.Context, user kv.User) (kv.User, error)
+	RegisterOwned(ctx context.Context, user kv.User, parts ...kv.Part) (kv.User, error)
 	// SetPassword changes the password, revokes the tokens and ends the sessions.
 	SetPassword(ctx context.Context, id, password string) error
 	// SetSource makes another system check the sign-in, or the server again, revokes the tokens and ends the sessions.

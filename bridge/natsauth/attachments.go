@@ -63,7 +63,7 @@ func (as *Attachments) AddAs(ctx context.Context, a kv.Attachment, filters ...st
 		err = as.checkService(a)
 	}
 	if err == nil {
-		err = as.checkGateway(ctx, a)
+		err = checkGateway(a)
 	}
 	if err == nil {
 		err = as.mayLogIn(a.Role)
