@@ -123,7 +123,7 @@ func TestAuthFilesAtStart(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"no keys":       {"modes: [jwt]\n  jwt: {keys: [k.pem]}", "config.yaml:4: auth.jwt.keys: DIR/k.pem: no such file or directory"},
 		"broken keys":   {"modes: [jwt]\n  jwt: {keys: [rubbish]}", "config.yaml:4: auth.jwt.keys: DIR/rubbish: "},
-		"short secret":  {"modes: [jwt]\n  jwt: {secret: rubbish}", "config.yaml:4: auth.jwt.secret: DIR/rubbish: has 8 bytes"},
+		"short secret":  {"modes: [jwt]\n  jwt: {secret: rubbish}", "config.yaml:4: auth.jwt.secret: DIR/rubbish: has 7 bytes"},
 		"no CA":         {"ca: ca.pem", "config.yaml:3: auth.ca: DIR/ca.pem: no such file or directory"},
 		"broken CA":     {"ca: rubbish", "config.yaml:3: auth.ca: DIR/rubbish: has no certificate in PEM format"},
 		"client secret": {"oidc: {issuer: 'https://id.example.org', client_id: im, client_secret_file: s}", "config.yaml:3: auth.oidc.client_secret_file: DIR/s: no such file"},
