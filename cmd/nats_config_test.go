@@ -251,11 +251,12 @@ func TestNATSConfigReader(t *testing.T) {
 			config.NATS.URL = strings.Replace(c.url, "127.0.0.1:4222", strings.TrimPrefix(url, "nats://"), 1)
 			config.Dialogues.MaxBytes, config.NATS.Log.MaxBytes = 16*MiB, 16*MiB // NATS reserves them
 		})
-		w := newWorld(t, s)
 		dir := writeConfig(t, fmt.Sprintf("nats: {url: %q}\n", s.app.config.NATS.URL))
 		add := func(name, role string) (warning string) {
 			a := command(t, dir, "", "attach", "add", name, "--role", role)
-			w.secret(fromJSON[natsauth.Context](t, a.out).Password)
+			if c := fromJSON[natsauth.Context](t, a.out); c.User != name || a.code != exitDone {
+				t.Errorf("added: %d, %s", a.code, a.err)
+			}
 			return a.err
 		}
 		const warning = "the calls of directory are not answered; replace the output of imctl nats config"
