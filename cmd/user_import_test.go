@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -172,44 +171,4 @@ func TestImportMany(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	command(t, dir, "", "friend", "list", "user 0").want(t, exitDone, "user 1 ", "next", "user 449")
-}
-
-// TestImportKilled: an import that is killed midway and repeated makes every account and every friendship once.
-func TestImportKilled(t *testing.T) {
-	t.Parallel()
-	s, dir := startWithNATSListener(t)
-	const users = 3000
-	var lines strings.Builder
-	for i := range users {
-		fmt.Fprintf(&lines, `{"account":"u%d","friends":["u%d"]}`+"\n", i, (i+1)%users)
-	}
-	file := filepath.Join(dir, "people.jsonl")
-	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	count := func() int {
-		n, err := s.app.backend.store.Users.Count(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	killed := exec.Command("imctl", "user", "import", file, "--data", s.app.config.Data)
-	if err := killed.Start(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the first accounts", func() bool { return count() > 0 })
-	if err := killed.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = killed.Wait() // it was killed
-	t.Logf("killed after %d of %d accounts", count(), users)
-	command(t, dir, "", "user", "import", file).want(t, exitDone)
-	if n := count(); n != users {
-		t.Errorf("there are %d accounts, want %d", n, users)
-	}
-	if got := strings.Count(command(t, dir, "", "user", "export").want(t, exitDone).out, `"alias"`); got != 2*users {
-		t.Errorf("there are %d ends of friendships, want %d", got, 2*users)
-	}
-	command(t, dir, "", "check", "--data", "--dry-run").want(t, exitDone)
 }
