@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"imctl/bridge/gateway"
 	"imctl/bridge/governor"
 	"imctl/bridge/hook"
+	"imctl/bridge/identity"
 	"imctl/bridge/im"
 	"imctl/bridge/listener"
 	"imctl/bridge/mailer"
@@ -58,6 +60,7 @@ type Bridge struct {
 	services   *Services
 	lanes      *delivery.Lanes
 	hooks      *hook.Service
+	modes      []identity.Mode // of auth.modes
 	origins    *origin.Checker
 	tunnel     *tunnel.Tunnel
 	gateways   *gateway.Service
@@ -540,8 +543,8 @@ func (b *Bridge) Degraded() error {
 	if err := b.listeners.Err(); err != nil {
 		return err
 	}
-	if why := b.hooks.Degraded(); why != "" {
-		return errors.New(why)
+	if problems := b.hooks.Problems(); len(problems) > 0 {
+		return errors.New(strings.Join(problems, "; "))
 	}
 	return nil
 }

@@ -156,6 +156,7 @@ func (h handler) Status() cluster.NodeStatus {
 	if err != nil {
 		s.State = err.Error()
 	}
+	s.Hooks, s.Auth = b.hooks.Problems(), b.authProblems()
 	return s
 }
 

@@ -21,6 +21,23 @@ const (
 	questionWait = 20 * time.Second
 )
 
+// authTime is how long a status waits for the programs that check passwords.
+const authTime = time.Second
+
+// authProblems returns the modes of auth that cannot check passwords now, a line each.
+func (b *Bridge) authProblems() (all []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), authTime)
+	defer cancel()
+	for _, m := range b.modes {
+		if d, ok := m.(identity.Dependent); ok {
+			if problem := d.Problem(ctx); problem != "" {
+				all = append(all, m.Name()+": "+problem)
+			}
+		}
+	}
+	return all
+}
+
 // setIdentity tells the accounts who checks passwords.
 func (b *Bridge) setIdentity() error {
 	o := &b.opts
@@ -51,6 +68,7 @@ func (b *Bridge) setIdentity() error {
 		}
 	}
 	o.Registry.MustRegister(checks)
+	b.modes = modes
 	b.services.Accounts.SetIdentity(identity.Options{Modes: modes, MaxAge: o.Identity.MaxAge,
 		Enrolled: func(user, source string) {
 			by := audit.Ref{Kind: audit.User, ID: user}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net/http"
 
@@ -22,7 +23,8 @@ type OIDC struct {
 	Scopes       []string
 	AccountClaim string
 	Label        string
-	URL          string // of the server as browsers reach it
+	URL          string         // of the server as browsers reach it
+	RootCAs      *x509.CertPool // verify the provider; nil: those of the system
 }
 
 // openOIDC prepares the sign-in at a provider, if one is configured. It does not ask the provider yet.
@@ -36,7 +38,7 @@ func (b *Bridge) openOIDC() (err error) {
 		signIns.WithLabelValues(outcome)
 	}
 	b.opts.Registry.MustRegister(signIns)
-	opts := oidc.Options{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes, AccountClaim: o.AccountClaim, Label: o.Label, URL: o.URL,
+	opts := oidc.Options{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret, Scopes: o.Scopes, AccountClaim: o.AccountClaim, Label: o.Label, URL: o.URL, RootCAs: o.RootCAs,
 		Key: b.opts.Store.Seals.Key, Spend: b.opts.Store.Seals.Spend, SignIn: b.signIn,
 		Ticket:  func(user, address string) (wire.Ticket, error) { return b.tunnel.TicketFor(user, address, "oidc") },
 		Address: func(r *http.Request) string { return governor.ClientKey(r, b.opts.TrustedProxies) },
@@ -53,14 +55,15 @@ func (b *Bridge) openOIDC() (err error) {
 }
 
 // signIn finds or creates the user of a provider.
-func (b *Bridge) signIn(ctx context.Context, c oidc.Claims) (user string, err error) {
+func (b *Bridge) signIn(ctx context.Context, c oidc.Claims, address string) (user string, err error) {
+	ctx = im.WithAddress(ctx, address)
 	err = b.gate.Pass(func() error {
 		u, err := b.services.Accounts.SignIn(ctx, identity.Person{Source: identity.OIDC, Issuer: b.opts.OIDC.Issuer, Subject: c.Subject, Account: c.Account, Name: c.Name, Mail: c.Mail})
 		user = u.ID
 		return err
 	})
 	switch {
-	case errors.Is(err, im.ErrAccountTaken), errors.Is(err, im.ErrAccountInvalid):
+	case errors.Is(err, im.ErrAccountTaken), errors.Is(err, im.ErrAccountInvalid), errors.Is(err, im.ErrAccountRefused):
 		err = errors.Join(oidc.ErrAccount, err)
 	case errors.Is(err, wire.WrongCredentials):
 		err = oidc.ErrDisabled

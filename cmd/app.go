@@ -67,6 +67,9 @@ type App struct {
 // NewApp starts the server. When it returns, clients can connect. If it returns an error, it has stopped everything
 // that it had started.
 func NewApp(ctx context.Context, c *Config, log *slog.Logger, level *slog.LevelVar) (_ *App, err error) {
+	if err := c.checkAuth(); err != nil {
+		return nil, err
+	}
 	a := &App{config: c, log: log, level: level, registry: prometheus.NewRegistry(), failed: make(chan error, 3)}
 	defer func() {
 		if err != nil {

@@ -153,6 +153,9 @@ func outputSecret(c *cobra.Command, env *Env, file contextFile, output outputFor
 		if a.ClientCert {
 			fmt.Fprintln(env.Err, "imctl: the NATS server may require a client certificate; set cert and key in the context to the program's own")
 		}
+		if a.Unanswered {
+			fmt.Fprintln(env.Err, "imctl: the calls of "+a.Name+" are not answered; replace the output of imctl nats config in the configuration of the NATS server with that of this version, and restart it")
+		}
 		if out == nil {
 			if output.json() {
 				return writeJSON(env.Out, a.Context)

@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 type AuthConfig struct {
 	Modes  []string      // builtin, nats and jwt, in the order in which they are asked
 	MaxAge time.Duration // of the tokens of a user that signs in elsewhere; 0: as tokens.max_age
+	CA     string        // file with the certificates that sign those of issuers, "" for those of the system alone
 	JWT    AuthJWTConfig
 	NATS   AuthNATSConfig
 	OIDC   OIDCConfig
@@ -41,6 +44,7 @@ func (c *Config) authSettings() []setting {
 	return []setting{
 		bind("auth.modes", &c.Auth.Modes, "what checks passwords, in order: builtin, nats, jwt", each(oneOf(identity.Builtin, identity.NATS, identity.JWT)), unique),
 		bind("auth.max_age", &c.Auth.MaxAge, "time from a sign-in elsewhere until its tokens, renewed or not, end, 0 for tokens.max_age", orZero(between(time.Minute, 10*365*24*time.Hour))),
+		bind("auth.ca", &c.Auth.CA, "certificates that sign those of auth.jwt.jwks and auth.oidc.issuer, besides those of the system, a PEM file").asPath(),
 		bind("auth.jwt.keys", &c.Auth.JWT.Keys, "files with public keys of tokens: PEM, JWK or JWK Set").asPath().asLive(),
 		bind("auth.jwt.secret", &c.Auth.JWT.Secret, "file with the secret of tokens that are signed by HMAC, empty for none").asPath().asLive(),
 		bind("auth.jwt.jwks", &c.Auth.JWT.JWKS, "URL of the JWK Set with the public keys of tokens, empty for none", orEmpty(identity.CheckKeySetURL)),
@@ -93,10 +97,66 @@ func (c AuthJWTConfig) readKeys() (keys *identity.Keys, key string, err error) {
 
 // authMistakes finds files of auth.jwt whose keys cannot be used.
 func (c *Config) authMistakes() Mistakes {
-	if _, key, err := c.Auth.JWT.readKeys(); err != nil {
-		return Mistakes{{Where: c.Origin(key), Key: key, Text: err.Error()}}
+	var mistakes Mistakes
+	if _, err := c.tokenKeys(); err != nil {
+		errors.As(err, &mistakes)
 	}
-	return nil
+	if _, err := c.Auth.roots(); err != nil {
+		mistakes = append(mistakes, Mistake{Where: c.Origin("auth.ca"), Key: "auth.ca", Text: err.Error()})
+	}
+	return mistakes
+}
+
+// roots returns the certificates that sign those of issuers, nil for those of the system.
+func (c AuthConfig) roots() (*x509.CertPool, error) {
+	if c.CA == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.CA)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.CA, withoutPath(err))
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // the system has none
+	}
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: has no certificate in PEM format", c.CA)
+	}
+	return pool, nil
+}
+
+// tokenKeys returns the keys of the files of auth.jwt. The error is Mistakes.
+func (c *Config) tokenKeys() (*identity.Keys, error) {
+	keys, key, err := c.Auth.JWT.readKeys()
+	if err != nil {
+		return nil, Mistakes{{Where: c.Origin(key), Key: key, Text: err.Error()}}
+	}
+	return keys, nil
+}
+
+// checkAuth reads the files that auth names and a server needs, so that a start fails before it opens the store. The
+// error is Mistakes.
+func (c *Config) checkAuth() error {
+	var mistakes Mistakes
+	if c.Auth.has(identity.JWT) {
+		if _, err := c.tokenKeys(); err != nil {
+			return err
+		}
+	}
+	if _, err := c.Auth.roots(); err != nil {
+		mistakes = append(mistakes, Mistake{Where: c.Origin("auth.ca"), Key: "auth.ca", Text: err.Error()})
+	}
+	if o := &c.Auth.OIDC; o.Issuer != "" {
+		if _, err := o.secret(); err != nil {
+			const key = "auth.oidc.client_secret_file"
+			mistakes = append(mistakes, Mistake{Where: c.Origin(key), Key: key, Text: err.Error()})
+		}
+	}
+	if len(mistakes) == 0 {
+		return nil
+	}
+	return mistakes
 }
 
 // startTokens starts the verification of tokens, if auth.modes has it.
@@ -105,12 +165,16 @@ func (a *App) startTokens() error {
 	if !a.config.Auth.has(identity.JWT) {
 		return nil
 	}
-	keys, key, err := j.readKeys()
+	keys, err := a.config.tokenKeys()
 	if err != nil {
-		return fmt.Errorf("%s: %w", key, err)
+		return err
+	}
+	roots, err := a.config.Auth.roots()
+	if err != nil {
+		return fmt.Errorf("auth.ca: %w", err)
 	}
 	a.tokens = identity.NewTokens(identity.TokensOptions{Keys: keys, KeySet: j.JWKS, Issuer: j.Issuer, Audience: j.Audience,
-		AccountClaim: j.AccountClaim, Leeway: j.Leeway, Log: a.log})
+		AccountClaim: j.AccountClaim, Leeway: j.Leeway, RootCAs: roots, Log: a.log})
 	return nil
 }
 

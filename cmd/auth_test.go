@@ -1,6 +1,8 @@
 package cmd
 
 import (
+	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -112,4 +114,32 @@ func TestAuthOnServer(t *testing.T) {
 	write("short")
 	s.app.Reload(t.Context(), s.app.config)
 	login("ann", tokenBy(t, second, "ann"), 200)
+}
+
+// TestAuthFilesAtStart: a file of auth that is missing or wrong ends a start with one line that names the setting, before
+// the data directory is touched.
+func TestAuthFilesAtStart(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ text, want string }{
+		"no keys":       {"modes: [jwt]\n  jwt: {keys: [k.pem]}", "config.yaml:4: auth.jwt.keys: DIR/k.pem: no such file or directory"},
+		"broken keys":   {"modes: [jwt]\n  jwt: {keys: [rubbish]}", "config.yaml:4: auth.jwt.keys: DIR/rubbish: "},
+		"short secret":  {"modes: [jwt]\n  jwt: {secret: rubbish}", "config.yaml:4: auth.jwt.secret: DIR/rubbish: has 7 bytes"},
+		"no CA":         {"ca: ca.pem", "config.yaml:3: auth.ca: DIR/ca.pem: no such file or directory"},
+		"broken CA":     {"ca: rubbish", "config.yaml:3: auth.ca: DIR/rubbish: has no certificate in PEM format"},
+		"client secret": {"oidc: {issuer: 'https://id.example.org', client_id: im, client_secret_file: s}", "config.yaml:3: auth.oidc.client_secret_file: DIR/s: no such file"},
+	} {
+		dir := writeConfig(t, "listen: 127.0.0.1:0\nauth:\n  "+c.text+"\n")
+		if err := os.WriteFile(filepath.Join(dir, "rubbish"), []byte("rubbish\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Replace(c.want, "DIR", dir, 1)
+		a := command(t, dir, "", "serve")
+		line, rest, _ := strings.Cut(a.err, "\n")
+		if a.code != exitUse || !strings.HasPrefix(line, want) || rest != "" {
+			t.Errorf("%s: exit code %d, %q, want %q", name, a.code, a.err, want)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the data directory: %v", name, err)
+		}
+	}
 }

@@ -78,11 +78,11 @@ func (b *backend) callout(c *Config, log *slog.Logger) (*natsauth.CalloutOptions
 		a := b.access(c)
 		a.NoClients = reason
 		if _, _, ok := attachedSettings(c.NATS).user(); ok { // perhaps an attachment: other nodes may answer the callout
-			a.Try = b.tryAttachment(c.NATS)
+			a.Try, a.Ask = b.tryAttachment(c.NATS), b.askAsAttachment(c.NATS)
 		}
 		return nil, a, nil
 	}
-	o.Limits, o.Access.Try = clientLimits(c), b.tryAttachment(c.NATS)
+	o.Limits, o.Access.Try, o.Access.Ask = clientLimits(c), b.tryAttachment(c.NATS), b.askAsAttachment(c.NATS)
 	return o, o.Access, nil
 }
 
@@ -133,6 +133,19 @@ func (b *backend) tryAttachment(c NATSConfig) func(user, password string) error 
 		if isRefused(err) {
 			return fmt.Errorf("%w: %s refuses the credentials", natsauth.ErrNoClients, serverName(c))
 		}
+		return err
+	}
+}
+
+// askAsAttachment returns a function that makes a request as a NATS client.
+func (b *backend) askAsAttachment(c NATSConfig) func(user, password, inbox, subject, body string) error {
+	return func(user, password, inbox, subject, body string) error {
+		nc, err := b.attachAs(c, user, password, slog.New(slog.DiscardHandler))("imctl trying the calls of an attachment", nats.NoReconnect(), nats.Timeout(attachTimeout), nats.CustomInboxPrefix(inbox))
+		if err != nil {
+			return err
+		}
+		defer nc.Close()
+		_, err = nc.Request(subject, []byte(body), attachTimeout)
 		return err
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"imctl/bridge/admin"
 	"imctl/bridge/cluster"
 	"imctl/bridge/governor"
+	"imctl/bridge/identity"
 	"imctl/bridge/natsutil"
 )
 
@@ -82,6 +83,7 @@ func (d *doctor) checkServer(ctx context.Context) {
 		return
 	}
 	d.checkNodes(live.Nodes, asked, took)
+	d.checkPrograms(live.Nodes)
 	d.checkVersions(live.Nodes)
 	d.checkStreams(ctx)
 	d.checkWebhooks(ctx, client)
@@ -92,7 +94,7 @@ func (d *doctor) checkServer(ctx context.Context) {
 func (d *doctor) checkNodes(nodes []cluster.NodeStatus, asked time.Time, took time.Duration) {
 	before := len(d.found)
 	for _, n := range nodes {
-		if n.State != cluster.StateOK {
+		if n.State != cluster.StateOK && n.State != strings.Join(n.Hooks, "; ") { // checkPrograms tells of hooks
 			d.add(levelFail, "nodes", "look at its log, and at imctl status", "node %s: %s", n.ID, n.State)
 		}
 		if n.Load == nil {
@@ -105,6 +107,25 @@ func (d *doctor) checkNodes(nodes []cluster.NodeStatus, asked time.Time, took ti
 	}
 	if len(d.found) == before {
 		d.ok("nodes", "%s", plural(len(nodes), "node"))
+	}
+}
+
+// checkPrograms checks whether the programs answer on which hooks and logins depend.
+func (d *doctor) checkPrograms(nodes []cluster.NodeStatus) {
+	for _, n := range nodes {
+		for _, problem := range n.Hooks {
+			d.add(levelFail, "hooks", "start or mend the program with the role moderator that imctl attach list shows, or: imctl attach remove NAME", "node %s: %s", n.ID, problem)
+		}
+		for _, problem := range n.Auth {
+			remedy := "start or mend the program with the role auth that imctl attach list shows, or remove nats from auth.modes"
+			if strings.HasPrefix(problem, identity.JWT+":") {
+				remedy = "correct auth.jwt.jwks and auth.ca, or mend the issuer"
+			}
+			d.add(levelFail, "auth", remedy, "node %s: auth.modes %s", n.ID, problem)
+		}
+	}
+	if modes := d.config.Auth.Modes; !slices.Equal(modes, Defaults().Auth.Modes) && !slices.ContainsFunc(nodes, func(n cluster.NodeStatus) bool { return len(n.Auth) > 0 }) {
+		d.ok("auth", "%s", strings.Join(modes, ", "))
 	}
 }
 

@@ -373,3 +373,29 @@ func TestDoctorNodes(t *testing.T) {
 	check(node("a", "ok", "v1", now), node("b", "ok", version, now)).want(t, "version", levelWarn, "different versions", "v1")
 	check(node("a", "ok", "v1", now)).want(t, "version", levelWarn, "the server runs v1", "systemctl restart imctl")
 }
+
+// TestDoctorPrograms: hooks without an answer and modes of auth that cannot check passwords have lines of their own.
+func TestDoctorPrograms(t *testing.T) {
+	t.Parallel()
+	const hook, keys = "moderators do not answer the hook dialogue: x", "jwt: the keys of auth.jwt.jwks cannot be loaded: x"
+	d := &doctor{config: Defaults(), now: time.Now()}
+	nodes := []cluster.NodeStatus{{Node: kv.Node{ID: "a"}, State: hook, Hooks: []string{hook}, Auth: []string{"nats: no program with the role auth is connected", keys}}}
+	d.checkNodes(nodes, d.now, time.Second)
+	d.checkPrograms(nodes)
+	d.healthy(t, "nodes")
+	d.want(t, "hooks", levelFail, "node a: "+hook, "imctl attach remove NAME")
+	bad := d.of("auth")
+	if len(bad) != 2 || !strings.Contains(bad[0].String(), "node a: auth.modes nats: no program with the role auth is connected  -> start or mend the program with the role auth") ||
+		!strings.Contains(bad[1].String(), "node a: auth.modes "+keys) || !strings.Contains(bad[1].Remedy, "auth.ca") {
+		t.Errorf("auth: %v", bad)
+	}
+
+	d = &doctor{config: Defaults(), now: time.Now()}
+	d.checkPrograms([]cluster.NodeStatus{{}})
+	if len(d.found) > 0 {
+		t.Errorf("with passwords of the server alone: %v", d.found)
+	}
+	d.config.Auth.Modes = []string{"nats"}
+	d.checkPrograms([]cluster.NodeStatus{{}})
+	d.healthy(t, "auth")
+}

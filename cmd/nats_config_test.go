@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/bridgetest"
+	"imctl/bridge/natsauth"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
@@ -233,4 +235,36 @@ func TestNATSConfigMistakes(t *testing.T) {
 		t.Errorf("nats config: %s", a.err)
 	}
 	command(t, dir, "", "nats", "config", "--mode", "merge").want(t, exitExists, "use --force to replace it")
+}
+
+// TestNATSConfigReader: a NATS server with the configuration of a version before readers does not pass on their calls.
+func TestNATSConfigReader(t *testing.T) {
+	t.Parallel()
+	c := natsConfig(t)
+	for name, text := range map[string]string{"now": c.out, "before": regexp.MustCompile(`(?m)^.*"\*\.read\.\*\.\*".*\n`).ReplaceAllString(c.out, "")} {
+		if (name == "now") != (text == c.out) {
+			t.Fatalf("the output has no import for readers: %s", c.out)
+		}
+		own := configured{t.TempDir(), text, c.url}
+		url := own.run(t, text)
+		s := start(t, func(config *Config) {
+			config.NATS.URL = strings.Replace(c.url, "127.0.0.1:4222", strings.TrimPrefix(url, "nats://"), 1)
+			config.Dialogues.MaxBytes, config.NATS.Log.MaxBytes = 16*MiB, 16*MiB // NATS reserves them
+		})
+		dir := writeConfig(t, fmt.Sprintf("nats: {url: %q}\n", s.app.config.NATS.URL))
+		add := func(name, role string) (warning string) {
+			a := command(t, dir, "", "attach", "add", name, "--role", role)
+			if c := fromJSON[natsauth.Context](t, a.out); c.User != name || a.code != exitDone {
+				t.Errorf("added: %d, %s", a.code, a.err)
+			}
+			return a.err
+		}
+		const warning = "the calls of directory are not answered; replace the output of imctl nats config"
+		if warned := strings.Contains(add("directory", "reader"), warning); warned != (name == "before") {
+			t.Errorf("%s: warned: %t", name, warned)
+		}
+		if warning := add("archive", "consumer"); warning != "" {
+			t.Errorf("%s: a consumer: %s", name, warning)
+		}
+	}
 }

@@ -93,7 +93,7 @@ func (o *OIDCConfig) secret() (string, error) {
 		err = errors.New("it is empty")
 	}
 	if err != nil {
-		return "", fmt.Errorf("auth.oidc.client_secret_file: %w", err)
+		return "", fmt.Errorf("%s: %w", o.ClientSecretFile, withoutPath(err))
 	}
 	return strings.TrimSpace(string(text)), nil
 }
@@ -106,12 +106,16 @@ func (a *App) bridgeOIDC() (bridge.OIDC, error) {
 	}
 	secret, err := o.secret()
 	if err != nil {
-		return bridge.OIDC{}, err
+		return bridge.OIDC{}, fmt.Errorf("auth.oidc.client_secret_file: %w", err)
+	}
+	roots, err := a.config.Auth.roots()
+	if err != nil {
+		return bridge.OIDC{}, fmt.Errorf("auth.ca: %w", err)
 	}
 	u, err := url.Parse(o.Issuer)
 	if err != nil {
 		return bridge.OIDC{}, err
 	}
 	return bridge.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: secret, Scopes: slices.Clone(o.Scopes), AccountClaim: o.AccountClaim,
-		Label: cmp.Or(o.Label, u.Hostname()), URL: a.publicURL()}, nil
+		Label: cmp.Or(o.Label, u.Hostname()), URL: a.publicURL(), RootCAs: roots}, nil
 }

@@ -125,7 +125,8 @@ func hashSecret(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Add stores an attachment, and returns it with its secret, which is not stored. Add sets Created.
+// Add stores an attachment, and returns it with its secret, which is not stored. Add sets Created. A gateway that could
+// register the same account as another one is invalid.
 //
 // Errors: ErrAttachmentExists, ErrAttachmentInvalid, ErrConflict.
 func (a *Attachments) Add(ctx context.Context, at Attachment) (Attachment, string, error) {
@@ -155,7 +156,15 @@ func (a *Attachments) add(ctx context.Context, at Attachment, confirmed bool) (A
 		case !e.deleted:
 			return ErrAttachmentExists
 		}
-		return a.write(ctx, attachmentRecord{Attachment: at, SecretHash: hash, Confirmed: confirmed}, e.revision)
+		var more []write
+		if at.Role == RoleGateway {
+			w, err := a.claimAccounts(ctx, at)
+			if err != nil {
+				return err
+			}
+			more = append(more, w)
+		}
+		return a.write(ctx, attachmentRecord{Attachment: at, SecretHash: hash, Confirmed: confirmed}, e.revision, more...)
 	})
 	if err != nil {
 		return Attachment{}, "", fmt.Errorf("kv: add an attachment: %w", err)
@@ -335,18 +344,19 @@ func (a *Attachments) read(ctx context.Context, name string) (attachmentRecord, 
 	return r, e.revision, err
 }
 
-func (a *Attachments) write(ctx context.Context, r attachmentRecord, revision uint64) error {
-	_, err := a.writeRevision(ctx, r, revision)
+// write stores a record, and what belongs to it.
+func (a *Attachments) write(ctx context.Context, r attachmentRecord, revision uint64, more ...write) error {
+	_, err := a.writeRevision(ctx, r, revision, more...)
 	return err
 }
 
 // writeRevision is write, and returns the revision of the written record.
-func (a *Attachments) writeRevision(ctx context.Context, r attachmentRecord, revision uint64) (uint64, error) {
+func (a *Attachments) writeRevision(ctx context.Context, r attachmentRecord, revision uint64, more ...write) (uint64, error) {
 	record, err := json.Marshal(r)
 	if err != nil {
 		return 0, fmt.Errorf("encode an attachment: %w", err)
 	}
-	return a.b.write(ctx, putAt(attachmentKey(r.Name), record, revision))
+	return a.b.write(ctx, append(more, putAt(attachmentKey(r.Name), record, revision))...)
 }
 
 func decodeAttachment(e entry) (attachmentRecord, error) {

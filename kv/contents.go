@@ -70,9 +70,9 @@ func openSource(ctx context.Context, nc *nats.Conn, prefix string) (*source, err
 
 // copied reports whether a restore copies a key. It does not copy the list of nodes, which belongs to other
 // processes, codes for forgotten passwords, which live for minutes, subscriptions to push messages, which belong to sign-ins as tokens
-// do, what sign-ins that are under way have used, or the padding of an upgrade.
+// do, what sign-ins that are under way have used, claims of gateways, or the padding of an upgrade.
 func copied(key string) bool {
-	return !strings.HasPrefix(key, sealPrefix) && !strings.HasPrefix(key, spentPrefix) && !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, resetKey("")) && !strings.HasPrefix(key, pushPrefix) && !strings.HasPrefix(key, paddingPrefix)
+	return !strings.HasPrefix(key, sealPrefix) && !strings.HasPrefix(key, spentPrefix) && !strings.HasPrefix(key, gatewayPrefix) && !strings.HasPrefix(key, nodePrefix) && !strings.HasPrefix(key, resetKey("")) && !strings.HasPrefix(key, pushPrefix) && !strings.HasPrefix(key, paddingPrefix)
 }
 
 // records calls do with all records of a bucket that a restore copies, in the order of writing. It fails if a record is

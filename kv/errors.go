@@ -62,6 +62,8 @@ var (
 	ErrAttachmentNotFound = errors.New("attachment not found")
 	// ErrAttachmentInvalid: an attachment with these properties is not allowed. The text has the reason.
 	ErrAttachmentInvalid = errors.New("attachment is not valid")
+	// ErrGatewayFull: a gateway has as many users as it may have.
+	ErrGatewayFull = errors.New("the gateway has no room for more users")
 	// ErrWebhookExists: a webhook with this name exists.
 	ErrWebhookExists = errors.New("webhook exists already")
 	// ErrWebhookNotFound: no webhook has this name.

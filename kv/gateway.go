@@ -2,7 +2,10 @@ package kv
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -71,6 +74,90 @@ func (u *Users) Owner(ctx context.Context, id string) (gateway string, disabled 
 		return "", false, fmt.Errorf("kv: get a user: %w", err)
 	}
 	return user.Gateway, user.Disabled, nil
+}
+
+// Claims of gateways. Two nodes that decide about the same claim at the same time both write its key, with the revision
+// that they have read, so one of them decides again.
+const (
+	gatewayPrefix      = "gateway."
+	gatewayAccountsKey = gatewayPrefix + "accounts" // a gatewayClaim
+	gatewayUsersPrefix = gatewayPrefix + "users."   // and the name of a gateway; no value
+)
+
+// gatewayClaim has the names of the gateways. Those that were removed later may be among them.
+type gatewayClaim struct {
+	Gateways []string `json:"gateways"`
+}
+
+// revisionOf returns the value of a key, nil if there is none, and its revision, from the stream's leader.
+func (b *bucket) revisionOf(ctx context.Context, key string) ([]byte, uint64, error) {
+	e, err := b.getLeader(ctx, key)
+	if errors.Is(err, errKeyNotFound) {
+		return nil, 0, nil
+	}
+	return e.value, e.revision, err
+}
+
+// Room returns the part of a registration that refuses it with ErrGatewayFull if a gateway has limit users.
+func (u *Users) Room(gateway string, limit int) Part {
+	return func(ctx context.Context) (write, error) {
+		_, revision, err := u.b.revisionOf(ctx, gatewayUsersPrefix+gateway)
+		if err != nil {
+			return write{}, err
+		}
+		n, err := u.CountOwned(ctx, gateway)
+		if err == nil && n >= limit {
+			err = ErrGatewayFull
+		}
+		return putAt(gatewayUsersPrefix+gateway, nil, revision), err
+	}
+}
+
+// claimAccounts returns the write that belongs to a new gateway, and fails if another gateway could register the same
+// account. Errors: ErrAttachmentInvalid.
+func (a *Attachments) claimAccounts(ctx context.Context, at Attachment) (write, error) {
+	value, revision, err := a.b.revisionOf(ctx, gatewayAccountsKey)
+	if err != nil {
+		return write{}, err
+	}
+	var claim gatewayClaim
+	if value != nil {
+		if err := json.Unmarshal(value, &claim); err != nil {
+			return write{}, damaged(entry{key: gatewayAccountsKey, value: value, revision: revision})
+		}
+	}
+	all, err := a.List(ctx) // those of earlier versions are not in the claim
+	if err != nil {
+		return write{}, err
+	}
+	names := []string{at.Name}
+	check := func(other Attachment) error {
+		if other.Name == at.Name || other.Role != RoleGateway || slices.Contains(names, other.Name) {
+			return nil
+		}
+		names = append(names, other.Name)
+		if at.Overlaps(other) {
+			return fmt.Errorf("%w: the gateway %s has the accounts %s: use another beginning", ErrAttachmentInvalid, other.Name, other.Accounts)
+		}
+		return nil
+	}
+	for _, other := range all {
+		if err := check(other); err != nil {
+			return write{}, err
+		}
+	}
+	for _, name := range claim.Gateways { // the replica that was listed may lag
+		r, _, err := a.read(ctx, name)
+		if err == nil {
+			err = check(r.Attachment)
+		}
+		if err != nil && !errors.Is(err, ErrAttachmentNotFound) {
+			return write{}, err
+		}
+	}
+	slices.Sort(names)
+	text, err := json.Marshal(gatewayClaim{names})
+	return putAt(gatewayAccountsKey, text, revision), err
 }
 
 // ValidGateway reports whether a user's record may have that gateway: the name of an attachment, or "" for none.

@@ -125,3 +125,65 @@ func TestOpenSession(t *testing.T) {
 		}
 	}
 }
+
+// TestGatewaysAtOnce: two nodes that add gateways with overlapping accounts, or users of one gateway, at the same time.
+func TestGatewaysAtOnce(t *testing.T) {
+	t.Parallel()
+	server := startServer(t, t.TempDir(), false)
+	one, two := openStore(t, connect(t, server), Options{}), openStore(t, connect(t, server), Options{})
+	ctx := testContext(t)
+	stores := []*Store{one, two}
+	atOnce := func(n int, do func(s *Store, i int) error) (done int, errs []error) {
+		results := make(chan error)
+		for i := range n {
+			go func() { results <- do(stores[i%2], i) }()
+		}
+		for range n {
+			if err := <-results; err != nil {
+				errs = append(errs, err)
+			} else {
+				done++
+			}
+		}
+		return done, errs
+	}
+	for round := range 5 {
+		added, errs := atOnce(4, func(s *Store, i int) error {
+			_, _, err := s.Attachments.Add(ctx, Attachment{Name: fmt.Sprint("g", round, "-", i), Role: RoleGateway, Accounts: fmt.Sprint("net", round, "_", "xxxx"[:i], "*")})
+			return err
+		})
+		for _, err := range errs {
+			if !errors.Is(err, ErrAttachmentInvalid) {
+				t.Errorf("round %d: %v", round, err)
+			}
+		}
+		if added != 1 {
+			t.Errorf("round %d: %d gateways with accounts in common were added", round, added)
+		}
+	}
+	for _, accounts := range []string{"irc_*", "xmpp_*"} {
+		if _, _, err := two.Attachments.Add(ctx, Attachment{Name: accounts[:3], Role: RoleGateway, Accounts: accounts}); err != nil {
+			t.Errorf("a gateway with accounts of its own: %v", err)
+		}
+	}
+	if err := one.Attachments.Remove(ctx, "irc"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := two.Attachments.Add(ctx, Attachment{Name: "again", Role: RoleGateway, Accounts: "irc_*"}); err != nil {
+		t.Errorf("the accounts of a removed gateway: %v", err)
+	}
+
+	const limit = 5
+	registered, errs := atOnce(8, func(s *Store, i int) error {
+		_, err := s.Users.Create(ctx, User{Account: fmt.Sprint("irc_", i), Gateway: "again"}, s.Users.Room("again", limit))
+		return err
+	})
+	for _, err := range errs {
+		if !errors.Is(err, ErrGatewayFull) {
+			t.Errorf("register: %v", err)
+		}
+	}
+	if n, err := one.Users.CountOwned(ctx, "again"); registered != limit || n != limit || err != nil {
+		t.Errorf("%d users were registered, and %d are there, %v", registered, n, err)
+	}
+}

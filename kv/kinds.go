@@ -73,6 +73,7 @@ var kinds = []kind{
 	{name: "spent", bucket: usersBucket, prefix: spentPrefix, rule: expiring},
 	{name: "webhook", bucket: usersBucket, prefix: webhookPrefix, rule: permanent},
 	{name: "work", bucket: usersBucket, prefix: "work.", rule: once},
+	{name: "gateway", bucket: usersBucket, prefix: gatewayPrefix, rule: permanent},
 	{name: "owned", bucket: usersBucket, prefix: ownedPrefix, rule: once},
 	{name: "token", bucket: tokensBucket, rule: once, unique: true},
 	{name: "roster", bucket: friendshipsBucket, rule: permanent},

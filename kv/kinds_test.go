@@ -263,7 +263,7 @@ func TestEveryKeyHasItsKind(t *testing.T) {
 	_, other := s.Rosters.b.pad(ctx)
 	_, vapid := s.Push.Keys(ctx)
 	_, seal := s.Seals.Key(ctx)
-	_, owned := s.Users.Create(ctx, User{Account: "matrix_ada", Gateway: "matrix"})
+	_, owned := s.Users.Create(ctx, User{Account: "matrix_ada", Gateway: "matrix"}, s.Users.Room("matrix", 1))
 	if err := errors.Join(vapid, seal, owned, s.Seals.Spend(ctx, "state", time.Minute), s.States.BackupDone(ctx, "n", Backup{}), s.Push.Add(ctx, john.ID, PushSubscription{Endpoint: "https://example.org"}), invited, bond, friends, renamed, token, reported, begun, err, other,
 		s.Cursors.Advance(ctx, john.ID, []Cursor{{With: mary.ID, Last: 1}}), s.Attachments.Confirm(ctx, attachment.Name), s.Webhooks.Confirm(ctx, hook.Name),
 		s.Nodes.Register(ctx, Node{ID: "n"}), s.Resets.Put(ctx, john.ID, "hash", time.Minute, 1)); err != nil {

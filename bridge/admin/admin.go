@@ -56,7 +56,7 @@ type AccountService interface {
 	// Register creates an account with that password. limit is nil.
 	Register(ctx context.Context, user kv.User, password string) (kv.User, error)
 	// RegisterOwned creates an account that no password logs in to.
-	RegisterOwned(ctx context.Context, user kv.User) (kv.User, error)
+	RegisterOwned(ctx context.Context, user kv.User, parts ...kv.Part) (kv.User, error)
 	// SetPassword changes the password, revokes the tokens and ends the sessions.
 	SetPassword(ctx context.Context, id, password string) error
 	// SetSource makes another system check the sign-in, or the server again, revokes the tokens and ends the sessions.
@@ -100,6 +100,8 @@ type AttachmentService interface {
 	Resume(ctx context.Context, name string) (kv.Attachment, error)
 	// ClientCert reports whether the NATS server may require a client certificate.
 	ClientCert() bool
+	// Unanswered reports whether the calls of a new reader get no answer.
+	Unanswered(a kv.Attachment, c natsauth.Context) bool
 }
 
 // Live is what only running servers know and do.

@@ -40,6 +40,8 @@ type AttachmentSecret struct {
 	Context natsauth.Context `json:"context"`
 	// ClientCert reports that the NATS server may require a client certificate, which the context does not have.
 	ClientCert bool `json:"client_cert,omitempty"`
+	// Unanswered reports that NATS does not pass the calls of a reader to the server.
+	Unanswered bool `json:"unanswered,omitempty"`
 }
 
 // named returns err with the name of the attachment, if that does not exist.
@@ -54,7 +56,7 @@ func (s *Service) attachEndpoints() []endpoint {
 	const (
 		attachment = `{"name", "role", "filter", "created", "filters": if there are several, "accounts" and "max_users": of a gateway, "seen", "detached": {"since", "entries", "resumed"}, "user": id of the user of a service, "befriends"}`
 		lag        = `each with "account": of a service, and "consumer": {"name", "pending", "unacked", "waiting", "oldest", "seen"}`
-		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix", "ca", "jetstream_domain"}`
+		secret     = `and "context": the NATS context, {"description", "url", "user", "password", "inbox_prefix", "ca", "jetstream_domain"}, "client_cert": true if the NATS server may require one, "unanswered": true if NATS does not pass the calls of a reader to the server`
 	)
 	return []endpoint{
 		{"attach", "add", "Add a program that may log in to NATS. For the role consumer, this creates a durable consumer of the log",
@@ -112,6 +114,9 @@ func (s *Service) addAttachment(ctx context.Context, r AddAttachment) (a Attachm
 	}
 	a.Attachment, a.Context, err = s.o.Attachments.AddAs(ctx, want, append([]string{r.Filter}, r.Filters...)...)
 	a.ClientCert = s.o.Attachments.ClientCert()
+	if err == nil {
+		a.Unanswered = s.o.Attachments.Unanswered(a.Attachment, a.Context)
+	}
 	if err != nil && added != "" {
 		err = errors.Join(err, s.o.Accounts.Delete(context.WithoutCancel(ctx), added))
 	}

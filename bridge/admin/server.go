@@ -26,7 +26,7 @@ type Follower struct {
 func (s *Service) serverEndpoints() []endpoint {
 	return []endpoint{
 		{"server", "status", "Show the number of accounts and the state of each node", `{}`,
-			`{"accounts", "nodes": [{"id", "host", "version", "started", "sessions", "users", "state": ok, or the problem, "load": counters since the start, and what the node uses}]}`,
+			`{"accounts", "nodes": [{"id", "host", "version", "started", "sessions", "users", "state": ok, or the problem, "hooks": those that moderators do not answer, "auth": modes that cannot check passwords, "load": counters since the start, and what the node uses}]}`,
 			"failed", handler(s.status)},
 		{"log", "follow", "Create an ephemeral consumer of the log, for following it live",
 			`{"filter": part of the log, such as dialogue.>}; optional`, `{"stream", "consumer"}: a pull consumer without acknowledgements`,

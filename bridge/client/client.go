@@ -41,7 +41,7 @@ type Config struct {
 	// CA is a file with certificates of authorities, in PEM; empty: those of the system.
 	CA string
 	// Context is a NATS context, which replaces the fields above: the name of a context of the nats tool, or a file. ID may be
-	// empty if the context has the inbox_prefix of the user.
+	// empty if the context has the inbox_prefix of the user, and for a service, whose id the server tells.
 	Context string
 	// Prefix is the setting nats.prefix of the server; empty: im.
 	Prefix string
@@ -68,6 +68,7 @@ type Person struct{ ID, Name, Note string }
 type Client struct {
 	config Config
 	id     string
+	name   string // of the context's user, which may be a service
 	nc     *nats.Conn
 	wake   chan struct{} // has room for one: something is queued
 	closed chan struct{} // is closed with the connection, after err is set
@@ -120,9 +121,13 @@ func (c *Client) connect() (err error) {
 		if c.nc, settings, err = natscontext.Connect(c.config.Context, options...); err != nil {
 			return err
 		}
-		if c.id = cmp.Or(c.id, strings.TrimPrefix(settings.InboxPrefix, "_INBOX.")); c.id == "" {
+		c.name = settings.User
+		if c.id = cmp.Or(c.id, strings.TrimPrefix(settings.InboxPrefix, "_INBOX.")); c.id != "" {
+			return nil
+		}
+		if c.id, err = c.self(); err != nil {
 			c.nc.Close()
-			return errNoID
+			return fmt.Errorf("%w: %w", errNoID, err)
 		}
 		return nil
 	}
@@ -135,6 +140,19 @@ func (c *Client) connect() (err error) {
 	}
 	c.nc, err = nats.Connect(c.config.URL, options...)
 	return err
+}
+
+// self returns the id of the user of a service.
+func (c *Client) self() (string, error) {
+	if c.name == "" {
+		return "", errors.New("the context has no user")
+	}
+	var answer struct{ User struct{ ID string } }
+	err := c.request(context.Background(), "service."+c.name+".self", struct{}{}, &answer)
+	if err == nil && answer.User.ID == "" {
+		err = errors.New("the server tells no id")
+	}
+	return answer.User.ID, err
 }
 
 // ID returns the id of the user.
@@ -196,6 +214,31 @@ func (c *Client) Call(ctx context.Context, name string, fields map[string]any, a
 		fields = map[string]any{}
 	}
 	if err := c.request(ctx, "call."+c.id+"."+name, fields, answer); err != nil {
+		return fmt.Errorf("call %s: %w", name, err)
+	}
+	return nil
+}
+
+// Read makes a call that reads users, friendships or presence, such as "user", as a service whose Context has the client.
+func (c *Client) Read(ctx context.Context, name string, fields map[string]any, answer any) error {
+	return c.asService(ctx, "read", name, fields, answer)
+}
+
+// Befriend makes a user with an id a friend of a service that may do so: one added with --befriend. It changes nothing if
+// they are friends. The error is wire.NotFriends if the user has removed or blocked the service.
+func (c *Client) Befriend(ctx context.Context, id string) error {
+	return c.asService(ctx, "service", "befriend", map[string]any{"id": id}, nil)
+}
+
+func (c *Client) asService(ctx context.Context, kind, name string, fields map[string]any, answer any) error {
+	if fields == nil {
+		fields = map[string]any{}
+	}
+	err := errors.New("the client is no service: set Context")
+	if c.name != "" {
+		err = c.request(ctx, kind+"."+c.name+"."+name, fields, answer)
+	}
+	if err != nil {
 		return fmt.Errorf("call %s: %w", name, err)
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -298,5 +300,57 @@ func TestConnectFails(t *testing.T) {
 	}
 	if _, err := Connect(t.Context(), Config{URL: "nats://127.0.0.1:1", ID: me}); !errors.Is(err, nats.ErrNoServers) {
 		t.Errorf("without a server: %v", err)
+	}
+}
+
+// TestService: the context of a service is enough, with and without the inbox_prefix of its user.
+func TestService(t *testing.T) {
+	t.Parallel()
+	s, url := newServer(t)
+	for subject, body := range map[string]string{"im.service.alerts.self": `{"code":200,"user":{"id":"me"}}`, "im.read.alerts.user": `{"code":200,"user":{"id":"friend","account":"ada"}}`,
+		"im.service.alerts.befriend": `{"code":512}`} {
+		if _, err := s.nc.Subscribe(subject, func(m *nats.Msg) {
+			if err := m.Respond([]byte(body)); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"alone": `{"url":%q,"user":"alerts","password":"x"}`, "with inbox": `{"url":%q,"user":"alerts","password":"x","inbox_prefix":"_INBOX.me"}`} {
+		file := filepath.Join(t.TempDir(), "alerts.json")
+		if err := os.WriteFile(file, fmt.Appendf(nil, text, url), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Connect(t.Context(), Config{Context: file})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var answer struct{ User struct{ ID string } }
+		if err := c.Read(t.Context(), "user", map[string]any{"account": "ada"}, &answer); err != nil || answer.User.ID != friend {
+			t.Errorf("%s: read: %+v, %v", name, answer, err)
+		}
+		if err := c.Befriend(t.Context(), friend); !errors.Is(err, wire.NotFriends) {
+			t.Errorf("%s: befriend: %v", name, err)
+		}
+		if d, err := c.Send(t.Context(), Dialogue{To: friend, Payload: "Deployed"}); err != nil || c.ID() != me || d.N == 0 {
+			t.Errorf("%s: sent %+v as %q: %v", name, d, c.ID(), err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "other.json")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `{"url":%q,"user":"other","password":"x"}`, url), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Connect(t.Context(), Config{Context: file}); !errors.Is(err, errNoID) || !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("the context of no service: %v", err)
+	}
+	if err := connect(t, url, nil).Befriend(t.Context(), friend); err == nil {
+		t.Error("a user befriends as a service")
 	}
 }

@@ -67,3 +67,23 @@ func ExampleDialogue_Key() {
 	fmt.Println(client.Dialogue{ID: "x", N: 17}.Key(), client.Dialogue{ID: "x"}.Key())
 	// Output: 17 x
 }
+
+// A service, such as imctl attach add alerts --role service --user alerts --befriend makes, sends to users by their account.
+func ExampleClient_Befriend() {
+	ctx := context.Background()
+	alerts, err := client.Connect(ctx, client.Config{Context: "alerts.json"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer alerts.Close()
+	var to struct{ User client.Person }
+	if err := alerts.Read(ctx, "user", map[string]any{"account": "ada"}, &to); err != nil {
+		log.Fatal(err)
+	}
+	if err := alerts.Befriend(ctx, to.User.ID); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := alerts.Send(ctx, client.Dialogue{To: to.User.ID, Payload: "Deployed"}); err != nil {
+		log.Fatal(err)
+	}
+}

@@ -19,6 +19,10 @@ type NodeStatus struct {
 	NATS     string `json:"nats,omitempty"` // name of the external NATS server that the node is connected to
 	// Limited are the sources that reached limits on the node in the last hour.
 	Limited []governor.Limited `json:"limited,omitempty"`
+	// Hooks are the hooks that moderators do not answer, and Auth the modes of auth.modes that cannot check passwords: a
+	// line each.
+	Hooks []string `json:"hooks,omitempty"`
+	Auth  []string `json:"auth,omitempty"`
 	// Load is nil for a node of a version that does not tell it.
 	Load *Load `json:"load,omitempty"`
 }

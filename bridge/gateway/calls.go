@@ -165,10 +165,14 @@ func (s *Service) register(ctx context.Context, c call) (Result, error) {
 	if err != nil && !errors.Is(err, kv.ErrUserNotFound) {
 		return Result{}, err
 	}
-	if err := s.hasRoom(ctx, c.gateway); err != nil {
-		return Result{}, err
+	var room []kv.Part
+	if limit := s.limit(c.gateway); limit > 0 {
+		room = append(room, s.opts.Store.Users.Room(c.gateway.Name, limit))
 	}
-	u, err = s.opts.Accounts.RegisterOwned(ctx, u)
+	u, err = s.opts.Accounts.RegisterOwned(ctx, u, room...)
+	if errors.Is(err, kv.ErrGatewayFull) {
+		err = wire.QuotaExceeded
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -176,20 +180,13 @@ func (s *Service) register(ctx context.Context, c call) (Result, error) {
 	return Result{ID: u.ID}, nil
 }
 
-// hasRoom returns wire.QuotaExceeded if a gateway has as many users as it may have.
-func (s *Service) hasRoom(ctx context.Context, a kv.Attachment) error {
+// limit returns how many users a gateway may have, 0 for no limit.
+func (s *Service) limit(a kv.Attachment) int {
 	limit := s.opts.MaxUsers
 	if a.MaxUsers > 0 && (limit == 0 || a.MaxUsers < limit) {
 		limit = a.MaxUsers
 	}
-	if limit == 0 {
-		return nil
-	}
-	n, err := s.opts.Store.Users.CountOwned(ctx, a.Name)
-	if err == nil && n >= limit {
-		return wire.QuotaExceeded
-	}
-	return err
+	return limit
 }
 
 // users lists the users of the gateway.

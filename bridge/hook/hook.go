@@ -201,14 +201,14 @@ func (s *Service) noteAttached() {
 	}
 }
 
-// Degraded returns what is wrong with the moderators, "" for nothing.
-func (s *Service) Degraded() string {
+// Problems returns what is wrong with the moderators: a line for each kind that they do not answer.
+func (s *Service) Problems() (all []string) {
 	for k := range kinds {
 		if s.Asks(k) && s.breakers[k].isOpen() {
-			return fmt.Sprintf("moderators do not answer the hook %s: %s", k, s.opts.OnError.effect())
+			all = append(all, fmt.Sprintf("moderators do not answer the hook %s: %s", k, s.opts.OnError.effect()))
 		}
 	}
-	return ""
+	return all
 }
 
 // effect says what happens without an answer.

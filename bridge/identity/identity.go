@@ -57,6 +57,14 @@ type Mode interface {
 	Lookup(ctx context.Context, account string) (Person, error)
 }
 
+// Dependent is a Mode that depends on another program.
+type Dependent interface {
+	Mode
+	// Problem returns why the mode cannot check credentials now, "" if it can. A check of the program takes no longer than
+	// ctx: then Problem returns what the last one has found.
+	Problem(ctx context.Context) string
+}
+
 // Own is the mode Builtin. It tells the place of the server's own passwords among the modes, and knows nothing itself.
 type Own struct{}
 

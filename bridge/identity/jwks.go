@@ -2,6 +2,8 @@ package identity
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -56,10 +58,14 @@ type keySet struct {
 	closed   bool
 }
 
-func newKeySet(url string, log *slog.Logger) *keySet {
+func newKeySet(url string, roots *x509.CertPool, log *slog.Logger) *keySet {
+	var trust *tls.Config
+	if roots != nil {
+		trust = &tls.Config{RootCAs: roots}
+	}
 	// The keys come from this address only: a redirect could lead anywhere.
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: fetchTimeout}).DialContext,
-		ForceAttemptHTTP2: true, TLSHandshakeTimeout: fetchTimeout, MaxResponseHeaderBytes: 64 << 10, IdleConnTimeout: time.Minute, MaxIdleConns: 1}
+		ForceAttemptHTTP2: true, TLSClientConfig: trust, TLSHandshakeTimeout: fetchTimeout, MaxResponseHeaderBytes: 64 << 10, IdleConnTimeout: time.Minute, MaxIdleConns: 1}
 	return &keySet{url: url, log: log, pause: fetchPause, client: &http.Client{Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
@@ -96,6 +102,26 @@ func (s *keySet) renewed(ctx context.Context) ([]jose.JSONWebKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.keys, s.failure
+}
+
+// problem returns why the keys cannot be loaded, "" if they can. It waits for a fetch no longer than ctx.
+func (s *keySet) problem(ctx context.Context) string {
+	s.mu.Lock()
+	loaded := s.keys != nil && s.failure == nil
+	s.mu.Unlock()
+	if loaded {
+		return ""
+	}
+	_, err := s.renewed(ctx)
+	if err != nil && err == ctx.Err() {
+		s.mu.Lock()
+		err = s.failure
+		s.mu.Unlock()
+	}
+	if err == nil {
+		return ""
+	}
+	return "the keys of auth.jwt.jwks cannot be loaded: " + err.Error()
 }
 
 // begin begins a fetch, unless one is under way or the last one was a moment ago. Called with mu held.

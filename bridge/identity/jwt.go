@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
@@ -21,12 +22,13 @@ const maxToken = 16 << 10
 
 // TokensOptions configure Tokens.
 type TokensOptions struct {
-	Keys         *Keys         // of files; nil: none
-	KeySet       string        // URL of a JWK Set; "": none
-	Issuer       string        // "": not checked
-	Audience     []string      // a token needs one of them; none: not checked
-	AccountClaim string        // has the account; "": "sub"
-	Leeway       time.Duration // by which clocks may differ
+	Keys         *Keys          // of files; nil: none
+	KeySet       string         // URL of a JWK Set; "": none
+	Issuer       string         // "": not checked
+	Audience     []string       // a token needs one of them; none: not checked
+	AccountClaim string         // has the account; "": "sub"
+	Leeway       time.Duration  // by which clocks may differ
+	RootCAs      *x509.CertPool // verify the server of KeySet; nil: those of the system
 	Log          *slog.Logger
 }
 
@@ -42,7 +44,7 @@ func NewTokens(o TokensOptions) *Tokens {
 	t := &Tokens{o: o}
 	t.SetKeys(o.Keys)
 	if o.KeySet != "" {
-		t.set = newKeySet(o.KeySet, o.Log)
+		t.set = newKeySet(o.KeySet, o.RootCAs, o.Log)
 		t.set.mu.Lock()
 		t.set.begin()
 		t.set.mu.Unlock()
@@ -67,6 +69,15 @@ func (t *Tokens) SetKeys(k *Keys) {
 
 // Name returns JWT.
 func (t *Tokens) Name() string { return JWT }
+
+// Problem returns why the keys of the JWK Set cannot be loaded, "" if they can. It loads them again if they could not be
+// loaded before.
+func (t *Tokens) Problem(ctx context.Context) string {
+	if t.set == nil {
+		return ""
+	}
+	return t.set.problem(ctx)
+}
 
 // Lookup returns ErrUnknown: only a token tells of an account.
 func (t *Tokens) Lookup(context.Context, string) (Person, error) { return Person{}, ErrUnknown }

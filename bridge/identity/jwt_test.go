@@ -1,9 +1,14 @@
 package identity
 
 import (
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -212,10 +217,42 @@ func TestTokenIssuerDownAtStart(t *testing.T) {
 	if _, err := check(t, tokens, "correct horse"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a password: %v", err)
 	}
+	if problem := tokens.Problem(t.Context()); !strings.HasPrefix(problem, "the keys of auth.jwt.jwks cannot be loaded: "+i.URL) {
+		t.Errorf("problem: %q", problem)
+	}
+	tokens.set.mu.Lock()
 	tokens.set.pause = 0
+	tokens.set.mu.Unlock()
 	i.publish(t, s.jwk())
+	if problem := tokens.Problem(t.Context()); problem != "" {
+		t.Errorf("problem with keys: %q", problem)
+	}
 	if _, err := check(t, tokens, s.token(t, good())); err != nil {
 		t.Errorf("with keys: %v", err)
+	}
+	if problem := newTokens(t, TokensOptions{Keys: keysOf(t, s)}).Problem(t.Context()); problem != "" {
+		t.Errorf("problem without a JWK Set: %q", problem)
+	}
+}
+
+// TestTokenPrivateAuthority: the certificate of the issuer is signed by an authority that the system does not know.
+func TestTokenPrivateAuthority(t *testing.T) {
+	t.Parallel()
+	s := ecSigner(t, "1")
+	body, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{s.jwk()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(body) }))
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	t.Cleanup(server.Close)
+	if _, err := check(t, newTokens(t, TokensOptions{KeySet: server.URL}), s.token(t, good())); !errors.Is(err, kv.ErrBusy) {
+		t.Errorf("without the authority: %v", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	if _, err := check(t, newTokens(t, TokensOptions{KeySet: server.URL, RootCAs: roots}), s.token(t, good())); err != nil {
+		t.Errorf("with the authority: %v", err)
 	}
 }
 

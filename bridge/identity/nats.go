@@ -29,8 +29,11 @@ type DirectoryOptions struct {
 type Directory struct {
 	o DirectoryOptions
 
-	mu     sync.Mutex
-	silent time.Time // when a warning was logged last
+	mu      sync.Mutex // guards the fields below
+	silent  time.Time  // when a warning was logged last
+	asked   time.Time  // when the last question ended
+	problem string     // of the last question, "" if it was answered
+	probe   *probe     // under way; nil: none is
 }
 
 // NewDirectory returns a Directory.
@@ -101,8 +104,10 @@ func (d *Directory) ask(ctx context.Context, on string, r directoryRequest) (Per
 	switch reply.Result {
 	case Yes:
 	case No:
+		d.answered("")
 		return Person{}, ErrRefused
 	case Unknown:
+		d.answered("")
 		return Person{}, ErrUnknown
 	default:
 		return Person{}, d.busy(on, errReply)
@@ -112,6 +117,7 @@ func (d *Directory) ask(ctx context.Context, on string, r directoryRequest) (Per
 	if kv.FoldAccount(p.Account) != kv.FoldAccount(r.Account) {
 		return Person{}, d.busy(on, fmt.Errorf("%w: it is about another account", errReply))
 	}
+	d.answered("")
 	return p, nil
 }
 
@@ -120,6 +126,14 @@ const silence = time.Minute
 
 // busy returns kv.ErrBusy, and logs the reason unless another one was logged lately.
 func (d *Directory) busy(on string, err error) error {
+	why := err
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		why = errors.New("no program with the role auth is connected")
+	case errors.Is(err, context.DeadlineExceeded):
+		why = errors.New("no reply within auth.nats.timeout")
+	}
+	d.answered(why.Error())
 	d.mu.Lock()
 	due := time.Since(d.silent) >= silence
 	if due {
@@ -127,13 +141,57 @@ func (d *Directory) busy(on string, err error) error {
 	}
 	d.mu.Unlock()
 	if due {
-		switch {
-		case errors.Is(err, nats.ErrNoResponders):
-			err = errors.New("no program with the role auth is connected")
-		case errors.Is(err, context.DeadlineExceeded):
-			err = errors.New("no reply within auth.nats.timeout")
-		}
-		d.o.Log.Warn("users cannot sign in by auth.modes nats", "subject", on, "err", err)
+		d.o.Log.Warn("users cannot sign in by auth.modes nats", "subject", on, "err", why)
 	}
 	return fmt.Errorf("%w: %w", kv.ErrBusy, err)
+}
+
+// answered notes how a question ended: "" for a valid reply, or why there was none.
+func (d *Directory) answered(problem string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked, d.problem = time.Now(), problem
+}
+
+const (
+	// probeAccount is looked up to find out whether a program answers. Whether the program knows it does not matter.
+	probeAccount = "imctl-status"
+	// probeAge is for how long an answer shows that the program is there.
+	probeAge = 10 * time.Second
+)
+
+// probe is a lookup that finds out whether a program answers.
+type probe struct{ done chan struct{} }
+
+// Problem returns why the last question was not answered. Unless one was answered a moment ago, it looks an account up.
+func (d *Directory) Problem(ctx context.Context) string {
+	d.mu.Lock()
+	if d.problem == "" && time.Since(d.asked) < probeAge {
+		d.mu.Unlock()
+		return ""
+	}
+	if d.probe == nil {
+		d.probe = &probe{make(chan struct{})}
+		go d.runProbe(d.probe)
+	}
+	done := d.probe.done
+	d.mu.Unlock()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.problem
+}
+
+func (d *Directory) runProbe(p *probe) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*d.o.Timeout)
+	defer cancel()
+	_, err := d.Lookup(ctx, probeAccount)
+	d.o.Log.Debug("asked whether a program with the role auth answers", "err", err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.probe = nil
+	close(p.done)
 }

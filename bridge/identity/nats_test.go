@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,4 +116,63 @@ func wantRequest(t *testing.T, got, on string, want map[string]string) {
 			t.Errorf("request %s: %s is %q", got, name, fields[name])
 		}
 	}
+}
+
+// TestDirectoryProblem: a status tells whether a program answers, without a login.
+func TestDirectoryProblem(t *testing.T) {
+	t.Parallel()
+	url := natstest.Start(t, t.TempDir(), -1).ClientURL()
+	d := NewDirectory(DirectoryOptions{Conn: natstest.Connect(t, url), Prefix: "im", Timeout: time.Minute, Places: atOnce{}, Log: silent})
+	want := func(what, want string) {
+		t.Helper()
+		if got := d.Problem(t.Context()); got != want {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	const absent = "no program with the role auth is connected"
+	want("before the first login", absent)
+	program := natstest.Connect(t, url)
+	var lookups atomic.Int32
+	answering, err := program.Subscribe("im.auth.lookup", func(m *nats.Msg) {
+		lookups.Add(1)
+		m.Respond([]byte(`{"result":"unknown"}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	want("with a program", "")
+	want("with a program, again", "")
+	if n := lookups.Load(); n != 1 {
+		t.Errorf("the program was asked %d times, want 1", n)
+	}
+	if err := errors.Join(answering.Unsubscribe(), program.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Lookup(t.Context(), "ann"); !errors.Is(err, kv.ErrBusy) {
+		t.Errorf("a program that has ended: %v", err)
+	}
+	want("after a lookup has failed", absent)
+
+	asked := make(chan *nats.Msg, 1)
+	if _, err := program.ChanSubscribe("im.auth.lookup", asked); err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	problem := make(chan string)
+	go func() { problem <- d.Problem(ctx) }()
+	question := <-asked
+	cancel()
+	if got := <-problem; got != absent { // what is known so far
+		t.Errorf("while a program hangs: %q", got)
+	}
+	if err := question.Respond([]byte(`{"result":"unknown"}`)); err != nil {
+		t.Fatal(err)
+	}
+	want("after its answer", "")
 }

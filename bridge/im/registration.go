@@ -94,15 +94,15 @@ func (a *Accounts) checkReserved(ctx context.Context, account string) error {
 // RegisterOwned creates an account without a password, for a program with credentials of its own. No client can log in to
 // it. An administrator can give it a password later.
 //
-// Errors: kv.ErrAccountExists, kv.ErrAccountLooksAlike, kv.ErrReadOnly.
-func (a *Accounts) RegisterOwned(ctx context.Context, u kv.User) (kv.User, error) {
+// Errors: kv.ErrAccountExists, kv.ErrAccountLooksAlike, kv.ErrReadOnly, and those of the parts.
+func (a *Accounts) RegisterOwned(ctx context.Context, u kv.User, parts ...kv.Part) (kv.User, error) {
 	unlock, err := a.registering.Lock(ctx, kv.FoldAccount(u.Account))
 	if err != nil {
 		return kv.User{}, err
 	}
 	defer unlock()
 	u.PasswordHash = ""
-	u, err = a.Store.Users.Create(ctx, u)
+	u, err = a.Store.Users.Create(ctx, u, parts...)
 	if err == nil {
 		a.Log.User(eventlog.UserCreated, u)
 	}

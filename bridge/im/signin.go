@@ -22,6 +22,9 @@ var ErrAccountTaken = fmt.Errorf("%w, and its user signs in otherwise", kv.ErrAc
 // ErrAccountInvalid: a person of another system has an account that the rules of registration do not allow.
 var ErrAccountInvalid = errors.New("the account is empty, too long, or has characters that are not allowed")
 
+// ErrAccountRefused: a moderator refuses the account of a person of another system that has none yet.
+var ErrAccountRefused = errors.New("a moderator refuses the account")
+
 type addressKey struct{}
 
 // WithAddress returns a context for checks of credentials of a client with that address.
@@ -94,7 +97,8 @@ func (a *Accounts) lookUp(ctx context.Context, account string) error {
 // and otherwise brings those parts of the profile up to date that the user has not changed.
 //
 // Errors: ErrAccountInvalid; ErrAccountTaken if the account belongs to a user with a password, of another source, or
-// with another subject of this source; wire.WrongCredentials if the user is disabled; kv.ErrReadOnly for a new user.
+// with another subject of this source; ErrAccountRefused by a moderator; wire.WrongCredentials if the user is disabled;
+// kv.ErrReadOnly for a new user; wire.InternalError for a new user while moderators must answer and do not.
 func (a *Accounts) SignIn(ctx context.Context, p identity.Person) (kv.User, error) {
 	p, err := tidy(p)
 	if err != nil {
@@ -197,7 +201,21 @@ func external(p identity.Person) kv.External {
 	return e
 }
 
-// enroll creates the account of a person. Errors: kv.ErrAccountExists, kv.ErrReadOnly.
+// askEnroll asks moderators about the account of a person that has none yet, as about a registration.
+//
+// Errors: ErrAccountRefused; wire.InternalError for a refusal with this code, and if moderators must answer and do not.
+func (a *Accounts) askEnroll(ctx context.Context, u kv.User) error {
+	if a.Hooks == nil {
+		return nil
+	}
+	err := a.Hooks.Register(u.Account, u.Name, addressOf(ctx))
+	if err == nil || errors.Is(err, wire.InternalError) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrAccountRefused, err)
+}
+
+// enroll creates the account of a person. Errors: those of askEnroll, kv.ErrAccountExists, kv.ErrReadOnly.
 func (a *Accounts) enroll(ctx context.Context, p identity.Person) (kv.User, error) {
 	unlock, err := a.registering.Lock(ctx, kv.FoldAccount(p.Account))
 	if err != nil {
@@ -210,6 +228,9 @@ func (a *Accounts) enroll(ctx context.Context, p identity.Person) (kv.User, erro
 	u := kv.User{Account: p.Account, Mail: p.Mail, MailUnverified: p.MailUnverified, External: external(p), Profile: kv.Profile{Name: p.Name, Picture: p.Picture}}
 	if u.Name == "" {
 		u.Name = u.Account
+	}
+	if err := a.askEnroll(ctx, u); err != nil {
+		return kv.User{}, err
 	}
 	u, err = a.Store.Users.Create(ctx, u)
 	if err == nil {
@@ -341,7 +362,7 @@ func (a *Accounts) enter(ctx context.Context, p identity.Person, account string)
 		return kv.User{}, wire.WrongCredentials
 	}
 	u, err := a.SignIn(ctx, p)
-	if errors.Is(err, ErrAccountTaken) || errors.Is(err, ErrAccountInvalid) {
+	if errors.Is(err, ErrAccountTaken) || errors.Is(err, ErrAccountInvalid) || errors.Is(err, ErrAccountRefused) {
 		if logged, _ := a.unusable.ContainsOrAdd(kv.FoldAccount(account), struct{}{}); !logged {
 			a.Logger.Warn("a user cannot sign in", "source", p.Source, "person", p.Account, "err", err)
 		}

@@ -321,3 +321,54 @@ func TestSignedInElsewhere(t *testing.T) {
 		t.Errorf("delete the account after a fresh login: %v", err)
 	}
 }
+
+// stubHooks is a moderator that is asked about registrations.
+type stubHooks struct {
+	err   error
+	asked []string
+}
+
+func (h *stubHooks) Register(account, name, address string) error {
+	h.asked = append(h.asked, account+" "+name+" "+address)
+	return h.err
+}
+
+func (h *stubHooks) Request(_, _, note string) (string, error) { return note, nil }
+
+// TestModeratedSignIn: moderators decide about the account that a first login would make, and about no later login.
+func TestModeratedSignIn(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	hooks := &stubHooks{err: wire.AccountExists}
+	f.accounts.Hooks = hooks
+	ann := person("ann")
+	ann.Name = "Ann B."
+	mode := &stubMode{name: identity.JWT, persons: map[string]identity.Person{"ann token": ann}}
+	f.accounts.SetIdentity(identity.Options{Modes: []identity.Mode{mode}})
+	login := func(want error) {
+		t.Helper()
+		if _, err := f.accounts.Authenticate(WithAddress(t.Context(), "192.0.2.7"), "ann", "token"); !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("the login: %v, want %v", err, want)
+		}
+	}
+	login(wire.WrongCredentials)
+	if _, err := f.accounts.SignIn(t.Context(), ann); !errors.Is(err, ErrAccountRefused) {
+		t.Errorf("the sign-in on the page: %v", err)
+	}
+	hooks.err = wire.InternalError // as without an answer, if hooks.on_error is refuse
+	login(wire.InternalError)
+	if _, err := f.store.Users.ByAccount(t.Context(), "ann"); !errors.Is(err, kv.ErrUserNotFound) {
+		t.Errorf("an account that was refused: %v", err)
+	}
+	hooks.err = nil
+	login(nil)
+	if got := hooks.asked[0]; got != "ann Ann B. 192.0.2.7" {
+		t.Errorf("the moderator was asked about %q", got)
+	}
+	asked := len(hooks.asked)
+	hooks.err = wire.AccountExists
+	login(nil)
+	if len(hooks.asked) != asked {
+		t.Error("the moderator was asked about a login to an account that exists")
+	}
+}

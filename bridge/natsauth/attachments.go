@@ -63,7 +63,7 @@ func (as *Attachments) AddAs(ctx context.Context, a kv.Attachment, filters ...st
 		err = as.checkService(a)
 	}
 	if err == nil {
-		err = as.checkGateway(ctx, a)
+		err = checkGateway(a)
 	}
 	if err == nil {
 		err = as.mayLogIn(a.Role)
@@ -121,6 +121,19 @@ func (as *Attachments) try(ctx context.Context, name, secret string) error {
 		err = fmt.Errorf("%w: %s", ErrNoClients, as.access.NoClients)
 	}
 	return errors.Join(err, as.Remove(ctx, name))
+}
+
+// Unanswered reports whether the calls of a new reader get no answer: NATS does not pass them from the account of
+// consumers to that of the server.
+func (as *Attachments) Unanswered(a kv.Attachment, c Context) bool {
+	if a.Role != kv.RoleReader || as.access.Ask == nil {
+		return false
+	}
+	err := as.access.Ask(c.User, c.Password, c.InboxPrefix, as.prefix.Read(a.Name, "user"), `{"id":"`+kv.NewID()+`"}`)
+	if err != nil {
+		as.log.Warn("the calls of a reader are not answered: add the output of imctl nats config to the configuration of the NATS server", "attachment", a.Name, "err", err)
+	}
+	return err != nil
 }
 
 // List returns all attachments by name.

@@ -1,7 +1,6 @@
 package natsauth
 
 import (
-	"context"
 	"fmt"
 	"regexp"
 
@@ -24,9 +23,9 @@ func gatewayPermissions(p subject.Prefix, name, inbox string) jwt.Permissions {
 // gatewayAccounts matches the accounts that a gateway may register. Letters of other scripts could look alike.
 var gatewayAccounts = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,31}\*$`)
 
-// checkGateway returns an error for accounts that a gateway must not have: two gateways have none in common. Another role
-// must have none.
-func (as *Attachments) checkGateway(ctx context.Context, a kv.Attachment) error {
+// checkGateway returns an error for accounts that a gateway must not have. Another role must have none. The store checks
+// that two gateways have none in common.
+func checkGateway(a kv.Attachment) error {
 	if a.Role != kv.RoleGateway {
 		if a.Accounts != "" || a.MaxUsers != 0 {
 			return fmt.Errorf("%w: only the role %s has accounts", kv.ErrAttachmentInvalid, kv.RoleGateway)
@@ -38,15 +37,6 @@ func (as *Attachments) checkGateway(ctx context.Context, a kv.Attachment) error 
 	}
 	if a.MaxUsers < 0 {
 		return fmt.Errorf("%w: the number of users must not be negative", kv.ErrAttachmentInvalid)
-	}
-	all, err := as.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, other := range all {
-		if other.Name != a.Name && a.Overlaps(other) {
-			return fmt.Errorf("%w: the gateway %s has the accounts %s: use another beginning", kv.ErrAttachmentInvalid, other.Name, other.Accounts)
-		}
 	}
 	return nil
 }

@@ -20,7 +20,10 @@ type Access struct {
 	NoClients string
 	// Try logs in to NATS as a client. Its error is ErrNoClients if NATS refuses the credentials. nil: it is not known
 	// whether other nodes let clients log in.
-	Try        func(user, password string) error
+	Try func(user, password string) error
+	// Ask makes a request as a client whose inboxes begin with inbox. Its error tells that no answer came. nil: all requests
+	// reach the server.
+	Ask        func(user, password, inbox, subject, body string) error
 	CA         string // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
 	ClientCert bool   // the server at URL may require a client certificate
 	Domain     string // JetStream domain of the streams; "" for the domain of the server at URL

@@ -109,7 +109,7 @@ func (w *world) spend(_ context.Context, id string, _ time.Duration) error {
 	return nil
 }
 
-func (w *world) user(_ context.Context, c Claims) (string, error) {
+func (w *world) user(_ context.Context, c Claims, _ string) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.users[c.Subject] = c

@@ -4,6 +4,8 @@ package oidc
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -65,8 +67,11 @@ type Options struct {
 	Key func(context.Context) ([]byte, error)
 	// Spend notes that a sign-in is completed. Errors: kv.ErrSpent for one that was completed before.
 	Spend func(ctx context.Context, id string, life time.Duration) error
-	// SignIn finds or creates the user of these claims, and returns its id. Errors: ErrAccount, ErrDisabled.
-	SignIn func(context.Context, Claims) (user string, err error)
+	// RootCAs verify the provider; nil: those of the system.
+	RootCAs *x509.CertPool
+	// SignIn finds or creates the user of these claims of a client with an address, and returns the user's id. Errors:
+	// ErrAccount, ErrDisabled.
+	SignIn func(ctx context.Context, c Claims, address string) (user string, err error)
 	// Ticket returns a ticket for a login of a user.
 	Ticket func(user, address string) (wire.Ticket, error)
 
@@ -105,7 +110,13 @@ func New(o Options) (*Service, error) {
 	if err := CheckIssuer(o.Issuer); err != nil {
 		return nil, err
 	}
-	return &Service{opts: o, base: base, client: bounded(http.DefaultTransport), exchanges: make(chan struct{}, maxExchanges)}, nil
+	transport := http.RoundTripper(http.DefaultTransport)
+	if o.RootCAs != nil {
+		own := http.DefaultTransport.(*http.Transport).Clone()
+		own.TLSClientConfig = &tls.Config{RootCAs: o.RootCAs}
+		transport = own
+	}
+	return &Service{opts: o, base: base, client: bounded(transport), exchanges: make(chan struct{}, maxExchanges)}, nil
 }
 
 // Label returns the name of the provider for users.

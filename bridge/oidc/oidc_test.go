@@ -2,7 +2,9 @@ package oidc
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -360,5 +362,31 @@ func TestCheckIssuer(t *testing.T) {
 		if err := CheckIssuer(issuer); (err == nil) != ok {
 			t.Errorf("%q: %v", issuer, err)
 		}
+	}
+}
+
+// TestPrivateAuthority: the certificate of the provider is signed by an authority that the system does not know.
+func TestPrivateAuthority(t *testing.T) {
+	t.Parallel()
+	p := oidctest.New(oidctest.Options{ClientID: "imctl"})
+	server := httptest.NewTLSServer(p)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	t.Cleanup(server.Close)
+	p.Change(func(o *oidctest.Options) { o.Issuer = server.URL })
+	find := func(roots *x509.CertPool) error {
+		s, err := New(Options{Issuer: server.URL, ClientID: "imctl", URL: "http://127.0.0.1", RootCAs: roots, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.find(t.Context())
+		return err
+	}
+	if err := find(nil); !errors.As(err, new(x509.UnknownAuthorityError)) {
+		t.Errorf("without the authority: %v", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	if err := find(roots); err != nil {
+		t.Errorf("with the authority: %v", err)
 	}
 }

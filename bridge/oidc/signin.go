@@ -133,7 +133,7 @@ func (s *Service) complete(ctx context.Context, r *http.Request) (ticket wire.Ti
 	if err := s.opts.Spend(ctx, begun.State, stateLife); err != nil {
 		return ticket, err
 	}
-	user, err := s.opts.SignIn(ctx, claims)
+	user, err := s.opts.SignIn(ctx, claims, address)
 	if err != nil {
 		return ticket, err
 	}
