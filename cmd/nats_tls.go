@@ -71,8 +71,10 @@ func tlsRemedy(c NATSConfig, err error) string {
 		return "connect to a host name that is in its certificate"
 	case errors.As(err, &verification), errors.As(err, new(x509.UnknownAuthorityError)):
 		return "set " + ca + " to the file with the certificates of its authority"
-	// The server's alert has no type of its own.
-	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"):
+	// The server's alert has no type of its own. It comes after the handshake, so the connection may be closed before the
+	// client reads it.
+	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"),
+		strings.Contains(err.Error(), "connection closed by remote after TLS handshake"):
 		return "set " + cert + ": the server requires a client certificate that it trusts"
 	}
 	return ""

@@ -45,8 +45,9 @@ event log use, with its slowest consumer, and the queues of webhooks. A user onl
 counted on each. Addresses and users that reached limits in the last hour are listed with the limit.
 
 Exit with 1 if the server has a problem, such as a nearly full disk, which makes it read-only, a nearly
-full event log, which stops dialogues when it is full, moderators that do not answer hooks, a mode of auth.modes
-that cannot check passwords, or a scheduled backup that failed or is older than twice backup.every. Exit with 5 if no server is running. Available information is shown in any case.`,
+full event log, which stops dialogues when it is full, moderators that do not answer hooks, a mode of
+auth.modes that cannot check passwords, or a scheduled backup that failed or is older than twice
+backup.every. Exit with 5 if no server is running. Available information is shown in any case.`,
 		Example: `  imctl status
   imctl status -o json | jq .health`,
 		Args: maxArgs(0),

@@ -42,6 +42,8 @@ type Options struct {
 	BeforeBridge func(*Server)
 	// Connections is the limit of the connections of one user; 0: none.
 	Connections int
+	// ConnectionsPage is how many connections the server reads at once from NATS; 0: as many as it usually does.
+	ConnectionsPage int
 	// Identity says who checks passwords.
 	Identity bridge.Identity
 	// GatewayLease and GatewayUsers are those of bridge.Options.
@@ -99,7 +101,7 @@ func (s *Server) start(t testing.TB, o Options) error {
 	if o.BeforeBridge != nil {
 		o.BeforeBridge(s)
 	}
-	access := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount, Reserved: embedded.StaticUsers(), URL: s.NATS.URL()}
+	access := natsauth.Access{Account: embedded.Account, ConsumerAccount: embedded.ConsumerAccount, Reserved: embedded.StaticUsers(), URL: s.NATS.URL(), Page: o.ConnectionsPage}
 	s.governor = governor.New(o.Limits, s.registry, log)
 	s.stops = append(s.stops, func(context.Context) error { s.governor.Close(); return nil })
 	callout := &natsauth.CalloutOptions{Connect: s.NATS.Callout, System: s.NATS.System, Issuer: s.NATS.Issuer(), Access: access, PutOff: s.NATS.PutOff,

@@ -69,7 +69,7 @@ func (a *announcer) close() {
 	a.wake.Signal()
 	a.mu.Unlock()
 	<-a.done
-	a.checks.wait()
+	a.checks.close()
 }
 
 func (a *announcer) run() {

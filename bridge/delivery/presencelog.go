@@ -68,6 +68,7 @@ type rechecks struct {
 	mu      sync.Mutex
 	stored  []presenceStored
 	running bool
+	closed  bool
 	wg      sync.WaitGroup
 }
 
@@ -76,7 +77,7 @@ func (r *rechecks) add(p presenceStored, check func([]presenceStored)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stored = append(r.stored, p)
-	if r.running {
+	if r.running || r.closed {
 		return
 	}
 	r.running = true
@@ -97,5 +98,10 @@ func (r *rechecks) next() []presenceStored {
 	return stored
 }
 
-// wait waits for the goroutine.
-func (r *rechecks) wait() { r.wg.Wait() }
+// close waits for the goroutine. It is not started again.
+func (r *rechecks) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.wg.Wait()
+}

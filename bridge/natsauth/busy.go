@@ -71,9 +71,9 @@ func (c *Callout) closeWaiting(ctx context.Context) error {
 
 // unauthenticated returns the connections to the NATS server of this node that have not logged in yet.
 func (d *Disconnector) unauthenticated(ctx context.Context) (waiting []connection, err error) {
-	for offset, more := 0, true; more; offset += connectionsPage {
+	for offset, more := 0, true; more; offset += d.page() {
 		m, err := d.system.RequestWithContext(ctx, subject.ServerConnections(d.system.ConnectedServerId()),
-			fmt.Appendf(nil, `{"auth":true,"limit":%d,"offset":%d}`, connectionsPage, offset))
+			fmt.Appendf(nil, `{"auth":true,"limit":%d,"offset":%d}`, d.page(), offset))
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +89,7 @@ func (d *Disconnector) unauthenticated(ctx context.Context) (waiting []connectio
 				waiting = append(waiting, conn)
 			}
 		}
-		more = len(answer.Data.Conns) >= connectionsPage
+		more = len(answer.Data.Conns) >= d.page()
 	}
 	return waiting, nil
 }

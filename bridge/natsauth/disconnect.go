@@ -1,6 +1,7 @@
 package natsauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	connectionsPage     = 1024 // connections in one answer of a server
+	connectionsPage     = 1024 // connections in one answer of a server, by default
 	disconnectRounds    = 64   // pages for one name
 	disconnectsAtOnce   = 32
 	disconnectTimeLimit = cluster.CommandTimeout
@@ -105,44 +106,49 @@ type connectionList struct {
 }
 
 // close closes all connections of an account with that name that exist now, on all servers of the NATS cluster.
+// Each page has its own time limit.
 func (d *Disconnector) close(ctx context.Context, account, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, disconnectTimeLimit)
-	defer cancel()
 	began := make(map[string]time.Time) // by server, on its own clock
 	for range disconnectRounds {
-		lists, err := d.list(ctx, account, name, 0)
-		if err != nil {
-			return fmt.Errorf("list the connections of %s: %w", name, err)
-		}
-		var old []connection
-		more := false
-		for _, l := range lists {
-			if _, ok := began[l.Server]; !ok {
-				began[l.Server] = l.Now
-			}
-			for _, c := range l.Conns {
-				if c.Start.After(began[l.Server]) {
-					continue // connected since then, with valid credentials
-				}
-				c.server = l.Server
-				old = append(old, c)
-			}
-			more = more || len(l.Conns) >= l.Limit
-		}
-		if err := d.kickAll(ctx, old); err != nil {
-			return fmt.Errorf("close the connections of %s: %w", name, err)
-		}
-		if !more || len(old) == 0 {
-			return nil
+		if more, err := d.closePage(ctx, account, name, began); !more || err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// closePage closes the connections on the first page of each server. It reports whether there may be more.
+func (d *Disconnector) closePage(ctx context.Context, account, name string, began map[string]time.Time) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, disconnectTimeLimit)
+	defer cancel()
+	lists, err := d.list(ctx, account, name, 0)
+	if err != nil {
+		return false, fmt.Errorf("list the connections of %s: %w", name, err)
+	}
+	var old []connection
+	for _, l := range lists {
+		if _, ok := began[l.Server]; !ok {
+			began[l.Server] = l.Now
+		}
+		for _, c := range l.Conns {
+			if c.Start.After(began[l.Server]) {
+				continue // connected since then, with valid credentials
+			}
+			c.server = l.Server
+			old = append(old, c)
+		}
+		more = more || len(l.Conns) >= l.Limit
+	}
+	if err := d.kickAll(ctx, old); err != nil {
+		return false, fmt.Errorf("close the connections of %s: %w", name, err)
+	}
+	return more && len(old) > 0, nil
+}
+
 // closeClients closes the connections of all users and attachments in an account.
 func (d *Disconnector) closeClients(ctx context.Context, account string) error {
 	names := make(map[string]bool)
-	for offset, more := 0, true; more; offset += connectionsPage {
+	for offset, more := 0, true; more; offset += d.page() {
 		lists, err := d.list(ctx, account, "", offset)
 		if err != nil {
 			return fmt.Errorf("list the connections of NATS clients: %w", err)
@@ -165,6 +171,9 @@ func (d *Disconnector) closeClients(ctx context.Context, account string) error {
 	return nil
 }
 
+// page returns how many connections an answer of a server has at most.
+func (d *Disconnector) page() int { return cmp.Or(d.access.Page, connectionsPage) }
+
 // list asks all servers for a page of the connections with that name, or of all connections for "". A server that does
 // not answer has most likely ended, and its connections with it.
 func (d *Disconnector) list(ctx context.Context, account, name string, offset int) ([]connectionList, error) {
@@ -177,7 +186,7 @@ func (d *Disconnector) list(ctx context.Context, account, name string, offset in
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	ask, err := json.Marshal(map[string]any{"acc": account, "user": name, "auth": true, "limit": connectionsPage, "offset": offset})
+	ask, err := json.Marshal(map[string]any{"acc": account, "user": name, "auth": true, "limit": d.page(), "offset": offset})
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type Access struct {
 	Ask        func(user, password, inbox, subject, body string) error
 	CA         string // file with the certificate of the URL; "" without TLS, or if the system knows its issuer
 	ClientCert bool   // the server at URL may require a client certificate
+	Page       int    // how many connections a NATS server lists in one answer; 0: 1024
 	Domain     string // JetStream domain of the streams; "" for the domain of the server at URL
 }
 

@@ -108,9 +108,9 @@ func TestRevokedMeanwhile(t *testing.T) {
 // TestRevokedCrowd closes more connections than fit on one page.
 func TestRevokedCrowd(t *testing.T) {
 	t.Parallel()
-	s := bridgetest.Start(t, bridgetest.Options{})
+	s := bridgetest.Start(t, bridgetest.Options{ConnectionsPage: 32})
 	p := s.Register(t)
-	clients := make([]*bridgetest.Client, 1100)
+	clients := make([]*bridgetest.Client, 75)
 	for i := range clients {
 		clients[i] = s.ByToken(t, p)
 	}

@@ -99,7 +99,7 @@ func (l *Link) BeforeMove(prepare func(context.Context) (resume func())) {
 func (l *Link) Connect(dial func(last nats.Option) (*nats.Conn, error)) (*nats.Conn, error) {
 	m := &member{link: l}
 	nc, err := dial(m.option)
-	for n := 1; n < dialAttempts && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)); n++ {
+	for n := 1; n < dialAttempts && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)); n++ {
 		m = &member{link: l}
 		nc, err = dial(m.option)
 	}
