@@ -33,7 +33,8 @@ func TestCommandsCreateNothing(t *testing.T) {
 		}
 	}
 	arguments := map[string]string{"imctl attach add": "--role bridge", "imctl check": "--dry-run", "imctl attach remove": "--yes",
-		"imctl user delete": "--yes", "imctl talk purge": "--user ada --yes", "imctl talk show": "--user ada --with bob"}
+		"imctl user delete": "--yes", "imctl talk purge": "--user ada --yes", "imctl talk show": "--user ada --with bob",
+		"imctl webhook add": "--url https://example.org --events report", "imctl webhook remove": "--yes", "imctl webhook failed drop": "--all", "imctl webhook failed replay": "--all"}
 	before := describeTree(t, dir)
 	walked := 0
 	for _, c := range leaves(newRoot(&Env{})) {
@@ -45,7 +46,10 @@ func TestCommandsCreateNothing(t *testing.T) {
 		for _, name := range []string{"missing", "empty", "foreign"} {
 			args := strings.Fields(path)[1:]
 			for _, argument := range strings.Fields(c.Use)[1:] {
-				if !strings.HasPrefix(argument, "[") {
+				switch {
+				case argument == "EVENT":
+					args = append(args, "1")
+				case !strings.HasPrefix(argument, "["):
 					args = append(args, "something")
 				}
 			}
