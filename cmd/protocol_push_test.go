@@ -37,9 +37,16 @@ func testPush(t *testing.T, w *world) {
 	a.tunnel.want(t, dialogueFrame(`"1"`, b.id, `"hello"`))
 	pushB.want(t, `{"id":"1","from":"`+b.id+`","toFriend":"`+a.id+`","payload":"hello"}`) // the echo
 	a.tunnel.close(t)
-	pushB.want(t, head("300", "Friend Offline")+`"id":"`+a.id+`"}`)
+	offline := head("300", "Friend Offline") + `"id":"` + a.id + `"}`
+	pushB.want(t, offline)
 	a.login(t)
-	pushB.want(t, head("302", "Friend Online")+`"id":"`+a.id+`"}`)
+	got := pushB.next(t)
+	if got == offline { // the node whose session ended first looks for others later, and finds that the last one has ended
+		got = pushB.next(t)
+	}
+	if want := head("302", "Friend Online") + `"id":"` + a.id + `"}`; got != want {
+		t.Errorf("after the login: got %s, want %s", got, want)
+	}
 
 	pushA, _ = a.openTunnel(t, "push", "1")
 	b.call(t, "remove", "to", a.id).want(t, "remove", replyBody(200))

@@ -52,13 +52,17 @@ func TestService(t *testing.T) {
 	c.WantAnswer(t, "im.send."+self.ID, dialogue(`"2"`, person.ID, `"Deployed"`), replyFrame(`"2"`, 200))
 	session.Want(t, dialogueFrame(`"2"`, self.ID, `"Deployed"`))
 	got := make(chan *nats.Msg, 1)
-	if _, err := c.Subscribe("im.user."+self.ID+".dialogue", func(m *nats.Msg) {
+	_, err = c.Subscribe("im.user."+self.ID+".dialogue", func(m *nats.Msg) {
 		if err := m.Respond(nil); err != nil {
 			t.Error(err)
 		}
 		got <- m
-	}); err == nil {
+	})
+	if err == nil {
 		err = c.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	session.Send(t, dialogue(`"3"`, self.ID, `"thanks"`))
 	session.Want(t, replyFrame(`"3"`, 200))
