@@ -122,14 +122,14 @@ func (c *Client) connect() (err error) {
 			return err
 		}
 		c.name = settings.User
-		if c.id = cmp.Or(c.id, strings.TrimPrefix(settings.InboxPrefix, "_INBOX.")); c.id != "" {
-			return nil
+		if c.id = cmp.Or(c.id, strings.TrimPrefix(settings.InboxPrefix, "_INBOX.")); c.id == "" {
+			c.id, err = c.self()
 		}
-		if c.id, err = c.self(); err != nil {
+		if err != nil {
 			c.nc.Close()
-			return fmt.Errorf("%w: %w", errNoID, err)
+			err = fmt.Errorf("%w: %w", errNoID, err)
 		}
-		return nil
+		return err
 	}
 	if c.id == "" {
 		return errNoID
@@ -144,11 +144,8 @@ func (c *Client) connect() (err error) {
 
 // self returns the id of the user of a service.
 func (c *Client) self() (string, error) {
-	if c.name == "" {
-		return "", errors.New("the context has no user")
-	}
 	var answer struct{ User struct{ ID string } }
-	err := c.request(context.Background(), "service."+c.name+".self", struct{}{}, &answer)
+	err := c.call(context.Background(), "service", c.name, "self", nil, &answer)
 	if err == nil && answer.User.ID == "" {
 		err = errors.New("the server tells no id")
 	}
@@ -210,33 +207,28 @@ func (c *Client) Send(ctx context.Context, d Dialogue) (Dialogue, error) {
 
 // Call makes a call by its name, such as "people", once, and stores its answer in what answer points to, unless it is nil.
 func (c *Client) Call(ctx context.Context, name string, fields map[string]any, answer any) error {
-	if fields == nil {
-		fields = map[string]any{}
-	}
-	if err := c.request(ctx, "call."+c.id+"."+name, fields, answer); err != nil {
-		return fmt.Errorf("call %s: %w", name, err)
-	}
-	return nil
+	return c.call(ctx, "call", c.id, name, fields, answer)
 }
 
 // Read makes a call that reads users, friendships or presence, such as "user", as a service whose Context has the client.
 func (c *Client) Read(ctx context.Context, name string, fields map[string]any, answer any) error {
-	return c.asService(ctx, "read", name, fields, answer)
+	return c.call(ctx, "read", c.name, name, fields, answer)
 }
 
 // Befriend makes a user with an id a friend of a service that may do so: one added with --befriend. It changes nothing if
 // they are friends. The error is wire.NotFriends if the user has removed or blocked the service.
 func (c *Client) Befriend(ctx context.Context, id string) error {
-	return c.asService(ctx, "service", "befriend", map[string]any{"id": id}, nil)
+	return c.call(ctx, "service", c.name, "befriend", map[string]any{"id": id}, nil)
 }
 
-func (c *Client) asService(ctx context.Context, kind, name string, fields map[string]any, answer any) error {
+// call makes a call as self: the user, or the service.
+func (c *Client) call(ctx context.Context, kind, self, name string, fields map[string]any, answer any) error {
 	if fields == nil {
 		fields = map[string]any{}
 	}
 	err := errors.New("the client is no service: set Context")
-	if c.name != "" {
-		err = c.request(ctx, kind+"."+c.name+"."+name, fields, answer)
+	if self != "" {
+		err = c.request(ctx, kind+"."+self+"."+name, fields, answer)
 	}
 	if err != nil {
 		return fmt.Errorf("call %s: %w", name, err)
@@ -270,10 +262,10 @@ func (c *Client) request(ctx context.Context, subject string, body, answer any) 
 	if head.Code != wire.Success && head.Code != wire.DialogueKept {
 		return head.Code
 	}
-	if answer == nil {
-		return nil
+	if answer != nil {
+		err = json.Unmarshal(m.Data, answer)
 	}
-	return json.Unmarshal(m.Data, answer)
+	return err
 }
 
 // pause waits before another attempt. It returns false if ctx or the client ends.

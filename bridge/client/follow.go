@@ -216,14 +216,9 @@ func (c *Client) handle(ctx context.Context, e event, yield func(Dialogue) bool)
 		acknowledge(e.ack)
 		d.With = cmp.Or(d.With, d.From)
 		return yield(d)
-	case d.N > have+1:
-		if !c.healTalk(ctx, d.With, yield) {
-			return false
-		}
+	case d.N > have+1 && !c.healTalk(ctx, d.With, yield), d.N == have+1 && !yield(d):
+		return false
 	case d.N == have+1:
-		if !yield(d) {
-			return false
-		}
 		c.advance(d.With, d.N)
 	}
 	acknowledge(e.ack)
@@ -276,7 +271,7 @@ func (c *Client) heal(ctx context.Context, yield func(Dialogue) bool) bool {
 
 // healTalk reads what is missing of a conversation.
 func (c *Client) healTalk(ctx context.Context, with string, yield func(Dialogue) bool) bool {
-	for attempt := 0; ; {
+	for attempt := 0; ; attempt++ {
 		have, last := c.position(with)
 		if have >= last {
 			return true
@@ -293,13 +288,10 @@ func (c *Client) healTalk(ctx context.Context, with string, yield func(Dialogue)
 			}
 		}
 		if err == nil {
-			attempt = 0
-			continue
-		}
-		if !c.pause(ctx, attempt) {
+			attempt = -1
+		} else if !c.pause(ctx, attempt) {
 			return false
 		}
-		attempt++
 	}
 }
 
