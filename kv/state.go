@@ -216,11 +216,18 @@ func (s *States) expectSlot(ctx context.Context, slot string) (State, error) {
 	}, append(subject.Prefix(s.prefix).Buckets(slot).Streams(), subject.Prefix(s.prefix).StateStream())...)
 }
 
+// maxExpectAttempts bounds how often expect looks for a stream.
+const maxExpectAttempts = 6
+
 // expect is Expect, and calls check with the state before it writes. An error of check ends it and is returned.
 func (s *States) expect(ctx context.Context, check func(State) error, names ...string) (State, error) {
 	created := make(map[string]time.Time, len(names))
 	for _, name := range names {
 		t, err := createdAt(ctx, s.b.js, name)
+		// The server of a cluster that answers may not know yet what another one has just created.
+		for n := 1; isMissing(err) && n < maxExpectAttempts && sleep(ctx, 25*time.Millisecond<<n) == nil; n++ {
+			t, err = createdAt(ctx, s.b.js, name)
+		}
 		if err != nil {
 			return State{}, fmt.Errorf("kv: expect %s: %w", name, err)
 		}
