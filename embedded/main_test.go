@@ -115,7 +115,12 @@ func bucket(t *testing.T, s *Server, name string) jetstream.KeyValue {
 
 func put(t *testing.T, kv jetstream.KeyValue, key string, value []byte) {
 	t.Helper()
-	if _, err := kv.Put(t.Context(), key, value); err != nil {
+	var err error
+	eventually(t, "the leader of the stream is known", func() bool { // a stream of a cluster that was just made may have none
+		_, err = kv.Put(t.Context(), key, value)
+		return !errors.Is(err, jetstream.ErrNoStreamResponse)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
