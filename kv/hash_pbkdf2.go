@@ -64,22 +64,28 @@ func (h pbkdf2Hash) matches(password string) bool {
 	return equal(h.key, pbkdf2Key(h.by, password, h.salt, h.iterations, len(h.key)))
 }
 
+// splitPBKDF2 splits iterations$salt$key.
+func splitPBKDF2(s string) (iterations int, salt, key string, err error) {
+	parts := strings.Split(s, "$")
+	if len(parts) != 3 {
+		return 0, "", "", unusable("PBKDF2 without iterations, salt and key")
+	}
+	iterations, err = number("the number of iterations", parts[0], maxIterations)
+	return iterations, parts[1], parts[2], err
+}
+
 // djangoPBKDF2 parses iterations$salt$key, with the salt as text and the key in base64.
 func djangoPBKDF2(by algorithm) func(string, params) (storedHash, error) {
 	return func(s string, _ params) (storedHash, error) {
-		parts := strings.Split(s, "$")
-		if len(parts) != 3 {
-			return nil, unusable("PBKDF2 without iterations, salt and key")
-		}
-		iterations, err := number("the number of iterations", parts[0], maxIterations)
+		iterations, salt, text, err := splitPBKDF2(s)
 		if err != nil {
 			return nil, err
 		}
-		key, err := base64.StdEncoding.Strict().DecodeString(parts[2])
+		key, err := base64.StdEncoding.Strict().DecodeString(text)
 		if err != nil {
 			return nil, unusable("PBKDF2 with an invalid key")
 		}
-		return newPBKDF2(by, iterations, []byte(parts[1]), key)
+		return newPBKDF2(by, iterations, []byte(salt), key)
 	}
 }
 
@@ -91,16 +97,12 @@ func passlibBase64(s string) ([]byte, error) {
 // passlibPBKDF2 parses iterations$salt$key.
 func passlibPBKDF2(by algorithm) func(string, params) (storedHash, error) {
 	return func(s string, _ params) (storedHash, error) {
-		parts := strings.Split(s, "$")
-		if len(parts) != 3 {
-			return nil, unusable("PBKDF2 without iterations, salt and key")
-		}
-		iterations, err := number("the number of iterations", parts[0], maxIterations)
+		iterations, saltText, keyText, err := splitPBKDF2(s)
 		if err != nil {
 			return nil, err
 		}
-		salt, saltErr := passlibBase64(parts[1])
-		key, keyErr := passlibBase64(parts[2])
+		salt, saltErr := passlibBase64(saltText)
+		key, keyErr := passlibBase64(keyText)
 		if saltErr != nil || keyErr != nil {
 			return nil, unusable("PBKDF2 with an invalid salt or key")
 		}

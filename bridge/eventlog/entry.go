@@ -24,17 +24,23 @@ const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 // dialogueBody returns the JSON of a dialogue's entry. Its id and payload are those of the frame, byte for byte.
 func dialogueBody(d Dialogue, at time.Time) []byte {
 	body := make([]byte, 0, len(d.ID)+len(d.From)+len(d.To)+len(d.Payload)+96)
-	body = append(body, `{"v":1,"time":"`...)
-	body = at.UTC().AppendFormat(body, timeFormat)
-	body = append(body, `","id":`...)
-	body = append(body, d.ID...)
-	body = append(body, `,"from":"`...) // ids need no escaping
-	body = append(body, d.From...)
-	body = append(body, `","to":"`...)
-	body = append(body, d.To...)
+	body = appendDialogue(body, at, d.ID, d.From, d.To)
 	body = append(body, `","payload":`...)
 	body = append(body, d.Payload...)
 	return append(body, '}')
+}
+
+// appendDialogue appends the beginning of the JSON of an entry about a dialogue, up to the id of the friend, whose closing
+// quotation mark is missing.
+func appendDialogue(body []byte, at time.Time, id []byte, from, to string) []byte {
+	body = append(body, `{"v":1,"time":"`...)
+	body = at.UTC().AppendFormat(body, timeFormat)
+	body = append(body, `","id":`...)
+	body = append(body, id...)
+	body = append(body, `,"from":"`...) // ids need no escaping
+	body = append(body, from...)
+	body = append(body, `","to":"`...)
+	return append(body, to...)
 }
 
 // eventBody is the JSON of every other entry. Fields that do not apply to an event are left out.

@@ -36,21 +36,12 @@ func (l *Log) OfflineLost() { l.metrics.lost.Inc() }
 // offlineBody returns the JSON of the entry.
 func offlineBody(d Offline, at time.Time) []byte {
 	body := make([]byte, 0, len(d.ID)+len(d.From)+len(d.To)+len(d.Payload)+160)
-	body = append(body, `{"v":1,"time":"`...)
-	body = at.UTC().AppendFormat(body, timeFormat)
-	body = append(body, `","id":`...)
-	body = append(body, d.ID...)
-	body = append(body, `,"from":"`...) // ids need no escaping
-	body = append(body, d.From...)
-	body = append(body, `","to":"`...)
-	body = append(body, d.To...)
+	body = append(appendDialogue(body, at, d.ID, d.From, d.To), '"')
 	if d.N > 0 {
-		body = append(body, `","n":`...)
+		body = append(body, `,"n":`...)
 		body = strconv.AppendUint(body, d.N, 10)
-		body = append(body, `,"at":"`...)
-	} else {
-		body = append(body, `","at":"`...)
 	}
+	body = append(body, `,"at":"`...)
 	body = d.At.UTC().AppendFormat(body, "2006-01-02T15:04:05.000Z07:00")
 	body = append(body, `","payload":`...)
 	body = append(body, d.Payload...)
