@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -83,4 +84,17 @@ func Allowed(a netip.Addr, private bool) bool {
 		}
 	}
 	return true
+}
+
+// RetryAfter returns how long the header Retry-After of an answer asks to wait, as seconds or a date (RFC 9110, section
+// 10.2.3): 0 without a valid one, and most at the longest.
+func RetryAfter(h http.Header, now time.Time, most time.Duration) time.Duration {
+	var wait time.Duration
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil || errors.Is(err, strconv.ErrRange) { // then it is the largest
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), most)
 }

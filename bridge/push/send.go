@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -190,7 +189,7 @@ func (s *Service) post(ctx context.Context, m *message, sub kv.PushSubscription,
 	defer response.Body.Close()
 	// The body lets the connection be used again. An error here changes nothing: the status has come.
 	_, _ = io.CopyN(io.Discard, response.Body, 4<<10)
-	return response.StatusCode, retryAfter(response.Header.Get("Retry-After")), nil
+	return response.StatusCode, outbound.RetryAfter(response.Header, time.Now(), maxRetry), nil
 }
 
 // topic returns the topic of a conversation: a push service keeps only the newest message of a topic. It tells the push
@@ -216,17 +215,6 @@ func cut(raw []byte) (text string) {
 		return string(runes[:maxRunes]) + "…"
 	}
 	return text
-}
-
-// retryAfter returns the time that a header Retry-After asks for, 0 for none.
-func retryAfter(value string) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil {
-		return min(time.Duration(max(seconds, 0))*time.Second, maxRetry)
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }
 
 // withoutURL returns an error of an HTTP client without the URL.

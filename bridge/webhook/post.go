@@ -131,7 +131,7 @@ func (s *sender) post(ctx context.Context, to string, e event, secrets []string)
 	if _, err := io.CopyN(io.Discard, answer.Body, maxAnswer); err != nil && !errors.Is(err, io.EOF) {
 		return outcome{err: fmt.Errorf("read the answer: %w", err)}
 	}
-	return outcome{status: answer.StatusCode, wait: retryAfter(answer.Header.Get("Retry-After"), time.Now())}
+	return outcome{status: answer.StatusCode, wait: outbound.RetryAfter(answer.Header, time.Now(), maxRetryAfter)}
 }
 
 func (s *sender) request(ctx context.Context, to string, e event, secrets []string, at time.Time) (*http.Request, error) {
@@ -158,17 +158,6 @@ func (s *sender) request(ctx context.Context, to string, e event, secrets []stri
 
 // maxRetryAfter is the longest wait that a destination may ask for.
 const maxRetryAfter = 24 * time.Hour
-
-// retryAfter returns the wait of a header Retry-After, 0 for none.
-func retryAfter(header string, now time.Time) time.Duration {
-	var wait time.Duration
-	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(header); err == nil {
-		wait = at.Sub(now)
-	}
-	return min(max(wait, 0), maxRetryAfter)
-}
 
 // maxURL is the length of the longest URL.
 const maxURL = 2048

@@ -14,6 +14,7 @@ import (
 
 	"imctl/bridge/audit"
 	"imctl/bridge/eventlog"
+	"imctl/bridge/outbound"
 	"imctl/kv"
 )
 
@@ -360,7 +361,7 @@ func TestPace(t *testing.T) {
 	}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for header, want := range map[string]time.Duration{"": 0, "x": 0, "-1": 0, "120": 2 * time.Minute, "Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "999999999": maxRetryAfter} {
-		if got := retryAfter(header, now); got != want {
+		if got := outbound.RetryAfter(http.Header{"Retry-After": {header}}, now, maxRetryAfter); got != want {
 			t.Errorf("Retry-After %q: %s", header, got)
 		}
 	}
