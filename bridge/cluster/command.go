@@ -285,8 +285,8 @@ func (c *Cluster) ConsumerAttached(ctx context.Context) error {
 	return c.Broadcast(ctx, consumerAttached{})
 }
 
-// ModeratorChanged has every node ask a new moderator, or no longer ask one that was removed. It is in force when
-// ModeratorChanged returns.
+// ModeratorChanged tells all nodes that a moderator was added or removed. When it returns, every node asks the new
+// moderator, or no longer asks the removed one.
 func (c *Cluster) ModeratorChanged(ctx context.Context, name string, removed bool) error {
 	return c.Broadcast(ctx, ModeratorChanged{Name: name, Removed: removed})
 }

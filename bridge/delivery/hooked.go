@@ -28,7 +28,7 @@ type hookQueue struct {
 	member *Member      // nil: of a NATS client
 	from   string       // id of the sender
 	to     string       // of the member's last dialogue: most go where the one before went
-	count  atomic.Int32 // dialogues in the queue, and the one that proceeds
+	count  atomic.Int32 // dialogues in the queue, and the dialogue that proceeds
 
 	mu          sync.Mutex // guards the fields below
 	first, last *hookedSend
@@ -239,7 +239,7 @@ func (q *hookQueue) decide(h *hookedSend, v hook.Verdict) (next *hookedSend, run
 }
 
 // run has the decided dialogues at the front proceed. A dialogue that may have to wait for the friend's node proceeds on
-// a goroutine of its own, as do those behind it: the caller may be the one that takes the verdicts of all senders.
+// a goroutine of its own, as do those behind it: the caller may be the goroutine that takes the verdicts of all senders.
 func (q *hookQueue) run() {
 	for {
 		h := q.take()

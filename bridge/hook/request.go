@@ -168,8 +168,8 @@ func (a *Asker) allow(k Kind, now, due time.Time) (probe bool, v Verdict, decide
 	return probe, Verdict{}, false
 }
 
-// ask makes the request r, with a question that has its subject and body. One that cannot be sent waits for the
-// connection, until it is due.
+// ask makes the request r, with a question that has its subject and body. A request that cannot be sent waits for the
+// connection until the request is due.
 func (a *Asker) ask(r request, q *question) (v Verdict, decided bool) {
 	a.mu.Lock()
 	if a.closed || len(a.free) == 0 && len(a.slots) == maxRequests {
@@ -239,7 +239,7 @@ func (a *Asker) end(n uint32) ended {
 	return e
 }
 
-// Receive takes an answer. One that answers nothing that is under way has no effect.
+// Receive takes an answer. An answer to a request that has ended has no effect.
 func (a *Asker) Receive(m *nats.Msg) {
 	n, round, ok := parseToken(m.Subject[len(a.inbox):])
 	if !ok {

@@ -1,5 +1,5 @@
-// Package identity asks others whether a user is the one that it says: a program that is a NATS client, or the issuer of
-// a JSON Web Token. Package im asks the modes in order, and makes an account of a Person that has none.
+// Package identity authenticates users by other systems: by a program that is a NATS client, or by the issuer of a JSON
+// Web Token. Package im asks the modes in order, and makes an account of a Person that has none.
 package identity
 
 import (

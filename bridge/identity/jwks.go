@@ -85,8 +85,8 @@ func (s *keySet) current(ctx context.Context) ([]jose.JSONWebKey, error) {
 	return keys, failure
 }
 
-// renewed returns the keys after a fetch: one that is under way, or a new one. If the last one was a moment ago, it
-// returns the outcome of that.
+// renewed fetches the keys, or waits for the fetch that is under way, and returns them. If the last fetch was a moment
+// ago, it returns the outcome of that fetch.
 func (s *keySet) renewed(ctx context.Context) ([]jose.JSONWebKey, error) {
 	s.mu.Lock()
 	s.begin()

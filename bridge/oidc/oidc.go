@@ -65,7 +65,7 @@ type Options struct {
 
 	// Key returns the key with which all nodes seal cookies, which has 32 bytes.
 	Key func(context.Context) ([]byte, error)
-	// Spend notes that a sign-in is completed. Errors: kv.ErrSpent for one that was completed before.
+	// Spend notes that a sign-in is completed. Errors: kv.ErrSpent if the sign-in was completed before.
 	Spend func(ctx context.Context, id string, life time.Duration) error
 	// RootCAs verify the provider; nil: those of the system.
 	RootCAs *x509.CertPool

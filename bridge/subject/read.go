@@ -8,7 +8,7 @@ const ImportReplies = importReply + ">"
 
 const importReply = "_R_."
 
-// IsImportReply reports whether a reply subject is one that NATS has made for a request from another account.
+// IsImportReply reports whether NATS has made the reply subject, for a request from another account.
 func IsImportReply(subject string) bool { return strings.HasPrefix(subject, importReply) }
 
 const (
