@@ -88,7 +88,7 @@ func TestPrivateCA(t *testing.T) {
 
 	dir := t.TempDir()
 	command(t, dir, "", append([]string{"nats", "info"}, private[:2]...)...).want(t, exitFailed, "certificate signed by unknown authority; set nats.tls.ca to the file")
-	command(t, dir, "", append([]string{"nats", "info"}, private[:4]...)...).want(t, exitFailed, "certificate required; set nats.tls.cert and nats.tls.key")
+	command(t, dir, "", append([]string{"nats", "info"}, private[:4]...)...).want(t, exitFailed, "set nats.tls.cert and nats.tls.key: the server requires a client certificate")
 	command(t, dir, "", append([]string{"nats", "info"}, private...)...).want(t, exitDone, "IM_LOG")
 
 	s := start(t, func(c *Config) {

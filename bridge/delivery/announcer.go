@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"imctl/bridge/recovery"
 	"imctl/bridge/wire"
@@ -11,17 +12,20 @@ import (
 
 // announcer tells friends of users that come online and go offline. It announces one change after the other, so that a
 // user that goes and comes back at once is not seen in the wrong order. The queue is bounded by the number of sessions:
-// a change and its opposite cancel out, unless another node may have announced only one of them.
+// a change and its opposite cancel out, unless another node may have announced only one of them. A change stays in the
+// queue while the announcer checks it.
 type announcer struct {
-	lane   *lane
-	alone  func() bool
-	log    presenceLog // nil: none
-	checks rechecks
-	done   chan struct{}
+	lane    *lane
+	alone   func() bool
+	offline func(user string) bool // has no session and no client anywhere
+	notify  func(*announcement)
+	log     presenceLog // nil: none
+	checks  rechecks
+	done    chan struct{}
 
 	mu     sync.Mutex
 	wake   *sync.Cond
-	queue  []announcement
+	queue  []*announcement
 	of     map[string]int // queued announcements of each user
 	closed bool
 }
@@ -34,19 +38,20 @@ type announcement struct {
 
 func newAnnouncer(l *lane, alone func() bool, log presenceLog) *announcer {
 	a := &announcer{lane: l, alone: alone, log: log, done: make(chan struct{}), of: make(map[string]int)}
+	a.offline, a.notify = a.isOffline, a.notifyFriends
 	a.wake = sync.NewCond(&a.mu)
 	go a.run()
 	return a
 }
 
-func (a *announcer) add(n announcement) {
+func (a *announcer) add(n *announcement) {
 	if len(n.friends) == 0 && !a.logged() {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if queued := a.of[n.user]; queued > 0 {
-		ofUser := func(q announcement) bool { return q.user == n.user }
+		ofUser := func(q *announcement) bool { return q.user == n.user }
 		first := slices.IndexFunc(a.queue, ofUser)
 		undone, alone := a.queue[first].online != n.online, a.alone()
 		if queued == 2 || !undone || alone {
@@ -74,44 +79,68 @@ func (a *announcer) close() {
 
 func (a *announcer) run() {
 	defer close(a.done)
-	for {
-		a.mu.Lock()
-		for len(a.queue) == 0 && !a.closed {
-			a.wake.Wait()
-		}
-		if len(a.queue) == 0 {
-			a.mu.Unlock()
-			return
-		}
-		n := a.queue[0]
-		a.queue = a.queue[1:]
-		if a.of[n.user]--; a.of[n.user] == 0 {
-			delete(a.of, n.user)
-		}
-		a.mu.Unlock()
+	for n := a.next(); n != nil; n = a.next() {
 		a.announce(n)
+		a.take(n) // after a panic it is still queued
 	}
 }
 
-func (a *announcer) announce(n announcement) {
-	defer recovery.Log(a.lane.log, "presence")
-	if n.online {
-		a.notify(n)
-		a.record(n.user, true)
-		return
+// next waits for an announcement and returns it, still queued, or nil after close.
+func (a *announcer) next() *announcement {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for len(a.queue) == 0 && !a.closed {
+		a.wake.Wait()
 	}
-	// The last session here has ended. There may be others elsewhere, or a new one here.
-	if online, err := a.isOnline(n.user); err != nil || online {
+	if len(a.queue) == 0 {
+		return nil
+	}
+	return a.queue[0]
+}
+
+// take removes the first announcement from the queue. It reports whether that was n: a later one may have replaced n or
+// cancelled it.
+func (a *announcer) take(n *announcement) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.queue) == 0 || a.queue[0] != n {
+		return false
+	}
+	a.queue[0], a.queue = nil, a.queue[1:]
+	if a.of[n.user]--; a.of[n.user] == 0 {
+		delete(a.of, n.user)
+	}
+	return true
+}
+
+func (a *announcer) announce(n *announcement) {
+	defer recovery.Log(a.lane.log, "presence")
+	// The last session here may have ended, and there may be others elsewhere, or a new one here.
+	valid := n.online || a.offline(n.user)
+	if !a.take(n) || !valid {
 		return
 	}
 	a.notify(n)
-	a.record(n.user, false)
+	a.record(n.user, n.online)
+	if n.online {
+		return
+	}
 	// A session that began meanwhile may have been announced before this. The last announcement must be that the user
 	// is online.
 	if online, err := a.isOnline(n.user); err == nil && online {
-		n.online = true
-		a.notify(n)
+		a.notify(&announcement{user: n.user, friends: n.friends, online: true})
 	}
+}
+
+// isOffline reports whether a user is offline. A probe that is refused, or not answered, tells of the time when it was
+// sent, and the user may be back.
+func (a *announcer) isOffline(user string) bool {
+	asked := time.Now()
+	online, err := a.isOnline(user)
+	if err == nil && !online && time.Since(asked) >= interestDelay && !a.lane.flights.covered() {
+		online, err = a.isOnline(user)
+	}
+	return err == nil && !online
 }
 
 func (a *announcer) isOnline(user string) (bool, error) {
@@ -119,7 +148,7 @@ func (a *announcer) isOnline(user string) (bool, error) {
 	return err == nil && online[0], err
 }
 
-func (a *announcer) notify(n announcement) {
+func (a *announcer) notifyFriends(n *announcement) {
 	frame := wire.AppendPresence(nil, n.user, n.online)
 	for _, id := range n.friends {
 		if a.lane.notices.Notify(id, frame) != nil {

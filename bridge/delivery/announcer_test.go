@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"io"
+	"log/slog"
 	"sync"
 	"testing"
 )
@@ -29,7 +31,7 @@ func TestAnnouncer(t *testing.T) {
 		a := &announcer{alone: func() bool { return row.alone }, of: make(map[string]int)}
 		a.wake = sync.NewCond(&a.mu)
 		for rest := row.added; rest != ""; rest = rest[2:] {
-			a.add(announcement{user: rest[:1], friends: []string{"x"}, online: rest[1] == '+'})
+			a.add(&announcement{user: rest[:1], friends: []string{"x"}, online: rest[1] == '+'})
 		}
 		got := ""
 		for _, n := range a.queue {
@@ -47,6 +49,49 @@ func TestAnnouncer(t *testing.T) {
 			if n != 0 {
 				t.Errorf("alone %t, %s: the count is %d for %s, want 0", row.alone, row.added, n, user)
 			}
+		}
+	}
+}
+
+// TestAnnouncerOutdated has a user return while the announcer checks that it is offline. On the only node, its friends are
+// told nothing. A panic of one check does not end the announcer.
+func TestAnnouncerOutdated(t *testing.T) {
+	t.Parallel()
+	for _, alone := range []bool{true, false} {
+		checks, answers, told := make(chan string), make(chan bool), make(chan string, 9)
+		a := &announcer{lane: &lane{log: slog.New(slog.NewTextHandler(io.Discard, nil))}, alone: func() bool { return alone }, done: make(chan struct{}), of: make(map[string]int)}
+		a.wake = sync.NewCond(&a.mu)
+		a.offline = func(user string) bool {
+			checks <- user
+			if user == "c" {
+				panic("a fault")
+			}
+			return <-answers
+		}
+		a.notify = func(n *announcement) { told <- n.user + map[bool]string{true: "+", false: "-"}[n.online] }
+		go a.run()
+		add := func(user string, online bool) {
+			a.add(&announcement{user: user, friends: []string{"x"}, online: online})
+		}
+		add("c", false)
+		<-checks
+		add("a", false)
+		<-checks
+		add("a", true)
+		add("b", true)
+		if alone {
+			answers <- true // at the time of the probe
+		} else {
+			answers <- false // it is online there
+		}
+		a.close()
+		close(told)
+		got := ""
+		for s := range told {
+			got += s
+		}
+		if want := map[bool]string{true: "b+", false: "a+b+"}[alone]; got != want {
+			t.Errorf("alone %t: the friends are told %q, want %q", alone, got, want)
 		}
 	}
 }

@@ -151,7 +151,7 @@ func (l *lane) leave(m *Member) {
 		return
 	}
 	delete(l.users, u.id)
-	l.announcer.add(announcement{user: u.id, friends: u.visible()})
+	l.announcer.add(&announcement{user: u.id, friends: u.visible()})
 	u.refuseAwaited()
 	// Drain, so that messages which NATS has sent already reach handle, which refuses them. Their senders would
 	// otherwise wait for the timeout. While NATS is unreachable no message comes, and the NATS client would subscribe

@@ -110,7 +110,7 @@ func (m *Member) MarkElsewhere() { m.user.MarkElsewhere() }
 // Announce tells the user's friends that it is online.
 func (m *Member) Announce() {
 	u := m.user
-	u.lane.announcer.add(announcement{user: u.id, friends: u.visible(), online: true})
+	u.lane.announcer.add(&announcement{user: u.id, friends: u.visible(), online: true})
 }
 
 // Leave removes the sink from its user. After the last one the user is offline on this node. Leave may be called

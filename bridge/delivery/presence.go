@@ -44,7 +44,7 @@ func Refused() []byte { return bytes.Clone(refused) }
 
 // Announce tells friends of a user without a session on this node that the user is online, or no longer.
 func (l *Lanes) Announce(user string, friends []string, online bool) {
-	l.of(user).announcer.add(announcement{user: user, friends: friends, online: online})
+	l.of(user).announcer.add(&announcement{user: user, friends: friends, online: online})
 }
 
 // online reports which users are online, in the order of their ids. A user whose clients refuse the probe, or do not
