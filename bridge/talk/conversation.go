@@ -82,6 +82,7 @@ type job struct {
 	refused   error     // the outcome: the server did not store it
 	doubt     bool      // a worker has to find out the outcome
 	unsure    bool      // a try ended without an answer, so a refusal of a later try is not the outcome
+	conflicts int       // with records that were not to be read
 	err       error     // refuses all dialogues
 }
 

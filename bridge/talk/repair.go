@@ -12,6 +12,9 @@ import (
 // maxForeign is the largest number of records of other nodes whose ids are added to those in memory.
 const maxForeign = 64
 
+// promptConflicts is how often a record is published again without a pause: another node's record is soon committed.
+const promptConflicts = 8
+
 // repair settles a job whose outcome is not known, or that conflicted.
 func (s *Service) repair(ctx context.Context, c *conversation) error {
 	j := c.job
@@ -35,13 +38,21 @@ func (s *Service) repair(ctx context.Context, c *conversation) error {
 		s.settle([]*job{j})
 		return nil
 	}
-	// After a try without an answer, a conflict may be with the job's own record, which is not committed yet.
-	if sequence(head) == c.head.Seq && (j.unsure || !kv.Conflicting(j.refused)) {
-		// The record may still be on its way. Its expected sequence and its nonce are the same, so it is stored once.
-		j.doubt = false
+	if sequence(head) != c.head.Seq {
+		return s.renumber(ctx, c, head)
+	}
+	// Only a newer record shows that this one is not stored. It may still be on its way, and a conflict may be with a record
+	// that is not committed yet, even with the job's own, or come from a leader that does not know yet that another one
+	// has replaced it and stores the record. The next try has the same expected sequence, so it is stored once.
+	j.doubt = false
+	if !kv.Conflicting(j.refused) {
 		return j.refused
 	}
-	return s.renumber(ctx, c, head)
+	c.apart = time.Now().Add(apartTime)
+	if j.conflicts++; j.conflicts > promptConflicts {
+		return j.refused
+	}
+	return nil
 }
 
 // sequence returns the sequence of a record, 0 for nil.

@@ -3,6 +3,7 @@ package talk
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,5 +170,66 @@ func TestOutdatedLeader(t *testing.T) {
 	}
 	if o := stored(t, s, idB, say(idA, "3")); o.d.N != 3 {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestRefusedByEarlierLeader: a leader that does not know yet that it was replaced refuses a record, and shows the record
+// before it. Meanwhile the new leader stores it. It is stored once.
+func TestRefusedByEarlierLeader(t *testing.T) {
+	t.Parallel()
+	for _, kept := range []bool{true, false} {
+		t.Run(fmt.Sprint("kept ", kept), func(t *testing.T) {
+			t.Parallel()
+			srv := natstest.Start(t, t.TempDir(), -1)
+			s := startService(t, srv.ClientURL(), Options{})
+			p := kv.PairOf(idA, idB)
+			stored(t, s, idB, say(idA, "1"))
+			publish := s.opts.Talks.Subject(p)
+			direct := subject.API("") + "DIRECT.GET." + s.opts.Talks.Stream() + "." + publish
+			nc := natstest.Connect(t, srv.ClientURL())
+			old, err := nc.Request(direct, nil, time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			account := srv.GlobalAccount()
+			var reads, refusals atomic.Int32
+			for on, answer := range map[string]func(*nats.Msg) error{
+				"refused": func(m *nats.Msg) error {
+					refusals.Add(1)
+					account.RemoveMapping(publish)
+					copied := &nats.Msg{Subject: publish, Header: m.Header, Data: m.Data}
+					if _, err := nc.RequestMsg(copied, time.Minute); err != nil {
+						return err
+					}
+					return m.Respond([]byte(`{"error":{"code":400,"err_code":10164,"description":"wrong last sequence"}}`))
+				},
+				"outdated": func(m *nats.Msg) error {
+					if reads.Add(1) == 2 {
+						account.RemoveMapping(direct)
+					}
+					return m.RespondMsg(&nats.Msg{Header: old.Header, Data: old.Data})
+				},
+			} {
+				if _, err := nc.Subscribe(on, func(m *nats.Msg) { // a subscription has a goroutine of its own
+					if err := answer(m); err != nil {
+						t.Error(err)
+					}
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(nc.Flush(), account.AddMapping(publish, "refused"), account.AddMapping(direct, "outdated")); err != nil {
+				t.Fatal(err)
+			}
+			d := say(idA, "2")
+			d.Kept = kept
+			if o := stored(t, s, idB, d); o.d.N != 2 || o.again {
+				t.Errorf("%+v", o)
+			}
+			if refusals.Load() != 1 || reads.Load() != 2 {
+				t.Errorf("%d refusals, %d outdated reads", refusals.Load(), reads.Load())
+			}
+			checkNumbered(t, read(t, s, p), 2)
+		})
 	}
 }
