@@ -13,10 +13,12 @@ import (
 	"imctl/bridge/natstest"
 )
 
-// lossy loses the acknowledgement of the next write of one message, or calls instead in its place.
+// lossy loses the acknowledgement of the next write of one message, or has a refusal in its place, or calls instead in
+// place of the write.
 type lossy struct {
 	jetstream.JetStream
 	lose    bool
+	refuse  error
 	instead func()
 }
 
@@ -30,6 +32,10 @@ func (l *lossy) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.P
 	if err == nil && l.lose {
 		l.lose = false
 		return nil, context.DeadlineExceeded
+	}
+	if refuse := l.refuse; refuse != nil && err == nil {
+		l.refuse = nil
+		return nil, refuse
 	}
 	return ack, err
 }
@@ -55,14 +61,22 @@ func TestLostAcknowledgement(t *testing.T) {
 		if err != nil || read != nil || e.revision != revision || js.lose {
 			t.Errorf("write: %d, %v; stored at %d, %v", revision, err, e.revision, read)
 		}
-		stream, err := b.js.Stream(ctx, b.stream())
-		if err != nil {
-			t.Fatal(err)
+		last := func() uint64 {
+			t.Helper()
+			stream, err := b.js.Stream(ctx, b.stream())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return stream.CachedInfo().State.LastSeq
 		}
-		if last := stream.CachedInfo().State.LastSeq; last != revision {
-			t.Errorf("the last revision is %d, want %d: the write is stored twice", last, revision)
+		if n := last(); n != revision {
+			t.Errorf("the last revision is %d, want %d: the write is stored twice", n, revision)
 		}
 		if b == s.Users.b {
+			js.refuse = &jetstream.APIError{Code: 400, ErrorCode: jetstream.JSErrCodeStreamWrongLastSequenceConstant}
+			if revision, err = b.write(ctx, putAt(key, []byte("z"), revision)); err != nil || revision != last() {
+				t.Errorf("a write that an earlier leader refuses and the new one stores: %d, %v; the last revision is %d", revision, err, last())
+			}
 			js.instead = func() {
 				if _, err := b.write(ctx, putAt(key, []byte("y"), revision)); err != nil {
 					t.Error(err)
@@ -87,7 +101,11 @@ func TestLostAcknowledgement(t *testing.T) {
 	if _, stored, err := b.stored(ctx, "other", writes, conflict); stored || err != conflict {
 		t.Errorf("the batch of another writer: %t, %v", stored, err)
 	}
-	if _, stored, err := b.stored(ctx, "other", []write{putAt(userKey(NewID()), nil, 0)}, conflict); stored || !errors.Is(err, nats.ErrTimeout) {
+	outdated := []write{putAt(one, []byte("x"), last+1)} // a later revision was read than that of an earlier leader
+	if _, stored, err := b.stored(ctx, "other", outdated, conflict); stored || !errors.Is(err, errOpen) {
+		t.Errorf("an outdated revision: %t, %v", stored, err)
+	}
+	if _, stored, err := b.stored(ctx, "other", []write{putAt(userKey(NewID()), nil, 0)}, conflict); stored || !errors.Is(err, errOpen) || !errors.Is(err, nats.ErrTimeout) {
 		t.Errorf("a batch that is not stored yet: %t, %v", stored, err)
 	}
 }

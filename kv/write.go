@@ -103,7 +103,8 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 // it is unknown whether the writes took effect.
 //
 // With several replicas, a leader that dies may have stored a write and not acknowledged it. So store writes again what
-// is not acknowledged. If that conflicts, it reads whether an earlier attempt is what it conflicts with.
+// is not acknowledged. A leader that does not know yet that it was replaced may refuse what the new one stores. So after a
+// conflict store reads whether an attempt of its own is what it conflicts with.
 func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	if err := b.check(writes...); err != nil {
 		return 0, err
@@ -114,24 +115,39 @@ func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 		return b.publish(ctx, "", writes)
 	}
 	nonce := NewID()[:16]
-	for limit, unknown := writeTimeout, false; ; limit *= 2 {
+	limit, pause := writeTimeout, openPause
+	for again := false; ; again = true {
+		if again {
+			writes = onceOnly(b.kinds(), writes)
+		}
 		attempt, cancel := context.WithTimeout(ctx, limit)
 		last, err := b.publish(attempt, nonce, writes)
 		cancel()
-		if unknown && Conflicting(err) {
+		if Conflicting(err) {
 			var stored bool
 			if last, stored, err = b.stored(ctx, nonce, writes, err); stored {
 				return last, nil
 			}
 		}
-		if err == nil || !b.unanswered(err) || !b.pauseAfter(ctx, err) {
+		switch {
+		case errors.Is(err, errOpen):
+			if sleep(ctx, pause) != nil {
+				return 0, err
+			}
+			pause = min(2*pause, attemptPause)
+		case err == nil || !b.unanswered(err) || !b.pauseAfter(ctx, err):
 			return last, err
-		}
-		if !unknown {
-			unknown, writes = true, onceOnly(b.kinds(), writes)
+		default:
+			limit *= 2
 		}
 	}
 }
+
+// openPause is the first pause after errOpen.
+const openPause = 2 * time.Millisecond
+
+// errOpen: a write conflicts, and what it conflicts with is not committed yet.
+var errOpen = fmt.Errorf("%w: the outcome of a write is open", nats.ErrTimeout)
 
 // onceOnly returns the writes for a further attempt. A random key must not be written twice: see kinds.go.
 func onceOnly(all []kind, writes []write) []write {
@@ -144,9 +160,9 @@ func onceOnly(all []kind, writes []write) []write {
 	return writes
 }
 
-// stored reports whether an earlier attempt of writes, which have the nonce, is stored, and returns the revision of the
-// last one. conflict is the error of a later attempt. stored returns it if another write was faster, and
-// nats.ErrTimeout if the outcome is still open: the leader may not have committed the first attempt yet.
+// stored reports whether an attempt of writes, which have the nonce, is stored, and returns the revision of the last one.
+// conflict is the error of an attempt. stored returns it if another write was faster, and errOpen if no later revision is
+// to be read: the leader may not have committed it yet, or it is an earlier leader.
 func (b *bucket) stored(ctx context.Context, nonce string, writes []write, conflict error) (uint64, bool, error) {
 	open := true
 	for i, w := range writes {
@@ -157,12 +173,12 @@ func (b *bucket) stored(ctx context.Context, nonce string, writes []write, confl
 		if err == nil && e.nonce == nonce {
 			return e.revision + uint64(len(writes)-1-i), true, nil
 		}
-		if w.guarded && e.revision != w.expect {
+		if w.guarded && (e.revision > w.expect || e.revision == 0 && w.expect != 0) {
 			open = false
 		}
 	}
 	if open {
-		return 0, false, fmt.Errorf("%w: %v", nats.ErrTimeout, conflict)
+		return 0, false, fmt.Errorf("%w: %v", errOpen, conflict)
 	}
 	return 0, false, conflict
 }
