@@ -175,7 +175,7 @@ func TestDoctorConfig(t *testing.T) {
 		!strings.Contains(answer.out, "-> correct config.yaml:2, then run imctl check\n") || strings.Count(answer.out, "\n") != 1 || answer.err != "imctl: 1 check failed\n" {
 		t.Errorf("a mistake: %+v", answer)
 	}
-	write("data: data\n")
+	write("data: data\nlisten: 127.0.0.1:0\nops: {listen: 127.0.0.1:0}\nnats: {listen: 127.0.0.1:0}\n")
 	if answer := command(t, dir, "", "doctor"); answer.code != exitDone || !strings.HasPrefix(answer.out, "ok    config ") {
 		t.Errorf("without it: %+v", answer)
 	}
