@@ -16,8 +16,8 @@ func commandContext() (context.Context, context.CancelFunc) {
 }
 
 func (h handler) RosterChanged(c cluster.RosterChanged) {
-	if u := h.b.lanes.User(c.User); u != nil {
-		u.ApplyRoster(c.Other, delivery.Relation{Friend: c.Friend, Blocked: c.Blocked, BlockedBy: c.BlockedBy}, c.Revision)
+	now := delivery.Relation{Friend: c.Friend, Blocked: c.Blocked, BlockedBy: c.BlockedBy}
+	if u := h.b.lanes.ApplyRoster(c.User, c.Other, now, c.Revision); u != nil {
 		h.prune(u)
 	}
 }
@@ -39,12 +39,11 @@ func (h handler) Befriended(c cluster.Befriended) {
 	ctx, cancel := commandContext()
 	defer cancel()
 	for _, f := range c.Friends {
-		u := h.b.lanes.User(f.User)
+		relation := delivery.Relation{Friend: true, Blocked: f.Blocked, BlockedBy: f.BlockedBy}
+		u := h.b.lanes.ApplyRoster(f.User, f.Other, relation, f.Revision)
 		if u == nil {
 			continue
 		}
-		relation := delivery.Relation{Friend: true, Blocked: f.Blocked, BlockedBy: f.BlockedBy}
-		u.ApplyRoster(f.Other, relation, f.Revision)
 		frame, err := h.b.services.Friends.AddedFrame(ctx, f.Other, f.Alias, relation.Hidden())
 		if err != nil {
 			h.b.log.Warn("show a new friend", "user", f.User, "err", err)

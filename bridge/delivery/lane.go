@@ -54,8 +54,9 @@ type lane struct {
 	posting sync.RWMutex // guards closed, and is held while a goroutine of this process writes to in
 	closed  bool
 
-	mu    sync.RWMutex
-	users map[string]*User // guarded by mu
+	mu       sync.RWMutex // guards users and expected
+	users    map[string]*User
+	expected map[string]*expectation
 
 	batch   sync.Mutex // guards the fields below, and Member.dirty
 	working int        // goroutines between beginBatch and endBatch: the lane, and the event log
@@ -74,7 +75,7 @@ const maxBatchMessages = 64
 
 func newLane(nc *nats.Conn, lanes *Lanes, opts Options) (*lane, error) {
 	l := &lane{nc: nc, lanes: lanes, keeper: opts.Keeper, push: opts.Push, receipts: opts.Receipts, interest: opts.Interest, names: opts.Prefix, node: opts.Node, fresh: opts.Fresh, maxFrame: opts.MaxFrame, notices: opts.Notices, metrics: opts.Metrics,
-		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User)}
+		log: opts.Logger, in: make(chan *nats.Msg, queueSize), users: make(map[string]*User), expected: make(map[string]*expectation)}
 	l.acks.nc, l.acks.lanes = nc, lanes
 	if opts.Notices != nil {
 		l.acks.late = opts.Notices.nc
@@ -124,6 +125,7 @@ func (l *lane) join(ctx context.Context, id string, m *Member, r kv.Roster, revi
 	if first = u == nil; first {
 		u = newUser(id, l)
 		u.LoadRoster(r, revision)
+		l.expected[id].applyTo(u)
 		if u.sub, err = l.nc.ChanSubscribe(l.names.Live(id), l.in); err != nil {
 			l.mu.Unlock()
 			return false, fmt.Errorf("subscribe for user %s: %w", id, err)

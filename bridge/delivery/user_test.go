@@ -1,9 +1,15 @@
 package delivery
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"imctl/bridge/natstest"
 	"imctl/kv"
 )
 
@@ -58,5 +64,41 @@ func TestEndedFriendshipsAreBounded(t *testing.T) {
 	u.LoadRoster(kv.Roster{}, 1000)
 	if u.ended != 0 || len(u.friends) != 0 {
 		t.Errorf("after a roster of the same revision: %v, %d of them ended", u.friends, u.ended)
+	}
+}
+
+// TestChangeDuringLogin: a change of a roster that arrives between the time when a login reads the roster and the time when
+// the session joins is in force in the session, whether it is in the roster that was read or not.
+func TestChangeDuringLogin(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Start(t, t.TempDir(), -1)
+	lanes, err := New(Options{Connect: natstest.Dialer(srv.ClientURL()), Prefix: "im", Timeout: time.Minute, Alone: func() bool { return true },
+		Metrics: NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(lanes.Close)
+	lanes.ApplyRoster("u", "earlier", Relation{Friend: true}, 3)
+	end, other := lanes.Expect("u"), lanes.Expect("u")
+	lanes.ApplyRoster("u", "read", Relation{}, 4) // and is a friend again by revision 5
+	lanes.ApplyRoster("u", "added", Relation{Friend: true}, 6)
+	lanes.ApplyRoster("u", "removed", Relation{}, 7)
+	lanes.ApplyRoster("other", "stranger", Relation{Friend: true}, 8)
+	end()
+	m := NewMember(nil, false, false)
+	read := kv.Roster{Friends: []kv.Friend{{ID: "read"}, {ID: "removed"}}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := lanes.Join(ctx, "u", m, read, 5); err != nil {
+		t.Fatal(err)
+	}
+	other()
+	for id, want := range map[string]bool{"earlier": false, "read": true, "added": true, "removed": false, "stranger": false} {
+		if got := m.Relation([]byte(id)).Friend; got != want {
+			t.Errorf("%s: friend is %t, want %t", id, got, want)
+		}
+	}
+	if n := len(lanes.of("u").expected); n != 0 {
+		t.Errorf("%d users are expected after all logins", n)
 	}
 }

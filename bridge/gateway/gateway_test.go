@@ -331,12 +331,21 @@ func TestGatewayEnds(t *testing.T) {
 	other.open(t)
 	other.online(t, ben)
 	heard(wire.FriendOnline, ben)
+	// A session that another one replaces at once need not be seen as offline.
+	reached := func(p *program, id string) {
+		t.Helper()
+		answer := say(id)
+		p.answer(t, "")
+		if got := <-answer; got != `{"code":200` {
+			t.Errorf("to a user of a new session: %s", got)
+		}
+	}
 	p.open(t)
 	p.online(t, ada)
-	heard(wire.FriendOnline, ada)
+	reached(p, ada)
 	other.open(t)
 	other.online(t, ben)
-	heard(wire.FriendOnline, ben)
+	reached(other, ben)
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
@@ -388,7 +397,7 @@ func TestGatewayEnds(t *testing.T) {
 	second.open(t)
 	first.want(t, wire.LoginElsewhere, "online."+first.session, object{"users": []string{ada}})
 	second.online(t, ada)
-	heard(wire.FriendOnline, ada)
+	reached(second, ada)
 
 	// Both are killed, without a word.
 	first.Close()

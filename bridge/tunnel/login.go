@@ -182,10 +182,6 @@ func (t *Tunnel) authenticate(ctx context.Context, address string, query wire.Lo
 // join puts the session online. first reports whether it is its user's only one on this node, and taken whether another
 // client took the user's dialogues before, anywhere.
 func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, taken bool, err error) {
-	roster, revision, err := t.opts.Store.Rosters.Get(ctx, user)
-	if err != nil {
-		return false, false, err
-	}
 	if taken, err = t.opts.Lanes.Taken(ctx, user); err != nil {
 		return false, false, err
 	}
@@ -195,6 +191,11 @@ func (t *Tunnel) join(ctx context.Context, s *Session, user string) (first, take
 		}
 	}
 	t.makeYoungest(ctx, s, user)
+	defer t.opts.Lanes.Expect(user)()
+	roster, revision, err := t.opts.Store.Rosters.Get(ctx, user)
+	if err != nil {
+		return false, false, err
+	}
 	if first, err = t.opts.Lanes.Join(ctx, user, s.member, roster, revision); err != nil {
 		return false, false, err
 	}
