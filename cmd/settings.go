@@ -129,6 +129,7 @@ func (c *Config) serverSettings() []setting {
 		bind("limits.gateway_dialogues", &c.Limits.GatewayDialogues, "dialogues of all users of one gateway, 0 for no limit").asLive(),
 		bind("limits.gateway_calls", &c.Limits.GatewayCalls, "calls of one gateway, those of its users included, 0 for no limit").asLive(),
 		bind("limits.gateway_users", &c.Limits.GatewayUsers, "users of one gateway, 0 for no limit", between(0, 100_000_000)),
+		bind("limits.program_calls", &c.Limits.ProgramCalls, "calls of one reader or service, 0 for no limit").asLive(),
 		bind("limits.connections", &c.Limits.Connections, "connections of all clients, 0 for as many as the system's descriptors allow",
 			orZero(between(16, 1<<20))).asLive(),
 		bind("limits.connections_per_address", &c.Limits.ConnectionsPerAddress, "connections from one address, 0 for half of all",

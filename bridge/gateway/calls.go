@@ -14,6 +14,7 @@ import (
 	"imctl/bridge/answer"
 	"imctl/bridge/audit"
 	"imctl/bridge/cluster"
+	"imctl/bridge/governor"
 	"imctl/bridge/recovery"
 	"imctl/bridge/subject"
 	"imctl/bridge/wire"
@@ -21,7 +22,7 @@ import (
 )
 
 const (
-	concurrentCalls = 16 // of all gateways; more wait, and NATS buffers them
+	concurrentCalls = 16 // of all gateways; more wait
 	callTimeout     = 20 * time.Second
 	maxBody         = 1 << 20
 	maxPage         = 1000 // users that one call names or returns
@@ -82,7 +83,19 @@ func (s *Service) Serve(nc *nats.Conn) error {
 	return nil
 }
 
-// receive returns the handler of the requests of a call.
+// cost returns as how many calls a call counts. A list reads up to 1,000 users, and a session has a connection to NATS.
+func cost(name string, size int) int {
+	switch name {
+	case "users", "open":
+		return 100
+	case "online", "offline":
+		return governor.CostOfIDs(size)
+	}
+	return 1
+}
+
+// receive returns the handler of the requests of a call. A call over the gateway's rate is answered here: it must not
+// wait for a place, and keep others waiting, to be refused then.
 func (s *Service) receive(do func(context.Context, call) (Result, error)) nats.MsgHandler {
 	return func(m *nats.Msg) {
 		name, words := s.opts.Prefix.ParseGateway(m.Subject)
@@ -91,12 +104,18 @@ func (s *Service) receive(do func(context.Context, call) (Result, error)) nats.M
 			s.opts.Logger.Debug("the reply subject of a gateway is outside its inbox", "gateway", name)
 			return
 		}
-		s.slots <- struct{}{}
-		s.running.Go(func() {
-			defer func() { <-s.slots }()
+		refused := func(err error) {
+			m.Data = nil // the answer may be held back
+			s.refusals.Answer(name, func() { s.answer(m, name, Result{}, err) })
+		}
+		if err := s.AllowCall(name, cost(words[0], len(m.Data))); err != nil {
+			refused(err)
+			return
+		}
+		s.calls.Run(name, words[0] == "users", len(m.Data), func() {
 			defer recovery.Log(s.opts.Logger, "call of a gateway")
 			s.serve(m, name, words, do)
-		})
+		}, refused)
 	}
 }
 
@@ -112,23 +131,25 @@ func (s *Service) serve(m *nats.Msg, name string, words []string, do func(contex
 		if c.gateway, err = s.gateway(ctx, name); err != nil {
 			return err
 		}
-		if err := s.AllowCall(name); err != nil {
-			return err
-		}
 		result, err = do(ctx, c)
 		return err
 	})
+	s.answer(m, name, result, err)
+}
+
+// answer answers a call of a gateway with the result, or with the code for err.
+func (s *Service) answer(m *nats.Msg, gateway string, result Result, err error) {
 	result.Code = wire.Success
 	if err != nil {
 		result.Code = answer.CodeOf(s.opts.Logger, "call of a gateway", err)
 	}
 	result.Message, result.OK = result.Code.Message(), result.Code.OK()
-	body, err := json.Marshal(result)
-	if err == nil {
-		err = m.Respond(body)
+	body, failed := json.Marshal(result)
+	if failed == nil {
+		failed = answer.Respond(m, body, err)
 	}
-	if err != nil {
-		s.opts.Logger.Error("answer a gateway", "gateway", name, "err", err)
+	if failed != nil {
+		s.opts.Logger.Error("answer a gateway", "gateway", gateway, "err", failed)
 	}
 }
 

@@ -52,6 +52,7 @@ const (
 	UnknownHost          Reason = "unknown_host"           // a host name that the server is not configured for
 	GatewayDialogues     Reason = "gateway_dialogues"      // of all users of one gateway
 	GatewayCalls         Reason = "gateway_calls"          // of one gateway, those of its users included
+	ProgramCalls         Reason = "program_calls"          // of one reader or service, besides those of the service's user
 )
 
 // LimitedError says which limit was reached and when to try again.
@@ -85,6 +86,7 @@ type Options struct {
 
 	GatewayDialogues Rate // of all users of one gateway
 	GatewayCalls     Rate // of one gateway, those of its users included
+	ProgramCalls     Rate // of one reader or service, besides those of the service's user
 
 	Connections        int   // of all clients
 	Guests             int   // of all clients, without a login
@@ -109,6 +111,7 @@ type Governor struct {
 	conns   conns
 	bodies  bytesInFlight
 	uploads uploads
+	pages   *Queue // of the calls of programs that list users
 	waiting atomic.Int64
 	delayed atomic.Int32 // answers that Delay holds back
 	seen    atomic.Pointer[SeenFrom]
@@ -116,7 +119,7 @@ type Governor struct {
 
 // New returns a governor without anything in use. Close ends it.
 func New(opts Options, registry prometheus.Registerer, log *slog.Logger) *Governor {
-	g := &Governor{budgets: newTable(tableSize), known: newKnown(), journal: newJournal(registry, log)}
+	g := &Governor{budgets: newTable(tableSize), known: newKnown(), journal: newJournal(registry, log), pages: newPlaces(pagesAtOnce)}
 	g.conns.init()
 	g.bodies.init()
 	g.Set(opts)
