@@ -117,7 +117,7 @@ func (c *Config) serverSettings() []setting {
 		bind("limits.login_failures", &c.Limits.LoginFailures, "failed logins to one account, 0 for no limit").asLive(),
 		bind("limits.dialogues", &c.Limits.Dialogues, "dialogues of one session and of one user's NATS clients, 0 for no limit").asLive(),
 		bind("limits.forgotten", &c.Limits.Forgotten, "password reset codes for one account and from one address, 0 for no limit").asLive(),
-		bind("limits.refusals", &c.Limits.Refusals, "refused logins and requests from one address before their answers are held back, 0 for no limit").asLive(),
+		bind("limits.refusals", &c.Limits.Refusals, "refused logins and requests from one address, or calls by NATS of one user or program, before their answers are held back, 0 for no limit").asLive(),
 		bind("limits.http", &c.Limits.HTTP, "HTTP requests from one address, 0 for no limit").asLive(),
 		bind("limits.calls", &c.Limits.Calls, "calls of one user, 0 for no limit").asLive(),
 		bind("limits.searches", &c.Limits.Searches, "searches of one user, 0 for no limit").asLive(),
