@@ -130,8 +130,8 @@ func SetRetryAfter(w http.ResponseWriter, err error) {
 	}
 }
 
-// Respond answers a request over NATS. For an error that says when to try again the answer has the header Retry-After, as
-// over HTTP. A request without a reply subject is no error.
+// Respond answers a request over NATS. For an error that says when to try again the answer has the header Retry-After,
+// as over HTTP. A request without a reply subject is no error.
 func Respond(m *nats.Msg, body []byte, err error) error {
 	reply := &nats.Msg{Data: body}
 	if seconds := RetryAfter(err); seconds > 0 {

@@ -124,7 +124,7 @@ func (s *NATSServer) receiveSend(m *nats.Msg) {
 	}
 }
 
-// refuseSend answers a dialogue that its sender's rate, or that of its gateway, has no room for. by is the one of the two.
+// refuseSend answers a dialogue for which its sender, or its gateway, has no room left. by is the one of the two.
 func (s *NATSServer) refuseSend(m *nats.Msg, by string) {
 	s.api.opts.Dialogues.Dropped(delivery.DropSendQueue)
 	m.Data = nil // the answer may be held back

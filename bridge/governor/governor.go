@@ -45,14 +45,14 @@ const (
 	Reports              Reason = "reports"                // of one user
 	History              Reason = "history"                // reads of conversations by one user
 	Dialogues            Reason = "dialogues"              // of one user by NATS
-	Refusals             Reason = "refusals"               // answers that refuse a login or a request of one address, or a call by NATS
+	Refusals             Reason = "refusals"               // answers that refuse a client
 	FileUploads          Reason = "file_uploads"           // of files, by one user at the same time
 	BodyBytes            Reason = "body_bytes"             // of requests that are being read
 	WaitingBytes         Reason = "waiting_bytes"          // for sessions that do not read
 	UnknownHost          Reason = "unknown_host"           // a host name that the server is not configured for
 	GatewayDialogues     Reason = "gateway_dialogues"      // of all users of one gateway
 	GatewayCalls         Reason = "gateway_calls"          // of one gateway, those of its users included
-	ProgramCalls         Reason = "program_calls"          // of one reader or service, besides those of the service's user
+	ProgramCalls         Reason = "program_calls"          // of one reader or service
 )
 
 // LimitedError says which limit was reached and when to try again.
@@ -81,8 +81,10 @@ type Options struct {
 	Passwords     Rate // new passwords of one user, and checks of its old one
 	Reports       Rate // of one user
 	History       Rate // reads of conversations by one user
-	Refusals      Rate // of logins and requests of one address, and of calls by NATS of one user or attachment; answers to more are held back
-	Picture       int  // bytes of a picture
+	// Refusals is of logins and requests of one address, and of calls by NATS of one user or attachment. Answers to more
+	// are held back.
+	Refusals Rate
+	Picture  int // bytes of a picture
 
 	GatewayDialogues Rate // of all users of one gateway
 	GatewayCalls     Rate // of one gateway, those of its users included
@@ -151,8 +153,8 @@ func (g *Governor) SetAudit(f func(Limited)) {
 // Picture returns how many bytes a picture may have.
 func (g *Governor) Picture() int { return g.opts.Load().Picture }
 
-// refuse notes that a limit was reached by a source, which is an address, the id of a user, or the name of an attachment,
-// and returns the error.
+// refuse notes that a limit was reached by a source, and returns the error. source is an address, the id of a user, or
+// the name of an attachment.
 func (g *Governor) refuse(reason Reason, source string, wait time.Duration) error {
 	g.journal.add(reason, source)
 	return &LimitedError{Reason: reason, RetryAfter: wait}

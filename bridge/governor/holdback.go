@@ -10,10 +10,10 @@ const (
 	maxHeld  = 1 << 14 // answers that are held back; further ones leave at once
 )
 
-// HoldBack delays the answers to calls over NATS that a limit refuses, as Delay does over HTTP. Otherwise a program that
-// calls again at once would cost the server a refusal for each round trip. It holds no goroutine for an answer, and
-// delays by less than Delay, since NATS clients wait for an answer for two seconds by default. It is safe for concurrent
-// use.
+// HoldBack delays the answers to calls over NATS that a limit refuses, as Delay does over HTTP. Otherwise a program
+// that calls again at once would cost the server a refusal for each round trip. It holds no goroutine for an answer. It
+// delays by less than Delay, since clients of NATS often wait for an answer for two seconds only. It is safe for
+// concurrent use.
 type HoldBack struct {
 	g       *Governor
 	held    chan heldAnswer
@@ -45,8 +45,8 @@ func (h *HoldBack) run() {
 	}
 }
 
-// Answer calls answer: at once, or later if calls of the source are refused more often than limits.refusals. source is an
-// attachment, or the id of a user.
+// Answer calls answer: at once, or later if calls of the source are refused more often than limits.refusals. source is
+// an attachment, or the id of a user.
 func (h *HoldBack) Answer(source string, answer func()) {
 	if _, ok := h.g.budgets.take(Refusals, source, h.g.opts.Load().Refusals, time.Now(), 0); ok {
 		answer()

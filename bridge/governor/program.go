@@ -8,8 +8,8 @@ import (
 )
 
 // A program is an attachment that makes calls: a reader, a service or a gateway. Its rate bounds what it may ask for,
-// and a ProgramQueue bounds what it may have under way. So a program that calls without end delays itself, other programs by
-// the calls that are under way, and people by no more than that.
+// and a ProgramQueue bounds what it may have under way. So a program that calls without end delays itself, other
+// programs by the calls that are under way, and people by no more than that.
 
 const (
 	programCalls = 1 << 10  // of one program that wait or run; further ones are refused
@@ -66,16 +66,16 @@ type ProgramQueue struct {
 // held is what a program has that waits or runs.
 type held struct{ calls, bytes int }
 
-// NewProgramQueue returns what runs so many calls at the same time, besides those that read lists of users. Its refusals
-// have the reason. Close ends it.
+// NewProgramQueue returns a queue that runs as many calls at the same time as it has places, and lists of users besides.
+// Its refusals have the reason. Close ends it.
 func (g *Governor) NewProgramQueue(reason Reason, places int) *ProgramQueue {
 	p := &ProgramQueue{g: g, reason: reason, places: newPlaces(places), has: make(map[string]held)}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	return p
 }
 
-// Run runs a call in a goroutine when the turn of the program has come. list tells that the call lists users, and size is
-// that of its body in bytes. Run calls either do or refused: the latter at once if the program has too many calls, and
+// Run runs a call in a goroutine when the turn of the program has come. list tells that the call lists users, and size
+// is that of its body in bytes. Run calls either do or refused: the latter at once if the program has too many calls, and
 // after a wait without a place.
 //
 // Errors for refused: ErrLimited, and context.Canceled after Close.
