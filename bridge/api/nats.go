@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -288,18 +289,28 @@ func (s *NATSServer) answer(m *nats.Msg, code wire.Code, id []byte) {
 
 func (s *NATSServer) respond(m *nats.Msg, body []byte) { s.respondTo(m, body, nil) }
 
+// refuse answers a call that was not made, with the code for err. by is the user or the attachment, and label names the
+// call in metrics.
+func (s *NATSServer) refuse(m *nats.Msg, by, label string, err error) {
+	s.fail(m, by, s.api.observe(label, err, 0), err)
+}
+
+// fail answers a call with the code for err. If a limit has refused it, the answer may be held back.
+func (s *NATSServer) fail(m *nats.Msg, by string, code wire.Code, err error) {
+	respond := func() { s.respondTo(m, wire.AppendReply(nil, code, nil), err) }
+	if !errors.Is(err, governor.ErrLimited) {
+		respond()
+		return
+	}
+	m.Data = nil // the memory of a request is not needed any more
+	s.refusals.Answer(by, respond)
+}
+
 // respondTo answers a request that has failed with err, or nil.
 func (s *NATSServer) respondTo(m *nats.Msg, body []byte, err error) {
 	if err := answer.Respond(m, body, err); err != nil {
 		s.api.opts.Logger.Error("answer a NATS client", "err", err)
 	}
-}
-
-// refuse answers a call that was not made. by is the user or the attachment, and label names the call in metrics.
-func (s *NATSServer) refuse(m *nats.Msg, by, label string, err error) {
-	code := s.api.observe(label, err, 0)
-	m.Data = nil // the answer may be held back
-	s.refusals.Answer(by, func() { s.respondTo(m, wire.AppendReply(nil, code, nil), err) })
 }
 
 // receiveCall serves a call of a user. A call over the user's rate is answered here: it must not wait for a place, and
@@ -348,10 +359,13 @@ func (s *NATSServer) call(m *nats.Msg, r *request, name string) {
 		}
 	}
 	code := s.api.observe(s.label(name), err, time.Since(started))
-	if err == nil && ans != nil {
+	switch {
+	case err != nil:
+		s.fail(m, cmp.Or(r.gateway, user), code, err)
+	case ans != nil:
 		s.respond(m, ans.Append(nil))
-	} else {
-		s.respondTo(m, wire.AppendReply(nil, code, nil), err)
+	default:
+		s.respond(m, wire.AppendReply(nil, code, nil))
 	}
 	if err == nil && r.disconnect {
 		s.disconnect(ctx, user)

@@ -317,8 +317,12 @@ func (s *NATSServer) attachmentCall(m *nats.Msg, name, label string, call attach
 		return
 	}
 	code := s.api.observe(label, err, time.Since(started))
-	if err != nil || all == nil {
-		s.respondTo(m, wire.AppendReply(nil, code, nil), err)
+	if err != nil {
+		s.fail(m, name, code, err)
+		return
+	}
+	if all == nil {
+		s.respond(m, wire.AppendReply(nil, code, nil))
 		return
 	}
 	all["code"], all["message"], all["ok"] = code, code.Message(), true

@@ -68,6 +68,17 @@ func (c *crowd) attach(t *testing.T, name string, role kv.Role) (*bridgetest.Cli
 	return client, registered.ID
 }
 
+// openSession opens a session of a gateway.
+func openSession(t *testing.T, by *bridgetest.Client, name string) string {
+	t.Helper()
+	var opened struct{ Session string }
+	body := by.Ask(t, "im.gateway."+name+".open", `{}`)
+	if err := json.Unmarshal([]byte(body), &opened); err != nil || opened.Session == "" {
+		t.Fatalf("open: %s, %v", body, err)
+	}
+	return opened.Session
+}
+
 // flooding is a flood of calls. answers gets all answers.
 type flooding struct {
 	name    string
@@ -108,8 +119,10 @@ func (f flooding) want(t *testing.T, allowed int) {
 		if seconds, err := strconv.Atoi(wait); wait != "" && (err != nil || seconds < 1) {
 			t.Fatalf("%s: Retry-After: %q", f.name, wait)
 		}
-		refused := strings.HasPrefix(string(m.Data), `{"code":403,"message":"Protocol Error","ok":false`)
-		if refused != (wait != "") {
+		// A dialogue is refused as for a session, and has waited for its sender's rate before.
+		late := strings.HasPrefix(string(m.Data), `{"code":507,`)
+		refused := late || strings.HasPrefix(string(m.Data), `{"code":403,"message":"Protocol Error","ok":false`)
+		if (refused && !late) != (wait != "") {
 			t.Fatalf("%s: the answer %s has Retry-After %q", f.name, m.Data, wait)
 		}
 		if !refused {
@@ -166,12 +179,21 @@ func TestPrograms(t *testing.T) {
 		{kv.RoleGateway, "users of a gateway", "im.gateway.NAME.users", `{}`, 100},
 		{kv.RoleGateway, "register", "im.gateway.NAME.register", `{"account":"NAME_ada"}`, 1},
 		{kv.RoleGateway, "call of a gateway", "im.gateway.NAME.call.USER.info", `{}`, 1},
+		{kv.RoleGateway, "open", "im.gateway.NAME.open", `{}`, 100},
+		{kv.RoleGateway, "online", "im.gateway.NAME.online.SESSION", strings.Replace(hundred, "ids", "users", 1), 11},
+		{kv.RoleService, "send", "im.send.USER", dialogue(`"1"`, c.ids[0], `"x"`), 1},
+		{kv.RoleGateway, "send of a gateway", "im.gateway.NAME.send.USER", dialogue(`"1"`, c.ids[0], `"x"`), 1},
 	} {
 		c.SetLimits(governor.Options{})
 		name := fmt.Sprintf("%s-%d", row.role, n)
 		by, user := c.attach(t, name, row.role)
-		c.SetLimits(governor.Options{ProgramCalls: hourly(allowedCalls), GatewayCalls: hourly(allowedCalls), Calls: hourly(allowedCalls)})
-		filled := strings.NewReplacer("NAME", name, "USER", user)
+		session := ""
+		if row.name == "online" {
+			session = openSession(t, by, name)
+		}
+		rate := hourly(allowedCalls)
+		c.SetLimits(governor.Options{ProgramCalls: rate, GatewayCalls: rate, Calls: rate, Dialogues: rate, GatewayDialogues: rate})
+		filled := strings.NewReplacer("NAME", name, "USER", user, "SESSION", session)
 		f := flood(t, by, row.name, filled.Replace(row.subject), filled.Replace(row.body))
 		c.people(t)
 		f.want(t, allowedCalls/row.counts)
