@@ -62,7 +62,7 @@ func (b *Bridge) openAudit(ctx context.Context) (err error) {
 	b.opts.Governor.SetAudit(func(l governor.Limited) {
 		e := audit.Event{Event: audit.LimitReached, Actor: audit.Ref{Kind: audit.Client}, Address: l.Source, Count: l.Count, Detail: string(l.Reason)}
 		switch {
-		case l.Reason.OfGateway():
+		case l.Reason.OfAttachment():
 			e.Actor, e.Address = audit.Ref{Kind: audit.Attachment, ID: l.Source}, ""
 		case kv.ValidID(l.Source): // the source of a limit for users
 			e.Actor, e.Address = audit.Ref{Kind: audit.User, ID: l.Source}, ""

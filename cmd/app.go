@@ -392,7 +392,7 @@ func limitsOf(c *Config) governor.Options {
 	return governor.Options{Registrations: rate(l.Registrations), Logins: rate(l.Logins), LoginFailures: rate(l.LoginFailures),
 		Dialogues: rate(l.Dialogues), Forgotten: rate(l.Forgotten), Refusals: rate(l.Refusals), AddressCalls: rate(l.HTTP), Calls: rate(l.Calls),
 		Searches: rate(l.Searches), FriendChanges: rate(l.FriendChanges), Updates: rate(l.Updates), Passwords: rate(l.Passwords),
-		Reports: rate(l.Reports), History: rate(l.History), GatewayDialogues: rate(l.GatewayDialogues), GatewayCalls: rate(l.GatewayCalls), Picture: int(l.Picture), Bodies: shareOf(memory, l.Uploads, bodiesShare), Waiting: shareOf(memory, l.Waiting, waitingShare),
+		Reports: rate(l.Reports), History: rate(l.History), GatewayDialogues: rate(l.GatewayDialogues), GatewayCalls: rate(l.GatewayCalls), ProgramCalls: rate(l.ProgramCalls), Picture: int(l.Picture), Bodies: shareOf(memory, l.Uploads, bodiesShare), Waiting: shareOf(memory, l.Waiting, waitingShare),
 		Connections: connections, Guests: min(connections/2, maxGuests), AddressConnections: cmp.Or(l.ConnectionsPerAddress, connections/2)}
 }
 

@@ -182,6 +182,7 @@ type LimitsConfig struct {
 	GatewayDialogues Rate // of all users of a gateway
 	GatewayCalls     Rate // of a gateway, those of its users included
 	GatewayUsers     int  // per gateway, 0 for no limit
+	ProgramCalls     Rate // per reader or service
 
 	Friends  int // per user
 	Requests int // pending, per user
@@ -343,6 +344,7 @@ func Defaults() *Config {
 			GatewayDialogues: Rate{1000, time.Second},
 			GatewayCalls:     Rate{30000, time.Minute},
 			GatewayUsers:     100000,
+			ProgramCalls:     Rate{30000, time.Minute},
 
 			Uploads: 64 * MiB, Waiting: 256 * MiB,
 			Friends: 2000, Requests: 200, Picture: 64 * KiB, Cooldown: 24 * time.Hour,

@@ -118,7 +118,7 @@ func runImport(c *cobra.Command, env *Env, args []string, o *importOptions) (err
 	return withServer(c, env, func(ctx context.Context, s *adminConn) error {
 		// The longest entry fits into a request to the server.
 		source.most = s.Client.MaxRequest() * 3 / 4
-		i := importer{client: s.Client, source: source, keepGoing: o.keepGoing || o.dryRun, details: details, progress: startProgress(env), errs: env.Err}
+		i := importer{client: s.Client, source: source, keepGoing: o.keepGoing || o.dryRun, details: details, progress: startProgress(env), errs: env.Err, step: env.stepDone}
 		if o.dryRun {
 			i.trial = newImportTrial()
 		}

@@ -37,9 +37,12 @@ type importer struct {
 	progress  *progressLine
 	errs      io.Writer
 	details   io.Writer // of a report; nil if there is none
+	// step is called after each request, with the name of the pass and the number of the request in it.
+	step func(string)
 
 	mu sync.Mutex // guards the fields below
 	importReport
+	requests  map[string]int // that were answered, by pass
 	invalid   map[int]bool   // numbers of the invalid entries
 	kinds     map[string]int // of what was skipped
 	detailErr error
@@ -52,7 +55,7 @@ var errInvalidLines = errors.New("invalid lines")
 var errStop = errors.New("stop")
 
 func (i *importer) run(ctx context.Context) error {
-	i.invalid = make(map[int]bool)
+	i.invalid, i.requests = make(map[int]bool), make(map[string]int)
 	stopped := false
 	for _, pass := range []func() error{
 		func() error { return i.pass(ctx, &accountPass) },
@@ -86,6 +89,7 @@ func (i *importer) run(ctx context.Context) error {
 
 // importPass is a pass over the users of the input.
 type importPass struct {
+	name  string
 	bonds bool // only users with friendships or requests
 	// part returns the part of a record that the pass sends.
 	part func(admin.Record) admin.Record
@@ -95,6 +99,7 @@ type importPass struct {
 }
 
 var accountPass = importPass{
+	name: "accounts",
 	part: func(r admin.Record) admin.Record {
 		r.Friends, r.Requests, r.Asked, r.Blocked = nil, nil, nil, nil
 		return r
@@ -116,6 +121,7 @@ var accountPass = importPass{
 }
 
 var bondPass = importPass{
+	name:  "friends",
 	bonds: true,
 	part: func(r admin.Record) admin.Record {
 		return admin.Record{Version: r.Version, ID: r.ID, Account: r.Account, Friends: r.Friends, Requests: r.Requests, Asked: r.Asked, Blocked: r.Blocked}
@@ -220,6 +226,11 @@ func (i *importer) send(ctx context.Context, p *importPass, batch importBatch) e
 		p.count(i, e, r)
 		i.mu.Unlock()
 	}
+	i.mu.Lock()
+	i.requests[p.name]++
+	n := i.requests[p.name]
+	i.mu.Unlock()
+	i.step(fmt.Sprintf("%s %d", p.name, n))
 	return failed
 }
 

@@ -1,13 +1,16 @@
-// Package answer maps errors to the protocol's codes, and writes answers over HTTP.
+// Package answer maps errors to the protocol's codes, and writes answers over HTTP and NATS.
 package answer
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
+
+	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/governor"
 	"imctl/bridge/im"
@@ -125,6 +128,19 @@ func SetRetryAfter(w http.ResponseWriter, err error) {
 	if seconds := RetryAfter(err); seconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	}
+}
+
+// Respond answers a request over NATS. For an error that says when to try again the answer has the header Retry-After,
+// as over HTTP. A request without a reply subject is no error.
+func Respond(m *nats.Msg, body []byte, err error) error {
+	reply := &nats.Msg{Data: body}
+	if seconds := RetryAfter(err); seconds > 0 {
+		reply.Header = nats.Header{"Retry-After": {strconv.Itoa(seconds)}}
+	}
+	if failed := m.RespondMsg(reply); failed != nil && !errors.Is(failed, nats.ErrMsgNoReply) {
+		return fmt.Errorf("answer over NATS: %w", failed)
+	}
+	return nil
 }
 
 // WriteCode writes an answer that has only a code.

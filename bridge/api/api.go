@@ -97,8 +97,10 @@ func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 			if err := a.authorize(ctx, r); err != nil {
 				return err
 			}
-			if err := a.opts.Governor.AllowCall(r.me.ID); err != nil {
-				return err
+			if r.client == "" || r.gateway != "" { // else the call was counted when it came
+				if err := a.opts.Governor.AllowCall(r.me.ID); err != nil {
+					return err
+				}
 			}
 		}
 		if c.Allow != nil {

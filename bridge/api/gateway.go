@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/answer"
-	"imctl/bridge/delivery"
 	"imctl/bridge/im"
 	"imctl/bridge/recovery"
 	"imctl/bridge/wire"
@@ -19,7 +18,7 @@ import (
 
 const (
 	gatewayQueue = 2 << 10 // dialogues of one gateway that wait; further ones are answered with 507
-	gatewayCalls = 32      // concurrent calls of all gateways; more wait, and NATS buffers them
+	gatewayCalls = 32      // concurrent calls of all gateways; more wait
 )
 
 // Gateways tells which users gateways speak for. gateway.Service is one.
@@ -28,8 +27,8 @@ type Gateways interface {
 	Owns(ctx context.Context, gateway, user string) error
 	// ReserveSend counts a dialogue of a gateway, and returns how long it has to wait, and whether that is not too long.
 	ReserveSend(gateway string, longest time.Duration) (time.Duration, bool)
-	// AllowCall counts a call of a gateway. Errors: governor.ErrLimited.
-	AllowCall(gateway string) error
+	// AllowCall counts a call of a gateway as n calls. Errors: governor.ErrLimited.
+	AllowCall(gateway string, n int) error
 }
 
 // notForGateways are the calls for people and their devices: passwords, mail addresses and sessions. The users of gateways
@@ -52,8 +51,7 @@ func (s *NATSServer) receiveGatewaySend(m *nats.Msg) {
 	}
 	wait, ok := opts.Gateways.ReserveSend(name, opts.Timeout)
 	if !ok || !s.enqueue(sending{user: words[1], gateway: name}, queuedSend{m, time.Now().Add(wait)}) {
-		opts.Dialogues.Dropped(delivery.DropSendQueue)
-		s.answer(m, wire.SendFailed, nil)
+		s.refuseSend(m, name)
 	}
 }
 
@@ -79,8 +77,7 @@ func (s *NATSServer) admit(by sending, q *queuedSend) bool {
 	}
 	wait, ok := opts.Governor.ReserveSend(by.user, opts.Timeout)
 	if !ok {
-		opts.Dialogues.Dropped(delivery.DropSendQueue)
-		s.answer(q.m, wire.SendFailed, nil)
+		s.refuseSend(q.m, by.gateway)
 		return false
 	}
 	if due := time.Now().Add(wait); due.After(q.due) {
@@ -105,23 +102,22 @@ func (s *NATSServer) receiveGatewayCall(m *nats.Msg) {
 	if !s.mayReplyTo(m, gateway) {
 		return
 	}
-	s.gatewaySlots <- struct{}{}
-	s.wg.Go(func() {
-		defer func() { <-s.gatewaySlots }()
+	refused := func(err error) { s.refuse(m, gateway, "gateway", err) }
+	if err := opts.Gateways.AllowCall(gateway, 1); err != nil {
+		refused(err)
+		return
+	}
+	s.gateways.Run(gateway, false, len(m.Data), func() {
 		defer recovery.Log(opts.Logger, "call of a gateway's user")
 		user, name := words[1], words[2]
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
-		err := opts.Gateways.AllowCall(gateway)
-		if err == nil {
-			err = opts.Gateways.Owns(ctx, gateway, user)
-		}
-		if err != nil {
-			s.respond(m, wire.AppendReply(nil, s.api.observe("gateway", err, 0), nil))
+		if err := opts.Gateways.Owns(ctx, gateway, user); err != nil {
+			refused(err)
 			return
 		}
 		s.call(m, &request{client: user, gateway: gateway}, name)
-	})
+	}, refused)
 }
 
 // proofOf returns the proof of a call that changes how an account is recovered, or ends it. The users of a gateway have no

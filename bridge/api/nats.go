@@ -1,16 +1,19 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/nats-io/nats.go"
 
 	"imctl/bridge/answer"
 	"imctl/bridge/delivery"
+	"imctl/bridge/governor"
 	"imctl/bridge/natsutil"
 	"imctl/bridge/recovery"
 	"imctl/bridge/subject"
@@ -34,7 +37,6 @@ type NATSServer struct {
 	calls map[string]*Call
 	slots chan struct{} // one element for each call that runs
 	sends chan struct{} // one element for each dialogue that is sent
-	reads chan struct{} // one element for each call of an attachment that runs
 	wg    sync.WaitGroup
 	subs  []*nats.Subscription
 	done  chan struct{} // closed when queued dialogues no longer wait for the rate limit
@@ -44,7 +46,10 @@ type NATSServer struct {
 	waiting int                      // in all queues
 	of      map[string]int           // in the queues of each gateway
 
-	gatewaySlots chan struct{} // one element for each call that runs for a gateway
+	reads    *governor.ProgramQueue // the calls of readers, and of services besides those of their users
+	gateways *governor.ProgramQueue // the calls of gateways for their users
+	refusals *governor.HoldBack
+	inboxes  *lru.Cache[string, string] // the users of services whose calls were served, by the name of the service
 }
 
 // sending is a user that sends dialogues by NATS, and the gateway that speaks for it, "" for none.
@@ -59,8 +64,10 @@ type queuedSend struct {
 // ServeNATS starts to serve NATS clients on nc.
 func (a *API) ServeNATS(nc *nats.Conn) (*NATSServer, error) {
 	s := &NATSServer{api: a, calls: make(map[string]*Call), slots: make(chan struct{}, concurrentCalls),
-		sends: make(chan struct{}, concurrentSends), reads: make(chan struct{}, concurrentReads), done: make(chan struct{}), queues: make(map[sending][]queuedSend),
-		of: make(map[string]int), gatewaySlots: make(chan struct{}, gatewayCalls)}
+		sends: make(chan struct{}, concurrentSends), done: make(chan struct{}), queues: make(map[sending][]queuedSend), of: make(map[string]int),
+		reads: a.opts.Governor.NewProgramQueue(governor.ProgramCalls, concurrentReads), gateways: a.opts.Governor.NewProgramQueue(governor.GatewayCalls, gatewayCalls),
+		refusals: a.opts.Governor.NewHoldBack()}
+	s.inboxes, _ = lru.New[string, string](maxInboxes) // fails only for sizes below 1
 	for i := range a.calls {
 		if c := &a.calls[i]; c.NATS {
 			s.calls[c.Name] = c
@@ -94,7 +101,10 @@ func (s *NATSServer) Close() error {
 		failed = append(failed, natsutil.Drain(sub))
 	}
 	close(s.done)
+	s.reads.Close()
+	s.gateways.Close()
 	s.wg.Wait()
+	s.refusals.Close()
 	return errors.Join(failed...)
 }
 
@@ -111,9 +121,15 @@ func (s *NATSServer) receiveSend(m *nats.Msg) {
 	}
 	wait, ok := opts.Governor.ReserveSend(user, opts.Timeout)
 	if !ok || !s.enqueue(sending{user: user}, queuedSend{m, time.Now().Add(wait)}) {
-		opts.Dialogues.Dropped(delivery.DropSendQueue)
-		s.answer(m, wire.SendFailed, nil)
+		s.refuseSend(m, user)
 	}
+}
+
+// refuseSend answers a dialogue for which its sender, or its gateway, has no room left. by is the one of the two.
+func (s *NATSServer) refuseSend(m *nats.Msg, by string) {
+	s.api.opts.Dialogues.Dropped(delivery.DropSendQueue)
+	m.Data = nil // the answer may be held back
+	s.refusals.Answer(by, func() { s.answer(m, wire.SendFailed, nil) })
 }
 
 // enqueue queues a dialogue. It returns false if there is no room.
@@ -271,23 +287,58 @@ func (s *NATSServer) answer(m *nats.Msg, code wire.Code, id []byte) {
 	s.respond(m, wire.AppendReply(nil, code, id))
 }
 
-func (s *NATSServer) respond(m *nats.Msg, body []byte) {
-	if err := m.Respond(body); err != nil && !errors.Is(err, nats.ErrMsgNoReply) {
+func (s *NATSServer) respond(m *nats.Msg, body []byte) { s.respondTo(m, body, nil) }
+
+// refuse answers a call that was not made, with the code for err. by is the user or the attachment, and label names the
+// call in metrics.
+func (s *NATSServer) refuse(m *nats.Msg, by, label string, err error) {
+	s.fail(m, by, s.api.observe(label, err, 0), err)
+}
+
+// fail answers a call with the code for err. If a limit has refused it, the answer may be held back.
+func (s *NATSServer) fail(m *nats.Msg, by string, code wire.Code, err error) {
+	respond := func() { s.respondTo(m, wire.AppendReply(nil, code, nil), err) }
+	if !errors.Is(err, governor.ErrLimited) {
+		respond()
+		return
+	}
+	m.Data = nil // the memory of a request is not needed any more
+	s.refusals.Answer(by, respond)
+}
+
+// respondTo answers a request that has failed with err, or nil.
+func (s *NATSServer) respondTo(m *nats.Msg, body []byte, err error) {
+	if err := answer.Respond(m, body, err); err != nil {
 		s.api.opts.Logger.Error("answer a NATS client", "err", err)
 	}
 }
 
+// receiveCall serves a call of a user. A call over the user's rate is answered here: it must not wait for a place, and
+// keep others waiting, to be refused then.
 func (s *NATSServer) receiveCall(m *nats.Msg) {
+	user, name := s.api.opts.Prefix.ParseCall(m.Subject)
+	if !s.mayReply(m, user) {
+		return
+	}
+	if err := s.api.opts.Governor.AllowCall(user); err != nil {
+		s.refuse(m, user, s.label(name), err)
+		return
+	}
 	s.slots <- struct{}{}
 	s.wg.Go(func() {
 		defer func() { <-s.slots }()
 		defer recovery.Log(s.api.opts.Logger, "call by NATS")
-		user, name := s.api.opts.Prefix.ParseCall(m.Subject)
-		if s.mayReply(m, user) {
-			s.markOnline(user)
-			s.call(m, &request{client: user}, name)
-		}
+		s.markOnline(user)
+		s.call(m, &request{client: user}, name)
 	})
+}
+
+// label returns the name of a call in metrics, whose labels must be few: the client chooses the name.
+func (s *NATSServer) label(name string) string {
+	if s.calls[name] == nil {
+		return "unknown"
+	}
+	return name
 }
 
 // call serves a call of the user that the request has.
@@ -307,13 +358,13 @@ func (s *NATSServer) call(m *nats.Msg, r *request, name string) {
 			ans, err = s.api.serve(ctx, c, r)
 		}
 	}
-	if s.calls[name] == nil {
-		name = "unknown" // the client chooses the name, and a metric's labels must be few
-	}
-	code := s.api.observe(name, err, time.Since(started))
-	if err == nil && ans != nil {
+	code := s.api.observe(s.label(name), err, time.Since(started))
+	switch {
+	case err != nil:
+		s.fail(m, cmp.Or(r.gateway, user), code, err)
+	case ans != nil:
 		s.respond(m, ans.Append(nil))
-	} else {
+	default:
 		s.respond(m, wire.AppendReply(nil, code, nil))
 	}
 	if err == nil && r.disconnect {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"imctl/bridge/answer"
 	"imctl/bridge/audit"
 	"imctl/bridge/governor"
 	"imctl/bridge/picture"
@@ -25,11 +26,15 @@ import (
 // <prefix>.read.<attachment>.<call>. A service makes further calls on <prefix>.service.<attachment>.<call>. The subject
 // tells which attachment calls: NATS does not let a client publish on that of another one.
 
-// concurrentReads bounds the calls of attachments. They have places of their own, so that they hold no user up.
+// concurrentReads bounds the calls of attachments, besides lists of users. They have places of their own, so that they
+// hold no user up.
 const concurrentReads = 8
 
-// maxRead bounds a page, and the ids of one call.
-const maxRead = 100
+const (
+	maxRead     = 100      // users of a page, and ids of one call
+	maxReadBody = 16 << 10 // bytes of the body of a call, which is 4 KB with so many ids
+	maxInboxes  = 1 << 10  // services whose inboxes are remembered
+)
 
 // Log is the event log that attachments follow. eventlog.Log is one.
 type Log interface {
@@ -216,25 +221,77 @@ func befriend(ctx context.Context, api *API, a kv.Attachment, r readRequest) (ma
 	return nil, err
 }
 
-// receiveAttachment returns the handler of requests of attachments whose role may make these calls.
+// costOfRead returns as how many calls a call counts. A list reads 100 users.
+func costOfRead(name string, size int) int {
+	switch name {
+	case "users":
+		return 10
+	case "presence":
+		return governor.CostOfIDs(size)
+	}
+	return 1
+}
+
+// receiveAttachment returns the handler of requests of attachments whose role may make these calls. A call over the
+// attachment's rate is answered here: it must not wait for a place, and keep others waiting, to be refused then.
 func (s *NATSServer) receiveAttachment(calls map[string]attachmentCall, may func(kv.Role) bool) nats.MsgHandler {
 	return func(m *nats.Msg) {
-		s.reads <- struct{}{}
-		s.wg.Go(func() {
-			defer func() { <-s.reads }()
+		name, callName := s.api.opts.Prefix.ParseAttachmentCall(m.Subject)
+		label := "unknown" // the client chooses the name, and a metric's labels must be few
+		if calls[callName] != nil {
+			label = "attachment_" + callName
+		}
+		refused := func(err error) { s.refuseAttachment(m, name, label, err) }
+		if len(m.Data) > maxReadBody {
+			refused(answer.ErrTooLarge)
+			return
+		}
+		if err := s.api.opts.Governor.AllowProgramCall(name, costOfRead(callName, len(m.Data))); err != nil {
+			refused(err)
+			return
+		}
+		s.reads.Run(name, callName == "users", len(m.Data), func() {
 			defer recovery.Log(s.api.opts.Logger, "call of an attachment")
-			s.attachmentCall(m, calls, may)
-		})
+			s.attachmentCall(m, name, label, calls[callName], may)
+		}, refused)
 	}
+}
+
+// refuseAttachment answers a call that was not made, if the reply subject is the attachment's own.
+func (s *NATSServer) refuseAttachment(m *nats.Msg, name, label string, err error) {
+	if s.mayRefuse(m.Reply, name) {
+		s.refuse(m, name, label, err)
+		return
+	}
+	s.api.opts.Logger.Debug("a call of an attachment is ignored", "attachment", name, "reply", m.Reply)
+}
+
+// mayRefuse is ownReply for a call that is refused. It must cost little, so it reads the record of a service at most
+// once: each call that is served notes the service's user again.
+func (s *NATSServer) mayRefuse(reply, name string) bool {
+	if subject.IsImportReply(reply) {
+		return true
+	}
+	user, known := s.inboxes.Get(name)
+	if !known {
+		ctx, cancel := context.WithTimeout(context.Background(), s.api.opts.Timeout)
+		defer cancel()
+		a, err := s.api.opts.Store.Attachments.Get(ctx, name)
+		if err != nil {
+			return false
+		}
+		user = a.User
+		s.inboxes.Add(name, user)
+	}
+	return user != "" && subject.InInbox(reply, user)
 }
 
 // attachmentCall serves a call of an attachment. A request with a reply subject that is not the attachment's own is
 // ignored, as that of a user is.
-func (s *NATSServer) attachmentCall(m *nats.Msg, calls map[string]attachmentCall, may func(kv.Role) bool) {
+func (s *NATSServer) attachmentCall(m *nats.Msg, name, label string, call attachmentCall, may func(kv.Role) bool) {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	name, callName := s.api.opts.Prefix.ParseAttachmentCall(m.Subject)
 	var all map[string]any
 	err := s.api.opts.Gate.Pass(func() error {
 		a, err := s.api.opts.Store.Attachments.Get(ctx, name)
@@ -244,9 +301,9 @@ func (s *NATSServer) attachmentCall(m *nats.Msg, calls map[string]attachmentCall
 		if err != nil {
 			return err
 		}
+		s.inboxes.Add(name, a.User)
 		var r readRequest
-		call := calls[callName]
-		if call == nil || len(m.Data) > s.api.maxBody() || len(m.Data) > 0 && json.Unmarshal(m.Data, &r) != nil {
+		if call == nil || len(m.Data) > 0 && json.Unmarshal(m.Data, &r) != nil {
 			return wire.ProtocolError
 		}
 		if r.Limit = cmp.Or(r.Limit, maxRead); r.Limit < 1 || r.Limit > maxRead {
@@ -259,12 +316,12 @@ func (s *NATSServer) attachmentCall(m *nats.Msg, calls map[string]attachmentCall
 		s.api.opts.Logger.Debug("a call of an attachment is ignored", "attachment", name, "reply", m.Reply)
 		return
 	}
-	label := "unknown" // the client chooses the name, and a metric's labels must be few
-	if calls[callName] != nil {
-		label = "attachment_" + callName
-	}
 	code := s.api.observe(label, err, time.Since(started))
-	if err != nil || all == nil {
+	if err != nil {
+		s.fail(m, name, code, err)
+		return
+	}
+	if all == nil {
 		s.respond(m, wire.AppendReply(nil, code, nil))
 		return
 	}

@@ -7,24 +7,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
-	"github.com/nats-io/nats.go"
-
-	"imctl/bridge/answer"
 	"imctl/bridge/audit"
 	"imctl/bridge/cluster"
-	"imctl/bridge/recovery"
-	"imctl/bridge/subject"
 	"imctl/bridge/wire"
 	"imctl/kv"
-)
-
-const (
-	concurrentCalls = 16 // of all gateways; more wait, and NATS buffers them
-	callTimeout     = 20 * time.Second
-	maxBody         = 1 << 20
-	maxPage         = 1000 // users that one call names or returns
 )
 
 // Result is the answer of a call. It begins with the three keys of every answer.
@@ -51,85 +38,6 @@ type User struct {
 	Account  string `json:"account"`
 	Name     string `json:"name"`
 	Disabled bool   `json:"disabled,omitempty"`
-}
-
-// call is one call on its way.
-type call struct {
-	gateway kv.Attachment
-	words   []string // of the subject, after the name of the call
-	body    []byte
-}
-
-// Serve starts to serve gateways on nc.
-func (s *Service) Serve(nc *nats.Conn) error {
-	p := s.opts.Prefix
-	shared := map[string]func(context.Context, call) (Result, error){"register": s.register, "users": s.users, "open": s.open}
-	for name, do := range shared {
-		sub, err := nc.QueueSubscribe(p.Gateway("*", name), subject.QueueGroup, s.receive(do))
-		if err != nil {
-			return fmt.Errorf("serve gateways: %w", err)
-		}
-		s.subs = append(s.subs, sub)
-	}
-	// A session is on one node, whose id is a part of the subject.
-	for name, do := range map[string]func(context.Context, call) (Result, error){"online": s.online, "offline": s.offline} {
-		sub, err := nc.Subscribe(p.Gateway("*", name, s.opts.Node, "*"), s.receive(do))
-		if err != nil {
-			return fmt.Errorf("serve gateways: %w", err)
-		}
-		s.subs = append(s.subs, sub)
-	}
-	return nil
-}
-
-// receive returns the handler of the requests of a call.
-func (s *Service) receive(do func(context.Context, call) (Result, error)) nats.MsgHandler {
-	return func(m *nats.Msg) {
-		name, words := s.opts.Prefix.ParseGateway(m.Subject)
-		// As for users, the reply must not reach a subject on which the gateway may not publish.
-		if !s.opts.Prefix.InAttachmentInbox(m.Reply, name) {
-			s.opts.Logger.Debug("the reply subject of a gateway is outside its inbox", "gateway", name)
-			return
-		}
-		s.slots <- struct{}{}
-		s.running.Go(func() {
-			defer func() { <-s.slots }()
-			defer recovery.Log(s.opts.Logger, "call of a gateway")
-			s.serve(m, name, words, do)
-		})
-	}
-}
-
-func (s *Service) serve(m *nats.Msg, name string, words []string, do func(context.Context, call) (Result, error)) {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	defer cancel()
-	var result Result
-	err := s.opts.Gate.Pass(func() (err error) {
-		if len(m.Data) > maxBody {
-			return answer.ErrTooLarge
-		}
-		c := call{words: words[1:], body: m.Data}
-		if c.gateway, err = s.gateway(ctx, name); err != nil {
-			return err
-		}
-		if err := s.AllowCall(name); err != nil {
-			return err
-		}
-		result, err = do(ctx, c)
-		return err
-	})
-	result.Code = wire.Success
-	if err != nil {
-		result.Code = answer.CodeOf(s.opts.Logger, "call of a gateway", err)
-	}
-	result.Message, result.OK = result.Code.Message(), result.Code.OK()
-	body, err := json.Marshal(result)
-	if err == nil {
-		err = m.Respond(body)
-	}
-	if err != nil {
-		s.opts.Logger.Error("answer a gateway", "gateway", name, "err", err)
-	}
 }
 
 // registerFields are those of a call to register a user.

@@ -68,13 +68,14 @@ const defaultLease = 15 * time.Second
 
 // Service serves the gateways. Serve starts it.
 type Service struct {
-	opts    Options
-	metrics *metrics
-	news    *news
-	subs    []*nats.Subscription
-	slots   chan struct{} // one element for each call that runs
-	running sync.WaitGroup
-	adding  keymutex.Mutex // by gateway
+	opts     Options
+	metrics  *metrics
+	news     *news
+	subs     []*nats.Subscription
+	calls    *governor.ProgramQueue
+	refusals *governor.HoldBack
+	running  sync.WaitGroup // sessions
+	adding   keymutex.Mutex // by gateway
 
 	mu       sync.Mutex // guards the fields below
 	closed   bool
@@ -94,7 +95,7 @@ func New(opts Options) *Service {
 		opts.Lease = defaultLease
 	}
 	owners, _ := lru.New[string, string](maxOwners) // fails only for sizes below 1
-	s := &Service{opts: opts, metrics: newMetrics(opts.Registry), slots: make(chan struct{}, concurrentCalls), sessions: make(map[string]*session),
+	s := &Service{opts: opts, metrics: newMetrics(opts.Registry), calls: opts.Governor.NewProgramQueue(governor.GatewayCalls, concurrentCalls), refusals: opts.Governor.NewHoldBack(), sessions: make(map[string]*session),
 		opened: make(map[string]uint64), gateways: make(map[string]kv.Attachment), owners: owners}
 	s.news = newNews(opts)
 	return s
@@ -170,8 +171,10 @@ func (s *Service) ReserveSend(gateway string, longest time.Duration) (time.Durat
 	return s.opts.Governor.ReserveGatewaySend(gateway, longest)
 }
 
-// AllowCall counts a call of a gateway. Errors: governor.ErrLimited.
-func (s *Service) AllowCall(gateway string) error { return s.opts.Governor.AllowGatewayCall(gateway) }
+// AllowCall counts a call of a gateway as n calls. Errors: governor.ErrLimited.
+func (s *Service) AllowCall(gateway string, n int) error {
+	return s.opts.Governor.AllowGatewayCall(gateway, n)
+}
 
 // Reserved reports whether only a gateway may register an account. An account that begins like those of a gateway to the
 // eye is reserved too: it would pass for a user of the gateway.
@@ -287,6 +290,8 @@ func (s *Service) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.EndAll("the server shuts down")
+	s.calls.Close()
+	s.refusals.Close()
 	s.running.Wait()
 	s.news.close()
 	if err := errors.Join(failed...); err != nil {

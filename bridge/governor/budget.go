@@ -22,6 +22,15 @@ func (r Rate) none() bool { return r.Events <= 0 || r.Per <= 0 }
 // times returns a rate with n times the events.
 func (r Rate) times(n int) Rate { return Rate{r.Events * n, r.Per} }
 
+// divided returns a rate of which each event takes n of r, or all of r if it has fewer. The events of both may be
+// counted on one budget.
+func (r Rate) divided(n int) Rate {
+	if r.none() {
+		return r
+	}
+	return Rate{max(r.Events/n, 1), r.Per}
+}
+
 // interval returns the time after which one more event is allowed.
 func (r Rate) interval() time.Duration { return max(r.Per/time.Duration(r.Events), 1) }
 

@@ -1,6 +1,7 @@
 package governor
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"errors"
@@ -49,10 +50,11 @@ type QueueOptions struct {
 	Wait    time.Duration // the longest wait for a place
 	Busy    error         // returned after that, and at once if the queue of the source or the class is full
 	Refused func(source string)
+	Source  int // work of one source that waits in a class; 0: maxSource
 }
 
 const (
-	maxSource = 512  // work of one source that waits in a class
+	maxSource = 512  // work of one source that waits in a class, unless QueueOptions.Source says otherwise
 	maxClass  = 4096 // work that waits in a class
 
 	// suspectPause is the time between two places for suspects. Without it they would have every place that is free, and
@@ -157,7 +159,7 @@ func (q *Queue) join(by caller) (*waiter, bool) {
 	defer q.mu.Unlock()
 	c := &q.queue[by.class]
 	s := c.sources[by.source]
-	if c.waiting >= maxClass || s != nil && s.waiting >= maxSource {
+	if c.waiting >= maxClass || s != nil && s.waiting >= cmp.Or(q.opts.Source, maxSource) {
 		return nil, false
 	}
 	if c.waiting == 0 {

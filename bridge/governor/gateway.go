@@ -12,10 +12,7 @@ func (g *Governor) ReserveGatewaySend(gateway string, longest time.Duration) (wa
 	return wait, ok
 }
 
-// AllowGatewayCall counts a call of a gateway.
-func (g *Governor) AllowGatewayCall(gateway string) error {
-	return g.allow(charge{GatewayCalls, gateway, g.opts.Load().GatewayCalls})
+// AllowGatewayCall counts a call of a gateway as n calls. Errors: ErrLimited.
+func (g *Governor) AllowGatewayCall(gateway string, n int) error {
+	return g.allow(charge{GatewayCalls, gateway, g.opts.Load().GatewayCalls.divided(n)})
 }
-
-// OfGateway reports whether the sources of a limit are gateways.
-func (r Reason) OfGateway() bool { return r == GatewayDialogues || r == GatewayCalls }

@@ -45,13 +45,14 @@ const (
 	Reports              Reason = "reports"                // of one user
 	History              Reason = "history"                // reads of conversations by one user
 	Dialogues            Reason = "dialogues"              // of one user by NATS
-	Refusals             Reason = "refusals"               // answers to one address that refuse a login or a request
+	Refusals             Reason = "refusals"               // answers that refuse a client
 	FileUploads          Reason = "file_uploads"           // of files, by one user at the same time
 	BodyBytes            Reason = "body_bytes"             // of requests that are being read
 	WaitingBytes         Reason = "waiting_bytes"          // for sessions that do not read
 	UnknownHost          Reason = "unknown_host"           // a host name that the server is not configured for
 	GatewayDialogues     Reason = "gateway_dialogues"      // of all users of one gateway
 	GatewayCalls         Reason = "gateway_calls"          // of one gateway, those of its users included
+	ProgramCalls         Reason = "program_calls"          // of one reader or service
 )
 
 // LimitedError says which limit was reached and when to try again.
@@ -80,11 +81,14 @@ type Options struct {
 	Passwords     Rate // new passwords of one user, and checks of its old one
 	Reports       Rate // of one user
 	History       Rate // reads of conversations by one user
-	Refusals      Rate // of logins and requests of one address; answers to more are held back
-	Picture       int  // bytes of a picture
+	// Refusals is of logins and requests of one address, and of calls by NATS of one user or attachment. Answers to more
+	// are held back.
+	Refusals Rate
+	Picture  int // bytes of a picture
 
 	GatewayDialogues Rate // of all users of one gateway
 	GatewayCalls     Rate // of one gateway, those of its users included
+	ProgramCalls     Rate // of one reader or service, besides those of the service's user
 
 	Connections        int   // of all clients
 	Guests             int   // of all clients, without a login
@@ -109,6 +113,7 @@ type Governor struct {
 	conns   conns
 	bodies  bytesInFlight
 	uploads uploads
+	pages   *Queue // of the calls of programs that list users
 	waiting atomic.Int64
 	delayed atomic.Int32 // answers that Delay holds back
 	seen    atomic.Pointer[SeenFrom]
@@ -116,7 +121,7 @@ type Governor struct {
 
 // New returns a governor without anything in use. Close ends it.
 func New(opts Options, registry prometheus.Registerer, log *slog.Logger) *Governor {
-	g := &Governor{budgets: newTable(tableSize), known: newKnown(), journal: newJournal(registry, log)}
+	g := &Governor{budgets: newTable(tableSize), known: newKnown(), journal: newJournal(registry, log), pages: newPlaces(pagesAtOnce)}
 	g.conns.init()
 	g.bodies.init()
 	g.Set(opts)
@@ -148,7 +153,8 @@ func (g *Governor) SetAudit(f func(Limited)) {
 // Picture returns how many bytes a picture may have.
 func (g *Governor) Picture() int { return g.opts.Load().Picture }
 
-// refuse notes that a limit was reached by a source, which is an address, or the id of a user, and returns the error.
+// refuse notes that a limit was reached by a source, and returns the error. source is an address, the id of a user, or
+// the name of an attachment.
 func (g *Governor) refuse(reason Reason, source string, wait time.Duration) error {
 	g.journal.add(reason, source)
 	return &LimitedError{Reason: reason, RetryAfter: wait}

@@ -14,7 +14,7 @@ import (
 // Limited is a source that was limited.
 type Limited struct {
 	Reason Reason    `json:"reason"`
-	Source string    `json:"source"` // an address, or the id of a user
+	Source string    `json:"source"` // an address, the id of a user, or the name of an attachment
 	Count  int       `json:"count"`
 	Last   time.Time `json:"last"`
 }

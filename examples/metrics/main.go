@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -185,6 +186,14 @@ func ask(nc *nats.Conn, subject string, request, answer any) error {
 	m, err := nc.Request(subject, body, timeout)
 	if err != nil {
 		return fmt.Errorf("%s: %w", subject, err)
+	}
+	if after := m.Header.Get("Retry-After"); after != "" { // the limit of calls is reached
+		seconds, err := strconv.Atoi(after)
+		if err != nil {
+			return fmt.Errorf("%s: Retry-After: %w", subject, err)
+		}
+		time.Sleep(time.Duration(seconds) * time.Second)
+		return ask(nc, subject, request, answer)
 	}
 	var code struct {
 		Code    int
