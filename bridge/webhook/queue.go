@@ -97,11 +97,27 @@ var queueRules = kv.StreamRules{
 	},
 }
 
-// open creates or updates the stream, and the consumer of a webhook.
-func (q *queue) open(ctx context.Context, name string) (jetstream.Consumer, error) {
-	if _, err := kv.EnsureStream(ctx, q.js, q.config(), queueRules, q.log); err != nil {
-		return nil, fmt.Errorf("stream of webhooks %s: %w", q.names.WebhookStream(), err)
+// ensure creates or updates the stream. If the stream is missing, ensure calls missing before.
+func (q *queue) ensure(ctx context.Context, missing func()) error {
+	_, err := q.js.Stream(ctx, q.names.WebhookStream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		missing()
 	}
+	if _, err := kv.EnsureStream(ctx, q.js, q.config(), queueRules, q.log); err != nil {
+		return fmt.Errorf("stream of webhooks %s: %w", q.names.WebhookStream(), err)
+	}
+	return nil
+}
+
+// recreate creates the stream again if it was deleted, which has lost the events and dead letters in it.
+func (q *queue) recreate(ctx context.Context) error {
+	return q.ensure(ctx, func() {
+		q.log.Error("the stream of webhooks is missing: creating it, without the events and dead letters that were in it", "stream", q.names.WebhookStream())
+	})
+}
+
+// open creates the consumer of a webhook, and updates an existing one. The stream must exist.
+func (q *queue) open(ctx context.Context, name string) (jetstream.Consumer, error) {
 	c, err := q.js.CreateOrUpdateConsumer(ctx, q.names.WebhookStream(), jetstream.ConsumerConfig{
 		Durable: subject.WebhookConsumer(name), FilterSubject: q.names.WebhookQueue(name), AckPolicy: jetstream.AckExplicitPolicy, AckWait: max(ackWait, 8*q.limits.Timeout), MaxAckPending: maxPending,
 		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{eventlog.WebhookGroup}, PinnedTTL: pinnedFor,

@@ -238,6 +238,9 @@ func (r *run) lose(reason string, err error) {
 // post posts the events of the queue. Each lane posts events one after the other, and events of the same key are on the
 // same lane.
 func (r *run) post(ctx context.Context) error {
+	if err := r.s.queue.recreate(ctx); err != nil {
+		return err
+	}
 	c, err := r.s.queue.open(ctx, r.hook.Name)
 	if err != nil {
 		return err

@@ -157,6 +157,11 @@ func (s *Service) match(ctx context.Context) error {
 			}
 		}
 	}
+	if len(wanted) > 0 {
+		if err := s.queue.recreate(ctx); err != nil {
+			return err
+		}
+	}
 	stale := make(map[string]*run, len(s.runs))
 	for name, r := range s.runs {
 		stale[name] = r
