@@ -43,13 +43,14 @@ func (f *fixture) lost(t *testing.T) []string {
 // stream is expected.
 func TestStreamDeleted(t *testing.T) {
 	t.Parallel()
-	f := setUp(t, Settings{})
+	f := setUp(t, quick())
 	if _, err := f.Repair(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.start(t, nil)
-	f.start(t, nil)
 	f.add(t, kv.Webhook{Events: []string{"user.*"}})
+	f.hasten(t)
+	f.start(t, nil)
+	f.start(t, nil)
 	f.created("before")
 	f.next()
 	if lost := f.lost(t); lost != nil {
