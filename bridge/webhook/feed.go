@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"imctl/bridge/eventlog"
+	"imctl/kv"
 )
 
 // errMoved: NATS delivers to another node.
@@ -32,6 +34,7 @@ type feed struct {
 	js      jetstream.JetStream
 	most    int // messages that are asked for at once
 	ackWait time.Duration
+	log     *slog.Logger
 	// The fields below are used by next and close alone.
 	batch    jetstream.MessageBatch // nil: none is open
 	endBatch context.CancelFunc
@@ -43,8 +46,10 @@ type feed struct {
 	held map[uint64]jetstream.Msg // by sequence in the stream: neither acknowledged nor refused
 }
 
-func newFeed(js jetstream.JetStream, c jetstream.Consumer, most int) *feed {
-	return &feed{c: c, js: js, most: most, ackWait: c.CachedInfo().Config.AckWait, held: make(map[uint64]jetstream.Msg)}
+func newFeed(js jetstream.JetStream, c jetstream.Consumer, most int, log *slog.Logger) *feed {
+	info := c.CachedInfo()
+	log = log.With("stream", info.Stream, "consumer", info.Name)
+	return &feed{c: c, js: js, most: most, ackWait: info.Config.AckWait, log: log, held: make(map[uint64]jetstream.Msg)}
 }
 
 // next returns the next message, or nil if there is none yet. The caller ends each message with settle.
@@ -61,6 +66,7 @@ func (f *feed) next(ctx context.Context) (jetstream.Msg, error) {
 			return nil, err
 		}
 		if pin := m.Headers().Get(pinHeader); pin != f.pin {
+			f.log.Debug("webhook: NATS delivers to this node", "first", meta.Sequence.Stream, "deliveries", meta.NumDelivered)
 			f.pin, f.settled, f.until = pin, false, time.Now().Add(f.ackWait+f.ackWait/4)
 		}
 		if !f.hold(meta.Sequence.Stream, m) {
@@ -71,8 +77,10 @@ func (f *feed) next(ctx context.Context) (jetstream.Msg, error) {
 		}
 		left, err := f.wait(ctx)
 		if err != nil {
-			return nil, err
+			// Not refused: NATS would deliver it before those of the other node, and as one that was delivered before.
+			return nil, errors.Join(err, f.settle(m, func() error { return nil }))
 		}
+		f.log.Debug("webhook: taken over", "first", meta.Sequence.Stream, "left", left)
 		if f.settled = true; left == 0 {
 			return m, nil
 		}
@@ -146,18 +154,21 @@ func (f *feed) hold(sequence uint64, m jetstream.Msg) bool {
 const lookEvery = 250 * time.Millisecond
 
 // wait waits until no messages of another node are left, or all of them are due. It returns how many are left. Messages
-// that wait for another attempt are among them.
+// that wait for another attempt are among them. While NATS has no leader it asks again.
 func (f *feed) wait(ctx context.Context) (int, error) {
 	for {
+		due := !time.Now().Before(f.until)
 		info, err := f.c.Info(ctx)
-		if err != nil {
+		switch {
+		case err == nil:
+			f.mu.Lock()
+			left := max(info.NumAckPending-len(f.held), 0)
+			f.mu.Unlock()
+			if left == 0 || due {
+				return left, nil
+			}
+		case due || !kv.Transient(err):
 			return 0, err
-		}
-		f.mu.Lock()
-		left := info.NumAckPending - len(f.held)
-		f.mu.Unlock()
-		if left <= 0 || !time.Now().Before(f.until) {
-			return max(left, 0), nil
 		}
 		if sleep(ctx, lookEvery); ctx.Err() != nil {
 			return 0, ctx.Err()

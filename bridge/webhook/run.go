@@ -108,7 +108,7 @@ func (r *run) pump(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entries := newFeed(r.s.js, c, pumpBatch)
+	entries := newFeed(r.s.js, c, pumpBatch, r.s.opts.Log)
 	defer func() { r.note(entries.close()) }()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -240,7 +240,7 @@ func (r *run) post(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	events := newFeed(r.s.js, c, 1)
+	events := newFeed(r.s.js, c, 1, r.s.opts.Log)
 	defer func() { r.note(events.close()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
