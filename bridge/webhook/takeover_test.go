@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,34 +187,48 @@ func (s *stuck) Cursors(ctx context.Context, user string) (map[string]kv.Cursor,
 }
 
 // TestPosterKilled: a node that posts is killed while events are under way, and another one is told at once to take over.
-// All events arrive, those of a user in the order of the log apart from repeats, and repeats with the same id.
+// All events arrive, those of a user in the order of the log apart from repeats, and repeats with the same id. So they do
+// if the other node ends while it waits for the events of the killed one.
 func TestPosterKilled(t *testing.T) {
 	t.Parallel()
-	f := setUp(t, quick())
-	f.add(t, kv.Webhook{Events: []string{"dialogue.offline"}})
-	f.hasten(t)
-	victim := f.startKillable(t, nil)
-	reached, blocked := make(chan struct{}), make(chan struct{})
-	posts := 0
-	f.answers(func(http.ResponseWriter, received) { // called under a lock
-		if posts++; posts == 40 {
-			close(reached)
-			f.mu.Unlock()
-			<-blocked
-			f.mu.Lock()
-		}
-	})
-	f.offline()
-	<-reached
-	survivor := f.startKillable(t, nil)
-	f.forget(t)
-	victim.kill()
-	close(blocked)
-	f.gather(t).check(t, takeoverEvents)
-	if n := testutil.ToFloat64(survivor.metrics.posts.WithLabelValues("hook", resultOK)); n < takeoverKeys*takeoverEvents-60 {
-		t.Errorf("the other node has posted %v", n)
+	for _, ends := range []bool{false, true} {
+		t.Run(fmt.Sprint("the next one ends ", ends), func(t *testing.T) {
+			t.Parallel()
+			f := setUp(t, quick())
+			f.add(t, kv.Webhook{Events: []string{"dialogue.offline"}})
+			f.hasten(t)
+			victim := f.startKillable(t, nil)
+			reached, blocked := make(chan struct{}), make(chan struct{})
+			posts := 0
+			f.answers(func(http.ResponseWriter, received) { // called under a lock
+				if posts++; posts == 40 {
+					close(reached)
+					f.mu.Unlock()
+					<-blocked
+					f.mu.Lock()
+				}
+			})
+			f.offline()
+			<-reached
+			victim.nc.Close()
+			const takesOver = `msg="webhook: NATS delivers to this node" stream=IM_WEBHOOKS`
+			before := strings.Count(f.log.String(), takesOver)
+			survivor := f.startKillable(t, nil)
+			f.forget(t)
+			victim.Close()
+			close(blocked)
+			if ends {
+				until(t, "the next one takes over", func() bool { return strings.Count(f.log.String(), takesOver) > before })
+				survivor.Close()
+				survivor = f.startKillable(t, nil)
+			}
+			f.gather(t).check(t, takeoverEvents)
+			if n := testutil.ToFloat64(survivor.metrics.posts.WithLabelValues("hook", resultOK)); n < takeoverKeys*takeoverEvents-60 {
+				t.Errorf("the last node has posted %v", n)
+			}
+			until(t, "the queue is empty", func() bool { n, _ := f.counts(t); return n == 0 })
+		})
 	}
-	until(t, "the queue is empty", func() bool { n, _ := f.counts(t); return n == 0 })
 }
 
 // TestReaderKilled: a node is killed while it has entries of the log that are not queued yet. Their events are queued
