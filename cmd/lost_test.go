@@ -98,8 +98,8 @@ func TestStartMissesConsumer(t *testing.T) {
 	}
 }
 
-// TestStartMissesWebhooks checks that a start fails if the stream of webhooks is missing, once there has been a webhook.
-// After the loss is accepted, the server creates the stream, and the webhook is still there.
+// TestStartMissesWebhooks checks that a start fails if the stream of webhooks is missing, once there has been a
+// webhook. After the loss is accepted, the server creates the stream, and the webhook is still there.
 func TestStartMissesWebhooks(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -97,8 +97,8 @@ func readNATSInfo(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, 
 	return info, err
 }
 
-// readStreams returns the state of all streams. A stream that does not exist has the state "missing". The streams of the
-// conversations, of the files and of the webhooks are left out while they are not needed.
+// readStreams returns the state of all streams. A stream that does not exist has the state "missing". The streams of
+// the conversations, of the files and of the webhooks are left out while they are not needed.
 func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all []streamInfo, err error) {
 	state, _, err := readState(ctx, js.Conn(), prefix)
 	if err != nil {

@@ -116,11 +116,13 @@ func (p *webhookPairs) send(t *testing.T, n int) {
 	}
 }
 
-// webhookPosts is how long it may take until all is posted: 30 s until another node takes over, and some for the events.
+// webhookPosts is how long it may take until all is posted: 30 s until another node takes over, and some for the
+// events.
 const webhookPosts = 2 * time.Minute
 
-// TestPosterKilled kills the node that posts a webhook, with events under way, while others are written. The destination
-// gets each event of the log, those of two users in the order of the log, and a repeated one with the same id.
+// TestPosterKilled kills the node that posts a webhook, with events under way, while others are written. The
+// destination gets each event of the log, those of two users in the order of the log, and a repeated one with the same
+// id.
 func TestPosterKilled(t *testing.T) {
 	t.Parallel()
 	t.Run("two bridges on one NATS", func(t *testing.T) {
@@ -238,7 +240,8 @@ func patientlyWithin(t *testing.T, most time.Duration, what string, met func() b
 	}
 }
 
-// readWebhookLog returns the names of the events in the log, in order, as the attachment of the context file reads them.
+// readWebhookLog returns the names of the events in the log, in order, as the attachment of the context file reads
+// them.
 func readWebhookLog(t *testing.T, w *world, file, address string) (names []string) {
 	t.Helper()
 	text, err := os.ReadFile(file)

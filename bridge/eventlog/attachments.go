@@ -35,8 +35,8 @@ const (
 const (
 	// pinnedFor is how long the node that reads the consumer of a webhook may be silent before another node takes over.
 	pinnedFor = 30 * time.Second
-	// webhookAckWait is how long an entry may be with such a node. It is over when another node takes over, which then gets
-	// the entries that a killed node had before later ones.
+	// webhookAckWait is how long an entry may be with such a node. It is over when another node takes over, which then
+	// gets the entries that a killed node had before later ones.
 	webhookAckWait = 15 * time.Second
 )
 

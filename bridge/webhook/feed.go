@@ -22,8 +22,8 @@ var errMoved = errors.New("another node takes the messages")
 // pinHeader is the header of a message with the id of the pin, which NATS gives to the node to which it delivers.
 const pinHeader = "Nats-Pin-Id"
 
-// feed reads a consumer of a webhook, to which NATS delivers on one node at a time, in the order of the stream apart from
-// repeats.
+// feed reads a consumer of a webhook, to which NATS delivers on one node at a time, in the order of the stream apart
+// from repeats.
 //
 // A node that was killed leaves messages that it had neither acknowledged nor refused. NATS delivers them again only
 // after AckWait, and meanwhile delivers later ones to the next node. So the next node holds back the first message that
@@ -90,8 +90,8 @@ func (f *feed) next(ctx context.Context) (jetstream.Msg, error) {
 	}
 }
 
-// refuse has NATS queue messages to be delivered again, in their order, and waits until it has done so: otherwise it may
-// deliver later ones first.
+// refuse has NATS queue messages to be delivered again, in their order, and waits until it has done so: otherwise it
+// may deliver later ones first.
 func (f *feed) refuse(ctx context.Context, all ...jetstream.Msg) error {
 	if len(all) == 0 {
 		return nil

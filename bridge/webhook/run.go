@@ -126,8 +126,8 @@ func (r *run) pump(ctx context.Context) error {
 	return errors.Join(err, <-settled)
 }
 
-// enqueue queues the events of log entries until ctx ends. Several are on their way at once, but of the same key only one:
-// while NATS has no leader for the queue it may refuse an event and store a later one.
+// enqueue queues the events of log entries until ctx ends. Several are on their way at once, but of the same key only
+// one: while NATS has no leader for the queue it may refuse an event and store a later one.
 func (r *run) enqueue(ctx context.Context, entries *feed, window chan<- queued) error {
 	last := make(map[string]chan struct{}) // by key: closed when the last event is settled
 	for ctx.Err() == nil {

@@ -75,8 +75,8 @@ func TestStreamDeleted(t *testing.T) {
 	}
 }
 
-// TestStreamNoted: a start notes the stream of an installation that has webhooks but no note, and creates it if a restored
-// backup does not have it.
+// TestStreamNoted: a start notes the stream of an installation that has webhooks but no note, and creates it if a
+// restored backup does not have it.
 func TestStreamNoted(t *testing.T) {
 	t.Parallel()
 	f := setUp(t, Settings{})

@@ -186,9 +186,9 @@ func (s *stuck) Cursors(ctx context.Context, user string) (map[string]kv.Cursor,
 	return s.cursors, nil
 }
 
-// TestPosterKilled: a node that posts is killed while events are under way, and another one is told at once to take over.
-// All events arrive, those of a user in the order of the log apart from repeats, and repeats with the same id. So they do
-// if the other node ends while it waits for the events of the killed one.
+// TestPosterKilled: a node that posts is killed while events are under way, and another one is told at once to take
+// over. All events arrive, those of a user in the order of the log apart from repeats, and repeats with the same id.
+// So they do if the other node ends while it waits for the events of the killed one.
 func TestPosterKilled(t *testing.T) {
 	t.Parallel()
 	for _, ends := range []bool{false, true} {

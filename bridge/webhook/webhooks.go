@@ -98,8 +98,8 @@ func (ws *Webhooks) Add(ctx context.Context, w kv.Webhook) (kv.Webhook, string, 
 	return w, secret, nil
 }
 
-// connect creates the stream and the consumers of a webhook, and notes in the state that the stream, and the consumer on
-// the log, must exist.
+// connect creates the stream and the consumers of a webhook, and notes in the state that the stream, and the consumer
+// on the log, must exist.
 func (ws *Webhooks) connect(ctx context.Context, name string, filters []string) error {
 	state, err := ws.store.States.Get(ctx)
 	if err != nil {
@@ -372,9 +372,9 @@ func (ws *Webhooks) Repair(ctx context.Context) (int, error) {
 	return len(pending), ws.Expect(ctx)
 }
 
-// Expect notes in the state that the stream of webhooks must exist if there is a webhook, and for every enabled one that
-// its consumer on the log must exist. A stream or consumer that is missing without such a note is created again: its loss
-// was accepted, or a restored backup does not have it.
+// Expect notes in the state that the stream of webhooks must exist if there is a webhook, and for every enabled one
+// that its consumer on the log must exist. A stream or consumer that is missing without such a note is created again:
+// its loss was accepted, or a restored backup does not have it.
 func (ws *Webhooks) Expect(ctx context.Context) error {
 	all, err := ws.store.Webhooks.List(ctx)
 	if err != nil || len(all) == 0 {
