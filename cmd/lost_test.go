@@ -97,3 +97,35 @@ func TestStartMissesConsumer(t *testing.T) {
 		t.Errorf("next start: %v", err)
 	}
 }
+
+// TestStartMissesWebhooks checks that a start fails if the stream of webhooks is missing, once there has been a
+// webhook. After the loss is accepted, the server creates the stream, and the webhook is still there.
+func TestStartMissesWebhooks(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	data := s.app.config.Data
+	command(t, filepath.Dir(data), "", "webhook", "add", "push", "--url", "https://push.example.org/", "--events", "user.created", "--data", data).want(t, exitDone)
+	s.close(t)
+	stream := filepath.Join(data, "jetstream", "IM", "streams", "IM_WEBHOOKS")
+	if err := os.RemoveAll(stream); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // a failed start must not create the stream
+		err := lostStart(t, data)
+		if err == nil || !strings.Contains(err.Error(), "IM_WEBHOOKS") {
+			t.Fatalf("start without the stream: %v", err)
+		}
+	}
+	if err := lostStart(t, data, "IM_WEBHOOKS"); err != nil {
+		t.Fatalf("start with the loss accepted: %v", err)
+	}
+	if _, err := os.Stat(stream); err != nil {
+		t.Errorf("the stream was not created: %v", err)
+	}
+	if err := lostStart(t, data); err != nil {
+		t.Errorf("next start: %v", err)
+	}
+	if said := command(t, filepath.Dir(data), "", "webhook", "list", "--data", data); said.code != exitDone || !strings.Contains(said.out, "push") {
+		t.Errorf("webhook list: got exit code %d: %s", said.code, said.out)
+	}
+}

@@ -97,8 +97,8 @@ func readNATSInfo(ctx context.Context, nc *nats.Conn, prefix string) (natsInfo, 
 	return info, err
 }
 
-// readStreams returns the state of all streams. A stream that does not exist has the state "missing". The stream of the
-// conversations and that of the files are left out while they are not needed.
+// readStreams returns the state of all streams. A stream that does not exist has the state "missing". The streams of
+// the conversations, of the files and of the webhooks are left out while they are not needed.
 func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (all []streamInfo, err error) {
 	state, _, err := readState(ctx, js.Conn(), prefix)
 	if err != nil {
@@ -110,7 +110,7 @@ func readStreams(ctx context.Context, js jetstream.JetStream, prefix string) (al
 			return all, fmt.Errorf("stream %s: %w", name, err)
 		}
 		if _, expected := state.Streams[name]; s.State == streamMissing && !expected && isOptional(subject.Prefix(prefix), name) {
-			continue // no conversations or files are kept, or there is no webhook
+			continue // no conversations or files are kept, or there was never a webhook
 		}
 		all = append(all, s)
 	}

@@ -32,8 +32,13 @@ const (
 	webhookDescription  = "webhook of imctl"
 )
 
-// pinnedFor is how long the node that reads the consumer of a webhook may be silent before another node takes over.
-const pinnedFor = 30 * time.Second
+const (
+	// pinnedFor is how long the node that reads the consumer of a webhook may be silent before another node takes over.
+	pinnedFor = 30 * time.Second
+	// webhookAckWait is how long an entry may be with such a node. It is over when another node takes over, which then
+	// gets the entries that a killed node had before later ones.
+	webhookAckWait = 15 * time.Second
+)
 
 // WebhookGroup is the group of the nodes that read the consumer of a webhook. NATS delivers to one of them at a time.
 const WebhookGroup = "imctl"
@@ -59,6 +64,7 @@ func (c *Consumers) Create(ctx context.Context, name string, filters ...string) 
 	}
 	if subject.IsWebhookConsumer(name) {
 		config.Description = webhookDescription
+		config.AckWait = webhookAckWait
 		config.PriorityPolicy, config.PriorityGroups, config.PinnedTTL = jetstream.PriorityPolicyPinned, []string{WebhookGroup}, pinnedFor
 	}
 	for _, filter := range filters {

@@ -2,14 +2,18 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"imctl/bridge/subject"
+	"imctl/kv"
 )
 
 // attempt posts one event, and decides what becomes of it. Errors: those of NATS.
-func (r *run) attempt(ctx context.Context, m jetstream.Msg) error {
+func (r *run) attempt(ctx context.Context, events *feed, m jetstream.Msg) error {
 	meta, err := m.Metadata()
 	if err != nil {
 		return err
@@ -18,12 +22,9 @@ func (r *run) attempt(ctx context.Context, m jetstream.Msg) error {
 	if err != nil {
 		return err
 	}
-	if err := m.InProgress(); err != nil { // it may have waited behind others
-		return err
-	}
 	e := event{id: m.Headers().Get(idHeader), body: m.Data()}
 	o := r.s.sender.post(ctx, r.hook.URL, e, secrets)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !o.ok() {
 		return nil // the event is delivered again
 	}
 	r.s.metrics.posts.WithLabelValues(r.hook.Name, o.result()).Inc()
@@ -31,29 +32,29 @@ func (r *run) attempt(ctx context.Context, m jetstream.Msg) error {
 	switch {
 	case o.ok():
 		r.succeeded()
-		return m.Ack()
+		return events.settle(m, m.Ack)
 	case o.gone():
 		r.s.gone(r.hook.Name)
 		r.cancel() // until the record tells that the webhook is disabled
-		return m.NakWithDelay(againAfter)
+		return events.settle(m, func() error { return m.NakWithDelay(againAfter) })
 	}
 	pause := r.failed(o)
 	delay, again := r.s.pace.retry(meta.NumDelivered, time.Since(meta.Timestamp), o.wait)
 	switch {
 	case !again:
-		return r.give(ctx, m, meta, o.reason())
+		return r.give(ctx, events, m, meta, o.reason())
 	case r.outage():
 		delay = pause // the event is among those that find out whether the destination works
 	}
-	return m.NakWithDelay(delay)
+	return events.settle(m, func() error { return m.NakWithDelay(delay) })
 }
 
 // give makes a queued event a dead letter.
-func (r *run) give(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata, reason string) error {
+func (r *run) give(ctx context.Context, events *feed, m jetstream.Msg, meta *jetstream.MsgMetadata, reason string) error {
 	if err := r.bury(ctx, &nats.Msg{Header: m.Headers(), Data: m.Data()}, reason, meta.NumDelivered, meta.Timestamp); err != nil {
 		return err
 	}
-	return m.Ack()
+	return events.settle(m, m.Ack)
 }
 
 // signing returns the secrets with which the webhook signs.
@@ -105,10 +106,45 @@ func (r *run) succeeded() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failures, r.until = 0, time.Time{}
-	if r.failing {
-		r.failing = false
+	if r.failing || r.noted {
+		r.failing, r.noted = false, false
 		r.s.metrics.paused.WithLabelValues(r.hook.Name).Set(0)
 		r.s.opts.Log.Info("the destination of a webhook works again", "webhook", r.hook.Name)
 		r.s.noteFailing(r.hook.Name, "")
 	}
+}
+
+// reread takes over what the record of the webhook says. Another node may have changed it.
+func (r *run) reread(w kv.Webhook) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.noted = !w.Failing.Since.IsZero()
+}
+
+// checkMoved finds out whether another node posts instead of this one, which then does not tell any more that the
+// destination fails. While a webhook pauses, no request for events tells.
+func (r *run) checkMoved(ctx context.Context) error {
+	r.mu.Lock()
+	failing, own := r.failing, r.pin
+	r.mu.Unlock()
+	if !failing {
+		return nil
+	}
+	c, err := r.s.js.Consumer(ctx, r.s.names.WebhookStream(), subject.WebhookConsumer(r.hook.Name))
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil // it was deleted, and the next request for events creates it again
+	}
+	if err != nil {
+		return err
+	}
+	if pin := pinnedTo(c.CachedInfo()); pin == "" || pin == own {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pin == own {
+		r.failing = false
+		r.s.metrics.paused.WithLabelValues(r.hook.Name).Set(0)
+	}
+	return nil
 }

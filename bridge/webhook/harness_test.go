@@ -126,6 +126,7 @@ type fixture struct {
 	services []*Service
 	audited  chan audit.Event
 	ann, bob kv.User
+	friends  []string // ids
 	settings Settings
 	pace     pace
 }
@@ -146,6 +147,9 @@ func setUp(t *testing.T, settings Settings) *fixture {
 		if *u, err = f.store.Users.Create(t.Context(), *u); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for range 6 {
+		f.friends = append(f.friends, kv.NewID())
 	}
 	log := slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	f.events, err = eventlog.Open(t.Context(), nc, natstest.Dialer(f.url), eventlog.Options{Plain: true, States: f.store.States, Registry: prometheus.NewRegistry(), Log: log})

@@ -45,7 +45,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: []float64{.01, .05, .1, .5, 1, 5, 15, 60}}, labels),
 		waiting: gauge("imctl_webhook_waiting", "Events that wait."),
 		failed:  gauge("imctl_webhook_failed", "Dead letters."),
-		paused:  gauge("imctl_webhook_failing", "1 while the destination of the webhook fails, as far as this node knows."),
+		paused:  gauge("imctl_webhook_failing", "1 while the destination of the webhook fails, on the node that posts."),
 	}
 	r.MustRegister(m.posts, m.dead, m.lost, m.seconds, m.waiting, m.failed, m.paused)
 	return m

@@ -25,6 +25,12 @@ type Limits struct {
 	FailedAge time.Duration // of a dead letter until it is dropped
 	Timeout   time.Duration // of an attempt
 	Replicas  int
+
+	// ackWait is how long an event may be with a node that does not renew it, until NATS delivers it again.
+	ackWait time.Duration
+	// pinnedFor is how long the node that posts may be silent until another one takes over. It is longer than ackWait, so
+	// that the events that a killed node had are due before, and longer than that node may wait for a destination.
+	pinnedFor time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -46,17 +52,17 @@ func (l Limits) withDefaults() Limits {
 	if l.Replicas == 0 {
 		l.Replicas = 1
 	}
+	if l.ackWait == 0 {
+		l.ackWait = 15 * time.Second
+	}
+	if l.pinnedFor == 0 {
+		l.pinnedFor = max(30*time.Second, 2*l.Timeout)
+	}
 	return l
 }
 
-const (
-	// ackWait is how long an event may be with a node that does not answer, until another delivery, at least.
-	ackWait = 2 * time.Minute
-	// pinnedFor is how long the node that posts may be silent until another one takes over.
-	pinnedFor = 30 * time.Second
-	// maxPending bounds the events that wait for another attempt at once.
-	maxPending = 10_000
-)
+// maxPending bounds the events that wait for another attempt at once.
+const maxPending = 10_000
 
 // Headers of the events in the stream.
 const (
@@ -97,14 +103,30 @@ var queueRules = kv.StreamRules{
 	},
 }
 
-// open creates or updates the stream, and the consumer of a webhook.
-func (q *queue) open(ctx context.Context, name string) (jetstream.Consumer, error) {
-	if _, err := kv.EnsureStream(ctx, q.js, q.config(), queueRules, q.log); err != nil {
-		return nil, fmt.Errorf("stream of webhooks %s: %w", q.names.WebhookStream(), err)
+// ensure creates or updates the stream. If the stream is missing, ensure calls missing before.
+func (q *queue) ensure(ctx context.Context, missing func()) error {
+	_, err := q.js.Stream(ctx, q.names.WebhookStream())
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		missing()
 	}
+	if _, err := kv.EnsureStream(ctx, q.js, q.config(), queueRules, q.log); err != nil {
+		return fmt.Errorf("stream of webhooks %s: %w", q.names.WebhookStream(), err)
+	}
+	return nil
+}
+
+// recreate creates the stream again if it was deleted, which has lost the events and dead letters in it.
+func (q *queue) recreate(ctx context.Context) error {
+	return q.ensure(ctx, func() {
+		q.log.Error("the stream of webhooks is missing: creating it, without the events and dead letters that were in it", "stream", q.names.WebhookStream())
+	})
+}
+
+// open creates the consumer of a webhook, and updates an existing one. The stream must exist.
+func (q *queue) open(ctx context.Context, name string) (jetstream.Consumer, error) {
 	c, err := q.js.CreateOrUpdateConsumer(ctx, q.names.WebhookStream(), jetstream.ConsumerConfig{
-		Durable: subject.WebhookConsumer(name), FilterSubject: q.names.WebhookQueue(name), AckPolicy: jetstream.AckExplicitPolicy, AckWait: max(ackWait, 8*q.limits.Timeout), MaxAckPending: maxPending,
-		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{eventlog.WebhookGroup}, PinnedTTL: pinnedFor,
+		Durable: subject.WebhookConsumer(name), FilterSubject: q.names.WebhookQueue(name), AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.limits.ackWait, MaxAckPending: maxPending,
+		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{eventlog.WebhookGroup}, PinnedTTL: q.limits.pinnedFor,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("consumer of the webhook %s: %w", name, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -12,15 +13,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/time/rate"
 
-	"imctl/bridge/eventlog"
 	"imctl/bridge/recovery"
 	"imctl/bridge/subject"
 	"imctl/kv"
 )
 
 const (
-	// fetchWait is how long one request for events waits. It is shorter than pinnedFor, so that the node stays the one
-	// that posts.
+	// fetchWait is how long one request for events waits. It is shorter than Limits.pinnedFor, so that the node stays the
+	// one that posts.
 	fetchWait = 10 * time.Second
 	// pumpBatch is how many entries of the log are on their way to the queue, at most.
 	pumpBatch = 100
@@ -42,16 +42,16 @@ type run struct {
 	mu        sync.Mutex // guards the fields below
 	failures  int        // in a row
 	until     time.Time  // nothing is posted before
-	failing   bool       // noted in the record
+	failing   bool       // this node posts, and the destination fails
+	noted     bool       // the record says that the destination fails, when it was last read
+	pin       string     // of this node, when an event last arrived
 	secrets   []string
 	secretsAt time.Time
 }
 
 func (s *Service) begin(ctx context.Context, w kv.Webhook) *run {
-	r := &run{s: s, hook: w, seed: maphash.MakeSeed(), failing: !w.Failing.Since.IsZero()}
-	if r.failing {
-		s.metrics.paused.WithLabelValues(w.Name).Set(1)
-	}
+	r := &run{s: s, hook: w, seed: maphash.MakeSeed(), noted: !w.Failing.Since.IsZero()}
+	s.metrics.paused.WithLabelValues(w.Name).Set(0)
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.wg.Go(func() { r.forever(r.ctx, "read the event log", r.pump) })
 	r.wg.Go(func() { r.forever(r.ctx, "post events", r.post) })
@@ -62,17 +62,7 @@ func (s *Service) begin(ctx context.Context, w kv.Webhook) *run {
 func (r *run) stop() {
 	r.cancel()
 	r.wg.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), unpinWait)
-	defer cancel()
-	for _, stream := range []string{r.s.names.LogStream(), r.s.names.WebhookStream()} {
-		if s, err := r.s.js.Stream(ctx, stream); err == nil { // otherwise NATS finds out that the node is gone
-			r.note(s.UnpinConsumer(ctx, subject.WebhookConsumer(r.hook.Name), eventlog.WebhookGroup))
-		}
-	}
 }
-
-// unpinWait bounds the wait for NATS when another node may take over at once.
-const unpinWait = 2 * time.Second
 
 // forever repeats a loop that ends with an error, until ctx ends. It logs the first error of a row.
 func (r *run) forever(ctx context.Context, what string, loop func(context.Context) error) {
@@ -86,7 +76,7 @@ func (r *run) forever(ctx context.Context, what string, loop func(context.Contex
 		if time.Since(began) > time.Minute {
 			logged = false
 		}
-		if ctx.Err() == nil && err != nil && !logged {
+		if ctx.Err() == nil && err != nil && !errors.Is(err, errMoved) && !logged {
 			r.s.opts.Log.Warn("webhook: "+what, "webhook", r.hook.Name, "err", err)
 			logged = true
 		}
@@ -103,27 +93,12 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// next returns the next event of the queue, or nil if there is none yet.
-func next(ctx context.Context, c jetstream.Consumer) (jetstream.Msg, error) {
-	within, cancel := context.WithTimeout(ctx, fetchWait)
-	defer cancel()
-	batch, err := c.Fetch(1, jetstream.FetchContext(within), jetstream.FetchPriorityGroup(eventlog.WebhookGroup))
-	if err != nil {
-		return nil, err
-	}
-	m := <-batch.Messages()
-	err = batch.Error()
-	if m != nil || err == nil || within.Err() != nil || errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrPinIDMismatch) {
-		return m, nil // with a pin mismatch another node posts
-	}
-	return nil, err
-}
-
 // queued is an entry of the log whose event is on its way into the queue.
 type queued struct {
 	entry   jetstream.Msg
 	message *nats.Msg
 	ack     jetstream.PubAckFuture
+	settled chan struct{} // closed when the entry is acknowledged
 }
 
 // pump moves events from the event log to the queue, in order. After an error the entries that are not acknowledged are
@@ -133,39 +108,40 @@ func (r *run) pump(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entries, err := c.Messages(jetstream.PullMaxMessages(pumpBatch), jetstream.PullExpiry(fetchWait), jetstream.PullPriorityGroup(eventlog.WebhookGroup))
-	if err != nil {
-		return err
-	}
-	defer entries.Stop()
+	entries := newFeed(r.s.js, c, pumpBatch, r.s.opts.Log)
+	defer func() { r.note(entries.close()) }()
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() { entries.renew(ctx, r.note) })
 	window := make(chan queued, pumpBatch)
 	settled := make(chan error, 1)
-	go func() {
+	wg.Go(func() {
 		defer cancel()
-		settled <- r.settle(ctx, window)
-	}()
+		settled <- r.settle(ctx, entries, window)
+	})
 	err = r.enqueue(ctx, entries, window)
 	close(window)
 	return errors.Join(err, <-settled)
 }
 
-// enqueue queues the events of log entries until ctx ends.
-func (r *run) enqueue(ctx context.Context, entries jetstream.MessagesContext, window chan<- queued) error {
-	for {
-		m, err := entries.Next(jetstream.NextContext(ctx))
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, jetstream.ErrPinIDMismatch), errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrNoHeartbeat):
-			continue // another node reads, or NATS is away for a moment
-		case err != nil:
-			return err
+// enqueue queues the events of log entries until ctx ends. Several are on their way at once, but of the same key only
+// one: while NATS has no leader for the queue it may refuse an event and store a later one.
+func (r *run) enqueue(ctx context.Context, entries *feed, window chan<- queued) error {
+	last := make(map[string]chan struct{}) // by key: closed when the last event is settled
+	for ctx.Err() == nil {
+		m, err := entries.next(ctx)
+		if m == nil {
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			continue
 		}
 		e, err := r.eventOf(ctx, m)
 		if errors.Is(err, errEntry) {
 			r.lose(lostMalformed, err)
-			err = m.Ack()
+			err = entries.settle(m, m.Ack)
 			if err == nil {
 				continue
 			}
@@ -173,20 +149,38 @@ func (r *run) enqueue(ctx context.Context, entries jetstream.MessagesContext, wi
 		if err != nil {
 			return err
 		}
-		q := queued{entry: m, message: r.s.queue.message(r.hook.Name, e)}
+		if before := last[e.key]; before != nil {
+			select {
+			case <-before:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		q := queued{entry: m, message: r.s.queue.message(r.hook.Name, e), settled: make(chan struct{})}
 		if q.ack, err = r.s.js.PublishMsgAsync(q.message, jetstream.WithMsgID(r.hook.Name+"."+e.id), jetstream.WithRetryAttempts(0)); err != nil {
 			return err
 		}
+		if len(last) > 2*pumpBatch {
+			maps.DeleteFunc(last, func(_ string, settled chan struct{}) bool {
+				select {
+				case <-settled:
+					return true
+				default:
+					return false
+				}
+			})
+		}
+		last[e.key] = q.settled
 		select {
 		case window <- q:
 		case <-ctx.Done():
-			return nil
 		}
 	}
+	return nil
 }
 
 // settle acknowledges the entries whose events are queued.
-func (r *run) settle(ctx context.Context, window <-chan queued) error {
+func (r *run) settle(ctx context.Context, entries *feed, window <-chan queued) error {
 	for q := range window {
 		var err error
 		select {
@@ -199,11 +193,12 @@ func (r *run) settle(ctx context.Context, window <-chan queued) error {
 			err = r.bury(ctx, q.message, "too many events wait", 0, time.Now())
 		}
 		if err == nil {
-			err = q.entry.Ack()
+			err = entries.settle(q.entry, q.entry.Ack)
 		}
 		if err != nil {
 			return err
 		}
+		close(q.settled)
 	}
 	return nil
 }
@@ -238,19 +233,25 @@ func (r *run) lose(reason string, err error) {
 // post posts the events of the queue. Each lane posts events one after the other, and events of the same key are on the
 // same lane.
 func (r *run) post(ctx context.Context) error {
+	if err := r.s.queue.recreate(ctx); err != nil {
+		return err
+	}
 	c, err := r.s.queue.open(ctx, r.hook.Name)
 	if err != nil {
 		return err
 	}
+	events := newFeed(r.s.js, c, 1, r.s.opts.Log)
+	defer func() { r.note(events.close()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	wg.Go(func() { events.renew(ctx, r.note) })
 	lanes := make([]chan jetstream.Msg, max(r.hook.Parallel, 1))
 	for i := range lanes {
 		lane := make(chan jetstream.Msg, 1)
 		lanes[i] = lane
-		wg.Go(func() { r.lane(ctx, lane) })
+		wg.Go(func() { r.lane(ctx, events, lane) })
 	}
 	limit := rate.NewLimiter(rate.Inf, 1)
 	if r.hook.Rate > 0 {
@@ -259,12 +260,12 @@ func (r *run) post(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if left := r.pauseLeft(); left > 0 {
 			sleep(ctx, left)
-			if err := r.probe(ctx, c); err != nil {
+			if err := r.probe(ctx, events); err != nil {
 				return err
 			}
 			continue
 		}
-		m, err := next(ctx, c)
+		m, err := r.next(ctx, events)
 		if err != nil {
 			return err
 		}
@@ -279,8 +280,19 @@ func (r *run) post(ctx context.Context) error {
 	return nil
 }
 
+// next returns the next event, or nil if there is none yet.
+func (r *run) next(ctx context.Context, events *feed) (jetstream.Msg, error) {
+	m, err := events.next(ctx)
+	if m != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.pin = events.pin
+	}
+	return m, err
+}
+
 // lane posts events one after the other until ctx ends.
-func (r *run) lane(ctx context.Context, in <-chan jetstream.Msg) {
+func (r *run) lane(ctx context.Context, events *feed, in <-chan jetstream.Msg) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -289,11 +301,11 @@ func (r *run) lane(ctx context.Context, in <-chan jetstream.Msg) {
 			func() {
 				defer recovery.Log(r.s.opts.Log, "webhook "+r.hook.Name)
 				if left := r.pauseLeft(); left > 0 {
-					r.note(m.NakWithDelay(left))
+					r.note(events.settle(m, func() error { return m.NakWithDelay(left) }))
 					return
 				}
-				if err := r.attempt(ctx, m); err != nil && ctx.Err() == nil {
-					r.note(err)
+				if err := r.attempt(ctx, events, m); err != nil && ctx.Err() == nil {
+					r.note(errors.Join(err, events.settle(m, func() error { return m.NakWithDelay(againAfter) })))
 				}
 			}()
 		}
@@ -307,24 +319,24 @@ func (r *run) note(err error) {
 	}
 }
 
-// probe waits for an event and posts it, after a pause. If the destination still fails, probe also makes dead letters of the events that
-// are too old: a backlog of days does not wait for a destination that is gone.
-func (r *run) probe(ctx context.Context, c jetstream.Consumer) error {
+// probe waits for an event and posts it, after a pause. If the destination still fails, probe also makes dead letters of
+// the events that are too old: a backlog of days does not wait for a destination that is gone.
+func (r *run) probe(ctx context.Context, events *feed) error {
 	var first jetstream.Msg
 	for first == nil && ctx.Err() == nil {
 		var err error
-		if first, err = next(ctx, c); err != nil {
+		if first, err = r.next(ctx, events); err != nil {
 			return err
 		}
 	}
 	if first == nil {
 		return nil // ctx has ended
 	}
-	if err := r.attempt(ctx, first); err != nil {
+	if err := r.attempt(ctx, events, first); err != nil {
 		return err
 	}
 	for r.pauseLeft() > 0 && ctx.Err() == nil {
-		m, err := next(ctx, c)
+		m, err := r.next(ctx, events)
 		if err != nil || m == nil {
 			return err
 		}
@@ -333,9 +345,9 @@ func (r *run) probe(ctx context.Context, c jetstream.Consumer) error {
 			return err
 		}
 		if time.Since(meta.Timestamp) < r.s.pace.maxAge {
-			return m.NakWithDelay(r.pauseLeft())
+			return events.settle(m, func() error { return m.NakWithDelay(r.pauseLeft()) })
 		}
-		if err := r.give(ctx, m, meta, "the destination failed for too long"); err != nil {
+		if err := r.give(ctx, events, m, meta, "the destination failed for too long"); err != nil {
 			return err
 		}
 	}

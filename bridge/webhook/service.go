@@ -57,6 +57,9 @@ type Options struct {
 // tendEvery is the interval at which a node reads the webhooks, if it is not told of a change.
 const tendEvery = 5 * time.Second
 
+// publishWait is how long a node waits until NATS has queued an event. A server that ends does not answer.
+const publishWait = 10 * time.Second
+
 // Service posts the events of all webhooks, on this node.
 type Service struct {
 	opts      Options
@@ -83,7 +86,7 @@ type note struct {
 // New starts a service on a connection to NATS. Close ends it.
 func New(nc *nats.Conn, opts Options) (*Service, error) {
 	opts.Settings = opts.Settings.withDefaults()
-	js, err := natsutil.JetStream(nc, jetstream.WithPublishAsyncMaxPending(4*pumpBatch))
+	js, err := natsutil.JetStream(nc, jetstream.WithPublishAsyncMaxPending(4*pumpBatch), jetstream.WithPublishAsyncTimeout(publishWait))
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +160,11 @@ func (s *Service) match(ctx context.Context) error {
 			}
 		}
 	}
+	if len(wanted) > 0 {
+		if err := s.queue.recreate(ctx); err != nil {
+			return err
+		}
+	}
 	stale := make(map[string]*run, len(s.runs))
 	for name, r := range s.runs {
 		stale[name] = r
@@ -164,6 +172,10 @@ func (s *Service) match(ctx context.Context) error {
 	for _, w := range wanted {
 		if r := s.runs[w.Name]; r != nil && r.same(w) && r.ctx.Err() == nil {
 			delete(stale, w.Name)
+			r.reread(w)
+			if err := r.checkMoved(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	for name, r := range stale {

@@ -98,15 +98,38 @@ func (ws *Webhooks) Add(ctx context.Context, w kv.Webhook) (kv.Webhook, string, 
 	return w, secret, nil
 }
 
-// connect creates the consumers of a webhook, and notes in the state that the one on the log must exist.
+// connect creates the stream and the consumers of a webhook, and notes in the state that the stream, and the consumer
+// on the log, must exist.
 func (ws *Webhooks) connect(ctx context.Context, name string, filters []string) error {
+	state, err := ws.store.States.Get(ctx)
+	if err != nil {
+		return err
+	}
+	if err := ws.expectStream(ctx, state, func() {}); err != nil {
+		return err
+	}
 	if _, err := ws.queue.open(ctx, name); err != nil {
 		return err
 	}
 	if err := ws.consumers.Create(ctx, subject.WebhookConsumer(name), filters...); err != nil {
 		return err
 	}
-	_, err := ws.store.States.Expect(ctx, ws.mark(name))
+	_, err = ws.store.States.Expect(ctx, ws.mark(name))
+	return err
+}
+
+// expectStream creates the stream of webhooks, and notes in the state that it must exist. If it is missing without a
+// note, expectStream calls missing. It keeps the note of a stream that was deleted and created again since, so that the
+// next start reports the loss.
+func (ws *Webhooks) expectStream(ctx context.Context, state kv.State, missing func()) error {
+	name := ws.queue.names.WebhookStream()
+	if _, noted := state.Streams[name]; noted {
+		return ws.queue.recreate(ctx)
+	}
+	if err := ws.queue.ensure(ctx, missing); err != nil {
+		return err
+	}
+	_, err := ws.store.States.Expect(ctx, name)
 	return err
 }
 
@@ -349,14 +372,21 @@ func (ws *Webhooks) Repair(ctx context.Context) (int, error) {
 	return len(pending), ws.Expect(ctx)
 }
 
-// Expect notes in the state for every enabled webhook that its consumer on the log must exist. A consumer that is missing
-// without such a note, because its loss was accepted or a restore replaced the log, is created again.
+// Expect notes in the state that the stream of webhooks must exist if there is a webhook, and for every enabled one
+// that its consumer on the log must exist. A stream or consumer that is missing without such a note is created again:
+// its loss was accepted, or a restored backup does not have it.
 func (ws *Webhooks) Expect(ctx context.Context) error {
 	all, err := ws.store.Webhooks.List(ctx)
 	if err != nil || len(all) == 0 {
 		return err
 	}
 	state, err := ws.store.States.Get(ctx)
+	if err != nil {
+		return err
+	}
+	err = ws.expectStream(ctx, state, func() {
+		ws.log.Warn("the stream of webhooks is missing: creating it, empty", "stream", ws.queue.names.WebhookStream())
+	})
 	if err != nil {
 		return err
 	}
