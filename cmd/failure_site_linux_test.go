@@ -335,9 +335,3 @@ func (n *siteServer) wait(t *testing.T) {
 		t.Fatalf("NATS server n%d does not end", n.node)
 	}
 }
-
-// tail returns the last lines of a text.
-func tail(text string, lines int) string {
-	all := bytes.Split([]byte(text), []byte("\n"))
-	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
-}
