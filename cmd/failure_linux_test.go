@@ -348,17 +348,6 @@ func patiently(t *testing.T, missing func() string) {
 	}
 }
 
-// seriousLines returns the lines of a log that are warnings and errors.
-func seriousLines(log string) string {
-	var all strings.Builder
-	for line := range strings.Lines(log) {
-		if !strings.Contains(line, "level=DEBUG") && !strings.Contains(line, "level=INFO") {
-			all.WriteString(line)
-		}
-	}
-	return all.String()
-}
-
 // TestFailures lets users chat while servers are killed, hang, and leave in an orderly way.
 func TestFailures(t *testing.T) {
 	t.Parallel()

@@ -340,3 +340,14 @@ func tail(text string, lines int) string {
 	all := strings.Split(text, "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
+
+// seriousLines returns the lines of a log that are warnings and errors.
+func seriousLines(log string) string {
+	var all strings.Builder
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "level=DEBUG") && !strings.Contains(line, "level=INFO") {
+			all.WriteString(line)
+		}
+	}
+	return all.String()
+}
