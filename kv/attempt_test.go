@@ -40,8 +40,8 @@ func (l *lossy) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.P
 	return ack, err
 }
 
-// TestLostAcknowledgement: a write that is stored and not acknowledged succeeds, and is stored once. A write that another
-// one was faster than is a conflict, even if the first attempt was not acknowledged.
+// TestLostAcknowledgement: a write that is stored and not acknowledged succeeds, and is stored once. A write that
+// another one was faster than is a conflict, even if the first attempt was not acknowledged.
 func TestLostAcknowledgement(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, natstest.Connect(t, natstest.StartCluster(t, 3).URL()), Options{Replicas: 3})

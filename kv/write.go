@@ -103,8 +103,8 @@ func (b *bucket) write(ctx context.Context, writes ...write) (uint64, error) {
 // it is unknown whether the writes took effect.
 //
 // With several replicas, a leader that dies may have stored a write and not acknowledged it. So store writes again what
-// is not acknowledged. A leader that does not know yet that it was replaced may refuse what the new one stores. So after a
-// conflict store reads whether an attempt of its own is what it conflicts with.
+// is not acknowledged. A leader that does not know yet that it was replaced may refuse what the new one stores. So
+// after a conflict store reads whether an attempt of its own is what it conflicts with.
 func (b *bucket) store(ctx context.Context, writes ...write) (uint64, error) {
 	if err := b.check(writes...); err != nil {
 		return 0, err
@@ -160,9 +160,9 @@ func onceOnly(all []kind, writes []write) []write {
 	return writes
 }
 
-// stored reports whether an attempt of writes, which have the nonce, is stored, and returns the revision of the last one.
-// conflict is the error of an attempt. stored returns it if another write was faster, and errOpen if no later revision is
-// to be read: the leader may not have committed it yet, or it is an earlier leader.
+// stored reports whether an attempt of writes, which have the nonce, is stored, and returns the revision of the last
+// one. conflict is the error of an attempt. stored returns it if another write was faster, and errOpen if no later
+// revision is to be read: the leader may not have committed it yet, or it is an earlier leader.
 func (b *bucket) stored(ctx context.Context, nonce string, writes []write, conflict error) (uint64, bool, error) {
 	open := true
 	for i, w := range writes {

@@ -53,8 +53,8 @@ func TestAnnouncer(t *testing.T) {
 	}
 }
 
-// TestAnnouncerOutdated has a user return while the announcer checks that it is offline. On the only node, its friends are
-// told nothing. A panic of one check does not end the announcer.
+// TestAnnouncerOutdated has a user return while the announcer checks that it is offline. On the only node, its friends
+// are told nothing. A panic of one check does not end the announcer.
 func TestAnnouncerOutdated(t *testing.T) {
 	t.Parallel()
 	for _, alone := range []bool{true, false} {

@@ -48,8 +48,8 @@ func (l *lane) expect(id string) (end func()) {
 	}
 }
 
-// ApplyRoster applies one change of a user's roster: what it says of another user since a revision. It returns the user,
-// or nil if the user has no session on this node.
+// ApplyRoster applies one change of a user's roster: what it says of another user since a revision. It returns the
+// user, or nil if the user has no session on this node.
 func (l *Lanes) ApplyRoster(user, other string, now Relation, revision uint64) *User {
 	lane := l.of(user)
 	lane.mu.Lock()

@@ -67,8 +67,8 @@ func TestEndedFriendshipsAreBounded(t *testing.T) {
 	}
 }
 
-// TestChangeDuringLogin: a change of a roster that arrives between the time when a login reads the roster and the time when
-// the session joins is in force in the session, whether it is in the roster that was read or not.
+// TestChangeDuringLogin: a change of a roster that arrives between the time when a login reads the roster and the time
+// when the session joins is in force in the session, whether it is in the roster that was read or not.
 func TestChangeDuringLogin(t *testing.T) {
 	t.Parallel()
 	srv := natstest.Start(t, t.TempDir(), -1)

@@ -41,9 +41,9 @@ func (s *Service) repair(ctx context.Context, c *conversation) error {
 	if sequence(head) != c.head.Seq {
 		return s.renumber(ctx, c, head)
 	}
-	// Only a newer record shows that this one is not stored. It may still be on its way, and a conflict may be with a record
-	// that is not committed yet, even with the job's own, or come from a leader that does not know yet that another one
-	// has replaced it and stores the record. The next try has the same expected sequence, so it is stored once.
+	// Only a newer record shows that this one is not stored. It may still be on its way, and a conflict may be with a
+	// record that is not committed yet, even with the job's own, or come from a leader that does not know yet that another
+	// one has replaced it and stores the record. The next try has the same expected sequence, so it is stored once.
 	j.doubt = false
 	if !kv.Conflicting(j.refused) {
 		return j.refused

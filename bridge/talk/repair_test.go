@@ -173,8 +173,8 @@ func TestOutdatedLeader(t *testing.T) {
 	}
 }
 
-// TestRefusedByEarlierLeader: a leader that does not know yet that it was replaced refuses a record, and shows the record
-// before it. Meanwhile the new leader stores it. It is stored once.
+// TestRefusedByEarlierLeader: a leader that does not know yet that it was replaced refuses a record, and shows the
+// record before it. Meanwhile the new leader stores it. It is stored once.
 func TestRefusedByEarlierLeader(t *testing.T) {
 	t.Parallel()
 	for _, kept := range []bool{true, false} {
