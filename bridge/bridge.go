@@ -169,7 +169,7 @@ func (b *Bridge) startServices(ctx context.Context) (err error) {
 	b.origins = origin.New(origin.Options{Origins: o.Origins, Proxies: o.TrustedProxies, Log: o.Log})
 	b.tunnel = tunnel.New(tunnel.Options{Node: b.node.ID, Sessions: o.Sessions, Logins: o.Logins, LoginBytes: o.LoginBytes, TrustedProxies: o.TrustedProxies, Origins: b.origins,
 		Store: o.Store, Accounts: b.services.Accounts, Friends: b.services.Friends, Gate: &b.gate, Lanes: b.lanes, Cluster: b.services.Cluster,
-		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log, NATSClients: o.NATSClients})
+		Governor: o.Governor, Log: b.events, Audit: b.audit, Talks: b.conversations(), Receipts: o.Dialogues.Receipts, Fresh: b.monitor.Await, Away: b.monitor.Away, Outdated: b.monitor.Outdated, Dialogues: metrics, Registry: o.Registry, Logger: o.Log, NATSClients: o.NATSClients})
 	b.stops.add(func(context.Context) error { return b.tunnel.Close() })
 	b.openGateways()
 	b.restores = &restores{store: o.Store, gate: &b.gate, tunnel: b.tunnel, gateways: b.gateways, events: b.events, audit: b.audit, talks: b.talks, services: b.services, log: o.Log, checking: make(chan struct{}, 1)}
@@ -245,7 +245,7 @@ func (b *Bridge) serve(ctx context.Context) error {
 		return fmt.Errorf("serve NATS clients: %w", err)
 	}
 	if b.opts.Callout != nil {
-		callout, err := natsauth.NewCallout(ctx, *b.opts.Callout, natsauth.CalloutDeps{Prefix: subject.Prefix(b.opts.Prefix), Store: b.opts.Store,
+		callout, err := natsauth.NewCallout(ctx, *b.opts.Callout, natsauth.CalloutDeps{Prefix: subject.Prefix(b.opts.Prefix), Outdated: b.monitor.Outdated, Store: b.opts.Store,
 			Accounts: b.services.Accounts, Attachments: b.services.Attachments, Gate: &b.gate, Governor: b.opts.Governor, Audit: b.audit, Disconnector: b.services.disconnector,
 			Timeout: b.opts.Dialogues.Timeout, OnUser: b.clientConnected, Log: b.log})
 		if err != nil {

@@ -185,7 +185,7 @@ func (b *Bridge) newAPI(metrics *delivery.Metrics) {
 	}
 	b.api = api.New(api.Options{OIDC: signIn, Talks: talks, Files: files, Push: devices, Log: b.events, Prefix: subject.Prefix(o.Prefix), Timeout: o.Dialogues.Timeout, MaxFrame: int(o.Sessions.MaxFrame), TrustedProxies: o.TrustedProxies, Origins: b.origins, Store: o.Store,
 		Accounts: b.services.Accounts, Friends: b.services.Friends, Resets: resets, Gate: &b.gate, Disconnector: b.services.disconnector,
-		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Tickets: b.tunnel, Gateways: b.gateways, Facts: b.facts(), Away: b.monitor.Away, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
+		Lanes: b.lanes, Governor: o.Governor, Audit: b.audit, Mail: mail, Tunnel: b.tunnel, Tickets: b.tunnel, Gateways: b.gateways, Facts: b.facts(), Away: b.monitor.Away, Outdated: b.monitor.Outdated, Dialogues: metrics, Registry: o.Registry, Logger: o.Log})
 }
 
 // facts are what clients are told of the server.

@@ -40,6 +40,7 @@ func testPageReplies(t *testing.T, browser webBrowser) {
 	b.until("count('.theirs .quote') === 0")
 	c.actions("Line 140")
 	c.press("Reply")
+	c.until("has('.banner', 'Line 140')")
 	c.say("And a reply")
 	b.until("has('.theirs .quote', 'Line 140') && has('.theirs .quote', 'You')")
 	c.until("count('.banner') === 0")

@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -51,7 +52,9 @@ type Options struct {
 	Gateways     Gateways // nil: no program speaks for users of its own
 	Facts        Facts
 	// Away reports whether NATS is unreachable.
-	Away      func() bool
+	Away func() bool
+	// Outdated reports whether what the node reads may be outdated.
+	Outdated  func() bool
 	Dialogues *delivery.Metrics
 	Registry  prometheus.Registerer
 	Logger    *slog.Logger
@@ -95,7 +98,7 @@ func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 	err := a.opts.Gate.Pass(func() (err error) {
 		if c.Auth || r.client != "" {
 			if err := a.authorize(ctx, r); err != nil {
-				return err
+				return a.certain(err)
 			}
 			if r.client == "" || r.gateway != "" { // else the call was counted when it came
 				if err := a.opts.Governor.AllowCall(r.me.ID); err != nil {
@@ -117,10 +120,18 @@ func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 			}
 		}
 		ans, err = c.do(ctx, a, r)
-		return err
+		return a.certain(err)
 	})
 	a.audit(ctx, c, r, err)
 	return ans, err
+}
+
+// certain returns the reason why a call was refused, or answer.ErrAway if that reason may be outdated.
+func (a *API) certain(err error) error {
+	if err != nil && !errors.Is(err, governor.ErrLimited) && a.opts.Outdated() {
+		return answer.ErrAway
+	}
+	return err
 }
 
 // authorize finds the user that calls.

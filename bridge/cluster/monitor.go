@@ -96,6 +96,10 @@ func (m *Monitor) OnBack(f func()) {
 // Fresh reports whether the rosters in memory are up to date. It is called for every dialogue.
 func (m *Monitor) Fresh() bool { return m.fresh.Load() && m.opts.Lease.Runs() }
 
+// Outdated reports whether what this node reads may be outdated, since the other nodes may have struck it off the list. A
+// leader of a stream that is cut off together with the node answers reads for seconds as if nothing had changed.
+func (m *Monitor) Outdated() bool { return !m.opts.Lease.Runs() }
+
 // Await is Fresh for a dialogue that is to be sent. While connections are down and the lease runs, it waits until they
 // are back, at most as long as a lease, or until done is closed.
 func (m *Monitor) Await(done <-chan struct{}) bool {

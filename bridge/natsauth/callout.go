@@ -63,6 +63,8 @@ type CalloutDeps struct {
 	Audit        Audit
 	Disconnector *Disconnector
 	Timeout      time.Duration // of a dialogue
+	// Outdated reports whether what the node reads may be outdated.
+	Outdated func() bool
 	// OnUser is called when a user logs in. It must not wait.
 	OnUser func(id string)
 	Log    *slog.Logger
@@ -282,6 +284,8 @@ func (c *Callout) admit(ctx context.Context, slots *governor.Queue, r *jwt.Autho
 	switch {
 	case err == nil:
 		return client, nil
+	case errors.Is(err, wire.WrongCredentials) && c.Outdated():
+		return nil, governor.ErrLimited // they may be right elsewhere
 	case errors.Is(err, wire.WrongCredentials):
 		return nil, errRefused
 	case errors.Is(err, errElsewhere):

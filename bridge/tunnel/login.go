@@ -101,6 +101,9 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 	}
 	me, err := t.identify(ctx, s, query)
 	if err != nil {
+		if t.opts.Outdated() {
+			err = answer.ErrAway
+		}
 		return nil, err
 	}
 	s.opening.origin.Login = me.login
@@ -115,7 +118,10 @@ func (t *Tunnel) open(s *Session, query wire.LoginQuery) (welcome *welcome, err 
 	if err != nil {
 		return nil, err
 	}
-	if welcome, err = t.welcome(ctx, s, me.token); err != nil {
+	if welcome, err = t.welcome(ctx, s, me.token); t.opts.Outdated() {
+		err = answer.ErrAway
+	}
+	if err != nil {
 		s.leave()
 		s.end()
 		t.unregister(s)

@@ -65,7 +65,9 @@ type Options struct {
 	// closed.
 	Fresh func(done <-chan struct{}) bool
 	// Away reports whether NATS is unreachable.
-	Away      func() bool
+	Away func() bool
+	// Outdated reports whether what the node reads may be outdated.
+	Outdated  func() bool
 	Dialogues *delivery.Metrics
 	Registry  prometheus.Registerer
 	Logger    *slog.Logger

@@ -1,0 +1,81 @@
+package bridge
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/websocket"
+
+	"imctl/bridge/natstest"
+)
+
+// TestCutOffNodeRefusesNobody: a node that is cut off together with the NATS server that leads the bucket of the
+// accounts tells no client that an account is unknown or taken. What it reads may be outdated.
+func TestCutOffNodeRefusesNobody(t *testing.T) {
+	t.Parallel()
+	cluster := natstest.StartCluster(t, 3)
+	n := startKeeping(t, cluster.Nodes[0].URL())
+	known := n.users(t, "u", 1)[0]
+	leader := cluster.StreamLeader("KV_im_users")
+	if leader == nil {
+		t.Fatal("KV_im_users has no leader")
+	}
+	if leader == cluster.Nodes[0] {
+		startKeeping(t, cluster.Nodes[1].URL()) // the other node, which answers no heartbeat then
+	} else {
+		n = startKeeping(t, leader.URL())
+	}
+	code := func(answer []byte) int {
+		var a struct{ Code int }
+		if err := json.Unmarshal(answer, &a); err != nil {
+			t.Fatalf("%s: %v", answer, err)
+		}
+		return a.Code
+	}
+	login := func(account string) int {
+		t.Helper()
+		ws, _, err := websocket.DefaultDialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(n.base, "http")+"/im/login?account="+account+"&password=wrong", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ws.Close()
+		_, answer, err := ws.ReadMessage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return code(answer)
+	}
+	register := func(account string) int {
+		t.Helper()
+		r, err := http.Post(n.base+"/im/register", "application/json", strings.NewReader(`{"account":"`+account+`","password":"x","mail":"m"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		var answer json.RawMessage
+		if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
+			t.Fatal(err)
+		}
+		return code(answer)
+	}
+	if a, b, c := login(known.Account), login("nobody"), register(known.Account); a != 505 || b != 505 || c != 504 {
+		t.Errorf("before: the logins are answered %d and %d, the registration %d", a, b, c)
+	}
+	leader.Isolate()
+	for _, other := range cluster.Nodes {
+		if other != leader { // the node must not move to it
+			other.Hang()
+		}
+	}
+	wait(t, "the end of the lease", n.monitor.Outdated)
+	if a, b, c := login(known.Account), login("nobody"), register(known.Account); a != 500 || b != 500 || c != 500 {
+		t.Errorf("cut off: the logins are answered %d and %d, the registration %d; want 500", a, b, c)
+	}
+	for _, server := range cluster.Nodes {
+		server.Resume()
+	}
+	wait(t, "a lease", func() bool { return !n.monitor.Outdated() })
+	wait(t, "a certain answer", func() bool { return login("nobody") == 505 })
+}
