@@ -129,7 +129,7 @@ func (a *API) serveUpload(w http.ResponseWriter, r *http.Request) {
 	case a.opts.Away():
 		err = answer.ErrAway
 	default:
-		err = a.opts.Gate.Pass(func() (err error) {
+		err = a.pass(func() (err error) {
 			uploaded, err = a.upload(w, r)
 			return err
 		})
@@ -330,7 +330,7 @@ func (a *API) file(r *http.Request) (file *kv.File, status int, err error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 	defer cancel()
-	err = a.opts.Gate.Pass(func() (err error) {
+	err = a.pass(func() (err error) {
 		if err = a.caller(ctx, q); err != nil {
 			return err
 		}

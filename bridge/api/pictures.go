@@ -59,7 +59,7 @@ func (a *API) image(ctx context.Context, hash, id string) (i picture.Image, err 
 	if !kv.ValidID(id) || len(hash) != hex.EncodedLen(sha256.Size) {
 		return i, kv.ErrUserNotFound
 	}
-	err = a.opts.Gate.Pass(func() error {
+	err = a.pass(func() error {
 		u, err := a.opts.Store.Users.Get(ctx, id)
 		if err != nil {
 			return err

@@ -293,7 +293,7 @@ func (s *NATSServer) attachmentCall(m *nats.Msg, name, label string, call attach
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	var all map[string]any
-	err := s.api.opts.Gate.Pass(func() error {
+	err := s.api.pass(func() error {
 		a, err := s.api.opts.Store.Attachments.Get(ctx, name)
 		if err == nil && (!may(a.Role) || !s.ownReply(m.Reply, a)) {
 			err = kv.ErrAttachmentNotFound
