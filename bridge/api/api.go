@@ -120,6 +120,9 @@ func (a *API) serve(ctx context.Context, c *Call, r *request) (result, error) {
 			}
 		}
 		ans, err = c.do(ctx, a, r)
+		if err == nil && c.Reads && a.opts.Outdated() {
+			return answer.ErrAway
+		}
 		return a.certain(err)
 	})
 	a.audit(ctx, c, r, err)

@@ -20,6 +20,7 @@ type Call struct {
 	Path   string // "": only NATS clients may call it
 	Auth   bool   // the caller is authorized, by id and token; a NATS client always is
 	NATS   bool   // NATS clients may call it
+	Reads  bool   // it changes nothing, so its answer is refused where it may be outdated
 	// NeedsMail leaves the call out on a server that sends no mail.
 	NeedsMail bool
 	// NeedsTalks leaves the call out on a server that keeps no conversations.
@@ -89,7 +90,7 @@ func Calls() []Call {
 		},
 		do: register,
 	}, {
-		Name: "found", Method: http.MethodGet, Path: "/im/friends/found", Auth: true, NATS: true,
+		Name: "found", Method: http.MethodGet, Path: "/im/friends/found", Auth: true, NATS: true, Reads: true,
 		Fields: []wire.Field{{Name: "name", Max: wire.MaxName, Empty: wire.NameEmpty}},
 		Codes:  []wire.Code{wire.NameEmpty},
 		Limit:  ofUser(governor.Searches),
@@ -141,7 +142,7 @@ func Calls() []Call {
 			return nil, a.opts.Friends.Unblock(ctx, r.me, r.Get("to"))
 		},
 	}, {
-		Name: "blocked", Method: http.MethodGet, Path: "/im/friends/blocked", Auth: true, NATS: true,
+		Name: "blocked", Method: http.MethodGet, Path: "/im/friends/blocked", Auth: true, NATS: true, Reads: true,
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			blocked, err := a.opts.Friends.Blocked(ctx, r.me)
 			if err != nil {
@@ -210,7 +211,7 @@ func Calls() []Call {
 			return wire.MailState{Verified: !a.opts.Accounts.RequestMailCode(r.me)}, nil
 		},
 	}, {
-		Name: "sessions", Method: http.MethodGet, Path: "/im/sessions", Auth: true, NATS: true,
+		Name: "sessions", Method: http.MethodGet, Path: "/im/sessions", Auth: true, NATS: true, Reads: true,
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			all, err := a.opts.Accounts.OwnSessions(ctx, r.me.ID, r.info.Hash)
 			if err != nil {

@@ -15,7 +15,7 @@ const defaultPeople = 20
 // peopleCalls declares the calls by which users find out who others are.
 func peopleCalls() []Call {
 	return []Call{{
-		Name: "people", Method: http.MethodGet, Path: "/im/people", Auth: true, NATS: true,
+		Name: "people", Method: http.MethodGet, Path: "/im/people", Auth: true, NATS: true, Reads: true,
 		Fields: []wire.Field{{Name: "q", Max: wire.MaxName, Empty: wire.NameEmpty}, {Name: "after", Max: wire.MaxCursor},
 			{Name: "limit", Kind: wire.Number, Least: 1, Most: im.MaxPeople}},
 		Codes: []wire.Code{wire.NameEmpty},
@@ -28,7 +28,7 @@ func peopleCalls() []Call {
 			return a.opts.Friends.People(ctx, r.me, r.Get("q"), r.Get("after"), limit)
 		},
 	}, {
-		Name: "person", Method: http.MethodGet, Path: "/im/people/one", Auth: true, NATS: true,
+		Name: "person", Method: http.MethodGet, Path: "/im/people/one", Auth: true, NATS: true, Reads: true,
 		Fields: []wire.Field{{Name: "of", Empty: wire.FriendEmpty}},
 		Codes:  []wire.Code{wire.FriendEmpty, wire.FriendNotExists},
 		Limit:  ofUser(governor.Searches),
@@ -36,7 +36,7 @@ func peopleCalls() []Call {
 			return a.opts.Friends.Person(ctx, r.me, r.Get("of"))
 		},
 	}, {
-		Name: "asked", Method: http.MethodGet, Path: "/im/friends/asked", Auth: true, NATS: true,
+		Name: "asked", Method: http.MethodGet, Path: "/im/friends/asked", Auth: true, NATS: true, Reads: true,
 		do: func(ctx context.Context, a *API, r *request) (result, error) {
 			return a.opts.Friends.Asked(ctx, r.me)
 		},

@@ -34,7 +34,7 @@ func talkCalls() []Call {
 		return wire.Field{Name: name, Kind: wire.Number, Least: 1, Empty: wire.ProtocolError}
 	}
 	return []Call{{
-		Name: "dialogues", Method: http.MethodGet, Path: "/im/dialogues", Auth: true, NATS: true, NeedsTalks: true,
+		Name: "dialogues", Method: http.MethodGet, Path: "/im/dialogues", Auth: true, NATS: true, Reads: true, NeedsTalks: true,
 		Fields: []wire.Field{with, {Name: "before", Kind: wire.Number}, {Name: "after", Kind: wire.Number},
 			{Name: "limit", Kind: wire.Number, Least: 1, Most: maxDialogues}},
 		Codes: empty,
@@ -52,7 +52,7 @@ func talkCalls() []Call {
 			return nil, nil
 		},
 	}, {
-		Name: "talks", Auth: true, NATS: true, NeedsTalks: true,
+		Name: "talks", Auth: true, NATS: true, Reads: true, NeedsTalks: true,
 		Limit: ofUser(governor.History),
 		do:    talks,
 	}, {
