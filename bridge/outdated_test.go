@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"imctl/bridge/natstest"
+	"imctl/kv"
 )
 
 // TestCutOffNodeRefusesNobody: a node that is cut off together with the NATS server that leads the bucket of the
@@ -60,8 +61,25 @@ func TestCutOffNodeRefusesNobody(t *testing.T) {
 		}
 		return code(answer)
 	}
-	if a, b, c := login(known.Account), login("nobody"), register(known.Account); a != 505 || b != 505 || c != 504 {
-		t.Errorf("before: the logins are answered %d and %d, the registration %d", a, b, c)
+	token, err := n.opts.Store.Tokens.Issue(t.Context(), known.ID, "session", kv.Origin{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := func() int {
+		t.Helper()
+		r, err := http.Get(n.base + "/im/friends/found?id=" + known.ID + "&token=" + token + "&name=nobody")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		var answer json.RawMessage
+		if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
+			t.Fatal(err)
+		}
+		return code(answer)
+	}
+	if a, b, c, d := login(known.Account), login("nobody"), register(known.Account), found(); a != 505 || b != 505 || c != 504 || d != 200 {
+		t.Errorf("before: the logins are answered %d and %d, the registration %d, the search %d", a, b, c, d)
 	}
 	leader.Isolate()
 	for _, other := range cluster.Nodes {
@@ -70,8 +88,8 @@ func TestCutOffNodeRefusesNobody(t *testing.T) {
 		}
 	}
 	wait(t, "the end of the lease", n.monitor.Outdated)
-	if a, b, c := login(known.Account), login("nobody"), register(known.Account); a != 500 || b != 500 || c != 500 {
-		t.Errorf("cut off: the logins are answered %d and %d, the registration %d; want 500", a, b, c)
+	if a, b, c, d := login(known.Account), login("nobody"), register(known.Account), found(); a != 500 || b != 500 || c != 500 || d != 500 {
+		t.Errorf("cut off: the logins are answered %d and %d, the registration %d, the search %d; want 500", a, b, c, d)
 	}
 	for _, server := range cluster.Nodes {
 		server.Resume()
