@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -28,12 +29,21 @@ func TestCutOffNodeRefusesNobody(t *testing.T) {
 	} else {
 		n = startKeeping(t, leader.URL())
 	}
-	code := func(answer []byte) int {
+	code := func(answer io.Reader) int {
+		t.Helper()
 		var a struct{ Code int }
-		if err := json.Unmarshal(answer, &a); err != nil {
-			t.Fatalf("%s: %v", answer, err)
+		if err := json.NewDecoder(answer).Decode(&a); err != nil {
+			t.Fatal(err)
 		}
 		return a.Code
+	}
+	call := func(r *http.Response, err error) int {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		return code(r.Body)
 	}
 	login := func(account string) int {
 		t.Helper()
@@ -42,7 +52,7 @@ func TestCutOffNodeRefusesNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer ws.Close()
-		_, answer, err := ws.ReadMessage()
+		_, answer, err := ws.NextReader()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,16 +60,7 @@ func TestCutOffNodeRefusesNobody(t *testing.T) {
 	}
 	register := func(account string) int {
 		t.Helper()
-		r, err := http.Post(n.base+"/im/register", "application/json", strings.NewReader(`{"account":"`+account+`","password":"x","mail":"m"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Body.Close()
-		var answer json.RawMessage
-		if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
-			t.Fatal(err)
-		}
-		return code(answer)
+		return call(http.Post(n.base+"/im/register", "application/json", strings.NewReader(`{"account":"`+account+`","password":"x","mail":"m"}`)))
 	}
 	token, err := n.opts.Store.Tokens.Issue(t.Context(), known.ID, "session", kv.Origin{})
 	if err != nil {
@@ -67,16 +68,7 @@ func TestCutOffNodeRefusesNobody(t *testing.T) {
 	}
 	found := func() int {
 		t.Helper()
-		r, err := http.Get(n.base + "/im/friends/found?id=" + known.ID + "&token=" + token + "&name=nobody")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Body.Close()
-		var answer json.RawMessage
-		if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
-			t.Fatal(err)
-		}
-		return code(answer)
+		return call(http.Get(n.base + "/im/friends/found?id=" + known.ID + "&token=" + token + "&name=nobody"))
 	}
 	if a, b, c, d := login(known.Account), login("nobody"), register(known.Account), found(); a != 505 || b != 505 || c != 504 || d != 200 {
 		t.Errorf("before: the logins are answered %d and %d, the registration %d, the search %d", a, b, c, d)

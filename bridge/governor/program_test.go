@@ -29,6 +29,13 @@ type asked struct {
 	err  error         // why it was refused
 }
 
+// endAll lets calls end.
+func endAll(all []*asked) {
+	for _, a := range all {
+		close(a.done)
+	}
+}
+
 // askAll makes calls of a program. Each is added to started when it begins to run.
 func askAll(q *ProgramQueue, program string, list bool, size, n int, started *order) (all []*asked) {
 	for range n {
@@ -65,9 +72,7 @@ func TestProgramQueue(t *testing.T) {
 		other := askAll(q, "other", false, 10, 1, &started)
 		close(flood[0].done)
 		synctest.Wait()
-		for _, a := range flood[1:] {
-			close(a.done)
-		}
+		endAll(flood[1:])
 		close(other[0].done)
 		synctest.Wait()
 		if turn := slices.Index(started.programs, "other"); turn > 2 || turn < 0 || len(started.programs) != programCalls+1 {
@@ -95,9 +100,7 @@ func TestListsOfUsers(t *testing.T) {
 		if len(started.programs) != 9 {
 			t.Errorf("%d of 8 calls run beside a list", len(started.programs)-1)
 		}
-		for _, a := range append(lists, calls...) {
-			close(a.done)
-		}
+		endAll(append(lists, calls...))
 		synctest.Wait()
 		if len(started.programs) != 16 {
 			t.Errorf("%d calls ran", len(started.programs))
@@ -123,9 +126,7 @@ func TestProgramBytes(t *testing.T) {
 		} else {
 			close(other[0].done)
 		}
-		for _, a := range all {
-			close(a.done)
-		}
+		endAll(all)
 		synctest.Wait()
 		q.Close()
 	})
@@ -156,9 +157,7 @@ func TestProgramQueueEnds(t *testing.T) {
 			t.Error("Close does not wait for the call that runs")
 		default:
 		}
-		for _, a := range all {
-			close(a.done)
-		}
+		endAll(all)
 		<-closed
 	})
 }

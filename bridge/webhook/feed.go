@@ -77,7 +77,8 @@ func (f *feed) next(ctx context.Context) (jetstream.Msg, error) {
 		}
 		left, err := f.wait(ctx)
 		if err != nil {
-			// Not refused: NATS would deliver it before those of the other node, and as one that was delivered before.
+			// The message is not refused: NATS would deliver it before the messages of the other node, and count this
+			// delivery.
 			return nil, errors.Join(err, f.settle(m, func() error { return nil }))
 		}
 		f.log.Debug("webhook: taken over", "first", meta.Sequence.Stream, "left", left)

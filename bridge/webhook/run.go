@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// fetchWait is how long one request for events waits. It is shorter than Limits.pinnedFor, so that the node stays the
-	// one that posts.
+	// fetchWait is how long one request for events waits. It is shorter than Limits.pinnedFor, so that the same node goes
+	// on posting.
 	fetchWait = 10 * time.Second
 	// pumpBatch is how many entries of the log are on their way to the queue, at most.
 	pumpBatch = 100
